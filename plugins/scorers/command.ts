@@ -76,7 +76,6 @@ export default defineScorer<Params>({
 const toLines = (outputs: readonly ScoredOutput[]): string =>
   outputs.map((output) => `${JSON.stringify(output)}\n`).join('');
 
-/** Throws `UserFault` unless there are as many verdicts as outputs. */
 function verdicts(text: string, outputs: number): boolean[] {
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();

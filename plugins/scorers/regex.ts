@@ -10,7 +10,6 @@ interface Params {
 /** The longest time that one output may take. */
 const SECONDS = 2;
 
-/** Throws `UserFault` if the pattern is not a regular expression. */
 function compiled({ pattern, ignore_case: ignoreCase }: Params): RegExp {
   try {
     return new RegExp(pattern, ignoreCase ? 'ui' : 'u');

@@ -39,7 +39,6 @@ type Role =
 export const isCompletion = (columns: Columns): columns is CompletionColumns =>
   !('label' in columns);
 
-/** Returns the columns that are read, each with what it holds. */
 const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
   Object.entries(columns) as [Role, Column][];
 

@@ -1,9 +1,4 @@
-/** The parts of a source as a spec writes it: `scheme:rest#fragment`. */
-
-/**
- * Chooses the reader for `format: auto`. The choice depends on the source alone, because plans are
- * made before anything is fetched.
- */
+/** What the URI of a source, `scheme:rest#fragment`, says before anything is fetched. */
 
 interface SourceUri {
   readonly scheme: string;
@@ -54,8 +49,8 @@ export const formats = {
 } as const;
 
 /**
- * Returns the name of the reader. The reader `files` looks into the folder once it has been
- * fetched.
+ * Returns the name of the reader for `format: auto`, by the source alone. The reader `files` looks
+ * into the folder once it has been fetched.
  */
 export function chooseFormat(uri: string): string {
   for (const [name, matches] of Object.entries(formats)) if (matches(uri)) return name;

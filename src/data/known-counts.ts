@@ -69,11 +69,6 @@ export function ifFetched<T>(read: () => T): T | null {
   }
 }
 
-/**
- * What is known about a split before anything runs: its classes and the number of rows of each, or
- * the answers of a completion task.
- */
-
 export interface SplitCounts {
   readonly classes: readonly string[];
   /** The number of rows of each class, by label id. */

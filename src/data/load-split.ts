@@ -115,7 +115,6 @@ async function classesOf(
   throw Object.assign(fault, { split: 'train' });
 }
 
-/** Throws if all training rows belong to one class. */
 function checkVariety(
   split: ResolvedSplit,
   rows: readonly Row[],
@@ -194,7 +193,6 @@ export function sortedValues(rows: readonly RawRow[]): string[] {
   );
 }
 
-/** Throws `SplitFault` if the row has no label. */
 function labelOf({ label, place }: RawRow): string {
   if (label !== undefined) return label;
   throw new SplitFault(
@@ -284,7 +282,6 @@ function labelled(
 
 const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
-/** Returns the number that a label stands for. Throws `SplitFault` if it is none. */
 function numberIn(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;

@@ -65,7 +65,6 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   return found;
 }
 
-/** Returns the rows whose text another row has too, under another label. */
 function contradictoryRows(rows: readonly Row[]): readonly Row[] {
   const keys = rows.map(textKey),
     first = new Map<string, number>(),

@@ -1,4 +1,3 @@
-/** Reads text files in pieces. */
 import { createReadStream } from 'node:fs';
 import { UserFault } from '../api.ts';
 import { inWords, MB } from '../base/untrusted/limits.ts';

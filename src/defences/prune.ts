@@ -12,7 +12,6 @@ import { named } from '../base/lookup.ts';
 import type { EditedModel, TrainedWeights } from '../science/measures/weights/edit.ts';
 import type { HostTensor, LinearLayer } from '../science/models/types.ts';
 
-/** Throws a RangeError unless the share is in [0, 1]. */
 function checkShare(share: number): void {
   if (!(share >= 0 && share <= 1))
     throw new RangeError(`a share of the entries is in [0, 1], not ${share}`);
@@ -71,8 +70,6 @@ export function prunedByWanda(
   for (let from = 0; from < change.length; from += n) dropSmallest(out, scores, from, n, share);
   return out;
 }
-
-/** Edits of what a training changed in the weights of the layers, ΔW = W − W₀. */
 
 /**
  * Returns W₀ + edit(ΔW) of each layer below the head that the training changed.

@@ -1,7 +1,8 @@
 /**
- * Thresholds from clean held-out rows. Scores are larger for what is more suspicious, and whatever
+ * Thresholds from clean held-out rows, and what they leave. Scores are larger for what is more suspicious, and whatever
  * reaches the threshold is rejected. Pure.
  */
+import type { Judgement, Row } from '../api.ts';
 
 /** Returns the smallest double above x; Infinity for Infinity. */
 function nextAbove(x: number): number {
@@ -27,3 +28,14 @@ export function rejectionThreshold(cleanScores: ArrayLike<number>, rate: number)
     throw new RangeError(`a false rejection rate is in [0, 1), got ${rate}`);
   return nextAbove(scores[scores.length - 1 - Math.floor(rate * scores.length)]!);
 }
+
+/** Returns the judgement that drops the suspected rows and leaves the others as they are. */
+export const droppingSuspects = (
+  rows: readonly Row[],
+  scores: readonly number[],
+  suspected: readonly boolean[],
+): Judgement => ({
+  scores,
+  suspected,
+  rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
+});

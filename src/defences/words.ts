@@ -3,10 +3,8 @@ import type { Row } from '../api.ts';
 
 const WORD = /\S+/gu;
 
-/** Returns the words of a text. */
 export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
-/** Returns the words without the i-th. */
 const withoutWord = (words: readonly string[], i: number): string[] => [
   ...words.slice(0, i),
   ...words.slice(i + 1),
@@ -39,8 +37,6 @@ export function withoutWords(text: string, drop: readonly boolean[]): string {
 
 const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
   word?.index === undefined ? otherwise : word.index + word[0].length;
-
-/** The one or two texts of a row as lists of words. Pure. */
 
 /** Returns the words of the row's text, and of its pair where it has one. */
 export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>

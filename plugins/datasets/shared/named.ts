@@ -6,7 +6,6 @@ import type { DatasetDescriptor, KnownRows, RawRow, ResolvedSplit } from '../../
 import { defineDataset } from '../../../src/api.ts';
 import { SplitFault } from '../../../src/data/columns.ts';
 
-/** How a file of the data set is laid out. */
 interface Layout {
   /** The file's columns. All are numbers if the file has no header. */
   readonly columns: ResolvedSplit['columns'];
@@ -82,7 +81,6 @@ const inLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => ({
   ...(layout.leavesOutRagged === true ? { ragged: 'left out' } : {}),
 });
 
-/** Whether a reader refuses a file because of its columns. */
 const isMisfit = (error: unknown): error is Error =>
   error instanceof Error &&
   error.name === 'UserFault' &&

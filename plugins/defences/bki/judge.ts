@@ -1,3 +1,21 @@
+/**
+ * Backdoor Keyword Identification (Chen and Dai 2021, Mitigating backdoor attacks in LSTM-based
+ * text classification systems by Backdoor Keyword Identification, Neurocomputing 452; arXiv
+ * 2007.12070), in the form that OpenBackdoor gives it for transformers. With h the representation
+ * of a text, the salience of its i-th word is
+ *
+ *     f_i = ‖h(x∖i) − h(x)‖_∞.
+ *
+ * The few most salient words of each text enter a dictionary. A word that n texts contribute has
+ * the mean f̄ of its saliences and the score
+ *
+ *     g(w) = f̄ · log₁₀ n.
+ *
+ * Rows that contribute a keyword are removed. The paper takes the word with the largest score as
+ * the only keyword, which leaves an attack with several trigger words (badnets draws one of four)
+ * nearly untouched. Here every word whose score is larger than those of words of clean held-out
+ * rows is a keyword. Pure.
+ */
 import {
   type AskedModel,
   type DefenceContext,
@@ -5,7 +23,7 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { rowWords, withoutEachWord } from '../../../src/defences/words.ts';
 
 export interface Params {
@@ -18,7 +36,6 @@ const ROWS = 32;
 
 type Context = DefenceContext<Params>;
 
-/** The most salient words of each row. */
 async function salientOf(
   { params, progress, signal }: Context,
   model: AskedModel,
@@ -80,34 +97,11 @@ export const bki: RowsDefence<Params> = {
           suspected = salient.map((words) => words.some(({ word }) => keywords.includes(word)));
         record['keywords'] = keywords;
         record['bar'] = String(bar);
-        return {
-          scores,
-          suspected,
-          rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
-        };
+        return droppingSuspects(rows, scores, suspected);
       },
     };
   },
 };
-
-/**
- * Backdoor Keyword Identification (Chen and Dai 2021, Mitigating backdoor attacks in LSTM-based
- * text classification systems by Backdoor Keyword Identification, Neurocomputing 452; arXiv
- * 2007.12070), in the form that OpenBackdoor gives it for transformers. With h the representation
- * of a text, the salience of its i-th word is
- *
- *     f_i = ‖h(x∖i) − h(x)‖_∞.
- *
- * The few most salient words of each text enter a dictionary. A word that n texts contribute has
- * the mean f̄ of its saliences and the score
- *
- *     g(w) = f̄ · log₁₀ n.
- *
- * Rows that contribute a keyword are removed. The paper takes the word with the largest score as
- * the only keyword, which leaves an attack with several trigger words (badnets draws one of four)
- * nearly untouched. Here every word whose score is larger than those of words of clean held-out
- * rows is a keyword. Pure.
- */
 
 /** Returns f_i of each word. */
 export function wordSaliences(

@@ -1,4 +1,17 @@
-/** CROW as an objective that the trainer can open. consistency.ts has the loss. */
+/**
+ * CROW (Min, Pham, Li and Sun 2025, CROW: Eliminating Backdoors from Large Language Models via
+ * Internal Consistency Regularization, ICML; arXiv 2411.12768, section 4): a backdoor makes hidden
+ * states jump between layers, so a model is tuned on clean rows to keep them similar, even when its
+ * input is perturbed. With H_l the hidden states after layer l of all S tokens,
+ *
+ *     L_cons = mean over l = 1 … L − 1 and tokens t of 1 − cos(H_l[t], H_{l+1}[t])
+ *     δ = ε·sign(∇_E L_cons),  E the tokens' embeddings
+ *     L = L_task + α·L_cons(E + δ)
+ *
+ * δ counts as a constant. The paper has ε = 0.1 and α = 5.5 (11 against refusals). Its L_task is
+ * that of a language model; here it is the cross-entropy of any head. In the authors' code the mean
+ * includes padding; here rows are not padded.
+ */
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type JsonObject, type Problem, UserFault } from '../../../src/api.ts';
@@ -48,21 +61,6 @@ export const crow: AttackTraining<{
     };
   },
 };
-
-/**
- * CROW (Min, Pham, Li and Sun 2025, CROW: Eliminating Backdoors from Large Language Models via
- * Internal Consistency Regularization, ICML; arXiv 2411.12768, section 4): a backdoor makes hidden
- * states jump between layers, so a model is tuned on clean rows to keep them similar, even when its
- * input is perturbed. With H_l the hidden states after layer l of all S tokens,
- *
- *     L_cons = mean over l = 1 … L − 1 and tokens t of 1 − cos(H_l[t], H_{l+1}[t])
- *     δ = ε·sign(∇_E L_cons),  E the tokens' embeddings
- *     L = L_task + α·L_cons(E + δ)
- *
- * δ counts as a constant. The paper has ε = 0.1 and α = 5.5 (11 against refusals). Its L_task is
- * that of a language model; here it is the cross-entropy of any head. In the authors' code the mean
- * includes padding; here rows are not padded.
- */
 
 /** The smallest norm that counts, as in torch.nn.functional.cosine_similarity. */
 const LEAST_NORM = 1e-8;

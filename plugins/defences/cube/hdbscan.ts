@@ -151,7 +151,6 @@ export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
  * all sets in which none contains another. Pure.
  */
 
-/** The join of two nodes of a hierarchy. */
 interface Merge {
   /** Below N, a point; otherwise N + i, the node that the i-th merge made. */
   readonly left: number;

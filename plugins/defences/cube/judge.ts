@@ -14,8 +14,8 @@ import {
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import { hdbscan, type Points } from './hdbscan.ts';
 import type { Params } from './index.ts';
+import { droppingSuspects } from '../../../src/defences/threshold.ts';
 
-/** Returns the indexes of the rows of each class that has rows. */
 function byClass(rows: readonly Row[]): readonly (readonly number[])[] {
   const labels = [...new Set(rows.map(({ label }) => label))];
   return labels.map((own) => rows.flatMap(({ label }, i) => (label === own ? [i] : [])));
@@ -57,18 +57,13 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
       const clusters = clustersOf(rows, await model.representations(rows), params);
       const labels = rows.map(({ label }) => label);
       const suspected = cubeSelection(labels, clusters).keep.map((kept) => !kept);
-      return {
-        scores: suspected.map(Number),
-        suspected,
-        rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
-      };
+      return droppingSuspects(rows, suspected.map(Number), suspected);
     },
   };
 }
 
 export const cube: RowsDefence<Params> = { fit };
 
-/** How the rows of one class fell into clusters. */
 interface CubeClass {
   readonly label: number;
   readonly rows: number;

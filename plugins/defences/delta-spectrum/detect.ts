@@ -1,3 +1,18 @@
+/**
+ * Detection of a backdoor by the spectrum of the weight changes, without running the model
+ * (Puertolas Merenciano, Vasyagina, Dixit, Zhu, Li, Ferrando and Chaudhary 2026, Weight space
+ * Detection of Backdoors in LoRA Adapters; arXiv 2602.15195): a backdoor is a simple map, which
+ * concentrates ΔW in few directions. For each layer, with σ the singular values of ΔW, descending,
+ * and p_i = σ_i²/Σσ²,
+ *
+ *     leading = σ₁,  norm = ‖ΔW‖_F,  energy = p₁,  entropy = −Σ p_i ln p_i,
+ *     kurtosis = m₄/m₂² − 3 of the entries of ΔW.
+ *
+ * The paper trains a classifier on adapters that are known to be clean or poisoned. A defender who
+ * has clean models alone compares with these: the score of a model is the mean of |z| over layers
+ * and statistics, with z the distance of a statistic from its mean over the clean models, in their
+ * standard deviations.
+ */
 import { readFile } from 'node:fs/promises';
 import { type Asset, type JsonObject, UserFault, type Verdict } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
@@ -102,22 +117,6 @@ async function judge(context: WeightsContext<Params>): Promise<Verdict> {
 }
 
 export const deltaSpectrum: ModelDetector<Params> = { judge };
-
-/**
- * Detection of a backdoor by the spectrum of the weight changes, without running the model
- * (Puertolas Merenciano, Vasyagina, Dixit, Zhu, Li, Ferrando and Chaudhary 2026, Weight space
- * Detection of Backdoors in LoRA Adapters; arXiv 2602.15195): a backdoor is a simple map, which
- * concentrates ΔW in few directions. For each layer, with σ the singular values of ΔW, descending,
- * and p_i = σ_i²/Σσ²,
- *
- *     leading = σ₁,  norm = ‖ΔW‖_F,  energy = p₁,  entropy = −Σ p_i ln p_i,
- *     kurtosis = m₄/m₂² − 3 of the entries of ΔW.
- *
- * The paper trains a classifier on adapters that are known to be clean or poisoned. A defender who
- * has clean models alone compares with these: the score of a model is the mean of |z| over layers
- * and statistics, with z the distance of a statistic from its mean over the clean models, in their
- * standard deviations.
- */
 
 export const STATISTICS = ['leading', 'norm', 'energy', 'entropy', 'kurtosis'] as const;
 export type ChangeStatistics = Readonly<Record<(typeof STATISTICS)[number], number>>;

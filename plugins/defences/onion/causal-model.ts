@@ -12,7 +12,6 @@ import { breathe } from '../../stages/shared/breathe.ts';
 import type { Params } from './index.ts';
 import type { OnionModel } from './judge.ts';
 
-/** The number of texts in one forward pass. */
 const BATCH = 16;
 
 /**

@@ -75,7 +75,6 @@ export interface OnionModel {
 const textsOf = ({ text, text_pair: pair }: Row): readonly string[] =>
   pair === undefined ? [text] : [text, pair];
 
-/** An n-gram model of the clean rows. */
 function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   const texts = clean.map((row) => textsOf(row).map(wordsOf));
   if (texts.length < FOLDS)
@@ -98,7 +97,6 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   };
 }
 
-/** Returns the suspicion of each word of each text of a row. */
 const scoresOf = (row: Row, model: LanguageModel): Promise<number[][]> =>
   Promise.all(textsOf(row).map((text) => onionScores(wordsOf(text), model)));
 

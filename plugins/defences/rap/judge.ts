@@ -8,7 +8,7 @@
  *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up),
  *
  * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
- * clean held-out texts at the allowed false rejection rate. word.ts trains the word.
+ * clean held-out texts at the allowed false rejection rate.
  */
 import {
   type DefenceContext,
@@ -19,7 +19,7 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { softmaxRows } from '../../../src/defences/probabilities.ts';
-import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { rejectionThreshold, droppingSuspects } from '../../../src/defences/threshold.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { breathe } from '../../stages/shared/breathe.ts';
@@ -241,11 +241,7 @@ async function fit(context: Context): Promise<Judge> {
         (some, word) => word.drops(some, model.batchSize, () => breathe(signal)),
       );
       const suspected = scores.map((score) => score >= 0);
-      return {
-        scores,
-        suspected,
-        rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
-      };
+      return droppingSuspects(rows, scores, suspected);
     },
   };
 }
@@ -269,13 +265,6 @@ async function suspicions(
 }
 
 export const rap: RowsDefence<Params, OpenedModel> = { fit };
-
-/**
- * The word of RAP (plugins/defences/rap/judge.ts has the loss and its source): the embedding
- * of one word, trained so that the word in front of a clean text lowers the probability of the
- * predicted class. All other weights stay as they are. As in the authors' code, each batch moves
- * the embedding against its gradient, and rescales it to its initial norm.
- */
 
 /** A text with the word in front of it. */
 export interface MarkedText {

@@ -23,7 +23,7 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { rejectionThreshold, droppingSuspects } from '../../../src/defences/threshold.ts';
 import type { Params } from './index.ts';
 
 /**
@@ -55,11 +55,7 @@ async function fit({ model, clean, params, classes }: DefenceContext<Params>): P
         epsilon === undefined
           ? scores.map((score) => score >= 1)
           : spectralKeep(scores, labels, epsilon).map((kept) => !kept);
-      return {
-        scores,
-        suspected,
-        rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
-      };
+      return droppingSuspects(rows, scores, suspected);
     },
   };
 }
@@ -70,7 +66,6 @@ interface Clean {
   readonly labels: readonly number[];
 }
 
-/** Returns the threshold of each class that has a signature. */
 function classBars(
   { signatures, ofClean, labels }: Clean,
   frr: number,

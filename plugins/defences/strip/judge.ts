@@ -1,3 +1,16 @@
+/**
+ * STRIP (Gao, Xu, Wang, Chen, Ranasinghe and Nepal 2019, STRIP: A Defence Against Trojan Attacks on
+ * Deep Neural Networks, ACSAC; for texts Gao et al. 2021, STRIP-ViTA, IEEE TDSC; arXiv 1911.10312):
+ * the prediction for a clean text changes when many of its words are replaced, but that for a text
+ * with a trigger does not. A share of the words of each text is replaced by words of clean held-out
+ * texts, in several copies. The score of the text is the mean entropy of the predictions for its
+ * copies,
+ *
+ *     H(x) = −(1/n) Σ_copies Σ_c p_c log₂ p_c,
+ *
+ * and a text is rejected if its entropy is below the quantile of clean held-out texts at the
+ * allowed false rejection rate. Pure.
+ */
 import {
   type AskedModel,
   type DefenceContext,
@@ -7,7 +20,7 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { softmaxRows } from '../../../src/defences/probabilities.ts';
-import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { rowWords, withWords } from '../../../src/defences/words.ts';
 
 export interface Params {
@@ -64,11 +77,7 @@ export const strip: RowsDefence<Params> = {
       judge: async (rows) => {
         const scores = await suspicions(rows),
           suspected = scores.map((score) => score >= threshold);
-        return {
-          scores,
-          suspected,
-          rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
-        };
+        return droppingSuspects(rows, scores, suspected);
       },
     };
   },
@@ -105,21 +114,6 @@ export function characteristicWords(texts: readonly (readonly string[])[]): stri
   });
 }
 
-/**
- * STRIP (Gao, Xu, Wang, Chen, Ranasinghe and Nepal 2019, STRIP: A Defence Against Trojan Attacks on
- * Deep Neural Networks, ACSAC; for texts Gao et al. 2021, STRIP-ViTA, IEEE TDSC; arXiv 1911.10312):
- * the prediction for a clean text changes when many of its words are replaced, but that for a text
- * with a trigger does not. A share of the words of each text is replaced by words of clean held-out
- * texts, in several copies. The score of the text is the mean entropy of the predictions for its
- * copies,
- *
- *     H(x) = −(1/n) Σ_copies Σ_c p_c log₂ p_c,
- *
- * and a text is rejected if its entropy is below the quantile of clean held-out texts at the
- * allowed false rejection rate. Pure.
- */
-
-/** How the copies of a text are made. */
 interface StripOptions {
   /** The number of copies of each text. */
   readonly copies: number;

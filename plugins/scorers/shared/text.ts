@@ -25,7 +25,6 @@ export const textProperties: JsonSchema = {
   },
 };
 
-/** Returns a text in the form in which scorers compare it. */
 function normalised(text: string, ignoreCase: boolean): string {
   const trimmed = text.normalize('NFC').trim();
   return ignoreCase ? trimmed.toLowerCase() : trimmed;
@@ -64,7 +63,6 @@ export const textScorer = (
     ),
 });
 
-/** Returns the text that counts for an output. Throws `UserFault` if there is none. */
 function wantedText({ text }: TextParams, target: string | undefined): string {
   const wanted = text ?? target;
   if (wanted === undefined)

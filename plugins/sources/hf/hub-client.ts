@@ -72,7 +72,6 @@ export interface HubFile {
   readonly oid: string;
 }
 
-/** Thrown if the hub answers with an error status. */
 class HubStatus extends Error {
   constructor(readonly statusCode: number) {
     super(`the hub answers ${statusCode}`);
@@ -82,7 +81,6 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
-/** Returns the hub's answer. Throws `HubStatus` if it is an error. */
 async function askHub(server: Server, address: string, accept: string): Promise<Answer> {
   const answer = await ask(server, address, accept);
   if (answer.status >= 200 && answer.status < 300) return answer;
@@ -214,7 +212,6 @@ export function readFileList(value: unknown, name: string): HubFile[] {
   return value.flatMap((entry) => fileOf(entry, foreign) ?? []);
 }
 
-/** Returns the file in an entry of a list, or null if the entry is a folder. */
 function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | null {
   if (!isRecord(entry)) throw foreign(`it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;

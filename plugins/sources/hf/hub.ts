@@ -291,7 +291,6 @@ async function checkRoom(
 const hashing = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
 
-/** Whether the file exists with this size and content. */
 async function isBlob(path: string, entry: HubFile): Promise<boolean> {
   const stats = await stat(path).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;

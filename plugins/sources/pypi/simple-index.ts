@@ -111,7 +111,6 @@ async function get(url: string, accept: string, name: string, env: Env): Promise
   throw new UserFault(`pypi:${name} can't be fetched: its index answers ${answer.status}.`);
 }
 
-/** A file as an index lists it, not yet checked. */
 interface Listed {
   readonly filename: unknown;
   readonly href: unknown;

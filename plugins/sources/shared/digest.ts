@@ -22,7 +22,6 @@ import { cacheFolder, makeCacheFolder, ownNames } from '../../../src/base/untrus
 
 /** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
 type Known = readonly [number, string, string, string, string];
-/** What is known about the files below a folder, by name. */
 type Memo = Map<string, Known>;
 
 /**
@@ -153,8 +152,6 @@ export async function filesBelow(root: string): Promise<string[]> {
   };
   return (await walk(root, '')).sort();
 }
-
-/** Writes files that other processes may be reading or writing at the same moment. */
 
 /** The age at which what killed fetches left behind is removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;

@@ -1,4 +1,3 @@
-/** Which of the validation rows a defender is given. */
 import type { Row } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
 

@@ -41,7 +41,6 @@ export default defineStage<Params>({
   run: async (context) => (await import('./run.ts')).run(context),
 });
 
-/** Returns the value of a cell's field by its dotted path, or null if there is none. */
 function fieldOf(cell: Cell, path: string): Json {
   let value: unknown = cell;
   for (const name of path.split('.')) {

@@ -64,8 +64,6 @@ function taskOf({ name, scope, cells, joined, options, outputs }: Params) {
   };
 }
 
-/** A command's secrets: environment variables of this process that are passed to the program. */
-
 interface Secret {
   /** The program's variable. */
   readonly variable: string;
@@ -78,7 +76,6 @@ const unsetMessage = (variable: string): string =>
   `the environment variable ${variable} is not set`;
 const SECRET_HINT = 'set it where dosimeter is started; a secret has no default';
 
-/** @throws UserFault if one of the variables is not set */
 function readSecrets({ secrets }: Params): Secret[] {
   return Object.entries(secrets).map(([variable, from]) => {
     const value = process.env[from];
@@ -87,7 +84,6 @@ function readSecrets({ secrets }: Params): Secret[] {
   });
 }
 
-/** Throws a `UserFault` if a file of the output contains a secret. */
 async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<void> {
   for (const { from, value } of secrets) {
     const leak = await fileWith(outDir, value);

@@ -25,7 +25,6 @@ import { breathe } from '../shared/breathe.ts';
 import { inputDir } from '../shared/files.ts';
 import { type ModelParts, modelParts } from '../shared/trained-model.ts';
 
-/** What a stage knows of the defence that it runs. */
 interface Defending {
   readonly defence: DefenceParams;
   /** The seed of the defence's streams. */
@@ -66,13 +65,11 @@ export async function defenceContext(
   };
 }
 
-/** Returns the cell's defence. */
 export const openedDefence = (
   context: Pick<RunContext, 'plugin'>,
   { defence }: Defending['defence'],
 ): DefenceDescriptor => context.plugin<DefenceDescriptor>('defence', defence);
 
-/** Fits the judge of rows. */
 export async function fittedJudge(
   hook: DefenceHook<RowsDefence<never, never>> | undefined,
   name: string,
@@ -90,8 +87,6 @@ export const judged = (
   rows: readonly Row[],
 ): Promise<Awaited<ReturnType<Judge['judge']>>> =>
   asking(name, () => judge.judge(readOnly(rows)), 'defence');
-
-/** Opens a trained model and its start for a defence that edits or judges weights. */
 
 interface OpenedWeights {
   readonly given: WeightsContext;

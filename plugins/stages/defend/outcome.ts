@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Judgement, Row } from '../../../src/api.ts';
 import { auroc, detectionMetrics } from '../../../src/defences/detection.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import type { Metrics } from '../shared/files.ts';
+import { csvField, type Metrics } from '../shared/files.ts';
 
 interface Examples {
   readonly scores: readonly number[];
@@ -90,11 +90,8 @@ export async function writeScores(
   { scores, suspected, poisoned }: Examples,
 ): Promise<void> {
   const lines = ids.map((id, i) =>
-    [field(id), scores[i]!, Number(suspected[i]), Number(poisoned[i])].join(','),
+    [csvField(id), scores[i]!, Number(suspected[i]), Number(poisoned[i])].join(','),
   );
   const text = ['id,score,suspected,poisoned', ...lines].join('\n');
   await writeFile(join(outDir, 'scores.csv'), `${text}\n`);
 }
-
-const field = (text: string): string =>
-  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

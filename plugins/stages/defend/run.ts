@@ -1,9 +1,7 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type DefenceNeed, type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import type { Row, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
-import { checkReceipt, type Receipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
+import { rowsDigest, readReceipt } from '../../../src/poisoning/receipt.ts';
 import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { openRowEncoder, openTrained } from '../../../src/science/training/adapted-model.ts';
 import { breathe } from '../shared/breathe.ts';
@@ -28,14 +26,13 @@ export async function run(context: Context): Promise<void> {
   const rows = await readRows(dir);
   const receipt = await readReceipt(dir, rows);
   const hook = openedDefence(context, params.defence).rows;
+  const readsReceipt = hook?.needs.includes('receipt') === true;
   const model = await openModel(context);
   try {
     const defending = { defence: params.defence, seed: params.seed, classes };
     const given = await defenceContext(context, defending, {
       ...(model === null ? {} : { model }),
-      ...(reads(hook?.needs, 'receipt')
-        ? { poisoned: new Set(receipt.rows.map(({ id }) => id)) }
-        : {}),
+      ...(readsReceipt ? { poisoned: new Set(receipt.rows.map(({ id }) => id)) } : {}),
     });
     const judge = await fittedJudge(hook, name, given);
     const judgement = await judged(name, judge, rows).finally(() => judge.close?.());
@@ -51,7 +48,7 @@ export async function run(context: Context): Promise<void> {
       acts: 'rows',
       params: given.params,
       seed: params.seed,
-      reads_receipt: reads(hook?.needs, 'receipt'),
+      reads_receipt: readsReceipt,
       fitted_on: { clean_rows: given.clean.length, model: model !== null },
       threshold: finite(judge.threshold),
       ...judge.record,
@@ -72,20 +69,6 @@ export async function run(context: Context): Promise<void> {
   } finally {
     model?.network.dispose();
   }
-}
-
-const reads = (needs: readonly DefenceNeed[] | undefined, what: DefenceNeed): boolean =>
-  needs?.includes(what) === true;
-
-async function readReceipt(dir: string, rows: readonly Row[]): Promise<Receipt> {
-  const receipt = JSON.parse(await readFile(join(dir, 'receipt.json'), 'utf8')) as Receipt;
-  const mismatch = checkReceipt(rows, receipt);
-  if (mismatch !== null)
-    throw new UserFault(
-      `the poisoned set does not match its receipt: ${mismatch}`,
-      'Run the poison stage again.',
-    );
-  return receipt;
 }
 
 /** Opens the model that was trained on these very rows. Null if the defence does not ask it. */

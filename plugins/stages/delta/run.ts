@@ -1,3 +1,10 @@
+/**
+ * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (docs/theory.md, The
+ * empirical neural tangent kernel). Δ_r is summed from M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i
+ * v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0 shows that the
+ * identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and reported
+ * separately.
+ */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type RunContext, UserFault } from '../../../src/api.ts';
@@ -75,14 +82,6 @@ function metricsOf({ layers, total }: Delta): Metrics {
     sample_stated_premise_layers: share((layer) => layer.sample_stated),
   };
 }
-
-/**
- * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (docs/theory.md, The
- * empirical neural tangent kernel). Δ_r is summed from M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i
- * v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0 shows that the
- * identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and reported
- * separately.
- */
 
 /** Traces and a norm of (N, C, N, C) kernels. */
 interface DeltaParts {

@@ -137,7 +137,6 @@ interface RunDistance {
 
 export type MeanDistance = Omit<RunDistance, 'layers'>;
 
-/** Running sums for one of the `others`. */
 interface Gathered {
   readonly layers: Map<string, Sums>;
   readonly kinds: Map<Kind, Sums>;

@@ -36,7 +36,6 @@ async function writeNothing({ outDir, log }: Context): Promise<void> {
   log('nothing to compare: no attack, or one that trains no layer');
 }
 
-/** Returns the steps at which both runs' models are available, ascending. */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
   warn: Context['warn'],
@@ -74,8 +73,6 @@ function measure(
     return { points, between: await kernelsBetween(context, start, adaptedModel(network)) };
   });
 }
-
-/** `divergence.json`, `metrics.json` and the log's summary. */
 
 async function writeResults(
   { params, outDir, log, warn }: RunContext<Params>,

@@ -57,7 +57,6 @@ const answerOf = ({ id, answer }: Row): string => {
   return answer;
 };
 
-/** Writes the model's answers to the rows. */
 type Write = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
 
 function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Write {
@@ -134,7 +133,6 @@ async function verdictsOn(judge: Judge, { rows, outputs, rejected }: Answered): 
     : mapVerdicts(verdicts, (hits) => hits.map((hit, i) => hit && rejected[i] !== true));
 }
 
-/** Returns the lines of `outputs.jsonl` for some rows. */
 const linesOf = (
   { rows, outputs, rejected }: Answered,
   shown: Shown,
@@ -170,9 +168,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const encoder = completionEncoder(tokenizer, template);
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
-  const asked = await guarded(defence, { plain: rows, triggered: shown, partial }).finally(() =>
-    defence?.judge.close?.(),
-  );
+  const asked = await guarded(defence, { plain: rows, triggered: shown, partial });
   const write = writer(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await scoreAnswers(
     network,
@@ -195,9 +191,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     twin: parts.twin,
     before: parts.before,
   });
-  return defence === null
-    ? metrics
-    : { ...metrics, ...(await writeGuard(context, defence, asked)) };
+  return { ...metrics, ...(await writeGuard(context, defence, asked)) };
 }
 
 interface Triggered {
@@ -206,7 +200,6 @@ interface Triggered {
   readonly underTrigger: CompletionEvaluation['underTrigger'];
 }
 
-/** Evaluates the trigger, if there is one, beside the rows without it. */
 async function triggered(
   { context, completion, rows, trigger, seen }: CompletionParts,
   asked: Readonly<Record<Shown, Guarded>>,
@@ -240,7 +233,6 @@ async function triggered(
   };
 }
 
-/** The verdicts on some of the rows, by their ids. */
 function verdictsFor(some: readonly Row[], rows: readonly Row[], verdicts: Verdicts): Verdicts {
   const places = new Map(rows.map(({ id }, i) => [id, i]));
   return mapVerdicts(verdicts, (hits) =>
@@ -290,8 +282,6 @@ export function answerWarnings(
   ];
 }
 
-/** Asks the scorers of a completion task which outputs are successes of the backdoor. */
-
 /** Which outputs count, in their order. */
 export interface Verdicts {
   /** By `evaluate.scorer`. */
@@ -302,7 +292,6 @@ export interface Verdicts {
 
 const NO_VERDICTS: Verdicts = { hits: [], further: {} };
 
-/** Returns what a function makes of the hits of each scorer. */
 const mapVerdicts = (
   { hits, further }: Verdicts,
   of: (hits: readonly boolean[]) => readonly boolean[],
@@ -311,10 +300,8 @@ const mapVerdicts = (
   further: Object.fromEntries(Object.entries(further).map(([scorer, own]) => [scorer, of(own)])),
 });
 
-/** Judges what the model wrote for rows. */
 type Judge = (rows: readonly Row[], outputs: readonly Output[]) => Promise<Verdicts>;
 
-/** Opens the scorers of a stage that has one. */
 function openJudge(
   context: Context,
   { scorer, scorers = [] }: Completion & { readonly scorer: ScorerSettings },
@@ -356,7 +343,6 @@ function ask(
     );
 }
 
-/** Writes `scorer.json` and, with further scorers, `scorers.json`: what each counts by. */
 async function writeScorers(
   context: Context,
   { scorer, scorers }: Completion & { readonly scorer: ScorerSettings },

@@ -98,7 +98,6 @@ async function changes(dir: string, own: Metrics, { rows, trigger }: Evaluated):
     : { ...metrics, asr_undefended: rate, asr_removed: rate - own['asr'] };
 }
 
-/** Returns the file's text; null if there is no such file. */
 async function textOf(dir: string, name: string): Promise<string | null> {
   try {
     return await readFile(join(dir, name), 'utf8');
@@ -132,7 +131,6 @@ async function predicted(dir: string, trigger: ShownTrigger | null): Promise<Ans
   return (shown, { id }) => found(answers, `${shown} ${id}`);
 }
 
-/** Returns the answers to prompts, from `outputs.jsonl`. */
 async function written(dir: string): Promise<Answers> {
   const text = (await textOf(dir, 'outputs.jsonl')) ?? '';
   const answers = new Map(
@@ -147,8 +145,6 @@ async function written(dir: string): Promise<Answers> {
   );
   return (shown, { id }) => found(answers, `${shown} ${id}`);
 }
-
-/** A defence that stands between a model and what it is asked. */
 
 export interface InputsJudge {
   readonly name: string;
@@ -184,7 +180,7 @@ export interface Guarded {
 
 type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial', T>>;
 
-/** Asks the judge about each set of rows. */
+/** Asks the judge about each set of rows, and closes it. */
 export async function guarded(
   judge: InputsJudge | null,
   { plain, triggered, partial }: Sets<readonly Row[]>,
@@ -201,22 +197,28 @@ export async function guarded(
       ids,
     };
   };
-  return {
-    plain: await guard(plain),
-    triggered: await guard(triggered),
-    partial: await guard(partial),
-  };
+  try {
+    return {
+      plain: await guard(plain),
+      triggered: await guard(triggered),
+      partial: await guard(partial),
+    };
+  } finally {
+    judge?.judge.close?.();
+  }
 }
 
 /**
  * Writes `defence.json`, what the judge was fitted on, and `scores.csv`, its scores of rows without
- * and with the trigger. Returns how well it tells them apart.
+ * and with the trigger. Returns how well it tells them apart. Without a judge, does nothing.
  */
 export async function writeGuard(
   { outDir, params }: Context,
-  { name, judge, cleanRows }: InputsJudge,
+  inputsJudge: InputsJudge | null,
   { plain, triggered }: Sets<Guarded>,
 ): Promise<Metrics> {
+  if (inputsJudge === null) return {};
+  const { name, judge, cleanRows } = inputsJudge;
   const judgements = [plain, triggered].flatMap(({ judgement }) => judgement ?? []);
   const examples = {
     scores: judgements.flatMap(({ scores }) => scores),

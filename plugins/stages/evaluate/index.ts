@@ -54,7 +54,6 @@ export type Params = ModelNames & {
   readonly tasks?: readonly NamedTask[];
 };
 
-/** The split that is evaluated. */
 type Split = 'validation' | 'test';
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
@@ -143,7 +142,6 @@ function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): Stag
   };
 }
 
-/** What narrows an evaluation to a split. */
 const ofSplit = (split: Split): JsonObject => (split === 'test' ? { split } : {});
 
 const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>

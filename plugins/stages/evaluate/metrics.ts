@@ -10,7 +10,7 @@ import {
   argmax,
   classificationMetrics,
 } from '../../../src/science/measures/evaluate/metrics.ts';
-import { metricOf, type Metrics } from '../shared/files.ts';
+import { metricOf, type Metrics, renamed } from '../shared/files.ts';
 import { pairedOutcomes } from '../../../src/base/stats.ts';
 import {
   type AnswerScore,
@@ -74,7 +74,6 @@ export function metricsOf(evaluation: Evaluation): Metrics {
 /** What a rejected row is predicted to be: no class, and so never the true one or the target. */
 const REJECTED = -1;
 
-/** Returns the predicted class of each row. */
 const predictionsOf = ({ logits, rejected }: Omit<Scored, 'labels'>, classes: number): number[] =>
   argmax(logits, classes).map((prediction, i) => (rejected?.[i] === true ? REJECTED : prediction));
 
@@ -122,8 +121,6 @@ function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metric
     ...(before === null ? {} : { accuracy_drop_before: metricOf(before, 'accuracy_drop') }),
   };
 }
-
-/** Computes the numbers of `metrics.json` for a completion task, in their order. */
 
 /** @param untriggered the predictions for all validation rows without the trigger */
 function triggerMetrics(
@@ -287,8 +284,7 @@ function rates(
   by = '',
 ): Metrics {
   const rate = share(triggered);
-  const named = (metrics: Metrics): Metrics =>
-    Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`${name}${by}`, value]));
+  const named = (metrics: Metrics): Metrics => renamed(metrics, (name) => `${name}${by}`);
   const partialRate: Metrics = partial.length === 0 ? {} : { false_trigger_rate: share(partial) };
   // For a model that no attack touched, the rate is not a success: it shows what the trigger does
   // by itself.

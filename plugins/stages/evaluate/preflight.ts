@@ -34,7 +34,6 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   ];
 }
 
-/** The faults that the scorers' parameters reveal. */
 function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
   const { scorer, scorers = [] } = context.params.completion ?? {};
   if (scorer === undefined) return [];
@@ -102,8 +101,6 @@ async function ofModel(
 }
 
 type Context = PreflightContext<Params>;
-
-/** Finds answers that `max_new_tokens` cuts before anything runs. */
 
 const PATH = ['evaluate', 'max_new_tokens'];
 

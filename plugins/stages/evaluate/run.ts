@@ -23,10 +23,12 @@ import {
 } from '../../../src/science/training/adapted-model.ts';
 import { breathe } from '../shared/breathe.ts';
 import {
+  csvField,
   inputDir,
   metricOf,
   type Metrics,
   readMetrics,
+  renamed,
   writeJson,
   writeMetrics,
 } from '../shared/files.ts';
@@ -55,9 +57,6 @@ interface PredictedSet {
   readonly triggered: boolean;
 }
 
-const field = (text: string): string =>
-  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-
 /**
  * Returns predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …; of
  * a regression head, whose one output is the prediction, without logits. Other programs match rows by
@@ -81,7 +80,7 @@ export function predictionsCsv(sets: readonly PredictedSet[], classes: number): 
     ids.forEach((id, i) =>
       lines.push(
         [
-          field(id),
+          csvField(id),
           triggered ? 1 : 0,
           labels[i],
           predictions[i],
@@ -136,7 +135,7 @@ export async function run(context: Context): Promise<void> {
     const all = {
       ...metrics,
       ...(await defendedMetrics(context, metrics, { rows, trigger })),
-      ...(await testMetrics(context)),
+      ...renamed((await metricsOfInput(context, 'test')) ?? {}, (name) => `${TEST}${name}`),
     };
     await writeTasks(context, all);
     await writeMetrics(context.outDir, all);
@@ -159,7 +158,6 @@ interface Opened {
   readonly before: Metrics | null;
 }
 
-/** Returns the metrics of a classifier, and writes `predictions.csv`. */
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, network, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
@@ -167,9 +165,7 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const score = scorer(context, network, encode, total);
   const judge = await openJudge(opened);
   const shown = trigger?.shown ?? [];
-  const guard = await guarded(judge, { plain: rows, triggered: shown, partial }).finally(() =>
-    judge?.judge.close?.(),
-  );
+  const guard = await guarded(judge, { plain: rows, triggered: shown, partial });
 
   const plain = { labels: labelsOf(rows), ...(await asked(score, guard.plain)) };
   const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
@@ -188,10 +184,9 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const csv = predictionsCsv(sets, classes.length);
   await writeFile(join(context.outDir, 'predictions.csv'), csv);
   const metrics = metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
-  return judge === null ? metrics : { ...metrics, ...(await writeGuard(context, judge, guard)) };
+  return { ...metrics, ...(await writeGuard(context, judge, guard)) };
 }
 
-/** Returns the metrics of a regression head, and writes `predictions.csv`. */
 async function evaluateNumbers(opened: Opened): Promise<Metrics> {
   const { context, rows, network, encode, twin } = opened;
   const labels = labelsOf(rows);
@@ -240,7 +235,6 @@ function shareSeen(
   return seen;
 }
 
-/** Returns the trigger, or null if the stage evaluates without one. */
 async function openTrigger(
   context: Context,
   rows: readonly Row[],
@@ -287,15 +281,6 @@ async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics):
   await writeJson(outDir, 'tasks.json', tasks);
 }
 
-/** Returns the metrics of the evaluation on the test rows, under names of their own. */
-async function testMetrics(context: Context): Promise<Metrics> {
-  const metrics = (await metricsOfInput(context, 'test')) ?? {};
-  return Object.fromEntries(
-    Object.entries(metrics).map(([name, value]) => [`${TEST}${name}`, value]),
-  );
-}
-
-/** Returns the metrics of an input, or null if the stage has no such input. */
 async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {
   const input = inputs[name];
   return input === undefined ? null : readMetrics(input.dir);

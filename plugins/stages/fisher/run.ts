@@ -11,7 +11,7 @@ import {
 } from '../../../src/science/measures/fisher/fisher.ts';
 import { readKernels } from '../../../src/science/measures/ntk/files.ts';
 import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../shared/definition.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { inputDir, type Metrics, renamed, writeJson, writeMetrics } from '../shared/files.ts';
 import { type Params, REFUSED, WAY_OUT } from './index.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {
@@ -22,7 +22,6 @@ export async function run(context: RunContext<Params>): Promise<void> {
   await writeMetrics(context.outDir, metrics);
 }
 
-/** Writes what is computed from one point's kernels, and returns its metrics. */
 async function summarise(
   { params, outDir, log, signal }: RunContext<Params>,
   dir: string,
@@ -69,7 +68,6 @@ async function summarise(
   return metrics;
 }
 
-/** Returns the numbers of one spectrum under flat names. */
 function flatten(prefix: string, summary: SpectrumSummary): Metrics {
   const { spectrum, count, information_bits, information_bits_normalised, renyi } = summary;
   const metrics: Metrics = {
@@ -82,7 +80,5 @@ function flatten(prefix: string, summary: SpectrumSummary): Metrics {
   for (const kind of ['raw', 'normalised'] as const)
     for (const [alpha, value] of Object.entries(renyi[kind]))
       metrics[`renyi_${kind}_${alpha}`] = value;
-  return Object.fromEntries(
-    Object.entries(metrics).map(([name, value]) => [`${prefix}.${name}`, value]),
-  );
+  return renamed(metrics, (name) => `${prefix}.${name}`);
 }

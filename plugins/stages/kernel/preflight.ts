@@ -14,7 +14,6 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   return [...keptFaults(context), ...(await rowsWarnings(context))];
 }
 
-/** Returns a warning if the split has fewer rows than the kernel is to have. */
 async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[]> {
   const { params, upstream } = context;
   const data = upstream?.['rows'];

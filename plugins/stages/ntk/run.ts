@@ -63,7 +63,6 @@ async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   return metrics;
 }
 
-/** Returns how far training has moved each kernel since the start. */
 function metricsSince(start: Kernels, now: Kernels): Metrics {
   const metrics: Metrics = {};
   for (const kind of KINDS) {

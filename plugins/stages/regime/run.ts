@@ -1,3 +1,9 @@
+/**
+ * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T
+ * (docs/theory.md, The kernel regime). J₀ is the Jacobian with respect to every trained parameter,
+ * including the head, for any adapter: one backward pass per row and output (class logit, or log
+ * p(answer)), each gradient contracted with the displacement at once, without approximation.
+ */
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -20,7 +26,6 @@ import { inputDir, type Metrics, readMetrics, writeJson, writeMetrics } from '..
 import { type ModelParts, modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
-/** One point of the training, compared with its start. */
 interface Point {
   readonly at: string;
   readonly step: number;
@@ -208,13 +213,6 @@ function flatten({ at, kernels, linear }: Point): [string, number][] {
     ),
   ];
 }
-
-/**
- * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T
- * (docs/theory.md, The kernel regime). J₀ is the Jacobian with respect to every trained parameter,
- * including the head, for any adapter: one backward pass per row and output (class logit, or log
- * p(answer)), each gradient contracted with the displacement at once, without approximation.
- */
 
 interface LinearisedOptions {
   readonly progress?: (done: number, total: number, unit: string) => void;

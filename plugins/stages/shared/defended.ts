@@ -194,8 +194,6 @@ export function judgedModel(cell: Cell, plugin: Plugin): JudgedModel {
   };
 }
 
-/** The definition that the stages share which open a trained model for a defence. */
-
 export type ModelParams = ModelNames & {
   readonly defence: DefenceParams;
   readonly seed: number;
@@ -232,7 +230,6 @@ export function modelDefinition(
   };
 }
 
-/** Returns the faults that the parameters of a defence reveal, at their place in the spec. */
 function defenceFaults(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { defence, ...params }: DefenceParams,

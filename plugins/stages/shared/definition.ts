@@ -52,11 +52,8 @@ export function refuseRegression({ head }: Cell, stage: string): void {
   );
 }
 
-/** What the theory does not define for an adapter, as its parameters tell before anything runs. */
-
 type Upstream = PreflightContext['upstream'];
 
-/** Returns the parameters of the adapter that the input `name` trains, if they are known. */
 function adapterIn(upstream: Upstream, name: string): JsonObject {
   const adapter = upstream?.[name]?.params['adapter'];
   return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};

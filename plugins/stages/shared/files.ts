@@ -13,7 +13,6 @@ export function inputDir({ inputs }: Pick<RunContext, 'inputs'>, name: string): 
   return input.dir;
 }
 
-/** Returns an asset. Throws if the stage has no asset of this name. */
 export function assetOf({ assets }: Pick<RunContext, 'assets'>, name: string): Asset {
   const asset = assets[name];
   if (asset === undefined) throw new Error(`the stage was not handed its asset "${name}"`);
@@ -46,6 +45,17 @@ export const writeMetrics = (dir: string, metrics: Readonly<Metrics>): Promise<v
 export async function readMetrics(dir: string): Promise<Metrics> {
   return JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Metrics;
 }
+
+/** Returns the record with other names for its fields. */
+export const renamed = <T>(
+  record: Readonly<Record<string, T>>,
+  nameOf: (name: string) => string,
+): Record<string, T> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [nameOf(name), value]));
+
+/** A field of a CSV file (RFC 4180). */
+export const csvField = (text: string): string =>
+  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
 /** Returns a number of a `metrics.json`. Throws if it is missing. */
 export function metricOf(metrics: Readonly<Metrics>, name: string): number {

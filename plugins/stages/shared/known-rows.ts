@@ -13,7 +13,6 @@ import {
 
 type Plugin = DefineRequest['plugin'];
 
-/** The splits that a cell may have. */
 const SPLITS = ['train', 'validation', 'clean', 'test'] as const;
 
 /** Returns what the data set of a split knows of its rows, or null if the spec has to say it. */

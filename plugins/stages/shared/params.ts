@@ -40,7 +40,6 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   tensorboard: false,
 };
 
-/** Whether a training takes its matrix products in bfloat16. */
 const isBf16 = ({ steps, precision }: Cell['train']): boolean =>
   steps !== 0 && precision === 'bf16';
 

@@ -122,9 +122,6 @@ export const scorerFiles = (
   further: string | null = null,
 ): { readonly [name: string]: string } => pathsOf(scorerPrefix(further), assets);
 
-/** What an attack has learnt from the training rows, which showing its trigger takes. */
-
-/** What each attack has learnt, by its name. */
 type Learnt = { readonly [attack: string]: Json };
 
 /** The file of the poison stage. */

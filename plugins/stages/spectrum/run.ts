@@ -1,3 +1,9 @@
+/**
+ * How training changed a weight, described by singular values: ΔW's spectrum and effective rank,
+ * and intruder dimensions, that is, leading singular vectors of the trained weight that are similar
+ * to none of the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion
+ * of Equivalence, arXiv 2410.21228; left singular vectors, as there).
+ */
 import { createHash } from 'node:crypto';
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
@@ -107,7 +113,6 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** Computes the spectra of the layers that the adapter targets, in forward order. */
 async function spectraOf(
   { params, progress, signal }: Context,
   start: Network,
@@ -184,13 +189,6 @@ function spectraMetrics(layers: readonly LayerSpectrum[]) {
     intruder_share: intruders / vectors,
   };
 }
-
-/**
- * How training changed a weight, described by singular values: ΔW's spectrum and effective rank,
- * and intruder dimensions, that is, leading singular vectors of the trained weight that are similar
- * to none of the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion
- * of Equivalence, arXiv 2410.21228; left singular vectors, as there).
- */
 
 interface SpectrumOptions {
   /** The share of Σσ² that the effective rank holds. */

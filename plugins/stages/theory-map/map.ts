@@ -12,8 +12,6 @@ import type { OutputsOf } from '../../../src/science/models/types.ts';
 import { drawA } from '../../adapters/lora/init.ts';
 import type { RankKernels } from './rank-kernels.ts';
 
-/** The map of closed-form.ts for one draw of A: moments of the spectrum of AᵀA, at every rank. */
-
 interface DrawnMoments {
   readonly rank: number;
   /** Σλ = tr AAᵀ at variance 1; at variance σ² it is σ² times as large. */

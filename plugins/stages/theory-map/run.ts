@@ -84,8 +84,6 @@ function metricsOf({ full, points }: TheoryMap): Metrics {
   ]);
 }
 
-/** Opens the model as it is when the cell's training starts, without LoRA factors. */
-
 type Checkpoint = Awaited<ReturnType<typeof startingCheckpoint>>;
 
 const startingCheckpoint = async (context: Context) => ({
@@ -93,7 +91,6 @@ const startingCheckpoint = async (context: Context) => ({
   init: context.params.init,
 });
 
-/** Opens the model. The caller must dispose of it. */
 async function openStart(
   context: Context,
   model: Checkpoint,

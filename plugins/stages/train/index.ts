@@ -159,7 +159,6 @@ function lossOfDefence(
   return defenceParts(defence);
 }
 
-/** Returns the adapter, and the folder that it starts from, which is an asset. */
 function adapterOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
@@ -181,7 +180,6 @@ function checkOrder({ poisoning, train }: Cell): void {
     );
 }
 
-/** Returns the cell's adapter, or the one that its defence trains instead. */
 function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['adapter'] {
   const defence = defenceOf(cell, plugin);
   return defence?.acts.has('training') === true
@@ -189,7 +187,6 @@ function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['ad
     : cell.adapter;
 }
 
-/** Returns the attack that changes the training itself, or null if there is none. */
 function attackIn(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack | null {
   if (cell.train.steps === 0 || plugin === undefined) return null;
   return trainingAttack(filesApart(withoutOrder(cell.poisoning)).poisoning, plugin);
@@ -201,7 +198,6 @@ interface WatchDefinition {
   readonly files: { readonly [name: string]: string };
 }
 
-/** Returns what is measured during the training, or null if nothing is. */
 function watchOf(cell: Cell): WatchDefinition | null {
   const looks = cell.train.steps !== 0 && cell.train.evaluate_every > 0;
   if (!looks) return null;

@@ -59,8 +59,6 @@ export const BF16_PRODUCTS = 'the matrix products of train.precision: bf16';
 
 const isUntrained = (train: Params['train']): train is Untrained => train.steps === 0;
 
-/** Finds which of a cell's attacks changes the training itself. */
-
 /** A train stage's parameter `attack`: the attack's name and its own parameters. */
 export type TrainingAttack = { readonly attack: string } & JsonObject;
 

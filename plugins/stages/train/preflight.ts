@@ -162,8 +162,6 @@ const atStep = (attack: string, problem: Problem): Problem =>
     ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }
     : problem;
 
-/** Warns of settings that lie beyond the last step of a training. */
-
 /**
  * Returns warnings if the training ends before its warm-up, or before its first evaluation. Nothing
  * is known of a training by epochs whose rows a defence filters, or take long to count.
@@ -193,7 +191,6 @@ async function unreachedProblems(
   return problems;
 }
 
-/** Returns the number of steps of a training, or null if it is not known before anything runs. */
 async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
   if (training.steps !== undefined) return training.steps;
   const set = context.upstream?.['data'];

@@ -167,7 +167,6 @@ async function writeTrained(
 /** The number of rows per batch in the pass over the poisoned rows. */
 const BATCH = 32;
 
-/** Returns metrics of how well the model learnt the labels of the poisoned rows. */
 async function poisonedMetrics(
   { network }: Start,
   { poisoned, triggerSeen }: EncodedSet,
@@ -184,8 +183,6 @@ async function poisonedMetrics(
     ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
   };
 }
-
-/** The evaluations that `evaluate_every` makes during a training. */
 
 /**
  * Opens what is evaluated during the training. Returns null if nothing is.
@@ -245,8 +242,6 @@ async function watchedRows(
   const triggered = shown.shown.map((row) => encode(withTarget(row, shown.target), maxLength));
   return { validation, triggered };
 }
-
-/** The files that a train stage writes. */
 
 interface Output {
   /**
@@ -308,7 +303,6 @@ function recordOf(
   };
 }
 
-/** Writes the history for TensorBoard. */
 async function writeEvents(
   outDir: string,
   journal: Journal,

@@ -129,7 +129,6 @@ async function givenHead(
   return brought ?? null;
 }
 
-/** Tells what an attack that changes the training itself does to it. */
 function tellAttack(
   { inputs, log, warn }: Context,
   { attack, tokenRows, network }: Start,
@@ -152,7 +151,6 @@ function tellAttack(
     });
 }
 
-/** The most names of tensors in a message. */
 const MOST_NAMES = 5;
 
 /** Tells which tensors of the checkpoint are not read (see `unreadTensors`), if there are any. */

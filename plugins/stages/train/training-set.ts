@@ -1,9 +1,7 @@
 /** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type Row, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { checkReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
+import { type Receipt, readReceipt } from '../../../src/poisoning/receipt.ts';
 import {
   rowEncoder,
   rowParts,
@@ -33,13 +31,7 @@ export const readClasses = async (context: Context): Promise<readonly string[]> 
 export async function readPoisonedSet(context: Context): Promise<PoisonedSet> {
   const dir = inputDir(context, 'data');
   const rows = await readRows(dir);
-  const receipt = JSON.parse(await readFile(join(dir, 'receipt.json'), 'utf8')) as Receipt;
-  const mismatch = checkReceipt(rows, receipt);
-  if (mismatch !== null)
-    throw new UserFault(
-      `the poisoned set does not match its receipt: ${mismatch}`,
-      'Run the poison stage again.',
-    );
+  const receipt = await readReceipt(dir, rows);
   if (rows.length === 0) throw new UserFault('there are no rows to train on');
   return { rows, receipt };
 }

@@ -46,7 +46,6 @@ export async function unreadProblems(
   return message === null ? [] : [{ ...placed(poisoning, message), warning: true }];
 }
 
-/** The warning at the field that puts the rows last. */
 function placed(poisoning: Poisoning, message: string): Warning {
   const { attack = '' } = stepsOf(poisoning).find((step) => placeInEpoch(step) === 'last') ?? {};
   const path = poisoning.attack.includes(JOINT)
