@@ -18,16 +18,13 @@ import { runsDir, stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
 import { type RunCommandOptions, STARTED } from './run.ts';
 
-/** The time between two looks at a journal. */
 const LOOK_MS = 500;
 /** How many looks without an event go by before the run's process is looked for. */
 const QUIET = 60;
-/** How long a run may take to stop once it was asked to. */
 const STOP_MS = 30_000;
 
 const isOpen = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
 
-/** Whether the process of a run that has not ended is alive, here or on another host. */
 async function isAlive(run: Run): Promise<boolean> {
   const { state } = runStatus(run);
   if (state === 'unknown') {
@@ -49,7 +46,6 @@ export async function attachCommand(id: string | undefined): Promise<number> {
   return goOn(run);
 }
 
-/** Prints what happens until the run has ended, or its process is gone. */
 async function follow(run: Run): Promise<void> {
   let seen = 0,
     done = 0,
@@ -137,7 +133,6 @@ async function stop(run: Run): Promise<void> {
   say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
 }
 
-/** How long the command waits until the first jobs are submitted. */
 const FIRST_JOBS_MS = 60_000;
 
 /** Returns the arguments of a run without what detaches it. */

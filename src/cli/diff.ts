@@ -64,7 +64,6 @@ interface Side extends Pick<ComparedResults, 'cells'> {
   readonly resolved: unknown;
 }
 
-/** Reads the results of one spec, and says what is missing, left out, or was warned of. */
 async function readSide(spec: string, options: SpecOptions): Promise<Side> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const { cells, missing, damaged, refused, warnings } = comparedResults(prepared);

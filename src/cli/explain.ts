@@ -80,7 +80,6 @@ function showEach(
   say(paintErr.dim(wrap(STATES, proseWidth())));
 }
 
-/** Prints each cause with the stages that run because of it, and the stages that wait for those. */
 function showCauses(causes: readonly Cause[]): void {
   const width = proseWidth();
   for (const cause of causes) {
@@ -98,7 +97,6 @@ function effectOf({ stages, waiting }: Cause): string {
   return `${byKind(stages)}; ${waiting.length} more ${verb} for ${them} (${byKind(waiting)})`;
 }
 
-/** Returns the number of stages of each kind: `train ×4, evaluate ×4`. */
 function byKind(stages: readonly PlannedStage[]): string {
   const kinds = new Map<string, number>();
   for (const { kind } of stages) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);

@@ -75,7 +75,6 @@ const foldersOf = ({ bases, models }: GatheredModels): readonly ModelFolder[] =>
   ...models.map(({ folder }) => folder),
 ];
 
-/** A model as `--json` prints it: the label of its stage, and its folder. */
 const exported = ({ chosen, folder, base }: GatheredModel) => ({
   stage: chosen.name,
   dir: folder.dir,

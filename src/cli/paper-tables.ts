@@ -40,7 +40,6 @@ export interface LaidOut {
   readonly axisName: (path: string) => string;
 }
 
-/** The axis that each section's name stands for. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
   defence: 'defence.defence',
@@ -176,7 +175,6 @@ export function latexResults(
 
 const distinct = (texts: readonly string[]): string[] => [...new Set(texts)];
 
-/** Names the scorers that the shown metrics of a completion task count by, in a sentence. */
 function scorersOf(rows: Results['rows'], metrics: readonly Metric[]): string[] {
   const shown = new Set(metrics.map(metricName));
   const words = rows.flatMap((row) =>

@@ -85,7 +85,6 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   return 0;
 }
 
-/** What would be fetched, and from where. */
 interface Fetches {
   readonly uri: string;
   readonly bytes: ReadonlyMap<string, number>;
@@ -161,7 +160,6 @@ const OPERATIONS_PER_SECOND = 5e10;
 
 type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
-/** Returns a line for each kind of stage that foretells what it takes. */
 function forecastLines(foretold: Foretold): string[] {
   const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations'>>();
   for (const [{ kind }, own] of foretold) {
@@ -220,7 +218,6 @@ const sizeText = (bytes: number): string =>
 const bytesOf = ({ bytes }: Fetches): number =>
   [...bytes.values()].reduce((sum, one) => sum + one, 0);
 
-/** Returns a table with the number of stages of each kind in each state. */
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
   const kinds = new Map<string, string[]>();
   for (const { stage, state } of statuses) {
@@ -306,7 +303,6 @@ function showSubmitted(groups: readonly ForeseenGroup[], { limit, expected }: No
     out('until stages like them have run, `time` in slurm.yaml sets their time limit');
 }
 
-/** Writes the batch script of each group, and beside it the command that would submit it. */
 function write(groups: readonly ForeseenGroup[], dir: string): void {
   makeFolder(dir);
   groups.forEach(({ kind, script, command }, i) => {

@@ -118,7 +118,6 @@ const WIDEST = 100;
 const USUAL = 80;
 const width = (): number => Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
 
-/** Breaks a text into lines of the terminal's width, each indented by this many spaces. */
 function indented(text: string, spaces: number): string {
   const margin = ' '.repeat(spaces);
   return new Help()
@@ -134,7 +133,6 @@ function show(value: unknown): string {
   return value !== '' && value === value.trim() ? value : JSON.stringify(value);
 }
 
-/** Returns the type of a field, its default, and whether it is required. */
 function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
   return [
     type,
@@ -149,7 +147,6 @@ const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 /** Returns an example of YAML. What does not fit on a line goes on below, deeper, as YAML asks. */
 const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
 
-/** Returns a field as an entry of the mapping that it is in. */
 const asEntry = (doc: FieldDoc): string =>
   [
     indented(`${paint.bold(nameOf(doc.path))}: ${facts(doc, false)}`, 2),
@@ -159,7 +156,6 @@ const asEntry = (doc: FieldDoc): string =>
       : []),
   ].join('\n');
 
-/** Returns everything that is known about a field. */
 function asPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
   const blocks = [
@@ -202,7 +198,6 @@ async function describeField(registry: Registry, path: string, asJson: boolean):
   else json(found.map(({ of, schema }) => ({ of, schema })));
 }
 
-/** Prints the sections of a spec. */
 async function describeSpec(registry: Registry): Promise<void> {
   const { referenceOf } = await import('../spec/reference.ts');
   const sections = referenceOf(specRegistry(registry)).find('').map(asEntry);
@@ -357,7 +352,6 @@ function pluginPage(described: Described): string {
   ].join('\n\n');
 }
 
-/** Returns what a named data set knows of its rows. */
 function knownOf(descriptor: AnyPlugin): string[] {
   if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
   const { classes = [], metrics } = descriptor.knows;
@@ -367,7 +361,6 @@ function knownOf(descriptor: AnyPlugin): string[] {
   ];
 }
 
-/** Returns a row before and after an attack, what is appended, and what evaluation shows. */
 function examplePage(example: Example | null): string {
   if (example === null)
     return indented('It takes more than a row, so an experiment shows it: stages: [poison].', 2);

@@ -89,7 +89,6 @@ interface Axis {
   readonly name: string;
 }
 
-/** Returns the axes that tell the cells of the rows apart. */
 function axesOf(rows: readonly Named[]): readonly Axis[] {
   const paths = tellingAxes(namesOf(rows));
   const short = shortNames(paths);
@@ -124,7 +123,6 @@ const NOTHING = '–';
 const markOf = (reasons: readonly string[] = []): string =>
   reasons.length > 0 ? ` ${DAGGER}` : '';
 
-/** Returns a metric's name, with its stage where another of the metrics has the same name. */
 const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
   metrics.some((other) => other !== one && other.metric === one.metric)
     ? metricName(one)

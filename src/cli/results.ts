@@ -193,7 +193,6 @@ function show(
   say(paintErr.dim(wrap(more, width)));
 }
 
-/** Returns the lines about what the attacks of the rows lead to. */
 const targetsShown = (rows: readonly ResultRow[]): string[] =>
   targetLines(rows.flatMap(({ target }) => target ?? []));
 
@@ -216,7 +215,6 @@ function showDifferences(
   if (tested) say(paintErr.dim(wrap(TEST_NOTE, proseWidth())));
 }
 
-/** Returns the number of metrics of each stage: `train (9), evaluate (5)`. */
 function byStage(metrics: readonly Metric[]): string {
   const stages = new Map<string, number>();
   for (const { stage } of metrics) stages.set(stage, (stages.get(stage) ?? 0) + 1);

@@ -171,7 +171,6 @@ export function logsCommand(
 const runLogOf = ({ dir }: Run): string => path.join(dir, 'run.log');
 const stageLogOf = ({ dir }: Run, stage: string): string => path.join(dir, 'logs', `${stage}.log`);
 
-/** Returns the ids of the stages that have a log. */
 const loggedStages = ({ dir }: Run): string[] =>
   readdirOr(path.join(dir, 'logs'))
     .filter((name) => name.endsWith('.log'))

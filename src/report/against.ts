@@ -56,7 +56,6 @@ const NOTHING: Compared = {
   holm: null,
 };
 
-/** What a cell's number is compared with, by seed. */
 interface Partner {
   readonly values: Values;
   /** Returns why the pair of a seed is not evidence, or null if it is. */
@@ -71,7 +70,6 @@ const reasonOf = (
   metric: Pick<Metric, 'metric'>,
 ): string | null => voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
 
-/** Returns the paired clean run, as the evaluation of the attacked run recorded it. */
 const cleanPartner: PartnerOf = (cell, metric) => {
   const values = ofCleanRun(cell, metric);
   // The reason is that of the difference, which is evidence only if both runs are.
@@ -95,7 +93,6 @@ function ofCleanRun(cell: ResultCell, metric: Metric): Values | null {
 
 const namesOf = ({ cell, also = [] }: ResultCell): readonly JsonObject[] => [cell, ...also];
 
-/** Returns the settings that a cell and its full fine-tuning share, under each of its names. */
 const settingsOf = (cell: ResultCell): readonly string[] =>
   namesOf(cell).map((name) =>
     contentKey(

@@ -95,7 +95,6 @@ function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
   return null;
 }
 
-/** The axes of a condition that are neither the adapter's nor the training's. */
 const blockKey = ({ axes }: Condition): string =>
   contentKey(
     Object.fromEntries(Object.entries(axes).filter(([path]) => !/^(adapter|train)\./.test(path))),
@@ -121,7 +120,6 @@ export function adapterPairs(
     });
 }
 
-/** Returns a function that reads a quantity by seed. */
 function readBySeed(condition: Condition, quantity: Quantity): (seed: number) => number | null {
   const cells = cellsBySeed(condition);
   return (seed) => {

@@ -164,14 +164,11 @@ export const voidReasons = (
     }),
   );
 
-/** Whether the number of some seed is not evidence. */
 export const hasVoid = (condition: Condition, metric: Pick<MetricNote, 'metric'>): boolean =>
   voidReasons(condition, metric).size > 0;
 
-/** The number of attacks of each family that fit on the first screen. */
 const MOST = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
-/** The sum of a condition's doses. */
 const doseOf = (condition: Condition): number =>
   Object.keys(condition.axes)
     .filter((path) => doseUnit(path) !== null)

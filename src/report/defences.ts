@@ -50,7 +50,6 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
 
 /** Where the report has all that is known of the defences. */
 export const DEFENCES = { id: 'defences', title: 'Attacks against defences' };
-/** The most conditions with a defence that each have a row. */
 const MOST_DEFENDED = 8;
 
 const rowsDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
@@ -58,7 +57,6 @@ const rowsDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
-/** What the finding on defences shows, by column, and the metric that its numbers are judged by. */
 const DEFENDED: readonly (readonly [title: string, quantity: Quantity, judgedBy?: MetricNote])[] = [
   ['ASR without', scoreOf(ASR_UNDEFENDED), ASR_UNDEFENDED],
   ['ASR with', scoreOf(ASR), ASR],
@@ -116,7 +114,6 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   };
 }
 
-/** Names a condition by its setting, of which its defence is a part, and by what else varies. */
 const ownLabel = (condition: Condition, among: readonly Condition[]): string =>
   [
     condition.setting,

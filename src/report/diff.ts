@@ -96,7 +96,6 @@ function listedNames(
   return listed;
 }
 
-/** Returns a cell's values along all these paths, for each of its names. */
 const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
   names.map(({ axes, config }) =>
     Object.fromEntries(

@@ -103,7 +103,6 @@ const OTHERS = {
   },
 };
 
-/** The same criteria for such a model. */
 function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
   const own = scores(cell),
     { called, accuracy } = OTHERS[of],
@@ -115,7 +114,6 @@ function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }:
     : `has ${called} that ${noBetter}`;
 }
 
-/** What is said of a model, as the end of a sentence. */
 interface Words {
   readonly one: string;
   readonly noBetter: string;

@@ -96,7 +96,6 @@ function failures(block: readonly Condition[], metric: MetricNote): string {
   return ` Every seed failed with ${list(names.slice(0, MOST_ADAPTERS))}.`;
 }
 
-/** Returns why numbers behind the condition's mean are not evidence. */
 const reasonsOf = (condition: Condition, note: MetricNote): readonly string[] => [
   ...voidReasons(condition, note).values(),
 ];
@@ -170,7 +169,6 @@ type FindingsOf = (
   comparisons: Comparisons,
 ) => readonly (Finding | null)[];
 
-/** One finding for each of a family's blocks on the first screen. */
 const forEachBlock =
   (
     family: AttackFamily,
@@ -188,7 +186,6 @@ const forEachBlock =
     });
   };
 
-/** Says which attacks, doses and settings the first screen leaves out. */
 function besideText(labels: readonly string[] = []): string {
   if (labels.length === 0) return '';
   const named = labels.slice(0, MOST_BESIDE),
@@ -274,7 +271,6 @@ interface KernelQuestion {
   readonly ids: readonly string[];
 }
 
-/** Returns one attack's comparisons of LoRA's kernel with the full one, at the last checkpoint. */
 const forKernels =
   ({ topic, noun, claim, ids }: KernelQuestion): FindingsOf =>
   (conditions, { kernels }) => {
@@ -313,7 +309,6 @@ const forKernels =
     ];
   };
 
-/** The findings in their order. */
 const FINDINGS: readonly FindingsOf[] = [
   cleanAccuracy,
   untargeted,

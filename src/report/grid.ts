@@ -104,7 +104,6 @@ export function excludedText(entries: readonly Entry[]): string | null {
   );
 }
 
-/** A group under one of its names. */
 interface NamedGroup {
   readonly group: Group;
   readonly cell: JsonObject;
@@ -188,7 +187,6 @@ function mergeLines(
   }));
 }
 
-/** Returns the function with its result remembered for each cell and metric. */
 function remembered<T>(
   of: (group: Group, metric: Metric) => T,
 ): (group: Group, metric: Metric) => T {
@@ -378,7 +376,6 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
 
 const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
 
-/** Says what stands in the table's cells, as far as it is there. */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
     dagger = daggerText(entries.flatMap(({ reasons }) => reasons));

@@ -30,7 +30,6 @@ export const blockLabel = ({
 /** The prefix of the axes of a cell's base. */
 export const BASE = 'base.';
 
-/** The path of an attack's dose, or of the dose of one of its steps. */
 const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
 /**
  * Returns the unit of the dose at a path such as `poisoning.steps.badnets.rate`, or null for other
@@ -79,7 +78,6 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
 const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio', 'poisoning.adaptive'];
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
-/** Returns the axes of each of a cell's names. */
 export const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
 const pathsOf = (cell: Named): string[] =>
   distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
@@ -107,7 +105,6 @@ export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   return varying;
 }
 
-/** The varying paths among the cells of one attack, or of one adapter. */
 function varyingWithin(
   cells: readonly ReportCell[],
   key: (cell: ReportCell) => string,

@@ -100,7 +100,6 @@ function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[]
   return spans;
 }
 
-/** Returns the line of one column axis, with a rule under each of its values. */
 function axisLine(
   path: string,
   depth: number,
@@ -119,7 +118,6 @@ function axisLine(
   return [line(cells), ...(rules.length === 0 ? [] : [`    ${rules.join(' ')}`])];
 }
 
-/** Returns the table's head: one line for each column axis, above the metrics. */
 function head(request: LatexRequest): string[] {
   const { grid, rowAxes, columnAxes, axisName, against } = request;
   const minus = `$-$ ${against}`;
@@ -181,7 +179,6 @@ function caption(request: LatexRequest): string {
   ].join(' ');
 }
 
-/** Returns what else a reader must know, in sentences, unescaped. */
 function notesOf(request: LatexRequest): readonly string[] {
   const { grid, against, ofAnswers, caveats, facts } = request;
   const entries = entriesIn(grid),
@@ -207,7 +204,6 @@ function notesOf(request: LatexRequest): readonly string[] {
   ];
 }
 
-/** Says what the differences compare. */
 const differenceText = (against: Against): string =>
   (against === 'full'
     ? '“− full”: difference from full fine-tuning under the same attack'
@@ -215,7 +211,6 @@ const differenceText = (against: Against): string =>
       'trigger does to its model') +
   ', paired by seed, with its own interval, uncorrected for the number of comparisons.';
 
-/** Control characters and line ends of any kind. */
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 
 /**

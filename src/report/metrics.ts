@@ -406,7 +406,6 @@ export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[
 /** The metrics by which adapters are compared. The others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
 
-/** Returns the distinct metrics, in the order of the rows. */
 export function metricsIn(rows: readonly Named[]): readonly Named[] {
   const found = new Map<string, Named>();
   for (const { stage, metric } of rows)

@@ -55,7 +55,6 @@ interface Ends {
   readonly low: number;
   readonly high: number;
 }
-/** Returns the smallest interval that contains both. */
 const joined = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
@@ -138,7 +137,6 @@ const ownFisher =
 
 type Pair = readonly [x: number, y: number];
 
-/** Returns both numbers of each cell that has both. */
 const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
   cells.flatMap((cell): readonly Pair[] => {
     const x = a(cell),
@@ -180,7 +178,6 @@ const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
   { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
 ];
 
-/** A relation before it is judged. */
 interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'rhos'> {
   /** The same correlation with what the trigger adds, where that was measured. */
   readonly added: readonly number[];

@@ -71,7 +71,6 @@ export async function readInside(file: Inside, most: number): Promise<string | n
   }
 }
 
-/** Returns whether a name in a folder is a folder itself, and not a link to one. */
 export async function isFolderInside(root: string, name: string): Promise<boolean> {
   try {
     return (await lstat(path.join(root, name))).isDirectory();

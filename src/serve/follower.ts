@@ -78,7 +78,6 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
     });
   }
   const note = (message: string): void => shown.record.apply({ event: 'note', message });
-  /** Starts a new record, and makes every listener ask for a new snapshot. */
   function restart(plan: RunRecord['plan']): void {
     shown = createProjection(id, createRecord(plan));
     for (const listener of listeners) listener(shown.backlog.reset());
@@ -139,7 +138,6 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
   };
 }
 
-/** Returns a function that notes in a record what the heartbeat of another machine's run says. */
 function beatReader(file: Inside): (record: RunRecord) => Promise<void> {
   const pulse = createPulse();
   return async (record) => {

@@ -63,7 +63,6 @@ const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
   }),
 });
 
-/** Returns how many stages ran per minute. */
 function rateOf({ ran = 0 }: Counts, created: number | null, until: number): number | null {
   const minutes = created === null ? 0 : (until - created) / 60_000;
   return ran > 0 && minutes > 0 ? ran / minutes : null;
@@ -124,7 +123,6 @@ export function createProjection(id: string, record: RunRecord): Projection {
     group: grouping.of[index] ?? 0,
     ...statusOf(stage, over),
   });
-  /** Returns the indexes of the stages whose shown state has changed. */
   const takeChanged = (): readonly number[] => {
     const changed = new Set(record.takeChanged());
     const state = stateOf(record);
@@ -185,7 +183,6 @@ export function createProjection(id: string, record: RunRecord): Projection {
   };
 }
 
-/** The weight of the newest stage in a moving mean. */
 const NEWEST = 0.3;
 
 const moved = (mean: number | undefined, value: number): number =>
@@ -276,7 +273,6 @@ interface Grouping {
   readonly of: readonly number[];
 }
 
-/** Returns the groups in the order of their first stages. */
 export function groupStages(stages: readonly StageRecord[]): Grouping {
   const indexes = new Map<string, number>();
   const of = stages.map(({ group }) => {
@@ -288,7 +284,6 @@ export function groupStages(stages: readonly StageRecord[]): Grouping {
   return { names: [...indexes.keys()], of };
 }
 
-/** Returns the pairs of groups of which one reads the other, without repeats. */
 function arrowsOf(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
   const arrows = new Map<number, [number, number]>();
   for (const [index, { inputs }] of stages.entries()) {

@@ -49,7 +49,6 @@ export interface StageRecord {
 
 const ENDED: ReadonlySet<StageState> = new Set(['ran', 'cached', 'failed', 'blocked', 'abandoned']);
 
-/** Cuts a text from outside to what a page can show. */
 const cut = (text: string, most: number): string =>
   text.length > most ? `${text.slice(0, most)}… (cut)` : text;
 
@@ -182,7 +181,6 @@ export interface RunRecord extends Pick<
   apply(event: JsonObject): void;
 }
 
-/** The stages of a run by their ids, and which of them have changed. */
 interface StageIndex {
   readonly stages: readonly StageRecord[];
   readonly indexes: ReadonlyMap<string, number>;
@@ -279,7 +277,6 @@ function createStages(plan: RunPlan | null): Stages {
   };
 }
 
-/** Takes what progress.json says of the stages that are running. */
 function createMarks({
   stages,
   indexes,

@@ -101,7 +101,6 @@ export interface RoomsOptions {
 const RUN_LOG = 'run',
   STAGE = 'stage ';
 
-/** A run's reader, with those of its stages. */
 interface Open {
   readonly follower: Follower;
   readonly stages: Shared<StageFollower>;
@@ -177,14 +176,12 @@ function roomOf(
   };
 }
 
-/** The number of runs that are listed. */
 const LISTED = 50;
 /** A run of another machine that has been silent for this long is no longer followed. */
 const SILENT_MS = 24 * 3600 * 1000;
 /** The time between two looks for new runs without a notification, in milliseconds. */
 const LOOK_MS = 5000;
 
-/** The names that a run may have. */
 const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
 
 interface RunLister {
@@ -216,7 +213,6 @@ interface Lines {
  */
 function createLines(followers: Shared<Follower>, onChange: () => void): Lines {
   const listed = new Map<string, Listed>();
-  /** Stops following a run, and keeps its line. */
   const rest = (id: string): void => {
     const entry = listed.get(id);
     if (entry === undefined) return;
@@ -251,7 +247,6 @@ function createLines(followers: Shared<Follower>, onChange: () => void): Lines {
   };
 }
 
-/** Returns the version of a run's journal; null if there is no journal. */
 async function versionOf(runs: string, id: string): Promise<string | null> {
   if (!(await isFolderInside(runs, id))) return null;
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);

@@ -47,7 +47,6 @@ export interface Serving {
 
 /** Browsers open at most six connections to a server, and a login node has few users. */
 const MOST_CONNECTIONS = 128;
-/** The most connections that have not shown the token. */
 const MOST_STRANGERS = 64;
 
 /** @throws UserFault if the port can't be listened on */
@@ -182,7 +181,6 @@ async function answerJson(
   answer(request, response, 200, 'application/json; charset=utf-8', body);
 }
 
-/** Returns the parts of a path, decoded; null if it can't be decoded. */
 function partsOf(
   url: string,
 ): { readonly parts: string[]; readonly query: URLSearchParams } | null {
@@ -198,7 +196,6 @@ function partsOf(
   }
 }
 
-/** Answers a request that is allowed and is not for a file of the page. */
 async function route(
   rooms: Rooms,
   url: string,

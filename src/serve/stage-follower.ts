@@ -11,7 +11,6 @@ import type { LogText, StageDetail, StageLinks } from './wire.ts';
 
 const LOG_BYTES = 16 * 2 ** 20,
   LINE_BYTES = 256 * 1024;
-/** How many stages are listed at most as inputs of a stage, or as its readers. */
 const MOST_LINKS = 20;
 
 type Listener = (event: Omit<StreamEvent, 'id'>) => void;
@@ -85,7 +84,6 @@ export function followStage(options: StageFollowOptions): StageFollower {
   };
 }
 
-/** The curves and metrics of a stage in the store. */
 interface Stored {
   readonly key: string;
   readonly curves: Curves;
@@ -135,7 +133,6 @@ const linksOf = (stages: readonly number[]): StageLinks => ({
   count: stages.length,
 });
 
-/** How much of a log is shown, in characters. */
 const SHOWN = 64 * 1024;
 /** A longer line is cut. */
 const LONGEST = 2000;

@@ -18,7 +18,6 @@ const LIMITS = { values: 10_000, names: 10_000 };
 
 export type Metrics = ReadonlyMap<string, number>;
 
-/** Returns the path of a file of an entry, or null if the key is malformed. */
 const fileOf = (store: string, key: string, name: string): Inside | null =>
   /^[0-9a-f]{64}$/.test(key) ? { root: store, names: [key.slice(0, 2), key, name] } : null;
 
@@ -189,7 +188,6 @@ export function createResultsReader(
   };
 }
 
-/** Returns why numbers of an evaluation are not evidence, by metric. */
 function reasonsOf(group: string, values: Metrics): Results['reasons'][number] {
   if (group !== ACCURACY.stage) return {};
   const cell = { metrics: { [ACCURACY.stage]: Object.fromEntries(values) } };

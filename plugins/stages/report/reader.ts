@@ -38,11 +38,9 @@ import type { Params, PlannedCell } from './params.ts';
 
 export type Inputs = RunContext['inputs'];
 
-/** Returns the output folder of a cell's stage. Null if the stage failed or was not asked for. */
 const dirOf = (inputs: Inputs, kind: string, index: number): string | null =>
   inputs[`${kind}:${index}`]?.dir ?? null;
 
-/** Reads and parses a file. Returns null if the folder or the file does not exist. */
 async function optional<T>(
   dir: string | null,
   file: string,
@@ -56,7 +54,6 @@ const json = (text: string): unknown => JSON.parse(text);
 const headType = (text: string): unknown =>
   (JSON.parse(text) as { readonly head?: { readonly type?: unknown } }).head?.type;
 
-/** Returns the checkpoints for which a stage's output has a folder. */
 const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
   pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
 
@@ -148,7 +145,6 @@ async function readWriting(inputs: Inputs, index: number): Promise<WritingFacts 
       );
 }
 
-/** The most points of a ROC curve that are drawn. */
 const MOST_POINTS = 200;
 
 /** Returns the points of a ROC curve, thinned evenly; empty if all rows are of one kind. */
@@ -165,7 +161,6 @@ function rocPoints(text: string): readonly (readonly [number, number])[] {
     .map(({ falsePositiveRate, truePositiveRate }) => [falsePositiveRate, truePositiveRate]);
 }
 
-/** Returns the ROC curves of a cell's defence, of training rows and of what the model is asked. */
 async function readRoc(inputs: Inputs, index: number): Promise<NonNullable<ReportCell['roc']>> {
   const curve = (kind: string) => optional(dirOf(inputs, kind, index), 'scores.csv', rocPoints);
   const [filter, judged] = [await curve('defend'), await curve('evaluate')];
@@ -249,7 +244,6 @@ export async function readReceipt(inputs: Inputs, index: number): Promise<Receip
   );
 }
 
-/** Returns the digests of the checkpoints that the cells were trained from. */
 async function modelDigests(inputs: Inputs, cells: number): Promise<readonly string[]> {
   const digests = new Set<string>();
   for (let index = 0; index < cells; index++) {

@@ -33,7 +33,6 @@ function opened(attacks: Attacks, name: string): AttackDescriptor {
   return attack;
 }
 
-/** Whether a training with these attacks minimises a loss that one of them defines. */
 const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
   stepsOf(poisoning).some(({ attack }) => attacks.get(attack)?.training?.changes === 'loss');
 
@@ -98,7 +97,6 @@ async function readCells(
   return cells;
 }
 
-/** Adds kernels and receipts to the few cells whose kernels and receipts are shown. */
 async function withShown(
   cells: readonly ReportCell[],
   planned: readonly PlannedCell[],

@@ -192,7 +192,6 @@ function drawing(panel: Panel, blocks: readonly NonEmpty<Condition>[], palette: 
   ].join('');
 }
 
-/** Returns the conditions of a block that have the metric, as many as there is room for. */
 function shownOf(block: readonly Condition[], metric: MetricNote) {
   const having = block.filter((condition) => summaryOf(condition, metric) !== null);
   const [first, ...others] = having.slice(0, MOST_ADAPTERS);

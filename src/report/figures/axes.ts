@@ -68,7 +68,6 @@ const DRAWN: readonly Drawn[] = [
   })),
 ];
 
-/** An axis of the adapter. */
 interface AdapterAxis {
   readonly path: string;
   readonly name: string;
@@ -216,7 +215,6 @@ export async function varianceFigures(
 
 const MOST_ATTACKS = 4;
 
-/** Sorts rates before counts, and an attack's own dose before those of its steps. */
 const byUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
@@ -229,7 +227,6 @@ function doseTitle(path: string): string {
   return isStepDose(path) ? `${axisName(path)}: ${title}` : title;
 }
 
-/** One attack along one of its doses. */
 interface Dosed {
   readonly attack: string;
   readonly path: string;

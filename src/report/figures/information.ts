@@ -42,7 +42,6 @@ import { adapterPalette, FULL_COLOUR, legendColumns } from './theme.ts';
 const MOST_ROWS = 24;
 const MOST_ADAPTERS = 6;
 
-/** The title and caption of each quantity. */
 const WORDS: Readonly<Record<string, { readonly title: string; readonly caption: string }>> = {
   information_bits: {
     title: 'Information bits',
@@ -61,7 +60,6 @@ const ENTROPY_CAPTIONS: Readonly<Record<Scale, string>> = {
   normalised: 'On λ/Σλ: a true entropy.',
 };
 
-/** Returns a quantity of both kernels, as seeds and means. */
 const ofKernels = <Place extends object>(
   condition: Condition,
   quantity: FisherQuantity,

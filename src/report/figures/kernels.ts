@@ -16,7 +16,6 @@ import { FONT, INK, MUTED } from './theme.ts';
 const MOST_CSV_ROWS = 64;
 const GAP = 26;
 
-/** The kernels of a cell with their names, in the order in which they are drawn. */
 function kernelsOf({ adapter }: ReportCell) {
   const title = adapterTitle(adapter),
     own = adapter === 'lora' ? 'A and B' : 'its own parameters';
@@ -38,7 +37,6 @@ export function classTrace({ rows, classes, data }: KernelData): Float64Array {
   return trace;
 }
 
-/** Returns the drawn matrices as CSV, with rows and columns in the order of the map. */
 const matricesCsv = (
   drawn: readonly { readonly which: string; readonly trace: Float64Array }[],
   order: readonly number[],
@@ -316,7 +314,6 @@ function scaleBar({ low, high, palette }: Scale, x: number): string {
   );
 }
 
-/** Draws a map whose left edge is at x, as parts of an SVG. */
 function heatMap(map: HeatMap, x: number): string {
   const scale = scaleOf(map.values);
   const lineColour = scale.palette === DIVERGING ? INK : 'white';

@@ -164,7 +164,6 @@ interface DifferenceRow {
   readonly name: string;
 }
 
-/** Names the rows. The name includes the full fine-tuning if there are several. */
 function differenceRows(
   comparisons: readonly AdapterComparison[],
   conditions: readonly Condition[],
@@ -181,7 +180,6 @@ function differenceRows(
   });
 }
 
-/** Returns the difference of each seed that a comparison uses. */
 const seedDifferences = ({ seeds, a, b }: AdapterComparison) =>
   seeds.map((seed, i) => {
     const of = a[i] ?? NaN,

@@ -33,7 +33,6 @@ function picked(count: number): number[] {
   );
 }
 
-/** Returns at most nine powers of ten. */
 function decades(values: readonly number[]): number[] {
   const low = Math.floor(Math.log10(Math.min(...values))),
     high = Math.ceil(Math.log10(Math.max(...values)));

@@ -23,7 +23,6 @@ const OTHERS = [
   '#7f3c8d',
   '#444444',
 ];
-/** Each colour has a shape as well, for print. */
 const SHAPES = [
   'circle',
   'triangle-up',
@@ -70,7 +69,7 @@ export const config: Config = {
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 
-/** The greatest width of a legend, in pixels. */
+/** In pixels. */
 const LEGEND_WIDTH = 520;
 /**
  * Returns how many of these names fit into one row of a legend. A wider legend would shrink the

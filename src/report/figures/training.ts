@@ -15,7 +15,6 @@ import { adapterPalette } from './theme.ts';
 const MOST_PANELS = 4;
 const MOST_ADAPTERS = 8;
 
-/** Returns the first attacks and adapters of these conditions, with the colours of the adapters. */
 function panelsOf(some: readonly Condition[], all: readonly Condition[]) {
   const adapters = distinct(some.map(({ adapterLabel }) => adapterLabel)).slice(0, MOST_ADAPTERS);
   const { shown, left } = firstOf([...groupBy(some, blockLabel)], MOST_PANELS);

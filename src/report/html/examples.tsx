@@ -16,7 +16,6 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
-/** Returns, for each attack, the first receipt in which a row was changed. */
 function receiptsOf(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
   for (const { attackLabel, cells } of conditions)
@@ -33,7 +32,6 @@ function receiptsOf(conditions: readonly Condition[]): readonly Shown[] {
  */
 const UNSEEN =
   /(?![ \n\r\t])[\p{Cf}\p{Cc}\p{Mn}\p{Zs}]|[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\u{FF01}-\u{FF5E}\u{1D400}-\u{1D7FF}]/gu;
-/** The most code points that are named in one place. */
 const MOST_POINTS = 6;
 
 /** Names the code points of a changed text that a reader can't tell: `U+0435 U+200B`. */

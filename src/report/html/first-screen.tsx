@@ -14,7 +14,6 @@ import { type Verdict, verdictText } from '../verdict.ts';
 import { axesText, type Chapter, Chip, FigureBox, type PageProps } from './parts.tsx';
 
 const MOST_FAILURES = 12;
-/** The most characters of a warning. */
 const MOST_WARNING = 600;
 
 type Fact = readonly [name: string, value: string];
@@ -33,7 +32,6 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
-/** Lists the attacks whose dose was too small to poison a single row. */
 function emptyDoses({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
@@ -167,7 +165,6 @@ export function Header({
   );
 }
 
-/** Shows what failed and why, or nothing if nothing failed. */
 function Failures({
   stages,
   cells,
@@ -209,7 +206,6 @@ function Failures({
   );
 }
 
-/** Returns the verdict that all rows have in common, or null if they differ or have none. */
 function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
   const verdicts = rows.map(({ verdict }) => verdict).filter((verdict) => verdict !== null);
   const [first] = verdicts;

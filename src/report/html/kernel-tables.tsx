@@ -25,7 +25,6 @@ import {
   texts,
 } from './parts.tsx';
 
-/** Returns a column with the mean over seeds of one of the two kernels. */
 const kernelMean = (title: string, of: Parametrisation): Column<KernelComparison> =>
   numbers(title, ({ condition, quantity, checkpoint }) =>
     formatNumber(seriesOf(condition, fisherOf(quantity, checkpoint, of)).summary?.mean),

@@ -26,7 +26,6 @@ export const numbers: ColumnOf = (title, value) => ({ title, kind: 'number', val
 export const names: ColumnOf = (title, value) => ({ title, kind: 'nowrap', value });
 export const texts: ColumnOf = (title, value) => ({ title, value });
 
-/** Tables with at least this many columns are set more tightly. */
 const DENSE = 9;
 
 interface TableProps<Row> {
@@ -225,7 +224,6 @@ export const OVER_SEEDS =
 export const ATTACK: Column<Condition> = names('Attack', blockLabel);
 export const ADAPTER: Column<Condition> = names('Adapter', ({ adapterLabel }) => adapterLabel);
 
-/** Returns a column with a quantity's summary over seeds. */
 export const numberColumn = (
   title: string,
   quantity: Quantity,
@@ -255,7 +253,6 @@ export const namingColumns = (conditions: readonly Condition[]): readonly Column
 export const startsBlock = (row: Condition, above: Condition): boolean =>
   blockLabel(row) !== blockLabel(above);
 
-/** Returns the conditions that have a metric. */
 export const having = (
   conditions: readonly Condition[],
   stage: string,

@@ -43,11 +43,9 @@ import {
 
 const has = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
   cell.metrics[stage]?.[metric] !== undefined;
-/** Whether some cell of the conditions has the metric. */
 export const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
   conditions.some(({ cells }) => cells.some((cell) => has(cell, note)));
 
-/** Whether a condition should have a metric. */
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**
@@ -70,9 +68,6 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
 const voidOf = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && has(cell, note) ? voidReason(cell, note) : null;
 
-/**
- * Returns the cell of a condition's metric, marked if some of its models are not evidence for it.
- */
 function metricCell(condition: Condition, note: MetricNote, expects: Expects): Node {
   const cell = seriesCell(
     seriesOf(condition, scoreOf(note)),
@@ -174,7 +169,6 @@ export function seriesCell(
   );
 }
 
-/** Says how many seeds finished and how many failed. */
 export const seedsCell = (condition: Condition): Node => {
   const failed = condition.failures.size;
   return (

@@ -24,7 +24,6 @@ import {
 import { Differences } from './result-tables.tsx';
 import { Defences, expectedMetrics, MetricTable, seedsCell, seriesCell } from './result-tables.tsx';
 
-/** The names of all metrics of `evaluate` that any cell has. */
 const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
   distinct(
     conditions.flatMap(({ cells }) =>
@@ -32,7 +31,6 @@ const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
     ),
   );
 
-/** Whether a condition was evaluated on test rows. */
 const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
@@ -97,7 +95,6 @@ function AllMetrics({ conditions }: OfConditions): JSX.Element {
   );
 }
 
-/** Shows figures under a heading, or nothing if there are none. */
 const illustration =
   (title: string, section: FigureSection, text?: string) =>
   ({ figures }: PageProps): JSX.Element | null =>
@@ -233,7 +230,6 @@ interface Shown {
   readonly writing: WritingFacts;
 }
 
-/** Returns the first seed of each condition that was evaluated under its trigger. */
 const shownOf = (conditions: readonly Condition[]): readonly Shown[] =>
   conditions.flatMap(({ attackLabel, adapterLabel, cells }) => {
     const cell = cells.find(({ writing }) => writing !== undefined);

@@ -11,12 +11,10 @@ import { type Column, names, numbers, type OfConditions, Table } from './parts.t
 const MOST_ADAPTERS = 12;
 const BOTH = ['lora', 'full'] as const;
 
-/** One of the two kernels of a condition. */
 interface Row {
   readonly condition: Condition;
   readonly of: Parametrisation;
 }
-/** A number at one tolerance, or over one number of rows. */
 type Reading = (facts: FisherSensitivity) => number | null | undefined;
 
 const sensitivityOf = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
@@ -63,9 +61,6 @@ const normalisedOverRows =
   (facts) =>
     facts.rows[k]?.information_bits_normalised;
 
-/**
- * Says in how many conditions LoRA and full keep the same order at every value. Empty if unknown.
- */
 function ordersText(
   conditions: readonly Condition[],
   { tolerances, rows }: FisherSensitivity,

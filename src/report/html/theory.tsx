@@ -69,7 +69,6 @@ const Outputs = ({ conditions }: OfConditions): JSX.Element | null =>
     </p>
   ) : null;
 
-/** What was measured of kernels and Fisher information. */
 function Measured({
   conditions,
   comparisons: { kernels },
@@ -143,12 +142,10 @@ interface Line {
 }
 type LineQuantity = (line: Line) => Quantity;
 
-/** Reads a metric of the stage. At a kept step, the metric's name has a prefix. */
 const at =
   (metric: string): LineQuantity =>
   ({ step }) =>
     metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
-/** Reads a number of the kernel over what was trained. */
 const own =
   (name: string): LineQuantity =>
   (line) =>
@@ -161,7 +158,6 @@ const own =
  */
 const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
 
-/** Returns the kept steps at which any cell of a condition was measured, ascending. */
 const stepsOf = ({ cells }: Condition): readonly number[] =>
   distinct(
     cells.flatMap(({ metrics }) =>
@@ -172,7 +168,6 @@ const stepsOf = ({ cells }: Condition): readonly number[] =>
     ),
   ).sort((a, b) => a - b);
 
-/** Sums up the table in a sentence: the smallest and largest means at the end of training. */
 function regimeSummary(lines: readonly Line[]): string {
   const range = (quantity: LineQuantity): string | null => {
     const means = lines
@@ -201,7 +196,6 @@ const regimeColumn = (
     const { summary } = seriesOf(line.condition, quantity(line));
     return summary === null ? '–' : formatSummary(summary, kind);
   });
-/** Returns a column for numbers of kernels, which may be estimates. */
 const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> =>
   numbers(title, (line) => {
     const { summary } = seriesOf(line.condition, quantity(line));
@@ -263,7 +257,6 @@ function Regime({ conditions }: OfConditions): JSX.Element | null {
 /** The σ²d of PEFT's own initialisation, Kaiming-uniform with a = √5. */
 const PEFT_SCALE = 1 / 3;
 
-/** Returns the scale of the map that is closest to PEFT's, as a ratio. */
 function closestScale({ points }: MapFacts): number {
   const distance = (scale: number): number => Math.abs(Math.log(scale / PEFT_SCALE));
   return distinct(points.map(({ scale }) => scale)).reduce(

@@ -224,7 +224,6 @@ export function Divergence({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Says what the noise floor is, and where M does not rise above it. */
 function FloorNote({ conditions }: OfConditions): JSX.Element {
   const drowned = conditions.filter(isDrowned).length,
     unmeasured = conditions.filter((condition) => !isMeasured(condition)).length;
@@ -248,7 +247,6 @@ function FloorNote({ conditions }: OfConditions): JSX.Element {
 
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 
-/** Shows the parts of M for everything that is trained besides the weights. */
 function Kinds({ conditions }: OfConditions): JSX.Element | null {
   const present = KINDS.filter((kind) => conditions.some((row) => has(row, `${kind}.l2`)));
   const rows = conditions.filter((row) => present.some((kind) => has(row, `${kind}.l2`)));
@@ -272,7 +270,6 @@ function Kinds({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Shows whether M correlates with M′. */
 const WithKernel = ({
   relations,
 }: {

@@ -227,7 +227,6 @@ function Curves({ curves }: { readonly curves: readonly Curve[] }): JSX.Element 
   );
 }
 
-/** The first and the latest value of each curve. */
 function CurveTable({ curves }: { readonly curves: readonly Curve[] }): JSX.Element {
   return (
     <table class="dense">
@@ -309,7 +308,6 @@ function Drawing({
   );
 }
 
-/** A line, or a dot while there is a single point. */
 function Line({
   curve: { points },
   style,

@@ -35,7 +35,6 @@ interface Rows {
   readonly onKey: (key: string) => boolean;
 }
 
-/** Keeps track of which rows are in view and which one is active. */
 function useRows(count: number): Rows {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 400 });

@@ -5,7 +5,6 @@ import type { LogText, Note, StageDetail } from '../wire.ts';
 import { followStream } from './connection.ts';
 import { Text } from './parts.tsx';
 
-/** The largest number of characters that the page keeps. */
 const KEPT = 128 * 1024;
 
 export interface Watched {
@@ -47,7 +46,6 @@ export function LogView({
   readonly log: Watched['log'];
 }): JSX.Element {
   const box = useRef<HTMLPreElement>(null);
-  /** Whether the end of the log is in view, and so is kept in view. */
   const atEnd = useRef(true);
   useLayoutEffect(() => {
     if (box.current !== null && atEnd.current) box.current.scrollTop = box.current.scrollHeight;
@@ -73,7 +71,6 @@ export function LogView({
   );
 }
 
-/** The number of notes that are shown, newest first. */
 const SHOWN = 10;
 
 export function RunLog({

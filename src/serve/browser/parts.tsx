@@ -64,7 +64,6 @@ export const countsInWords = (counts: { readonly [state: string]: number }): str
     .map((state) => `${counts[state] ?? 0} ${STATE_WORDS[state][1]}`)
     .join(', ');
 
-/** The states from the finished to the unfinished, as a bar shows them. */
 const BAR = ['ran', 'cached', 'failed', 'blocked', 'stopped', 'abandoned', 'running'] as const;
 
 /** A bar with a part for the share of each state. The unfinished rest is empty. */

@@ -15,7 +15,6 @@ const EVERY_MS = 3000;
 /** The kind whose metrics are shown at first: the first of these that has any. */
 const FIRST = ['evaluate', 'ntk', 'fisher', 'train'];
 
-/** How the report writes a metric. */
 const KINDS = new Map(METRICS.map(({ metric, kind }) => [metric, kind]));
 
 export interface ResultsTableProps {
@@ -66,7 +65,6 @@ export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.E
   );
 }
 
-/** Explains the mark †, where there is one. */
 function NotEvidence({ reasons }: Pick<Results, 'reasons'>): JSX.Element | null {
   const found = [...new Set(reasons.flatMap((own) => Object.values(own)))];
   return found.length === 0 ? null : (
@@ -104,7 +102,6 @@ function useResults(run: string, group: string, done: number): Results | null {
 
 /** The widths of the column of names, in pixels: on a phone, and at most. */
 const NAMES = { phone: 210, most: 420 };
-/** Below this width of the window it is a phone's. */
 const PHONE = 600;
 
 function Table({

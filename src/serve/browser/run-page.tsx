@@ -274,7 +274,6 @@ function tookOf({ seconds: took, started, heard, state }: RunFacts, now: number)
 const agoOf = (heard: number | null, now: number): string =>
   heard === null ? '–' : `${seconds(Math.max(0, now - heard))} ago`;
 
-/** Notes on what this page can't show or does not know. */
 function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): JSX.Element | null {
   const told = [
     facts.state === 'unknown'

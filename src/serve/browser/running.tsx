@@ -6,7 +6,6 @@ import type { RunView } from './connection.ts';
 import { placeText, plural, seconds, Text, useNow } from './parts.tsx';
 import type { StageFilter } from './stage-list.tsx';
 
-/** How many running and how many queued stages are listed at most. */
 const RUNNING = 50,
   QUEUED = 8;
 
@@ -124,7 +123,6 @@ const Queue = ({
   </>
 );
 
-/** How many stages of a cause are named at most. */
 const NAMED = 5;
 
 export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
@@ -159,7 +157,6 @@ export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
   );
 }
 
-/** A list of stages that can be opened. */
 export const Named = ({
   stages,
   view,
