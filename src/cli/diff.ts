@@ -17,7 +17,18 @@ import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut, valueText } from './result-tables.ts';
 import { askedMetrics } from './results.ts';
-import { count, json, out, paint, paintErr, proseWidth, say, table, wrap } from './terminal.ts';
+import {
+  count,
+  json,
+  out,
+  paint,
+  paintErr,
+  proseWidth,
+  say,
+  table,
+  warn,
+  wrap,
+} from './terminal.ts';
 
 export interface DiffOptions extends SpecOptions {
   /** Names or patterns of metrics. If empty, all are compared. */
@@ -49,14 +60,10 @@ export async function diffCommand(
         'the cells that have the metric',
     );
   const dagger = daggerText(summaries.flatMap((row) => [...row.reasonsA, ...row.reasonsB]));
-  if (dagger !== null) say(paintErr.yellow(wrap(`${DAGGER} ${dagger}`, proseWidth())));
+  if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, proseWidth()));
   const excluded = new Set(rows.flatMap((row) => row.excluded ?? []));
   if (excluded.size > 0)
-    say(
-      paintErr.yellow(
-        'excluded from the differences, because it is not evidence: ' + [...excluded].join('; '),
-      ),
-    );
+    warn('excluded from the differences, because it is not evidence: ' + [...excluded].join('; '));
   return 0;
 }
 
@@ -68,13 +75,9 @@ async function readSide(spec: string, options: SpecOptions): Promise<Side> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const { cells, missing, damaged, refused, warnings } = comparedResults(prepared);
   for (const line of leftOut({ damaged, refused })) say(paintErr.red(line));
-  for (const warning of warnings) say(paintErr.yellow(warningText(warning)));
+  for (const warning of warnings) warn(warningText(warning));
   if (missing > 0)
-    say(
-      paintErr.yellow(
-        `${spec}: ${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`,
-      ),
-    );
+    warn(`${spec}: ${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`);
   return { cells, resolved: prepared.experiment.resolved };
 }
 

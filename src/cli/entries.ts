@@ -28,9 +28,9 @@ import {
   megabytes,
   out,
   paint,
-  paintErr,
   say,
   table,
+  warn,
 } from './terminal.ts';
 
 /** The entries of a spec or a run that the store has. */
@@ -211,12 +211,10 @@ export async function pullCommand(
   return failed > 0 || (lacking > 0 && !('spec' in what)) ? FAILED : DONE;
 }
 
-const note = (message: string): void => say(paintErr.yellow(message));
-
 async function pullOfSpec(spec: string, objects: Objects, options: SpecOptions) {
   const prepared = await prepare(spec, options, { fetch: true, note: say });
   try {
-    return await pullSpec(prepared, createRemote(objects, prepared.store, { tell: note }), note);
+    return await pullSpec(prepared, createRemote(objects, prepared.store, { tell: warn }), warn);
   } finally {
     prepared.store.close();
   }
@@ -230,11 +228,11 @@ async function pullKeys(
   return onDisk(store.root, async () => {
     try {
       const keys = 'run' in what ? await receiveRun(objects, what.run) : what.keys;
-      await enterStore(store, note);
-      const remote = createRemote(objects, store, { tell: note });
+      await enterStore(store, warn);
+      const remote = createRemote(objects, store, { tell: warn });
       const wanted = keys.map((key) => ({ key, volatile: null }));
       const { lacking, ...counts } = await pullEntries(remote, store, wanted);
-      for (const key of lacking) note(`${key} is not there`);
+      for (const key of lacking) warn(`${key} is not there`);
       await store.flush();
       return { ...counts, lacking: lacking.length };
     } finally {

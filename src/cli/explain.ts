@@ -11,7 +11,7 @@ import { prepare } from '../run/prepare.ts';
 import type { Reasons } from '../run/reasons.ts';
 import { reasonsIn } from '../run/reasons.ts';
 import type { SpecOptions } from './options.ts';
-import { json, out, paint, paintErr, proseWidth, say, STATES, wrap } from './terminal.ts';
+import { json, out, paint, proseWidth, remark, say, STATES, wrap } from './terminal.ts';
 
 export interface ExplainOptions extends SpecOptions {
   /**
@@ -77,7 +77,7 @@ function showEach(
     const head = `${paint.bold(label(status.stage))} ${paint.dim(status.stage.id)} ${status.state}`;
     out([head, ...reasons].join('\n'));
   }
-  say(paintErr.dim(wrap(STATES, proseWidth())));
+  remark(wrap(STATES, proseWidth()));
 }
 
 function showCauses(causes: readonly Cause[]): void {
@@ -86,7 +86,7 @@ function showCauses(causes: readonly Cause[]): void {
     out(paint.bold(wrap(cause.text, width, '  ')));
     out(`  ${wrap(effectOf(cause), width - 2, '  ')}`);
   }
-  say(paintErr.dim('--all: why each stage would run'));
+  remark('--all: why each stage would run');
 }
 
 function effectOf({ stages, waiting }: Cause): string {

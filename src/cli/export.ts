@@ -14,7 +14,7 @@ import type { Prepared } from '../run/prepare.ts';
 import { load, prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
-import { DONE } from './terminal.ts';
+import { DONE, warn } from './terminal.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
 
 export interface ExportOptions extends SpecOptions {
@@ -61,12 +61,11 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
     zoo === null
       ? writeFolders(foldersOf(gathered), options.force === true)
       : writeZoo(prepared, zoo, gathered, { out: options.out, force: options.force === true });
-  for (const dir of replaced) say(paintErr.yellow(`replaced what was in ${dir}`));
+  for (const dir of replaced) warn(`replaced what was in ${dir}`);
   if (options.json) json(gathered.models.map(exported));
   else show(gathered, zoo === null ? null : ZOO_FILE);
   const missing = chosen.filter(({ status }) => status.entry === null).length;
-  if (missing > 0)
-    say(paintErr.yellow(`${count(missing, 'model')} not trained yet: dosimeter run ${spec}`));
+  if (missing > 0) warn(`${count(missing, 'model')} not trained yet: dosimeter run ${spec}`);
   return DONE;
 }
 

@@ -14,7 +14,7 @@ import { load, prepare } from '../run/prepare.ts';
 import type { Experiment } from '../spec/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
-import { DONE, FAILED, INTERRUPTED } from './terminal.ts';
+import { DONE, FAILED, INTERRUPTED, warn } from './terminal.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
@@ -50,7 +50,7 @@ export async function learningRatesCommand(
   };
   if (options.json) json(factsOf(found, file, options.share));
   else show(found);
-  warn(found);
+  tellWarnings(found);
   return choices.every(({ chosen }) => chosen !== null) ? DONE : FAILED;
 }
 
@@ -105,19 +105,16 @@ function show({ choices, heldOut, yaml, seeds }: Found): void {
     );
 }
 
-function warn({ choices, heldOut, apart }: Found): void {
+function tellWarnings({ choices, heldOut, apart }: Found): void {
   const [axis] = apart;
   if (axis !== undefined)
-    say(
-      paintErr.yellow(
-        'there are no lines to paste: separate rates were chosen for one adapter, by ' +
-          `${apart.join(', ')}, but a variant of \`adapter\` has one rate for all of its values; ` +
-          `fix one value (--set ${axis}=…) to get lines to paste`,
-      ),
+    warn(
+      'there are no lines to paste: separate rates were chosen for one adapter, by ' +
+        `${apart.join(', ')}, but a variant of \`adapter\` has one rate for all of its values; ` +
+        `fix one value (--set ${axis}=…) to get lines to paste`,
     );
   for (const choice of choices)
-    for (const warning of warnings(choice, heldOut))
-      say(paintErr.yellow(`${choice.label}: ${warning}`));
+    for (const warning of warnings(choice, heldOut)) warn(`${choice.label}: ${warning}`);
 }
 
 const figure = (value: number | null): string => (value === null ? '–' : value.toFixed(4));

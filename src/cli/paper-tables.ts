@@ -18,7 +18,7 @@ import { ownVersion } from '../run/execute/environment.ts';
 import type { Results } from '../run/facts.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { firstOf, namesOf } from './result-tables.ts';
-import { count, paintErr, say } from './terminal.ts';
+import { count, warn } from './terminal.ts';
 
 export interface TableOptions {
   /** The axes of the rows, by name. Default: the axes that `columns` does not name. */
@@ -154,11 +154,9 @@ export function latexResults(
   const { grid, metrics } = laid;
   const wide = grid.columns.reduce((sum, column) => sum + columnWidth(column), 0);
   if (wide > MOST_COLUMNS)
-    say(
-      paintErr.yellow(
-        `the table has ${wide} columns of numbers; ` +
-          '--metric, --columns, --against none and --only make it narrower',
-      ),
+    warn(
+      `the table has ${wide} columns of numbers; ` +
+        '--metric, --columns, --against none and --only make it narrower',
     );
   return latexTable({
     ...laid,

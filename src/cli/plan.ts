@@ -21,11 +21,11 @@ import {
   json,
   out,
   paint,
-  paintErr,
   proseWidth,
   say,
   STATES,
   table,
+  warn,
   wrap,
   wrapLines,
   megabytes,
@@ -47,9 +47,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   const { prepared, fetches } = await foreseen(spec, options);
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   const { executor, dryRun } = options;
-  await checkStages(prepared, toRun, runsHere(executor), (message) =>
-    say(paintErr.yellow(wrapLines(message))),
-  );
+  await checkStages(prepared, toRun, runsHere(executor), (message) => warn(wrapLines(message)));
   if (executor !== undefined && executor !== defaultExecutor) {
     await showSubmissions(prepared, {
       executor,
@@ -101,7 +99,7 @@ async function foreseen(
   const { remote } = remoteOf(options);
   if (remote === undefined) return { prepared, fetches: null };
   const objects = await openObjects(remote);
-  const note = (message: string): void => say(paintErr.yellow(wrapLines(message)));
+  const note = (message: string): void => warn(wrapLines(message));
   const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, note);
   return { prepared: seen, fetches: { uri: objects.uri, bytes } };
 }

@@ -35,7 +35,9 @@ import {
   out,
   paintErr,
   proseWidth,
+  remark,
   say,
+  warn,
   wrap,
   wrapLines,
 } from './terminal.ts';
@@ -99,8 +101,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
         : (await import('./paper-tables.ts')).markdownResults(results, asked, options, caveats),
     );
   } else if (rows.length > 0) show(rows, asked, options);
-  if (missing > 0)
-    say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
+  if (missing > 0) warn(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`);
   return 0;
 }
 
@@ -118,24 +119,22 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   const names = new Set(metrics.map(({ metric }) => metric));
   if (options.json) json(steps.filter(({ metric }) => names.has(metric)));
   else if (rows.length === 0)
-    say(
-      paintErr.yellow(
-        'no finished training was evaluated along its steps: ' +
-          '`train: { evaluate_every: N }` asks for it',
-      ),
+    warn(
+      'no finished training was evaluated along its steps: ' +
+        '`train: { evaluate_every: N }` asks for it',
     );
   else if (options.markdown === true) {
     const caveats = [...ends, ...warnings.map(({ message }) => message)];
     out((await import('./paper-tables.ts')).markdownResults({ rows }, metrics, options, caveats));
   } else {
     out(beside(rows, metrics, columns(), options.spread ?? 'interval'));
-    for (const sentence of ends) say(paintErr.yellow(wrap(sentence, proseWidth())));
+    for (const sentence of ends) warn(wrap(sentence, proseWidth()));
   }
   return 0;
 }
 
 function sayWarnings(warnings: Results['warnings']): void {
-  for (const warning of warnings) say(paintErr.yellow(wrapLines(warningText(warning))));
+  for (const warning of warnings) warn(wrapLines(warningText(warning)));
 }
 
 /** Returns null if no metric is named. @throws UserFault if a name matches no metric */
@@ -179,18 +178,18 @@ function show(
   const width = proseWidth();
   if (against !== 'none') showDifferences(rows, metrics, against);
   const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons));
-  if (dagger !== null) say(paintErr.yellow(wrap(`${DAGGER} ${dagger}`, width)));
-  for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, width)));
+  if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, width));
+  for (const sentence of caveatLines(rows)) warn(wrap(sentence, width));
   const counts = chosen.map(({ evidence }) => evidence.n);
-  say(paintErr.dim(wrap(spreadNote(counts, spread) ?? 'One seed: no interval.', width)));
-  for (const line of targetsShown(rows)) say(paintErr.dim(wrap(line, width)));
+  remark(wrap(spreadNote(counts, spread) ?? 'One seed: no interval.', width));
+  for (const line of targetsShown(rows)) remark(wrap(line, width));
   const shown = new Set(metrics.map(metricName));
   const rest = every.filter((one) => !shown.has(metricName(one)));
   if (rest.length === 0 || asked !== null) return;
   const more =
     `${count(rest.length, 'more metric')}: ${byStage(rest)}. ` +
     '--metric NAME,NAME shows those (train.* all of a stage), --all every one.';
-  say(paintErr.dim(wrap(more, width)));
+  remark(wrap(more, width));
 }
 
 const targetsShown = (rows: readonly ResultRow[]): string[] =>
@@ -205,14 +204,12 @@ function showDifferences(
 ): void {
   const { text, tested } = differences(rows, metrics, against, columns());
   if (text === null)
-    say(
-      paintErr.yellow(
-        `--against ${against}: no number has ` +
-          `${against === 'full' ? 'a full fine-tuning' : 'a clean run'} to compare with`,
-      ),
+    warn(
+      `--against ${against}: no number has ` +
+        `${against === 'full' ? 'a full fine-tuning' : 'a clean run'} to compare with`,
     );
   else out(`\n${text}`);
-  if (tested) say(paintErr.dim(wrap(TEST_NOTE, proseWidth())));
+  if (tested) remark(wrap(TEST_NOTE, proseWidth()));
 }
 
 function byStage(metrics: readonly Metric[]): string {

@@ -28,6 +28,7 @@ import {
   say,
   wrap,
   wrapLines,
+  warn,
 } from './terminal.ts';
 import { renameSync, writeFileSync } from 'node:fs';
 
@@ -82,7 +83,7 @@ export async function runInTerminal(
     compile: compile !== false,
     signal: stop.signal,
     argv: process.argv.slice(2),
-    note: (message) => say(paintErr.yellow(wrapLines(message))),
+    note: (message) => warn(wrapLines(message)),
     watch: (start) => watch(prepared, start, stop, options),
     attemptLimits: attemptLimitsOf(options),
     ...defined({ stopWhen, executor, notes, pack, mayRun }),
@@ -90,7 +91,7 @@ export async function runInTerminal(
   });
   const { run, tally, report, interrupted, stopped } = summary;
   if (run === null && notes !== undefined)
-    say(paintErr.yellow('--notes are kept with a run, and there was nothing to run'));
+    warn('--notes are kept with a run, and there was nothing to run');
   if (!options.json) {
     if (run === null) say(`nothing to do: ${count(tally.cached, 'stage')} cached`);
     else {
@@ -160,7 +161,7 @@ async function watch(
   const release = onInterrupt((signal) => {
     if (outlives && signal !== 'SIGINT' && !stop.signal.aborted) {
       // A log-out or the end of the coordinator's time.
-      say(paintErr.yellow(`leaving the jobs in flight; dosimeter attach ${run} goes on`));
+      warn(`leaving the jobs in flight; dosimeter attach ${run} goes on`);
       stop.abort(LEAVE);
       return;
     }
@@ -168,9 +169,7 @@ async function watch(
       void kill().finally(() => process.exit(INTERRUPTED));
       return;
     }
-    say(
-      paintErr.yellow('stopping: finished stages are kept (interrupt once more to stop at once)'),
-    );
+    warn('stopping: finished stages are kept (interrupt once more to stop at once)');
     stop.abort();
   });
   if (!options.json) {
@@ -199,7 +198,7 @@ async function tellCaveats(prepared: Prepared): Promise<void> {
     import('./result-tables.ts'),
   ]);
   const { rows } = resultsOf({ ...prepared, statuses: survey(plan, assets, store) });
-  for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, proseWidth())));
+  for (const sentence of caveatLines(rows)) warn(wrap(sentence, proseWidth()));
 }
 
 function summarise(
@@ -211,7 +210,7 @@ function summarise(
     .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   const how = stopped !== null ? 'stopped: ' : interrupted ? 'interrupted: ' : '';
   say(`${how}${parts.join(', ')} in ${duration(seconds)}`);
-  if (stopped !== null) say(paintErr.yellow(`--stop-when collapsed: ${stopped}`));
+  if (stopped !== null) warn(`--stop-when collapsed: ${stopped}`);
   if (tally.failed === 0) return;
   // In the plan's order, so that a rerun names the same failure first. The order in time differs
   // from run to run.
@@ -273,18 +272,16 @@ export async function reportCommand(
 
 function describeFigures(written: WrittenFigures | null): void {
   if (written === null) {
-    say(paintErr.yellow('there are no figures: no stage of this spec has made a report'));
+    warn('there are no figures: no stage of this spec has made a report');
     return;
   }
   const { dir, drawn, damaged, lacking } = written;
   for (const file of damaged)
     say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
   for (const { figure, characters } of lacking)
-    say(
-      paintErr.yellow(
-        `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
-          'they are drawn as boxes; the SVG has them',
-      ),
+    warn(
+      `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
+        'they are drawn as boxes; the SVG has them',
     );
   say(`${count(drawn, 'figure')} as PDF, SVG and CSV: ${path.relative('', dir) || '.'}`);
 }

@@ -15,10 +15,10 @@ import {
   json,
   out,
   paint,
-  paintErr,
-  say,
+  remark,
   shortPath,
   table,
+  warn,
   wrap,
 } from './terminal.ts';
 
@@ -60,7 +60,7 @@ export async function statusCommand(
   run: string | undefined,
   options: { readonly json?: boolean; readonly all?: boolean },
 ): Promise<number> {
-  const onWatch = (): void => say(paintErr.dim('watching heartbeats of other machines …'));
+  const onWatch = (): void => remark('watching heartbeats of other machines …');
   if (run !== undefined || (options.json === true && options.all !== true)) {
     for (const status of await watchedStatuses([chooseRun(run)], onWatch))
       if (options.json) json(status);
@@ -75,9 +75,9 @@ export async function statusCommand(
     out(runTable(listed));
     tellDamage(listed);
     if (listed.length < runs.length)
-      say(paintErr.dim(`${runs.length - listed.length} earlier: --all lists every run`));
-    say(paintErr.dim('done: of the stages that were to run, without those cached before'));
-    say(paintErr.dim(`dosimeter status ${id} says more about one`));
+      remark(`${runs.length - listed.length} earlier: --all lists every run`);
+    remark('done: of the stages that were to run, without those cached before');
+    remark(`dosimeter status ${id} says more about one`);
   }
   return 0;
 }
@@ -123,11 +123,9 @@ function runTable(runs: readonly RunStatus[]): string {
 function tellDamage(runs: readonly RunStatus[]): void {
   for (const { run, damaged } of runs)
     if (damaged > 0)
-      say(
-        paintErr.yellow(
-          `${count(damaged, 'line')} of its journal ${damaged === 1 ? 'is' : 'are'} damaged ` +
-            `and left out${runs.length > 1 ? ` (${run})` : ''}`,
-        ),
+      warn(
+        `${count(damaged, 'line')} of its journal ${damaged === 1 ? 'is' : 'are'} damaged ` +
+          `and left out${runs.length > 1 ? ` (${run})` : ''}`,
       );
 }
 
@@ -137,12 +135,10 @@ export function showRun(status: RunStatus): void {
   const { host, heard } = status;
   if (status.state === 'running' && host !== null) out(`  on ${host}`);
   if (status.state === 'silent')
-    say(
-      paintErr.yellow(
-        `it has not ended, but its process${host === null ? '' : ` on ${host}`} gives no sign of ` +
-          `life${heard === null ? '' : ` (last event: ${timeText(heard)} UTC)`}; ` +
-          'dosimeter attach goes on with it',
-      ),
+    warn(
+      `it has not ended, but its process${host === null ? '' : ` on ${host}`} gives no sign of ` +
+        `life${heard === null ? '' : ` (last event: ${timeText(heard)} UTC)`}; ` +
+        'dosimeter attach goes on with it',
     );
   out(
     [
@@ -206,11 +202,11 @@ function printLogs(run: Run, wanted: string): void {
         ? `those that ran: ${ran.slice(0, 8).join(', ')}${ran.length > 8 ? ', …' : ''}`
         : 'every stage was cached',
     );
-  if (found.length > 1) say(paintErr.dim(`${count(found.length, 'stage')}: ${found.join(', ')}`));
+  if (found.length > 1) remark(`${count(found.length, 'stage')}: ${found.join(', ')}`);
   const silent = found.filter((id) => !logged.includes(id));
   if (silent.length > 0) {
     const which = silent.length === found.length ? '' : `${silent.join(', ')}: `;
-    say(paintErr.dim(`${which}printed nothing; ${runLogOf(run)} says when it ran`));
+    remark(`${which}printed nothing; ${runLogOf(run)} says when it ran`);
   }
   for (const id of found)
     if (logged.includes(id)) process.stdout.write(readRegular(stageLogOf(run, id)));

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { defined } from '../base/defined.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { serve } from '../serve/server.ts';
-import { onInterrupt } from './terminal.ts';
+import { onInterrupt, remark } from './terminal.ts';
 import { out, paintErr, say } from './terminal.ts';
 
 export interface ServeCommandOptions {
@@ -24,11 +24,9 @@ export async function serveCommand(options: ServeCommandOptions): Promise<number
       say(paintErr.red(error instanceof Error ? (error.stack ?? error.message) : String(error))),
   });
   out(serving.url);
-  say(
-    paintErr.dim(
-      `shows the runs in ${path.relative('', runs)}, and changes nothing; ` +
-        'who has this address can read them; Ctrl-C ends it',
-    ),
+  remark(
+    `shows the runs in ${path.relative('', runs)}, and changes nothing; ` +
+      'who has this address can read them; Ctrl-C ends it',
   );
   await new Promise<void>((resolve) => {
     const release = onInterrupt(() => {

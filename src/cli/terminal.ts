@@ -18,6 +18,10 @@ export const json = (value: unknown): void => out(JSON.stringify(value, null, 2)
 export const paint = pc.createColors(pc.isColorSupported && process.stdout.isTTY);
 export const paintErr = pc.createColors(pc.isColorSupported && process.stderr.isTTY);
 
+export const warn = (text: string): void => say(paintErr.yellow(text));
+/** Says what a reader may skip. */
+export const remark = (text: string): void => say(paintErr.dim(text));
+
 /** Formats a time: `2 h 10 min`, `3.4 s`. */
 export function duration(seconds: number): string {
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
