@@ -77,6 +77,22 @@ function placeOf(value: unknown): Place | null {
     : { job, node: node ?? null, waits: waits ?? null };
 }
 
+/** What is known of a stage before any event of it. */
+const firstState = () => ({
+  readers: [],
+  missing: 0,
+  hasEnded: false,
+  state: 'waiting' as const,
+  since: null,
+  seconds: null,
+  attempts: 0,
+  progress: null,
+  place: null,
+  key: null,
+  failure: null,
+  by: null,
+});
+
 function plannedStages(plan: RunPlan): StageRecord[] {
   const stages = plan.stages.slice(0, MOST_STAGES).map((stage): StageRecord => {
     const { id, kind, section, goal, inputs, cached, seconds, places } = stage;
@@ -88,20 +104,10 @@ function plannedStages(plan: RunPlan): StageRecord[] {
       label: cut(stage.label, LONGEST_NAME),
       goal,
       inputs,
-      readers: [],
-      missing: 0,
-      hasEnded: cached !== null,
-      state: cached === null ? 'waiting' : 'cached',
-      since: null,
-      seconds: null,
-      attempts: 0,
-      progress: null,
-      place: null,
-      key: cached,
-      failure: null,
-      by: null,
       expected: seconds,
       places,
+      ...firstState(),
+      ...(cached === null ? {} : { hasEnded: true, state: 'cached', key: cached }),
     };
   });
   for (const [index, stage] of stages.entries()) {
@@ -131,20 +137,9 @@ function unplannedStage(id: string, { kind, cell, seed }: JsonObject): StageReco
     label: cut([name, ...axes, ...seeds].join(' ').replaceAll('"', ''), LONGEST_NAME),
     goal: false,
     inputs: [],
-    readers: [],
-    missing: 0,
-    hasEnded: false,
-    state: 'waiting',
-    since: null,
-    seconds: null,
-    attempts: 0,
-    progress: null,
-    place: null,
-    key: null,
-    failure: null,
-    by: null,
     expected: null,
     places: 1,
+    ...firstState(),
   };
 }
 
