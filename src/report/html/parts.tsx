@@ -5,7 +5,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
 import type { Analysis } from '../analysis.ts';
-import { type Condition, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
+import { type Condition, metricOf, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
 import type { DrawnFigures } from '../figures/index.ts';
 import { formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
 import { axisName, blockLabel, doseUnit } from '../labels.ts';
@@ -233,6 +233,13 @@ export const numberColumn = (
     const { summary } = seriesOf(condition, quantity);
     return summary === null ? '–' : formatSummary(summary, kind);
   });
+
+/** Returns a column for each of a stage's metrics, with its summary over seeds. */
+export const metricColumns = (
+  stage: string,
+  columns: readonly (readonly [title: string, metric: string, kind?: NumberKind])[],
+): readonly Column<Condition>[] =>
+  columns.map(([title, metric, kind]) => numberColumn(title, metricOf(stage, metric), kind));
 
 /** Returns columns for the attack, the adapter and, if any condition has one, the setting. */
 export const namingColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [

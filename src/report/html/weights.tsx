@@ -15,6 +15,7 @@ import {
   ATTACK,
   type Column,
   having,
+  metricColumns,
   names,
   type Node,
   numberColumn,
@@ -26,13 +27,7 @@ import {
   texts,
 } from './parts.tsx';
 
-const quantitiesOf =
-  (stage: string) =>
-  (metric: string): Quantity =>
-    metricOf(stage, metric);
-const ofDelta = quantitiesOf('delta'),
-  ofSpectrum = quantitiesOf('spectrum'),
-  ofDivergence = quantitiesOf('divergence');
+const divergence = (metric: string): Quantity => metricOf('divergence', metric);
 
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
   const rows = oncePerAdapter(having(conditions, 'delta', 'residual'));
@@ -55,16 +50,18 @@ export function Delta({ conditions }: OfConditions): JSX.Element | null {
         rows={rows}
         columns={[
           ADAPTER,
-          numberColumn('tr K_full', ofDelta('trace_full')),
-          numberColumn('tr K_LoRA', ofDelta('trace_lora')),
-          numberColumn('tr Δ_r', ofDelta('trace_delta')),
-          numberColumn('‖Δ_r‖/‖K_full‖', ofDelta('relative_delta')),
-          numberColumn('largest eigenvalue of M_Δ', ofDelta('largest_eigenvalue')),
-          numberColumn('layers with M_Δ ⪯ 0', ofDelta('semidefinite_layers'), 'proportion'),
-          numberColumn('layers with σ² < 1/n', ofDelta('stated_premise_layers'), 'proportion'),
-          numberColumn('with s²σ²n < 1', ofDelta('scaled_premise_layers'), 'proportion'),
-          numberColumn('with s²σ̂²n < 1', ofDelta('sample_scaled_premise_layers'), 'proportion'),
-          numberColumn('left by the identity, ‖·‖/‖K_full‖', ofDelta('residual')),
+          ...metricColumns('delta', [
+            ['tr K_full', 'trace_full'],
+            ['tr K_LoRA', 'trace_lora'],
+            ['tr Δ_r', 'trace_delta'],
+            ['‖Δ_r‖/‖K_full‖', 'relative_delta'],
+            ['largest eigenvalue of M_Δ', 'largest_eigenvalue'],
+            ['layers with M_Δ ⪯ 0', 'semidefinite_layers', 'proportion'],
+            ['layers with σ² < 1/n', 'stated_premise_layers', 'proportion'],
+            ['with s²σ²n < 1', 'scaled_premise_layers', 'proportion'],
+            ['with s²σ̂²n < 1', 'sample_scaled_premise_layers', 'proportion'],
+            ['left by the identity, ‖·‖/‖K_full‖', 'residual'],
+          ]),
         ]}
       />
     </>
@@ -91,12 +88,14 @@ export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null
         columns={[
           ATTACK,
           ADAPTER,
-          numberColumn('‖ΔW‖/‖W₀‖', ofSpectrum('relative_change')),
-          numberColumn('effective rank', ofSpectrum('effective_rank')),
-          numberColumn('its largest', ofSpectrum('effective_rank_largest')),
-          numberColumn('stable rank', ofSpectrum('stable_rank')),
-          numberColumn('intruder dimensions', ofSpectrum('intruder_dimensions')),
-          numberColumn('of vectors', ofSpectrum('vectors')),
+          ...metricColumns('spectrum', [
+            ['‖ΔW‖/‖W₀‖', 'relative_change'],
+            ['effective rank', 'effective_rank'],
+            ['its largest', 'effective_rank_largest'],
+            ['stable rank', 'stable_rank'],
+            ['intruder dimensions', 'intruder_dimensions'],
+            ['of vectors', 'vectors'],
+          ]),
         ]}
       />
       <Forgetting conditions={having(conditions, 'spectrum', 'forgetting')} />
@@ -124,10 +123,12 @@ function Forgetting({ conditions: rows }: OfConditions): JSX.Element | null {
         columns={[
           ATTACK,
           ADAPTER,
-          numberColumn('masked-LM loss at the start', ofSpectrum('masked_lm_loss_start')),
-          numberColumn('after training', ofSpectrum('masked_lm_loss')),
-          numberColumn('forgetting', ofSpectrum('forgetting')),
-          numberColumn('masked tokens', ofSpectrum('masked_tokens')),
+          ...metricColumns('spectrum', [
+            ['masked-LM loss at the start', 'masked_lm_loss_start'],
+            ['after training', 'masked_lm_loss'],
+            ['forgetting', 'forgetting'],
+            ['masked tokens', 'masked_tokens'],
+          ]),
         ]}
       />
     </>
@@ -151,11 +152,11 @@ const FLOOR_FACTOR = 2;
 const floorRatio = (condition: Condition): number | null =>
   seriesOf(
     condition,
-    (cell) => ofDivergence('trained.over_floor')(cell) ?? ofDivergence('head.over_floor')(cell),
+    (cell) => divergence('trained.over_floor')(cell) ?? divergence('head.over_floor')(cell),
   ).summary?.mean ?? null;
 const isMeasured = (condition: Condition): boolean =>
   condition.cells.some((cell) =>
-    ['trained', 'head'].some((part) => ofDivergence(`floor.${part}.l2`)(cell) !== null),
+    ['trained', 'head'].some((part) => divergence(`floor.${part}.l2`)(cell) !== null),
   );
 const isDrowned = (condition: Condition): boolean =>
   (floorRatio(condition) ?? Infinity) <= FLOOR_FACTOR;
@@ -174,16 +175,18 @@ function floorText(condition: Condition): Node {
 const COLUMNS: readonly Column<Condition>[] = [
   ATTACK,
   ADAPTER,
-  numberColumn('M of the weights, largest entry', ofDivergence('total.largest')),
-  numberColumn('L2', ofDivergence('total.l2')),
-  numberColumn('relative to ‖ΔW clean‖', ofDivergence('total.relative')),
-  numberColumn('noise floor, L2', ofDivergence('floor.total.l2')),
-  numberColumn('M of all trained, L2', ofDivergence('trained.l2')),
-  numberColumn('relative', ofDivergence('trained.relative')),
-  numberColumn('noise floor, L2', ofDivergence('floor.trained.l2')),
-  numberColumn('head, L2', ofDivergence('head.l2')),
-  numberColumn('relative', ofDivergence('head.relative')),
-  numberColumn('noise floor, L2', ofDivergence('floor.head.l2')),
+  ...metricColumns('divergence', [
+    ['M of the weights, largest entry', 'total.largest'],
+    ['L2', 'total.l2'],
+    ['relative to ‖ΔW clean‖', 'total.relative'],
+    ['noise floor, L2', 'floor.total.l2'],
+    ['M of all trained, L2', 'trained.l2'],
+    ['relative', 'trained.relative'],
+    ['noise floor, L2', 'floor.trained.l2'],
+    ['head, L2', 'head.l2'],
+    ['relative', 'head.relative'],
+    ['noise floor, L2', 'floor.head.l2'],
+  ]),
   names('M over its floor', floorText),
   numberColumn('M′', between('raw')),
   numberColumn('M′ as a cosine', between('cosine')),
@@ -260,11 +263,13 @@ function Kinds({ conditions }: OfConditions): JSX.Element | null {
       columns={[
         ATTACK,
         ADAPTER,
-        ...present.flatMap((kind) => [
-          numberColumn(`${kind}, L2`, ofDivergence(`${kind}.l2`)),
-          numberColumn('relative', ofDivergence(`${kind}.relative`)),
-          numberColumn('noise floor, L2', ofDivergence(`floor.${kind}.l2`)),
-        ]),
+        ...present.flatMap((kind) =>
+          metricColumns('divergence', [
+            [`${kind}, L2`, `${kind}.l2`],
+            ['relative', `${kind}.relative`],
+            ['noise floor, L2', `floor.${kind}.l2`],
+          ]),
+        ),
       ]}
     />
   );
