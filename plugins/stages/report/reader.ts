@@ -34,7 +34,7 @@ import type {
 import { readKernels, readPremises } from '../../../src/science/measures/ntk/files.ts';
 import { readPeftShapes } from '../../../src/science/models/io/peft.ts';
 import { initialVariance, isDrawn } from '../../adapters/lora/init.ts';
-import type { Params, PlannedCell } from './params.ts';
+import type { Params, PlannedCell } from './index.ts';
 
 export type Inputs = RunContext['inputs'];
 

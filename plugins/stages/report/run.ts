@@ -13,7 +13,7 @@ import { chooseKernels } from '../../../src/report/figures/kernels.ts';
 import { renderReport } from '../../../src/report/report.tsx';
 import { withoutFolders } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
-import { attackNames, isTrainedGoal, type Params, type PlannedCell, readGoals } from './params.ts';
+import { attackNames, isTrainedGoal, type Params, type PlannedCell, readGoals } from './index.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
 type Attacks = ReadonlyMap<string, AttackDescriptor>;
