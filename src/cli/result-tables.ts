@@ -10,7 +10,13 @@ import { DAGGER } from '../report/evidence.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/metrics.ts';
 import { metricName, metricsIn } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
-import { resultCells, type ResultRow, seedsNote, valuesBySeed } from '../report/results.ts';
+import {
+  cellNames,
+  resultCells,
+  type ResultRow,
+  seedsNote,
+  valuesBySeed,
+} from '../report/results.ts';
 import type { Results } from '../run/facts.ts';
 import { table } from './terminal.ts';
 
@@ -69,8 +75,7 @@ export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused
 type Named = Pick<ResultRow, 'cell' | 'also'>;
 
 /** Returns the axis values of each cell, under all its names. */
-export const namesOf = (rows: readonly Named[]): JsonObject[] =>
-  rows.flatMap(({ cell, also = [] }) => [cell, ...also]);
+export const namesOf = (rows: readonly Named[]): JsonObject[] => rows.flatMap(cellNames);
 
 export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);

@@ -181,7 +181,7 @@ function show(
   if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, width));
   for (const sentence of caveatLines(rows)) warn(wrap(sentence, width));
   const counts = chosen.map(({ evidence }) => evidence.n);
-  remark(wrap(spreadNote(counts, spread) ?? 'One seed: no interval.', width));
+  remark(wrap(spreadNote(counts, spread), width));
   for (const line of targetsShown(rows)) remark(wrap(line, width));
   const shown = new Set(metrics.map(metricName));
   const rest = every.filter((one) => !shown.has(metricName(one)));

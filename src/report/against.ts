@@ -2,7 +2,6 @@
  * Compares the cells of one experiment with full fine-tuning or with the paired clean run, paired
  * by seed. Pure.
  */
-import type { JsonObject } from '../api.ts';
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
@@ -14,9 +13,16 @@ import {
   DROP,
   isPValue,
   type MetricNote,
+  metricName,
+  metricsIn,
 } from './metrics.ts';
-import { metricName, metricsIn } from './metrics.ts';
-import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from './results.ts';
+import {
+  type ResultCell,
+  resultCells,
+  type ResultRow,
+  valuesBySeed,
+  cellNames,
+} from './results.ts';
 import { holm, marginP } from './verdict.ts';
 
 /** What each number is compared with. */
@@ -91,10 +97,8 @@ function ofCleanRun(cell: ResultCell, metric: Metric): Values | null {
   );
 }
 
-const namesOf = ({ cell, also = [] }: ResultCell): readonly JsonObject[] => [cell, ...also];
-
 const settingsOf = (cell: ResultCell): readonly string[] =>
-  namesOf(cell).map((name) =>
+  cellNames(cell).map((name) =>
     contentKey(
       Object.fromEntries(
         Object.entries(name).filter(([path]) => !/^(?:adapter|train)\./.test(path)),
@@ -110,12 +114,12 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
   const fulls = cells
     .filter(isFull)
-    .map((full) => ({ full, settings: new Set(settingsOf(full)), names: namesOf(full) }));
+    .map((full) => ({ full, settings: new Set(settingsOf(full)), names: cellNames(full) }));
   const fullOf = (cell: ResultCell): ResultCell | null => {
     const own = settingsOf(cell),
       alike = fulls.filter(({ settings }) => own.some((setting) => settings.has(setting)));
     const [found, ...others] = nearest(alike, ({ names }) =>
-      Math.min(...names.flatMap((a) => namesOf(cell).map((b) => trainingDistance(a, b)))),
+      Math.min(...names.flatMap((a) => cellNames(cell).map((b) => trainingDistance(a, b)))),
     );
     return found === undefined || others.length > 0 ? null : found.full;
   };

@@ -74,17 +74,17 @@ const DEFENDED: readonly (readonly [title: string, quantity: Quantity, judgedBy?
 export function defenceFinding(conditions: readonly Condition[]): Finding | null {
   const all = conditions.filter(isDefended);
   const attacked = all.filter(({ family }) => family !== 'none');
-  const judged = attacked.length > 0 ? attacked : all;
-  if (judged.length === 0) return null;
-  const isEach = judged.length <= MOST_DEFENDED;
+  const assessed = attacked.length > 0 ? attacked : all;
+  if (assessed.length === 0) return null;
+  const isEach = assessed.length <= MOST_DEFENDED;
   const groups = isEach
-    ? judged.map((condition): NonEmpty<Condition> => [condition])
-    : [...groupBy(judged, defenceLabelOf).values()];
+    ? assessed.map((condition): NonEmpty<Condition> => [condition])
+    : [...groupBy(assessed, defenceLabelOf).values()];
   const columns = DEFENDED.filter(([, quantity]) =>
-    judged.some((condition) => seriesOf(condition, quantity).summary !== null),
+    assessed.some((condition) => seriesOf(condition, quantity).summary !== null),
   );
   const rows = groups.map((group): FindingRow => ({
-    label: isEach ? ownLabel(group[0], judged) : defenceLabelOf(group[0]),
+    label: isEach ? ownLabel(group[0], assessed) : defenceLabelOf(group[0]),
     values: columns.map(([, quantity, metric]) => {
       const text = rangeText(group, quantity);
       return metric && group.some((one) => hasVoid(one, metric)) ? `${text} ${DAGGER}` : text;
@@ -93,7 +93,7 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   }));
   const shown = rows.slice(0, MOST_DEFENDED),
     dagger = daggerText(
-      judged.flatMap((one) =>
+      assessed.flatMap((one) =>
         [ASR, ACCURACY].flatMap((metric) => [...voidReasons(one, metric).values()]),
       ),
     );

@@ -24,9 +24,10 @@ import {
   type ResultRow,
   valuesBySeed,
   seedsNote,
+  cellNames,
 } from './results.ts';
-import { metricName, METRICS } from './metrics.ts';
-import { gridWithoutFolders } from './sources.ts';
+import { metricName, noteOf } from './metrics.ts';
+import { withShownSources } from './sources.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
@@ -81,11 +82,6 @@ export interface Clash {
   readonly clash: readonly string[];
 }
 
-interface Group extends ResultCell {
-  /** All of the cell's names, `cell` first. */
-  readonly names: readonly JsonObject[];
-}
-
 /** Returns how many seeds are behind each number and each difference of these entries. */
 export const seedCounts = (entries: readonly Entry[]): number[] =>
   entries.flatMap(({ summary, difference }) => [summary.n, ...(difference ? [difference.n] : [])]);
@@ -105,7 +101,7 @@ export function excludedText(entries: readonly Entry[]): string | null {
 }
 
 interface NamedGroup {
-  readonly group: Group;
+  readonly group: ResultCell;
   readonly cell: JsonObject;
 }
 
@@ -140,7 +136,7 @@ const keyOf = (values: Place): string => contentKey(values.map((value) => value 
 function placed(
   named: readonly NamedGroup[],
   axes: readonly string[],
-): ReadonlyMap<string, Group> | Clash {
+): ReadonlyMap<string, ResultCell> | Clash {
   const byPlace = new Map<string, NamedGroup>();
   for (const one of named) {
     const place = keyOf(axes.map((axis) => one.cell[axis])),
@@ -169,9 +165,9 @@ interface Line {
  */
 function mergeLines(
   places: readonly Place[],
-  groupsOf: (place: Place) => readonly (Group | undefined)[],
+  groupsOf: (place: Place) => readonly (ResultCell | undefined)[],
 ): readonly Line[] {
-  const merged: { groups: readonly (Group | undefined)[]; first: Place; all: Place[] }[] = [];
+  const merged: { groups: readonly (ResultCell | undefined)[]; first: Place; all: Place[] }[] = [];
   for (const place of places) {
     const groups = groupsOf(place),
       same = merged.find((other) => other.groups.every((group, i) => group === groups[i]));
@@ -188,9 +184,9 @@ function mergeLines(
 }
 
 function remembered<T>(
-  of: (group: Group, metric: Metric) => T,
-): (group: Group, metric: Metric) => T {
-  const known = new Map<Group, Map<string, T>>();
+  of: (group: ResultCell, metric: Metric) => T,
+): (group: ResultCell, metric: Metric) => T {
+  const known = new Map<ResultCell, Map<string, T>>();
   return (group, metric) => {
     const own = known.get(group) ?? new Map<string, T>(),
       name = metricName(metric),
@@ -206,24 +202,22 @@ function remembered<T>(
  * there is a column for α = r and one for α = 16.
  */
 export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
-  const groups = resultCells(rows).map((one): Group => ({
-    ...one,
-    names: [one.cell, ...(one.also ?? [])],
-  }));
+  const groups = resultCells(rows);
   const compared = compareCells(groups, metrics, against);
   const named = groups
     .filter((group) => metrics.some((metric) => valuesBySeed(group, metric).size > 0))
-    .flatMap((group) => group.names.map((cell): NamedGroup => ({ group, cell })));
+    .flatMap((group) => cellNames(group).map((cell): NamedGroup => ({ group, cell })));
   const byPlace = placed(named, [...rowAxes, ...columnAxes]);
   if ('clash' in byPlace) return byPlace;
-  const groupAt = (row: Place, at: Place): Group | undefined => byPlace.get(keyOf([...row, ...at]));
+  const groupAt = (row: Place, at: Place): ResultCell | undefined =>
+    byPlace.get(keyOf([...row, ...at]));
   const everyColumn = placesAlong(named, columnAxes);
   const down = mergeLines(placesAlong(named, rowAxes), (row) =>
     everyColumn.map((at) => groupAt(row, at)),
   );
   const across = mergeLines(everyColumn, (at) => down.map((row) => groupAt(row.at, at)));
   const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
-  const entryOf = remembered((group: Group, metric: Metric): Entry | null => {
+  const entryOf = remembered((group: ResultCell, metric: Metric): Entry | null => {
     const values = valuesBySeed(group, metric);
     return values.size === 0
       ? null
@@ -277,7 +271,6 @@ export interface GridForm {
   readonly empty: string;
   /** The mark of a number that is not evidence. */
   readonly mark: string;
-  readonly isProportion: (metric: Metric) => boolean;
   readonly number: (text: string) => string;
   /** Returns what stands behind a number of `n` seeds; `of` is how many it is expected to have. */
   readonly seeds: (n: number, of: number) => string;
@@ -298,7 +291,7 @@ export const gridCells = (
   grid.entries.map((entries) =>
     grid.columns.flatMap(({ metric, differs: compared, tested }, k) => {
       const entry = entries[k] ?? null,
-        isProportion = form.isProportion(metric);
+        isProportion = noteOf(metric)?.kind === 'proportion';
       return [
         entry === null ? form.empty : numberCell(entry, spread, isProportion, form),
         ...(compared ? [differenceCell(entry, isProportion, form)] : []),
@@ -329,6 +322,19 @@ function testCell(entry: Entry | null, form: GridForm): string {
   return text === null ? form.empty : form.test(text);
 }
 
+/** Returns the grid with the sources among its names as they are shown. */
+export function gridOfShownSources(grid: Grid): Grid {
+  const { rows, columns } = withShownSources({
+    rows: grid.rows,
+    columns: grid.columns.map(({ at }) => at),
+  });
+  return {
+    ...grid,
+    rows,
+    columns: grid.columns.map((own, i) => ({ ...own, at: columns[i] ?? [] })),
+  };
+}
+
 /** The distinct entries: a cell may have several places. */
 export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
@@ -347,11 +353,9 @@ export const valuesText = (
 const escaped = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
-const NOTES = new Map(METRICS.map((note) => [metricName(note), note]));
 const FORM: GridForm = {
   empty: '–',
   mark: ` ${DAGGER}`,
-  isProportion: (metric) => NOTES.get(metricName(metric))?.kind === 'proportion',
   number: (text) => text,
   seeds: seedsNote,
   test: (text) => text,
@@ -370,7 +374,7 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
     return [values.every((own) => typeof own === 'string') ? value : `${axisName(path)} ${value}`];
   });
   const several = new Set(grid.columns.map((column) => metricName(column.metric))).size > 1;
-  const label = NOTES.get(metricName(metric))?.label ?? metric.metric;
+  const label = noteOf(metric)?.label ?? metric.metric;
   return [...named, ...(several || named.length === 0 ? [label] : [])].join(', ');
 }
 
@@ -380,7 +384,7 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
   const entries = entriesIn(grid),
     dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
   const notes = [
-    spreadNote(seedCounts(entries), spread) ?? 'One seed: no interval.',
+    spreadNote(seedCounts(entries), spread),
     excludedText(entries),
     grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,
     dagger && `${DAGGER} ${dagger}`,
@@ -393,7 +397,7 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
  * below it say what the numbers are, and what qualifies them.
  */
 export function markdownTable(asked: GridTable): string {
-  const request = { ...asked, grid: gridWithoutFolders(asked.grid) };
+  const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { grid, rowAxes, axisName, against } = request;
   const head = grid.columns.flatMap((column) => {
     const text = columnText(column, request);

@@ -7,6 +7,7 @@ import {
   entriesIn,
   excludedText,
   gridCells,
+  gridOfShownSources,
   type GridColumn,
   type GridForm,
   type GridTable,
@@ -17,7 +18,6 @@ import {
 import { meaningOf, noteOf } from './metrics.ts';
 import { metricName } from './metrics.ts';
 import { spreadNote } from './numbers.ts';
-import { gridWithoutFolders } from './sources.ts';
 
 export interface LatexRequest extends GridTable {
   readonly name: string;
@@ -41,7 +41,7 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
   JSON.stringify(a.slice(0, depth + 1)) === JSON.stringify(b.slice(0, depth + 1));
 
 export function latexTable(asked: LatexRequest): string {
-  const request = { ...asked, grid: gridWithoutFolders(asked.grid) };
+  const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { name, comments } = request;
   const notes = notesOf(request);
   return [
@@ -140,7 +140,6 @@ function formOf(most: number): GridForm {
   return {
     empty: '--',
     mark: MARK,
-    isProportion: (metric) => noteOf(metric)?.kind === 'proportion',
     number: latexNumber,
     seeds: (n, of) => (n < of ? ` ($n = ${n}$ of $${of}$)` : ofSeeds(n)),
     pairs: ofSeeds,
@@ -170,7 +169,7 @@ function caption(request: LatexRequest): string {
   const entries = entriesIn(grid);
   const dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
   const counts = seedCounts(entries),
-    what = spreadNote(counts, spread) ?? 'One seed: no interval.';
+    what = spreadNote(counts, spread);
   return [
     `${escapeLatex(name)}.`,
     escapeLatex(what),

@@ -39,12 +39,12 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
 }
 
 /**
- * Says what stands beside means of these numbers of seeds; null if there is no mean of several.
+ * Says what stands beside means of these numbers of seeds.
  * @param counts how many seeds are behind each number
  */
-export function spreadNote(counts: readonly number[], spread: Spread): string | null {
+export function spreadNote(counts: readonly number[], spread: Spread): string {
   const most = Math.max(1, ...counts);
-  if (most < 2) return null;
+  if (most < 2) return 'One seed: no interval.';
   switch (spread) {
     case 'std':
       return `Mean over the seeds (at most ${most}) ± the sample standard deviation (n − 1).`;

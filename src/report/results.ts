@@ -161,6 +161,12 @@ export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
   readonly reasons: ReadonlyMap<string, readonly string[]>;
 }
 
+/** Returns the axis values of a cell, under each of its names. */
+export const cellNames = ({
+  cell,
+  also = [],
+}: Pick<ResultRow, 'cell' | 'also'>): readonly JsonObject[] => [cell, ...also];
+
 /** Gathers rows into cells. Cells and seeds keep the order in which they first appear. */
 export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
   return [...groupBy(rows, ({ cell }) => contentKey(cell)).values()].map((own) => {

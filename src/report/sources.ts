@@ -1,6 +1,4 @@
 /** Shows sources without a file's place on this machine, which is not part of the source. */
-import type { Grid } from './grid.ts';
-
 const FILE = 'file:';
 const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);
 
@@ -29,21 +27,8 @@ export function sourceNames(sources: readonly string[]): (source: string) => str
 }
 
 /** Returns a value with the sources in it as they are shown together. */
-export function withoutFolders<T>(value: T): T {
+export function withShownSources<T>(value: T): T {
   return renamed(value, sourceNames(textsIn(value))) as T;
-}
-
-/** Returns the grid with the sources among its names as they are shown. */
-export function gridWithoutFolders(grid: Grid): Grid {
-  const { rows, columns } = withoutFolders({
-    rows: grid.rows,
-    columns: grid.columns.map(({ at }) => at),
-  });
-  return {
-    ...grid,
-    rows,
-    columns: grid.columns.map((own, i) => ({ ...own, at: columns[i] ?? [] })),
-  };
 }
 
 const textsIn = (value: unknown): readonly string[] =>

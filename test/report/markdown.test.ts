@@ -1,8 +1,7 @@
 /** `results --markdown`: the grid of `--latex` as a table for documents. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { layOut } from '../../src/report/grid.ts';
-import { markdownTable } from '../../src/report/grid.ts';
+import { layOut, markdownTable } from '../../src/report/grid.ts';
 import { latexTable } from '../../src/report/latex.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { judged, type PlainRow } from './rows.ts';
@@ -51,6 +50,32 @@ const table = (
     against: 'none',
   });
 };
+
+test('a metric of a further scorer has the name that LaTeX gives it', () => {
+  const refusal = { ...asr, metric: 'asr.refusal' };
+  const grid = layOut({
+    rows: judged([{ cell: { 'adapter.type': 'lora' }, seed: 1, ...refusal, value: 0.5 }]),
+    metrics: [refusal],
+    rowAxes: ['adapter.type'],
+    columnAxes: [],
+    against: 'none',
+  });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  const text = markdownTable({
+    grid,
+    rowAxes: ['adapter.type'],
+    columnAxes: [],
+    axisName: () => 'adapter',
+    caveats: [],
+    against: 'none',
+  });
+  assert.is(
+    text.split('\n').slice(0, 3).join('\n'),
+    `| adapter | ASR, refusal |
+|---|---:|
+| LoRA | 0.500 |`,
+  );
+});
 
 test('a line for each row of the grid, a column for each attack and adapter', () => {
   assert.is(

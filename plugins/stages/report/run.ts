@@ -11,7 +11,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { chooseKernels } from '../../../src/report/figures/kernels.ts';
 import { renderReport } from '../../../src/report/report.tsx';
-import { withoutFolders } from '../../../src/report/sources.ts';
+import { withShownSources } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
 import { attackNames, isTrainedGoal, type Params, type PlannedCell, readGoals } from './index.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
@@ -121,7 +121,7 @@ async function withShown(
 /** Returns the experiment with the files that its axes name as they are shown. */
 function shown(experiment: ExperimentFacts): ExperimentFacts {
   const { cells, stages } = experiment;
-  const axes = withoutFolders({
+  const axes = withShownSources({
     cells: cells.map(({ cell, also }) => ({ cell, ...defined({ also }) })),
     stages: stages.map(({ cell }) => ({ cell })),
   });
