@@ -12,9 +12,9 @@ import { defineAttack, defineStage } from '../../src/api.ts';
 import { stageLabels } from '../../src/plan/label.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
-import { createRegistry } from '../../src/run/registry/registry.ts';
 import type { Experiment } from '../../src/spec/types.ts';
 import { present } from '../rig/present.ts';
+import { createRegistry } from '../rig/registry.ts';
 import { cell, experiment } from '../rig/rig.ts';
 
 const test = suite('plan');

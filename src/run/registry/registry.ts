@@ -1,7 +1,7 @@
 /** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
 import { readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import type { AnyPlugin, Digest } from '../../api.ts';
+import { join } from 'node:path';
+import type { AnyPlugin } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { asSource, buildDir, builtPlugins, importFile, projectDir } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
@@ -11,7 +11,7 @@ export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
 export { jobProgram, workerModule } from './build.ts';
 export { loadOutsidePlugins } from './outside.ts';
 
-function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
+export function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   const byKind = new Map<PluginKind, Map<string, LoadedPlugin>>();
   for (const plugin of [...plugins].sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const named = byKind.get(plugin.kind) ?? new Map<string, LoadedPlugin>();
@@ -71,38 +71,5 @@ export async function loadRegistry(): Promise<Registry> {
         };
       }),
     ),
-  );
-}
-
-export interface InMemoryPlugin {
-  readonly descriptor: AnyPlugin;
-  readonly code?: Digest;
-  readonly module?: string;
-}
-
-/**
- * Returns a registry of descriptors that a test controls. A plugin's code version is a fixed digest
- * unless it is given.
- */
-export function createRegistry(plugins: readonly (AnyPlugin | InMemoryPlugin)[]): Registry {
-  return makeRegistry(
-    plugins.map((plugin): LoadedPlugin => {
-      const {
-        descriptor,
-        code,
-        module = '',
-      } = 'descriptor' in plugin ? plugin : { descriptor: plugin, code: undefined, module: '' };
-      const file = module === '' ? `${descriptor.kind}s/${descriptor.name}` : basename(module);
-      checkDescriptor(descriptor, file);
-      return {
-        kind: descriptor.kind,
-        name: descriptor.name,
-        descriptor: descriptor as LoadedPlugin['descriptor'],
-        code: code ?? (`sha256:${'0'.repeat(64)}` as Digest),
-        closure: {},
-        file,
-        module,
-      };
-    }),
   );
 }

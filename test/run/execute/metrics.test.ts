@@ -10,7 +10,7 @@ import { leftOut } from '../../../src/cli/result-tables.ts';
 import { planExperiment } from '../../../src/plan/plan.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
 import { type MetricsStatus, readMetrics } from '../../../src/run/execute/metrics.ts';
-import { createRegistry } from '../../../src/run/registry/registry.ts';
+import { createRegistry } from '../../rig/registry.ts';
 import { cell, experiment } from '../../rig/rig.ts';
 
 const test = suite<{ dir: string }>('stored metrics');

@@ -8,12 +8,9 @@ import type { AttackDescriptor, Digest, ModelDescriptor } from '../../../src/api
 import { defineAttack, defineStage, UserFault } from '../../../src/api.ts';
 import { apiModule, scienceModule, workerModule } from '../../../src/run/registry/build.ts';
 import type { LoadedPlugin } from '../../../src/run/registry/registry.ts';
-import {
-  createRegistry,
-  loadOutsidePlugins,
-  loadRegistry,
-} from '../../../src/run/registry/registry.ts';
+import { loadOutsidePlugins, loadRegistry } from '../../../src/run/registry/registry.ts';
 import { present } from '../../rig/present.ts';
+import { createRegistry } from '../../rig/registry.ts';
 
 const cacheBefore = process.env.DOSIMETER_CACHE;
 const test = suite<{ dir: string }>('registry');
