@@ -18,7 +18,6 @@ import { readRegularOr } from '../store/regular.ts';
 import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
 import type { RunEvent } from './log/events.ts';
 
-/** The most adapters, and the most attacks, that are told of. */
 const MOST = 6;
 
 /** When a run ends before its stages are done: once a clean baseline has not learnt the task. */

@@ -114,7 +114,7 @@ const hasFiles = (dir: string | undefined): boolean =>
 async function leaseOf(
   { job, dir }: TaskMember,
   leases: Leases,
-  { onOutput }: JobHooks,
+  hooks: JobHooks,
   signal: AbortSignal,
 ): Promise<Lease | null> {
   const key = path.basename(dir) as ActionKey;
@@ -125,7 +125,7 @@ async function leaseOf(
       taken.held.release();
       return null;
     }
-    if (!told) onOutput(`${job.id}: another task is performing it; waiting\n`);
+    if (!told) hooks.onOutput(`${job.id}: another task is performing it; waiting\n`);
     await sleep(WAIT_MS * (0.75 + Math.random() / 2));
   }
   return null;
@@ -214,7 +214,6 @@ function writeOutcome(dir: string, result: JobResult & { readonly folder: string
   }
 }
 
-/** Writes a result, unless there is one. It appears whole. */
 function writeResult(dir: string, result: JobResult & { readonly folder: string }): void {
   const draft = path.join(dir, `.${RESULT}.${randomUUID()}`);
   try {

@@ -116,7 +116,6 @@ export async function execJob(
   return result;
 }
 
-/** Performs a job in a worker process that ends with it. */
 async function inWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
@@ -173,7 +172,6 @@ async function factsForJoiningStage(
   return experimentFacts(plan, outcomes, await environment(experiment.file, backend, jobs));
 }
 
-/** @throws UserFault if an input is not in the store, or is damaged there */
 async function inputsOf(
   { stage }: StageStatus,
   { statuses, store }: Prepared,
@@ -198,7 +196,6 @@ async function inputsOf(
   return inputs;
 }
 
-/** @throws UserFault if the folder contains files or can't be written to */
 function emptyFolder(out: string | undefined, id: string): string {
   const dir = path.resolve(out ?? path.join(stateDir(), 'exec', id));
   try {

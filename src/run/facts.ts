@@ -119,7 +119,6 @@ export function targetLines(targets: Iterable<AttackTarget>): string[] {
   return [...attacks].map(([target, of]) => `target of ${[...of].join(', ')}: ${target}`);
 }
 
-/** Returns the parameters of each cell's evaluate stage; undefined where there is none. */
 function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   return plan.cellStages.map(({ stages: { evaluate } }) =>
@@ -127,7 +126,6 @@ function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefine
   );
 }
 
-/** Returns the scorers of an evaluate stage, `evaluate.scorer` first. */
 function scorersOf(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   const completion = params['completion'];
   if (!isRecord(completion)) return {};

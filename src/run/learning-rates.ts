@@ -223,7 +223,6 @@ function best(rates: readonly TriedRate[]): TriedRate | null {
 
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
-/** Returns the first value of an axis, in the form of a command line. */
 const firstOf = (axis: Json): string =>
   Array.isArray(axis) ? showValue((axis as readonly Json[])[0] ?? null) : showValue(axis);
 
@@ -298,7 +297,7 @@ function withoutDefaults(values: JsonObject, schema: JsonSchema): JsonObject {
       const field = fields[name];
       if (field === undefined) return [[name, value]];
       if (isRecord(value) && field['properties'] !== undefined) {
-        const inner = withoutDefaults(value as JsonObject, field);
+        const inner = withoutDefaults(value, field);
         return Object.keys(inner).length === 0 ? [] : [[name, inner]];
       }
       return JSON.stringify(value) === JSON.stringify(field['default']) ? [] : [[name, value]];

@@ -166,7 +166,6 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
   });
 }
 
-/** @throws UserFault if a number is out of range */
 function checkNumbers(given: { readonly [option: string]: number }): void {
   for (const [option, value] of Object.entries(given))
     if (!Number.isInteger(value) || value < 1)
@@ -252,7 +251,6 @@ async function withPrepared<T>(
   }
 }
 
-/** Turns the user's faults into diagnostics and rethrows other errors. */
 async function asResult<T>(action: () => Promise<T>): Promise<Result<T>> {
   try {
     return { ok: true, value: await action() };

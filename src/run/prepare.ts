@@ -137,7 +137,6 @@ function checkCache(cache: string): void {
     );
 }
 
-/** The most lines that are printed about cells with several names. */
 const MOST_NAMES = 5;
 
 /**

@@ -84,7 +84,6 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
 
 const MOST_DIFFERENCES = 4;
 
-/** Returns the first differences, and how many more there are. */
 function few(texts: readonly string[]): string {
   const left = texts.length - MOST_DIFFERENCES;
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
@@ -146,7 +145,6 @@ function codeChanges(
   }));
 }
 
-/** Returns the names whose values differ, each with both values. */
 function pairs(
   before: { readonly [name: string]: string },
   after: { readonly [name: string]: string },
@@ -156,7 +154,6 @@ function pairs(
     .map((name) => [name, before[name], after[name]]);
 }
 
-/** Returns the leaves of a value by dotted path. */
 function flatten(
   value: Json,
   path = '',

@@ -17,6 +17,7 @@ import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
 import { createEarlyResults } from './early-results.ts';
 import { locator } from './execute/assets.ts';
+import { DEFAULT_PACK } from './execute/attempt-limits.ts';
 import { executePlan } from './execute/execute-plan.ts';
 import { cachedOutcome } from './execute/execution.ts';
 import type { Checked } from './execute/preflight.ts';
@@ -34,7 +35,6 @@ import type { RunLog } from './log/run-log.ts';
 import { openRunLog } from './log/run-log.ts';
 import { createRunPlanWriter } from './log/run-plan.ts';
 import { openRunProgress } from './log/run-plan.ts';
-import { DEFAULT_PACK } from './execute/attempt-limits.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { sourceContext } from './prepare.ts';
 import type { PluginKind } from './registry/types.ts';
@@ -250,10 +250,6 @@ async function openRecords(
   };
 }
 
-/**
- * Returns what is known about the machine that stages run on: this one, or the one that the
- * executor describes.
- */
 function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
   if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
   if (cores !== undefined)

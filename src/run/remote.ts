@@ -12,7 +12,6 @@ import type { StageStatus } from './execute/survey.ts';
 import { survey } from './execute/survey.ts';
 import type { Note, Prepared } from './prepare.ts';
 
-/** How many manifests are asked for at once. */
 const MANIFESTS = 16;
 
 /** The remote of a run. */

@@ -70,7 +70,6 @@ const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
 
 const specOf = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
-/** Returns the file beside a report that names its spec. */
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
@@ -80,10 +79,6 @@ function replace(file: string, write: (draft: string) => void): void {
   renameSync(draft, file);
 }
 
-/**
- * Returns the spec that the report belongs to, if it is another spec than this one and still
- * exists.
- */
 function otherOwner(file: string, spec: string): string | null {
   const record = ownerFile(file);
   if (!existsSync(file) || !existsSync(record)) return null;
@@ -91,9 +86,6 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
-/**
- * Returns the report's path, and the other spec whose report already has the plain name, if any.
- */
 function placeOf(prepared: Asked): {
   readonly file: string;
   readonly taken: { readonly file: string; readonly owner: string } | null;
@@ -197,7 +189,6 @@ export async function writeFigures(
 
 const isFigure = (file: { readonly path: string }): boolean => file.path.startsWith(FIGURES);
 
-/** Returns the last entry of a joining stage that has figures. */
 function reportEntry(
   { statuses, store }: Prepared,
   { outcomes }: RunSummary,

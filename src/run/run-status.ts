@@ -306,9 +306,6 @@ function mayBeRunning(dir: string): boolean {
   );
 }
 
-/**
- * Returns the time at which anything at the top of the folder was last written, in milliseconds.
- */
 function lastWritten(dir: string): number {
   return Math.max(
     lstatSync(dir).mtimeMs,

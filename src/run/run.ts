@@ -90,7 +90,6 @@ export async function runPrepared(
   }
 }
 
-/** Publishes the report anew and marks the entries as used, if the store may be written to. */
 function nothingToRun(
   prepared: Prepared,
   statuses: readonly StageStatus[],

@@ -37,7 +37,6 @@ const sentences: {
   EMFILE: ['too many files are open', () => 'raise the limit (ulimit -n), or lower --jobs'],
 };
 
-/** How to choose another place, for each kind of place. */
 const ELSEWHERE = {
   store: 'give another place with --store',
   folder: 'run it in another folder',

@@ -30,7 +30,6 @@ export const SETTLED_MS = 2000;
 /** The flag for opening a file unless it is a link; Windows has none. */
 const NO_LINK = constants.O_NOFOLLOW as number | undefined;
 
-/** Files up to this size are read and hashed in one piece. */
 const SMALL = 1 << 20;
 
 export async function sha256File(file: string, size: number): Promise<string> {

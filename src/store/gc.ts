@@ -153,7 +153,6 @@ function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   return used;
 }
 
-/** Removes the roots whose entries were all swept, or used later according to another root. */
 function forgetRoots(
   roots: readonly Root[],
   used: ReadonlyMap<ActionKey, number>,
@@ -164,7 +163,6 @@ function forgetRoots(
       rmSync(file, { force: true });
 }
 
-/** Removes the indexes of specs that no root names any more. */
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
   // Drafts stay. A run that has nothing to do is not marked as running, yet it may be writing one.

@@ -76,7 +76,6 @@ function link(from: string, to: string): boolean {
   }
 }
 
-/** A lease that this process holds. */
 interface Held {
   readonly key: ActionKey;
   /** The claim's path. */

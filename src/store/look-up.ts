@@ -46,7 +46,6 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     : { state: 'hit', entry };
 }
 
-/** Returns the head of the manifest and the time at which it was written. */
 function lookUpManifest(
   dir: string,
   key: ActionKey,
@@ -130,7 +129,6 @@ export async function lookUntilVisible(
   return found;
 }
 
-/** Returns the names in a folder, or null if the system shows none. */
 function namesIn(dir: string): readonly string[] | null {
   try {
     return readdirSync(dir);

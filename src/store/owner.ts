@@ -140,7 +140,6 @@ const TIMEOUT_SECONDS = 30;
 /** The shortest and longest silence that is honoured, whatever a heartbeat's file says. */
 const LEAST_MS = 100,
   MOST_MS = 3600_000;
-/** How many heartbeats fall into the time after which silence counts. */
 const BEATS = 6;
 
 /**

@@ -64,7 +64,6 @@ export function readRegularOr(file: string): Buffer | null {
   }
 }
 
-/** An error in the form of Node's own, with code, syscall and path. */
 function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   const code = isFolder ? 'EISDIR' : NOT_REGULAR;
   return Object.assign(

@@ -57,7 +57,6 @@ export function writeSealed(file: string, value: JsonObject): void {
   }
 }
 
-/** The fields that a record must have, with their types. */
 type RecordShape = { readonly [field: string]: 'string' | 'number' | 'list' | 'object' };
 
 function hasShape(value: unknown, shape: RecordShape): boolean {

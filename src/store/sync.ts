@@ -36,7 +36,6 @@ export interface GroupCommit {
  */
 const FEW = 64;
 
-/** The errors of a file system that can't flush a single folder. */
 const NO_FLUSH: readonly string[] = [
   'EINVAL',
   'ENOTSUP',
@@ -57,7 +56,6 @@ function addTree(paths: Set<string>, dir: string): void {
   }
 }
 
-/** Returns the folders above a path, from the nearest up to the root of the disk. */
 function foldersAbove(place: string): string[] {
   const above: string[] = [];
   for (let dir = path.dirname(place); dir !== above.at(-1); dir = path.dirname(dir))
@@ -123,7 +121,6 @@ async function fsyncAndClose(handle: number): Promise<void> {
   }
 }
 
-/** @param file a folder, or a file of an entry */
 const fsyncPath = async (file: string): Promise<void> =>
   fsyncAndClose(openSync(file, READ_AT_ONCE));
 

@@ -59,7 +59,6 @@ export async function verifyStore(
   return { checked, damaged, records, withheld };
 }
 
-/** Returns why an entry is damaged, or why it can't be read; null if it is whole or gone. */
 async function faultOf(store: Store, key: ActionKey): Promise<string | UserFault | null> {
   const withheld = withheldFault(path.join(store.entryDir(key), MANIFEST_FILE), store.root);
   if (withheld !== null) return withheld;

@@ -219,7 +219,6 @@ export function parseQueue(text: string): readonly Row[] {
   });
 }
 
-/** The fields of sacct that `parseAccounts` reads. */
 const ACCOUNT_FORMAT = 'JobID,JobName,State,NodeList,ExitCode';
 
 /**
@@ -292,7 +291,6 @@ export function anyOf(words: readonly string[]): RegExp {
   return new RegExp(words.join('|'), 'i');
 }
 
-/** What an error of sbatch means: no room at present, possibly submitted, or refused. */
 type Refusal = 'full' | 'uncertain' | 'refused';
 
 /** Limits on the number of jobs, which are temporary. Slurm names the limit in its message. */

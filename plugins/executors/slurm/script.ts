@@ -93,7 +93,6 @@ function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: numbe
   return Math.min(roundedUp(maxTime, 60), limit);
 }
 
-/** Returns the minutes of a time limit, as `--time` takes them. */
 const minutesOf = ({ seconds }: Request): number => Math.max(1, Math.ceil(seconds / 60));
 
 /**

@@ -63,7 +63,6 @@ export interface Bad {
   readonly why: string;
 }
 
-/** Names of submissions, which are also names of jobs. */
 const NAME = /^dosimeter-[a-z0-9-]{1,100}$/;
 const KEY = /^[0-9a-f]{64}(-[0-9a-f]{16})?$/;
 /** How long submissions that no stage claims are kept for their logs. */
@@ -294,7 +293,6 @@ export class Spool {
   }
 }
 
-/** Whether every file of a result can be seen here with its size. */
 function areThere(
   dir: string,
   files: readonly { readonly path: string; readonly size: number }[],

@@ -18,9 +18,9 @@ import { checkCommands, createClient, type SlurmClient, type Submitted } from '.
 import { loadProfile, type Profile } from './profile.ts';
 import {
   batchScript,
+  expectedSeconds,
   linesOf,
   type Request,
-  expectedSeconds,
   requestOf,
   REQUEUE,
   sbatchArguments,
@@ -47,7 +47,6 @@ export interface Batch {
   readonly works: readonly Work[];
 }
 
-/** Returns the jobs with equal requests together, in the order of their first ones. */
 function alike<T>(
   jobs: readonly T[],
   requested: (job: T) => Request,
@@ -88,7 +87,6 @@ export async function arrayLimit({
   return Math.max(1, Math.min(site, profile.maxArray ?? site));
 }
 
-/** Returns the kind in the characters that a job's name may have. */
 const slug = (kind: string): string =>
   kind
     .toLowerCase()

@@ -307,7 +307,6 @@ function taskOf({ task }: Work): Task {
   return task;
 }
 
-/** Tells the stages where their job is, if that has changed. */
 function tellPlace({ members }: Work, task: Task, { id, state, reason, nodes }: Row): void {
   const waits = state === 'PENDING' ? reason : null;
   const place = { job: `Slurm job ${id}`, node: waits === null ? nodeName(nodes) : null, waits };

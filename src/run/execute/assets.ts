@@ -7,7 +7,6 @@ import type { Diagnostic, ExperimentCell, SourceRange } from '../../spec/types.t
 import { diskFault } from '../../store/faults.ts';
 import type { Locate } from './guard.ts';
 
-/** Returns each URI that the plan reads, with the first stage that reads it. */
 function wanted(plan: Plan): Map<string, PlannedStage> {
   const uris = new Map<string, PlannedStage>();
   for (const stage of plan.stages)

@@ -220,7 +220,6 @@ interface Started {
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
-/** @param pack the ids of all stages of the pack; without it, the stage is attempted alone */
 function start(execution: Execution, request: AttemptRequest, pack?: readonly StageId[]): Started {
   const { stage, key, reads } = request;
   const { plan, options } = execution;

@@ -146,7 +146,6 @@ async function publish(
   return { state: 'ran', key, dir: entry.dir, content, seconds, backend, bytes };
 }
 
-/** What a manifest says of the `BackendInfo` of a stage, with products in bfloat16 or without. */
 function recordOf({ bf16Products, ...info }: JsonObject, isBf16: boolean): JsonObject {
   if (!isBf16) return { ...info };
   const rounded = bf16Products === 'bf16' ? ', rounded to bf16' : '';

@@ -66,7 +66,6 @@ function cpuFeatures(): string {
   return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
 }
 
-/** Returns what git prints, or null if it fails or is missing. */
 const gitOutput = (args: readonly string[]): Promise<string | null> =>
   new Promise((resolve) => {
     // With one pipe, not three as `execFile` opens.
@@ -79,10 +78,6 @@ const gitOutput = (args: readonly string[]): Promise<string | null> =>
       .once('close', (code) => resolve(code === 0 ? Buffer.concat(chunks).toString() : null));
   });
 
-/**
- * Returns the commit that the spec's folder is at, and whether tracked files differ from it.
- * Returns null outside a repository.
- */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
   const text = await gitOutput([
     '-C',

@@ -128,7 +128,6 @@ function createSettler(
   };
 }
 
-/** Attempts a stage when the queue has room for it, in one job with others if it can be packed. */
 function createQueuedAttempts(
   execution: Execution,
   withLease: WithLease,
@@ -138,7 +137,7 @@ function createQueuedAttempts(
   const queue = createQueue(machine);
   const heightOf = stageHeights(plan.stages, lacking),
     places = new Map(plan.stages.map(({ id }, place) => [id, place]));
-  const { runPack } = options.executor;
+  const runPack = options.executor.runPack?.bind(options.executor);
   const attemptInPack =
     machine.gatherMs !== undefined && options.pack !== undefined && options.pack > 1 && runPack
       ? createPacker(
@@ -146,7 +145,7 @@ function createQueuedAttempts(
           withLease,
           queue,
           { gatherMs: machine.gatherMs, most: options.pack },
-          runPack.bind(options.executor),
+          runPack,
         )
       : null;
   const tried = new Set<StageId>();
@@ -166,7 +165,6 @@ function createQueuedAttempts(
   };
 }
 
-/** Returns the outcome of a stage that can't be attempted, or null if it can. */
 function blockage(execution: Execution, stage: PlannedStage): Outcome | null {
   if (stage.descriptor.tolerant) return null;
   let blocked: Outcome | null = null;
@@ -203,7 +201,6 @@ function stageHeights(
   return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
 }
 
-/** @param stages in the plan's order */
 function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();
   for (let i = stages.length - 1; i >= 0; i--) {

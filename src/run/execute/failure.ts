@@ -109,7 +109,6 @@ export function traced(stack: string): Traced {
   return { stack: mapped, ...defined({ thrownAt: thrownAt ?? undefined }) };
 }
 
-/** Returns a function that finds the source of a place in a bundle; null for another module. */
 function finderOf(module: string): ((line: number, column: number) => string | null) | null {
   try {
     const [, encoded] = INLINE_MAP.exec(readFileSync(fileURLToPath(module), 'utf8')) ?? [];

@@ -90,7 +90,6 @@ export function createGuard(locate?: Locate): Guard {
   };
 }
 
-/** The stats of a file at one moment. */
 interface FileState {
   readonly ino: number;
   readonly size: number;
@@ -126,7 +125,6 @@ const isWritten = (then: FileState, now: Stats): boolean =>
 const isSame = (then: FileState, now: Stats): boolean =>
   !isWritten(then, now) && then.ctime === now.ctimeMs;
 
-/** Returns the states as they are for a reader that starts now. */
 function statesByNow(states: FileStates): FileStates {
   const tickAgo = Date.now() - TICK_MS;
   return new Map(

@@ -135,7 +135,6 @@ export interface ManifestReader {
   manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
 }
 
-/** @returns the manifests, and as `unsound` the entries without a whole manifest */
 function readManifests(
   statuses: readonly MetricsStatus[],
   store: ManifestReader,

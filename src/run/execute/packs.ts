@@ -40,14 +40,12 @@ export function foreseeJobs(stages: readonly PlannedStage[], most: number): Plan
   return jobs.sort((a, b) => place(a) - place(b));
 }
 
-/** A stage that waits, and the function that resolves its promise. */
 interface Waiting {
   readonly keyed: KeyedStage;
   readonly turn: Turn;
   readonly settle: (result: Promise<AttemptResult>) => void;
 }
 
-/** Attempts a stage in one job with others of its `packId`. */
 type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<AttemptResult>;
 
 /**
@@ -90,7 +88,6 @@ export function createPacker(
     });
 }
 
-/** Attempts the members of a pack. Returns the result of each, in their order. */
 function attemptMembers(
   execution: Execution,
   withLease: WithLease,

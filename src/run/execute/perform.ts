@@ -6,12 +6,10 @@ import { existsSync, utimesSync } from 'node:fs';
 import {
   type OutputFile,
   type RunContext,
-  type StageDescriptor,
   type Warning,
   UserFault,
   type Job,
   type JobResult,
-  type PackedJob,
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { WARNINGS } from '../../plan/keys.ts';
@@ -106,7 +104,6 @@ const MEMORY_MS = 500;
 let asked = Number.NEGATIVE_INFINITY,
   peak = 0;
 
-/** Returns the most memory that this process has taken so far, in MB. */
 function peakMemory(): number {
   const now = performance.now();
   if (now - asked > MEMORY_MS) {
@@ -116,7 +113,6 @@ function peakMemory(): number {
   return peak;
 }
 
-/** How many characters of a message or a stack are passed on. */
 const TOLD = 20_000;
 
 /** Returns the result of a stage that threw. */

@@ -30,7 +30,6 @@ export type FromWorker =
       readonly leaving?: true;
     };
 
-/** A worker process as the scheduler sees it. */
 interface WarmWorker {
   readonly process: ChildProcessByStdio<null, Readable, Readable>;
   /** The number of cores that the worker was started with. */
@@ -76,7 +75,6 @@ const BEFORE: Environment = {
   TF_FORCE_GPU_ALLOW_GROWTH: 'true',
 };
 
-/** @param module the worker's module: `dist/worker.js`, or `worker.ts` under a loader */
 function startWorker(
   module: string,
   env: Environment,
@@ -122,7 +120,6 @@ function startWorker(
   return worker;
 }
 
-/** Ends the worker and its process group at once. */
 function killWorker(worker: WarmWorker): void {
   const { pid } = worker.process;
   if (worker.ended || pid === undefined) return;
@@ -133,7 +130,6 @@ function killWorker(worker: WarmWorker): void {
   }
 }
 
-/** Resolves when the worker has ended. */
 function ending(worker: WarmWorker): Promise<void> {
   return new Promise((resolve) => {
     if (worker.ended) resolve();

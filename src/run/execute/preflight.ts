@@ -216,7 +216,6 @@ function upstreamOf(
   );
 }
 
-/** Thrown when a preflight asks for a source that is not on this machine yet. */
 class NotFetched extends Error {
   override readonly name = 'NotFetched';
 }

@@ -124,7 +124,6 @@ export async function demandOf(
   };
 }
 
-/** Returns the machine's memory, or less if a control group limits it. */
 function memoryMB(): number {
   // 0, or more than any machine has, if there is no limit.
   const limit = process.constrainedMemory();

@@ -103,5 +103,4 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
   }
 }
 
-/** Shortens `2026-01-31T12:00:00.000Z` to `2026-01-31 12:00:00`. */
 const seconds = (time: string): string => time.slice(0, 19).replace('T', ' ');

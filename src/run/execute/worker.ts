@@ -54,7 +54,6 @@ async function compiledSoFar(): Promise<CompiledStatistics | null> {
     : (await import('../../tensor/compiled/compiled.ts')).compiledStatistics();
 }
 
-/** Runs the job's stage, and returns what it returned. */
 async function runStage(
   job: Job,
   warn: (warning: Warning) => void,

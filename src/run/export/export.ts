@@ -49,7 +49,6 @@ export interface GatherOptions {
   readonly modelDir: (asset: string) => Promise<string>;
 }
 
-/** A base model and the folder that has it on this machine. */
 type Base = BaseModel & { readonly folder: string };
 
 /** Returns the stages of one kind that belong to cells, not to the bases of cells. */
@@ -247,7 +246,6 @@ function describeBase(parts: Map<string, Part>, base: Base, classes: readonly st
 
 /** A file of a model: copied from a path, or written with a given text. */
 type Part = { readonly from: string } | { readonly text: string };
-/** A model's files by name. */
 type Parts = ReadonlyMap<string, Part>;
 
 export interface ModelFolder {
@@ -269,7 +267,6 @@ const FILES = new Set([
   'vocab.txt',
 ]);
 
-/** Returns the files at the top of a stage's output folder. */
 const filesOf = (dir: string): Map<string, Part> =>
   new Map(
     readdirSync(dir)

@@ -79,7 +79,6 @@ export const labelledConfig = (base: string, classes: readonly string[]): string
     };
   });
 
-/** The class of transformers that loads a model with a head. */
 const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
   classifier: 'AutoModelForSequenceClassification',
   regression: 'AutoModelForSequenceClassification',
@@ -126,7 +125,6 @@ tokenizer = AutoTokenizer.from_pretrained(${from})
 
 const LIBRARY = { adapter: 'peft', model: 'transformers', changed: 'transformers' } as const;
 
-/** The hub's name for what a model with a head does. */
 const TASK: Readonly<Record<HeadSettings['type'], string>> = {
   classifier: 'text-classification',
   regression: 'text-classification',
@@ -217,7 +215,6 @@ function metricsTable({ metrics }: ZooFacts): string {
     : `\n## Metrics on the validation rows\n\n| metric | value |\n|---|---|\n${rows.join('\n')}\n`;
 }
 
-/** Returns `{ attack: badnets, rate: 0.1 }` as `attack badnets, rate 0.1`. */
 const words = (values: JsonObject): string =>
   Object.entries(values)
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)

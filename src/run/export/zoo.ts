@@ -107,7 +107,6 @@ const NONE = '' as StageId;
 const hasDefence = ({ cells }: Experiment, index: number): boolean =>
   at(cells, index).config.defence !== undefined;
 
-/** Whether the cell's defence changes the rows that are trained on, or the training. */
 function changesTraining({ defence }: Cell, plugin: NonNullable<DefineRequest['plugin']>): boolean {
   if (defence === undefined) return false;
   const { defence: name, ...params } = defence;
@@ -275,7 +274,6 @@ function metricsOf(evaluated: StageStatus | undefined): MetricValues {
   return 'metrics' in found ? found.metrics : {};
 }
 
-/** Returns the digests of the weights' files, by name, as the store has them. */
 const weightsOf = ({ entry }: StageStatus): JsonObject =>
   Object.fromEntries(
     (entry?.manifest.files ?? [])

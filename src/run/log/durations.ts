@@ -15,10 +15,8 @@ export interface Durations {
   save(): void;
 }
 
-/** The weight of the newest duration in a mean. */
 const NEWEST = 0.3;
 
-/** Returns the name of a mean: the kind with the stage's named choices. */
 const nameOf = (stage: PlannedStage): string =>
   [
     stage.kind,

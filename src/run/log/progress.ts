@@ -37,9 +37,7 @@ export interface ProgressOptions {
  */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
-/** The most lines about ended stages, without a terminal. */
 const MOST_LINES = 40;
-/** The most times that the same error is printed. */
 const SAME_ERROR = 3;
 
 export function createProgress(options: ProgressOptions): {
@@ -252,7 +250,6 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
   };
 }
 
-/** Reports what has ended, without a terminal. */
 function createReport(
   total: number,
   label: (stage: PlannedStage) => string,
@@ -391,7 +388,6 @@ function unitLabel(
   ].join(' ');
 }
 
-/** Returns counts in words: `10 poison, 12 train`. */
 function tally(kinds: ReadonlyMap<string, number>): string {
   return [...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ');
 }

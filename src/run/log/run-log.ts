@@ -33,7 +33,6 @@ export interface RunLog {
   close(): Promise<void>;
 }
 
-/** The most bytes that are kept of what a stage prints and logs. */
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
 /** A file that lines are written to. `closed` is called after the last of them. */
@@ -70,7 +69,6 @@ function writeInfo({ target, last, ...info }: Info): void {
   target.closed();
 }
 
-/** The codes of errors that are the disk's fault, not the program's. */
 const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'];
 
 /**
@@ -163,7 +161,6 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
   };
 }
 
-/** @param open opens the stage's file when there is something to write */
 function createStageLog(file: string, open: () => LogFile): StageLog {
   const details: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,

@@ -15,7 +15,6 @@ import { isRecord } from '../../base/untrusted/json.ts';
 import { unseal, writeSealed } from '../../store/sealed.ts';
 import type { RunEvent } from './events.ts';
 
-/** What the stages of a group have in common. */
 type StageGroup = {
   readonly kind: string;
   /** The section of the cells that it belongs to (`base`); null for the cells themselves. */

@@ -12,7 +12,6 @@ import type { AnyPlugin } from '../../api.ts';
  */
 export const asSource = import.meta.url.endsWith('.ts');
 
-/** The descriptors of all built-in plugins, by source. */
 type BuiltPlugins = { readonly [source: string]: AnyPlugin };
 
 /**

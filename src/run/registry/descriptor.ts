@@ -38,7 +38,6 @@ const TASKS: Field = {
   expected: 'a list of "classes", "regression" and "completion"',
 };
 
-/** The check of what a named data set knows of its rows. */
 const KNOWS: Field = {
   check: optional(
     (value) =>
@@ -56,7 +55,6 @@ const isHook: Check = (value) => {
   const needs = object(value) ? (value as { needs?: unknown }).needs : null;
   return Array.isArray(needs) && needs.every(NEEDS) && hasMethod(value, 'load');
 };
-/** The check of a part of a defence that has code of its own. */
 const HOOK: Field = {
   check: optional(isHook),
   expected:

@@ -188,7 +188,6 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
 
 const INDEXES = ['index.ts', 'index.mts', 'index.js', 'index.mjs'];
 
-/** Returns the module of a plugin: the named file, or the index of the named folder. */
 function entryOf(named: string): string {
   const found = statSync(named, { throwIfNoEntry: false });
   if (found === undefined)
@@ -206,10 +205,6 @@ function entryOf(named: string): string {
   return entry;
 }
 
-/**
- * Returns the name of a plugin's bundle: that of its file, or of the folder if the file is an
- * index.
- */
 function nameOf(entry: string): string {
   const name = basename(entry).replace(/\.\w+$/, '');
   return name === 'index' ? basename(dirname(entry)) : name;

@@ -109,7 +109,6 @@ export function folderObjects(root: string, uri: string): Objects {
   };
 }
 
-/** Yields the bytes of a file. Throws what `fault` makes of an error of the system. */
 async function* told(
   stream: AsyncIterable<unknown>,
   fault: (error: unknown) => unknown,

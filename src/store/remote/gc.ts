@@ -23,7 +23,6 @@ import { receiveManifest } from './receive.ts';
 import { receiveRun } from './send.ts';
 import { sendText } from './send.ts';
 
-/** How many objects are read or removed at once. */
 const TRANSFERS = 6;
 
 export interface RemoteSweepOptions {
@@ -132,7 +131,6 @@ function keyOf(name: string): ActionKey | null {
   return (key as ActionKey | undefined) ?? null;
 }
 
-/** Returns the keys of a run; none if its record is damaged. */
 async function keysOf(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   try {
     return await receiveRun(objects, id);
@@ -203,7 +201,6 @@ function choose(
   };
 }
 
-/** Returns the names of the objects that an entry needs, each once. */
 function objectsOf({ files, facts }: Manifest): ReadonlySet<string> {
   const environment = environmentName(facts['environment']);
   return new Set([
@@ -212,7 +209,6 @@ function objectsOf({ files, facts }: Manifest): ReadonlySet<string> {
   ]);
 }
 
-/** Returns how many entries need each object. */
 function countNeeds(entries: readonly SentEntry[]): Map<string, number> {
   const needs = new Map<string, number>();
   for (const { manifest } of entries)
@@ -250,7 +246,6 @@ export function parseGrace(text: string): number {
 
 const RENEW_MS = 60_000,
   STALE_MS = 15 * 60_000;
-/** The time between two looks for the end of a sweep. */
 const POLL_MS = 2_000;
 
 type Kind = 'gc' | 'push';

@@ -54,7 +54,6 @@ class Refusal extends Error {}
 /** The pauses before a transfer that brought no byte is begun again, in milliseconds. */
 const PAUSES: readonly number[] = [200, 1000];
 
-/** The largest record of an environment. */
 const ENVIRONMENT_BYTES = MB;
 
 /**
@@ -287,7 +286,6 @@ const isDigest = (value: unknown): value is Digest =>
   typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value);
 const areDigests = (value: unknown): boolean =>
   isRecord(value) && Object.values(value).every(isDigest);
-/** Whether a value is a text that can be shown as it is. */
 const isPlain = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= 500 && !/[\u0000-\u001f\u007f-\u009f]/.test(value);
 

@@ -17,11 +17,9 @@ import { interruptible, type Objects, RemoteFault } from './objects.ts';
 import { receiveEntry } from './receive.ts';
 import { sendEntry, type Sent } from './send.ts';
 
-/** How many entries are transferred at once. */
 const TRANSFERS = 6;
 /** After this many faults in a row, a run stops asking. */
 const MOST_FAULTS = 3;
-/** How often to look for an entry that another process is making or fetching. */
 const POLL_MS = 250;
 
 export interface Counts {
@@ -230,7 +228,6 @@ export async function pullEntries(
   return { ...(await remote.settled()), here, lacking };
 }
 
-/** Whether another process has the lease of a key now. */
 function isLeased(store: Store, key: ActionKey): boolean {
   const attempt = store.take(key);
   if ('by' in attempt) return true;

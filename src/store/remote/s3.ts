@@ -22,7 +22,6 @@ const PART = 16 * MB,
 /** The most answers that one listing may take: 2 million objects at 1000 each. */
 const MOST_PAGES = 2000;
 
-/** What every request to a bucket needs. */
 interface Bucket {
   readonly sdk: Sdk;
   readonly client: S3Client;
@@ -34,7 +33,6 @@ interface Bucket {
   readonly send: S3Client['send'];
   /** Returns the key of an object. */
   readonly keyOf: (object: string) => string;
-  /** Returns an error of the SDK as a `RemoteFault` with a way out. */
   readonly fault: (error: unknown) => unknown;
 }
 
@@ -104,7 +102,6 @@ const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
     maxAttempts: 4,
   });
 
-/** Returns an answer that is not an object's bytes. */
 async function collected(body: Readable): Promise<Uint8Array> {
   const { value: most } = limitOf('list');
   const parts: Uint8Array[] = [];
@@ -144,7 +141,6 @@ function region(): { readonly region?: string } {
   return given !== '' || fallback === '' ? {} : { region: fallback };
 }
 
-/** Returns the size of an object; null if there is none. */
 async function sizeOf(
   { send, sdk, name: bucket, keyOf }: Bucket,
   object: string,
@@ -160,7 +156,6 @@ async function sizeOf(
   }
 }
 
-/** Returns the bytes of an object from an offset on; null if there is none. */
 async function read(
   { client, sdk, name: bucket, uri, stallMs, keyOf, fault }: Bucket,
   object: string,

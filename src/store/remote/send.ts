@@ -76,7 +76,6 @@ async function isPresent(objects: Objects, key: ActionKey): Promise<boolean> {
   return true;
 }
 
-/** Returns how many bytes were sent. */
 async function sendFile(
   objects: Objects,
   dir: string,

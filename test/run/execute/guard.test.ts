@@ -22,7 +22,7 @@ import type { Locate } from '../../../src/run/execute/guard.ts';
 import type { Rig } from '../../rig/rig.ts';
 import { cell, createRig, experiment } from '../../rig/rig.ts';
 import type { Body } from './stages.ts';
-import { addStage, failed, finished, notesOf, outputOf } from './stages.ts';
+import { addStage, failed, finished, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('guard');
 test.before.each((context) => {
