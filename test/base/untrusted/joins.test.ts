@@ -41,7 +41,7 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'plugins/sources/file.ts': { near: LISTED },
   'plugins/sources/npm.ts': { file: LISTED },
   'plugins/sources/pypi/index.ts': { file: LISTED },
-  'src/run/export/export.ts': { form: OWN },
+  'src/run/export/export.ts': { form: OWN, name: LISTED },
   'src/base/command/folder.ts': { 'entry.name': LISTED, name: LISTED },
   'src/base/command/run.ts': { template: 'of a process id, in /proc' },
   'plugins/stages/command/run.ts': {
