@@ -7,7 +7,7 @@ import { explain } from './explain.ts';
 import type { Faults } from './faults.ts';
 import { allVariants } from './fields.ts';
 import type { MapNode, Node } from './node.ts';
-import { child, toJson } from './node.ts';
+import { child, descendants, toJson } from './node.ts';
 import type { Shapes } from './schema.ts';
 import { fieldsOf, shapesOf } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -107,7 +107,7 @@ export async function checkSpec(
   }
   // A value that an earlier phase reported, such as a reference without a value, is not reported
   // again for its type.
-  const earlier = reportedNodes(root, faults);
+  const earlier = new Set([...descendants(root)].filter(({ span }) => faults.has(span)));
   const context = {
     shapes,
     fields,
@@ -116,17 +116,6 @@ export async function checkSpec(
   };
   for (const violation of violations) explain(violation, root, context);
   return true;
-}
-
-function reportedNodes(root: MapNode, faults: Faults): ReadonlySet<Node> {
-  const reported = new Set<Node>();
-  const visit = (node: Node): void => {
-    if (faults.has(node.span)) reported.add(node);
-    if (node.kind === 'list') node.items.forEach(visit);
-    if (node.kind === 'map') for (const { value } of node.entries.values()) visit(value);
-  };
-  if (faults.count > 0) visit(root);
-  return reported;
 }
 
 type Value = unknown;

@@ -6,39 +6,39 @@ import type { Json, JsonObject } from '../api.ts';
 import type { Variant } from './fields.ts';
 import { fieldsBelow, variantsOf } from './fields.ts';
 import type { MapNode, Node } from './node.ts';
-import { child, merge, toJson, withEntries } from './node.ts';
+import { child, mapEntries, merge, toJson, withValue } from './node.ts';
 import type { Section, Shapes } from './schema.ts';
 import { BASE, isVariantSection, NO_DEFENCE, sections } from './schema.ts';
 import type { Pattern } from './selection.ts';
 import type { RecordSchema, Schema } from './shape.ts';
 import { isRecord, isScalar } from './shape.ts';
 
-/** A value of `poisoning`. */
-export interface PoisoningChoice {
-  readonly poisoning: JsonObject;
+interface Choice {
+  /** The variant that it came from. */
   readonly node: MapNode | undefined;
   /**
    * The `when` of each variant that has this value; null for a variant without one. A cell is kept
    * if any of them matches.
    */
-  readonly when: (Pattern | null)[];
+  readonly when: readonly (Pattern | null)[];
+}
+
+/** A value of `poisoning`. */
+export interface PoisoningChoice extends Choice {
+  readonly poisoning: JsonObject;
 }
 
 /** A value of `defences`. */
-export interface DefenceChoice {
+export interface DefenceChoice extends Choice {
   /** Undefined where the value is `none`. */
   readonly defence: JsonObject | undefined;
-  readonly node: MapNode | undefined;
-  readonly when: (Pattern | null)[];
 }
 
 /** A value of `adapter`, with `train` after the adapter's own overrides. */
-export interface TuningChoice {
+export interface TuningChoice extends Choice {
   readonly adapter: JsonObject;
   readonly train: JsonObject;
-  readonly node: MapNode | undefined;
   readonly trainNode: Node | undefined;
-  readonly when: (Pattern | null)[];
 }
 
 export type PlainSection = Exclude<Section, 'poisoning' | 'defences' | 'adapter' | 'train'>;
@@ -90,15 +90,10 @@ export function baseSpec(root: MapNode): MapNode | undefined {
     train = root.entries.get('train');
   if (base?.kind !== 'map' || train?.value.kind !== 'map')
     return base?.kind === 'map' ? base : undefined;
-  const own = base.entries.get('train');
-  return withEntries(base, [
-    [
-      'train',
-      own?.value.kind === 'map'
-        ? { key: own.key, value: merge(train.value, own.value, 'train') }
-        : train,
-    ],
-  ]);
+  const own = child(base, 'train');
+  return own?.kind === 'map'
+    ? withValue(base, 'train', merge(train.value, own, 'train'))
+    : withValue(base, 'train', train.value, train.key);
 }
 
 /**
@@ -124,10 +119,7 @@ export function inheritedAxes(
 }
 
 const withoutSpecials = (node: MapNode | undefined): MapNode | undefined =>
-  node && {
-    ...node,
-    entries: new Map([...node.entries].filter(([key]) => key !== 'train' && key !== 'when')),
-  };
+  node && mapEntries(node, (value, key) => (key === 'train' || key === 'when' ? undefined : value));
 
 const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => {
   // Unknown names were reported before.
@@ -175,22 +167,16 @@ type WhenOf = (variant: MapNode | undefined) => Pattern | null;
 
 /** @param whenOf returns the pattern of a variant's `when` */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
-  const plain = (section: PlainSection): JsonObject[] =>
-    objects(expand(root.entries.get(section)?.value, shapes.section[section]));
+  const plain = plainSections.map((section) => [
+    section,
+    objects(expand(child(root, section), shapes.section[section])),
+  ]);
   const base = baseSpec(root);
   return {
     base: base === undefined ? [null] : basesOf(trainingsOf(base, shapes, whenOf)),
     ...trainingsOf(root, shapes, whenOf),
     defence: defencesOf(root, shapes, whenOf),
-    plain: {
-      model: plain('model'),
-      data: plain('data'),
-      head: plain('head'),
-      evaluate: plain('evaluate'),
-      ntk: plain('ntk'),
-      fisher: plain('fisher'),
-      theory: plain('theory'),
-    },
+    plain: Object.fromEntries(plain) as Choices['plain'],
   };
 }
 
@@ -212,44 +198,37 @@ function trainingsOf(
   whenOf: WhenOf,
 ): Pick<Choices, 'poisoning' | 'tuning'> {
   const intern = interning();
-  const poisoning = unique<PoisoningChoice>((add) => {
-    for (const variant of variantsOf(root, 'poisoning', shapes.variants.poisoning)) {
-      const { node } = variant,
-        when = whenOf(node);
-      for (const { id, value } of ownValues(variant).map(intern))
-        add(String(id), () => ({ poisoning: value, node, when: [] }), when);
-    }
+  const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).flatMap((variant) => {
+    const { node } = variant,
+      when = [whenOf(node)];
+    return ownValues(variant).map((value) => ({ poisoning: intern(value), node, when }));
   });
-  const tuning = unique<TuningChoice>((add) => {
-    for (const variant of tuningsOf(root, shapes)) {
-      const { node, trainNode } = variant,
-        when = whenOf(node);
-      const trains = objects(expand(trainNode, shapes.section.train)).map(intern);
-      for (const adapter of ownValues(variant).map(intern)) {
-        for (const train of trains)
-          add(
-            `${adapter.id} ${train.id}`,
-            () => ({ adapter: adapter.value, train: train.value, node, trainNode, when: [] }),
-            when,
-          );
-      }
-    }
+  const tuning = tuningsOf(root, shapes).flatMap((variant) => {
+    const { node, trainNode } = variant,
+      when = [whenOf(node)];
+    const trains = objects(expand(trainNode, shapes.section.train)).map(intern);
+    return ownValues(variant)
+      .map(intern)
+      .flatMap((adapter) => trains.map((train) => ({ adapter, train, node, trainNode, when })));
   });
-  return { poisoning, tuning };
+  return {
+    poisoning: distinct(poisoning, (choice) => [choice.poisoning]),
+    tuning: distinct(tuning, ({ adapter, train }) => [adapter, train]),
+  };
 }
 
 function defencesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
   const intern = interning();
-  return unique<DefenceChoice>((add) => {
-    for (const variant of variantsOf(root, 'defences', shapes.variants.defences)) {
-      const { node } = variant,
-        when = whenOf(node);
-      for (const { id, value } of ownValues(variant).map(intern)) {
-        const defence = value['defence'] === NO_DEFENCE ? undefined : value;
-        add(String(id), () => ({ defence, node, when: [] }), when);
-      }
-    }
+  const defences = variantsOf(root, 'defences', shapes.variants.defences).flatMap((variant) => {
+    const { node } = variant,
+      when = [whenOf(node)];
+    return ownValues(variant).map((value) => ({
+      defence: value['defence'] === NO_DEFENCE ? undefined : intern(value),
+      node,
+      when,
+    }));
   });
+  return distinct(defences, ({ defence }) => [defence]);
 }
 
 /** Returns every value of a variant: the plugin's name and parameters. */
@@ -263,31 +242,43 @@ const objects = (values: readonly (Json | undefined)[]): JsonObject[] =>
  * Returns a function that maps equal values to one object, so that readers of the grid can compare
  * by identity.
  */
-function interning(): (value: JsonObject) => { readonly id: number; readonly value: JsonObject } {
-  const known = new Map<string, { readonly id: number; readonly value: JsonObject }>();
+function interning(): (value: JsonObject) => JsonObject {
+  const known = new Map<string, JsonObject>();
   return (value) => {
     const text = JSON.stringify(value);
-    const found = known.get(text) ?? { id: known.size, value };
+    const found = known.get(text) ?? value;
     known.set(text, found);
     return found;
   };
 }
 
-type Add<T> = (identity: string, make: () => T, when: Pattern | null) => void;
-
 /**
  * Returns the distinct choices, in order. Where two variants overlap, the first one's choice is
- * kept.
+ * kept, with the `when` of both.
+ * @param valuesOf the objects that tell choices apart, by identity
  */
-function unique<T extends { readonly when: (Pattern | null)[] }>(fill: (add: Add<T>) => void): T[] {
-  const byIdentity = new Map<string, T>();
-  fill((identity, make, when) => {
-    const known = byIdentity.get(identity);
-    const choice = known ?? make();
-    if (!known) byIdentity.set(identity, choice);
-    choice.when.push(when);
-  });
-  return [...byIdentity.values()];
+function distinct<T extends Choice>(
+  choices: readonly T[],
+  valuesOf: (choice: T) => readonly (JsonObject | undefined)[],
+): T[] {
+  const number = numbering();
+  const known = new Map<string, T>();
+  for (const choice of choices) {
+    const key = valuesOf(choice).map(number).join();
+    const first = known.get(key);
+    known.set(key, first ? { ...first, when: [...first.when, ...choice.when] } : choice);
+  }
+  return [...known.values()];
+}
+
+/** Returns a function that gives each distinct object or value a number. */
+export function numbering(): (value: unknown) => number {
+  const numbers = new Map<unknown, number>();
+  return (value) => {
+    const known = numbers.get(value) ?? numbers.size;
+    numbers.set(value, known);
+    return known;
+  };
 }
 
 /** The value of a field; undefined if the field is left out and has no default. */
@@ -308,7 +299,7 @@ function expand(
       ([key, below, field, value]) =>
         [key, field ? expand(below, field, value) : [canonical(toJson(below))]] as const,
     );
-    return multiply(columns);
+    return multiply<Json>(columns);
   }
   if (node === undefined) return [fallback];
   return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
@@ -391,8 +382,11 @@ function withoutDefault({ default: _default, ...schema }: Schema): Schema {
 const isObject = (value: Value): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function multiply(columns: readonly (readonly [string, readonly Value[]])[]): JsonObject[] {
-  let rows: { [key: string]: Json }[] = [{}];
+/** Returns every combination of the columns' values, of which the last varies fastest. */
+export function multiply<T>(
+  columns: readonly (readonly [key: string, values: readonly (T | undefined)[]])[],
+): { [key: string]: T }[] {
+  let rows: { [key: string]: T }[] = [{}];
   for (const [key, values] of columns) {
     const [only] = values;
     if (values.length === 1) {

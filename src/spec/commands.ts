@@ -12,7 +12,7 @@ import type { Entry, MapNode, Node, Span, TextNode } from './node.ts';
 import { isText } from './node.ts';
 import { ownFirst } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { all, didYouMean, nearest } from './suggest.ts';
+import { all, didYouMean, suggest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
 
 const NAME = /^[a-z0-9][a-z0-9-]*$/;
@@ -163,11 +163,10 @@ function readInput(
     return null;
   };
   if (form === undefined) {
-    const close = nearest(kind, forms.keys());
     return fault(
       'unknown-plugin',
       `there is no stage "${kind}" to read`,
-      close ? didYouMean(close.word) : `the stages are ${all([...forms.keys()])}`,
+      suggest(kind, forms.keys()) ?? `the stages are ${all([...forms.keys()])}`,
     );
   }
   if (kind === command) return fault('cycle', `the command "${command}" reads itself`);
@@ -204,12 +203,12 @@ function readInput(
 
 function fieldHint(word: string, fields: readonly string[]): string {
   const ends = ownFirst(fields.filter((field) => field.endsWith(`.${word}`)));
-  const [end, another] = ends;
-  const close = end !== undefined && another === undefined ? end : nearest(word, fields)?.word;
-  return close !== undefined
-    ? didYouMean(close)
-    : 'fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; a file or ' +
-        'folder is passed with `files`';
+  if (ends.length === 1) return didYouMean(...ends);
+  return (
+    suggest(word, fields) ??
+    'fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; a file or ' +
+      'folder is passed with `files`'
+  );
 }
 
 /** Reports names that clash, because a program's files, inputs and outputs are in one folder. */

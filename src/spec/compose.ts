@@ -5,8 +5,8 @@
  */
 import type { JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import type { Section, Shapes, VariantSection, VariantShape } from './schema.ts';
-import { sections } from './schema.ts';
+import type { Shapes, VariantSection, VariantShape } from './schema.ts';
+import { isSection } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { fieldSchema, isNumeric, isRecord, isScalar, openSchema } from './shape.ts';
 
@@ -146,8 +146,6 @@ const described = (definition: string, description: string): Schema => ({
   description,
   allOf: [reference(definition)],
 });
-
-const isSection = (key: string): key is Section => (sections as readonly string[]).includes(key);
 
 /**
  * Returns the whole schema of a spec whose references are filled in (draft 7). Repeated parts are

@@ -5,7 +5,7 @@
 import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { MapNode, Node, Path, Span } from './node.ts';
-import { child, descend, fieldName } from './node.ts';
+import { child, descend, fieldName, isText } from './node.ts';
 import type { Shapes, VariantSection } from './schema.ts';
 import { isStepPath, isVariantSection, ownFirst, PLUGIN_OF, variantSectionOf } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -21,7 +21,7 @@ import {
   show,
   typesOf,
 } from './shape.ts';
-import { all, didYouMean, either, nearest } from './suggest.ts';
+import { all, didYouMean, either, nearest, suggest } from './suggest.ts';
 import type { Violation } from './validate.ts';
 
 export interface ExplainContext {
@@ -178,13 +178,12 @@ function explainUnknownPlugin(
   report: Report,
 ): void {
   const [one, many] = pluginWords[kind] ?? [kind, `${kind}s`];
-  const known = names.map(String),
-    close = nearest(word, known);
+  const known = names.map(String);
   report(
     'unknown-plugin',
     at,
     `there is no ${one} "${word}"`,
-    close ? didYouMean(close.word) : `the ${many} are ${all(known)}`,
+    suggest(word, known) ?? `the ${many} are ${all(known)}`,
   );
 }
 
@@ -218,8 +217,7 @@ function nearestOf(schema: Schema, value: unknown): string | undefined {
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
       .filter((word) => typeof word === 'string')
       .concat((alternatives(part) ?? []).flatMap(words));
-  const close = typeof value === 'string' ? nearest(value, words(schema)) : null;
-  return close ? didYouMean(close.word) : undefined;
+  return typeof value === 'string' ? suggest(value, words(schema)) : undefined;
 }
 
 /** Returns a hint for `adapter: lora`, which was written for `adapter: { type: lora }`. */
@@ -316,17 +314,12 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   // A slip of one letter is likelier than a field of the right name in another place.
   const elsewhere =
     sibling !== null && sibling.distance <= 1 ? [] : fieldsNamed(key, parent, context);
+  const meant = elsewhere.length > 0 ? elsewhere : sibling ? [sibling.word] : [];
   const known =
     siblings.length > 0 && siblings.length <= MOST_LISTED
       ? `${parent === '' ? 'the keys of a spec' : 'its keys'} are ${all(siblings)}`
       : undefined;
-  const hint =
-    elsewhere.length > 0
-      ? `did you mean ${either(elsewhere.map((field) => `"${field}"`))}?`
-      : sibling
-        ? didYouMean(sibling.word)
-        : known;
-  context.report('unknown-key', at, message, hint);
+  context.report('unknown-key', at, message, meant.length > 0 ? didYouMean(...meant) : known);
 }
 
 /**
@@ -357,47 +350,34 @@ function explainUnknownParameter(
 ): void {
   const { discriminator, defaultName, byName } = context.shapes.variants[section];
   const written = child(map, discriminator);
-  const plugin =
-    written?.kind === 'scalar' && typeof written.value === 'string' ? written.value : defaultName;
-  const kind = PLUGIN_OF[section];
-  const close = nearest(key, siblings);
-  const owners = [...byName]
-    .filter(([, shape]) => declaredField(shape, key) !== undefined)
-    .map(([name]) => name);
-  const own = Object.keys(byName.get(plugin)?.properties ?? {}).filter(
-    (name) => name !== discriminator,
-  );
+  const plugin = isText(written) ? written.value : defaultName;
+  const fault = (message: string, hint: string): void =>
+    context.report('unknown-key', at, message, hint);
   if (isStepPath(path)) {
     if (written === undefined) return; // the missing attack is reported already
     if (key === 'when') {
-      context.report(
-        'unknown-key',
-        at,
-        'a step takes no "when"',
-        'it belongs to the variant, beside "steps"',
-      );
+      fault('a step takes no "when"', 'it belongs to the variant, beside "steps"');
       return;
     }
     if (key === 'steps') {
-      context.report('unknown-key', at, 'a step has no steps of its own', 'write them in one list');
+      fault('a step has no steps of its own', 'write them in one list');
       return;
     }
   }
-  const elsewhere = fieldsNamed(key, section, context).filter(
-    (field) => !isVariantSection(field.split('.')[0]),
-  );
-  context.report(
-    'unknown-key',
-    at,
-    `${kind} "${plugin}" takes no "${key}"`,
-    close
-      ? didYouMean(close.word)
-      : owners.length > 0
-        ? `"${key}" belongs to ${all(owners.map((name) => `"${name}"`))}`
-        : elsewhere.length > 0
-          ? `did you mean ${either(elsewhere.map((field) => `"${field}"`))}?`
-          : own.length > 0
-            ? `its parameters are ${all(own)}`
-            : 'it takes no parameters',
-  );
+  fault(`${PLUGIN_OF[section]} "${plugin}" takes no "${key}"`, parameterHint());
+
+  function parameterHint(): string {
+    const slip = suggest(key, siblings);
+    if (slip !== undefined) return slip;
+    const owners = [...byName].filter(([, shape]) => declaredField(shape, key) !== undefined);
+    if (owners.length > 0) return `"${key}" belongs to ${all(owners.map(([name]) => `"${name}"`))}`;
+    const elsewhere = fieldsNamed(key, section, context).filter(
+      (field) => !isVariantSection(field.split('.')[0]),
+    );
+    if (elsewhere.length > 0) return didYouMean(...elsewhere);
+    const own = Object.keys(byName.get(plugin)?.properties ?? {}).filter(
+      (name) => name !== discriminator,
+    );
+    return own.length > 0 ? `its parameters are ${all(own)}` : 'it takes no parameters';
+  }
 }

@@ -9,7 +9,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { JOINT, stepsOf } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { Entry, MapNode, Node, TextNode } from './node.ts';
-import { child, isText, mapChildren, withEntries } from './node.ts';
+import { child, isText, mapChildren, withEntries, withValue } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isVariantSection, sections, variantSections } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -194,33 +194,19 @@ export function shapeOf({ byName, discriminator }: VariantShape, name: string): 
 export function composed(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
   if (steps?.value.kind !== 'list') return null;
-  const named = steps.value.items.map((step) => ({ step, attack: attackOf(step) }));
-  const name = named.map(({ attack }) => attack?.value ?? '').join(JOINT);
-  const byAttack = new Map(
-    named.flatMap(({ step, attack }): [string, Entry][] =>
-      step.kind === 'map' && attack !== null
-        ? [
-            [
-              attack.value,
-              { key: attack.span, value: withEntries(step, [[shape.discriminator, undefined]]) },
-            ],
-          ]
-        : [],
-    ),
-  );
-  const node = withEntries(variant, [
-    [
-      shape.discriminator,
-      {
-        key: steps.key,
-        value: { kind: 'scalar', value: name, quoted: false, span: steps.value.span },
-      },
-    ],
-    [
-      'steps',
-      { key: steps.key, value: { kind: 'map', entries: byAttack, span: steps.value.span } },
-    ],
-  ]);
+  const { items } = steps.value;
+  const name = items.map((step) => attackOf(step)?.value ?? '').join(JOINT);
+  const byAttack = new Map<string, Entry>();
+  for (const step of items) {
+    const attack = attackOf(step);
+    if (step.kind !== 'map' || attack === null) continue;
+    const value = withEntries(step, [[shape.discriminator, undefined]]);
+    byAttack.set(attack.value, { key: attack.span, value });
+  }
+  const { span } = steps.value;
+  const attack: Node = { kind: 'scalar', value: name, quoted: false, span };
+  const named = withValue(variant, shape.discriminator, attack, steps.key);
+  const node = withValue(named, 'steps', { kind: 'map', entries: byAttack, span });
   return { node, name, schema: shapeOf(shape, name) };
 }
 
@@ -258,9 +244,7 @@ export function expandSteps(
     ) {
       return { ...withEntries(variant, [...only.entries, ['steps', undefined]]), span: only.span };
     }
-    return withEntries(variant, [
-      ['steps', { key: steps.key, value: { kind: 'list', items, span } }],
-    ]);
+    return withValue(variant, 'steps', { kind: 'list', items, span });
   });
 }
 

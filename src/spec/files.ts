@@ -9,7 +9,7 @@ import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { attackOf, replaceNodes, stepAt, writtenFields } from './fields.ts';
 import type { MapNode, Node, ScalarNode, Source, Span, TextNode } from './node.ts';
-import { child, createSource, isText, merge, withEntries } from './node.ts';
+import { child, createSource, isText, merge, withEntries, withValue } from './node.ts';
 import { parseYaml } from './parse.ts';
 import type { Shapes } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -223,21 +223,12 @@ function put(
     };
   }
   const map: MapNode = node?.kind === 'map' ? node : { kind: 'map', entries: new Map(), span: at };
-  if (rest.length === 0)
-    return merge(
-      map,
-      { kind: 'map', entries: new Map([[step, { key: at, value }]]), span: map.span },
-      field,
-    );
-  return withEntries(map, [
-    [
-      step,
-      {
-        key: map.entries.get(step)?.key ?? at,
-        value: put(child(map, step), rest, value, at, [...path, step], report),
-      },
-    ],
-  ]);
+  if (rest.length === 0) {
+    const entries = new Map([[step, { key: at, value }]]);
+    return merge(map, { kind: 'map', entries, span: map.span }, field);
+  }
+  const changed = put(child(map, step), rest, value, at, [...path, step], report);
+  return withValue(map, step, changed, map.entries.get(step)?.key ?? at);
 }
 
 // ---- the files that a spec names ---------------------------------------------------------------

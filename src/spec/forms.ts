@@ -6,13 +6,13 @@
 import { gridForms, SEED_RANGE } from './compose.ts';
 import type { Report } from './faults.ts';
 import { expandSteps } from './fields.ts';
-import type { Entry, ListNode, MapNode, Node, ScalarNode, Span } from './node.ts';
-import { isText, withEntries } from './node.ts';
+import type { ListNode, MapNode, Node, ScalarNode, Span } from './node.ts';
+import { child, isText, mapEntries, withValue } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
-import { BASE, isVariantSection, sections } from './schema.ts';
-import type { Schema } from './shape.ts';
+import { BASE, isSection, isVariantSection } from './schema.ts';
+import type { RecordSchema, Schema } from './shape.ts';
 import { declaredField, isNumeric, isRecord, isScalar } from './shape.ts';
-import { didYouMean, nearest } from './suggest.ts';
+import { suggest } from './suggest.ts';
 
 /** The most values of an axis. More are taken for a mistake. */
 const MOST_VALUES = 100_000;
@@ -23,27 +23,15 @@ const MOST_VALUES = 100_000;
  * @param prefix the beginning of the paths in diagnostics
  */
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
-  const changes: [string, Entry | undefined][] = [];
-  const base = root.entries.get(BASE);
-  if (base?.value.kind === 'map')
-    changes.push([
-      BASE,
-      { key: base.key, value: expandForms(base.value, shapes, report, `${BASE}.`) },
-    ]);
-  const seeds = root.entries.get('seeds');
-  if (seeds) {
-    const value = expandSeeds(seeds.value, report);
-    changes.push(['seeds', value && { key: seeds.key, value }]);
-  }
-  for (const section of sections) {
-    const entry = root.entries.get(section);
-    if (!entry) continue;
-    const value = isVariantSection(section)
-      ? expandVariants(entry.value, section, shapes, report, prefix)
-      : expandField(entry.value, shapes.section[section], `${prefix}${section}`, report);
-    changes.push([section, value && { key: entry.key, value }]);
-  }
-  return withEntries(root, changes);
+  return mapEntries(root, (value, name) => {
+    if (name === BASE && value.kind === 'map')
+      return expandForms(value, shapes, report, `${BASE}.`);
+    if (name === 'seeds') return expandSeeds(value, report);
+    if (isVariantSection(name)) return expandVariants(value, name, shapes, report, prefix);
+    if (isSection(name))
+      return expandField(value, shapes.section[name], `${prefix}${name}`, report);
+    return value;
+  });
 }
 
 /** Returns the seeds of `1..5` as a list. Any other value is left for validation. */
@@ -59,15 +47,14 @@ function expandField(node: Node, schema: Schema, name: string, report: Report): 
   // `{ file: … }` is filled in later (load.ts).
   if (schema.textFile === true && node.entries.has('file')) return node;
   if (isScalar(schema) && isNumeric(schema)) return expandForm(node, name, report);
-  if (!isRecord(schema)) return node;
-  const changes: [string, Entry | undefined][] = [];
-  for (const [key, entry] of node.entries) {
+  return isRecord(schema) ? expandFields(node, schema, name, report) : node;
+}
+
+function expandFields(node: MapNode, schema: RecordSchema, name: string, report: Report): MapNode {
+  return mapEntries(node, (value, key) => {
     const field = declaredField(schema, key);
-    if (!field) continue;
-    const value = expandField(entry.value, field, `${name}.${key}`, report);
-    if (value !== entry.value) changes.push([key, value && { key: entry.key, value }]);
-  }
-  return changes.length > 0 ? withEntries(node, changes) : node;
+    return field ? expandField(value, field, `${name}.${key}`, report) : value;
+  });
 }
 
 function expandVariants(
@@ -80,16 +67,15 @@ function expandVariants(
   const shape = shapes.variants[section];
   const items = node.kind === 'list' ? node.items : [node];
   const written = section === 'defences' ? items.map((item) => named(item, shape)) : items;
-  const ownForms = (variant: MapNode, path: string): Node[] =>
+  const ownForms = (variant: MapNode, path: string): MapNode[] =>
     byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
   /** Returns the variant with the forms in an adapter's own `train` expanded. */
-  const withTrain = (variant: Node): Node => {
-    const train = variant.kind === 'map' ? variant.entries.get('train') : undefined;
-    if (!train || variant.kind !== 'map') return variant;
-    const name = `${prefix}adapter.train`,
-      value = expandField(train.value, shapes.section.train, name, report);
-    return withEntries(variant, [['train', value && { key: train.key, value }]]);
-  };
+  const withTrain = (variant: MapNode): MapNode =>
+    mapEntries(variant, (value, key) =>
+      key === 'train'
+        ? expandField(value, shapes.section.train, `${prefix}adapter.train`, report)
+        : value,
+    );
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
     if (section === 'adapter') return ownForms(variant, `${prefix}adapter`).map(withTrain);
@@ -118,10 +104,10 @@ function expandOwn(
   { byName, discriminator, defaultName }: VariantShape,
   path: string,
   report: Report,
-): Node {
-  const name = one.entries.get(discriminator)?.value;
+): MapNode {
+  const name = child(one, discriminator);
   const schema = byName.get(isText(name) ? name.value : defaultName);
-  return (schema && expandField(one, schema, path, report)) ?? one;
+  return schema && isRecord(schema) ? expandFields(one, schema, path, report) : one;
 }
 
 /**
@@ -134,21 +120,20 @@ function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const { items } = entry.value;
   const names = new Set(items.map((item) => (isText(item) ? item.value : null)));
   if (items.length === 0 || names.has(null) || names.size < items.length) return [variant];
-  return items.map((value) => withEntries(variant, [[discriminator, { key: entry.key, value }]]));
+  return items.map((value) => withValue(variant, discriminator, value));
 }
 
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || !gridForms.includes(form)) {
-    const close = form === undefined ? null : nearest(form, gridForms);
+    const slip = form === undefined ? undefined : suggest(form, gridForms);
     report(
       'bad-axis',
       entry?.key ?? node.span,
       form === undefined ? `"${name}" is an empty mapping` : `"${name}" has no axis form "${form}"`,
-      close
-        ? didYouMean(close.word)
-        : 'an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, ' +
-            '{range: [from, to, step]}',
+      slip ??
+        'an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, ' +
+          '{range: [from, to, step]}',
     );
     return undefined;
   }

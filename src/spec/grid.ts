@@ -8,7 +8,7 @@ import type {
   PoisoningChoice,
   TuningChoice,
 } from './choices.ts';
-import { choicesOf, isAxis } from './choices.ts';
+import { choicesOf, isAxis, multiply, numbering } from './choices.ts';
 import { shapeOf } from './fields.ts';
 import type { Names } from './names.ts';
 import { namesOf } from './names.ts';
@@ -129,60 +129,33 @@ function firstOfItsKind(
   const ofBase = base.flatMap((choice) => choice?.tuning ?? []);
   // The common case: no adapter is written in two ways, so no cells need to be compared.
   if (![haveTwoNames(tuning), haveTwoNames(ofBase)].includes(true)) return (cell) => cell;
-  const numbers = new Map<unknown, number>();
-  const numberOf = (part: unknown): number => {
-    const known = numbers.get(part) ?? numbers.size;
-    numbers.set(part, known);
-    return known;
-  };
+  const number = numbering();
   const known = new Map<string, GridCell>();
   return (cell) => {
     const { name: _name, adapter, base: from, ...rest } = cell.config;
     const own = forms.get(adapter),
       parts = [own, ...Object.values(rest), from?.poisoning, from?.train];
-    const key = [...parts, from && forms.get(from.adapter)].map(numberOf).join();
+    const key = [...parts, from && forms.get(from.adapter)].map(number).join();
     const found = known.get(key) ?? cell;
     known.set(key, found);
     return found;
   };
 }
 
-type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Pick<
-  Point,
-  'base' | 'poisoning' | 'defence' | 'tuning'
->;
+type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Chosen;
 
-function* combinations({
-  base: bases,
-  poisoning: poisonings,
-  defence: defences,
-  tuning: tunings,
-  plain,
-}: Choices): Generator<Combination> {
-  for (const model of plain.model)
-    for (const data of plain.data)
-      for (const base of bases)
-        for (const poisoning of poisonings)
-          for (const defence of defences)
-            for (const tuning of tunings)
-              for (const head of plain.head)
-                for (const evaluate of plain.evaluate)
-                  for (const ntk of plain.ntk)
-                    for (const fisher of plain.fisher)
-                      for (const theory of plain.theory)
-                        yield {
-                          model,
-                          data,
-                          base,
-                          poisoning,
-                          defence,
-                          tuning,
-                          head,
-                          evaluate,
-                          ntk,
-                          fisher,
-                          theory,
-                        };
+function combinations({ base, poisoning, defence, tuning, plain }: Choices): Combination[] {
+  const { model, data, ...others } = plain;
+  const columns = { model, data, base, poisoning, defence, tuning, ...others };
+  return multiply<unknown>(Object.entries(columns)) as unknown as Combination[];
+}
+
+/** The variants that a cell was made from. */
+interface Chosen {
+  readonly base: BaseChoice | null;
+  readonly poisoning: PoisoningChoice;
+  readonly defence: DefenceChoice;
+  readonly tuning: TuningChoice;
 }
 
 interface CellContext {
@@ -191,11 +164,7 @@ interface CellContext {
 }
 
 /** The parts that the replicates of a cell share. */
-interface Point {
-  readonly base: BaseChoice | null;
-  readonly poisoning: PoisoningChoice;
-  readonly defence: DefenceChoice;
-  readonly tuning: TuningChoice;
+interface Point extends Chosen {
   readonly context: CellContext;
   axes: JsonObject | undefined;
 }
@@ -224,14 +193,6 @@ class GridCell implements ExperimentCell {
   locate(path: Path): SourceRange {
     return rangeOf(this.#point.context.locator.locate(path, this.config, this.#point));
   }
-}
-
-/** The variants that a cell was made from. */
-interface Chosen {
-  readonly base: BaseChoice | null;
-  readonly poisoning: PoisoningChoice;
-  readonly defence: DefenceChoice;
-  readonly tuning: TuningChoice;
 }
 
 class FieldLocator {

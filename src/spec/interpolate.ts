@@ -10,8 +10,8 @@ import { defined } from '../base/defined.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
 import { composed, shapeOf } from './fields.ts';
-import type { Entry, MapNode, Node, Scalar, ScalarNode } from './node.ts';
-import { child, descend, isText, mapChildren } from './node.ts';
+import type { MapNode, Node, Scalar, ScalarNode } from './node.ts';
+import { child, descend, descendants, isText, mapChildren, mapEntries } from './node.ts';
 import type { Shapes, VariantSection } from './schema.ts';
 import { isVariantSection, PLUGIN_OF } from './schema.ts';
 import { fieldOf } from './selection.ts';
@@ -34,20 +34,13 @@ export interface InterpolationContext {
  */
 export function interpolate(root: MapNode, context: InterpolationContext): MapNode {
   const filler = new Interpolation(root, context);
-  const entries = [...root.entries].map(([key, entry]): readonly [string, Entry] => {
-    const { value } = entry;
-    if (key === 'env' || key === 'secrets') return [key, entry];
+  return mapEntries(root, (value, key) => {
+    if (key === 'env' || key === 'secrets') return value;
     // Each variant of a list is the scope of its own fields.
-    const filled: Node =
-      isVariantSection(key) && value.kind === 'list'
-        ? {
-            ...value,
-            items: value.items.map((item) => filler.fill(item, { section: key, node: item })),
-          }
-        : filler.fill(value, null);
-    return [key, { key: entry.key, value: filled }];
+    return isVariantSection(key) && value.kind === 'list'
+      ? mapChildren(value, (item) => filler.fill(item, { section: key, node: item }))
+      : filler.fill(value, null);
   });
-  return { ...root, entries: new Map(entries) };
 }
 
 /** The variant that contains a reference. */
@@ -301,28 +294,18 @@ function plainScalar(text: string): Scalar {
  * @param root the spec after interpolation
  */
 export function checkSecrets(root: MapNode, report: Report): void {
-  const walk = (node: Node, path: readonly string[]): void => {
-    switch (node.kind) {
-      case 'scalar': {
-        const isAllowed = path.length === 4 && path[0] === 'commands' && path[2] === 'env';
-        if (node.secret !== undefined && !isAllowed)
-          report(
-            'misplaced-secret',
-            node.span,
-            `the secret ${node.secret} is used where a run would record its value`,
-            'only a program may get a secret, under commands.NAME.env; sources read their ' +
-              'credentials (HF_TOKEN) from the environment themselves',
-          );
-        return;
-      }
-      case 'list':
-        node.items.forEach((item, i) => walk(item, [...path, String(i)]));
-        return;
-      case 'map':
-        for (const [key, { value }] of node.entries) walk(value, [...path, key]);
-    }
-  };
-  walk(root, []);
+  const variables = valuesIn(child(root, 'commands')).flatMap((command) =>
+    valuesIn(child(command, 'env')),
+  );
+  for (const node of descendants(root))
+    if (node.kind === 'scalar' && node.secret !== undefined && !variables.includes(node))
+      report(
+        'misplaced-secret',
+        node.span,
+        `the secret ${node.secret} is used where a run would record its value`,
+        'only a program may get a secret, under commands.NAME.env; sources read their ' +
+          'credentials (HF_TOKEN) from the environment themselves',
+      );
   const env = child(root, 'env');
   for (const name of secretsOf(root)) {
     const given = child(env, name);
@@ -335,6 +318,9 @@ export function checkSecrets(root: MapNode, report: Report): void {
       );
   }
 }
+
+const valuesIn = (node: Node | undefined): Node[] =>
+  node?.kind === 'map' ? [...node.entries.values()].map(({ value }) => value) : [];
 
 /**
  * Returns the variables under a command's `env` that hold secrets, each with the name of its

@@ -23,7 +23,7 @@ import type { GridOptions } from './grid.ts';
 import { buildGrid } from './grid.ts';
 import { checkSecrets, interpolate, secretsOf } from './interpolate.ts';
 import type { MapNode, Node, Span } from './node.ts';
-import { child, toJson } from './node.ts';
+import { child, descendants, mapEntries, toJson } from './node.ts';
 import type { Shapes, VariantSection } from './schema.ts';
 import { BASE, isVariantSection, variantSections } from './schema.ts';
 import type { Selection } from './selection.ts';
@@ -254,18 +254,15 @@ const NO_AXES: ReadonlySet<string> = new Set(['seeds', 'stages', 'plugins', 'com
 
 /** Returns the place of the list with the most values. */
 function longestAxis(root: MapNode): Span | undefined {
+  const sections = mapEntries(root, (value, key) => (NO_AXES.has(key) ? undefined : value));
   let longest: Node | undefined,
     most = 1;
-  const walk = (node: Node): void => {
-    if (node.kind === 'map') for (const { value } of node.entries.values()) walk(value);
-    if (node.kind !== 'list') return;
-    if (node.items.length > most && node.items.every(({ kind }) => kind === 'scalar')) {
-      longest = node;
-      most = node.items.length;
-    }
-    node.items.forEach(walk);
-  };
-  for (const [key, { value }] of root.entries) if (!NO_AXES.has(key)) walk(value);
+  for (const node of descendants(sections)) {
+    if (node.kind !== 'list' || node.items.length <= most) continue;
+    if (!node.items.every(({ kind }) => kind === 'scalar')) continue;
+    longest = node;
+    most = node.items.length;
+  }
   return longest?.span;
 }
 

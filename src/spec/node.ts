@@ -2,6 +2,7 @@
  * The tree that YAML, `extends` and `--set` produce, before it is turned into values. Each node
  * knows where it was written.
  */
+import { LineCounter } from 'yaml';
 import type { Json } from '../api.ts';
 import type { SourceRange } from './types.ts';
 
@@ -12,8 +13,7 @@ export interface Source {
   /** The folder that relative paths in it start from. */
   readonly folder: string;
   readonly text: string;
-  /** The offset of each line's first character. */
-  readonly lineStarts: readonly number[];
+  readonly lines: LineCounter;
 }
 
 /** A part of a source, by offsets; `end` is exclusive. */
@@ -67,47 +67,48 @@ export type TextNode = ScalarNode & { readonly value: string };
 export const isText = (node: Node | undefined): node is TextNode =>
   node?.kind === 'scalar' && typeof node.value === 'string';
 
+/** Returns the map with each value changed. An entry is removed if its change is undefined. */
+export function mapEntries(
+  map: MapNode,
+  change: (value: Node, name: string) => Node | undefined,
+): MapNode {
+  const entries = new Map<string, Entry>();
+  for (const [name, { key, value }] of map.entries) {
+    const changed = change(value, name);
+    if (changed) entries.set(name, { key, value: changed });
+  }
+  return { ...map, entries };
+}
+
 /** Returns a list or map with each item or value changed. */
-export function mapChildren(node: ListNode | MapNode, change: (child: Node) => Node): Node {
-  if (node.kind === 'list') return { ...node, items: node.items.map(change) };
-  return {
-    ...node,
-    entries: new Map(
-      [...node.entries].map(([name, { key, value }]) => [name, { key, value: change(value) }]),
-    ),
-  };
+export const mapChildren = (node: ListNode | MapNode, change: (child: Node) => Node): Node =>
+  node.kind === 'list'
+    ? { ...node, items: node.items.map((item) => change(item)) }
+    : mapEntries(node, (value) => change(value));
+
+/** Yields a node and all nodes below it. */
+export function* descendants(node: Node): Generator<Node> {
+  yield node;
+  if (node.kind === 'list') for (const item of node.items) yield* descendants(item);
+  if (node.kind === 'map') for (const { value } of node.entries.values()) yield* descendants(value);
 }
 
 export function createSource(file: string, folder: string, text: string): Source {
-  const lineStarts = [0];
+  const lines = new LineCounter();
+  lines.addNewLine(0);
   for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1))
-    lineStarts.push(at + 1);
-  return { file, folder, text, lineStarts };
+    lines.addNewLine(at + 1);
+  return { file, folder, text, lines };
 }
 
 /** Returns the range of a span's first line. */
 export function rangeOf({ source, start, end }: Span): SourceRange {
-  const { lineStarts } = source;
-  const startOf = (line: number): number => lineStarts[line] ?? source.text.length;
-  // Binary search for the last line that starts at or before `start`.
-  let low = 0,
-    high = lineStarts.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (startOf(middle) <= start) low = middle;
-    else high = middle - 1;
-  }
-  const from = startOf(low);
-  const text = source.text.slice(from, startOf(low + 1)).replace(/\r?\n$/, '');
-  const column = start - from + 1;
+  const { file, lines } = source;
+  const { line, col: column } = lines.linePos(start);
+  const from = start - column + 1;
+  const text = source.text.slice(from, lines.lineStarts[line]).replace(/\r?\n$/, '');
   const lastColumn = Math.min(end - from, text.trimEnd().length) + 1;
-  return {
-    file: source.file,
-    line: low + 1,
-    column,
-    endColumn: Math.max(lastColumn, column + 1),
-    text,
-  };
+  return { file, line, column, endColumn: Math.max(lastColumn, column + 1), text };
 }
 
 export function toJson(node: Node): Json {
@@ -163,6 +164,14 @@ export function withEntries(
   }
   return { ...map, entries };
 }
+
+/** Returns the map with this value in an entry, at its own key or at the key of another entry. */
+export const withValue = (
+  map: MapNode,
+  name: string,
+  value: Node,
+  key = map.entries.get(name)?.key ?? map.span,
+): MapNode => withEntries(map, [[name, { key, value }]]);
 
 /** Returns the name of a field as people write it, without positions in lists. */
 export const fieldName = (path: Path): string =>

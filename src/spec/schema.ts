@@ -28,6 +28,9 @@ export const sections = [
 ] as const;
 export type Section = (typeof sections)[number];
 
+export const isSection = (name: string): name is Section =>
+  (sections as readonly string[]).includes(name);
+
 /** The schemas of fields as they are in a cell, where nothing is an axis. */
 export interface Shapes {
   readonly root: Schema;
@@ -172,14 +175,13 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
     ['poisoning.attack', named('attack', namesOf(registry.attacks))],
     ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
     ['adapter.type', named('adapter', namesOf(registry.adapters))],
-    ['data.train.format', format],
-    ['data.train.source', fromSource],
-    ['data.validation.format', format],
-    ['data.validation.source', fromSource],
-    ['data.clean.format', format],
-    ['data.clean.source', fromSource],
-    ['data.test.format', format],
-    ['data.test.source', fromSource],
+    ...['train', 'validation', 'clean', 'test'].flatMap(
+      (split) =>
+        [
+          [`data.${split}.format`, format],
+          [`data.${split}.source`, fromSource],
+        ] as const,
+    ),
   ];
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }

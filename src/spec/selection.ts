@@ -11,7 +11,7 @@ import { child, createSource } from './node.ts';
 import { parseYaml } from './parse.ts';
 import { BASE, cellField, NO_DEFENCE, ownFirst, sections } from './schema.ts';
 import { show } from './shape.ts';
-import { didYouMean, either, nearest } from './suggest.ts';
+import { didYouMean, either, nearest, suggest } from './suggest.ts';
 
 export interface Pattern {
   readonly at: Span;
@@ -136,7 +136,7 @@ function testOf(node: Node): Test {
 
 function suggestion(path: string, known: readonly string[]): string | undefined {
   const ends = ownFirst(known.filter((field) => field.endsWith(`.${path}`)));
-  if (ends.length > 0) return `did you mean ${either(ends.map((field) => `"${field}"`))}?`;
+  if (ends.length > 0) return didYouMean(...ends);
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1) ?? field, field]));
   const close = nearest(path, known) ?? nearest(path, byEnd.keys());
   return close
@@ -222,12 +222,11 @@ function readOnly(
   if (cut < 0) {
     const tag = tags.get(argument);
     if (tag || tags.has(argument)) return tag;
-    const close = nearest(argument, tags.keys());
     report(
       'unknown-tag',
       span(0, argument.length),
       `there is no tag "${argument}"`,
-      close ? didYouMean(close.word) : '--only takes a tag of the spec, or path=value',
+      suggest(argument, tags.keys()) ?? '--only takes a tag of the spec, or path=value',
     );
     return undefined;
   }

@@ -37,7 +37,15 @@ export function nearest(
     : null;
 }
 
-export const didYouMean = (word: string): string => `did you mean "${word}"?`;
+/** `did you mean "a"?`, `did you mean "a" or "b"?` */
+export const didYouMean = (...words: readonly string[]): string =>
+  `did you mean ${either(words.map((word) => `"${word}"`))}?`;
+
+/** Returns the hint with the nearest of some words, or undefined if none is near. */
+export function suggest(word: string, words: Iterable<string>): string | undefined {
+  const close = nearest(word, words);
+  return close ? didYouMean(close.word) : undefined;
+}
 
 const joined = (words: readonly string[], last: string): string =>
   words.length < 2
