@@ -54,7 +54,7 @@ export const fusedVersion = () => {
 };
 
 /** Changes to the package's gyp file: a text that occurs once, and what replaces it. */
-const GYP_CHANGES = /** @type {const} */ ([
+const GYP_CHANGES = [
   [
     "'binding/tfjs_binding.cc'",
     ['tfjs_binding.cc', ...ADDITIONS.map((file) => basename(file))]
@@ -68,12 +68,11 @@ const GYP_CHANGES = /** @type {const} */ ([
     "'target_name' : 'tfjs_binding', 'cflags': ['-fno-math-errno'],",
   ],
   ["'-ltensorflow',", "'-ltensorflow', '-Wl,--wrap=TFE_NewContext', '-Wl,--wrap=TFE_Execute',"],
-]);
+];
 
 /**
  * Where the package's sources name the functions: a text that occurs once, and what is put before
  * it.
- * @type {readonly { file: string, before: string, insert: string }[]}
  */
 const INSERTIONS = [
   {
@@ -100,7 +99,6 @@ const INSERTIONS = [
 
 const require = createRequire(import.meta.url);
 export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
-/** @type {{ version: string }} */
 export const TFJS_PACKAGE = JSON.parse(readFileSync(join(TFJS_DIR, 'package.json'), 'utf8'));
 
 /**
@@ -127,11 +125,11 @@ function headersPrefix() {
  */
 export function checkTools() {
   headersPrefix();
-  for (const [what, commands, packages] of /** @type {const} */ ([
+  for (const [what, commands, packages] of [
     ['Python', ['python3', 'python'], 'python3'],
     ['make', ['make', 'gmake'], 'make'],
     ['C++ compiler', process.env.CXX ? [process.env.CXX] : ['g++', 'c++'], 'g++'],
-  ])) {
+  ]) {
     if (firstWorking(commands, ['--version']) === null) {
       throw new SetupFault(
         `no ${what} was found (looked for ${commands.join(', ')})`,
@@ -143,7 +141,6 @@ export function checkTools() {
 
 /**
  * Adds the functions to a copy of the package's sources.
- * @param {string} buildDir
  * @throws {Error} if the sources are not those that the addition was written for
  */
 function addFunctions(buildDir) {
@@ -176,7 +173,6 @@ function gypFile() {
 }
 
 /**
- * @param {import('./tensorflow.mjs').Libraries} tensorflow
  * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
  *   `target`: the path of the compiled binding
  */

@@ -16,7 +16,6 @@ import { withLock } from './lock.mjs';
 /**
  * Returns the text of `src/spec/pipeline.generated.ts`, made from the schema, the only source of
  * the spec's shape.
- * @param {string} project @returns {Promise<string>}
  */
 export async function pipelineTypes(project) {
   const { compileFromFile } = await import('json-schema-to-typescript');
@@ -31,7 +30,6 @@ export async function pipelineTypes(project) {
 /**
  * Writes the types anew if the schema has changed. They are committed, so that a checkout without
  * the generator, a development dependency, still builds.
- * @param {string} project
  */
 async function generateTypes(project) {
   const schema = join(project, 'schemas', 'pipeline.schema.json');
@@ -50,7 +48,7 @@ async function generateTypes(project) {
   writeFileSync(digest, wanted);
 }
 
-/** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
+/** @returns {string[]} paths from `project`, sorted */
 function filesUnder(project, dir) {
   if (!existsSync(join(project, dir))) return [];
   return readdirSync(join(project, dir), { withFileTypes: true })
@@ -60,7 +58,6 @@ function filesUnder(project, dir) {
     .sort();
 }
 
-/** @param {string} project */
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
@@ -82,13 +79,11 @@ function entryPoints(project) {
  * Returns the sources of the built-in plugins. A plugin is a file, `plugins/KIND/NAME.ts`, or a
  * folder whose `index.ts` is the plugin, `plugins/KIND/NAME/index.ts`. The folder's other files
  * belong to that plugin. `plugins/KIND/shared` is none: it holds what several of them use.
- * @param {string} project @returns {string[]} paths from `project`, sorted
+ * @returns {string[]} paths from `project`, sorted
  * @throws {BuildFault} if a folder has source files but no index
  */
 function pluginSources(project) {
-  /** @type {string[]} */
   const plugins = [];
-  /** @type {Set<string>} */
   const folders = new Set();
   for (const file of filesUnder(project, 'plugins')) {
     if (!/\.tsx?$/.test(file) || file.endsWith('.d.ts')) continue;
@@ -107,10 +102,7 @@ function pluginSources(project) {
   return plugins;
 }
 
-/**
- * Returns the current build, or null if it is not whole or sources have changed since.
- * @param {string} project @returns {string | null}
- */
+/** Returns the current build, or null if it is not whole or sources have changed since. */
 function unchangedBuild(project) {
   const record = readRecord(project);
   return record !== null &&

@@ -27,7 +27,6 @@ const EXTERNAL = [
 /**
  * Leaves packages that are imported dynamically to Node. If bundled, a CommonJS package would lose
  * its named exports.
- * @type {import('esbuild').Plugin}
  */
 const lateImports = {
   name: 'late imports',
@@ -48,7 +47,6 @@ const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
  * Bundles what a worker needs of tfjs, because the packages' own entries load much more: gradients
  * in place of the package of everything, and the backend of tfjs-node without the rest. tfjs-core
  * itself stays outside, since plugins share it.
- * @param {string} project @returns {import('esbuild').Plugin}
  */
 const leanTfjs = (project) => ({
   name: 'lean tfjs',
@@ -80,10 +78,7 @@ const leanTfjs = (project) => ({
  */
 export const ALL_PLUGINS = 'dosimeter:plugins';
 
-/**
- * Makes `plugins.js`, which exports every descriptor by its source.
- * @param {string} project @param {readonly string[]} plugins @returns {import('esbuild').Plugin}
- */
+/** Makes `plugins.js`, which exports every descriptor by its source. */
 const allPlugins = (project, plugins) => ({
   name: 'all plugins',
   setup({ onResolve, onLoad }) {
@@ -104,13 +99,10 @@ const allPlugins = (project, plugins) => ({
   },
 });
 
-/** Returns the path of a plugin in a build. @param {string} source */
+/** Returns the path of a plugin in a build. */
 export const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
 
-/**
- * Returns the text of `builtFile`: one plugin by itself, as a worker loads it.
- * @param {string} source
- */
+/** Returns the text of `builtFile`: one plugin by itself, as a worker loads it. */
 export const pluginModule = (source) => {
   const root = '../'.repeat(source.split('/').length - 1);
   return `import all from '${root}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
@@ -118,9 +110,7 @@ export const pluginModule = (source) => {
 
 /**
  * Builds all modules of a build.
- * @param {string} project
  * @param {Record<string, string>} entries the name of each output by its source
- * @param {readonly string[]} plugins
  * @throws {BuildFault} on a fault in a source file
  */
 export const bundle = (project, entries, plugins) =>
@@ -143,8 +133,6 @@ export const bundle = (project, entries, plugins) =>
 
 /**
  * Runs esbuild on the program's sources.
- * @param {string} project @param {readonly import('esbuild').Plugin[]} esbuildPlugins
- * @param {readonly string[]} plugins @param {import('esbuild').BuildOptions} options
  * @throws {BuildFault} on a fault in a source file
  */
 export async function runEsbuild(project, esbuildPlugins, plugins, options) {
@@ -166,7 +154,7 @@ export async function runEsbuild(project, esbuildPlugins, plugins, options) {
       write: false,
     });
   } catch (error) {
-    const { errors } = /** @type {import('esbuild').BuildFailure} */ (error);
+    const { errors } = error;
     if (!Array.isArray(errors)) throw error;
     const lines = await esbuild.formatMessages(errors, {
       kind: 'error',

@@ -6,7 +6,7 @@ import util from 'node:util';
 
 // tfjs-node 4.22 calls a function that Node 24 has removed.
 Object.assign(util, {
-  isNullOrUndefined: (/** @type {unknown} */ value) => value === null || value === undefined,
+  isNullOrUndefined: (value) => value === null || value === undefined,
 });
 const tf = await import('@tensorflow/tfjs-node-gpu');
 
@@ -23,7 +23,4 @@ const [a, b] = [
 const product = Array.from(tf.matMul(a, b).dataSync());
 if (product.join() !== '19,22,43,50')
   throw new Error(`[1 2; 3 4][5 6; 7 8] came out as ${product.join(' ')}`);
-const { binding } = /** @type {{ binding: { TF_Version: string } }} */ (
-  /** @type {unknown} */ (tf.backend())
-);
-console.log(`TensorFlow ${binding.TF_Version}`);
+console.log(`TensorFlow ${tf.backend().binding.TF_Version}`);

@@ -8,7 +8,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, extname, join, resolve } from 'node:path';
 
-/** @type {{ readonly [extension: string]: import('esbuild').Loader }} */
 const LOADERS = {
   '.ts': 'ts',
   '.mts': 'ts',
@@ -20,13 +19,9 @@ const LOADERS = {
   '.jsx': 'jsx',
 };
 
-/** @param {string | Uint8Array} content */
 export const sha256 = (content) => createHash('sha256').update(content).digest('hex');
 
-/**
- * Returns the package of a specifier: `@scope/name` for `@scope/name/sub/file.js`.
- * @param {string} specifier
- */
+/** Returns the package of a specifier: `@scope/name` for `@scope/name/sub/file.js`. */
 const packageName = (specifier) =>
   specifier
     .split('/')
@@ -39,7 +34,6 @@ const packageName = (specifier) =>
  * paths from its root begin with `../`.
  * @param {string} path as in esbuild's metafile
  * @param {string} root the folder that it is relative to
- * @returns {string | null}
  */
 export function packageOf(path, root) {
   const from = path.startsWith('../') ? resolve(root, path).replaceAll('\\', '/') : path;
@@ -52,10 +46,7 @@ export function packageOf(path, root) {
 /** The namespace, in esbuild's metafile, of packages that a build loads with `require`. */
 export const REQUIRING = 'require';
 
-/**
- * Returns the folder of a package as Node would find it from `from`, or null.
- * @param {string} name @param {string} from @returns {string | null}
- */
+/** Returns the folder of a package as Node would find it from `from`, or null. */
 export function findPackage(name, from) {
   for (let dir = from; ; dir = dirname(dir)) {
     const candidate = join(dir, 'node_modules', name);
@@ -64,10 +55,7 @@ export function findPackage(name, from) {
   }
 }
 
-/**
- * Adds a package and everything that it depends on to `parts`.
- * @param {string} dir @param {Map<string, string>} parts @param {Set<string>} seen
- */
+/** Adds a package and everything that it depends on to `parts`. */
 function addPackage(dir, parts, seen) {
   if (seen.has(dir)) return;
   seen.add(dir);
@@ -107,9 +95,8 @@ export async function closureVersions(
   entries,
   { root, transform, skip = () => false, read = (path) => readFileSync(path) },
 ) {
-  /** @type {Map<string, Promise<string>>} */
   const digests = new Map();
-  const digestOf = async (/** @type {string} */ path) => {
+  const digestOf = async (path) => {
     const content = read(resolve(root, path));
     const loader = LOADERS[extname(path)];
     if (loader === undefined) return sha256(content);
@@ -124,9 +111,7 @@ export async function closureVersions(
   };
   const result = new Map();
   for (const entry of entries) {
-    /** @type {Map<string, string>} */
     const packages = new Map();
-    /** @type {Set<string>} */
     const seenPackages = new Set();
     const sources = new Set([entry]);
     for (const path of sources) {
@@ -151,40 +136,31 @@ export async function closureVersions(
     }
     for (const path of sources) if (!digests.has(path)) digests.set(path, digestOf(path));
     const parts = await Promise.all(
-      [...sources].map(
-        async (path) => /** @type {const} */ ([path, (await digests.get(path)) ?? '']),
-      ),
+      [...sources].map(async (path) => [path, (await digests.get(path)) ?? '']),
     );
     result.set(entry, versionOf([...parts, ...packages]));
   }
   return result;
 }
 
-/**
- * @param {readonly (readonly [part: string, digest: string])[]} parts distinct
- * @returns {{ code: string, closure: Map<string, string> }}
- */
+/** @param {readonly (readonly [part: string, digest: string])[]} parts distinct */
 function versionOf(parts) {
   const closure = new Map([...parts].sort(([a], [b]) => (a < b ? -1 : 1)));
   return { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure };
 }
 
-/**
- * Returns the version of two pieces of code that execute together.
- * @param {{ closure: ReadonlyMap<string, string> }} a
- * @param {{ closure: ReadonlyMap<string, string> }} b
- */
+/** Returns the version of two pieces of code that execute together. */
 export function together(a, b) {
   // The two may reach different releases of one package.
-  const both = (/** @type {string} */ one, /** @type {string} */ other) =>
+  const both = (one, other) =>
     [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
   return versionOf([
     ...new Map([
       ...a.closure,
-      ...[...b.closure].map(
-        ([part, digest]) =>
-          /** @type {const} */ ([part, both(a.closure.get(part) ?? digest, digest)]),
-      ),
+      ...[...b.closure].map(([part, digest]) => [
+        part,
+        both(a.closure.get(part) ?? digest, digest),
+      ]),
     ]),
   ]);
 }

@@ -18,7 +18,6 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * @param {string} project
  * @param {(message: string) => void} tell called if it builds, with the reason
  * @returns {Promise<string>} the build's folder. It is kept while this process is alive, so that a
  *   long run keeps its code while sources are edited
@@ -75,15 +74,13 @@ const EXTRA = [
   'src/setup/dist-folder.mjs',
 ];
 
-/** @param {string} project */
 const recordFile = (project) => join(project, 'dist', 'build.json');
 
-/** @param {string} project @param {string} path @returns {BuildRecord['sources'][number]} */
 function describe(project, path) {
   const absolute = join(project, path);
   const stat = statSync(absolute);
   // Loaded here, because most starts describe nothing.
-  const { createHash } = /** @type {typeof import('node:crypto')} */ (require('node:crypto'));
+  const { createHash } = require('node:crypto');
   const content = stat.isDirectory()
     ? JSON.stringify(readdirSync(absolute).sort())
     : readFileSync(absolute);
@@ -96,7 +93,6 @@ function describe(project, path) {
   ];
 }
 
-/** @param {string} project @param {string} dir @returns {string[]} */
 function foldersUnder(project, dir) {
   if (!existsSync(join(project, dir))) return [];
   const inner = readdirSync(join(project, dir), { withFileTypes: true }).filter((entry) =>
@@ -105,7 +101,6 @@ function foldersUnder(project, dir) {
   return [dir, ...inner.flatMap((entry) => foldersUnder(project, `${dir}/${entry.name}`))];
 }
 
-/** @param {string} project @param {BuildRecord} record */
 export function writeRecord(project, record) {
   mkdirSync(join(project, 'dist'), { recursive: true });
   const file = recordFile(project);
@@ -113,11 +108,7 @@ export function writeRecord(project, record) {
   renameSync(`${file}.${process.pid}.tmp`, file);
 }
 
-/**
- * @param {string} project @param {string} build
- * @param {readonly string[]} inputs paths from `project`
- * @returns {BuildRecord}
- */
+/** @param {readonly string[]} inputs paths from `project` */
 export function describeBuild(project, build, inputs) {
   const paths = new Set([
     ...inputs,
@@ -127,17 +118,13 @@ export function describeBuild(project, build, inputs) {
   return { format: 2, build, sources: [...paths].sort().map((path) => describe(project, path)) };
 }
 
-/** @param {string} project @returns {BuildRecord | null} null if there is no usable record */
+/** @returns {BuildRecord | null} null if there is no usable record */
 export function readRecord(project) {
   try {
     const record = JSON.parse(readFileSync(recordFile(project), 'utf8'));
     return record.format === 2 ? record : null;
   } catch (error) {
-    if (
-      error instanceof SyntaxError ||
-      /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT'
-    )
-      return null;
+    if (error instanceof SyntaxError || error.code === 'ENOENT') return null;
     throw error;
   }
 }
@@ -145,20 +132,16 @@ export function readRecord(project) {
 /**
  * Whether a disk refuses writes: the program may belong to another user, and the disk may be full
  * or fail. EDQUOT is told by its number, because Node has no name for it.
- * @param {unknown} error
  */
 export function isRefusal(error) {
-  const { code, errno } = /** @type {NodeJS.ErrnoException} */ (error ?? {});
+  const { code, errno } = error ?? {};
   return (
     ['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EIO'].includes(code ?? '') ||
     errno === -constants.errno.EDQUOT
   );
 }
 
-/**
- * Runs a write that only saves time later. Ignores a disk that refuses it.
- * @param {() => void} write
- */
+/** Runs a write that only saves time later. Ignores a disk that refuses it. */
 function ifWritable(write) {
   try {
     write();
@@ -170,11 +153,10 @@ function ifWritable(write) {
 /**
  * Returns the sources that differ from what the build was made from, by times and size, then by
  * digest. If only times differ, updates the record, so that the next start is quick again.
- * @param {string} project @param {BuildRecord} record @returns {string[]}
  */
 export function changedSources(project, record) {
   // There are hundreds, and each start looks at all of them: nothing here is done twice.
-  const options = /** @type {const} */ ({ throwIfNoEntry: false });
+  const options = { throwIfNoEntry: false };
   const root = join(project, '/');
   const touched = record.sources.filter(([path, mtime, ctime, size]) => {
     const stat = statSync(root + path, options);

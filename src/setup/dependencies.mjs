@@ -16,7 +16,6 @@ const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
 /**
  * Whether node_modules is complete and current. npm writes `node_modules/.package-lock.json` when
  * it has finished. Contents are compared, not times, because a git checkout changes times.
- * @param {string} project
  */
 export function dependenciesAreCurrent(project) {
   const installed = join(project, 'node_modules', '.package-lock.json');

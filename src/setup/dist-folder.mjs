@@ -35,8 +35,6 @@ export const ended = main(process.argv.slice(2)).then((code) => {
  * Writes the outputs as `dist/<digest>/`; the folder appears whole or not at all. The digest is
  * over the outputs and the plugins' code versions: a new release of a package that is not bundled
  * changes only the versions.
- * @param {string} project @param {readonly import('esbuild').OutputFile[]} outputs
- * @param {Versions} versions @param {readonly string[]} plugins
  * @returns {string} the build's name
  */
 export function writeBuild(project, outputs, versions, plugins) {
@@ -72,7 +70,7 @@ export function writeBuild(project, outputs, versions, plugins) {
 
 /**
  * Writes what `dosimeter schema` prints, for editors: the first line of a spec names the file.
- * @param {string} dist @param {string} name of the build
+ * @param {string} name of the build
  */
 export function writeSchema(dist, name) {
   const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.js'), 'schema'], {
@@ -88,7 +86,7 @@ export function writeSchema(dist, name) {
 
 /**
  * Deletes builds that no live process uses. Keeps the current build and the newest other one.
- * @param {string} dist @param {string} current the build's name
+ * @param {string} current the build's name
  */
 export function prune(dist, current) {
   const builds = readdirSync(dist)
@@ -103,7 +101,7 @@ export function prune(dist, current) {
       try {
         return process.kill(Number(pid), 0);
       } catch (error) {
-        return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+        return error.code === 'EPERM';
       }
     });
     // Builds of the last hour stay too, because their user may run on another host.
@@ -111,8 +109,6 @@ export function prune(dist, current) {
       rmSync(join(dist, name), { recursive: true, force: true });
   }
 }
-
-/** @typedef {{ code: string, closure: Map<string, string> }} Version */
 
 /** The part of the science that outside plugins may import. Its version is part of theirs. */
 export const SCIENCE = 'src/science.ts';
@@ -128,8 +124,7 @@ export const PROGRAM = [SCIENCE, COMPUTE];
 
 /**
  * Returns every descriptor by its source.
- * @param {string} project @param {string} dir of the build @param {readonly string[]} sources
- * @returns {Promise<Record<string, unknown>>}
+ * @param {string} dir of the build
  */
 async function loadPlugins(project, dir, sources) {
   try {
@@ -141,10 +136,7 @@ async function loadPlugins(project, dir, sources) {
   }
 }
 
-/**
- * Returns the first plugin that throws when it is loaded by itself, or null.
- * @param {string} project @param {readonly string[]} sources
- */
+/** Returns the first plugin that throws when it is loaded by itself, or null. */
 async function throwing(project, sources) {
   const dir = join(project, 'dist', `.tmp-alone-${process.pid}`);
   try {
@@ -165,9 +157,8 @@ async function throwing(project, sources) {
   }
 }
 
-/** @param {unknown} descriptor @param {string} source */
 function identify(descriptor, source) {
-  const { kind, name } = /** @type {{ kind?: unknown, name?: unknown }} */ (descriptor ?? {});
+  const { kind, name } = descriptor ?? {};
   if (typeof kind !== 'string' || typeof name !== 'string') {
     throw new BuildFault(
       `${source} exports no plugin as default: ` +
@@ -180,30 +171,24 @@ function identify(descriptor, source) {
 /**
  * Returns the version of a plugin's code. For a stage that computes, it covers what loads the
  * backend.
- * @param {unknown} descriptor @param {Version} own @param {Version | undefined} compute
  */
 function versionOf(descriptor, own, compute) {
-  const { kind, compute: computes } = /** @type {{ kind?: unknown, compute?: unknown }} */ (
-    descriptor
-  );
+  const { kind, compute: computes } = descriptor;
   return compute && kind === 'stage' && computes === true ? together(own, compute) : own;
 }
 
 /**
  * Writes `closures.json` and `registry.json` of a build, in that order: the latter shows that the
  * build is whole.
- * @param {string} project @param {string} dir of the build
+ * @param {string} dir of the build
  * @param {Versions} versions by source: the plugins' and those of PROGRAM
  * @throws {BuildFault} if a plugin throws when it is loaded, is not one, or has a name that is
  *   taken
  */
 export async function writeRegistry(project, dir, versions) {
-  /** @type {Record<string, string>} */
   const parts = {};
-  /** @type {Map<string, string>} */
   const names = new Map();
   const plugins = [];
-  /** @type {Record<string, string[]>} */
   const closures = {};
   const sources = [...versions.keys()].filter((source) => !PROGRAM.includes(source));
   const descriptors = await loadPlugins(project, dir, sources);
@@ -232,7 +217,6 @@ export async function writeRegistry(project, dir, versions) {
   });
 }
 
-/** @param {string} file @param {unknown} value */
 function writeJson(file, value) {
   const draft = `${file}.${process.pid}.tmp`;
   writeFileSync(draft, JSON.stringify(value));

@@ -10,18 +10,12 @@ export * from '../../dist/api.js';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
-/** @typedef {typeof import('../run/library.ts')} Library */
-
-/** @type {Promise<Library> | null} */
 let library = null;
 const load = () =>
   (library ??= currentBuild(project, () => undefined).then(
     (dir) => import(pathToFileURL(join(dir, 'library.js')).href),
   ));
 
-/** @type {Library['run']} */
 export const run = async (...args) => (await load()).run(...args);
-/** @type {Library['plan']} */
 export const plan = async (...args) => (await load()).plan(...args);
-/** @type {Library['results']} */
 export const results = async (...args) => (await load()).results(...args);

@@ -19,7 +19,7 @@ async function main() {
     const { version } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8'));
     // console.log would swallow an error of the write.
     process.stdout.on('error', (error) => {
-      const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
+      const { code, message } = error;
       if (code === 'EPIPE') return;
       console.error(`error: the output could not be written: ${message}`);
       process.exitCode = 2;
@@ -94,7 +94,7 @@ function nothingGoesOn() {
 try {
   await main();
 } catch (error) {
-  const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+  const { code } = error;
   if (code !== 'EMFILE' && code !== 'ENFILE' && !project.includes('\\')) throw error;
   console.error(
     code === 'EMFILE' || code === 'ENFILE'

@@ -6,26 +6,22 @@ import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } 
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** @param {number} pid */
 function isAlive(pid) {
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+    return error.code === 'EPERM';
   }
 }
 
-/**
- * Returns the holder's process id, or null if the file is gone or half-written.
- * @param {string} file
- */
+/** Returns the holder's process id, or null if the file is gone or half-written. */
 function holder(file) {
   try {
     const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
     return Number.isNaN(pid) ? null : pid;
   } catch (error) {
-    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return null;
+    if (error.code === 'ENOENT') return null;
     throw error;
   }
 }
@@ -48,7 +44,7 @@ export async function withLock(file, work, onWait) {
       writeFileSync(file, `${process.pid}\n`, { flag: 'wx' });
       break;
     } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
+      if (error.code !== 'EEXIST') throw error;
     }
     const pid = holder(file);
     // If the file can't be read for a second, its holder died before it wrote its process id.
@@ -63,7 +59,7 @@ export async function withLock(file, work, onWait) {
         if (renamed !== null && renamed !== pid && isAlive(renamed)) linkSync(stale, file);
         rmSync(stale, { force: true });
       } catch (error) {
-        if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error;
+        if (error.code !== 'ENOENT') throw error;
       }
       continue;
     }

@@ -9,7 +9,6 @@ import envPaths from 'env-paths';
 /**
  * Returns the folder of downloads: DOSIMETER_CACHE, or else the user's cache folder
  * (`~/.cache/dosimeter`, or the one that XDG_CACHE_HOME names).
- * @param {Readonly<Record<string, string | undefined>>} [env]
  * @returns {string} an absolute path
  */
 export function cacheDir(env = process.env) {
@@ -18,10 +17,7 @@ export function cacheDir(env = process.env) {
     : envPaths('dosimeter', { suffix: '' }).cache;
 }
 
-/**
- * Returns the clone's root. Correct only if this file runs from `src/setup/`.
- * @returns {string}
- */
+/** Returns the clone's root. Correct only if this file runs from `src/setup/`. */
 export function projectDir() {
   return fileURLToPath(new URL('../../', import.meta.url));
 }

@@ -23,7 +23,6 @@ const namesOf = (lines) =>
 const LOOK = 'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
 
 /**
- * @param {string} project
  * @param {NodeJS.ProcessEnv} [env] DOSIMETER_PEERS_PYTHON names a Python that has the packages
  *   already
  * @returns {Promise<string>} the command that starts it
@@ -57,10 +56,10 @@ export async function peersPython(project, env = process.env) {
   mkdirSync(dirname(dir), { recursive: true });
   rmSync(dir, { recursive: true, force: true });
   console.log('setup: installing the peers of test/peers/requirements.txt, once');
-  for (const [command, args] of /** @type {const} */ ([
+  for (const [command, args] of [
     [base, ['-m', 'venv', dir]],
     [python, ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '-r', file]],
-  ])) {
+  ]) {
     if ((await run(command, args, { log })) !== 0)
       throw new Error(`${command} ${args.join(' ')} failed (${log}):\n${tail(log)}`);
   }

@@ -30,20 +30,14 @@ function specOptions(args) {
       only: { type: 'string', multiple: true },
     },
   }).values;
-  return /** @type {import('../run/library.ts').SpecOptions} */ (
-    Object.fromEntries(
-      Object.entries({ backend, store, set, only }).filter(([, value]) => value !== undefined),
-    )
+  return Object.fromEntries(
+    Object.entries({ backend, store, set, only }).filter(([, value]) => value !== undefined),
   );
 }
 
-/**
- * Whether stages are to be run; false for a spec with a fault.
- * @param {ReturnType<typeof specOptions>} options
- */
+/** Whether stages are to be run; false for a spec with a fault. */
 async function hasStagesToRun(options) {
   const dir = await currentBuild(project, (message) => console.error(`dosimeter: ${message}`));
-  /** @type {typeof import('../run/library.ts')} */
   const { plan } = await import(pathToFileURL(join(dir, 'library.js')).href);
   const planned = await plan(SPEC, options);
   return planned.ok && planned.value.stages.some(({ state }) => state !== 'cached');

@@ -20,7 +20,7 @@ const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
-export const SUITES = /** @type {const} */ (['faults', 'peers', 'install', 'slurm']);
+export const SUITES = ['faults', 'peers', 'install', 'slurm'];
 
 /**
  * `why`: what is wrong with the file itself, besides its failed tests.
@@ -34,7 +34,6 @@ export const SUITES = /** @type {const} */ (['faults', 'peers', 'install', 'slur
  */
 
 /**
- * @param {string} project
  * @param {readonly string[]} filters a file is run if its path contains one of them
  * @param {Options['suite']} suite default: every folder that is not a suite
  */
@@ -58,7 +57,6 @@ function testFiles(project, filters, suite) {
  * Returns lists of files, each for one process, the longest list first: the files of a folder that
  * has many, and together those of all folders of a parent that have few, since every process loads
  * the sources and TensorFlow anew.
- * @param {readonly string[]} files
  */
 function forProcesses(files) {
   const folders = grouped(files, (file) => dirname(file));
@@ -69,9 +67,7 @@ function forProcesses(files) {
   return [...lists.values()].sort((a, b) => b.length - a.length);
 }
 
-/** @param {readonly string[]} files @param {(file: string) => string} by */
 function grouped(files, by) {
-  /** @type {Map<string, string[]>} */
   const groups = new Map();
   for (const file of files) groups.set(by(file), [...(groups.get(by(file)) ?? []), file]);
   return groups;
@@ -80,11 +76,9 @@ function grouped(files, by) {
 /**
  * Hands out the lists and then, once each has been handed out, half of what is left of the longest.
  * A file leaves its list when it is run.
- * @param {string[][]} lists
  * @returns {() => string[] | undefined} undefined if no file is left
  */
 function sharing(lists) {
-  /** @type {string[][]} */
   const begun = [];
   return () => {
     const longest = begun.reduce((most, list) => (list.length > most.length ? list : most), []);
@@ -95,10 +89,7 @@ function sharing(lists) {
   };
 }
 
-/**
- * Returns the sum, over a file's suites, of one line of uvu's summary.
- * @param {string} output @param {'Total' | 'Passed'} line
- */
+/** Returns the sum, over a file's suites, of one line of uvu's summary. */
 function sum(output, line) {
   // A test may have forced colours.
   const plain = output.replace(/\u001b\[\d+m/g, '');
@@ -113,13 +104,11 @@ function sum(output, line) {
  * a file that ended it.
  */
 class TestProcess {
-  /** @param {string} project @param {Options} options */
   constructor(project, { limitMinutes = LIMIT_MINUTES, env = {} }) {
     this.project = project;
     this.limitMinutes = limitMinutes;
     this.env = env;
     this.endOfFile = `end of file ${randomUUID()}`;
-    /** @type {import('node:child_process').ChildProcess | null} */
     this.child = null;
     this.output = '';
     /** Called when the process has printed something or has ended. */
@@ -146,10 +135,7 @@ class TestProcess {
     return child;
   }
 
-  /**
-   * @param {string} file
-   * @returns {Promise<Result>}
-   */
+  /** @returns {Promise<Result>} */
   async run(file) {
     const started = performance.now();
     this.output = '';
@@ -187,10 +173,7 @@ class TestProcess {
     };
   }
 
-  /**
-   * Lets the process end. Returns what is wrong if it does not.
-   * @returns {Promise<string | null>}
-   */
+  /** Lets the process end. Returns what is wrong if it does not. */
   async end() {
     if (this.child === null) return null;
     const { child } = this;
@@ -222,7 +205,6 @@ function whyBroken({ changed, broken }, total) {
   return changed.length > 0 ? `did not restore ${changed.join(', ')}` : null;
 }
 
-/** @param {Result} result */
 function resultLine({ file, passed, failed, seconds, why }) {
   const counts = failed > 0 ? `${passed} passed, ${failed} failed` : `${passed} passed`;
   const reason = why === null ? '' : ` (${why})`;
@@ -230,11 +212,10 @@ function resultLine({ file, passed, failed, seconds, why }) {
 }
 
 /**
- * Prints one line per file, the whole output of each file that fails, and finally the
- * totals, such as `12 passed, 0 failed`.
+ * Prints one line per file, the whole output of each file that fails, and finally the totals, such
+ * as `12 passed, 0 failed`.
  * @param {string} project the folder whose `test/` is searched for `*.test.ts`
  * @param {readonly string[]} filters if empty, every file is run
- * @param {Options} [options]
  * @returns {Promise<boolean>} whether all passed
  */
 export async function runTests(project, filters, options = {}) {
@@ -247,9 +228,7 @@ export async function runTests(project, filters, options = {}) {
   const next = sharing(
     options.suite === undefined ? forProcesses(files) : files.map((file) => [file]),
   );
-  /** @type {Result[]} */
   const results = [];
-  /** @type {string[]} */
   const faults = [];
   await Promise.all(
     Array.from({ length: options.suite === undefined ? CORES + 1 : CORES }, async () => {

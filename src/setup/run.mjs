@@ -16,12 +16,7 @@ export class SetupFault extends Error {
   }
 }
 
-/**
- * Returns the first of `commands` that ends with exit code 0, or null.
- * @param {readonly string[]} commands
- * @param {readonly string[]} args
- * @returns {string | null}
- */
+/** Returns the first of `commands` that ends with exit code 0, or null. */
 export function firstWorking(commands, args) {
   return (
     commands.find((command) => spawnSync(command, args, { stdio: 'ignore' }).status === 0) ?? null
@@ -30,14 +25,11 @@ export function firstWorking(commands, args) {
 
 /**
  * Runs a program to its end, with its output on the terminal or in `log`.
- * @param {string} command
- * @param {readonly string[]} args
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, log?: string }} [options]
  * @returns {Promise<number>} the exit code; 127 if it could not be started, 128 if a signal ended
  *   it
  */
 export function run(command, args, { cwd, env, log } = {}) {
-  const output = log === undefined ? /** @type {const} */ ('inherit') : openSync(log, 'w');
+  const output = log === undefined ? 'inherit' : openSync(log, 'w');
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', output, output] });
     child.on('error', () => resolve(127));
@@ -47,7 +39,7 @@ export function run(command, args, { cwd, env, log } = {}) {
   });
 }
 
-/** Returns the last lines of a log. @param {string} file @param {number} [lines] */
+/** Returns the last lines of a log. */
 export function tail(file, lines = 15) {
   return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
 }

@@ -36,7 +36,7 @@ function hasTfjs() {
     createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json');
     return true;
   } catch (error) {
-    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'MODULE_NOT_FOUND') return false;
+    if (error.code === 'MODULE_NOT_FOUND') return false;
     throw error;
   }
 }
@@ -51,8 +51,8 @@ export async function setup({
   tensorflow = process.env.DOSIMETER_TENSORFLOW || undefined,
   quiet = false,
 } = {}) {
-  const say = (/** @type {string} */ line) => console.log(`setup: ${line}`);
-  const without = (/** @type {string} */ reason, /** @type {string} */ remedy) => {
+  const say = (line) => console.log(`setup: ${line}`);
+  const without = (reason, remedy) => {
     say(`TensorFlow is not available: ${reason}.`);
     say(
       'Everything works on WebAssembly instead, several times slower; ' +
@@ -98,7 +98,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     await setup(values.tensorflow === undefined ? {} : { tensorflow: values.tensorflow });
   } catch (error) {
     console.error(`setup: ${error instanceof Error ? error.message : String(error)}`);
-    const { code } = /** @type {NodeJS.ErrnoException} */ (error ?? {});
+    const { code } = error ?? {};
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
       console.error(
         `  ${project} can't be written by this user: ` +

@@ -41,10 +41,6 @@ import { TENSORFLOW, wheelsFor } from './wheels.mjs';
  *   are used, which compute on processors only: null where TensorFlow may use a GPU
  */
 
-/** @typedef {{ variant: 'cpu' | 'cuda' } | { variant: 'own', path: string }} Wanted */
-
-/** @typedef {{ include: string, cc: string, framework: string }} Libraries */
-
 const STAMP = join(TFJS_DIR, 'lib', 'dosimeter.json');
 const BINDING = join(TFJS_DIR, 'lib', `napi-v${NAPI}`, 'tfjs_binding.node');
 /**
@@ -110,8 +106,6 @@ function ownTensorflow(path) {
  * Chooses between the wheels and the user's own TensorFlow. A choice stays until another is asked
  * for.
  * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
- * @param {Stamp | null} stamp
- * @returns {Wanted}
  */
 function wanted(asked, stamp) {
   if (asked === 'cpu' || asked === 'cuda') return { variant: asked };
@@ -131,18 +125,13 @@ function wanted(asked, stamp) {
   };
 }
 
-/** @param {Stamp} stamp */
 function writeStamp(stamp) {
   mkdirSync(dirname(STAMP), { recursive: true });
   writeFileSync(`${STAMP}.tmp`, `${JSON.stringify(stamp, null, 2)}\n`);
   renameSync(`${STAMP}.tmp`, STAMP);
 }
 
-/**
- * Installs the binding and the link to its libraries.
- * @param {string} binary
- * @param {string} libraries
- */
+/** Installs the binding and the link to its libraries. */
 function install(binary, libraries) {
   mkdirSync(dirname(BINDING), { recursive: true });
   mkdirSync(dirname(LIBRARIES_LINK), { recursive: true });
@@ -156,7 +145,7 @@ function install(binary, libraries) {
 
 /**
  * Loads the installed binding in a separate process and multiplies with it.
- * @param {string} log @returns the release of TensorFlow that was loaded
+ * @returns the release of TensorFlow that was loaded
  */
 async function check(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
@@ -175,11 +164,7 @@ async function check(log) {
   return /^TensorFlow (\S+)$/m.exec(tail(log))?.[1] ?? 'of an unknown release';
 }
 
-/**
- * Identifies what is to be installed: another recipe needs another build.
- * @param {Wanted} want @param {readonly import('./wheels.mjs').Wheel[] | null} wheels @param
- *   {Libraries | null} own
- */
+/** Identifies what is to be installed: another recipe needs another build. */
 const recipeOf = (want, wheels, own) =>
   createHash('sha256')
     .update(
@@ -198,11 +183,7 @@ const recipeOf = (want, wheels, own) =>
     .digest('hex')
     .slice(0, 16);
 
-/**
- * Installs the backend. If that fails, the stamp says why, and WebAssembly is used instead.
- * @param {{ tensorflow?: string, say: (line: string) => void }} options
- * @returns {Promise<Stamp>}
- */
+/** Installs the backend. If that fails, the stamp says why, and WebAssembly is used instead. */
 export async function setUpTensorflow({ tensorflow: asked, say }) {
   const stamp = readStamp();
   const want = wanted(asked, stamp);
@@ -220,7 +201,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
   ) {
     return stamp;
   }
-  const facts = /** @type {const} */ ({
+  const facts = {
     format: 1,
     recipe,
     variant: want.variant,
@@ -230,13 +211,12 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
     node: process.version,
     platform: process.platform,
     arch: process.arch,
-  });
+  };
   const cache = cacheDir();
   mkdirSync(join(cache, 'tensorflow'), { recursive: true, mode: 0o755 }); // checked below
   return withLock(
     join(cache, 'tensorflow', 'setup.lock'),
     async () => {
-      /** @type {Stamp} */
       let made;
       try {
         const installed = await installTensorflow({ want, wheels, own, recipe, cache, say });
@@ -257,9 +237,6 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
 
 /**
  * Downloads the wheels and compiles the binding, as far as the cache lacks them, and installs both.
- * @param {{ want: Wanted, wheels: readonly import('./wheels.mjs').Wheel[] | null,
- *   own: Libraries | null, recipe: string, cache: string, say: (line: string) => void }} options
- * @returns {Promise<Pick<Stamp, 'libraries' | 'tensorflow' | 'wheels'>>}
  * @throws {SetupFault} with the reason and a remedy
  */
 async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
@@ -268,7 +245,7 @@ async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
       `no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`,
       'npx dosimeter setup --tensorflow PATH',
     );
-  const folder = (/** @type {readonly string[]} */ ...parts) =>
+  const folder = (...parts) =>
     makePrivateFolder(
       cache,
       ['tensorflow', ...parts],

