@@ -133,7 +133,6 @@ const mean = (values: readonly number[]): number =>
  */
 export const SIGNIFICANCE = 0.05;
 
-/** How two outcomes of the same rows compare. */
 interface PairedOutcomes {
   /** The numbers of rows with only the first outcome, and with only the second. */
   readonly onlyFirst: number;

@@ -16,7 +16,7 @@ import { loadOutsidePlugins, loadRegistry } from '../run/registry/registry.ts';
 import type { LoadedPlugin, PluginKind, Registry } from '../run/registry/types.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import type { FieldDoc } from '../spec/reference.ts';
-import { either, nearest } from '../spec/suggest.ts';
+import { didYouMean, nearest } from '../spec/suggest.ts';
 import { onDisk } from '../store/faults.ts';
 import type { Example, ExampleOptions } from './attack-example.ts';
 import { columns, GAP, json, out, paint, table, wrap } from './terminal.ts';
@@ -184,12 +184,10 @@ async function describeField(registry: Registry, path: string, asJson: boolean):
   const reference = referenceOf(specRegistry(registry));
   const found = reference.find(path);
   if (found.length === 0) {
-    const meant = reference.meant(path);
+    const similar = reference.similar(path);
     throw new UserFault(
       `a spec has no field "${path}"`,
-      meant.length > 0
-        ? `did you mean ${either(meant.map((one) => `"${one}"`))}?`
-        : '`dosimeter schema spec` lists the sections',
+      similar.length > 0 ? didYouMean(...similar) : '`dosimeter schema spec` lists the sections',
     );
   }
   const [only] = found;

@@ -90,7 +90,6 @@ interface Asked {
   readonly section: string | null;
 }
 
-/** What the stage's plugin returns for a request. */
 interface Defined {
   readonly definition: StageDefinition;
   readonly resources: Resources;
@@ -236,7 +235,6 @@ export class Graph {
     return { kind, fingerprint, with: asked.with, draft, children };
   }
 
-  /** `DefineRequest.plugin`. */
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.#registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 

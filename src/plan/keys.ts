@@ -107,7 +107,6 @@ function canonicalOfShared(value: object): string {
   return text;
 }
 
-/** Like `hashOf`, but returns a `Digest`. */
 export function digestOf(tag: string, value: unknown): Digest {
   return `sha256:${hashOf(tag, value)}` as Digest;
 }

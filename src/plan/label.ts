@@ -41,7 +41,6 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
 }
 
-/** Whether two cells of the same name differ in their values. */
 function tells(values: readonly string[], names: readonly string[]): boolean {
   const known = new Map<string, string>();
   return names.some((name, index) => {

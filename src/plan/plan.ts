@@ -125,7 +125,6 @@ function askForGoals(
   return { graph, goalNodes, joining, diagnostics };
 }
 
-/** Which cells a stage belongs to. */
 interface Membership {
   cells(draft: Draft): PlannedStage['cells'];
   own(draft: Draft): PlannedStage['own'];
@@ -261,10 +260,6 @@ interface CellUse {
   own(cell: number): { readonly [label: string]: Draft };
 }
 
-/**
- * @param goalNodes the goals of each cell
- * @param joining the goals that join the grid
- */
 function cellUse(
   experiment: Experiment,
   graph: Graph,

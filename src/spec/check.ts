@@ -177,7 +177,6 @@ const isOfType = (type: string, value: Value): boolean => {
   }
 };
 
-/** Returns the rule of a limit, which restricts only numbers. */
 const limit =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>

@@ -23,7 +23,6 @@ interface Choice {
   readonly when: readonly (Pattern | null)[];
 }
 
-/** A value of `poisoning`. */
 export interface PoisoningChoice extends Choice {
   readonly poisoning: JsonObject;
 }
@@ -165,7 +164,6 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
 
 type WhenOf = (variant: MapNode | undefined) => Pattern | null;
 
-/** @param whenOf returns the pattern of a variant's `when` */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
@@ -231,7 +229,6 @@ function defencesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoic
   return distinct(defences, ({ defence }) => [defence]);
 }
 
-/** Returns every value of a variant: the plugin's name and parameters. */
 const ownValues = (variant: Variant): JsonObject[] =>
   objects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
 
@@ -305,7 +302,6 @@ function expand(
   return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
 }
 
-/** Returns the number of values that `expand` would return. */
 function countExpanded(
   node: Node | undefined,
   schema: Schema,

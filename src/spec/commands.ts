@@ -27,7 +27,6 @@ const entriesOf = (root: MapNode): readonly (readonly [string, Entry])[] => {
   return node?.kind === 'map' ? [...node.entries] : [];
 };
 
-/** Returns the registry with the names of the commands added to its stages. */
 export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistry {
   const names = entriesOf(root)
     .map(([name]) => name)
@@ -58,7 +57,6 @@ function textsOf(command: Node, field: string): TextNode[] {
   return list?.kind === 'list' ? list.items.filter(isText) : [];
 }
 
-/** The inputs of a command, each with the place where the spec names it. */
 type Reads = readonly (CommandInput & { readonly at: Span })[];
 
 /**

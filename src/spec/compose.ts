@@ -34,7 +34,6 @@ const rules = {
   ),
 };
 
-/** The schema of the three rules by which a numeric axis may be written. */
 const grid: Schema = {
   title: 'GridAxis',
   description: 'A grid axis given by a rule.',
@@ -44,7 +43,6 @@ const grid: Schema = {
   maxProperties: 1,
   properties: rules,
 };
-/** The schema of a text that a spec takes from a file (load.ts). */
 const textFromFile: Schema = {
   title: 'TextFile',
   description: 'A text file in UTF-8, relative to the spec. The line break at its end is left out.',
@@ -104,7 +102,6 @@ function variantSchema(
 ): Schema {
   const hasSteps = shared['steps'] !== undefined,
     others = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
-  /** Returns the condition that a variant names this plugin. */
   const isOf = (plugin: string): Schema => {
     const properties = { [discriminator]: { const: plugin } };
     if (plugin !== defaultName) return { properties, required: [discriminator] };
@@ -134,7 +131,6 @@ function variantSchema(
   };
 }
 
-/** The description of a variant's `when`. */
 export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });

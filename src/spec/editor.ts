@@ -133,7 +133,6 @@ function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): r
 
 // ---- what a file must have that extends no other -----------------------------------------------
 
-/** The places with required fields. */
 const MUST: readonly (readonly string[])[] = [
   [],
   ['model'],
@@ -250,7 +249,6 @@ function knownNames(strict: Schema, shapes: Shapes): Schema {
   };
 }
 
-/** Returns the names that may stand alone for a defence. */
 const defenceName = ({ variants }: Shapes): Schema => ({
   type: 'string',
   enum: [...variants.defences.byName.keys()],
@@ -267,7 +265,6 @@ const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
   ],
 });
 
-/** Returns the schema of a spec in which a defence may be given by its name alone. */
 function withDefenceNames(schema: Schema, shapes: Shapes): Schema {
   const { anyOf = [], ...defences } = fieldSchema(schema, 'defences');
   const named = { ...defences, ...orNamed(anyOf, defenceName(shapes)) };

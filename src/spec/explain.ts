@@ -211,7 +211,6 @@ function explainSource(
   );
 }
 
-/** Suggests the word of the schema that the value resembles. */
 function nearestOf(schema: Schema, value: unknown): string | undefined {
   const words = (part: Schema): string[] =>
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
@@ -270,7 +269,6 @@ function wayOut(schema: Schema, node: Node): string | undefined {
   return undefined;
 }
 
-/** Whether the schema accepts a text, which may have to be a certain word or of a certain form. */
 function acceptsText(schema: Schema, text: string): boolean {
   const branches = alternatives(schema);
   if (branches) return branches.some((branch) => acceptsText(branch, text));
@@ -288,7 +286,6 @@ interface UnknownKey {
   readonly schema: Schema;
 }
 
-/** The most keys that a message lists. */
 const MOST_LISTED = 20;
 
 function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: ExplainContext): void {
@@ -314,12 +311,12 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   // A slip of one letter is likelier than a field of the right name in another place.
   const elsewhere =
     sibling !== null && sibling.distance <= 1 ? [] : fieldsNamed(key, parent, context);
-  const meant = elsewhere.length > 0 ? elsewhere : sibling ? [sibling.word] : [];
+  const similar = elsewhere.length > 0 ? elsewhere : sibling ? [sibling.word] : [];
   const known =
     siblings.length > 0 && siblings.length <= MOST_LISTED
       ? `${parent === '' ? 'the keys of a spec' : 'its keys'} are ${all(siblings)}`
       : undefined;
-  context.report('unknown-key', at, message, meant.length > 0 ? didYouMean(...meant) : known);
+  context.report('unknown-key', at, message, similar.length > 0 ? didYouMean(...similar) : known);
 }
 
 /**

@@ -116,7 +116,6 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-/** Returns the written parameters of all scorers. */
 function allScorerFields(spec: MapNode, shapes: Shapes): WrittenField[] {
   const evaluate = spec.entries.get('evaluate')?.value,
     further = child(evaluate, 'scorers');

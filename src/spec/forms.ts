@@ -69,7 +69,6 @@ function expandVariants(
   const written = section === 'defences' ? items.map((item) => named(item, shape)) : items;
   const ownForms = (variant: MapNode, path: string): MapNode[] =>
     byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
-  /** Returns the variant with the forms in an adapter's own `train` expanded. */
   const withTrain = (variant: MapNode): MapNode =>
     mapEntries(variant, (value, key) =>
       key === 'train'
@@ -98,7 +97,6 @@ function named(node: Node, { discriminator }: VariantShape): Node {
   return { kind: 'map', entries, span: node.span };
 }
 
-/** Returns the variant with the forms in its plugin's parameters expanded. */
 function expandOwn(
   one: MapNode,
   { byName, discriminator, defaultName }: VariantShape,

@@ -220,26 +220,16 @@ class FieldLocator {
       const locator = new FieldLocator(withEntries(entry.value, [['name', entry]]), this.shapes);
       return locator.locate(rest, { ...cell, ...cell.base }, { ...base, defence, base: null });
     }
-    switch (head) {
-      case 'seed':
-        return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
-      case 'poisoning':
-        return this.field(poisoning.node, rest, path, cell, entry?.key);
-      case 'defence':
-        return this.field(defence.node, rest, path, cell, entry?.key);
-      case 'adapter':
-        return this.field(tuning.node, rest, path, cell, entry?.key);
-      case 'train':
-        return this.field(
-          tuning.trainNode,
-          rest,
-          path,
-          cell,
-          entry?.key ?? child(tuning.node, 'train')?.span,
-        );
-      default:
-        return this.field(entry?.value, rest, path, cell, entry?.key);
-    }
+    if (head === 'seed') return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
+    const chosen = new Map<string, Node | undefined>([
+      ['poisoning', poisoning.node],
+      ['defence', defence.node],
+      ['adapter', tuning.node],
+      ['train', tuning.trainNode],
+    ]);
+    const node = chosen.has(head) ? chosen.get(head) : entry?.value,
+      ownTrain = head === 'train' ? child(tuning.node, 'train')?.span : undefined;
+    return this.field(node, rest, path, cell, entry?.key ?? ownTrain);
   }
 
   /**

@@ -43,13 +43,11 @@ export function interpolate(root: MapNode, context: InterpolationContext): MapNo
   });
 }
 
-/** The variant that contains a reference. */
 interface Scope {
   readonly section: VariantSection;
   readonly node: Node;
 }
 
-/** The value that a reference names. */
 interface Referent {
   readonly value: Scalar;
   readonly folder?: string;
@@ -62,7 +60,6 @@ interface Written {
   readonly start: Node;
   /** The deepest written node along the path. */
   readonly node: Node;
-  /** Whether the whole path is written. */
   readonly isWhole: boolean;
   /** Whether the path starts from a variant of composed attacks. */
   readonly isComposed: boolean;

@@ -90,7 +90,6 @@ export async function loadExperiment(
   return value && faults.count === 0 ? { ok: true, value } : failed();
 }
 
-/** Returns the full paths of the fields of the steps in the spec and its base. */
 const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
   specsIn(root).flatMap(({ prefix, root: spec }) =>
     stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map(
@@ -152,7 +151,6 @@ async function registryFor(
   }
 }
 
-/** Returns a function that brings an adapter (`type` and parameters) into its canonical form. */
 const canonicalOf =
   ({ adapters }: SpecRegistry) =>
   (adapter: JsonObject): JsonObject => {
@@ -249,10 +247,8 @@ function isWithinLimit(
   return false;
 }
 
-/** Fields of a spec whose lists are not axes. */
 const NO_AXES: ReadonlySet<string> = new Set(['seeds', 'stages', 'plugins', 'commands', 'env']);
 
-/** Returns the place of the list with the most values. */
 function longestAxis(root: MapNode): Span | undefined {
   const sections = mapEntries(root, (value, key) => (NO_AXES.has(key) ? undefined : value));
   let longest: Node | undefined,

@@ -15,7 +15,6 @@ export interface Names {
   label(cell: Cell): string;
 }
 
-/** @see ExperimentCell for what `axes` and `label` hold */
 export function namesOf(
   root: MapNode,
   shapes: Shapes,
@@ -96,7 +95,6 @@ export function namesOf(
   return { axes, label };
 }
 
-/** Returns the fields of a label with their short names, in the given order. */
 function labelParts(paths: readonly string[]): ReturnType<typeof shorten> {
   const isBases = (path: string): boolean => path.startsWith(`${BASE}.`);
   return [

@@ -61,7 +61,6 @@ export interface MapNode {
 
 export type Node = ScalarNode | ListNode | MapNode;
 export type Path = readonly (string | number)[];
-/** A scalar whose value is text. */
 export type TextNode = ScalarNode & { readonly value: string };
 
 export const isText = (node: Node | undefined): node is TextNode =>

@@ -57,11 +57,10 @@ export interface Reference {
   find(path: string): readonly FieldDoc[];
   /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
   parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[];
-  /** Returns the paths that the writer of an unknown path may have meant. */
-  meant(path: string): readonly string[];
+  /** Returns the paths that an unknown path may stand for by a slip. */
+  similar(path: string): readonly string[];
 }
 
-/** The place of a field in a spec. */
 interface Place {
   readonly steps: readonly string[];
   readonly of: string | null;
@@ -97,7 +96,7 @@ export function referenceOf(registry: SpecRegistry): Reference {
             beside: { [discriminator]: name, ...requiredOf(schema, discriminator) },
           }).filter(({ path }) => path !== `${SECTION_OF[kind]}.${discriminator}`);
     },
-    meant(path) {
+    similar(path) {
       const last = lastStep(path);
       // Mappings count too. Fields below `base` do not, since they have the same names as the
       // cell's.

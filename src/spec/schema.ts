@@ -186,7 +186,6 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
 
-/** Returns the schema of each scorer's parameters, beside the field that names it. */
 function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Schema> {
   return new Map(
     scorers.map(({ name, params }) => {
@@ -216,7 +215,6 @@ function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Sche
   return { ...field, plugin: 'scorer', anyOf: [name, form] };
 }
 
-/** Returns the schema with the field at a path changed. */
 function update(
   schema: Schema,
   [key, ...rest]: readonly string[],

@@ -51,12 +51,10 @@ export interface Schema {
   readonly [keyword: string]: unknown;
 }
 
-/** A schema of a mapping with named fields. */
 export type RecordSchema = Schema & { readonly properties: { readonly [name: string]: Schema } };
 
 export const asSchema = (schema: JsonSchema): Schema => schema;
 
-/** Returns the schema of a field, or undefined if the schema does not declare it. */
 export const declaredField = ({ properties = {} }: Schema, name: string): Schema | undefined =>
   Object.hasOwn(properties, name) ? properties[name] : undefined;
 
@@ -88,7 +86,6 @@ export const definitionName = (reference: string): string =>
 export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
   schema.anyOf ?? schema.oneOf;
 
-/** Returns the JSON types that a schema accepts. */
 export function typesOf(schema: Schema): ReadonlySet<string> {
   if (schema.type !== undefined) return new Set([schema.type].flat());
   // All definitions that are referred to are mappings.
@@ -106,7 +103,6 @@ export function jsonType(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
-/** Whether a schema accepts the type of a value. */
 export const accepts = (schema: Schema, value: unknown): boolean => {
   const types = typesOf(schema),
     type = jsonType(value);
@@ -125,7 +121,6 @@ export function isScalar(schema: Schema): boolean {
 export const isNumeric = (schema: Schema): boolean =>
   typesOf(schema).has('number') || typesOf(schema).has('integer');
 
-/** Whether the schema describes a mapping with named fields. */
 export const isRecord = (schema: Schema): schema is RecordSchema =>
   schema.properties !== undefined && typesOf(schema).has('object');
 

@@ -113,7 +113,6 @@ export interface SpecRegistry {
   readonly defences?: readonly PluginShape[];
   /** The scorers. None if left out. */
   readonly scorers?: readonly PluginShape[];
-  /** The names of the stages. */
   readonly stages: readonly string[];
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */
   readonly stageForms?: { readonly [stage: string]: StageForm };

@@ -78,7 +78,7 @@ const isUnder = (path: string, above: string): boolean =>
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
 /**
- * Keeps only the faults of the form that was meant. Where a value may take several forms, ajv
+ * Keeps only the faults of the intended form. Where a value may take several forms, ajv
  * reports the faults of every form.
  */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
@@ -88,12 +88,12 @@ function reduceChoices(errors: readonly Found[], definitions: Definitions): Foun
   const choice = plain.filter(isChoice).sort(outermost)[0];
   if (!choice) return plain;
   const branches = alternatives(choice.schema) ?? [];
-  const within = branches.map((branch, index) =>
-    plain.filter((error) => error !== choice && isWithin(error, choice, branch, index)),
+  const byBranch = branches.map((branch, index) =>
+    plain.filter((error) => error !== choice && isOfBranch(error, choice, branch, index)),
   );
-  const dropped = new Set([choice, ...within.flat()]);
+  const dropped = new Set([choice, ...byBranch.flat()]);
   return [
-    ...meant(choice, branches, within, definitions),
+    ...errorsOfIntendedForm(choice, branches, byBranch, definitions),
     ...reduceChoices(
       plain.filter((error) => !dropped.has(error)),
       definitions,
@@ -105,7 +105,7 @@ function reduceChoices(errors: readonly Found[], definitions: Definitions): Foun
  * Whether ajv found an error while it tried a form. Behind a reference, `schemaPath` starts from
  * the definition.
  */
-function isWithin(error: Found, choice: Found, branch: Schema, index: number): boolean {
+function isOfBranch(error: Found, choice: Found, branch: Schema, index: number): boolean {
   if (!isUnder(error.instancePath, choice.instancePath)) return false;
   if (isUnder(error.schemaPath, choice.schemaPath))
     return isUnder(error.schemaPath, `${choice.schemaPath}/${index}`);
@@ -113,18 +113,18 @@ function isWithin(error: Found, choice: Found, branch: Schema, index: number): b
   return branch.$ref !== undefined || (isBelow && itemSchema(branch)?.$ref !== undefined);
 }
 
-/** Returns the errors of the form that was meant, or the choice itself if that cannot be told. */
-function meant(
+/** Returns the errors of the form that its writer intended, or the choice itself if that is unclear. */
+function errorsOfIntendedForm(
   choice: Found,
   branches: readonly Schema[],
-  within: readonly (readonly Found[])[],
+  byBranch: readonly (readonly Found[])[],
   definitions: Definitions,
 ): Found[] {
   const { value, schema } = choice;
   const resolved = branches.map((branch) =>
     branch.$ref === undefined ? branch : (definitions[definitionName(branch.$ref)] ?? branch),
   );
-  const matching = within.filter((_, index) => {
+  const matching = byBranch.filter((_, index) => {
     const branch = resolved[index];
     return branch !== undefined && accepts(branch, value);
   });

@@ -15,7 +15,6 @@ export interface Given {
    * large, and are checked for changes afterwards.
    */
   readonly inputs: { readonly [place: string]: string };
-  /** The content of task.json. */
   readonly task: unknown;
 }
 

@@ -17,7 +17,6 @@ export interface CommandLimits {
 }
 
 export interface Command {
-  /** The program and its arguments. */
   readonly argv: readonly string[];
   readonly cwd: string;
   /** The variables that it sees, besides those in ALWAYS_PASSED. */
@@ -269,7 +268,6 @@ function kill(pid: number): void {
   }
 }
 
-/** Returns all process ids, or none without /proc. */
 function processes(): number[] {
   try {
     return readdirSync('/proc')

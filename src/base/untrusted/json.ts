@@ -17,7 +17,6 @@ export function shown(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** How much a text may hold. */
 interface JsonLimits {
   /** The most values of its lists and objects. */
   readonly values?: number;

@@ -42,7 +42,6 @@ export interface Limit {
   readonly value: number;
   /** How to raise the limit, for a hint. */
   readonly raise: string;
-  /** Whether the variable is set. */
   readonly chosen: boolean;
 }
 
