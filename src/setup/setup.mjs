@@ -79,7 +79,7 @@ export async function setup({
     return false;
   }
   const { setUpTensorflow } = await import('./tensorflow.mjs');
-  const stamp = await setUpTensorflow({ ...(tensorflow === undefined ? {} : { tensorflow }), say });
+  const stamp = await setUpTensorflow({ tensorflow, say });
   if (stamp.tensorflow === null) {
     without(String(stamp.reason), String(stamp.remedy));
   } else if (!quiet) {
@@ -95,7 +95,7 @@ export async function setup({
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const { values } = parseArgs({ options: { tensorflow: { type: 'string' } } });
   try {
-    await setup(values.tensorflow === undefined ? {} : { tensorflow: values.tensorflow });
+    await setup(values);
   } catch (error) {
     console.error(`setup: ${error instanceof Error ? error.message : String(error)}`);
     const { code } = error ?? {};

@@ -23,8 +23,8 @@ try {
     throw new Error(`there is no suite "${values.suite}"; the suites are ${SUITES.join(', ')}`);
   const { peersPython } = await import('./peers.mjs');
   process.exitCode = (await runTests(project, filters, {
-    ...(suite === undefined ? {} : { suite }),
-    ...(values.full ? { limitMinutes: 180 } : {}),
+    suite,
+    limitMinutes: values.full ? 180 : undefined,
     env: {
       ...(values.full ? { DOSIMETER_TESTS_FULL: '1' } : {}),
       ...(suite === 'peers' ? { DOSIMETER_PEERS_PYTHON: await peersPython(project) } : {}),
