@@ -342,6 +342,11 @@ export interface ExecutorDescriptor extends Plugin<'executor'> {
     },
   ): Promise<SubmittedRun>;
   /**
+   * Returns whether a run has submitted its first jobs, by the files in its folder alone. `run
+   * --detach` waits for it.
+   */
+  hasSubmitted?(dir: string): Promise<boolean>;
+  /**
    * Cancels every job that a run has submitted or adopted, by the files in its folder alone, so
    * that a rerun submits their stages anew. Jobs that have ended are left as they are.
    * @param context `dir`: the run's folder, which may be one of another executor

@@ -152,9 +152,10 @@ export async function detachedRun(
   { executor = defaultExecutor, coordinator }: RunCommandOptions,
 ): Promise<number> {
   const command = [...jobProgram(), ...attachedArguments(process.argv.slice(2))];
-  if (coordinator === 'job')
-    return asJob(experiment.file, registry.get('executor', executor)?.descriptor, command);
-  return asProcess(command, executor === 'slurm');
+  const descriptor = registry.get('executor', executor)?.descriptor;
+  return coordinator === 'job'
+    ? asJob(experiment.file, descriptor, command)
+    : asProcess(command, descriptor);
 }
 
 async function asJob(
@@ -181,7 +182,10 @@ async function asJob(
   return 0;
 }
 
-async function asProcess(command: readonly string[], submits: boolean): Promise<number> {
+async function asProcess(
+  command: readonly string[],
+  executor: ExecutorDescriptor | undefined,
+): Promise<number> {
   const [program = process.execPath, ...args] = command;
   const folder = path.join(stateDir(), 'coordinators');
   makeFolder(folder);
@@ -208,8 +212,12 @@ async function asProcess(command: readonly string[], submits: boolean): Promise<
   rmSync(mark, { force: true });
   const dir = path.join(runsDir(), run);
   const until = performance.now() + FIRST_JOBS_MS;
-  while (submits && !hasSubmitted(dir) && !hasEnded() && performance.now() < until)
-    await sleep(100);
+  // The jobs of an executor that submits none are not waited for.
+  const isUnderWay = async (): Promise<boolean> =>
+    executor?.hasSubmitted === undefined ||
+    (await executor.hasSubmitted(dir)) ||
+    readJournal(dir).events.some(({ event }) => event === 'stage-ended' || event === 'ended');
+  while (!(await isUnderWay()) && !hasEnded() && performance.now() < until) await sleep(100);
   child.unref();
   say(`run ${run} goes on in the background`);
   say(`  log: ${path.relative('', `${mark}.log`)}`);
@@ -217,8 +225,3 @@ async function asProcess(command: readonly string[], submits: boolean): Promise<
   out(run);
   return 0;
 }
-
-/** Whether the run has submitted its first jobs, or has settled stages without one. */
-const hasSubmitted = (dir: string): boolean =>
-  existsSync(path.join(dir, 'slurm.jsonl')) ||
-  readJournal(dir).events.some(({ event }) => event === 'stage-ended' || event === 'ended');

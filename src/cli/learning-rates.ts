@@ -15,7 +15,7 @@ import type { Experiment } from '../spec/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
 import { DONE, FAILED, INTERRUPTED, warn } from './terminal.ts';
-import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
+import { count, json, out, paint, say, table } from './terminal.ts';
 
 export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
 

@@ -15,6 +15,7 @@
 import {
   appendFileSync,
   closeSync,
+  existsSync,
   fstatSync,
   mkdirSync,
   openSync,
@@ -353,6 +354,8 @@ export interface Recorded {
   /** The root of the spool. */
   readonly spool: string;
 }
+
+export const hasRecord = (dir: string): boolean => existsSync(path.join(dir, RUN_RECORD));
 
 export const recordSubmission = (dir: string, record: Recorded): void =>
   appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
