@@ -9,8 +9,7 @@ import type { Executed } from '../run/exec.ts';
 import { execJob, execStage } from '../run/exec.ts';
 import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
-import { DONE, FAILED, INTERRUPTED, onInterrupt } from './terminal.ts';
-import { json, out, paintErr, say } from './terminal.ts';
+import { DONE, FAILED, INTERRUPTED, json, onInterrupt, out, paintErr, say } from './terminal.ts';
 
 export interface ExecCommandOptions extends SpecOptions {
   readonly out?: string;

@@ -14,8 +14,18 @@ import { load, prepare } from '../run/prepare.ts';
 import type { Experiment } from '../spec/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
-import { DONE, FAILED, INTERRUPTED, warn } from './terminal.ts';
-import { count, json, out, paint, say, table } from './terminal.ts';
+import {
+  count,
+  DONE,
+  FAILED,
+  INTERRUPTED,
+  json,
+  out,
+  paint,
+  say,
+  table,
+  warn,
+} from './terminal.ts';
 
 export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
 

@@ -11,14 +11,24 @@ import {
   addGc,
   addLogs,
   addPin,
+  addPull,
+  addPush,
+  addServe,
   addStatus,
   addUnpin,
   addVerify,
 } from './commands/records.ts';
-import { addPull, addPush } from './commands/records.ts';
-import { addServe } from './commands/records.ts';
-import { addDiff, addExport, addLearningRates, addResults } from './commands/specs.ts';
-import { addExec, addExplain, addPlan, addReport, addRun } from './commands/specs.ts';
+import {
+  addDiff,
+  addExec,
+  addExplain,
+  addExport,
+  addLearningRates,
+  addPlan,
+  addReport,
+  addResults,
+  addRun,
+} from './commands/specs.ts';
 import type { AddCommand, Exits } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 

@@ -7,8 +7,16 @@ import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, differs, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER } from '../report/evidence.ts';
-import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/metrics.ts';
-import { metricName, metricsIn } from '../report/metrics.ts';
+import {
+  ACCURACY,
+  ASR,
+  ASR_CLEAN,
+  DROP,
+  isPValue,
+  metricName,
+  METRICS,
+  metricsIn,
+} from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
   cellNames,

@@ -3,8 +3,7 @@ import path from 'node:path';
 import { defined } from '../base/defined.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { serve } from '../serve/server.ts';
-import { onInterrupt, remark } from './terminal.ts';
-import { out, paintErr, say } from './terminal.ts';
+import { onInterrupt, out, paintErr, remark, say } from './terminal.ts';
 
 export interface ServeCommandOptions {
   readonly port?: number;

@@ -15,8 +15,7 @@ import {
   seedCounts,
   valuesText,
 } from './grid.ts';
-import { meaningOf, noteOf } from './metrics.ts';
-import { metricName } from './metrics.ts';
+import { meaningOf, metricName, noteOf } from './metrics.ts';
 import { spreadNote } from './numbers.ts';
 
 export interface LatexRequest extends GridTable {

@@ -3,8 +3,7 @@ import type { AttackTarget, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { type Judgement, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
-import { ACCURACY } from './metrics.ts';
-import { metricName } from './metrics.ts';
+import { ACCURACY, metricName } from './metrics.ts';
 import { taskBeside } from './tasks.ts';
 import type { TaskFacts } from './types.ts';
 

@@ -7,12 +7,9 @@ import { parseRunPlan, PLAN_FILE } from '../run/log/run-plan.ts';
 import { PROGRESS_FILE } from '../run/log/run-plan.ts';
 import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
-import { type Inside, readInside } from './files.ts';
-import { openTail, type Tail } from './files.ts';
-import { watchFolders } from './files.ts';
+import { type Inside, openTail, readInside, type Tail, watchFolders } from './files.ts';
 import { createProjection } from './projection.ts';
-import { createRecord, type RunRecord } from './record.ts';
-import { MOST_STAGES } from './record.ts';
+import { createRecord, MOST_STAGES, type RunRecord } from './record.ts';
 import type { StreamEvent } from './stream.ts';
 import type { RunFacts, Snapshot } from './wire.ts';
 

@@ -7,8 +7,7 @@ import { Graph as Layers, layout } from '@dagrejs/dagre';
 import { defined } from '../base/defined.ts';
 import type { Mutable } from '../base/record.ts';
 import { processState } from '../store/owner.ts';
-import type { RunRecord } from './record.ts';
-import type { StageRecord } from './record.ts';
+import type { RunRecord, StageRecord } from './record.ts';
 import { type Backlog, createBacklog, type StreamEvent } from './stream.ts';
 import {
   type Changes,

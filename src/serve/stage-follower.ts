@@ -4,8 +4,7 @@ import { defined } from '../base/defined.ts';
 import { openTail, watchFolders } from './files.ts';
 import type { Follower } from './follower.ts';
 import type { StageRecord } from './record.ts';
-import { createCurves, type Curves } from './stored.ts';
-import { readCurves, readMetrics } from './stored.ts';
+import { createCurves, type Curves, readCurves, readMetrics } from './stored.ts';
 import type { StreamEvent } from './stream.ts';
 import type { LogText, StageDetail, StageLinks } from './wire.ts';
 

@@ -4,9 +4,9 @@
  * with: the majority class's share, the paired clean model's rate, the same model's rate without
  * the trigger. It is drawn narrow enough for a phone.
  */
-import { headlineBlocks } from '../conditions.ts';
 import {
   type Condition,
+  headlineBlocks,
   isFull,
   scoreOf,
   seriesOf,
@@ -28,8 +28,7 @@ import {
 } from '../metrics.ts';
 import { scorerNote } from '../tasks.ts';
 import type { Figure } from '../types.ts';
-import { hollowNote, leftOut, LINE, lineOf } from './encode.ts';
-import { escapeXml, label } from './encode.ts';
+import { escapeXml, hollowNote, label, leftOut, LINE, lineOf } from './encode.ts';
 import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 
 const MOST_ADAPTERS = 6;

@@ -21,8 +21,14 @@ import {
   startsBlock,
   Table,
 } from './parts.tsx';
-import { Differences } from './result-tables.tsx';
-import { Defences, expectedMetrics, MetricTable, seedsCell, seriesCell } from './result-tables.tsx';
+import {
+  Defences,
+  Differences,
+  expectedMetrics,
+  MetricTable,
+  seedsCell,
+  seriesCell,
+} from './result-tables.tsx';
 
 const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
   distinct(

@@ -3,16 +3,17 @@ import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { RunFacts } from '../wire.ts';
 import { mayGoOn } from '../wire.ts';
-import type { LinkState } from './connection.ts';
-import type { RunView } from './connection.ts';
+import type { LinkState, RunView } from './connection.ts';
 import { countGroups, openRun } from './connection.ts';
 import { Drawer } from './drawer.tsx';
 import { GraphView, KindTable } from './graph-view.tsx';
 import { RunLog } from './log-view.tsx';
 import {
+  Announcer,
   countsInWords,
   dateOf,
   finished,
+  LinkNote,
   plural,
   roughly,
   RunChip,
@@ -22,10 +23,8 @@ import {
   Text,
   useNow,
 } from './parts.tsx';
-import { Announcer, LinkNote } from './parts.tsx';
 import { ResultsTable } from './results-table.tsx';
-import { Failures } from './running.tsx';
-import { Running } from './running.tsx';
+import { Failures, Running } from './running.tsx';
 import type { StageFilter } from './stage-list.tsx';
 import { StageList } from './stage-list.tsx';
 
