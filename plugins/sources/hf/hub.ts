@@ -3,17 +3,7 @@
  * snapshots, blobs}`). What Python has downloaded is found here, and the other way round.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  statfs,
-  symlink,
-} from 'node:fs/promises';
+import { copyFile, lstat, mkdir, rename, rm, stat, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, posix, relative, sep } from 'node:path';
 import { type Digest, type JsonObject, type SourceContext, UserFault } from '../../../src/api.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
@@ -33,9 +23,17 @@ import {
   filesBelow,
   exists,
   writeAtomically,
+  hasCode,
+  readRecord,
+  readText,
 } from '../shared/digest.ts';
-import { type HubFile, type HubSettings, openHub } from './hub-client.ts';
-import { type Repository, wantedFiles } from './hub-files.ts';
+import {
+  type HubFile,
+  type HubSettings,
+  openHub,
+  type Repository,
+  wantedFiles,
+} from './hub-client.ts';
 
 export interface Snapshot {
   readonly dir: string;
@@ -77,17 +75,11 @@ export async function findSnapshot(
   context: SourceContext,
 ): Promise<Snapshot | null> {
   const root = storage(settings, repository);
-  const commit = isCommit(repository.revision)
-    ? repository.revision
-    : (
-        await readText(
-          pathInside(join(root, 'refs'), repository.revision, `The revision of ${repository.name}`),
-        )
-      )?.trim();
-  if (commit === undefined || !isCommit(commit)) return null;
+  const commit = await knownCommit(root, repository);
+  if (commit === null) return null;
   const dir = join(root, 'snapshots', commit);
   if (!(await exists(dir))) return null;
-  const record = await readRecord(recordFile(context, settings, repository, commit));
+  const record = await fetchRecord(recordFile(context, settings, repository, commit));
   if (record === null) return foreignSnapshot(repository, dir, commit, settings, context);
 
   const names = Object.keys(record.files);
@@ -157,16 +149,22 @@ export async function peekFile(
   const { revision, fragment } = repository;
   const path = fragment ? `${fragment}/${file}` : file;
   const root = storage(settings, repository);
-  const commit = isCommit(revision)
-    ? revision
-    : (await readText(pathInside(join(root, 'refs'), revision, 'A revision')))?.trim();
-  if (commit !== undefined && isCommit(commit)) {
+  const commit = await knownCommit(root, repository);
+  if (commit !== null) {
     const text = await readText(pathInside(join(root, 'snapshots', commit), path, 'A file'));
-    if (text !== undefined) return text;
+    if (text !== null) return text;
   }
   return fetch && !settings.offline
     ? openHub(repository, settings, context).peek(commit ?? revision, path)
     : null;
+}
+
+/** Returns the commit that the cache has for the repository's revision, or null if it has none. */
+async function knownCommit(root: string, { name, revision }: Repository): Promise<string | null> {
+  if (isCommit(revision)) return revision;
+  const ref = pathInside(join(root, 'refs'), revision, `The revision of ${name}`);
+  const commit = (await readText(ref))?.trim() ?? '';
+  return isCommit(commit) ? commit : null;
 }
 
 async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
@@ -249,7 +247,7 @@ async function makeFolder(root: string, path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true });
   } catch (error) {
-    if (!['EEXIST', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!hasCode(error, 'EEXIST', 'ENOTDIR')) throw error;
     throw new UserFault(
       `The hub cache holds a file where a folder belongs: ${path}.`,
       'Remove it and run again.',
@@ -293,7 +291,7 @@ const hashing = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: 
 
 async function isBlob(path: string, entry: HubFile): Promise<boolean> {
   const stats = await stat(path).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (hasCode(error, 'ENOENT')) return null;
     throw error;
   });
   if (stats === null || !stats.isFile() || stats.size !== entry.size) return false;
@@ -305,7 +303,7 @@ async function link(blob: string, pointer: string): Promise<void> {
   try {
     await symlink(relative(dirname(pointer), blob), temporary);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
+    if (!hasCode(error, 'EPERM')) throw error;
     await copyFile(blob, temporary); // on Windows only administrators can make links
   }
   // A file that a reader may have open is replaced, not overwritten.
@@ -318,32 +316,14 @@ async function link(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
-async function readText(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      return undefined;
-    throw error;
-  }
-}
-
-async function readRecord(path: string): Promise<FetchRecord | null> {
-  const text = await readText(path);
-  if (text === undefined) return null;
-  try {
-    const record: unknown = JSON.parse(text);
-    const files = isRecord(record) ? record['files'] : undefined;
-    const sound =
-      isRecord(files) &&
-      Object.entries(files).every(
-        ([name, digest]) => nameFault(name) === null && typeof digest === 'string',
-      );
-    return sound ? (record as FetchRecord) : null;
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
+async function fetchRecord(path: string): Promise<FetchRecord | null> {
+  const record = await readRecord(path);
+  const isSound =
+    isRecord(record?.['files']) &&
+    Object.entries(record['files']).every(
+      ([name, digest]) => nameFault(name) === null && typeof digest === 'string',
+    );
+  return isSound ? (record as FetchRecord) : null;
 }
 
 /** Returns what a paper would cite. That does not include the mirror that the files came from. */

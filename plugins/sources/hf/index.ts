@@ -2,7 +2,7 @@ import type { Asset, SourceContext } from '../../../src/api.ts';
 import { defineSource, UserFault } from '../../../src/api.ts';
 import { parseUri } from '../../../src/data/format.ts';
 import type { Snapshot } from './hub.ts';
-import type { Repository } from './hub-files.ts';
+import type { Repository } from './hub-client.ts';
 
 /** Matches `OWNER/NAME@REVISION`, optionally after `datasets/` or `models/`. */
 const PART = '[A-Za-z0-9_][A-Za-z0-9._-]*';
@@ -29,13 +29,8 @@ export default defineSource({
     'hf:OWNER/NAME@REVISION#PATH.',
 
   async locate(uri, context) {
-    const [{ hubSettings }, { findSnapshot }] = await Promise.all([
-      import('./hub-client.ts'),
-      import('./hub.ts'),
-    ]);
-    const repository = parse(uri),
-      settings = await hubSettings(context.env);
-    const snapshot = await findSnapshot(repository, settings, context);
+    const { hub, repository, settings } = await open(uri, context);
+    const snapshot = await hub.findSnapshot(repository, settings, context);
     if (snapshot !== null) return assetOf(uri, repository, snapshot, context);
     if (settings.offline) {
       throw new UserFault(
@@ -48,32 +43,25 @@ export default defineSource({
   },
 
   async peek(uri, file, context, fetch) {
-    const [{ hubSettings }, { peekFile }] = await Promise.all([
-      import('./hub-client.ts'),
-      import('./hub.ts'),
-    ]);
-    return peekFile(parse(uri), file, await hubSettings(context.env), context, fetch);
+    const { hub, repository, settings } = await open(uri, context);
+    return hub.peekFile(repository, file, settings, context, fetch);
   },
 
   async fetch(uri, context) {
-    const [{ hubSettings }, { fetchSnapshot }] = await Promise.all([
-      import('./hub-client.ts'),
-      import('./hub.ts'),
-    ]);
-    const repository = parse(uri),
-      settings = await hubSettings(context.env);
+    const { hub, repository, settings } = await open(uri, context);
     try {
-      return await assetOf(
-        uri,
-        repository,
-        await fetchSnapshot(repository, settings, context),
-        context,
-      );
+      const snapshot = await hub.fetchSnapshot(repository, settings, context);
+      return await assetOf(uri, repository, snapshot, context);
     } catch (error) {
       throw hubFault(repository, error);
     }
   },
 });
+
+async function open(uri: string, { env }: SourceContext) {
+  const [{ hubSettings }, hub] = await Promise.all([import('./hub-client.ts'), import('./hub.ts')]);
+  return { hub, repository: parse(uri), settings: await hubSettings(env) };
+}
 
 async function assetOf(
   uri: string,

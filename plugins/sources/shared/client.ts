@@ -14,6 +14,7 @@ import {
   MB,
   SLOWEST,
 } from '../../../src/base/untrusted/limits.ts';
+import { hasCode } from './digest.ts';
 
 export interface ClientResult {
   readonly code: number;
@@ -138,7 +139,7 @@ function bytesBelow(dir: string): number {
       sum += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
   } catch (error) {
     // The program may remove its temporary files while they are being looked at.
-    if (!['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
   }
   return sum;
 }

@@ -93,15 +93,10 @@ export async function fileDigests(
 
 /** Reads what is known about the files below `root`. A missing or damaged memo only costs time. */
 async function readMemo(file: string, root: string): Promise<Memo> {
-  try {
-    const memo: unknown = JSON.parse(await readFile(file, 'utf8'));
-    if (isRecord(memo) && memo['path'] === root && isRecord(memo['files']))
-      return new Map(Object.entries(memo['files'] as { readonly [name: string]: Known }));
-  } catch (error) {
-    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw error;
-  }
-  return new Map();
+  const { path, files } = (await readRecord(file)) ?? {};
+  return path === root && isRecord(files)
+    ? new Map(Object.entries(files as { readonly [name: string]: Known }))
+    : new Map();
 }
 
 /**
@@ -198,8 +193,37 @@ async function sweep(cacheDir: string): Promise<void> {
         await rm(path, { recursive: true, force: true });
     } catch (error) {
       // another process has swept it
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      if (!hasCode(error, 'ENOENT')) throw error;
     }
+  }
+}
+
+/** Whether an error is one of these system errors. */
+export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
+  codes.includes((error as NodeJS.ErrnoException).code ?? '');
+
+/** Returns the text of a file, or null if there is no such file. */
+export async function readText(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return null;
+    throw error;
+  }
+}
+
+/** Returns the record in a JSON file of a cache, or null if it is missing or damaged. */
+export async function readRecord(
+  path: string,
+): Promise<{ readonly [name: string]: unknown } | null> {
+  const text = await readText(path);
+  if (text === null) return null;
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) ? value : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
   }
 }
 
@@ -208,7 +232,7 @@ export async function exists(path: string): Promise<boolean> {
     await stat(path);
     return true;
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return false;
     throw error;
   }
 }

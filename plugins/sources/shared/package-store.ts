@@ -16,7 +16,13 @@ import {
   makeCacheFolder,
   nameFault,
 } from '../../../src/base/untrusted/paths.ts';
-import { sha256OfFile, withTemporaryFolder, writeAtomically } from './digest.ts';
+import {
+  sha256OfFile,
+  withTemporaryFolder,
+  writeAtomically,
+  hasCode,
+  readRecord,
+} from './digest.ts';
 
 export interface PackageEntry {
   /** The folder of the unpacked files. */
@@ -84,7 +90,7 @@ async function readEntry(
     if (!isManifest(read)) return { damage: 'entry.json has another form' };
     manifest = read;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (hasCode(error, 'ENOENT')) return null;
     if (error instanceof SyntaxError) return { damage: 'entry.json is cut' };
     throw error;
   }
@@ -156,7 +162,7 @@ function listAll(dir: string): string[] | null {
       name.replaceAll('\\', '/'),
     );
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null;
     throw error;
   }
 }
@@ -228,16 +234,8 @@ async function publish(
 
 /** Returns the folder that a damaged `entry.json` names, or null if the file can't be read. */
 async function folderOf(root: string): Promise<string | null> {
-  try {
-    const { folder } = JSON.parse(
-      await readFile(join(root, 'entry.json'), 'utf8'),
-    ) as Partial<Manifest>;
-    return typeof folder === 'string' && FOLDER.test(folder) ? folder : null;
-  } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
-      return null;
-    throw error;
-  }
+  const { folder } = (await readRecord(join(root, 'entry.json'))) ?? {};
+  return typeof folder === 'string' && FOLDER.test(folder) ? folder : null;
 }
 
 /**
@@ -246,22 +244,15 @@ async function folderOf(root: string): Promise<string | null> {
  */
 async function checkPin(key: PackageKey, root: string, archive: Digest): Promise<void> {
   const file = join(root, 'pin.json');
-  try {
-    const pin = JSON.parse(await readFile(file, 'utf8')) as { readonly archive?: string };
-    if (pin.archive === archive) return;
+  const pin = await readRecord(file);
+  if (pin !== null && pin['archive'] !== archive)
     throw new UserFault(
       `${key.registry}:${key.name} ${key.version} has other bytes now (${archive}) than when ` +
-        `it was first fetched (${String(pin.archive)}).`,
+        `it was first fetched (${String(pin['archive'])}).`,
       `A released version must not change. If you know why it did, remove ${root} and run again.`,
     );
-  } catch (error) {
-    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw error;
-  }
-  await writeFile(file, JSON.stringify({ archive }));
+  if (pin === null) await writeFile(file, JSON.stringify({ archive }));
 }
-
-// ---- the version of a source that names none
 
 const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string =>
   join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
@@ -274,16 +265,8 @@ export async function rememberedVersion(
   key: Omit<PackageKey, 'version'>,
   asked: string,
 ): Promise<string | null> {
-  try {
-    const { version } = JSON.parse(await readFile(resolutionFile(key, asked), 'utf8')) as {
-      readonly version?: unknown;
-    };
-    return typeof version === 'string' ? version : null;
-  } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
-      return null;
-    throw error;
-  }
+  const { version } = (await readRecord(resolutionFile(key, asked))) ?? {};
+  return typeof version === 'string' ? version : null;
 }
 
 async function rememberVersion(
