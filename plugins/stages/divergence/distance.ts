@@ -1,5 +1,6 @@
 /** Measures M, and the noise floor that it is compared with, step by step. */
 import { UserFault } from '../../../src/api.ts';
+import { at } from '../../../src/base/lookup.ts';
 import { layerChange } from '../../../src/science/measures/weights/effective.ts';
 import type { Adapter } from '../../../src/science/models/adapter.ts';
 import { within } from '../../../src/science/models/modules.ts';
@@ -48,22 +49,15 @@ export function distanceAt(
       const distances = (...others: readonly Network[]) =>
         compareRuns(start, cleanModel, others, moved, () => breathe(signal));
       if (repeated === null || !repeated.steps.includes(step)) {
-        const [own] = await distances(poisonedModel);
-        return { step, ...given(own), floor: null };
+        return { step, ...at(await distances(poisonedModel), 0), floor: null };
       }
       return repeated.at(step, async (repeatedModel) => {
-        const [own, repetition] = await distances(poisonedModel, repeatedModel);
-        const { layers: _layers, ...floor } = given(repetition);
-        return { step, ...given(own), floor };
+        const found = await distances(poisonedModel, repeatedModel);
+        const { layers: _layers, ...floor } = at(found, 1);
+        return { step, ...at(found, 0), floor };
       });
     }),
   );
-}
-
-/** Asserts that a distance is there: compareRuns returns one for each run that it receives. */
-function given(distance: RunDistance | undefined): RunDistance {
-  if (distance === undefined) throw new Error('a run was not compared');
-  return distance;
 }
 
 /** @param reason why the noise floor was not measured, if that is already known */

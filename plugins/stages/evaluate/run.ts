@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AttackDescriptor, Row, RunContext } from '../../../src/api.ts';
+import type { Row, RunContext } from '../../../src/api.ts';
 import { pearson, spearman } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { type ShownTrigger, showTrigger } from '../../../src/poisoning/evaluation.ts';
+import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { openedModel, predict } from '../../../src/science/measures/evaluate/predict.ts';
@@ -32,7 +32,6 @@ import {
   writeJson,
   writeMetrics,
 } from '../shared/files.ts';
-import { readLearnt, triggerFiles } from '../shared/program-files.ts';
 import { checkClasses, modelParts } from '../shared/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
 import {
@@ -47,6 +46,7 @@ import {
 import { type Params, TEST } from './index.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
+import { openTrigger } from '../shared/program-files.ts';
 
 interface PredictedSet {
   readonly ids: readonly string[];
@@ -106,7 +106,11 @@ export async function run(context: Context): Promise<void> {
   const { network, record } = await openTrained({ ...parts, trainDir });
   try {
     checkClasses('the validation rows', classes, record.classes);
-    const trigger = await openTrigger(context, rows, classes);
+    const { completion, trigger: shown, seed } = context.params;
+    const trigger =
+      shown === null || seed === null
+        ? null
+        : await openTrigger(context, shown, rows, { classes, seed });
     const opened: Opened = {
       context,
       rows,
@@ -118,7 +122,6 @@ export async function run(context: Context): Promise<void> {
       twin: await metricsOfInput(context, 'twin'),
       before: await metricsOfInput(context, 'before'),
     };
-    const { completion } = context.params;
     const metrics =
       completion !== undefined && record.head.type === 'causal-lm'
         ? await evaluateCompletion({
@@ -233,23 +236,6 @@ function shareSeen(
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
   warnOfUnseen(warn, seen, `the triggered ${nameIn(inputs)} rows`, { path, maxLength });
   return seen;
-}
-
-async function openTrigger(
-  context: Context,
-  rows: readonly Row[],
-  classes: readonly string[],
-): Promise<ShownTrigger | null> {
-  const { trigger, seed } = context.params;
-  if (trigger === null || seed === null) return null;
-  return showTrigger(trigger, rows, {
-    classes,
-    seed,
-    plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
-    files: triggerFiles(context.assets),
-    learnt: await readLearnt(context),
-    log: context.log,
-  });
 }
 
 /** @param total the number of rows that all calls together score */

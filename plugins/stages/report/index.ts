@@ -13,7 +13,7 @@ import {
 import { datasetUri } from '../../../src/data/format.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
 import { trainingSet } from '../shared/defended.ts';
-import { usesBf16 } from '../shared/params.ts';
+import { usesBf16 } from '../train/params.ts';
 import { filesApart } from '../shared/program-files.ts';
 
 export type Params = {

@@ -12,11 +12,13 @@ import {
   type Json,
   type JsonObject,
   type Poisoning,
+  type Row,
   type RunContext,
   type StageRequest,
   stepsOf,
   UserFault,
 } from '../../../src/api.ts';
+import { type ShownTrigger, showTrigger } from '../../../src/poisoning/evaluation.ts';
 import { inputDir } from './files.ts';
 
 interface NamedFiles {
@@ -103,10 +105,6 @@ const pathsOf = (
 export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
   prefixed(TRIGGER, files);
 
-/** Returns the paths of the trigger's files by name, from the assets of a stage that runs. */
-export const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
-  pathsOf(TRIGGER, assets);
-
 /**
  * Returns a scorer's files as assets of a stage that scores.
  * @param further the scorer's name, where it is one of `evaluate.scorers`
@@ -145,7 +143,23 @@ export function learntInput(
 }
 
 /** Returns what the attacks have learnt, or nothing if none learns. */
-export async function readLearnt(context: Pick<RunContext, 'inputs'>): Promise<Learnt> {
+async function readLearnt(context: Pick<RunContext, 'inputs'>): Promise<Learnt> {
   if (context.inputs['learnt'] === undefined) return {};
   return JSON.parse(await readFile(join(inputDir(context, 'learnt'), LEARNT), 'utf8')) as Learnt;
 }
+
+/** Shows a trigger, whose files are this stage's assets, as `showTrigger` does. */
+export const openTrigger = async (
+  context: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log'>,
+  trigger: Poisoning,
+  rows: readonly Row[],
+  { classes, seed }: { readonly classes: readonly string[]; readonly seed: number },
+): Promise<ShownTrigger | null> =>
+  showTrigger(trigger, rows, {
+    classes,
+    seed,
+    plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
+    files: pathsOf(TRIGGER, context.assets),
+    learnt: await readLearnt(context),
+    log: context.log,
+  });

@@ -23,15 +23,16 @@ import {
 } from '../shared/defended.ts';
 import { fileUri, modelUses, onlyCell } from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
-import { adapterParams, trainParams } from '../shared/params.ts';
-import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
 import {
+  adapterParams,
   type Params,
   type TrainingAttack,
   trainingAttack,
   trainingOf,
+  trainParams,
   type WatchParams,
 } from './params.ts';
+import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
 
 export default defineStage<Params>({
   name: 'train',

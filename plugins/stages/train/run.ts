@@ -1,4 +1,4 @@
-import { UserFault, type AttackDescriptor } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
 import { readReversed, type Network, type Tensors } from '../../../src/science/models/network.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
@@ -50,12 +50,11 @@ import { join } from 'node:path';
 import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { withTarget } from '../../../src/poisoning/classes.ts';
-import { showTrigger } from '../../../src/poisoning/evaluation.ts';
 import { writeEventFile, scalarEvents } from '../../../src/science/training/tensorboard.ts';
 import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
 import type { Journal } from '../../../src/science/training/journal.ts';
-import { readLearnt, triggerFiles } from '../shared/program-files.ts';
 import { checkClasses } from '../shared/trained-model.ts';
+import { openTrigger } from '../shared/program-files.ts';
 
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
@@ -111,7 +110,7 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const watch = await openWatch(context, training, encoded, { network, classes, steps });
   try {
     const session = await runSession({
-      network: isReversed(context.params) ? readReversed(network) : network,
+      network: context.params.batch_rows === 'reversed' ? readReversed(network) : network,
       rows: encoded.rows,
       watch,
       place: context,
@@ -129,20 +128,14 @@ async function train(context: Context, parts: Parts): Promise<void> {
   }
 }
 
-const isReversed = ({ batch_rows: rows }: Params): boolean => rows === 'reversed';
-
 function settingsOf(
   { seed }: Params,
   { training, classes, set }: Parts,
   steps: number,
 ): TrainSettings {
   const labels = set.rows.map(({ label }) => label);
-  return loopSettings(
-    training,
-    steps,
-    seed,
-    classWeightsOf(training.class_weights, labels, classes),
-  );
+  const weights = classWeightsOf(training.class_weights, labels, classes);
+  return loopSettings(training, steps, seed, weights);
 }
 
 async function writeTrained(
@@ -230,14 +223,8 @@ async function watchedRows(
   if (rows.length === 0) throw new UserFault('there are no validation rows');
   const validation = rows.map((row) => encode(row, maxLength));
   if (trigger === null) return { validation, triggered: null };
-  const shown = await showTrigger(trigger, rows, {
-    classes,
-    seed: context.params.seed,
-    plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
-    files: triggerFiles(context.assets),
-    learnt: await readLearnt(context),
-    log: context.log,
-  });
+  const { seed } = context.params;
+  const shown = await openTrigger(context, trigger, rows, { classes, seed });
   if (shown === null) return { validation, triggered: null };
   const triggered = shown.shown.map((row) => encode(withTarget(row, shown.target), maxLength));
   return { validation, triggered };
