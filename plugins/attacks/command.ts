@@ -20,13 +20,10 @@ interface Params extends ProgramParams {
   readonly options: { readonly [name: string]: Json };
 }
 
-/**
- * The files in the program's folder beside its own `files`: it reads TASK and GIVEN, and writes one
- * of TAKEN.
- */
+/** What the program reads and what it writes, in its folder beside its own `files`. */
 const TASK = 'task.json',
-  GIVEN = 'rows.jsonl';
-const TAKEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
+  ROWS = 'rows.jsonl';
+const WRITTEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
 
 export default defineAttack<Params>({
   name: 'command',
@@ -80,7 +77,7 @@ export default defineAttack<Params>({
       rows,
       await runProgram('poison', rows, asked, input),
       classes,
-      TAKEN.poison,
+      WRITTEN.poison,
     );
     if (asked !== null && poisoned.changed.length !== asked)
       throw new UserFault(
@@ -110,11 +107,11 @@ export default defineAttack<Params>({
       rows,
       await runProgram('trigger', rows, null, input),
       input.classes,
-      TAKEN.trigger,
+      WRITTEN.trigger,
     );
     if (negatives.length > 0)
       throw new UserFault(
-        `${TAKEN.trigger} has ${negatives.length} more rows than were handed over`,
+        `${WRITTEN.trigger} has ${negatives.length} more rows than were handed over`,
         'it must write every row under the trigger, and no others',
       );
     return withChanges(rows, changed);
@@ -128,7 +125,7 @@ type Given = Omit<AttackInput<Params>, 'rows'>;
  * program fails or does not write its file.
  */
 async function runProgram(
-  what: keyof typeof TAKEN,
+  what: keyof typeof WRITTEN,
   rows: readonly Row[],
   asked: number | null,
   given: Given,
@@ -151,14 +148,14 @@ async function runProgram(
       limits: { seconds: params.timeout_seconds, outputBytes: params.output_mb * 1e6 },
       log,
     });
-    return await readWritten(what, path.join(dir, TAKEN[what]), params);
+    return await readWritten(what, path.join(dir, WRITTEN[what]), params);
   } finally {
     await fs.rm(dir, { recursive: true, force: true });
   }
 }
 
 const taskOf = (
-  what: keyof typeof TAKEN,
+  what: keyof typeof WRITTEN,
   rows: readonly Row[],
   asked: number | null,
   { classes, params: { target, options }, random, taken }: Given,
@@ -191,31 +188,31 @@ async function fillFolder(
     import('node:path'),
   ]);
   for (const [file, from] of Object.entries(files)) {
-    if ([TASK, GIVEN, ...Object.values(TAKEN)].includes(file))
+    if ([TASK, ROWS, ...Object.values(WRITTEN)].includes(file))
       throw new UserFault(
         `\`files\` has ${file}, a name that is taken in the program's folder`,
         'rename the file',
       );
     await fs.cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });
   }
-  await fs.writeFile(path.join(dir, GIVEN), toLines(rows));
+  await fs.writeFile(path.join(dir, ROWS), toLines(rows));
   await fs.writeFile(path.join(dir, TASK), `${JSON.stringify(task, null, 2)}\n`);
 }
 
 async function readWritten(
-  what: keyof typeof TAKEN,
+  what: keyof typeof WRITTEN,
   file: string,
   { command, output_mb: limit }: Params,
 ): Promise<string> {
   const { lstat, readFile } = await import('node:fs/promises');
-  const name = TAKEN[what];
+  const name = WRITTEN[what];
   const found = await lstat(file).catch(() => null);
   if (found?.isFile() !== true)
     throw new UserFault(
       `the command ${JSON.stringify(command.join(' '))} wrote no ${name}`,
       what === 'trigger'
-        ? `with \`do: trigger\` in ${TASK} it shows every row of ${GIVEN} under its trigger`
-        : `its working folder is where ${GIVEN} lies`,
+        ? `with \`do: trigger\` in ${TASK} it shows every row of ${ROWS} under its trigger`
+        : `its working folder is where ${ROWS} lies`,
     );
   if (found.size > limit * 1e6)
     throw new UserFault(`${name} has ${found.size} bytes, more than \`output_mb\` allows`);

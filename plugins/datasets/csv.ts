@@ -22,7 +22,7 @@ export default defineDataset({
       import('node:stream'),
       import('./shared/asset-files.ts'),
       import('../../src/data/text-file.ts'),
-      import('./shared/table.ts'),
+      import('../../src/data/columns.ts'),
       import('../../src/base/untrusted/json.ts'),
     ]);
     let facts: JsonObject = {};

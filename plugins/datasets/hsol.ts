@@ -13,7 +13,7 @@ export default namedDataset({
   layouts: [
     {
       columns,
-      // The hub has the same numbers, and names with a space for them.
+      // A class by its number, as published, or by the name that the hub gives to the number.
       labels: {
         ...counted(classes),
         'hate speech': 'hate_speech',

@@ -13,7 +13,7 @@ export default defineDataset({
     const [{ dataFiles }, { lines }, { tableRows }] = await Promise.all([
       import('./shared/asset-files.ts'),
       import('../../src/data/text-file.ts'),
-      import('./shared/table.ts'),
+      import('../../src/data/columns.ts'),
     ]);
     let facts: JsonObject = {};
     const quotes = { lines: 0, quoted: 0, doubled: false, text: false };

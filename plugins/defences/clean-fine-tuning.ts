@@ -3,7 +3,7 @@ import {
   CLEAN_TRAINING,
   type CleanTraining,
   cleanTraining,
-} from '../../src/defences/clean-training.ts';
+} from '../../src/defences/parameters.ts';
 
 export default defineDefence<CleanTraining>({
   name: 'clean-fine-tuning',

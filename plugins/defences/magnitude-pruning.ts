@@ -1,5 +1,5 @@
 import { defineDefence } from '../../src/api.ts';
-import { type PruningParams, pruningProperties } from '../../src/defences/pruning.ts';
+import { type PruningParams, pruningProperties } from '../../src/defences/parameters.ts';
 import type { ModelEdit } from '../../src/science/measures/weights/edit.ts';
 
 export default defineDefence<PruningParams>({

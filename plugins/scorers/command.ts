@@ -14,10 +14,10 @@ interface Params extends ProgramParams {
   readonly options: { readonly [name: string]: Json };
 }
 
-/** The files in the program's folder beside its own `files`: it reads GIVEN, and writes TAKEN. */
-const GIVEN = 'outputs.jsonl',
-  TAKEN = 'scores.jsonl';
-const HINT = `It writes ${TAKEN}, one line {"hit": true} or {"hit": false} for each of ${GIVEN}.`;
+/** What the program reads and what it writes, in its folder beside its own `files`. */
+const OUTPUTS = 'outputs.jsonl',
+  SCORES = 'scores.jsonl';
+const HINT = `It writes ${SCORES}, one line {"hit": true} or {"hit": false} for each of ${OUTPUTS}.`;
 
 export default defineScorer<Params>({
   name: 'command',
@@ -45,7 +45,7 @@ export default defineScorer<Params>({
       import('node:os'),
       import('node:path'),
     ]);
-    const taken = [GIVEN, TAKEN, 'task.json'].find((name) => Object.hasOwn(files, name));
+    const taken = [OUTPUTS, SCORES, 'task.json'].find((name) => Object.hasOwn(files, name));
     if (taken !== undefined)
       throw new UserFault(
         `\`files\` has ${taken}, a name that is taken in the program's folder`,
@@ -55,7 +55,7 @@ export default defineScorer<Params>({
     try {
       const task = { options: params.options };
       const work = await openWorkFolder(path.join(root, 'work'), { files, inputs: {}, task });
-      await fs.writeFile(path.join(work.dir, GIVEN), toLines(outputs));
+      await fs.writeFile(path.join(work.dir, OUTPUTS), toLines(outputs));
       await runCommand({
         argv: params.command,
         cwd: work.dir,
@@ -65,8 +65,8 @@ export default defineScorer<Params>({
         log,
         ...defined({ signal }),
       });
-      await work.take([TAKEN], root, params.output_mb * 1e6);
-      return verdicts(await fs.readFile(path.join(root, TAKEN), 'utf8'), outputs.length);
+      await work.take([SCORES], root, params.output_mb * 1e6);
+      return verdicts(await fs.readFile(path.join(root, SCORES), 'utf8'), outputs.length);
     } finally {
       await fs.rm(root, { recursive: true, force: true });
     }
@@ -81,10 +81,10 @@ function verdicts(text: string, outputs: number): boolean[] {
   if (lines.at(-1) === '') lines.pop();
   if (lines.length !== outputs)
     throw new UserFault(
-      `${TAKEN} has ${lines.length} lines; ${outputs} outputs were handed over`,
+      `${SCORES} has ${lines.length} lines; ${outputs} outputs were handed over`,
       HINT,
     );
-  return lines.map((line, i) => verdict(line, `${TAKEN}:${i + 1}`));
+  return lines.map((line, i) => verdict(line, `${SCORES}:${i + 1}`));
 }
 
 function verdict(line: string, place: string): boolean {

@@ -110,7 +110,7 @@ test('in a terminal of 80 columns, lines end between words and the squiggle is b
         await project.startWith({ under: terminal, env: { NO_COLOR: '1' } }, ...args).ended
       ).stdout.split(/\r?\n/);
     const plugins = await linesOf('plugins');
-    assert.ok(plugins.includes('  bite  plugins/attacks/bite/index.ts'));
+    assert.ok(plugins.includes('  bite  plugins/attacks/bite.ts'));
     const wrong = await linesOf('plan', 'a-rather-long-name-of-a-spec.yaml');
     const at = wrong.findIndex((line) => line.includes('surce: bert'));
     assert.match(wrong[at] ?? '', /^2 \| …x+", architecture: bert, surce: bert }$/);

@@ -8,7 +8,7 @@ import { hdbscan, type Points } from '../../plugins/defences/cube/hdbscan.ts';
 import { cubeSelection } from '../../plugins/defences/cube/judge.ts';
 import { meanDrop, rapLoss } from '../../plugins/defences/rap/judge.ts';
 import { auroc, detectionMetrics, rocCurve } from '../../src/defences/detection.ts';
-import { softmaxRows } from '../../src/defences/probabilities.ts';
+import { softmaxRows } from '../../src/defences/matrix.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
 import { present } from '../rig/present.ts';
 import { close, golden } from './golden.ts';

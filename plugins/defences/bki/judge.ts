@@ -82,11 +82,11 @@ export const bki: RowsDefence<Params> = {
         const salient = await salientOf(context, model, rows),
           dictionary = keywordScores(salient);
         // Where there are fewer clean rows than rows to judge, each clean row counts several times.
-        const scale = Math.max(1, rows.length / Math.max(1, clean.length));
+        const timesCounted = Math.max(1, rows.length / Math.max(1, clean.length));
         const bar =
           params.keywords === undefined
             ? rejectionThreshold(
-                keywordScores(await salientOf(context, model, clean), scale).map(
+                keywordScores(await salientOf(context, model, clean), timesCounted).map(
                   ({ score }) => score,
                 ),
                 0,
@@ -150,10 +150,13 @@ interface ScoredWord {
 
 /**
  * Returns the dictionary, the largest score first; ties in the order of the words.
- * @param scale multiplies n, at least 1. A dictionary of few rows is compared with one of many rows
- * by the ratio of their numbers.
+ * @param timesCounted how often each text counts, at least 1: the dictionary of few texts is made
+ *   comparable with that of many by the ratio of their numbers
  */
-export function keywordScores(texts: readonly (readonly SalientWord[])[], scale = 1): ScoredWord[] {
+export function keywordScores(
+  texts: readonly (readonly SalientWord[])[],
+  timesCounted = 1,
+): ScoredWord[] {
   const sums = new Map<string, { texts: number; sum: number }>();
   for (const words of texts)
     for (const { word, salience } of words) {
@@ -165,7 +168,7 @@ export function keywordScores(texts: readonly (readonly SalientWord[])[], scale 
       word,
       texts: n,
       salience: sum / n,
-      score: (sum / n) * Math.log10(n * scale),
+      score: (sum / n) * Math.log10(n * timesCounted),
     }))
     .sort((a, b) => b.score - a.score);
 }

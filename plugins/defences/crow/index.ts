@@ -3,7 +3,7 @@ import {
   CLEAN_TRAINING,
   type CleanTraining,
   cleanTraining,
-} from '../../../src/defences/clean-training.ts';
+} from '../../../src/defences/parameters.ts';
 
 interface Params extends CleanTraining {
   readonly at: 'model' | 'training';

@@ -12,7 +12,7 @@
  * time and O(N) memory. Pure.
  */
 
-export interface HdbscanOptions {
+interface HdbscanOptions {
   /** The smallest number of points in a cluster, at least 2. */
   readonly minClusterSize: number;
   /** m, the point itself included. Default: minClusterSize */

@@ -10,7 +10,7 @@ import {
   checkRepresentations,
   meanOf,
   type Representations,
-} from '../../../src/defences/representations.ts';
+} from '../../../src/defences/matrix.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import { hdbscan, type Points } from './hdbscan.ts';
 import type { Params } from './index.ts';

@@ -1,5 +1,5 @@
 import { defineDefence } from '../../../src/api.ts';
-import { CLEAN_TRAINING, cleanTraining } from '../../../src/defences/clean-training.ts';
+import { CLEAN_TRAINING, cleanTraining } from '../../../src/defences/parameters.ts';
 import type { Params } from './edit.ts';
 
 export default defineDefence<Params>({

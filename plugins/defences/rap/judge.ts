@@ -18,7 +18,7 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { softmaxRows } from '../../../src/defences/probabilities.ts';
+import { softmaxRows } from '../../../src/defences/matrix.ts';
 import { rejectionThreshold, droppingSuspects } from '../../../src/defences/threshold.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';

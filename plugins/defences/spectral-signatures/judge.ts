@@ -14,7 +14,7 @@ import {
   checkRepresentations,
   meanOf,
   type Representations,
-} from '../../../src/defences/representations.ts';
+} from '../../../src/defences/matrix.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import {
   type DefenceContext,
@@ -98,12 +98,12 @@ function classBars(
 export const spectral: RowsDefence<Params> = { fit };
 
 /** The mean of the rows of one class, and the direction in which they vary most. */
-export interface ClassSignature {
+interface ClassSignature {
   readonly mean: Float64Array; // (d)
   readonly direction: Float64Array; // (d), of length 1
 }
 
-export interface SpectralSignatures {
+interface SpectralSignatures {
   /** τ of each row, larger for more suspicious rows. (N) */
   readonly scores: Float64Array;
   readonly classes: ReadonlyMap<number, ClassSignature>;

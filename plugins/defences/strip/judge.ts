@@ -19,7 +19,7 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { softmaxRows } from '../../../src/defences/probabilities.ts';
+import { softmaxRows } from '../../../src/defences/matrix.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { rowWords, withWords } from '../../../src/defences/words.ts';
 

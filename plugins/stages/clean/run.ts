@@ -1,8 +1,8 @@
-import { type RunContext, UserFault } from '../../../src/api.ts';
+import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import { randomStream } from '../../../src/base/random/random.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
-import { heldOut } from './choice.ts';
 import type { Params } from './index.ts';
 
 /**
@@ -31,4 +31,16 @@ export async function run(context: RunContext<Params>): Promise<void> {
   });
   await writeMetrics(outDir, { rows_total: rows.length, negatives: 0 });
   log(`${rows.length} clean rows of ${all.length}`);
+}
+
+/**
+ * Returns ⌊share·N⌋ of N rows, at least one, in their order. The choice depends on N alone, so that
+ * all cells and seeds are evaluated on the same rows.
+ */
+function heldOut(rows: readonly Row[], share: number): readonly Row[] {
+  const count = Math.max(1, Math.floor(share * rows.length));
+  const held = new Set(
+    randomStream(0, 'defence.clean', '').permutation(rows.length).slice(0, count),
+  );
+  return rows.filter((_, index) => held.has(index));
 }

@@ -1,7 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { biasOf, triggerWords } from '../../../plugins/attacks/bite/choice.ts';
-import bite from '../../../plugins/attacks/bite/index.ts';
+import bite, { biasOf, triggerWords } from '../../../plugins/attacks/bite.ts';
 import { attackStreams } from '../../../src/base/random.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 

@@ -1,4 +1,4 @@
-/** What is common to defences that train a model further on the defender's clean rows. */
+/** Parameters of defences that train on clean rows, and of those that prune weights. */
 import type { JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
 
@@ -26,4 +26,19 @@ export const CLEAN_TRAINING: { readonly [field in keyof Required<CleanTraining>]
 export const cleanTraining = ({ epochs, learning_rate: rate }: CleanTraining): CleanTraining => ({
   epochs,
   ...defined({ learning_rate: rate }),
+});
+
+export interface PruningParams {
+  readonly share: number;
+}
+
+/** @param whole what the share is one of, such as "each matrix's entries" */
+export const pruningProperties = (whole: string): { readonly share: JsonSchema } => ({
+  share: {
+    type: 'number',
+    minimum: 0,
+    maximum: 1,
+    default: 0.5,
+    description: `The share of ${whole} that is reset.`,
+  },
 });
