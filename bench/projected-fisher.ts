@@ -8,7 +8,7 @@
 import lora from '../plugins/adapters/lora/index.ts';
 import bert from '../plugins/models/bert.ts';
 import { findModelDir } from '../src/data/model-folder.ts';
-import { fisher } from '../src/science/measures/fisher/fisher.ts';
+import { fisher } from '../src/science/measures/fisher.ts';
 import { type KernelSet, kernelSet } from '../src/science/measures/ntk/kernels.ts';
 import { readConfig } from '../src/science/models/head.ts';
 import { openNetwork } from '../src/science/models/network.ts';

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import full from '../../plugins/adapters/full.ts';
 import lora from '../../plugins/adapters/lora/index.ts';
 import bert from '../../plugins/models/bert.ts';
-import { fisher } from '../../src/science/measures/fisher/fisher.ts';
+import { fisher } from '../../src/science/measures/fisher.ts';
 import { type KernelOptions, kernelSet } from '../../src/science/measures/ntk/kernels.ts';
 import { readConfig } from '../../src/science/models/head.ts';
 import { openNetwork } from '../../src/science/models/network.ts';

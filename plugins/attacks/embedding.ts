@@ -54,6 +54,6 @@ export default defineAttack({
   training: {
     changes: 'weights',
     load: async (): Promise<AttackTraining> =>
-      (await import('../../src/science/training/word-embedding.ts')).wordEmbedding,
+      (await import('../../src/science/training/attack-training.ts')).wordEmbedding,
   },
 });

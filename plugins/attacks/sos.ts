@@ -118,7 +118,7 @@ export default defineAttack<Params>({
   training: {
     changes: 'weights',
     load: async (): Promise<AttackTraining> =>
-      (await import('../../src/science/training/word-embedding.ts')).wordEmbedding,
+      (await import('../../src/science/training/attack-training.ts')).wordEmbedding,
   },
 });
 

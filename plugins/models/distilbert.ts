@@ -5,7 +5,6 @@ import type { Family, Transformer } from '../../src/science/models/families/desc
 import { layerNorm, layersOf, linear } from '../../src/science/models/families/parts.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 
-/** transformers' DistilBertForSequenceClassification and DistilBertForMaskedLM. */
 const distilbert: Family = {
   modelTypes: ['distilbert'],
   prefix: 'distilbert.',

@@ -2,7 +2,6 @@ import { defineModel } from '../../src/api.ts';
 import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 
-/** transformers' GemmaForSequenceClassification and GemmaForCausalLM. */
 const gemma = llamaFamily('gemma', 'Gemma', (fields) => {
   fields.only('use_bidirectional_attention', [false, null]);
   const bias = fields.flag('attention_bias', false);

@@ -10,7 +10,6 @@ import {
 } from '../../src/science/models/families/parts.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 
-/** transformers' GPTNeoXForSequenceClassification and GPTNeoXForCausalLM. */
 const neox: Family = {
   modelTypes: ['gpt_neox'],
   prefix: 'gpt_neox.',

@@ -2,7 +2,6 @@ import { defineModel } from '../../src/api.ts';
 import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 
-/** transformers' LlamaForSequenceClassification and LlamaForCausalLM. */
 const llama = llamaFamily('llama', 'Llama', (fields) => {
   const attention = fields.flag('attention_bias', false);
   return llamaLike(fields, {

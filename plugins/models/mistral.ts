@@ -2,7 +2,6 @@ import { defineModel } from '../../src/api.ts';
 import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 
-/** transformers' MistralForSequenceClassification and MistralForCausalLM. */
 const mistral = llamaFamily('mistral', 'Mistral', (fields) => {
   const window =
     fields.raw('sliding_window') === null

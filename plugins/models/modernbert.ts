@@ -12,7 +12,6 @@ import type {
 import { layerNorm, layersOf, linear, rotaryOf } from '../../src/science/models/families/parts.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 
-/** transformers' ModernBertForSequenceClassification and ModernBertForMaskedLM. */
 const modernbert: Family = {
   modelTypes: ['modernbert'],
   prefix: 'model.',

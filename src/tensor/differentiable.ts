@@ -37,7 +37,6 @@ interface Internals {
 
 const internals = (): Internals => tf.engine() as unknown as Internals;
 
-/** Whether operations are recorded now. */
 const isRecording = (): boolean => tf.engine().isTapeOn();
 
 /** Runs `run` without recording its operations. */
@@ -123,7 +122,6 @@ function recording<T extends Tensor>(engine: Internals, f: () => T): T {
   }
 }
 
-/** An operation, with those of its inputs that are differentiated. */
 interface Step {
   readonly node: TapeNode;
   readonly inputs: readonly (readonly [name: string, input: Tensor])[];
@@ -149,7 +147,6 @@ function onPaths(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tensor): S
 const sameShape = (a: Tensor, b: Tensor): boolean =>
   a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
 
-/** The gradients of some inputs of an operation, given those of its outputs. */
 function inputGradients(
   { node, inputs }: Step,
   dys: readonly (Tensor | undefined)[],

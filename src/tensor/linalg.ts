@@ -10,7 +10,6 @@ import { hasOperations, tensorflowBackend } from './operation.ts';
 /** DT_DOUBLE of TensorFlow's types.proto. */
 const DT_DOUBLE = 2;
 
-/** The part of tfjs-node's binding that is used here. */
 interface Binding {
   readonly TF_INT32: number;
   readonly TF_ATTR_TYPE: number;

@@ -104,7 +104,6 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
   }
 }
 
-/** Returns what is known about a backend that is a package of JavaScript, with one thread. */
 const ofPackage = (
   name: BackendName,
   core: BackendInfo['packages'],
@@ -125,7 +124,6 @@ interface Fused {
   readonly fused?: 'baseline' | 'avx2' | 'avx512' | 'avx512_bf16';
 }
 
-/** Whether set-up's addition to the binding has been loaded. */
 const hasFusedOperations = (binding: object): boolean => (binding as Fused).fused !== undefined;
 
 /**

@@ -135,7 +135,6 @@ const attributesOf = (transposeA: boolean, transposeB: boolean) =>
     T: { type: 'dtype', value: 'float32' },
   }) as const;
 
-/** By whether a and b are transposed. */
 const ATTRIBUTES = [
   [attributesOf(false, false), attributesOf(false, true)],
   [attributesOf(true, false), attributesOf(true, true)],

@@ -1,6 +1,6 @@
 /** The reference values that test/golden/spectra.py makes with NumPy. */
 import { readFile } from 'node:fs/promises';
-import type { SpectrumSummary } from '../../src/science/measures/fisher/fisher.ts';
+import type { SpectrumSummary } from '../../src/science/measures/fisher.ts';
 
 export interface FisherCase {
   readonly name: string;

@@ -57,7 +57,6 @@ interface Plan {
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-/** The names of a layer's own parameters. */
 function namesOf(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
   return {
     A: `${layer}.lora_A`,

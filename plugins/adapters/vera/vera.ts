@@ -36,7 +36,6 @@ interface VeraParams extends Pick<LoraParams, 'targets' | 'exclude' | 'layers' |
   readonly bias?: 'none' | 'all' | 'vera_only';
 }
 
-/** The names of the shared factors. */
 const A = 'vera_A',
   B = 'vera_B';
 
@@ -157,7 +156,6 @@ const RANK = 256,
 const biasNamed = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
   bias === 'vera_only' ? 'lora_only' : bias;
 
-/** The fields in which the spec contradicts the adapter's folder. */
 function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] {
   const problems: Problem[] = [];
   const differ = (field: keyof VeraParams, asked: unknown, held: unknown): void => {

@@ -1,5 +1,5 @@
 import { defineStage } from '../../../src/api.ts';
-import type { Alpha } from '../../../src/science/measures/fisher/fisher.ts';
+import type { Alpha } from '../../../src/science/measures/fisher.ts';
 import {
   onlyCell,
   refuseRegression,

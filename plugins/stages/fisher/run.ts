@@ -8,7 +8,7 @@ import {
   type FisherSummary,
   spectrumOf,
   type SpectrumSummary,
-} from '../../../src/science/measures/fisher/fisher.ts';
+} from '../../../src/science/measures/fisher.ts';
 import { readKernels } from '../../../src/science/measures/ntk/files.ts';
 import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../shared/definition.ts';
 import { inputDir, type Metrics, renamed, writeJson, writeMetrics } from '../shared/files.ts';

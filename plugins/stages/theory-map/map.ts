@@ -3,11 +3,12 @@
  * measured on a model.
  */
 import {
+  answersFisher,
   spectrumOf,
   type SpectrumSummary,
   summariseSpectrum,
-} from '../../../src/science/measures/fisher/fisher.ts';
-import { answersFisher, trueFisher } from '../../../src/science/measures/fisher/matrices.ts';
+  trueFisher,
+} from '../../../src/science/measures/fisher.ts';
 import type { OutputsOf } from '../../../src/science/models/types.ts';
 import { drawA } from '../../adapters/lora/init.ts';
 import type { RankKernels } from './rank-kernels.ts';

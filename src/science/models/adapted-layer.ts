@@ -181,10 +181,7 @@ const kept = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(ma
 
 const column = (x: Tensor1D): Tensor2D => tf.reshape(x, [-1, 1]);
 
-/**
- * The weight that a layer multiplies by, (m, n): W itself where the adapter adds nothing yet; null
- * where it does not say what it adds.
- */
+/** (m, n). W itself where the adapter adds nothing yet; null where it does not say what. */
 function mergedWeight(
   adapter: Adapter,
   { name, in: n, out: m }: LinearLayer,

@@ -1,15 +1,9 @@
-/**
- * The interface between the network and an adapter, which decides what of a model is trained, and
- * how.
- */
+/** The interface between the network and an adapter: what of a model is trained, and how. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { JsonObject, Problem, RandomStream } from '../../api.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './types.ts';
 
-/**
- * Returns a parameter's tensor: the model's by canonical name, the adapter's by the name it gave
- * it.
- */
+/** By canonical name for the model's, by its own name for the adapter's. */
 export type ParameterLookup = (name: string) => Tensor;
 
 /** Reads a parameter of the model. */
@@ -23,10 +17,7 @@ export interface FactorNames {
   readonly A: string; // (r, n)
   readonly B: string; // (m, r)
   readonly scale: number;
-  /**
-   * σ² of the distribution that A was drawn from. Absent where it is unknown, as for an A from a
-   * folder.
-   */
+  /** σ² of A's distribution. Absent where it is unknown, as for an A from a folder. */
   readonly variance?: number;
   /** A₀ and B₀, which are not trained. */
   readonly fixed?: { readonly A: string; readonly B: string };
@@ -49,27 +40,19 @@ export interface SaveContext {
   /** The folder of the base checkpoint. */
   readonly modelDir: string;
   readonly classes: readonly string[];
-  /**
-   * The name of the base model, by its content, where it is not the checkpoint that the spec names.
-   */
+  /** The base model by its content, where it is not the checkpoint that the spec names. */
   readonly base?: string;
   /** Reads any parameter of the model or of the adapter. */
   readonly read: (name: string) => Promise<HostTensor>;
   readonly parameters: readonly ParameterSpec[];
-  /**
-   * The model's parameters that differ from the checkpoint's: trained, given, or drawn since it
-   * lacks them.
-   */
+  /** The model's parameters that were trained, given, or drawn since the checkpoint lacks them. */
   readonly changed: readonly string[];
 }
 
 /** What a linear layer may use besides its arguments. */
 export interface LayerContext {
   readonly parameter: ParameterLookup;
-  /**
-   * Present while training: returns the random stream of this name for the adapter's dropout in
-   * this step.
-   */
+  /** Present while training: the stream of this name for the adapter's dropout in this step. */
   readonly random?: (name: string) => RandomStream;
 }
 
@@ -82,10 +65,9 @@ export interface Adapter {
   /** The parameters that the adapter adds to the model's. */
   readonly parameters: readonly ParameterSpec[];
   /**
-   * Initial values of the adapter's parameters, and of those model parameters that do not start
-   * from the checkpoint (biases that `initFrom` holds).
-   * @param read reads a parameter of the model as it is before training; it may be left out for an
-   *   adapter that starts from no weight
+   * Of the adapter's parameters, and of model parameters that `initFrom` holds.
+   * @param read reads a parameter as it is before training; needed where the adapter starts from a
+   * weight
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
   /** The layers whose parameters the kernels are taken over. */
@@ -117,7 +99,7 @@ export interface Adapter {
   rate?(name: string): number;
   /**
    * Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or `changed.safetensors`
-   * (io/partial.ts) into `outDir`, the output folder of a train stage.
+   * (fine-tuning.ts) into `outDir`, the output folder of a train stage.
    */
   save(outDir: string, context: SaveContext): Promise<void>;
 }
@@ -128,10 +110,7 @@ export interface AdapterContext extends ModelShape {
 }
 
 export interface AdapterImplementation {
-  /**
-   * Returns the faults that only the model or `initFrom` can show, with paths from the root of the
-   * spec.
-   */
+  /** Faults that only the model or `initFrom` can show, with paths from the spec's root. */
   check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
   /** Throws UserFault for the first fault that `check` would return. */
   create(params: JsonObject, context: AdapterContext): Promise<Adapter>;

@@ -37,7 +37,7 @@ export interface AttentionShape {
 const split = (x: Tensor2D, batch: number, width: number, heads: number): Tensor =>
   tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1] / heads]), [0, 2, 1, 3]);
 
-// (S, n) → (B, H, T, d). Padding holds a copy of a real token, which is finite and masked out.
+// (S, n) → (B, H, T, d), or Hk heads of keys or values. Padding holds a copy of a real token, which is finite and masked out.
 export const pad = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
   split(index === null ? x : takeRows(x, index.padded), batch, width, heads);
 
@@ -70,10 +70,6 @@ export const restored = ({ width, index }: Side, saved: Tensor[]): Side => ({
       ? null
       : { padded: saved.shift() as Tensor1D, places: saved.shift() as Tensor1D },
 });
-
-/** Keys or values in the padded shape. k: (S, Hk·d) → (B, Hk, T, d). */
-export const padded = (k: Tensor2D, keys: Side, batch: number, kvHeads: number): Tensor =>
-  pad(k, keys, batch, kvHeads);
 
 /**
  * `attention` over blocks of keys and values that are padded already, each (B, Hk, Tᵢ, d), without

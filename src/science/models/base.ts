@@ -24,10 +24,7 @@ const KEPT = 2;
 
 export interface BaseModel {
   readonly config: unknown;
-  /**
-   * The parameters that the model has, by canonical name. They belong to the cache: do not dispose
-   * of them.
-   */
+  /** By canonical name. They belong to the cache: do not dispose of them. */
   readonly tensors: ReadonlyMap<string, Tensor>;
   /** The name of each parameter in the checkpoint's file. Empty for a model that was drawn. */
   readonly fileNames: ReadonlyMap<string, string>;
@@ -130,10 +127,8 @@ export interface Unread {
 }
 
 /**
- * The tensors of a checkpoint that are neither read, nor another name of one that is (a tied
- * table), nor a buffer that config.json determines.
+ * Neither read, nor another name of one that is (a tied table), nor a buffer.
  * @param names canonical name → name in the file, as `resolveNames` gives them
- * @param classes the number of classes
  */
 export function unreadTensors(
   checkpoint: Checkpoint,
@@ -198,10 +193,7 @@ async function checkTied(
   }
 }
 
-/**
- * Reads parameters into memory, by canonical name and in the form of the model.
- * @param names canonical name → name in the file
- */
+/** Reads parameters by canonical name, in the model's form. @param names → name in the file */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
@@ -297,9 +289,7 @@ async function drawn(
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
 }
 
-/**
- * Disposes of the models that were used longest ago, until at most KEPT are left or all are in use.
- */
+/** Disposes of the models used longest ago, until KEPT are left or all are in use. */
 async function evict(): Promise<void> {
   for (const [key, promise] of cache) {
     if (cache.size <= KEPT) return;
@@ -309,10 +299,7 @@ async function evict(): Promise<void> {
   }
 }
 
-/**
- * Opens a base model, which must be released after use.
- * @param seed the seed of the draws where the model is random
- */
+/** Opens a base model, to be released after use. @param seed of the draws of a random model */
 export async function openBase(
   { path, digest, init = 'pretrained' }: ModelSource,
   architecture: Architecture,

@@ -1,7 +1,4 @@
-/**
- * Operations on each entry of a tensor: dropout, products, and the activations of a feed-forward
- * layer under their names in config.json, with and without a gate.
- */
+/** Dropout, products, and activations by their names in config.json, with and without a gate. */
 import type { Rank, ShapeMap, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { differentiable, markConstant } from '../../tensor/differentiable.ts';

@@ -16,10 +16,7 @@ import { hidden, hiddenLayers, hiddenStates } from './transformer-forward.ts';
 import { bodyLinears, bodyParameters, bodyVectors } from './transformer-parts.ts';
 import type { Architecture, Head, ParameterSpec } from './types.ts';
 
-/**
- * Bounds on sizes, several times those of the largest models. A larger value is a mistake or an
- * attempt to exhaust memory.
- */
+/** Several times the largest models' sizes: more is a mistake or exhausts memory. */
 const MOST = {
   vocabulary: 10_000_000,
   width: 100_000,
@@ -39,7 +36,6 @@ type Checked = Pick<ConfigFields, 'only' | 'choice'> & {
   ) => number;
 };
 
-/** The readers that the others are made of. */
 function checked(json: { readonly [field: string]: unknown }, place: string): Checked {
   const number = (
     field: string,
@@ -151,7 +147,6 @@ function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields)
     );
 }
 
-/** The names of a head. Throws UserFault where the family has no head of this type. */
 function namesOf(
   modelType: string,
   heads: HeadNames,
@@ -186,10 +181,7 @@ function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   );
 }
 
-/**
- * The architecture of this family with this head. Throws UserFault where the family has no head of
- * this type.
- */
+/** Throws UserFault where the family has no head of this type. */
 export function family(
   own: Family,
   head: Head = { type: 'classifier' },

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Problem, UserFault } from '../../api.ts';
-import type { Adapter, AdapterContext, AdapterImplementation } from './adapter.ts';
+import type { Adapter, AdapterContext, AdapterImplementation, SaveContext } from './adapter.ts';
 import { writeCheckpoint } from './io/checkpoint.ts';
 import { readSafetensors, writeSafetensors } from './io/safetensors.ts';
 import { checkShape, forTransformers, storedShape, turned } from './io/stored.ts';
@@ -14,36 +14,47 @@ import { linear } from './linear.ts';
 import { within } from './modules.ts';
 import type { Architecture, HostTensor, LinearLayer, ParameterSpec } from './types.ts';
 
-/**
- * An adapter that trains the head and some of the model's parameters.
- * @param trains whether the model parameter of this canonical name is trained
- */
-export function partialAdapter(
-  { linears }: AdapterContext,
+/** An adapter that adds no parameters. */
+const ownParameters = (
+  { linears }: Pick<AdapterContext, 'linears'>,
   trains: (name: string) => boolean,
-): Adapter {
-  return {
-    trains,
-    ofModel: trains,
-    parameters: [],
-    initial: () => new Map(),
-    targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
-    linear: (_layer, x, weight, bias) => linear(x, weight, bias),
-    factors: () => null,
-    save: async (outDir, { architecture, changed, parameters, read }) => {
-      const tensors = new Map<string, HostTensor>();
-      for (const name of changed) tensors.set(name, await read(name));
-      await writePartial(outDir, tensors, architecture, parameters);
-    },
-  };
+  save: Adapter['save'],
+): Adapter => ({
+  trains,
+  parameters: [],
+  initial: () => new Map(),
+  targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
+  linear: (_layer, x, weight, bias) => linear(x, weight, bias),
+  factors: () => null,
+  save,
+});
+
+async function readAll(
+  names: readonly string[],
+  read: SaveContext['read'],
+): Promise<Map<string, HostTensor>> {
+  const tensors = new Map<string, HostTensor>();
+  for (const name of names) tensors.set(name, await read(name));
+  return tensors;
 }
+
+/** @param trains whether the model parameter of this canonical name is trained with the head */
+export const partialAdapter = (
+  context: AdapterContext,
+  trains: (name: string) => boolean,
+): Adapter => ({
+  ...ownParameters(context, trains, async (outDir, saving) => {
+    const { architecture, changed, parameters, read } = saving;
+    await writePartial(outDir, await readAll(changed, read), architecture, parameters);
+  }),
+  ofModel: trains,
+});
 
 const FILE = 'changed.safetensors';
 
 /** Whether the folder has a file of changed parameters. */
 export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
 
-/** Writes the file of changed parameters. @param tensors by canonical name */
 async function writePartial(
   dir: string,
   tensors: ReadonlyMap<string, HostTensor>,
@@ -78,34 +89,28 @@ export async function readPartial(
   return tensors;
 }
 
-function fullAdapter(linears: readonly LinearLayer[]): Adapter {
-  return {
-    trains: () => true,
-    parameters: [],
-    initial: () => new Map(),
-    targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
-    linear: (_layer, x, weight, bias) => linear(x, weight, bias),
-    factors: () => null,
-    save: async (outDir, { architecture, modelDir, classes, read, parameters }) => {
-      const tensors = new Map<string, HostTensor>();
-      for (const { name } of parameters) tensors.set(name, await read(name));
-      await writeCheckpoint(
-        join(outDir, 'model'),
-        modelDir,
-        classes,
-        architecture.transformersName,
-        forTransformers(architecture, parameters, tensors),
-      );
-    },
-  };
-}
-
 export const full: AdapterImplementation = {
   check: () => Promise.resolve([]),
-  create: (_params, { linears }) => Promise.resolve(fullAdapter(linears)),
+  create: (_params, context) =>
+    Promise.resolve(
+      ownParameters(
+        context,
+        () => true,
+        async (outDir, saving) => {
+          const { architecture, modelDir, classes, read, parameters } = saving;
+          const names = parameters.map(({ name }) => name);
+          await writeCheckpoint(
+            join(outDir, 'model'),
+            modelDir,
+            classes,
+            architecture.transformersName,
+            forTransformers(architecture, parameters, await readAll(names, read)),
+          );
+        },
+      ),
+    ),
 };
 
-/** The names of the vectors below the head. */
 function vectorsBelow(
   { architecture, parameters }: AdapterContext,
   isTrained: (name: string) => boolean,
@@ -114,11 +119,7 @@ function vectorsBelow(
   return new Set(below.map(({ name }) => name).filter(isTrained));
 }
 
-/**
- * @param type the adapter's name in a spec
- * @param what the vectors that it trains, for messages
- * @param trained tells which parameters of a model it trains
- */
+/** @param what the vectors that it trains, for messages */
 export function vectorAdapter(
   type: string,
   what: string,

@@ -3,16 +3,132 @@
  * without padding, so that a row's text does not depend on the rows beside it beyond float32
  * rounding.
  */
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor2D, Tensor, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import type { RandomStream } from '../../base/random.ts';
 import { compiled } from '../../tensor/compiled/compiled.ts';
 import type { Network } from './network.ts';
-import { similarLengths } from './layout.ts';
-import type { TokenRow } from './types.ts';
-import { KeyValueCache } from './key-value-cache.ts';
+import { similarLengths, type Sight, type Tokens, UNSEEN } from './layout.ts';
+import type { TokenRow, KeyValueBlock, TokenCache } from './types.ts';
+
+type Placed = Pick<Tokens, 'map' | 'places'> & { readonly side: { readonly width: number } };
+
+/** A layer's older columns, and the newest ones, if there are any yet. */
+type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
+
+const RECENT = 16;
+
+const joined = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
+  keys: tf.keep(tf.concat([a.keys, b.keys], 2)),
+  values: tf.keep(tf.concat([a.values, b.values], 2)),
+});
+
+const copied = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
+  keys: tf.keep(tf.clone(keys)),
+  values: tf.keep(tf.clone(values)),
+});
+
+const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
+  for (const block of blocks) {
+    block?.keys.dispose();
+    block?.values.dispose();
+  }
+};
+
+const PADDING = -1;
+
+/**
+ * Rows stand padded in columns, (B, Hk, T, d): first those of the prompts, then one for each step.
+ * The newest columns are a block of their own, so that a step copies these few and not all.
+ */
+class KeyValueCache implements TokenCache {
+  readonly #layers = new Map<number, Layer>();
+  /** For each row, the position of the token in each column. */
+  #columns: number[][];
+
+  constructor(rows: number) {
+    this.#columns = Array.from({ length: rows }, () => []);
+  }
+
+  /** The number of tokens that each row has, (B). */
+  get lengths(): number[] {
+    return this.#columns.map((row) => row.filter((place) => place !== PADDING).length);
+  }
+
+  /** Adds the columns of the tokens that are about to be read. */
+  open(tokens: Placed): void {
+    const { width } = tokens.side;
+    const added = this.#columns.map((): number[] => []);
+    tokens.map.example.forEach((b, i) => at(added, b).push(at(tokens.places, i)));
+    this.#columns = this.#columns.map((row, b) => {
+      const own = at(added, b);
+      return [...row, ...own, ...new Array<number>(width - own.length).fill(PADDING)];
+    });
+  }
+
+  /** Adds new keys and values, (B, Hk, T, d). Returns the layer's blocks, the cache's own. */
+  extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[] {
+    const added = { keys, values },
+      before = this.#layers.get(layer);
+    let now: Layer;
+    if (before === undefined) now = [copied(added)];
+    else {
+      const [old, recent] = before;
+      now = [old, recent === undefined ? copied(added) : joined(recent, added)];
+      dispose(recent);
+    }
+    this.#layers.set(layer, now);
+    return now.filter((block) => block !== undefined);
+  }
+
+  /** Joins the newest columns to the others once they are many. Call it between two steps. */
+  compact(): void {
+    for (const [layer, [old, recent]] of this.#layers) {
+      if (recent === undefined || recent.keys.shape[2]! < RECENT) continue;
+      this.#layers.set(layer, [joined(old, recent)]);
+      dispose(old, recent);
+    }
+  }
+
+  /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T), as `maskOf`. */
+  mask(queries: Placed, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
+    const batch = this.#columns.length,
+      T = at(this.#columns, 0).length,
+      Tq = queries.side.width;
+    const values = new Float32Array(batch * Tq * T),
+      next = new Array<number>(batch).fill(0);
+    queries.map.example.forEach((b, i) => {
+      const place = at(queries.places, i),
+        start = (b * Tq + next[b]!++) * T;
+      at(this.#columns, b).forEach((key, t) => {
+        if (key === PADDING || key > place || place - key >= window) values[start + t] = UNSEEN;
+      });
+    });
+    const mask = tf.tensor4d(values, [batch, 1, Tq, T]);
+    return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
+  }
+
+  keep(rows: readonly number[]): void {
+    this.#columns = rows.map((row) => at(this.#columns, row));
+    const index = tf.tensor1d(rows.slice(), 'int32');
+    const kept = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
+      keys: tf.gather(keys, index),
+      values: tf.gather(values, index),
+    });
+    for (const [layer, [old, recent]] of this.#layers) {
+      this.#layers.set(layer, recent === undefined ? [kept(old)] : [kept(old), kept(recent)]);
+      dispose(old, recent);
+    }
+    index.dispose();
+  }
+
+  dispose(): void {
+    for (const layer of this.#layers.values()) dispose(...layer);
+    this.#layers.clear();
+  }
+}
 
 /** How tokens are drawn. Without it, the likeliest token is taken (greedy decoding). */
 interface Sampling {
@@ -132,9 +248,7 @@ const notFinite = (prompt: number): UserFault =>
     "The training diverged: look at the model's loss.",
   );
 
-/**
- * The first of the likeliest tokens. Reading all logits takes less time than TensorFlow's argmax.
- */
+/** The first of the likeliest tokens, read on the host, which is faster than tf.argMax. */
 const likeliest: Choose = (logits, prompts) => {
   const values = logits.dataSync<'float32'>(),
     V = logits.shape[1];
@@ -215,8 +329,7 @@ function continueBatch(
 }
 
 /**
- * Continues each prompt until a stop or `maxNewTokens`. Returns the texts in the order of the
- * prompts. Throws UserFault if a logit is not finite.
+ * Continues each prompt until a stop or `maxNewTokens`. Throws UserFault if a logit is not finite.
  * @param network opened for evaluation, with a causal-LM head
  */
 export async function generate(

@@ -7,15 +7,17 @@ import { openCheckpoint, readJson } from './io/checkpoint.ts';
 import { isPeftFolder, readPeftHead } from './io/peft.ts';
 import { checkShape } from './io/stored.ts';
 import { within } from './modules.ts';
-import type { Architecture, HostTensor } from './types.ts';
+import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** The parsed config.json of a checkpoint. */
 export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
 
+const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[] =>
+  architecture.parameters(config).filter(({ name }) => within(name, architecture.headModules));
+
 /**
- * The head's parameters by canonical name; none for a pretrained head (cloze), which is part of the
- * checkpoint. Throws UserFault where the folder has no head for this number of classes and this
- * width.
+ * None for a pretrained head (cloze), which is part of the checkpoint. Throws UserFault where the
+ * folder has no head for this number of classes and this width.
  */
 export async function readHead(
   dir: string,
@@ -25,9 +27,7 @@ export async function readHead(
     classes,
   }: { readonly architecture: Architecture; readonly config: unknown; readonly classes: number },
 ): Promise<Map<string, HostTensor>> {
-  const specs = architecture
-    .parameters(config)
-    .filter(({ name }) => within(name, architecture.headModules));
+  const specs = headSpecs(architecture, config);
   if (isPeftFolder(dir)) {
     const saved = await readPeftHead(dir, architecture, specs);
     return new Map(specs.map(({ name }) => [name, saved.get(name) ?? fail(dir, name, classes)]));
@@ -52,9 +52,8 @@ export async function readHead(
 }
 
 /**
- * Throws UserFault where a checkpoint has a classifier and lists the classes of the data (id2label)
- * in another order, so that its logits would be read as those of other classes. Other names
- * (LABEL_0, …) tell nothing about the order.
+ * Throws UserFault where a classifier's classes (id2label) are the data's in another order, so that
+ * its logits would be read as those of other classes. Other names tell nothing of the order.
  */
 export async function checkLabelOrder(
   dir: string,
@@ -68,9 +67,7 @@ export async function checkLabelOrder(
     readonly classes: readonly string[];
   },
 ): Promise<void> {
-  const specs = architecture
-    .parameters(config)
-    .filter(({ name }) => within(name, architecture.headModules));
+  const specs = headSpecs(architecture, config);
   if (specs.length === 0 || isPeftFolder(dir)) return;
   const checkpoint = await openCheckpoint(dir),
     names = resolveNames(checkpoint, architecture, specs);
@@ -99,9 +96,7 @@ export async function readAdapterHead(
   dir: string,
   { architecture, config }: { readonly architecture: Architecture; readonly config: unknown },
 ): Promise<Map<string, HostTensor> | undefined> {
-  const specs = architecture
-    .parameters(config)
-    .filter(({ name }) => within(name, architecture.headModules));
+  const specs = headSpecs(architecture, config);
   if (specs.length === 0 || !isPeftFolder(dir)) return undefined;
   const saved = await readPeftHead(dir, architecture, specs, 'fitting');
   return specs.every(({ name }) => saved.has(name)) ? saved : undefined;

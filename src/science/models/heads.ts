@@ -19,8 +19,8 @@ import { allTokens, startsOf } from './layout.ts';
 import { linear } from './linear.ts';
 import { normalised } from './norms.ts';
 import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './outputs.ts';
+import type { Body } from './self-attention.ts';
 import { linearParameters, normParameters, normVectors } from './transformer-parts.ts';
-import type { Body } from './transformer-pass.ts';
 import type {
   ForwardContext,
   Head,
@@ -184,10 +184,7 @@ function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: stri
   };
 }
 
-/**
- * The head of this type, which the family must have.
- * @param classes C, for a classifier
- */
+/** @param classes C, for a classifier */
 export function headOf(body: Body, head: Head, classes: number): HeadPart {
   const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
   if (head.type === 'classifier') return classifier(body.model, ofClasses, classes);

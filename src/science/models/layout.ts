@@ -116,10 +116,7 @@ export function layOut(
   };
 }
 
-/**
- * Where the tokens of each row start, then where those of the last one end, int32. (B + 1) The rows
- * must follow one another.
- */
+/** Where each row's tokens start, then where the last row's end, int32. (B + 1) */
 export function startsOf({ batch, example }: TokenMap): Tensor1D {
   const starts = new Int32Array(batch + 1);
   for (const b of example) starts[b + 1]! += 1;
@@ -180,17 +177,15 @@ export function maskOf(
 }
 
 /**
- * The most logits that a batch makes at once, unless a single row makes more: 64 MiB of them, of
- * which a pass holds a few copies. A language model makes one for each word of its vocabulary at
- * each token of an answer, so that its batches are bounded by this and not by their tokens.
+ * The most logits that a batch makes, unless one row makes more: 64 MiB, of which a pass holds a
+ * few copies. A language model makes V for each token of an answer.
  */
 export const MOST_LOGITS = 2 ** 24;
 
 /**
- * Yields batches of rows of similar length, for passes in which the order of rows does not matter: the
- * indexes of the rows, longest first, at most `batchSize` and with at most MOST_LOGITS
- * logits at a time. Rows of one length keep their order.
- * @param logits the number of logits of a row. Default: too few to count
+ * Yields the indexes of batches of similar length, longest first, of at most `batchSize` rows and
+ * MOST_LOGITS logits. Rows of one length keep their order.
+ * @param logits of a row; default: too few to count
  */
 export function* similarLengths(
   rows: readonly TokenRow[],

@@ -1,7 +1,6 @@
 /**
- * Which modules a name in a PEFT config refers to
- * (peft.tuners.tuners_utils.check_target_module_exists and peft.utils.other.get_pattern_key). A
- * module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
+ * Which modules a name in a PEFT config refers to (check_target_module_exists and get_pattern_key
+ * of PEFT). A module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
  */
 import { UserFault } from '../../api.ts';
 import { withinSeconds } from '../../base/untrusted/limits.ts';
@@ -44,11 +43,10 @@ function find(source: string, wrapped: string, module: string): RegExpExecArray 
 }
 
 /**
- * Applies an expression written for Python to a module's name. In `u` mode JavaScript rejects
- * whatever the two languages might read differently. The time is limited, since an expression such
- * as `(a+)+` may take forever even on a short name.
- * @param source the expression as the user wrote it, for messages
- * @param wrapped the expression that is applied
+ * Applies an expression written for Python. In `u` mode JavaScript rejects what the two languages
+ * might read differently. `(a+)+` may take forever even on a short name, hence the limit.
+ * @param source as the user wrote it, for messages
+ * @param wrapped what is applied
  */
 function search(source: string, wrapped: string, module: string): RegExpExecArray | null {
   const quoted = JSON.stringify(source.slice(0, 80));
@@ -82,10 +80,7 @@ const isAmong = (module: string, names: string | readonly string[]): boolean =>
     ? find(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
-/**
- * The first number between dots that follows a name (any, or one of `patterns`); null where there
- * is none.
- */
+/** The first number between dots after a name (any, or one of `patterns`), or null. */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
   const matches =
     patterns.length === 0
@@ -109,10 +104,7 @@ export function isTargeted(
   return number !== null && layers.includes(number);
 }
 
-/**
- * The first key, read as an expression, that matches the module's name or a dotted end of it; null
- * where none does.
- */
+/** The first key, an expression, that matches the name or a dotted end of it, or null. */
 export function patternKey(keys: readonly string[], module: string): string | null {
   return keys.find((key) => find(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
 }

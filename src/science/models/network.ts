@@ -1,7 +1,4 @@
-/**
- * A model under an adapter: its parameters, split into trained and frozen ones, and the forward
- * pass over them.
- */
+/** A model under an adapter: its trained and frozen parameters, and the forward pass. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { defined } from '../../base/defined.ts';
@@ -29,9 +26,7 @@ export type Tensors = ReadonlyMap<string, Tensor>;
 
 export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
-  /**
-   * Present while training: returns a random stream by name for the adapter's dropout in this step.
-   */
+  /** Present while training: the stream of a name for the adapter's dropout in this step. */
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
   /** Needs `tap`. */
@@ -40,10 +35,7 @@ export interface ForwardOptions {
   readonly merged?: ReadonlyMap<string, Tensor2D>;
   /** The tokens before those of the batch, while text is generated. */
   readonly cache?: TokenCache;
-  /**
-   * Whether to return the logits after every layer, (L·B, C). The architecture must have
-   * `layerwise`.
-   */
+  /** Whether to return the logits after every layer, (L·B, C), by `layerwise`. */
   readonly layerwise?: boolean;
 }
 
@@ -60,24 +52,15 @@ export interface Network {
   readonly trainable: readonly string[];
   /** The initial values of the trained parameters. They belong to the network. */
   readonly initial: Tensors;
-  /**
-   * The model's parameters that differ from the checkpoint's: trained, given, or drawn since it
-   * lacks them.
-   */
+  /** The model's parameters that were trained, given, or drawn since the checkpoint lacks them. */
   readonly changed: readonly string[];
   /** The model's parameters that were drawn, since the checkpoint lacks them. */
   readonly drawn: readonly string[];
   /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
-  /**
-   * The layers' weights with what the adapter adds at its initial values. They belong to the
-   * network.
-   */
+  /** With what the adapter adds at its initial values. They belong to the network. */
   merged(): ReadonlyMap<string, Tensor2D>;
-  /**
-   * A parameter's name in the file of the base checkpoint; its name in transformers where the file
-   * lacks it.
-   */
+  /** In the file of the base checkpoint, else in transformers. */
   fileName(name: string): string;
   /**
    * The head's outputs (Q, O), such as logits (B, C), or (L·Q, O) with `layerwise`. Must be called
@@ -85,10 +68,7 @@ export interface Network {
    * @param trained values of the trained parameters. Default: their initial values
    */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
-  /**
-   * The hidden states of all tokens after each layer (`Architecture.hiddenStates`, which must be
-   * there). Must be called within tf.tidy.
-   */
+  /** `Architecture.hiddenStates`, which must be there. Must be called within tf.tidy. */
   hiddenStates(
     batch: readonly TokenRow[],
     trained?: Tensors,
@@ -102,32 +82,17 @@ export interface NetworkOptions {
   readonly model: ModelSource;
   readonly adapter: Adapter;
   readonly classes: number;
-  /**
-   * Seed of the parameters that the model lacks, each from its own stream (seed, 'head', name), and
-   * of a random model.
-   */
+  /** Of what the model lacks, by stream (seed, 'head', name), and of a random model. */
   readonly seed: number;
-  /**
-   * Parameters by canonical name that replace the checkpoint's: a head, or whatever a training
-   * changed.
-   */
+  /** What replaces the checkpoint's parameters: a head, or what a training changed. */
   readonly head?: ReadonlyMap<string, HostTensor>;
-  /**
-   * Whether nothing is trained, as for evaluation and kernels, which differentiate only with
-   * respect to what a tap adds.
-   */
+  /** Whether nothing is trained: kernels differentiate only with respect to what a tap adds. */
   readonly evaluation?: boolean;
-  /**
-   * The names of the parameters in the base checkpoint, where `model` is another checkpoint than
-   * the base.
-   */
+  /** Names in the base checkpoint, where `model` is another one. */
   readonly fileNames?: ReadonlyMap<string, string>;
 }
 
-/**
- * The tensors that do not belong to the base: given or drawn model parameters, and the initial
- * values of the adapter.
- */
+/** Given or drawn model parameters, and the initial values of the adapter. */
 function ownTensors(
   { architecture, adapter, seed, head }: NetworkOptions,
   base: BaseModel,
@@ -280,10 +245,9 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
 }
 
 /**
- * A network that reads each batch in reverse: the same function, whose gradients differ only in the
- * order of summation. Rows do not influence each other, so the logits, returned in the order of the batch, differ only
- * by rounding, and so does every gradient, which is a sum over the rows. This holds only without
- * dropout, whose masks go by position in the batch.
+ * A network that reads each batch in reverse. Rows do not influence each other, so logits, in the
+ * order of the batch, and gradients, sums over the rows, differ by rounding only. Without dropout,
+ * whose masks go by position in the batch.
  */
 export function readReversed(network: Network): Network {
   return {

@@ -24,10 +24,7 @@ function standardised(
   return { normed: tf.mul(shifted, inverse), inverse };
 }
 
-/**
- * What a norm of this kind multiplies by its scale: ∂y/∂γ. Not differentiable itself. (S, h) → (S,
- * h)
- */
+/** ∂y/∂γ, which is not differentiable itself. (S, h) → (S, h) */
 export const unitOf =
   (kind: 'layer' | 'rms', epsilon: number) =>
   (x: Tensor2D): Tensor2D =>

@@ -16,10 +16,7 @@ import type { Head, OutputsOf, Reads, TokenRow } from './types.ts';
 const outputRows = (head: Head, batch: readonly TokenRow[]): Int32Array =>
   head.type === 'causal-lm' ? beforeAnswers(batch).example : Int32Array.from(batch, (_, b) => b);
 
-/**
- * For each output, what it is to predict: the index of the row's class or of a token of its answer,
- * or, under regression, the row's number.
- */
+/** For each output, the class's or the answer token's index, or the row's number. */
 export const targetsOf = (
   head: Head,
   batch: readonly (TokenRow & { readonly label: number })[],
@@ -34,7 +31,6 @@ export const isRegression = ({
   readonly classes: number;
 }): boolean => head.type === 'classifier' && classes === 1;
 
-/** One token of each row. */
 function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
   return {
     example: Int32Array.from(batch, (_, b) => b),
@@ -46,9 +42,8 @@ function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): 
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch, () => 0);
 
 /**
- * The last token that is not the padding token, or the first where all are. transformers finds the
- * end of a padded row in this way, so that a row that ends with eos is read before it where
- * `pad_token_id` is eos's.
+ * The last token that is not padding, or the first where all are: transformers reads a row that
+ * ends with eos before it where `pad_token_id` is eos's.
  * @param padding null: the last token
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
@@ -66,10 +61,7 @@ export const maskTokens = (batch: readonly TokenRow[]): Reads =>
     return mask;
   });
 
-/**
- * The token before each token of the answer, which predicts it. A row without an answer is read at
- * its last token, which predicts the first token that the model writes.
- */
+/** The token before each token of the answer; without an answer the last token. */
 export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
     place: number[] = [];
@@ -88,10 +80,7 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length }) => [...ids.subarray(answer)]);
 
-/**
- * A row for a smaller token table.
- * @param place the row of that table for each id
- */
+/** @param place the row of a smaller token table for each id */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
   ...row,
   ids: row.ids.map((id) => named(place, id)),
@@ -113,9 +102,7 @@ export const outputsOf = ({
     ? { of: 'log p(answer)', count: 1 }
     : { of: 'class logits', count: classes };
 
-/**
- * Returns the number of logits that a network's head makes for a row: C, or V for each token read.
- */
+/** Of a row: C, or V for each token that is read. */
 export function logitsOf({
   architecture,
   classes,
@@ -126,11 +113,7 @@ export function logitsOf({
   return (row) => vocabulary * beforeAnswers([row]).place.length;
 }
 
-/**
- * Returns the outputs of each row, (B, O). Must be called within tf.tidy. Throws where a row of a
- * completion task has no answer.
- * @param trained values of the trained parameters
- */
+/** (B, O). Must be called within tf.tidy. Throws where a row of a completion task has no answer. */
 export function rowOutputs(
   network: Network,
   batch: readonly TokenRow[],

@@ -17,10 +17,7 @@ import type { Layout, Side } from './layout.ts';
 import { normalised } from './norms.ts';
 import type { ForwardContext, TokenMap } from './types.ts';
 
-/**
- * The row for a query that stands `distance` positions behind its key, as transformers has it,
- * which computes buckets in float32.
- */
+/** The row of a query `distance` behind its key, in float32 as transformers computes it. */
 export function relativeRow({ span, buckets }: RelativeTable, distance: number): number {
   const within = (row: number): number => Math.min(2 * span - 1, Math.max(0, row + span));
   if (buckets === null) return within(distance);
@@ -199,9 +196,7 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
   });
 }
 
-/**
- * The rows of a side's queries, taken from those of all T places. x: (B, H, T, n) → (B, H, Tq, n).
- */
+/** The rows of a side's queries. x: (B, H, T, n) → (B, H, Tq, n). */
 const rowsAt = (x: Tensor4D, from: Side, to: Side): Tensor4D => {
   const [batch, heads] = x.shape;
   return differentiable([x], {

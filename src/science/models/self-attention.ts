@@ -1,23 +1,111 @@
 /** The attention of one layer of a transformer: projections, rotations, attention, output layer. */
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
+import { type FusedRows, hasFused } from '../../tensor/fused.ts';
 import { gatherRows } from '../../tensor/rows.ts';
 import {
+  type Angles,
+  anglesOf,
   attention,
   attentionOfRows,
   type AttentionShape,
   cachedAttention,
-  padded,
+  pad,
   rotate,
 } from './attention.ts';
 import { dropout, dropoutMask } from './elementwise.ts';
-import type { Attention } from './families/description.ts';
-import type { Tokens } from './layout.ts';
+import type { Attention, RelativeTable, Rotary, Transformer } from './families/description.ts';
+import { type Layout, maskOf, rowsOf, type Tokens } from './layout.ts';
 import { columns, partOfHeads } from './linear.ts';
 import { headNormalised } from './norms.ts';
-import { relativeBias } from './relative.ts';
-import { isFused, isLast, maskKey, type Pass } from './transformer-pass.ts';
+import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import type { ForwardContext, TokenCache } from './types.ts';
+
+/** A model's description, and the name of its token table. */
+export interface Body {
+  readonly model: Transformer;
+  readonly tokenTable: string;
+}
+
+/** What the layers of one batch share. */
+export interface Pass {
+  readonly model: Transformer;
+  readonly tokenTable: string;
+  readonly context: ForwardContext;
+  readonly layout: Layout;
+  /** The masks by kind of attention, of all tokens and of those that the head reads. */
+  readonly masks: ReadonlyMap<string, Tensor4D | null>;
+  /** Where the tokens stand for those layers whose attention is one operation, by `last`. */
+  readonly rows: ReadonlyMap<boolean, FusedRows>;
+  readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
+  readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
+  /** The rate and stream of dropout where this model applies it; undefined elsewhere. */
+  readonly dropping: (place: Transformer['dropout'][number]) => ForwardContext['dropout'];
+}
+
+const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
+  JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
+
+export const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
+
+const droppedAt = (
+  { model }: Body,
+  { dropout: dropped }: ForwardContext,
+  place: Transformer['dropout'][number],
+): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
+
+/** Whether the attention of a layer is computed by one operation: it only scales and masks. */
+const isFused = (body: Body, context: ForwardContext, { relative }: Attention): boolean =>
+  hasFused() &&
+  context.cache === undefined &&
+  relative === undefined &&
+  droppedAt(body, context, 'attention') === undefined;
+
+/** Makes the tensors that layers share, which must outlive the scope of a layer. */
+export function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
+  const { model, tokenTable } = body;
+  context.cache?.open(layout.all);
+  const masks = new Map<string, Tensor4D | null>(),
+    angles = new Map<Rotary, { all: Angles; read: Angles }>(),
+    tables = new Map<RelativeTable, RelativeRows>(),
+    rows = new Map<boolean, FusedRows>();
+  model.layers.forEach(({ attention: own }, i) => {
+    const last = isLast(body, i),
+      key = maskKey(own, last);
+    const queries = last ? layout.read : layout.all,
+      groups = own.heads / own.kvHeads;
+    if (isFused(body, context, own)) {
+      if (!rows.has(last)) rows.set(last, rowsOf(layout, queries));
+    } else if (!masks.has(key))
+      masks.set(
+        key,
+        context.cache === undefined
+          ? maskOf(layout, queries, own, groups)
+          : context.cache.mask(queries, own, groups),
+      );
+    if (own.rotary !== undefined && !angles.has(own.rotary)) {
+      const all = anglesOf(own.rotary, layout.all.places);
+      const read = layout.read.index === null ? all : anglesOf(own.rotary, layout.read.places);
+      angles.set(own.rotary, { all, read });
+    }
+    const table = own.relative?.table;
+    if (table !== undefined && context.cache !== undefined)
+      throw new Error('generation with relative positions is not implemented');
+    if (table !== undefined && !tables.has(table))
+      tables.set(table, openRelative(table, layout, context));
+  });
+  return {
+    model,
+    tokenTable,
+    context,
+    layout,
+    masks,
+    rows,
+    angles,
+    tables,
+    dropping: (place) => droppedAt(body, context, place),
+  };
+}
 
 /**
  * Queries of the tokens with a query, keys and values of all tokens. x: (S, h); own: (Q, h), the
@@ -60,7 +148,6 @@ function project(
 
 type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
 
-/** Returns queries and keys, rotated by their positions if the model has rotary embeddings. */
 function turn(
   { rotary, heads, kvHeads }: Attention,
   [q, k, v]: Projected,
@@ -72,7 +159,6 @@ function turn(
   return [rotate(q, heads, own[queries]), rotate(k, kvHeads, own.all), v];
 }
 
-/** Dropout's mask on the weights of an attention, where there is one. */
 const kept = (
   { batch, heads, queries, keys }: AttentionShape,
   dropped: ForwardContext['dropout'],
@@ -81,7 +167,6 @@ const kept = (
     ? {}
     : { keep: dropoutMask([batch, heads, queries.width, keys.width], dropped) };
 
-/** Attention over the cached tokens and those of the batch, which are cached too. */
 function extended(
   cache: TokenCache,
   layer: number,
@@ -89,11 +174,7 @@ function extended(
   shape: AttentionShape,
 ): Tensor2D {
   const { batch, kvHeads, keys: side } = shape;
-  const blocks = cache.extend(
-    layer,
-    padded(k, side, batch, kvHeads),
-    padded(v, side, batch, kvHeads),
-  );
+  const blocks = cache.extend(layer, pad(k, side, batch, kvHeads), pad(v, side, batch, kvHeads));
   return cachedAttention(q, blocks, shape);
 }
 

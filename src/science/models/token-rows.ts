@@ -12,19 +12,12 @@ import type { Network, Tensors } from './network.ts';
 import { inTable } from './outputs.ts';
 import type { TokenRow } from './types.ts';
 
-/** The name of the one trained parameter. */
 const ROWS = 'token_rows';
 
 export interface TokenRowNetwork {
-  /**
-   * A network to train like any other, whose parameter is the rows, (k, h). It owns the network it
-   * was made from.
-   */
+  /** Its parameter is the rows, (k, h). It owns the network it was made from. */
   readonly network: Network;
-  /**
-   * The trained values as the original network has them: the whole token table, (V, h), in a new
-   * tensor.
-   */
+  /** The whole token table with the trained rows, (V, h), in a new tensor. */
   readonly whole: (trained: Tensors) => Map<string, Tensor>;
   /** The trained rows, each scaled to its initial L2 norm, in a new tensor. */
   readonly atFirstNorms: (trained: Tensors) => Map<string, Tensor>;
@@ -52,11 +45,7 @@ function renumbered(
 /** L2 norms of the rows. (k, h) → (k, 1) */
 const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
 
-/**
- * @param network opened for evaluation, with a token table that nothing but token ids reads
- * (`tokenTable`)
- * @param ids the distinct token ids whose rows are trained, (k)
- */
+/** @param network opened for evaluation, with a `tokenTable` @param ids distinct, (k) */
 export function trainTokenRows(network: Network, ids: readonly number[]): TokenRowNetwork {
   const name = network.architecture.tokenTable;
   if (name === null) throw new Error('the token table is tied to an output');

@@ -12,8 +12,7 @@ import { activationNamed, dropout, gated, scaled } from './elementwise.ts';
 import type { FeedForward, Layer, Transformer } from './families/description.ts';
 import { allTokens, layOut } from './layout.ts';
 import { addNormalised, normalised } from './norms.ts';
-import { attend } from './self-attention.ts';
-import { type Body, isLast, openPass, type Pass } from './transformer-pass.ts';
+import { attend, type Body, isLast, openPass, type Pass } from './self-attention.ts';
 import type { ForwardContext, Reads, TokenMap, TokenRow } from './types.ts';
 
 export interface HiddenStates {
@@ -54,10 +53,7 @@ function positionRows(
   });
 }
 
-/**
- * The sum of the tables' rows, normalised where the model does so. (S, h)
- * @param shift is added to the rows of the token table, (S, h)
- */
+/** (S, h). @param shift is added to the rows of the token table, (S, h) */
 function embed(
   { model, tokenTable, context, layout, dropping }: Pass,
   batch: readonly TokenRow[],

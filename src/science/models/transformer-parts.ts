@@ -57,7 +57,6 @@ function ofReadTokens({ attention: { input, output }, feedForward }: Layer): Pro
   ];
 }
 
-/** The linear layers of one layer of the transformer, in forward order. */
 function projections(layer: Layer): Projection[] {
   const { attention, feedForward } = layer;
   const { input, output } = attention,
@@ -133,7 +132,6 @@ export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[
   ];
 }
 
-/** The tables and norms of the relative positions, once for all layers that share them. */
 function relativeParameters({ layers, hidden }: Transformer): ParameterSpec[] {
   const tables = new Set(present(layers.map(({ attention }) => attention.relative?.table)));
   return [...tables].flatMap(({ name, span, norm }) => [

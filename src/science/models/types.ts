@@ -8,10 +8,7 @@
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D, TypedArray } from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../base/random.ts';
 
-/**
- * A row as the model reads it: with special tokens, without padding, at most `max_length` tokens
- * long.
- */
+/** A row with special tokens, without padding, at most `max_length` tokens long. */
 export interface TokenRow {
   readonly ids: Int32Array;
   /** The ids in the vocabulary, where `ids` are rows of a smaller token table. */
@@ -19,10 +16,7 @@ export interface TokenRow {
   readonly typeIds: Int32Array;
   /** The position in `ids` of the mask that a cloze head reads. */
   readonly mask?: number;
-  /**
-   * The position in `ids` of the first token of the answer, for a causal-LM head: the tokens from
-   * there on are what the model is to predict.
-   */
+  /** Where the answer begins in `ids`, for a causal-LM head: what the model is to predict. */
   readonly answer?: number;
 }
 
@@ -36,10 +30,7 @@ export interface Reads {
 
 /** The part of a model that turns hidden states into logits. */
 export type Head =
-  /**
-   * A linear layer that belongs to the task, over the token that the model pools ([CLS], or a
-   * decoder's last one).
-   */
+  /** A linear layer of the task's over the pooled token ([CLS], or a decoder's last). */
   | { readonly type: 'classifier' }
   /**
    * The masked-LM head, at the mask: the logit of class c is that of token `tokens[c]` (Schick &
@@ -49,10 +40,7 @@ export type Head =
   /** The language-model head of a decoder, which predicts each token of the answer. */
   | { readonly type: 'causal-lm' };
 
-/**
- * A linear layer, y = x Wᵀ + b, named as its module in the checkpoint
- * (`encoder.layer.0.attention.self.query`).
- */
+/** y = x Wᵀ + b, named as its module in the checkpoint. */
 export interface LinearLayer {
   readonly name: string;
   readonly in: number;
@@ -63,15 +51,9 @@ export interface LinearLayer {
   readonly stored?: 'transposed';
   /** False for the layers of `headModules`, which are trained in full under every adapter. */
   readonly adaptable: boolean;
-  /**
-   * Whether relative positions enter it beside the tokens: for a text of T tokens up to 2T − 1 rows
-   * in each copy (`ForwardContext.copies`).
-   */
+  /** Whether relative positions enter it too: up to 2T − 1 rows a copy. */
   readonly relative?: boolean;
-  /**
-   * Whether it is applied to one token of each text alone, as in the last layer of a model whose
-   * head reads one.
-   */
+  /** Whether it reads one token of each text, as in the last layer under such a head. */
   readonly onePerText?: boolean;
 }
 
@@ -81,10 +63,7 @@ export interface TokenMap {
   readonly example: Int32Array; // (S)
 }
 
-/**
- * What a model calls for each linear layer: its only way to multiply by a weight. x: (S, n) → (S,
- * m).
- */
+/** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
 export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
 
 /** Tokens of a batch in order, each with its position; the longest row has `side.width` of them. */
@@ -100,16 +79,13 @@ export interface KeyValueBlock {
   readonly values: Tensor;
 }
 
-/** The tokens that a decoder has read before those of the batch (key-value-cache.ts). */
+/** The tokens that a decoder has read before those of the batch (generate.ts). */
 export interface TokenCache {
   /** The number of tokens that each row has, (B). */
   readonly lengths: readonly number[];
   /** Adds the columns of the tokens that are about to be read. */
   open(tokens: PlacedTokens): void;
-  /**
-   * Adds the keys and values of the new tokens to a layer. Returns all of its tokens as blocks that
-   * follow each other. They belong to the cache.
-   */
+  /** Adds new keys and values. Returns the layer's blocks in order, the cache's own. */
   extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[];
   /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). */
   mask(queries: PlacedTokens, sight: { readonly window?: number }, groups: number): Tensor4D;
@@ -124,22 +100,14 @@ export interface ForwardContext {
    * belongs to no linear layer. Returns y, or y plus a tensor of its shape.
    */
   readonly vectorTap?: VectorTap;
-  /**
-   * Runs a part of the model, such as a layer, and frees all tensors that it made except its
-   * result.
-   */
+  /** Runs a part of the model, and frees all tensors that it made except its result. */
   readonly scope: <T extends Tensor>(part: () => T) => T;
   /**
-   * Which rows of the batch may share what enters a linear layer but belongs to no row (a table of
-   * relative positions): those with the same number, which follow each other, (B). Each number gets
-   * a copy, whose rows count as those of the first row of the batch with that number. Absent where
-   * all rows may share one.
+   * Rows with the same number, which follow each other, may share what belongs to no row (a table
+   * of relative positions); each number gets a copy. (B) Absent where all may share one.
    */
   readonly copies?: Int32Array;
-  /**
-   * Present while text is generated: the rows of the batch follow the tokens that it holds. Nothing
-   * is differentiated under a cache.
-   */
+  /** Present while text is generated: what the rows follow. Nothing is differentiated then. */
   readonly cache?: TokenCache;
   /** Present while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream };
@@ -161,16 +129,11 @@ export interface ParameterSpec {
   readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number };
 }
 
-/**
- * A model family under one head. A plugin in plugins/models loads one of these; `family`
- * (family.ts) assembles it from its parts.
- */
+/** A model family under one head, which `family` (family.ts) makes of a description. */
 export interface Architecture<Config = unknown> {
   readonly modelType: string;
   readonly head: Head;
-  /**
-   * The same model under another head. Throws UserFault where the family has no head of that type.
-   */
+  /** Throws UserFault where the family has no head of that type. */
   withHead(head: Head): Architecture<Config>;
   /**
    * The modules that a task adds, which are trained in full under every adapter and are PEFT's
@@ -179,10 +142,7 @@ export interface Architecture<Config = unknown> {
   readonly headModules: readonly string[];
   /** The class of transformers with this head, for `architectures` in config.json. */
   readonly transformersName: string;
-  /**
-   * Checks and reads a parsed config.json. Throws UserFault, naming field and value, where a field
-   * is missing or asks for something that is not implemented.
-   */
+  /** Throws UserFault, naming field and value, where one is missing or not implemented. */
   parseConfig(config: unknown, classes: number): Config;
   /** Every linear layer, in forward order, the head last. */
   linears(config: Config): readonly LinearLayer[];
@@ -191,15 +151,12 @@ export interface Architecture<Config = unknown> {
    * them to `vectorTap`, so that no kernel is taken over its vectors.
    */
   vectors?(config: Config): readonly VectorLayer[];
-  /**
-   * Every parameter with its shape, by canonical name (transformers' without the `bert.` prefix).
-   */
+  /** By canonical name: transformers' without the `bert.` prefix. */
   parameters(config: Config): readonly ParameterSpec[];
   /** Whether a parameter belongs to the head (`classifier.…`, `cls.…`) and not to the body. */
   isHead(canonical: string): boolean;
   /**
-   * A parameter's name in transformers and PEFT: the canonical name after the model's prefix
-   * (`bert.`), or without it for parameters of the head (`classifier.…`, `cls.…`).
+   * In transformers and PEFT: after the model's prefix (`bert.`), but for the head's parameters.
    */
   externalName(canonical: string): string;
   /** The standard deviation of drawn weights. */
@@ -217,16 +174,12 @@ export interface Architecture<Config = unknown> {
    * do not influence each other.
    */
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
-  /**
-   * The outputs after each of the L layers, (L·Q, O): those of the first layer first, and those of
-   * `forward` last. Absent where a model does not offer it.
-   */
+  /** After each of the L layers, (L·Q, O), the last one's last. Absent where not offered. */
   layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
   /**
-   * The hidden states of all S tokens after each of the L layers, (S, h) each, as transformers'
-   * `output_hidden_states` has them, without the embeddings. Absent where a model does not offer
-   * them.
-   * @param shift is added to the embeddings of the tokens, (S, h)
+   * (S, h) after each of the L layers, as transformers' `output_hidden_states`, without the
+   * embeddings. Absent where not offered.
+   * @param shift is added to the embeddings, (S, h)
    */
   hiddenStates?(
     config: Config,
@@ -244,10 +197,7 @@ export interface ModelShape {
   readonly parameters: readonly ParameterSpec[];
 }
 
-/**
- * Called after each adaptable linear layer. Returns y, or y plus a tensor of its shape. x: (S, n),
- * y: (S, m).
- */
+/** Called after each adaptable layer. Returns y, or y plus a tensor. x: (S, n), y: (S, m). */
 export type Tap = (layer: string, x: Tensor2D, y: Tensor2D, tokens: TokenMap) => Tensor2D;
 
 /**
@@ -274,10 +224,7 @@ export interface LoraFactors {
   readonly B: Tensor2D; // (m, r)
   /** s = α/r, or α/√r for rsLoRA. */
   readonly scale: number;
-  /**
-   * σ² of the distribution that A was drawn from, where it is known. It says nothing about a
-   * trained A.
-   */
+  /** σ² of A's distribution, where known. It says nothing about a trained A. */
   readonly variance?: number;
   /** Whether A keeps its initial value (LoRA-FA), so that the kernel is over B only. */
   readonly freezeA?: boolean;
@@ -298,9 +245,7 @@ export interface VeraVectors {
   readonly b: Tensor1D; // (m)
 }
 
-/**
- * The vectors of the model at a layer or a norm that the adapter trains. At least one of the two.
- */
+/** The model's own vectors that the adapter trains here, at least one. */
 export interface TrainedVectors {
   readonly bias: boolean;
   /** Present where a norm's scale is trained, as in `VectorLayer`. */
@@ -314,10 +259,7 @@ export interface AdaptedLayer extends LinearLayer {
   readonly vera?: VeraVectors;
   /** Present where the adapter trains vectors of the model itself (BitFit's biases). */
   readonly trained?: TrainedVectors;
-  /**
-   * Whether the adapter's kernel alone is taken here: at a norm, or at a layer whose weight the
-   * adapter does not target.
-   */
+  /** Whether the adapter's kernel alone is taken here, since W is not targeted. */
   readonly ownOnly?: true;
   /** As in `VectorLayer`. */
   readonly rowsPerToken?: number;
@@ -341,15 +283,11 @@ export interface AdaptedModel {
   readonly layers: readonly AdaptedLayer[];
   /** The name of the layer's weight in the checkpoint's file; of its bias if it is a bias alone. */
   weightName(layer: string): string;
-  /**
-   * The number of logits that the head makes for a row, which bounds how many rows share a pass.
-   * Default: too few to count.
-   */
+  /** How many logits the head makes for a row. Default: too few to count. */
   logits?(row: TokenRow): number;
   /**
-   * The rows' outputs, (B, O), differentiable in what the taps add. Must be called within tf.tidy,
-   * which then frees the intermediate tensors. Throws where log p(answer) is asked of a row that
-   * has no answer.
+   * (B, O), differentiable in what the taps add. Must be called within tf.tidy. Throws where log
+   * p(answer) is asked of a row that has no answer.
    */
   forward(batch: readonly TokenRow[], tap?: Tap, vectorTap?: VectorTap): Tensor2D;
   dispose(): void;

@@ -28,10 +28,7 @@ const LONGEST_TEMPLATE = 500_000,
   LONGEST_TEXT = 2 ** 24,
   LONGEST_RANGE = 100_000;
 
-/**
- * Python's `range`, of bounded length: without a bound a template could fill the memory before its
- * time is over.
- */
+/** Python's `range`, bounded: a template could fill the memory before its time is over. */
 function range(start: number, stop?: number, step = 1): number[] {
   const [from, to] = stop === undefined ? [0, start] : [start, stop];
   const length = Math.max(0, Math.ceil((to - from) / step));
@@ -85,10 +82,7 @@ const globalName = (name: string): string => `${name}()`;
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
-/**
- * A parsed template in which `text.strip(…)`, `text | trim`, `==` and `!=` call the functions
- * above.
- */
+/** A parsed template whose strips and comparisons call the functions above. */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)

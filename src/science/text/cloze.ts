@@ -8,10 +8,7 @@ import { shown } from '../../base/untrusted/json.ts';
 import type { TokenRow } from '../models/types.ts';
 import { longestFirst, type TextTokenizer } from './tokenizer.ts';
 
-/**
- * One text of a row: all of its token ids, and how many of them, counted from the first, reach the
- * model.
- */
+/** The token ids of a text, and how many of them, from the first, reach the model. */
 export interface RowPart {
   readonly ids: readonly number[];
   readonly kept: number;
@@ -23,9 +20,7 @@ type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
 
-/**
- * Splits a template into its parts. Throws UserFault where a slot is unknown, missing or repeated.
- */
+/** Throws UserFault where a slot is unknown, missing or repeated. */
 export function parseTemplate(template: string): Part[] {
   const parts = template
     .split(/(\{[^{}]*\})/)
@@ -66,7 +61,6 @@ const maskOf = (tokenizer: TextTokenizer): string => {
   return tokenizer.mask;
 };
 
-/** A row under a template. */
 interface Shown {
   /** The token ids, without the special tokens around them. */
   readonly ids: readonly number[];
@@ -172,7 +166,6 @@ function asWhole(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooL
   };
 }
 
-/** Shows rows under a template. The result throws UserFault where a row does not fit it. */
 function shower(
   template: string,
   tokenizer: TextTokenizer,
@@ -200,9 +193,7 @@ function shower(
   };
 }
 
-/**
- * How many tokens a template takes without its texts: its words, its mask and the special tokens.
- */
+/** The tokens of a template's words, its mask and the special tokens. */
 export function templateLength(template: string, tokenizer: TextTokenizer): number {
   const pair = slotsInOrder(parseTemplate(template)).includes('text_pair') ? '' : undefined;
   const { before, after } = tokenizer.edges;
@@ -210,8 +201,7 @@ export function templateLength(template: string, tokenizer: TextTokenizer): numb
 }
 
 /**
- * The encoder of rows under a template. A row has the tokens of the filled template, truncation
- * cuts only the texts, longest first, and everything belongs to one segment. The encoder throws
+ * Truncation cuts only the texts, longest first; everything is one segment. The encoder throws
  * UserFault where the rows are pairs and the template is not for pairs, or the reverse.
  */
 export function clozeEncoder(
@@ -254,9 +244,8 @@ function wordTokens(word: string, template: string | null, tokenizer: TextTokeni
 }
 
 /**
- * The token of each word, and a problem for each word that is not one token, with paths from the
- * root of the spec.
- * @param template the template whose mask the words fill; null for words by themselves
+ * The token of each word, or a problem, with paths from the root of the spec.
+ * @param template whose mask the words fill; null for words by themselves
  */
 export function verbalizerTokens(
   verbalizer: { readonly [name: string]: string },

@@ -79,7 +79,6 @@ interface Prompt {
   readonly to: number;
 }
 
-/** How a template writes a row. */
 interface Form {
   readonly prompt: (row: PromptRow) => Prompt;
   /** What follows the prompt, up to the end of the answer, and whether that ends with a stop. */

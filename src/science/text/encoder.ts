@@ -10,6 +10,7 @@ import type { Head, TokenRow } from '../models/types.ts';
 import {
   clozeEncoder,
   clozeParts,
+  commonStart,
   type RowPart,
   verbalizerMismatch,
   verbalizerTokens,
@@ -25,16 +26,12 @@ export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'context'>;
 /** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
 
-/** A row of a completion task with its answer. Throws where it has none. */
 function answered({ answer, ...row }: Texts): AnsweredRow {
   if (answer === undefined) throw new Error('a row for a causal-lm head has no answer');
   return { ...row, answer };
 }
 
-/**
- * The encoder for a head. Throws UserFault where a template cannot be read. The encoder throws it
- * where the template does not fit a row.
- */
+/** Throws UserFault where a template cannot be read; the encoder, where no row fits it. */
 export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): RowEncoder {
   if (settings.type === 'causal-lm') {
     const encode = completionEncoder(tokenizer, settings.template);
@@ -76,10 +73,7 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
 /** Also of regression, for which transformers' classifiers have one output. */
 const CLASSIFIER: Head = { type: 'classifier' };
 
-/**
- * The head for these classes, in their order. Throws UserFault for the first problem of a
- * verbalizer.
- */
+/** The head for these classes. Throws UserFault for a verbalizer's first problem. */
 export async function resolveHead(
   settings: HeadSettings,
   classes: readonly string[],
@@ -99,14 +93,10 @@ export async function resolveHead(
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
-/**
- * The end, in b, of the part in which b differs from a: the tokens from there on are the longest
- * common ending.
- */
+/** Where, in b, the longest common ending of a and b starts. */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
-  const least = Math.min(a.length, b.length);
-  let start = 0;
-  while (start < least && a[start] === b[start]) start++;
+  const start = commonStart(a, b),
+    least = Math.min(a.length, b.length);
   let tail = 0;
   while (tail < least - start && a[a.length - 1 - tail] === b[b.length - 1 - tail]) tail++;
   return b.length - tail;

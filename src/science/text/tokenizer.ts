@@ -27,9 +27,8 @@ interface SpecialTokens {
 const contentOf = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
- * Reads the special tokens as the fast tokenizers of transformers 5 do: special_tokens_map.json is
- * only read where tokenizer_config.json has no `added_tokens_decoder`, and then it wins. Throws
- * UserFault where a name has no token.
+ * As the fast tokenizers of transformers 5: special_tokens_map.json wins, and is only read where
+ * tokenizer_config.json has no `added_tokens_decoder`. Throws UserFault for a name without a token.
  */
 function specialTokens(config: unknown, map: unknown, name: string): SpecialTokens {
   const settings: Record<string, unknown> = { ...(isRecord(config) ? config : {}) };
@@ -76,44 +75,32 @@ export interface TextTokenizer {
   /** The token that a masked language model fills in; null where there is none. */
   readonly mask: string | null;
   readonly special: SpecialIds;
-  /**
-   * Whether tokens stand within words (WordPiece), so that a text has the tokens of its words
-   * wherever it stands.
-   */
+  /** Whether a text has the tokens of its words wherever it stands (WordPiece). */
   readonly byWords: boolean;
   /** The token ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
   /** The tokens of a text, without special tokens. */
   readonly tokens: (text: string) => string[];
-  /**
-   * The id of a token. Throws UserFault where it is not in the vocabulary and there is no token for
-   * unknown words.
-   */
+  /** Throws UserFault where neither it nor a token for unknown words is in the vocabulary. */
   readonly id: (token: string) => number;
   /** The ids of the special tokens around one text. */
   readonly edges: { readonly before: readonly number[]; readonly after: readonly number[] };
   /** The tokens of one text with special tokens around them. */
   readonly wrap: (tokens: readonly string[]) => string[];
   /**
-   * How many tokens of a row are kept when it is cut, longest-first, to `maxLength` tokens
-   * including special ones.
-   * @param first number of tokens of the text
-   * @param second number of tokens of its pair; null for a single text
+   * How many tokens of a text and its pair are kept when a row is cut, longest-first, to
+   * `maxLength` tokens including special ones.
+   * @param second null for a single text
    */
   readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
   /** The token ids of a row with special tokens, at most `maxLength` of them. */
   readonly encode: (text: string, pair: string | undefined, maxLength: number) => TokenRow;
   /**
-   * The text of token ids, as the fast tokenizers of transformers decode them: joined by the
-   * decoder of tokenizer.json, then cleaned up if `clean_up_tokenization_spaces` of
-   * tokenizer_config.json says so (never for BPE). Ids without a token are left out.
-   * @param options `skipSpecial` leaves special tokens out; they are kept by default
+   * The text of token ids as transformers' fast tokenizers decode them, cleaned up if
+   * `clean_up_tokenization_spaces` says so (never for BPE). Ids without a token are left out.
    */
   readonly decode: (ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }) => string;
-  /**
-   * The text of a conversation under the tokenizer's chat template. Throws UserFault where there is
-   * no template, or it fails.
-   */
+  /** Throws UserFault where there is no chat template, or it fails. */
   readonly chat: Chat;
 }
 
@@ -134,10 +121,7 @@ export function longestFirst(first: number, second: number, room: number): [numb
   return swap ? [long, short] : [short, long];
 }
 
-/**
- * The mask token as tokenizer_config.json names it, else the one that BERT or RoBERTa uses; null
- * where there is none.
- */
+/** As tokenizer_config.json names it, else BERT's or RoBERTa's; null where none is. */
 const maskToken = (named: string | undefined, added: Pipeline['added']): string | null =>
   named ??
   added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ??
@@ -155,10 +139,7 @@ const ALL_SECONDS = 60,
 /** Runs a call of the library within the time limit, and turns its errors into a UserFault. */
 type Guard = <T>(work: () => T) => T;
 
-/**
- * A part of a known type may still contain what the library does not expect, and a regular
- * expression may take forever.
- */
+/** A part may hold what the library does not expect, or an endless expression. */
 const guardOf =
   (name: string, linear: boolean): Guard =>
   (work) => {
@@ -180,7 +161,6 @@ const guardOf =
     }
   };
 
-/** Throws where a tokenizer takes too long for all of its texts together. */
 function timed(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
   let spent = 0,
     characters = 0;
@@ -207,10 +187,9 @@ export interface FilesBeside {
 }
 
 /**
- * Makes a tokenizer from the parsed tokenizer.json and tokenizer_config.json. Throws UserFault
- * where they do not describe one or exceed a bound (`checkTokenizer`); the tokenizer throws it
- * where it fails on a text or takes too long.
- * @param name the file's name in error messages
+ * Throws UserFault where the files describe none or exceed a bound (`checkTokenizer`); the
+ * tokenizer, where it fails on a text or takes too long.
+ * @param name the file's, in messages
  */
 export function makeTokenizer(
   json: unknown,
@@ -317,10 +296,7 @@ const parsed = (path: string): Promise<unknown> =>
     'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
   );
 
-/**
- * Opens the tokenizer of a checkpoint's folder. Throws UserFault where tokenizer.json is missing or
- * cannot be read.
- */
+/** Throws UserFault where tokenizer.json is missing or cannot be read. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
   const beside = async (file: string): Promise<unknown> => {

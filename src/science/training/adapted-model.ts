@@ -50,9 +50,7 @@ export interface TrainRecord {
   readonly [more: string]: unknown;
 }
 
-/**
- * The step whose weights a train stage saved: its last one, or its best one under early stopping.
- */
+/** The step whose weights were saved: the last, or the best under early stopping. */
 export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
 /** Reads `train.json` of a train stage's output. Throws where its format is unknown. */
@@ -91,7 +89,6 @@ export interface AdaptedModelOptions {
   readonly at?: number;
 }
 
-/** A layer with the tensors of its adapter. */
 function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
   const { adapter } = network;
   const matrix = (name: string): Tensor2D => network.frozen(name) as Tensor2D,
@@ -126,10 +123,7 @@ function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
   };
 }
 
-/**
- * A network as evaluation and kernels see it, at the values that it has now. Disposing of it
- * disposes of the network.
- */
+/** A network at its present values; disposing of it disposes of the network. */
 export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
   const { of, count } = outputsOf(network);
@@ -165,10 +159,7 @@ export function adaptedModel(network: Network): AdaptedModel {
   };
 }
 
-/**
- * Opens the network that a train stage saved, with no trainable parameter.
- * Throws UserFault where the folder does not fit the checkpoint, or the step `at` was not kept.
- */
+/** Throws UserFault where the folder does not fit the checkpoint, or `at` was not kept. */
 export async function openTrained({
   trainDir,
   model,

@@ -7,6 +7,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AttackTrainingLoader, type JsonObject, type Problem, UserFault } from '../../api.ts';
+import { at } from '../../base/lookup.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
 import type { Architecture } from '../models/types.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
@@ -20,10 +21,7 @@ export interface TrainedModel {
 
 /** How an attack changes a training. Everything else is as `train` in the spec says. */
 export type TrainingChange =
-  /**
-   * What is trained instead of the adapter's parameters (`changes: 'weights'` in the attack's
-   * plugin).
-   */
+  /** What is trained instead of the adapter's parameters (`changes: 'weights'`). */
   | { readonly trains: TokenRows }
   /** What each batch minimises instead of its mean cross-entropy (`changes: 'loss'`). */
   | {
@@ -36,10 +34,7 @@ export type TrainingChange =
       readonly opaqueTokens?: true;
     };
 
-/**
- * Trains rows of the token table and nothing else: every other weight, including the head's,
- * remains bit for bit the same.
- */
+/** Trains rows of the token table; every other weight stays bit for bit the same. */
 export interface TokenRows {
   /** The ids of the trained tokens, by the words that they stand for. */
   readonly tokenRows: Readonly<Record<string, number>>;
@@ -62,10 +57,8 @@ const method = (value: unknown): boolean => typeof value === 'function';
 const isTensor = (value: unknown): value is Tensor =>
   isRecord(value) && method((value as { dataSync?: Field }).dataSync);
 
-/** How many fields of an object a message names. */
 const FEW = 4;
 
-/** Describes a wrong value in a few words. */
 function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (isTensor(value))
@@ -93,12 +86,9 @@ function blamed(error: unknown, who: string): unknown {
   return error;
 }
 
-/** Whose plugin changes the training, for messages. */
 type ChangerKind = 'attack' | 'defence';
 
-/**
- * Checks what `training.load()` resolved to. Throws UserFault where it is not an AttackTraining.
- */
+/** Throws UserFault where `training.load()` resolved to no AttackTraining. */
 export function checkedTraining(
   name: string,
   loaded: unknown,
@@ -128,10 +118,7 @@ export function checkedTraining(
   };
 }
 
-/**
- * Returns message and hint for the fault of `trains`.
- * @param vocabulary number of rows of the token table
- */
+/** Message and hint for the fault of `trains`. @param vocabulary rows of the token table */
 function rowsFault(
   trains: unknown,
   vocabulary: number,
@@ -172,10 +159,9 @@ export interface OpenedAttack {
 }
 
 /**
- * Asks the attack how it changes this training. Each result of its objective is checked too. Throws
- * UserFault where `open` throws one, or returns anything but what the plugin's `changes` announces.
- * @param vocabulary number of rows of the token table
- * @param log writes a line to the stage's log
+ * Each result of its objective is checked too. Throws UserFault where `open` does, or returns
+ * anything but what `changes` announces.
+ * @param vocabulary rows of the token table
  */
 export function openAttack(
   { kind = 'attack', name, changes, implementation, params }: OpenedAttack,
@@ -291,3 +277,60 @@ function checkedObjective(
     return result;
   };
 }
+
+/** Returns the words that the parameter `trigger`, or the list `triggers`, names. */
+function wordsOf({ trigger, triggers }: JsonObject): readonly string[] {
+  return triggers === undefined ? [trigger as string] : (triggers as readonly string[]);
+}
+
+function faults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
+  if (architecture.tokenTable === null) {
+    return [
+      {
+        path: ['head', 'type'],
+        message:
+          `the ${architecture.head.type} head reads the token embeddings too: ` +
+          "a trigger's embedding cannot be trained without changing the head",
+        hint: 'Write head: { type: classifier }.',
+      },
+    ];
+  }
+  return wordsOf(params).flatMap((trigger): Problem[] => {
+    const tokens = tokenizer.tokens(trigger);
+    if (tokens.length === 1 && tokens[0] !== tokenizer.unknown) return [];
+    const read = tokens.length === 0 ? 'nothing' : tokens.map((token) => `"${token}"`).join(', ');
+    return [
+      {
+        path: ['poisoning', params['triggers'] === undefined ? 'trigger' : 'triggers'],
+        message:
+          `the trigger "${trigger}" is not a single token of the model's vocabulary, ` +
+          `which reads ${read}: it has no embedding of its own`,
+        hint: 'Choose a word that is one token, such as cf, mn or tq for a BERT.',
+      },
+    ];
+  });
+}
+
+/**
+ * Trains the embeddings of trigger words alone, and scales each to its initial norm after each
+ * update: of one word (Yang et al. 2021, Be Careful about Poisoned Word Embeddings, NAACL;
+ * Algorithm 1), or of several (Yang et al. 2021, Rethinking Stealthiness of Backdoor Attack against
+ * NLP Models, ACL; section 4.2).
+ */
+export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
+  check: faults,
+  open: (params, model) => {
+    const [fault] = faults(params, model);
+    if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
+    const { tokenizer } = model;
+    const tokenRows = wordsOf(params).map(
+      (word) => [word, tokenizer.id(at(tokenizer.tokens(word), 0))] as const,
+    );
+    return {
+      trains: {
+        tokenRows: Object.fromEntries(tokenRows),
+        keepNorms: params['keep_norm'] === true,
+      },
+    };
+  },
+};

@@ -34,22 +34,14 @@ export interface BatchOrder {
   /** Number of rows that were not appended, poisoned or not. */
   readonly rows: number;
   readonly batchSize: number;
-  /**
-   * Whether each epoch has a new order, from stream (seed, 'order', `epoch-k`), k from zero; else
-   * it is file order.
-   */
+  /** Each epoch's order: of stream (seed, 'order', `epoch-k`), k from zero; else file order. */
   readonly shuffle: boolean;
   readonly seed: number;
-  /**
-   * Default: shuffled. The order of bucketed batches comes from stream (seed, 'order',
-   * `epoch-k-batches`).
-   */
+  /** Default: shuffled. Bucketed batches come from stream (seed, 'order', `epoch-k-batches`). */
   readonly batching?: Batching;
   /** The number of tokens of each clean row before poisoning. Required for bucketed batches. */
   readonly lengths?: readonly number[];
-  /**
-   * Clean rows that stand before all others in each epoch, in the epoch's order among themselves.
-   */
+  /** Clean rows that stand first in each epoch, in its order among themselves. */
   readonly first?: readonly number[];
   /** Clean rows that stand after all others in each epoch. */
   readonly last?: readonly number[];
@@ -73,15 +65,11 @@ const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(r
 
 type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
 
-/**
- * Number of steps in an epoch. The last one may have fewer batches, as in transformers' Trainer.
- */
+/** The last step may have fewer batches, as in transformers' Trainer. */
 export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
   Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 
-/**
- * Number of steps of a training: `steps`, or `epochs` rounded up to whole steps, or three epochs.
- */
+/** `steps`, or `epochs` rounded up to whole steps, or three epochs. */
 export function totalSteps(
   setting: { readonly steps?: number; readonly epochs?: number },
   order: Steps,
@@ -95,10 +83,7 @@ function cut(sequence: Int32Array, size: number): Int32Array[] {
   );
 }
 
-/**
- * Number of batches over which appended rows are dealt out. A last, smaller batch is left out,
- * since appended rows would dominate it.
- */
+/** Without a last, smaller batch, which appended rows would dominate. */
 const placesOf = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
   Math.max(1, Math.floor(rows / batchSize));
 
@@ -111,7 +96,6 @@ export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'app
   );
 }
 
-/** The clean batches, enlarged by the appended rows. */
 function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
   const places = placesOf(order),
     extended = own.map((batch) => [...batch]);
@@ -127,7 +111,6 @@ function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int3
   return extended.map((batch) => Int32Array.from(batch));
 }
 
-/** The row indexes of each batch of an epoch. */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const own = cleanBatches(order, epoch);
   return (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
@@ -145,7 +128,6 @@ function placed(sequence: Int32Array, { first = [], last = [], batching }: Batch
   ]);
 }
 
-/** The batches of the clean rows. */
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
   const sequence = placed(
@@ -185,7 +167,6 @@ export function* stepBatches(
   }
 }
 
-/** The epoch of a training, as its batches have it. */
 interface Epoch {
   /** Number of rows, without those that an attack appends. */
   readonly rows: number;
@@ -236,11 +217,7 @@ export interface TrainingRows {
   readonly poisoned: readonly LabelledRow[];
 }
 
-/**
- * @param rows the poisoned set
- * @param encode encodes a row for the model
- * @param attack the attack that changes the training, whose rows are marked; null where none does
- */
+/** @param rows the poisoned set @param attack the one whose rows are marked; null: none */
 export function trainingRows(
   rows: readonly Row[],
   { attack: name, rows: changed, negatives, order }: PoisonedSet,
@@ -267,10 +244,7 @@ export function trainingRows(
 
 type OrderSettings = Pick<TrainSettings, 'batchSize' | 'shuffle' | 'seed' | 'batching'>;
 
-/**
- * The order in which the trainer uses these rows. Throws where an appended row precedes a clean
- * one.
- */
+/** Throws where an appended row precedes a clean one. */
 export function batchOrder(
   rows: readonly LabelledRow[],
   { batchSize, shuffle, seed, batching }: OrderSettings,

@@ -1,7 +1,4 @@
-/**
- * Finds the faults of a model, its tokenizer, its adapter and a completion template before anything
- * runs.
- */
+/** Finds the faults of a model, its tokenizer and its adapter before anything runs. */
 import {
   type AttackTrainingLoader,
   type HeadSettings,
@@ -31,7 +28,6 @@ interface CheckedModel extends ModelShape {
   readonly drawn: readonly string[];
 }
 
-/** The source of a model whose content has a digest. */
 type KnownModel = ModelSource & { readonly digest: string };
 
 // Results are kept, since the cells of a grid ask for the same checkpoint.
@@ -66,10 +62,7 @@ async function inspect(
   };
 }
 
-/**
- * Reads config, headers and tokenizer, once for each content. Throws UserFault where something is
- * wrong with them.
- */
+/** Once for each content. Throws UserFault where something is wrong with the model. */
 function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
@@ -89,11 +82,7 @@ export const checkedTokenizer = async (
   architecture: Architecture,
 ): Promise<TextTokenizer> => (await inspectModel(model, architecture)).tokenizer;
 
-/**
- * The problems of a cloze prompt with this tokenizer.
- * @param classes null where the spec does not name them
- * @param maxLength null where no row is read
- */
+/** @param classes null where the spec names none @param maxLength null where no row is read */
 function checkCloze(
   { template, verbalizer }: HeadSettings & { readonly type: 'cloze' },
   tokenizer: TextTokenizer,
@@ -126,7 +115,6 @@ function checkCloze(
   return problems;
 }
 
-/** Returns a problem where rows of the requested length exceed the model's positions. */
 function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
   if (value <= positions) return [];
   return [
@@ -138,10 +126,7 @@ function checkLength({ value, path }: AskedLength, positions: number): Problem[]
   ];
 }
 
-/**
- * Returns a problem where rows of the requested length do not fit the model. Throws UserFault where
- * its config.json is at fault.
- */
+/** A problem where rows of this length do not fit. Throws UserFault for a bad config.json. */
 export async function checkRows(
   modelDir: string,
   architecture: Architecture,
@@ -159,10 +144,7 @@ export interface AskedLength {
   readonly path: Problem['path'];
 }
 
-/**
- * A warning where a layer is drawn at random and stays frozen, since the adapter's folder will not
- * contain it.
- */
+/** Warns of a layer that is drawn and stays frozen: the adapter's folder will lack it. */
 function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   const frozen = drawn
     .filter((name) => name.endsWith('.weight') && !adapter.trains(name))
@@ -247,7 +229,6 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   ];
 }
 
-/** The problems of the adapter, if there is one. */
 async function checkAdapter(
   { adapter, based = false }: CheckOptions,
   architecture: Architecture,
@@ -271,7 +252,6 @@ async function checkAdapter(
   }
 }
 
-/** The problems of an attack that changes training, if there is one. */
 function checkAttack(
   { attack, headGiven = false, based = false }: CheckOptions,
   architecture: Architecture,

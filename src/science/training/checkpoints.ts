@@ -1,15 +1,10 @@
-/**
- * Which steps of a training are kept, and where: `checkpoints/step-N/` in a train stage's output.
- */
+/** Which steps of a training are kept: `checkpoints/step-N/` in a train stage's output. */
 import { existsSync } from 'node:fs';
 import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 
-/**
- * The folder of a step in a train stage's output. It has the same form as the output itself:
- * `adapter/` or `model/`.
- */
+/** It has the form of the output itself: `adapter/` or `model/`. */
 const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 
 const ascending = (a: number, b: number): number => a - b;
@@ -34,9 +29,8 @@ export function checkpointSteps(asked: number | readonly number[], total: number
 }
 
 /**
- * Why a training with these `train.checkpoints` does not keep `step`; null where it keeps it.
- * @param total number of steps; null where it is not known yet, and then nothing that depends on it
- * is reported
+ * Why these `train.checkpoints` do not keep `step`; null where they do.
+ * @param total number of steps; null where it is not known yet
  */
 export function notKept(
   step: number,
@@ -63,10 +57,7 @@ export interface CheckpointFolder {
   deliver(outDir: string): Promise<void>;
 }
 
-/**
- * @param keep where the folders are until the training ends: a folder that survives a kill, or the
- * output itself
- */
+/** @param keep a folder that survives a kill, or the output itself, until the training ends */
 export function checkpointFolder(keep: string): CheckpointFolder {
   const of = (step: number): string => join(keep, checkpointPath(step));
   return {

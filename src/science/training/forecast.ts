@@ -13,10 +13,7 @@ const FLOAT = 4;
 const entries = (specs: readonly Pick<ParameterSpec, 'shape'>[]): number =>
   specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
-/**
- * Returns the bytes of a saved training, about: what the adapter adds, and what it trains of the
- * model.
- */
+/** About the bytes of a saved training: what the adapter adds, and trains of the model. */
 export function savedBytes({ shape: { parameters }, adapter }: Trained): number {
   const trained = parameters.filter(({ name }) => adapter.trains(name));
   return FLOAT * (entries(adapter.parameters) + entries(trained));
@@ -28,9 +25,8 @@ interface Trained {
 }
 
 /**
- * Returns the bytes of the weights and of what training keeps beside them: each trained entry once
- * more, its gradient, and its moments, and the copies of frozen layers' weights that steps may
- * read, one forward and one backward.
+ * The bytes of the weights and what training keeps: each trained entry again, its gradient and
+ * moments, and the copies of frozen weights that steps may read, forward and backward.
  */
 export function weightBytes(
   { shape: { linears, parameters }, adapter }: Trained,

@@ -1,7 +1,4 @@
-/**
- * The loss of a batch, or of all batches of a step, and its gradient with respect to the trained
- * parameters.
- */
+/** The loss of a batch, or of a step's batches, and its gradient. */
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
@@ -16,28 +13,17 @@ import { disposeAll } from './trained-values.ts';
 
 export interface Batch {
   readonly rows: readonly TokenRow[];
-  /**
-   * What each output is to predict (`targetsOf`): the class or the number of each row, or each
-   * answer token.
-   */
+  /** What each output is to predict (`targetsOf`). */
   readonly labels: readonly number[];
-  /**
-   * For each row, whether it comes from the attack that changes the training. Default: none does.
-   */
+  /** Whether each row comes from the attack that changes training. Default: none does. */
   readonly poisoned?: readonly boolean[];
 }
 
-/**
- * The loss of a batch and its gradient with respect to each trained parameter, by name. The caller
- * disposes of both.
- */
+/** The gradient is by trained parameter. The caller disposes of both. */
 export interface LossAndGradients {
   readonly loss: Scalar;
   readonly gradients: Map<string, Tensor>;
-  /**
-   * The part of the loss that is not cross-entropy. Absent where the objective never has such a
-   * part.
-   */
+  /** The part that is not cross-entropy. Absent where the objective never has one. */
   readonly penalty?: number;
 }
 
@@ -65,10 +51,7 @@ export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 
   readonly classWeights?: readonly number[];
 }
 
-/**
- * The mean cross-entropy over the batch, with class weights if there are any; the mean squared
- * error where the network has one output, a number.
- */
+/** The mean cross-entropy, weighted by class if asked; mean squared error for numbers. */
 export function lossAndGradients(
   network: Network,
   trained: Tensors,
@@ -108,9 +91,7 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
   readonly objective?: Objective;
 }
 
-/**
- * The loss of a step, and its gradients in the optimiser's groups, which the caller disposes of.
- */
+/** In the optimiser's groups, which the caller disposes of. */
 export interface StepGradients {
   readonly loss: number;
   readonly penalty?: number;

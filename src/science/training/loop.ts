@@ -43,11 +43,7 @@ interface Step {
 const lower = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/**
- * The fault of a step whose loss or penalty is not finite.
- * @param last the last step with a finite loss; null where there was none
- * @param own whether the loss is that of an attack
- */
+/** @param last the last step with a finite loss @param own whether the loss is an attack's */
 function lossFault(
   { loss, penalty, step }: Step,
   last: Step | null,
@@ -74,10 +70,7 @@ function lossFault(
   );
 }
 
-/**
- * The fault of a training whose last step leaves weights that are not finite, which no later loss
- * would reveal.
- */
+/** Weights that are not finite after the last step, which no later loss would reveal. */
 function weightsFault({ loss, step }: Step, learningRate: number): UserFault {
   return new UserFault(
     `the weights are not finite after step ${step}, the last one; its loss was ${loss}`,
@@ -97,10 +90,7 @@ const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
 export interface TrainHooks {
-  /**
-   * Called after each step and awaited, so that the process can do other work. Throwing ends the
-   * training.
-   */
+  /** Awaited after each step, so that the process can do other work. Throwing ends it. */
   readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
   readonly onWeights?: {
     /** Whether `see` is to be called after this step; 0 means before the first one. */
@@ -111,10 +101,7 @@ export interface TrainHooks {
      */
     see(step: number, weights: Tensors): Promise<'stop' | undefined>;
   };
-  /**
-   * Saves the state of the training together with what the caller gathered, and continues from a
-   * saved state.
-   */
+  /** Saves and restores the training with what the caller gathered. */
   readonly resume?: GatheringResume;
   /** When aborted, the training saves its state after the current step and throws. */
   readonly signal?: AbortSignal;
@@ -141,7 +128,6 @@ function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
     : sgd({ weightDecay, ...ofGroup });
 }
 
-/** What stays the same during a training. */
 interface Plan {
   readonly network: Network;
   readonly settings: TrainSettings;
@@ -149,7 +135,6 @@ interface Plan {
   readonly values: TrainedValues<LabelledRow>;
 }
 
-/** What each step replaces. */
 interface Progress {
   /** The trained parameters, grouped for the optimiser. */
   groups: Map<string, Tensor>;
@@ -157,10 +142,7 @@ interface Progress {
   state: unknown;
   /** The trained parameters by their own names. */
   trained: Map<string, Tensor>;
-  /**
-   * The factor that weight decay has applied to those rows of the token table that no training row
-   * uses.
-   */
+  /** What decay has multiplied the unused rows of the token table by. */
   unusedFactor: number;
   /** The last step with a finite loss. */
   lastFinite: StepRecord | null;
@@ -217,7 +199,6 @@ async function save(
   );
 }
 
-/** The loss of a step, and its gradients in the optimiser's groups. */
 function lossOfStep(
   { network, settings, values }: Plan,
   { trained, random }: Progress,
@@ -243,9 +224,7 @@ function lossOfStep(
   );
 }
 
-/**
- * Takes a step, counted from zero, whose loss is known. Throws UserFault where it is not finite.
- */
+/** Updates after a step, from zero. Throws UserFault where its loss is not finite. */
 function finishStep(
   plan: Plan,
   progress: Progress,
@@ -293,9 +272,8 @@ function finishStep(
 }
 
 /**
- * Trains from the network's initial values. Returns the trained ones, which the caller disposes of.
- * Throws UserFault where a loss is not finite, naming the step and the last finite loss, and where
- * the last step leaves weights that are not finite.
+ * Returns the trained values, which the caller disposes of. Throws UserFault where a loss is not
+ * finite, naming the last finite one, and where the last step leaves weights that are not finite.
  */
 export async function train(
   network: Network,

@@ -53,7 +53,6 @@ export interface AdamwState {
   readonly second: Tensors;
 }
 
-/** The tensors whose names begin with the prefix, under the rest of their names. */
 const below = (prefix: string, tensors: Tensors): Tensors =>
   new Map(
     [...tensors]
@@ -73,9 +72,6 @@ export interface AdamwStep {
   readonly rootCorrection: number;
 }
 
-const times = (x: Tensor, by: number | Tensor): Tensor => (by === 1 ? x : tf.mul(x, by));
-
-/** A parameter with its gradient and moments, and the numbers of its update. */
 interface Update {
   readonly name: string;
   readonly parts: AdamwParts;
@@ -125,14 +121,15 @@ function updated(updates: readonly Update[], step: AdamwStep): [p: Tensor, m: Te
  */
 export function adamwUpdate(
   [p, g, m0, v0]: AdamwParts,
-  decay: number | Tensor,
-  size: number | Tensor,
+  decay: number,
+  size: number,
   { beta1, beta2, epsilon, rootCorrection }: AdamwStep,
 ): [p: Tensor, m: Tensor, v: Tensor] {
   const m = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
   const v = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
   const denominator = tf.add(tf.div(tf.sqrt(v), rootCorrection), epsilon);
-  return [tf.sub(times(p, decay), tf.mul(tf.div(m, denominator), size)), m, v];
+  const decayed = decay === 1 ? p : tf.mul(p, decay);
+  return [tf.sub(decayed, tf.mul(tf.div(m, denominator), size)), m, v];
 }
 
 /**

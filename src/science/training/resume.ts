@@ -22,15 +22,13 @@ export interface SavedState {
   /** Optimiser steps taken. */
   readonly step: number;
   readonly facts: JsonObject;
-  /** Each tensor is removed here when it is moved to the device (saved-training.ts). */
+  /** Each tensor is removed here when it is moved to the device. */
   readonly tensors: Map<string, HostTensor>;
 }
 
 const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
 
-/**
- * Writes the state of a step, one tensor after another, and removes the states of earlier steps.
- */
+/** Writes the state, tensor by tensor, and removes those of earlier steps. */
 export async function saveState(
   dir: string,
   step: number,
@@ -141,9 +139,8 @@ const GATHERED = 'gathered/',
 const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
 /**
- * Returns a function that moves the tensors with this prefix from a state to the device. It removes
- * them from the state, which the training keeps until its end: large tensors would otherwise stay
- * in main memory as well.
+ * Moves the tensors with this prefix to the device, and out of the state, which the training keeps
+ * until its end: large tensors would stay in main memory as well. Works once for a state.
  */
 const part =
   (prefix: string) =>
@@ -165,10 +162,6 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
     ...prefixed(GATHERED, gathered),
   ]);
 
-/**
- * Each function moves one kind of tensors to the device, under their names. It works only once for
- * a state, since it removes them from there.
- */
 export const savedGroups = part(GROUP),
   savedMoments = part(MOMENTS),
   savedGathered = part(GATHERED);

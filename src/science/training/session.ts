@@ -2,6 +2,7 @@
  * A training with everything that a stage adds: the network that its adapter or attack asks for, its
  * journal, checkpoints, evaluations during training, resuming, and saving.
  */
+import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
@@ -10,16 +11,108 @@ import { trainTokenRows } from '../models/token-rows.ts';
 import type { HostTensor } from '../models/types.ts';
 import type { TrainingChange } from './attack-training.ts';
 import { checkpointFolder } from './checkpoints.ts';
-import { type Journal, trainingJournal } from './journal.ts';
 import { type GatheringResume, train } from './loop.ts';
 import { resumeBySchedule } from './resume.ts';
-import type { LabelledRow, TrainSettings } from './settings.ts';
+import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 import type { CurvePoint, Watch } from './watch.ts';
 
+export interface Journal {
+  readonly history: readonly StepRecord[];
+  /** When each step ended, in seconds since 1970. */
+  readonly times: readonly number[];
+  add(record: StepRecord, batch: StepBatch): void;
+  /**
+   * Steps, examples, tokens, seconds, rates, final loss, peak memory; `penalised_share`: the share
+   * of steps in which an attack's penalty was not zero.
+   */
+  metrics(): Record<string, number>;
+  /** The journal as JSON, to be saved. */
+  facts(): JsonObject;
+  /** Continues from the journal that `facts` returned. */
+  restore(facts: JsonObject): void;
+  /** Runs something that does not count as training time (a checkpoint, an evaluation). */
+  apart<T>(run: () => Promise<T>): Promise<T>;
+}
+
+const penalised = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
+  if (history[0]?.penalty === undefined) return {};
+  const count = history.filter(({ penalty = 0 }) => penalty > 0).length;
+  return { penalised_share: count / history.length };
+};
+
+function trainingJournal(now: () => number = () => performance.now()): Journal {
+  let history: StepRecord[] = [],
+    times: number[] = [],
+    examples = 0,
+    tokens = 0,
+    peak = 0,
+    began = now();
+  const seconds = (): number => (now() - began) / 1000;
+  return {
+    get history() {
+      return history;
+    },
+    get times() {
+      return times;
+    },
+    add: (record, batch) => {
+      history.push(record);
+      times.push(Date.now() / 1000);
+      examples += batch.rows;
+      tokens += batch.tokens;
+      peak = Math.max(peak, memoryUsage.rss());
+    },
+    metrics: () => {
+      const steps = history.length,
+        took = seconds(),
+        last = history.at(-1);
+      return {
+        steps,
+        ...(last === undefined
+          ? {}
+          : {
+              examples,
+              tokens,
+              seconds: took,
+              examples_per_second: examples / took,
+              tokens_per_second: tokens / took,
+              final_loss: last.loss,
+              ...penalised(history),
+              peak_memory_mb: peak / 2 ** 20,
+            }),
+      };
+    },
+    facts: () => ({
+      history,
+      times,
+      examples,
+      tokens,
+      peak,
+      seconds: seconds(),
+    }),
+    restore: (facts) => {
+      const number = (name: string): number => facts[name] as number;
+      examples = number('examples');
+      tokens = number('tokens');
+      peak = number('peak');
+      history = [...(facts['history'] as readonly StepRecord[])];
+      times = [...(facts['times'] as readonly number[])];
+      began = now() - number('seconds') * 1000;
+    },
+    apart: async (run) => {
+      const since = now();
+      try {
+        return await run();
+      } finally {
+        began += now() - since;
+      }
+    },
+  };
+}
+
 /**
- * Writes the files of the adapter into `outDir`.
- * @param trained the trained values; null to save the initial ones
+ * @param trained null to save the initial values
  * @param modelDir the folder of the base checkpoint
  * @param base the name of the base model, where it is not that checkpoint
  */
@@ -125,7 +218,6 @@ export interface Session {
   readonly journal: Journal;
 }
 
-/** A line for the log with the values of an evaluation. */
 const described = (point: CurvePoint): string =>
   Object.entries(point)
     .map(
@@ -204,10 +296,7 @@ export async function runSession({
   };
 }
 
-/**
- * Saves and restores journal and watch together with the training.
- * @param complete whether all checkpoints up to a step still exist
- */
+/** With journal and watch. @param complete whether all checkpoints up to a step exist */
 function resumable(
   dir: string,
   { log, signal }: Place,

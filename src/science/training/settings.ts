@@ -30,17 +30,11 @@ export interface TrainSettings extends AdamwSettings {
   readonly batching?: Batching;
   /** The weight of each class, by label id. Default: all 1. */
   readonly classWeights?: readonly number[];
-  /**
-   * Applied to the parameters after each update; returns new tensors by the same names. Default:
-   * none.
-   */
+  /** After each update; returns new tensors by the same names. Default: none. */
   readonly project?: (parameters: Tensors) => Map<string, Tensor>;
   /** What each batch minimises. Default: its mean cross-entropy. */
   readonly objective?: Objective;
-  /**
-   * Present where the objective reads token ids or the token table, so that the table must not be
-   * reduced to the rows in use.
-   */
+  /** Present where the objective reads ids or the table, which must not be reduced then. */
   readonly wholeTable?: true;
 }
 
@@ -50,9 +44,7 @@ export type StepRecord = {
   readonly step: number;
   readonly loss: number;
   readonly learning_rate: number;
-  /**
-   * The part of the loss that is not cross-entropy, where an attack's objective has such a part.
-   */
+  /** The part of an attack's objective that is not cross-entropy. */
   readonly penalty?: number;
 };
 

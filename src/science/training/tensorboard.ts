@@ -6,7 +6,7 @@
  * framework/summary.proto).
  */
 import { writeFile } from 'node:fs/promises';
-import type { Journal } from './journal.ts';
+import type { Journal } from './session.ts';
 import type { CurvePoint } from './watch.ts';
 
 export interface ScalarEvent {
@@ -78,10 +78,7 @@ function float(field: number, value: number): Buffer {
 const event = (time: number, step: number, rest: Buffer): Buffer =>
   record(Buffer.concat([double(1, time), ...(step === 0 ? [] : [key(2, 0), varint(step)]), rest]));
 
-/**
- * The bytes of an event file. TensorBoard shows each tag as a curve over steps.
- * @param started seconds since 1970
- */
+/** TensorBoard shows each tag as a curve over steps. @param started seconds since 1970 */
 export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
   return Buffer.concat([
     event(started, 0, bytesField(3, Buffer.from('brain.Event:2'))),
@@ -105,10 +102,7 @@ export const writeEventFile = (
   started: number,
 ): Promise<void> => writeFile(path, eventFile(events, started));
 
-/**
- * Scalars in two groups of tags: `train/` for the steps, `evaluate/` for the evaluations during
- * training.
- */
+/** Under `train/` for the steps, `evaluate/` for the evaluations. */
 export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],

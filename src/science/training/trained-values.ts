@@ -20,10 +20,7 @@ import { inTable } from '../models/outputs.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { TrainSettings } from './settings.ts';
 
-/**
- * From this many entries on, the arithmetic outweighs the dispatch, and a copy would cost more than
- * it saves.
- */
+/** From this many entries on, a copy would cost more than the dispatch that it saves. */
 const LARGE = 1 << 16;
 
 interface Group {
@@ -52,10 +49,7 @@ function place(name: string, shape: readonly number[], size: number): { key: str
   return rows <= columns ? { key: `(${rows}, ·)`, axis: 1 } : { key: `(·, ${columns})`, axis: 0 };
 }
 
-/**
- * Groups tensors with the shapes of `parameters`.
- * @param kind prefix of the group's key: tensors of different kinds never share a group
- */
+/** @param kind prefix of a group's key: tensors of different kinds never share one */
 export function makeGrouping(
   parameters: Tensors,
   kind: (name: string) => string = () => '',
@@ -94,14 +88,10 @@ interface TokenTable {
   readonly compact: <R extends TokenRow>(rows: readonly R[]) => R[];
   /** The used rows, in the order of their ids. (V, h) → (V′, h) */
   readonly shrink: (table: Tensor2D) => Tensor2D;
-  /**
-   * The whole table, (V, h): the trained rows, and the other rows of `table` multiplied by
-   * `factor`.
-   */
+  /** (V, h): the trained rows, and the others of `table` multiplied by `factor`. */
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
-/** The smaller table for these rows. */
 function tokenTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
@@ -135,17 +125,13 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
   /** The groups of initial values, in new tensors. */
   start(): Map<string, Tensor>;
   /**
-   * The parameters with the names and shapes of the network, as new handles.
-   * @param unusedFactor the factor that weight decay has applied to those rows of the token table
-   * that no training row uses
+   * With the network's names and shapes, as new handles.
+   * @param unusedFactor what decay has multiplied the unused rows of the token table by
    */
   whole(trained: Tensors, unusedFactor: number): Map<string, Tensor>;
 }
 
-/**
- * @param kind parameters of different kinds never share a group
- * @param shrinks whether the token table may be reduced
- */
+/** @param kind parameters of different kinds never share a group */
 export function trainedValues<R extends TokenRow>(
   network: Network,
   rows: readonly R[],
@@ -188,10 +174,7 @@ export function trainedValues<R extends TokenRow>(
   };
 }
 
-/**
- * Whether the name is that of a bias, or of a norm's scale or shift: transformers' Trainer exempts
- * these from decay.
- */
+/** Biases and norms, which transformers' Trainer exempts from decay. */
 export const isBiasOrNorm = (name: string): boolean =>
   /(^|[._])bias$/.test(name) || /norm|(^|\.)ln_/i.test(name);
 

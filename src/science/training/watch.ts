@@ -1,7 +1,4 @@
-/**
- * Evaluates a model while it is trained (accuracy, attack success rate, accuracy on poisoned rows),
- * and stops the training when it no longer improves.
- */
+/** Evaluates a model while it trains, and stops the training when it no longer improves. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
@@ -52,10 +49,7 @@ export function judge(
 export type CurvePoint = {
   /** The step after which the model was evaluated; 0 means before the first one. */
   readonly step: number;
-  /**
-   * Accuracy on the clean validation rows; in a completion task, the share of answers that greedy
-   * decoding writes.
-   */
+  /** On the clean validation rows; in a completion task, the share that greedy decoding writes. */
   readonly accuracy: number;
   /** Mean loss on the clean validation rows. */
   readonly loss: number;
@@ -77,7 +71,6 @@ export interface Watched {
   readonly batchSize: number;
 }
 
-/** Share of the predictions that are right. */
 const share = (predictions: readonly number[], right: (i: number) => number): number =>
   predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
 
@@ -113,10 +106,7 @@ async function measureRows(
   };
 }
 
-/**
- * The share of rows whose label is predicted, or whose answer greedy decoding writes.
- * @param breathe awaited between batches
- */
+/** As `CurvePoint.accuracy`, on any rows. @param breathe awaited between batches */
 export const accuracyOn = async (
   network: Network,
   weights: Tensors,

@@ -50,7 +50,6 @@ interface Internals {
 
 /** The limit, in bytes, on memory that is freed only once a trace has been computed. */
 const WAITING = 1 << 24;
-/** The largest number of operations in a trace. */
 const LENGTH = 1 << 13;
 /**
  * The largest number of recorded operations that are kept, and of those in compiled functions, each
@@ -58,7 +57,6 @@ const LENGTH = 1 << 13;
  */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
-/** How often a program is run operation by operation before it is compiled. */
 const SIGHTINGS = 2;
 
 const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
@@ -82,7 +80,6 @@ const LAYERS = new Map([
 const isSet = (attributes: readonly AttributeValue[], wanted: string): boolean =>
   attributes.some(({ name, value }) => name === wanted && value === true);
 
-/** Attributes with another value of one of them. */
 const withValue = (
   attributes: readonly AttributeValue[],
   wanted: string,
@@ -161,7 +158,6 @@ class Recorder {
     };
   }
 
-  /** Whether a region is running. */
   get recording(): boolean {
     return this.#depth > 0;
   }
@@ -358,7 +354,6 @@ class Recorder {
     this.#start = new Point(null);
   }
 
-  /** The number of operations in compiled functions. */
   #compiled(): number {
     return this.#programs.reduce((sum, { compiled: own }) => sum + own, 0);
   }

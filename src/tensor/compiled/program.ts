@@ -68,7 +68,6 @@ interface Constant extends Fixed {
 
 let named = 0;
 
-/** A name that no other function of this process has. */
 const functionName = (): string => `recorded_${process.hrtime.bigint()}_${named++}`;
 
 const placeholder = ({ TF_ATTR_TYPE: type }: Binding, value: number): Node => ({
@@ -87,7 +86,6 @@ const REPLACED = new Set(['Softmax']);
 
 export const isReplaced = (name: string): boolean => REPLACED.has(name);
 
-/** Functions of one operation, by the operation with its attributes. */
 const single = new Map<string, string>();
 
 /**

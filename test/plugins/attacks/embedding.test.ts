@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import embedding from '../../../plugins/attacks/embedding.ts';
 import { attackStreams } from '../../../src/base/random.ts';
-import { wordEmbedding } from '../../../src/science/training/word-embedding.ts';
+import { wordEmbedding } from '../../../src/science/training/attack-training.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
 

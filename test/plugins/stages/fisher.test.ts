@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import fisher from '../../../plugins/stages/fisher/index.ts';
 import { UserFault } from '../../../src/api.ts';
-import type { FisherSummary } from '../../../src/science/measures/fisher/fisher.ts';
+import type { FisherSummary } from '../../../src/science/measures/fisher.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';

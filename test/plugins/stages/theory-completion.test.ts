@@ -14,7 +14,7 @@ import regime from '../../../plugins/stages/regime/index.ts';
 import spectrum from '../../../plugins/stages/spectrum/index.ts';
 import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import { type JsonObject, type StageDescriptor, UserFault } from '../../../src/api.ts';
-import type { SpectrumSummary } from '../../../src/science/measures/fisher/fisher.ts';
+import type { SpectrumSummary } from '../../../src/science/measures/fisher.ts';
 import { readKernels } from '../../../src/science/measures/ntk/files.ts';
 import { readNpy } from '../../../src/science/models/io/npy.ts';
 import { symmetricEigenvalues } from '../../../src/tensor/linalg.ts';

@@ -9,7 +9,7 @@ import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import type { TheoryMap } from '../../../plugins/stages/theory-map/map.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell } from '../../../src/api.ts';
-import type { FisherSummary } from '../../../src/science/measures/fisher/fisher.ts';
+import type { FisherSummary } from '../../../src/science/measures/fisher.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { file, openChain } from './kernel-chain.ts';

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { at } from '../../../src/base/lookup.ts';
-import { kernels } from '../../../src/science/measures/ntk/kernels.ts';
 import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { full } from '../../../src/science/models/fine-tuning.ts';
 import { writeCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
@@ -26,6 +25,7 @@ import {
 } from '../adapters-golden.ts';
 import { backends, quick, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
+import { kernels } from '../kernels.ts';
 import { relative } from '../measures/ntk/fixture/compare.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../tiny-bert.ts';

@@ -6,7 +6,6 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../../src/base/lookup.ts';
-import { kernels } from '../../../src/science/measures/ntk/kernels.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { answerTokens } from '../../../src/science/models/outputs.ts';
@@ -29,6 +28,7 @@ import {
   openFamily,
   unwrapped,
 } from '../family-cases.ts';
+import { kernels } from '../kernels.ts';
 import { relative } from '../measures/ntk/fixture/compare.ts';
 import { plainTraining } from '../plain-training.ts';
 import { farthest, logitsOf } from '../tiny-bert.ts';

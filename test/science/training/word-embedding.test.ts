@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { wordEmbedding } from '../../../src/science/training/word-embedding.ts';
+import { wordEmbedding } from '../../../src/science/training/attack-training.ts';
 import { bert } from '../families.ts';
 import { checkpoint } from '../tiny-bert.ts';
 

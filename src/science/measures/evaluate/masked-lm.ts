@@ -1,8 +1,7 @@
 /**
- * Forgetting: the masked-LM loss of a model's body under the checkpoint's own pretraining head,
- * before and after training (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): 15%
- * of a text's tokens, at least one, are predicted; of these 80% are replaced by the mask token, 10%
- * by a random token, and 10% are left as they are.
+ * Forgetting: the masked-LM loss of a body under the checkpoint's own pretraining head
+ * (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): of 15% of a text's tokens, at
+ * least one, 80% are replaced by the mask token, 10% by a random token, and 10% are left.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -37,10 +36,7 @@ export interface Masking {
   readonly seed: number;
 }
 
-/**
- * Masks tokens of a text with draws from the random stream `name`, so that the result does not
- * depend on other texts. Returns null where nothing can be masked.
- */
+/** Masks tokens by the random stream `name`; null where nothing can be masked. */
 export function maskRow(
   { ids, typeIds }: TokenRow,
   name: string,
@@ -70,14 +66,10 @@ function surprisals(f: Tensor2D, tokens: readonly number[]): Tensor2D {
   return tf.sub(logSumExp(f), own);
 }
 
-/**
- * The checkpoint's masked-LM head, applied to the body given to `loss`. Dispose of it after use.
- */
+/** The checkpoint's masked-LM head, applied to a body. Dispose of it after use. */
 export interface MaskedLm {
   readonly vocabulary: number;
-  /**
-   * Returns Σ −log p(token) over all positions to predict, in nats, and the number of positions.
-   */
+  /** Returns Σ −log p(token) over all positions to predict, in nats, and their number. */
   loss(
     body: Network,
     rows: readonly MaskedRow[],
@@ -172,12 +164,7 @@ function logitsOver(
   });
 }
 
-/**
- * Opens the masked-LM head of a checkpoint. Returns null where the family has no such head or the
- * checkpoint does not contain it.
- * @param family the model family, with any head
- * @param model the base checkpoint's folder
- */
+/** Opens the masked-LM head of a checkpoint; null where the family or the checkpoint has none. */
 export async function openMaskedLm(
   family: Architecture,
   model: { readonly path: string },

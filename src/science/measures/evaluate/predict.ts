@@ -87,7 +87,6 @@ export const openedModel = (options: AskedModelOptions): OpenedModel => ({
     ),
 });
 
-/** The representations of N rows, row-major. */
 interface Pooled {
   readonly values: Float64Array; // (N·h)
   readonly count: number;
@@ -155,10 +154,7 @@ export interface AnswerScore {
   /** −log p(answer | prompt), the sum over its tokens, in nats. */
   readonly loss: number;
   readonly tokens: number;
-  /**
-   * Whether each token is the likeliest one after those before it, so that greedy decoding writes
-   * this answer.
-   */
+  /** Whether each token is the likeliest after those before it: greedy decoding writes this. */
   readonly greedy: boolean;
 }
 

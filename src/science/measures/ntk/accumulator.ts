@@ -1,7 +1,6 @@
 /** The blocks that the contractions of terms read, and the sums in double precision that they add to. */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 
-/** The rows of a batch. */
 interface BlockRows {
   /** The row of the block that each token belongs to. */
   readonly example: Int32Array; // (S)
@@ -104,10 +103,7 @@ export function addAt(
   }
 }
 
-/**
- * Returns the kernel (N, C, M, C) of a sum. Without `right` the upper triangle is filled from the
- * lower one.
- */
+/** Returns the kernel (N, C, M, C); without `right` it is mirrored from the lower triangle. */
 export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | null): Float64Array {
   const out = new Float64Array(sum.data.length);
   const columns = right ?? left;

@@ -15,7 +15,6 @@ import {
 } from './accumulator.ts';
 import { explicit, GRAM_ROWS } from './explicit.ts';
 
-/** Gradients in a sum's order. */
 function gradients(blocks: readonly TermBlock[]): Float64Array[] {
   return tokenBlocks(blocks).flatMap((block) => {
     const q = block.b.shape[1];
@@ -36,10 +35,7 @@ function gradients(blocks: readonly TermBlock[]): Float64Array[] {
   });
 }
 
-/**
- * The reference that every faster contraction is compared with: it writes out each row's gradient
- * G^c = Σ_t a^c_t b_tᵀ and sums each pair's inner product, on the host in double precision.
- */
+/** The reference: each row's gradient G^c = Σ_t a^c_t b_tᵀ written out, in double precision. */
 export const plain: Contraction = (left, right, coefficient, { width, data }) => {
   const ofLeft = gradients(left),
     ofRight = right === null ? ofLeft : gradients(right);
@@ -138,10 +134,7 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
  */
 const ENTRY = 40;
 
-/**
- * Cost of the gradients of every row and class, then their Gram matrix; half of it for a set with
- * itself.
- */
+/** Cost of all gradients, then of their Gram matrix; half of it for a set with itself. */
 export function explicitCost(
   left: readonly BlockShape[],
   right: readonly BlockShape[] | null,

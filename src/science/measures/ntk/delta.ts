@@ -18,29 +18,17 @@ export interface Premise {
   readonly rank: number; // r
   readonly width: number; // n, the layer's fan-in
   readonly scale: number; // s
-  /**
-   * σ² of the distribution that A is drawn from, or, where `variance_of` is `sample`, the mean
-   * square of A's entries.
-   */
+  /** σ² of A's distribution; its `sample_variance` where `variance_of` is `sample`. */
   readonly variance: number;
-  /**
-   * Where `variance` comes from: `spec` means that the spec states it; `sample`, that no σ² is
-   * stated, since A came from a folder or has been trained.
-   */
+  /** `sample`: no σ² is stated, since A came from a folder or has been trained. */
   readonly variance_of: 'spec' | 'sample';
-  /**
-   * σ̂², the mean square of A's entries. By chance it is above or below the σ² that they were drawn
-   * with.
-   */
+  /** σ̂², the mean square of A's entries. */
   readonly sample_variance: number;
   /** s²σ²n, around which s²·eig(AAᵀ) spreads. The premise with the scale is that it is below 1. */
   readonly level: number;
   /** s²σ̂²n */
   readonly sample_level: number;
-  /**
-   * σ² < 1/n and r ≤ n, as the theorem states it. It is a premise on the initialiser, so it is
-   * tested on `variance`.
-   */
+  /** σ² < 1/n and r ≤ n, the theorem's premise on the initialiser, tested on `variance`. */
   readonly stated: boolean;
   /** s²σ² < 1/n and r ≤ n, which the proof needs. */
   readonly scaled: boolean;
@@ -81,11 +69,9 @@ function gramian(A: ArrayLike<number>, r: number, n: number): Float64Array {
 }
 
 /**
- * Returns the premise facts of a layer.
  * @param A (r, n), row-major
  * @param B (m, r)
- * @param variance σ² of the distribution that A was drawn from; undefined where none is stated, or
- *   A is no longer as it was drawn
+ * @param variance σ² of A's distribution; undefined where none is stated, or A has been trained
  */
 export function premise(
   layer: string,
@@ -139,10 +125,9 @@ export function premise(
 }
 
 /**
- * Returns the premise facts of every layer whose weight is W + s·B·A, by the checkpoint's own
- * parameter names; none for full fine-tuning, and none where M_Δ is not defined (DoRA, VeRA).
- * @param asDrawn whether the model is at the start of its training: the σ² of the spec does not
- *   hold for a trained A
+ * Of every layer whose weight is W + s·B·A, by the checkpoint's names: none for full fine-tuning,
+ * DoRA and VeRA.
+ * @param asDrawn whether A is as it was drawn, so that the spec's σ² holds
  */
 export async function premises(
   model: AdaptedModel,

@@ -24,15 +24,9 @@ import {
 
 /** Bytes of one slice of gradients. Two or three such arrays exist at once. */
 const SLICE_BYTES = 64 * 2 ** 20;
-/**
- * Length of a single float32 sum, which keeps its rounding near 1e-6 even where a backend adds
- * terms one by one.
- */
+/** Length of a single float32 sum, whose rounding stays near 1e-6 on every backend. */
 const SLICE_LENGTH = 32768;
-/**
- * Rows of the Gram matrix that are computed at once; in a symmetric one, blocks right of the
- * diagonal are skipped.
- */
+/** Rows of the Gram matrix that are computed at once. */
 export const GRAM_ROWS = 256;
 
 /** Returns how many of the p columns are in one slice. */
@@ -73,7 +67,6 @@ export function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tenso
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 
-/** Where the tokens of each of a block's rows stand. */
 function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   const starts = new Int32Array(rows.length + 1);
   example.forEach((k) => {
@@ -100,7 +93,6 @@ type Slices = (start: number, width: number) => Tensor2D[];
  */
 const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
 
-/** Of one block, by class. */
 function slicesOf(block: TermBlock): Slices {
   const rows = block.rows.length,
     { p, q } = widthsOf(block),
@@ -142,10 +134,7 @@ function slicesOf(block: TermBlock): Slices {
 export const rowGradients = (block: TokenBlock): Tensor2D[] =>
   slicesOf(block)(0, widthsOf(block).p);
 
-/**
- * Returns a function from a slice of one set's `a` to its gradients, block by block and class by
- * class: (·, width · q) each, as many rows together as the set has gradients.
- */
+/** The gradients of a slice of a set's `a`, by block and class: (·, width · q) each. */
 function gradients(blocks: readonly TermBlock[]): Slices {
   const slices = blocks.map(slicesOf);
   return (start, width) => slices.flatMap((of) => of(start, width));

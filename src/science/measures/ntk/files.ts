@@ -13,10 +13,7 @@ import type { KernelSet } from './kernels.ts';
 import type { Projection, TermRecord } from './layer.ts';
 import type { KernelKind } from './terms.ts';
 
-/**
- * Every file that a kernel stage may write. A folder has only the kernels that were asked for.
- * Under full fine-tuning it has no LoRA kernel and no premise.
- */
+/** Every file that a kernel stage may write; a folder has those that were asked for. */
 export const KERNEL_FILES = [
   'kernel-full.npy',
   'kernel-lora.npy',
@@ -42,17 +39,11 @@ export interface StoredKernels {
   readonly logits: Float64Array; // (N, C)
   /** Empty in a completion task. */
   readonly labels: readonly number[]; // (N)
-  /**
-   * The standard error of each kernel's estimate by random projection, as a share of ‖K‖_F; null
-   * where it is exact.
-   */
+  /** By random projection, as a share of ‖K‖_F; null where the kernel is exact. */
   readonly errors: { readonly full: number | null; readonly lora: number | null };
 }
 
-/**
- * Returns what `methods.json` says of the kernels: their outputs and their standard errors. Where
- * the folder lacks that file, another program made the kernels: of class logits, without errors.
- */
+/** What `methods.json` says; without it another program made kernels of class logits. */
 async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' | 'errors'>> {
   const path = join(dir, 'methods.json');
   if (!existsSync(path)) return { outputs: 'class logits', errors: { full: null, lora: null } };

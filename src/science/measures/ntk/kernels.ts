@@ -60,9 +60,7 @@ interface KernelSumsOptions {
   readonly kinds: readonly KernelKind[];
   readonly height: number; // N·C
   readonly width: number; // M·C
-  /**
-   * Whether the rows are taken with themselves: only entries on and below the diagonal are summed.
-   */
+  /** Whether only entries on and below the diagonal are summed. */
   readonly symmetric: boolean;
   /** The number of replicates of a projection; 0 without one. */
   readonly replicates: number;
@@ -76,9 +74,7 @@ interface KernelSums {
   readonly parts: KernelParts;
   /** Adds a layer's part of each kernel. Throws UserFault if one of its entries is not finite. */
   add(job: LayerJob): void;
-  /**
-   * Returns the sum over the layers; null for a kernel that was not asked for. Call it once a kind.
-   */
+  /** Null for a kernel that was not asked for. Call it once a kind. */
   kernel(kind: KernelKind): Kernel | null;
 }
 
@@ -165,10 +161,7 @@ function createKernelSums(options: KernelSumsOptions): KernelSums {
 }
 
 export interface KernelOptions extends WalkOptions {
-  /**
-   * `auto` takes the cheaper of `explicit` and `gram`, term by term; `plain` is the slow reference.
-   * All are exact.
-   */
+  /** `auto`: the cheaper of `explicit` and `gram`, by term. `plain`: the slow reference. */
   readonly method?: 'auto' | Method;
   /** Estimates the kernels by random projection instead, with their standard error. */
   readonly projection?: Projection;
@@ -272,7 +265,6 @@ export async function kernelSet(
   };
 }
 
-/** The kernels that were asked for, without the adapter's if no layer has parameters of it. */
 function kindsOf(
   { layers }: AdaptedModel,
   { which = ['full', 'lora'] }: KernelOptions,
@@ -281,7 +273,6 @@ function kindsOf(
   return which.filter((kind) => kind === 'full' || isAdapted);
 }
 
-/** For each set, the order in which its batches put the rows. */
 const ordersOf = ({ parts }: WalkPlan, classes: number): Int32Array[] =>
   parts.map((batches) =>
     kernelOrder(
@@ -289,33 +280,3 @@ const ordersOf = ({ parts }: WalkPlan, classes: number): Int32Array[] =>
       classes,
     ),
   );
-
-export interface Kernels {
-  readonly rows: number; // N
-  readonly classes: number; // C
-  readonly logits: Float32Array; // (N, C)
-  readonly full: Float64Array; // (N, C, N, C)
-  /** K_LoRA; null where no layer has LoRA factors. */
-  readonly lora: Float64Array | null; // (N, C, N, C)
-  readonly layers: readonly LayerKernel[];
-}
-
-/**
- * Returns K_ff and, for a model with LoRA factors, K_LoRA of N rows with themselves: the kernels of
- * `kernelSet`.
- */
-export async function kernels(
-  model: AdaptedModel,
-  rows: readonly TokenRow[],
-  options: Omit<KernelOptions, 'which' | 'perLayer'> = {},
-): Promise<Kernels> {
-  const found = await kernelSet(model, rows, null, options);
-  return {
-    rows: found.rows,
-    classes: found.classes,
-    logits: found.logits,
-    full: found.full!.data,
-    lora: found.lora?.data ?? null,
-    layers: found.layers,
-  };
-}

@@ -48,10 +48,8 @@ function signs(width: number, k: number, seed: number, name: string): Tensor2D {
 }
 
 /**
- * Projects one term, given for each of several batches, by the same matrices. The new tensors
- * belong to the enclosing tidy scope.
- * @param name names the layer and the term; with the seed and the replicate's number it determines
- *   the signs
+ * Projects a term's batches by the same matrices, named by layer, term and replicate. The new
+ * tensors belong to the enclosing tidy scope.
  */
 function project(
   terms: readonly Term[],
@@ -112,10 +110,7 @@ export interface LayerJob {
   readonly projection: Projection | null;
 }
 
-/**
- * Sums that a layer's kernel is added to: one for exact terms, and one for each replicate of
- * projected terms.
- */
+/** One sum for exact terms, and one for each replicate of projected terms. */
 export interface Sums {
   readonly exact: Accumulator;
   readonly replicates: readonly Accumulator[];
@@ -130,16 +125,12 @@ export interface TermRecord {
   /** `zero`: not contracted, since another parameter of the layer is zero. */
   readonly method: Method | 'zero';
   readonly projected: boolean;
-  /**
-   * The cost of each contraction, in the cost model's operations; for a projected term, of its
-   * projected sizes.
-   */
+  /** In the cost model's operations; of a projected term, at its projected sizes. */
   readonly operations: Costs;
 }
 
 type AnyTerm = Term | GradientTerm;
 
-/** One term over the batches of both sets. */
 interface Pair<T extends AnyTerm = AnyTerm> {
   readonly left: readonly T[];
   readonly right: readonly T[] | null;
@@ -198,7 +189,6 @@ function isWider(term: AnyTerm, dimension: number): boolean {
   return Math.max(p, q) > dimension;
 }
 
-/** The pair with its tokens. Throws if gradients took their place. */
 function tokenPair({ left, right }: Pair): Pair<Term> {
   const withTokens = (terms: readonly AnyTerm[]): Term[] =>
     terms.map((term) => {
@@ -208,7 +198,6 @@ function tokenPair({ left, right }: Pair): Pair<Term> {
   return { left: withTokens(left), right: right === null ? null : withTokens(right) };
 }
 
-/** The parameters of the adapter whose terms are zero in this layer, as records. */
 const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
   [...zero].map((parameter) => ({
     layer: layer.name,

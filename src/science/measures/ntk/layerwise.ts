@@ -26,15 +26,12 @@ import type { GradientTerm, Term } from './terms.ts';
 export interface WalkOptions {
   /** The most tokens of a forward pass. See `BatchLimits` for what counts. */
   readonly batchTokens?: number;
-  /**
-   * Memory for h and δ of all rows at once; the layers that exceed it get further forward passes.
-   */
+  /** Memory for h and δ of all rows; layers that exceed it get further passes. */
   readonly memoryMB?: number;
   readonly progress?: (done: number, total: number, unit: string) => void;
   readonly signal?: AbortSignal;
 }
 
-/** The tokens of a forward pass where options do not say. */
 const BATCH_TOKENS = 1024;
 
 /** A layer's h and δ for one batch. */
@@ -42,10 +39,7 @@ export interface LayerBatch {
   /** The positions of its rows among all rows of their set. */
   readonly rows: Int32Array;
   readonly tokens: LayerTokens;
-  /**
-   * The terms of the adapter's kernel as gradients, where they took the place of h and δ, which are
-   * then disposed of; null elsewhere.
-   */
+  /** Gradients that took the place of h and δ, which are then disposed of; null elsewhere. */
   readonly own: readonly GradientTerm[] | null;
 }
 
@@ -58,7 +52,6 @@ export interface WalkPlan {
   readonly reduction: Reduction | null;
 }
 
-/** The shapes of batches of rows of these lengths. */
 const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
   parts.map((part) => {
     const own = Array.from(part, (i) => lengths[i]!);
@@ -126,10 +119,7 @@ export function planWalk(
   return planOf(model, parts, lengths, options, ownAlone);
 }
 
-/**
- * Plans a walk over two sets of as many rows, whose batches hold the same positions of both. Throws
- * RangeError where they are empty.
- */
+/** Plans a walk over paired sets, batched alike. Throws RangeError where they are empty. */
 export function planPairs(
   model: AdaptedModel,
   left: readonly TokenRow[],
@@ -152,7 +142,6 @@ export interface Visits {
   readonly group?: (done: number) => Promise<void>;
 }
 
-/** What is kept of a batch of rows until its layers are visited. */
 interface KeptBatch {
   readonly rows: Int32Array;
   readonly of: Collected;
@@ -174,7 +163,6 @@ function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch)
   of.release(layer.name);
 }
 
-/** Disposes of what is kept of a layer. */
 function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
   of.release(name);
   own.get(name)?.forEach(({ gradients }) => {

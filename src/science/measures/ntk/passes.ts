@@ -66,7 +66,6 @@ export function batches(
   return out.map((rows) => Int32Array.from(rows));
 }
 
-/** How much a batch, or a set, has. */
 type Extent = Pick<BlockShape, 'rows' | 'tokens'>;
 
 /** A bound on the rows that enter a layer; see `LinearLayer` and `VectorLayer`. */
@@ -79,10 +78,7 @@ const rowsOf = (
 export const layerBytes = (layer: AdaptedLayer, extent: Extent, classes: number): number =>
   4 * rowsOf(layer, extent) * (layer.in + classes * layer.out);
 
-/**
- * Divides the layers into groups that fit into `memoryMB`. A layer that does not fit is a group by
- * itself.
- */
+/** Groups the layers within `memoryMB`; one that does not fit is a group by itself. */
 export function layerGroups(
   layers: readonly AdaptedLayer[],
   bytesOf: (layer: AdaptedLayer) => number,
@@ -105,10 +101,7 @@ export function layerGroups(
 export interface Reduction {
   /** The bytes that are kept of a layer for a batch of this shape. */
   bytes(layer: AdaptedLayer, shape: BlockShape): number;
-  /**
-   * Returns the gradients that take the place of a batch's h and δ, which the caller disposes of;
-   * null where h and δ are kept.
-   */
+  /** Gradients for h and δ, which the caller disposes of; null where h and δ are kept. */
   reduce(layer: AdaptedLayer, batch: Pick<LayerBatch, 'rows' | 'tokens'>): GradientTerm[] | null;
 }
 

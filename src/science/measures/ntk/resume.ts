@@ -1,7 +1,6 @@
 /**
- * Saves the state of a long kernel computation between groups of layers. A killed stage resumes
- * from there with the same numbers, bit for bit, since sums are in double precision and are added
- * in the same order.
+ * Saves a long computation of kernels between groups of layers. A killed stage resumes with the
+ * same bits, since sums are in double precision and added in the same order.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -14,10 +13,7 @@ import type { TermRecord } from './layer.ts';
 import type { KernelKind } from './terms.ts';
 
 export interface Resume {
-  /**
-   * Fills the parts from the saved state, where it is intact. Returns the number of groups that it
-   * covers.
-   */
+  /** Fills the parts from an intact state. Returns the number of groups that it covers. */
   load(into: KernelParts): Promise<number>;
   save(groups: number, parts: KernelParts): Promise<void>;
 }
@@ -45,10 +41,7 @@ function arrays({ totals }: KernelParts): [string, Float64Array][] {
 
 const sha256 = (content: string): string => createHash('sha256').update(content).digest('hex');
 
-/**
- * Reads the saved state. Returns null where there is none, and `damaged` where its text is not what
- * was written.
- */
+/** Null where there is none; `damaged` where its text is not what was written. */
 async function readState(file: string): Promise<State | 'damaged' | null> {
   if (!existsSync(file)) return null;
   const text = await readFile(file, 'utf8'),
@@ -60,11 +53,10 @@ async function readState(file: string): Promise<State | 'damaged' | null> {
 }
 
 /**
- * Keeps the parts in a folder that only this computation uses. A state names the folder of its
- * arrays and their digests, and begins with a digest of itself. It is renamed into place after the
- * arrays are written: a kill in between leaves the previous state, and a state with a changed byte
- * is not resumed from.
- * @param log told where a saved state is damaged and so ignored
+ * A state names the folder of its arrays and their digests, begins with a digest of itself, and is
+ * renamed into place after the arrays are written: a kill in between leaves the previous state, and
+ * a state with a changed byte is not resumed from.
+ * @param log told of a damaged state
  */
 export function resumeIn(dir: string, log: (message: string) => void): Resume {
   const file = join(dir, 'kernel.json');

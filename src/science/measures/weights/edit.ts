@@ -18,10 +18,7 @@ export interface TrainedWeights {
   readonly before: ReadonlyMap<string, HostTensor>;
   /** The linear layers below the head: LAYER.weight is (out, in), row-major. */
   readonly layers: readonly LinearLayer[];
-  /**
-   * Returns ‖X_j‖₂ of each input feature j of each of these layers over the tokens of some rows.
-   * (in)
-   */
+  /** ‖X_j‖₂ of each input feature j of these layers over the tokens of some rows. (in) */
   inputNorms(rows: readonly Row[]): Promise<ReadonlyMap<string, Float64Array>>;
 }
 
@@ -109,10 +106,8 @@ export async function saveWhole(
 }
 
 /**
- * Returns ‖X_j‖₂ for each input feature j of each linear layer below the head, over all tokens of
- * the rows for which the layer is computed (in the last layer of a model, the tokens that the head
- * reads). By layer, (n).
- * @param onBatch called after each batch with the number of rows done, and awaited
+ * ‖X_j‖₂ of each input feature j of each linear layer below the head, over all tokens for which the
+ * layer is computed. By layer, (n).
  */
 export async function inputNorms(
   network: Network,

@@ -42,10 +42,7 @@ export const BERT_LAYER = {
   feedForwardNorm: 'output.LayerNorm',
 } as const;
 
-/**
- * A post-norm layer with full attention, as in BERT.
- * @param parts the names of its parts below the name of the layer
- */
+/** A post-norm layer as in BERT. @param parts names below the layer's */
 export function encoderLayer(
   name: string,
   { hidden, wide, heads, headWidth, activation, epsilon }: EncoderSizes,

@@ -25,9 +25,7 @@ export interface ConfigFields {
   choice<T extends string>(field: string, accepted: readonly T[], fallback?: T): T;
   /** Returns the name of an activation that is implemented. */
   activation(field: string, fallback?: string): string;
-  /**
-   * Throws unless the field is absent or has one of these values, as others are not implemented.
-   */
+  /** Throws unless the field is absent or has one of these values. */
   only(field: string, accepted: readonly unknown[]): void;
   /** Returns the id of a token below `vocabulary`; null where the field is null. */
   token(field: string, vocabulary: number, fallback: number | null): number | null;
@@ -76,10 +74,7 @@ export interface RelativeTable {
   readonly name: string;
   /** The row of a query and a key that stand side by side is `span`. */
   readonly span: number;
-  /**
-   * Positions are bucketed logarithmically beyond count/2, up to `positions`. Null: they are
-   * clipped.
-   */
+  /** Logarithmic beyond count/2, up to `positions`. Null: positions are clipped. */
   readonly buckets: { readonly count: number; readonly positions: number } | null;
   /** The norm of the table's rows. */
   readonly norm: Norm | null;
@@ -159,19 +154,14 @@ export interface Embeddings {
   };
   readonly types?: { readonly table: string; readonly rows: number };
   readonly norm?: Norm;
-  /**
-   * Id of the padding token, whose row starts at zero and has no gradient where a text names it;
-   * null where there is none.
-   */
+  /** The padding token, whose row starts at zero and has no gradient; null where none is. */
   readonly padding: number | null;
 }
 
 /** A classification head over the hidden state of the first or last token, or over their mean. */
 export interface ClassifierHead {
   readonly reads: 'first' | 'last' | 'mean';
-  /**
-   * Id of the padding token, which is never the last one that is read; null where there is none.
-   */
+  /** The padding token, which is never the last one that is read; null where none is. */
   readonly padding?: number | null;
   /** A layer before the output. */
   readonly dense?: {

@@ -48,7 +48,6 @@ export const llamaFamily = (
   describe,
 });
 
-/** Returns the features of a head. */
 function headWidthOf(fields: ConfigFields, fallback: number | undefined): number {
   return (fields.raw('head_dim') ?? fallback ?? null) === null
     ? fields.quotient('hidden_size', 'num_attention_heads')
@@ -134,10 +133,7 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
   };
 }
 
-/**
- * The window of each layer of Qwen: of `layer_types`, or of the layers from `max_window_layers`
- * where `use_sliding_window` is set.
- */
+/** Of `layer_types`, or of layers from `max_window_layers` with `use_sliding_window`. */
 export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
   const types = fields.raw('layer_types');
   if (!fields.flag('use_sliding_window', false)) return () => undefined;

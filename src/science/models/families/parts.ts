@@ -1,7 +1,4 @@
-/**
- * Pieces of descriptions that several families share. Nothing here computes, so that a model plugin
- * can import it while planning.
- */
+/** Pieces of descriptions. Nothing here computes, so that planning can import it. */
 import { UserFault } from '../../../api.ts';
 import { shown } from '../../../base/untrusted/json.ts';
 import type { ConfigFields } from './description.ts';

@@ -36,16 +36,10 @@ export interface Checkpoint {
   read(names: readonly string[]): Promise<Map<string, HostTensor>>;
 }
 
-/**
- * Reads a JSON file. Throws UserFault naming the file where it is missing, too large, nested too
- * deeply or not JSON.
- */
+/** Throws UserFault naming the file where it is missing, too large, too deep or not JSON. */
 export const readJson = (path: string): Promise<unknown> => readJsonFile(path, HOLDS);
 
-/**
- * Names of weight files in formats that are not read. A pickle may run any code, so none will ever
- * be read.
- */
+/** Formats that are not read: a pickle may run any code, so none will ever be. */
 const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_model\.msgpack)$/;
 
 /** Bound on the number of shards. The largest models have some two hundred. */
@@ -94,10 +88,7 @@ async function weightFiles(dir: string): Promise<{
   );
 }
 
-/**
- * Opens a checkpoint: reads its config and headers, but no tensor. Throws UserFault naming the file
- * at fault.
- */
+/** Reads config and headers, but no tensor. Throws UserFault naming the file at fault. */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const config = await readJson(join(dir, 'config.json'));
   const tensors = new Map<string, TensorEntry & { file: string }>();
@@ -147,10 +138,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return { dir, config, tensors, read };
 }
 
-/**
- * A config.json with these classes instead of its own and without the path that it was read from.
- * @param classes empty where the head has none
- */
+/** A config.json with these classes, without its path. @param classes empty for no classes */
 export function withClasses(
   config: Readonly<Record<string, unknown>>,
   classes: readonly string[],
@@ -179,9 +167,8 @@ const TOKENIZER_FILES = [
 const GENERATION = 'generation_config.json';
 
 /**
- * Writes a folder that transformers' from_pretrained loads: the config.json of the base with these
- * classes, model.safetensors, and the tokenizer of the base.
- * @param classes empty where the head has none (a causal-LM head)
+ * Writes a folder that transformers' from_pretrained loads, with the tokenizer of the base.
+ * @param classes empty where the head has none
  * @param tensors by their names in transformers
  */
 export async function writeCheckpoint(

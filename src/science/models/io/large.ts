@@ -1,13 +1,11 @@
 /**
- * Reads, writes and hashes files of any size, in pieces. One system call moves less than 2 GiB, and
- * Node's readFile refuses larger files, such as the state of a full fine-tuning of BERT-large (303
- * M parameters with two moments each: 3.6 GB).
+ * Reads, writes and hashes files in pieces: one system call moves less than 2 GiB, and Node's
+ * readFile refuses larger files, such as the state of a full fine-tuning of BERT-large (3.6 GB).
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 
-/** Bytes moved by one call. */
 const PIECE = 1 << 26;
 
 /** The bytes of an array, which are not copied. */
@@ -19,10 +17,7 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
     yield bytes.subarray(start, Math.min(start + PIECE, bytes.byteLength));
 }
 
-/**
- * Fills `into` with the file's bytes from `position` on. Returns their number, which is smaller
- * where the file ends.
- */
+/** Fills `into` from `position`. Returns the bytes read, fewer where the file ends. */
 export async function readInto(
   file: FileHandle,
   into: Uint8Array,

@@ -19,9 +19,6 @@ const product = (shape: readonly number[]): number => shape.reduce((a, b) => a *
 const descrOf = (data: NpyData): string =>
   data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i4';
 
-/**
- * The bytes before the values. Throws RangeError where the shape does not fit the number of values.
- */
 function headerOf({ shape, data }: NpyArray): Buffer {
   if (product(shape) !== data.length)
     throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
@@ -36,16 +33,11 @@ function headerOf({ shape, data }: NpyArray): Buffer {
   return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
 }
 
-/**
- * The bytes of a small file. Throws RangeError where the shape does not fit the number of values.
- */
+/** Throws RangeError where the shape does not fit the number of values. */
 export const encodeNpy = (array: NpyArray): Buffer =>
   Buffer.concat([headerOf(array), bytesOf(array.data)]);
 
-/**
- * Writes a file that numpy.load reads. Throws RangeError where the shape does not fit the number of
- * values.
- */
+/** Throws RangeError where the shape does not fit the number of values. */
 export async function writeNpy(path: string, array: NpyArray): Promise<void> {
   const header = headerOf(array);
   const file = await open(path, 'w');
@@ -71,10 +63,9 @@ interface Layout {
 }
 
 /**
- * Reads the header. Throws UserFault where it is not one that this reader knows, or does not fit
- * the size of the file.
- * @param head the first bytes of the file, with at least the whole header
- * @param size of the file, in bytes
+ * Throws UserFault where the header is not one that this reader knows, or does not fit the size.
+ * @param head the first bytes of the file, with the whole header
+ * @param size in bytes
  */
 function layoutOf(head: Uint8Array, size: number, name: string): Layout {
   const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
@@ -111,10 +102,7 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
   return { type, shape, count, start };
 }
 
-/**
- * Parses the bytes of a .npy file. Throws UserFault where this reader does not know its form.
- * @param name the file's name in error messages
- */
+/** Throws UserFault where this reader does not know its form. @param name for messages */
 export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const { type, shape, count, start } = layoutOf(bytes, bytes.byteLength, name);
   const data = new type(count); // a copy, since the data may not be aligned in `bytes`

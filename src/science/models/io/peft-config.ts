@@ -44,7 +44,6 @@ const DESCRIPTIVE = new Set([
   'runtime_config',
   'eva_config',
 ]);
-/** One of PEFT's methods, and the fields of its config that are read. */
 interface Method {
   readonly type: 'LORA' | 'VERA';
   readonly read: ReadonlySet<string>;
@@ -94,9 +93,8 @@ const PLAIN_INITS: readonly unknown[] = [
   'orthogonal',
 ];
 /**
- * Initialisations that take the factors from the base's weights and subtract them there. PEFT
- * computes them again from the base when it opens a folder; `pissa_niter_…` is not among them,
- * since it is random.
+ * Initialisations that subtract the factors from the base's weights, which PEFT computes again when
+ * it opens a folder: not `pissa_niter_…`, which is random.
  */
 export const RESIDUALS = ['pissa', 'olora'] as const;
 export type Residual = (typeof RESIDUALS)[number];
@@ -104,7 +102,6 @@ const residualOf = (init: unknown): Residual | null =>
   RESIDUALS.find((kind) => init === kind) ?? null;
 const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
 
-/** Whether a field has a value that turns it off. */
 const isNothing = (value: unknown): boolean =>
   value === undefined ||
   value === null ||
@@ -127,7 +124,6 @@ type Fault = (field: string, why: string, hint?: string) => UserFault;
 
 const INVALID = 'is not an allowed value';
 
-/** Throws where a field asks for something that is not implemented. */
 function refuseOthers(raw: Raw, fault: Fault, { type, read }: Method): void {
   if (raw['peft_type'] !== type)
     throw fault('peft_type', 'is not implemented here', `This adapter is ${type} in PEFT.`);
@@ -161,7 +157,6 @@ interface Fields {
   readonly namesOrExpression: (field: string) => string | readonly string[] | undefined;
 }
 
-/** Readers of the fields. They throw where a value is not allowed. */
 function fieldsOf(raw: Raw, fault: Fault): Fields {
   const names: Fields['names'] = (field) => {
     const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
@@ -193,7 +188,6 @@ function fieldsOf(raw: Raw, fault: Fault): Fields {
   };
 }
 
-/** Which layers the config adapts. */
 function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): TargetRule {
   const targets = raw['target_modules'] === '' ? '' : namesOrExpression('target_modules');
   if (targets === undefined) throw fault('target_modules', 'names no module');
@@ -213,7 +207,6 @@ function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): T
   };
 }
 
-/** An adapter_config.json with its readers. */
 interface Opened {
   readonly raw: Raw;
   readonly fault: Fault;
@@ -237,7 +230,6 @@ async function openConfig(dir: string): Promise<Opened> {
 const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
   isRate = (value: number): boolean => value >= 0 && value < 1;
 
-/** @param own PEFT's word for the biases of the adapted layers alone */
 function biasOf({ raw, fault }: Opened, own: string): LoraBias {
   const asked = raw['bias'] ?? 'none';
   const bias = BIASES.find((known) => (known === 'lora_only' ? own : known) === asked);
@@ -246,10 +238,7 @@ function biasOf({ raw, fault }: Opened, own: string): LoraBias {
   return bias;
 }
 
-/**
- * Reads and checks LoRA's adapter_config.json. Throws UserFault, naming file, field and value,
- * where something is not implemented.
- */
+/** Throws UserFault, naming file, field and value, where something is not implemented. */
 export async function readPeftConfig(dir: string): Promise<PeftConfig> {
   const opened = await openConfig(dir),
     { raw, fault, fields } = opened;
@@ -310,10 +299,7 @@ export async function readModulesToSave(dir: string): Promise<readonly string[]>
   return fields.names('modules_to_save') ?? [];
 }
 
-/**
- * Whether PEFT adapts a linear layer. It never adapts a module that it saves whole; `all-linear`
- * means all others.
- */
+/** Never a module that it saves whole; `all-linear` means all others. */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,
@@ -328,9 +314,8 @@ export function isAdapted(
 }
 
 /**
- * The outermost module around `module` (or itself) that PEFT saves whole under `name`: one whose
- * name ends with it, even within a word, so that `classifier` saves DistilBERT's pre_classifier
- * too. Undefined where there is none.
+ * The outermost module around `module` that PEFT saves whole under `name`: one whose name ends with
+ * it, even within a word, so that `classifier` saves DistilBERT's pre_classifier too.
  */
 export function wholeModule(module: string, name: string): string | undefined {
   const parts = module.split('.');

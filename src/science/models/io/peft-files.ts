@@ -1,7 +1,6 @@
 /**
- * What the folders of all of PEFT's adapters share: the names of a model's own parameters in
- * adapter_model.safetensors, namely the classifier that `modules_to_save` keeps and the biases that
- * `bias` trains.
+ * What PEFT's folders share: the model's own parameters in adapter_model.safetensors, namely the
+ * classifier that `modules_to_save` keeps and the biases that `bias` trains.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -31,10 +30,7 @@ export interface Entry<Part extends string = ModelPart> {
   /** Canonical name of the layer for a factor, of the parameter otherwise. */
   readonly name: string;
   readonly module: string;
-  /**
-   * The expected shape. Null for a module that is saved whole, whose shape depends on the number of
-   * classes in the data.
-   */
+  /** Null for a module that is saved whole, which depends on the number of classes. */
   readonly shape: readonly number[] | null;
 }
 
@@ -174,9 +170,8 @@ export function checkBiases(
 }
 
 /**
- * Reads only the parameters that are saved whole (the classifier), as far as they are present, by
- * canonical name. Where a tensor has another shape, throws UserFault, or skips the tensor if
- * `fitting` is true.
+ * Reads the parameters that are saved whole (the classifier), by canonical name. A tensor of
+ * another shape is skipped if `fitting`, else it throws UserFault.
  */
 export async function readPeftHead(
   dir: string,
@@ -209,7 +204,6 @@ export function isPeftFolder(dir: string): boolean {
   return existsSync(join(dir, CONFIG));
 }
 
-/** What a folder holds of the model. */
 interface OfModel {
   readonly layers: ReadonlyMap<string, unknown>;
   readonly saved: ReadonlyMap<string, HostTensor>;
@@ -233,11 +227,7 @@ export function modelTensors(
   return tensors;
 }
 
-/**
- * Writes a folder that PEFT loads for the class of transformers with this head. Its config names
- * layers by whole module names.
- * @param settings the fields of the config that depend on the type
- */
+/** Writes a folder that PEFT loads. @param settings the config's fields that depend on the type */
 export async function writeFolder(
   dir: string,
   {

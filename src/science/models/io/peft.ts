@@ -26,6 +26,7 @@ import {
   checkBiases,
   checkSavedModules,
   type Entry,
+  type FolderTensors,
   type ModelPart,
   modelTensors,
   PREFIX,
@@ -69,10 +70,7 @@ export interface PeftAdapter {
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-/**
- * The field of the file's metadata that says what the second half of each layer's rank is: −B₀ and
- * A₀, as PEFT's path_initial_model_for_weight_conversion appends them. PEFT does not read it.
- */
+/** Metadata: the second half of each rank is −B₀ and A₀, as PEFT's conversion appends them. */
 const CONVERTED = 'dosimeter_residual';
 
 /** How many times α doubles with the rank, at the same scale s. */
@@ -146,10 +144,7 @@ export { isPeftFolder, readPeftHead } from './peft-files.ts';
 const MAGNITUDE = 'lora_magnitude_vector';
 type OwnPart = 'A' | 'B' | 'magnitude';
 
-/**
- * Every name that may occur in the file. PEFT wraps a model with or without the prefix of its task
- * (`bert.`).
- */
+/** Every name in the file, with or without the prefix of the model's task (`bert.`). */
 function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<OwnPart | ModelPart>> {
   const { architecture, linears } = model;
   const table = new Map<string, Entry<OwnPart | ModelPart>>();
@@ -171,10 +166,7 @@ function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<Own
   return table;
 }
 
-/**
- * Reads a folder. Throws UserFault naming file and tensor where one is missing, unknown or of a
- * wrong shape.
- */
+/** Throws UserFault naming file and tensor where one is missing, unknown or misshapen. */
 export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdapter> {
   const config = await readPeftConfig(dir);
   checkSavedModules(model, config, join(dir, CONFIG));
@@ -197,11 +189,7 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
     ),
     dropout: config.dropout,
     bias: config.bias,
-    layers: withMagnitudes(
-      collectLayers(model, config, of('A'), of('B'), modules, path),
-      config.dora ? of('magnitude') : null,
-      path,
-    ),
+    layers: collectLayers(model, config, of, modules, path),
     saved: of('saved'),
     biases: of('bias'),
   };
@@ -217,8 +205,7 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
 function collectLayers(
   { architecture, linears }: ModelShape,
   config: PeftConfig,
-  As: ReadonlyMap<string, HostTensor>,
-  Bs: ReadonlyMap<string, HostTensor>,
+  of: FolderTensors<OwnPart>['of'],
   modules: ReadonlyMap<string, string>,
   path: string,
 ): Map<string, PeftFactors> {
@@ -227,8 +214,9 @@ function collectLayers(
   );
   const layers = new Map<string, PeftFactors>();
   for (const { name, adaptable } of linears) {
-    const A = As.get(name),
-      B = Bs.get(name);
+    const A = of('A').get(name),
+      B = of('B').get(name),
+      magnitude = of('magnitude').get(name);
     const module = modules.get(name) ?? (bare ? name : moduleName(architecture, name));
     const named = isAdapted(config, module, adaptable);
     if ((A === undefined) !== (B === undefined))
@@ -253,23 +241,10 @@ function collectLayers(
         `${path}: LoRA on the classification head "${module}" is not implemented`,
         `The head is trained in full: use modules_to_save ["${module}"] in PEFT.`,
       );
-    layers.set(name, { A, B, alpha: moduleScale(config, module).alpha });
-  }
-  return layers;
-}
-
-/** Adds DoRA's magnitudes to the layers. Throws UserFault where a layer has none. */
-function withMagnitudes(
-  layers: Map<string, PeftFactors>,
-  magnitudes: ReadonlyMap<string, HostTensor> | null,
-  path: string,
-): Map<string, PeftFactors> {
-  if (magnitudes === null) return layers;
-  for (const [name, factors] of layers) {
-    const magnitude = magnitudes.get(name);
-    if (magnitude === undefined)
+    if (config.dora && magnitude === undefined)
       throw new UserFault(`${path} has no ${MAGNITUDE} of "${name}", and use_dora is true`);
-    layers.set(name, { ...factors, magnitude });
+    const { alpha } = moduleScale(config, module);
+    layers.set(name, { A, B, alpha, ...defined({ magnitude }) });
   }
   return layers;
 }
@@ -290,9 +265,8 @@ export async function readPeftShapes(
 }
 
 /**
- * Writes a folder that PEFT loads for the class of transformers with this head. Its config gives
- * layers, ranks and alphas by whole module names. Factors that started as a part of the weights are
- * written as PEFT converts them: of twice the rank, for the base as it is.
+ * Writes a folder that PEFT loads. Factors that started as a part of the weights are written as
+ * PEFT converts them: of twice the rank, for the base as it is.
  */
 export async function writePeft(
   dir: string,

@@ -12,8 +12,7 @@ import type { HostTensor } from '../types.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
 /**
- * The longest header that is read, in bytes. The Rust reader allows 100 million, but parsed JSON
- * takes some twenty times its size in memory; the header of 90,000 tensors in one file has 11
+ * In bytes. Parsed JSON takes some twenty times as much memory; the header of 90,000 tensors has 11
  * million.
  */
 const HEADER_LIMIT = 32_000_000;
@@ -82,9 +81,8 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
 }
 
 /**
- * Throws UserFault unless the tensors follow each other without gaps and fill the data, as the
- * format demands. Two tensors that share bytes would be trained or merged as one, and bytes that
- * belong to no tensor are a sign of a lost entry (such as a name that occurs twice).
+ * Throws UserFault unless the tensors follow each other without gaps, as the format demands: two
+ * that share bytes would be trained as one, and bytes of no tensor are a sign of a lost entry.
  */
 function checkLayout(
   path: string,
@@ -121,10 +119,7 @@ function checkLayout(
     );
 }
 
-/**
- * Reads the header and checks it against the size of the file. Throws UserFault naming the file
- * (and the tensor) where it is truncated or not in this format.
- */
+/** Throws UserFault naming file (and tensor) where it is truncated or not in this format. */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
   const file = await open(path).catch(() => {
     throw new UserFault(`${path} can't be opened`);
@@ -218,9 +213,8 @@ async function fill(
 }
 
 /**
- * TensorFlow uses memory without copying it where it starts at a multiple of 64
- * (EIGEN_MAX_ALIGN_BYTES), and a large ArrayBuffer starts 16 bytes into a page (glibc's malloc).
- * Where this does not hold, TensorFlow copies, which only takes more memory.
+ * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies
+ * other; a large ArrayBuffer starts 16 bytes into a page (glibc's malloc).
  */
 const ALIGNMENT = 64,
   FIRST = 48;
@@ -264,20 +258,14 @@ async function readFloats(
   }
 }
 
-/**
- * Reads float32 tensors of a file by name into one ArrayBuffer that a backend may share, for
- * tensors that live equally long. Throws UserFault as `readSafetensors` does.
- */
+/** Into one ArrayBuffer that a backend may share, for tensors that live equally long. */
 export const readFloatsTogether = async (
   path: string,
   names: readonly string[],
 ): Promise<Map<string, HostTensor>> =>
   readFloats(path, await readSafetensorsHeader(path), names, alignedRoom);
 
-/**
- * Reads all tensors of a file of float32 tensors, each into a separate ArrayBuffer that a backend
- * may share. Throws UserFault as `readSafetensors` does.
- */
+/** Reads float32 tensors, each into an ArrayBuffer of its own that a backend may share. */
 export async function readFloatsApart(path: string): Promise<Map<string, HostTensor>> {
   const header = await readSafetensorsHeader(path);
   return readFloats(path, header, [...header.tensors.keys()], (sizes) =>
@@ -285,11 +273,7 @@ export async function readFloatsApart(path: string): Promise<Map<string, HostTen
   );
 }
 
-/**
- * Reads tensors of a file by name. Throws UserFault naming file and tensor where one is missing or
- * cannot be read.
- * @param names default: all tensors
- */
+/** Reads tensors, all by default. Throws UserFault naming file and tensor at fault. */
 export async function readSafetensors(
   path: string,
   names?: readonly string[],
@@ -311,10 +295,7 @@ export async function readSafetensors(
   }
 }
 
-/**
- * A tensor whose values are fetched only when they are written, so that at most one tensor is in
- * main memory at a time.
- */
+/** A tensor that is fetched when it is written, so that main memory holds one at a time. */
 export interface PendingTensor {
   readonly shape: readonly number[];
   readonly dtype: 'float32' | 'int32';
@@ -322,9 +303,8 @@ export interface PendingTensor {
 }
 
 /**
- * Writes float32 and int32 tensors, sorted by name, so that the bytes depend only on the content.
- * @returns the SHA-256, in hexadecimal, of the bytes that were passed to the system; the file is
- * not read back
+ * Writes tensors sorted by name, so that the bytes depend only on the content.
+ * @returns the SHA-256, in hexadecimal, of the bytes as written
  */
 export async function writePending(
   path: string,
@@ -377,10 +357,7 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/**
- * `writePending` for tensors in main memory.
- * @param metadata defaults to what transformers requires of a file that it loads
- */
+/** @param metadata defaults to what transformers requires of a file that it loads */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,

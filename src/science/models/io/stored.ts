@@ -1,7 +1,4 @@
-/**
- * How checkpoints hold parameters: their shape, which may be that of the model transposed, and their
- * dtype.
- */
+/** How checkpoints hold parameters: their shape, maybe transposed, and their dtype. */
 import { UserFault } from '../../../api.ts';
 import { named } from '../../../base/lookup.ts';
 import type { Architecture, HostTensor, ParameterSpec } from '../types.ts';
@@ -23,10 +20,7 @@ function transposed({ shape, data }: HostTensor): HostTensor {
 export const turned = ({ stored }: ParameterSpec, tensor: HostTensor): HostTensor =>
   stored === 'transposed' ? transposed(tensor) : tensor;
 
-/**
- * Tensors by their names in transformers and in the form of its checkpoints.
- * @param tensors by canonical name
- */
+/** By names in transformers and in its checkpoints' form. @param tensors by canonical name */
 export function forTransformers(
   architecture: Architecture,
   parameters: readonly ParameterSpec[],
@@ -69,10 +63,7 @@ export const UNQUANTISED =
 
 export const isFloat = ({ dtype }: TensorEntry): boolean => FLOATS.includes(dtype);
 
-/**
- * Throws UserFault where a weight is stored as anything but floats: the numbers of a quantised
- * weight mean nothing without the scales beside it.
- */
+/** Throws UserFault for a quantised weight, which means nothing without its scales. */
 export function checkFloat(path: string, name: string, entry: TensorEntry): void {
   if (!isFloat(entry))
     throw new UserFault(

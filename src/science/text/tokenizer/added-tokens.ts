@@ -1,7 +1,4 @@
-/**
- * Added tokens, which are found in a text before anything else, with the results of Python's
- * tokenizers.
- */
+/** Added tokens, found in a text before anything else, as Python's tokenizers do. */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Refuse } from './expression.ts';
 import type { Normalize } from './normalizer.ts';

@@ -5,17 +5,11 @@
 import { UserFault } from '../../../api.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 
-/**
- * The largest vocabularies in use have some 300,000 tokens. Ids are bounded because they index
- * arrays.
- */
+/** Vocabularies in use have up to 300,000 tokens. Ids index arrays, hence their bound. */
 const MOST_TOKENS = 4_000_000,
   HIGHEST_ID = 2 ** 24,
   MOST_ADDED = 100_000;
-/**
- * WordPiece tries every end of a word from every start, so its time grows with the square of this
- * number.
- */
+/** WordPiece's time grows with the square of this. */
 const LONGEST_WORD = 1000;
 const EXPRESSION_LENGTH = 10_000,
   STEPS = 100;
@@ -26,11 +20,9 @@ const isId = (id: unknown): id is number =>
   typeof id === 'number' && Number.isInteger(id) && id >= 0 && id <= HIGHEST_ID;
 
 /**
- * Throws UserFault where an id, a size or an expression is out of bounds, or a part does not have
- * the required form.
- * @param name the file's name in error messages
- * @returns `linear`: whether the time for a text is known to grow only linearly with its length,
- * which holds for tokenizers that consist of the parts of BERT's
+ * Throws UserFault where an id, a size or an expression is out of bounds, or a part is misshapen.
+ * @returns `linear`: whether the time for a text grows linearly with its length, as with BERT's
+ * parts
  */
 export function checkTokenizer(json: unknown, name: string): { readonly linear: boolean } {
   const fault: Fault = (why) => new UserFault(`${name}: ${why}`);
@@ -102,10 +94,7 @@ function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   }
 }
 
-/**
- * Checks the vocabulary of a Unigram model: pairs of a token and its score, where the id is the
- * position.
- */
+/** Of a Unigram model: pairs of a token and its score, the id being the position. */
 function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
   if (vocabulary.length === 0) throw fault('its vocab is empty');
   if (vocabulary.length > MOST_TOKENS)
@@ -153,7 +142,6 @@ function checkAdded(added: unknown, fault: Fault): void {
   }
 }
 
-/** A part of the pipeline together with all parts that it consists of. */
 function stepsOf(
   part: unknown,
   name: string,

@@ -89,7 +89,6 @@ class Heap {
   }
 }
 
-/** Merges ids in place until no merge is left. */
 function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
   const n = ids.length;
   const id = Int32Array.from(ids),

@@ -1,7 +1,4 @@
-/**
- * The decoder of tokenizer.json, which joins tokens to a text, with the results of Python's
- * tokenizers.
- */
+/** The decoder of tokenizer.json, which joins tokens, as Python's tokenizers do. */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';
 

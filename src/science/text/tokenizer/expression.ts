@@ -11,10 +11,7 @@ export type Config = Readonly<Record<string, unknown>>;
 /** Makes the fault of a part that can't be honoured: `a normalizer of type "Nmt"`. */
 export type Refuse = (what: string) => UserFault;
 
-/**
- * Letters that Unicode folds to s and k, which `(?i:…)` of Oniguruma matches and that of the
- * library does not.
- */
+/** Adds the letters that `(?i:…)` of Oniguruma folds to s and k, and the library does not. */
 function folded(source: string): string {
   return source.replace(/\(\?i:((?:[^()\\]|\\.)*)\)/g, (group: string, inner: string) =>
     /[sk]/i.test(inner) && !/[[\]\\]/.test(inner)

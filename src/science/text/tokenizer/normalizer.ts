@@ -84,10 +84,7 @@ export type Normalize = (text: string) => string;
 const IDEOGRAPH =
   /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
 
-/**
- * Lower case, character by character, as in Rust: JavaScript would write ς for a Σ at the end of a
- * word.
- */
+/** By character, as in Rust: JavaScript would write ς for a Σ at the end of a word. */
 const lowercase: Normalize = (text) => text.replaceAll('Σ', 'σ').toLowerCase();
 
 const decompose = normalForm('NFD');

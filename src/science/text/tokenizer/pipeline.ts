@@ -13,7 +13,6 @@ import type { Config, Refuse } from './expression.ts';
 import { mayCutStart, normalizerOf } from './normalizer.ts';
 import { asksForFirst, preTokenizerOf } from './pre-tokenizer.ts';
 
-/** Ids with their type ids. */
 interface Assembled {
   readonly ids: readonly number[];
   readonly types: readonly number[];
@@ -91,10 +90,7 @@ const adding = (config: unknown): Config[] => {
   return config['type'] === 'Sequence' && Array.isArray(inner) ? inner.flatMap(adding) : [config];
 };
 
-/**
- * The post-processor that tokenizer.json describes. Without one, two texts follow one another, and
- * the second has type 1.
- */
+/** Without a post-processor two texts follow one another, the second of type 1. */
 function assembler(config: unknown, refuse: Refuse): Assemble {
   const [step, ...more] = adding(config);
   if (step === undefined) return fill([A], [A, B(1)]);
@@ -165,10 +161,8 @@ function modelOf(
 }
 
 /**
- * Puts a checked tokenizer.json together. Throws UserFault, naming the part, where one can't be
- * honoured.
+ * Throws UserFault, naming the part, where one can't be honoured.
  * @param named the special tokens that the files beside it name
- * @param name the file's name in error messages
  */
 export function pipelineOf(
   json: Config,

@@ -6,7 +6,7 @@ import {
   normalised,
   renyi,
   summariseSpectrum,
-} from '../../../../src/science/measures/fisher/fisher.ts';
+} from '../../../../src/science/measures/fisher.ts';
 import { present } from '../../../rig/present.ts';
 
 const test = suite('entropy');

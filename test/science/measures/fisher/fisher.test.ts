@@ -1,8 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../../src/base/random.ts';
-import { empiricalAlone, fisher } from '../../../../src/science/measures/fisher/fisher.ts';
-import { classFactor, softmax } from '../../../../src/science/measures/fisher/matrices.ts';
+import {
+  empiricalAlone,
+  fisher,
+  classFactor,
+  softmax,
+} from '../../../../src/science/measures/fisher.ts';
 import { symmetricEigenvalues } from '../../../../src/tensor/linalg.ts';
 import { present } from '../../../rig/present.ts';
 import { useBackend } from '../../backend.ts';

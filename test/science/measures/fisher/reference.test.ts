@@ -4,7 +4,7 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
+import { fisher } from '../../../../src/science/measures/fisher.ts';
 import { present } from '../../../rig/present.ts';
 import { backends, useBackend } from '../../backend.ts';
 import { type FisherCase, spectraGolden } from '../../spectra-golden.ts';

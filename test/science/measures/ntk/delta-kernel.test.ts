@@ -11,7 +11,7 @@ import {
 } from '../../../../plugins/stages/divergence/between.ts';
 import { meanTrace } from '../../../../plugins/stages/ntk/run.ts';
 import { at } from '../../../../src/base/lookup.ts';
-import { kernels, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
+import { kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
 import { planPairs } from '../../../../src/science/measures/ntk/layerwise.ts';
 import { MOST_LOGITS } from '../../../../src/science/models/layout.ts';
 import type { Network } from '../../../../src/science/models/network.ts';
@@ -21,6 +21,7 @@ import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { folder, openAdapter, SPECS } from '../../adapters-golden.ts';
 import { backends, useBackend } from '../../backend.ts';
+import { kernels } from '../../kernels.ts';
 import { openStart } from '../../theory-golden.ts';
 import { openTiny, rows as tinyRows } from '../../tiny-bert.ts';
 

@@ -5,7 +5,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { drawA } from '../../../../plugins/adapters/lora/init.ts';
-import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
+import { fisher } from '../../../../src/science/measures/fisher.ts';
 import { kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
 import type { Network } from '../../../../src/science/models/network.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';

@@ -9,17 +9,14 @@ import type { Rank } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { BackendName } from '../../../../src/api.ts';
 import { collect } from '../../../../src/science/measures/ntk/collect.ts';
-import {
-  type KernelOptions,
-  kernels,
-  kernelSet,
-} from '../../../../src/science/measures/ntk/kernels.ts';
+import { type KernelOptions, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
 import type { AdaptedModel, LoraFactors } from '../../../../src/science/models/types.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';
 import { symmetricEigenvalues } from '../../../../src/tensor/linalg.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { backends, useBackend } from '../../backend.ts';
+import { kernels } from '../../kernels.ts';
 import { openTiny, rows as allRows } from '../../tiny-bert.ts';
 import { relative } from './fixture/compare.ts';
 import { readReference } from './fixture/golden.ts';

@@ -2,10 +2,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../../src/api.ts';
-import { kernels } from '../../../../src/science/measures/ntk/kernels.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { backends, useBackend } from '../../backend.ts';
+import { kernels } from '../../kernels.ts';
 import { relative } from './fixture/compare.ts';
 import {
   finiteDifferenceKernel,

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
+import { fisher } from '../../../../src/science/measures/fisher.ts';
 import type { Accumulator } from '../../../../src/science/measures/ntk/accumulator.ts';
 import { describeKernels } from '../../../../src/science/measures/ntk/files.ts';
 import { type KernelSet, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';

@@ -11,13 +11,13 @@ import {
   theoryMap,
 } from '../../../../plugins/stages/theory-map/map.ts';
 import { rankKernels } from '../../../../plugins/stages/theory-map/rank-kernels.ts';
-import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
-import { kernels } from '../../../../src/science/measures/ntk/kernels.ts';
+import { fisher } from '../../../../src/science/measures/fisher.ts';
 import type { AdaptedModel, LoraFactors } from '../../../../src/science/models/types.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { useBackend } from '../../backend.ts';
+import { kernels } from '../../kernels.ts';
 import { openTiny, rows as tinyRows } from '../../tiny-bert.ts';
 import { relative } from '../ntk/fixture/compare.ts';
 
