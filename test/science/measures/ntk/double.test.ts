@@ -128,13 +128,15 @@ function weighted(G: Gradients, M: Float64Array, n: number): Float64Array {
   );
 }
 
-/** Every layer's gradients under full fine-tuning, and LoRA's block where it starts, with B = 0. */
-function starts(): {
+interface Start {
   readonly layer: DoubleLayer;
   readonly G: Gradients;
   readonly full: Float64Array;
   readonly lora: (A: Float64Array, r: number, scale: number) => Float64Array;
-}[] {
+}
+
+/** Every layer's gradients under full fine-tuning, and LoRA's block where it starts, with B = 0. */
+function differentiateStarts(): Start[] {
   const { layers, differentiate } = present(models.get('full'));
   const { gradients } = differentiate(rows);
   return layers.map((layer) => {
@@ -148,6 +150,8 @@ function starts(): {
     };
   });
 }
+let differentiated: readonly Start[] | null = null;
+const starts = (): readonly Start[] => (differentiated ??= differentiateStarts());
 
 test('(1) in every layer, K_LoRA(B = 0) − K_ff = Δ_r', () => {
   for (const {
@@ -270,37 +274,55 @@ test(
   },
 );
 
+const others = allRows.slice(11); // PyTorch's reference has the first eleven
+
+interface Oracle {
+  readonly logits: Float64Array;
+  readonly full: Float64Array;
+  readonly lora: Float64Array | null;
+}
+const oracles = new Map<'lora' | 'full', Oracle>();
+
+/** The kernels of the other rows in double precision, computed once for all backends. */
+function oracle(kind: 'lora' | 'full'): Oracle {
+  const known = oracles.get(kind);
+  if (known !== undefined) return known;
+  const { layers, differentiate } = present(models.get(kind));
+  const { logits, gradients } = differentiate(others);
+  const made: Oracle = {
+    logits,
+    full: total(layers.map(({ name }) => fullBlock(present(gradients.get(name))))),
+    lora:
+      kind === 'full'
+        ? null
+        : total(
+            layers.map((layer) =>
+              loraBlock(present(gradients.get(layer.name)), layer, present(layer.lora)),
+            ),
+          ),
+  };
+  oracles.set(kind, made);
+  return made;
+}
+
 for (const backend of backends) {
   for (const kind of ['lora', 'full'] as const) {
     test(`(4) ${backend}, ${kind}: every contraction on tensors equals the reference`, async () => {
       await useBackend(backend);
-      const network = await openTiny(kind, true),
-        others = allRows.slice(11); // PyTorch's reference has the first eleven
-      const { layers, differentiate } = await doubleBert(network);
-      const { logits, gradients } = differentiate(others);
-      const full = total(layers.map(({ name }) => fullBlock(present(gradients.get(name)))));
-      const lora =
-        kind === 'full'
-          ? null
-          : total(
-              layers.map((layer) =>
-                loraBlock(present(gradients.get(layer.name)), layer, present(layer.lora)),
-              ),
-            );
+      const network = await openTiny(kind, true);
+      const { logits, full, lora } = oracle(kind);
       for (const method of ['plain', 'explicit', 'gram', 'auto'] as const) {
         const found = await kernelSet(adaptedModel(network), others, null, {
           method,
           batchTokens: 64,
         });
-        for (const [own, oracle] of [
+        for (const [own, reference] of [
           [found.logits, logits],
           [present(found.full).data, full],
           ...(lora === null ? [] : [[present(found.lora).data, lora]]),
         ] as const) {
-          assert.ok(
-            relative(own, oracle) < tolerance.double,
-            `${method}: ${relative(own, oracle)}`,
-          );
+          const error = relative(own, reference);
+          assert.ok(error < tolerance.double, `${method}: ${error}`);
         }
       }
       network.dispose();
