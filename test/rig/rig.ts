@@ -99,7 +99,7 @@ export interface Rig {
   write(name: string, text: string): string;
   read(name: string): string;
   exists(name: string): boolean;
-  clean(): void;
+  clean(): Promise<void>;
 }
 
 export interface RunRig {
@@ -185,7 +185,7 @@ const packsOn = (pool: Executor, onJob: RunRig['onJob'] = () => undefined): Exec
 /** @param logs the folder of the run's logs */
 async function runPlan(
   plan: Plan,
-  { registry, storeDir }: Pick<Rig, 'registry' | 'storeDir'>,
+  { registry, storeDir, pool }: Pick<Rig, 'registry' | 'storeDir'> & { readonly pool: Executor },
   logs: string,
   options: RunRig,
 ): Promise<RigResult> {
@@ -194,7 +194,6 @@ async function runPlan(
     machine = pack === undefined ? options.machine : { ...options.machine, gatherMs: 0 };
   const store = openStore(storeDir, options.leases ? { leases: options.leases } : {});
   const log = openRunLog(logs);
-  const pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
   const events: RunEvent[] = [];
   try {
     const outcomes = await executePlan(plan, survey(plan, assets, store), {
@@ -222,7 +221,6 @@ async function runPlan(
     await store.flush();
     return { plan, events, ran: ranByKind(events), outcomes: outcomesByName(plan, outcomes) };
   } finally {
-    await pool.close();
     await log.close();
     store.close();
   }
@@ -253,6 +251,15 @@ export function createRig(): Rig {
   const plugins = new Map<string, PluginModule>();
   const registry = registryOf(plugins);
   let runs = 0;
+  /** By the number of workers. They stay for the next run, which need not start them. */
+  const pools = new Map<number, Executor>();
+  const poolOf = (limit: number): Executor => {
+    const known = pools.get(limit);
+    if (known !== undefined) return known;
+    const pool = createPool({ module: workerModule, limit, graceMs: 300 });
+    pools.set(limit, pool);
+    return pool;
+  };
   const rig: Rig = {
     dir,
     storeDir,
@@ -267,7 +274,8 @@ export function createRig(): Rig {
       return planned.value;
     },
     async run(of, options = {}) {
-      return runPlan(rig.plan(of), rig, path.join(dir, `run-${++runs}`), options);
+      const pool = poolOf(options.jobs ?? 2);
+      return runPlan(rig.plan(of), { ...rig, pool }, path.join(dir, `run-${++runs}`), options);
     },
     write: (name, text) => {
       const file = path.join(dir, name);
@@ -276,7 +284,10 @@ export function createRig(): Rig {
     },
     read: (name) => readFileSync(path.join(dir, name), 'utf8'),
     exists: (name) => existsSync(path.join(dir, name)),
-    clean: () => rmSync(dir, { recursive: true, force: true }),
+    async clean() {
+      await Promise.all([...pools.values()].map((pool) => pool.close()));
+      rmSync(dir, { recursive: true, force: true });
+    },
   };
   return rig;
 }
