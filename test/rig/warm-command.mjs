@@ -3,12 +3,19 @@
  * process of its own, but without loading the program anew. Gets the program as its argument and
  * the commands as messages; see warm.ts.
  */
+import { syncBuiltinESMExports } from 'node:module';
+import os from 'node:os';
 import process from 'node:process';
 import { pathToFileURL } from 'node:url';
 
 const [, , program = ''] = process.argv;
 const home = process.cwd();
 let commands = 0;
+
+// A run has one worker unless the test asks for more, because a worker's start takes more processor
+// time than the stages of most tests.
+os.availableParallelism = () => 1;
+syncBuiltinESMExports();
 
 /** Gathers what is written to a stream. Returns a function that restores it and returns the text. */
 function gather(stream) {
