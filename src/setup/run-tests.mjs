@@ -1,9 +1,8 @@
 /**
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
- * `.run()` was forgotten). Files run one after another in one process for each larger folder; there
- * is one process more than there are processors, because tests also wait. Once the files of every
- * folder have begun, the last of them are shared between processes. Each file of a suite has its
- * own process.
+ * `.run()` was forgotten). Files run one after another in one process for each larger folder. Once
+ * the files of every folder have begun, the last of them are shared between processes. Each file of
+ * a suite has its own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -14,6 +13,10 @@ import { fileURLToPath } from 'node:url';
 
 const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url));
 const CORES = Math.min(2, availableParallelism());
+/** How many processes run files at once. Tests also wait: half of their time is processor time. */
+const PROCESSES = CORES + 2;
+/** The same for a suite, whose tests start more programs that compute. */
+const SUITE_PROCESSES = CORES + 1;
 /** A folder with this many files has a process of its own. */
 const MANY = 8;
 const LIMIT_MINUTES = 15;
@@ -231,7 +234,7 @@ export async function runTests(project, filters, options = {}) {
   const results = [];
   const faults = [];
   await Promise.all(
-    Array.from({ length: options.suite === undefined ? CORES + 1 : CORES }, async () => {
+    Array.from({ length: options.suite === undefined ? PROCESSES : SUITE_PROCESSES }, async () => {
       for (let list = next(); list !== undefined; list = next()) {
         const tests = new TestProcess(project, options);
         const folder = dirname(list[0]);
