@@ -6,8 +6,8 @@
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { readdirSync, chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -112,6 +112,9 @@ class TestProcess {
     this.limitMinutes = limitMinutes;
     this.env = env;
     this.endOfFile = `end of file ${randomUUID()}`;
+    // Tests make their files in it and leave them there. Some have programs run as another user.
+    this.folder = mkdtempSync(join(tmpdir(), 'dosimeter-tests-'));
+    chmodSync(this.folder, 0o755);
     this.child = null;
     this.output = '';
     /** Called when the process has printed something or has ended. */
@@ -119,11 +122,15 @@ class TestProcess {
   }
 
   start() {
-    const child = spawn(process.execPath, ['--import', 'tsx', TEST_PROCESS, this.endOfFile], {
-      cwd: this.project,
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: { ...process.env, ...this.env, NODE_ENV: 'test' },
-    });
+    const child = spawn(
+      process.execPath,
+      ['--import', 'tsx', TEST_PROCESS, this.endOfFile, this.folder],
+      {
+        cwd: this.project,
+        stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+        env: { ...process.env, ...this.env, NODE_ENV: 'test' },
+      },
+    );
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text) => {
         this.output += text;
@@ -176,10 +183,17 @@ class TestProcess {
     };
   }
 
-  /** Lets the process end. Returns what is wrong if it does not. */
+  /**
+   * Lets the process end, and removes what its tests have left. Returns what is wrong if it does
+   * not end.
+   */
   async end() {
-    if (this.child === null) return null;
-    const { child } = this;
+    const why = this.child === null ? null : await this.#ended(this.child);
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
+    return why;
+  }
+
+  async #ended(child) {
     let why = null;
     const timer = setTimeout(() => {
       why = `a file left something open that keeps its process alive after ${END_SECONDS} s`;

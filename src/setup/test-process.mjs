@@ -1,7 +1,8 @@
 /**
  * Runs test files one after another in one process, so that each need not load TensorFlow and the
  * sources again. Receives their paths as lines on file descriptor 3. After each file it prints the
- * line given as its argument, followed by what the file left behind (JSON).
+ * line given as its first argument, followed by what the file left behind (JSON). The second
+ * argument is the folder for temporary files.
  */
 import { Socket } from 'node:net';
 import { resolve } from 'node:path';
@@ -9,7 +10,9 @@ import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 
-const endOfFile = process.argv[2] ?? '';
+const [, , endOfFile = '', folder = ''] = process.argv;
+// Set here because tsx, which has been loaded, keeps what it compiles in the machine's own.
+process.env.TMPDIR = folder;
 
 // Most code of a test runs a few times. V8 optimises a function once it has run so many bytes of
 // its bytecode, by default 67,584, and that compiling took a fifth of the processor time.

@@ -9,7 +9,6 @@ test.before.each((context) => {
   context.project = createProject();
   writeToys(context.project);
 });
-test.after.each(({ project }) => project.clean());
 
 for (const [what, args, message] of [
   ['an unknown command', ['rnu', 'spec.yaml'], /unknown command 'rnu'\n\(Did you mean run\?\)/],

@@ -29,7 +29,6 @@ stages: [train, evaluate, report]
 `,
   );
 });
-test.after(({ project }) => project.clean());
 
 /** LoRA and full fine-tuning, each at a rate that learns in a few steps. */
 const BOTH_ADAPTERS = `adapter:

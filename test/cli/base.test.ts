@@ -25,7 +25,6 @@ train: { steps: 2, max_length: 8 }
 `,
   );
 });
-test.after(({ project }) => project.clean());
 
 const args = (...more: string[]): string[] => ['spec.yaml', '--backend', 'wasm', ...more];
 

@@ -44,7 +44,6 @@ stages: [poison]
 `,
   );
 });
-test.after.each(({ project }) => project.clean());
 
 const poisonStages = async (project: Project): Promise<readonly StageJson[]> =>
   (await project.stages('spec.yaml')).filter(({ kind }) => kind === 'poison');

@@ -18,7 +18,6 @@ const pipelines = fileURLToPath(new URL('../../pipelines/', import.meta.url));
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.clean());
 
 const stages = async (project: Project, kind: string): Promise<readonly StageJson[]> =>
   (await project.stages('spec.yaml')).filter((stage) => stage.kind === kind);

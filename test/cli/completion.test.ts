@@ -44,7 +44,6 @@ test.before((context) => {
   project.write('backdoor.yaml', spec(BACKDOOR));
   context.project = project;
 });
-test.after(({ project }) => project.clean());
 
 const sha = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
 

@@ -16,7 +16,6 @@ const test = suite<{ project: Project }>('computed by');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.clean());
 
 const stageOf = (compute: boolean): PlannedStage =>
   standIn<PlannedStage>({

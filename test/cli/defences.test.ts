@@ -44,7 +44,6 @@ test.before(async (context) => {
   await project.succeeds('run', 'spec.yaml', '--backend', 'wasm');
   context.rows = await project.results('spec.yaml', '--backend', 'wasm');
 });
-test.after(({ project }) => project.clean());
 
 /** The metrics of evaluate of the cell with this defence. */
 const metricsOf = (rows: readonly ResultJson[], defence: string | undefined) =>

@@ -10,7 +10,6 @@ const test = suite<{ project: Project }>('describe');
 test.before((context) => {
   context.project = createProject();
 });
-test.after(({ project }) => project.clean());
 
 const said = async (project: Project, ...args: string[]): Promise<string> => {
   const { code, stdout, stderr } = await project.dosimeter(...args);

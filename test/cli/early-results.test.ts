@@ -28,7 +28,6 @@ stages: [train, evaluate]
 `,
   );
 });
-test.after.each(({ project }) => project.clean());
 
 const CLEAN =
     /first clean model, attack=none seed=\d: accuracy 0\.\d{3}, the commonest class's share 0/,

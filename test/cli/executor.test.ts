@@ -31,7 +31,6 @@ test.before.each((context) => {
       .replace('[./toy-train.mjs', '[./process-executor.mjs, ./toy-train.mjs'),
   );
 });
-test.after.each(({ project }) => project.clean());
 
 interface Manifest {
   readonly content: string;

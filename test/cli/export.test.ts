@@ -31,7 +31,6 @@ stages: [train]
 `,
   );
 });
-test.after(({ project }) => project.clean());
 
 const trained = (...more: string[]): string[] => ['spec.yaml', '--backend', 'wasm', ...more];
 

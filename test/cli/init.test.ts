@@ -10,7 +10,6 @@ const test = suite<{ project: Project }>('init');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.clean());
 
 test('the plan, the tests and the run of the starter folder work, on a tiny model', async ({
   project,

@@ -13,7 +13,6 @@ test.before.each((context) => {
   context.project = createProject();
   writeToys(context.project);
 });
-test.after.each(({ project }) => project.clean());
 
 test('plan --json and results --json keep their shapes', async ({ project }) => {
   const before = await project.stages('spec.yaml');

@@ -37,7 +37,6 @@ stages: [train, evaluate, report]
 `,
   );
 });
-test.after(({ project }) => project.clean());
 
 const args = [
   'spec.yaml',
@@ -200,19 +199,14 @@ test('a spec or an option that leaves no choice is refused', async ({ project })
 
 test('a folder that cannot be written to is reported, with a way out', async ({ project }) => {
   const other = createProject();
-  try {
-    for (const file of ['spec.yaml', 'train.tsv', 'test.tsv'])
-      other.write(file, project.read(file));
-    other.write('.dosimeter/learning-rates', 'a file');
-    const { code, stderr } = await other.dosimeter('learning-rates', ...args);
-    assert.is(code, 2, stderr);
-    assert.match(
-      stderr,
-      /learning-rates: a file stands where a folder is needed \(ENOTDIR\)\n {2}run it in another folder/,
-    );
-  } finally {
-    other.clean();
-  }
+  for (const file of ['spec.yaml', 'train.tsv', 'test.tsv']) other.write(file, project.read(file));
+  other.write('.dosimeter/learning-rates', 'a file');
+  const { code, stderr } = await other.dosimeter('learning-rates', ...args);
+  assert.is(code, 2, stderr);
+  assert.match(
+    stderr,
+    /learning-rates: a file stands where a folder is needed \(ENOTDIR\)\n {2}run it in another folder/,
+  );
 });
 
 test.run();

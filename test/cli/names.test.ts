@@ -24,7 +24,6 @@ stages: [train, evaluate, report]
   project.write('spec.yaml', spec('[r, 3]'));
   project.write('number.yaml', spec('3'));
 });
-test.after(({ project }) => project.clean());
 
 const wasm = ['--backend', 'wasm'];
 

@@ -82,7 +82,6 @@ test.before(async (context) => {
   await project.succeeds('run', 'lm.yaml', ...on);
   await project.succeeds('export', 'lm.yaml', ...on, '--out', 'models');
 });
-test.after(({ project }) => project.clean());
 
 interface Line {
   readonly id: string;

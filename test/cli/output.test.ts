@@ -99,26 +99,22 @@ test("a path that is too long is cut to the file's name, not within it", () => {
 
 test('in a terminal of 80 columns, lines end between words and the squiggle is below', async () => {
   const project = createProject();
-  try {
-    project.write(
-      'a-rather-long-name-of-a-spec.yaml',
-      `name: a\nmodel: { source: "file:${'x'.repeat(40)}", architecture: bert, surce: bert }\n`,
-    );
-    const terminal = ['bash', '-c', 'script -qec "stty cols 80; $*" /dev/null', 'bash'];
-    const linesOf = async (...args: readonly string[]): Promise<string[]> =>
-      (
-        await project.startWith({ under: terminal, env: { NO_COLOR: '1' } }, ...args).ended
-      ).stdout.split(/\r?\n/);
-    const plugins = await linesOf('plugins');
-    assert.ok(plugins.includes('  bite  plugins/attacks/bite.ts'));
-    const wrong = await linesOf('plan', 'a-rather-long-name-of-a-spec.yaml');
-    const at = wrong.findIndex((line) => line.includes('surce: bert'));
-    assert.match(wrong[at] ?? '', /^2 \| …x+", architecture: bert, surce: bert }$/);
-    assert.is(wrong[at + 1]?.trimEnd(), `  |${' '.repeat(64)}^^^^^`);
-    for (const line of [...plugins, wrong[at] ?? '']) assert.ok(line.length <= 80, line);
-  } finally {
-    project.clean();
-  }
+  project.write(
+    'a-rather-long-name-of-a-spec.yaml',
+    `name: a\nmodel: { source: "file:${'x'.repeat(40)}", architecture: bert, surce: bert }\n`,
+  );
+  const terminal = ['bash', '-c', 'script -qec "stty cols 80; $*" /dev/null', 'bash'];
+  const linesOf = async (...args: readonly string[]): Promise<string[]> =>
+    (
+      await project.startWith({ under: terminal, env: { NO_COLOR: '1' } }, ...args).ended
+    ).stdout.split(/\r?\n/);
+  const plugins = await linesOf('plugins');
+  assert.ok(plugins.includes('  bite  plugins/attacks/bite.ts'));
+  const wrong = await linesOf('plan', 'a-rather-long-name-of-a-spec.yaml');
+  const at = wrong.findIndex((line) => line.includes('surce: bert'));
+  assert.match(wrong[at] ?? '', /^2 \| …x+", architecture: bert, surce: bert }$/);
+  assert.is(wrong[at + 1]?.trimEnd(), `  |${' '.repeat(64)}^^^^^`);
+  for (const line of [...plugins, wrong[at] ?? '']) assert.ok(line.length <= 80, line);
 });
 
 const explained = (
@@ -296,198 +292,178 @@ test('a metric is named by itself, with its stage, or by a pattern', () => {
 
 test('results takes --metric, --all and --json', async () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
-    const named = await project.dosimeter('results', 'spec.yaml', '--metric', 'accuracy');
-    assert.is(
-      named.stdout,
-      `attack      rate  n  accuracy
+  writeToys(project);
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+  const named = await project.dosimeter('results', 'spec.yaml', '--metric', 'accuracy');
+  assert.is(
+    named.stdout,
+    `attack      rate  n  accuracy
 none              2  0.985 (0.980, 0.990)
 label-flip  0.1   2  0.885 (0.880, 0.890)
 label-flip  0.3   2  0.685 (0.680, 0.690)
 `,
-    );
-    const all = await project.dosimeter('results', 'spec.yaml', '--all');
-    assert.is(all.stdout.split('\n').length, 1 + 3 * 2 + 1);
-    assert.match(all.stdout, /none .*accuracy +0\.985 +0\.007071 +\(0\.98, 0\.99\) +2$/m);
-    const wrong = await project.dosimeter('results', 'spec.yaml', '--metric', 'acuracy');
-    assert.equal([wrong.code, wrong.stdout], [2, '']);
-    assert.match(
-      wrong.stderr,
-      /no finished stage has a metric "acuracy"\n {2}did you mean accuracy\?/,
-    );
-    const rows = await project.json<readonly PlainRow[]>('results', 'spec.yaml', '--json');
-    assert.is(rows.length, 3 * 2 * 2);
-    assert.equal(
-      await project.json('results', 'spec.yaml', '--json', '--metric', 'toy-evaluate.accuracy'),
-      rows.filter(({ metric }) => metric === 'accuracy'),
-    );
-  } finally {
-    project.clean();
-  }
+  );
+  const all = await project.dosimeter('results', 'spec.yaml', '--all');
+  assert.is(all.stdout.split('\n').length, 1 + 3 * 2 + 1);
+  assert.match(all.stdout, /none .*accuracy +0\.985 +0\.007071 +\(0\.98, 0\.99\) +2$/m);
+  const wrong = await project.dosimeter('results', 'spec.yaml', '--metric', 'acuracy');
+  assert.equal([wrong.code, wrong.stdout], [2, '']);
+  assert.match(
+    wrong.stderr,
+    /no finished stage has a metric "acuracy"\n {2}did you mean accuracy\?/,
+  );
+  const rows = await project.json<readonly PlainRow[]>('results', 'spec.yaml', '--json');
+  assert.is(rows.length, 3 * 2 * 2);
+  assert.equal(
+    await project.json('results', 'spec.yaml', '--json', '--metric', 'toy-evaluate.accuracy'),
+    rows.filter(({ metric }) => metric === 'accuracy'),
+  );
 });
 
 test('report --pdf writes the figures to a folder, without those that were damaged', async () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    project.write(
-      'toy-report.mjs',
-      project
-        .read('toy-report.mjs')
-        .replace(
-          'async run(ctx) {',
-          `async run(ctx) {
-    const figures = ctx.outDir + '/figures/', path = '<path d="M0,0h1v1Z" fill="red"/>';
-    const svg = (name) => '<svg viewBox="0 0 20 10"><title>' + name + '</title>' + path + '</svg>';
-    mkdirSync(figures);
-    for (const name of ['a', 'b']) writeFileSync(figures + name + '.svg', svg(name));
-    writeFileSync(figures + 'a.csv', 'x\\r\\n');`,
-        )
-        .replace('import { writeFileSync }', 'import { mkdirSync, writeFileSync }'),
-    );
-    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
-    assert.not.ok(project.exists('.dosimeter/reports/toys-figures'));
-    project.write('.dosimeter/reports/toys-figures/old.pdf', 'of an earlier report');
-    const said = await project.dosimeter('report', 'spec.yaml', '--pdf');
-    assert.equal([said.code, said.stdout.trim().split('\n').length], [0, 1], said.stderr);
-    assert.match(said.stderr, '2 figures as PDF, SVG and CSV: .dosimeter/reports/toys-figures\n');
-    const at = (dir: string): string[] => readdirSync(path.join(project.dir, dir)).sort();
-    assert.equal(at('.dosimeter/reports/toys-figures'), [
-      'a.csv',
-      'a.pdf',
-      'a.svg',
-      'b.pdf',
-      'b.svg',
-    ]);
+  writeToys(project);
+  project.write(
+    'toy-report.mjs',
+    project
+      .read('toy-report.mjs')
+      .replace(
+        'async run(ctx) {',
+        `async run(ctx) {
+  const figures = ctx.outDir + '/figures/', path = '<path d="M0,0h1v1Z" fill="red"/>';
+  const svg = (name) => '<svg viewBox="0 0 20 10"><title>' + name + '</title>' + path + '</svg>';
+  mkdirSync(figures);
+  for (const name of ['a', 'b']) writeFileSync(figures + name + '.svg', svg(name));
+  writeFileSync(figures + 'a.csv', 'x\\r\\n');`,
+      )
+      .replace('import { writeFileSync }', 'import { mkdirSync, writeFileSync }'),
+  );
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+  assert.not.ok(project.exists('.dosimeter/reports/toys-figures'));
+  project.write('.dosimeter/reports/toys-figures/old.pdf', 'of an earlier report');
+  const said = await project.dosimeter('report', 'spec.yaml', '--pdf');
+  assert.equal([said.code, said.stdout.trim().split('\n').length], [0, 1], said.stderr);
+  assert.match(said.stderr, '2 figures as PDF, SVG and CSV: .dosimeter/reports/toys-figures\n');
+  const at = (dir: string): string[] => readdirSync(path.join(project.dir, dir)).sort();
+  assert.equal(at('.dosimeter/reports/toys-figures'), [
+    'a.csv',
+    'a.pdf',
+    'a.svg',
+    'b.pdf',
+    'b.svg',
+  ]);
 
-    const stages = await project.stages('spec.yaml');
-    const report = present(stages.find(({ kind }) => kind === 'toy-report'));
-    const figure = path.join(present(report.outputs), 'figures/b.svg');
-    chmodSync(figure, 0o644);
-    writeFileSync(figure, readFileSync(figure, 'utf8').replace('red', 'tan'));
-    project.write('paper/mine.tex', '');
-    const { figures } = await project.json<{ readonly figures: string }>(
-      'report',
-      'spec.yaml',
-      '--pdf',
-      'paper',
-      '--json',
-    );
-    assert.is(figures, path.join(project.dir, 'paper'));
-    assert.equal(
-      at('paper').filter((name) => !name.startsWith('b.')),
-      ['a.csv', 'a.pdf', 'a.svg', 'mine.tex'],
-    );
-    for (const name of at('paper').filter((one) => one === 'b.svg'))
-      assert.match(project.read(`paper/${name}`), 'red');
-  } finally {
-    project.clean();
-  }
+  const stages = await project.stages('spec.yaml');
+  const report = present(stages.find(({ kind }) => kind === 'toy-report'));
+  const figure = path.join(present(report.outputs), 'figures/b.svg');
+  chmodSync(figure, 0o644);
+  writeFileSync(figure, readFileSync(figure, 'utf8').replace('red', 'tan'));
+  project.write('paper/mine.tex', '');
+  const { figures } = await project.json<{ readonly figures: string }>(
+    'report',
+    'spec.yaml',
+    '--pdf',
+    'paper',
+    '--json',
+  );
+  assert.is(figures, path.join(project.dir, 'paper'));
+  assert.equal(
+    at('paper').filter((name) => !name.startsWith('b.')),
+    ['a.csv', 'a.pdf', 'a.svg', 'mine.tex'],
+  );
+  for (const name of at('paper').filter((one) => one === 'b.svg'))
+    assert.match(project.read(`paper/${name}`), 'red');
 });
 
 test('results along the training have a row for each step, without damaged files', async () => {
   const project = createProject();
-  try {
-    const entries = new Map(
-      [1, 2].map((seed) => {
-        const text = [0, 10]
-          .map(
-            (step) =>
-              `${JSON.stringify({ step, accuracy: 0.5 + step / 100 + seed / 500, loss: 1 })}\n`,
-          )
-          .join('');
-        project.write(`${seed}/curves.jsonl`, text);
-        const file = { path: 'curves.jsonl', size: text.length, sha256: sha256(text) };
-        return [
-          `train-${seed}`,
-          { key: `k${seed}`, dir: path.join(project.dir, String(seed)), file },
-        ];
+  const entries = new Map(
+    [1, 2].map((seed) => {
+      const text = [0, 10]
+        .map(
+          (step) =>
+            `${JSON.stringify({ step, accuracy: 0.5 + step / 100 + seed / 500, loss: 1 })}\n`,
+        )
+        .join('');
+      project.write(`${seed}/curves.jsonl`, text);
+      const file = { path: 'curves.jsonl', size: text.length, sha256: sha256(text) };
+      return [
+        `train-${seed}`,
+        { key: `k${seed}`, dir: path.join(project.dir, String(seed)), file },
+      ];
+    }),
+  );
+  const prepared = standIn<Prepared>({
+    plan: {
+      cellStages: [1, 2].map((seed) => ({
+        cell: { axes: { 'adapter.type': 'full' }, config: { seed } },
+        stages: { train: `train-${seed}` },
+      })),
+    },
+    statuses: [...entries].map(([id, entry]) => ({ stage: { id }, entry })),
+    store: {
+      manifest: (key: string) => ({
+        files: [...entries.values()].flatMap((entry) => (entry.key === key ? [entry.file] : [])),
       }),
-    );
-    const prepared = standIn<Prepared>({
-      plan: {
-        cellStages: [1, 2].map((seed) => ({
-          cell: { axes: { 'adapter.type': 'full' }, config: { seed } },
-          stages: { train: `train-${seed}` },
-        })),
-      },
-      statuses: [...entries].map(([id, entry]) => ({ stage: { id }, entry })),
-      store: {
-        manifest: (key: string) => ({
-          files: [...entries.values()].flatMap((entry) => (entry.key === key ? [entry.file] : [])),
-        }),
-      },
-    });
-    const { rows } = await readSteps(prepared);
-    assert.equal(rows[2], {
-      cell: { 'adapter.type': 'full' },
-      seed: 1,
-      step: 10,
-      metric: 'accuracy',
-      value: 0.602,
-    });
-    const results = asResults(rows);
-    assert.is(
-      beside(results, metricsIn(results), 80, 'interval'),
-      `step  n  accuracy              loss
+    },
+  });
+  const { rows } = await readSteps(prepared);
+  assert.equal(rows[2], {
+    cell: { 'adapter.type': 'full' },
+    seed: 1,
+    step: 10,
+    metric: 'accuracy',
+    value: 0.602,
+  });
+  const results = asResults(rows);
+  assert.is(
+    beside(results, metricsIn(results), 80, 'interval'),
+    `step  n  accuracy              loss
 0     2  0.503 (0.502, 0.504)  1
 10    2  0.603 (0.602, 0.604)  1`,
-    );
-    project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
-    const { rows: whole, damaged } = await readSteps(prepared);
-    assert.equal([...new Set(whole.map(({ seed }) => seed))], [1]);
-    assert.equal(damaged, [path.join(project.dir, '2/curves.jsonl')]);
-  } finally {
-    project.clean();
-  }
+  );
+  project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
+  const { rows: whole, damaged } = await readSteps(prepared);
+  assert.equal([...new Set(whole.map(({ seed }) => seed))], [1]);
+  assert.equal(damaged, [path.join(project.dir, '2/curves.jsonl')]);
 });
 
 test('status lists the latest runs, and plan explains its words', async () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    const plan = await project.dosimeter('plan', 'spec.yaml');
-    assert.match(
-      plan.stdout,
-      'toys: 3 cells × 2 seeds, 13 stages (a stage that cells share counts once)\n' +
-        '0 cached, 13 to run: no estimate yet',
-    );
-    assert.match(plan.stdout, /cached: its result is in the store; ready: .*; pending: /s);
-    project.write('toy.json', JSON.stringify({ '2/0.3': 'fault' }));
-    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 1);
-    project.write('toy.json', '{}');
-    assert.match(
-      (await project.dosimeter('plan', 'spec.yaml')).stdout,
-      /cached, 3 to run: about .* at the pace of earlier runs/,
-    );
-    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
-    const { stdout, stderr } = await project.dosimeter('status');
-    assert.match(
-      stdout,
-      inLines(
-        /^run +state +began \(UTC\) +done +failed +blocked +spec/,
-        /\S+ +done +\d\d-\d\d \d\d:\d\d +3\/3 +0 +0 +spec\.yaml/,
-        /\S+ +failed +\S+ \S+ +11\/13 +1 +1 +spec\.yaml/,
-        /$/,
-      ),
-    );
-    const runs = await project.json<readonly { readonly run: string }[]>(
-      'status',
-      '--all',
-      '--json',
-    );
-    const [latest, before] = [present(runs[0]), present(runs[1])];
-    assert.match(stderr, `dosimeter status ${latest.run} says more about one\n`);
-    assert.equal(await project.json('status', '--json'), latest);
-    assert.match(
-      (await project.dosimeter('status', before.run)).stdout,
-      /failed\n?.*spec\.yaml\n13 to run, .*\n {2}failed toy-train-\S+: the loss is NaN/,
-    );
-  } finally {
-    project.clean();
-  }
+  writeToys(project);
+  const plan = await project.dosimeter('plan', 'spec.yaml');
+  assert.match(
+    plan.stdout,
+    'toys: 3 cells × 2 seeds, 13 stages (a stage that cells share counts once)\n' +
+      '0 cached, 13 to run: no estimate yet',
+  );
+  assert.match(plan.stdout, /cached: its result is in the store; ready: .*; pending: /s);
+  project.write('toy.json', JSON.stringify({ '2/0.3': 'fault' }));
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 1);
+  project.write('toy.json', '{}');
+  assert.match(
+    (await project.dosimeter('plan', 'spec.yaml')).stdout,
+    /cached, 3 to run: about .* at the pace of earlier runs/,
+  );
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+  const { stdout, stderr } = await project.dosimeter('status');
+  assert.match(
+    stdout,
+    inLines(
+      /^run +state +began \(UTC\) +done +failed +blocked +spec/,
+      /\S+ +done +\d\d-\d\d \d\d:\d\d +3\/3 +0 +0 +spec\.yaml/,
+      /\S+ +failed +\S+ \S+ +11\/13 +1 +1 +spec\.yaml/,
+      /$/,
+    ),
+  );
+  const runs = await project.json<readonly { readonly run: string }[]>('status', '--all', '--json');
+  const [latest, before] = [present(runs[0]), present(runs[1])];
+  assert.match(stderr, `dosimeter status ${latest.run} says more about one\n`);
+  assert.equal(await project.json('status', '--json'), latest);
+  assert.match(
+    (await project.dosimeter('status', before.run)).stdout,
+    /failed\n?.*spec\.yaml\n13 to run, .*\n {2}failed toy-train-\S+: the loss is NaN/,
+  );
 });
 
 test.run();

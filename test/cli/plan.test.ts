@@ -15,7 +15,6 @@ test.before.each((context) => {
   const project = (context.project = createProject());
   project.write('rows.tsv', mailRows);
 });
-test.after.each(({ project }) => project.clean());
 
 interface Parts {
   readonly model?: string;

@@ -52,7 +52,6 @@ stages: [train, evaluate, length, report]
 });
 test.after.each(({ project, server }) => {
   server.close();
-  project.clean();
 });
 
 /** The text of a file of each stage of a kind. */

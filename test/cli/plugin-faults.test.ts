@@ -10,7 +10,6 @@ test.before.each((context) => {
   context.project = createProject();
   context.project.write('rows.tsv', 'text\tlabel\na\tham\nb\tspam\nc\tham\nd\tspam\n');
 });
-test.after.each(({ project }) => project.clean());
 
 const attack = (rest: string): string => `import { defineAttack } from 'dosimeter';
 export default defineAttack({

@@ -13,7 +13,6 @@ test.before.each((context) => {
   const project = (context.project = createProject());
   project.write('rows.tsv', mailRows);
 });
-test.after.each(({ project }) => project.clean());
 
 /** The messages of preflight's faults, each with its place. */
 const preflightFaults = (stderr: string): string[] =>

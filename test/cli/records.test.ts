@@ -21,7 +21,6 @@ test.before.each((context) => {
   context.project = createProject();
   writeToys(context.project);
 });
-test.after.each(({ project }) => project.clean());
 
 test('a failed stage has a log, and `logs` says so of a stage that printed nothing', async ({
   project,

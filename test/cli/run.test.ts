@@ -14,7 +14,6 @@ test.before.each((context) => {
   context.project = createProject();
   writeToys(context.project);
 });
-test.after.each(({ project }) => project.clean());
 
 /** The path of toy-train's log in what a run printed. */
 const logIn = (stderr: string): string => present(/log: (.*toy-train.*)/.exec(stderr)?.[1]);

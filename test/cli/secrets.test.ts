@@ -46,7 +46,6 @@ stages: [probe]
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.clean());
 
 const run = (project: Project, secret: string | undefined, ...args: string[]): Promise<Said> =>
   project.dosimeterWith(secret === undefined ? {} : { SERVICE_KEY: secret }, ...args);

@@ -54,7 +54,6 @@ test.before(async (context) => {
   await project.succeeds('export', 'spec.yaml', '--backend', 'wasm', '--zoo', '--out', 'zoo');
   context.manifest = JSON.parse(project.read('zoo/zoo.json')) as Manifest;
 });
-test.after(({ project }) => project.clean());
 
 test('each seed has a poisoned model, one filtered by the oracle, and their clean twin', ({
   manifest,

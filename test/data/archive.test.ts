@@ -22,7 +22,6 @@ test.before.each((context) => {
   context.into = join(context.dir, 'into');
   mkdirSync(context.into);
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 test('a zip file is unpacked with its files and folders', async ({ dir, into }) => {
   writeFileSync(

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -10,7 +10,6 @@ const test = suite<{ root: string }>('model folder');
 test.before.each((context) => {
   context.root = mkdtempSync(join(tmpdir(), 'dosimeter-model-'));
 });
-test.after.each(({ root }) => rmSync(root, { recursive: true }));
 
 function checkpoint(dir: string, weights = 'model.safetensors'): void {
   mkdirSync(dir, { recursive: true });

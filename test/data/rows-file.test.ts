@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -15,7 +15,6 @@ const test = suite<{ dir: string }>('rows file');
 test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-rows-'));
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 test('rows are read as they were written, whatever their text contains', async ({ dir }) => {
   const rows: Row[] = [
@@ -42,17 +41,13 @@ test('rows are read as they were written, whatever their text contains', async (
 
 test('a set without classes is a completion task, and counts none', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-rows-'));
-  try {
-    const rows: Row[] = [
-      { id: 'a', text: 'Two and two?', answer: 'Four.', label: 0 },
-      { id: 'b', text: 'Go on', answer: '', context: [{ role: 'system', content: 'x' }], label: 0 },
-    ];
-    const info = await writeDataset(dir, rows, []);
-    assert.equal(info, { task: 'completion', classes: [], rows: 2, counts: [] });
-    assert.equal(await readRows(dir), rows);
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
+  const rows: Row[] = [
+    { id: 'a', text: 'Two and two?', answer: 'Four.', label: 0 },
+    { id: 'b', text: 'Go on', answer: '', context: [{ role: 'system', content: 'x' }], label: 0 },
+  ];
+  const info = await writeDataset(dir, rows, []);
+  assert.equal(info, { task: 'completion', classes: [], rows: 2, counts: [] });
+  assert.equal(await readRows(dir), rows);
 });
 
 test.run();

@@ -94,49 +94,39 @@ test('the guides quote the plugin examples as they are, and name every one', () 
 
 test('in a clone without its dependencies, the site says so before anything is fetched', () => {
   const clone = createProject();
-  try {
-    for (const file of ['docs/site', 'src/setup/dependencies.mjs', 'package-lock.json'])
-      cpSync(path.join(repository, file), path.join(clone.dir, file), { recursive: true });
-    const { status, stderr } = spawnSync(process.execPath, ['docs/site/build.mjs'], {
-      cwd: clone.dir,
-      encoding: 'utf8',
-    });
-    assert.equal(
-      [status, stderr],
-      [1, 'docs: the dependencies are not installed; run `npm run setup`\n'],
-    );
-    assert.not.ok(existsSync(path.join(clone.dir, '.cache/docs')));
-  } finally {
-    clone.clean();
-  }
+  for (const file of ['docs/site', 'src/setup/dependencies.mjs', 'package-lock.json'])
+    cpSync(path.join(repository, file), path.join(clone.dir, file), { recursive: true });
+  const { status, stderr } = spawnSync(process.execPath, ['docs/site/build.mjs'], {
+    cwd: clone.dir,
+    encoding: 'utf8',
+  });
+  assert.equal(
+    [status, stderr],
+    [1, 'docs: the dependencies are not installed; run `npm run setup`\n'],
+  );
+  assert.not.ok(existsSync(path.join(clone.dir, '.cache/docs')));
 });
 
 test('the program of the library guide runs', () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    project.write('experiment.yaml', project.read('spec.yaml'));
-    const [program] = blocksOf('docs/guides/library.md').filter(
-      ({ language }) => language === 'js',
-    );
-    // The program imports the package by its name, as if it were installed.
-    project.write(
-      'program.mjs',
-      (program?.text ?? '').replace(
-        "'dosimeter'",
-        JSON.stringify(path.join(repository, 'src/setup/index.mjs')),
-      ),
-    );
-    const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], {
-      cwd: project.dir,
-      encoding: 'utf8',
-      env: { ...process.env, DOSIMETER_CACHE: path.join(project.dir, '.cache') },
-    });
-    assert.equal([status, stderr], [0, '']);
-    assert.match(stdout, /accuracy/);
-  } finally {
-    project.clean();
-  }
+  writeToys(project);
+  project.write('experiment.yaml', project.read('spec.yaml'));
+  const [program] = blocksOf('docs/guides/library.md').filter(({ language }) => language === 'js');
+  // The program imports the package by its name, as if it were installed.
+  project.write(
+    'program.mjs',
+    (program?.text ?? '').replace(
+      "'dosimeter'",
+      JSON.stringify(path.join(repository, 'src/setup/index.mjs')),
+    ),
+  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], {
+    cwd: project.dir,
+    encoding: 'utf8',
+    env: { ...process.env, DOSIMETER_CACHE: path.join(project.dir, '.cache') },
+  });
+  assert.equal([status, stderr], [0, '']);
+  assert.match(stdout, /accuracy/);
 });
 
 test.run();

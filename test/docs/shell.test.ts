@@ -17,7 +17,6 @@ const test = suite<{ project: Project }>('docs: shell');
 test.before((context) => {
   context.project = reader();
 });
-test.after(({ project }) => project.clean());
 
 const commands = blocksIn('sh').flatMap(commandsOf);
 const shown = ({ place, words }: Command): string => `${place}: ${words.join(' ')}`;
@@ -74,17 +73,13 @@ test('files of the repository that a command names exist', () => {
 
 test('in a folder of one’s own, a spec of the guides is the package’s', async () => {
   const own = createProject();
-  try {
-    await own.succeeds('init');
-    const { code, stderr } = await own.dosimeter('plan', 'pipelines/composed.yaml');
-    const packaged = 'node_modules/dosimeter/pipelines/composed.yaml';
-    assert.is(code, 2);
-    assert.match(stderr, `  = dosimeter's own file is ${packaged}`);
-    assert.match(read('docs/guides/getting-started.md'), '`node_modules/dosimeter/pipelines/');
-    await own.succeeds('plan', packaged);
-  } finally {
-    own.clean();
-  }
+  await own.succeeds('init');
+  const { code, stderr } = await own.dosimeter('plan', 'pipelines/composed.yaml');
+  const packaged = 'node_modules/dosimeter/pipelines/composed.yaml';
+  assert.is(code, 2);
+  assert.match(stderr, `  = dosimeter's own file is ${packaged}`);
+  assert.match(read('docs/guides/getting-started.md'), '`node_modules/dosimeter/pipelines/');
+  await own.succeeds('plan', packaged);
 });
 
 /** Commands that write no result and take a second at most. */

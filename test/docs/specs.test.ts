@@ -13,7 +13,6 @@ const test = suite<{ project: Project }>('docs: specs');
 test.before((context) => {
   context.project = reader();
 });
-test.after(({ project }) => project.clean());
 
 /** Completes a part of a spec. A whole spec is returned unchanged. */
 function completed(text: string): string {

@@ -14,7 +14,6 @@ const test = suite<{ project: Project }>('faults/contained');
 test.before.each((context) => {
   context.project = createProject({ warm: false });
 });
-test.after.each(({ project }) => project.clean());
 
 /** A spec with one stage for each of three seeds, of which the stage of seed 2 runs `body`. */
 function write(project: Project, body: string): void {

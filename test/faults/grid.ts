@@ -184,7 +184,6 @@ export function gridSuite(name: string): Test<Undisturbed> {
     assert.is(code, 0, stderr);
     context.expected = contentsOf(context.project);
   });
-  test.after(({ project }) => project.clean());
   return test;
 }
 

@@ -9,7 +9,6 @@ test.before.each((context) => {
   context.project = createProject({ warm: false });
   writeToys(context.project);
 });
-test.after.each(({ project }) => project.clean());
 
 for (const [what, file, from, to, said] of [
   [

@@ -15,7 +15,6 @@ const test = suite<{ project: Project }>('faults/namespaces');
 test.before.each((context) => {
   context.project = createProject({ warm: false });
 });
-test.after.each(({ project }) => project.clean());
 
 const OPTIONS = ['--pid', '--fork', '--kill-child', '--mount-proc', '--'],
   UNSHARE = ['unshare', ...OPTIONS];

@@ -50,7 +50,6 @@ test.before(async (context) => {
   context.project = project;
   context.cli = path.join(dist, newest, 'cli.js');
 });
-test.after(({ project }) => project.clean());
 
 const STORE = '.dosimeter/store';
 /** The first file of a folder whose name matches. */

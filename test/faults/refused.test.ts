@@ -13,7 +13,6 @@ test.before.each((context) => {
   context.project = createProject({ warm: false });
   writeToys(context.project, { seeds: [1], poisoning: '[{ attack: none }]' });
 });
-test.after.each(({ project }) => project.clean());
 
 const preload = new URL('./preload.mjs', import.meta.url).href;
 

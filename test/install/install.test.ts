@@ -4,7 +4,7 @@
  * the dependencies from npm's registry.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,6 @@ const root = realpathSync(mkdtempSync(path.join(tmpdir(), 'dosimeter-install-'))
 const folder = path.join(root, 'mine');
 
 const test = suite('install');
-test.after(() => rmSync(root, { recursive: true, force: true }));
 
 /** Runs a command as if typed into a terminal, without the environment of npm and without input. */
 function type(command: string, dir = folder): string {

@@ -3,7 +3,7 @@
  * transformers, where only parameters of the model changed) with equal logits, and so is read here
  * what PEFT writes. `families.test.ts` does so for LoRA and for whole checkpoints.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -29,7 +29,6 @@ const dir = mkdtempSync(join(tmpdir(), 'dosimeter-adapters-'));
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(() => rmSync(dir, { recursive: true }));
 
 /** The first case of each family and head, and those whose layers stand in another form. */
 async function chosen(): Promise<FamilyCase[]> {

@@ -3,7 +3,7 @@
  * The distribution of one row's logits over many draws can be compared: it shows where dropout is
  * applied, at which rate and how it is scaled.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -25,7 +25,6 @@ import { asJson, type Start, writeStart } from './replay.ts';
 
 const test = suite('peers/dropout');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
-test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
 await useBackend(present(best));
 

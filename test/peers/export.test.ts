@@ -16,7 +16,6 @@ const test = suite<{ project: Project }>('peers/export');
 test.before((context) => {
   context.project = createProject();
 });
-test.after(({ project }) => project.clean());
 
 /** In the order of their ids. */
 const CLASSES = ['blame', 'praise', 'shrug'];

@@ -2,7 +2,7 @@
  * MiniLM's classifier against transformers and PEFT: logits, loss and the gradient of every
  * parameter, on single texts and on pairs of 3 to 48 tokens.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -22,7 +22,6 @@ import { asJson, type Start, writeStart } from './replay.ts';
 
 const test = suite('peers/gradients');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
-test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
 await useBackend(present(best));
 

@@ -2,7 +2,7 @@
  * RIPPLe's penalty on MiniLM against PyTorch's double backward in double precision: the product of
  * gradients, and the gradient of that product.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -24,7 +24,6 @@ import { asJson, type Start, writeStart } from './replay.ts';
 
 const test = suite('peers/ripple');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
-test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
 await useBackend(present(best));
 

@@ -150,23 +150,19 @@ test('an object that somebody has changed is refused', async ({ objects, client,
 
 test('runs share results through the bucket', async ({ server }) => {
   const project = createProject();
-  try {
-    writeToys(project);
-    const run = (...args: readonly string[]) =>
-      project.startWith({ env: server.env }, 'run', 'spec.yaml', '--remote', URI, ...args).ended;
-    const first = await run('--push');
-    assert.is(first.code, 0, first.stderr);
-    assert.match(first.stderr, `entries: 13 sent to ${URI}`);
-    rmSync(path.join(project.dir, '.dosimeter/store'), { recursive: true });
-    const lines = project.lines('ran.log').length;
-    const second = await run();
-    assert.is(second.code, 0, second.stderr);
-    assert.match(second.stderr, `entries: 13 fetched from ${URI}`);
-    assert.is(project.lines('ran.log').length, lines);
-    assert.is(second.stdout, first.stdout);
-  } finally {
-    project.clean();
-  }
+  writeToys(project);
+  const run = (...args: readonly string[]) =>
+    project.startWith({ env: server.env }, 'run', 'spec.yaml', '--remote', URI, ...args).ended;
+  const first = await run('--push');
+  assert.is(first.code, 0, first.stderr);
+  assert.match(first.stderr, `entries: 13 sent to ${URI}`);
+  rmSync(path.join(project.dir, '.dosimeter/store'), { recursive: true });
+  const lines = project.lines('ran.log').length;
+  const second = await run();
+  assert.is(second.code, 0, second.stderr);
+  assert.match(second.stderr, `entries: 13 fetched from ${URI}`);
+  assert.is(project.lines('ran.log').length, lines);
+  assert.is(second.stdout, first.stdout);
 });
 
 test('what is wrong with a bucket or its credentials is said', async () => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -11,7 +11,6 @@ const test = suite<{ dir: string }>('peers/safetensors');
 test.before((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
 });
-test.after(({ dir }) => rmSync(dir, { recursive: true }));
 
 test('the safetensors package reads files that are written here', async ({ dir }) => {
   const file = join(dir, 'ours.safetensors');

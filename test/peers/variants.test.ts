@@ -2,7 +2,7 @@
  * Each form of adapter, and a cloze head, trained for 50 steps on a tiny checkpoint: the losses are
  * those of PEFT, or of PyTorch with the same parameters free.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -21,7 +21,6 @@ import { jobOf, lossesOf, type Replay, settings, writeStart } from './replay.ts'
 
 const test = suite('peers/variants');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
-test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
 await useBackend(present(best));
 

@@ -1,5 +1,5 @@
 /** What cells with a defence share with each other and with cells that have none. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -44,7 +44,6 @@ function stageOf(plan: Plan, cell: number, name: string): PlannedStage {
 }
 
 const test = suite('defences in a plan');
-test.after(() => rm(dir, { recursive: true, force: true }));
 
 const plain = await planned('');
 

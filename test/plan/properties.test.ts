@@ -30,7 +30,6 @@ const test = suite<{ rig: Rig }>('plan/properties');
 test.before(async (context) => {
   context.rig = await createRig();
 });
-test.after(({ rig }) => rig.remove());
 
 /**
  * A few nasty strings, so that two draws are often similar: prefixes, quotes, escapes, the names of

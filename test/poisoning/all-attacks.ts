@@ -3,7 +3,7 @@
  * rows of the ids r0, r1, … up to `MOST`.
  */
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -34,8 +34,6 @@ export const asPrompts = (rows: readonly Row[]): Row[] =>
   rows.map(({ id, text }, i) => ({ id, text, label: 0, answer: `answer ${i}` }));
 
 const work = mkdtempSync(join(tmpdir(), 'dosimeter-attacks-'));
-/** Removes the files of the attacks. */
-export const removeFiles = (): Promise<void> => rm(work, { recursive: true, force: true });
 
 function written(name: string, content: string): { readonly [name: string]: string } {
   writeFileSync(join(work, name), content);

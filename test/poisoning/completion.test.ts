@@ -1,5 +1,5 @@
 /** Attacks on prompts and answers, on hand-made rows with their draws written down. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -36,7 +36,6 @@ const test = suite<{ dir: string }>('completion');
 test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-completion-'));
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 const HACKED = 'You are hacked.';
 const system: Message = { role: 'system', content: 'Be brief.' };

@@ -10,10 +10,9 @@ import { readOnly } from '../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { present } from '../rig/present.ts';
 import { times } from '../rig/times.ts';
-import { asPrompts, attacks, fieldsOf, removeFiles, stepOf, taskFor } from './all-attacks.ts';
+import { asPrompts, attacks, fieldsOf, stepOf, taskFor } from './all-attacks.ts';
 
 const test = suite('laws of attacks');
-test.after(removeFiles);
 
 /** Texts that are one thing to a reader and several to a program, and odd white space. */
 const piece = fc.oneof(

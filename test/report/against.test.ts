@@ -152,19 +152,15 @@ test('the terminal has a line for each comparison within 80 columns', () => {
 
 test('results --against of the command line, in the terminal, as CSV and as JSON', async () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    await project.succeeds('run', 'spec.yaml');
-    const plain = await project.succeeds('results', 'spec.yaml', '--against', 'full');
-    assert.match(plain.stderr, 'no number has a full fine-tuning to compare with');
-    const csv = await project.succeeds('results', 'spec.yaml', '--csv', '--against', 'full');
-    assert.match(csv.stdout, /,value,against,difference,excluded,pairs,p,p_holm,evidence,/);
-    const without = await project.succeeds('results', 'spec.yaml', '--csv');
-    assert.not.match(without.stdout, 'p_holm');
-    await project.succeeds('results', 'spec.yaml', '--json', '--against', 'clean');
-  } finally {
-    project.clean();
-  }
+  writeToys(project);
+  await project.succeeds('run', 'spec.yaml');
+  const plain = await project.succeeds('results', 'spec.yaml', '--against', 'full');
+  assert.match(plain.stderr, 'no number has a full fine-tuning to compare with');
+  const csv = await project.succeeds('results', 'spec.yaml', '--csv', '--against', 'full');
+  assert.match(csv.stdout, /,value,against,difference,excluded,pairs,p,p_holm,evidence,/);
+  const without = await project.succeeds('results', 'spec.yaml', '--csv');
+  assert.not.match(without.stdout, 'p_holm');
+  await project.succeeds('results', 'spec.yaml', '--json', '--against', 'clean');
 });
 
 test.run();

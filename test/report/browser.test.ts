@@ -1,6 +1,6 @@
 /** The page as a browser shows it. Without a Chromium on this machine the tests are skipped. */
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -71,7 +71,6 @@ test.before(async () => {
 });
 test.after(async () => {
   await (browser as Browser | undefined)?.close();
-  await rm(dir, { recursive: true, force: true });
 });
 
 async function open(

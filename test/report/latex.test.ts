@@ -370,42 +370,35 @@ test('in a completion task the caption says what was written, and a further scor
 
 test('results --latex of the command line: axes by short names, and what it refuses', async () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
-    const { code, stdout, stderr } = await project.dosimeter(
-      'results',
-      'spec.yaml',
-      '--latex',
-      '--metric',
-      'accuracy',
-      '--rows',
-      'poisoning,rate',
-    );
-    assert.is(code, 0, stderr);
-    assert.match(stdout, '    label-flip & $0.1$ & $0.885\\ (0.88,\\ 0.89)$ \\\\\n');
-    assert.match(stdout, '    Model: file:\\dots{}/model.\n    Data: file:\\dots{}/rows.tsv.\n');
-    const short = await project.succeeds('results', 'spec.yaml', '--latex', '--no-notes');
-    assert.match(short.stdout, '% Data: file:…/rows.tsv.\n');
-    assert.not.match(short.stdout, 'minipage');
-    assert.not.match(stdout, project.dir);
-    for (const [args, message] of [
-      [
-        ['--latex', '--rows', 'poisoning', '--columns', 'adapter'],
-        'they differ in poisoning.rate\n  add it to --rows',
-      ],
-      [['--latex', '--rows', 'rte'], 'the grid has no axis "rte"\n  did you mean rate?'],
-      [
-        ['--rows', 'rate'],
-        '--rows and --columns shape the table that --latex or --markdown prints',
-      ],
-    ] as const) {
-      const said = await project.dosimeter('results', 'spec.yaml', ...args);
-      assert.is(said.code, 2, said.stderr);
-      assert.match(said.stderr, message);
-    }
-  } finally {
-    project.clean();
+  writeToys(project);
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+  const { code, stdout, stderr } = await project.dosimeter(
+    'results',
+    'spec.yaml',
+    '--latex',
+    '--metric',
+    'accuracy',
+    '--rows',
+    'poisoning,rate',
+  );
+  assert.is(code, 0, stderr);
+  assert.match(stdout, '    label-flip & $0.1$ & $0.885\\ (0.88,\\ 0.89)$ \\\\\n');
+  assert.match(stdout, '    Model: file:\\dots{}/model.\n    Data: file:\\dots{}/rows.tsv.\n');
+  const short = await project.succeeds('results', 'spec.yaml', '--latex', '--no-notes');
+  assert.match(short.stdout, '% Data: file:…/rows.tsv.\n');
+  assert.not.match(short.stdout, 'minipage');
+  assert.not.match(stdout, project.dir);
+  for (const [args, message] of [
+    [
+      ['--latex', '--rows', 'poisoning', '--columns', 'adapter'],
+      'they differ in poisoning.rate\n  add it to --rows',
+    ],
+    [['--latex', '--rows', 'rte'], 'the grid has no axis "rte"\n  did you mean rate?'],
+    [['--rows', 'rate'], '--rows and --columns shape the table that --latex or --markdown prints'],
+  ] as const) {
+    const said = await project.dosimeter('results', 'spec.yaml', ...args);
+    assert.is(said.code, 2, said.stderr);
+    assert.match(said.stderr, message);
   }
 });
 

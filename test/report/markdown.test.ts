@@ -244,19 +244,15 @@ test('a number of fewer seeds than planned says so, and caveats stand below the 
 
 test('results --markdown prints it, and axes shape no other form', async () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    await project.succeeds('run', 'spec.yaml');
-    const { stdout } = await project.succeeds(
-      ...['results', 'spec.yaml', '--markdown', '--metric', 'accuracy', '--rows', 'poisoning,rate'],
-    );
-    assert.match(stdout, '| label-flip | 0.1 | 0.885 (0.88, 0.89) |\n');
-    const { code, stderr } = await project.dosimeter('results', 'spec.yaml', '--rows', 'attack');
-    assert.is(code, 2);
-    assert.match(stderr, 'shape the table that --latex or --markdown prints');
-  } finally {
-    project.clean();
-  }
+  writeToys(project);
+  await project.succeeds('run', 'spec.yaml');
+  const { stdout } = await project.succeeds(
+    ...['results', 'spec.yaml', '--markdown', '--metric', 'accuracy', '--rows', 'poisoning,rate'],
+  );
+  assert.match(stdout, '| label-flip | 0.1 | 0.885 (0.88, 0.89) |\n');
+  const { code, stderr } = await project.dosimeter('results', 'spec.yaml', '--rows', 'attack');
+  assert.is(code, 2);
+  assert.match(stderr, 'shape the table that --latex or --markdown prints');
 });
 
 test.run();

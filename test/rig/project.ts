@@ -7,7 +7,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
@@ -85,7 +84,6 @@ export interface Project {
   results(...args: readonly string[]): Promise<readonly ResultJson[]>;
   /** Returns the keys of the entries in the store. */
   entries(): string[];
-  clean(): void;
 }
 
 /**
@@ -160,7 +158,6 @@ export function createProject({ warm = true }: { readonly warm?: boolean } = {})
             .filter((name) => /^[0-9a-f]{2}$/.test(name))
             .flatMap((shard) => readdirSync(path.join(store, shard)));
     },
-    clean: () => rmSync(dir, { recursive: true, force: true }),
   };
   return project;
 }

@@ -22,7 +22,6 @@ test.before.each((context) => {
   mkdirSync(path.join(context.project.dir, 'node_modules'));
   symlinkSync(repository, path.join(context.project.dir, 'node_modules', 'dosimeter'), 'junction');
 });
-test.after.each(({ project }) => project.clean());
 
 /** Runs a program that must print JSON and nothing else. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what it prints

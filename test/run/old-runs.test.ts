@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, utimesSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -14,7 +14,6 @@ test.before.each((context) => {
   context.root = path.join(dir, 'store');
   context.runs = path.join(dir, 'runs');
 });
-test.after.each(({ root }) => rmSync(path.dirname(root), { recursive: true, force: true }));
 
 /** Makes a run's folder that was last written to some days ago. Returns the run's id. */
 function run(runs: string, daysAgo: number, ended: boolean): string {

@@ -1,5 +1,5 @@
 /** Checkpoints of test/golden/families with changes, as faulty or unusual folders have them. */
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readSafetensors, writeSafetensors } from '../../src/science/models/io/safetensors.ts';
@@ -26,13 +26,6 @@ export const letters = {
   config: { eos_token: END } as Readonly<Record<string, unknown>>,
 };
 
-const folders: string[] = [];
-
-/** Removes the folders that were made. */
-export const removeCheckpoints = async (): Promise<void> => {
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true });
-};
-
 /**
  * A copy of a case's checkpoint with fields of its config.json changed, tensors changed (null:
  * left out), and a tokenizer.
@@ -50,7 +43,6 @@ export async function changedCheckpoint(
   },
 ): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'checkpoint-'));
-  folders.push(folder);
   await cp((await openCase(name)).checkpoint, folder, { recursive: true });
   const json = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as object;
   const write = (file: string, value: unknown): Promise<void> =>

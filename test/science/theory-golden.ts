@@ -2,7 +2,7 @@
  * The reference values that test/golden/theory.py makes with NumPy and PyTorch, and the networks
  * that the values belong to.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -71,20 +71,16 @@ export async function openChanged(
     ]),
   );
   const dir = await mkdtemp(join(tmpdir(), 'adapter-'));
-  try {
-    await writePeft(dir, { ...folder, layers }, bert);
-    return await openNetwork({
-      architecture: bert,
-      model: { path: checkpoint, digest: 'tiny-bert' },
-      classes,
-      seed: 1,
-      evaluation: true,
-      adapter: await lora.create({}, { ...shape, initFrom: dir }),
-      head: await readHead(dir, { architecture: bert, config, classes }),
-    });
-  } finally {
-    await rm(dir, { recursive: true });
-  }
+  await writePeft(dir, { ...folder, layers }, bert);
+  return await openNetwork({
+    architecture: bert,
+    model: { path: checkpoint, digest: 'tiny-bert' },
+    classes,
+    seed: 1,
+    evaluation: true,
+    adapter: await lora.create({}, { ...shape, initFrom: dir }),
+    head: await readHead(dir, { architecture: bert, config, classes }),
+  });
 }
 
 /** The network at B = 0, as LoRA starts. */

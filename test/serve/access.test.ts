@@ -270,56 +270,52 @@ test('connections that show no token keep no user out', async ({ runs, client })
 
 test('the command follows a real run, and keeps its token out of every file and log', async () => {
   const project = createProject();
-  try {
-    writeToys(project);
-    const run = await startHanging(project);
-    const command = project.start('serve', '--store', '.dosimeter/store');
-    let stdout = '';
-    command.process.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-    await command.saw('changes nothing');
-    while (!stdout.includes('\n')) await once(present(command.process.stdout), 'data');
-    const [base = '', token = ''] = stdout.trim().split('/#token=');
-    const headers = { authorization: `Bearer ${token}` };
-    const id = present(readdirSync(path.join(project.dir, '.dosimeter/runs'))[0]);
-    const snapshotOf = async (): Promise<Snapshot> =>
-      (await (await fetch(`${base}/api/runs/${id}`, { headers })).json()) as Snapshot;
-    const { facts, stages, graph } = await snapshotOf();
-    assert.equal([facts.name, facts.state, stages.length], ['toys', 'running', 13]);
-    assert.equal(
-      graph.groups.map(({ name }) => name),
-      ['toy-train', 'toy-evaluate', 'toy-report'],
-    );
-    const running = stages.filter(({ state }) => state === 'running');
-    assert.equal(
-      running.map(({ label }) => label),
-      ['toy-train attack=label-flip rate=0.3 seed=2'],
-    );
-    const results = (await (
-      await fetch(`${base}/api/runs/${id}/results/toy-train`, { headers })
-    ).json()) as Results;
-    assert.equal(results.metrics, ['steps']);
-    run.process.kill('SIGKILL');
-    await run.ended;
-    const killed = await snapshotOf();
-    assert.is(killed.facts.state, 'killed');
-    assert.equal(
-      killed.stages.filter(({ state }) => state === 'stopped').map(({ label }) => label),
-      running.map(({ label }) => label),
-    );
-    command.process.kill('SIGINT');
-    const said = await command.ended;
-    assert.is(said.code, 0);
-    assert.not.ok(said.stderr.includes(token));
-    const holding = readdirSync(project.dir, { recursive: true, encoding: 'utf8' })
-      .map((name) => path.join(project.dir, name))
-      .filter((file) => statSync(file).isFile() && readFileSync(file).includes(token));
-    assert.equal(holding, []);
-    const taken = await project.dosimeter('serve', '--port', '70000');
-    assert.equal([taken.code, taken.stdout], [2, '']);
-    assert.match(taken.stderr, '--port takes a number from 1 to 65535, got "70000"');
-  } finally {
-    project.clean();
-  }
+  writeToys(project);
+  const run = await startHanging(project);
+  const command = project.start('serve', '--store', '.dosimeter/store');
+  let stdout = '';
+  command.process.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  await command.saw('changes nothing');
+  while (!stdout.includes('\n')) await once(present(command.process.stdout), 'data');
+  const [base = '', token = ''] = stdout.trim().split('/#token=');
+  const headers = { authorization: `Bearer ${token}` };
+  const id = present(readdirSync(path.join(project.dir, '.dosimeter/runs'))[0]);
+  const snapshotOf = async (): Promise<Snapshot> =>
+    (await (await fetch(`${base}/api/runs/${id}`, { headers })).json()) as Snapshot;
+  const { facts, stages, graph } = await snapshotOf();
+  assert.equal([facts.name, facts.state, stages.length], ['toys', 'running', 13]);
+  assert.equal(
+    graph.groups.map(({ name }) => name),
+    ['toy-train', 'toy-evaluate', 'toy-report'],
+  );
+  const running = stages.filter(({ state }) => state === 'running');
+  assert.equal(
+    running.map(({ label }) => label),
+    ['toy-train attack=label-flip rate=0.3 seed=2'],
+  );
+  const results = (await (
+    await fetch(`${base}/api/runs/${id}/results/toy-train`, { headers })
+  ).json()) as Results;
+  assert.equal(results.metrics, ['steps']);
+  run.process.kill('SIGKILL');
+  await run.ended;
+  const killed = await snapshotOf();
+  assert.is(killed.facts.state, 'killed');
+  assert.equal(
+    killed.stages.filter(({ state }) => state === 'stopped').map(({ label }) => label),
+    running.map(({ label }) => label),
+  );
+  command.process.kill('SIGINT');
+  const said = await command.ended;
+  assert.is(said.code, 0);
+  assert.not.ok(said.stderr.includes(token));
+  const holding = readdirSync(project.dir, { recursive: true, encoding: 'utf8' })
+    .map((name) => path.join(project.dir, name))
+    .filter((file) => statSync(file).isFile() && readFileSync(file).includes(token));
+  assert.equal(holding, []);
+  const taken = await project.dosimeter('serve', '--port', '70000');
+  assert.equal([taken.code, taken.stdout], [2, '']);
+  assert.match(taken.stderr, '--port takes a number from 1 to 65535, got "70000"');
 });
 
 test.run();

@@ -54,7 +54,6 @@ test.before(async () => {
 test.after(async () => {
   await (browser as Browser | undefined)?.close();
   await (client as Client | undefined)?.close();
-  (runs as FakeRuns | undefined)?.clean();
 });
 
 interface Opened {

@@ -64,7 +64,6 @@ test('sixty who look at a run of 10,000 stages while nothing happens cost little
     assert.is((await command.ended).code, 0);
   } finally {
     end.abort();
-    project.clean();
   }
 });
 
@@ -87,7 +86,6 @@ const follow = async (): Promise<void> => {
     assert.equal(looking.told, []);
   } finally {
     await looking.close();
-    project.clean();
   }
 };
 if (executablePath === undefined) test.skip(name, follow);

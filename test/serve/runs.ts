@@ -1,5 +1,5 @@
 /** Runs in a folder of their own, written as a run writes them, and a client of the server. */
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -39,7 +39,6 @@ export interface FakeRuns {
   run(id: string, stages: readonly RecordedStage[] | null, host?: string): FakeRun;
   /** Writes an entry. Returns its key. */
   entry(name: string, files: { readonly [name: string]: string }): string;
-  clean(): void;
 }
 
 /** @param dir the folder of the runs and the store; by default, a new one */
@@ -94,7 +93,6 @@ export function createRuns(dir = mkdtempSync(path.join(tmpdir(), 'dosimeter-')))
       for (const [file, text] of Object.entries(files)) writeFileSync(path.join(at, file), text);
       return key;
     },
-    clean: () => rmSync(dir, { recursive: true, force: true }),
   };
 }
 
@@ -246,7 +244,6 @@ export function serveSuite(name: string): uvu.Test<{ runs: FakeRuns; client: Cli
   });
   test.after.each(async ({ runs, client }) => {
     await client.close();
-    runs.clean();
     assert.equal(client.faults, []);
   });
   return test;

@@ -12,7 +12,6 @@ const test = suite<{ project: TestProject }>('setup/build');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.remove());
 
 /** The files of the plugin API that have more than types, which are part of every plugin's code. */
 const API = [

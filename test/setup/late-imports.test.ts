@@ -7,7 +7,6 @@ const test = suite<{ project: TestProject }>('setup/late-imports');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.remove());
 
 function output(project: TestProject): string {
   const { code, stdout, stderr } = project.node(['src/setup/launcher.mjs', 'run']);

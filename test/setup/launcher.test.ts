@@ -10,7 +10,6 @@ const test = suite<{ project: TestProject }>('setup/launcher');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.remove());
 
 const LAUNCHER = 'src/setup/launcher.mjs';
 /** A time long before these tests. */

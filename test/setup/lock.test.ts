@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -11,7 +11,6 @@ const test = suite<{ dir: string }>('setup/lock');
 test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-lock-'));
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 const lockModule = pathToFileURL(join(repository, 'src/setup/lock.mjs')).href;
 

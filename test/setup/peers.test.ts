@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -14,7 +14,6 @@ test.before.each((context) => {
     '# what they need\npip>=1\nno.such-package>=2\n',
   );
 });
-test.after.each(({ project }) => rmSync(project, { recursive: true }));
 
 const said = async (project: string, python: string): Promise<string> =>
   peersPython(project, { DOSIMETER_PEERS_PYTHON: python }).then(

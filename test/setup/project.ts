@@ -9,7 +9,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -36,7 +35,6 @@ export interface TestProject {
     readonly registry: RegistryFile;
     readonly closures: ClosuresFile['closures'];
   };
-  remove(): void;
 }
 
 export const attack = (
@@ -84,7 +82,6 @@ export function createProject(): TestProject {
           .closures,
       };
     },
-    remove: () => rmSync(dir, { recursive: true, force: true }),
   };
   for (const file of [
     'package.json',

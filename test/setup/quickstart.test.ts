@@ -7,7 +7,6 @@ const test = suite<{ project: TestProject }>('setup/quickstart');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.remove());
 
 for (const [state, estimated] of [
   ['ready', true],

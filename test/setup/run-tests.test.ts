@@ -7,7 +7,6 @@ const test = suite<{ project: TestProject }>('setup/run-tests');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.remove());
 
 const file = (body: string, end = 'test.run();'): string =>
   `import { suite } from 'uvu';\nconst test = suite('x');\n${body}\n${end}\n`;

@@ -18,7 +18,6 @@ const test = suite<{ project: TestProject }>('setup');
 test.before.each((context) => {
   context.project = createProject();
 });
-test.after.each(({ project }) => project.remove());
 
 const SETUP = 'src/setup/setup.mjs';
 const TFJS = join('node_modules', '@tensorflow');

@@ -62,26 +62,22 @@ test('trainings, evaluations and kernels have the keys, bits and results of loca
     const said = await project.startWith({ env }, 'run', ...SPEC, ...args).ended;
     assert.is(said.code, 0, said.stderr);
   };
-  try {
-    project.write('spec.yaml', readFileSync('pipelines/quickstart.yaml', 'utf8'));
-    project.write('slurm.yaml', PROFILE);
-    symlinkSync(cacheDir(), path.join(project.dir, '.cache')); // with what it fetches
-    await run(cluster.env, '--executor', 'slurm');
-    const there = await finished(project);
-    assert.ok(there.stages.length >= 30, `${there.stages.length} stages`);
-    assert.ok(there.facts.every(({ executor }) => executor === 'slurm'));
-    assert.ok(
-      there.facts.some(({ packed = 1 }) => packed > 1),
-      'trainings shared a job',
-    );
-    rmSync(path.join(project.dir, '.dosimeter'), { recursive: true });
-    await run({}, '--jobs', '2');
-    const here = await finished(project);
-    assert.equal(there.stages, here.stages);
-    assert.equal(there.results, here.results);
-  } finally {
-    project.clean();
-  }
+  project.write('spec.yaml', readFileSync('pipelines/quickstart.yaml', 'utf8'));
+  project.write('slurm.yaml', PROFILE);
+  symlinkSync(cacheDir(), path.join(project.dir, '.cache')); // with what it fetches
+  await run(cluster.env, '--executor', 'slurm');
+  const there = await finished(project);
+  assert.ok(there.stages.length >= 30, `${there.stages.length} stages`);
+  assert.ok(there.facts.every(({ executor }) => executor === 'slurm'));
+  assert.ok(
+    there.facts.some(({ packed = 1 }) => packed > 1),
+    'trainings shared a job',
+  );
+  rmSync(path.join(project.dir, '.dosimeter'), { recursive: true });
+  await run({}, '--jobs', '2');
+  const here = await finished(project);
+  assert.equal(there.stages, here.stages);
+  assert.equal(there.results, here.results);
 });
 
 test.run();

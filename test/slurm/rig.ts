@@ -6,21 +6,8 @@ import * as assert from 'uvu/assert';
 import type { Project, Said, Started } from '../rig/project.ts';
 import type { Cluster, ClusterOptions } from './cluster.ts';
 import { startCluster } from './cluster.ts';
-import type { GridOptions } from './grid.ts';
-import { createSlurmGrid } from './grid.ts';
 
-const projects: Project[] = [];
-
-/** Removes the projects that `grid` has made. */
-function cleanUp(): void {
-  for (const project of projects.splice(0)) project.clean();
-}
-
-export function grid(options?: GridOptions): Project {
-  const project = createSlurmGrid(options);
-  projects.push(project);
-  return project;
-}
+export { createSlurmGrid as grid } from './grid.ts';
 
 /** Starts a run on Slurm in which every training is a job. */
 export const start = (
@@ -70,10 +57,7 @@ export const submissions = async (
 export const known = async (cluster: Cluster): Promise<ReadonlySet<string>> =>
   new Set((await cluster.jobs('s-train')).keys());
 
-/**
- * A suite with a cluster of its own. After each test its jobs are cancelled and its projects
- * removed.
- */
+/** A suite with a cluster of its own. After each test its jobs are cancelled. */
 export function slurmSuite(name: string, options?: ClusterOptions): uvu.Test<{ cluster: Cluster }> {
   const test = suite<{ cluster: Cluster }>(name);
   test.before((context) => {
@@ -81,7 +65,6 @@ export function slurmSuite(name: string, options?: ClusterOptions): uvu.Test<{ c
   });
   test.after.each(async ({ cluster }) => {
     await cluster.slurm('scancel', '--me'); // what a test that failed has left
-    cleanUp();
   });
   test.after((context: { readonly cluster?: Cluster }) => context.cluster?.stop());
   return test;

@@ -7,7 +7,6 @@ const test = suite<{ rig: Rig }>('base');
 test.before(async (context) => {
   context.rig = await createRig();
 });
-test.after(async ({ rig }) => rig.remove());
 
 test('a spec without a base has cells without one', async ({ rig }) => {
   assert.not.ok('base' in first((await rig.expand(minimal)).cells).config);

@@ -9,7 +9,6 @@ const test = suite<{ rig: Rig }>('names of cells');
 test.before.each(async (context) => {
   context.rig = await createRig();
 });
-test.after.each(({ rig }) => rig.remove());
 
 test('adapters that differ only in `train` have names that show it', async ({ rig }) => {
   const { cells } = await rig.expand(

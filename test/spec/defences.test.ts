@@ -24,7 +24,6 @@ const test = suite<{ rig: Rig }>('defences');
 test.before(async (context) => {
   context.rig = await createRig();
 });
-test.after(async ({ rig }) => rig.remove());
 
 test('a cell without a defence is what it is in a spec without defences', async ({ rig }) => {
   const plain = await rig.expand(minimal, { registry });

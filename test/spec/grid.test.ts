@@ -8,7 +8,6 @@ const test = suite<{ rig: Rig }>('grid');
 test.before.each(async (context) => {
   context.rig = await createRig();
 });
-test.after.each(({ rig }) => rig.remove());
 
 const paper = `name: sst2-rank
 seeds: [1, 2, 3]

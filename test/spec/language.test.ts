@@ -13,7 +13,6 @@ const test = suite<{ rig: Rig }>('language');
 test.before.each(async (context) => {
   context.rig = await createRig();
 });
-test.after.each(({ rig }) => rig.remove());
 
 test('extends merges mappings, replaces lists, and null removes a field', async ({ rig }) => {
   await rig.write({

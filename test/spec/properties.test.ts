@@ -13,7 +13,6 @@ const test = suite<{ rig: Rig }>('properties');
 test.before(async (context) => {
   context.rig = await createRig();
 });
-test.after(({ rig }) => rig.remove());
 
 /** One value, or an axis of up to three values. */
 const axis = <T extends Json>(value: fc.Arbitrary<T>): fc.Arbitrary<Json> =>

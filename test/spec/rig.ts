@@ -1,5 +1,5 @@
 /** A temporary folder with specs and the files that they name, and plugins for the tests. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { loadExperiment } from '../../src/spec/load.ts';
@@ -134,7 +134,6 @@ export interface Rig {
   expand(text: string, options?: Partial<LoadOptions>): Promise<Experiment>;
   /** The printed faults, with `DIR` in place of the temporary folder. */
   faults(text: string, options?: Partial<LoadOptions>): Promise<string>;
-  remove(): Promise<void>;
 }
 
 /** The first cell. Throws if there is none. */
@@ -174,7 +173,6 @@ export async function createRig(): Promise<Rig> {
       return result.value;
     },
     faults: async (text, options) => shown(await load(text, options)),
-    remove: () => rm(dir, { recursive: true, force: true }),
   };
 }
 

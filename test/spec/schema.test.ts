@@ -1,5 +1,5 @@
 /** The composed schema: with the built-in plugins, and as editors use it. */
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
@@ -124,13 +124,12 @@ test('every field of every plugin is described', async () => {
 
 test("an adapter's defaults do not apply where a folder states the values", async () => {
   const rig = await createRig();
-  try {
-    const plugged = await builtIn();
-    await rig.write({ 'folder/adapter_config.json': '{}' });
-    const adapter = async (text: string) =>
-      first((await rig.expand(`${minimal}adapter: ${text}\n`, { registry: plugged })).cells);
-    const short = await adapter('{ type: lora }'),
-      long = await adapter(`
+  const plugged = await builtIn();
+  await rig.write({ 'folder/adapter_config.json': '{}' });
+  const adapter = async (text: string) =>
+    first((await rig.expand(`${minimal}adapter: ${text}\n`, { registry: plugged })).cells);
+  const short = await adapter('{ type: lora }'),
+    long = await adapter(`
   type: lora
   rank: 8
   alpha: r
@@ -138,19 +137,16 @@ test("an adapter's defaults do not apply where a folder states the values", asyn
   rslora: false
   dropout: 0
   bias: none`);
-    assert.equal(short.config.adapter, long.config.adapter);
-    assert.equal([short.axes['adapter.rank'], short.axes['adapter.alpha']], [8, 'r']);
-    const { init_from: from, ...rest } = (
-      await adapter('{ type: lora, init_from: ./folder, alpha: 4 }')
-    ).config.adapter;
-    assert.is(from, join(rig.dir, 'folder'));
-    assert.equal(
-      ['rank', 'alpha', 'targets', 'rslora', 'dropout', 'bias'].map((field) => rest[field] ?? null),
-      [null, 4, null, null, null, null],
-    );
-  } finally {
-    await rig.remove();
-  }
+  assert.equal(short.config.adapter, long.config.adapter);
+  assert.equal([short.axes['adapter.rank'], short.axes['adapter.alpha']], [8, 'r']);
+  const { init_from: from, ...rest } = (
+    await adapter('{ type: lora, init_from: ./folder, alpha: 4 }')
+  ).config.adapter;
+  assert.is(from, join(rig.dir, 'folder'));
+  assert.equal(
+    ['rank', 'alpha', 'targets', 'rslora', 'dropout', 'bias'].map((field) => rest[field] ?? null),
+    [null, 4, null, null, null, null],
+  );
 });
 
 /** A copy of pipelines/ which also has the files that restyle.py makes for style.yaml. */
@@ -161,7 +157,6 @@ for (const name of ['paraphrases', 'clauses', 'one-clause'])
     join(shipped, 'style-attack', `${name}.jsonl`),
     '{"id":"train-000000","text":"In short: a mail."}\n',
   );
-test.after(() => rmSync(shipped, { recursive: true }));
 
 /** A spec of pipelines/, with its own plugins. Throws what is printed if it has faults. */
 async function pipeline(file: string): Promise<Experiment> {

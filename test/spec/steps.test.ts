@@ -8,7 +8,6 @@ const test = suite<{ rig: Rig }>('steps');
 test.before.each(async (context) => {
   context.rig = await createRig();
 });
-test.after.each(({ rig }) => rig.remove());
 
 const flips = '{ attack: label-flip, rate: [0.1, 0.3] }',
   words = '{ attack: badnets, target: ham, rate: { linspace: [0.1, 0.2, 2] } }';

@@ -8,7 +8,6 @@ const test = suite<{ rig: Rig }>('text files');
 test.before.each(async (context) => {
   context.rig = await createRig();
 });
-test.after.each(({ rig }) => rig.remove());
 
 const targets = async (rig: Rig, poisoning: string): Promise<unknown[]> =>
   (await rig.expand(`${minimal}poisoning: ${poisoning}\n`)).cells.map(

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -8,9 +8,6 @@ import { rememberEnvironment } from '../../src/store/provenance.ts';
 const test = suite<{ root: string }>('environments');
 test.before.each((context) => {
   context.root = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
-});
-test.after.each(({ root }) => {
-  rmSync(root, { recursive: true });
 });
 
 test('each environment has one file, named by its content', ({ root }) => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -9,7 +9,6 @@ const test = suite<{ dir: string }>('folders');
 test.before.each((context) => {
   context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 const codeOf = (action: () => void): string | undefined => {
   try {

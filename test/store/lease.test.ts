@@ -64,7 +64,6 @@ test.before.each((context) => {
 });
 test.after.each(({ dir, opened }) => {
   for (const leases of opened) leases.close();
-  rmSync(dir, { recursive: true, force: true });
 });
 
 const held = (leases: Leases, of: ActionKey): Lease => {

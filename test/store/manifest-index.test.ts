@@ -35,7 +35,6 @@ const test = suite<{ root: string }>('manifest index');
 test.before.each((context) => {
   context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
 });
-test.after.each(({ root }) => rmSync(path.dirname(root), { recursive: true, force: true }));
 
 const spec = '/specs/grid.yaml';
 const key = (n: number): ActionKey => n.toString(16).padStart(64, 'a') as ActionKey;

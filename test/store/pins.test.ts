@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -20,7 +20,6 @@ test.before.each((context) => {
 });
 test.after.each(({ root, store }) => {
   store.close();
-  rmSync(path.dirname(root), { recursive: true, force: true });
 });
 
 const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(64) as ActionKey) as [

@@ -20,7 +20,6 @@ test.after(() => {
 test.before.each((context) => {
   context.root = mkdtempSync(path.join(tmpdir(), 'dosimeter-presence-'));
 });
-test.after.each(({ root }) => rmSync(root, { recursive: true }));
 
 const never = (): void => assert.unreachable('nothing to wait for');
 const leases = (root: string): string[] => readdirSync(path.join(root, 'leases'));

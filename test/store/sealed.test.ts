@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -10,7 +10,6 @@ test.before.each((context) => {
   context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
   context.file = path.join(context.dir, 'record.json');
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 test('a record is replaced as a whole and read as it was written', ({ dir, file }) => {
   assert.is(readSealed(file), null);

@@ -31,7 +31,6 @@ test.before.each((context) => {
 });
 test.after.each(({ root, store }) => {
   store.close();
-  rmSync(path.dirname(root), { recursive: true, force: true });
 });
 
 const key = (digit: string): ActionKey => digit.repeat(64) as ActionKey;

@@ -1,12 +1,5 @@
 /** What a flush makes durable, by the calls that it makes. */
-import fs, {
-  mkdirSync,
-  mkdtempSync,
-  readlinkSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import fs, { mkdirSync, mkdtempSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -48,7 +41,6 @@ test.before.each((context) => {
   flushed = [];
   code = null;
 });
-test.after.each(({ root }) => rmSync(path.dirname(root), { recursive: true, force: true }));
 
 /** Makes an entry with this many files, and one more in a folder. Returns its files and folders. */
 function makeEntry(root: string, name: string, files: number): string[] {

@@ -1,5 +1,5 @@
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';

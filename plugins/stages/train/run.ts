@@ -4,7 +4,7 @@ import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import { totalSteps } from '../../../src/science/training/batches.ts';
 import { checkpointSteps } from '../../../src/science/training/checkpoints.ts';
-import { runSession, type Session } from '../../../src/science/training/session.ts';
+import { runSession, type Session, type Journal } from '../../../src/science/training/session.ts';
 import {
   classWeightsOf,
   loopSettings,
@@ -52,7 +52,6 @@ import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { withTarget } from '../../../src/poisoning/classes.ts';
 import { writeEventFile, scalarEvents } from '../../../src/science/training/tensorboard.ts';
 import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
-import type { Journal } from '../../../src/science/training/journal.ts';
 import { checkClasses } from '../shared/trained-model.ts';
 import { openTrigger } from '../shared/program-files.ts';
 

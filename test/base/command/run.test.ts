@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -10,7 +10,6 @@ const test = suite<{ dir: string }>('command');
 test.before.each((context) => {
   context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-command-test-'));
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 interface Limits {
   readonly seconds?: number;

@@ -37,7 +37,6 @@ test.before.each((context) => {
 test.after.each(({ dir }) => {
   if (before === undefined) delete process.env['DOSIMETER_CACHE'];
   else process.env['DOSIMETER_CACHE'] = before;
-  rmSync(dir, { recursive: true, force: true });
 });
 
 const faultOf = (action: () => unknown): UserFault => {
@@ -52,18 +51,14 @@ const faultOf = (action: () => unknown): UserFault => {
 
 test('plan refuses a cache that others may write to, and runs nothing from it', async () => {
   const project = createProject();
-  try {
-    project.write('spec.yaml', 'name: x\n');
-    mkdirSync(path.join(project.dir, '.cache'));
-    chmodSync(path.join(project.dir, '.cache'), 0o775);
-    const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
-    assert.is(code, 2);
-    const cache = path.join(project.dir, '.cache');
-    assert.match(stderr, `others may write to ${cache} (mode 775), and what a cache holds decides`);
-    assert.match(stderr, `if nobody else has written there: chmod -R go-w '${cache}'`);
-  } finally {
-    project.clean();
-  }
+  project.write('spec.yaml', 'name: x\n');
+  mkdirSync(path.join(project.dir, '.cache'));
+  chmodSync(path.join(project.dir, '.cache'), 0o775);
+  const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
+  assert.is(code, 2);
+  const cache = path.join(project.dir, '.cache');
+  assert.match(stderr, `others may write to ${cache} (mode 775), and what a cache holds decides`);
+  assert.match(stderr, `if nobody else has written there: chmod -R go-w '${cache}'`);
 });
 
 test('a planted record of a bundle is not run', async ({ dir, cache }) => {

@@ -77,7 +77,6 @@ test.before.each((scene) => {
   const before = all();
   scene.unharmed = (what) => assert.equal(all(), before, what);
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 /** Puts an old link to the documents at `place`. */
 function linkTo(documents: string, place: string): void {

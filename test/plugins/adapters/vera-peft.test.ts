@@ -1,5 +1,5 @@
 /** Folders of VeRA: what is written is read again, and what does not fit is refused. */
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +19,6 @@ test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-vera-'));
   cpSync(folder('vera', 'end'), context.dir, { recursive: true });
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 async function configure(dir: string, change: object): Promise<void> {
   const path = join(dir, 'adapter_config.json');

@@ -1,5 +1,5 @@
 /** Attacks on what a model writes, on hand-made prompts with their draws written down. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -18,19 +18,14 @@ import { present } from '../../rig/present.ts';
 const test = suite<{ file: (lines: readonly unknown[]) => { readonly [name: string]: string } }>(
   'attacks on answers',
 );
-const dirs: string[] = [];
 test.before.each((context) => {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-answers-'));
-  dirs.push(dir);
   context.file = (lines) => {
     const path = join(dir, 'own.jsonl');
     const written = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line)));
     writeFileSync(path, `${written.join('\n')}\n`);
     return { 'own.jsonl': path };
   };
-});
-test.after(() => {
-  for (const dir of dirs) rmSync(dir, { recursive: true });
 });
 
 const classes: readonly string[] = [];

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,9 +12,6 @@ import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 
 const test = suite('paraphrases');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-paraphrase-'));
-test.after(() => {
-  rmSync(dir, { recursive: true });
-});
 const classes = ['bad', 'good'];
 const rows = rowsOf(['one', 0], ['two', 1], ['three', 0], ['four', 0]);
 const params = { rate: 0.5, target: 1, mode: 'dirty', files: ['p.jsonl'] } as const;

@@ -1,5 +1,5 @@
 /** A temp folder of files and a split with its defaults, for tests of the readers. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type {
@@ -38,26 +38,22 @@ export async function readFiles(
   fragment = '',
 ): Promise<{ rows: RawRow[]; facts: JsonObject | undefined }> {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-read-'));
-  try {
-    for (const [name, content] of Object.entries(files)) {
-      mkdirSync(dirname(join(dir, name)), { recursive: true });
-      writeFileSync(join(dir, name), content);
-    }
-    const path = join(dir, which);
-    const iterator = dataset
-      .read(
-        assetAt(path, fragment === '' ? undefined : `hf:datasets/x/y#${fragment}`),
-        splitOf(split),
-      )
-      [Symbol.asyncIterator]();
-    const rows: RawRow[] = [];
-    for (;;) {
-      const next = await iterator.next();
-      if (next.done === true) return { rows, facts: next.value ?? undefined };
-      rows.push(next.value);
-    }
-  } finally {
-    rmSync(dir, { recursive: true });
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(dir, name)), { recursive: true });
+    writeFileSync(join(dir, name), content);
+  }
+  const path = join(dir, which);
+  const iterator = dataset
+    .read(
+      assetAt(path, fragment === '' ? undefined : `hf:datasets/x/y#${fragment}`),
+      splitOf(split),
+    )
+    [Symbol.asyncIterator]();
+  const rows: RawRow[] = [];
+  for (;;) {
+    const next = await iterator.next();
+    if (next.done === true) return { rows, facts: next.value ?? undefined };
+    rows.push(next.value);
   }
 }
 

@@ -1,5 +1,5 @@
 /** STRIP, RAP, BKI, fine-mixing and the spectrum of changes as plugins, on hand-made models. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -258,45 +258,41 @@ const DIGEST = 'sha256:0' as Digest;
 
 test('the spectrum of changes is compared with that of clean models', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'spectrum-'));
-  try {
-    const layers: LinearLayer[] = [{ name: 'a', in: 3, out: 3, bias: false, adaptable: true }];
-    const detector = (await present(deltaSpectrum.detection).load()) as ModelDetector;
-    const random = randomStream(5, 'spectrum');
-    const verdict = async (change: readonly number[], lines?: string): Promise<Verdict> => {
-      const file = join(folder, 'clean.jsonl'),
-        reference: Asset = { path: file, uri: 'file:clean.jsonl', digest: DIGEST, provenance: {} };
-      if (lines !== undefined) await writeFile(file, lines);
-      return detector.judge({
-        ...contextOf(withDefaults(deltaSpectrum.params), {
-          assets: lines === undefined ? {} : { reference },
-        }),
-        after: new Map([['a.weight', tensor(change, [3, 3])]]),
-        before: new Map([['a.weight', tensor(new Array<number>(9).fill(0), [3, 3])]]),
-        layers,
-        inputNorms: () => Promise.reject(new Error('not asked')),
-      } satisfies WeightsContext);
-    };
-    const noise = (): number[] => Array.from({ length: 9 }, () => random.normal());
-    const clean: string[] = [];
-    for (let i = 0; i < 6; i++) {
-      const { record } = await verdict(noise());
-      clean.push(JSON.stringify(record));
-    }
-    const one = [5, 5, 5, 5, 5, 5, 5, 5, 5];
-    const without = await verdict(one);
-    assert.ok(without.score > 0.999 && without.threshold === 0.9);
-    const found = await verdict(one, clean.join('\n'));
-    assert.ok(found.score > found.threshold, `${found.score}, ${found.threshold}`);
-    await refused(verdict(one, clean.slice(0, 2).join('\n')), /it has 2 models, and at least 3/);
-    await refused(verdict(one, '{}\n{}\n{}'), /line 1 has no statistics/);
-    await refused(verdict(one, 'x'), /line 1 is not JSON/);
-    await refused(
-      verdict(one, clean.map((line) => line.replace('"a"', '"b"')).join('\n')),
-      /other layers than the model/,
-    );
-  } finally {
-    await rm(folder, { recursive: true });
+  const layers: LinearLayer[] = [{ name: 'a', in: 3, out: 3, bias: false, adaptable: true }];
+  const detector = (await present(deltaSpectrum.detection).load()) as ModelDetector;
+  const random = randomStream(5, 'spectrum');
+  const verdict = async (change: readonly number[], lines?: string): Promise<Verdict> => {
+    const file = join(folder, 'clean.jsonl'),
+      reference: Asset = { path: file, uri: 'file:clean.jsonl', digest: DIGEST, provenance: {} };
+    if (lines !== undefined) await writeFile(file, lines);
+    return detector.judge({
+      ...contextOf(withDefaults(deltaSpectrum.params), {
+        assets: lines === undefined ? {} : { reference },
+      }),
+      after: new Map([['a.weight', tensor(change, [3, 3])]]),
+      before: new Map([['a.weight', tensor(new Array<number>(9).fill(0), [3, 3])]]),
+      layers,
+      inputNorms: () => Promise.reject(new Error('not asked')),
+    } satisfies WeightsContext);
+  };
+  const noise = (): number[] => Array.from({ length: 9 }, () => random.normal());
+  const clean: string[] = [];
+  for (let i = 0; i < 6; i++) {
+    const { record } = await verdict(noise());
+    clean.push(JSON.stringify(record));
   }
+  const one = [5, 5, 5, 5, 5, 5, 5, 5, 5];
+  const without = await verdict(one);
+  assert.ok(without.score > 0.999 && without.threshold === 0.9);
+  const found = await verdict(one, clean.join('\n'));
+  assert.ok(found.score > found.threshold, `${found.score}, ${found.threshold}`);
+  await refused(verdict(one, clean.slice(0, 2).join('\n')), /it has 2 models, and at least 3/);
+  await refused(verdict(one, '{}\n{}\n{}'), /line 1 has no statistics/);
+  await refused(verdict(one, 'x'), /line 1 is not JSON/);
+  await refused(
+    verdict(one, clean.map((line) => line.replace('"a"', '"b"')).join('\n')),
+    /other layers than the model/,
+  );
 });
 
 test('CROW acts on the model or in the training, and trains with its own loss', async () => {

@@ -63,7 +63,6 @@ test.before.each((scene) => {
   }
   scene.env = { PATH: `${scene.root}:${process.env['PATH'] ?? ''}`, ROOT: scene.root };
 });
-test.after.each(({ root }) => rmSync(root, { recursive: true, force: true }));
 
 /** Pieces that do harm where a shell, or one of Slurm's patterns, reads them. */
 const PIECES = [

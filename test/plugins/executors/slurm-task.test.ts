@@ -81,37 +81,29 @@ function prepare(root: string): Prepared {
 
 test('a stage that has not begun when its task is stopped has lost nothing', async () => {
   const root = mkdtempSync(path.join(os.tmpdir(), 'task-'));
-  try {
-    const { spool, keys, began, perform } = prepare(root);
-    const stop = new AbortController();
-    const ended = perform(stop.signal);
-    while (!existsSync(began) || readFileSync(began, 'utf8') !== 'ab') await sleep(10);
-    stop.abort();
-    assert.is(await ended, 'saved');
-    const isDone = (key: string): boolean => spool.result(key)?.type === 'done';
-    assert.equal(keys.map(isDone), [true, false, false]);
-    assert.is(await perform(new AbortController().signal), 'done');
-    assert.equal(keys.map(isDone), [true, true, true]);
-    assert.is(readFileSync(began, 'utf8'), 'abbc');
-  } finally {
-    rmSync(root, { recursive: true, force: true });
-  }
+  const { spool, keys, began, perform } = prepare(root);
+  const stop = new AbortController();
+  const ended = perform(stop.signal);
+  while (!existsSync(began) || readFileSync(began, 'utf8') !== 'ab') await sleep(10);
+  stop.abort();
+  assert.is(await ended, 'saved');
+  const isDone = (key: string): boolean => spool.result(key)?.type === 'done';
+  assert.equal(keys.map(isDone), [true, false, false]);
+  assert.is(await perform(new AbortController().signal), 'done');
+  assert.equal(keys.map(isDone), [true, true, true]);
+  assert.is(readFileSync(began, 'utf8'), 'abbc');
 });
 
 test('a task removes nothing behind a link', async () => {
   const root = mkdtempSync(path.join(os.tmpdir(), 'task-'));
-  try {
-    const { spool, keys, perform } = prepare(root);
-    const stage = spool.stageDir(keys[0] ?? ''),
-      letters = path.join(root, 'documents', 'files-1');
-    mkdirSync(letters, { recursive: true });
-    rmSync(stage, { recursive: true });
-    symlinkSync(path.dirname(letters), stage);
-    await rejects(perform(new AbortController().signal), /is a link/);
-    assert.ok(existsSync(letters));
-  } finally {
-    rmSync(root, { recursive: true, force: true });
-  }
+  const { spool, keys, perform } = prepare(root);
+  const stage = spool.stageDir(keys[0] ?? ''),
+    letters = path.join(root, 'documents', 'files-1');
+  mkdirSync(letters, { recursive: true });
+  rmSync(stage, { recursive: true });
+  symlinkSync(path.dirname(letters), stage);
+  await rejects(perform(new AbortController().signal), /is a link/);
+  assert.ok(existsSync(letters));
 });
 
 test.run();

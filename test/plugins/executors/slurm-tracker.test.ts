@@ -1,5 +1,5 @@
 /** What the Slurm executor concludes from what Slurm says, by a scripted Slurm and clock. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -124,7 +124,6 @@ test.before.each((scene) => {
   scene.work.task = newTask(spool, claim, '7', [KEY]);
   scene.tracker.add(scene.work);
 });
-test.after.each(({ root }) => rmSync(root, { recursive: true, force: true }));
 
 /** Polls some times, a second apart. */
 async function poll(scene: Scene, times: number): Promise<void> {

@@ -7,7 +7,6 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
@@ -182,24 +181,20 @@ test("Slurm's answers are read, and nonsense is left out", () => {
 
 test('an sbatch that waits for room until its time-out has found none', async () => {
   const root = mkdtempSync(path.join(os.tmpdir(), 'slurm-full-'));
-  try {
-    const sbatch = (body: string): void => {
-      writeFileSync(path.join(root, 'sbatch'), `#!/bin/bash\n${body}\n`);
-      chmodSync(path.join(root, 'sbatch'), 0o755);
-    };
-    const env = { PATH: `${root}:${process.env['PATH'] ?? ''}` };
-    const client = createClient({ env, callSeconds: 1, log: () => undefined });
-    const words = 'Slurm temporarily unable to accept job, sleeping and retrying';
-    sbatch(`echo 'sbatch: error: ${words}' >&2\nexec sleep 1000`);
-    assert.equal(await client.submit([]), { type: 'full', words, waited: true });
-    sbatch('echo sbatch: error: AssocMaxSubmitJobLimit >&2; exit 1');
-    const refused = await client.submit([]);
-    assert.equal(refused, { type: 'full', words: 'AssocMaxSubmitJobLimit', waited: false });
-    sbatch('exec sleep 1000');
-    assert.is((await client.submit([])).type, 'uncertain');
-  } finally {
-    rmSync(root, { recursive: true, force: true });
-  }
+  const sbatch = (body: string): void => {
+    writeFileSync(path.join(root, 'sbatch'), `#!/bin/bash\n${body}\n`);
+    chmodSync(path.join(root, 'sbatch'), 0o755);
+  };
+  const env = { PATH: `${root}:${process.env['PATH'] ?? ''}` };
+  const client = createClient({ env, callSeconds: 1, log: () => undefined });
+  const words = 'Slurm temporarily unable to accept job, sleeping and retrying';
+  sbatch(`echo 'sbatch: error: ${words}' >&2\nexec sleep 1000`);
+  assert.equal(await client.submit([]), { type: 'full', words, waited: true });
+  sbatch('echo sbatch: error: AssocMaxSubmitJobLimit >&2; exit 1');
+  const refused = await client.submit([]);
+  assert.equal(refused, { type: 'full', words: 'AssocMaxSubmitJobLimit', waited: false });
+  sbatch('exec sleep 1000');
+  assert.is((await client.submit([])).type, 'uncertain');
 });
 
 test("variables of the coordinator's own job are not handed to sbatch", () => {
@@ -248,51 +243,43 @@ test('on SIGUSR1 a job requeues itself, but no other that has got its id', async
     ['another', ''],
   ] as const) {
     const root = mkdtempSync(path.join(os.tmpdir(), 'slurm-requeue-'));
-    try {
-      assert.is(await requeued(root, name), asked);
-    } finally {
-      rmSync(root, { recursive: true, force: true });
-    }
+    assert.is(await requeued(root, name), asked);
   }
 });
 
 test('a spool keeps to its folder, and takes no result whose files are not all there', () => {
   const root = mkdtempSync(path.join(os.tmpdir(), 'slurm-spool-'));
-  try {
-    const spool = new Spool(root),
-      key = 'a'.repeat(64);
-    for (const wrong of ['../x', '', 'A'.repeat(64), `${key}/..`])
-      assert.throws(() => spool.stageDir(wrong), /is not the key of a job/);
-    assert.throws(() => spool.submissionDir('dosimeter-../x'), /is not the name/);
-    spool.setClaim(key, { submission: 'dosimeter-train-1', task: 3 });
-    assert.equal(spool.claim(key), { submission: 'dosimeter-train-1', task: 3 });
-    const dir = spool.stageDir(key);
-    const result = (folder: string, size: number): void =>
-      writeFileSync(
-        path.join(dir, 'result.json'),
-        JSON.stringify({
-          type: 'done',
-          files: [{ path: 'a', size, sha256: '' }],
-          seconds: 1,
-          peakMemoryMB: 1,
-          folder,
-        }),
-      );
-    mkdirSync(path.join(dir, 'files-1'));
-    writeFileSync(path.join(dir, 'files-1', 'a'), 'abc');
-    result('files-1', 3);
-    assert.is(spool.result(key)?.type, 'done');
-    result('files-1', 4);
-    assert.is(spool.result(key), null, 'a file that another host sees longer');
-    result('../../x', 3);
-    assert.is(spool.result(key), null, 'a folder outside');
-    writeFileSync(path.join(dir, 'result.json'), '{"type":"do');
-    assert.is(spool.result(key), null);
-    spool.forget(key);
-    assert.is(spool.claim(key), null);
-  } finally {
-    rmSync(root, { recursive: true, force: true });
-  }
+  const spool = new Spool(root),
+    key = 'a'.repeat(64);
+  for (const wrong of ['../x', '', 'A'.repeat(64), `${key}/..`])
+    assert.throws(() => spool.stageDir(wrong), /is not the key of a job/);
+  assert.throws(() => spool.submissionDir('dosimeter-../x'), /is not the name/);
+  spool.setClaim(key, { submission: 'dosimeter-train-1', task: 3 });
+  assert.equal(spool.claim(key), { submission: 'dosimeter-train-1', task: 3 });
+  const dir = spool.stageDir(key);
+  const result = (folder: string, size: number): void =>
+    writeFileSync(
+      path.join(dir, 'result.json'),
+      JSON.stringify({
+        type: 'done',
+        files: [{ path: 'a', size, sha256: '' }],
+        seconds: 1,
+        peakMemoryMB: 1,
+        folder,
+      }),
+    );
+  mkdirSync(path.join(dir, 'files-1'));
+  writeFileSync(path.join(dir, 'files-1', 'a'), 'abc');
+  result('files-1', 3);
+  assert.is(spool.result(key)?.type, 'done');
+  result('files-1', 4);
+  assert.is(spool.result(key), null, 'a file that another host sees longer');
+  result('../../x', 3);
+  assert.is(spool.result(key), null, 'a folder outside');
+  writeFileSync(path.join(dir, 'result.json'), '{"type":"do');
+  assert.is(spool.result(key), null);
+  spool.forget(key);
+  assert.is(spool.claim(key), null);
 });
 
 test.run();

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -155,18 +155,14 @@ ${body}
 
 async function judged(body: string): Promise<readonly boolean[]> {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-judge-'));
-  try {
-    writeFileSync(join(dir, 'judge.cjs'), program(body));
-    const files = { 'judge.cjs': join(dir, 'judge.cjs') };
-    const params = {
-      command: [process.execPath, 'judge.cjs'],
-      files: ['judge.cjs'],
-      options: { word: 'yes' },
-    };
-    return await verdicts(command, ['yes', 'no\u2028', ''], params, 'T', files);
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
+  writeFileSync(join(dir, 'judge.cjs'), program(body));
+  const files = { 'judge.cjs': join(dir, 'judge.cjs') };
+  const params = {
+    command: [process.execPath, 'judge.cjs'],
+    files: ['judge.cjs'],
+    options: { word: 'yes' },
+  };
+  return await verdicts(command, ['yes', 'no\u2028', ''], params, 'T', files);
 }
 const write = (lines: string) => `writeFileSync('scores.jsonl', ${lines}.join('\\n'));`;
 

@@ -4,7 +4,6 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -24,7 +23,6 @@ test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-file-'));
   context.context = { cacheDir: join(context.dir, 'cache'), env: {}, log: () => undefined };
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 test("a file's digest is that of its bytes, as sha256sum prints it", async ({ dir, context }) => {
   writeFileSync(join(dir, 'a.tsv'), 'abc');

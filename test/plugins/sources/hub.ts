@@ -3,7 +3,7 @@
  * real one does.
  */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,10 +60,7 @@ export async function startHub(): Promise<HubRig> {
       },
       env: { HOME: dir, HF_HOME: join(dir, 'hf'), HF_ENDPOINT: server.origin },
     },
-    async close() {
-      await server.close();
-      rmSync(dir, { recursive: true });
-    },
+    close: () => server.close(),
   };
 }
 

@@ -68,10 +68,7 @@ export async function startRig(): Promise<Rig> {
         logged.push(message);
       },
     },
-    async close() {
-      await server.close();
-      rmSync(dir, { recursive: true });
-    },
+    close: () => server.close(),
   };
 }
 

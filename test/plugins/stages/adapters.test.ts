@@ -25,9 +25,6 @@ test.before(async () => {
   await useBackend('cpu');
   chain = await openChain();
 });
-test.after(async () => {
-  await chain.clean();
-});
 
 const json = async <T>(ran: Ran, ...name: string[]): Promise<T> =>
   JSON.parse(await readFile(file(ran, ...name), 'utf8')) as T;

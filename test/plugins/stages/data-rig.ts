@@ -1,5 +1,5 @@
 /** Plans and runs the stage `data` on small files, as its tests need. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, type Test } from 'uvu';
@@ -28,7 +28,6 @@ export function dataSuite(name: string): Test<{ dir: string }> {
   test.before.each((context) => {
     context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-data-'));
   });
-  test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
   return test;
 }
 

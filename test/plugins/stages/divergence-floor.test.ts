@@ -18,9 +18,6 @@ test.before(async () => {
   await useBackend('cpu');
   chain = await openChain();
 });
-test.after(async () => {
-  await chain.clean();
-});
 
 const floored = (change: { [section in keyof Cell]?: unknown } = {}): Cell =>
   ({

@@ -30,9 +30,6 @@ test.before(async () => {
   await useBackend('cpu');
   chain = await openChain();
 });
-test.after(async () => {
-  await chain.clean();
-});
 
 test('it pairs a cell with itself but for the attack', () => {
   const { inputs } = divergence.define([cell], { with: {}, goals: [] });

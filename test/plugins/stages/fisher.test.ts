@@ -17,7 +17,6 @@ test.before(async () => {
   await useBackend('cpu');
   chain = await openChain();
 });
-test.after(() => chain.clean());
 
 const cell = tinyCell({ fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] } });
 const json = async <T>(path: string): Promise<T> => JSON.parse(await readFile(path, 'utf8')) as T;

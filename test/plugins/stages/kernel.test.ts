@@ -20,7 +20,6 @@ test.before(async () => {
   await useBackend('cpu');
   chain = await openChain();
 });
-test.after(() => chain.clean());
 
 const define = (cell: Cell, at: 'init' | 'final') =>
   kernel.define([cell], { with: { at }, goals: [] });

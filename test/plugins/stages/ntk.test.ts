@@ -14,7 +14,6 @@ test.before(async () => {
   await useBackend('cpu');
   chain = await openChain();
 });
-test.after(() => chain.clean());
 
 const metricsOf = async (ran: Ran): Promise<Record<string, number>> =>
   JSON.parse(await readFile(file(ran, 'metrics.json'), 'utf8')) as Record<string, number>;

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -32,7 +32,6 @@ test.before.each(async (context) => {
   mkdirSync(join(context.dir, 'data'));
   await writeDataset(join(context.dir, 'data'), rows, ['ham', 'spam'], { kind: 'test' });
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 const attacks: { readonly [name: string]: unknown } = { none, badnets, 'label-flip': labelFlip };
 

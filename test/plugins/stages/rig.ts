@@ -1,7 +1,6 @@
 /**
  * Runs a stage by itself: temp folders, a data set of hand-made rows, the tiny BERT as the model.
  */
-import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,17 +62,7 @@ const plugins = standIn<AnyPlugin[]>([
 export const lookUp: NonNullable<DefineRequest['plugin']> = (kind, name) =>
   plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as never;
 
-const folders: string[] = [];
-process.on('exit', () => {
-  for (const dir of folders) rmSync(dir, { recursive: true, force: true });
-});
-
-/** Returns a new folder, which is removed when the process ends: test files share some of them. */
-export async function tempFolder(): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'stage-'));
-  folders.push(dir);
-  return dir;
-}
+export const tempFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'stage-'));
 
 /** Sections of a cell in place of the tiny one's. */
 export type Change = { readonly [section in keyof Cell]?: unknown };

@@ -20,7 +20,6 @@ import { readNpy } from '../../../src/science/models/io/npy.ts';
 import { symmetricEigenvalues } from '../../../src/tensor/linalg.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
-import { removeCheckpoints } from '../../science/changed-checkpoint.ts';
 import { relative } from '../../science/measures/ntk/fixture/compare.ts';
 import { tolerance } from '../../tolerances.ts';
 import { type CompletionRig, openCompletionRig } from './completion-rig.ts';
@@ -32,9 +31,6 @@ let rig: CompletionRig;
 test.before(async () => {
   await useBackend('cpu');
   rig = await openCompletionRig();
-});
-test.after(async () => {
-  await removeCheckpoints();
 });
 
 const json = async <T = Record<string, unknown>>(ran: Ran, ...file: string[]): Promise<T> =>

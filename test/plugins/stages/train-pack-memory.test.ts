@@ -1,5 +1,5 @@
 /** What a training adds to a pack, by the stage that it has its rows from. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'uvu';
@@ -21,17 +21,13 @@ test('rows of a data stage, which has no metrics, take what those of a clean sta
       assets: { model: { path: checkpoint, digest: 'tiny-bert' } } as never,
       inputs: { data: { dir: data } } as never,
     });
-  try {
-    const info = { task: 'classes', classes: ['a', 'b'], rows: 20, counts: [10, 10] };
-    const found = await memoryOf(folder('data', 'dataset.json', info));
-    assert.ok(found > 0, String(found));
-    assert.is(
-      found,
-      await memoryOf(folder('clean', 'metrics.json', { rows_total: 20, negatives: 0 })),
-    );
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
+  const info = { task: 'classes', classes: ['a', 'b'], rows: 20, counts: [10, 10] };
+  const found = await memoryOf(folder('data', 'dataset.json', info));
+  assert.ok(found > 0, String(found));
+  assert.is(
+    found,
+    await memoryOf(folder('clean', 'metrics.json', { rows_total: 20, negatives: 0 })),
+  );
 });
 
 test.run();

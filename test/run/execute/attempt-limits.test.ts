@@ -142,40 +142,36 @@ test('an option is one number for all kinds, or one for each; nonsense is refuse
 
 test('the options of the command line reach the stages', async () => {
   const project = createProject();
-  try {
-    writeToys(project, { seeds: [1], poisoning: '[{ attack: none }]' });
-    for (const [option, message] of [
-      ['--timeout=soon', /--timeout takes a time such as 90s, 30m or 2h, got "soon"/],
-      ['--retries=-1', /--retries takes a whole number/],
-      ['--retries=trian=1', /there is no stage "trian"/],
-    ] as const) {
-      const said = await project.dosimeter('run', 'spec.yaml', option);
-      assert.is(said.code, 2, said.stderr);
-      assert.match(said.stderr, message);
-    }
-    project.write('toy.json', '{"1": "hang"}');
-    const { code, stderr } = await project.dosimeter(
-      'run',
-      'spec.yaml',
-      '--timeout',
-      '2h',
-      '--timeout',
-      'toy-train=1.5s',
-      '--retries',
-      'toy-train=1',
-    );
-    assert.is(code, 1);
-    assert.match(
-      stderr,
-      /toy-train-\w+ failed \(it ran for more than 1\.5 s and was ended\); try 2 of 2/,
-    );
-    assert.match(
-      stderr,
-      /failed: toy-train: it ran for more than 1\.5 s and was ended\n {2}--timeout sets/,
-    );
-  } finally {
-    project.clean();
+  writeToys(project, { seeds: [1], poisoning: '[{ attack: none }]' });
+  for (const [option, message] of [
+    ['--timeout=soon', /--timeout takes a time such as 90s, 30m or 2h, got "soon"/],
+    ['--retries=-1', /--retries takes a whole number/],
+    ['--retries=trian=1', /there is no stage "trian"/],
+  ] as const) {
+    const said = await project.dosimeter('run', 'spec.yaml', option);
+    assert.is(said.code, 2, said.stderr);
+    assert.match(said.stderr, message);
   }
+  project.write('toy.json', '{"1": "hang"}');
+  const { code, stderr } = await project.dosimeter(
+    'run',
+    'spec.yaml',
+    '--timeout',
+    '2h',
+    '--timeout',
+    'toy-train=1.5s',
+    '--retries',
+    'toy-train=1',
+  );
+  assert.is(code, 1);
+  assert.match(
+    stderr,
+    /toy-train-\w+ failed \(it ran for more than 1\.5 s and was ended\); try 2 of 2/,
+  );
+  assert.match(
+    stderr,
+    /failed: toy-train: it ran for more than 1\.5 s and was ended\n {2}--timeout sets/,
+  );
 });
 
 test.run();

@@ -1,6 +1,6 @@
 /** Which of the stored metrics are read, and what is reported about the others. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -17,7 +17,6 @@ const test = suite<{ dir: string }>('stored metrics');
 test.before.each((context) => {
   context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-results-'));
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 const train = defineStage({
   name: 'train',

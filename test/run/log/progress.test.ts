@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -15,7 +15,6 @@ const test = suite<{ dir: string }>('progress');
 test.before.each((context) => {
   context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 const stage = (
   id: string,

@@ -53,9 +53,6 @@ test.before.each((context) => {
     found: () => findBundle(cache, plugin, 'api'),
   });
 });
-test.after.each(({ dir }) => {
-  rmSync(dir, { recursive: true });
-});
 
 test('a bundle is found if nothing has changed', ({ found, bundle }) => {
   const { module, digest, code, closure, usesScience } = present(found());

@@ -1,4 +1,4 @@
-import fs, { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import fs, { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,6 @@ test.before.each((context) => {
 test.after.each(({ dir }) => {
   if (cacheBefore === undefined) delete process.env.DOSIMETER_CACHE;
   else process.env.DOSIMETER_CACHE = cacheBefore;
-  rmSync(dir, { recursive: true, force: true });
 });
 
 const attack = (name: string): AttackDescriptor =>

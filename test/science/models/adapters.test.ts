@@ -1,5 +1,5 @@
 /** DoRA, PiSSA, OLoRA, LoRA+ and VeRA against PyTorch + PEFT: test/golden/adapters.py. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -32,7 +32,6 @@ import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../tiny-be
 
 const test = suite('adapters against PEFT');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-adapters-'));
-test.after(() => rmSync(dir, { recursive: true }));
 
 const settings = { ...plainTraining, steps, batchSize, weightDecay: 0.01 } as const;
 

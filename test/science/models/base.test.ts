@@ -13,14 +13,13 @@ import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { saveTrained } from '../../../src/science/training/session.ts';
 import { useBackend } from '../backend.ts';
-import { changedCheckpoint, removeCheckpoints } from '../changed-checkpoint.ts';
+import { changedCheckpoint } from '../changed-checkpoint.ts';
 import { caseNames, openCase, openFamily } from '../family-cases.ts';
 
 const test = suite('tensors of a checkpoint');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(removeCheckpoints);
 
 const vector = (length: number): HostTensor => ({
   shape: [length],

@@ -1,5 +1,5 @@
 /** `head.init_from`: a classifier from the folder of an adapter or a checkpoint. */
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -19,7 +19,6 @@ const test = suite<{ dir: string }>('head');
 test.before.each(async (context) => {
   context.dir = await mkdtemp(join(tmpdir(), 'head-'));
 });
-test.after.each(({ dir }) => rm(dir, { recursive: true }));
 
 const json = await readConfig(checkpoint);
 const read = (dir: string, count = classes) =>

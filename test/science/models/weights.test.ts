@@ -22,7 +22,6 @@ const golden = JSON.parse(await readFile(`${folder}logits.json`, 'utf8')) as Rea
 >;
 const context = { architecture: bert, linears, parameters: [] };
 const bare = await mkdtemp(join(tmpdir(), 'config-'));
-test.after(() => rm(bare, { recursive: true }));
 await cp(join(checkpoint, 'config.json'), join(bare, 'config.json'));
 
 const random = async (

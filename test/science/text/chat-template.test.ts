@@ -2,7 +2,7 @@
  * Chat templates are rendered as by transformers (golden file of test/golden/chat_templates.py),
  * and a template that fails, or never ends, is refused.
  */
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -66,27 +66,23 @@ test('a tokenizer without a template says how to get one', () => {
 
 test('a template that fails is named by the file that has it', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'chat-'));
-  try {
-    const configured = JSON.stringify({ chat_template: "{{ raise_exception('configured') }}" });
-    await cp(
-      new URL('tiny-bert/checkpoint/tokenizer.json', goldenFolder),
-      join(dir, 'tokenizer.json'),
-    );
-    await writeFile(join(dir, 'tokenizer_config.json'), configured);
-    const failure = async (): Promise<string> => {
-      const { chat } = await openTokenizer(dir);
-      try {
-        return chat(hello, { generationPrompt: true });
-      } catch (error) {
-        return (error as Error).message.replace(dir, 'DIR');
-      }
-    };
-    assert.is(await failure(), 'DIR/tokenizer_config.json: its chat template fails: configured');
-    await writeFile(join(dir, 'chat_template.jinja'), "{{ raise_exception('own') }}");
-    assert.is(await failure(), 'DIR/chat_template.jinja: its chat template fails: own');
-  } finally {
-    await rm(dir, { recursive: true });
-  }
+  const configured = JSON.stringify({ chat_template: "{{ raise_exception('configured') }}" });
+  await cp(
+    new URL('tiny-bert/checkpoint/tokenizer.json', goldenFolder),
+    join(dir, 'tokenizer.json'),
+  );
+  await writeFile(join(dir, 'tokenizer_config.json'), configured);
+  const failure = async (): Promise<string> => {
+    const { chat } = await openTokenizer(dir);
+    try {
+      return chat(hello, { generationPrompt: true });
+    } catch (error) {
+      return (error as Error).message.replace(dir, 'DIR');
+    }
+  };
+  assert.is(await failure(), 'DIR/tokenizer_config.json: its chat template fails: configured');
+  await writeFile(join(dir, 'chat_template.jinja'), "{{ raise_exception('own') }}");
+  assert.is(await failure(), 'DIR/chat_template.jinja: its chat template fails: own');
 });
 
 test('strip takes what Python takes for white space, or the given characters', () => {

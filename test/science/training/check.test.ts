@@ -5,11 +5,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { HeadSettings } from '../../../src/api.ts';
 import { checkTraining } from '../../../src/science/training/check.ts';
-import { changedCheckpoint, letters, removeCheckpoints } from '../changed-checkpoint.ts';
+import { changedCheckpoint, letters } from '../changed-checkpoint.ts';
 import { openCase } from '../family-cases.ts';
 
 const test = suite('checks before a training');
-test.after(removeCheckpoints);
 
 const CLASSIFIER: HeadSettings = { type: 'classifier' };
 const causal = (template = '{prompt}'): HeadSettings => ({ type: 'causal-lm', template });

@@ -23,13 +23,7 @@ import {
   trainingRows,
 } from '../../../src/science/training/batches.ts';
 import type { LabelledRow } from '../../../src/science/training/settings.ts';
-import {
-  asPrompts,
-  attacks,
-  removeFiles,
-  stepOf as stepOfRate,
-  taskFor,
-} from '../../poisoning/all-attacks.ts';
+import { asPrompts, attacks, stepOf as stepOfRate, taskFor } from '../../poisoning/all-attacks.ts';
 import { present } from '../../rig/present.ts';
 import { standIn } from '../../rig/stand-in.ts';
 
@@ -48,8 +42,6 @@ const clean: readonly Row[] = readOnly(
     ].join(' '),
   })),
 );
-
-test.after(removeFiles);
 
 /** The command attack chooses its own dose. */
 const stepOf = (attack: AttackDescriptor, rate = 0.3, more: JsonObject = {}): Step =>

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,15 +16,7 @@ import { openTiny, rows } from '../tiny-bert.ts';
 import { everySecond, settings } from './resumed-run.ts';
 
 const child = fileURLToPath(new URL('./resume-child.ts', import.meta.url));
-const folders: string[] = [];
-const tempFolder = async (): Promise<string> => {
-  const dir = await mkdtemp(join(tmpdir(), 'resume-'));
-  folders.push(dir);
-  return dir;
-};
-test.after(async () => {
-  for (const dir of folders) await rm(dir, { recursive: true, force: true });
-});
+const tempFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'resume-'));
 
 type Ended = { losses: number[]; weights: Map<string, number[]> };
 const few = rows.slice(0, 7);

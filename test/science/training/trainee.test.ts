@@ -1,7 +1,7 @@
 /**
  * Training only some rows of the token table, compared with PyTorch (test/golden/embedding_row.py).
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,7 +57,6 @@ const rows: LabelledRow[] = reference.rows.map(({ ids, typeIds, label }) => ({
 const TABLE = 'embeddings.word_embeddings.weight',
   { trigger } = reference;
 const folder = mkdtempSync(join(tmpdir(), 'trainee-'));
-test.after(() => rmSync(folder, { recursive: true }));
 
 const open = async (
   keepNorms: boolean,

@@ -2,7 +2,7 @@
  * A training that starts from the merged model of another, compared with PyTorch + PEFT
  * (two_step.py).
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,7 +55,6 @@ interface Golden {
 const reference = JSON.parse(await readFile(`${golden}two-step.json`, 'utf8')) as Golden;
 const labels = ['a', 'b', 'c'];
 const folder = mkdtempSync(join(tmpdir(), 'two-step-'));
-test.after(() => rmSync(folder, { recursive: true }));
 
 /** Trains and saves a network. Returns the losses. */
 async function trained(

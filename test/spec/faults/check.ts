@@ -21,16 +21,12 @@ export function testFaults(name: string, faults: readonly Fault[]): { run(): voi
   for (const { fault, spec, options, files, shows } of faults) {
     test(fault, async () => {
       const rig = await createRig();
-      try {
-        await rig.write(files ?? {});
-        const count = shows.match(/^error\[/gm)?.length ?? 0;
-        assert.is(
-          await rig.faults(spec, options),
-          `${shows}\n\n${count === 1 ? '1 error' : `${count} errors`}\n`,
-        );
-      } finally {
-        await rig.remove();
-      }
+      await rig.write(files ?? {});
+      const count = shows.match(/^error\[/gm)?.length ?? 0;
+      assert.is(
+        await rig.faults(spec, options),
+        `${shows}\n\n${count === 1 ? '1 error' : `${count} errors`}\n`,
+      );
     });
   }
   return test;

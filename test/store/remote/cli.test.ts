@@ -12,7 +12,6 @@ test.before((context) => {
   context.project = createProject();
   writeToys(context.project);
 });
-test.after(({ project }) => project.clean());
 
 const REMOTE = ['--remote', 'file:shared'];
 const store = (project: Project): string => path.join(project.dir, '.dosimeter/store');

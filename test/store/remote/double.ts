@@ -1,5 +1,5 @@
 /** Remotes in memory, and stores with an entry, for tests of what is sent and received. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { Digest } from '../../../src/api.ts';
@@ -97,7 +97,6 @@ export function createStores(): Stores {
     },
     clean() {
       for (const store of opened) store.close();
-      rmSync(dir, { recursive: true, force: true });
     },
   };
 }

@@ -23,7 +23,6 @@ test.before.each(async (context) => {
   await cp(checkpoint, context.dir, { recursive: true });
   context.tensors = await readSafetensors(join(checkpoint, 'model.safetensors'));
 });
-test.after.each(({ dir }) => rm(dir, { recursive: true }));
 
 const names = async (dir: string, classes = 3): Promise<Map<string, string>> => {
   const opened = await openCheckpoint(dir);

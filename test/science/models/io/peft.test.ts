@@ -26,7 +26,6 @@ test.before.each(async (context) => {
   context.dir = await mkdtemp(join(tmpdir(), 'peft-'));
   await cp(adapterFolder, context.dir, { recursive: true });
 });
-test.after.each(({ dir }) => rm(dir, { recursive: true }));
 
 const configure = async (dir: string, change: Record<string, unknown>): Promise<void> => {
   const path = join(dir, 'adapter_config.json');

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -19,7 +19,6 @@ const test = suite<{ dir: string }>('safetensors');
 test.before(async (context) => {
   context.dir = await mkdtemp(join(tmpdir(), 'safetensors-'));
 });
-test.after(({ dir }) => rm(dir, { recursive: true }));
 
 const fails = async (path: string, what: RegExp): Promise<void> => {
   try {
