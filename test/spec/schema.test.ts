@@ -16,10 +16,11 @@ import { createRig, first, last, minimal, registry } from './rig.ts';
 
 const test = suite('schema');
 
-const builtIn = async (): Promise<SpecRegistry> => specRegistry(await loadRegistry());
+const loaded = await loadRegistry(),
+  builtIn: SpecRegistry = specRegistry(loaded);
 
-test('the schema is a strict JSON Schema of draft 7', async () => {
-  for (const plugged of [registry, await builtIn()]) {
+test('the schema is a strict JSON Schema of draft 7', () => {
+  for (const plugged of [registry, builtIn]) {
     const ajv = new Ajv({
       strict: true,
       allowUnionTypes: true,
@@ -105,8 +106,8 @@ test('an editor accepts what the command line accepts', () => {
     assert.not(check(spec(bad)), JSON.stringify(bad));
 });
 
-test('every field of every plugin is described', async () => {
-  const { attacks, adapters, scorers = [] } = await builtIn();
+test('every field of every plugin is described', () => {
+  const { attacks, adapters, scorers = [] } = builtIn;
   assert.ok(scorers.length > 0);
   const bare: string[] = [];
   const visit = (path: string, schema: unknown): void => {
@@ -124,10 +125,9 @@ test('every field of every plugin is described', async () => {
 
 test("an adapter's defaults do not apply where a folder states the values", async () => {
   const rig = await createRig();
-  const plugged = await builtIn();
   await rig.write({ 'folder/adapter_config.json': '{}' });
   const adapter = async (text: string) =>
-    first((await rig.expand(`${minimal}adapter: ${text}\n`, { registry: plugged })).cells);
+    first((await rig.expand(`${minimal}adapter: ${text}\n`, { registry: builtIn })).cells);
   const short = await adapter('{ type: lora }'),
     long = await adapter(`
   type: lora
@@ -161,12 +161,8 @@ for (const name of ['paraphrases', 'clauses', 'one-clause'])
 /** A spec of pipelines/, with its own plugins. Throws what is printed if it has faults. */
 async function pipeline(file: string): Promise<Experiment> {
   const result = await loadExperiment(join(shipped, file), {
-    registry: async (modules) => {
-      const known = await loadRegistry();
-      return specRegistry(
-        modules.length === 0 ? known : known.with(await loadOutsidePlugins(modules)),
-      );
-    },
+    registry: async (modules) =>
+      modules.length === 0 ? builtIn : specRegistry(loaded.with(await loadOutsidePlugins(modules))),
     env: {},
   });
   if (!result.ok) throw new Error(printDiagnostics(result.diagnostics, { color: false }));
@@ -280,7 +276,7 @@ test('an editor offers keys, plugins and values, each once, and marks what is wr
 });
 
 test('an editor marks nothing in the specs of pipelines/ and the starter', async () => {
-  const { problems } = await openEditor(composeSchema(await builtIn()));
+  const { problems } = await openEditor(composeSchema(builtIn));
   const specs = readdirSync('pipelines')
     .filter((name) => name.endsWith('.yaml'))
     .concat('starter/experiment.yaml');
