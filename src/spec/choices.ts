@@ -71,7 +71,7 @@ export interface Tuning extends Variant {
 }
 
 export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
-  const base = root.entries.get('train')?.value;
+  const base = child(root, 'train');
   return variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => {
     const own = child(variant.node, 'train');
     const trainNode =
@@ -85,7 +85,7 @@ export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
  * Returns undefined if the spec has no base.
  */
 export function baseSpec(root: MapNode): MapNode | undefined {
-  const base = root.entries.get(BASE)?.value,
+  const base = child(root, BASE),
     train = root.entries.get('train');
   if (base?.kind !== 'map' || train?.value.kind !== 'map')
     return base?.kind === 'map' ? base : undefined;
@@ -107,7 +107,7 @@ export function inheritedAxes(
     schema = shapes.section.train;
   if (base === undefined) return [];
   const axes = new Set(
-    fieldsBelow(root.entries.get('train')?.value, schema, 'train')
+    fieldsBelow(child(root, 'train'), schema, 'train')
       .filter((field) => isAxis(field.node, field.schema))
       .map(({ node }) => node),
   );
@@ -131,8 +131,7 @@ const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => 
  */
 export function countCells(root: MapNode, shapes: Shapes): number {
   const plain = plainSections.reduce(
-    (count, section) =>
-      count * countExpanded(root.entries.get(section)?.value, shapes.section[section]),
+    (count, section) => count * countExpanded(child(root, section), shapes.section[section]),
     1,
   );
   const base = baseSpec(root);

@@ -9,7 +9,7 @@ import { replaceNodes } from './fields.ts';
 import { expectFile, folderOf } from './files.ts';
 import { secretVariables } from './interpolate.ts';
 import type { Entry, MapNode, Node, Span, TextNode } from './node.ts';
-import { isText } from './node.ts';
+import { child, isText, itemsOf } from './node.ts';
 import { ownFirst } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, suggest } from './suggest.ts';
@@ -23,7 +23,7 @@ const NAME = /^[a-z0-9][a-z0-9-]*$/;
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
 const entriesOf = (root: MapNode): readonly (readonly [string, Entry])[] => {
-  const node = root.entries.get('commands')?.value;
+  const node = child(root, 'commands');
   return node?.kind === 'map' ? [...node.entries] : [];
 };
 
@@ -53,8 +53,7 @@ export async function resolveCommandFiles(root: MapNode, report: Report): Promis
 
 /** Returns the texts in a command's list. Anything else in it is left for validation to report. */
 function textsOf(command: Node, field: string): TextNode[] {
-  const list = command.kind === 'map' ? command.entries.get(field)?.value : undefined;
-  return list?.kind === 'list' ? list.items.filter(isText) : [];
+  return itemsOf(child(command, field)).filter(isText);
 }
 
 type Reads = readonly (CommandInput & { readonly at: Span })[];

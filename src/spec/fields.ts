@@ -9,7 +9,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { JOINT, stepsOf } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { Entry, MapNode, Node, TextNode } from './node.ts';
-import { child, isText, mapChildren, withEntries, withValue } from './node.ts';
+import { child, isText, itemsOf, mapChildren, oneOrMany, withEntries, withValue } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isVariantSection, sections, variantSections } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -36,16 +36,16 @@ export interface Variant {
 
 /** Returns the variants of a section, or the default plugin alone if the section is left out. */
 export function variantsOf(root: MapNode, section: VariantSection, shape: VariantShape): Variant[] {
-  const value = root.entries.get(section)?.value;
+  const value = child(root, section);
   if (value === undefined)
     return [
       { node: undefined, name: shape.defaultName, schema: shape.byName.get(shape.defaultName) },
     ];
-  return (value.kind === 'list' ? value.items : [value]).flatMap((node): Variant[] => {
+  return oneOrMany(value).flatMap((node): Variant[] => {
     if (node.kind !== 'map') return [];
     const steps = section === 'poisoning' ? composed(node, shape) : null;
     if (steps !== null) return [steps];
-    const written = node.entries.get(shape.discriminator)?.value;
+    const written = child(node, shape.discriminator);
     const name = isText(written) ? written.value : shape.defaultName;
     return [{ node, name, schema: shape.byName.get(name) }];
   });
@@ -64,7 +64,7 @@ export function fieldsBelow(
   if (!isRecord(schema)) return [{ path, node, schema }];
   if (node.kind !== 'map') return [];
   return Object.entries(schema.properties).flatMap(([key, field]) =>
-    fieldsBelow(node.entries.get(key)?.value, field, `${path}.${key}`),
+    fieldsBelow(child(node, key), field, `${path}.${key}`),
   );
 }
 
@@ -73,7 +73,7 @@ export function fieldsBelow(
  * train.
  */
 export function specsIn(root: MapNode): { readonly prefix: string; readonly root: MapNode }[] {
-  const base = root.entries.get(BASE)?.value;
+  const base = child(root, BASE);
   return [
     { prefix: '', root },
     ...(base?.kind === 'map' ? [{ prefix: `${BASE}.`, root: base }] : []),
@@ -103,7 +103,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
     sections.flatMap((section) => {
       const path = `${prefix}${section}`;
       if (!isVariantSection(section)) {
-        const own = fieldsBelow(spec.entries.get(section)?.value, shapes.section[section], path);
+        const own = fieldsBelow(child(spec, section), shapes.section[section], path);
         return section === 'evaluate' ? [...own, ...allScorerFields(spec, shapes)] : own;
       }
       return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
@@ -117,22 +117,20 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
 }
 
 function allScorerFields(spec: MapNode, shapes: Shapes): WrittenField[] {
-  const evaluate = spec.entries.get('evaluate')?.value,
+  const evaluate = child(spec, 'evaluate'),
     further = child(evaluate, 'scorers');
   return [
     ...scorerFields(child(evaluate, 'scorer'), 'evaluate.scorer', shapes),
-    ...(further?.kind === 'list' ? further.items : []).flatMap((scorer) =>
-      scorerFields(scorer, 'evaluate.scorers', shapes),
-    ),
+    ...itemsOf(further).flatMap((scorer) => scorerFields(scorer, 'evaluate.scorers', shapes)),
   ];
 }
 
 function scorerFields(scorer: Node | undefined, path: string, { scorers }: Shapes): WrittenField[] {
   if (scorer?.kind !== 'map') return [];
-  const name = scorer.entries.get('scorer')?.value;
+  const name = child(scorer, 'scorer');
   const { properties = {} } = (isText(name) ? scorers.get(name.value) : undefined) ?? {};
   return Object.entries(properties).flatMap(([key, field]) =>
-    fieldsBelow(scorer.entries.get(key)?.value, field, `${path}.${key}`),
+    fieldsBelow(child(scorer, key), field, `${path}.${key}`),
   );
 }
 
@@ -160,7 +158,7 @@ export function attackOf(step: Node): TextNode | null {
 
 /** Returns the position of the step with this attack, or -1. */
 export const stepAt = (steps: Node, attack: string): number =>
-  steps.kind === 'list' ? steps.items.findIndex((step) => attackOf(step)?.value === attack) : -1;
+  itemsOf(steps).findIndex((step) => attackOf(step)?.value === attack);
 
 /**
  * Returns the schema of an attack in a cell, which may be composed of several (`a+b`). Returns

@@ -9,7 +9,16 @@ import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { attackOf, replaceNodes, stepAt, writtenFields } from './fields.ts';
 import type { MapNode, Node, ScalarNode, Source, Span, TextNode } from './node.ts';
-import { child, createSource, isText, merge, withEntries, withValue } from './node.ts';
+import {
+  child,
+  createSource,
+  isText,
+  itemsOf,
+  merge,
+  oneOrMany,
+  withEntries,
+  withValue,
+} from './node.ts';
 import { parseYaml } from './parse.ts';
 import type { Shapes } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -63,7 +72,7 @@ async function readLayer(
     return undefined;
   }
   let root = withEntries(tree, [['extends', undefined]]);
-  const bases = tree.entries.get('extends')?.value;
+  const bases = child(tree, 'extends');
   let base: MapNode | undefined,
     whole = true;
   for (const name of bases ? fileNames(bases, report) : []) {
@@ -84,7 +93,7 @@ async function readLayer(
 
 function fileNames(node: Node, report: Report): TextNode[] {
   const names: TextNode[] = [];
-  for (const item of node.kind === 'list' ? node.items : [node]) {
+  for (const item of oneOrMany(node)) {
     if (isText(item)) names.push(item);
     else report('wrong-type', item.span, '"extends" must be a file name or a list of file names');
   }
@@ -250,7 +259,7 @@ export async function resolvePaths(
   for (const { path, node, schema } of writtenFields(root, shapes)) {
     const prefix = schema.format === 'source' ? 'file:' : '';
     if (prefix === '' && !isPath(path, schema)) continue;
-    for (const item of node.kind === 'list' ? node.items : [node]) {
+    for (const item of oneOrMany(node)) {
       if (!isText(item)) continue;
       if (!item.value.startsWith(prefix) || item.value === prefix || item.value.includes('${'))
         continue;
@@ -272,8 +281,8 @@ export async function resolveModules(
 ): Promise<{ readonly root: MapNode; readonly modules: readonly string[] }> {
   const replacements = new Map<Node, Node>();
   const modules: string[] = [];
-  const list = root.entries.get('plugins')?.value;
-  for (const item of list?.kind === 'list' ? list.items : []) {
+  const list = child(root, 'plugins');
+  for (const item of itemsOf(list)) {
     if (!isText(item)) continue;
     const absolute = resolve(folderOf(item), item.value);
     if (!(await expectFile(item, absolute, report))) continue;
@@ -309,7 +318,7 @@ const MOST_BYTES = 2 ** 20;
 /** Returns the node that names the file, or undefined if the value does not have this form. */
 function fileOf(node: Node): TextNode | undefined {
   if (node.kind !== 'map' || node.entries.size !== 1) return undefined;
-  const file = node.entries.get('file')?.value;
+  const file = child(node, 'file');
   return isText(file) ? file : undefined;
 }
 
@@ -325,7 +334,7 @@ export async function fillTextFiles(
   const replacements = new Map<Node, Node>();
   for (const { node, schema } of writtenFields(root, shapes)) {
     if (schema.textFile !== true) continue;
-    for (const item of node.kind === 'list' ? node.items : [node]) {
+    for (const item of oneOrMany(node)) {
       const file = fileOf(item);
       const text = file === undefined ? null : await readTextValue(file, report);
       if (text === null) continue;

@@ -7,7 +7,7 @@ import { gridForms, SEED_RANGE } from './compose.ts';
 import type { Report } from './faults.ts';
 import { expandSteps } from './fields.ts';
 import type { ListNode, MapNode, Node, ScalarNode, Span } from './node.ts';
-import { child, isText, mapEntries, withValue } from './node.ts';
+import { child, isText, mapEntries, oneOrMany, withValue } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isSection, isVariantSection } from './schema.ts';
 import type { RecordSchema, Schema } from './shape.ts';
@@ -65,7 +65,7 @@ function expandVariants(
   prefix: string,
 ): Node | undefined {
   const shape = shapes.variants[section];
-  const items = node.kind === 'list' ? node.items : [node];
+  const items = oneOrMany(node);
   const written = section === 'defences' ? items.map((item) => named(item, shape)) : items;
   const ownForms = (variant: MapNode, path: string): MapNode[] =>
     byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));

@@ -11,7 +11,17 @@ import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
 import { composed, shapeOf } from './fields.ts';
 import type { MapNode, Node, Scalar, ScalarNode } from './node.ts';
-import { child, descend, descendants, isText, mapChildren, mapEntries } from './node.ts';
+import {
+  child,
+  descend,
+  descendants,
+  fieldsOfMap,
+  isText,
+  itemsOf,
+  mapChildren,
+  mapEntries,
+  oneOrMany,
+} from './node.ts';
 import type { Shapes, VariantSection } from './schema.ts';
 import { isVariantSection, PLUGIN_OF } from './schema.ts';
 import { fieldOf } from './selection.ts';
@@ -234,7 +244,7 @@ class Interpolation {
   ): Json | undefined | typeof DIFFERS {
     const shape = this.context.shapes.variants[section],
       named = child(variant, shape.discriminator);
-    const names = (named?.kind === 'list' ? named.items : [named]).map((item) =>
+    const names = (named ? oneOrMany(named) : [named]).map((item) =>
       item?.kind === 'scalar' ? String(item.value) : shape.defaultName,
     );
     const [value, ...others] = names.map((name) => {
@@ -291,8 +301,8 @@ function plainScalar(text: string): Scalar {
  * @param root the spec after interpolation
  */
 export function checkSecrets(root: MapNode, report: Report): void {
-  const variables = valuesIn(child(root, 'commands')).flatMap((command) =>
-    valuesIn(child(command, 'env')),
+  const variables = fieldsOfMap(child(root, 'commands')).flatMap(([, command]) =>
+    fieldsOfMap(child(command, 'env')).map(([, value]) => value),
   );
   for (const node of descendants(root))
     if (node.kind === 'scalar' && node.secret !== undefined && !variables.includes(node))
@@ -316,28 +326,24 @@ export function checkSecrets(root: MapNode, report: Report): void {
   }
 }
 
-const valuesIn = (node: Node | undefined): Node[] =>
-  node?.kind === 'map' ? [...node.entries.values()].map(({ value }) => value) : [];
-
 /**
  * Returns the variables under a command's `env` that hold secrets, each with the name of its
  * secret.
  */
 export function secretVariables(command: Node): { readonly [variable: string]: string } {
-  const env = child(command, 'env');
-  return env?.kind !== 'map'
-    ? {}
-    : Object.fromEntries(
-        [...env.entries].flatMap(([variable, { value }]) =>
-          value.kind === 'scalar' && value.secret !== undefined ? [[variable, value.secret]] : [],
-        ),
-      );
+  return Object.fromEntries(
+    fieldsOfMap(child(command, 'env')).flatMap(([variable, value]) =>
+      value.kind === 'scalar' && value.secret !== undefined ? [[variable, value.secret]] : [],
+    ),
+  );
 }
 
 /** Returns the names under `secrets`. Anything else there is left for validation to report. */
 export function secretsOf(root: MapNode): string[] {
   const list = child(root, 'secrets');
-  return list?.kind === 'list' ? list.items.filter(isText).map(({ value }) => value) : [];
+  return itemsOf(list)
+    .filter(isText)
+    .map(({ value }) => value);
 }
 
 const CREDENTIAL = new RegExp(

@@ -23,7 +23,7 @@ import type { GridOptions } from './grid.ts';
 import { buildGrid } from './grid.ts';
 import { checkSecrets, interpolate, secretsOf } from './interpolate.ts';
 import type { MapNode, Node, Span } from './node.ts';
-import { child, descendants, mapEntries, toJson } from './node.ts';
+import { child, descendants, itemsOf, mapEntries, toJson } from './node.ts';
 import type { Shapes, VariantSection } from './schema.ts';
 import { BASE, isVariantSection, variantSections } from './schema.ts';
 import type { Selection } from './selection.ts';
@@ -141,9 +141,8 @@ async function registryFor(
   } catch (error) {
     if (!(error instanceof UserFault)) throw error;
     const { message, hint } = error;
-    const items = entry?.value.kind === 'list' ? entry.value.items : [];
     // If the message names two modules that clash, the later one is to blame.
-    const named = items.findLast(
+    const named = itemsOf(entry?.value).findLast(
       (item) => item.kind === 'scalar' && message.includes(String(item.value)),
     );
     report('bad-plugin', named?.span ?? at, message, hint);
@@ -237,7 +236,7 @@ function isWithinLimit(
   const count = perSeed * seeds;
   if (count <= MOST_CELLS) return true;
   const bySeeds = seeds === 1 ? '' : ` (${perSeed} at ${seeds} seeds)`,
-    at = seeds >= perSeed ? root.entries.get('seeds')?.value.span : longestAxis(root);
+    at = seeds >= perSeed ? child(root, 'seeds')?.span : longestAxis(root);
   report(
     'grid-too-large',
     at ?? start,

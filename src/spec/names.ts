@@ -199,7 +199,7 @@ function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
     if (isAxis(node, schema)) found.set(path, Math.max(found.get(path) ?? 0, node.items.length));
   };
   for (const section of plainSections)
-    fieldsBelow(root.entries.get(section)?.value, shapes.section[section], section).forEach(add);
+    fieldsBelow(child(root, section), shapes.section[section], section).forEach(add);
   for (const { trainNode } of tuningsOf(root, shapes))
     fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
   // The fields in an adapter's own `train` differ between adapters. So do the fields that they

@@ -128,6 +128,18 @@ export const child = (node: Node | undefined, key: string | number): Node | unde
   return node?.kind === 'list' ? node.items[Number(key)] : undefined;
 };
 
+/** Returns the items of a list; none for any other node. */
+export const itemsOf = (node: Node | undefined): readonly Node[] =>
+  node?.kind === 'list' ? node.items : [];
+
+/** Returns the items of a list, or the node alone. */
+export const oneOrMany = (node: Node): readonly Node[] =>
+  node.kind === 'list' ? node.items : [node];
+
+/** Returns the values of a mapping by name; none for any other node. */
+export const fieldsOfMap = (node: Node | undefined): readonly (readonly [string, Node])[] =>
+  node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, value]) : [];
+
 /**
  * Returns the deepest written node along a path, its key, and the number of steps that lead to it.
  */

@@ -6,7 +6,7 @@ import type { Alias, Document, Node as YamlNode, YAMLError } from 'yaml';
 import { isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Report } from './faults.ts';
 import type { Entry, MapNode, Node, ScalarNode, Source, Span } from './node.ts';
-import { merge } from './node.ts';
+import { merge, oneOrMany } from './node.ts';
 
 /**
  * The most aliases in a document. Aliases of aliases multiply, so a few lines can expand to
@@ -180,7 +180,7 @@ class Converter {
       const written = this.convert(value, keyAt);
       // This is YAML 1.1's merge key. The entries of the map itself take precedence.
       if (name === '<<')
-        for (const base of written.kind === 'list' ? written.items : [written]) {
+        for (const base of oneOrMany(written)) {
           if (base.kind === 'map') inherited = inherited ? merge(base, inherited) : base;
           else this.report('wrong-type', keyAt, '"<<" must name a mapping');
         }

@@ -7,7 +7,7 @@ import type { Cell, Json, JsonObject } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { Variant } from './fields.ts';
 import type { MapNode, Node, Scalar, Span } from './node.ts';
-import { child, createSource } from './node.ts';
+import { child, createSource, fieldsOfMap, itemsOf } from './node.ts';
 import { parseYaml } from './parse.ts';
 import { BASE, cellField, NO_DEFENCE, ownFirst, sections } from './schema.ts';
 import { show } from './shape.ts';
@@ -124,7 +124,7 @@ function testOf(node: Node): Test {
     }
     case 'map': {
       const bound = (key: string, otherwise: number): number => {
-        const item = node.entries.get(key)?.value;
+        const item = child(node, key);
         return item?.kind === 'scalar' && typeof item.value === 'number' ? item.value : otherwise;
       };
       const min = bound('min', -Infinity),
@@ -186,12 +186,8 @@ export function readSelection(
 type Tags = ReadonlyMap<string, Pattern | undefined>;
 
 function readTags(root: MapNode, known: readonly string[], report: Report): Tags {
-  const node = root.entries.get('tags')?.value;
-  return new Map(
-    node?.kind === 'map'
-      ? [...node.entries].map(([name, { value }]) => [name, readPattern(value, known, report)])
-      : [],
-  );
+  const tags = fieldsOfMap(child(root, 'tags'));
+  return new Map(tags.map(([name, value]) => [name, readPattern(value, known, report)]));
 }
 
 function readPatterns(
@@ -200,10 +196,7 @@ function readPatterns(
   known: readonly string[],
   report: Report,
 ): Pattern[] {
-  const node = root.entries.get(field)?.value;
-  return (node?.kind === 'list' ? node.items : []).flatMap(
-    (item) => readPattern(item, known, report) ?? [],
-  );
+  return itemsOf(child(root, field)).flatMap((item) => readPattern(item, known, report) ?? []);
 }
 
 /**
