@@ -14,7 +14,7 @@ import type { Prepared } from '../run/prepare.ts';
 import { load, prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
-import { count, DONE, json, out, paintErr, say, warn } from './terminal.ts';
+import { count, DONE, json, out, say, warn } from './terminal.ts';
 
 export interface ExportOptions extends SpecOptions {
   readonly out: string;
