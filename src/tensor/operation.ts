@@ -25,7 +25,7 @@ export function hasOperations(): boolean {
 /** The backend object of tfjs-node. `loadBackend('tensorflow')` must have been called. */
 export function tensorflowBackend(): NodeJSKernelBackend {
   // tfjs types all backends alike.
-
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
   return findBackend('tensorflow') as NodeJSKernelBackend;
 }
 
@@ -93,7 +93,7 @@ export function callOperation(
     encodings.set(attributes, encoded);
   }
   // The method expects plain objects, although their type is a class.
-
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
   return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);
 }
 

@@ -12,7 +12,7 @@ import { readSafetensors, writeSafetensors } from './io/safetensors.ts';
 import { checkShape, forTransformers, storedShape, turned } from './io/stored.ts';
 import { linear } from './linear.ts';
 import { within } from './modules.ts';
-import type { Architecture, HostTensor, LinearLayer, ParameterSpec } from './types.ts';
+import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** An adapter that adds no parameters. */
 const ownParameters = (
