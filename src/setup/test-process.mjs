@@ -8,15 +8,10 @@ import { Socket } from 'node:net';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
 
 const [, , endOfFile = '', folder = ''] = process.argv;
 // Set here because tsx, which has been loaded, keeps what it compiles in the machine's own.
 process.env.TMPDIR = folder;
-
-// Most code of a test runs a few times. V8 optimises a function once it has run so many bytes of
-// its bytecode, by default 67,584, and that compiling took a fifth of the processor time.
-setFlagsFromString('--interrupt-budget=400000');
 
 // uvu then waits for `exec` instead of running each suite by itself.
 globalThis.UVU_DEFER = 1;
