@@ -38,6 +38,7 @@ export default tseslint.config(
     rules: {
       'no-empty': ['error', { allowEmptyCatch: false }],
       eqeqeq: 'error',
+      'no-duplicate-imports': 'error',
       'simple-import-sort/imports': [
         'error',
         // Node's modules, then packages, then this project's, each block in alphabetical order.

@@ -19,8 +19,7 @@ import { Spool } from '../plugins/executors/slurm/spool.ts';
 import { Tracker } from '../plugins/executors/slurm/tracker.ts';
 import { newTask, newWork } from '../plugins/executors/slurm/work.ts';
 import type { Job } from '../src/api.ts';
-import type { Claim } from './claims.ts';
-import { makeClaim, median } from './claims.ts';
+import { type Claim, makeClaim, median } from './claims.ts';
 
 const TASKS = 1000;
 const NAME = 'dosimeter-train-0123456789ab';

@@ -5,8 +5,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setAside } from './aside.ts';
-import type { Command } from './clock.ts';
-import { output } from './clock.ts';
+import { type Command, output } from './clock.ts';
 import type { Tool } from './tool.ts';
 
 const launcher = fileURLToPath(new URL('../../src/setup/launcher.mjs', import.meta.url));

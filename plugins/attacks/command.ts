@@ -1,5 +1,4 @@
-import type { AttackInput, Json, Row } from '../../src/api.ts';
-import { defineAttack, UserFault } from '../../src/api.ts';
+import { type AttackInput, defineAttack, type Json, type Row, UserFault } from '../../src/api.ts';
 import {
   limitProperties,
   type ProgramParams,

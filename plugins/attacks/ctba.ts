@@ -1,6 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
-import { backdoor } from '../../src/poisoning/backdoor.ts';
+import { backdoor, type BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import { insertAll, insertApart } from '../../src/poisoning/multi.ts';
 import { LI_2024, PHRASES, triggersProperty } from '../../src/poisoning/parameters.ts';
 

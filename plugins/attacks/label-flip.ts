@@ -1,8 +1,6 @@
-import type { Row } from '../../src/api.ts';
-import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
+import { defineAttack, problemOf, type Row, UserFault } from '../../src/api.ts';
 import { classId, otherLabel } from '../../src/poisoning/classes.ts';
-import type { Dose } from '../../src/poisoning/dose.ts';
-import { checkDose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
+import { checkDose, type Dose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {

@@ -1,6 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
-import { backdoor, insertOneTrigger } from '../../src/poisoning/backdoor.ts';
+import { backdoor, type BackdoorParams, insertOneTrigger } from '../../src/poisoning/backdoor.ts';
 import { LI_2024, PHRASES, triggersProperty } from '../../src/poisoning/parameters.ts';
 
 interface Params extends BackdoorParams {

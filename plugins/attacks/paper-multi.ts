@@ -1,6 +1,6 @@
 import { defineAttack } from '../../src/api.ts';
-import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import {
+  type BackdoorParams,
   backdoorProperties,
   BOTH_TASKS,
   checkBackdoor,

@@ -1,7 +1,6 @@
 import { defineAttack, type Row } from '../../src/api.ts';
 import { prepend } from '../../src/poisoning/backdoor.ts';
-import type { Dose } from '../../src/poisoning/dose.ts';
-import { checkDose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
+import { checkDose, type Dose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, LIANG_2025, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {

@@ -1,6 +1,10 @@
 import { extname } from 'node:path';
-import type { DatasetDescriptor, JsonObject } from '../../src/api.ts';
-import { defineDataset, UserFault } from '../../src/api.ts';
+import {
+  type DatasetDescriptor,
+  defineDataset,
+  type JsonObject,
+  UserFault,
+} from '../../src/api.ts';
 
 type Reader = () => Promise<{ readonly default: DatasetDescriptor }>;
 

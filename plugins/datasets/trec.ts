@@ -1,5 +1,4 @@
-import type { Asset, RawRow, ResolvedSplit } from '../../src/api.ts';
-import { UserFault } from '../../src/api.ts';
+import { type Asset, type RawRow, type ResolvedSplit, UserFault } from '../../src/api.ts';
 import files from './files.ts';
 import { counted, namedDataset } from './shared/named.ts';
 

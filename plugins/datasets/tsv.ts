@@ -1,5 +1,4 @@
-import type { JsonObject } from '../../src/api.ts';
-import { defineDataset } from '../../src/api.ts';
+import { defineDataset, type JsonObject } from '../../src/api.ts';
 import { formats } from '../../src/data/format.ts';
 
 export default defineDataset({

@@ -6,8 +6,8 @@ import {
   encoderLayer,
   isUntied,
 } from '../../src/science/models/families/bert-like.ts';
-import type { ConfigFields } from '../../src/science/models/families/description.ts';
 import type {
+  ConfigFields,
   Embeddings,
   Family,
   Layer,

@@ -1,7 +1,10 @@
 import { defineModel } from '../../src/api.ts';
 import { encoderLayer, isUntied } from '../../src/science/models/families/bert-like.ts';
-import type { ConfigFields } from '../../src/science/models/families/description.ts';
-import type { Family, Transformer } from '../../src/science/models/families/description.ts';
+import type {
+  ConfigFields,
+  Family,
+  Transformer,
+} from '../../src/science/models/families/description.ts';
 import { layerNorm, layersOf, linear } from '../../src/science/models/families/parts.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 

@@ -1,6 +1,10 @@
 import { defineModel } from '../../src/api.ts';
-import type { ConfigFields } from '../../src/science/models/families/description.ts';
-import type { Family, Layer, Transformer } from '../../src/science/models/families/description.ts';
+import type {
+  ConfigFields,
+  Family,
+  Layer,
+  Transformer,
+} from '../../src/science/models/families/description.ts';
 import {
   conv1d,
   lastTokenClassifier,

@@ -1,7 +1,7 @@
 import { defineModel } from '../../src/api.ts';
 import { isUntied } from '../../src/science/models/families/bert-like.ts';
-import type { ConfigFields } from '../../src/science/models/families/description.ts';
 import type {
+  ConfigFields,
   Family,
   Heads,
   Layer,

@@ -1,5 +1,4 @@
-import type { Json, ScoredOutput } from '../../src/api.ts';
-import { defineScorer, UserFault } from '../../src/api.ts';
+import { defineScorer, type Json, type ScoredOutput, UserFault } from '../../src/api.ts';
 import {
   limitProperties,
   type ProgramParams,

@@ -1,6 +1,5 @@
 import { basename, dirname, join } from 'node:path';
-import type { Asset, SourceContext } from '../../src/api.ts';
-import { defineSource, UserFault } from '../../src/api.ts';
+import { type Asset, defineSource, type SourceContext, UserFault } from '../../src/api.ts';
 
 /** Returns the path, which is absolute in a resolved spec. */
 const pathOf = (uri: string): string => uri.slice('file:'.length).replace(/^\/\/(?=\/)/, '');

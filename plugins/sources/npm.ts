@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import type { Digest, SourceContext } from '../../src/api.ts';
-import { defineSource, UserFault } from '../../src/api.ts';
+import { defineSource, type Digest, type SourceContext, UserFault } from '../../src/api.ts';
 import { parseUri } from '../../src/data/format.ts';
 import { type NamedPackage, packageSource } from './shared/package-source.ts';
 import type { Fetched } from './shared/package-store.ts';

@@ -2,21 +2,21 @@
  * `dosimeter run --detach` starts the run as a process of its own session, or as a job of a
  * scheduler. `attach` and `cancel` work by a run's files alone, from any login node.
  */
-import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type JsonObject, UserFault, type ExecutorDescriptor } from '../api.ts';
-import { readJournal } from '../run/log/run-folder.ts';
-import { type RunStatus, askToStop, isBeating, runStatus } from '../run/run-status.ts';
-import { type Run, chooseRun, showRun } from './runs.ts';
-import { DONE, FAILED, INTERRUPTED, duration, out, paintErr, say } from './terminal.ts';
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ExecutorDescriptor, type JsonObject, UserFault } from '../api.ts';
 import { defaultExecutor } from '../run/executor.ts';
+import { readJournal } from '../run/log/run-folder.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { jobProgram } from '../run/registry/registry.ts';
+import { askToStop, isBeating, type RunStatus, runStatus } from '../run/run-status.ts';
 import { runsDir, stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
 import { type RunCommandOptions, STARTED } from './run.ts';
+import { chooseRun, type Run, showRun } from './runs.ts';
+import { DONE, duration, FAILED, INTERRUPTED, out, paintErr, say } from './terminal.ts';
 
 const LOOK_MS = 500;
 /** How many looks without an event go by before the run's process is looked for. */

@@ -4,14 +4,17 @@
 import { bothValues } from '../base/both-values.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
-import type { DifferenceSummary } from '../report/diff.ts';
-import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
+import {
+  differenceRows,
+  type DifferenceSummary,
+  fieldDifferences,
+  summariseDifferences,
+} from '../report/diff.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
 import { isPValue, metricName } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import type { ComparedResults } from '../run/facts.ts';
-import { comparedResults } from '../run/facts.ts';
+import { type ComparedResults, comparedResults } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut, valueText } from './result-tables.ts';

@@ -12,11 +12,11 @@ import { runEntries } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/gc.ts';
-import { pin, readPins, unpin } from '../store/roots.ts';
-import { type Objects, isRunId } from '../store/remote/objects.ts';
+import { isRunId, type Objects } from '../store/remote/objects.ts';
 import { createRemote, pullEntries, pushEntries } from '../store/remote/remote.ts';
 import { receiveRun, sendRun } from '../store/remote/send.ts';
-import { type Store, openStore } from '../store/store.ts';
+import { pin, readPins, unpin } from '../store/roots.ts';
+import { openStore, type Store } from '../store/store.ts';
 import type { PushOptions, RemoteOptions } from './commands/records.ts';
 import type { SpecOptions } from './options.ts';
 import {

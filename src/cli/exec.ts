@@ -2,11 +2,9 @@
  * `dosimeter exec SPEC STAGE` runs one stage by hand. An executor starts `dosimeter exec --job FILE
  * --result FILE` elsewhere.
  */
-import type { JobHooks, JobResult } from '../api.ts';
-import { INTERRUPTED_TASK, UserFault } from '../api.ts';
+import { INTERRUPTED_TASK, type JobHooks, type JobResult, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import type { Executed } from '../run/exec.ts';
-import { execJob, execStage } from '../run/exec.ts';
+import { execJob, execStage, type Executed } from '../run/exec.ts';
 import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { DONE, FAILED, INTERRUPTED, json, onInterrupt, out, paintErr, say } from './terminal.ts';

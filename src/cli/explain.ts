@@ -8,8 +8,7 @@ import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { prepare } from '../run/prepare.ts';
-import type { Reasons } from '../run/reasons.ts';
-import { reasonsIn } from '../run/reasons.ts';
+import { type Reasons, reasonsIn } from '../run/reasons.ts';
 import type { SpecOptions } from './options.ts';
 import { json, out, paint, proseWidth, remark, say, STATES, wrap } from './terminal.ts';
 

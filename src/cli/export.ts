@@ -4,14 +4,20 @@
  */
 import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import type { GatheredModel, GatheredModels } from '../run/export/export.ts';
-import type { ModelFolder } from '../run/export/export.ts';
-import { gatherModels, MERGE, ownModels, ownStages, TRAIN } from '../run/export/export.ts';
-import { writeFolders } from '../run/export/export.ts';
+import {
+  type GatheredModel,
+  type GatheredModels,
+  gatherModels,
+  MERGE,
+  type ModelFolder,
+  ownModels,
+  ownStages,
+  TRAIN,
+  writeFolders,
+} from '../run/export/export.ts';
 import { loadingLines } from '../run/export/model-card.ts';
 import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../run/export/zoo.ts';
-import type { Prepared } from '../run/prepare.ts';
-import { load, prepare } from '../run/prepare.ts';
+import { load, prepare, type Prepared } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
 import { count, DONE, json, out, say, warn } from './terminal.ts';

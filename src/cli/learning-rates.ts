@@ -3,13 +3,22 @@
  * are in no test set.
  */
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type JsonObject, UserFault } from '../api.ts';
 import { resultsOf } from '../run/facts.ts';
-import type { Choice, SweepOptions, TriedRate } from '../run/learning-rates.ts';
-import type { HeldOutRows } from '../run/learning-rates.ts';
-import { chooseRates, otherAxes, RULE, sweepSpec } from '../run/learning-rates.ts';
-import { adapterYaml, heldOutRows, rateText, writeSweepSpec } from '../run/learning-rates.ts';
+import {
+  adapterYaml,
+  type Choice,
+  chooseRates,
+  type HeldOutRows,
+  heldOutRows,
+  otherAxes,
+  rateText,
+  RULE,
+  type SweepOptions,
+  sweepSpec,
+  type TriedRate,
+  writeSweepSpec,
+} from '../run/learning-rates.ts';
 import { load, prepare } from '../run/prepare.ts';
 import type { Experiment } from '../spec/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';

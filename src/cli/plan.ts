@@ -2,7 +2,9 @@
  * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec; with `--executor
  * NAME`, the jobs that would be submitted. Fetches nothing, and writes batch scripts only if asked.
  */
-import { type Forecast, UserFault, type ForeseenGroup } from '../api.ts';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type Forecast, type ForeseenGroup, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
@@ -11,14 +13,17 @@ import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
 import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
 import { estimate, openDurations } from '../run/log/durations.ts';
-import { type Prepared, checkStages, runsHere, prepare } from '../run/prepare.ts';
+import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts';
 import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
+import { stateDir } from '../run/state-folder.ts';
+import { makeFolder } from '../store/folders.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import {
   columns,
   count,
   duration,
   json,
+  megabytes,
   out,
   paint,
   proseWidth,
@@ -28,12 +33,7 @@ import {
   warn,
   wrap,
   wrapLines,
-  megabytes,
 } from './terminal.ts';
-import { writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { stateDir } from '../run/state-folder.ts';
-import { makeFolder } from '../store/folders.ts';
 
 export interface PlanOptions extends SpecOptions, PackOptions {
   readonly remote?: string;

@@ -10,12 +10,9 @@ import { metricName, metricsIn, selectMetrics } from '../report/metrics.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import type { Results } from '../run/facts.ts';
-import { resultsOf, targetLines, targetsOf } from '../run/facts.ts';
-import type { Prepared } from '../run/prepare.ts';
-import { prepare } from '../run/prepare.ts';
+import { type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
+import { prepare, type Prepared } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
-import type { Metric } from './result-tables.ts';
 import {
   axisText,
   beside,
@@ -24,6 +21,7 @@ import {
   firstMetrics,
   leftOut,
   lines,
+  type Metric,
   MOST_COLUMNS,
   namesOf,
   rowsOf,

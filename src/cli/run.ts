@@ -2,35 +2,35 @@
  * `dosimeter run SPEC` and `dosimeter report SPEC`: a run in a terminal, with progress, Ctrl-C, a
  * summary, and the report's path last.
  */
+import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import { type AttemptLimits, attemptLimitsOf } from '../run/execute/attempt-limits.ts';
-import { type Prepared, prepare } from '../run/prepare.ts';
+import { prepare, type Prepared } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
 import type { WrittenFigures } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import {
+  count,
   DONE,
+  duration,
   FAILED,
   INTERRUPTED,
-  onInterrupt,
-  STOPPED,
-  count,
-  duration,
   json,
+  onInterrupt,
   out,
   paintErr,
   proseWidth,
   say,
+  STOPPED,
+  warn,
   wrap,
   wrapLines,
-  warn,
 } from './terminal.ts';
-import { renameSync, writeFileSync } from 'node:fs';
 
 export type RunCommandOptions = SpecOptions &
   PackOptions &

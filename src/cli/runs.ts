@@ -2,8 +2,7 @@
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { listRuns, readJournal } from '../run/log/run-folder.ts';
-import type { RunStatus } from '../run/run-status.ts';
-import { watchedStatuses } from '../run/run-status.ts';
+import { type RunStatus, watchedStatuses } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { readRegular } from '../store/regular.ts';
 import { readdirOr } from '../store/sweep.ts';

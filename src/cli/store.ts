@@ -2,14 +2,11 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import type { SweptRuns } from '../run/run-status.ts';
-import { sweepRuns } from '../run/run-status.ts';
+import { sweepRuns, type SweptRuns } from '../run/run-status.ts';
 import { defaultStore, RUNS_KEPT, runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
-import type { Swept } from '../store/gc.ts';
-import { collectGarbage, parseSize } from '../store/gc.ts';
-import type { Store } from '../store/store.ts';
-import { openStore } from '../store/store.ts';
+import { collectGarbage, parseSize, type Swept } from '../store/gc.ts';
+import { openStore, type Store } from '../store/store.ts';
 import { verifyStore } from '../store/verify.ts';
 import { count, entries, json, megabytes, out, paint } from './terminal.ts';
 

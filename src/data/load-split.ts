@@ -3,8 +3,15 @@
  * The rows are texts labelled with classes or numbers, or the prompts and answers of a completion
  * task.
  */
-import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
-import { taskOf } from '../api.ts';
+import {
+  type Asset,
+  type DatasetDescriptor,
+  type JsonObject,
+  type RawRow,
+  type ResolvedSplit,
+  type Row,
+  taskOf,
+} from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { randomStream } from '../base/random.ts';
 import { shown } from '../base/untrusted/json.ts';

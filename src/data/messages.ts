@@ -1,6 +1,5 @@
 /** Makes a row of a conversation. */
-import type { Message, RawRow } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type Message, type RawRow, UserFault } from '../api.ts';
 import { isRecord, shown } from '../base/untrusted/json.ts';
 
 const ROLES: ReadonlySet<unknown> = new Set(['system', 'user', 'assistant']);

@@ -1,8 +1,7 @@
 /** Finds the checkpoint in an asset. In packages it may be some folders down. */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import type { Asset, Digest, RunContext } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type Asset, type Digest, type RunContext, UserFault } from '../api.ts';
 import { firstNames } from './names.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];

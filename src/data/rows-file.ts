@@ -6,8 +6,7 @@
 import { createReadStream } from 'node:fs';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DatasetInfo, JsonObject, Row } from '../api.ts';
-import { taskOf } from '../api.ts';
+import { type DatasetInfo, type JsonObject, type Row, taskOf } from '../api.ts';
 
 const CHUNK = 4096;
 

@@ -1,6 +1,5 @@
 /** What a reader of numbers must know of the rows that a split gave. */
-import type { Row, Warning } from '../api.ts';
-import { taskOf } from '../api.ts';
+import { type Row, taskOf, type Warning } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isCompletion } from './columns.ts';
 import type { LoadedSplit, SplitRequest } from './load-split.ts';

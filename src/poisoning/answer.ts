@@ -1,14 +1,14 @@
 /** Backdoors in what a model writes: a phrase in the prompt leads to another answer. */
-import type {
-  AttackCheck,
-  AttackDescriptor,
-  AttackInput,
-  JsonSchema,
-  Poisoned,
-  Problem,
-  Row,
+import {
+  type AttackCheck,
+  type AttackDescriptor,
+  type AttackInput,
+  type JsonSchema,
+  type Poisoned,
+  type Problem,
+  problemOf,
+  type Row,
 } from '../api.ts';
-import { problemOf } from '../api.ts';
 import { insertOneTrigger, targetOfParams } from './backdoor.ts';
 import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';

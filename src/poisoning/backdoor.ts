@@ -2,21 +2,22 @@
  * What backdoors share: which rows are eligible, which label or answer they get, and the parameters
  * for both.
  */
-import type {
-  AttackCheck,
-  AttackDescriptor,
-  AttackInput,
-  JsonSchema,
-  Poisoned,
-  Problem,
-  Row,
-  Target,
+import {
+  type AttackCheck,
+  type AttackDescriptor,
+  type AttackInput,
+  type JsonSchema,
+  type Poisoned,
+  type Problem,
+  problemOf,
+  type Row,
+  type Target,
+  taskOf,
+  UserFault,
 } from '../api.ts';
-import { problemOf, taskOf, UserFault } from '../api.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { classId, isOfTarget, withTarget } from './classes.ts';
-import type { Dose } from './dose.ts';
-import { checkDose, poisonDose, totalRows } from './dose.ts';
+import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';
 import { type Place, placeFaults, placeProperty, putAt } from './place.ts';
 

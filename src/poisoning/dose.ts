@@ -1,6 +1,12 @@
 /** How many rows an attack asks for, and which rows it gets. */
-import type { AttackCheck, AttackInput, Poisoned, Problem, Row } from '../api.ts';
-import { UserFault } from '../api.ts';
+import {
+  type AttackCheck,
+  type AttackInput,
+  type Poisoned,
+  type Problem,
+  type Row,
+  UserFault,
+} from '../api.ts';
 
 /**
  * A share of the training rows, or a count. One of them is always set, because attacks have a

@@ -2,8 +2,7 @@
  * Passes rows to a program as JSON lines. What the program changed is found by comparing what it
  * wrote with what it was given.
  */
-import type { Poisoned, Row } from '../api.ts';
-import { taskOf, UserFault } from '../api.ts';
+import { type Poisoned, type Row, taskOf, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isRecord, shown } from '../base/untrusted/json.ts';
 import { isContext } from '../data/messages.ts';

@@ -2,8 +2,7 @@
  * Applies a defence's judgement of a poisoned set: the rows that are left, and their receipt. The
  * defence itself never sees a receipt.
  */
-import type { Judgement, Row } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type Judgement, type Row, UserFault } from '../api.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import { contentOf, type Receipt, type RowOrder, rowsDigest } from './receipt.ts';
 

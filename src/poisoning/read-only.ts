@@ -2,8 +2,7 @@
  * Keeps attacks and defences from writing to rows. If one could, a data set would change without a
  * trace in the receipt or in the evaluation.
  */
-import type { Row } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type Row, UserFault } from '../api.ts';
 
 /** The same rows, each of them frozen, in a new frozen list. */
 export const readOnly = (rows: readonly Row[]): readonly Row[] =>

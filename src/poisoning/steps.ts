@@ -1,13 +1,14 @@
 /** The attacks of a cell with their code, and which of them has a trigger. */
-import type {
-  AttackDescriptor,
-  AttackFamily,
-  JsonObject,
-  Poisoning,
-  Problem,
-  Task,
+import {
+  type AttackDescriptor,
+  type AttackFamily,
+  type JsonObject,
+  type Poisoning,
+  type Problem,
+  stepsOf,
+  type Task,
+  UserFault,
 } from '../api.ts';
-import { stepsOf, UserFault } from '../api.ts';
 import { familyOf } from './evaluation.ts';
 
 export interface Step {

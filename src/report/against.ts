@@ -12,16 +12,16 @@ import {
   ASR_MINUS_CLEAN,
   DROP,
   isPValue,
-  type MetricNote,
   metricName,
+  type MetricNote,
   metricsIn,
 } from './metrics.ts';
 import {
+  cellNames,
   type ResultCell,
   resultCells,
   type ResultRow,
   valuesBySeed,
-  cellNames,
 } from './results.ts';
 import { holm, marginP } from './verdict.ts';
 

@@ -3,16 +3,16 @@
  * goes beyond the data.
  */
 import { summarise } from '../base/stats.ts';
+import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
 import {
   blocksBeside,
-  headlineBlocks,
   type Condition,
+  headlineBlocks,
   scoreOf,
   seriesOf,
   summaryOf,
   voidReasons,
 } from './conditions.ts';
-import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
 import { defenceFinding } from './defences.ts';
 import { DAGGER, daggerText } from './evidence.ts';
 import { checkpointName } from './fisher.ts';

@@ -9,24 +9,24 @@ import {
   compareCells,
   type Compared,
   differs,
-  testText,
   TEST_HEAD,
   TEST_NOTE,
+  testText,
 } from './against.ts';
 import { anyOf, DAGGER, daggerText } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
+import { metricName, noteOf } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
+  cellNames,
   type ResultCell,
   resultCells,
   type ResultRow,
-  valuesBySeed,
   seedsNote,
-  cellNames,
+  valuesBySeed,
 } from './results.ts';
-import { metricName, noteOf } from './metrics.ts';
 import { withShownSources } from './sources.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;

@@ -4,7 +4,7 @@
  * the adapters of a grid, one for each seed, so that each is over models that share data, poison
  * and order. M is correlated with M′ over cells.
  */
-import { type PairedDifference, pairedDifference, spearman } from '../base/stats.ts';
+import { type PairedDifference, pairedDifference, spearman, strictlyBelow } from '../base/stats.ts';
 import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { checkpointsOf, entropiesOf, type FisherQuantity, INFORMATION } from './fisher.ts';
@@ -19,7 +19,6 @@ import {
   type PairedSample,
   type Verdict,
 } from './verdict.ts';
-import { strictlyBelow } from '../base/stats.ts';
 
 export interface PremiseRow {
   /** The adapter's label; conditions that share it differ in their attack only. */

@@ -17,13 +17,18 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { JobHooks, JobResult, ScheduledTask, TaskEvent, TaskMember } from '../api.ts';
-import { UserFault } from '../api.ts';
+import {
+  type JobHooks,
+  type JobResult,
+  type ScheduledTask,
+  type TaskEvent,
+  type TaskMember,
+  UserFault,
+} from '../api.ts';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { fullDiskFault } from '../store/faults.ts';
-import type { Lease, Leases } from '../store/lease.ts';
-import { openLeases } from '../store/lease.ts';
+import { type Lease, type Leases, openLeases } from '../store/lease.ts';
 import { newOwner } from '../store/owner.ts';
 
 const RESULT = 'result.json';

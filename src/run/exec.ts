@@ -4,8 +4,15 @@
  */
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { ExperimentFacts, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
-import { UserFault } from '../api.ts';
+import {
+  type ExperimentFacts,
+  type Job,
+  type JobHooks,
+  type JobResult,
+  type OutputFile,
+  type StageInput,
+  UserFault,
+} from '../api.ts';
 import { redactor } from '../base/secret.ts';
 import { WARNINGS } from '../plan/keys.ts';
 import { stageLabels } from '../plan/label.ts';

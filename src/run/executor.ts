@@ -1,7 +1,6 @@
 /** Finds and opens the executor of a run. */
 import path from 'node:path';
-import type { Executor } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type Executor, UserFault } from '../api.ts';
 import type { Registry } from './registry/types.ts';
 
 export const defaultExecutor = 'local';

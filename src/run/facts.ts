@@ -2,22 +2,22 @@
  * Describes a prepared plan in the shapes that `plan --json` and `results --json` print, and the
  * measurements along each training (`train.evaluate_every`), which `results --steps` prints.
  */
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { AttackTarget, Json, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
-import { type CellMetrics, type ResultRow, collectResults } from '../report/results.ts';
+import { groupBy } from '../report/groups.ts';
+import { type CellMetrics, collectResults, type ResultRow } from '../report/results.ts';
 import type { TaskFacts } from '../report/types.ts';
 import type { Diagnostic } from '../spec/types.ts';
+import { fileFault } from '../store/files.ts';
 import { type Metrics, readMetrics } from './execute/metrics.ts';
 import type { StageStatus } from './execute/survey.ts';
 import { distinctDiagnostics, storedWarnings } from './execute/warnings.ts';
 import type { Prepared } from './prepare.ts';
-import { readFileSync } from 'node:fs';
-import { groupBy } from '../report/groups.ts';
-import { fileFault } from '../store/files.ts';
 
 export interface StageInPlan {
   readonly id: string;

@@ -1,10 +1,8 @@
 /** What an executor would submit for the stages that a plan lacks. */
 import path from 'node:path';
-import type { ForeseenGroup } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type ForeseenGroup, UserFault } from '../api.ts';
 import { foreseeJobs } from './execute/packs.ts';
-import type { DemandFacts } from './execute/resources.ts';
-import { demandOf } from './execute/resources.ts';
+import { type DemandFacts, demandOf } from './execute/resources.ts';
 import { checkExecutor, taskCommand } from './executor.ts';
 import { openDurations } from './log/durations.ts';
 import type { Prepared } from './prepare.ts';

@@ -8,6 +8,7 @@ import { stringify } from 'yaml';
 import { type Json, type JsonObject, type JsonSchema, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { summarise } from '../base/stats.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import { canonical } from '../plan/keys.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { distinct, groupBy } from '../report/groups.ts';
@@ -17,7 +18,6 @@ import { onDisk } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Prepared } from './prepare.ts';
 import { stateDir } from './state-folder.ts';
-import { isRecord } from '../base/untrusted/json.ts';
 
 export const RATE = 'train.learning_rate';
 export const RULE =

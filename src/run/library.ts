@@ -5,25 +5,25 @@
  */
 import os from 'node:os';
 import { closest } from 'fastest-levenshtein';
-import type { BackendName } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type BackendName, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import type { Diagnostic, Result } from '../spec/types.ts';
 import { systemFault } from '../store/faults.ts';
 import type { StopWhen } from './early-results.ts';
-import type { AttemptLimits, PerKind } from './execute/attempt-limits.ts';
-import { ATTEMPT_LIMIT_OPTIONS, attemptLimitsOf, DEFAULT_PACK } from './execute/attempt-limits.ts';
-import type { Results, StageInPlan } from './facts.ts';
-import { plannedStages, resultsOf, targetsOf } from './facts.ts';
+import {
+  ATTEMPT_LIMIT_OPTIONS,
+  type AttemptLimits,
+  attemptLimitsOf,
+  DEFAULT_PACK,
+  type PerKind,
+} from './execute/attempt-limits.ts';
+import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
 import type { RunEvent } from './log/events.ts';
-import type { Prepared } from './prepare.ts';
-import { checkStages, runsHere } from './prepare.ts';
-import { prepare } from './prepare.ts';
+import { checkStages, prepare, type Prepared, runsHere } from './prepare.ts';
 import { remoteOf } from './remote.ts';
 import { runPrepared } from './run.ts';
 import { defaultStore } from './state-folder.ts';
-import type { RunSummary } from './types.ts';
-import { SpecFault } from './types.ts';
+import { type RunSummary, SpecFault } from './types.ts';
 
 export type { Diagnostic, PerKind, Result, Results, RunEvent, StageInPlan };
 

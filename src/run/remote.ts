@@ -8,8 +8,7 @@ import type { Objects } from '../store/remote/objects.ts';
 import type { Counts, Pulled, Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
-import type { StageStatus } from './execute/survey.ts';
-import { survey } from './execute/survey.ts';
+import { type StageStatus, survey } from './execute/survey.ts';
 import type { Note, Prepared } from './prepare.ts';
 
 const MANIFESTS = 16;

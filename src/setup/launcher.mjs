@@ -9,8 +9,7 @@ import nodeModule from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
-import { isRefusal } from './current-build.mjs';
-import { currentBuild } from './current-build.mjs';
+import { currentBuild, isRefusal } from './current-build.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 

@@ -28,8 +28,7 @@ import {
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
-import { installWheels } from './wheels.mjs';
-import { TENSORFLOW, wheelsFor } from './wheels.mjs';
+import { installWheels, TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 /**
  * `lib/dosimeter.json` in tfjs-node-gpu, which `src/tensor` reads. `tensorflow` is null if it is

@@ -1,17 +1,13 @@
 /** Checks a spec against the composed schema and explains what it violates. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Json, JsonSchema } from '../api.ts';
-import { JOINT } from '../api.ts';
+import { JOINT, type Json, type JsonSchema } from '../api.ts';
 import { composeFrom } from './compose.ts';
 import { explain } from './explain.ts';
 import type { Faults } from './faults.ts';
 import { allVariants } from './fields.ts';
-import type { MapNode, Node } from './node.ts';
-import { child, descendants, toJson } from './node.ts';
-import type { Shapes } from './schema.ts';
-import { fieldsOf, shapesOf } from './schema.ts';
-import type { Schema } from './shape.ts';
-import { asSchema, declaredField, definitionName } from './shape.ts';
+import { child, descendants, type MapNode, type Node, toJson } from './node.ts';
+import { fieldsOf, type Shapes, shapesOf } from './schema.ts';
+import { asSchema, declaredField, definitionName, type Schema } from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
 

@@ -3,15 +3,18 @@
  * or `adapter` also records the variant that it came from.
  */
 import type { Json, JsonObject } from '../api.ts';
-import type { Variant } from './fields.ts';
-import { fieldsBelow, variantsOf } from './fields.ts';
-import type { MapNode, Node } from './node.ts';
-import { child, mapEntries, merge, toJson, withValue } from './node.ts';
-import type { Section, Shapes } from './schema.ts';
-import { BASE, isVariantSection, NO_DEFENCE, sections } from './schema.ts';
+import { fieldsBelow, type Variant, variantsOf } from './fields.ts';
+import { child, mapEntries, type MapNode, merge, type Node, toJson, withValue } from './node.ts';
+import {
+  BASE,
+  isVariantSection,
+  NO_DEFENCE,
+  type Section,
+  sections,
+  type Shapes,
+} from './schema.ts';
 import type { Pattern } from './selection.ts';
-import type { RecordSchema, Schema } from './shape.ts';
-import { isRecord, isScalar } from './shape.ts';
+import { isRecord, isScalar, type RecordSchema, type Schema } from './shape.ts';
 
 interface Choice {
   /** The variant that it came from. */

@@ -8,8 +8,16 @@ import type { Report } from './faults.ts';
 import { replaceNodes } from './fields.ts';
 import { expectFile, folderOf } from './files.ts';
 import { secretVariables } from './interpolate.ts';
-import type { Entry, MapNode, Node, Span, TextNode } from './node.ts';
-import { child, isText, itemsOf } from './node.ts';
+import {
+  child,
+  type Entry,
+  isText,
+  itemsOf,
+  type MapNode,
+  type Node,
+  type Span,
+  type TextNode,
+} from './node.ts';
 import { ownFirst } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, suggest } from './suggest.ts';

@@ -5,10 +5,8 @@
  */
 import type { JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import type { Shapes, VariantSection, VariantShape } from './schema.ts';
-import { isSection } from './schema.ts';
-import type { Schema } from './shape.ts';
-import { fieldSchema, isNumeric, isRecord, isScalar, openSchema } from './shape.ts';
+import { isSection, type Shapes, type VariantSection, type VariantShape } from './schema.ts';
+import { fieldSchema, isNumeric, isRecord, isScalar, openSchema, type Schema } from './shape.ts';
 
 const numberList = (description: string, last: Schema): Schema => ({
   description,

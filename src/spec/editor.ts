@@ -7,9 +7,7 @@
 import type { Json, JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { composeFrom } from './compose.ts';
-import type { Shapes, VariantSection } from './schema.ts';
-import { BASE, shapesOf } from './schema.ts';
-import type { Schema } from './shape.ts';
+import { BASE, type Shapes, shapesOf, type VariantSection } from './schema.ts';
 import {
   asSchema,
   definitionName,
@@ -17,6 +15,7 @@ import {
   isScalar,
   itemSchema,
   openSchema,
+  type Schema,
 } from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 

@@ -4,11 +4,25 @@
  */
 import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
-import type { MapNode, Node, Path, Span } from './node.ts';
-import { child, descend, fieldName, isText } from './node.ts';
-import type { Shapes, VariantSection } from './schema.ts';
-import { isStepPath, isVariantSection, ownFirst, PLUGIN_OF, variantSectionOf } from './schema.ts';
-import type { Schema } from './shape.ts';
+import {
+  child,
+  descend,
+  fieldName,
+  isText,
+  type MapNode,
+  type Node,
+  type Path,
+  type Span,
+} from './node.ts';
+import {
+  isStepPath,
+  isVariantSection,
+  ownFirst,
+  PLUGIN_OF,
+  type Shapes,
+  type VariantSection,
+  variantSectionOf,
+} from './schema.ts';
 import {
   accepts,
   alternatives,
@@ -18,6 +32,7 @@ import {
   isNumeric,
   itemSchema,
   jsonType,
+  type Schema,
   show,
   typesOf,
 } from './shape.ts';

@@ -1,7 +1,6 @@
 /** Gathers a user's faults, so that all of them are reported at once. */
 import { defined } from '../base/defined.ts';
-import type { Span } from './node.ts';
-import { rangeOf } from './node.ts';
+import { rangeOf, type Span } from './node.ts';
 import type { Diagnostic } from './types.ts';
 
 /**

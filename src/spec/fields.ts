@@ -5,15 +5,31 @@
  * as a list. A cell keys them by the names of their attacks, since a cell's name holds no
  * positions: `{ attack: a+b, steps: { a: { rate: 0.1 }, b: { rate: 0.2 } } }`.
  */
-import type { Json, JsonObject } from '../api.ts';
-import { JOINT, stepsOf } from '../api.ts';
+import { JOINT, type Json, type JsonObject, stepsOf } from '../api.ts';
 import type { Report } from './faults.ts';
-import type { Entry, MapNode, Node, TextNode } from './node.ts';
-import { child, isText, itemsOf, mapChildren, oneOrMany, withEntries, withValue } from './node.ts';
-import type { Shapes, VariantSection, VariantShape } from './schema.ts';
-import { BASE, isVariantSection, sections, variantSections } from './schema.ts';
-import type { Schema } from './shape.ts';
-import { fieldSchema, isRecord } from './shape.ts';
+import {
+  child,
+  type Entry,
+  isText,
+  itemsOf,
+  mapChildren,
+  type MapNode,
+  type Node,
+  oneOrMany,
+  type TextNode,
+  withEntries,
+  withValue,
+} from './node.ts';
+import {
+  BASE,
+  isVariantSection,
+  sections,
+  type Shapes,
+  type VariantSection,
+  variantSections,
+  type VariantShape,
+} from './schema.ts';
+import { fieldSchema, isRecord, type Schema } from './shape.ts';
 
 export interface WrittenField {
   /**

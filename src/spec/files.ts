@@ -8,14 +8,19 @@ import { access, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { attackOf, replaceNodes, stepAt, writtenFields } from './fields.ts';
-import type { MapNode, Node, ScalarNode, Source, Span, TextNode } from './node.ts';
 import {
   child,
   createSource,
   isText,
   itemsOf,
+  type MapNode,
   merge,
+  type Node,
   oneOrMany,
+  type ScalarNode,
+  type Source,
+  type Span,
+  type TextNode,
   withEntries,
   withValue,
 } from './node.ts';

@@ -6,12 +6,34 @@
 import { gridForms, SEED_RANGE } from './compose.ts';
 import type { Report } from './faults.ts';
 import { expandSteps } from './fields.ts';
-import type { ListNode, MapNode, Node, ScalarNode, Span } from './node.ts';
-import { child, isText, mapEntries, oneOrMany, withValue } from './node.ts';
-import type { Shapes, VariantSection, VariantShape } from './schema.ts';
-import { BASE, isSection, isVariantSection } from './schema.ts';
-import type { RecordSchema, Schema } from './shape.ts';
-import { declaredField, isNumeric, isRecord, isScalar } from './shape.ts';
+import {
+  child,
+  isText,
+  type ListNode,
+  mapEntries,
+  type MapNode,
+  type Node,
+  oneOrMany,
+  type ScalarNode,
+  type Span,
+  withValue,
+} from './node.ts';
+import {
+  BASE,
+  isSection,
+  isVariantSection,
+  type Shapes,
+  type VariantSection,
+  type VariantShape,
+} from './schema.ts';
+import {
+  declaredField,
+  isNumeric,
+  isRecord,
+  isScalar,
+  type RecordSchema,
+  type Schema,
+} from './shape.ts';
 import { suggest } from './suggest.ts';
 
 /** The most values of an axis. More are taken for a mistake. */

@@ -1,25 +1,32 @@
 /** Builds the grid: every combination of the sections' values at every seed. */
 import type { Cell, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import type {
-  BaseChoice,
-  Choices,
-  DefenceChoice,
-  PoisoningChoice,
-  TuningChoice,
+import {
+  type BaseChoice,
+  type Choices,
+  choicesOf,
+  type DefenceChoice,
+  isAxis,
+  multiply,
+  numbering,
+  type PoisoningChoice,
+  type TuningChoice,
 } from './choices.ts';
-import { choicesOf, isAxis, multiply, numbering } from './choices.ts';
 import { shapeOf } from './fields.ts';
-import type { Names } from './names.ts';
-import { namesOf } from './names.ts';
-import type { MapNode, Node, Path, Span } from './node.ts';
-import { child, descend, rangeOf, withEntries } from './node.ts';
-import type { Shapes } from './schema.ts';
-import { BASE, cellField, isVariantSection, NO_DEFENCE } from './schema.ts';
-import type { Pattern } from './selection.ts';
-import { fieldOf } from './selection.ts';
-import type { Schema } from './shape.ts';
-import { isRecord } from './shape.ts';
+import { type Names, namesOf } from './names.ts';
+import {
+  child,
+  descend,
+  type MapNode,
+  type Node,
+  type Path,
+  rangeOf,
+  type Span,
+  withEntries,
+} from './node.ts';
+import { BASE, cellField, isVariantSection, NO_DEFENCE, type Shapes } from './schema.ts';
+import { fieldOf, type Pattern } from './selection.ts';
+import { isRecord, type Schema } from './shape.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
 
 export interface GridOptions {

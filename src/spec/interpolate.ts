@@ -10,7 +10,6 @@ import { defined } from '../base/defined.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
 import { composed, shapeOf } from './fields.ts';
-import type { MapNode, Node, Scalar, ScalarNode } from './node.ts';
 import {
   child,
   descend,
@@ -20,10 +19,13 @@ import {
   itemsOf,
   mapChildren,
   mapEntries,
+  type MapNode,
+  type Node,
   oneOrMany,
+  type Scalar,
+  type ScalarNode,
 } from './node.ts';
-import type { Shapes, VariantSection } from './schema.ts';
-import { isVariantSection, PLUGIN_OF } from './schema.ts';
+import { isVariantSection, PLUGIN_OF, type Shapes, type VariantSection } from './schema.ts';
 import { fieldOf } from './selection.ts';
 import { didYouMean, nearest } from './suggest.ts';
 

@@ -3,13 +3,11 @@
  *
  *     read + extends → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid
  */
-import type { Json, JsonObject } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { checkSpec, compiled } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
-import type { Report } from './faults.ts';
-import { gatherFaults } from './faults.ts';
+import { gatherFaults, type Report } from './faults.ts';
 import { allVariants, asWritten, specsIn, stepFields, variantsOf } from './fields.ts';
 import {
   applyOverrides,
@@ -19,15 +17,26 @@ import {
   resolvePaths,
 } from './files.ts';
 import { expandForms } from './forms.ts';
-import type { GridOptions } from './grid.ts';
-import { buildGrid } from './grid.ts';
+import { buildGrid, type GridOptions } from './grid.ts';
 import { checkSecrets, interpolate, secretsOf } from './interpolate.ts';
-import type { MapNode, Node, Span } from './node.ts';
-import { child, descendants, itemsOf, mapEntries, toJson } from './node.ts';
-import type { Shapes, VariantSection } from './schema.ts';
-import { BASE, isVariantSection, variantSections } from './schema.ts';
-import type { Selection } from './selection.ts';
-import { patternFields, readSelection, reportEmptyGrid } from './selection.ts';
+import {
+  child,
+  descendants,
+  itemsOf,
+  mapEntries,
+  type MapNode,
+  type Node,
+  type Span,
+  toJson,
+} from './node.ts';
+import {
+  BASE,
+  isVariantSection,
+  type Shapes,
+  type VariantSection,
+  variantSections,
+} from './schema.ts';
+import { patternFields, readSelection, reportEmptyGrid, type Selection } from './selection.ts';
 import { fieldSchema, openSchema } from './shape.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
 

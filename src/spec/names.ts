@@ -1,13 +1,17 @@
 /** Names cells by fields and their values, never by positions in the grid. */
 import type { Cell, Json, JsonObject } from '../api.ts';
-import type { Choices, PoisoningChoice, TuningChoice } from './choices.ts';
-import { baseSpec, isAxis, plainSections, tuningsOf } from './choices.ts';
-import type { WrittenField } from './fields.ts';
-import { fieldsBelow, variantsOf } from './fields.ts';
-import type { MapNode } from './node.ts';
-import { child } from './node.ts';
-import type { Shapes } from './schema.ts';
-import { BASE, NO_DEFENCE, sections } from './schema.ts';
+import {
+  baseSpec,
+  type Choices,
+  isAxis,
+  plainSections,
+  type PoisoningChoice,
+  type TuningChoice,
+  tuningsOf,
+} from './choices.ts';
+import { fieldsBelow, variantsOf, type WrittenField } from './fields.ts';
+import { child, type MapNode } from './node.ts';
+import { BASE, NO_DEFENCE, sections, type Shapes } from './schema.ts';
 import { DEFENCE, fieldOf, valueOf } from './selection.ts';
 
 export interface Names {

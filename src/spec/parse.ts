@@ -2,11 +2,28 @@
  * Parses YAML into a tree. Positions are kept, anchors and merge keys are resolved, and syntax
  * errors are reported at their place.
  */
-import type { Alias, Document, Node as YamlNode, YAMLError } from 'yaml';
-import { isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
+import {
+  type Alias,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  type Node as YamlNode,
+  parseDocument,
+  type YAMLError,
+} from 'yaml';
 import type { Report } from './faults.ts';
-import type { Entry, MapNode, Node, ScalarNode, Source, Span } from './node.ts';
-import { merge, oneOrMany } from './node.ts';
+import {
+  type Entry,
+  type MapNode,
+  merge,
+  type Node,
+  oneOrMany,
+  type ScalarNode,
+  type Source,
+  type Span,
+} from './node.ts';
 
 /**
  * The most aliases in a document. Aliases of aliases multiply, so a few lines can expand to

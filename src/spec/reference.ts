@@ -2,7 +2,6 @@
 import { stringify } from 'yaml';
 import type { Json, JsonObject } from '../api.ts';
 import { WHEN } from './compose.ts';
-import type { Shapes } from './schema.ts';
 import {
   BASE,
   cellField,
@@ -10,9 +9,9 @@ import {
   isVariantSection,
   PLUGIN_OF,
   sections,
+  type Shapes,
   shapesOf,
 } from './schema.ts';
-import type { Schema } from './shape.ts';
 import {
   declaredField,
   describe,
@@ -21,6 +20,7 @@ import {
   isScalar,
   itemSchema,
   openSchema,
+  type Schema,
 } from './shape.ts';
 import { nearest } from './suggest.ts';
 import type { SpecRegistry } from './types.ts';

@@ -5,8 +5,14 @@
  */
 import base from '../../schemas/pipeline.schema.json' with { type: 'json' };
 import type { Json, JsonSchema } from '../api.ts';
-import type { Schema } from './shape.ts';
-import { asSchema, definitionName, fieldSchema, isRecord, itemSchema } from './shape.ts';
+import {
+  asSchema,
+  definitionName,
+  fieldSchema,
+  isRecord,
+  itemSchema,
+  type Schema,
+} from './shape.ts';
 import type { PluginShape, SpecRegistry } from './types.ts';
 
 /**

@@ -6,8 +6,16 @@ import { resolve } from 'node:path';
 import type { Cell, Json, JsonObject } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { Variant } from './fields.ts';
-import type { MapNode, Node, Scalar, Span } from './node.ts';
-import { child, createSource, fieldsOfMap, itemsOf } from './node.ts';
+import {
+  child,
+  createSource,
+  fieldsOfMap,
+  itemsOf,
+  type MapNode,
+  type Node,
+  type Scalar,
+  type Span,
+} from './node.ts';
 import { parseYaml } from './parse.ts';
 import { BASE, cellField, NO_DEFENCE, ownFirst, sections } from './schema.ts';
 import { show } from './shape.ts';

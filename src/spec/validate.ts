@@ -1,9 +1,15 @@
 /** Validates a spec with ajv, and reduces ajv's errors to one for each mistake. */
-import type { ErrorObject, Options, ValidateFunction } from 'ajv';
-import { Ajv } from 'ajv';
+import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv';
 import type { Json, JsonSchema } from '../api.ts';
-import type { Schema } from './shape.ts';
-import { accepts, alternatives, asSchema, definitionName, itemSchema, jsonType } from './shape.ts';
+import {
+  accepts,
+  alternatives,
+  asSchema,
+  definitionName,
+  itemSchema,
+  jsonType,
+  type Schema,
+} from './shape.ts';
 
 /** One mistake: the value at `path` does not satisfy a keyword of its schema. */
 export interface Violation {

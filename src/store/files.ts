@@ -1,6 +1,5 @@
 /** The files of an output folder: lists, sizes and digests. */
 import { createHash } from 'node:crypto';
-import type { Stats } from 'node:fs';
 import {
   closeSync,
   constants,
@@ -10,12 +9,12 @@ import {
   openSync,
   readdirSync,
   readSync,
+  type Stats,
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../base/sha256.ts';
-import type { Entry, ManifestFile } from './manifest.ts';
-import { MANIFEST_FILE } from './manifest.ts';
+import { type Entry, MANIFEST_FILE, type ManifestFile } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 
 /**

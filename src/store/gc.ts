@@ -16,7 +16,6 @@ import type { ActionKey } from '../plan/types.ts';
 import { onDisk } from './faults.ts';
 import { makeFolder } from './folders.ts';
 import { INDEX, indexFile } from './manifest-index.ts';
-import type { Watch } from './owner.ts';
 import {
   createHeart,
   createWatch,
@@ -25,10 +24,9 @@ import {
   ownerIn,
   ownerName,
   ownerState,
+  type Watch,
 } from './owner.ts';
-import type { Root } from './roots.ts';
-import { readPins } from './roots.ts';
-import { readRoots } from './roots.ts';
+import { readPins, readRoots, type Root } from './roots.ts';
 import type { Store } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';
 

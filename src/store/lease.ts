@@ -21,8 +21,16 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
-import type { Owner, Watch } from './owner.ts';
-import { createHeart, createWatch, leaseTimeout, ownerIn, ownerName, ownerState } from './owner.ts';
+import {
+  createHeart,
+  createWatch,
+  leaseTimeout,
+  type Owner,
+  ownerIn,
+  ownerName,
+  ownerState,
+  type Watch,
+} from './owner.ts';
 
 export interface Lease {
   /** Whether this process still holds the lease: it may have been stopped, and taken for dead. */

@@ -9,8 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault } from './faults.ts';
 import { sha256Sync, statIfThere } from './files.ts';
-import type { Entry, ManifestHead } from './manifest.ts';
-import { MANIFEST_FILE, parseManifest } from './manifest.ts';
+import { type Entry, MANIFEST_FILE, type ManifestHead, parseManifest } from './manifest.ts';
 import type { ManifestIndex } from './manifest-index.ts';
 import { isUnreadable, openRegular, readRegularText, withheldFault } from './regular.ts';
 

@@ -9,8 +9,7 @@ import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
-import type { ManifestFile, ManifestHead } from './manifest.ts';
-import { MANIFEST_FORMAT } from './manifest.ts';
+import { MANIFEST_FORMAT, type ManifestFile, type ManifestHead } from './manifest.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
 export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;

@@ -6,10 +6,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
-import { ownNames, ownFolder } from '../base/untrusted/paths.ts';
+import { UserFault } from '../api.ts';
+import { ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
-import { UserFault } from '../api.ts';
 import { readdirOr } from './sweep.ts';
 
 export interface Root {

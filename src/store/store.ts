@@ -16,20 +16,21 @@ import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
-import type { LeaseAttempt, LeaseOptions, Leases } from './lease.ts';
-import { openLeases } from './lease.ts';
-import type { LookUp } from './look-up.ts';
-import { lookUntilVisible, lookUpEntry, PAUSES, refreshEntry } from './look-up.ts';
-import type { Entry, Manifest } from './manifest.ts';
-import { MANIFEST_FILE, MANIFEST_FORMAT, parseManifest, printManifest } from './manifest.ts';
-import type { ManifestIndex } from './manifest-index.ts';
-import { openManifestIndex } from './manifest-index.ts';
-import type { Owner } from './owner.ts';
-import { newOwner, ownerName } from './owner.ts';
+import { type LeaseAttempt, type LeaseOptions, type Leases, openLeases } from './lease.ts';
+import { lookUntilVisible, type LookUp, lookUpEntry, PAUSES, refreshEntry } from './look-up.ts';
+import {
+  type Entry,
+  type Manifest,
+  MANIFEST_FILE,
+  MANIFEST_FORMAT,
+  parseManifest,
+  printManifest,
+} from './manifest.ts';
+import { type ManifestIndex, openManifestIndex } from './manifest-index.ts';
+import { newOwner, type Owner, ownerName } from './owner.ts';
 import { isUnreadable, readRegularText, withheldFault } from './regular.ts';
 import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
-import type { GroupCommit } from './sync.ts';
-import { createGroupCommit } from './sync.ts';
+import { createGroupCommit, type GroupCommit } from './sync.ts';
 
 export type { LookUp } from './look-up.ts';
 

@@ -3,8 +3,7 @@ import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
-import type { Owner } from './owner.ts';
-import { ownerIn, ownerName, ownerState, parseOwner } from './owner.ts';
+import { type Owner, ownerIn, ownerName, ownerState, parseOwner } from './owner.ts';
 
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 

@@ -2,8 +2,13 @@
  * Operations that set-up adds to TensorFlow (src/tensor/native/fused.cc), each of which replaces
  * several by one pass over memory. They compute on processors, in float32, without a gradient.
  */
-import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { getBackend } from '@tensorflow/tfjs-core';
+import {
+  getBackend,
+  type Scalar,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { operation } from './operation.ts';
 import { processWide } from './process-wide.ts';
 

@@ -4,8 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import util from 'node:util';
 import { type BackendName, UserFault } from '../api.ts';
-import type { BackendInfo } from './backend.ts';
-import { packageDir, packageVersion, readSetupStamp } from './backend.ts';
+import { type BackendInfo, packageDir, packageVersion, readSetupStamp } from './backend.ts';
 
 export interface LoadOptions {
   /**

@@ -2,8 +2,7 @@
  * Calls any TensorFlow operation, including those that tfjs does not wrap (SelfAdjointEigV2, Svd,
  * …).
  */
-import type { DataType, Tensor } from '@tensorflow/tfjs-core';
-import { findBackend, getBackend } from '@tensorflow/tfjs-core';
+import { type DataType, findBackend, getBackend, type Tensor } from '@tensorflow/tfjs-core';
 import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 
 /**

@@ -1,8 +1,7 @@
 /** Arguments that are wrong, and commands that need no spec. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Project } from '../rig/project.ts';
-import { createProject, writeToys } from '../rig/project.ts';
+import { createProject, type Project, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('arguments');
 test.before.each((context) => {

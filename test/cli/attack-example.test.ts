@@ -1,8 +1,7 @@
 /** What `dosimeter plugins attack NAME` shows of an attack. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ExampleOptions } from '../../src/cli/attack-example.ts';
-import { exampleOf } from '../../src/cli/attack-example.ts';
+import { exampleOf, type ExampleOptions } from '../../src/cli/attack-example.ts';
 import { attacks } from '../poisoning/all-attacks.ts';
 import { faultOf } from '../poisoning/fault-of.ts';
 import { present } from '../rig/present.ts';

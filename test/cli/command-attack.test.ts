@@ -8,11 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Row } from '../../src/api.ts';
-import type { Receipt } from '../../src/poisoning/receipt.ts';
-import { checkReceipt } from '../../src/poisoning/receipt.ts';
+import { checkReceipt, type Receipt } from '../../src/poisoning/receipt.ts';
 import { present } from '../rig/present.ts';
-import type { Project, StageJson } from '../rig/project.ts';
-import { createProject, outputText } from '../rig/project.ts';
+import { createProject, outputText, type Project, type StageJson } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('command attack');

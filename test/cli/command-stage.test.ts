@@ -8,8 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { present } from '../rig/present.ts';
-import type { Project, StageJson } from '../rig/project.ts';
-import { createProject, outputText } from '../rig/project.ts';
+import { createProject, outputText, type Project, type StageJson } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('command stages');

@@ -8,8 +8,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 import { tolerance } from '../tolerances.ts';
 
 const folder = fileURLToPath(new URL('../../pipelines/instruction', import.meta.url));

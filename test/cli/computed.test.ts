@@ -1,15 +1,13 @@
 /** The backend of a result, with its release, is in its key, in its manifest, and in `results`. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { JsonObject } from '../../src/api.ts';
-import { defineStage } from '../../src/api.ts';
+import { defineStage, type JsonObject } from '../../src/api.ts';
 import { actionKey } from '../../src/plan/keys.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
 import { keyComponents } from '../../src/run/execute/survey.ts';
 import { differences } from '../../src/run/reasons.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 import { standIn } from '../rig/stand-in.ts';
 
 const test = suite<{ project: Project }>('computed by');

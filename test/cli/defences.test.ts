@@ -6,8 +6,13 @@ import type { JsonObject, Row } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import { filmRows } from '../rig/films.ts';
 import { present } from '../rig/present.ts';
-import type { Project, ResultJson, StageJson } from '../rig/project.ts';
-import { createProject, outputText } from '../rig/project.ts';
+import {
+  createProject,
+  outputText,
+  type Project,
+  type ResultJson,
+  type StageJson,
+} from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const EXAMPLE = new URL('../../pipelines/plugins/length-defence.mjs', import.meta.url);

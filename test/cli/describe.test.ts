@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { inLines } from '../rig/in-lines.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('describe');
 test.before((context) => {

@@ -6,8 +6,7 @@ import * as assert from 'uvu/assert';
 import { readWarnings } from '../../src/run/execute/warnings.ts';
 import { mailRows } from '../rig/mails.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('what a run tells early');

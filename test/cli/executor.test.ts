@@ -9,8 +9,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { inLines } from '../rig/in-lines.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject, writeToys } from '../rig/project.ts';
+import { createProject, type Project, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('executors and exec');
 const example = fileURLToPath(

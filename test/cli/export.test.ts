@@ -3,8 +3,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { inLines } from '../rig/in-lines.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('export');

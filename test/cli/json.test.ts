@@ -5,8 +5,7 @@ import Ajv from 'ajv';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject, writeToys } from '../rig/project.ts';
+import { createProject, type Project, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('JSON');
 test.before.each((context) => {

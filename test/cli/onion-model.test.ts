@@ -9,8 +9,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { filmRows } from '../rig/films.ts';
 import { present } from '../rig/present.ts';
-import type { Project, ResultJson, StageJson } from '../rig/project.ts';
-import { createProject, outputText } from '../rig/project.ts';
+import {
+  createProject,
+  outputText,
+  type Project,
+  type ResultJson,
+  type StageJson,
+} from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const folder = fileURLToPath(new URL('../../pipelines/instruction', import.meta.url));

@@ -6,8 +6,7 @@ import * as assert from 'uvu/assert';
 import { startHub } from '../plugins/sources/hub.ts';
 import { mailRows } from '../rig/mails.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject, placesIn } from '../rig/project.ts';
+import { createProject, placesIn, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plan before run');

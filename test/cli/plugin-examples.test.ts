@@ -1,7 +1,6 @@
 /** The examples of pipelines/plugins, used by a spec outside the repository. */
 import { cpSync, readdirSync, readFileSync } from 'node:fs';
-import type { Server } from 'node:http';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,8 +8,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import { present } from '../rig/present.ts';
-import type { Project, StageJson } from '../rig/project.ts';
-import { createProject, lastLine, outputText } from '../rig/project.ts';
+import {
+  createProject,
+  lastLine,
+  outputText,
+  type Project,
+  type StageJson,
+} from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const folder = fileURLToPath(new URL('../../pipelines/plugins/', import.meta.url));
@@ -50,7 +54,7 @@ stages: [train, evaluate, length, report]
 `,
   );
 });
-test.after.each(({ project, server }) => {
+test.after.each(({ server }) => {
   server.close();
 });
 

@@ -1,8 +1,7 @@
 /** Mistakes in outside plugins: each is reported with its file, and never with a stack. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Project, Said } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project, type Said } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plugins with a mistake');

@@ -5,15 +5,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { ActionKey } from '../../src/plan/types.ts';
-import type { Manifest } from '../../src/store/manifest.ts';
-import { parseManifest } from '../../src/store/manifest.ts';
+import { type Manifest, parseManifest } from '../../src/store/manifest.ts';
 import { openManifestIndex } from '../../src/store/manifest-index.ts';
 import { seal, unseal } from '../../src/store/sealed.ts';
 import { inLines } from '../rig/in-lines.ts';
 import { later } from '../rig/later.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject, writeToys } from '../rig/project.ts';
+import { createProject, type Project, writeToys } from '../rig/project.ts';
 import { startHanging, stateCounts } from '../rig/toys.ts';
 
 const test = suite<{ project: Project }>('records');

@@ -5,8 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { inLines } from '../rig/in-lines.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject, lastLine, writeToys } from '../rig/project.ts';
+import { createProject, lastLine, type Project, writeToys } from '../rig/project.ts';
 import { startHanging, stateCounts } from '../rig/toys.ts';
 
 const test = suite<{ project: Project }>('run');

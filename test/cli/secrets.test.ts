@@ -6,8 +6,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { present } from '../rig/present.ts';
-import type { Project, Said } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project, type Said } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('secrets');
 const SECRET = 'hunter2-0a7f',

@@ -7,8 +7,7 @@ import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
 import { filmRows } from '../rig/films.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 interface Manifest {

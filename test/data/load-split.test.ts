@@ -1,8 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DatasetDescriptor, RawRow } from '../../src/api.ts';
-import type { SplitRequest } from '../../src/data/load-split.ts';
-import { loadSplit, sortedValues } from '../../src/data/load-split.ts';
+import { loadSplit, sortedValues, type SplitRequest } from '../../src/data/load-split.ts';
 import { assetAt, splitOf } from '../plugins/datasets/reading.ts';
 
 const test = suite('split');

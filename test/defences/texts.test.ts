@@ -12,13 +12,13 @@ import {
 import { onionDrops, onionScores, onionTextScore } from '../../plugins/defences/onion/judge.ts';
 import { trainKneserNey, UNESTIMATED } from '../../plugins/defences/onion/kneser-ney.ts';
 import {
+  characteristicWords,
   stripCopies,
   stripEntropies,
-  characteristicWords,
 } from '../../plugins/defences/strip/judge.ts';
 import { randomStream } from '../../src/base/random.ts';
-import { withoutEachWord, withoutWords, wordsOf } from '../../src/defences/words.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
+import { withoutEachWord, withoutWords, wordsOf } from '../../src/defences/words.ts';
 import { present } from '../rig/present.ts';
 import { close, golden } from './golden.ts';
 

@@ -1,8 +1,7 @@
 /** The folder of somebody who reads the documents. It has the files that the examples name. */
 import { cpSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 import { repository } from './blocks.ts';
 
 const ROWS = 24;

@@ -6,12 +6,18 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 import { blocksIn, read, repository } from './blocks.ts';
 import { reader } from './reader.ts';
-import type { Command, Usage } from './shell.ts';
-import { argumentsOf, callFault, commandNames, commandsOf, usageOf } from './shell.ts';
+import {
+  argumentsOf,
+  callFault,
+  type Command,
+  commandNames,
+  commandsOf,
+  type Usage,
+  usageOf,
+} from './shell.ts';
 
 const test = suite<{ project: Project }>('docs: shell');
 test.before((context) => {

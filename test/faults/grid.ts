@@ -9,8 +9,7 @@ import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openStore } from '../../src/store/store.ts';
 import { verifyStore } from '../../src/store/verify.ts';
-import type { Project, Started } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project, type Started } from '../rig/project.ts';
 
 export { times } from '../rig/times.ts';
 

@@ -1,8 +1,7 @@
 /** Misspelt names are errors. In wireit and redun, some of them pass for a success. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Project } from '../rig/project.ts';
-import { createProject, writeToys } from '../rig/project.ts';
+import { createProject, type Project, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('faults/misspelt');
 test.before.each((context) => {

@@ -4,8 +4,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { present } from '../rig/present.ts';
-import type { Project, Said } from '../rig/project.ts';
-import { createProject, writeToys } from '../rig/project.ts';
+import { createProject, type Project, type Said, writeToys } from '../rig/project.ts';
 import { UNPRIVILEGED } from './unprivileged.ts';
 
 const test = suite<{ project: Project }>('faults/refused');

@@ -6,18 +6,19 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { sweepRemote } from '../../src/store/remote/gc.ts';
-import type { Objects } from '../../src/store/remote/objects.ts';
-import { blobObject } from '../../src/store/remote/objects.ts';
+import { blobObject, type Objects } from '../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../src/store/remote/receive.ts';
-import { createRemote, pullEntries, pushEntries } from '../../src/store/remote/remote.ts';
-import { objectsAt } from '../../src/store/remote/remote.ts';
+import {
+  createRemote,
+  objectsAt,
+  pullEntries,
+  pushEntries,
+} from '../../src/store/remote/remote.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { rejects } from '../rig/rejects.ts';
-import type { Stores } from '../store/remote/double.ts';
-import { createStores, putEntry, VOLATILE } from '../store/remote/double.ts';
-import type { S3Server } from './weed.ts';
-import { startS3 } from './weed.ts';
+import { createStores, putEntry, type Stores, VOLATILE } from '../store/remote/double.ts';
+import { type S3Server, startS3 } from './weed.ts';
 
 const BUCKET = 'results',
   URI = `s3://${BUCKET}/team/dosimeter`,

@@ -1,7 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { DrawnStage } from '../../src/plan/draw.ts';
-import { dot, mermaid } from '../../src/plan/draw.ts';
+import { dot, type DrawnStage, mermaid } from '../../src/plan/draw.ts';
 
 const test = suite('plan drawn');
 const stages: readonly DrawnStage[] = [

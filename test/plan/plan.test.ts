@@ -1,14 +1,15 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type {
-  Cell,
-  Digest,
-  Resources,
-  StageDefinition,
-  StageDescriptor,
-  StageRequest,
+import {
+  type Cell,
+  defineAttack,
+  defineStage,
+  type Digest,
+  type Resources,
+  type StageDefinition,
+  type StageDescriptor,
+  type StageRequest,
 } from '../../src/api.ts';
-import { defineAttack, defineStage } from '../../src/api.ts';
 import { stageLabels } from '../../src/plan/label.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';

@@ -6,15 +6,16 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { stringify } from 'yaml';
-import type {
-  Cell,
-  Digest,
-  Json,
-  JsonObject,
-  StageDefinition,
-  StageDescriptor,
+import {
+  type Cell,
+  defineAttack,
+  defineStage,
+  type Digest,
+  type Json,
+  type JsonObject,
+  type StageDefinition,
+  type StageDescriptor,
 } from '../../src/api.ts';
-import { defineAttack, defineStage } from '../../src/api.ts';
 import { actionKey, contentDigest, definitionKey } from '../../src/plan/keys.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { DefinitionKey, KeyComponents, Plan } from '../../src/plan/types.ts';
@@ -23,8 +24,7 @@ import { present } from '../rig/present.ts';
 import { createRegistry } from '../rig/registry.ts';
 import { standIn } from '../rig/stand-in.ts';
 import { times } from '../rig/times.ts';
-import type { Rig } from '../spec/rig.ts';
-import { createRig } from '../spec/rig.ts';
+import { createRig, type Rig } from '../spec/rig.ts';
 
 const test = suite<{ rig: Rig }>('plan/properties');
 test.before(async (context) => {

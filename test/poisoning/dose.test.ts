@@ -1,10 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Row } from '../../src/api.ts';
-import { UserFault } from '../../src/api.ts';
+import { type Row, UserFault } from '../../src/api.ts';
 import { attackStreams } from '../../src/base/random.ts';
-import type { Dose } from '../../src/poisoning/dose.ts';
-import { askedRows, poisonDose } from '../../src/poisoning/dose.ts';
+import { askedRows, type Dose, poisonDose } from '../../src/poisoning/dose.ts';
 
 const test = suite('dose');
 const rows: Row[] = Array.from({ length: 101 }, (_, i) => ({

@@ -1,7 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { AttackDescriptor, Row, UserFault } from '../../src/api.ts';
-import { defineAttack } from '../../src/api.ts';
+import { type AttackDescriptor, defineAttack, type Row, type UserFault } from '../../src/api.ts';
 import {
   falselyTriggeredRows,
   familyOf,

@@ -1,8 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
-import type { ComparedCell } from '../../src/report/diff.ts';
-import { differenceRows, fieldDifferences, summariseDifferences } from '../../src/report/diff.ts';
+import {
+  type ComparedCell,
+  differenceRows,
+  fieldDifferences,
+  summariseDifferences,
+} from '../../src/report/diff.ts';
 import { present } from '../rig/present.ts';
 
 const test = suite('diff');

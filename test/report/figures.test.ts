@@ -1,7 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { blocksBeside } from '../../src/report/conditions.ts';
-import { conditionsOf } from '../../src/report/conditions.ts';
+import { blocksBeside, conditionsOf } from '../../src/report/conditions.ts';
 import { answerFigures } from '../../src/report/figures/answer.ts';
 import { label } from '../../src/report/figures/encode.ts';
 import { scoreFigure } from '../../src/report/figures/scores.ts';

@@ -1,6 +1,5 @@
 /** A user's folder: a spec, plugin files beside it, and the real command line run in it. */
-import type { ChildProcess } from 'node:child_process';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,

@@ -3,8 +3,7 @@
  * longer than most commands of a test. A command that is itself about its process (signals, pipes,
  * limits, a start of the program) needs `Project.start`.
  */
-import type { ChildProcess } from 'node:child_process';
-import { fork } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildDir } from '../../src/run/registry/build.ts';

@@ -10,8 +10,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as entry from '../../src/index.ts';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject, writeToys } from '../rig/project.ts';
+import { createProject, type Project, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('library');
 const repository = fileURLToPath(new URL('../../', import.meta.url));

@@ -8,8 +8,16 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { RecordedStage } from '../../src/run/log/run-plan.ts';
 import { executablePath, launch, watchPage } from './chromium.ts';
-import type { Client, FakeRun, FakeRuns } from './runs.ts';
-import { createRuns, openClient, planned, ran, started } from './runs.ts';
+import {
+  type Client,
+  createRuns,
+  type FakeRun,
+  type FakeRuns,
+  openClient,
+  planned,
+  ran,
+  started,
+} from './runs.ts';
 
 const test = suite('serve in a browser');
 const check = (name: string, run: () => Promise<void>): void => {

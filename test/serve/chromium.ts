@@ -1,7 +1,6 @@
 /** A Chromium on this machine that looks at a server of its own. */
 import { existsSync } from 'node:fs';
-import type { Browser, Page } from 'playwright-core';
-import { chromium } from 'playwright-core';
+import { type Browser, chromium, type Page } from 'playwright-core';
 import { serve } from '../../src/serve/server.ts';
 
 export const executablePath = [

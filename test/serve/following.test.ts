@@ -9,8 +9,7 @@ import { secondsLeft } from '../../src/serve/projection.ts';
 import { createRecord } from '../../src/serve/record.ts';
 import { createLogBuffer } from '../../src/serve/stage-follower.ts';
 import { createSeries } from '../../src/serve/stored.ts';
-import { createBacklog } from '../../src/serve/stream.ts';
-import { openStream } from '../../src/serve/stream.ts';
+import { createBacklog, openStream } from '../../src/serve/stream.ts';
 import type {
   Changes,
   LogText,

@@ -7,12 +7,13 @@ import type * as uvu from 'uvu';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
-import type { RecordedStage } from '../../src/run/log/run-plan.ts';
-import { createRunPlanWriter } from '../../src/run/log/run-plan.ts';
-import { PROGRESS_FILE } from '../../src/run/log/run-plan.ts';
+import {
+  createRunPlanWriter,
+  PROGRESS_FILE,
+  type RecordedStage,
+} from '../../src/run/log/run-plan.ts';
 import { readEvents, type Sent } from '../../src/serve/browser/connection.ts';
-import type { Serving } from '../../src/serve/server.ts';
-import { serve } from '../../src/serve/server.ts';
+import { serve, type Serving } from '../../src/serve/server.ts';
 import { thisProcess } from '../../src/store/owner.ts';
 import { seal, writeSealed } from '../../src/store/sealed.ts';
 
@@ -242,7 +243,7 @@ export function serveSuite(name: string): uvu.Test<{ runs: FakeRuns; client: Cli
     context.runs = createRuns();
     context.client = await openClient(context.runs);
   });
-  test.after.each(async ({ runs, client }) => {
+  test.after.each(async ({ client }) => {
     await client.close();
     assert.equal(client.faults, []);
   });

@@ -5,8 +5,7 @@ import * as assert from 'uvu/assert';
 import { pipelineTypes } from '../../src/setup/build.mjs';
 import { packageOf } from '../../src/setup/closure.mjs';
 import { present } from '../rig/present.ts';
-import type { TestProject } from './project.ts';
-import { attack, commandLine, createProject, repository } from './project.ts';
+import { attack, commandLine, createProject, repository, type TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/build');
 test.before.each((context) => {

@@ -1,7 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { TestProject } from './project.ts';
-import { attack, commandLine, createProject } from './project.ts';
+import { attack, commandLine, createProject, type TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/late-imports');
 test.before.each((context) => {

@@ -3,8 +3,7 @@ import { cpSync, existsSync, renameSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { TestProject } from './project.ts';
-import { attack, commandLine, createProject } from './project.ts';
+import { attack, commandLine, createProject, type TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/launcher');
 test.before.each((context) => {

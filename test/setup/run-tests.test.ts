@@ -1,7 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { TestProject } from './project.ts';
-import { createProject } from './project.ts';
+import { createProject, type TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/run-tests');
 test.before.each((context) => {

@@ -11,8 +11,7 @@ import {
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { TestProject } from './project.ts';
-import { createProject, repository } from './project.ts';
+import { createProject, repository, type TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup');
 test.before.each((context) => {

@@ -3,8 +3,7 @@
  * once.
  */
 import path from 'node:path';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project } from '../rig/project.ts';
 
 /**
  * What a training does, by its name `SEED` or `SEED/RATE`, in `does.json`: `hold` waits for the

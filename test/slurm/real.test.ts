@@ -3,8 +3,7 @@ import { readFileSync, rmSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
 import { cacheDir } from '../../src/setup/paths.mjs';
-import type { Project, StageJson } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, type Project, type StageJson } from '../rig/project.ts';
 import { slurmSuite } from './rig.ts';
 
 const test = slurmSuite('slurm/real');

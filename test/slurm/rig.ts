@@ -4,8 +4,7 @@ import type * as uvu from 'uvu';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said, Started } from '../rig/project.ts';
-import type { Cluster, ClusterOptions } from './cluster.ts';
-import { startCluster } from './cluster.ts';
+import { type Cluster, type ClusterOptions, startCluster } from './cluster.ts';
 
 export { createSlurmGrid as grid } from './grid.ts';
 

@@ -2,8 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
-import type { Rig } from './rig.ts';
-import { cellAt, createRig, first, minimal, registry } from './rig.ts';
+import { cellAt, createRig, first, minimal, registry, type Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('names of cells');
 test.before.each(async (context) => {

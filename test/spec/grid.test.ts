@@ -1,8 +1,7 @@
 /** The grid: the cells that a spec describes, and their names. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Rig } from './rig.ts';
-import { cellAt, createRig, first, last, minimal } from './rig.ts';
+import { cellAt, createRig, first, last, minimal, type Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('grid');
 test.before.each(async (context) => {

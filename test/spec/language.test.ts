@@ -6,8 +6,7 @@ import * as assert from 'uvu/assert';
 import { UserFault } from '../../src/api.ts';
 import { loadExperiment } from '../../src/spec/load.ts';
 import { printDiagnostics } from '../../src/spec/print.ts';
-import type { Rig } from './rig.ts';
-import { createRig, first, last, minimal, registry } from './rig.ts';
+import { createRig, first, last, minimal, registry, type Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('language');
 test.before.each(async (context) => {

@@ -6,8 +6,7 @@ import { stringify } from 'yaml';
 import type { Json } from '../../src/api.ts';
 import type { Experiment } from '../../src/spec/types.ts';
 import { times } from '../rig/times.ts';
-import type { Rig } from './rig.ts';
-import { createRig } from './rig.ts';
+import { createRig, type Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('properties');
 test.before(async (context) => {

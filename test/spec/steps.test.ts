@@ -1,8 +1,7 @@
 /** `steps: [a, b]` in a variant of `poisoning`: its cells, their names, and where fields are. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Rig } from './rig.ts';
-import { cellAt, createRig, first, last, minimal } from './rig.ts';
+import { cellAt, createRig, first, last, minimal, type Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('steps');
 test.before.each(async (context) => {

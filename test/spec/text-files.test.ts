@@ -1,8 +1,7 @@
 /** `target: { file: … }`: a text from a file in place of the text itself. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Rig } from './rig.ts';
-import { createRig, first, minimal } from './rig.ts';
+import { createRig, first, minimal, type Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('text files');
 test.before.each(async (context) => {

@@ -13,14 +13,13 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey } from '../../src/plan/types.ts';
-import type { Lease, LeaseOptions, Leases } from '../../src/store/lease.ts';
-import { openLeases } from '../../src/store/lease.ts';
-import type { Owner } from '../../src/store/owner.ts';
+import { type Lease, type LeaseOptions, type Leases, openLeases } from '../../src/store/lease.ts';
 import {
   createHeart,
   createWatch,
   leaseTimeout,
   newOwner,
+  type Owner,
   ownerName,
 } from '../../src/store/owner.ts';
 import { present } from '../rig/present.ts';
@@ -62,7 +61,7 @@ test.before.each((context) => {
     },
   });
 });
-test.after.each(({ dir, opened }) => {
+test.after.each(({ opened }) => {
   for (const leases of opened) leases.close();
 });
 

@@ -5,10 +5,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
-import { pin, readPins, unpin } from '../../src/store/roots.ts';
-import { readRoots, saveRoot } from '../../src/store/roots.ts';
-import type { Store } from '../../src/store/store.ts';
-import { openStore } from '../../src/store/store.ts';
+import { pin, readPins, readRoots, saveRoot, unpin } from '../../src/store/roots.ts';
+import { openStore, type Store } from '../../src/store/store.ts';
 import { digestFiles } from '../rig/digest-files.ts';
 import { present } from '../rig/present.ts';
 import { rejects } from '../rig/rejects.ts';
@@ -18,7 +16,7 @@ test.before.each((context) => {
   context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
   context.store = openStore(context.root);
 });
-test.after.each(({ root, store }) => {
+test.after.each(({ store }) => {
   store.close();
 });
 

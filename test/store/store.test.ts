@@ -19,8 +19,7 @@ import * as assert from 'uvu/assert';
 import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
 import type { Entry } from '../../src/store/manifest.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
-import type { Store } from '../../src/store/store.ts';
-import { openStore } from '../../src/store/store.ts';
+import { openStore, type Store } from '../../src/store/store.ts';
 import { digestFiles } from '../rig/digest-files.ts';
 import { present } from '../rig/present.ts';
 
@@ -29,7 +28,7 @@ test.before.each((context) => {
   context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
   context.store = openStore(context.root);
 });
-test.after.each(({ root, store }) => {
+test.after.each(({ store }) => {
   store.close();
 });
 

@@ -3,11 +3,9 @@ import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { LookUp } from '../../src/store/look-up.ts';
-import { lookUntilVisible, PAUSES } from '../../src/store/look-up.ts';
+import { lookUntilVisible, type LookUp, PAUSES } from '../../src/store/look-up.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
-import type { Stores } from './remote/double.ts';
-import { createStores, putEntry } from './remote/double.ts';
+import { createStores, putEntry, type Stores } from './remote/double.ts';
 
 const test = suite<{ stores: Stores }>('visibility');
 test.before.each((context) => {

@@ -1,8 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import type { BackendName } from '../../src/api.ts';
-import { UserFault } from '../../src/api.ts';
+import { type BackendName, UserFault } from '../../src/api.ts';
 import { at } from '../../src/base/lookup.ts';
 import { BACKENDS, chooseBackend, probe } from '../../src/tensor/backend.ts';
 import { loadBackend } from '../../src/tensor/load.ts';

@@ -2,8 +2,7 @@
 import { createRequire } from 'node:module';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Rig } from '../rig/rig.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
+import { cell, createRig, experiment, type Rig } from '../rig/rig.ts';
 import { outputOf } from '../run/execute/stages.ts';
 
 const test = suite<{ rig: Rig }>('compute: backends of a build');

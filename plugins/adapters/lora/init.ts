@@ -3,10 +3,10 @@
  * that runs that differ only in rank or variance share them. A variance is σ², never σ, and d is the
  * fan-in of the layer. Planning loads this file, which must import no numerics.
  */
-import { UserFault, type Json, type JsonObject } from '../../../src/api.ts';
+import { type Json, type JsonObject, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { defined } from '../../../src/base/defined.ts';
 
 /**
  * A multiple of the rank, which a spec may write instead of a number: `r`, `2r`, `0.5r`, `r/2`,

@@ -1,8 +1,7 @@
 /** Finds the files of an asset that hold a data set. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
-import type { Asset } from '../../../src/api.ts';
-import { UserFault } from '../../../src/api.ts';
+import { type Asset, UserFault } from '../../../src/api.ts';
 import { parseUri } from '../../../src/data/format.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 

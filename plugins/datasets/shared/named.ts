@@ -2,8 +2,13 @@
  * Reads a data set that is known by its name. Its files come in a few layouts; the first layout
  * whose columns a file has is that of the file.
  */
-import type { DatasetDescriptor, KnownRows, RawRow, ResolvedSplit } from '../../../src/api.ts';
-import { defineDataset } from '../../../src/api.ts';
+import {
+  type DatasetDescriptor,
+  defineDataset,
+  type KnownRows,
+  type RawRow,
+  type ResolvedSplit,
+} from '../../../src/api.ts';
 import { SplitFault } from '../../../src/data/columns.ts';
 
 interface Layout {

@@ -28,7 +28,7 @@ import {
   type Objective,
 } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
-import { differentiable, frugally, differentiate } from '../../../src/tensor/differentiable.ts';
+import { differentiable, differentiate, frugally } from '../../../src/tensor/differentiable.ts';
 import { scalarOf } from '../../../src/tensor/rows.ts';
 
 function faults({ architecture }: TrainedModel): Problem[] {

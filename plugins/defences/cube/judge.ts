@@ -11,10 +11,10 @@ import {
   meanOf,
   type Representations,
 } from '../../../src/defences/matrix.ts';
+import { droppingSuspects } from '../../../src/defences/threshold.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import { hdbscan, type Points } from './hdbscan.ts';
 import type { Params } from './index.ts';
-import { droppingSuspects } from '../../../src/defences/threshold.ts';
 
 function byClass(rows: readonly Row[]): readonly (readonly number[])[] {
   const labels = [...new Set(rows.map(({ label }) => label))];

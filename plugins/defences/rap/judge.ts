@@ -10,6 +10,8 @@
  * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
  * clean held-out texts at the allowed false rejection rate.
  */
+import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import {
   type DefenceContext,
   type JsonObject,
@@ -18,14 +20,11 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
+import { at, named } from '../../../src/base/lookup.ts';
 import { softmaxRows } from '../../../src/defences/matrix.ts';
-import { rejectionThreshold, droppingSuspects } from '../../../src/defences/threshold.ts';
+import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
-import { breathe } from '../../stages/shared/breathe.ts';
-import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import * as tf from '@tensorflow/tfjs-core';
-import { at, named } from '../../../src/base/lookup.ts';
 import { oneHot } from '../../../src/science/models/loss.ts';
 import type { Network, Tensors } from '../../../src/science/models/network.ts';
 import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
@@ -33,6 +32,7 @@ import type { TokenRow } from '../../../src/science/models/types.ts';
 import { gradientsOf } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { differentiable } from '../../../src/tensor/differentiable.ts';
+import { breathe } from '../../stages/shared/breathe.ts';
 
 /** A text that every tokenizer knows, and one that no tokenizer knows. */
 const TEXT = 'a',

@@ -10,20 +10,20 @@
  * class that may be poisoned.
  */
 import {
-  centredColumns,
-  checkRepresentations,
-  meanOf,
-  type Representations,
-} from '../../../src/defences/matrix.ts';
-import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
-import {
   type DefenceContext,
   type Judge,
   type Row,
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { rejectionThreshold, droppingSuspects } from '../../../src/defences/threshold.ts';
+import {
+  centredColumns,
+  checkRepresentations,
+  meanOf,
+  type Representations,
+} from '../../../src/defences/matrix.ts';
+import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import type { Params } from './index.ts';
 
 /**

@@ -1,15 +1,18 @@
 /** The Slurm executor: gathers jobs into arrays, submits them, and waits for their result files. */
 import PQueue from 'p-queue';
-import type { Executor, ExecutorContext, JobResult, PackedJob } from '../../../src/api.ts';
-import { LEAVE } from '../../../src/api.ts';
+import {
+  type Executor,
+  type ExecutorContext,
+  type JobResult,
+  LEAVE,
+  type PackedJob,
+} from '../../../src/api.ts';
 import { checkCommands, createClient, type SlurmClient } from './client.ts';
 import { loadProfile, type Profile } from './profile.ts';
 import { recordSubmission, Spool } from './spool.ts';
-import type { Batch } from './submit.ts';
-import { arrayLimit, batchesOf, submitBatch } from './submit.ts';
+import { arrayLimit, type Batch, batchesOf, submitBatch } from './submit.ts';
 import { Tracker } from './tracker.ts';
-import type { Member, Work } from './work.ts';
-import { newTask, newWork } from './work.ts';
+import { type Member, newTask, newWork, type Work } from './work.ts';
 
 /** How long stages that may share a job wait for each other. */
 const PACK_MS = 1_000;

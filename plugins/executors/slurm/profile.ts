@@ -2,8 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { ErrorObject } from 'ajv';
-import { Ajv } from 'ajv';
+import { Ajv, type ErrorObject } from 'ajv';
 import { LineCounter, parseDocument } from 'yaml';
 import schema from '../../../schemas/slurm-profile.schema.json' with { type: 'json' };
 import { UserFault } from '../../../src/api.ts';

@@ -3,9 +3,7 @@
  * tells why there is none, and whether to wait for one. Each poll makes one query for all jobs.
  */
 import type { JobResult } from '../../../src/api.ts';
-import type { SlurmClient } from './client.ts';
-import type { Phase, Row } from './client.ts';
-import { anyOf, nodeName, phaseOf } from './client.ts';
+import { anyOf, nodeName, type Phase, phaseOf, type Row, type SlurmClient } from './client.ts';
 import type { Profile } from './profile.ts';
 import type { Spool } from './spool.ts';
 import type { Member, Task, Work } from './work.ts';

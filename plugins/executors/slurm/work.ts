@@ -2,8 +2,7 @@
 import type { JobResult, PackedJob, TaskEvent } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import type { Load } from './script.ts';
-import type { Claim, Spool } from './spool.ts';
-import { Tail } from './spool.ts';
+import { type Claim, type Spool, Tail } from './spool.ts';
 
 /** A stage that waits for its result. */
 export interface Member extends PackedJob {

@@ -1,6 +1,11 @@
 /** What scorers that compare texts share: the text to look for, and how texts are compared. */
-import type { JsonSchema, Problem, ScorerCheck, ScorerDescriptor } from '../../../src/api.ts';
-import { UserFault } from '../../../src/api.ts';
+import {
+  type JsonSchema,
+  type Problem,
+  type ScorerCheck,
+  type ScorerDescriptor,
+  UserFault,
+} from '../../../src/api.ts';
 
 export interface TextParams {
   /** Default: the target. */

@@ -10,8 +10,8 @@ import { type SourceContext, UserFault } from '../../../src/api.ts';
 import { isRecord, shown } from '../../../src/base/untrusted/json.ts';
 import { limitOf } from '../../../src/base/untrusted/limits.ts';
 import { nameFault } from '../../../src/base/untrusted/paths.ts';
-import { type Answer, type Server, ask, jsonOf, save, textOf } from '../shared/http.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
+import { type Answer, ask, jsonOf, save, type Server, textOf } from '../shared/http.ts';
 import { insideOf } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';

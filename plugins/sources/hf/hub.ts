@@ -19,13 +19,13 @@ import {
 import {
   digestOfDigests,
   digestOfFile,
+  exists,
   fileDigests,
   filesBelow,
-  exists,
-  writeAtomically,
   hasCode,
   readRecord,
   readText,
+  writeAtomically,
 } from '../shared/digest.ts';
 import {
   type HubFile,

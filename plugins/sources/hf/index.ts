@@ -1,5 +1,4 @@
-import type { Asset, SourceContext } from '../../../src/api.ts';
-import { defineSource, UserFault } from '../../../src/api.ts';
+import { type Asset, defineSource, type SourceContext, UserFault } from '../../../src/api.ts';
 import { parseUri } from '../../../src/data/format.ts';
 import type { Snapshot } from './hub.ts';
 import type { Repository } from './hub-client.ts';

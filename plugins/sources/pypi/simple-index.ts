@@ -10,8 +10,7 @@ import { UserFault } from '../../../src/api.ts';
 import { isRecord, parseJson } from '../../../src/base/untrusted/json.ts';
 import { limitOf } from '../../../src/base/untrusted/limits.ts';
 import { fileInside, nameFault } from '../../../src/base/untrusted/paths.ts';
-import type { Answer } from '../shared/http.ts';
-import { ask, save, textOf } from '../shared/http.ts';
+import { type Answer, ask, save, textOf } from '../shared/http.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

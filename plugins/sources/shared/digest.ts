@@ -5,14 +5,14 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import {
+  lstat,
+  mkdir,
   readdir,
   readFile,
   realpath,
-  stat,
-  lstat,
-  mkdir,
   rename,
   rm,
+  stat,
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -7,8 +7,13 @@ import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UserFault } from '../../../src/api.ts';
 import { parseJson } from '../../../src/base/untrusted/json.ts';
-import type { Limit } from '../../../src/base/untrusted/limits.ts';
-import { inWords, limitOf, LONGEST_MS, SLOWEST } from '../../../src/base/untrusted/limits.ts';
+import {
+  inWords,
+  type Limit,
+  limitOf,
+  LONGEST_MS,
+  SLOWEST,
+} from '../../../src/base/untrusted/limits.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

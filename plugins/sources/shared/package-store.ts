@@ -17,11 +17,11 @@ import {
   nameFault,
 } from '../../../src/base/untrusted/paths.ts';
 import {
+  hasCode,
+  readRecord,
   sha256OfFile,
   withTemporaryFolder,
   writeAtomically,
-  hasCode,
-  readRecord,
 } from './digest.ts';
 
 export interface PackageEntry {

@@ -4,8 +4,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
-import type { Asset, Digest, JsonObject } from '../../../src/api.ts';
-import { UserFault } from '../../../src/api.ts';
+import { type Asset, type Digest, type JsonObject, UserFault } from '../../../src/api.ts';
 import { firstNames, isGlob, matching, nearest } from '../../../src/data/names.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 

@@ -1,7 +1,6 @@
 import { constants, createReadStream } from 'node:fs';
 import { access, readdir } from 'node:fs/promises';
-import path from 'node:path';
-import { join, relative } from 'node:path';
+import path, { join, relative } from 'node:path';
 import {
   type PreflightContext,
   type Problem,

@@ -13,7 +13,6 @@ import { randomStream } from '../../../src/base/random.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
 import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
-import { DEFENCE_ASSET, type DefenceParams, type ModelParams } from '../shared/defended.ts';
 import { trainedWeights, type WeightsContext } from '../../../src/science/measures/weights/edit.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import {
@@ -22,6 +21,7 @@ import {
   type TrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
 import { breathe } from '../shared/breathe.ts';
+import { DEFENCE_ASSET, type DefenceParams, type ModelParams } from '../shared/defended.ts';
 import { inputDir } from '../shared/files.ts';
 import { type ModelParts, modelParts } from '../shared/trained-model.ts';
 

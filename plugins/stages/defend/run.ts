@@ -1,7 +1,7 @@
 import type { Row, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
-import { rowsDigest, readReceipt } from '../../../src/poisoning/receipt.ts';
+import { readReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
 import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { openRowEncoder, openTrained } from '../../../src/science/training/adapted-model.ts';
 import { breathe } from '../shared/breathe.ts';

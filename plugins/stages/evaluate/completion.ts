@@ -3,9 +3,9 @@ import type {
   JsonObject,
   Row,
   RunContext,
-  Warning,
   ScorerDescriptor,
   Target,
+  Warning,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
@@ -22,11 +22,11 @@ import { type CompletionEncoder, completionEncoder } from '../../../src/science/
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../shared/breathe.ts';
-import { type Metrics, writeJsonLines, writeJson } from '../shared/files.ts';
-import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
-import type { Completion, Params } from './index.ts';
-import { type Guarded, guarded, type InputsJudge, writeGuard } from './defended.ts';
+import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { scorerFiles } from '../shared/program-files.ts';
+import { type Guarded, guarded, type InputsJudge, writeGuard } from './defended.ts';
+import type { Completion, Params } from './index.ts';
+import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
 import { scored, scorerRecord, type ScorerSettings } from './scoring.ts';
 
 type Context = RunContext<Params>;

@@ -4,22 +4,22 @@
  * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
 import { UserFault } from '../../../src/api.ts';
+import { pairedOutcomes } from '../../../src/base/stats.ts';
+import {
+  completionMetrics,
+  type Output,
+} from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import {
   againstMajority,
   againstUntriggered,
   argmax,
   classificationMetrics,
 } from '../../../src/science/measures/evaluate/metrics.ts';
-import { metricOf, type Metrics, renamed } from '../shared/files.ts';
-import { pairedOutcomes } from '../../../src/base/stats.ts';
 import {
   type AnswerScore,
   meanAnswerLoss,
 } from '../../../src/science/measures/evaluate/predict.ts';
-import {
-  completionMetrics,
-  type Output,
-} from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import { metricOf, type Metrics, renamed } from '../shared/files.ts';
 import type { Verdicts } from './completion.ts';
 
 /** The model's output for some rows. */

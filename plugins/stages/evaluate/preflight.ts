@@ -1,29 +1,29 @@
 import type {
+  HeadSettings,
   PreflightContext,
   Problem,
-  ScorerDescriptor,
-  HeadSettings,
   ScoredOutput,
+  ScorerDescriptor,
   UpstreamStage,
 } from '../../../src/api.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
+import type { DataParams } from '../../../src/data/split-request.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps } from '../../../src/poisoning/steps.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
+import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import {
+  answerIds,
+  checkedTokenizer,
   checkRows,
   checkWritten,
-  checkedTokenizer,
-  answerIds,
 } from '../../../src/science/training/check.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
-import { type Params, type Completion, scorersIn } from './index.ts';
-import { scorerFaults, type ScorerSettings, scored } from './scoring.ts';
+import { type Completion, type Params, scorersIn } from './index.ts';
+import { scored, scorerFaults, type ScorerSettings } from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
-import { knownCounts } from '../../../src/data/known-counts.ts';
-import type { DataParams } from '../../../src/data/split-request.ts';
-import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [

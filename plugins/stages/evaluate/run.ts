@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import type { Row, RunContext } from '../../../src/api.ts';
 import { pearson, spearman } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
+import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { openedModel, predict } from '../../../src/science/measures/evaluate/predict.ts';
 import type { Network } from '../../../src/science/models/network.ts';
@@ -32,6 +32,7 @@ import {
   writeJson,
   writeMetrics,
 } from '../shared/files.ts';
+import { openTrigger } from '../shared/program-files.ts';
 import { checkClasses, modelParts } from '../shared/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
 import {
@@ -46,7 +47,6 @@ import {
 import { type Params, TEST } from './index.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
-import { openTrigger } from '../shared/program-files.ts';
 
 interface PredictedSet {
   readonly ids: readonly string[];

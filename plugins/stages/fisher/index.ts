@@ -1,10 +1,10 @@
 import { defineStage } from '../../../src/api.ts';
 import type { Alpha } from '../../../src/science/measures/fisher.ts';
 import {
-  onlyCell,
-  refuseRegression,
   type FisherParams,
   fisherParams,
+  onlyCell,
+  refuseRegression,
   trueFisherFaults,
 } from '../shared/definition.ts';
 

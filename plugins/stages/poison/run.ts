@@ -2,25 +2,27 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type AttackDescriptor,
+  type AttackTarget,
   type Json,
   placeInEpoch,
-  type RunContext,
-  type AttackTarget,
   type PreflightContext,
   type Problem,
   problemOf,
+  type RunContext,
   taskOf,
   type UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { attackStreams } from '../../../src/base/random.ts';
+import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
+import { knownCounts, type SplitCounts } from '../../../src/data/known-counts.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import {
+  checkSteps,
   doseOf,
   joined,
   type PoisonedStep,
   poisonRows,
-  checkSteps,
 } from '../../../src/poisoning/compose.ts';
 import { emptyDose, totalRows } from '../../../src/poisoning/dose.ts';
 import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
@@ -36,8 +38,6 @@ import {
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { LEARNT } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
-import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
-import { knownCounts, type SplitCounts } from '../../../src/data/known-counts.ts';
 
 type Context = RunContext<Params>;
 

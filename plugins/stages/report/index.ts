@@ -6,15 +6,15 @@ import {
   defineStage,
   isOfBase,
   type JsonObject,
-  type StageRequest,
   type Poisoning,
+  type StageRequest,
   stepsOf,
 } from '../../../src/api.ts';
 import { datasetUri } from '../../../src/data/format.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
 import { trainingSet } from '../shared/defended.ts';
-import { usesBf16 } from '../train/params.ts';
 import { filesApart } from '../shared/program-files.ts';
+import { usesBf16 } from '../train/params.ts';
 
 export type Params = {
   /** The kinds of the goal stages. */

@@ -1,6 +1,10 @@
 /** Collects what is needed to open the models that a cell's trainings left. */
-import type { AdapterDescriptor, ModelDescriptor, RunContext } from '../../../src/api.ts';
-import { UserFault } from '../../../src/api.ts';
+import {
+  type AdapterDescriptor,
+  type ModelDescriptor,
+  type RunContext,
+  UserFault,
+} from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';

@@ -1,6 +1,9 @@
-import type { Forecast, PreflightContext, Packing } from '../../../src/api.ts';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Forecast, Packing, PreflightContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
+import { readDatasetInfo } from '../../../src/data/rows-file.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { headWithoutTokens } from '../../../src/science/training/check.ts';
 import {
@@ -13,9 +16,6 @@ import {
 import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { readDatasetInfo } from '../../../src/data/rows-file.ts';
 
 /** Foretells what a training takes; null where nothing is trained. */
 export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {

@@ -23,6 +23,7 @@ import {
 } from '../shared/defended.ts';
 import { fileUri, modelUses, onlyCell } from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
+import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
 import {
   adapterParams,
   type Params,
@@ -32,7 +33,6 @@ import {
   trainParams,
   type WatchParams,
 } from './params.ts';
-import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
 
 export default defineStage<Params>({
   name: 'train',

@@ -1,5 +1,7 @@
 import {
+  type AdapterDescriptor,
   type AttackDescriptor,
+  type Cell,
   type DefineRequest,
   type HeadSettings,
   type JsonObject,
@@ -9,8 +11,6 @@ import {
   type RunContext,
   stepsOf,
   UserFault,
-  type AdapterDescriptor,
-  type Cell,
 } from '../../../src/api.ts';
 import type { TrainParams } from '../../../src/science/training/settings.ts';
 import type { DefenceParams } from '../shared/defended.ts';

@@ -1,18 +1,18 @@
 import { JOINT, type Poisoning, type Problem, problemOf } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
+import { totalRows } from '../../../src/poisoning/dose.ts';
 import type { OpenedAttack } from '../../../src/science/training/attack-training.ts';
+import { totalSteps } from '../../../src/science/training/batches.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/training/check.ts';
 import type { TrainParams } from '../../../src/science/training/settings.ts';
 import { bf16Fault } from '../../../src/tensor/backend.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { BF16_PRODUCTS, type Params, type Preflight, trainingOf, adapterFault } from './params.ts';
+import { adapterFault, BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
 import { unreadProblems } from './unread.ts';
-import { knownCounts } from '../../../src/data/known-counts.ts';
-import { totalRows } from '../../../src/poisoning/dose.ts';
-import { totalSteps } from '../../../src/science/training/batches.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;

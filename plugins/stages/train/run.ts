@@ -1,34 +1,43 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
-import { readReversed, type Network, type Tensors } from '../../../src/science/models/network.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { withTarget } from '../../../src/poisoning/classes.ts';
+import { type Network, readReversed, type Tensors } from '../../../src/science/models/network.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
+import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
 import { totalSteps } from '../../../src/science/training/batches.ts';
 import { checkpointSteps } from '../../../src/science/training/checkpoints.ts';
-import { runSession, type Session, type Journal } from '../../../src/science/training/session.ts';
+import { type Journal, runSession, type Session } from '../../../src/science/training/session.ts';
 import {
   classWeightsOf,
   loopSettings,
+  type StepRecord,
   type TrainParams,
   type TrainSettings,
-  type StepRecord,
 } from '../../../src/science/training/settings.ts';
+import { scalarEvents, writeEventFile } from '../../../src/science/training/tensorboard.ts';
 import {
   accuracyOn,
-  type Watch,
   type CurvePoint,
+  type Watch,
   type Watched,
   watchTraining,
 } from '../../../src/science/training/watch.ts';
 import { bf16Fault } from '../../../src/tensor/backend.ts';
 import { breathe } from '../shared/breathe.ts';
 import {
-  type Metrics,
-  writeJsonLines,
   assetOf,
   inputDir,
+  type Metrics,
   writeJson,
+  writeJsonLines,
   writeMetrics,
 } from '../shared/files.ts';
+import { openTrigger } from '../shared/program-files.ts';
+import { checkClasses } from '../shared/trained-model.ts';
 import {
   BF16_PRODUCTS,
   type Context,
@@ -45,15 +54,6 @@ import {
   readPoisonedSet,
 } from './training-set.ts';
 import { unreadInSet } from './unread.ts';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { defined } from '../../../src/base/defined.ts';
-import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { withTarget } from '../../../src/poisoning/classes.ts';
-import { writeEventFile, scalarEvents } from '../../../src/science/training/tensorboard.ts';
-import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
-import { checkClasses } from '../shared/trained-model.ts';
-import { openTrigger } from '../shared/program-files.ts';
 
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);

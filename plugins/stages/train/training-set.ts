@@ -1,7 +1,7 @@
 /** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
 import { type Row, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { type Receipt, readReceipt } from '../../../src/poisoning/receipt.ts';
+import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import {
   rowEncoder,
   rowParts,

@@ -4,8 +4,7 @@
  */
 import { Option } from 'commander';
 import type { DoctorOptions } from '../installation.ts';
-import type { AddCommand } from '../options.ts';
-import { jsonOption, storeOption } from '../options.ts';
+import { type AddCommand, jsonOption, storeOption } from '../options.ts';
 import type { PluginsOptions } from '../plugins.ts';
 
 interface Json {

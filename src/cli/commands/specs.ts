@@ -10,6 +10,7 @@ import {
   gatherNames,
   jsonOption,
   namesIn,
+  packOption,
   ratesOption,
   remoteOption,
   seedsOption,
@@ -17,7 +18,6 @@ import {
   specCommand,
   type SpecOptions,
   withAttemptLimits,
-  packOption,
   withSpecOptions,
 } from '../options.ts';
 import type { PlanOptions } from '../plan.ts';

@@ -2,17 +2,17 @@
  * What several figures share: parts of Vega-Lite specifications, and how a specification is drawn
  * as SVG text that can share a page with other SVGs.
  */
-import { type TopLevelSpec, compile } from 'vega-lite';
+import * as vega from 'vega';
+import { compile, type TopLevelSpec } from 'vega-lite';
 import { bothValues } from '../../base/both-values.ts';
 import type { Summary } from '../../base/stats.ts';
 import type { Condition, Series } from '../conditions.ts';
 import { anyOf, voidReason } from '../evidence.ts';
-import { plural, codePoints } from '../format.ts';
+import { codePoints, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { MetricNote } from '../metrics.ts';
 import type { Figure, Parametrisation } from '../types.ts';
-import { INK, legendColumns, type Palette, config } from './theme.ts';
-import * as vega from 'vega';
+import { config, INK, legendColumns, type Palette } from './theme.ts';
 
 type LayerSpec = Extract<TopLevelSpec, { layer: unknown }>['layer'][number];
 

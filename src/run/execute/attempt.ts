@@ -4,7 +4,7 @@
  * make the same entry at once.
  */
 import path from 'node:path';
-import { type Executor, LEAVE, type JobResult, type PackedJob } from '../../api.ts';
+import { type Executor, type JobResult, LEAVE, type PackedJob } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { ActionKey, StageId } from '../../plan/types.ts';
 import { isDiskFault } from '../../store/faults.ts';
@@ -13,19 +13,19 @@ import { isOnThisHost } from '../../store/owner.ts';
 import type { Failed, Outcome } from '../log/events.ts';
 import { forKind } from './attempt-limits.ts';
 import { type Answered, conclude } from './conclude.ts';
-import { demandOf, isScheduled, type DemandFacts } from './resources.ts';
 import {
   type Execution,
+  experimentFacts,
   type KeyedStage,
   noteFailure,
   tellNote,
   thrownOutcome,
   useCached,
-  experimentFacts,
 } from './execution.ts';
 import type { Reads } from './guard.ts';
 import type { InputChecks, Unready } from './inputs.ts';
-import { type JobInputs, checkResult, jobOf, redacted } from './job.ts';
+import { checkResult, type JobInputs, jobOf, redacted } from './job.ts';
+import { type DemandFacts, demandOf, isScheduled } from './resources.ts';
 
 /** A stage under its lease, ready to be attempted. */
 export interface AttemptRequest extends KeyedStage, JobInputs {

@@ -3,7 +3,7 @@
  * words.
  */
 import { rmSync } from 'node:fs';
-import type { JsonObject, JobResult } from '../../api.ts';
+import type { JobResult, JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';

@@ -9,21 +9,21 @@ import { at } from '../../base/lookup.ts';
 import { once } from '../../base/memoized.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Outcome } from '../log/events.ts';
-import type { AttemptResult, WithLease } from './attempt.ts';
-import { attemptAlone, createLeaser } from './attempt.ts';
+import { attemptAlone, type AttemptResult, createLeaser, type WithLease } from './attempt.ts';
 import { tellWarnings } from './conclude.ts';
-import type { ExecuteOptions, Execution, KeyedStage } from './execution.ts';
 import {
+  type ExecuteOptions,
+  type Execution,
   fetchedOutcome,
   isFinished,
+  type KeyedStage,
   keyedStage,
   openExecution,
   outcomeOf,
   tellNote,
   useCached,
 } from './execution.ts';
-import type { InputChecks } from './inputs.ts';
-import { createInputChecks, createRepairs } from './inputs.ts';
+import { createInputChecks, createRepairs, type InputChecks } from './inputs.ts';
 import { createPacker, packId } from './packs.ts';
 import { createQueue } from './queue.ts';
 import { needOf } from './resources.ts';

@@ -3,12 +3,12 @@
  * an error was thrown.
  */
 import { readFileSync } from 'node:fs';
-import { type SourceMapPayload, SourceMap } from 'node:module';
+import { SourceMap, type SourceMapPayload } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { JobResult } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { Failed } from '../log/events.ts';
-import type { JobResult } from '../../api.ts';
 
 /** The length at which a message is cut: it may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;

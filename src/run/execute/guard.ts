@@ -6,8 +6,7 @@
  * systems stamp times in steps (`TICK_MS`), so two writes within one step may leave the same times.
  * Where the state of a file can't tell, its bytes are hashed again.
  */
-import type { Stats } from 'node:fs';
-import { lstatSync, readdirSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync, type Stats, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Asset, OutputFile } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';

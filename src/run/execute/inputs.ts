@@ -5,8 +5,7 @@
 import { once } from '../../base/memoized.ts';
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
-import type { Execution } from './execution.ts';
-import { finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
+import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
 import type { ReadEntry, Reads } from './guard.ts';
 
 /**

@@ -3,16 +3,16 @@ import type {
   BackendName,
   Demand,
   ExperimentFacts,
-  StageInput,
-  Warning,
   Job,
   JobResult,
+  StageInput,
+  Warning,
 } from '../../api.ts';
+import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
-import type { PluginModule } from '../../api/executor.ts';
 
 /** The parts of a job that do not come from the stage's definition. */
 export interface JobInputs {

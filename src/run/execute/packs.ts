@@ -8,11 +8,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../../api.ts';
 import type { PlannedStage } from '../../plan/types.ts';
-import type { AttemptRequest, AttemptResult, WithLease } from './attempt.ts';
-import { attemptAlone, attemptPack, attemptWithRetries, mayRetry, retry } from './attempt.ts';
+import {
+  attemptAlone,
+  attemptPack,
+  type AttemptRequest,
+  type AttemptResult,
+  attemptWithRetries,
+  mayRetry,
+  retry,
+  type WithLease,
+} from './attempt.ts';
 import type { Execution, KeyedStage } from './execution.ts';
-import type { StageQueue, Turn } from './queue.ts';
-import { byTurn } from './queue.ts';
+import { byTurn, type StageQueue, type Turn } from './queue.ts';
 
 /** Returns a name that is equal for stages that may share a job; null for one that runs alone. */
 export const packId = ({ descriptor, kind, resources }: PlannedStage): string | null =>

@@ -4,12 +4,12 @@
  */
 import { existsSync, utimesSync } from 'node:fs';
 import {
-  type OutputFile,
-  type RunContext,
-  type Warning,
-  UserFault,
   type Job,
   type JobResult,
+  type OutputFile,
+  type RunContext,
+  UserFault,
+  type Warning,
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { WARNINGS } from '../../plan/keys.ts';

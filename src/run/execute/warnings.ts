@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type Warning, UserFault } from '../../api.ts';
+import { UserFault, type Warning } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';

@@ -5,13 +5,13 @@
  */
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import type { BackendName, StageDescriptor, Warning, Job, JobResult } from '../../api.ts';
-import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
+import type { BackendName, Job, JobResult, StageDescriptor, Warning } from '../../api.ts';
+import type { PluginModule } from '../../api/executor.ts';
 import type { BackendInfo } from '../../tensor/backend.ts';
+import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
-import type { PluginModule } from '../../api/executor.ts';
 
 /** The result of a job as a worker sends it. A worker never reports its own exit. */
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;

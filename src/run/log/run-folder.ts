@@ -4,8 +4,7 @@
  */
 import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import type { JsonObject } from '../../api.ts';
-import { UserFault } from '../../api.ts';
+import { type JsonObject, UserFault } from '../../api.ts';
 import { errorCode } from '../../store/faults.ts';
 import { makeFolder } from '../../store/folders.ts';
 import { thisProcess } from '../../store/owner.ts';

@@ -1,8 +1,7 @@
 /** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AnyPlugin } from '../../api.ts';
-import { UserFault } from '../../api.ts';
+import { type AnyPlugin, UserFault } from '../../api.ts';
 import { asSource, buildDir, builtPlugins, importFile, projectDir } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';

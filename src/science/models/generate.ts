@@ -3,15 +3,15 @@
  * without padding, so that a row's text does not depend on the rows beside it beyond float32
  * rounding.
  */
-import type { Tensor2D, Tensor, Tensor4D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import type { RandomStream } from '../../base/random.ts';
 import { compiled } from '../../tensor/compiled/compiled.ts';
+import { type Sight, similarLengths, type Tokens, UNSEEN } from './layout.ts';
 import type { Network } from './network.ts';
-import { similarLengths, type Sight, type Tokens, UNSEEN } from './layout.ts';
-import type { TokenRow, KeyValueBlock, TokenCache } from './types.ts';
+import type { KeyValueBlock, TokenCache, TokenRow } from './types.ts';
 
 type Placed = Pick<Tokens, 'map' | 'places'> & { readonly side: { readonly width: number } };
 

@@ -2,9 +2,9 @@
  * Which rows belong to each batch and step, such that the batches of a poisoned set pair with those of
  * its clean twin.
  */
+import type { Row } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import { randomStream } from '../../base/random.ts';
-import type { Row } from '../../api.ts';
 import type { LabelledRow, TrainSettings } from './settings.ts';
 
 /**

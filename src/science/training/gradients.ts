@@ -3,7 +3,7 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
 import type { ResumableStream } from '../../base/random.ts';
-import { frugally, differentiate } from '../../tensor/differentiable.ts';
+import { differentiate, frugally } from '../../tensor/differentiable.ts';
 import { scalarOf } from '../../tensor/rows.ts';
 import { crossEntropy, meanSquaredError } from '../models/loss.ts';
 import type { ForwardOptions, Network, Tensors } from '../models/network.ts';

@@ -4,8 +4,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { formatNumber } from '../../report/format.ts';
 import { METRICS } from '../../report/metrics.ts';
 import type { Results } from '../wire.ts';
-import type { GroupCounts, RunView } from './connection.ts';
-import { askJson } from './connection.ts';
+import { askJson, type GroupCounts, type RunView } from './connection.ts';
 import { Grid } from './grid.tsx';
 import { finished, plural, Text } from './parts.tsx';
 

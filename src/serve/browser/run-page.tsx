@@ -1,10 +1,8 @@
 /** The page of one run. */
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { RunFacts } from '../wire.ts';
-import { mayGoOn } from '../wire.ts';
-import type { LinkState, RunView } from './connection.ts';
-import { countGroups, openRun } from './connection.ts';
+import { mayGoOn, type RunFacts } from '../wire.ts';
+import { countGroups, type LinkState, openRun, type RunView } from './connection.ts';
 import { Drawer } from './drawer.tsx';
 import { GraphView, KindTable } from './graph-view.tsx';
 import { RunLog } from './log-view.tsx';
@@ -25,8 +23,7 @@ import {
 } from './parts.tsx';
 import { ResultsTable } from './results-table.tsx';
 import { Failures, Running } from './running.tsx';
-import type { StageFilter } from './stage-list.tsx';
-import { StageList } from './stage-list.tsx';
+import { type StageFilter, StageList } from './stage-list.tsx';
 
 const CHAPTERS = [
   ['running', 'Running'],

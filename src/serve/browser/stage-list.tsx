@@ -2,8 +2,7 @@
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import { formatSeconds } from '../../report/format.ts';
-import type { Stage } from '../wire.ts';
-import { STAGE_STATES } from '../wire.ts';
+import { type Stage, STAGE_STATES } from '../wire.ts';
 import type { GroupCounts, RunView } from './connection.ts';
 import { Grid } from './grid.tsx';
 import { plural, StageChip, STATE_WORDS, Text } from './parts.tsx';

@@ -1,8 +1,8 @@
 /** A remote that is a folder, such as one on a network file system or a portable disk. */
 import { randomUUID } from 'node:crypto';
-import type { Dirent } from 'node:fs';
 import {
   createReadStream,
+  type Dirent,
   fstatSync,
   lstatSync,
   readdirSync,
@@ -16,8 +16,7 @@ import path from 'node:path';
 import { ownFolder, ownNames, pathInside } from '../../base/untrusted/paths.ts';
 import { makeFolder } from '../folders.ts';
 import { openRegular } from '../regular.ts';
-import type { Listed, Objects } from './objects.ts';
-import { RemoteFault } from './objects.ts';
+import { type Listed, type Objects, RemoteFault } from './objects.ts';
 
 /** The age at which the drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;

@@ -15,13 +15,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import PQueue from 'p-queue';
 import { UserFault } from '../../api.ts';
 import type { ActionKey } from '../../plan/types.ts';
-import type { Manifest } from '../manifest.ts';
-import { MANIFEST_FORMAT } from '../manifest.ts';
-import type { Listed, Objects } from './objects.ts';
-import { blobObject, environmentName, environmentObject, isRunId, RemoteFault } from './objects.ts';
+import { type Manifest, MANIFEST_FORMAT } from '../manifest.ts';
+import {
+  blobObject,
+  environmentName,
+  environmentObject,
+  isRunId,
+  type Listed,
+  type Objects,
+  RemoteFault,
+} from './objects.ts';
 import { receiveManifest } from './receive.ts';
-import { receiveRun } from './send.ts';
-import { sendText } from './send.ts';
+import { receiveRun, sendText } from './send.ts';
 
 const TRANSFERS = 6;
 

@@ -7,11 +7,13 @@ import { rmSync, statfsSync, utimesSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type JsonObject, UserFault, type Digest } from '../../api.ts';
+import { type Digest, type JsonObject, UserFault } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';
 import { isRecord, parseJson, shown } from '../../base/untrusted/json.ts';
 import { inWords, limitOf, MB } from '../../base/untrusted/limits.ts';
+import { nameFault } from '../../base/untrusted/paths.mjs';
 import { pathInside } from '../../base/untrusted/paths.ts';
+import { actionKey, contentDigest } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../plan/types.ts';
 import { diskFault } from '../faults.ts';
 import { SETTLED_MS } from '../files.ts';
@@ -19,22 +21,20 @@ import { makeFolder } from '../folders.ts';
 import {
   type Entry,
   type Manifest,
-  type ManifestFile,
   MANIFEST_FILE,
+  type ManifestFile,
   parseManifest,
 } from '../manifest.ts';
 import { rememberEnvironment } from '../provenance.ts';
 import type { Store } from '../store.ts';
 import {
-  type Objects,
   blobObject,
   entryObject,
   environmentName,
   environmentObject,
+  type Objects,
   RemoteFault,
 } from './objects.ts';
-import { nameFault } from '../../base/untrusted/paths.mjs';
-import { actionKey, contentDigest } from '../../plan/keys.ts';
 
 /** The manifest that a remote has of an entry. */
 export type Described =

@@ -8,10 +8,15 @@ import type * as clientS3 from '@aws-sdk/client-s3';
 import type { ListObjectsV2CommandInput, S3Client, S3ServiceException } from '@aws-sdk/client-s3';
 import type * as libStorage from '@aws-sdk/lib-storage';
 import { UserFault } from '../../api.ts';
-import type { Limit } from '../../base/untrusted/limits.ts';
-import { inWords, limitOf, LONGEST_MS, MB, SLOWEST } from '../../base/untrusted/limits.ts';
-import type { Listed, Objects, Reading } from './objects.ts';
-import { RemoteFault } from './objects.ts';
+import {
+  inWords,
+  type Limit,
+  limitOf,
+  LONGEST_MS,
+  MB,
+  SLOWEST,
+} from '../../base/untrusted/limits.ts';
+import { type Listed, type Objects, type Reading, RemoteFault } from './objects.ts';
 
 const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
 

@@ -7,23 +7,23 @@ import { createReadStream, lstatSync } from 'node:fs';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { UserFault } from '../../api.ts';
+import { isRecord, parseJson } from '../../base/untrusted/json.ts';
+import { limitOf } from '../../base/untrusted/limits.ts';
 import { pathInside } from '../../base/untrusted/paths.ts';
 import type { ActionKey } from '../../plan/types.ts';
-import { type ManifestFile, MANIFEST_FILE } from '../manifest.ts';
+import { MANIFEST_FILE, type ManifestFile } from '../manifest.ts';
 import { isUnreadable, openRegular, readRegularText } from '../regular.ts';
+import { seal, unseal } from '../sealed.ts';
 import type { Store } from '../store.ts';
-import { checkedManifest, receiveManifest, receiveText, refusalOf } from './receive.ts';
 import {
-  type Objects,
   blobObject,
   entryObject,
   environmentName,
   environmentObject,
+  type Objects,
   runObject,
 } from './objects.ts';
-import { isRecord, parseJson } from '../../base/untrusted/json.ts';
-import { limitOf } from '../../base/untrusted/limits.ts';
-import { seal, unseal } from '../sealed.ts';
+import { checkedManifest, receiveManifest, receiveText, refusalOf } from './receive.ts';
 
 export type Sent =
   | { readonly state: 'sent'; readonly bytes: number }

@@ -8,8 +8,7 @@
  * from JavaScript are the function's arguments, unless they have been the same each time, and these
  * are compared each time too.
  */
-import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
-import { getBackend } from '@tensorflow/tfjs-core';
+import { type DataId, getBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
 import { processWide } from '../process-wide.ts';
 import { BFLOAT16, castAttributes, Copies, FLOAT, type Precision } from './copies.ts';

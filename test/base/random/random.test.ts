@@ -1,8 +1,7 @@
 import * as fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { RandomStream } from '../../../src/base/random.ts';
-import { randomStream } from '../../../src/base/random.ts';
+import { type RandomStream, randomStream } from '../../../src/base/random.ts';
 import { present } from '../../rig/present.ts';
 
 const test = suite('random streams');

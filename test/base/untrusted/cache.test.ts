@@ -34,7 +34,7 @@ test.before.each((context) => {
   context.cache = path.join(context.dir, 'cache');
   process.env['DOSIMETER_CACHE'] = context.cache;
 });
-test.after.each(({ dir }) => {
+test.after.each(() => {
   if (before === undefined) delete process.env['DOSIMETER_CACHE'];
   else process.env['DOSIMETER_CACHE'] = before;
 });

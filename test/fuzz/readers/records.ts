@@ -3,8 +3,7 @@ import { logLine } from '../../../src/run/log/events.ts';
 import { readJournal } from '../../../src/run/log/run-folder.ts';
 import { parseManifest } from '../../../src/store/manifest.ts';
 import { seal, unseal } from '../../../src/store/sealed.ts';
-import type { Reader } from '../reader.ts';
-import { asText, file, texts } from '../reader.ts';
+import { asText, file, type Reader, texts } from '../reader.ts';
 
 export const RECORDS: readonly Reader[] = [
   {

@@ -3,18 +3,15 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { actionKey } from '../../../src/plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../../src/plan/types.ts';
-import type { Manifest } from '../../../src/store/manifest.ts';
-import { printManifest } from '../../../src/store/manifest.ts';
+import { type Manifest, printManifest } from '../../../src/store/manifest.ts';
 import { entryObject } from '../../../src/store/remote/objects.ts';
-import { checkedManifest } from '../../../src/store/remote/receive.ts';
-import { receiveEntry } from '../../../src/store/remote/receive.ts';
+import { checkedManifest, receiveEntry } from '../../../src/store/remote/receive.ts';
 import { runKeys } from '../../../src/store/remote/send.ts';
 import { seal } from '../../../src/store/sealed.ts';
 import { openStore } from '../../../src/store/store.ts';
 import { standIn } from '../../rig/stand-in.ts';
 import { componentsOf, memoryObjects } from '../../store/remote/double.ts';
-import type { Reader } from '../reader.ts';
-import { asText, texts } from '../reader.ts';
+import { asText, type Reader, texts } from '../reader.ts';
 
 const EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 const components = componentsOf(1),

@@ -19,11 +19,13 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createClient } from '../../../plugins/executors/slurm/client.ts';
-import type { Profile } from '../../../plugins/executors/slurm/profile.ts';
-import { parseProfile } from '../../../plugins/executors/slurm/profile.ts';
+import { parseProfile, type Profile } from '../../../plugins/executors/slurm/profile.ts';
 import { Spool } from '../../../plugins/executors/slurm/spool.ts';
-import { submitCoordinator } from '../../../plugins/executors/slurm/submit.ts';
-import { batchesOf, submitBatch } from '../../../plugins/executors/slurm/submit.ts';
+import {
+  batchesOf,
+  submitBatch,
+  submitCoordinator,
+} from '../../../plugins/executors/slurm/submit.ts';
 import { newWork } from '../../../plugins/executors/slurm/work.ts';
 import type { Job, PackedJob, ScheduledTask } from '../../../src/api.ts';
 import { present } from '../../rig/present.ts';

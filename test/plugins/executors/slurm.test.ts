@@ -14,8 +14,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createClient, slurmEnvironment } from '../../../plugins/executors/slurm/client.ts';
 import {
+  createClient,
   nodeName,
   parseAccounts,
   parseArraySize,
@@ -23,10 +23,10 @@ import {
   parseSubmission,
   phaseOf,
   refusalOf,
+  slurmEnvironment,
 } from '../../../plugins/executors/slurm/client.ts';
 import { parseProfile } from '../../../plugins/executors/slurm/profile.ts';
-import { requestOf } from '../../../plugins/executors/slurm/script.ts';
-import { batchScript } from '../../../plugins/executors/slurm/script.ts';
+import { batchScript, requestOf } from '../../../plugins/executors/slurm/script.ts';
 import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 
 const test = suite('slurm, without Slurm');

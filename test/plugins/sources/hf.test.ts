@@ -20,8 +20,7 @@ import type { SourceContext } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { present } from '../../rig/present.ts';
 import { splitOf } from '../datasets/reading.ts';
-import type { HubRig } from './hub.ts';
-import { startHub } from './hub.ts';
+import { type HubRig, startHub } from './hub.ts';
 import { faultOf } from './registry.ts';
 
 const test = suite<HubRig>('hf source');

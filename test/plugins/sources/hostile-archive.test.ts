@@ -7,8 +7,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { untar, unzip } from '../../../plugins/sources/shared/archive.ts';
 import { GB, unpackedLimit } from '../../../src/base/untrusted/limits.ts';
-import type { Hostile } from './hostile-server.ts';
-import { startHostile } from './hostile-server.ts';
+import { type Hostile, startHostile } from './hostile-server.ts';
 import { faultOf, zip } from './registry.ts';
 
 const test = suite<Hostile>('hostile archives');

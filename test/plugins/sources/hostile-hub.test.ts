@@ -5,11 +5,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import hf from '../../../plugins/sources/hf/index.ts';
 import { GB } from '../../../src/base/untrusted/limits.ts';
-import type { Hostile } from './hostile-server.ts';
 import {
   commit,
   entry,
   honest,
+  type Hostile,
   hub,
   model,
   sendForever,

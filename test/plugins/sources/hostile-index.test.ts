@@ -10,8 +10,7 @@ import * as assert from 'uvu/assert';
 import npm from '../../../plugins/sources/npm.ts';
 import pypi from '../../../plugins/sources/pypi/index.ts';
 import { wheelVersion } from '../../../plugins/sources/pypi/simple-index.ts';
-import type { Hostile } from './hostile-server.ts';
-import { sendForever, sendJson, startHostile } from './hostile-server.ts';
+import { type Hostile, sendForever, sendJson, startHostile } from './hostile-server.ts';
 import { faultOf, wheel } from './registry.ts';
 
 const test = suite<Hostile>('hostile package indexes');

@@ -1,6 +1,5 @@
 /** A server on this machine's loopback. */
-import type { RequestListener } from 'node:http';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface Loopback {

@@ -15,8 +15,7 @@ import * as assert from 'uvu/assert';
 import npm from '../../../plugins/sources/npm.ts';
 import type { Asset } from '../../../src/api.ts';
 import { present } from '../../rig/present.ts';
-import type { Rig } from './registry.ts';
-import { faultOf, startRig, tarball } from './registry.ts';
+import { faultOf, type Rig, startRig, tarball } from './registry.ts';
 
 const test = suite<Rig>('npm source');
 test.before.each(async (rig) => {

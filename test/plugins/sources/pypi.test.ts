@@ -14,8 +14,7 @@ import * as assert from 'uvu/assert';
 import pypi from '../../../plugins/sources/pypi/index.ts';
 import type { SourceContext } from '../../../src/api.ts';
 import { present } from '../../rig/present.ts';
-import type { Rig } from './registry.ts';
-import { faultOf, startRig, wheel } from './registry.ts';
+import { faultOf, type Rig, startRig, wheel } from './registry.ts';
 
 const test = suite<Rig>('pypi source');
 test.before.each(async (rig) => {

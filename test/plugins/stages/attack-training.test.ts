@@ -6,8 +6,12 @@ import * as assert from 'uvu/assert';
 import divergence from '../../../plugins/stages/divergence/index.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
-import type { Cell, PreflightContext, StageDescriptor } from '../../../src/api.ts';
-import { cleanTwin } from '../../../src/api.ts';
+import {
+  type Cell,
+  cleanTwin,
+  type PreflightContext,
+  type StageDescriptor,
+} from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';

@@ -12,8 +12,14 @@ import ntk from '../../../plugins/stages/ntk/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
 import spectrum from '../../../plugins/stages/spectrum/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
-import type { Asset, Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
-import { beforeTraining, pointName } from '../../../src/api.ts';
+import {
+  type Asset,
+  beforeTraining,
+  type Cell,
+  type JsonObject,
+  pointName,
+  type StageDescriptor,
+} from '../../../src/api.ts';
 import { openCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
 import { readNpy } from '../../../src/science/models/io/npy.ts';
 import { present } from '../../rig/present.ts';

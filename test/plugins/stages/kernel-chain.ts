@@ -5,8 +5,13 @@ import fisher from '../../../plugins/stages/fisher/index.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
 import ntk from '../../../plugins/stages/ntk/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
-import type { Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
-import { type KernelPoint, pointName } from '../../../src/api.ts';
+import {
+  type Cell,
+  type JsonObject,
+  type KernelPoint,
+  pointName,
+  type StageDescriptor,
+} from '../../../src/api.ts';
 import { present } from '../../rig/present.ts';
 import { contextOf, poisonedFolder, type Ran, runStage, spokenRows } from './rig.ts';
 

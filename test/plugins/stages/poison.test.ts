@@ -16,8 +16,7 @@ import {
   type Warning,
 } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
-import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import { checkReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
+import { checkReceipt, type Receipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
 import { present } from '../../rig/present.ts';
 import { standIn } from '../../rig/stand-in.ts';
 

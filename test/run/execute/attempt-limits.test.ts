@@ -9,8 +9,7 @@ import {
   forKind,
 } from '../../../src/run/execute/attempt-limits.ts';
 import { createProject, writeToys } from '../../rig/project.ts';
-import type { Rig } from '../../rig/rig.ts';
-import { createRig } from '../../rig/rig.ts';
+import { createRig, type Rig } from '../../rig/rig.ts';
 import { fileOf, trainings } from './chain.ts';
 import { addStage, failed, finished, notesOf, outputOf } from './stages.ts';
 

@@ -1,9 +1,7 @@
 /** The fixture of most tests: data → train → evaluate for each cell, and a report of them. */
 import path from 'node:path';
-import type { Rig } from '../../rig/rig.ts';
-import { cell, experiment } from '../../rig/rig.ts';
-import type { Body } from './stages.ts';
-import { addStage } from './stages.ts';
+import { cell, experiment, type Rig } from '../../rig/rig.ts';
+import { addStage, type Body } from './stages.ts';
 
 export interface ChainBodies {
   readonly data?: Body;

@@ -2,11 +2,9 @@ import { rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Rig } from '../../rig/rig.ts';
-import { cell, createRig, experiment } from '../../rig/rig.ts';
+import { cell, createRig, experiment, type Rig } from '../../rig/rig.ts';
 import { chain, fileOf, grid, trainings } from './chain.ts';
-import type { Body } from './stages.ts';
-import { addStage, failed, finished, logOf, notesOf, outputOf } from './stages.ts';
+import { addStage, type Body, failed, finished, logOf, notesOf, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('executePlan');
 test.before.each((context) => {

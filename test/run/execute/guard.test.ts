@@ -19,10 +19,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Asset, Digest } from '../../../src/api.ts';
 import type { Locate } from '../../../src/run/execute/guard.ts';
-import type { Rig } from '../../rig/rig.ts';
-import { cell, createRig, experiment } from '../../rig/rig.ts';
-import type { Body } from './stages.ts';
-import { addStage, failed, finished, outputOf } from './stages.ts';
+import { cell, createRig, experiment, type Rig } from '../../rig/rig.ts';
+import { addStage, type Body, failed, finished, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('guard');
 test.before.each((context) => {

@@ -4,8 +4,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { newOwner, ownerName } from '../../../src/store/owner.ts';
-import type { Rig } from '../../rig/rig.ts';
-import { createRig } from '../../rig/rig.ts';
+import { createRig, type Rig } from '../../rig/rig.ts';
 import { chain, fileOf, grid, trainings } from './chain.ts';
 import { notesOf, outputOf } from './stages.ts';
 

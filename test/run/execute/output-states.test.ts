@@ -1,6 +1,5 @@
 /** Outputs that this run has hashed: when the guard must hash them again, and when it need not. */
-import fs from 'node:fs';
-import { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import fs, { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -10,8 +9,7 @@ import type { ActionKey } from '../../../src/plan/types.ts';
 import { createGuard, statesOfOutputs } from '../../../src/run/execute/guard.ts';
 import { digestOutputs } from '../../../src/run/execute/perform.ts';
 import type { Entry } from '../../../src/store/manifest.ts';
-import type { Rig } from '../../rig/rig.ts';
-import { createRig } from '../../rig/rig.ts';
+import { createRig, type Rig } from '../../rig/rig.ts';
 
 const test = suite<{ rig: Rig }>('states of outputs');
 test.before.each((context) => {

@@ -1,11 +1,16 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { foreseeJobs, packSize } from '../../../src/run/execute/packs.ts';
-import type { Rig, RigResult, RunRig } from '../../rig/rig.ts';
-import { cell, createRig, experiment } from '../../rig/rig.ts';
+import {
+  cell,
+  createRig,
+  experiment,
+  type Rig,
+  type RigResult,
+  type RunRig,
+} from '../../rig/rig.ts';
 import { fileOf } from './chain.ts';
-import type { Body, StageOfTest } from './stages.ts';
-import { addStage, failed, logOf, outputOf } from './stages.ts';
+import { addStage, type Body, failed, logOf, outputOf, type StageOfTest } from './stages.ts';
 
 interface Context {
   readonly rig: Rig;

@@ -4,8 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { collectGarbage } from '../../../src/store/gc.ts';
 import { openStore } from '../../../src/store/store.ts';
-import type { Rig } from '../../rig/rig.ts';
-import { createRig } from '../../rig/rig.ts';
+import { createRig, type Rig } from '../../rig/rig.ts';
 import { trainings } from './chain.ts';
 import { addStage, failed, finished, outputOf } from './stages.ts';
 

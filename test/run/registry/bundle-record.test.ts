@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../../src/api.ts';
-import type { Bundle } from '../../../src/run/registry/outside.ts';
-import { findBundle, rememberBundle } from '../../../src/run/registry/outside.ts';
+import { type Bundle, findBundle, rememberBundle } from '../../../src/run/registry/outside.ts';
 import { sha256 } from '../../../src/setup/closure.mjs';
 import { present } from '../../rig/present.ts';
 

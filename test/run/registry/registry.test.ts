@@ -4,11 +4,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { AttackDescriptor, Digest, ModelDescriptor } from '../../../src/api.ts';
-import { defineAttack, defineStage, UserFault } from '../../../src/api.ts';
+import {
+  type AttackDescriptor,
+  defineAttack,
+  defineStage,
+  type Digest,
+  type ModelDescriptor,
+  UserFault,
+} from '../../../src/api.ts';
 import { apiModule, scienceModule, workerModule } from '../../../src/run/registry/build.ts';
-import type { LoadedPlugin } from '../../../src/run/registry/registry.ts';
-import { loadOutsidePlugins, loadRegistry } from '../../../src/run/registry/registry.ts';
+import {
+  type LoadedPlugin,
+  loadOutsidePlugins,
+  loadRegistry,
+} from '../../../src/run/registry/registry.ts';
 import { present } from '../../rig/present.ts';
 import { createRegistry } from '../../rig/registry.ts';
 
@@ -18,7 +27,7 @@ test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-registry-'));
   process.env.DOSIMETER_CACHE = join(context.dir, 'cache');
 });
-test.after.each(({ dir }) => {
+test.after.each(() => {
   if (cacheBefore === undefined) delete process.env.DOSIMETER_CACHE;
   else process.env.DOSIMETER_CACHE = cacheBefore;
 });

@@ -4,8 +4,13 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { present } from '../../rig/present.ts';
-import type { Project, StageJson } from '../../rig/project.ts';
-import { createProject, lastLine, writeToys } from '../../rig/project.ts';
+import {
+  createProject,
+  lastLine,
+  type Project,
+  type StageJson,
+  writeToys,
+} from '../../rig/project.ts';
 
 const test = suite<{ project: Project }>('remote on the command line');
 test.before((context) => {

@@ -7,10 +7,8 @@ import { actionKey } from '../../../src/plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../../src/plan/types.ts';
 import type { Entry } from '../../../src/store/manifest.ts';
 import { rememberEnvironment } from '../../../src/store/provenance.ts';
-import type { Objects } from '../../../src/store/remote/objects.ts';
-import { RemoteFault } from '../../../src/store/remote/objects.ts';
-import type { Store } from '../../../src/store/store.ts';
-import { openStore } from '../../../src/store/store.ts';
+import { type Objects, RemoteFault } from '../../../src/store/remote/objects.ts';
+import { openStore, type Store } from '../../../src/store/store.ts';
 import { digestFiles } from '../../rig/digest-files.ts';
 
 export interface MemoryObjects extends Objects {

@@ -14,17 +14,30 @@ import { remoteOf } from '../../../src/run/remote.ts';
 import { strayFile } from '../../../src/store/files.ts';
 import type { Entry } from '../../../src/store/manifest.ts';
 import { folderObjects } from '../../../src/store/remote/folder.ts';
-import type { Objects } from '../../../src/store/remote/objects.ts';
-import { blobObject, entryObject, RemoteFault } from '../../../src/store/remote/objects.ts';
+import {
+  blobObject,
+  entryObject,
+  type Objects,
+  RemoteFault,
+} from '../../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../../src/store/remote/receive.ts';
-import { createRemote, pullEntries, pushEntries } from '../../../src/store/remote/remote.ts';
-import { objectsAt } from '../../../src/store/remote/remote.ts';
-import { receiveRun, sendRun } from '../../../src/store/remote/send.ts';
-import { sendEntry } from '../../../src/store/remote/send.ts';
+import {
+  createRemote,
+  objectsAt,
+  pullEntries,
+  pushEntries,
+} from '../../../src/store/remote/remote.ts';
+import { receiveRun, sendEntry, sendRun } from '../../../src/store/remote/send.ts';
 import { present } from '../../rig/present.ts';
 import { rejects } from '../../rig/rejects.ts';
-import type { MemoryObjects, Stores } from './double.ts';
-import { createStores, memoryObjects, putEntry, VOLATILE } from './double.ts';
+import {
+  createStores,
+  type MemoryObjects,
+  memoryObjects,
+  putEntry,
+  type Stores,
+  VOLATILE,
+} from './double.ts';
 
 const FILES = {
   'model/weights.bin': 'w'.repeat(5000),

@@ -6,17 +6,26 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../../src/store/manifest.ts';
 import { folderObjects } from '../../../src/store/remote/folder.ts';
-import type { RemoteSweepOptions } from '../../../src/store/remote/gc.ts';
-import { beginPush, beginSweep, parseGrace, sweepRemote } from '../../../src/store/remote/gc.ts';
-import type { Listed } from '../../../src/store/remote/objects.ts';
-import { blobObject, entryObject } from '../../../src/store/remote/objects.ts';
+import {
+  beginPush,
+  beginSweep,
+  parseGrace,
+  type RemoteSweepOptions,
+  sweepRemote,
+} from '../../../src/store/remote/gc.ts';
+import { blobObject, entryObject, type Listed } from '../../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../../src/store/remote/receive.ts';
 import { pushEntries } from '../../../src/store/remote/remote.ts';
-import { sendRun } from '../../../src/store/remote/send.ts';
-import { sendEntry, sendText } from '../../../src/store/remote/send.ts';
+import { sendEntry, sendRun, sendText } from '../../../src/store/remote/send.ts';
 import { rejects } from '../../rig/rejects.ts';
-import type { MemoryObjects, Stores } from './double.ts';
-import { createStores, memoryObjects, putEntry, VOLATILE } from './double.ts';
+import {
+  createStores,
+  type MemoryObjects,
+  memoryObjects,
+  putEntry,
+  type Stores,
+  VOLATILE,
+} from './double.ts';
 
 const DAY = 24 * 3600 * 1000;
 const ORPHAN = blobObject('e'.repeat(64));

@@ -4,14 +4,25 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { actionKey, contentDigest } from '../../../src/plan/keys.ts';
-import type { Entry, Manifest, ManifestFile } from '../../../src/store/manifest.ts';
-import { printManifest } from '../../../src/store/manifest.ts';
+import {
+  type Entry,
+  type Manifest,
+  type ManifestFile,
+  printManifest,
+} from '../../../src/store/manifest.ts';
 import { blobObject, entryObject } from '../../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../../src/store/remote/receive.ts';
 import { sendEntry } from '../../../src/store/remote/send.ts';
 import { present } from '../../rig/present.ts';
-import type { MemoryObjects, Stores } from './double.ts';
-import { componentsOf, createStores, memoryObjects, putEntry, VOLATILE } from './double.ts';
+import {
+  componentsOf,
+  createStores,
+  type MemoryObjects,
+  memoryObjects,
+  putEntry,
+  type Stores,
+  VOLATILE,
+} from './double.ts';
 
 interface Context {
   stores: Stores;

@@ -1,7 +1,6 @@
 /** What a server of S3 that does not keep to the rules costs; peers/s3.test.ts has a real one. */
 import { once } from 'node:events';
-import type { RequestListener, ServerResponse } from 'node:http';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

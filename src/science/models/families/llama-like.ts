@@ -3,8 +3,7 @@
  * settings: pre-norm with RMS norms, rotary positions, grouped heads and a gated feed-forward.
  */
 import { defined } from '../../../base/defined.ts';
-import type { ConfigFields } from './description.ts';
-import type { Family, Layer, Norm, Transformer } from './description.ts';
+import type { ConfigFields, Family, Layer, Norm, Transformer } from './description.ts';
 import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
 
 /** In what a family differs from the first Llama. */

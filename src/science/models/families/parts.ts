@@ -1,8 +1,14 @@
 /** Pieces of descriptions. Nothing here computes, so that planning can import it. */
 import { UserFault } from '../../../api.ts';
 import { shown } from '../../../base/untrusted/json.ts';
-import type { ConfigFields } from './description.ts';
-import type { ClassifierHead, Layer, Norm, Projection, Rotary } from './description.ts';
+import type {
+  ClassifierHead,
+  ConfigFields,
+  Layer,
+  Norm,
+  Projection,
+  Rotary,
+} from './description.ts';
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
   name,

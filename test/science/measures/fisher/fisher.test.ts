@@ -2,9 +2,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../../src/base/random.ts';
 import {
+  classFactor,
   empiricalAlone,
   fisher,
-  classFactor,
   softmax,
 } from '../../../../src/science/measures/fisher.ts';
 import { symmetricEigenvalues } from '../../../../src/tensor/linalg.ts';
