@@ -187,12 +187,12 @@ test('an sbatch that waits for room until its time-out has found none', async ()
   };
   const env = { PATH: `${root}:${process.env['PATH'] ?? ''}` };
   const client = createClient({ env, callSeconds: 1, log: () => undefined });
-  const words = 'Slurm temporarily unable to accept job, sleeping and retrying';
-  sbatch(`echo 'sbatch: error: ${words}' >&2\nexec sleep 1000`);
-  assert.equal(await client.submit([]), { type: 'full', words, waited: true });
+  const message = 'Slurm temporarily unable to accept job, sleeping and retrying';
+  sbatch(`echo 'sbatch: error: ${message}' >&2\nexec sleep 1000`);
+  assert.equal(await client.submit([]), { type: 'full', message, waited: true });
   sbatch('echo sbatch: error: AssocMaxSubmitJobLimit >&2; exit 1');
   const refused = await client.submit([]);
-  assert.equal(refused, { type: 'full', words: 'AssocMaxSubmitJobLimit', waited: false });
+  assert.equal(refused, { type: 'full', message: 'AssocMaxSubmitJobLimit', waited: false });
   sbatch('exec sleep 1000');
   assert.is((await client.submit([])).type, 'uncertain');
 });
