@@ -164,6 +164,10 @@ async function performHeld(
         waiting.add(dir);
         continue;
       }
+      if (!lease.stands()) {
+        print(`${job.id}: its lease was taken over\n`);
+        continue;
+      }
       // What an earlier attempt left is its own: nobody else has the lease.
       for (const name of ownNames(path.dirname(dir), path.basename(dir)))
         if (name.startsWith('files-'))
@@ -172,7 +176,7 @@ async function performHeld(
       const result = await pool.run(
         { ...job, outDir: path.join(dir, folder) },
         hooksOf(member, print, tell),
-        signal,
+        AbortSignal.any([signal, lease.lost]),
       );
       // A stage that was asked to stop has not failed. It goes on in the next attempt.
       if (isStopped() && result.type !== 'done') continue;

@@ -16,7 +16,15 @@
  * more than a small stage does: ext4 without a journal looks at every file removed in the last
  * minutes before it makes a new one.
  */
-import { existsSync, linkSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  readdirSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
@@ -31,6 +39,15 @@ import {
   ownerState,
   type Watch,
 } from './owner.ts';
+
+/** A file system that can't answer for a moment says nothing about the file. */
+function isGone(file: string): boolean {
+  try {
+    return lstatSync(file, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
+}
 
 export interface Lease {
   /** Whether this process still holds the lease: it may have been stopped, and taken for dead. */
@@ -229,7 +246,7 @@ export class Leases {
   }
 
   #stands({ key, claim, lost }: Held): boolean {
-    if (!lost.signal.aborted && !existsSync(claim)) {
+    if (!lost.signal.aborted && isGone(claim)) {
       this.#held.delete(key);
       lost.abort();
     }

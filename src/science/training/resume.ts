@@ -55,7 +55,7 @@ export async function saveState(
   const name = `${step}.${digest}.safetensors`;
   await rename(writing, join(dir, name));
   for (const other of await readdir(dir))
-    if (FILE.test(other) && other !== name) await rm(join(dir, other));
+    if (FILE.test(other) && other !== name) await rm(join(dir, other), { force: true });
   await utimes(dir, new Date(), new Date());
 }
 
