@@ -16,6 +16,18 @@ export interface Turn {
 /** Sorts by turn. */
 export const byTurn = (a: Turn, b: Turn): number => b.priority - a.priority || a.place - b.place;
 
+/** The place in a list in the order of turns, after those whose turn is the same. */
+function placeOf(turn: Turn, waiting: readonly Turn[]): number {
+  let low = 0,
+    high = waiting.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (byTurn(waiting[middle]!, turn) <= 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 export interface StageQueue {
   /**
    * Runs `task` when what it needs is free. Only the first of those that wait may start, since one
@@ -28,10 +40,16 @@ export interface StageQueue {
 export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine): StageQueue {
   const free = { cpu: cores, memoryMB, gpus: [...gpus] };
   const waiting: (Turn & { readonly start: () => void })[] = [];
+  let running = 0;
   const fits = ({ cpu, memoryMB: memory, gpu }: Need): boolean =>
     cpu <= free.cpu && memory <= free.memoryMB && gpu <= free.gpus.length;
   const startNext = (): void => {
-    for (let [head] = waiting; head !== undefined && fits(head.need); [head] = waiting) {
+    // Where nothing runs all is free, whatever sums of fractions have been rounded to.
+    for (
+      let [head] = waiting;
+      head !== undefined && (running === 0 || fits(head.need));
+      [head] = waiting
+    ) {
       waiting.shift();
       head.start();
     }
@@ -40,12 +58,14 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
     task: (granted: readonly string[]) => Promise<T>,
     { cpu, memoryMB: memory, gpu }: Need,
   ): Promise<T> => {
+    running++;
     free.cpu -= cpu;
     free.memoryMB -= memory;
     const granted = free.gpus.splice(0, gpu);
     try {
       return await task(granted);
     } finally {
+      running--;
       free.cpu += cpu;
       free.memoryMB += memory;
       free.gpus.unshift(...granted); // these first: a worker that has them is warm
@@ -56,8 +76,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
     add: (task, turn) =>
       new Promise((resolve) => {
         const start = (): void => resolve(run(task, turn.need));
-        const place = waiting.findLastIndex((one) => byTurn(one, turn) <= 0) + 1;
-        waiting.splice(place, 0, { ...turn, start });
+        waiting.splice(placeOf(turn, waiting), 0, { ...turn, start });
         startNext();
       }),
   };
