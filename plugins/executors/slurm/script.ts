@@ -74,7 +74,10 @@ export function expectedSeconds(load: readonly Load[]): number | null {
   return known.length < load.length ? null : known.reduce((sum, one) => sum + one, 0);
 }
 
-/** The stages run one after another, so each that is unlike any before adds what one may take. */
+/**
+ * The stages run one after another. Those that are unlike any before add what two of them may take
+ * at most: a partition may refuse a longer job, and one that was too short is submitted again.
+ */
 function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): number {
   const known = load.filter(({ demand }) => demand.seconds !== undefined);
   const unknown = load
@@ -82,6 +85,7 @@ function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): numbe
     .map(
       ({ demand }) => time ?? (demand.compute === false ? UNKNOWN_LIGHT_SECONDS : UNKNOWN_SECONDS),
     )
+    .slice(0, 2)
     .reduce((sum, seconds) => sum + seconds, 0);
   return known.length === 0
     ? unknown

@@ -243,7 +243,7 @@ export class Spool {
 
   /** Whether the task's program has begun. */
   hasBegun({ submission, task }: Claim): boolean {
-    return textOr(path.join(this.submissionDir(submission), `${task}.events`)) !== null;
+    return namesIn(this.submissionDir(submission)).includes(`${task}.events`);
   }
 
   /**
@@ -253,6 +253,11 @@ export class Spool {
   outgrewMemory({ submission, task }: Claim): boolean {
     const text = textOr(path.join(this.saidDir, `${submission}.${task}`)) ?? '';
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
+  }
+
+  /** The last line that the job has printed, such as an error of the profile's `setup`. */
+  lastPrinted(claim: Claim): string | undefined {
+    return textOr(this.logFile(claim))?.trim().split('\n').at(-1);
   }
 
   logFile({ submission, task }: Claim): string {

@@ -106,9 +106,10 @@ export class Tracker {
   #read(work: Work): void {
     const { spool } = this.#options;
     const task = taskOf(work);
+    const results = [...work.members].map((member) => [member, spool.result(member.key)] as const);
+    // After the results, since what a stage prints is written before its result.
     task.relay.pass(work.members);
-    for (const member of [...work.members]) {
-      const result = spool.result(member.key);
+    for (const [member, result] of results) {
       if (result === null) continue;
       if (result.type === 'exit' && result.signal === 'SIGKILL') task.killed.set(member, result);
       else this.#settle(work, member, result);
@@ -228,8 +229,7 @@ export class Tracker {
       this.#fail(
         work,
         had,
-        'raise `memory_mb` or `memory_retries` of its stage kind in slurm.yaml, ' +
-          'or pack fewer stages (--pack)',
+        'raise `memory_mb` or `memory_retries` of its stage kind in slurm.yaml',
       );
       return;
     }
@@ -255,7 +255,11 @@ export class Tracker {
       // Without the submission's folder, no node could have begun.
       if (spool.hasSubmission(claim.submission))
         this.#exclude(row.nodes, `job ${row.id} ended there before it began`);
-      this.#resubmit(work, `${job} ended before it began (${row.state})`);
+      const printed = spool.lastPrinted(claim);
+      this.#resubmit(
+        work,
+        `${job} ended before it began (${row.state})${printed ? `: ${printed}` : ''}`,
+      );
     } else
       this.#fail(
         work,

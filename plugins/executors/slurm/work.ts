@@ -99,20 +99,23 @@ export class Relay {
   interrupted = false;
 
   pass(members: ReadonlySet<Member>): void {
-    for (const line of this.events.lines()) {
-      const event = eventOf(line);
-      if (event === null) continue;
-      if (!('member' in event)) {
-        this.interrupted = 'interrupted' in event;
-        continue;
-      }
-      const key = this.keys[event.member];
-      const member = [...members].find((one) => one.key === key);
-      if (member === undefined) continue;
-      if ('log' in event) member.hooks.onLog(event.log);
-      else if ('printed' in event) member.hooks.onOutput(event.printed);
-      else member.hooks.onProgress(event.done, event.total, event.unit);
+    for (let lines = this.events.lines(); lines.length > 0; lines = this.events.lines())
+      for (const line of lines) this.#passLine(line, members);
+  }
+
+  #passLine(line: string, members: ReadonlySet<Member>): void {
+    const event = eventOf(line);
+    if (event === null) return;
+    if (!('member' in event)) {
+      this.interrupted = 'interrupted' in event;
+      return;
     }
+    const key = this.keys[event.member];
+    const member = [...members].find((one) => one.key === key);
+    if (member === undefined) return;
+    if ('log' in event) member.hooks.onLog(event.log);
+    else if ('printed' in event) member.hooks.onOutput(event.printed);
+    else member.hooks.onProgress(event.done, event.total, event.unit);
   }
 }
 
