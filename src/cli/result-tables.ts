@@ -130,6 +130,9 @@ const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
 
+/** The rate of a further scorer, `asr.refusal`, is written as `asr` is. */
+const isProportion = ({ metric }: Metric): boolean => proportions.has(metric.replace(/\..*/, ''));
+
 const NOTHING = '–';
 
 /** The mark of a number that is not evidence for each of its seeds. */
@@ -165,7 +168,7 @@ export function beside(
         ...metrics.map((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return NOTHING;
-          const summary = plainSpread(found, spread, proportions.has(metric.metric));
+          const summary = plainSpread(found, spread, isProportion(metric));
           const mark = markOf(cell.reasons.get(metricName(metric)));
           return `${summary}${mark}${seedsNote(found.length, cell.seeds.size)}`;
         }),
@@ -242,9 +245,7 @@ export function differences(
   const body = compared.map(({ cell, metric, found }) => [
     ...axes.map(({ path }) => axisText(cell, path)),
     metricLabel(metric, metrics),
-    found.difference === null
-      ? NOTHING
-      : plainDifference(found.difference, proportions.has(metric.metric)),
+    found.difference === null ? NOTHING : plainDifference(found.difference, isProportion(metric)),
     ...(tested ? [testText(found) ?? ''] : []),
     pairsText(found.difference?.n ?? 0, found.excluded.length),
   ]);
