@@ -3,7 +3,8 @@
  * call that changes the disk, or in the middle of that call.
  *
  *     CRASH_IN     `run` (the scheduler) or `worker`
- *     CRASH_AT     n; with 0, calls are only counted: each appends a byte to the file CRASH_COUNT
+ *     CRASH_AT     n; 0 kills no process
+ *     CRASH_COUNT  a file to which each of these calls appends a byte
  *     CRASH_ONCE   a file that the first process to be killed makes, so that the others are not
  *     CRASH_TORN   1: half of a write is written first
  */
@@ -16,7 +17,7 @@ const at = Number(process.env.CRASH_AT),
   torn = process.env.CRASH_TORN === '1';
 const { closeSync, openSync, writeSync } = fs;
 const count =
-  at === 0 && role === process.env.CRASH_IN
+  role === process.env.CRASH_IN
     ? openSync(/** @type {string} */ (process.env.CRASH_COUNT), 'a')
     : null;
 let calls = 0;
