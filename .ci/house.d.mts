@@ -23,7 +23,7 @@ export function fragments(
 export const roomTable: readonly { readonly rooms: readonly string[]; readonly allowed: string }[];
 
 /**
- * Returns the innermost room of the table that holds a file: `src/run/log/journal.ts` → `run/log`;
+ * Returns the innermost room of the table that holds a file: `src/run/log/run-log.ts` → `run/log`;
  * the path of a file of src or plugins that is in none, and null for any other.
  */
 export function roomOf(path: string): string | null;

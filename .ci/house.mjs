@@ -58,7 +58,7 @@ export const roomTable = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
 const named = roomTable.flatMap(({ rooms }) => rooms).sort((a, b) => b.length - a.length);
 
 /**
- * Returns the innermost room of the table that holds a file: `src/run/log/journal.ts` → `run/log`;
+ * Returns the innermost room of the table that holds a file: `src/run/log/run-log.ts` → `run/log`;
  * the path of a file of src or plugins that is in none, and null for any other.
  * @param {string} path
  */

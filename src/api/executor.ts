@@ -59,7 +59,7 @@ export interface Job {
 export interface Demand {
   /** The seconds that stages like this one took, on average. Absent if none has run yet. */
   readonly seconds?: number;
-  /** The memory that the stage declares, plus what it adds to a pack by its own estimate. */
+  /** The memory that the stage declares, plus what it takes by its own estimate. */
   readonly memoryMB?: number;
   /** The number of GPUs; 0 for a stage that does not compute on one. */
   readonly gpu: number;

@@ -164,9 +164,9 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
  */
 export interface Packing<P extends JsonObject = JsonObject> {
   /**
-   * Returns an estimate, in MB, of the most that one more stage adds to the job's memory. `inputs`
-   * is absent if they do not exist yet, as in a plan. This function is absent if a further stage
-   * adds too little to count.
+   * Returns an estimate, in MB, of the memory that the stage adds to that of its process. `inputs`
+   * is absent if they do not exist yet, as in a plan. This function is absent if that is
+   * too little to count.
    */
   memoryMB?(
     stage: Pick<RunContext<P>, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,

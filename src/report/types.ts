@@ -185,7 +185,7 @@ export interface MapFacts {
 
 /** One cell of the grid at one seed. */
 export interface ReportCell {
-  /** Axis values by full path (experiment/types.ts, `ExperimentCell.axes`). */
+  /** Axis values by full path (src/spec/types.ts, `ExperimentCell.axes`). */
   readonly axes: JsonObject;
   /** The axes of its other names, for a cell that the grid writes in several ways. */
   readonly also?: readonly JsonObject[];

@@ -7,7 +7,7 @@
  *     reach(a, b) = max(core(a), core(b), ‖a − b‖)
  *
  * A minimum spanning tree under `reach` gives the hierarchy of single linkage, which is condensed
- * to clusters of at least `min_cluster_size` points (condensed-tree.ts). Gives the clusters of
+ * to clusters of at least `min_cluster_size` points. Gives the clusters of
  * scikit-learn's HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d)
  * time and O(N) memory. Pure.
  */

@@ -56,7 +56,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
 
 type Stage = Parameters<NonNullable<Packing<Params>['memoryMB']>>[0];
 
-/** Returns the memory that one more training adds to a pack, in MB. */
+/** Returns the memory that a training takes beside the model, in MB. */
 export async function memoryMB(stage: Stage): Promise<number> {
   const data = stage.inputs?.['data'];
   return packMemoryMB(

@@ -137,7 +137,7 @@ export function Header({
       <div class="wrap">
         <p class="eyebrow">dosimeter · experiment report</p>
         <h1>{input.name}</h1>
-        {/* Empty in the store; engine/reports.ts fills in the spec's notes. */}
+        {/* Empty in the store; src/run/reports.ts fills in the spec's notes. */}
         <p class="notes" />
         <p class="question">
           Which is hurt more by poisoned training data: LoRA or full fine-tuning?

@@ -35,7 +35,7 @@ export interface AttemptRequest extends KeyedStage, JobInputs {
 
 /**
  * The result of an attempt. `busy` means that another run holds the lease, or has taken it over;
- * `unready` that the stage has read inputs that were damaged.
+ * `unready` that inputs are damaged that the stage is about to read.
  */
 export type AttemptResult = Outcome | Unready | { readonly state: 'busy' };
 
