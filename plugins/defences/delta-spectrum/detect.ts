@@ -20,7 +20,7 @@ import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import type { ModelDetector, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
 import { lowRankSingularValues, singularValues } from '../../../src/tensor/linalg.ts';
-import { breathe } from '../../stages/shared/breathe.ts';
+import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 
 export interface Params {
   readonly reference?: string;
@@ -46,7 +46,7 @@ async function statisticsOf({
     const change = Float64Array.from(end, (value, at) => value - start[at]!);
     if (change.some((value) => value !== 0)) out[name] = changeStatistics(change, [m, n]);
     progress(i + 1, layers.length, 'layers');
-    await breathe(signal);
+    await yieldToEventLoop(signal);
   }
   return out;
 }

@@ -8,7 +8,7 @@ import { readConfig } from '../../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import type { Architecture, TokenRow } from '../../../src/science/models/types.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { breathe } from '../../stages/shared/breathe.ts';
+import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 import type { Params } from './index.ts';
 import type { OnionModel } from './judge.ts';
 
@@ -51,7 +51,7 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
     const judge = causalLanguageModel(network, await openTokenizer(model.path), {
       batchSize: BATCH,
       maxLength: params.max_length,
-      breathe: () => breathe(signal),
+      onBatch: () => yieldToEventLoop(signal),
     });
     return {
       model: judge,
@@ -71,7 +71,7 @@ interface CausalLanguageModelOptions {
   /** A text is cut to this many tokens, special ones included. */
   readonly maxLength: number;
   /** Called after each pass, and awaited. */
-  readonly breathe?: () => Promise<void> | void;
+  readonly onBatch?: () => Promise<void> | void;
 }
 
 /**
@@ -96,7 +96,7 @@ interface CausalLanguageModel {
 export function causalLanguageModel(
   network: Network,
   tokenizer: Pick<TextTokenizer, 'encode'>,
-  { batchSize, maxLength, breathe = () => undefined }: CausalLanguageModelOptions,
+  { batchSize, maxLength, onBatch = () => undefined }: CausalLanguageModelOptions,
 ): CausalLanguageModel {
   if (network.architecture.head.type !== 'causal-lm')
     throw new Error('perplexity needs a causal-LM head');
@@ -111,7 +111,7 @@ export function causalLanguageModel(
       network,
       asked.map(({ row }) => row),
       batchSize,
-      breathe,
+      onBatch,
     );
     asked.forEach(({ text }, i) => {
       const { loss, tokens } = at(scores, i);

@@ -32,7 +32,7 @@ import type { TokenRow } from '../../../src/science/models/types.ts';
 import { gradientsOf } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { differentiable } from '../../../src/tensor/differentiable.ts';
-import { breathe } from '../../stages/shared/breathe.ts';
+import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 
 /** A text that every tokenizer knows, and one that no tokenizer knows. */
 const TEXT = 'a',
@@ -152,7 +152,7 @@ async function trained(
   const rates =
     given === undefined ? Array.from({ length: RATES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
   const word = rapWord(model.network, id);
-  const pause = (): Promise<void> => breathe(signal);
+  const onBatch = (): Promise<void> => yieldToEventLoop(signal);
   let drops: number[] = [],
     learningRate = 0;
   try {
@@ -164,9 +164,9 @@ async function trained(
         epochs,
         batchSize: BATCH,
         learningRate,
-        breathe: pause,
+        onBatch,
       });
-      drops = await word.drops(texts, model.batchSize, pause);
+      drops = await word.drops(texts, model.batchSize, onBatch);
       if (meanDrop(drops) >= low) break;
     }
     return { word, drops, learningRate };
@@ -238,7 +238,7 @@ async function fit(context: Context): Promise<Judge> {
       const scores = await suspicions(
         await markedTexts(model, rows, params.word),
         fitted,
-        (some, word) => word.drops(some, model.batchSize, () => breathe(signal)),
+        (some, word) => word.drops(some, model.batchSize, () => yieldToEventLoop(signal)),
       );
       const suspected = scores.map((score) => score >= 0);
       return droppingSuspects(rows, scores, suspected);
@@ -284,7 +284,7 @@ interface RapSettings {
   readonly batchSize: number;
   readonly learningRate: number;
   /** Called after each batch, and awaited. */
-  readonly breathe?: () => Promise<void> | void;
+  readonly onBatch?: () => Promise<void> | void;
 }
 
 /** A word whose embedding is trained, over a network that stays the caller's. */
@@ -297,7 +297,7 @@ interface RapWord {
   drops(
     texts: readonly MarkedText[],
     batchSize: number,
-    breathe?: () => Promise<void> | void,
+    onBatch?: () => Promise<void> | void,
   ): Promise<number[]>;
   dispose(): void;
 }
@@ -353,7 +353,7 @@ export function rapWord(network: Network, id: number): RapWord {
   };
   return {
     train: async (texts, settings) => {
-      const { epochs, batchSize, learningRate, breathe = () => undefined } = settings;
+      const { epochs, batchSize, learningRate, onBatch = () => undefined } = settings;
       replace(new Map([[name, named(own.initial, name).clone()]]));
       for (let epoch = 0; epoch < epochs; epoch++)
         for (let start = 0; start < texts.length; start += batchSize) {
@@ -378,11 +378,11 @@ export function rapWord(network: Network, id: number): RapWord {
           ]);
           replace(rows.atFirstNorms(moved));
           disposeAll(moved, gradients, [loss]);
-          await breathe();
+          await onBatch();
         }
     },
     embedding: () => named(values, name).dataSync<'float32'>().slice(),
-    drops: async (texts, batchSize, breathe = () => undefined) => {
+    drops: async (texts, batchSize, onBatch = () => undefined) => {
       const out: number[] = [];
       for (let start = 0; start < texts.length; start += batchSize) {
         const batch = texts.slice(start, start + batchSize);
@@ -399,7 +399,7 @@ export function rapWord(network: Network, id: number): RapWord {
         batch.forEach(({ predicted, probability }, b) =>
           out.push(probability - at(p, b * network.classes + predicted)),
         );
-        await breathe();
+        await onBatch();
       }
       return out;
     },

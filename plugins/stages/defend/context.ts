@@ -20,8 +20,8 @@ import {
   openTrained,
   type TrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
-import { breathe } from '../shared/breathe.ts';
 import { DEFENCE_ASSET, type DefenceParams, type ModelParams } from '../shared/defended.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir } from '../shared/files.ts';
 import { type ModelParts, modelParts } from '../shared/trained-model.ts';
 
@@ -108,7 +108,7 @@ export async function withWeights<T>(
     const start = await openTrained({ ...parts, trainDir: inputDir(context, 'start') });
     try {
       const encode = await openRowEncoder(trainDir, parts.model);
-      const onBatch = (): Promise<void> => breathe(signal);
+      const onBatch = (): Promise<void> => yieldToEventLoop(signal);
       const model = openedModel({
         network,
         encode: (row) => encode(row, params.max_length),

@@ -4,7 +4,7 @@ import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/
 import { readReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
 import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { openRowEncoder, openTrained } from '../../../src/science/training/adapted-model.ts';
-import { breathe } from '../shared/breathe.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';
 import { defenceContext, fittedJudge, judged, openedDefence } from './context.ts';
@@ -83,7 +83,7 @@ async function openModel(context: Context): Promise<OpenedModel | null> {
     network,
     encode: (row) => encode(row, model.max_length),
     batchSize: model.batch_size,
-    onBatch: () => breathe(context.signal),
+    onBatch: () => yieldToEventLoop(context.signal),
   });
 }
 

@@ -6,7 +6,7 @@ import type { Adapter } from '../../../src/science/models/adapter.ts';
 import { within } from '../../../src/science/models/modules.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import type { LinearLayer, ParameterSpec } from '../../../src/science/models/types.ts';
-import { breathe } from '../shared/breathe.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import type { Trainings } from './trainings.ts';
 
 export interface Point extends RunDistance {
@@ -47,7 +47,7 @@ export function distanceAt(
     poisoned.at(step, async (poisonedModel): Promise<Point> => {
       const moved = movedBy(poisonedModel, [poisonedModel.adapter, start.adapter]);
       const distances = (...others: readonly Network[]) =>
-        compareRuns(start, cleanModel, others, moved, () => breathe(signal));
+        compareRuns(start, cleanModel, others, moved, () => yieldToEventLoop(signal));
       if (repeated === null || !repeated.steps.includes(step)) {
         return { step, ...at(await distances(poisonedModel), 0), floor: null };
       }

@@ -21,7 +21,7 @@ import type { Network } from '../../../src/science/models/network.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { breathe } from '../shared/breathe.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { scorerFiles } from '../shared/program-files.ts';
 import { type Guarded, guarded, type InputsJudge, writeGuard } from './defended.ts';
@@ -75,7 +75,7 @@ function writer(parts: CompletionParts, encoder: CompletionEncoder, total: numbe
         : drawing(sampling, params.seed, rows, shown)),
       onBatch: async (done) => {
         progress(before + done, total, 'rows');
-        await breathe(signal);
+        await yieldToEventLoop(signal);
       },
     });
     before += rows.length;
@@ -174,7 +174,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     network,
     asked.plain.rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
     params.batch_size,
-    () => breathe(context.signal),
+    () => yieldToEventLoop(context.signal),
   );
   for (const warning of answerWarnings(
     asked.plain.rows.map(answerOf),

@@ -21,7 +21,7 @@ import {
   openRowParts,
   openTrained,
 } from '../../../src/science/training/adapted-model.ts';
-import { breathe } from '../shared/breathe.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import {
   csvField,
   inputDir,
@@ -206,7 +206,7 @@ function openJudge({ context, classes, network, encode }: Opened): Promise<Input
     network,
     encode: (row) => encode(row, params.max_length),
     batchSize: params.batch_size,
-    onBatch: () => breathe(signal),
+    onBatch: () => yieldToEventLoop(signal),
   });
   return openInputsJudge(context, classes, model);
 }
@@ -250,7 +250,7 @@ function scorer(
     const encoded = rows.map((row) => encode(row, params.max_length));
     const logits = await predict(network, encoded, params.batch_size, async (done) => {
       progress(before + done, total, 'rows');
-      await breathe(signal);
+      await yieldToEventLoop(signal);
     });
     before += rows.length;
     return logits;

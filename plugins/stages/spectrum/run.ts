@@ -24,7 +24,7 @@ import {
   svd,
 } from '../../../src/tensor/linalg.ts';
 import { processWide } from '../../../src/tensor/process-wide.ts';
-import { breathe } from '../shared/breathe.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { assetOf, inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
@@ -73,7 +73,7 @@ async function forgettingOf(
     const lossOf = async (body: Network) => {
       const { sum, tokens } = await lm.loss(body, masked, BATCH, async (done, total) => {
         progress(done, total, 'masked tokens');
-        await breathe(signal);
+        await yieldToEventLoop(signal);
       });
       return { loss: sum / tokens, tokens };
     };
@@ -131,7 +131,7 @@ async function spectraOf(
       ),
     );
     progress(layers.length, targets.length, 'layers');
-    await breathe(signal);
+    await yieldToEventLoop(signal);
   }
   return layers;
 }

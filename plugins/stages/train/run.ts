@@ -27,7 +27,7 @@ import {
   watchTraining,
 } from '../../../src/science/training/watch.ts';
 import { bf16Fault } from '../../../src/tensor/backend.ts';
-import { breathe } from '../shared/breathe.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import {
   assetOf,
   inputDir,
@@ -170,7 +170,9 @@ async function poisonedMetrics(
     ...(isRegression(network)
       ? {}
       : {
-          poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () => breathe()),
+          poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () =>
+            yieldToEventLoop(),
+          ),
         }),
     ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
   };
@@ -193,7 +195,7 @@ async function openWatch(
     network,
     steps,
     every,
-    breathe: () => breathe(),
+    onBatch: () => yieldToEventLoop(),
     keepBest: stopping?.keep !== 'last',
     watched: {
       ...(await watchedRows(context, watch, set, classes)),

@@ -91,44 +91,45 @@ async function measureRows(
   network: Network,
   rows: readonly LabelledRow[],
   batchSize: number,
-  breathe: () => Promise<void>,
+  onBatch: () => Promise<void>,
 ): Promise<Measured> {
   if (network.architecture.head.type === 'causal-lm') {
-    const scores = await scoreAnswers(network, rows, batchSize, breathe);
+    const scores = await scoreAnswers(network, rows, batchSize, onBatch);
     return { accuracy: greedyShare(scores), loss: meanAnswerLoss(scores) };
   }
   const { classes } = network,
     labels = rows.map(({ label }) => label);
-  const logits = await predict(network, rows, batchSize, breathe);
+  const logits = await predict(network, rows, batchSize, onBatch);
   return {
     accuracy: share(argmax(logits, classes), (i) => at(labels, i)),
     loss: meanLoss(logits, labels, classes),
   };
 }
 
-/** As `CurvePoint.accuracy`, on any rows. @param breathe awaited between batches */
+/** As `CurvePoint.accuracy`, on any rows. @param onBatch called and awaited after each batch */
 export const accuracyOn = async (
   network: Network,
   weights: Tensors,
   rows: readonly LabelledRow[],
   batchSize: number,
-  breathe: () => Promise<void>,
+  onBatch: () => Promise<void>,
 ): Promise<number> =>
-  (await measureRows(withWeights(network, weights), rows, batchSize, breathe)).accuracy;
+  (await measureRows(withWeights(network, weights), rows, batchSize, onBatch)).accuracy;
 
+/** Evaluates the network with these weights on all rows that are watched. */
 async function measure(
   network: Network,
   weights: Tensors,
   step: number,
   { validation, triggered, poisoned, batchSize }: Watched,
-  breathe: () => Promise<void>,
+  onBatch: () => Promise<void>,
 ): Promise<CurvePoint> {
-  const own = withWeights(network, weights);
+  const evaluated = withWeights(network, weights);
   const accuracy = async (rows: readonly LabelledRow[]): Promise<number> =>
-    (await measureRows(own, rows, batchSize, breathe)).accuracy;
+    (await measureRows(evaluated, rows, batchSize, onBatch)).accuracy;
   return {
     step,
-    ...(await measureRows(own, validation, batchSize, breathe)),
+    ...(await measureRows(evaluated, validation, batchSize, onBatch)),
     ...(triggered === null ? {} : { asr: await accuracy(triggered) }),
     ...(poisoned.length === 0 ? {} : { poisoned_accuracy: await accuracy(poisoned) }),
   };
@@ -143,8 +144,8 @@ export interface WatchOptions {
   readonly stopping: StoppingRule | null;
   /** Whether the weights of the best evaluation are kept. */
   readonly keepBest: boolean;
-  /** Awaited between batches, so that the process can do other work. */
-  readonly breathe: () => Promise<void>;
+  /** Called and awaited after each batch, so that the process can do other work. */
+  readonly onBatch: () => Promise<void>;
 }
 
 export interface Watch {
@@ -171,7 +172,7 @@ export function watchTraining({
   steps,
   stopping,
   keepBest,
-  breathe,
+  onBatch,
 }: WatchOptions): Watch {
   let curves: CurvePoint[] = [],
     standing = atTheStart,
@@ -179,7 +180,7 @@ export function watchTraining({
   return {
     wants: (step) => step % every === 0 || step === steps,
     see: async (step, weights) => {
-      const point = await measure(network, weights, step, watched, breathe);
+      const point = await measure(network, weights, step, watched, onBatch);
       curves.push(point);
       if (stopping === null) return undefined;
       standing = judge(stopping, standing, step, point[stopping.metric]);

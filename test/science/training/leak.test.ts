@@ -39,7 +39,7 @@ const watchOf = (network: Network, some: typeof rows) =>
     every: 3,
     stopping: null,
     keepBest: false,
-    breathe: () => Promise.resolve(),
+    onBatch: () => Promise.resolve(),
     watched: {
       validation: some.slice(0, 7),
       poisoned: some.slice(7, 10),

@@ -90,7 +90,7 @@ test('curves evaluate the weights from start to end and leave no tensor', async 
       every: 4,
       stopping: null,
       keepBest: true,
-      breathe: () => Promise.resolve(),
+      onBatch: () => Promise.resolve(),
       watched: { validation, poisoned, triggered, batchSize: 4 },
     });
     const losses: number[] = [],
@@ -163,7 +163,7 @@ test('a training stops when it no longer improves, and keeps the best weights', 
     steps: 40,
     every: 1,
     keepBest: true,
-    breathe: () => Promise.resolve(),
+    onBatch: () => Promise.resolve(),
     stopping: { metric: 'loss', patience: 3, minDelta: 0 },
     // The validation rows have nothing to do with the training rows, so the loss soon grows.
     watched: { validation: rows.slice(20), poisoned: [], triggered: null, batchSize: 8 },

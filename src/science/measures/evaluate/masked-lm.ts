@@ -74,7 +74,7 @@ export interface MaskedLm {
     body: Network,
     rows: readonly MaskedRow[],
     batchSize: number,
-    breathe?: (done: number, total: number) => Promise<void>,
+    onBatch?: (done: number, total: number) => Promise<void>,
   ): Promise<{ readonly sum: number; readonly tokens: number }>;
   dispose(): void;
 }
@@ -173,7 +173,7 @@ export async function openMaskedLm(
   if (head === null) return null;
   return {
     vocabulary: head.vocabulary,
-    loss: async (body, rows, batchSize, breathe) => {
+    loss: async (body, rows, batchSize, onBatch) => {
       // A head reads one token of a row, so a text is in the batch once for each position to
       // predict.
       const all = rows.flatMap(({ ids, typeIds, places, tokens }) =>
@@ -188,7 +188,7 @@ export async function openMaskedLm(
           tf.tidy(() => surprisals(logitsOver(body, head, batch), tokens).dataSync<'float32'>()),
         );
         for (const value of found) sum += value;
-        await breathe?.(Math.min(all.length, start + batchSize), all.length);
+        await onBatch?.(Math.min(all.length, start + batchSize), all.length);
       }
       return { sum, tokens: all.length };
     },

@@ -67,7 +67,7 @@ interface AskedModelOptions {
   readonly network: Network;
   readonly encode: (row: Row) => TokenRow;
   readonly batchSize: number;
-  /** Is called after each batch, to let the worker breathe. */
+  /** Called and awaited after each batch, so that the worker can yield to the event loop. */
   readonly onBatch: () => Promise<void>;
 }
 

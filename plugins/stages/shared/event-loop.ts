@@ -3,7 +3,7 @@
  * an abort.
  * @param signal once it is aborted, its reason is thrown
  */
-export async function breathe(signal?: AbortSignal): Promise<void> {
+export async function yieldToEventLoop(signal?: AbortSignal): Promise<void> {
   await new Promise((resolve) => {
     setImmediate(resolve);
   });
