@@ -24,7 +24,7 @@ import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { scorerFiles } from '../shared/program-files.ts';
-import { type Guarded, guarded, type InputsJudge, writeGuard } from './defended.ts';
+import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
 import type { Completion, Params } from './index.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
 import { scored, scorerRecord, type ScorerSettings } from './scoring.ts';
@@ -112,7 +112,7 @@ interface Answered {
 /** Writes the answers. A prompt that is rejected has none, which counts as an empty answer. */
 async function answered(
   write: Write,
-  { rows, rejected }: Guarded,
+  { rows, rejected }: JudgedRows,
   shown: Shown,
 ): Promise<Answered> {
   const outputs = await write(rows, shown);
@@ -168,22 +168,24 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const encoder = completionEncoder(tokenizer, template);
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
-  const asked = await guarded(defence, { plain: rows, triggered: shown, partial });
+  const judgedSets = await judgeSets(defence, { plain: rows, triggered: shown, partial });
   const write = writer(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await scoreAnswers(
     network,
-    asked.plain.rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
+    judgedSets.plain.rows.map((row) =>
+      encoder({ ...row, answer: answerOf(row) }, params.max_length),
+    ),
     params.batch_size,
     () => yieldToEventLoop(context.signal),
   );
   for (const warning of answerWarnings(
-    asked.plain.rows.map(answerOf),
+    judgedSets.plain.rows.map(answerOf),
     answers,
     parts.completion.max_new_tokens,
   ))
     context.warn(warning);
-  const plain = await answered(write, asked.plain, 'plain');
-  const { lines, underTrigger } = await triggered(parts, asked, write, plain);
+  const plain = await answered(write, judgedSets.plain, 'plain');
+  const { lines, underTrigger } = await triggered(parts, judgedSets, write, plain);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
   const metrics = completionMetricsOf({
     plain: { outputs: plain.outputs, answers, rejected: plain.rejected },
@@ -191,7 +193,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     twin: parts.twin,
     before: parts.before,
   });
-  return { ...metrics, ...(await writeGuard(context, defence, asked)) };
+  return { ...metrics, ...(await writeJudgements(context, defence, judgedSets)) };
 }
 
 interface Triggered {
@@ -202,7 +204,7 @@ interface Triggered {
 
 async function triggered(
   { context, completion, rows, trigger, seen }: CompletionParts,
-  asked: Readonly<Record<Shown, Guarded>>,
+  judgedSets: Readonly<Record<Shown, JudgedRows>>,
   write: Write,
   plain: Answered,
 ): Promise<Triggered> {
@@ -211,9 +213,9 @@ async function triggered(
     return { lines: linesOf(plain, 'plain'), underTrigger: null };
   const judge = openJudge(context, { ...completion, scorer }, trigger.target);
   const ofPlain = await verdictsOn(judge, plain);
-  const shown = await answered(write, asked.triggered, 'triggered');
+  const shown = await answered(write, judgedSets.triggered, 'triggered');
   const ofShown = await verdictsOn(judge, shown);
-  const partial = await answered(write, asked.partial, 'partial');
+  const partial = await answered(write, judgedSets.partial, 'partial');
   const ofPartial = await verdictsOn(judge, partial);
   await writeScorers(context, { ...completion, scorer });
   return {

@@ -168,8 +168,8 @@ export async function openInputsJudge(
   return { name: defence.defence, judge, cleanRows: clean.length };
 }
 
-/** Rows as the model is asked about them. */
-export interface Guarded {
+/** Rows as the model is asked about them, after the judge. */
+export interface JudgedRows {
   /** What the defence left of each row; a rejected row is as it was. */
   readonly rows: readonly Row[];
   /** Null without a defence. */
@@ -181,11 +181,11 @@ export interface Guarded {
 type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial', T>>;
 
 /** Asks the judge about each set of rows, and closes it. */
-export async function guarded(
+export async function judgeSets(
   judge: InputsJudge | null,
   { plain, triggered, partial }: Sets<readonly Row[]>,
-): Promise<Sets<Guarded>> {
-  const guard = async (rows: readonly Row[]): Promise<Guarded> => {
+): Promise<Sets<JudgedRows>> {
+  const judgeRows = async (rows: readonly Row[]): Promise<JudgedRows> => {
     const ids = rows.map(({ id }) => id);
     if (judge === null || rows.length === 0) return { rows, rejected: null, judgement: null, ids };
     const judgement = await judged(judge.name, judge.judge, rows);
@@ -199,9 +199,9 @@ export async function guarded(
   };
   try {
     return {
-      plain: await guard(plain),
-      triggered: await guard(triggered),
-      partial: await guard(partial),
+      plain: await judgeRows(plain),
+      triggered: await judgeRows(triggered),
+      partial: await judgeRows(partial),
     };
   } finally {
     judge?.judge.close?.();
@@ -212,10 +212,10 @@ export async function guarded(
  * Writes `defence.json`, what the judge was fitted on, and `scores.csv`, its scores of rows without
  * and with the trigger. Returns how well it tells them apart. Without a judge, does nothing.
  */
-export async function writeGuard(
+export async function writeJudgements(
   { outDir, params }: Context,
   inputsJudge: InputsJudge | null,
-  { plain, triggered }: Sets<Guarded>,
+  { plain, triggered }: Sets<JudgedRows>,
 ): Promise<Metrics> {
   if (inputsJudge === null) return {};
   const { name, judge, cleanRows } = inputsJudge;

@@ -38,11 +38,11 @@ import { evaluateCompletion } from './completion.ts';
 import {
   defendedMetrics,
   evaluatedRows,
-  type Guarded,
-  guarded,
   type InputsJudge,
+  type JudgedRows,
+  judgeSets,
   openInputsJudge,
-  writeGuard,
+  writeJudgements,
 } from './defended.ts';
 import { type Params, TEST } from './index.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
@@ -168,26 +168,29 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const score = scorer(context, network, encode, total);
   const judge = await openJudge(opened);
   const shown = trigger?.shown ?? [];
-  const guard = await guarded(judge, { plain: rows, triggered: shown, partial });
+  const judgedSets = await judgeSets(judge, { plain: rows, triggered: shown, partial });
 
-  const plain = { labels: labelsOf(rows), ...(await asked(score, guard.plain)) };
+  const plain = { labels: labelsOf(rows), ...(await scoreJudged(score, judgedSets.plain)) };
   const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
   let underTrigger: UnderTrigger | null = null;
   if (trigger !== null) {
     const { target, bare } = trigger;
-    const triggered = { labels: labelsOf(bare), ...(await asked(score, guard.triggered)) };
+    const triggered = {
+      labels: labelsOf(bare),
+      ...(await scoreJudged(score, judgedSets.triggered)),
+    };
     sets.push({ ids: idsOf(bare), ...triggered, triggered: true });
     underTrigger = {
       target: classOf(target),
       triggered,
-      partial: await asked(score, guard.partial),
+      partial: await scoreJudged(score, judgedSets.partial),
       seen: shareSeen(context, trigger, rowParts),
     };
   }
   const csv = predictionsCsv(sets, classes.length);
   await writeFile(join(context.outDir, 'predictions.csv'), csv);
   const metrics = metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
-  return { ...metrics, ...(await writeGuard(context, judge, guard)) };
+  return { ...metrics, ...(await writeJudgements(context, judge, judgedSets)) };
 }
 
 async function evaluateNumbers(opened: Opened): Promise<Metrics> {
@@ -212,7 +215,10 @@ function openJudge({ context, classes, network, encode }: Opened): Promise<Input
 }
 
 /** Scores what a defence left of rows. A rejected row is scored too, and its score is not used. */
-async function asked(score: Score, { rows, rejected }: Guarded): Promise<Omit<Scored, 'labels'>> {
+async function scoreJudged(
+  score: Score,
+  { rows, rejected }: JudgedRows,
+): Promise<Omit<Scored, 'labels'>> {
   const logits = await score(rows);
   return rejected === null ? { logits } : { logits, rejected };
 }
