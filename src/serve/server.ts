@@ -19,7 +19,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { UserFault } from '../api.ts';
 import { projectDir } from '../run/registry/build.ts';
-import { openRooms, type Rooms } from './rooms.ts';
+import { createRunViews, type RunViews } from './run-views.ts';
 import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
 
@@ -54,7 +54,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { port = 0, ipv6 = false, onFault } = options;
   const token = newToken();
   const script = await pageScript();
-  const rooms = openRooms(options);
+  const views = createRunViews(options);
   const server = createServer({
     maxHeaderSize: 8192,
     headersTimeout: 10_000,
@@ -68,7 +68,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   try {
     await listen(server, port, host);
   } catch (error) {
-    rooms.close();
+    views.close();
     throw error;
   }
   const bound = (server.address() as AddressInfo).port;
@@ -94,7 +94,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     } else if (known !== undefined) answer(request, response, 200, ...known);
     else {
       admit(request.socket);
-      void route(rooms, url, request, response).catch((error: unknown) => {
+      void route(views, url, request, response).catch((error: unknown) => {
         onFault(error);
         if (response.headersSent) response.destroy();
         else answer(request, response, 500, TEXT, 'The server failed; the terminal shows why.');
@@ -106,7 +106,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     port: bound,
     url: `http://${shown}:${bound}/#token=${token}`,
     async close() {
-      rooms.close();
+      views.close();
       const closed = promisify(server.close.bind(server))();
       server.closeAllConnections();
       await closed;
@@ -197,7 +197,7 @@ function partsOf(
 }
 
 async function route(
-  rooms: Rooms,
+  views: RunViews,
   url: string,
   request: IncomingMessage,
   response: ServerResponse,
@@ -205,10 +205,10 @@ async function route(
   const asked = partsOf(url);
   const [api, runs, run = '', what, name = ''] = asked?.parts ?? [];
   const nothing = (): void => answer(request, response, 404, TEXT, 'There is no such page.');
-  const stream = (begin: (stream: Stream) => void, leave = (): void => undefined): void => {
+  const stream = (begin: (stream: Stream) => void, release = (): void => undefined): void => {
     if (request.method === 'HEAD') {
       answer(request, response, 200, 'text/event-stream', '');
-      leave();
+      release();
     } else begin(openStream(response));
   };
   if (asked === null || api !== 'api' || runs !== 'runs') {
@@ -216,24 +216,24 @@ async function route(
     return;
   }
   if (run === 'stream' && what === undefined) {
-    stream((to) => rooms.list(to));
+    stream((to) => views.list(to));
     return;
   }
-  const room = await rooms.enter(run);
-  if (room === null) nothing();
-  else if (what === 'stream' || what === 'log' || (what === 'stages' && room.has(name)))
+  const view = await views.open(run);
+  if (view === null) nothing();
+  else if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
     stream((to) => {
-      to.onEnd(room.leave);
-      if (what === 'stream') room.follow(to, asked.query.get('after'));
-      else room.watch(to, what === 'log' ? null : name);
-    }, room.leave);
+      to.onEnd(view.release);
+      if (what === 'stream') view.follow(to, asked.query.get('after'));
+      else view.watch(to, what === 'log' ? null : name);
+    }, view.release);
   else
     try {
-      if (what === undefined) await answerJson(request, response, room.snapshot());
-      else if (what === 'results') await answerJson(request, response, await room.results(name));
+      if (what === undefined) await answerJson(request, response, view.snapshot());
+      else if (what === 'results') await answerJson(request, response, await view.results(name));
       else nothing();
     } finally {
-      room.leave();
+      view.release();
     }
 }
 

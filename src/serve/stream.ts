@@ -43,9 +43,9 @@ export function createBacklog(epoch: string): Backlog {
     },
     reset: () => ({ id: latest(), name: 'reset', data: '{}' }),
     after(id) {
-      const [of, text] = id?.split('.') ?? [];
-      const seen = Number(text);
-      if (of !== epoch || !Number.isInteger(seen) || seen > count) return null;
+      const [eventEpoch, eventNumber] = id?.split('.') ?? [];
+      const seen = Number(eventNumber);
+      if (eventEpoch !== epoch || !Number.isInteger(seen) || seen > count) return null;
       const missed = count - seen;
       if (missed > events.length) return null;
       return missed === 0 ? [] : events.slice(-missed);

@@ -27,8 +27,7 @@ export interface Shared<T> {
 /**
  * @param open opens the value of this name
  * @param idleMs how long a value stays open after its last holder has released it, since a page
- *   that
- *   is loaded again comes back for it
+ *   that is loaded again comes back for it
  */
 function createShared<T extends { close(): void }>(
   open: (name: string) => T,
@@ -70,8 +69,8 @@ function createShared<T extends { close(): void }>(
   };
 }
 
-/** A run that a browser looks at. */
-export interface Room {
+/** One run, for a browser that looks at it. */
+export interface RunView {
   snapshot(): Snapshot;
   results(group: string): Promise<Results>;
   /** Whether the run has a stage of this id. */
@@ -80,17 +79,17 @@ export interface Room {
   follow(stream: Stream, after: string | null): void;
   /** Sends the details and the log of a stage; null for the log of the run. */
   watch(stream: Stream, stage: string | null): void;
-  readonly leave: () => void;
+  readonly release: () => void;
 }
 
-export interface Rooms {
+export interface RunViews {
   list(stream: Stream): void;
   /** Returns null if there is no such run. */
-  enter(run: string): Promise<Room | null>;
+  open(run: string): Promise<RunView | null>;
   close(): void;
 }
 
-export interface RoomsOptions {
+export interface RunViewsOptions {
   readonly runs: string;
   readonly store?: string;
   readonly onFault: (error: unknown) => void;
@@ -101,17 +100,17 @@ export interface RoomsOptions {
 const RUN_LOG = 'run',
   STAGE = 'stage ';
 
-interface Open {
+interface OpenRun {
   readonly follower: Follower;
   readonly stages: Shared<StageFollower>;
   readonly results: ResultsReader;
   close(): void;
 }
 
-export function openRooms({ runs, store, onFault, lookMs }: RoomsOptions): Rooms {
+export function createRunViews({ runs, store, onFault, lookMs }: RunViewsOptions): RunViews {
   const pace = lookMs === undefined ? {} : { lookMs };
   const followers = createShared((id) => followRun({ runs, id, onFault, ...pace }));
-  const open = createShared((id): Open => {
+  const openRuns = createShared((id): OpenRun => {
     const held = followers.hold(id);
     const follower = held.value;
     const storeOf = (): string | null => store ?? follower.record.plan?.store ?? null;
@@ -141,27 +140,27 @@ export function openRooms({ runs, store, onFault, lookMs }: RoomsOptions): Rooms
         lister.listen((list) => stream.send({ name: 'runs', data: JSON.stringify(list) })),
       );
     },
-    async enter(run) {
+    async open(run) {
       if (!isRunName(run) || !(await isFolderInside(runs, run))) return null;
       const journal = await lstat(path.join(runs, run, 'journal.jsonl')).catch(() => null);
       if (!journal?.isFile()) return null;
-      const { value, release } = open.hold(run);
+      const { value, release } = openRuns.hold(run);
       await value.follower.look();
-      return roomOf(value, release, onFault);
+      return viewOf(value, release, onFault);
     },
     close() {
       lister.close();
-      open.close();
+      openRuns.close();
       followers.close();
     },
   };
 }
 
-function roomOf(
-  { follower, stages, results }: Open,
-  leave: () => void,
+function viewOf(
+  { follower, stages, results }: OpenRun,
+  release: () => void,
   onFault: (error: unknown) => void,
-): Room {
+): RunView {
   return {
     snapshot: () => follower.snapshot(),
     results: (group) => results.read(group),
@@ -172,7 +171,7 @@ function roomOf(
       stream.onEnd(held.release);
       held.value.listen(stream.send).then((end) => stream.onEnd(end), onFault);
     },
-    leave,
+    release,
   };
 }
 
@@ -190,16 +189,18 @@ interface RunLister {
   close(): void;
 }
 
+/** What is known of a run in the list. */
 interface Listed {
   /** Identifies the content of the journal by its size and its time. */
   readonly version: string;
   readonly line: RunLine;
   /** Held while the run goes on; null afterwards. */
-  readonly live: Held<Follower> | null;
-  readonly end: () => void;
+  readonly followed: Held<Follower> | null;
+  /** Ends the calls of `onChange` for this run. */
+  readonly stopListening: () => void;
 }
 
-interface Lines {
+interface RunLines {
   of(id: string): RunLine | undefined;
   ids(): readonly string[];
   /** Brings the line of a run up to date with this version of its journal. */
@@ -208,41 +209,41 @@ interface Lines {
 }
 
 /**
- * Keeps the line of each run, and follows a run for as long as it goes on.
+ * Keeps the line of each run in the list, and follows a run for as long as it goes on.
  * @param onChange called when a run that is followed has changed
  */
-function createLines(followers: Shared<Follower>, onChange: () => void): Lines {
+function createRunLines(followers: Shared<Follower>, onChange: () => void): RunLines {
   const listed = new Map<string, Listed>();
-  const rest = (id: string): void => {
+  const unfollow = (id: string): void => {
     const entry = listed.get(id);
     if (entry === undefined) return;
-    entry.end();
-    entry.live?.release();
-    listed.set(id, { ...entry, live: null, end: () => undefined });
+    entry.stopListening();
+    entry.followed?.release();
+    listed.set(id, { ...entry, followed: null, stopListening: () => undefined });
   };
   return {
     of: (id) => listed.get(id)?.line,
     ids: () => [...listed.keys()],
     drop(id) {
-      rest(id);
+      unfollow(id);
       listed.delete(id);
     },
     async update(id, version) {
       const known = listed.get(id);
-      let follower = known?.live?.value;
+      let follower = known?.followed?.value;
       if (follower === undefined) {
         if (known?.version === version) return;
-        const live = followers.hold(id);
-        follower = live.value;
+        const followed = followers.hold(id);
+        follower = followed.value;
         await follower.look();
         listed.set(id, {
           version,
           line: lineOf(follower),
-          live,
-          end: follower.listen(null, onChange),
+          followed,
+          stopListening: follower.listen(null, onChange),
         });
       } else if (known) listed.set(id, { ...known, version, line: lineOf(follower) });
-      if (!goesOn(follower)) rest(id);
+      if (!goesOn(follower)) unfollow(id);
     },
   };
 }
@@ -258,7 +259,7 @@ function createRunLister(
   followers: Shared<Follower>,
   onFault: (error: unknown) => void,
 ): RunLister {
-  const lines = createLines(followers, () => void watching.look());
+  const lines = createRunLines(followers, () => void watching.look());
   const listeners = new Set<(list: RunList) => void>();
   let list: RunList = { runs: [], earlier: 0 },
     sent = '';
