@@ -17,18 +17,18 @@ import {
 } from '../../tensor/fused.ts';
 import { scatterRows, takeRows } from '../../tensor/rows.ts';
 import type { Rotary } from './families/description.ts';
-import type { Side } from './layout.ts';
+import type { Padding } from './layout.ts';
 import type { KeyValueBlock } from './types.ts';
 
-/** The sizes and sides of one attention. */
+/** The sizes of one attention, and the padding of its queries and keys. */
 export interface AttentionShape {
   readonly batch: number;
   readonly heads: number;
   readonly kvHeads: number;
   /** The factor on the scores. Default: 1/√d. */
   readonly scale?: number;
-  readonly queries: Side;
-  readonly keys: Side;
+  readonly queries: Padding;
+  readonly keys: Padding;
   /** As `maskOf` makes it for G groups; null where every query sees every key. */
   readonly mask: Tensor4D | null;
 }
@@ -37,33 +37,34 @@ export interface AttentionShape {
 const split = (x: Tensor2D, batch: number, width: number, heads: number): Tensor =>
   tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1] / heads]), [0, 2, 1, 3]);
 
-// (S, n) → (B, H, T, d), or Hk heads of keys or values. Padding holds a copy of a real token, which is finite and masked out.
-export const pad = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
+// (S, n) → (B, H, T, d), or Hk heads of keys or values. Padding holds a copy of a real token, which
+// is finite and masked out.
+export const pad = (x: Tensor2D, { width, index }: Padding, batch: number, heads: number): Tensor =>
   split(index === null ? x : takeRows(x, index.padded), batch, width, heads);
 
 // (S, n) → (B, H, T, d) with zeros at padding, for gradients, which are summed over all positions.
 export const padZero = (
   x: Tensor2D,
-  { width, index }: Side,
+  { width, index }: Padding,
   batch: number,
   heads: number,
 ): Tensor =>
   split(index === null ? x : scatterRows(x, index.places, batch * width), batch, width, heads);
 
 // (B, H, T, d) → (S, n)
-export function unpad(x: Tensor, { width, index }: Side, batch: number): Tensor2D {
+export function unpad(x: Tensor, { width, index }: Padding, batch: number): Tensor2D {
   const inOrder = tf.transpose(x, [0, 2, 1, 3]); // (B, T, H, d)
   const positions = batch * width;
   const rows = tf.reshape<Rank.R2>(inOrder, [positions, inOrder.size / positions]); // (B·T, n)
   return index === null ? rows : takeRows(rows, index.places);
 }
 
-/** The tensors of a side, which an operation saves with what its gradient uses. */
-export const indexesOf = ({ index }: Side): Tensor1D[] =>
+/** The tensors of a padding, which an operation saves with what its gradient uses. */
+export const indexesOf = ({ index }: Padding): Tensor1D[] =>
   index === null ? [] : [index.padded, index.places];
 
-/** The side with its tensors as they were saved, which are taken off the front of `saved`. */
-export const restored = ({ width, index }: Side, saved: Tensor[]): Side => ({
+/** The padding with its tensors as they were saved, which are taken off the front of `saved`. */
+export const restored = ({ width, index }: Padding, saved: Tensor[]): Padding => ({
   width,
   index:
     index === null

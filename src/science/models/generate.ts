@@ -13,7 +13,7 @@ import { type Sight, similarLengths, type Tokens, UNSEEN } from './layout.ts';
 import type { Network } from './network.ts';
 import type { KeyValueBlock, TokenCache, TokenRow } from './types.ts';
 
-type Placed = Pick<Tokens, 'map' | 'places'> & { readonly side: { readonly width: number } };
+type Placed = Pick<Tokens, 'map' | 'places'> & { readonly padding: { readonly width: number } };
 
 /** A layer's older columns, and the newest ones, if there are any yet. */
 type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
@@ -59,7 +59,7 @@ class KeyValueCache implements TokenCache {
 
   /** Adds the columns of the tokens that are about to be read. */
   open(tokens: Placed): void {
-    const { width } = tokens.side;
+    const { width } = tokens.padding;
     const added = this.#columns.map((): number[] => []);
     tokens.map.example.forEach((b, i) => at(added, b).push(at(tokens.places, i)));
     this.#columns = this.#columns.map((row, b) => {
@@ -96,7 +96,7 @@ class KeyValueCache implements TokenCache {
   mask(queries: Placed, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
     const batch = this.#columns.length,
       T = at(this.#columns, 0).length,
-      Tq = queries.side.width;
+      Tq = queries.padding.width;
     const values = new Float32Array(batch * Tq * T),
       next = new Array<number>(batch).fill(0);
     queries.map.example.forEach((b, i) => {

@@ -9,7 +9,7 @@ import type { FusedRows } from '../../tensor/fused.ts';
 import type { Reads, TokenMap, TokenRow } from './types.ts';
 
 /** The mapping between tokens (S) and positions in the padded batch (B, T). */
-export interface Side {
+export interface Padding {
   /** T, the number of positions in a row. */
   readonly width: number;
   /** Null where no row needs padding, so that (S) and (B·T) are the same order. */
@@ -26,7 +26,7 @@ export interface Tokens {
   readonly map: TokenMap;
   /** The position of each token in its row, (S). */
   readonly places: Int32Array;
-  readonly side: Side;
+  readonly padding: Padding;
 }
 
 export interface Layout {
@@ -42,8 +42,8 @@ export interface Layout {
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-/** @param counts the number of tokens of each row */
-export function sideOf(counts: readonly number[]): Side {
+/** Returns the padding of a batch. @param counts the number of tokens of each row */
+export function paddingOf(counts: readonly number[]): Padding {
   const batch = counts.length,
     width = Math.max(...counts),
     total = sum(counts);
@@ -81,7 +81,7 @@ export const allTokens = (batch: readonly TokenRow[]): Reads => {
 function tokensOf({ example, place }: Reads, batch: number): Tokens {
   const counts = new Array<number>(batch).fill(0);
   for (const b of example) counts[b] = at(counts, b) + 1;
-  return { map: { batch, example }, places: place, side: sideOf(counts) };
+  return { map: { batch, example }, places: place, padding: paddingOf(counts) };
 }
 
 /**
@@ -153,14 +153,14 @@ export function maskOf(
   groups = 1,
 ): Tensor4D | null {
   const batch = lengths.length,
-    T = all.side.width;
+    T = all.padding.width;
   if (!causal && window >= T) {
-    if (all.side.index === null) return null;
+    if (all.padding.index === null) return null;
     const values = new Float32Array(batch * T);
     lengths.forEach((length, b) => values.fill(UNSEEN, b * T + length, (b + 1) * T));
     return tf.tensor4d(values, [batch, 1, 1, T]);
   }
-  const Tq = queries.side.width;
+  const Tq = queries.padding.width;
   // Padded queries see every key, so that their softmax is finite; their result is not read.
   const values = new Float32Array(batch * Tq * T);
   const next = new Array<number>(batch).fill(0);

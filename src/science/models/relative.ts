@@ -13,7 +13,7 @@ import { gatherRows } from '../../tensor/rows.ts';
 import { indexesOf, pad, padZero, restored, unpad } from './attention.ts';
 import { dropout } from './elementwise.ts';
 import type { Relative, RelativeTable } from './families/description.ts';
-import type { Layout, Side } from './layout.ts';
+import type { Layout, Padding } from './layout.ts';
 import { normalised } from './norms.ts';
 import type { ForwardContext, TokenMap } from './types.ts';
 
@@ -43,7 +43,7 @@ export interface RelativeRows {
   readonly c2p: Tensor1D;
   readonly p2c: Tensor1D;
   /** The places of the tokens that the head reads, among all T of their row. */
-  readonly read: Side;
+  readonly read: Padding;
 }
 
 /** The first row of the batch of each copy, and the copy of each row of the batch. */
@@ -57,9 +57,9 @@ function copiesOf(batch: number, copies: ForwardContext['copies']) {
   return { firsts, copyOf };
 }
 
-function readSide({ lengths, all, read }: Layout): Side {
-  if (read.index === null) return all.side;
-  const T = all.side.width,
+function readPadding({ lengths, all, read }: Layout): Padding {
+  if (read.index === null) return all.padding;
+  const T = all.padding.width,
     padded = new Int32Array(lengths.length * T);
   const places = read.places.map((place, i) => at(read.map.example, i) * T + place);
   places.forEach((place, i) => {
@@ -78,7 +78,7 @@ export function openRelative(
   context: ForwardContext,
 ): RelativeRows {
   const batch = layout.lengths.length,
-    T = layout.all.side.width;
+    T = layout.all.padding.width;
   const first = relativeRow(table, 1 - T),
     R = relativeRow(table, T - 1) - first + 1;
   const { firsts, copyOf } = copiesOf(batch, context.copies),
@@ -114,7 +114,7 @@ export function openRelative(
     groups: copyOfGroup.length,
     c2p: indexOf((j) => T - 1 - j),
     p2c: indexOf((j) => j - (T - 1)),
-    read: readSide(layout),
+    read: readPadding(layout),
   };
 }
 
@@ -147,7 +147,7 @@ interface TermShape {
   readonly groups: number;
   readonly scale: number;
   /** Where x stands among all T places of each row. */
-  readonly side: Side;
+  readonly padding: Padding;
   /** Whether x is keys, so that the result is transposed. */
   readonly keys: boolean;
 }
@@ -159,21 +159,21 @@ interface TermShape {
  *     D = skew(s·X Pᵀ), (T, T) or its transpose;  dX = s·dS P;  dP = s·dSᵀX,  dS = unskew(dD)
  */
 function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
-  const { batch, heads, groups: G, scale, side, keys } = shape;
-  const T = side.width,
+  const { batch, heads, groups: G, scale, padding, keys } = shape;
+  const T = padding.width,
     n = batch / G;
   // The rows of a group stand one after the other, so that they are one side of a product.
-  const grouped = (own: Side): Side => ({ ...own, width: n * T });
-  const ofPositions: Side = { width: 2 * T, index: null };
+  const grouped = (own: Padding): Padding => ({ ...own, width: n * T });
+  const ofPositions: Padding = { width: 2 * T, index: null };
   return differentiable([x, positions], {
     forward: () => {
-      const X = tf.mul(pad(x, grouped(side), G, heads), scale), // (G, H, n·T, d)
+      const X = tf.mul(pad(x, grouped(padding), G, heads), scale), // (G, H, n·T, d)
         P = pad(positions, ofPositions, G, heads); // (G, H, 2T, d)
       const own = skew(tf.matMul(X, P, false, true), T); // (G·H·n, T, T)
       const apart = tf.reshape(keys ? tf.transpose(own, [0, 2, 1]) : own, [G, heads, n, T, T]);
       return {
         value: tf.reshape<Rank.R4>(tf.transpose(apart, [0, 2, 1, 3, 4]), [batch, heads, T, T]),
-        saved: [X, P, ...indexesOf(side)],
+        saved: [X, P, ...indexesOf(padding)],
       };
     },
     backward: (dy, [X, P, ...rest], needs) => {
@@ -187,7 +187,7 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
       ]);
       return [
         needs[0]
-          ? unpad(tf.mul(tf.matMul(dS, P), scale), grouped(restored(side, rest)), G) // (S, H·d)
+          ? unpad(tf.mul(tf.matMul(dS, P), scale), grouped(restored(padding, rest)), G) // (S, H·d)
           : null,
         // X was multiplied by the scale already.
         needs[1] ? unpad(tf.matMul(dS, X, true, false), ofPositions, G) : null, // (G·2T, H·d)
@@ -196,8 +196,8 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
   });
 }
 
-/** The rows of a side's queries. x: (B, H, T, n) → (B, H, Tq, n). */
-const rowsAt = (x: Tensor4D, from: Side, to: Side): Tensor4D => {
+/** The rows of the queries that have a place in `to`. x: (B, H, T, n) → (B, H, Tq, n). */
+const rowsAt = (x: Tensor4D, from: Padding, to: Padding): Tensor4D => {
   const [batch, heads] = x.shape;
   return differentiable([x], {
     forward: () => ({
@@ -235,18 +235,18 @@ export function relativeBias(
   dropped: ForwardContext['dropout'],
 ): Tensor4D {
   const own = dropout(rows, dropped),
-    all = layout.all.side,
+    all = layout.all.padding,
     places = last ? read : all;
   const positions = (layer: string, index: Tensor1D): Tensor2D =>
     gatherRows(context.linear(layer, own, map), index); // (G·2T, H·d)
   const terms = [
     ...(key === null
       ? []
-      : [term(q, positions(key.name, c2p), { ...shape, groups, side: places, keys: false })]),
+      : [term(q, positions(key.name, c2p), { ...shape, groups, padding: places, keys: false })]),
     ...(query === null
       ? []
-      : [term(k, positions(query.name, p2c), { ...shape, groups, side: all, keys: true })]),
+      : [term(k, positions(query.name, p2c), { ...shape, groups, padding: all, keys: true })]),
   ]; // each (B, H, T, T)
   const sum = terms.reduce((a, b) => add(a, b));
-  return last && places !== all ? rowsAt(sum, places, layout.read.side) : sum;
+  return last && places !== all ? rowsAt(sum, places, layout.read.padding) : sum;
 }

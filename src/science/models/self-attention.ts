@@ -173,8 +173,12 @@ function extended(
   [q, k, v]: Projected,
   shape: AttentionShape,
 ): Tensor2D {
-  const { batch, kvHeads, keys: side } = shape;
-  const blocks = cache.extend(layer, pad(k, side, batch, kvHeads), pad(v, side, batch, kvHeads));
+  const { batch, kvHeads, keys: padding } = shape;
+  const blocks = cache.extend(
+    layer,
+    pad(k, padding, batch, kvHeads),
+    pad(v, padding, batch, kvHeads),
+  );
   return cachedAttention(q, blocks, shape);
 }
 
@@ -204,8 +208,8 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     heads,
     kvHeads,
     scale,
-    queries: queries.side,
-    keys: layout.all.side,
+    queries: queries.padding,
+    keys: layout.all.padding,
     mask: named(pass.masks, maskKey(own, last)),
   };
   const bias =

@@ -66,11 +66,11 @@ export interface TokenMap {
 /** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
 export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
 
-/** Tokens of a batch in order, each with its position; the longest row has `side.width` of them. */
+/** Tokens of a batch in order, each with its position; the longest row has `padding.width`. */
 interface PlacedTokens {
   readonly map: TokenMap;
   readonly places: Int32Array;
-  readonly side: { readonly width: number };
+  readonly padding: { readonly width: number };
 }
 
 /** Keys and values of some of the tokens that a layer has read, (B, Hk, T, d). */

@@ -147,8 +147,8 @@ function attend(
     heads,
     kvHeads,
     scale,
-    queries: layout.read.side,
-    keys: layout.all.side,
+    queries: layout.read.padding,
+    keys: layout.all.padding,
     mask: maskOf(layout, layout.read, sight, heads / kvHeads),
   });
 }
