@@ -61,7 +61,7 @@ const maskOf = (tokenizer: TextTokenizer): string => {
   return tokenizer.mask;
 };
 
-interface Shown {
+interface FilledTemplate {
   /** The token ids, without the special tokens around them. */
   readonly ids: readonly number[];
   /** The position of the mask in `ids`. */
@@ -69,21 +69,25 @@ interface Shown {
   /** The texts: their token ids, and how many of them are kept. */
   readonly parts: readonly RowPart[];
 }
-/** Shows a row, cut to `room` tokens. Throws where the template takes more by itself. */
-type Show = (text: string, pair: string | undefined, room: number) => Shown;
+/** Fills in a row, cut to `room` tokens. Throws where the template takes more by itself. */
+type FillTemplate = (text: string, pair: string | undefined, room: number) => FilledTemplate;
 
-/** Makes the fault of a template that takes `own` tokens where there is room for `room`. */
-type TooLong = (own: number, room: number) => UserFault;
+/** Makes the fault of a template that takes more tokens by itself than there is room for. */
+type TooLong = (templateTokens: number, room: number) => UserFault;
 
-/** Cuts the texts, longest first, to what the template's `own` tokens leave of the room. */
+/** Cuts the texts, longest first, to what the template's own tokens leave of the room. */
 function cutTexts(
   texts: readonly (readonly number[])[],
-  own: number,
+  templateTokens: number,
   room: number,
   tooLong: TooLong,
 ): RowPart[] {
-  if (own > room) throw tooLong(own, room);
-  const [first, second] = longestFirst(texts[0]?.length ?? 0, texts[1]?.length ?? 0, room - own);
+  if (templateTokens > room) throw tooLong(templateTokens, room);
+  const [first, second] = longestFirst(
+    texts[0]?.length ?? 0,
+    texts[1]?.length ?? 0,
+    room - templateTokens,
+  );
   return texts.map((ids, i) => ({ ids, kept: i === 0 ? first : second }));
 }
 
@@ -94,26 +98,30 @@ const slotsInOrder = (parts: readonly Part[]): Slot[] =>
   parts.flatMap((part) => ('slot' in part ? [part.slot] : []));
 
 /** Tokenises each part by itself, which gives the same where no token spans two words. */
-function byParts(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooLong): Show {
+function fillByParts(
+  parts: readonly Part[],
+  tokenizer: TextTokenizer,
+  tooLong: TooLong,
+): FillTemplate {
   const mask = tokenizer.id(maskOf(tokenizer));
   const read = parts.map((part) =>
     'literal' in part ? { ids: tokenizer.ids(part.literal) } : part,
   );
-  const own = read.reduce(
+  const templateTokens = read.reduce(
     (sum, part) => sum + ('ids' in part ? part.ids.length : part.slot === 'mask' ? 1 : 0),
     0,
   );
   return (text, pair, room) => {
-    const texts = cutTexts(inOrder(text, pair).map(tokenizer.ids), own, room, tooLong);
+    const texts = cutTexts(inOrder(text, pair).map(tokenizer.ids), templateTokens, room, tooLong);
     const kept = texts.map((part) => part.ids.slice(0, part.kept));
     const ids: number[] = [];
-    let place = -1;
+    let maskPosition = -1;
     for (const part of read) {
       if ('ids' in part) ids.push(...part.ids);
-      else if (part.slot === 'mask') place = ids.push(mask) - 1;
+      else if (part.slot === 'mask') maskPosition = ids.push(mask) - 1;
       else ids.push(...(kept[part.slot === 'text' ? 0 : 1] ?? []));
     }
-    return { ids, mask: place, parts: texts };
+    return { ids, mask: maskPosition, parts: texts };
   };
 }
 
@@ -127,12 +135,16 @@ export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): numbe
 /**
  * The filled template is tokenised as one text, because a token may span a part's edge (`Ġ` and `▁`
  * stand for the space before a word). A token that begins before a text and ends in it counts as
- * the text's, and one that begins in it and ends behind it as the template's.
+ * the text's, and one that begins in it and ends after it as the template's.
  */
-function asWhole(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooLong): Show {
+function fillAsWhole(
+  parts: readonly Part[],
+  tokenizer: TextTokenizer,
+  tooLong: TooLong,
+): FillTemplate {
   const mask = maskOf(tokenizer),
     maskId = tokenizer.id(mask);
-  const masksIn = (ids: readonly number[]): number => ids.filter((id) => id === maskId).length;
+  const countMasks = (ids: readonly number[]): number => ids.filter((id) => id === maskId).length;
   return (text, pair, room) => {
     const filled = parts.map((part) =>
       'literal' in part ? part.literal : { text, text_pair: pair ?? '', mask }[part.slot],
@@ -140,10 +152,10 @@ function asWhole(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooL
     const whole = tokenizer.ids(filled.join(''));
     const before = (i: number): number[] => tokenizer.ids(filled.slice(0, i).join(''));
     const spans = new Map<Slot, readonly [number, number]>();
-    let masks = 0;
+    let masksBefore = 0;
     for (const [i, part] of parts.entries()) {
       if (!('slot' in part)) continue;
-      if (part.slot === 'mask') masks = masksIn(before(i));
+      if (part.slot === 'mask') masksBefore = countMasks(before(i));
       else {
         const from = commonStart(before(i), whole);
         spans.set(part.slot, [from, Math.max(from, commonStart(before(i + 1), whole))]);
@@ -154,32 +166,39 @@ function asWhole(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooL
       return span === undefined ? [] : [span];
     });
     const texts = slots.map(([from, to]) => whole.slice(from, to));
-    const own = whole.length - texts.reduce((sum, ids) => sum + ids.length, 0);
-    const cut = cutTexts(texts, own, room, tooLong);
-    const gone = new Set<number>();
+    const templateTokens = whole.length - texts.reduce((sum, ids) => sum + ids.length, 0);
+    const cut = cutTexts(texts, templateTokens, room, tooLong);
+    const cutPositions = new Set<number>();
     for (const [i, [from, to]] of slots.entries())
-      for (let at = from + (cut[i]?.kept ?? 0); at < to; at++) gone.add(at);
-    let place = -1;
-    for (const [at, id] of whole.entries()) if (id === maskId && masks-- === 0) place = at;
-    const dropped = [...gone].filter((at) => at < place).length;
-    return { ids: whole.filter((_, at) => !gone.has(at)), mask: place - dropped, parts: cut };
+      for (let at = from + (cut[i]?.kept ?? 0); at < to; at++) cutPositions.add(at);
+    // The texts may contain the mask token too.
+    let maskPosition = -1;
+    for (const [at, id] of whole.entries())
+      if (id === maskId && masksBefore-- === 0) maskPosition = at;
+    const cutBeforeMask = [...cutPositions].filter((at) => at < maskPosition).length;
+    return {
+      ids: whole.filter((_, at) => !cutPositions.has(at)),
+      mask: maskPosition - cutBeforeMask,
+      parts: cut,
+    };
   };
 }
 
-function shower(
+/** Returns a function that fills the template; it throws UserFault for rows that do not fit it. */
+function templateFiller(
   template: string,
   tokenizer: TextTokenizer,
-): (text: string, pair: string | undefined, maxLength: number) => Shown {
+): (text: string, pair: string | undefined, maxLength: number) => FilledTemplate {
   const { before, after } = tokenizer.edges;
   const parts = parseTemplate(template),
     around = before.length + after.length;
   const forPairs = slotsInOrder(parts).includes('text_pair');
-  const tooLong: TooLong = (own, room) =>
+  const tooLong: TooLong = (templateTokens, room) =>
     new UserFault(
-      `the template ${shown(template)} takes ${own + around} tokens by itself, and ` +
+      `the template ${shown(template)} takes ${templateTokens + around} tokens by itself, and ` +
         `${room + around} are allowed`,
     );
-  const show = (tokenizer.byWords ? byParts : asWhole)(parts, tokenizer, tooLong);
+  const fill = (tokenizer.byWords ? fillByParts : fillAsWhole)(parts, tokenizer, tooLong);
   return (text, pair, maxLength) => {
     if (forPairs !== (pair !== undefined)) {
       throw new UserFault(
@@ -189,7 +208,7 @@ function shower(
         'head.template must show what the rows hold.',
       );
     }
-    return show(text, pair, maxLength - around);
+    return fill(text, pair, maxLength - around);
   };
 }
 
@@ -197,7 +216,11 @@ function shower(
 export function templateLength(template: string, tokenizer: TextTokenizer): number {
   const pair = slotsInOrder(parseTemplate(template)).includes('text_pair') ? '' : undefined;
   const { before, after } = tokenizer.edges;
-  return shower(template, tokenizer)('', pair, Infinity).ids.length + before.length + after.length;
+  return (
+    templateFiller(template, tokenizer)('', pair, Infinity).ids.length +
+    before.length +
+    after.length
+  );
 }
 
 /**
@@ -209,10 +232,10 @@ export function clozeEncoder(
   tokenizer: TextTokenizer,
 ): (text: string, pair: string | undefined, maxLength: number) => TokenRow {
   maskOf(tokenizer);
-  const show = shower(template, tokenizer);
+  const fill = templateFiller(template, tokenizer);
   const { before, after } = tokenizer.edges;
   return (text, pair, maxLength) => {
-    const { ids, mask } = show(text, pair, maxLength);
+    const { ids, mask } = fill(text, pair, maxLength);
     const row = Int32Array.from([...before, ...ids, ...after]);
     return { ids: row, typeIds: new Int32Array(row.length), mask: before.length + mask };
   };
@@ -223,8 +246,8 @@ export function clozeParts(
   template: string,
   tokenizer: TextTokenizer,
 ): (text: string, pair: string | undefined, maxLength: number) => readonly RowPart[] {
-  const show = shower(template, tokenizer);
-  return (text, pair, maxLength) => show(text, pair, maxLength).parts;
+  const fill = templateFiller(template, tokenizer);
+  return (text, pair, maxLength) => fill(text, pair, maxLength).parts;
 }
 
 /**
@@ -234,9 +257,9 @@ export function clozeParts(
 function wordTokens(word: string, template: string | null, tokenizer: TextTokenizer): string[] {
   if (template === null || tokenizer.byWords) return tokenizer.tokens(word);
   const parts = parseTemplate(template);
-  const place = parts.findIndex((part) => 'slot' in part && part.slot === 'mask');
+  const maskIndex = parts.findIndex((part) => 'slot' in part && part.slot === 'mask');
   const before = parts
-    .slice(0, place)
+    .slice(0, maskIndex)
     .map((part) => ('literal' in part ? part.literal : 'a'))
     .join('');
   const shared = commonStart(tokenizer.ids(before.trimEnd()), tokenizer.ids(before + word));
