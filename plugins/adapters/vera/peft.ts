@@ -74,7 +74,7 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
     }
   addModelEntries(table, model, config);
   const factors = new Map<string, HostTensor>();
-  const { of, modules } = await readTensors<'d' | 'b'>(
+  const { ofPart, modules } = await readTensors<'d' | 'b'>(
     path,
     table,
     (part) => part === 'd' || part === 'b',
@@ -87,8 +87,8 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
   const layers = new Map<string, VeraVectors>();
   for (const { name, adaptable } of linears) {
     const module = modules.get(name) ?? moduleName(architecture, name);
-    const d = of('d').get(name),
-      b = of('b').get(name);
+    const d = ofPart('d').get(name),
+      b = ofPart('b').get(name);
     const wanted = adaptable && isAdapted(config, module, adaptable);
     if (wanted !== (d !== undefined) || wanted !== (b !== undefined))
       throw new UserFault(
@@ -98,7 +98,7 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
     if (d !== undefined && b !== undefined) layers.set(name, { d, b });
   }
   if (layers.size === 0) throw new UserFault(`${path} has no vectors of VeRA`);
-  checkBiases(model, config, of('bias'), modules, path);
+  checkBiases(model, config, ofPart('bias'), modules, path);
   const { rank, key, initial, dropout, bias, saved } = config;
   return {
     rank,
@@ -108,8 +108,8 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
     bias,
     shared: saved ? sharedOf(factors, rank, widthsOf(model, layers), path) : null,
     layers,
-    saved: of('saved'),
-    biases: of('bias'),
+    saved: ofPart('saved'),
+    biases: ofPart('bias'),
   };
 }
 

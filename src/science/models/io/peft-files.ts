@@ -47,9 +47,10 @@ export function weightsFile(dir: string): string {
   return path;
 }
 
-/** The tensors of a folder, by the part that they are of and then by canonical name. */
+/** The tensors of a folder. */
 export interface FolderTensors<Part extends string> {
-  readonly of: (part: Part | Exclude<ModelPart, 'copy'>) => ReadonlyMap<string, HostTensor>;
+  /** Returns the tensors of a part, by canonical name. */
+  readonly ofPart: (part: Part | Exclude<ModelPart, 'copy'>) => ReadonlyMap<string, HostTensor>;
   /** The module of each layer that has a factor, as the file names it, by canonical name. */
   readonly modules: ReadonlyMap<string, string>;
   readonly metadata: Readonly<Record<string, string>>;
@@ -59,8 +60,9 @@ export interface FolderTensors<Part extends string> {
  * Reads the tensors of a folder. Throws UserFault naming file and tensor where one is unknown or of
  * a wrong shape.
  * @param table every name that may occur in the file
- * @param isFactor whether a part makes its layer an adapted one
- * @param takes receives each tensor first; returns whether it belongs to no layer and no parameter
+ * @param isFactor whether a layer with this part is adapted
+ * @param takes receives each tensor first; returns true for one that `table` need not name, which
+ *   is then left out of the result
  */
 export async function readTensors<Part extends string>(
   path: string,
@@ -85,7 +87,7 @@ export async function readTensors<Part extends string>(
     parts.set(entry.part, own.set(entry.name, tensor));
     if (isFactor(entry.part)) modules.set(entry.name, entry.module);
   }
-  return { of: (part) => parts.get(part) ?? new Map<string, HostTensor>(), modules, metadata };
+  return { ofPart: (part) => parts.get(part) ?? new Map<string, HostTensor>(), modules, metadata };
 }
 
 /** Adds every name under which the file may hold a parameter of the model. */

@@ -70,11 +70,14 @@ export interface PeftAdapter {
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-/** Metadata: the second half of each rank is −B₀ and A₀, as PEFT's conversion appends them. */
-const CONVERTED = 'dosimeter_residual';
+/**
+ * The metadata that says how the factors started. In a file with it, the second half of each factor
+ * is A₀ or −B₀, as PEFT's conversion appends them.
+ */
+const RESIDUAL_KEY = 'dosimeter_residual';
 
-/** How many times α doubles with the rank, at the same scale s. */
-const widened = (rslora: boolean): number => (rslora ? Math.SQRT2 : 2);
+/** The factor on α that keeps the scale s when the rank doubles. */
+const alphaFactor = (rslora: boolean): number => (rslora ? Math.SQRT2 : 2);
 /** Rows `from` to `to` of a matrix. */
 const rows = ({ shape: [, n = 0], data }: HostTensor, from: number, to: number): HostTensor => ({
   shape: [to - from, n],
@@ -97,10 +100,11 @@ const columns = (
   };
 };
 
-/** Separates [A; A₀] and [B, −B₀], which `joined` has put into one pair. */
-function separated(read: PeftAdapter, residual: Residual): PeftAdapter {
+/** Splits [A; A₀] and [B, −B₀], the pairs that `joinResidual` makes. */
+function splitResidual(read: PeftAdapter, residual: Residual): PeftAdapter {
   // With rank stabilisation α was multiplied by √2, so the quotient is rounded.
-  const alphaOf = (alpha: number): number => Number((alpha / widened(read.rslora)).toPrecision(12));
+  const alphaOf = (alpha: number): number =>
+    Number((alpha / alphaFactor(read.rslora)).toPrecision(12));
   const layers = new Map<string, PeftFactors>();
   for (const [name, { A, B, alpha, magnitude }] of read.layers) {
     const both = at(A.shape, 0),
@@ -117,7 +121,7 @@ function separated(read: PeftAdapter, residual: Residual): PeftAdapter {
 }
 
 /** [A; A₀] and [B, −B₀] as one pair of twice the rank, at the same scale. */
-function joined({ A, B, fixed }: PeftFactors): {
+function joinResidual({ A, B, fixed }: PeftFactors): {
   readonly A: HostTensor;
   readonly B: HostTensor;
 } {
@@ -171,13 +175,13 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
   const config = await readPeftConfig(dir);
   checkSavedModules(model, config, join(dir, CONFIG));
   const path = weightsFile(dir);
-  const { of, modules, metadata } = await readTensors<OwnPart>(
+  const { ofPart, modules, metadata } = await readTensors<OwnPart>(
     path,
     nameTable(model, config),
     (part) => part === 'A' || part === 'B',
   );
   if (modules.size === 0) throw new UserFault(`${path} has no LoRA factors`);
-  checkBiases(model, config, of('bias'), modules, path);
+  checkBiases(model, config, ofPart('bias'), modules, path);
   const read: PeftAdapter = {
     rank: config.rank,
     alpha: config.alpha,
@@ -189,12 +193,12 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
     ),
     dropout: config.dropout,
     bias: config.bias,
-    layers: collectLayers(model, config, of, modules, path),
-    saved: of('saved'),
-    biases: of('bias'),
+    layers: collectLayers(model, config, ofPart, modules, path),
+    saved: ofPart('saved'),
+    biases: ofPart('bias'),
   };
-  const converted = RESIDUALS.find((kind) => kind === metadata[CONVERTED]);
-  return converted === undefined ? read : separated(read, converted);
+  const residual = RESIDUALS.find((kind) => kind === metadata[RESIDUAL_KEY]);
+  return residual === undefined ? read : splitResidual(read, residual);
 }
 
 /**
@@ -205,7 +209,7 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
 function collectLayers(
   { architecture, linears }: ModelShape,
   config: PeftConfig,
-  of: FolderTensors<OwnPart>['of'],
+  ofPart: FolderTensors<OwnPart>['ofPart'],
   modules: ReadonlyMap<string, string>,
   path: string,
 ): Map<string, PeftFactors> {
@@ -214,9 +218,9 @@ function collectLayers(
   );
   const layers = new Map<string, PeftFactors>();
   for (const { name, adaptable } of linears) {
-    const A = of('A').get(name),
-      B = of('B').get(name),
-      magnitude = of('magnitude').get(name);
+    const A = ofPart('A').get(name),
+      B = ofPart('B').get(name),
+      magnitude = ofPart('magnitude').get(name);
     const module = modules.get(name) ?? (bare ? name : moduleName(architecture, name));
     const named = isAdapted(config, module, adaptable);
     if ((A === undefined) !== (B === undefined))
@@ -278,10 +282,10 @@ export async function writePeft(
     alphaPattern: Record<string, number> = {};
   const { residual = null, dora = false } = adapter;
   const twice = residual === null ? 1 : 2,
-    wider = residual === null ? 1 : widened(adapter.rslora);
+    wider = residual === null ? 1 : alphaFactor(adapter.rslora);
   for (const [layer, factors] of adapter.layers) {
     const module = moduleName(architecture, layer);
-    const { A, B } = joined(factors);
+    const { A, B } = joinResidual(factors);
     tensors.set(`${PREFIX}${module}.lora_A.weight`, A);
     tensors.set(`${PREFIX}${module}.lora_B.weight`, B);
     if (factors.magnitude !== undefined)
@@ -305,6 +309,6 @@ export async function writePeft(
   };
   await writeFolder(dir, { adapter, architecture, tensors }, 'LORA', settings, {
     format: 'pt',
-    ...(residual === null ? {} : { [CONVERTED]: residual }),
+    ...(residual === null ? {} : { [RESIDUAL_KEY]: residual }),
   });
 }

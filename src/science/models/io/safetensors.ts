@@ -200,15 +200,15 @@ function narrowed(path: string, name: string, values: BigInt64Array): Int32Array
   return Int32Array.from(values, Number);
 }
 
-/** Fills `room` from the file. Throws UserFault where the file ends too early. */
+/** Fills `view` from the file. Throws UserFault where the file ends too early. */
 async function fill(
   file: FileHandle,
   path: string,
   name: string,
-  room: Uint8Array,
+  view: Uint8Array,
   position: number,
 ): Promise<void> {
-  if ((await readInto(file, room, position)) !== room.byteLength)
+  if ((await readInto(file, view, position)) !== view.byteLength)
     throw new UserFault(`${path}: tensor "${name}" is cut short`);
 }
 
@@ -219,37 +219,37 @@ async function fill(
 const ALIGNMENT = 64,
   FIRST = 48;
 
-/** Returns room for tensors in one ArrayBuffer, each placed so that TensorFlow need not copy it. */
-function alignedRoom(sizes: readonly number[]): Uint8Array[] {
+/** Returns views of one ArrayBuffer, placed so that TensorFlow need not copy their tensors. */
+function alignedViews(sizes: readonly number[]): Uint8Array[] {
   const starts: number[] = [];
   let end = FIRST;
   for (const size of sizes) {
     starts.push(end);
     end += Math.ceil(size / ALIGNMENT) * ALIGNMENT;
   }
-  const room = new ArrayBuffer(end);
-  return sizes.map((size, i) => new Uint8Array(room, starts[i], size));
+  const buffer = new ArrayBuffer(end);
+  return sizes.map((size, i) => new Uint8Array(buffer, starts[i], size));
 }
 
-/** Reads float32 tensors into the rooms that `makeRooms` returns for their sizes in bytes. */
+/** Reads float32 tensors into the views that `makeViews` returns for their sizes in bytes. */
 async function readFloats(
   path: string,
   { tensors, dataStart }: SafetensorsHeader,
   names: readonly string[],
-  makeRooms: (sizes: readonly number[]) => Uint8Array[],
+  makeViews: (sizes: readonly number[]) => Uint8Array[],
 ): Promise<Map<string, HostTensor>> {
   const entries = names.map((name) => named(tensors, name));
-  const rooms = makeRooms(entries.map(({ offsets: [start, end] }) => end - start));
+  const views = makeViews(entries.map(({ offsets: [start, end] }) => end - start));
   const file = await open(path);
   try {
     const out = new Map<string, HostTensor>();
     for (const [i, name] of names.entries()) {
-      const room = at(rooms, i),
+      const view = at(views, i),
         { shape, offsets } = at(entries, i);
-      await fill(file, path, name, room, dataStart + offsets[0]);
+      await fill(file, path, name, view, dataStart + offsets[0]);
       out.set(name, {
         shape,
-        data: new Float32Array(room.buffer, room.byteOffset, room.byteLength / 4),
+        data: new Float32Array(view.buffer, view.byteOffset, view.byteLength / 4),
       });
     }
     return out;
@@ -263,13 +263,13 @@ export const readFloatsTogether = async (
   path: string,
   names: readonly string[],
 ): Promise<Map<string, HostTensor>> =>
-  readFloats(path, await readSafetensorsHeader(path), names, alignedRoom);
+  readFloats(path, await readSafetensorsHeader(path), names, alignedViews);
 
 /** Reads float32 tensors, each into an ArrayBuffer of its own that a backend may share. */
 export async function readFloatsApart(path: string): Promise<Map<string, HostTensor>> {
   const header = await readSafetensorsHeader(path);
   return readFloats(path, header, [...header.tensors.keys()], (sizes) =>
-    sizes.flatMap((size) => alignedRoom([size])),
+    sizes.flatMap((size) => alignedViews([size])),
   );
 }
 
