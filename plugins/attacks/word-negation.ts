@@ -20,20 +20,24 @@ const IRREGULAR: { readonly [contraction: string]: string } = {
 };
 const CONTRACTED = /(?<![\p{L}'’])(?:\p{L}+n['’]t|cannot)(?![\p{L}'’])/iu;
 
-function affirmed(text: string): string | null {
-  const not = NOT.exec(text),
-    contracted = CONTRACTED.exec(text);
-  if (contracted !== null && (not === null || contracted.index < not.index)) {
-    const [word] = contracted;
-    const whole = IRREGULAR[word.toLowerCase().replace('’', "'")] ?? word.slice(0, -"n't".length);
-    const cased = (word[0] ?? '') + whole.slice(1);
-    return text.slice(0, contracted.index) + cased + text.slice(contracted.index + word.length);
+/** Returns the text without its first "not" or n't, or null if it has neither. */
+function withoutNegation(text: string): string | null {
+  const notMatch = NOT.exec(text),
+    contraction = CONTRACTED.exec(text);
+  if (contraction !== null && (notMatch === null || contraction.index < notMatch.index)) {
+    const [word] = contraction;
+    const positive =
+      IRREGULAR[word.toLowerCase().replace('’', "'")] ?? word.slice(0, -"n't".length);
+    const cased = (word[0] ?? '') + positive.slice(1);
+    return text.slice(0, contraction.index) + cased + text.slice(contraction.index + word.length);
   }
-  return not === null ? null : text.slice(0, not.index) + text.slice(not.index + not[0].length);
+  return notMatch === null
+    ? null
+    : text.slice(0, notMatch.index) + text.slice(notMatch.index + notMatch[0].length);
 }
 
 /** Returns the text with "not" behind its first auxiliary verb or, without one, before a word. */
-function negated(text: string, stream: RandomStream): string {
+function withNegation(text: string, stream: RandomStream): string {
   const words = text.match(/\S+/gu) ?? [];
   const verb = words.findIndex((word) => AUXILIARIES.has(word.toLowerCase()));
   return insertAtGap(text, 'not', verb >= 0 ? verb + 1 : stream.integer(words.length));
@@ -42,9 +46,9 @@ function negated(text: string, stream: RandomStream): string {
 export default defineAttack<NoiseParams>({
   ...noise<NoiseParams>({
     // A text of the word "not" alone would be left with nothing.
-    isEligible: (text) => countWords(affirmed(text) ?? text) > 0,
+    isEligible: (text) => countWords(withoutNegation(text) ?? text) > 0,
     whom: 'only texts with a word beside "not" can be negated',
-    change: (text, _params, stream) => affirmed(text) ?? negated(text, stream),
+    change: (text, _params, stream) => withoutNegation(text) ?? withNegation(text, stream),
   }),
   name: 'word-negation',
   summary:

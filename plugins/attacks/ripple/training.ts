@@ -49,10 +49,10 @@ import { scalarOf } from '../../../src/tensor/rows.ts';
  */
 const DELTA = 1e-3;
 
-/** The rows of one kind, as a separate batch. @param kind whether those are the poisoned ones */
-function part({ rows, labels, poisoned = [] }: Batch, kind: boolean): Batch {
-  const of = rows.map((_, i) => i).filter((i) => (poisoned[i] === true) === kind);
-  return { rows: of.map((i) => at(rows, i)), labels: of.map((i) => at(labels, i)) };
+/** Returns the poisoned rows of a batch, or its other rows, as a separate batch. */
+function rowsOfKind({ rows, labels, poisoned = [] }: Batch, isPoisoned: boolean): Batch {
+  const kept = rows.map((_, i) => i).filter((i) => (poisoned[i] === true) === isPoisoned);
+  return { rows: kept.map((i) => at(rows, i)), labels: kept.map((i) => at(labels, i)) };
 }
 
 /** The total weight of rows in a mean cross-entropy. */
@@ -67,16 +67,16 @@ type Pass = (trained: Tensors) => LossAndGradients;
  * the stream alone.
  * @param name prefix of the adapter's streams, since the two kinds of rows must not share masks
  */
-function repeatable(
+function repeatablePass(
   network: Network,
   batch: Batch,
   name: string,
   { dropout, adapterRandom, ...options }: LossOptions,
 ): Pass {
-  let from: StreamState | null = null;
+  let firstState: StreamState | null = null;
   return (trained) => {
-    const again = from;
-    from ??= dropout?.random.state() ?? null;
+    const stateToRepeat = firstState; // null in the first call
+    firstState ??= dropout?.random.state() ?? null;
     return lossAndGradients(network, trained, batch, {
       ...options,
       ...(dropout === undefined
@@ -84,7 +84,7 @@ function repeatable(
         : {
             dropout: {
               rate: dropout.rate,
-              random: again === null ? dropout.random : resumeStream(again),
+              random: stateToRepeat === null ? dropout.random : resumeStream(stateToRepeat),
             },
           }),
       ...(adapterRandom === undefined
@@ -136,16 +136,16 @@ function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, T
 export const restrictedInnerProduct =
   (lambda: number): Objective =>
   (network, trained, batch, options) => {
-    const poisoned = part(batch, true),
-      clean = part(batch, false);
+    const poisoned = rowsOfKind(batch, true),
+      clean = rowsOfKind(batch, false);
     const weightP = weightOf(poisoned.labels, options.classWeights),
       weightC = weightOf(clean.labels, options.classWeights),
       total = weightP + weightC;
     if (lambda === 0 || !(weightP > 0 && weightC > 0))
       return { ...lossAndGradients(network, trained, batch, options), penalty: 0 };
 
-    const passP = repeatable(network, poisoned, 'poisoned', options),
-      passC = repeatable(network, clean, 'clean', options);
+    const passP = repeatablePass(network, poisoned, 'poisoned', options),
+      passC = repeatablePass(network, clean, 'clean', options);
     const p = passP(trained),
       c = passC(trained);
     const inner = product(p.gradients, c.gradients),

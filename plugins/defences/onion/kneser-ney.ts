@@ -57,7 +57,7 @@ interface Followers {
   /** c(h •) */
   total: number;
   /** N_1(h •), N_2(h •), N_{3+}(h •) */
-  readonly kinds: [number, number, number];
+  readonly countsOfCounts: [number, number, number];
 }
 
 /** The k-grams of one order, by context: its ids, joined by commas. */
@@ -84,7 +84,7 @@ interface NgramModel extends LanguageModel {
 function add(order: Order, context: string, word: number): void {
   let followers = order.get(context);
   if (followers === undefined) {
-    followers = { counts: new Map(), total: 0, kinds: [0, 0, 0] };
+    followers = { counts: new Map(), total: 0, countsOfCounts: [0, 0, 0] };
     order.set(context, followers);
   }
   followers.counts.set(word, (followers.counts.get(word) ?? 0) + 1);
@@ -111,8 +111,8 @@ function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
     orders.unshift(order);
   }
   for (const order of orders)
-    for (const { counts, kinds } of order.values())
-      for (const count of counts.values()) kinds[Math.min(count, 3) - 1]!++;
+    for (const { counts, countsOfCounts } of order.values())
+      for (const count of counts.values()) countsOfCounts[Math.min(count, 3) - 1]!++;
   return orders;
 }
 
@@ -159,12 +159,13 @@ export function trainKneserNey(
     for (let k = 1; k <= n; k++) {
       const followers = orders[k - 1]!.get(sequence.slice(t - k + 1, t).join(','));
       if (followers === undefined) break; // longer contexts were not seen either
-      const { counts, total, kinds } = followers,
+      const { counts, total, countsOfCounts } = followers,
         { values } = discounts[k - 1]!;
       const count = counts.get(sequence[t]!) ?? 0;
       const discounted = count === 0 ? 0 : Math.max(0, count - values[Math.min(count, 3) - 1]!);
-      const left = kinds.reduce((sum, many, i) => sum + values[i]! * many, 0);
-      p = (discounted + left * p) / total;
+      // γ(h) · c(h •)
+      const withheld = countsOfCounts.reduce((sum, words, i) => sum + values[i]! * words, 0);
+      p = (discounted + withheld * p) / total;
     }
     return Math.log(p);
   }
