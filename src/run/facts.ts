@@ -146,18 +146,23 @@ function taskIn(task: Json): readonly TaskFacts[] {
     : [];
 }
 
-/** Returns, for each cell, the stages that are, or read, a stage with products in bfloat16. */
+/**
+ * Returns, for each cell, the kinds of its stages that compute products in bfloat16 or read,
+ * directly or not, the files of a stage that does.
+ */
 function bf16Kinds(plan: Prepared['plan']): readonly ReadonlySet<string>[] {
-  const behind = stagesBehind(plan, ({ descriptor, params }) =>
+  const bf16Upstream = gatherUpstream(plan, ({ descriptor, params }) =>
     descriptor.precision?.(params) === 'bf16' ? ['bf16'] : [],
   );
   return plan.cellStages.map(
     ({ stages }) =>
-      new Set(Object.entries(stages).flatMap(([kind, id]) => (behind(id).size > 0 ? [kind] : []))),
+      new Set(
+        Object.entries(stages).flatMap(([kind, id]) => (bf16Upstream(id).size > 0 ? [kind] : [])),
+      ),
   );
 }
 
-/** Returns, for each cell and each of its stages, what that stage and those behind it warned of. */
+/** Returns, for each cell and kind of stage, what that stage and all that it reads warned of. */
 function warningsByKind(
   plan: Prepared['plan'],
   statuses: Prepared['statuses'],
@@ -168,29 +173,29 @@ function warningsByKind(
       storedWarnings(plan, [status]).map(({ message }) => message),
     ]),
   );
-  const behind = stagesBehind(plan, ({ id }) => warned.get(id) ?? []);
+  const warnedUpstream = gatherUpstream(plan, ({ id }) => warned.get(id) ?? []);
   return plan.cellStages.map(({ stages }) =>
-    Object.fromEntries(Object.entries(stages).map(([kind, id]) => [kind, [...behind(id)]])),
+    Object.fromEntries(Object.entries(stages).map(([kind, id]) => [kind, [...warnedUpstream(id)]])),
   );
 }
 
-/** Returns a function that gathers what `own` says of a stage and of all that it reads. */
-function stagesBehind(
+/** Returns a function that unites `valuesOf` of a stage and of all stages upstream of it. */
+function gatherUpstream(
   plan: Prepared['plan'],
-  own: (stage: PlannedStage) => readonly string[],
+  valuesOf: (stage: PlannedStage) => readonly string[],
 ): (id: StageId) => ReadonlySet<string> {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   const known = new Map<StageId, ReadonlySet<string>>();
-  const behind = (id: StageId): ReadonlySet<string> => {
+  const gather = (id: StageId): ReadonlySet<string> => {
     const found = known.get(id),
       stage = byId.get(id);
     if (found !== undefined || stage === undefined) return found ?? new Set();
-    const all = new Set(own(stage));
-    for (const input of Object.values(stage.inputs)) for (const one of behind(input)) all.add(one);
+    const all = new Set(valuesOf(stage));
+    for (const input of Object.values(stage.inputs)) for (const one of gather(input)) all.add(one);
     known.set(id, all);
     return all;
   };
-  return behind;
+  return gather;
 }
 
 export interface ComparedResults extends Omit<Results, 'rows'> {

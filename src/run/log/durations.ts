@@ -15,9 +15,11 @@ export interface Durations {
   save(): void;
 }
 
-const NEWEST = 0.3;
+/** The weight of the newest value in a moving mean. */
+const NEWEST_WEIGHT = 0.3;
 
-const nameOf = (stage: PlannedStage): string =>
+/** Returns the name under which the means of a stage's kind with its named choices are kept. */
+const kindAndChoices = (stage: PlannedStage): string =>
   [
     stage.kind,
     ...Object.entries(stage.cell)
@@ -43,17 +45,17 @@ export function openDurations(
   let changed = false;
   /** Names by stage, because each estimate asks for the name of every stage that is left. */
   const names = new WeakMap<PlannedStage, string>();
-  const knownNameOf = (stage: PlannedStage): string => {
+  const nameOf = (stage: PlannedStage): string => {
     let name = names.get(stage);
-    if (name === undefined) names.set(stage, (name = nameOf(stage)));
+    if (name === undefined) names.set(stage, (name = kindAndChoices(stage)));
     return name;
   };
   const expectOf = (of: Means, stage: PlannedStage): number | null =>
-    of[knownNameOf(stage)] ?? of[stage.kind] ?? null;
+    of[nameOf(stage)] ?? of[stage.kind] ?? null;
   const update = (of: Means, stage: PlannedStage, value: number): void => {
-    for (const name of new Set([stage.kind, knownNameOf(stage)])) {
+    for (const name of new Set([stage.kind, nameOf(stage)])) {
       const before = of[name];
-      of[name] = before === undefined ? value : before + NEWEST * (value - before);
+      of[name] = before === undefined ? value : before + NEWEST_WEIGHT * (value - before);
     }
   };
   return {
