@@ -28,7 +28,8 @@ export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }
 
-const ending =
+/** Returns a check whether a source is a file whose name matches the pattern. */
+const hasExtension =
   (pattern: RegExp) =>
   (uri: string, path = ''): boolean => {
     const { scheme, rest, fragment } = parseUri(uri);
@@ -42,10 +43,10 @@ const ending =
  */
 export const formats = {
   'spam-assassin': (uri: string): boolean => /^npm:@stdlib\/datasets-spam-assassin(@|$)/.test(uri),
-  tsv: ending(/\.tsv$/i),
-  csv: ending(/\.csv$/i),
-  jsonl: ending(/\.(jsonl|ndjson|json)$/i),
-  parquet: ending(/\.parquet$/i),
+  tsv: hasExtension(/\.tsv$/i),
+  csv: hasExtension(/\.csv$/i),
+  jsonl: hasExtension(/\.(jsonl|ndjson|json)$/i),
+  parquet: hasExtension(/\.parquet$/i),
 } as const;
 
 /**

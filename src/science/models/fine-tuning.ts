@@ -14,8 +14,8 @@ import { linear } from './linear.ts';
 import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** An adapter that adds no parameters. */
-const ownParameters = (
+/** Returns an adapter without parameters of its own, which trains those that `trains` allows. */
+const adapterWithoutParameters = (
   { linears }: Pick<AdapterContext, 'linears'>,
   trains: (name: string) => boolean,
   save: Adapter['save'],
@@ -43,7 +43,7 @@ export const partialAdapter = (
   context: AdapterContext,
   trains: (name: string) => boolean,
 ): Adapter => ({
-  ...ownParameters(context, trains, async (outDir, saving) => {
+  ...adapterWithoutParameters(context, trains, async (outDir, saving) => {
     const { architecture, changed, parameters, read } = saving;
     await writePartial(outDir, await readAll(changed, read), architecture, parameters);
   }),
@@ -93,7 +93,7 @@ export const full: AdapterImplementation = {
   check: () => Promise.resolve([]),
   create: (_params, context) =>
     Promise.resolve(
-      ownParameters(
+      adapterWithoutParameters(
         context,
         () => true,
         async (outDir, saving) => {

@@ -357,14 +357,13 @@ function factsFault({ content, seconds, created, backend, facts }: Manifest): st
     return 'its manifest has no date';
   if (![null, 'tensorflow', 'wasm', 'cpu'].includes(backend))
     return 'its manifest has an unknown backend';
-  if (!isRecord(given) || !isComputed(given['computed']))
+  if (!isRecord(given) || !(given['computed'] === undefined || isBackendInfo(given['computed'])))
     return 'its manifest has a malformed record of where it ran';
   return null;
 }
 
-/** Whether a value is a `BackendInfo`, which `results` and `diff` show, or absent. */
-function isComputed(value: unknown): boolean {
-  if (value === undefined) return true;
+/** Whether a value has the fields of `BackendInfo` that `results` and `diff` show. */
+function isBackendInfo(value: unknown): boolean {
   if (!isRecord(value)) return false;
   // Manifests from before the fused operations do not name them.
   const { name, precision, tensorflow, fused = null, gpu, packages, deterministic } = value;
