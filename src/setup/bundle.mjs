@@ -121,7 +121,7 @@ export const bundle = (project, entries, plugins) =>
     format: 'esm',
     sourcemap: true,
     sourcesContent: false,
-    // Winston would load what colours its debugging.
+    // Otherwise winston's dependencies would load a library that colours their debugging output.
     define: { 'process.env.NODE_ENV': '"production"' },
     // Bundled CommonJS calls require() for Node's own modules.
     banner: {

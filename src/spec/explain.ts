@@ -258,7 +258,7 @@ function argumentList(path: Violation['path'], value: unknown): string | undefin
     : 'as a list of arguments, such as [python3, score.py]; no shell reads them';
 }
 
-/** Returns a hint for slips in YAML: wrong or missing quotes, and the booleans of YAML 1.1. */
+/** Returns a hint for mistakes in YAML: wrong or missing quotes, and the booleans of YAML 1.1. */
 function wayOut(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
   const { value } = node;
@@ -323,7 +323,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   }
   const message = parent === '' ? `unknown key "${key}"` : `unknown key "${key}" in "${parent}"`;
   const sibling = nearest(key, siblings);
-  // A slip of one letter is likelier than a field of the right name in another place.
+  // One wrong letter is likelier than a field of the right name in another place.
   const elsewhere =
     sibling !== null && sibling.distance <= 1 ? [] : fieldsNamed(key, parent, context);
   const similar = elsewhere.length > 0 ? elsewhere : sibling ? [sibling.word] : [];
@@ -379,8 +379,8 @@ function explainUnknownParameter(
   fault(`${PLUGIN_OF[section]} "${plugin}" takes no "${key}"`, parameterHint());
 
   function parameterHint(): string {
-    const slip = suggest(key, siblings);
-    if (slip !== undefined) return slip;
+    const suggestion = suggest(key, siblings);
+    if (suggestion !== undefined) return suggestion;
     const owners = [...byName].filter(([, shape]) => declaredField(shape, key) !== undefined);
     if (owners.length > 0) return `"${key}" belongs to ${all(owners.map(([name]) => `"${name}"`))}`;
     const elsewhere = fieldsNamed(key, section, context).filter(

@@ -146,12 +146,12 @@ function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || !gridForms.includes(form)) {
-    const slip = form === undefined ? undefined : suggest(form, gridForms);
+    const suggestion = form === undefined ? undefined : suggest(form, gridForms);
     report(
       'bad-axis',
       entry?.key ?? node.span,
       form === undefined ? `"${name}" is an empty mapping` : `"${name}" has no axis form "${form}"`,
-      slip ??
+      suggestion ??
         'an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, ' +
           '{range: [from, to, step]}',
     );

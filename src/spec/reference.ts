@@ -57,7 +57,7 @@ export interface Reference {
   find(path: string): readonly FieldDoc[];
   /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
   parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[];
-  /** Returns the paths that an unknown path may stand for by a slip. */
+  /** Returns the paths that an unknown path may be a misspelling of. */
   similar(path: string): readonly string[];
 }
 

@@ -67,7 +67,7 @@ export type LeaseAttempt =
 
 export interface LeaseOptions {
   readonly onTakeover?: ((key: ActionKey, owner: Owner) => void) | undefined;
-  /** How long this process's heartbeat may be silent; by default as the environment says. */
+  /** How long this process's heartbeat may be silent; by default DOSIMETER_LEASE_SECONDS. */
   readonly timeoutMs?: number;
   readonly watch?: Watch;
   /** Lists the folder of leases. */
@@ -111,7 +111,7 @@ interface Held {
 /** A claim without a heartbeat of its own. All information is in its name. */
 const CLAIM = 'held\n';
 
-/** After this many listings in a row that lack the own claim, the file system is given up. */
+/** After this many listings in a row without the own claim, `take` throws. */
 const MOST_STALE = 200;
 
 export const openLeases = (dir: string, me: Owner, options: LeaseOptions = {}): Leases =>

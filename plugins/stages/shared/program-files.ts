@@ -84,7 +84,7 @@ const fileName = (uri: string): string =>
 
 /** The prefix of the files of a trigger among a stage's assets. */
 const TRIGGER = 'trigger/';
-/** That of the files of `evaluate.scorer`, or of a further scorer, by its name. */
+/** The prefix of a scorer's files there. @param name null for `evaluate.scorer` */
 const scorerPrefix = (name: string | null): string =>
   name === null ? 'scorer/' : `scorers/${name}/`;
 

@@ -27,11 +27,13 @@ export interface TargetRule {
 const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
-/** What expressions found in names, by both; a grid asks the same of each of its trainings. */
+/**
+ * The results of `search` by its arguments, since each training of a grid searches for the same.
+ */
 const known = new Map<string, RegExpExecArray | null>();
 const MOST_KNOWN = 1 << 16;
 
-/** Returns what `search` returns, from memory where the same was asked before. */
+/** As `search`, but searches only once for the same arguments. */
 function find(source: string, wrapped: string, module: string): RegExpExecArray | null {
   const asked = JSON.stringify([source, wrapped, module]);
   const before = known.get(asked);
@@ -44,9 +46,10 @@ function find(source: string, wrapped: string, module: string): RegExpExecArray 
 
 /**
  * Applies an expression written for Python. In `u` mode JavaScript rejects what the two languages
- * might read differently. `(a+)+` may take forever even on a short name, hence the limit.
+ * might read differently. The time is limited because an expression such as `(a+)+` may take
+ * forever even on a short name.
  * @param source as the user wrote it, for messages
- * @param wrapped what is applied
+ * @param wrapped the expression that is applied, made from `source`
  */
 function search(source: string, wrapped: string, module: string): RegExpExecArray | null {
   const quoted = JSON.stringify(source.slice(0, 80));

@@ -84,12 +84,13 @@ function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
 const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
   width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
 
-/** A set's gradients: those of the p's columns from `start` on. (R, width · q) each */
+/** Returns a set's gradients for `width` of the p columns, from `start` on. (R, width · q) each */
 type Slices = (start: number, width: number) => Tensor2D[];
 
 /**
  * Whether the entries of a gradient are in the order of Gᵀ = Σ_t b_t a_tᵀ, which does not change
- * inner products. Vectors lie along the second factor, and would be half empty along q = 8.
+ * inner products. The SIMD vectors of the compiled operation run along the second factor, so that
+ * must be the wider one: a vector along q = 8 would be half empty.
  */
 const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
 
