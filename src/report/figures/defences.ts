@@ -34,12 +34,12 @@ const squaresOf = (conditions: readonly Condition[], note: MetricNote): readonly
   });
 
 function heatMap(squares: readonly Square[], isBadHigh: boolean): TopLevelSpec {
-  const of = (key: 'adapter' | 'attack' | 'defence'): string[] =>
+  const valuesOf = (key: 'adapter' | 'attack' | 'defence'): string[] =>
     distinct(squares.map((square) => square[key]));
-  const [attacks, defences] = [of('attack'), of('defence')];
+  const [attacks, defences] = [valuesOf('attack'), valuesOf('defence')];
   return {
     data: { values: [...squares] },
-    hconcat: of('adapter').map((adapter, i) => ({
+    hconcat: valuesOf('adapter').map((adapter, i) => ({
       title: adapter,
       width: { step: 74 },
       height: { step: 24 },

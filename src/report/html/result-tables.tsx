@@ -65,9 +65,14 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
   return ({ family }, note) => known.get(family)?.includes(note) ?? false;
 }
 
+/** Returns why a number of `evaluate` is not evidence, or null if it is or is another stage's. */
 const voidOf = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && has(cell, note) ? voidReason(cell, note) : null;
 
+/**
+ * Shows a metric of a condition over its seeds. Says how many models give every row the same class
+ * or text, and marks with a dagger numbers that are not evidence.
+ */
 function metricCell(condition: Condition, note: MetricNote, expects: Expects): Node {
   const cell = seriesCell(
     seriesOf(condition, scoreOf(note)),
@@ -76,18 +81,18 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
     expects(condition, note),
   );
   if (note === PREDICTED) {
-    const collapsed = condition.cells.filter(predictsOneClass).length;
-    return collapsed === 0 ? (
+    const constant = condition.cells.filter(predictsOneClass).length;
+    return constant === 0 ? (
       cell
     ) : (
       <span class="bad">
-        {cell} ({collapsed} of {condition.cells.length}{' '}
+        {cell} ({constant} of {condition.cells.length}{' '}
         {condition.cells.some(writesAnswers) ? 'one text' : 'one class'})
       </span>
     );
   }
-  const isMarked = condition.cells.some((one) => voidOf(one, note) !== null);
-  return isMarked ? (
+  const hasVoid = condition.cells.some((one) => voidOf(one, note) !== null);
+  return hasVoid ? (
     <span class="muted">
       {cell} {DAGGER}
     </span>

@@ -244,7 +244,7 @@ const shownOf = (conditions: readonly Condition[]): readonly Shown[] =>
       : [{ label: `${attackLabel}, ${adapterLabel}`, seed: cell.seed, writing: cell.writing }];
   });
 
-/** Names the scorers, as a sentence under the attacks' table. Nothing for classes. */
+/** Names the scorers, as a sentence under the attacks' table; null for classifiers. */
 export function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   const scorers = scorersOf(conditions);
   return scorers.length === 0 ? null : (
@@ -255,7 +255,7 @@ export function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Shows a few outputs of each condition, or nothing for classes. */
+/** Shows a few outputs of each condition, or nothing if the models are classifiers. */
 export function Writing({ conditions }: OfConditions): JSX.Element | null {
   const all = shownOf(conditions),
     shown = all.slice(0, MOST_CONDITIONS);
