@@ -2,8 +2,7 @@
  * Stages of a test, written as functions. The text of a function becomes a plugin module that
  * workers import, so a function may use nothing but its arguments and globals.
  */
-import type fs from 'node:fs';
-import { readFileSync } from 'node:fs';
+import fs from 'node:fs';
 import path from 'node:path';
 import type { Cell, Json, Resources, RunContext } from '../../../src/api.ts';
 import type { Failed, Finished, Outcome, RunEvent } from '../../../src/run/log/events.ts';
@@ -135,7 +134,7 @@ export function failed(outcome: Outcome | undefined): Failed {
 
 /** Reads a file of a finished stage. */
 export const outputOf = (outcome: Outcome | undefined, name: string): string =>
-  readFileSync(path.join(finished(outcome).dir, name), 'utf8');
+  fs.readFileSync(path.join(finished(outcome).dir, name), 'utf8');
 
 export const notesOf = ({ events }: Pick<RigResult, 'events'>): readonly string[] =>
   events.flatMap((event) => (event.type === 'note' ? [event.message] : []));
@@ -153,5 +152,5 @@ export function logOf(
       (seed === undefined || event.stage.seed === seed),
   );
   if (started?.type !== 'stage-started') throw new Error(`no ${kind} has started`);
-  return readFileSync(started.log, 'utf8');
+  return fs.readFileSync(started.log, 'utf8');
 }
