@@ -159,6 +159,7 @@ async function indexed(
   const manifest = path.join(entry.dir, 'manifest.json'),
     second = Math.ceil(Date.now() / 1000);
   utimesSync(manifest, second, second); // a time that can be put back to the last digit
+  await store.flush();
   store.close();
   reindex(root);
   return { store: openStore(root, { spec }), dir: entry.dir, manifest };

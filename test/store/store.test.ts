@@ -28,7 +28,8 @@ test.before.each((context) => {
   context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
   context.store = openStore(context.root);
 });
-test.after.each(({ store }) => {
+test.after.each(async ({ store }) => {
+  await store.flush();
   store.close();
 });
 

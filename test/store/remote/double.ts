@@ -80,7 +80,8 @@ export interface Stores {
   readonly dir: string;
   /** Opens a store in a folder of its own. */
   open(name: string): Store;
-  clean(): void;
+  /** Flushes and closes the stores, so that no flush is left to a later test of the process. */
+  clean(): Promise<void>;
 }
 
 export function createStores(): Stores {
@@ -93,8 +94,11 @@ export function createStores(): Stores {
       opened.push(store);
       return store;
     },
-    clean() {
-      for (const store of opened) store.close();
+    async clean() {
+      for (const store of opened) {
+        await store.flush();
+        store.close();
+      }
     },
   };
 }
