@@ -8,7 +8,16 @@ import { formatNumber, formatSeconds } from '../../report/format.ts';
 import type { Curve, Stage, StageDetail, StageLinks } from '../wire.ts';
 import type { RunView } from './connection.ts';
 import { LogView, useStage } from './log-view.tsx';
-import { dateOf, placeText, plural, seconds, StageChip, Text, useNow } from './parts.tsx';
+import {
+  dateOf,
+  FailureText,
+  placeText,
+  plural,
+  seconds,
+  StageChip,
+  Text,
+  useNow,
+} from './parts.tsx';
 import { Named } from './running.tsx';
 
 export interface DrawerProps {
@@ -133,15 +142,7 @@ function Trouble({
   if (failure !== null)
     return (
       <div class="failed-note">
-        <p class="message">
-          {failure.internal ? <strong>internal error: </strong> : null}
-          <Text>{failure.error}</Text>
-        </p>
-        {failure.hint === null ? null : (
-          <p class="message hint">
-            <Text>{failure.hint}</Text>
-          </p>
-        )}
+        <FailureText failure={failure} />
       </div>
     );
   if (blockedBy === null) return null;

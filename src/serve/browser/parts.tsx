@@ -6,6 +6,7 @@ import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { formatSeconds } from '../../report/format.ts';
 import {
+  type Failure,
   type Place,
   type RunFacts,
   type RunState,
@@ -143,6 +144,25 @@ export const placeText = ({ job, node, waits }: Place): string =>
 /** Text from a run, which may be in any script and direction. */
 export const Text = ({ children }: { readonly children: string }): JSX.Element => (
   <bdi>{children}</bdi>
+);
+
+/** The message of a failure, and the way out that it names. */
+export const FailureText = ({
+  failure: { error, hint, internal },
+}: {
+  readonly failure: Pick<Failure, 'error' | 'hint' | 'internal'>;
+}): JSX.Element => (
+  <>
+    <p class="message">
+      {internal ? <strong>internal error: </strong> : null}
+      <Text>{error}</Text>
+    </p>
+    {hint === null ? null : (
+      <p class="message hint">
+        <Text>{hint}</Text>
+      </p>
+    )}
+  </>
 );
 
 export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element | null {

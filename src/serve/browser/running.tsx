@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import type { Stage } from '../wire.ts';
 import type { RunView } from './connection.ts';
-import { placeText, plural, seconds, Text, useNow } from './parts.tsx';
+import { FailureText, placeText, plural, seconds, Text, useNow } from './parts.tsx';
 import type { StageFilter } from './stage-list.tsx';
 
 const RUNNING = 50,
@@ -132,15 +132,7 @@ export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
     <ul class="failures">
       {failures.map((failure) => (
         <li key={failure.error + String(failure.hint)} class="failed-note">
-          <p class="message">
-            {failure.internal ? <strong>internal error: </strong> : null}
-            <Text>{failure.error}</Text>
-          </p>
-          {failure.hint === null ? null : (
-            <p class="message hint">
-              <Text>{failure.hint}</Text>
-            </p>
-          )}
+          <FailureText failure={failure} />
           <p class="small">
             {plural(failure.count, 'stage')} failed with this
             {failure.blocked > 0 ? `, which blocks ${plural(failure.blocked, 'stage')}` : ''}:
