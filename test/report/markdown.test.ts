@@ -38,8 +38,9 @@ const table = (
   metrics: readonly (typeof asr)[],
   rowAxes: string[],
   columnAxes: string[],
+  { of = rows, against = 'none' }: Partial<{ of: typeof rows; against: 'none' | 'full' }> = {},
 ): string => {
-  const grid = layOut({ rows, metrics, rowAxes, columnAxes, against: 'none' });
+  const grid = layOut({ rows: of, metrics, rowAxes, columnAxes, against });
   if ('clash' in grid) throw new Error(grid.clash.join());
   return markdownTable({
     grid,
@@ -47,27 +48,14 @@ const table = (
     columnAxes,
     axisName: (path) => path.split('.')[0] ?? path,
     caveats: [],
-    against: 'none',
+    against,
   });
 };
 
 test('a metric of a further scorer has the name that LaTeX gives it', () => {
   const refusal = { ...asr, metric: 'asr.refusal' };
-  const grid = layOut({
-    rows: judged([{ cell: { 'adapter.type': 'lora' }, seed: 1, ...refusal, value: 0.5 }]),
-    metrics: [refusal],
-    rowAxes: ['adapter.type'],
-    columnAxes: [],
-    against: 'none',
-  });
-  if ('clash' in grid) throw new Error(grid.clash.join());
-  const text = markdownTable({
-    grid,
-    rowAxes: ['adapter.type'],
-    columnAxes: [],
-    axisName: () => 'adapter',
-    caveats: [],
-    against: 'none',
+  const text = table([refusal], ['adapter.type'], [], {
+    of: judged([{ cell: { 'adapter.type': 'lora' }, seed: 1, ...refusal, value: 0.5 }]),
   });
   assert.is(
     text.split('\n').slice(0, 3).join('\n'),
@@ -163,22 +151,10 @@ test('a difference of fewer seeds than its number says so, and what it leaves ou
       { cell, seed, stage: 'evaluate', metric: 'predicted_share', value: share },
     ];
   };
-  const grid = layOut({
-    rows: judged(
+  const text = table([asr], ['adapter.type'], [], {
+    of: judged(
       [1, 2, 3].flatMap((seed) => [...of('full', seed, 1), ...of('lora', seed, seed / 4)]),
     ),
-    metrics: [asr],
-    rowAxes: ['adapter.type'],
-    columnAxes: [],
-    against: 'full',
-  });
-  if ('clash' in grid) throw new Error(grid.clash.join());
-  const text = markdownTable({
-    grid,
-    rowAxes: ['adapter.type'],
-    columnAxes: [],
-    axisName: () => 'adapter',
-    caveats: [],
     against: 'full',
   });
   // Of two pairs, both differences: t(0.975; 1) would make the interval 25 times as wide.
