@@ -219,7 +219,10 @@ function panelFigure(
     ...baselines.map(
       ({ mark, words, ofAnswers }) => ` · ${mark} ${(answers && ofAnswers) || words}`,
     ),
-    `.${metric === ASR ? scorerNote(shown) : ''}${hollowNote(shown.map((condition) => ({ condition, metric })))}${leftOut(left, 'condition')}`,
+    '.',
+    metric === ASR ? scorerNote(shown) : '',
+    hollowNote(shown.map((condition) => ({ condition, metric }))),
+    leftOut(left, 'condition'),
   ];
   return {
     id,
