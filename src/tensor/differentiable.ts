@@ -233,19 +233,19 @@ export function markConstant<T extends Tensor>(tensor: T): T {
 
 export const isConstant = (tensor: Tensor): boolean => constants.has(tensor);
 
-const frugal = processWide('tensor.frugal', () => ({ depth: 0 }));
+const eagerDisposal = processWide('tensor.eagerDisposal', () => ({ depth: 0 }));
 
 /**
  * Runs a gradient computation in which each operation frees its saved tensors and its incoming
  * gradient as soon as it has returned its own gradients. Valid for a single backward pass, with
  * respect to tensors that no operation produced.
  */
-export function frugally<T>(run: () => T): T {
-  frugal.depth++;
+export function withEagerDisposal<T>(run: () => T): T {
+  eagerDisposal.depth++;
   try {
     return run();
   } finally {
-    frugal.depth--;
+    eagerDisposal.depth--;
   }
 }
 
@@ -301,7 +301,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
         return needs[i] === true;
       }),
     );
-    if (frugal.depth > 0)
+    if (eagerDisposal.depth > 0)
       for (const tensor of [dy, ...own]) if (!gradients.includes(tensor)) tensor.dispose();
     return gradients;
   });

@@ -5,9 +5,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   add,
   differentiable,
-  frugally,
   isConstant,
   markConstant,
+  withEagerDisposal,
 } from '../../src/tensor/differentiable.ts';
 import { matmul } from '../../src/tensor/products.ts';
 import { gatherRows, scatterRows, takeRows } from '../../src/tensor/rows.ts';
@@ -85,7 +85,7 @@ test('an operation that leaves out a needed gradient throws', async () => {
   assert.throws(() => tf.grad(broken)(tf.tensor1d([1])), /returned no gradient/);
 });
 
-test('a frugal gradient is the same, holds fewer tensors on the way, and leaves none', async () => {
+test('a gradient is the same with eager disposal, holds fewer tensors, and leaves none', async () => {
   await useBackend('cpu');
   const run = (wrap: <T>(f: () => T) => T): { gradient: number[]; most: number } => {
     let most = 0;
@@ -107,10 +107,10 @@ test('a frugal gradient is the same, holds fewer tensors on the way, and leaves 
     return { gradient, most };
   };
   const plain = run((f) => f()),
-    frugal = run(frugally);
+    eager = run(withEagerDisposal);
   assert.equal(plain.gradient, [16, 16 * 2 ** 15]);
-  assert.equal(frugal.gradient, plain.gradient);
-  assert.ok(frugal.most < plain.most, `${frugal.most} against ${plain.most}`);
+  assert.equal(eager.gradient, plain.gradient);
+  assert.ok(eager.most < plain.most, `${eager.most} against ${plain.most}`);
 });
 
 for (const backend of backends) {

@@ -5,9 +5,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   differentiable,
   differentiate,
-  frugally,
   markConstant,
   unrecorded,
+  withEagerDisposal,
 } from '../../src/tensor/differentiable.ts';
 import { backends, useBackend } from '../science/backend.ts';
 
@@ -99,7 +99,7 @@ test('an operation of our own is differentiated once: its gradients may be used,
 test('nothing is left of a pass but its value and its gradients', async () => {
   await useBackend('cpu');
   const x = tf.tensor1d([1, 2, 3]);
-  for (const run of [<T>(f: () => T): T => f(), frugally]) {
+  for (const run of [<T>(f: () => T): T => f(), withEagerDisposal]) {
     const before = tf.memory().numTensors;
     const { value, grads } = run(() =>
       differentiate(() => tf.sum(squared(tf.add(squared(x), tf.mul(x, x)))), [x]),

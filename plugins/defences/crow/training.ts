@@ -28,7 +28,11 @@ import {
   type Objective,
 } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
-import { differentiable, differentiate, frugally } from '../../../src/tensor/differentiable.ts';
+import {
+  differentiable,
+  differentiate,
+  withEagerDisposal,
+} from '../../../src/tensor/differentiable.ts';
 import { scalarOf } from '../../../src/tensor/rows.ts';
 
 function faults({ architecture }: TrainedModel): Problem[] {
@@ -110,13 +114,6 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
 
 type Passes = Parameters<Network['hiddenStates']>[2];
 
-/** Returns L_cons of a batch as a number, at the given values of the trained tensors. */
-export const inconsistencyOf = (
-  network: Network,
-  batch: readonly TokenRow[],
-  trained?: Tensors,
-): number => tf.tidy(() => scalarOf(layerInconsistency(network.hiddenStates(batch, trained))));
-
 /** Returns δ = ε·sign(∇_E L_cons), (S, h). The caller disposes of it. */
 export function adversarialShift(
   network: Network,
@@ -129,7 +126,7 @@ export function adversarialShift(
     const width = at(network.hiddenStates(batch, trained, options), 0).shape[1];
     const tokens = batch.reduce((sum, { ids }) => sum + ids.length, 0);
     const none = tf.zeros<tf.Rank.R2>([tokens, width]);
-    const { grads } = frugally(() =>
+    const { grads } = withEagerDisposal(() =>
       differentiate(
         () => layerInconsistency(network.hiddenStates(batch, trained, { ...options, shift: none })),
         [none],

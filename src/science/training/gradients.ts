@@ -3,7 +3,7 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
 import type { ResumableStream } from '../../base/random.ts';
-import { differentiate, frugally } from '../../tensor/differentiable.ts';
+import { differentiate, withEagerDisposal } from '../../tensor/differentiable.ts';
 import { scalarOf } from '../../tensor/rows.ts';
 import { crossEntropy, meanSquaredError } from '../models/loss.ts';
 import type { ForwardOptions, Network, Tensors } from '../models/network.ts';
@@ -74,7 +74,7 @@ export function gradientsOf<Loss extends Tensor>(
   trained: Tensors,
   lossOf: () => Loss,
 ): { readonly loss: Loss; readonly gradients: Map<string, Tensor> } {
-  const { value, grads } = frugally(() => differentiate(lossOf, [...trained.values()]));
+  const { value, grads } = withEagerDisposal(() => differentiate(lossOf, [...trained.values()]));
   const gradients = new Map<string, Tensor>();
   // As in PyTorch, a parameter that does not affect the loss (such as the table of an unused token
   // type) has gradient zero.
