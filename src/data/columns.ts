@@ -52,7 +52,7 @@ const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =
 export type Fields = { readonly [role in Role]?: string };
 
 /** Makes a row of the texts of its columns. */
-export function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
+function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
   if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
   if ('prompt' in columns) return { text: fields.prompt ?? '', answer: fields.answer ?? '', place };
@@ -75,7 +75,7 @@ const listed = (names: readonly string[]): string =>
  * @param header the column names; null if the table has no header
  * @param width the number of columns
  */
-export function columnIndexes(
+function columnIndexes(
   split: ResolvedSplit,
   header: readonly string[] | null,
   width: number,

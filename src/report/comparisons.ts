@@ -50,7 +50,7 @@ const isNumber = (value: number | null): value is number =>
  * Pairs two numbers over seeds.
  * @param reason returns why the pair of a seed is not evidence, or null if it is
  */
-export function pairBySeed(
+function pairBySeed(
   seeds: readonly number[],
   a: (seed: number) => number | null,
   b: (seed: number) => number | null,
@@ -75,7 +75,7 @@ export function pairBySeed(
   };
 }
 
-export const cellsBySeed = (condition: Condition): ReadonlyMap<number, ReportCell> =>
+const cellsBySeed = (condition: Condition): ReadonlyMap<number, ReportCell> =>
   new Map(condition.cells.map((cell) => [cell.seed, cell]));
 
 export interface AdapterComparison extends Comparison {

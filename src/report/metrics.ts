@@ -147,7 +147,7 @@ export const ASR_REMOVED = evaluated({
   label: 'Removed',
   meaning: 'that ASR minus the ASR with the defence',
 });
-export const ACCURACY_COST = evaluated({
+const ACCURACY_COST = evaluated({
   metric: 'accuracy_cost',
   defended: true,
   table: 'task',
@@ -163,7 +163,7 @@ const JUDGED = [
   ['inputs', 'validation rows with the trigger'],
 ] as const;
 /** How well a defence finds what is poisoned. */
-export const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
+const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
   (
     [
       ['precision', 'Precision', `share of ${poisoned}, among those that the defence suspects`],

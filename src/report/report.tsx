@@ -96,7 +96,7 @@ function Page(props: PageProps): JSX.Element {
   );
 }
 
-export const renderPage = (analysis: Analysis, figures: DrawnFigures): string =>
+const renderPage = (analysis: Analysis, figures: DrawnFigures): string =>
   `<!doctype html>\n${renderToString(<Page {...analysis} figures={figures} />)}\n`;
 
 const CHAPTERS: readonly Chapter[] = [

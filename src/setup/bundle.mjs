@@ -135,7 +135,7 @@ export const bundle = (project, entries, plugins) =>
  * Runs esbuild on the program's sources.
  * @throws {BuildFault} on a fault in a source file
  */
-export async function runEsbuild(project, esbuildPlugins, plugins, options) {
+async function runEsbuild(project, esbuildPlugins, plugins, options) {
   try {
     return await esbuild.build({
       absWorkingDir: project,

@@ -146,7 +146,7 @@ async function readText(
  * Suggests a file in the same folder with a similar name, in the form that the user wrote, or the
  * one of this name that the installed package has, such as pipelines/quickstart.yaml.
  */
-export async function similarFile(path: string, written = path): Promise<string | undefined> {
+async function similarFile(path: string, written = path): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
   const isPackaged =
     path.endsWith(written) &&

@@ -83,7 +83,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 export const PROFILE = 'slurm.yaml';
 
 /** Returns the files that may have the profile. The first that exists counts, alone. */
-export const profileFiles = (spec: string, env: Env): readonly string[] => [
+const profileFiles = (spec: string, env: Env): readonly string[] => [
   path.join(path.dirname(spec), PROFILE),
   path.join(
     env['XDG_CONFIG_HOME'] ?? path.join(env['HOME'] ?? os.homedir(), '.config'),

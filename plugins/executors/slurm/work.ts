@@ -89,7 +89,7 @@ export function newTask(
 }
 
 /** Passes on to each stage of a task what it prints and logs. */
-export class Relay {
+class Relay {
   constructor(
     readonly events: Tail,
     readonly keys: readonly string[],

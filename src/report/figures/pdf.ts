@@ -62,7 +62,7 @@ interface WithFont {
 }
 
 /** Whether the document's current font has a glyph for a character. */
-export const hasGlyph = (doc: PDFKit.PDFDocument, character: string): boolean =>
+const hasGlyph = (doc: PDFKit.PDFDocument, character: string): boolean =>
   (doc as PDFKit.PDFDocument & WithFont)._font.font.hasGlyphForCodePoint(
     character.codePointAt(0) ?? 0,
   );
@@ -94,7 +94,7 @@ function colour(text: string): string {
   return `#${values.map((value) => Math.round(value).toString(16).padStart(2, '0')).join('')}`;
 }
 
-export class Painter {
+class Painter {
   /** Characters that the font lacks. */
   readonly missing = new Set<string>();
   readonly #doc: Doc;

@@ -43,7 +43,7 @@ import {
 
 const has = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
   cell.metrics[stage]?.[metric] !== undefined;
-export const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
+const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
   conditions.some(({ cells }) => cells.some((cell) => has(cell, note)));
 
 export type Expects = (condition: Condition, note: MetricNote) => boolean;

@@ -213,7 +213,7 @@ const StageTable = ({
   );
 };
 
-export function OwnStages({ conditions }: OfConditions): JSX.Element {
+function OwnStages({ conditions }: OfConditions): JSX.Element {
   const cells = conditions.flatMap((condition) => condition.cells);
   const kinds = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics)));
   return (
@@ -245,7 +245,7 @@ const shownOf = (conditions: readonly Condition[]): readonly Shown[] =>
   });
 
 /** Names the scorers, as a sentence under the attacks' table; null for classifiers. */
-export function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
+function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   const scorers = scorersOf(conditions);
   return scorers.length === 0 ? null : (
     <p class="small">

@@ -59,7 +59,7 @@ export function needOf(
 }
 
 /** Returns the number of GPUs that a stage takes if it does not declare one. */
-export const usualGpus = (
+const usualGpus = (
   { compute }: NeedingStage['descriptor'],
   backend: BackendName,
   computesOnGpu: boolean,

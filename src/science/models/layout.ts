@@ -43,7 +43,7 @@ export interface Layout {
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
 /** Returns the padding of a batch. @param counts the number of tokens of each row */
-export function paddingOf(counts: readonly number[]): Padding {
+function paddingOf(counts: readonly number[]): Padding {
   const batch = counts.length,
     width = Math.max(...counts),
     total = sum(counts);

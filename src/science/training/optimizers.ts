@@ -33,7 +33,7 @@ export interface Optimizer<State> {
   restore(tensors: Tensors, step: number): State;
 }
 
-export const disposeOf = (...tensors: readonly Tensor[]): void =>
+const disposeOf = (...tensors: readonly Tensor[]): void =>
   tensors.forEach((tensor) => tensor.dispose());
 
 export interface AdamwSettings {

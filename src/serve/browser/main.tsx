@@ -52,7 +52,7 @@ function App(): JSX.Element {
   );
 }
 
-export const NoToken = (): JSX.Element => (
+const NoToken = (): JSX.Element => (
   <main class="wrap">
     <section>
       <h1>Open the whole address</h1>

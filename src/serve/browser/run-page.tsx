@@ -34,7 +34,7 @@ const CHAPTERS = [
   ['log', 'Log'],
 ] as const;
 
-export const stageHash = (run: string, stage: string | null): string =>
+const stageHash = (run: string, stage: string | null): string =>
   `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
 
 export interface RunPageProps {

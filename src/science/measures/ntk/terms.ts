@@ -106,7 +106,7 @@ export function loraTerms(
  * (A h_t))). Makes new tensors: call it inside a tidy.
  * @param zero terms to leave out, as `zeroTerms` returns them
  */
-export function veraTerms(
+function veraTerms(
   { h, deltas }: LayerTokens,
   { d, b, ...shared }: VeraVectors,
   zero: ZeroTerms = NONE,

@@ -128,7 +128,7 @@ export function bertLike(
 }
 
 /** BERT's own heads: a pooled classifier, and a masked-LM head under `cls`. */
-export const bertHeads = ({ hidden, epsilon, activation }: BertLike, untied: boolean): Heads => ({
+const bertHeads = ({ hidden, epsilon, activation }: BertLike, untied: boolean): Heads => ({
   classifier: {
     reads: 'first',
     dense: { layer: linear('pooler.dense', hidden, hidden), activation: 'tanh', adaptable: true },

@@ -139,7 +139,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
 }
 
 /** A config.json with these classes, without its path. @param classes empty for no classes */
-export function withClasses(
+function withClasses(
   config: Readonly<Record<string, unknown>>,
   classes: readonly string[],
 ): Record<string, unknown> {

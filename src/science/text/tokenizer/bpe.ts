@@ -122,7 +122,7 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
 const encoder = new TextEncoder();
 
 /** The ids of a character's bytes, as tokens `<0xE2>`; null where the vocabulary lacks one. */
-export function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[] | null {
+function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[] | null {
   const ids: number[] = [];
   for (const byte of encoder.encode(text)) {
     const id = vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
