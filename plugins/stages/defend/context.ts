@@ -12,7 +12,11 @@ import type {
 import { randomStream } from '../../../src/base/random.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
-import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import {
+  evaluated,
+  type OpenedModel,
+  openedModel,
+} from '../../../src/science/measures/evaluate/predict.ts';
 import { trainedWeights, type WeightsContext } from '../../../src/science/measures/weights/edit.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import {
@@ -110,6 +114,7 @@ export async function withWeights<T>(
       const encode = await openRowEncoder(trainDir, parts.model);
       const onBatch = (): Promise<void> => yieldToEventLoop(signal);
       const model = openedModel({
+        model: evaluated(network),
         network,
         encode: (row) => encode(row, params.max_length),
         batchSize: params.batch_size,

@@ -2,7 +2,11 @@ import type { Row, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
 import { readReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
-import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import {
+  evaluated,
+  type OpenedModel,
+  openedModel,
+} from '../../../src/science/measures/evaluate/predict.ts';
 import { openRowEncoder, openTrained } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
@@ -80,6 +84,7 @@ async function openModel(context: Context): Promise<OpenedModel | null> {
   const { network } = await openTrained({ ...parts, trainDir });
   const encode = await openRowEncoder(trainDir, parts.model);
   return openedModel({
+    model: evaluated(network),
     network,
     encode: (row) => encode(row, model.max_length),
     batchSize: model.batch_size,

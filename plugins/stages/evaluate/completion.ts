@@ -15,9 +15,10 @@ import {
   hasRougeWord,
   type Output,
 } from '../../../src/science/measures/evaluate/completion-metrics.ts';
-import { type AnswerScore, scoreAnswers } from '../../../src/science/measures/evaluate/predict.ts';
-import { generate } from '../../../src/science/models/generate.ts';
-import type { Network } from '../../../src/science/models/network.ts';
+import type {
+  AnswerScore,
+  EvaluatedModel,
+} from '../../../src/science/measures/evaluate/predict.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -35,7 +36,7 @@ interface CompletionParts {
   readonly context: Context;
   readonly completion: Completion;
   readonly rows: readonly Row[];
-  readonly network: Network;
+  readonly model: EvaluatedModel;
   readonly tokenizer: TextTokenizer;
   /** The template of the head. */
   readonly template: string;
@@ -60,13 +61,13 @@ const answerOf = ({ id, answer }: Row): string => {
 type Write = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
 
 function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Write {
-  const { context, completion, network, tokenizer } = parts;
+  const { context, completion, model, tokenizer } = parts;
   const { params, progress, signal } = context;
   const { sampling, max_new_tokens: maxNewTokens } = completion;
   let before = 0;
   return async (rows, shown) => {
     const prompts = rows.map((row) => encoder.promptOnly(row, params.max_length));
-    const texts = await generate(network, prompts, {
+    const texts = await model.generate(prompts, {
       maxNewTokens,
       stops: encoder.stops,
       batchSize: params.batch_size,
@@ -163,15 +164,14 @@ const linesOf = (
  * is asked.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
-  const { context, rows, network, tokenizer, template, trigger, defence } = parts;
+  const { context, rows, model, tokenizer, template, trigger, defence } = parts;
   const { params, outDir } = context;
   const encoder = completionEncoder(tokenizer, template);
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
   const judgedSets = await judgeSets(defence, { plain: rows, triggered: shown, partial });
   const write = writer(parts, encoder, rows.length + shown.length + partial.length);
-  const answers = await scoreAnswers(
-    network,
+  const answers = await model.answers(
     judgedSets.plain.rows.map((row) =>
       encoder({ ...row, answer: answerOf(row) }, params.max_length),
     ),

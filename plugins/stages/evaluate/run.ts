@@ -6,7 +6,11 @@ import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
-import { openedModel, predict } from '../../../src/science/measures/evaluate/predict.ts';
+import {
+  evaluated,
+  type EvaluatedModel,
+  openedModel,
+} from '../../../src/science/measures/evaluate/predict.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import {
@@ -115,6 +119,7 @@ export async function run(context: Context): Promise<void> {
       context,
       rows,
       classes,
+      model: evaluated(network),
       network,
       trigger,
       encode: await openRowEncoder(trainDir, parts.model),
@@ -132,7 +137,7 @@ export async function run(context: Context): Promise<void> {
             defence: await openJudge(opened),
             seen: (trigger) => shareSeen(context, asPrompts(trigger), opened.rowParts),
           })
-        : isRegression(network)
+        : isRegression(opened.model)
           ? await evaluateNumbers(opened)
           : await evaluateClasses(opened);
     const all = {
@@ -152,6 +157,7 @@ interface Opened {
   readonly context: Context;
   readonly rows: readonly Row[];
   readonly classes: readonly string[];
+  readonly model: EvaluatedModel;
   readonly network: Network;
   /** Null if no trigger is evaluated. */
   readonly trigger: ShownTrigger | null;
@@ -162,10 +168,10 @@ interface Opened {
 }
 
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
-  const { context, rows, classes, network, trigger, encode, rowParts, twin, before } = opened;
+  const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
   const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
-  const score = scorer(context, network, encode, total);
+  const score = scorer(context, model, encode, total);
   const judge = await openJudge(opened);
   const shown = trigger?.shown ?? [];
   const judgedSets = await judgeSets(judge, { plain: rows, triggered: shown, partial });
@@ -194,19 +200,20 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
 }
 
 async function evaluateNumbers(opened: Opened): Promise<Metrics> {
-  const { context, rows, network, encode, twin } = opened;
+  const { context, rows, model, encode, twin } = opened;
   const labels = labelsOf(rows);
-  const logits = await scorer(context, network, encode, rows.length)(rows);
+  const logits = await scorer(context, model, encode, rows.length)(rows);
   const set = { ids: idsOf(rows), labels, logits, triggered: false };
   await writeFile(join(context.outDir, 'predictions.csv'), predictionsCsv([set], 1));
   return regressionMetrics(labels, [...logits], twin);
 }
 
 /** Opens the judge of what the model is asked. Null if the cell has no such defence. */
-function openJudge({ context, classes, network, encode }: Opened): Promise<InputsJudge | null> {
+function openJudge(opened: Opened): Promise<InputsJudge | null> {
+  const { context, classes, encode } = opened;
   const { params, signal } = context;
   const model = openedModel({
-    network,
+    ...opened,
     encode: (row) => encode(row, params.max_length),
     batchSize: params.batch_size,
     onBatch: () => yieldToEventLoop(signal),
@@ -247,14 +254,14 @@ function shareSeen(
 /** @param total the number of rows that all calls together score */
 function scorer(
   { params, progress, signal }: Context,
-  network: Network,
+  model: EvaluatedModel,
   encode: RowEncoder,
   total: number,
 ): Score {
   let before = 0;
   return async (rows) => {
     const encoded = rows.map((row) => encode(row, params.max_length));
-    const logits = await predict(network, encoded, params.batch_size, async (done) => {
+    const logits = await model.logits(encoded, params.batch_size, async (done) => {
       progress(before + done, total, 'rows');
       await yieldToEventLoop(signal);
     });

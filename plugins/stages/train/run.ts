@@ -4,7 +4,7 @@ import { UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { withTarget } from '../../../src/poisoning/classes.ts';
-import { type Network, readReversed, type Tensors } from '../../../src/science/models/network.ts';
+import type { EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
@@ -64,13 +64,13 @@ export async function run(context: Context): Promise<void> {
   try {
     const output = openOutput(context, start, classes);
     if (training === null || set === null) {
-      await output.save(null);
+      await start.trainer.save(context.outDir);
       await output.write([], {});
     } else {
       await train(context, { training, classes, set, start, output });
     }
   } finally {
-    start.network.dispose();
+    start.trainer.dispose();
   }
 }
 
@@ -97,8 +97,8 @@ interface Parts {
 }
 
 async function train(context: Context, parts: Parts): Promise<void> {
-  const { training, classes, set, start, output } = parts;
-  const { network, rules, tokenizer, attack } = start;
+  const { training, classes, set, start } = parts;
+  const { trainer, tokenizer, attack } = start;
   if (tokenizer === null) throw new Error('a training needs the tokenizer');
   checkVocabulary(tokenizer, start.vocabulary, start.model.path);
   const encoded = encodeSet(context, training, set, tokenizer, attack?.name ?? null);
@@ -106,24 +106,19 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const steps = totalSteps(training, { ...order, accumulate: training.accumulate ?? 1 });
   const unread = unreadInSet(set.receipt, order, training);
   if (unread !== null) context.warn(unread);
-  const watch = await openWatch(context, training, encoded, { network, classes, steps });
+  const watch = await openWatch(context, training, encoded, { classes, steps });
+  const session = await runSession({
+    trainer,
+    rows: encoded.rows,
+    watch,
+    place: context,
+    kept: checkpointSteps(training.checkpoints ?? 0, steps),
+    settings: settingsOf(context.params, parts, steps),
+  });
   try {
-    const session = await runSession({
-      network: context.params.batch_rows === 'reversed' ? readReversed(network) : network,
-      rows: encoded.rows,
-      watch,
-      place: context,
-      kept: checkpointSteps(training.checkpoints ?? 0, steps),
-      settings: { ...settingsOf(context.params, parts, steps), ...rules },
-      save: (weights, dir) => output.save(weights, dir),
-    });
-    try {
-      await writeTrained(context, parts, encoded, session, watch);
-    } finally {
-      session.weights.forEach((tensor) => tensor.dispose());
-    }
+    await writeTrained(context, parts, encoded, session, watch);
   } finally {
-    watch?.dispose();
+    session.model.dispose();
   }
 }
 
@@ -139,17 +134,17 @@ function settingsOf(
 
 async function writeTrained(
   { outDir }: Context,
-  { training, start, output }: Parts,
+  { training, output }: Parts,
   set: EncodedSet,
-  { weights, step, journal }: Session,
+  { model, step, journal }: Session,
   watch: Watch | null,
 ): Promise<void> {
-  await output.save(weights);
+  await model.save(outDir);
   const { steps, ...taken } = journal.metrics();
   const kept = step === steps ? {} : { kept_step: step };
   await output.write(
     journal.history,
-    { ...taken, ...(await poisonedMetrics(start, set, weights)), ...kept },
+    { ...taken, ...(await poisonedMetrics(model, set)), ...kept },
     { ...(set.appended === null ? {} : { appended: set.appended }), ...kept },
   );
   if (watch !== null) await writeJsonLines(outDir, 'curves.jsonl', watch.curves);
@@ -160,19 +155,16 @@ async function writeTrained(
 const BATCH = 32;
 
 async function poisonedMetrics(
-  { network }: Start,
+  model: EvaluatedModel,
   { poisoned, triggerSeen }: EncodedSet,
-  weights: Session['weights'],
 ): Promise<Metrics> {
   if (poisoned.length === 0) return {};
   return {
     poisoned_rows: poisoned.length,
-    ...(isRegression(network)
+    ...(isRegression(model)
       ? {}
       : {
-          poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () =>
-            yieldToEventLoop(),
-          ),
+          poisoned_accuracy: await accuracyOn(model, poisoned, BATCH, () => yieldToEventLoop()),
         }),
     ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
   };
@@ -186,13 +178,12 @@ async function openWatch(
   context: Context,
   training: TrainParams,
   set: EncodedSet,
-  { network, classes, steps }: { network: Network; classes: readonly string[]; steps: number },
+  { classes, steps }: { classes: readonly string[]; steps: number },
 ): Promise<Watch | null> {
   const { watch } = context.params;
   const { evaluate_every: every, early_stopping: stopping } = training;
   if (watch === undefined || every === undefined) return null;
   return watchTraining({
-    network,
     steps,
     every,
     onBatch: () => yieldToEventLoop(),
@@ -232,27 +223,15 @@ async function watchedRows(
 }
 
 interface Output {
-  /**
-   * Writes the model.
-   * @param weights null for the weights that the training starts from
-   * @param dir by default, the output folder
-   */
-  save(weights: Tensors | null, dir?: string): Promise<void>;
   /** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
   write(history: readonly StepRecord[], metrics: Metrics, more?: object): Promise<void>;
 }
 
 function openOutput(context: Context, start: Start, classes: readonly string[]): Output {
   const { outDir } = context;
-  const { model, network } = start;
+  const { trainable } = start.trainer;
   const record = recordOf(context, start, classes);
-  const base = context.inputs['base'] === undefined ? undefined : model.digest;
-  const trainable = network.trainable.reduce(
-    (sum, name) => sum + (network.initial.get(name)?.size ?? 0),
-    0,
-  );
   return {
-    save: (weights, dir = outDir) => start.save(weights, dir, model.path, classes, base),
     write: async (history, metrics, more = {}) => {
       const steps = history.length;
       await writeJson(outDir, 'train.json', { ...record, steps, ...more });

@@ -17,12 +17,16 @@ import type { Architecture, HostTensor } from '../../../src/science/models/types
 import { resolveHead } from '../../../src/science/text/encoder.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openAttack, type OpenedAttack } from '../../../src/science/training/attack-training.ts';
-import { openTrainee, type Trainee } from '../../../src/science/training/session.ts';
+import { openTrainer, type Trainer } from '../../../src/science/training/session.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
 import { type Context, trainingOf } from './params.ts';
 
-export interface Start extends Trainee {
+export interface Start {
+  readonly trainer: Trainer;
+  readonly architecture: Architecture;
+  /** The configuration, as the architecture parsed it. */
+  readonly config: unknown;
   readonly model: ModelSource & { readonly digest: string };
   /** The number of tokens in the model's embedding table. */
   readonly vocabulary: number;
@@ -36,7 +40,7 @@ export interface Start extends Trainee {
   readonly tokenRows: Readonly<Record<string, number>> | null;
 }
 
-/** Opens the model. The caller must dispose of the network. */
+/** Opens the model. The caller must dispose of the trainer. */
 export async function openStart(context: Context, classes: readonly string[]): Promise<Start> {
   const { params, log } = context;
   const model = await modelSource(context);
@@ -55,7 +59,7 @@ export async function openStart(context: Context, classes: readonly string[]): P
     changer === null || tokenizer === null
       ? null
       : openAttack(changer, { architecture, tokenizer }, vocabulary, log);
-  const trainee = await openTrainee(
+  const trainer = await openTrainer(
     {
       architecture,
       model,
@@ -63,11 +67,17 @@ export async function openStart(context: Context, classes: readonly string[]): P
       classes: classes.length,
       seed: params.seed,
       ...(head === null ? {} : { head }),
+      reversed: params.batch_rows === 'reversed',
+      savedAs: {
+        modelDir: model.path,
+        classes,
+        ...(context.inputs['base'] === undefined ? {} : { base: model.digest }),
+      },
     },
     change,
   );
   const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
-  const start = { ...trainee, model, vocabulary, tokenizer, attack, tokenRows };
+  const start = { trainer, architecture, config, model, vocabulary, tokenizer, attack, tokenRows };
   tellAttack(context, start, classes, head !== null);
   if (defence !== null)
     log(`the defence "${defence.name}" trains on a loss of its own, which history.jsonl reports`);
@@ -131,7 +141,7 @@ async function givenHead(
 
 function tellAttack(
   { inputs, log, warn }: Context,
-  { attack, tokenRows, network }: Start,
+  { attack, tokenRows, trainer, architecture }: Start,
   classes: readonly string[],
   headGiven: boolean,
 ): void {
@@ -141,7 +151,7 @@ function tellAttack(
   if (tokenRows === null) return;
   const words = Object.keys(tokenRows).join(', ');
   log(`"${attack.name}" trains the embedding of ${words}, and nothing else`);
-  const headDrawn = network.changed.some((name) => network.architecture.isHead(name));
+  const headDrawn = trainer.drawn.some((name) => architecture.isHead(name));
   if (inputs['base'] === undefined && !headGiven && headDrawn)
     warn({
       path: ['poisoning', 'attack'],
@@ -156,7 +166,7 @@ const MOST_NAMES = 5;
 /** Tells which tensors of the checkpoint are not read (see `unreadTensors`), if there are any. */
 async function tellUnread(
   { log, warn }: Context,
-  { model, network: { architecture, config } }: Start,
+  { model, architecture, config }: Start,
   classes: number,
 ): Promise<void> {
   const checkpoint = await openCheckpoint(model.path);

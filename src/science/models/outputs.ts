@@ -24,10 +24,10 @@ export const targetsOf = (
 
 /** Whether the network predicts one number for each row, and not a class or an answer. */
 export const isRegression = ({
-  architecture: { head },
+  head,
   classes,
 }: {
-  readonly architecture: { readonly head: Head };
+  readonly head: Head;
   readonly classes: number;
 }): boolean => head.type === 'classifier' && classes === 1;
 

@@ -60,7 +60,7 @@ export function lossAndGradients(
 ): LossAndGradients {
   return gradientsOf(trained, () => {
     const outputs = network.forward(rows, trained, options);
-    return isRegression(network)
+    return isRegression({ head: network.architecture.head, classes: network.classes })
       ? meanSquaredError(outputs, labels)
       : crossEntropy(outputs, labels, classWeights);
   });

@@ -1,4 +1,4 @@
-/** The training loop. */
+/** The training loop: what every engine shares, and that of the engine in this process. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type JsonObject, UserFault } from '../../api.ts';
@@ -78,6 +78,98 @@ function weightsFault({ loss, step }: Step, learningRate: number): UserFault {
   );
 }
 
+/** What a step of a training is asked to do. */
+export interface StepRequest {
+  /** Counted from zero. */
+  readonly step: number;
+  readonly batches: readonly (readonly LabelledRow[])[];
+  /** η of this step, by the schedule. */
+  readonly learningRate: number;
+}
+
+export type StepLoss = Pick<StepRecord, 'loss' | 'penalty'>;
+
+/** What computes the steps of a training. */
+export interface StepTaker {
+  /** How many steps are asked for at once, at most. */
+  atOnce(): number;
+  /**
+   * Takes the next steps, in order. A step whose loss is not finite leaves the weights as they are,
+   * and is the last one taken.
+   */
+  take(steps: readonly StepRequest[]): Promise<readonly StepLoss[]> | readonly StepLoss[];
+  /** Whether all trained weights are finite. */
+  areFinite(): Promise<boolean> | boolean;
+}
+
+export interface LoopHooks {
+  /** Awaited after each step, so that the process can do other work. Throwing ends the training. */
+  readonly onStep?: ((record: StepRecord, batch: StepBatch) => Promise<void> | void) | undefined;
+  /** Whether `see` is to be called after this step; 0 means before the first one. */
+  readonly wants: (step: number) => boolean;
+  /** Looks at the present weights. Returning `stop` ends the training after this step. */
+  readonly see: (step: number) => Promise<'stop' | undefined>;
+  /** Where a saved training goes on: the steps taken, and the last one with a finite loss. */
+  readonly from?: { readonly step: number; readonly last: StepRecord | null } | undefined;
+  /** Saves the training after a step, where that is due. */
+  readonly save: (step: number, last: StepRecord | null) => Promise<void>;
+  /** When aborted, the loop throws after the current step. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Runs the steps of a training. Throws UserFault where a loss is not finite, naming the last finite
+ * one, and where the last step leaves weights that are not finite.
+ */
+export async function runSteps(
+  rows: readonly LabelledRow[],
+  settings: TrainSettings,
+  taker: StepTaker,
+  { onStep, wants, see, from, save, signal }: LoopHooks,
+): Promise<void> {
+  const { schedule, warmup, steps, objective, learningRate: peak } = settings;
+  const order = stepBatches(batchOrder(rows, settings), settings.accumulate ?? 1);
+  let last = from?.last ?? null;
+  for (let step = 0; step < (from?.step ?? 0); step++) order.next();
+  if (from === undefined && wants(0)) await see(0);
+  for (let step = from?.step ?? 0, stopped = false; step < steps && !stopped;) {
+    const asked: StepRequest[] = [];
+    do
+      asked.push({
+        step: step + asked.length,
+        batches: order.next().value.map((batch) => Array.from(batch, (i) => at(rows, i))),
+        learningRate: peak * scheduleFactor({ kind: schedule, warmup, steps }, step + asked.length),
+      });
+    while (
+      asked.length < taker.atOnce() &&
+      step + asked.length < steps &&
+      !wants(step + asked.length)
+    );
+    for (const [i, { loss, penalty }] of (await taker.take(asked)).entries()) {
+      const { learningRate, batches } = at(asked, i);
+      const record: StepRecord = {
+        step: ++step,
+        loss,
+        learning_rate: learningRate,
+        ...defined({ penalty }),
+      };
+      if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0))
+        throw lossFault(record, last, peak, objective !== undefined);
+      last = record;
+      const all = batches.flat();
+      await onStep?.(record, {
+        rows: all.length,
+        tokens: all.reduce((sum, { ids }) => sum + ids.length, 0),
+      });
+    }
+    if (wants(step)) stopped = (await see(step)) === 'stop';
+    if (stopped) continue;
+    await save(step, last);
+    signal?.throwIfAborted();
+  }
+  if (last !== null && !(await taker.areFinite())) throw weightsFault(last, peak);
+}
+
 /**
  * Whether all entries are finite: 0·x is 0 where x is finite and NaN elsewhere, and one NaN makes
  * the sum NaN.
@@ -94,7 +186,7 @@ export interface TrainHooks {
   readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
   readonly onWeights?: {
     /** Whether `see` is to be called after this step; 0 means before the first one. */
-    wants(step: number): boolean;
+    readonly wants: (step: number) => boolean;
     /**
      * Receives all parameters under their own names. They are disposed of once its promise settles.
      * Returning `stop` ends the training after this step.
@@ -144,8 +236,6 @@ interface Progress {
   trained: Map<string, Tensor>;
   /** What decay has multiplied the unused rows of the token table by. */
   unusedFactor: number;
-  /** The last step with a finite loss. */
-  lastFinite: StepRecord | null;
   /** The random stream of dropout. */
   readonly random: ResumableStream;
 }
@@ -157,16 +247,14 @@ function start({ settings, optimizer, values }: Plan): Progress {
     state: optimizer.init(groups),
     trained: values.unpack(groups),
     unusedFactor: 1,
-    lastFinite: null,
     random: randomStream(settings.seed, 'dropout'),
   };
 }
 
 function restart({ settings, optimizer, values }: Plan, saved: SavedState): Progress {
-  const { dropoutAt, factor, last } = saved.facts as {
+  const { dropoutAt, factor } = saved.facts as {
     readonly dropoutAt?: StreamState;
     readonly factor?: number;
-    readonly last?: StepRecord | null;
   };
   const groups = savedGroups(saved);
   return {
@@ -174,7 +262,6 @@ function restart({ settings, optimizer, values }: Plan, saved: SavedState): Prog
     state: optimizer.restore(savedMoments(saved), saved.step),
     trained: values.unpack(groups),
     unusedFactor: factor ?? 1,
-    lastFinite: last ?? null,
     random:
       dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt),
   };
@@ -183,8 +270,9 @@ function restart({ settings, optimizer, values }: Plan, saved: SavedState): Prog
 async function save(
   resume: GatheringResume,
   step: number,
+  last: StepRecord | null,
   { optimizer }: Plan,
-  { groups, state, unusedFactor, lastFinite, random }: Progress,
+  { groups, state, unusedFactor, random }: Progress,
 ): Promise<void> {
   const { facts, tensors } = resume.gathered();
   await resume.save(
@@ -192,7 +280,7 @@ async function save(
     {
       dropoutAt: random.state(),
       factor: unusedFactor,
-      last: lastFinite,
+      last,
       gathered: facts,
     },
     toSave(groups, optimizer.named(state), tensors),
@@ -202,8 +290,7 @@ async function save(
 function lossOfStep(
   { network, settings, values }: Plan,
   { trained, random }: Progress,
-  batches: readonly (readonly LabelledRow[])[],
-  step: number,
+  { batches, step }: StepRequest,
 ): StepGradients {
   const { seed, dropout, classWeights, objective } = settings;
   return stepGradients(
@@ -224,29 +311,14 @@ function lossOfStep(
   );
 }
 
-/** Updates after a step, from zero. Throws UserFault where its loss is not finite. */
-function finishStep(
-  plan: Plan,
+/** Updates after a step whose loss is finite. */
+function update(
+  { settings, optimizer, values }: Plan,
   progress: Progress,
-  { loss, penalty, packed }: StepGradients,
-  step: number,
-): StepRecord {
-  const { settings, optimizer, values } = plan;
-  const { schedule, warmup, steps, clipNorm, project } = settings;
-  const learningRate =
-    settings.learningRate * scheduleFactor({ kind: schedule, warmup, steps }, step);
-  const record: StepRecord = {
-    step: step + 1,
-    loss,
-    learning_rate: learningRate,
-    ...defined({ penalty }),
-  };
-  if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0)) {
-    disposeAll(packed);
-    const ofAttack = settings.objective !== undefined;
-    throw lossFault(record, progress.lastFinite, settings.learningRate, ofAttack);
-  }
-  progress.lastFinite = record;
+  packed: Map<string, Tensor>,
+  learningRate: number,
+): void {
+  const { clipNorm, project } = settings;
   let gradients = packed;
   if (clipNorm) {
     gradients = clipByGlobalNorm(packed, clipNorm);
@@ -268,13 +340,17 @@ function finishStep(
     progress.trained = moved;
     progress.groups = values.pack(moved);
   }
-  return record;
 }
 
-/**
- * Returns the trained values, which the caller disposes of. Throws UserFault where a loss is not
- * finite, naming the last finite one, and where the last step leaves weights that are not finite.
- */
+function takeStep(plan: Plan, progress: Progress, request: StepRequest): StepLoss {
+  const { packed, ...loss } = lossOfStep(plan, progress, request);
+  if (Number.isFinite(loss.loss) && Number.isFinite(loss.penalty ?? 0))
+    update(plan, progress, packed, request.learningRate);
+  else disposeAll(packed);
+  return loss;
+}
+
+/** As `runSteps`, in this process. Returns the trained values, which the caller disposes of. */
 export async function train(
   network: Network,
   rows: readonly LabelledRow[],
@@ -289,47 +365,41 @@ export async function train(
     settings.wholeTable !== true,
   );
   const plan: Plan = { network, settings, optimizer, values };
-  const order = stepBatches(batchOrder(rows, settings), settings.accumulate ?? 1);
   const saved = (await resume?.load()) ?? null;
   const progress = saved === null ? start(plan) : restart(plan, saved);
-  if (saved !== null) {
-    for (let step = 0; step < saved.step; step++) order.next();
+  if (saved !== null)
     resume?.restore({
       facts: saved.facts['gathered'] as JsonObject,
       tensors: savedGathered(saved),
     });
-  }
-
-  const look = async (step: number): Promise<'stop' | undefined> => {
-    if (!onWeights?.wants(step)) return undefined;
-    const weights = values.whole(progress.trained, progress.unusedFactor);
-    try {
-      return await onWeights.see(step, weights);
-    } finally {
-      disposeAll(weights);
-    }
+  const whole = (): Map<string, Tensor> => values.whole(progress.trained, progress.unusedFactor);
+  const taker: StepTaker = {
+    atOnce: () => 1,
+    take: ([request]) => [compiled(() => takeStep(plan, progress, request!), settings.precision)],
+    areFinite: () => areFinite(progress.trained),
   };
-
   try {
-    if (saved === null) await look(0);
-    for (let step = saved?.step ?? 0; step < settings.steps; step++) {
-      const batches = order
-        .next()
-        .value.map((batch) => Array.from(batch, (i) => at(values.rows, i)));
-      const all = batches.flat(),
-        tokens = all.reduce((sum, { ids }) => sum + ids.length, 0);
-      const record = compiled(
-        () => finishStep(plan, progress, lossOfStep(plan, progress, batches, step), step),
-        settings.precision,
-      );
-      await onStep?.(record, { rows: all.length, tokens });
-      if ((await look(record.step)) === 'stop') break;
-      if (resume?.due(record.step)) await save(resume, record.step, plan, progress);
-      signal?.throwIfAborted();
-    }
-    if (progress.lastFinite !== null && !areFinite(progress.trained))
-      throw weightsFault(progress.lastFinite, settings.learningRate);
-    return values.whole(progress.trained, progress.unusedFactor);
+    await runSteps(values.rows, settings, taker, {
+      onStep,
+      wants: (step) => onWeights?.wants(step) ?? false,
+      see: async (step) => {
+        const weights = whole();
+        try {
+          return await onWeights?.see(step, weights);
+        } finally {
+          disposeAll(weights);
+        }
+      },
+      from:
+        saved === null
+          ? undefined
+          : { step: saved.step, last: (saved.facts['last'] ?? null) as StepRecord | null },
+      save: async (step, last) => {
+        if (resume?.due(step)) await save(resume, step, last, plan, progress);
+      },
+      signal,
+    });
+    return whole();
   } finally {
     disposeAll(progress.trained, progress.groups, optimizer.tensors(progress.state));
   }

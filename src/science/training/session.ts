@@ -6,16 +6,23 @@ import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import { type Network, type NetworkOptions, openNetwork, type Tensors } from '../models/network.ts';
+import { evaluated } from '../measures/evaluate/predict.ts';
+import {
+  type Network,
+  type NetworkOptions,
+  openNetwork,
+  readReversed,
+  type Tensors,
+} from '../models/network.ts';
 import { trainTokenRows } from '../models/token-rows.ts';
-import type { HostTensor } from '../models/types.ts';
+import type { Head, HostTensor } from '../models/types.ts';
 import type { TrainingChange } from './attack-training.ts';
 import { checkpointFolder } from './checkpoints.ts';
-import { type GatheringResume, train } from './loop.ts';
-import { resumeBySchedule } from './resume.ts';
+import { train } from './loop.ts';
+import { loadState, resumeBySchedule } from './resume.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
-import type { CurvePoint, Watch } from './watch.ts';
+import type { CurvePoint, ModelInTraining, Watch } from './watch.ts';
 
 export interface Journal {
   readonly history: readonly StepRecord[];
@@ -139,6 +146,159 @@ export async function saveTrained(
   });
 }
 
+/** How a training goes, beside its settings. */
+export interface TrainerHooks {
+  /** Awaited after each step. */
+  readonly onStep: (record: StepRecord, batch: StepBatch) => Promise<void>;
+  /** Whether `see` is to be called after this step; 0 means before the first one. */
+  readonly wants: (step: number) => boolean;
+  readonly see: (step: number, model: ModelInTraining) => Promise<'stop' | undefined>;
+  /** Saves and restores the training, with what the caller gathered. Absent: nothing is saved. */
+  readonly resume?: {
+    /** The folder of the saved states. */
+    readonly dir: string;
+    readonly log: (message: string) => void;
+    /** Whether the caller still has what it made of the steps up to this one. */
+    readonly complete: (step: number) => boolean;
+    gathered(): JsonObject;
+    restore(gathered: JsonObject): void;
+  };
+  readonly signal: AbortSignal;
+}
+
+/** A model as a training left it, to be disposed of. */
+export interface TrainedModel extends ModelInTraining {
+  /** Takes the weights that were kept in the place of those of the last step. */
+  useKept(): Promise<void> | void;
+  dispose(): void;
+}
+
+/** A model that is ready to be trained, on one of the engines. */
+export interface Trainer {
+  readonly head: Head;
+  readonly classes: number;
+  /** The number of trained parameters. */
+  readonly trainable: number;
+  /** The model's parameters that were drawn, since the checkpoint lacks them. */
+  readonly drawn: readonly string[];
+  /** Throws UserFault as `runSteps` does. */
+  train(
+    rows: readonly LabelledRow[],
+    settings: TrainSettings,
+    hooks: TrainerHooks,
+  ): Promise<TrainedModel>;
+  /** Writes the model before any training, in the form of a train stage's output. */
+  save(dir: string): Promise<void>;
+  dispose(): void;
+}
+
+/** Where a model is saved, and of what. */
+export interface SavedAs {
+  /** The folder of the base checkpoint. */
+  readonly modelDir: string;
+  readonly classes: readonly string[];
+  /** The name of the base model, where it is not that checkpoint. */
+  readonly base?: string;
+}
+
+export interface TrainerOptions extends NetworkOptions {
+  readonly savedAs: SavedAs;
+  /** Whether the rows of each batch are read back to front (`readReversed`). Default: no. */
+  readonly reversed?: boolean;
+}
+
+/**
+ * Opens a model that is trained in this process. Throws UserFault as `openNetwork` does.
+ * @param change null where no attack changes the training
+ */
+export async function openTrainer(
+  { savedAs, reversed = false, ...options }: TrainerOptions,
+  change: TrainingChange | null,
+): Promise<Trainer> {
+  const { network, rules, save } = await openTrainee(options, change);
+  const { modelDir, classes, base } = savedAs;
+  const saveTo = (weights: Tensors | null, dir: string): Promise<void> =>
+    save(weights, dir, modelDir, classes, base);
+  return {
+    head: network.architecture.head,
+    classes: network.classes,
+    trainable: [...network.initial.values()].reduce((sum, { size }) => sum + size, 0),
+    drawn: network.drawn,
+    train: (rows, settings, hooks) =>
+      trainNetwork(
+        reversed ? readReversed(network) : network,
+        rows,
+        { ...settings, ...rules },
+        hooks,
+        saveTo,
+      ),
+    save: (dir) => saveTo(null, dir),
+    dispose: () => network.dispose(),
+  };
+}
+
+async function trainNetwork(
+  network: Network,
+  rows: readonly LabelledRow[],
+  settings: TrainSettings,
+  { onStep, wants, see, resume, signal }: TrainerHooks,
+  save: (weights: Tensors, dir: string) => Promise<void>,
+): Promise<TrainedModel> {
+  let kept = new Map<string, Tensor>();
+  const keep = (weights: Tensors): void => {
+    disposeAll(kept);
+    kept = new Map([...weights].map(([name, tensor]) => [name, tensor.clone()]));
+  };
+  const modelWith = (weights: Tensors): ModelInTraining => ({
+    ...evaluated(network, weights),
+    save: (dir) => save(weights, dir),
+    keep: () => keep(weights),
+  });
+  try {
+    let weights = await train(network, rows, settings, {
+      onStep,
+      onWeights: { wants, see: (step, present) => see(step, modelWith(present)) },
+      signal,
+      ...(resume === undefined
+        ? {}
+        : {
+            resume: {
+              ...resumeBySchedule(resume.dir, { log: resume.log, urgent: () => signal.aborted }),
+              load: async () => {
+                const saved = await loadState(resume.dir, resume.log);
+                return saved === null || !resume.complete(saved.step) ? null : saved;
+              },
+              gathered: () => ({ facts: resume.gathered(), tensors: kept }),
+              restore: ({ facts, tensors }) => {
+                resume.restore(facts);
+                kept = tensors;
+              },
+            },
+          }),
+    });
+    let present = modelWith(weights);
+    return {
+      ...present,
+      logits: (...asked) => present.logits(...asked),
+      answers: (...asked) => present.answers(...asked),
+      generate: (...asked) => present.generate(...asked),
+      representations: (...asked) => present.representations(...asked),
+      save: (dir) => present.save(dir),
+      keep: () => present.keep(),
+      useKept: () => {
+        disposeAll(weights);
+        weights = kept;
+        kept = new Map();
+        present = modelWith(weights);
+      },
+      dispose: () => disposeAll(weights, kept),
+    };
+  } catch (error) {
+    disposeAll(kept);
+    throw error;
+  }
+}
+
 export interface Trainee {
   /** The network that the loop trains. */
   readonly network: Network;
@@ -199,21 +359,19 @@ export interface Place {
 }
 
 interface SessionOptions {
-  readonly network: Network;
+  readonly trainer: Trainer;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
   /** The steps whose weights are kept. */
   readonly kept: readonly number[];
-  /** Writes weights in the form of the stage's output. */
-  readonly save: (weights: Tensors, dir: string) => Promise<void>;
   readonly watch: Watch | null;
   readonly place: Place;
 }
 
 export interface Session {
-  /** The resulting weights, which the caller disposes of. */
-  readonly weights: Map<string, Tensor>;
-  /** The step of these weights. */
+  /** To be disposed of. */
+  readonly model: TrainedModel;
+  /** The step of its weights. */
   readonly step: number;
   readonly journal: Journal;
 }
@@ -226,27 +384,27 @@ const described = (point: CurvePoint): string =>
     )
     .join(', ');
 
-/** Trains, and returns the weights of the last step, or of the best one under early stopping. */
+/** Trains, and returns the model at the last step, or at the best one under early stopping. */
 export async function runSession({
-  network,
+  trainer,
   rows,
   settings,
   kept,
-  save,
   watch,
   place,
 }: SessionOptions): Promise<Session> {
+  const { log, outDir, resumeDir, signal } = place;
   const journal = trainingJournal(),
     { steps } = settings;
-  const folder = checkpointFolder(place.resumeDir ?? place.outDir);
+  const folder = checkpointFolder(resumeDir ?? outDir);
   const every = Math.ceil(steps / 100);
-  let last: Map<string, Tensor>;
+  let model: TrainedModel;
   try {
-    last = await train(network, rows, settings, {
+    model = await trainer.train(rows, settings, {
       onStep: async (record, batch) => {
         journal.add(record, batch);
         if (record.step % every === 0)
-          place.log(
+          log(
             `step ${record.step} of ${steps}: loss ${record.loss.toPrecision(5)}, ` +
               `learning rate ${record.learning_rate.toPrecision(4)}`,
           );
@@ -256,74 +414,49 @@ export async function runSession({
           setImmediate(resolve);
         });
       },
-      onWeights: {
-        wants: (step) => kept.includes(step) || watch?.wants(step) === true,
-        see: (step, weights) =>
-          journal.apart(async () => {
-            if (kept.includes(step)) await folder.write(step, (dir) => save(weights, dir));
-            if (!watch?.wants(step)) return undefined;
-            const verdict = await watch.see(step, weights);
-            const point = watch.curves.at(-1);
-            if (point !== undefined) place.log(described(point));
-            return verdict;
-          }),
-      },
-      signal: place.signal,
-      ...(place.resumeDir === undefined
+      wants: (step) => kept.includes(step) || watch?.wants(step) === true,
+      see: (step, present) =>
+        journal.apart(async () => {
+          if (kept.includes(step)) await folder.write(step, (dir) => present.save(dir));
+          if (!watch?.wants(step)) return undefined;
+          const verdict = await watch.see(step, present);
+          const point = watch.curves.at(-1);
+          if (point !== undefined) log(described(point));
+          return verdict;
+        }),
+      signal,
+      ...(resumeDir === undefined
         ? {}
         : {
-            resume: resumable(place.resumeDir, place, journal, watch, (step) =>
-              kept.every((at) => at > step || folder.has(at)),
-            ),
+            resume: {
+              dir: resumeDir,
+              log,
+              complete: (step) => {
+                const has = kept.every((at) => at > step || folder.has(at));
+                log(
+                  has
+                    ? `resumes after step ${step}`
+                    : `the checkpoints before step ${step} are gone: the training starts again`,
+                );
+                return has;
+              },
+              gathered: () => ({ journal: journal.facts(), watch: watch?.facts() ?? null }),
+              restore: (facts) => {
+                journal.restore(facts['journal'] as JsonObject);
+                watch?.restore(facts['watch'] as JsonObject);
+              },
+            },
           }),
     });
   } catch (error) {
     // After a failure the log keeps the last steps.
     if ((error as Error).name === 'UserFault')
-      for (const record of journal.history.slice(-20)) place.log(JSON.stringify(record));
+      for (const record of journal.history.slice(-20)) log(JSON.stringify(record));
     throw error;
   }
-  await folder.deliver(place.outDir);
-  const step = journal.history.at(-1)?.step ?? 0;
-  const best = watch === null || watch.bestWeights.size === 0 ? null : watch.best;
-  if (watch === null || best === null || best.step === step)
-    return { weights: last, step, journal };
-  disposeAll(last);
-  return {
-    weights: new Map([...watch.bestWeights].map(([name, tensor]) => [name, tensor.clone()])),
-    step: best.step,
-    journal,
-  };
-}
-
-/** With journal and watch. @param complete whether all checkpoints up to a step exist */
-function resumable(
-  dir: string,
-  { log, signal }: Place,
-  journal: Journal,
-  watch: Watch | null,
-  complete: (step: number) => boolean,
-): GatheringResume {
-  const resume = resumeBySchedule(dir, { log, urgent: () => signal.aborted });
-  return {
-    ...resume,
-    load: async () => {
-      const saved = await resume.load();
-      if (saved === null) return null;
-      if (!complete(saved.step)) {
-        log(`the checkpoints before step ${saved.step} are gone: the training starts again`);
-        return null;
-      }
-      log(`resumes after step ${saved.step}`);
-      return saved;
-    },
-    gathered: () => ({
-      facts: { journal: journal.facts(), watch: watch?.facts() ?? null },
-      tensors: watch?.bestWeights ?? new Map(),
-    }),
-    restore: ({ facts, tensors }) => {
-      journal.restore(facts['journal'] as JsonObject);
-      watch?.restore(facts['watch'] as JsonObject, tensors);
-    },
-  };
+  await folder.deliver(outDir);
+  const last = journal.history.at(-1)?.step ?? 0,
+    step = watch?.kept?.step ?? last;
+  if (step !== last) await model.useKept();
+  return { model, step, journal };
 }

@@ -1,17 +1,9 @@
 /** Evaluates a model while it trains, and stops the training when it no longer improves. */
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import { argmax, meanLoss } from '../measures/evaluate/metrics.ts';
-import {
-  greedyShare,
-  meanAnswerLoss,
-  predict,
-  scoreAnswers,
-} from '../measures/evaluate/predict.ts';
-import type { Network, Tensors } from '../models/network.ts';
+import { type EvaluatedModel, greedyShare, meanAnswerLoss } from '../measures/evaluate/predict.ts';
 import type { LabelledRow } from './settings.ts';
-import { disposeAll } from './trained-values.ts';
 
 export interface StoppingRule {
   readonly metric: 'loss' | 'accuracy';
@@ -74,12 +66,6 @@ export interface Watched {
 const share = (predictions: readonly number[], right: (i: number) => number): number =>
   predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
 
-/** The network with other values instead of its initial ones. */
-const withWeights = (network: Network, weights: Tensors): Network => ({
-  ...network,
-  forward: (batch, _trained, options) => network.forward(batch, weights, options),
-});
-
 interface Measured {
   /** The share of rows whose class is predicted, or whose answer greedy decoding writes. */
   readonly accuracy: number;
@@ -88,18 +74,18 @@ interface Measured {
 }
 
 async function measureRows(
-  network: Network,
+  model: EvaluatedModel,
   rows: readonly LabelledRow[],
   batchSize: number,
   onBatch: () => Promise<void>,
 ): Promise<Measured> {
-  if (network.architecture.head.type === 'causal-lm') {
-    const scores = await scoreAnswers(network, rows, batchSize, onBatch);
+  if (model.head.type === 'causal-lm') {
+    const scores = await model.answers(rows, batchSize, onBatch);
     return { accuracy: greedyShare(scores), loss: meanAnswerLoss(scores) };
   }
-  const { classes } = network,
+  const { classes } = model,
     labels = rows.map(({ label }) => label);
-  const logits = await predict(network, rows, batchSize, onBatch);
+  const logits = await model.logits(rows, batchSize, onBatch);
   return {
     accuracy: share(argmax(logits, classes), (i) => at(labels, i)),
     loss: meanLoss(logits, labels, classes),
@@ -108,35 +94,38 @@ async function measureRows(
 
 /** As `CurvePoint.accuracy`, on any rows. @param onBatch called and awaited after each batch */
 export const accuracyOn = async (
-  network: Network,
-  weights: Tensors,
+  model: EvaluatedModel,
   rows: readonly LabelledRow[],
   batchSize: number,
   onBatch: () => Promise<void>,
-): Promise<number> =>
-  (await measureRows(withWeights(network, weights), rows, batchSize, onBatch)).accuracy;
+): Promise<number> => (await measureRows(model, rows, batchSize, onBatch)).accuracy;
 
-/** Evaluates the network with these weights on all rows that are watched. */
+/** Evaluates the model on all rows that are watched. */
 async function measure(
-  network: Network,
-  weights: Tensors,
+  model: EvaluatedModel,
   step: number,
   { validation, triggered, poisoned, batchSize }: Watched,
   onBatch: () => Promise<void>,
 ): Promise<CurvePoint> {
-  const evaluated = withWeights(network, weights);
-  const accuracy = async (rows: readonly LabelledRow[]): Promise<number> =>
-    (await measureRows(evaluated, rows, batchSize, onBatch)).accuracy;
+  const accuracy = (rows: readonly LabelledRow[]): Promise<number> =>
+    accuracyOn(model, rows, batchSize, onBatch);
   return {
     step,
-    ...(await measureRows(evaluated, validation, batchSize, onBatch)),
+    ...(await measureRows(model, validation, batchSize, onBatch)),
     ...(triggered === null ? {} : { asr: await accuracy(triggered) }),
     ...(poisoned.length === 0 ? {} : { poisoned_accuracy: await accuracy(poisoned) }),
   };
 }
 
+/** A model during its training, at its present weights. */
+export interface ModelInTraining extends EvaluatedModel {
+  /** Writes it in the form of a train stage's output. */
+  save(dir: string): Promise<void>;
+  /** Keeps a copy of its weights in the place of those kept before. */
+  keep(): Promise<void> | void;
+}
+
 export interface WatchOptions {
-  readonly network: Network;
   readonly watched: Watched;
   /** Number of steps between evaluations. The start and the last step are evaluated as well. */
   readonly every: number;
@@ -151,22 +140,18 @@ export interface WatchOptions {
 export interface Watch {
   /** Whether a step is to be evaluated; 0 means before the first one. */
   readonly wants: (step: number) => boolean;
-  /** Evaluates the weights. Returns `stop` where the stopping rule ends the training. */
-  see(step: number, weights: Tensors): Promise<'stop' | undefined>;
+  /** Evaluates the model. Returns `stop` where the stopping rule ends the training. */
+  see(step: number, model: ModelInTraining): Promise<'stop' | undefined>;
   readonly curves: readonly CurvePoint[];
-  /** The best evaluation so far; null without a stopping rule. */
-  readonly best: Standing['best'];
-  /** The weights of the best evaluation, where they are kept. They belong to the watch. */
-  readonly bestWeights: Tensors;
+  /** The best evaluation so far, whose weights the model keeps; null if none are to be kept. */
+  readonly kept: Standing['best'];
   /** The state of the watch as JSON, to be saved. */
   facts(): JsonObject;
   /** Continues from what `facts` returned. */
-  restore(facts: JsonObject, bestWeights: Map<string, Tensor>): void;
-  dispose(): void;
+  restore(facts: JsonObject): void;
 }
 
 export function watchTraining({
-  network,
   watched,
   every,
   steps,
@@ -175,36 +160,27 @@ export function watchTraining({
   onBatch,
 }: WatchOptions): Watch {
   let curves: CurvePoint[] = [],
-    standing = atTheStart,
-    kept = new Map<string, Tensor>();
+    standing = atTheStart;
   return {
     wants: (step) => step % every === 0 || step === steps,
-    see: async (step, weights) => {
-      const point = await measure(network, weights, step, watched, onBatch);
+    see: async (step, model) => {
+      const point = await measure(model, step, watched, onBatch);
       curves.push(point);
       if (stopping === null) return undefined;
       standing = judge(stopping, standing, step, point[stopping.metric]);
-      if (keepBest && standing.best?.step === step) {
-        disposeAll(kept);
-        kept = new Map([...weights].map(([name, tensor]) => [name, tensor.clone()]));
-      }
+      if (keepBest && standing.best?.step === step) await model.keep();
       return standing.since >= stopping.patience ? 'stop' : undefined;
     },
     get curves() {
       return curves;
     },
-    get best() {
-      return standing.best;
-    },
-    get bestWeights() {
-      return kept;
+    get kept() {
+      return keepBest ? standing.best : null;
     },
     facts: () => ({ curves, standing }),
-    restore: (facts, bestWeights) => {
+    restore: (facts) => {
       curves = [...(facts['curves'] as readonly CurvePoint[])];
       standing = facts['standing'] as Standing;
-      kept = bestWeights;
     },
-    dispose: () => disposeAll(kept),
   };
 }

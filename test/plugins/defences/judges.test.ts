@@ -25,7 +25,11 @@ import type {
   Verdict,
 } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
-import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import {
+  evaluated,
+  type OpenedModel,
+  openedModel,
+} from '../../../src/science/measures/evaluate/predict.ts';
 import type {
   ModelDetector,
   ModelEdit,
@@ -146,9 +150,11 @@ test('BKI finds every trigger with clean rows, and one of them with a single key
 });
 
 /** Each word is a token's id. */
-const tinyModel = async (): Promise<OpenedModel> =>
-  openedModel({
-    network: await openTiny('full', true),
+const tinyModel = async (): Promise<OpenedModel> => {
+  const network = await openTiny('full', true);
+  return openedModel({
+    model: evaluated(network),
+    network,
     encode: ({ text }) => {
       const words = text.split(' ').map((word) => (Number.isInteger(+word) ? +word : 1));
       return { ids: Int32Array.from([2, ...words, 3]), typeIds: new Int32Array(words.length + 2) };
@@ -156,6 +162,7 @@ const tinyModel = async (): Promise<OpenedModel> =>
     batchSize: 8,
     onBatch: () => Promise.resolve(),
   });
+};
 
 test('RAP raises its learning rate until the word lowers probabilities, and records it', async () => {
   await useBackend(present(backends[0]));

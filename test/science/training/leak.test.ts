@@ -17,6 +17,7 @@ import { bitfit, headOnly } from '../plain-adapters.ts';
 import { plainTraining } from '../plain-training.ts';
 import { openAdapted, rows } from '../tiny-bert.ts';
 import { mlmRows, openMlm } from '../tiny-mlm.ts';
+import { watched } from '../watched.ts';
 
 const settings: TrainSettings = {
   ...plainTraining,
@@ -32,9 +33,8 @@ const settings: TrainSettings = {
 /** The number of tensors, their bytes, and what the backend itself holds. */
 const held = (): string =>
   JSON.stringify([tf.memory().numTensors, tf.memory().numBytes, tf.backend().numDataIds()]);
-const watchOf = (network: Network, some: typeof rows) =>
+const watchOf = (some: typeof rows) =>
   watchTraining({
-    network,
     steps: settings.steps,
     every: 3,
     stopping: null,
@@ -122,7 +122,7 @@ for (const backend of backends) {
         const counts: string[] = [],
           looks: string[] = [],
           penalties: number[] = [];
-        const watch = watchOf(network, some);
+        const watch = watched(watchOf(some), network);
         const trained = await train(
           network,
           some,

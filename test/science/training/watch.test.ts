@@ -16,6 +16,7 @@ import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
 import { logitsOf, openTiny, rows } from '../tiny-bert.ts';
+import { watched } from '../watched.ts';
 
 await useBackend('cpu');
 const settings: TrainSettings = {
@@ -85,7 +86,6 @@ test('curves evaluate the weights from start to end and leave no tensor', async 
       poisoned = rows.slice(9, 13),
       triggered = rows.slice(13).map((row) => ({ ...row, label: 2 }));
     const watch = watchTraining({
-      network,
       steps: 6,
       every: 4,
       stopping: null,
@@ -96,7 +96,7 @@ test('curves evaluate the weights from start to end and leave no tensor', async 
     const losses: number[] = [],
       plain: number[] = [];
     const trained = await train(network, rows, settings, {
-      onWeights: watch,
+      onWeights: watched(watch, network),
       onStep: ({ loss }) => {
         losses.push(loss);
       },
@@ -159,7 +159,6 @@ test('a training stops when it no longer improves, and keeps the best weights', 
   const network = await openTiny('lora'),
     before = tf.memory().numTensors;
   const options: WatchOptions = {
-    network,
     steps: 40,
     every: 1,
     keepBest: true,
@@ -169,14 +168,15 @@ test('a training stops when it no longer improves, and keeps the best weights', 
     watched: { validation: rows.slice(20), poisoned: [], triggered: null, batchSize: 8 },
   };
   const watch = watchTraining(options),
+    shown = watched(watch, network),
     some = rows.slice(0, 8);
   const trained = await train(
     network,
     some,
     { ...settings, steps: 40, learningRate: 5e-2 },
-    { onWeights: watch },
+    { onWeights: shown },
   );
-  const { best, curves } = watch;
+  const { kept: best, curves } = watch;
   assert.ok(present(curves.at(-1)).step < 40);
   assert.is(present(curves.at(-1)).step, present(best).step + 3);
   assert.is(present(best).value, Math.min(...curves.map(({ loss }) => loss)));
@@ -186,13 +186,9 @@ test('a training stops when it no longer improves, and keeps the best weights', 
     learningRate: 5e-2,
   });
   for (const [name, tensor] of again)
-    assert.equal(
-      [...present(watch.bestWeights.get(name)).dataSync()],
-      [...tensor.dataSync()],
-      name,
-    );
-  for (const tensor of [...trained.values(), ...again.values()]) tensor.dispose();
-  watch.dispose();
+    assert.equal([...present(shown.kept.get(name)).dataSync()], [...tensor.dataSync()], name);
+  for (const tensor of [...trained.values(), ...again.values(), ...shown.kept.values()])
+    tensor.dispose();
   assert.is(tf.memory().numTensors, before);
   network.dispose();
 });

@@ -8,10 +8,47 @@ import { type AskedModel, type Row, UserFault } from '../../../api.ts';
 import { at } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import { logSumExp } from '../../../tensor/rows.ts';
+import { generate, type Generated, type GenerateOptions } from '../../models/generate.ts';
 import { similarLengths } from '../../models/layout.ts';
-import type { Network } from '../../models/network.ts';
+import type { Network, Tensors } from '../../models/network.ts';
 import { answerTokens, beforeAnswers, logitsOf } from '../../models/outputs.ts';
-import type { TokenRow } from '../../models/types.ts';
+import type { Head, TokenRow } from '../../models/types.ts';
+
+/** Called after each batch with the number of rows done, and awaited. */
+export type OnBatch = (done: number) => Promise<void> | void;
+
+/** A model as evaluation sees it, on either engine. */
+export interface EvaluatedModel {
+  readonly head: Head;
+  readonly classes: number;
+  /** `predict` */
+  logits(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Float32Array>;
+  /** `scoreAnswers` */
+  answers(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<AnswerScore[]>;
+  /** `generate` */
+  generate(prompts: readonly TokenRow[], options: GenerateOptions): Promise<Generated[]>;
+  /** `pooledRepresentations` */
+  representations(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Pooled>;
+}
+
+/** @param weights of the trained parameters. Default: their initial values */
+export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
+  const network: Network =
+    weights === undefined
+      ? opened
+      : {
+          ...opened,
+          forward: (batch, _trained, options) => opened.forward(batch, weights, options),
+        };
+  return {
+    head: network.architecture.head,
+    classes: network.classes,
+    logits: (...asked) => predict(network, ...asked),
+    answers: (...asked) => scoreAnswers(network, ...asked),
+    generate: (...asked) => generate(network, ...asked),
+    representations: (...asked) => pooledRepresentations(network, ...asked),
+  };
+}
 
 /** What `predict` asks of a network. */
 export interface Predictor extends Pick<Network, 'classes'> {
@@ -20,24 +57,39 @@ export interface Predictor extends Pick<Network, 'classes'> {
   logits?(row: TokenRow): number;
 }
 
+/** `predictWith` of a network. */
+export const predict = (
+  network: Predictor,
+  rows: readonly TokenRow[],
+  batchSize: number,
+  onBatch?: OnBatch,
+): Promise<Float32Array> =>
+  predictWith(
+    (batch) => compiled(() => tf.tidy(() => network.forward(batch).dataSync<'float32'>())),
+    network.classes,
+    rows,
+    similarLengths(rows, batchSize, (row) => network.logits?.(row) ?? 0),
+    onBatch,
+  );
+
 /**
  * Returns the logits (N, C), row-major, in the order of `rows`. Rows of similar length are batched
  * together, which does not change their logits beyond float32 rounding. Throws UserFault where a
  * logit is not finite: the argmax of NaNs is class 0, which would pass for a prediction.
+ * @param logitsOfBatch (B, C), row-major
+ * @param batches the indexes of the rows of each batch
  */
-export async function predict(
-  network: Predictor,
+export async function predictWith(
+  logitsOfBatch: (batch: readonly TokenRow[]) => Promise<Float32Array> | Float32Array,
+  classes: number,
   rows: readonly TokenRow[],
-  batchSize: number,
-  onBatch: (done: number) => Promise<void> | void = () => undefined,
+  batches: Iterable<readonly number[]>,
+  onBatch: OnBatch = () => undefined,
 ): Promise<Float32Array> {
-  const { classes } = network;
   const out = new Float32Array(rows.length * classes);
   let done = 0;
-  for (const some of similarLengths(rows, batchSize, (row) => network.logits?.(row) ?? 0)) {
-    const logits = compiled(() =>
-      tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync()),
-    );
+  for (const some of batches) {
+    const logits = await logitsOfBatch(some.map((i) => at(rows, i)));
     some.forEach((row, i) =>
       out.set(logits.subarray(i * classes, (i + 1) * classes), row * classes),
     );
@@ -64,30 +116,37 @@ export interface OpenedModel extends AskedModel {
 }
 
 interface AskedModelOptions {
-  readonly network: Network;
+  readonly model: EvaluatedModel;
+  /** Absent on an engine that has none. */
+  readonly network?: Network;
   readonly encode: (row: Row) => TokenRow;
   readonly batchSize: number;
   /** Called and awaited after each batch, so that the worker can yield to the event loop. */
   readonly onBatch: () => Promise<void>;
 }
 
-export const openedModel = (options: AskedModelOptions): OpenedModel => ({
-  network: options.network,
-  encode: options.encode,
-  batchSize: options.batchSize,
-  classes: options.network.classes,
-  logits: (rows) =>
-    predict(options.network, rows.map(options.encode), options.batchSize, options.onBatch),
-  representations: (rows) =>
-    pooledRepresentations(
-      options.network,
-      rows.map(options.encode),
-      options.batchSize,
-      options.onBatch,
-    ),
+export const openedModel = ({
+  model,
+  network,
+  encode,
+  batchSize,
+  onBatch,
+}: AskedModelOptions): OpenedModel => ({
+  get network(): Network {
+    if (network !== undefined) return network;
+    throw new UserFault(
+      'this defence works on the network itself, which the backend torch does not offer it',
+      'Run it on another backend: --backend tensorflow.',
+    );
+  },
+  encode,
+  batchSize,
+  classes: model.classes,
+  logits: (rows) => model.logits(rows.map(encode), batchSize, onBatch),
+  representations: (rows) => model.representations(rows.map(encode), batchSize, onBatch),
 });
 
-interface Pooled {
+export interface Pooled {
   readonly values: Float64Array; // (N·h)
   readonly count: number;
   readonly dimensions: number;
@@ -118,13 +177,12 @@ function lastInput(network: Network, batch: readonly TokenRow[]): Tensor2D {
  * under a classifier the pooled token before the output layer (BERT: after the pooler and its
  * activation), under a cloze head the last hidden state at the mask. Throws where the head predicts
  * tokens of an answer, of which a row has several.
- * @param onBatch called after each batch with the number of rows done, and awaited
  */
 export async function pooledRepresentations(
   network: Network,
   rows: readonly TokenRow[],
   batchSize: number,
-  onBatch: (done: number) => Promise<void> | void = () => undefined,
+  onBatch: OnBatch = () => undefined,
 ): Promise<Pooled> {
   if (network.architecture.head.type === 'causal-lm')
     throw new Error('a causal-LM head has no representation of a whole row');
@@ -189,22 +247,34 @@ function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[]
   return scores;
 }
 
-/**
- * Scores the answers of the rows, in their order. Throws UserFault where a loss is not finite.
- * @param onBatch called after each batch with the number of rows done, and awaited
- */
-export async function scoreAnswers(
+/** `scoreWith` of a network. */
+export const scoreAnswers = (
   network: Network,
   rows: readonly TokenRow[],
   batchSize: number,
-  onBatch: (done: number) => Promise<void> | void = () => undefined,
+  onBatch?: OnBatch,
+): Promise<AnswerScore[]> =>
+  scoreWith(
+    (batch) => scoreBatch(network, batch),
+    rows,
+    similarLengths(rows, batchSize, logitsOf(network)),
+    onBatch,
+  );
+
+/**
+ * Scores the answers of the rows, in their order. Throws UserFault where a loss is not finite.
+ * @param batches the indexes of the rows of each batch
+ */
+export async function scoreWith(
+  scoresOfBatch: (batch: readonly TokenRow[]) => Promise<AnswerScore[]> | AnswerScore[],
+  rows: readonly TokenRow[],
+  batches: Iterable<readonly number[]>,
+  onBatch: OnBatch = () => undefined,
 ): Promise<AnswerScore[]> {
   const out = new Map<number, AnswerScore>();
-  for (const some of similarLengths(rows, batchSize, logitsOf(network))) {
-    scoreBatch(
-      network,
-      some.map((i) => at(rows, i)),
-    ).forEach((score, k) => {
+  for (const some of batches) {
+    const scores = await scoresOfBatch(some.map((i) => at(rows, i)));
+    scores.forEach((score, k) => {
       const row = at(some, k);
       if (!Number.isFinite(score.loss))
         throw new UserFault(
