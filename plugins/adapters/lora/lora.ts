@@ -117,6 +117,9 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     trains: (name) => trained.has(name) || biases(name),
     ofModel: biases,
     parameters,
+    ...(plan.dora || plan.residual !== null
+      ? { reads: adapted.map(({ name }) => `${name}.weight`) }
+      : {}),
     initial: (seed, read) =>
       new Map([
         ...adapted.flatMap((layer) => [

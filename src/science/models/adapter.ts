@@ -70,6 +70,8 @@ export interface Adapter {
    * weight
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
+  /** The parameters of the model that `initial` reads. Default: none. */
+  readonly reads?: readonly string[];
   /** The layers whose parameters the kernels are taken over. */
   readonly targets: readonly string[];
   /**

@@ -170,7 +170,7 @@ export function unreadTensors(
  * Throws UserFault where the checkpoint holds a parameter under two names with different values:
  * an output table that config.json ties to the token table, but that differs from it.
  */
-async function checkTied(
+export async function checkTied(
   checkpoint: Checkpoint,
   architecture: Architecture,
   specs: readonly ParameterSpec[],
@@ -256,6 +256,17 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
  * Draws every parameter from a separate stream (seed, 'init', name), except those of the head's
  * modules, which the network draws.
  */
+export function* drawBody(
+  architecture: Architecture,
+  config: unknown,
+  seed: number,
+): Generator<[name: string, value: HostTensor], void> {
+  const range = architecture.initializerRange(config);
+  for (const spec of architecture.parameters(config))
+    if (!within(spec.name, architecture.headModules))
+      yield [spec.name, drawParameter(spec, range, seed, 'init')];
+}
+
 async function drawn(
   dir: string,
   architecture: Architecture,
@@ -265,27 +276,17 @@ async function drawn(
   const json = await readJson(join(dir, 'config.json'));
   const config = architecture.parseConfig(json, classes);
   const tensors = new Map<string, Tensor>();
-  const parameters = architecture.parameters(config);
-  const bytes = parameters.reduce(
-    (sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1),
-    0,
-  );
+  const bytes = architecture
+    .parameters(config)
+    .reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
   if (bytes > totalmem())
     throw new UserFault(
       `${join(dir, 'config.json')} describes a model of ${inWords(bytes)}, ` +
         `and this machine has ${inWords(totalmem())} of memory`,
       'Name a smaller model, or a machine that holds this one.',
     );
-  for (const spec of parameters) {
-    if (within(spec.name, architecture.headModules)) continue;
-    const { data, shape } = drawParameter(
-      spec,
-      architecture.initializerRange(config),
-      seed,
-      'init',
-    );
-    tensors.set(spec.name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
-  }
+  for (const [name, { data, shape }] of drawBody(architecture, config, seed))
+    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
 }
 

@@ -7,9 +7,10 @@ import type { RandomStream } from '../../base/random.ts';
 import { markConstant } from '../../tensor/differentiable.ts';
 import { type MergedWeights, mergedWeights } from './adapted-layer.ts';
 import type { Adapter } from './adapter.ts';
-import { type BaseModel, drawParameter, type ModelSource, openBase } from './base.ts';
+import { type BaseModel, type ModelSource, openBase } from './base.ts';
 import { linear } from './linear.ts';
 import { within } from './modules.ts';
+import { ownValues, trainedNames } from './start.ts';
 import type {
   Architecture,
   ForwardContext,
@@ -92,34 +93,6 @@ export interface NetworkOptions {
   readonly fileNames?: ReadonlyMap<string, string>;
 }
 
-/** Given or drawn model parameters, and the initial values of the adapter. */
-function ownTensors(
-  { architecture, adapter, seed, head }: NetworkOptions,
-  base: BaseModel,
-  config: unknown,
-  parameters: readonly ParameterSpec[],
-): Map<string, Tensor> {
-  const own = new Map<string, Tensor>();
-  const hold = (name: string, { data, shape }: HostTensor): void => {
-    own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32')));
-  };
-  for (const spec of parameters) {
-    const given = head?.get(spec.name);
-    if (given !== undefined) hold(spec.name, given);
-    else if (!base.tensors.has(spec.name))
-      hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed, 'head'));
-  }
-  const read = (name: string): HostTensor => {
-    const tensor = own.get(name) ?? named(base.tensors, name);
-    return { shape: tensor.shape, data: tensor.dataSync<'float32'>() };
-  };
-  for (const [name, tensor] of adapter.initial(seed, read)) {
-    own.get(name)?.dispose();
-    hold(name, tensor);
-  }
-  return own;
-}
-
 /** Returns streams whose masks are drawn anew where a layer is applied more than once. */
 function anew(random: (name: string) => RandomStream): (name: string) => RandomStream {
   const uses = new Map<string, number>();
@@ -195,7 +168,16 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const base: BaseModel = await openBase(options.model, architecture, classes, seed);
   const config = architecture.parseConfig(base.config, classes);
   const parameters = architecture.parameters(config);
-  const own = ownTensors(options, base, config, parameters);
+  const own = new Map<string, Tensor>();
+  const values = ownValues(options, config, parameters, {
+    has: (name) => base.tensors.has(name),
+    read: (name) => {
+      const tensor = named(base.tensors, name);
+      return { shape: tensor.shape, data: tensor.dataSync<'float32'>() };
+    },
+  });
+  for (const [name, { data, shape }] of values)
+    own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32')));
   const drawn = parameters
     .map(({ name }) => name)
     .filter((name) => !base.tensors.has(name) && options.head?.has(name) !== true);
@@ -205,10 +187,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     return tensor;
   };
   const names = parameters.map(({ name }) => name);
-  const trainable = [
-    ...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)),
-    ...names.filter((name) => within(name, architecture.headModules) || adapter.trains(name)),
-  ];
+  const trainable = trainedNames(architecture, adapter, parameters);
   const initial = new Map<string, Tensor>();
   for (const name of trainable) {
     // The tensors of the base are marked constant for good, so a trained one is another handle on

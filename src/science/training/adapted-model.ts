@@ -11,7 +11,7 @@ import { isPartial, readPartial } from '../models/fine-tuning.ts';
 import { readConfig, readHead } from '../models/head.ts';
 import { openCheckpoint, readJson } from '../models/io/checkpoint.ts';
 import { within } from '../models/modules.ts';
-import { type Network, openNetwork } from '../models/network.ts';
+import { type Network, type NetworkOptions, openNetwork } from '../models/network.ts';
 import { logitsOf, outputsOf, rowOutputs } from '../models/outputs.ts';
 import type {
   AdaptedLayer,
@@ -160,13 +160,24 @@ export function adaptedModel(network: Network): AdaptedModel {
 }
 
 /** Throws UserFault where the folder does not fit the checkpoint, or `at` was not kept. */
-export async function openTrained({
+export async function openTrained(
+  options: AdaptedModelOptions,
+): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
+  const { record, ...trained } = await readTrained(options);
+  return { network: await openNetwork(trained.network), record };
+}
+
+/** As `openTrained`, what is to be opened. */
+export async function readTrained({
   trainDir,
   model,
   architecture: family,
   adapter: implementation,
   at,
-}: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
+}: AdaptedModelOptions): Promise<{
+  readonly network: NetworkOptions;
+  readonly record: TrainRecord;
+}> {
   const record = await readTrainRecord(trainDir);
   if (record.model !== model.digest)
     throw new UserFault(
@@ -202,7 +213,7 @@ export async function openTrained({
     record.init === 'random'
       ? new Map<string, string>()
       : resolveNames(await openCheckpoint(model.path), architecture, parameters);
-  const network = await openNetwork({
+  const network: NetworkOptions = {
     architecture,
     adapter,
     classes,
@@ -215,7 +226,7 @@ export async function openTrained({
       : saved
         ? {}
         : { head: await readHead(adapterDir, { architecture, config, classes }) }),
-  });
+  };
   return { network, record };
 }
 

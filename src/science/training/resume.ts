@@ -35,7 +35,6 @@ export async function saveState(
   facts: JsonObject,
   tensors: ReadonlyMap<string, Tensor>,
 ): Promise<void> {
-  await mkdir(dir, { recursive: true });
   const pending = [...tensors].map(([name, tensor]): [string, PendingTensor] => [
     name,
     {
@@ -44,8 +43,20 @@ export async function saveState(
       data: async () => await tensor.data(),
     },
   ]);
+  await storeState(dir, step, (path) =>
+    writePending(path, new Map(pending), { facts: JSON.stringify(facts) }),
+  );
+}
+
+/** @param write writes the file, with the facts in its metadata, and returns its SHA-256 */
+export async function storeState(
+  dir: string,
+  step: number,
+  write: (path: string) => Promise<string>,
+): Promise<void> {
+  await mkdir(dir, { recursive: true });
   const writing = join(dir, `.writing-${process.pid}`);
-  const digest = await writePending(writing, new Map(pending), { facts: JSON.stringify(facts) });
+  const digest = await write(writing);
   const file = await open(writing, 'r+');
   try {
     await file.sync();
@@ -64,6 +75,15 @@ export async function loadState(
   dir: string,
   log: (message: string) => void,
 ): Promise<SavedState | null> {
+  const found = await findState(dir, log);
+  return found === null ? null : { ...found, tensors: await readFloatsApart(found.path) };
+}
+
+/** As `loadState`, the file. */
+export async function findState(
+  dir: string,
+  log: (message: string) => void,
+): Promise<(Omit<SavedState, 'tensors'> & { readonly path: string }) | null> {
   const names = await readdir(dir).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
@@ -79,11 +99,7 @@ export async function loadState(
     }
     const { facts } = (await readSafetensorsHeader(path)).metadata;
     if (facts === undefined) throw new Error(`${path} is not the state of a training`);
-    return {
-      step,
-      facts: JSON.parse(facts) as JsonObject,
-      tensors: await readFloatsApart(path),
-    };
+    return { path, step, facts: JSON.parse(facts) as JsonObject };
   }
   return null;
 }
@@ -119,13 +135,25 @@ export function resumeBySchedule(
     readonly now?: () => number;
   },
 ): Resume {
-  let next = now() + EVERY_MS;
+  const { due, save } = savingSchedule(urgent, now);
   return {
     load: () => loadState(dir, log),
+    due,
+    save: (step, facts, tensors) => save(() => saveState(dir, step, facts, tensors)),
+  };
+}
+
+/** When to save, by the schedule of `resumeBySchedule`. */
+export function savingSchedule(
+  urgent: () => boolean,
+  now = () => performance.now(),
+): { due(this: void): boolean; save(this: void, write: () => Promise<void>): Promise<void> } {
+  let next = now() + EVERY_MS;
+  return {
     due: () => urgent() || now() >= next,
-    save: async (step, facts, tensors) => {
+    save: async (write) => {
       const began = now();
-      await saveState(dir, step, facts, tensors);
+      await write();
       const ended = now();
       next = ended + Math.max(EVERY_MS, SHARE * (ended - began));
     },
