@@ -11,7 +11,7 @@
 import type { NamedTensorMap, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../base/lookup.ts';
-import { processWide } from './process-wide.ts';
+import { processWide } from '../base/process-wide.ts';
 
 /** An operation on the tape, in the form in which tfjs keeps those of its own. */
 interface TapeNode {

@@ -9,8 +9,8 @@ import {
   type Tensor1D,
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
+import { processWide } from '../base/process-wide.ts';
 import { operation } from './operation.ts';
-import { processWide } from './process-wide.ts';
 
 const state = processWide('fused', () => ({ on: false, bf16: false }));
 

@@ -7,12 +7,12 @@
  */
 import { createHash } from 'node:crypto';
 import { named } from '../../../src/base/lookup.ts';
+import { processWide } from '../../../src/base/process-wide.ts';
 import type { FactorNames, WeightReader } from '../../../src/science/models/adapter.ts';
 import type { PeftAdapter, PeftFactors } from '../../../src/science/models/io/peft.ts';
 import type { Residual } from '../../../src/science/models/io/peft-config.ts';
 import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
-import { processWide } from '../../../src/tensor/process-wide.ts';
 import { type Distribution, drawA, initialVariance, isDrawn, presets } from './init.ts';
 import type { LayerPlan } from './plan.ts';
 

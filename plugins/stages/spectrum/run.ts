@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { RunContext } from '../../../src/api.ts';
+import { processWide } from '../../../src/base/process-wide.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { maskRow, openMaskedLm } from '../../../src/science/measures/evaluate/masked-lm.ts';
@@ -23,7 +24,6 @@ import {
   singularValues,
   svd,
 } from '../../../src/tensor/linalg.ts';
-import { processWide } from '../../../src/tensor/process-wide.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { assetOf, inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';

@@ -7,7 +7,7 @@ import {
   problemOf,
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import { processWide } from '../../tensor/process-wide.ts';
+import { processWide } from '../../base/process-wide.ts';
 import type { Adapter, AdapterImplementation } from '../models/adapter.ts';
 import { fileName, type ModelSource, resolveNames } from '../models/base.ts';
 import { readConfig } from '../models/head.ts';

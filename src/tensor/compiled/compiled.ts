@@ -9,8 +9,8 @@
  * are compared each time too.
  */
 import { type DataId, getBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import { processWide } from '../../base/process-wide.ts';
 import { tensorflowBackend } from '../operation.ts';
-import { processWide } from '../process-wide.ts';
 import { BFLOAT16, castAttributes, Copies, FLOAT, type Precision } from './copies.ts';
 import { type Binding, execute, isReplaced, Program } from './program.ts';
 import { type AttributeValue, outputsOf } from './rules.ts';
