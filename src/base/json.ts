@@ -12,4 +12,4 @@ type Branded<Name extends string> = string & { readonly [brand]: Name };
 export type Digest = Branded<'Digest'>;
 
 /** The tensor backends, the fastest one first. */
-export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
+export type BackendName = 'tensorflow' | 'wasm' | 'cpu' | 'torch';

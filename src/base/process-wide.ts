@@ -10,3 +10,9 @@ export function processWide<T>(name: string, make: () => T): T {
   Reflect.set(globalThis, key, made);
   return made;
 }
+
+/**
+ * The child processes, by their ids, that are meant to outlive the stage that has started them.
+ * Every other one is ended with it.
+ */
+export const lastingChildren = (): Set<number> => processWide('lasting-children', () => new Set());

@@ -149,7 +149,9 @@ export async function doctorCommand(options: DoctorOptions): Promise<number> {
   if (options.json) json(facts);
   else {
     for (const { name, available, detail, remedy } of backends) {
-      const mark = name === usable?.name ? paint.green('▸') : available ? ' ' : paint.red('✗');
+      // PyTorch is nobody's default, so that nothing is wrong without it.
+      const fine = available || name === 'torch';
+      const mark = name === usable?.name ? paint.green('▸') : fine ? ' ' : paint.red('✗');
       out(`${mark} ${name.padEnd(10)} ${detail}`);
       if (!available && remedy !== null) out(`             to get it: ${paint.bold(remedy)}`);
     }

@@ -154,7 +154,7 @@ export function withSpecOptions(command: Command): Command {
       new Option(
         '--backend <name>',
         'the compute backend (default: the best that this machine has)',
-      ).choices(['tensorflow', 'wasm', 'cpu']),
+      ).choices(['tensorflow', 'wasm', 'cpu', 'torch']),
     )
     .addOption(
       new Option('--jobs <n>', 'processor cores to use')

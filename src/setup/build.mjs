@@ -102,6 +102,10 @@ function pluginSources(project) {
   return plugins;
 }
 
+/** Returns the code that PyTorch runs. A build has a copy of its own, `python/`. */
+const pythonSources = (project) =>
+  filesUnder(project, 'src/torch/python').filter((file) => file.endsWith('.py'));
+
 /** Returns the current build, or null if it is not whole or sources have changed since. */
 function unchangedBuild(project) {
   const record = readRecord(project);
@@ -134,16 +138,21 @@ export async function build(project, { force = false } = {}) {
         [...plugins, ...PROGRAM.filter((source) => metafile.inputs[source] !== undefined)],
         { root: project, transform: esbuild.transform },
       );
-      const name = writeBuild(project, modules.outputFiles, versions, plugins);
+      const python = pythonSources(project);
+      const copies = python.map((file) => ({
+        path: join(dist, 'python', basename(file)),
+        contents: readFileSync(join(project, file)),
+      }));
+      const outputs = [...modules.outputFiles, ...copies];
+      const name = writeBuild(project, outputs, versions, plugins);
       if (!existsSync(join(dist, name, 'registry.json')))
         await writeRegistry(project, join(dist, name), versions);
-      const record = describeBuild(
-        project,
-        name,
-        Object.keys(metafile.inputs).filter(
+      const record = describeBuild(project, name, [
+        ...python,
+        ...Object.keys(metafile.inputs).filter(
           (path) => packageOf(path, project) === null && !/^(virtual|require):/.test(path),
         ),
-      );
+      ]);
       // A source was edited while it was read, so the record would describe code that was not
       // built.
       if (record.sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started)) continue;

@@ -52,8 +52,8 @@ const require = createRequire(import.meta.url);
 
 /**
  * `sources` lists path, mtime and ctime in ms, size and digest; the ctime changes even if an edit
- * keeps size and mtime, as `cp -p` may. The plugins' folders are listed too, so that a new plugin
- * is noticed. A folder has size -1 and the digest of its entries' names.
+ * keeps size and mtime, as `cp -p` may. The folders of plugins and of Python files are listed too, so
+ * that a new file is noticed. A folder has size -1 and the digest of its entries' names.
  * @typedef {{
  *   format: 2, build: string, sources: [string, number, number, number, string][]
  * }} BuildRecord
@@ -114,6 +114,7 @@ export function describeBuild(project, build, inputs) {
     ...inputs,
     ...EXTRA.filter((path) => existsSync(join(project, path))),
     ...foldersUnder(project, 'plugins'),
+    ...foldersUnder(project, 'src/torch/python'),
   ]);
   return { format: 2, build, sources: [...paths].sort().map((path) => describe(project, path)) };
 }

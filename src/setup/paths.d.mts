@@ -3,6 +3,8 @@
  * folder.
  */
 export function cacheDir(env?: Readonly<Record<string, string | undefined>>): string;
+/** Returns the folder of the Python that `npm run setup -- --torch` makes. */
+export function torchPythonDir(env?: Readonly<Record<string, string | undefined>>): string;
 /**
  * Returns the clone's root. Correct only if paths.mjs runs from `src/setup/`, not from a bundle.
  */

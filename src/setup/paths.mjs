@@ -2,7 +2,7 @@
  * The folders that every part of the program uses. Needs the dependencies: env-paths knows the
  * user's cache folder.
  */
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import envPaths from 'env-paths';
 
@@ -16,6 +16,9 @@ export function cacheDir(env = process.env) {
     ? resolve(env.DOSIMETER_CACHE)
     : envPaths('dosimeter', { suffix: '' }).cache;
 }
+
+/** Returns the folder of the Python that `npm run setup -- --torch` makes. */
+export const torchPythonDir = (env = process.env) => join(cacheDir(env), 'torch-python');
 
 /** Returns the clone's root. Correct only if this file runs from `src/setup/`. */
 export function projectDir() {

@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type BackendName, UserFault } from '../api.ts';
+import { findPython, torchVersion } from '../torch/python.ts';
 
 export interface BackendProbe {
   readonly name: BackendName;
@@ -54,8 +55,10 @@ export interface BackendInfo {
   readonly bf16Products?: 'float32' | 'bf16';
 }
 
-/** The backends, best first. The best available one is used unless another is requested. */
-export const BACKENDS: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];
+/** The backends that are used unless another is requested: the first that is available. */
+const USUAL: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];
+/** All backends, best first. PyTorch is used only where it is requested. */
+export const BACKENDS: readonly BackendName[] = [...USUAL, 'torch'];
 
 const require = createRequire(import.meta.url);
 
@@ -164,7 +167,22 @@ function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
     : found(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
 }
 
-const probeOne = (name: BackendName): BackendProbe => {
+async function probeTorch(): Promise<BackendProbe> {
+  const python = await findPython();
+  if ('fault' in python) return missing('torch', python.fault, python.remedy);
+  const { packages, cuda, command } = python;
+  const device = cuda === null ? 'the CPU' : `CUDA ${cuda}, which the project's tests do not run`;
+  return found(
+    'torch',
+    `PyTorch ${packages.torch} for ${device}, transformers ${packages.transformers}, ` +
+      `peft ${packages.peft}, in ${command} (${python.from}, Python ${python.python})`,
+    torchVersion(python),
+    cuda !== null,
+  );
+}
+
+/** Returns what is known of a backend without loading it. */
+export async function probeOne(name: BackendName): Promise<BackendProbe> {
   switch (name) {
     case 'tensorflow':
       return probeTensorflow();
@@ -172,8 +190,10 @@ const probeOne = (name: BackendName): BackendProbe => {
       return probePackage('wasm', 'WebAssembly with SIMD, one thread');
     case 'cpu':
       return probePackage('cpu', 'plain JavaScript, for reference only');
+    case 'torch':
+      return probeTorch();
   }
-};
+}
 
 /**
  * Runs in a separate process, because a backend may crash. argv holds this module, the package, the
@@ -196,33 +216,42 @@ const MULTIPLY = `
   }).catch((error) => { console.error(error.message); process.exit(1); });
 `;
 
-const PACKAGES: { readonly [name in BackendName]: string } = {
+const PACKAGES: { readonly [name in Exclude<BackendName, 'torch'>]: string } = {
   tensorflow: '@tensorflow/tfjs-node-gpu',
   wasm: '@tensorflow/tfjs-backend-wasm',
   cpu: '@tensorflow/tfjs-backend-cpu',
 };
 
 async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
-  const id = PACKAGES[probe.name];
-  const dir = packageDir(id);
-  if (!probe.available || dir === null) return probe;
+  if (!probe.available) return probe;
   try {
-    await promisify(execFile)(
-      process.execPath,
-      ['-e', MULTIPLY, import.meta.url, id, probe.name, `${join(dir, 'wasm-out')}/`],
-      {
-        env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '3' },
-      },
-    );
+    await (probe.name === 'torch' ? multiplyInTorch() : multiply(probe.name));
     return probe;
   } catch (error) {
-    const { stderr } = error as { stderr?: string };
+    const { stderr, message } = error as { stderr?: string; message: string };
     return missing(
       probe.name,
-      'it is installed but does not run here: ' +
-        (stderr?.trim().split('\n').at(-1) ?? String(error)),
+      `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? message}`,
+      probe.name === 'torch' ? null : SETUP,
     );
   }
+}
+
+async function multiply(name: Exclude<BackendName, 'torch'>): Promise<void> {
+  const wasm = `${packageDir('@tensorflow/tfjs-backend-wasm') ?? ''}/wasm-out/`;
+  await promisify(execFile)(
+    process.execPath,
+    ['-e', MULTIPLY, import.meta.url, PACKAGES[name], name, wasm],
+    { env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '3' } },
+  );
+}
+
+async function multiplyInTorch(): Promise<void> {
+  const worker = await (await import('../torch/worker.ts')).torchWorker();
+  const { product } = await worker.ask('check', {});
+  await worker.end();
+  if (product.join() !== '19,22,43,50')
+    throw new Error(`[1 2; 3 4][5 6; 7 8] came out as ${product.join(' ')}`);
 }
 
 /**
@@ -230,7 +259,7 @@ async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
  * @param deep whether to load each backend and multiply with it
  */
 export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
-  const probes = BACKENDS.map(probeOne);
+  const probes = await Promise.all(BACKENDS.map(probeOne));
   if (!deep) return probes;
   const tried: BackendProbe[] = [];
   for (const one of probes) tried.push(await tryOut(one));
@@ -242,11 +271,10 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
  * available. Throws `UserFault` if the requested one is not available.
  */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
-  const probes = await probe();
-  const chosen =
-    requested === undefined
-      ? probes.find((one) => one.available)
-      : probes.find((one) => one.name === requested);
+  // PyTorch is looked for only where it is asked for, which starts a process.
+  const names = BACKENDS.filter((name) => name === requested);
+  const probes = await Promise.all((requested === undefined ? USUAL : names).map(probeOne));
+  const chosen = probes.find((one) => requested !== undefined || one.available);
   if (chosen === undefined) {
     const what =
       requested === undefined
@@ -337,8 +365,7 @@ export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null>
       message: `need the backend tensorflow, and this is ${backend}`,
       hint: 'Leave out train.precision, or use TensorFlow (`dosimeter setup` installs it).',
     };
-  const found = (await probe()).find(({ name }) => name === backend);
-  if (found?.gpu === true && visibleGpus(process.env).length > 0)
+  if ((await probeOne(backend)).gpu && visibleGpus(process.env).length > 0)
     return {
       message: 'are computed on processors only, and TensorFlow computes on a GPU here',
       hint: 'Leave out train.precision, or hide the GPUs: CUDA_VISIBLE_DEVICES=-1.',

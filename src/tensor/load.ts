@@ -1,4 +1,4 @@
-/** Loads a backend into this process, with a fixed number of threads and without its log output. */
+/** Loads a backend into this process, or starts PyTorch's, with a fixed number of threads and without its log output. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -25,6 +25,7 @@ export async function loadBackend(
   name: BackendName,
   { threads = availableParallelism() }: LoadOptions = {},
 ): Promise<BackendInfo> {
+  if (name === 'torch') return loadTorch(threads);
   const tf = await import('./core.ts');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
@@ -44,7 +45,23 @@ export async function loadBackend(
   return known;
 }
 
-async function load(name: BackendName, threads: number): Promise<BackendInfo> {
+/** Starts PyTorch's process, if it does not run. It computes beside tfjs, whose backend stays. */
+async function loadTorch(threads: number): Promise<BackendInfo> {
+  const { torchWorker } = await import('../torch/worker.ts');
+  const { facts } = await torchWorker({ threads });
+  return {
+    name: 'torch',
+    precision: 'float32',
+    threads: facts.threads,
+    packages: { ...facts.packages, python: facts.python },
+    tensorflow: null,
+    fused: null,
+    gpu: facts.gpu,
+    deterministic: facts.deterministic,
+  };
+}
+
+async function load(name: Exclude<BackendName, 'torch'>, threads: number): Promise<BackendInfo> {
   const core = { '@tensorflow/tfjs-core': packageVersion('@tensorflow/tfjs-core') };
   switch (name) {
     case 'tensorflow': {

@@ -21,7 +21,7 @@ for (const [what, args, message] of [
   [
     'an unknown backend',
     ['run', 'spec.yaml', '--backend', 'cuda'],
-    /Allowed choices are tensorflow, wasm, cpu/,
+    /Allowed choices are tensorflow, wasm, cpu, torch/,
   ],
   [
     'jobs that are not a number',
@@ -79,7 +79,7 @@ test('doctor --json names the backend', async ({ project }) => {
   }>('doctor', '--json');
   assert.equal(
     facts.backends.map(({ name }) => name),
-    ['tensorflow', 'wasm', 'cpu'],
+    ['tensorflow', 'wasm', 'cpu', 'torch'],
   );
   assert.is(facts.backend, facts.backends.find(({ available }) => available)?.name);
 });

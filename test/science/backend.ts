@@ -1,4 +1,7 @@
-/** The tensor backends for tests: a test that computes runs on each one that this machine has. */
+/**
+ * The tensor backends for tests: a test that computes runs on each one that this machine has.
+ * PyTorch computes no tensors here (test/torch).
+ */
 import type { BackendName } from '../../src/api.ts';
 import { at } from '../../src/base/lookup.ts';
 import { probe } from '../../src/tensor/backend.ts';
@@ -8,7 +11,7 @@ export const useBackend = (name: BackendName): Promise<unknown> =>
   loadBackend(name, { threads: 1 });
 
 export const backends: readonly BackendName[] = (await probe())
-  .filter(({ available }) => available)
+  .filter(({ available, name }) => available && name !== 'torch')
   .map(({ name }) => name);
 
 /**

@@ -102,10 +102,10 @@ export async function environment(
 ): Promise<JsonObject> {
   // Git starts before anything else, and runs meanwhile.
   const git = gitState(path.dirname(specFile));
-  const { probe } = await import('../../tensor/backend.ts');
+  const { probeOne } = await import('../../tensor/backend.ts');
   const cpus = os.cpus(),
     packages = packageVersions(),
-    used = (await probe()).find(({ name }) => name === backend);
+    { version, detail } = await probeOne(backend);
   return {
     dosimeter: ownVersion(),
     node: process.version,
@@ -117,9 +117,9 @@ export async function environment(
     jobs,
     backend: {
       name: backend,
-      version: used?.version ?? backend,
+      version,
       precision: 'float32',
-      detail: used?.detail ?? '',
+      detail,
     },
     packages,
     git: await git,

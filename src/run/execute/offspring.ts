@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { lastingChildren } from '../../base/process-wide.ts';
 
 /**
  * The environment variable with a worker's mark. Every process that the worker starts inherits it.
@@ -50,11 +51,12 @@ function kill(pid: number): void {
 }
 
 /**
- * Ends all descendants of this process and waits until none of them runs. Returns how many there
- * were.
+ * Ends all descendants of this process but those that are meant to last, and waits until none of
+ * them runs. Returns how many there were.
  */
 export async function endChildren(): Promise<number> {
-  const found = childrenOf(process.pid);
+  const lasting = lastingChildren(),
+    found = childrenOf(process.pid).filter((pid) => !lasting.has(pid));
   for (const pid of found) found.push(...childrenOf(pid)); // grows while it is walked
   for (const pid of found) kill(pid);
   while (found.some(isRunning)) await sleep(1);

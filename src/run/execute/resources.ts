@@ -16,7 +16,7 @@ export interface Machine {
   /** The identities of the GPUs, as in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
   /**
-   * Whether TensorFlow computes on the GPUs. If so, a stage that computes takes one GPU, unless it
+   * Whether the backend computes on the GPUs. If so, a stage that computes takes one GPU, unless it
    * declares otherwise.
    */
   readonly computesOnGpu?: boolean;
@@ -63,7 +63,8 @@ const usualGpus = (
   { compute }: NeedingStage['descriptor'],
   backend: BackendName,
   computesOnGpu: boolean,
-): number => (compute && backend === 'tensorflow' && computesOnGpu ? 1 : 0);
+): number =>
+  compute && (backend === 'tensorflow' || backend === 'torch') && computesOnGpu ? 1 : 0;
 
 /** Returns a function that tells how many stages like a given one may run at once. */
 export function placesOn(machine: Machine, backend: BackendName): (stage: PlannedStage) => number {

@@ -49,7 +49,7 @@ async function ensureBackend(name: BackendName): Promise<void> {
 
 /** What stages of this process have compiled so far; null where nothing is compiled. */
 async function compiledSoFar(): Promise<CompiledStatistics | null> {
-  return backend === null
+  return backend === null || backend.name === 'torch'
     ? null
     : (await import('../../tensor/compiled/compiled.ts')).compiledStatistics();
 }
@@ -85,7 +85,7 @@ async function perform(job: Job, signal: AbortSignal): Promise<WorkerResult> {
   const seconds = (performance.now() - began) / 1000;
   // Ended before the outputs are listed, since a process that goes on writing would change them.
   await endLeftovers();
-  if (job.compute && backend !== null) {
+  if (job.compute && backend !== null && backend.name !== 'torch') {
     const { describeCompiled } = await import('../../tensor/compiled/compiled.ts');
     const message = describeCompiled(before, await compiledSoFar());
     if (message !== null) send({ type: 'log', message });

@@ -355,7 +355,7 @@ function factsFault({ content, seconds, created, backend, facts }: Manifest): st
     Number.isNaN(Date.parse(created))
   )
     return 'its manifest has no date';
-  if (![null, 'tensorflow', 'wasm', 'cpu'].includes(backend))
+  if (![null, 'tensorflow', 'wasm', 'cpu', 'torch'].includes(backend))
     return 'its manifest has an unknown backend';
   if (!isRecord(given) || !(given['computed'] === undefined || isBackendInfo(given['computed'])))
     return 'its manifest has a malformed record of where it ran';

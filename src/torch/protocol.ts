@@ -1,0 +1,135 @@
+/**
+ * What the PyTorch worker is asked and answers. Typed arrays in a request travel as base64 of their
+ * bytes, which are little-endian; arrays in a result arrive as that and are read by `arrayOf`.
+ */
+
+/** The tokens of B rows, one row after another and without padding: S in all. */
+export interface WireRows {
+  readonly ids: Int32Array; // (S)
+  readonly lengths: Int32Array; // (B)
+  readonly types?: Int32Array; // (S)
+  readonly labels?: Float32Array; // (B)
+  /** Where the answer begins in the row; the row's length where there is none. */
+  readonly answers?: Int32Array; // (B)
+  /** The position of the cloze mask. */
+  readonly masks?: Int32Array; // (B)
+}
+
+/** What of a model is trained, and how. Parameters have the names that PEFT's files give them. */
+export interface WireTraining {
+  readonly trainable: readonly string[];
+  readonly groups: readonly {
+    readonly names: readonly string[];
+    readonly decay: boolean;
+    /** What the step's learning rate is multiplied by. */
+    readonly rate: number;
+  }[];
+  readonly optimizer: 'adamw' | 'sgd';
+  readonly weight_decay: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** 0: gradients are not clipped. */
+  readonly clip_norm: number;
+  readonly class_weights: readonly number[] | null;
+  /** The rate of the model's own dropout. */
+  readonly dropout: number;
+  readonly seed: number;
+  readonly precision: 'float32' | 'bf16';
+  readonly init: null;
+}
+
+export interface WireModel {
+  /** The folder with config.json and model.safetensors or its shards. */
+  readonly checkpoint: string;
+  /** The class of transformers. */
+  readonly class: string;
+  readonly classes: number | null;
+  /** Fields that replace those of config.json. */
+  readonly config?: { readonly [field: string]: unknown };
+  /** Whether only config.json is read, and every value comes from `values`. */
+  readonly random: boolean;
+  /** A file of safetensors with parameters by their names in transformers. */
+  readonly values: string | null;
+  /** A folder of PEFT. */
+  readonly adapter: string | null;
+  /** A cloze model's logits are those of these tokens at the mask. */
+  readonly tokens: readonly number[] | null;
+  /** The token that a decoder's classifier takes for padding. */
+  readonly padding: number | null;
+  readonly training: WireTraining | null;
+}
+
+interface OfModel {
+  readonly model: number;
+}
+interface OfRows extends OfModel {
+  readonly rows: WireRows;
+}
+interface OfFile extends OfModel {
+  readonly path: string;
+}
+type Nothing = { readonly [name in never]: never };
+
+/** Each operation: what it is asked, and its result. `string` is an array in base64. */
+export interface TorchOperations {
+  readonly check: [Nothing, { readonly product: readonly number[] }];
+  readonly memory: [Nothing, { readonly peak_mb: number }];
+  readonly open: [WireModel, OfModel & { readonly parameters: number; readonly trained: number }];
+  readonly train: [
+    OfModel & {
+      readonly steps: readonly { readonly rate: number; readonly batches: readonly WireRows[] }[];
+    },
+    /** `losses`: float64 (steps done) */
+    { readonly losses: string; readonly seconds: number },
+  ];
+  /** `logits`: float32 (B·C) */
+  readonly predict: [OfRows, { readonly logits: string }];
+  /** `losses`: float64 (B); `tokens` and `greedy`: int32 (B) */
+  readonly answers: [
+    OfRows,
+    { readonly losses: string; readonly tokens: string; readonly greedy: string },
+  ];
+  /** `values`: float32 (B·h) */
+  readonly representations: [OfRows, { readonly values: string; readonly width: number }];
+  readonly generate: [
+    OfRows & {
+      readonly max_new_tokens: number;
+      readonly stops: readonly number[];
+      readonly sampling: {
+        readonly temperature: number;
+        readonly top_k?: number;
+        readonly top_p?: number;
+        readonly uniforms: Float64Array; // (B·max_new_tokens)
+      } | null;
+    },
+    { readonly texts: readonly { readonly ids: readonly number[]; readonly ended: boolean }[] },
+  ];
+  readonly values: [OfModel & { readonly out: string }, Nothing];
+  readonly finite: [OfModel, { readonly finite: boolean }];
+  readonly keep: [OfModel, Nothing];
+  readonly use_kept: [OfModel, Nothing];
+  readonly save_state: [OfModel & { readonly out: string; readonly facts: string }, Nothing];
+  readonly load_state: [OfFile, Nothing];
+  readonly close: [OfModel, Nothing];
+}
+
+const ARRAYS = { int32: Int32Array, float32: Float32Array, float64: Float64Array } as const;
+
+/** Returns an array of a result. */
+export function arrayOf<T extends keyof typeof ARRAYS>(
+  type: T,
+  base64: string,
+): InstanceType<(typeof ARRAYS)[T]> {
+  // A copy, because a small Buffer begins anywhere in memory that it shares.
+  const { buffer } = new Uint8Array(Buffer.from(base64, 'base64'));
+  return new ARRAYS[type](buffer) as InstanceType<(typeof ARRAYS)[T]>;
+}
+
+/** Returns a request as the line that the worker reads. */
+export const requestLine = (request: object): string =>
+  `${JSON.stringify(request, (_, value: unknown) =>
+    ArrayBuffer.isView(value)
+      ? Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')
+      : value,
+  )}\n`;

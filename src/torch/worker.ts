@@ -1,0 +1,281 @@
+/**
+ * The Python process that computes for the backend `torch`: one for each process of Node, started
+ * when it is first asked for, and kept. It never keeps Node alive, and ends with it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { UserFault } from '../api.ts';
+import { lastingChildren, processWide } from '../base/process-wide.ts';
+import { requestLine, type TorchOperations } from './protocol.ts';
+import { findPython, type TorchPython, workerFile } from './python.ts';
+
+/** What the process says of itself once it has loaded torch. */
+export interface TorchFacts extends Pick<TorchPython, 'python' | 'executable' | 'packages'> {
+  readonly device: string;
+  /** The GPU's name; null when the processor computes. */
+  readonly gpu: string | null;
+  readonly threads: number;
+  readonly deterministic: boolean;
+}
+
+export interface TorchWorker {
+  readonly facts: TorchFacts;
+  /**
+   * Asks for one operation; requests are answered in turn. After a fault that leaves the process
+   * unusable, every later request to this worker is rejected with the same error, since its models
+   * are gone; `torchWorker` then starts another.
+   * @param signal ends the process, if the request has begun
+   * @throws UserFault where the operation, or a lack of memory, is at fault; otherwise Error
+   */
+  ask<Op extends keyof TorchOperations>(
+    op: Op,
+    request: TorchOperations[Op][0],
+    signal?: AbortSignal,
+  ): Promise<TorchOperations[Op][1]>;
+  /** Ends the process, and resolves when it has ended. */
+  end(): Promise<void>;
+}
+
+export interface TorchOptions {
+  /** How many threads an operation may use; read when a process is started. */
+  readonly threads?: number;
+}
+
+/** How often the process may end without having answered a request, before none is started anew. */
+const MOST_FAILURES = 3;
+
+/**
+ * Returns this process's worker. Starts it if there is none or the last one has ended.
+ * @throws UserFault if there is no Python that will do, or it can't load its packages
+ */
+export const torchWorker = (options: TorchOptions = {}): Promise<TorchWorker> =>
+  processWide('torch-worker', () => new Workers()).get(options);
+
+class Workers {
+  #current: Promise<Worker> | null = null;
+  /** How many have ended, one after another, without having answered a request. */
+  #failures = 0;
+
+  async get(options: TorchOptions): Promise<Worker> {
+    // A start that failed is tried again too: the fault may have been put right.
+    const current = await this.#current?.catch(() => null);
+    if (current && current.ended === null) return current;
+    if (this.#failures >= MOST_FAILURES)
+      throw new UserFault(
+        `PyTorch's process has ended ${this.#failures} times before it had computed anything`,
+        'see what `npx dosimeter doctor --backend torch` says',
+      );
+    return (this.#current = this.#start(options));
+  }
+
+  async #start({ threads = Number(process.env['DOSIMETER_THREADS'] ?? 1) }: TorchOptions) {
+    const python = await findPython();
+    if ('fault' in python)
+      throw new UserFault(
+        `the backend "torch" is not available: ${python.fault}`,
+        python.remedy === null ? undefined : `run \`${python.remedy}\``,
+      );
+    const worker = new Worker(python, threads, (used) => {
+      this.#failures = used ? 0 : this.#failures + 1;
+    });
+    await worker.ready;
+    return worker;
+  }
+}
+
+interface Answer {
+  readonly id?: number;
+  readonly ready?: TorchFacts;
+  readonly failed?: { readonly message: string; readonly trace: string };
+  readonly result?: unknown;
+  readonly error?: {
+    readonly kind: 'fault' | 'memory' | 'device' | 'error';
+    readonly message: string;
+    readonly hint?: string;
+    readonly trace?: string;
+  };
+}
+
+interface Pending {
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+class Worker implements TorchWorker {
+  readonly #child: ChildProcess;
+  readonly #requests: Socket;
+  readonly #python: TorchPython;
+  readonly #onEnd: (used: boolean) => void;
+  readonly #exited: Promise<void>;
+  readonly ready: Promise<void>;
+  #facts: TorchFacts | null = null;
+  /** Why the process must not be used again; null while it may. */
+  ended: Error | null = null;
+  #pending: Pending | null = null;
+  /** The end of the last request: the next one waits for it. */
+  #last: Promise<unknown>;
+  #id = 0;
+  /** Whether it has answered a request. */
+  #used = false;
+
+  constructor(python: TorchPython, threads: number, onEnd: (used: boolean) => void) {
+    this.#python = python;
+    this.#onEnd = onEnd;
+    const child = spawn(python.command, [workerFile()], {
+      // What Python prints goes to this process's stderr, so that a stage's log has it.
+      stdio: ['ignore', 2, 2, 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        DOSIMETER_THREADS: String(threads),
+        OMP_NUM_THREADS: String(threads),
+        // Files are fetched by this side alone.
+        HF_HUB_OFFLINE: '1',
+        TOKENIZERS_PARALLELISM: 'false',
+        TRANSFORMERS_VERBOSITY: 'error',
+        // Deterministic products on a GPU need it.
+        CUBLAS_WORKSPACE_CONFIG: ':4096:8',
+      },
+    });
+    this.#child = child;
+    const { pid } = child;
+    if (pid !== undefined) lastingChildren().add(pid);
+    this.#requests = child.stdio[3] as Socket;
+    const answers = child.stdio[4] as Socket;
+    // A pipe breaks when the process ends, which the event 'exit' tells.
+    for (const pipe of [this.#requests, answers]) pipe.on('error', () => undefined);
+    this.#exited = new Promise((resolve) => {
+      const gone = (error: Error): void => {
+        if (pid !== undefined) lastingChildren().delete(pid);
+        this.#stop(error);
+        resolve();
+      };
+      child.once('error', (error) => gone(this.#startFault(error.message)));
+      child.once('exit', (code, signal) => gone(this.#exitFault(code, signal)));
+    });
+    createInterface({ input: answers }).on('line', (line) => this.#receive(line));
+    this.ready = this.#answer().then(({ ready }) => {
+      this.#facts = ready ?? null;
+    });
+    this.#last = this.ready.catch(() => undefined);
+  }
+
+  get facts(): TorchFacts {
+    if (this.#facts === null) throw new Error('the worker is not ready');
+    return this.#facts;
+  }
+
+  ask<Op extends keyof TorchOperations>(
+    op: Op,
+    request: TorchOperations[Op][0],
+    signal?: AbortSignal,
+  ): Promise<TorchOperations[Op][1]> {
+    const asked = this.#last.then(() => this.#request(op, request, signal));
+    this.#last = asked.catch(() => undefined);
+    return asked as Promise<TorchOperations[Op][1]>;
+  }
+
+  async #request(op: string, request: object, signal?: AbortSignal): Promise<unknown> {
+    signal?.throwIfAborted();
+    if (this.ended !== null) throw this.ended;
+    const id = ++this.#id;
+    const onAbort = (): void => this.#stop(signal?.reason as Error, true);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      const answered = this.#answer();
+      this.#requests.write(requestLine({ id, op, ...request }));
+      const answer = await answered;
+      this.#used = true;
+      if (answer.error) throw this.#errorOf(answer.error);
+      return answer.result;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#stop(new Error("PyTorch's process has been ended"), true);
+    await this.#exited;
+  }
+
+  /** Returns the next answer, and keeps Node alive until it comes. */
+  #answer(): Promise<Answer> {
+    this.#hold('ref');
+    return new Promise<Answer>((resolve, reject) => {
+      this.#pending = { resolve, reject };
+    }).finally(() => {
+      this.#pending = null;
+      this.#hold('unref');
+    });
+  }
+
+  #hold(hold: 'ref' | 'unref'): void {
+    this.#child[hold]();
+    for (const pipe of [this.#requests, this.#child.stdio[4] as Socket]) pipe[hold]();
+  }
+
+  #receive(line: string): void {
+    if (this.ended !== null) return;
+    const answer = parsed(line);
+    const pending = this.#pending;
+    if (answer?.failed) this.#stop(this.#startFault(answer.failed.message));
+    else if (pending && answer && (answer.ready ? this.#id === 0 : answer.id === this.#id))
+      pending.resolve(answer);
+    else this.#stop(new Error(`PyTorch's process wrote what is no answer: ${line.slice(0, 200)}`));
+  }
+
+  /**
+   * Ends the process, if it runs, and rejects what it was asked.
+   * @param wanted whether nothing was wrong with it
+   */
+  #stop(error: Error, wanted = false): void {
+    if (this.ended !== null) return;
+    this.ended = error;
+    this.#child.kill('SIGKILL');
+    if (!wanted) this.#onEnd(this.#used);
+    this.#pending?.reject(error);
+  }
+
+  #errorOf({ kind, message, hint, trace }: NonNullable<Answer['error']>): Error {
+    let error: Error = new Error(message);
+    if (kind === 'memory') error = new UserFault(`memory ran out: ${message}`, LESS_MEMORY);
+    else if (kind === 'fault') error = new UserFault(message, hint);
+    else if (trace !== undefined) error.stack = trace;
+    // CUDA computes nothing more after an error, and what was allocated stays so.
+    if (kind === 'memory' || kind === 'device') this.#stop(error);
+    return error;
+  }
+
+  #startFault(message: string): UserFault {
+    const { command, from } = this.#python;
+    return new UserFault(
+      `${command} (${from}) can't load PyTorch: ${message}`,
+      `see what \`${command} -c 'import torch, transformers, peft'\` says`,
+    );
+  }
+
+  #exitFault(code: number | null, signal: NodeJS.Signals | null): Error {
+    const how = signal === null ? `exit code ${String(code)}` : signal;
+    if (signal === 'SIGKILL')
+      return new UserFault(
+        `PyTorch's process was ended by SIGKILL, as the system does when memory runs out`,
+        LESS_MEMORY,
+      );
+    return this.#facts === null
+      ? this.#startFault(`its process ended (${how})`)
+      : new Error(`PyTorch's process ended by itself (${how}); what it printed is in the log`);
+  }
+}
+
+const LESS_MEMORY =
+  'a smaller train.batch_size with a larger train.accumulate trains the same in less memory; ' +
+  'so does a smaller train.max_length, or --jobs 1';
+
+function parsed(line: string): Answer | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' ? (value) : null;
+  } catch {
+    return null;
+  }
+}
