@@ -1,0 +1,371 @@
+"""Opens models, and reads rows with them.
+
+A model is one of transformers' own classes with the layers of a PEFT adapter inside. B rows have S
+tokens in all and T in the longest row; Q of these tokens are read by a causal-LM head; h is the
+width of the model, C the number of classes and V the size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
+
+Integers = NDArray[np.int32]
+Head = Literal['classifier', 'cloze', 'causal-lm']
+
+ADAPTER = re.compile(r'\.(lora_|vera_lambda_)')
+RESIDUAL = 'dosimeter_residual'
+
+
+class Fault(Exception):
+    """An error that the user can mend."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+# ---- rows
+@dataclass(frozen=True)
+class Rows:
+    """Rows of tokens without padding."""
+
+    ids: list[Integers]
+    types: list[Integers] | None = None
+    labels: NDArray[np.float32] | None = None
+    answers: Integers | None = None
+    masks: Integers | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def decoded(text: str, kind: str) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(text), dtype=np.dtype(kind).newbyteorder('<'))
+
+
+def encoded(values: Tensor | NDArray[Any], kind: str) -> str:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    contiguous = np.ascontiguousarray(array, dtype=np.dtype(kind).newbyteorder('<'))
+    return base64.b64encode(contiguous.tobytes()).decode('ascii')
+
+
+def rows_of(sent: dict[str, Any]) -> Rows:
+    lengths = decoded(sent['lengths'], 'i4')
+    ends = np.cumsum(lengths)[:-1]
+
+    def one_each(name: str, kind: str) -> NDArray[Any] | None:
+        return None if sent.get(name) is None else decoded(sent[name], kind)
+
+    types = one_each('types', 'i4')
+    return Rows(
+        ids=np.split(decoded(sent['ids'], 'i4'), ends),
+        types=None if types is None else np.split(types, ends),
+        labels=one_each('labels', 'f4'),
+        answers=one_each('answers', 'i4'),
+        masks=one_each('masks', 'i4'),
+    )
+
+
+def padded(parts: Sequence[Integers], fill: int, left: bool = False) -> Tensor:
+    """(B, T)"""
+    longest = max(map(len, parts))
+    out = np.full((len(parts), longest), fill, dtype=np.int64)
+    for row, part in zip(out, parts):
+        row[longest - len(part) if left else 0 :][: len(part)] = part
+    return torch.from_numpy(out)
+
+
+def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
+    """Of each token of the answers its row, the place of the token before it, and its id, (Q)."""
+    if rows.answers is None:
+        raise ValueError('rows for a causal-LM head have answers')
+    counts = [len(ids) - start for ids, start in zip(rows.ids, rows.answers)]
+    owners = np.repeat(np.arange(len(rows), dtype=np.int32), counts)
+    places = [np.arange(start, len(ids)) - 1 for ids, start in zip(rows.ids, rows.answers)]
+    targets = [ids[start:] for ids, start in zip(rows.ids, rows.answers)]
+    return owners, np.concatenate(places).astype(np.int32), np.concatenate(targets)
+
+
+# ---- a model
+@dataclass
+class OpenModel:
+    network: PreTrainedModel
+    # By wire name, a tied parameter under each of its names.
+    parameters: dict[str, nn.Parameter]
+    head: Head
+    # The token of each class, under a cloze head.
+    tokens: Tensor | None
+    # The id that a decoder's classifier passes over at the end of a row.
+    padding: int | None
+    # The name of the last linear layer of a classifier.
+    last: str | None
+    accepts: frozenset[str]
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def body(self) -> nn.Module:
+        return self.network.base_model
+
+    @property
+    def reads_last(self) -> bool:
+        """Whether a classifier reads the last token, as those of transformers' decoders do."""
+        return self.last == 'score'
+
+    def inputs(self, rows: Rows) -> dict[str, Tensor]:
+        """A batch, padded on the right."""
+        config = self.network.config
+        # RoBERTa counts positions by this id.
+        fill = getattr(config, 'pad_token_id', None) or 0
+        tensors = {
+            'input_ids': padded(rows.ids, fill),
+            'attention_mask': padded([np.ones_like(ids) for ids in rows.ids], 0),
+        }
+        # GPT-2 takes types too, and adds their rows of the token table.
+        if rows.types is not None and getattr(config, 'type_vocab_size', 0) > 1:
+            tensors['token_type_ids'] = padded(rows.types, 0)
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+
+    def last_places(self, rows: Rows) -> Integers:
+        """The last token that is not `padding`, or the first where all are, (B)."""
+        places = [np.flatnonzero(ids != self.padding) for ids in rows.ids]
+        if self.padding is None:
+            return np.array([len(ids) - 1 for ids in rows.ids], dtype=np.int32)
+        return np.array([own[-1] if len(own) else 0 for own in places], dtype=np.int32)
+
+    def states(self, rows: Rows, owners: Integers, places: Integers) -> Tensor:
+        """What the body makes of some tokens of the rows, (Q, h)."""
+        found: Tensor = self.body(**self.inputs(rows)).last_hidden_state
+        return found[self.index(owners), self.index(places)]
+
+    def index(self, values: Integers) -> Tensor:
+        return torch.from_numpy(values.astype(np.int64)).to(self.device)
+
+    @contextmanager
+    def reading(self, owners: Integers, places: Integers) -> Iterator[None]:
+        """Leaves a pretrained head only some tokens of the rows: logits are (1, Q, V)."""
+        example, place = self.index(owners), self.index(places)
+
+        def chosen(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            output.last_hidden_state = output.last_hidden_state[example, place].unsqueeze(0)
+            return output
+
+        handle = self.body.register_forward_hook(chosen)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def logits(self, rows: Rows) -> Tensor:
+        """(B, C), or (Q, V) under a causal-LM head."""
+        if self.head == 'classifier' and not self.reads_last:
+            found: Tensor = self.network(**self.inputs(rows)).logits
+            return found
+        if self.head == 'classifier':
+            score: Any = self.network.score
+            scored: Tensor = score(self.representations(rows))
+            return scored
+        owners, places = self.read_places(rows)
+        with self.reading(owners, places):
+            logits: Tensor = self.network(**self.inputs(rows)).logits[0]
+        return logits if self.tokens is None else logits[:, self.tokens]
+
+    def read_places(self, rows: Rows) -> tuple[Integers, Integers]:
+        each = np.arange(len(rows), dtype=np.int32)
+        if self.head == 'causal-lm':
+            return answer_places(rows)[:2]
+        if self.head == 'classifier':
+            return each, self.last_places(rows)
+        if rows.masks is None:
+            raise ValueError('rows for a cloze head have masks')
+        return each, rows.masks
+
+    def representations(self, rows: Rows) -> Tensor:
+        """What the head's last linear layer reads, (B, h); of a cloze head, what it reads."""
+        if self.head == 'causal-lm':
+            raise ValueError('a causal-LM head has no representation of a whole row')
+        if self.head == 'cloze' or self.reads_last:
+            return self.states(rows, *self.read_places(rows))
+        found: list[Tensor] = []
+        (layer,) = (
+            module
+            for name, module in self.network.named_modules()
+            if wire_name(name) == self.last and isinstance(module, nn.Linear)
+        )
+        handle = layer.register_forward_pre_hook(lambda _module, inputs: found.append(inputs[0]))
+        try:
+            self.network(**self.inputs(rows))
+        finally:
+            handle.remove()
+        return found[0]
+
+
+def wire_name(name: str) -> str | None:
+    """The name of a parameter or module without PEFT's wrappers; None for what PEFT replaced."""
+    if '.original_module' in name:
+        return None
+    name = name.replace('.base_layer', '').replace('.modules_to_save.default', '')
+    name = name.replace('.lora_magnitude_vector.default.weight', '.lora_magnitude_vector')
+    return name.replace('.default', '')
+
+
+def wired(network: nn.Module) -> dict[str, nn.Parameter]:
+    named = network.named_parameters(remove_duplicate=False)
+    return {wire: p for name, p in named if (wire := wire_name(name)) is not None}
+
+
+# ---- opening
+def read_config(
+    folder: Path, overlay: dict[str, Any], classes: int | None, dropout: float
+) -> PreTrainedConfig:
+    """The config, whose every dropout has the rate `dropout`."""
+    raw = {**json.loads((folder / 'config.json').read_text()), **overlay}
+    config = CONFIG_MAPPING[raw['model_type']].from_dict(raw)
+    if classes is not None:
+        config.num_labels = classes
+    for field, value in config.to_dict().items():
+        if ('dropout' in field or 'pdrop' in field) and isinstance(value, (int, float)):
+            # DeBERTa's published checkpoints have no dropout before their pooler.
+            setattr(config, field, 0.0 if field == 'pooler_dropout' else dropout)
+    if hasattr(config, 'reference_compile'):
+        config.reference_compile = False
+    return config
+
+
+def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrainedModel:
+    """The model with these values of its own parameters."""
+    kind = getattr(transformers, request['class'])
+    folder = Path(request['checkpoint'])
+    training = request.get('training') or {}
+    config = read_config(
+        folder, request.get('config') or {}, request.get('classes'), training.get('dropout', 0.0)
+    )
+    random = request.get('random', False)
+    network: PreTrainedModel
+    network, info = kind.from_pretrained(
+        None if random else folder,
+        config=config,
+        state_dict=values if random else None,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    other = {entry[0] for entry in info['mismatched_keys']}
+    if lacking := sorted((set(info['missing_keys']) | other) - set(values)):
+        raise Fault(f'{folder} has no {lacking[0]} of the shape that {request["class"]} has')
+    put(wired(network), values)
+    return network
+
+
+def put(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
+    """Copies values into the parameters of the same names and shapes."""
+    with torch.no_grad():
+        for name, value in values.items():
+            if name not in parameters:
+                raise ValueError(f'the model has no parameter {name}')
+            if parameters[name].shape != value.shape:
+                raise ValueError(
+                    f'{name} has shape {list(parameters[name].shape)}, not {list(value.shape)}'
+                )
+            parameters[name].copy_(value)
+
+
+def put_adapter(network: PreTrainedModel, folder: Path) -> None:
+    """Adds the adapter of a PEFT folder. Factors [A; A0] and [B, -B0] train A and B, and the frozen
+    weight becomes W - s·B0·A0.
+    """
+    path = folder / 'adapter_model.safetensors'
+    with safe_open(path, 'pt') as file:
+        metadata = file.metadata() or {}
+    state = load_file(path)
+    config: Any = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = False
+    fixed: dict[str, tuple[Tensor, Tensor]] = {}
+    if RESIDUAL in metadata:
+        halve(config)
+        state, fixed = split(state)
+    wrapped = get_peft_model(network, config)
+    result: Any = set_peft_model_state_dict(wrapped, state)
+    missing = [
+        name for name in result.missing_keys if ADAPTER.search(name) or '.modules_to_save.' in name
+    ]
+    for keys, what in ((missing, 'lacks'), (result.unexpected_keys, 'has an unknown')):
+        if keys:
+            raise Fault(f'{path} {what} {keys[0].removeprefix("base_model.model.")}')
+    with torch.no_grad():
+        for module, (A0, minus_B0) in fixed.items():
+            layer: Any = wrapped.get_submodule(module)
+            change = layer.scaling['default'] * (minus_B0 @ A0)
+            layer.base_layer.weight += change.T if layer.fan_in_fan_out else change
+
+
+def halve(config: Any) -> None:
+    """The rank and alpha of the trained half, at the same scale."""
+    wider = 2**0.5 if config.use_rslora else 2
+    # With rank stabilisation, alpha was multiplied by √2, so the quotient is rounded.
+    config.r //= 2
+    config.lora_alpha = float(f'{config.lora_alpha / wider:.12g}')
+    config.rank_pattern = {key: rank // 2 for key, rank in config.rank_pattern.items()}
+    config.alpha_pattern = {
+        key: float(f'{alpha / wider:.12g}') for key, alpha in config.alpha_pattern.items()
+    }
+
+
+def split(
+    state: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """The trained halves, and by module A0 (r, n) and -B0 (m, r)."""
+    trained, fixed = dict(state), {}
+    for name, A in state.items():
+        if not name.endswith('.lora_A.weight'):
+            continue
+        module = name.removesuffix('.lora_A.weight')
+        B, r = state[f'{module}.lora_B.weight'], len(A) // 2
+        trained[name] = A[:r].contiguous()
+        trained[f'{module}.lora_B.weight'] = B[:, :r].contiguous()
+        fixed[module] = (A[r:], B[:, r:])
+    return trained, fixed
+
+
+def open_model(request: dict[str, Any], device: torch.device) -> OpenModel:
+    file = request.get('values')
+    network = load_network(request, {} if file is None else load_file(file))
+    tokens, classes = request.get('tokens'), request.get('classes')
+    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if request.get('adapter') is not None:
+        put_adapter(network, Path(request['adapter']))
+    network.config.use_cache = False
+    network.requires_grad_(False)
+    network.train(False).to(device)
+    classifies = tokens is None and classes is not None
+    return OpenModel(
+        network=network,
+        parameters=wired(network),
+        head='cloze' if tokens is not None else 'classifier' if classifies else 'causal-lm',
+        tokens=None if tokens is None else torch.tensor(tokens, device=device),
+        padding=request.get('padding'),
+        last=linears[-1] if classifies else None,
+        accepts=frozenset(inspect.signature(network.forward).parameters),
+    )

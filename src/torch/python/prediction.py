@@ -1,0 +1,155 @@
+"""What models predict and write (src/science/measures/evaluate, src/science/models/generate.ts)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import Fault, OpenModel, Rows, answer_places, padded
+
+Floats = NDArray[np.float64]
+
+
+def first_likeliest(logits: Tensor) -> Tensor:
+    """The first of the likeliest tokens, which argmax doesn't promise. (Q, V) → (Q)"""
+    V = logits.shape[1]
+    places = torch.arange(V, device=logits.device)
+    best = logits == logits.max(1, keepdim=True).values
+    return torch.where(best, places, V).amin(1)
+
+
+@torch.no_grad()
+def predict(model: OpenModel, rows: Rows) -> Tensor:
+    """(B, C)"""
+    if model.head == 'causal-lm':
+        raise ValueError('a causal-LM head has no classes')
+    return model.logits(rows)
+
+
+@torch.no_grad()
+def representations(model: OpenModel, rows: Rows) -> Tensor:
+    """(B, h)"""
+    return model.representations(rows)
+
+
+@torch.no_grad()
+def answers(model: OpenModel, rows: Rows) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
+    """Of each row -log p(answer | prompt), the number of the answer's tokens, and whether greedy
+    decoding writes them, (B).
+    """
+    owners, _, targets = answer_places(rows)
+    logits, wanted = model.logits(rows).float(), model.index(targets)
+    losses = torch.nn.functional.cross_entropy(logits, wanted, reduction='none').cpu().numpy()
+    equal = (first_likeliest(logits) == wanted).cpu().numpy()
+    B = len(rows)
+    total = np.bincount(owners, weights=losses.astype(np.float64), minlength=B)
+    counts = np.bincount(owners, minlength=B)
+    right = np.bincount(owners, weights=equal, minlength=B)
+    greedy = (right == counts).astype(np.int32)
+    return total.astype(np.float64), counts.astype(np.int32), greedy
+
+
+# ---- generation
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float
+    top_k: int | None
+    top_p: float
+    # One for each token that may be drawn, (B, max_new_tokens).
+    uniforms: Floats
+
+
+def draw(logits: NDArray[np.float32], uniform: float, sampling: Sampling) -> int:
+    """Draws a token as transformers' `generate` does. logits: (V)"""
+    # From the likeliest on, those of one logit by their ids; sums run in order of the ids or of
+    # likelihood, as in drawToken of generate.ts.
+    order = np.argsort(-logits, kind='stable')
+    weights = np.exp((logits.astype(np.float64) - float(logits[order[0]])) / sampling.temperature)
+    likely = weights[order]
+    mass = np.cumsum(weights)[-1]
+    if sampling.top_k is not None and sampling.top_k < len(logits):
+        likely = likely[: max(1, sampling.top_k)]
+        mass = np.cumsum(likely)[-1]
+    if sampling.top_p < 1:
+        before = np.cumsum(likely)
+        count = min(int(np.searchsorted(before, sampling.top_p * mass)) + 1, len(likely))
+        likely, mass = likely[:count], before[count - 1]
+    left = np.subtract.accumulate(np.concatenate([[uniform * mass], likely]))[1:]
+    below = np.flatnonzero(left < 0)
+    return int(order[below[0] if len(below) else len(likely) - 1])
+
+
+def choose(logits: Tensor, live: list[int], step: int, sampling: Sampling | None) -> list[int]:
+    """The next token of each live row. logits: (rows, V)"""
+    if sampling is None:
+        best = logits.max(1).values  # NaN where a logit is
+        refuse(~torch.isfinite(best), live)
+        ids: list[int] = first_likeliest(logits).tolist()
+        return ids
+    refuse(~torch.isfinite(logits).all(1), live)
+    values = logits.cpu().numpy()
+    return [draw(own, sampling.uniforms[b, step], sampling) for own, b in zip(values, live)]
+
+
+def refuse(wrong: Tensor, live: list[int]) -> None:
+    if bool(wrong.any()):
+        prompt = live[int(wrong.nonzero()[0, 0])]
+        raise Fault(
+            f'The logits after prompt {prompt} are not finite.',
+            "The training diverged: look at the model's loss.",
+        )
+
+
+@torch.no_grad()
+def generate(
+    model: OpenModel,
+    rows: Rows,
+    max_new_tokens: int,
+    stops: frozenset[int],
+    sampling: Sampling | None,
+) -> list[dict[str, Any]]:
+    """Continues each prompt until a stop or `max_new_tokens`. A row that has ended leaves the
+    batch.
+    """
+    network, device = model.network, model.device
+    # transformers renames the cache's argument.
+    cache_name = 'cache' if 'cache' in model.accepts else 'past_key_values'
+    only_last = {'logits_to_keep': 1} if 'logits_to_keep' in model.accepts else {}
+    texts: list[dict[str, Any]] = [{'ids': [], 'ended': False} for _ in rows.ids]
+    live = list(range(len(rows)))
+    ids = padded(rows.ids, 0, left=True).to(device)
+    mask = padded([np.ones_like(own) for own in rows.ids], 0, left=True).to(device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache: Any = None
+    for step in range(max_new_tokens):
+        output = network(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            **{cache_name: cache},
+            **only_last,
+        )
+        cache = getattr(output, cache_name)
+        chosen = choose(output.logits[:, -1].float(), live, step, sampling)
+        going = [k for k, token in enumerate(chosen) if token not in stops]
+        for k, token in enumerate(chosen):
+            if token in stops:
+                texts[live[k]]['ended'] = True
+            else:
+                texts[live[k]]['ids'].append(token)
+        if not going:
+            break
+        index = torch.tensor(going, device=device)
+        if len(going) < len(live):
+            cache.batch_select_indices(index)
+            live = [live[k] for k in going]
+        ids = torch.tensor([[chosen[k]] for k in going], device=device)
+        mask = torch.cat([mask[index], torch.ones_like(ids)], 1)
+        positions = positions[index, -1:] + 1
+    return texts

@@ -1,0 +1,206 @@
+"""Trains models: the losses, the optimiser's steps, and the state to go on from.
+
+Each definition equals that of the engine beside (src/science/training, src/science/models/loss.ts).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model import OpenModel, Rows, answer_places, put
+
+
+@dataclass
+class Training:
+    model: OpenModel
+    # By wire name.
+    trained: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    # What each group's learning rate is multiplied by.
+    rates: list[float]
+    clip_norm: float
+    class_weights: Tensor | None
+    bf16: bool
+    # The states of the random numbers of dropout, which no other model's training moves on.
+    random: list[Tensor]
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    @contextmanager
+    def own_random(self) -> Iterator[None]:
+        set_random(self.random)
+        try:
+            yield
+        finally:
+            self.random = random_states()
+
+    def values(self) -> dict[str, Tensor]:
+        """Copies of the trained values."""
+        return {name: p.detach().clone() for name, p in self.trained.items()}
+
+
+def random_states() -> list[Tensor]:
+    gpu = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *gpu]
+
+
+def set_random(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state(states[1])
+
+
+def start(model: OpenModel, settings: dict[str, Any]) -> Training:
+    """Lets exactly the parameters of `trainable` be trained."""
+    unknown = [name for name in settings['trainable'] if name not in model.parameters]
+    if unknown:
+        raise ValueError(f'the model has no parameter {unknown[0]}')
+    trained = {name: model.parameters[name] for name in settings['trainable']}
+    for parameter in trained.values():
+        parameter.requires_grad_(True)
+        # A parameter that the loss doesn't reach has gradient zero, and decays.
+        parameter.grad = torch.zeros_like(parameter)
+    grouped = [name for group in settings['groups'] for name in group['names']]
+    if sorted(grouped) != sorted(trained):
+        raise ValueError('each trained parameter belongs to one group')
+    groups = [
+        {
+            'params': [trained[name] for name in group['names']],
+            'weight_decay': settings['weight_decay'] if group['decay'] else 0.0,
+        }
+        for group in settings['groups']
+    ]
+    weights = settings.get('class_weights')
+    torch.manual_seed(settings['seed'])
+    return Training(
+        model=model,
+        trained=trained,
+        optimizer=optimizer_of(settings, groups),
+        rates=[group['rate'] for group in settings['groups']],
+        clip_norm=settings['clip_norm'],
+        class_weights=None if weights is None else torch.tensor(weights, device=model.device),
+        bf16=settings['precision'] == 'bf16',
+        random=random_states(),
+    )
+
+
+def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if settings['optimizer'] == 'sgd':
+        return torch.optim.SGD(groups, lr=0.0)
+    return torch.optim.AdamW(
+        groups, lr=0.0, betas=(settings['beta1'], settings['beta2']), eps=settings['epsilon']
+    )
+
+
+def loss_of(training: Training, rows: Rows) -> Tensor:
+    """The mean loss of a batch: of classes, of numbers, or of the tokens of answers."""
+    model = training.model
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=training.bf16):
+        logits = model.logits(rows).float()
+    if model.head == 'causal-lm':
+        return nn.functional.cross_entropy(logits, model.index(answer_places(rows)[2]))
+    if rows.labels is None:
+        raise ValueError('rows to train on have labels')
+    labels = torch.from_numpy(rows.labels.copy()).to(model.device)
+    if model.head == 'classifier' and logits.shape[1] == 1:
+        return nn.functional.mse_loss(logits[:, 0], labels)
+    return nn.functional.cross_entropy(logits, labels.long(), weight=training.class_weights)
+
+
+def step(training: Training, batches: list[Rows], rate: float) -> float:
+    """Returns the mean of the batches' losses, and updates by it if it is finite."""
+    optimizer = training.optimizer
+    optimizer.zero_grad(set_to_none=False)
+    total = 0.0
+    for rows in batches:
+        loss = loss_of(training, rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    mean = total / len(batches)
+    if not math.isfinite(mean):
+        return mean
+    parameters = list(training.trained.values())
+    if len(batches) > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad /= len(batches)
+    if training.clip_norm > 0:
+        nn.utils.clip_grad_norm_(parameters, training.clip_norm)
+    for group, own in zip(optimizer.param_groups, training.rates):
+        group['lr'] = rate * own
+    optimizer.step()
+    return mean
+
+
+def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[list[float], float]:
+    """The loss of each step that was done, and the seconds that they took. A loss that isn't finite
+    ends it.
+    """
+    network, losses, began = training.model.network, [], time.perf_counter()
+    network.train(True)
+    try:
+        with training.own_random():
+            for rate, batches in steps:
+                losses.append(step(training, batches, rate))
+                if not math.isfinite(losses[-1]):
+                    break
+        if training.model.device.type == 'cuda':
+            torch.cuda.synchronize()
+    finally:
+        network.train(False)
+    return losses, time.perf_counter() - began
+
+
+def is_finite(training: Training) -> bool:
+    return all(bool(p.isfinite().all()) for p in training.trained.values())
+
+
+# ---- files
+def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None) -> None:
+    here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(here, out, metadata=metadata)
+
+
+def save_state(training: Training, out: str, facts: str) -> None:
+    """Writes trained and kept values, and the states of the optimiser and the random numbers."""
+    tensors = {f'trained/{name}': p for name, p in training.values().items()}
+    tensors |= {f'kept/{name}': value for name, value in training.kept.items()}
+    tensors |= {f'random/{i}': state for i, state in enumerate(training.random)}
+    for name, parameter in training.trained.items():
+        for part, value in training.optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f'optimizer/{part}/{name}'] = value
+    write(tensors, out, {'facts': facts})
+
+
+def load_state(training: Training, path: str) -> None:
+    """Goes on from a file of `save_state`."""
+    with safe_open(path, 'pt') as file:
+        saved = {name: file.get_tensor(name) for name in file.keys()}
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): v for n, v in saved.items() if n.startswith(prefix)}
+
+    trained = under('trained/')
+    if set(trained) != set(training.trained):
+        raise ValueError(f'{path} belongs to another training')
+    put(training.trained, trained)
+    device = training.model.device
+    training.kept = {name: value.to(device) for name, value in under('kept/').items()}
+    random = under('random/')
+    training.random = [random[str(i)] for i in range(min(len(random), len(training.random)))]
+    training.optimizer.state.clear()
+    for name, value in under('optimizer/').items():
+        part, parameter = name.split('/', 1)
+        # As in the optimiser's own load_state_dict, the count of steps stays on the processor.
+        where = value if part == 'step' else value.to(device)
+        training.optimizer.state[training.trained[parameter]][part] = where
