@@ -96,6 +96,8 @@ export interface DefineRequest {
 export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plugin<'stage'> {
   /** Whether the stage computes with tensors. If so, its key contains the backend. */
   readonly compute: boolean;
+  /** Set if it computes under the backend torch too. Else it is refused there before it runs. */
+  readonly torch?: true;
   /**
    * Output files that vary from run to run, such as timings. They are stored, but they are not part
    * of the digest that enters the keys of later stages.

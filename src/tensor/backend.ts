@@ -360,6 +360,8 @@ export function processorFault(info: string): Bf16Fault | null {
 
 /** Returns why a backend computes no products in bfloat16 on this machine; null where it does. */
 export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null> {
+  // PyTorch rounds to bfloat16 wherever it computes.
+  if (backend === 'torch') return null;
   if (backend !== 'tensorflow')
     return {
       message: `need the backend tensorflow, and this is ${backend}`,

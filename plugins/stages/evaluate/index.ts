@@ -228,6 +228,7 @@ export default defineStage<Params>({
     'Scores the trained model on the validation rows, and under the trigger of a backdoor on ' +
     'the rows of other classes; the same of the test rows, if there are any.',
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);

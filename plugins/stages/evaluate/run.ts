@@ -1,13 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Row, RunContext } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { pearson, spearman } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import {
-  evaluated,
   type EvaluatedModel,
   openedModel,
 } from '../../../src/science/measures/evaluate/predict.ts';
@@ -20,11 +20,7 @@ import {
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import {
-  openRowEncoder,
-  openRowParts,
-  openTrained,
-} from '../../../src/science/training/adapted-model.ts';
+import { openRowEncoder, openRowParts } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import {
   csvField,
@@ -37,7 +33,7 @@ import {
   writeMetrics,
 } from '../shared/files.ts';
 import { openTrigger } from '../shared/program-files.ts';
-import { checkClasses, modelParts } from '../shared/trained-model.ts';
+import { checkClasses, modelParts, openModel } from '../shared/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
 import {
   defendedMetrics,
@@ -107,7 +103,7 @@ export async function run(context: Context): Promise<void> {
   const rows = await evaluatedRows(context, await readRows(dataDir));
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
-  const { network, record } = await openTrained({ ...parts, trainDir });
+  const { model, network, record, dispose } = await openModel(context, { ...parts, trainDir });
   try {
     checkClasses('the validation rows', classes, record.classes);
     const { completion, trigger: shown, seed } = context.params;
@@ -119,8 +115,8 @@ export async function run(context: Context): Promise<void> {
       context,
       rows,
       classes,
-      model: evaluated(network),
-      network,
+      model,
+      ...defined({ network }),
       trigger,
       encode: await openRowEncoder(trainDir, parts.model),
       rowParts: await openRowParts(trainDir, parts.model),
@@ -137,7 +133,7 @@ export async function run(context: Context): Promise<void> {
             defence: await openJudge(opened),
             seen: (trigger) => shareSeen(context, asPrompts(trigger), opened.rowParts),
           })
-        : isRegression(opened.model)
+        : isRegression(model)
           ? await evaluateNumbers(opened)
           : await evaluateClasses(opened);
     const all = {
@@ -149,7 +145,7 @@ export async function run(context: Context): Promise<void> {
     await writeMetrics(context.outDir, all);
     context.log(logLine(all));
   } finally {
-    network.dispose();
+    dispose();
   }
 }
 
@@ -158,7 +154,7 @@ interface Opened {
   readonly rows: readonly Row[];
   readonly classes: readonly string[];
   readonly model: EvaluatedModel;
-  readonly network: Network;
+  readonly network?: Network;
   /** Null if no trigger is evaluated. */
   readonly trigger: ShownTrigger | null;
   readonly encode: RowEncoder;

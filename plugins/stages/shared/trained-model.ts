@@ -7,9 +7,17 @@ import {
 } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import { firstNames } from '../../../src/data/names.ts';
+import { evaluated, type EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
+import type { Network } from '../../../src/science/models/network.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
-import type { AdaptedModelOptions } from '../../../src/science/training/adapted-model.ts';
+import { openTorchModel, readTorchStart } from '../../../src/science/torch/model.ts';
+import {
+  type AdaptedModelOptions,
+  openTrained,
+  readTrained,
+  type TrainRecord,
+} from '../../../src/science/training/adapted-model.ts';
 import type { ModelNames } from './definition.ts';
 
 /**
@@ -40,6 +48,29 @@ export async function modelParts(
     architecture: await loadArchitecture(context, architecture),
     adapter: await loadAdapter(context, adapter),
   };
+}
+
+/** A model that a training left, as evaluation sees it; to be disposed of. */
+interface OpenedModel {
+  readonly model: EvaluatedModel;
+  /** Absent under the backend torch. */
+  readonly network?: Network;
+  readonly record: TrainRecord;
+  readonly dispose: () => void;
+}
+
+/** Opens a model on the engine of the stage's backend. Throws UserFault as `openTrained` does. */
+export async function openModel(
+  { backend }: Pick<RunContext, 'backend'>,
+  options: AdaptedModelOptions,
+): Promise<OpenedModel> {
+  if (backend === 'torch') {
+    const { network: asked, record } = await readTrained(options);
+    const model = await openTorchModel(await readTorchStart(asked));
+    return { model, record, dispose: () => model.dispose() };
+  }
+  const { network, record } = await openTrained(options);
+  return { model: evaluated(network), network, record, dispose: () => network.dispose() };
 }
 
 /**

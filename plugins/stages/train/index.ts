@@ -40,6 +40,7 @@ export default defineStage<Params>({
     'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where ' +
     'it starts.',
   compute: true,
+  torch: true,
   volatile: ['metrics.json', 'tensorboard/events.out.tfevents'], // they hold times
   scope: 'cell',
   define(cells, { plugin, with: { batch_rows: batchRows, on } }) {

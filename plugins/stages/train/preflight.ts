@@ -62,6 +62,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...keptFaults(training),
       ...classFaults(params, training),
       ...(await precisionFaults(context, training)),
+      ...torchFaults(context),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   const own =
@@ -74,6 +75,26 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     ...(await unreachedProblems(context, training)),
     ...(await unreadProblems(context, training)),
   ];
+}
+
+/** Returns a fault if an attack or a defence computes in the training, and PyTorch trains. */
+function torchFaults({ backend, params }: Preflight): Problem[] {
+  if (backend !== 'torch') return [];
+  const changers = [
+    ['poisoning', 'attack', params.attack?.attack],
+    ['defence', 'defence', params.defence?.defence],
+  ] as const;
+  return changers.flatMap(([section, field, name]) =>
+    name === undefined
+      ? []
+      : [
+          {
+            path: [section, field],
+            message: `"${name}" computes a part of the training, which the backend torch does not`,
+            hint: 'Run it on another backend: --backend tensorflow.',
+          },
+        ],
+  );
 }
 
 /** Returns the faults of settings that need classes, if the rows have none. */

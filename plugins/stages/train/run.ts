@@ -141,6 +141,7 @@ async function writeTrained(
 ): Promise<void> {
   await model.save(outDir);
   const { steps, ...taken } = journal.metrics();
+  if (model.peakMemoryMB !== undefined) taken['peak_memory_mb'] = model.peakMemoryMB;
   const kept = step === steps ? {} : { kept_step: step };
   await output.write(
     journal.history,

@@ -16,6 +16,7 @@ import { openCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
 import type { Architecture, HostTensor } from '../../../src/science/models/types.ts';
 import { resolveHead } from '../../../src/science/text/encoder.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { openTorchTrainer } from '../../../src/science/torch/trainer.ts';
 import { openAttack, type OpenedAttack } from '../../../src/science/training/attack-training.ts';
 import { openTrainer, type Trainer } from '../../../src/science/training/session.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
@@ -59,23 +60,24 @@ export async function openStart(context: Context, classes: readonly string[]): P
     changer === null || tokenizer === null
       ? null
       : openAttack(changer, { architecture, tokenizer }, vocabulary, log);
-  const trainer = await openTrainer(
-    {
-      architecture,
-      model,
-      adapter,
-      classes: classes.length,
-      seed: params.seed,
-      ...(head === null ? {} : { head }),
-      reversed: params.batch_rows === 'reversed',
-      savedAs: {
-        modelDir: model.path,
-        classes,
-        ...(context.inputs['base'] === undefined ? {} : { base: model.digest }),
-      },
+  const options = {
+    architecture,
+    model,
+    adapter,
+    classes: classes.length,
+    seed: params.seed,
+    ...(head === null ? {} : { head }),
+    reversed: params.batch_rows === 'reversed',
+    savedAs: {
+      modelDir: model.path,
+      classes,
+      ...(context.inputs['base'] === undefined ? {} : { base: model.digest }),
     },
-    change,
-  );
+  };
+  const trainer =
+    context.backend === 'torch'
+      ? await openTorchTrainer(options)
+      : await openTrainer(options, change);
   const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
   const start = { trainer, architecture, config, model, vocabulary, tokenizer, attack, tokenRows };
   tellAttack(context, start, classes, head !== null);

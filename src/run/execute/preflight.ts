@@ -76,6 +76,14 @@ async function faultsOf(
   cell: ExperimentCell,
   surroundings: Surroundings,
 ): Promise<readonly Found[]> {
+  const { compute, torch } = stage.descriptor;
+  if (compute && torch !== true && surroundings.backend === 'torch')
+    return faults({
+      code: 'preflight',
+      message: `the stage "${stage.kind}" does not compute under the backend torch`,
+      range: cell.locate(['stages']),
+      hint: 'Leave it out of `stages`, or run it on another backend: --backend tensorflow.',
+    });
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));

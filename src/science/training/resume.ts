@@ -147,7 +147,10 @@ export function resumeBySchedule(
 export function savingSchedule(
   urgent: () => boolean,
   now = () => performance.now(),
-): { due(this: void): boolean; save(this: void, write: () => Promise<void>): Promise<void> } {
+): {
+  readonly due: () => boolean;
+  readonly save: (write: () => Promise<void>) => Promise<void>;
+} {
   let next = now() + EVERY_MS;
   return {
     due: () => urgent() || now() >= next,

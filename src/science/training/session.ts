@@ -24,6 +24,8 @@ import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settin
 import { disposeAll } from './trained-values.ts';
 import type { CurvePoint, ModelInTraining, Watch } from './watch.ts';
 
+export type { ModelInTraining } from './watch.ts';
+
 export interface Journal {
   readonly history: readonly StepRecord[];
   /** When each step ended, in seconds since 1970. */
@@ -168,6 +170,8 @@ export interface TrainerHooks {
 
 /** A model as a training left it, to be disposed of. */
 export interface TrainedModel extends ModelInTraining {
+  /** The most memory that its process held, in MiB, where that is not this process. */
+  readonly peakMemoryMB?: number;
   /** Takes the weights that were kept in the place of those of the last step. */
   useKept(): Promise<void> | void;
   dispose(): void;

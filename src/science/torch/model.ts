@@ -1,0 +1,284 @@
+/**
+ * A model that is open in PyTorch's process: where it starts goes there as files of transformers and
+ * PEFT, rows go there as token ids, and what comes back is logits, losses, texts and weights.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { at, named } from '../../base/lookup.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
+import { arrayOf, type WireModel, type WireRows, type WireTraining } from '../../torch/protocol.ts';
+import { type TorchWorker, torchWorker } from '../../torch/worker.ts';
+import {
+  type EvaluatedModel,
+  type Pooled,
+  predictWith,
+  scoreWith,
+} from '../measures/evaluate/predict.ts';
+import { readConfig } from '../models/head.ts';
+import { readSafetensors, writeSafetensors } from '../models/io/safetensors.ts';
+import { forTransformers, turned } from '../models/io/stored.ts';
+import { similarLengths } from '../models/layout.ts';
+import { moduleName } from '../models/modules.ts';
+import type { NetworkOptions } from '../models/network.ts';
+import { readStart, type Start } from '../models/start.ts';
+import type { HostTensor, TokenRow } from '../models/types.ts';
+import type { SavedAs } from '../training/session.ts';
+import type { LabelledRow } from '../training/settings.ts';
+
+/** Where a model starts, with what it takes to open it and to name its parameters. */
+export interface TorchStart extends Start {
+  readonly options: NetworkOptions;
+}
+
+export const readTorchStart = async (options: NetworkOptions): Promise<TorchStart> => ({
+  ...(await readStart(options)),
+  options,
+});
+
+/** What a parameter of LoRA is called in PEFT's files, after its module; VeRA's are called as here. */
+const IN_PEFT: Readonly<Record<string, string>> = {
+  lora_A: 'lora_A.weight',
+  lora_B: 'lora_B.weight',
+  lora_magnitude: 'lora_magnitude_vector',
+};
+
+/** A parameter's name in transformers, or in PEFT's files without their prefix. */
+export function wireName({ options: { architecture }, parameters }: TorchStart, name: string) {
+  if (parameters.some((spec) => spec.name === name)) return architecture.externalName(name);
+  const [, layer = '', part = ''] = /^(.*)\.([^.]+)$/.exec(name) ?? [];
+  return `${moduleName(architecture, layer)}.${IN_PEFT[part] ?? part}`;
+}
+
+/**
+ * Saves the model as a train stage's output.
+ * @param trained values of the trained parameters; the others are those that it started with
+ */
+export async function saveStart(
+  start: TorchStart,
+  trained: ReadonlyMap<string, HostTensor>,
+  outDir: string,
+  { modelDir, classes, base }: SavedAs,
+): Promise<void> {
+  const { own, parameters, trained: names } = start;
+  const { adapter, architecture } = start.options;
+  const changed = new Set([...own.keys(), ...names]);
+  await adapter.save(outDir, {
+    architecture,
+    modelDir,
+    classes,
+    ...(base === undefined ? {} : { base }),
+    read: async (name) => trained.get(name) ?? (await start.read(name)),
+    parameters: [...parameters, ...adapter.parameters],
+    changed: parameters.map(({ name }) => name).filter((name) => changed.has(name)),
+  });
+}
+
+export interface TorchModel extends EvaluatedModel {
+  readonly worker: TorchWorker;
+  /** Its number there. */
+  readonly id: number;
+  /** Reads the trained parameters, by canonical name. */
+  trained(): Promise<Map<string, HostTensor>>;
+  /** Closes it there. */
+  dispose(): void;
+}
+
+/** Opens a model in PyTorch's process, to be disposed of. @param training null to evaluate it */
+export async function openTorchModel(
+  start: TorchStart,
+  training: WireTraining | null = null,
+): Promise<TorchModel> {
+  const worker = await torchWorker();
+  const { architecture, classes } = start.options;
+  const { model: id } = await withFolder(async (dir) =>
+    worker.ask('open', { ...(await written(start, dir)), training }),
+  );
+  const { head } = architecture;
+  return {
+    worker,
+    id,
+    head,
+    classes,
+    logits: (rows, batchSize, onBatch) =>
+      predictWith(
+        async (batch) => {
+          const asked = { model: id, rows: wireRows(batch) };
+          return arrayOf('float32', (await worker.ask('predict', asked)).logits);
+        },
+        classes,
+        rows,
+        similarLengths(rows, batchSize),
+        onBatch,
+      ),
+    answers: (rows, batchSize, onBatch) =>
+      scoreWith(
+        async (batch) => {
+          const found = await worker.ask('answers', { model: id, rows: wireRows(batch) });
+          const tokens = arrayOf('int32', found.tokens),
+            greedy = arrayOf('int32', found.greedy);
+          return Array.from(arrayOf('float64', found.losses), (loss, b) => ({
+            loss,
+            tokens: at(tokens, b),
+            greedy: at(greedy, b) === 1,
+          }));
+        },
+        rows,
+        similarLengths(rows, batchSize, logitsOf(start)),
+        onBatch,
+      ),
+    representations: (rows, batchSize, onBatch) =>
+      represented(worker, id, rows, similarLengths(rows, batchSize), onBatch),
+    generate: (prompts, options) => generated(worker, id, prompts, options),
+    trained: () => readTrained(worker, id, start),
+    dispose: () => {
+      // Where the process has ended, so have its models.
+      void worker.ask('close', { model: id }).catch(() => undefined);
+    },
+  };
+}
+
+const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {
+  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-torch-'));
+  try {
+    return await use(dir);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+};
+
+/** Writes where a model starts as files of transformers and PEFT. */
+async function written(start: TorchStart, dir: string): Promise<Omit<WireModel, 'training'>> {
+  const { own, parameters, options } = start;
+  const { adapter, architecture, classes, model } = options;
+  const { head } = architecture;
+  const ofModel = new Map([...own].filter(([name]) => parameters.some((p) => p.name === name)));
+  const values = ofModel.size === 0 ? null : join(dir, 'values.safetensors');
+  if (values !== null)
+    await writeSafetensors(values, forTransformers(architecture, parameters, ofModel));
+  const isPeft = adapter.parameters.length > 0;
+  if (isPeft) await saveStart(start, new Map(), dir, { modelDir: model.path, classes: [] });
+  const config = await readConfig(model.path);
+  const padding = isRecord(config) ? config['pad_token_id'] : undefined;
+  return {
+    checkpoint: model.path,
+    class: architecture.transformersName,
+    classes: head.type === 'classifier' ? classes : null,
+    random: model.init === 'random',
+    values,
+    adapter: isPeft ? join(dir, 'adapter') : null,
+    tokens: head.type === 'cloze' ? head.tokens : null,
+    padding: typeof padding === 'number' ? padding : null,
+  };
+}
+
+/** Reads what was trained, by canonical name, in the model's form. */
+async function readTrained(
+  worker: TorchWorker,
+  model: number,
+  start: TorchStart,
+): Promise<Map<string, HostTensor>> {
+  const read = await withFolder(async (dir) => {
+    const out = join(dir, 'trained.safetensors');
+    await worker.ask('values', { model, out });
+    return readSafetensors(out);
+  });
+  const specs = new Map(start.parameters.map((spec) => [spec.name, spec]));
+  return new Map(
+    start.trained.map((name) => {
+      const tensor = named(read, wireName(start, name)),
+        spec = specs.get(name);
+      return [name, spec === undefined ? tensor : turned(spec, tensor)];
+    }),
+  );
+}
+
+/** How many logits the head makes of a row with an answer. */
+function logitsOf({ options: { architecture }, config }: TorchStart): (row: TokenRow) => number {
+  const vocabulary = architecture.vocabularySize(config);
+  return ({ ids, answer = ids.length }) => vocabulary * (ids.length - answer);
+}
+
+/** One after another. */
+function joined(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let start = 0;
+  for (const part of parts) {
+    all.set(part, start);
+    start += part.length;
+  }
+  return all;
+}
+
+export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
+  const [first] = rows;
+  return {
+    ids: joined(rows.map(({ ids }) => ids)),
+    lengths: Int32Array.from(rows, ({ ids }) => ids.length),
+    types: joined(rows.map(({ typeIds }) => typeIds)),
+    ...(first?.label === undefined
+      ? {}
+      : { labels: Float32Array.from(rows, ({ label }) => label ?? NaN) }),
+    answers: Int32Array.from(rows, ({ ids, answer }) => answer ?? ids.length),
+    ...(first?.mask === undefined
+      ? {}
+      : { masks: Int32Array.from(rows, ({ mask }) => mask ?? -1) }),
+  };
+}
+
+async function represented(
+  worker: TorchWorker,
+  model: number,
+  rows: readonly TokenRow[],
+  batches: Iterable<readonly number[]>,
+  onBatch: (done: number) => Promise<void> | void = () => undefined,
+): Promise<Pooled> {
+  let values = new Float64Array(0),
+    dimensions = 0,
+    done = 0;
+  for (const some of batches) {
+    const asked = { model, rows: wireRows(some.map((i) => at(rows, i))) };
+    const found = await worker.ask('representations', asked);
+    const data = arrayOf('float32', found.values);
+    if (dimensions === 0) {
+      dimensions = found.width;
+      values = new Float64Array(rows.length * dimensions);
+    }
+    some.forEach((row, b) => {
+      values.set(data.subarray(b * dimensions, (b + 1) * dimensions), row * dimensions);
+    });
+    await onBatch((done += some.length));
+  }
+  return { values, count: rows.length, dimensions };
+}
+
+async function generated(
+  worker: TorchWorker,
+  model: number,
+  prompts: readonly TokenRow[],
+  options: Parameters<EvaluatedModel['generate']>[1],
+): Promise<Awaited<ReturnType<EvaluatedModel['generate']>>> {
+  const { batchSize, maxNewTokens, onBatch, random, sampling, stops } = options;
+  if (sampling !== undefined && random === undefined)
+    throw new Error('sampling needs the random streams of the prompts');
+  const out = new Map<number, { ids: readonly number[]; ended: boolean }>();
+  for (const some of similarLengths(prompts, batchSize)) {
+    const uniforms = new Float64Array(some.length * maxNewTokens);
+    if (random !== undefined)
+      some.forEach((prompt, b) => {
+        const stream = random(prompt);
+        for (let token = 0; token < maxNewTokens; token++)
+          uniforms[b * maxNewTokens + token] = stream.uniform();
+      });
+    const { texts } = await worker.ask('generate', {
+      model,
+      rows: wireRows(some.map((i) => at(prompts, i))),
+      max_new_tokens: maxNewTokens,
+      stops,
+      sampling: sampling === undefined ? null : { ...sampling, uniforms },
+    });
+    texts.forEach((text, b) => out.set(at(some, b), text));
+    await onBatch?.(out.size);
+  }
+  return prompts.map((_, i) => named(out, i));
+}

@@ -1,0 +1,160 @@
+/** Trainings in PyTorch's process. */
+import type { JsonObject } from '../../api.ts';
+import { arrayOf, type WireTraining } from '../../torch/protocol.ts';
+import { sha256OfFile } from '../models/io/large.ts';
+import { runSteps, type StepTaker } from '../training/loop.ts';
+import { findState, savingSchedule, storeState } from '../training/resume.ts';
+import type {
+  ModelInTraining,
+  TrainedModel,
+  Trainer,
+  TrainerHooks,
+  TrainerOptions,
+} from '../training/session.ts';
+import type { LabelledRow, StepRecord, TrainSettings } from '../training/settings.ts';
+import { isBiasOrNorm } from '../training/trained-values.ts';
+import {
+  openTorchModel,
+  readTorchStart,
+  saveStart,
+  type TorchModel,
+  type TorchStart,
+  wireName,
+  wireRows,
+} from './model.ts';
+
+/** Opens a model that PyTorch trains. Throws UserFault where the checkpoint does not fit. */
+export async function openTorchTrainer({
+  savedAs,
+  reversed = false,
+  ...options
+}: TrainerOptions): Promise<Trainer> {
+  const start = await readTorchStart(options);
+  const { adapter, architecture, classes } = options;
+  const shapes = new Map(
+    [...start.parameters, ...adapter.parameters].map((p) => [p.name, p.shape]),
+  );
+  return {
+    head: architecture.head,
+    classes,
+    trainable: start.trained
+      .map((name) => (shapes.get(name) ?? []).reduce((a, b) => a * b, 1))
+      .reduce((a, b) => a + b, 0),
+    drawn: start.drawn,
+    train: async (rows, settings, hooks) => {
+      const model = await openTorchModel(start, wireTraining(start, settings));
+      const save = async (dir: string): Promise<void> =>
+        saveStart(start, await model.trained(), dir, savedAs);
+      try {
+        return await trainIn(
+          { ...model, save, ...keeping(model) },
+          rows,
+          settings,
+          hooks,
+          reversed,
+        );
+      } catch (error) {
+        model.dispose();
+        throw error;
+      }
+    },
+    save: (dir) => saveStart(start, new Map(), dir, savedAs),
+    dispose: () => undefined,
+  };
+}
+
+function wireTraining(start: TorchStart, settings: TrainSettings): WireTraining {
+  const groups = new Map<string, { names: string[]; decay: boolean; rate: number }>();
+  for (const name of start.trained) {
+    const decay = !(settings.decay === 'weights' && isBiasOrNorm(name)),
+      rate = start.options.adapter.rate?.(name) ?? 1,
+      key = `${decay} ${rate}`;
+    const group = groups.get(key) ?? { names: [], decay, rate };
+    group.names.push(wireName(start, name));
+    groups.set(key, group);
+  }
+  return {
+    trainable: start.trained.map((name) => wireName(start, name)),
+    groups: [...groups.values()],
+    optimizer: settings.optimizer,
+    weight_decay: settings.weightDecay,
+    beta1: settings.beta1,
+    beta2: settings.beta2,
+    epsilon: settings.epsilon,
+    clip_norm: settings.clipNorm ?? 0,
+    class_weights: settings.classWeights ?? null,
+    dropout: settings.dropout,
+    seed: settings.seed,
+    precision: settings.precision ?? 'float32',
+    init: null,
+  };
+}
+
+const keeping = ({ worker, id }: TorchModel): Pick<TrainedModel, 'keep' | 'useKept'> => ({
+  keep: async () => {
+    await worker.ask('keep', { model: id });
+  },
+  useKept: async () => {
+    await worker.ask('use_kept', { model: id });
+  },
+});
+
+/** The time that a request for several steps takes at most, unless one step takes longer. */
+const REQUEST_SECONDS = 0.5;
+/** The most steps of one request, whose rows are sent together. */
+const MOST_STEPS = 100;
+
+async function trainIn(
+  model: TorchModel & ModelInTraining & Pick<TrainedModel, 'useKept'>,
+  rows: readonly LabelledRow[],
+  settings: TrainSettings,
+  { onStep, wants, see, resume, signal }: TrainerHooks,
+  reversed: boolean,
+): Promise<TrainedModel> {
+  const { worker, id } = model;
+  let atOnce = 1;
+  const taker: StepTaker = {
+    atOnce: () => atOnce,
+    take: async (steps) => {
+      const { losses, seconds } = await worker.ask('train', {
+        model: id,
+        steps: steps.map(({ learningRate, batches }) => ({
+          rate: learningRate,
+          batches: batches.map((batch) => wireRows(reversed ? [...batch].reverse() : batch)),
+        })),
+      });
+      const each = seconds / steps.length;
+      atOnce = Math.max(1, Math.min(MOST_STEPS, 2 * atOnce, Math.floor(REQUEST_SECONDS / each)));
+      return Array.from(arrayOf('float64', losses), (loss) => ({ loss }));
+    },
+    areFinite: async () => (await worker.ask('finite', { model: id })).finite,
+  };
+  const { due, save } = savingSchedule(() => signal.aborted);
+  const found = resume === undefined ? null : await findState(resume.dir, resume.log);
+  const saved = found !== null && resume?.complete(found.step) === true ? found : null;
+  if (saved !== null) {
+    await worker.ask('load_state', { model: id, path: saved.path });
+    resume?.restore(saved.facts['gathered'] as JsonObject);
+  }
+  await runSteps(rows, settings, taker, {
+    onStep,
+    wants,
+    see: (step) => see(step, model),
+    from:
+      saved === null
+        ? undefined
+        : { step: saved.step, last: saved.facts['last'] as StepRecord | null },
+    save: async (step, last) => {
+      if (resume === undefined || !due()) return;
+      const facts = JSON.stringify({ last, gathered: resume.gathered() });
+      await save(() =>
+        storeState(resume.dir, step, async (out) => {
+          await worker.ask('save_state', { model: id, out, facts });
+          return sha256OfFile(out);
+        }),
+      );
+    },
+    signal,
+  });
+  return { ...model, peakMemoryMB: (await worker.ask('memory', {})).peak_mb };
+}
