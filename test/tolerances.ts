@@ -36,6 +36,15 @@ export const tolerance = {
     /** Relative (‖a−b‖/‖b‖), kernels. */
     kernel: 1e-4,
   },
+  /** Between the two engines, each in float32, on the tiny checkpoints of every family. */
+  engines: {
+    /** Absolute, the loss of each of 50 steps. */
+    loss: 1e-5,
+    /** Absolute, logits after them, and −log p of answers. */
+    logits: 1e-4,
+    /** Absolute, weights after them. */
+    weights: 1e-4,
+  },
   /**
    * Relative (‖a−b‖/‖b‖), losses and whole gradients with products in bfloat16, whose neighbours
    * are at most 2⁻⁷ apart. Where two sides sum in another order, a result now and then becomes the

@@ -10,7 +10,11 @@ import type { JsonObject, ModelDescriptor } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { full } from '../../src/science/models/fine-tuning.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
-import { type Network, openNetwork } from '../../src/science/models/network.ts';
+import {
+  type Network,
+  type NetworkOptions,
+  openNetwork,
+} from '../../src/science/models/network.ts';
 import { answerTokens } from '../../src/science/models/outputs.ts';
 import type { Architecture, Head, ModelShape } from '../../src/science/models/types.ts';
 import type { LabelledRow } from '../../src/science/training/loop.ts';
@@ -112,16 +116,24 @@ export async function openCase(name: string): Promise<FamilyCase> {
   };
 }
 
-/**
- * Opens a case under an adapter.
- * @param from the adapter's parameters, or the PEFT folder that holds it and the head
- */
-export async function openUnder(
+/** An adapter's parameters, or the PEFT folder that holds it and the head. */
+export type From = { readonly folder: string } | { readonly params: JsonObject };
+
+/** Opens a case under an adapter. */
+export const openUnder = async (
+  own: FamilyCase,
+  implementation: AdapterImplementation,
+  from: From,
+  evaluation = false,
+): Promise<Network> =>
+  openNetwork({ ...(await optionsUnder(own, implementation, from)), evaluation });
+
+/** What a case under an adapter is opened with, on any engine. */
+export async function optionsUnder(
   { checkpoint, architecture, classes, name }: FamilyCase,
   implementation: AdapterImplementation,
-  from: { readonly folder: string } | { readonly params: JsonObject },
-  evaluation = false,
-): Promise<Network> {
+  from: From,
+): Promise<NetworkOptions> {
   const config = architecture.parseConfig(await readConfig(checkpoint), classes);
   const shape: ModelShape = {
     architecture,
@@ -129,12 +141,11 @@ export async function openUnder(
     parameters: architecture.parameters(config),
   };
   const initFrom = 'folder' in from ? { initFrom: from.folder } : {};
-  return openNetwork({
+  return {
     architecture,
     model: { path: checkpoint, digest: name },
     classes,
     seed: 1,
-    evaluation,
     adapter: await implementation.create('folder' in from ? {} : from.params, {
       ...shape,
       ...initFrom,
@@ -142,7 +153,7 @@ export async function openUnder(
     ...('folder' in from
       ? { head: await readHead(from.folder, { architecture, config, classes }) }
       : {}),
-  });
+  };
 }
 
 /** Under full fine-tuning, or LoRA from the adapter's folder (A, B and head given). */
