@@ -171,9 +171,17 @@ export async function doctorCommand(options: DoctorOptions): Promise<number> {
   return usable ? 0 : 1;
 }
 
-export function setupCommand({ tensorflow }: { readonly tensorflow?: string }): Promise<number> {
+export interface SetupOptions {
+  readonly tensorflow?: string;
+  readonly torch?: true;
+}
+
+export function setupCommand({ tensorflow, torch }: SetupOptions): Promise<number> {
   const script = path.join(packageRoot(), 'src', 'setup', 'setup.mjs');
-  const args = tensorflow === undefined ? [] : ['--tensorflow', tensorflow];
+  const args = [
+    ...(tensorflow === undefined ? [] : ['--tensorflow', tensorflow]),
+    ...(torch ? ['--torch'] : []),
+  ];
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [script, ...args], { stdio: 'inherit' });
     child.on('error', reject);

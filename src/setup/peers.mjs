@@ -1,10 +1,11 @@
 /**
- * The Python of `test/peers`, with the packages of test/peers/requirements.txt. It is made once, in
+ * The Python of `test/peers` and `test/torch`, with the packages of test/peers/requirements.txt. It is made once, in
  * `.cache/`.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { firstWorking, run, tail } from './run.mjs';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pythonWith } from './python.mjs';
+import { firstWorking } from './run.mjs';
 
 /**
  * @param {readonly string[]} lines of requirements.txt
@@ -42,27 +43,8 @@ export async function peersPython(project, env = process.env) {
       );
     return given;
   }
-  const dir = join(project, '.cache', 'peers-python');
-  const log = join(project, '.cache', 'peers-python.log');
-  const python = join(dir, 'bin', 'python');
-  const ready = join(dir, 'ready');
-  if (existsSync(ready) && readFileSync(ready, 'utf8') === requirements) return python;
-  const base = firstWorking(['python3', 'python'], ['--version']);
-  if (base === null)
-    throw new Error(
-      'no Python was found: install Python 3 with its venv module, ' +
-        'or name one with DOSIMETER_PEERS_PYTHON',
-    );
-  mkdirSync(dirname(dir), { recursive: true });
-  rmSync(dir, { recursive: true, force: true });
-  console.log('setup: installing the peers of test/peers/requirements.txt, once');
-  for (const [command, args] of [
-    [base, ['-m', 'venv', dir]],
-    [python, ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '-r', file]],
-  ]) {
-    if ((await run(command, args, { log })) !== 0)
-      throw new Error(`${command} ${args.join(' ')} failed (${log}):\n${tail(log)}`);
-  }
-  writeFileSync(ready, requirements);
-  return python;
+  return pythonWith(file, join(project, '.cache', 'peers-python'), {
+    what: 'the peers of test/peers/requirements.txt',
+    variable: 'DOSIMETER_PEERS_PYTHON',
+  });
 }

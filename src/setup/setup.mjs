@@ -92,10 +92,33 @@ export async function setup({
   return stamp.tensorflow !== null;
 }
 
+/** Makes the Python of `--backend torch`, in the cache. */
+async function setUpTorch() {
+  const say = (line) => console.log(`setup: ${line}`);
+  const named = process.env.DOSIMETER_PYTHON;
+  if (named) {
+    say(`DOSIMETER_PYTHON names ${named}, which \`--backend torch\` uses; no other is made`);
+    return;
+  }
+  const [{ torchPythonDir }, { pythonWith }] = await Promise.all([
+    import('./paths.mjs'),
+    import('./python.mjs'),
+  ]);
+  const file = join(project, 'src', 'torch', 'python', 'requirements.txt');
+  const python = await pythonWith(file, torchPythonDir(), {
+    what: `PyTorch and what ${file} lists, which takes minutes`,
+    variable: 'DOSIMETER_PYTHON',
+  });
+  say(`\`--backend torch\` uses ${python}`);
+}
+
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { values } = parseArgs({ options: { tensorflow: { type: 'string' } } });
+  const { values } = parseArgs({
+    options: { tensorflow: { type: 'string' }, torch: { type: 'boolean', default: false } },
+  });
   try {
     await setup(values);
+    if (values.torch) await setUpTorch();
   } catch (error) {
     console.error(`setup: ${error instanceof Error ? error.message : String(error)}`);
     const { code } = error ?? {};

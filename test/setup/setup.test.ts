@@ -39,9 +39,8 @@ test('without Python or a compiler WebAssembly is used, and a command to change 
   project,
 }) => {
   withFreshTfjs(project);
-  cpSync(join(repository, 'src', 'tensor'), join(project.dir, 'src', 'tensor'), {
-    recursive: true,
-  });
+  for (const room of ['tensor', 'torch'])
+    cpSync(join(repository, 'src', room), join(project.dir, 'src', room), { recursive: true });
   mkdirSync(join(project.dir, 'empty'));
   const { code, stdout } = project.node([SETUP], {
     PATH: join(project.dir, 'empty'),
@@ -81,6 +80,34 @@ test('without Python or a compiler WebAssembly is used, and a command to change 
       'run `apt-get install -y python3 && npx dosimeter setup`',
     ],
   ]);
+});
+
+test('set-up makes a Python for PyTorch once, unless one is named', ({ project }) => {
+  withFreshTfjs(project);
+  const requirements = 'src/torch/python/requirements.txt';
+  project.write(requirements, '# nothing\n');
+  const cache = join(project.dir, 'cache');
+  const setUp = (env: Readonly<Record<string, string>> = {}): string => {
+    const { code, stdout } = project.node([SETUP, '--torch'], {
+      DOSIMETER_CACHE: cache,
+      DOSIMETER_PYTHON: '',
+      CXX: '/no/compiler',
+      ...env,
+    });
+    assert.is(code, 0, stdout);
+    return stdout;
+  };
+  assert.match(
+    setUp({ DOSIMETER_PYTHON: '/own/python' }),
+    'setup: DOSIMETER_PYTHON names /own/python, which `--backend torch` uses; no other is made\n',
+  );
+  const python = join(cache, 'torch-python', 'bin', 'python');
+  const uses = `setup: \`--backend torch\` uses ${python}\n`;
+  const installs = `setup: installing PyTorch and what ${join(project.dir, requirements)} lists`;
+  const first = setUp();
+  assert.ok(first.includes(uses) && first.includes(installs), first);
+  const second = setUp();
+  assert.ok(second.includes(uses) && !second.includes(installs), second);
 });
 
 test('set-up removes and replaces nothing behind a link', ({ project }) => {

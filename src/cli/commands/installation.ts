@@ -3,7 +3,7 @@
  * reference.
  */
 import { Option } from 'commander';
-import type { DoctorOptions } from '../installation.ts';
+import type { DoctorOptions, SetupOptions } from '../installation.ts';
 import { type AddCommand, jsonOption, storeOption } from '../options.ts';
 import type { PluginsOptions } from '../plugins.ts';
 
@@ -42,8 +42,9 @@ export const addSetup: AddCommand = (program, exits) =>
       'build the TensorFlow backend, once per installation; without it everything runs slower',
     )
     .option('--tensorflow <which>', 'cpu, cuda, or the path of a TensorFlow of your own')
+    .option('--torch', 'also make a Python with PyTorch, for `--backend torch`')
     .action(
-      exits(async (options: { tensorflow?: string }) =>
+      exits(async (options: SetupOptions) =>
         (await import('../installation.ts')).setupCommand(options),
       ),
     );

@@ -1,0 +1,45 @@
+/** Makes Python environments: PyTorch's for `--backend torch`, and those of tests and checks. */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { withLock } from './lock.mjs';
+import { firstWorking, run, tail } from './run.mjs';
+
+/**
+ * Returns the Python of the environment `dir`. It is made, unless it has what the file lists.
+ * @param {string} file a requirements file of pip
+ * @param {{ what: string, variable?: string, say?: (line: string) => void }} options `what` is
+ *   installed, in words; `variable` may name a Python instead
+ * @returns {Promise<string>} its path
+ * @throws {Error} that says what failed
+ */
+export function pythonWith(file, dir, { what, variable, say = sayOfSetup }) {
+  const requirements = readFileSync(file, 'utf8');
+  const log = `${dir}.log`;
+  const python = join(dir, 'bin', 'python');
+  const ready = join(dir, 'ready');
+  const isReady = () => existsSync(ready) && readFileSync(ready, 'utf8') === requirements;
+  if (isReady()) return Promise.resolve(python);
+  mkdirSync(dirname(dir), { recursive: true });
+  return withLock(`${dir}.lock`, async () => {
+    if (isReady()) return python;
+    const base = firstWorking(['python3', 'python'], ['--version']);
+    if (base === null)
+      throw new Error(
+        'no Python was found: install Python 3 with its venv module' +
+          (variable === undefined ? '' : `, or name one with ${variable}`),
+      );
+    rmSync(dir, { recursive: true, force: true });
+    say(`installing ${what}, once`);
+    for (const [command, args] of [
+      [base, ['-m', 'venv', dir]],
+      [python, ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '-r', file]],
+    ]) {
+      if ((await run(command, args, { log })) !== 0)
+        throw new Error(`${command} ${args.join(' ')} failed (${log}):\n${tail(log)}`);
+    }
+    writeFileSync(ready, requirements);
+    return python;
+  });
+}
+
+const sayOfSetup = (line) => console.log(`setup: ${line}`);
