@@ -195,6 +195,7 @@ class Worker implements TorchWorker {
 
   async end(): Promise<void> {
     this.#stop(new Error("PyTorch's process has been ended"), true);
+    this.#child.ref(); // or Node might exit before
     await this.#exited;
   }
 
@@ -274,7 +275,7 @@ const LESS_MEMORY =
 function parsed(line: string): Answer | null {
   try {
     const value: unknown = JSON.parse(line);
-    return typeof value === 'object' ? (value) : null;
+    return typeof value === 'object' ? value : null;
   } catch {
     return null;
   }

@@ -94,9 +94,8 @@ def answer(value: Json) -> None:
 def prepare() -> tuple[Json, Any]:
     """Import and set up torch; return the facts of the handshake and the device."""
     import peft  # noqa: F401  (imported now, so that one that fails is known at the start)
-    import transformers
-
     import torch
+    import transformers
 
     threads = int(os.environ['DOSIMETER_THREADS'])
     torch.set_num_threads(threads)
