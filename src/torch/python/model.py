@@ -31,6 +31,7 @@ Integers = NDArray[np.int32]
 Head = Literal['classifier', 'cloze', 'causal-lm']
 
 ADAPTER = re.compile(r'\.(lora_|vera_lambda_)')
+PREFIX = 'base_model.model.'
 RESIDUAL = 'dosimeter_residual'
 
 
@@ -273,9 +274,13 @@ def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrain
         output_loading_info=True,
     )
     other = {entry[0] for entry in info['mismatched_keys']}
-    if lacking := sorted((set(info['missing_keys']) | other) - set(values)):
+    if random and info['unexpected_keys']:
+        raise ValueError(f'the model has no parameter {min(info["unexpected_keys"])}')
+    if not random:
+        put(wired(network), values)
+    given = set() if random else set(values)
+    if lacking := sorted((set(info['missing_keys']) | other) - given):
         raise Fault(f'{folder} has no {lacking[0]} of the shape that {request["class"]} has')
-    put(wired(network), values)
     return network
 
 
@@ -307,13 +312,19 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
         halve(config)
         state, fixed = split(state)
     wrapped = get_peft_model(network, config)
+    held = {name.removeprefix(PREFIX) for name in state}
+    own = {
+        wire_name(name)
+        for name, _ in network.named_parameters()
+        if ADAPTER.search(name) or '.modules_to_save.' in name
+    }
+    # PEFT only warns of what is missing.
+    if missing := own - held:
+        raise Fault(f'{path} has no {min(map(str, missing))}')
     result: Any = set_peft_model_state_dict(wrapped, state)
-    missing = [
-        name for name in result.missing_keys if ADAPTER.search(name) or '.modules_to_save.' in name
-    ]
-    for keys, what in ((missing, 'lacks'), (result.unexpected_keys, 'has an unknown')):
-        if keys:
-            raise Fault(f'{path} {what} {keys[0].removeprefix("base_model.model.")}')
+    if result.unexpected_keys:
+        unknown = result.unexpected_keys[0].removeprefix(PREFIX)
+        raise Fault(f'{path} has {unknown}, which does not belong to this model')
     with torch.no_grad():
         for module, (A0, minus_B0) in fixed.items():
             layer: Any = wrapped.get_submodule(module)
