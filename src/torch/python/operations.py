@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from model import Fault, OpenModel, decoded, encoded, open_model, put, rows_of
+from ntk import Part, kernels
 from prediction import Sampling, answers, generate, predict, representations
 from training import Training, is_finite, load_state, save_state, start, train, write
 
@@ -99,6 +100,22 @@ def generate_(session: Session, request: Json) -> Json:
     return {'texts': generate(session.model(request), rows, most, stops, sampling)}
 
 
+def kernel_(session: Session, request: Json) -> Json:
+    found = kernels(
+        session.model(request),
+        [rows_of(rows) for rows in request['batches']],
+        [Part(**part) for part in request['parts']],
+        request['blocks'],
+        request['memory_mb'],
+    )
+    np.save(request['out'], found.values.cpu().numpy())
+    return {
+        'outputs': found.outputs.shape[1],
+        'logits': encoded(found.outputs, 'f4'),
+        'traces': encoded(np.array(found.traces), 'f8'),
+    }
+
+
 def values_(session: Session, request: Json) -> Json:
     write(session.training(request).values(), request['out'])
     return {}
@@ -155,6 +172,7 @@ OPERATIONS: dict[str, Callable[[Session, Json], Json]] = {
     'answers': answers_,
     'representations': representations_,
     'generate': generate_,
+    'kernel': kernel_,
     'values': values_,
     'finite': finite_,
     'keep': keep_,

@@ -1,0 +1,252 @@
+"""The empirical neural tangent kernel of a model's outputs, over some of its parameters.
+
+It is exact, as that of src/science/measures/ntk: K = Σ over parameters of ∂f/∂θ (∂f/∂θ)ᵀ for the C
+outputs f of each of the N rows: class logits or, under a causal-LM head, log p(answer) alone. Of a
+linear layer y = W h, ∂f/∂W = Σ_t δ_t h_tᵀ with δ the gradient with respect to y; W is the effective
+weight where y is the output of an adapted layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from model import Fault, OpenModel, Rows, answer_places, wire_name
+
+# The largest number of entries in a slice of the rows' gradients.
+SLICE = 1 << 26
+
+# h (B, T, n) and δ (C, B, T, m) of a linear layer in a batch.
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a term of the kernel is over."""
+
+    name: str
+    # The layer whose effective weight counts.
+    module: str | None
+    # By wire name.
+    parameters: list[str]
+
+
+def outputs(model: OpenModel, rows: Rows) -> Tensor:
+    """(B, C)"""
+    logits = model.logits(rows).float()
+    if model.head != 'causal-lm':
+        return logits
+    owners, _, targets = answer_places(rows)
+    own = logits.log_softmax(1).gather(1, model.index(targets)[:, None])  # (Q, 1)
+    return own.new_zeros(len(rows), 1).index_add(0, model.index(owners), own)
+
+
+def alone(rows: Rows) -> list[Rows]:
+    """Each row as a batch of its own."""
+    given: dict[str, Any] = {name: v for name, v in vars(rows).items() if v is not None}
+    return [
+        replace(rows, **{name: v[b : b + 1] for name, v in given.items()}) for b in range(len(rows))
+    ]
+
+
+def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
+    """Of each call of each module its input and the outputs' gradients."""
+    calls: list[list[tuple[Tensor, Tensor]]] = [[] for _ in modules]
+
+    def hook(own: list[tuple[Tensor, Tensor]]) -> Any:
+        def keep(_module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if not output.requires_grad:
+                output.requires_grad_(True)  # though nothing else need be trained
+            own.append((inputs[0].detach(), output))
+
+        return keep
+
+    handles = [module.register_forward_hook(hook(own)) for module, own in zip(modules, calls)]
+    try:
+        with torch.enable_grad():
+            f = outputs(model, rows)
+    finally:
+        for handle in handles:
+            handle.remove()
+    ys = [y for own in calls for _, y in own]
+    C = f.shape[1]
+    by_class = [
+        torch.autograd.grad(f[:, c].sum(), ys, retain_graph=c < C - 1, allow_unused=True)
+        for c in range(C)
+    ]
+    deltas = iter(zip(*by_class))
+    # A call that no output depends on (DoRA measures norms by one) has no gradient.
+    return [
+        [(h, torch.stack(d)) for (h, _), d in zip(own, deltas) if d[0] is not None] for own in calls
+    ]
+
+
+def pairs_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
+    """For each module pairs that have the rows in order."""
+    calls = calls_of(model, rows, modules)
+    B, inner = len(rows), set(model.body.modules())
+
+    def separate(module: nn.Module, h: Tensor, d: Tensor) -> Pair | None:
+        if h.dim() == 2:
+            h, d = h[:, None], d[:, :, None]
+        elif len(h) != B and module not in inner:  # a pretrained head reads (1, B, h)
+            h, d = h.transpose(0, 1), d.transpose(1, 2)
+        return (h, d) if h.dim() == 3 and len(h) == B else None
+
+    if B == 1:
+        return [
+            [
+                (
+                    torch.cat([h.reshape(1, -1, h.shape[-1]) for h, _ in own], 1),
+                    torch.cat([d.reshape(len(d), 1, -1, d.shape[-1]) for _, d in own], 2),
+                )
+            ]
+            for own in calls
+        ]
+    whole = [
+        separate(module, *own[0]) if len(own) == 1 else None for module, own in zip(modules, calls)
+    ]
+    if all(pair is not None for pair in whole):
+        return [[pair] for pair in whole if pair is not None]
+    # DeBERTa's rows share a table of relative positions.
+    each = [pairs_of(model, row, modules) for row in alone(rows)]
+    return [[pair for own in row for pair in own] for row in zip(*each)]
+
+
+def gram(pairs: Sequence[Pair]) -> Tensor:
+    """Σ_{t,u} (δ·δ')(h·h') by the rows' gradients, (N·C, N·C), rows before classes."""
+    C, _, _, m = pairs[0][1].shape
+    n, N = pairs[0][0].shape[2], sum(len(h) for h, _ in pairs)
+    width = max(1, SLICE // (N * C * n))
+    K = torch.zeros(N * C, N * C, dtype=torch.float64, device=pairs[0][0].device)
+    for start in range(0, m, width):
+        gradients = torch.cat(
+            [
+                torch.einsum('cbtm,btn->bcmn', d[..., start : start + width], h).reshape(
+                    len(h) * C, -1
+                )
+                for h, d in pairs
+            ]
+        )
+        K += (gradients @ gradients.T).double()
+    return K
+
+
+def loose_gradients(
+    model: OpenModel, batches: Sequence[Rows], parameters: Sequence[nn.Parameter]
+) -> list[Tensor]:
+    """The gradients of each output with respect to each parameter, (N·C, size)."""
+    found: list[list[Tensor]] = [[] for _ in parameters]
+    asked = [p.requires_grad for p in parameters]
+    for p in parameters:
+        p.requires_grad_(True)
+    try:
+        for row in (row for rows in batches for row in alone(rows)):
+            with torch.enable_grad():
+                f = outputs(model, row)[0]
+            for c in range(len(f)):
+                gradients = torch.autograd.grad(
+                    f[c], parameters, retain_graph=c < len(f) - 1, allow_unused=True
+                )
+                for p, gradient, own in zip(parameters, gradients, found):
+                    own.append((torch.zeros_like(p) if gradient is None else gradient).flatten())
+    finally:
+        for p, needed in zip(parameters, asked):
+            p.requires_grad_(needed)
+    return [torch.stack(own) for own in found]
+
+
+@dataclass
+class Kernels:
+    """Sums over the parts, or each part's kernel."""
+
+    outputs: Tensor  # f, (N, C)
+    values: Tensor  # (N·C, N·C), or (parts, N·C, N·C); rows before classes
+    traces: list[float]
+
+    def add(self, part: int, K: Tensor) -> None:
+        self.traces[part] += float(K.trace())
+        to = self.values if self.values.dim() == 2 else self.values[part]
+        to += K
+
+
+def kernels(
+    model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part], blocks: bool, memory_mb: float
+) -> Kernels:
+    """Throws Fault where a kernel is not finite.
+
+    blocks: whether to keep each part's kernel; memory_mb: for h and δ of layers that share a pass.
+    """
+    with torch.no_grad():
+        f = torch.cat([outputs(model, rows) for rows in batches])
+    shape = [len(parts)] * blocks + [f.numel()] * 2
+    found = Kernels(f, torch.zeros(shape, dtype=torch.float64, device=f.device), [0.0] * len(parts))
+    layers, loose = sorted_parts(model, parts)
+    if loose:
+        gradients = loose_gradients(model, batches, [p for _, p in loose])
+        for (i, _), own in zip(loose, gradients):
+            found.add(i, own.double() @ own.double().T)
+    for group in grouped(layers, batches, f.shape[1], memory_mb):
+        by_batch = [pairs_of(model, rows, [module for _, module in group]) for rows in batches]
+        for (i, _), pairs in zip(group, zip(*by_batch)):
+            found.add(i, gram([pair for own in pairs for pair in own]))
+    for part, trace in zip(parts, found.traces):
+        # A gradient that isn't finite is on the diagonal.
+        if not math.isfinite(trace):
+            raise Fault(
+                f'The kernel of {part.name} is not finite.',
+                "The training diverged: look at the model's loss.",
+            )
+    return found
+
+
+def sorted_parts(
+    model: OpenModel, parts: Sequence[Part]
+) -> tuple[list[tuple[int, nn.Module]], list[tuple[int, nn.Parameter]]]:
+    """By part, the linear layers whose weights count, and the other parameters."""
+    modules: dict[str, nn.Module] = {}
+    for name, module in model.network.named_modules():
+        if (wire := wire_name(name)) is not None:
+            modules.setdefault(wire, module)  # an adapted layer stands before its base_layer
+    owners = {
+        id(module.weight): module
+        for module in model.network.modules()
+        if isinstance(module, (nn.Linear, Conv1D))
+    }
+    layers: list[tuple[int, nn.Module]] = []
+    loose: list[tuple[int, nn.Parameter]] = []
+    for i, part in enumerate(parts):
+        if part.module is not None:
+            layers.append((i, modules[part.module]))
+        for name in part.parameters:
+            parameter = model.parameters[name]
+            owner = owners.get(id(parameter))
+            if owner is None:
+                loose.append((i, parameter))
+            else:
+                layers.append((i, owner))
+    return layers, loose
+
+
+def grouped(
+    layers: Sequence[tuple[int, nn.Module]], batches: Sequence[Rows], C: int, memory_mb: float
+) -> list[list[tuple[int, nn.Module]]]:
+    """Layers whose h and δ share a forward pass."""
+    tokens = sum(len(rows) * max(map(len, rows.ids)) for rows in batches)
+    groups: list[list[tuple[int, nn.Module]]] = []
+    left = 0.0
+    for i, module in layers:
+        weight: Any = getattr(module, 'base_layer', module).weight
+        needed = 4 * tokens * max(weight.shape) * (1 + C) / 2**20
+        if needed > left or not groups:
+            groups.append([])
+            left = memory_mb
+        groups[-1].append((i, module))
+        left -= needed
+    return groups
