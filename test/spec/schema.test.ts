@@ -16,6 +16,9 @@ import { createRig, first, last, minimal, registry } from './rig.ts';
 
 const test = suite('schema');
 
+/** Makes compiling the composed schema several times faster. */
+const QUICK = { inlineRefs: false, code: { optimize: false } };
+
 const loaded = await loadRegistry(),
   builtIn: SpecRegistry = specRegistry(loaded);
 
@@ -28,6 +31,7 @@ test('the schema is a strict JSON Schema of draft 7', () => {
       strictRequired: false,
       strictTuples: false,
       validateFormats: false,
+      ...QUICK,
     });
     ajv.addVocabulary(['axis', 'plugin', 'unless', 'doNotSuggest']);
     assert.ok(ajv.validateSchema(composeSchema(plugged)), ajv.errorsText());
@@ -36,7 +40,8 @@ test('the schema is a strict JSON Schema of draft 7', () => {
 });
 
 test('an editor accepts what the command line accepts', () => {
-  const check = new Ajv({ strict: false, validateFormats: false }).compile(composeSchema(registry));
+  const ajv = new Ajv({ strict: false, validateFormats: false, ...QUICK });
+  const check = ajv.compile(composeSchema(registry));
   const spec = (more: object) => ({
     name: 'x',
     model: { source: 'pypi:m' },
