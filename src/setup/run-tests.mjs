@@ -249,18 +249,18 @@ export async function runTests(project, filters, options = {}) {
   const faults = [];
   await Promise.all(
     Array.from({ length: options.suite === undefined ? PROCESSES : SUITE_PROCESSES }, async () => {
-      for (let list = next(); list !== undefined; list = next()) {
-        const tests = new TestProcess(project, options);
-        const folder = dirname(list[0]);
+      const tests = new TestProcess(project, options);
+      const folders = new Set();
+      for (let list = next(); list !== undefined; list = next())
         for (let file = list.shift(); file !== undefined; file = list.shift()) {
+          folders.add(dirname(file));
           const result = await tests.run(file);
           results.push(result);
           if (result.failed > 0) console.log(result.output.trimEnd());
           console.log(resultLine(result));
         }
-        const why = await tests.end();
-        if (why !== null) faults.push(`${folder}: ${why}`);
-      }
+      const why = await tests.end();
+      if (why !== null) faults.push(`${[...folders].join(', ')}: ${why}`);
     }),
   );
   const passed = results.reduce((count, result) => count + result.passed, 0);
