@@ -19,6 +19,7 @@ import {
   addVerify,
 } from './commands/records.ts';
 import {
+  addCrosscheck,
   addDiff,
   addExec,
   addExplain,
@@ -41,6 +42,7 @@ const COMMANDS: { readonly [name: string]: AddCommand } = {
   plan: addPlan,
   results: addResults,
   diff: addDiff,
+  crosscheck: addCrosscheck,
   export: addExport,
   'learning-rates': addLearningRates,
   report: addReport,

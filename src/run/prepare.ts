@@ -17,7 +17,13 @@ import { planExperiment } from '../plan/plan.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { loadExperiment } from '../spec/load.ts';
-import type { CommandStage, Diagnostic, Experiment, SpecRegistry } from '../spec/types.ts';
+import type {
+  CommandStage,
+  Diagnostic,
+  Experiment,
+  ExperimentCell,
+  SpecRegistry,
+} from '../spec/types.ts';
 import { onDisk } from '../store/faults.ts';
 import { isOnProc } from '../store/folders.ts';
 import { openStore, type Store } from '../store/store.ts';
@@ -165,16 +171,22 @@ export interface PrepareOptions {
   readonly note: Note;
   /** Replaces the spec's goals. */
   readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
+  /** Replaces the cells of the grid. */
+  readonly cells?: (cells: readonly ExperimentCell[]) => readonly ExperimentCell[];
 }
 
 /** @throws SpecFault with every fault of the spec, or of the sources that it names */
 export async function prepare(
   spec: string,
   options: Asked,
-  { fetch, note, goals }: PrepareOptions,
+  { fetch, note, goals, cells = (all) => all }: PrepareOptions,
 ): Promise<Prepared> {
   const { experiment: asked, registry } = await load(spec, options);
-  const experiment = goals ? { ...asked, goals: goals(asked.goals, registry) } : asked;
+  const experiment = {
+    ...asked,
+    goals: goals?.(asked.goals, registry) ?? asked.goals,
+    cells: cells(asked.cells),
+  };
   const { name: backend, version, gpu } = await chooseBackend(options.backend);
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);

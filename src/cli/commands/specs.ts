@@ -1,5 +1,6 @@
 /** Adds the commands on a spec: those that run its stages, and those on their results. */
 import { Option } from 'commander';
+import type { CrosscheckOptions } from '../crosscheck.ts';
 import type { DiffOptions } from '../diff.ts';
 import type { ExecCommandOptions } from '../exec.ts';
 import type { ExplainOptions } from '../explain.ts';
@@ -17,6 +18,7 @@ import {
   shareOption,
   specCommand,
   type SpecOptions,
+  wholeNumber,
   withAttemptLimits,
   withSpecOptions,
 } from '../options.ts';
@@ -243,5 +245,31 @@ export const addLearningRates: AddCommand = (program, exits) =>
     .action(
       exits(async (spec: string, options: LearningRatesOptions) =>
         (await import('../learning-rates.ts')).learningRatesCommand(spec, options),
+      ),
+    );
+
+export const addCrosscheck: AddCommand = (program, exits) =>
+  specCommand(
+    program,
+    'crosscheck',
+    'run cells on a second engine, PyTorch, and compare every number with the first',
+  )
+    .addOption(
+      new Option('--cells <n>', 'how many cells, evenly spaced over the grid')
+        .argParser(wholeNumber('--cells'))
+        .default(4),
+    )
+    .addOption(
+      new Option(
+        '--tolerance <share>',
+        'the largest difference that passes, |a − b|/max(1, |a|, |b|)',
+      )
+        .argParser(Number)
+        .default(1e-4),
+    )
+    .option('--mutate', 'also show that it sees an error: change each training a little')
+    .action(
+      exits(async (spec: string, options: CrosscheckOptions) =>
+        (await import('../crosscheck.ts')).crosscheckCommand(spec, options),
       ),
     );

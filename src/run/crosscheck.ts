@@ -1,0 +1,156 @@
+/**
+ * Runs cells of an experiment on two engines, and compares what their stages wrote: metrics, the loss
+ * of each step, the logits of each row.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { parse as parseCsv } from 'csv-parse/sync';
+import { type Cell, UserFault } from '../api.ts';
+import { at } from '../base/lookup.ts';
+import { isRecord } from '../base/untrusted/json.ts';
+import type { ExperimentCell } from '../spec/types.ts';
+import type { StageStatus } from './execute/survey.ts';
+import type { Prepared } from './prepare.ts';
+
+/** A number of two outputs of one stage, at its largest difference. */
+export interface Difference {
+  readonly stage: string;
+  /** The cell where it is largest. */
+  readonly cell: string;
+  /** `metrics.json accuracy`, `history.jsonl loss`, `predictions.csv logit_0`. */
+  readonly number: string;
+  /** How many pairs were compared, over all cells. */
+  readonly pairs: number;
+  /** The two values, of the first engine and the second. */
+  readonly values: readonly [number, number];
+  /** |a − b| / max(1, |a|, |b|) */
+  readonly difference: number;
+}
+
+/** Whether a number says how long something took or what it held, which no engine repeats. */
+const isOfTheRun = (name: string): boolean => /seconds?$|_per_second$|memory_mb$/.test(name);
+
+/** The numbers of records, by name. */
+type Numbers = Map<string, number[]>;
+
+function add(numbers: Numbers, name: string, value: unknown): void {
+  const number = typeof value === 'string' && value !== '' ? Number(value) : value;
+  if (typeof number !== 'number' || Number.isNaN(number)) return;
+  const own = numbers.get(name);
+  if (own === undefined) numbers.set(name, [number]);
+  else own.push(number);
+}
+
+/** Returns the numbers of the files that engines write: objects and tables, at the top level. */
+async function numbersOf(dir: string): Promise<Numbers> {
+  const numbers: Numbers = new Map();
+  for (const file of (await readdir(dir)).sort()) {
+    const read = (): Promise<string> => readFile(path.join(dir, file), 'utf8');
+    let records: readonly unknown[] = [];
+    if (file === 'metrics.json') records = [JSON.parse(await read())];
+    else if (file.endsWith('.jsonl'))
+      records = (await read())
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line): unknown => JSON.parse(line));
+    else if (file.endsWith('.csv')) records = parseCsv(await read(), { columns: true });
+    for (const record of records)
+      if (isRecord(record))
+        for (const [name, value] of Object.entries(record))
+          if (name !== 'id' && !isOfTheRun(name)) add(numbers, `${file} ${name}`, value);
+  }
+  return numbers;
+}
+
+const apart = (a: number, b: number): number =>
+  a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
+
+/**
+ * Returns the largest difference of each number, the largest first.
+ * @throws UserFault if a stage of one engine has a number that the other's lacks, or more of them
+ */
+export async function differences(a: Prepared, b: Prepared): Promise<readonly Difference[]> {
+  const found = new Map<string, Difference>();
+  const foldersOf = ({ statuses }: Prepared): Map<string, string> =>
+    new Map(
+      statuses.flatMap(({ stage, entry }: StageStatus) => (entry ? [[stage.id, entry.dir]] : [])),
+    );
+  const [inA, inB] = [foldersOf(a), foldersOf(b)];
+  const seen = new Set<string>();
+  for (const [c, { cell, stages }] of a.plan.cellStages.entries())
+    for (const [kind, id] of Object.entries(stages)) {
+      const other = b.plan.cellStages[c]?.stages[kind];
+      const [dirA, dirB] = [inA.get(id), inB.get(other ?? '')];
+      if (dirA === undefined || dirB === undefined || seen.has(id)) continue;
+      if (dirA === dirB) continue; // no engine computed it
+      seen.add(id);
+      await compare(kind, cell.label, [dirA, dirB], found);
+    }
+  return [...found.values()].sort((one, two) => two.difference - one.difference);
+}
+
+async function compare(
+  stage: string,
+  cell: string,
+  [dirA, dirB]: readonly [string, string],
+  found: Map<string, Difference>,
+): Promise<void> {
+  const [a, b] = [await numbersOf(dirA), await numbersOf(dirB)];
+  for (const number of new Set([...a.keys(), ...b.keys()])) {
+    const left = a.get(number) ?? [],
+      right = b.get(number) ?? [];
+    if (left.length !== right.length)
+      throw new UserFault(
+        `${stage} of ${cell}: ${number} has ${left.length} values on one engine and ` +
+          `${right.length} on the other`,
+        `compare ${dirA} with ${dirB}`,
+      );
+    const name = `${stage} ${number}`;
+    const all = left.map((value, i): Difference => {
+      const values = [value, at(right, i)] as const;
+      return { stage, cell, number, pairs: 1, values, difference: apart(...values) };
+    });
+    const before = found.get(name);
+    const largest = [...(before ? [before] : []), ...all].reduce((one, two) =>
+      two.difference > one.difference ? two : one,
+    );
+    found.set(name, { ...largest, pairs: (before?.pairs ?? 0) + all.length });
+  }
+}
+
+/** A change of a cell's training that a comparison of engines has to show. */
+export interface Mutation {
+  readonly name: string;
+  readonly config: (cell: Cell) => Cell;
+}
+
+/** Returns the cell, under its name, with another training. */
+export const mutated = (cell: ExperimentCell, { config }: Mutation): ExperimentCell => ({
+  axes: cell.axes,
+  label: cell.label,
+  also: cell.also,
+  config: config(cell.config),
+  locate: (path) => cell.locate(path),
+});
+
+const inTrain =
+  (change: (train: Cell['train']) => Partial<Cell['train']>) =>
+  (cell: Cell): Cell => ({ ...cell, train: { ...cell.train, ...change(cell.train) } });
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'learning rate +10%',
+    config: inTrain(({ learning_rate: rate }) => ({ learning_rate: 1.1 * rate })),
+  },
+  { name: 'dropout', config: inTrain(({ dropout }) => ({ dropout: dropout + 0.05 })) },
+  {
+    name: 'weight decay +0.1',
+    config: inTrain(({ weight_decay: decay }) => ({ weight_decay: decay + 0.1 })),
+  },
+];
+
+/** Returns N of the cells, evenly spaced over the grid. */
+export const someCells = <T>(cells: readonly T[], n: number): readonly T[] =>
+  cells.length <= n
+    ? cells
+    : Array.from({ length: n }, (_, i) => at(cells, Math.floor((i * cells.length) / n)));
