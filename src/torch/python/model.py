@@ -8,7 +8,6 @@ width of the model, C the number of classes and V the size of the vocabulary.
 from __future__ import annotations
 
 import base64
-import inspect
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -85,7 +84,7 @@ def rows_of(sent: dict[str, Any]) -> Rows:
     )
 
 
-def padded(parts: Sequence[Integers], fill: int, left: bool = False) -> Tensor:
+def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = False) -> Tensor:
     """(B, T)"""
     longest = max(map(len, parts))
     out = np.full((len(parts), longest), fill, dtype=np.int64)
@@ -118,7 +117,6 @@ class OpenModel:
     padding: int | None
     # The name of the last linear layer of a classifier.
     last: str | None
-    accepts: frozenset[str]
 
     @property
     def device(self) -> torch.device:
@@ -149,9 +147,9 @@ class OpenModel:
 
     def last_places(self, rows: Rows) -> Integers:
         """The last token that is not `padding`, or the first where all are, (B)."""
-        places = [np.flatnonzero(ids != self.padding) for ids in rows.ids]
         if self.padding is None:
             return np.array([len(ids) - 1 for ids in rows.ids], dtype=np.int32)
+        places = (np.flatnonzero(ids != self.padding) for ids in rows.ids)
         return np.array([own[-1] if len(own) else 0 for own in places], dtype=np.int32)
 
     def states(self, rows: Rows, owners: Integers, places: Integers) -> Tensor:
@@ -378,5 +376,4 @@ def open_model(request: dict[str, Any], device: torch.device) -> OpenModel:
         tokens=None if tokens is None else torch.tensor(tokens, device=device),
         padding=request.get('padding'),
         last=linears[-1] if classifies else None,
-        accepts=frozenset(inspect.signature(network.forward).parameters),
     )

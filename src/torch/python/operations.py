@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model import Fault, OpenModel, decoded, encoded, open_model, put, rows_of
+from model import Fault, OpenModel, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
 from prediction import Sampling, answers, generate, predict, representations
 from training import Training, is_finite, load_state, save_state, start, train, write
@@ -20,6 +20,7 @@ from training import Training, is_finite, load_state, save_state, start, train, 
 __all__ = ['OPERATIONS', 'Fault', 'Session']
 
 Json = dict[str, Any]
+Operation = Callable[['Session', Json], Json]
 
 
 def default_device() -> torch.device:
@@ -64,11 +65,6 @@ def train_(session: Session, request: Json) -> Json:
     ]
     losses, seconds = train(session.training(request), steps)
     return {'losses': encoded(np.array(losses), 'f8'), 'seconds': seconds}
-
-
-def predict_(session: Session, request: Json) -> Json:
-    logits = predict(session.model(request), rows_of(request['rows']))
-    return {'logits': encoded(logits, 'f4')}
 
 
 def answers_(session: Session, request: Json) -> Json:
@@ -116,46 +112,12 @@ def kernel_(session: Session, request: Json) -> Json:
     }
 
 
-def values_(session: Session, request: Json) -> Json:
-    write(session.training(request).values(), request['out'])
-    return {}
-
-
-def finite_(session: Session, request: Json) -> Json:
-    return {'finite': is_finite(session.training(request))}
-
-
-def keep_(session: Session, request: Json) -> Json:
-    training = session.training(request)
-    training.kept = training.values()
-    return {}
-
-
-def use_kept_(session: Session, request: Json) -> Json:
-    training = session.training(request)
-    if not training.kept:
-        raise ValueError('no values were kept')
-    put(training.trained, training.kept)
-    return {}
-
-
-def save_state_(session: Session, request: Json) -> Json:
-    save_state(session.training(request), request['out'], request['facts'])
-    return {}
-
-
-def load_state_(session: Session, request: Json) -> Json:
-    load_state(session.training(request), request['path'])
-    return {}
-
-
-def close_(session: Session, request: Json) -> Json:
+def close(session: Session, request: Json) -> None:
     session.models.pop(request['model'], None)
     session.trainings.pop(request['model'], None)
     gc.collect()
     if session.device.type == 'cuda':
         torch.cuda.empty_cache()
-    return {}
 
 
 def memory_(session: Session, _request: Json) -> Json:
@@ -165,20 +127,30 @@ def memory_(session: Session, _request: Json) -> Json:
     return {'peak_mb': peak / (2**20 if sys.platform == 'darwin' else 2**10)}
 
 
-OPERATIONS: dict[str, Callable[[Session, Json], Json]] = {
+def silent(act: Callable[[Session, Json], None]) -> Operation:
+    """An operation that answers nothing."""
+
+    def operation(session: Session, request: Json) -> Json:
+        act(session, request)
+        return {}
+
+    return operation
+
+
+OPERATIONS: dict[str, Operation] = {
     'open': open_,
     'train': train_,
-    'predict': predict_,
+    'predict': lambda s, r: {'logits': encoded(predict(s.model(r), rows_of(r['rows'])), 'f4')},
     'answers': answers_,
     'representations': representations_,
     'generate': generate_,
     'kernel': kernel_,
-    'values': values_,
-    'finite': finite_,
-    'keep': keep_,
-    'use_kept': use_kept_,
-    'save_state': save_state_,
-    'load_state': load_state_,
-    'close': close_,
+    'values': silent(lambda s, r: write(s.training(r).values(), r['out'])),
+    'finite': lambda s, r: {'finite': is_finite(s.training(r))},
+    'keep': silent(lambda s, r: s.training(r).keep()),
+    'use_kept': silent(lambda s, r: s.training(r).use_kept()),
+    'save_state': silent(lambda s, r: save_state(s.training(r), r['out'], r['facts'])),
+    'load_state': silent(lambda s, r: load_state(s.training(r), r['path'])),
+    'close': silent(close),
     'memory': memory_,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,14 +118,15 @@ def generate(
     batch.
     """
     network, device = model.network, model.device
+    accepts = inspect.signature(network.forward).parameters
     # transformers renames the cache's argument.
-    cache_name = 'cache' if 'cache' in model.accepts else 'past_key_values'
-    only_last = {'logits_to_keep': 1} if 'logits_to_keep' in model.accepts else {}
+    cache_name = 'cache' if 'cache' in accepts else 'past_key_values'
+    only_last = {'logits_to_keep': 1} if 'logits_to_keep' in accepts else {}
     texts: list[dict[str, Any]] = [{'ids': [], 'ended': False} for _ in rows.ids]
     live = list(range(len(rows)))
     ids = padded(rows.ids, 0, left=True).to(device)
     mask = padded([np.ones_like(own) for own in rows.ids], 0, left=True).to(device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    positions = padded([np.arange(len(own)) for own in rows.ids], 0, left=True).to(device)
     cache: Any = None
     for step in range(max_new_tokens):
         output = network(

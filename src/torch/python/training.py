@@ -47,6 +47,14 @@ class Training:
         """Copies of the trained values."""
         return {name: p.detach().clone() for name, p in self.trained.items()}
 
+    def keep(self) -> None:
+        self.kept = self.values()
+
+    def use_kept(self) -> None:
+        if not self.kept:
+            raise ValueError('no values were kept')
+        put(self.trained, self.kept)
+
 
 def random_states() -> list[Tensor]:
     gpu = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
