@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
+
+# Progress bars and advice of the libraries. What matters is an error here.
+transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+warnings.filterwarnings('ignore', module=r'(peft|transformers)\.')
 
 Integers = NDArray[np.int32]
 Head = Literal['classifier', 'cloze', 'causal-lm']
@@ -362,7 +368,12 @@ def open_model(request: dict[str, Any], device: torch.device) -> OpenModel:
     file = request.get('values')
     network = load_network(request, {} if file is None else load_file(file))
     tokens, classes = request.get('tokens'), request.get('classes')
-    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    # XLM-RoBERTa's head stands before its body.
+    linears = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(f'{network.base_model_prefix}.')
+    ]
     if request.get('adapter') is not None:
         put_adapter(network, Path(request['adapter']))
     network.config.use_cache = False
