@@ -36,7 +36,7 @@ Integers = NDArray[np.int32]
 Head = Literal['classifier', 'cloze', 'causal-lm']
 
 ADAPTER = re.compile(r'\.(lora_|vera_lambda_)')
-PREFIX = 'base_model.model.'
+WEIGHTS, PREFIX = 'adapter_model.safetensors', 'base_model.model.'
 RESIDUAL = 'dosimeter_residual'
 
 
@@ -265,7 +265,7 @@ def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrain
     config = read_config(
         folder, request.get('config') or {}, request.get('classes'), training.get('dropout', 0.0)
     )
-    random = request.get('random', False)
+    random, adapter = request.get('random', False), request.get('adapter')
     network: PreTrainedModel
     network, info = kind.from_pretrained(
         None if random else folder,
@@ -283,6 +283,9 @@ def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrain
     if not random:
         put(wired(network), values)
     given = set() if random else set(values)
+    if adapter is not None:
+        with safe_open(Path(adapter) / WEIGHTS, 'pt') as file:
+            given |= {name.removeprefix(PREFIX) for name in file.keys()}
     if lacking := sorted((set(info['missing_keys']) | other) - given):
         raise Fault(f'{folder} has no {lacking[0]} of the shape that {request["class"]} has')
     return network
@@ -305,7 +308,7 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
     """Adds the adapter of a PEFT folder. Factors [A; A0] and [B, -B0] train A and B, and the frozen
     weight becomes W - s·B0·A0.
     """
-    path = folder / 'adapter_model.safetensors'
+    path = folder / WEIGHTS
     with safe_open(path, 'pt') as file:
         metadata = file.metadata() or {}
     state = load_file(path)

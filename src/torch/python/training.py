@@ -75,8 +75,6 @@ def start(model: OpenModel, settings: dict[str, Any]) -> Training:
     trained = {name: model.parameters[name] for name in settings['trainable']}
     for parameter in trained.values():
         parameter.requires_grad_(True)
-        # A parameter that the loss doesn't reach has gradient zero, and decays.
-        parameter.grad = torch.zeros_like(parameter)
     grouped = [name for group in settings['groups'] for name in group['names']]
     if sorted(grouped) != sorted(trained):
         raise ValueError('each trained parameter belongs to one group')
@@ -106,9 +104,9 @@ def start(model: OpenModel, settings: dict[str, Any]) -> Training:
 def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if settings['optimizer'] == 'sgd':
         return torch.optim.SGD(groups, lr=0.0)
-    return torch.optim.AdamW(
-        groups, lr=0.0, betas=(settings['beta1'], settings['beta2']), eps=settings['epsilon']
-    )
+    betas = (settings['beta1'], settings['beta2'])
+    # On a processor the fused update takes an eighth of the time.
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings['epsilon'], fused=True)
 
 
 def loss_of(training: Training, rows: Rows) -> Tensor:
@@ -129,7 +127,7 @@ def loss_of(training: Training, rows: Rows) -> Tensor:
 def step(training: Training, batches: list[Rows], rate: float) -> float:
     """Returns the mean of the batches' losses, and updates by it if it is finite."""
     optimizer = training.optimizer
-    optimizer.zero_grad(set_to_none=False)
+    optimizer.zero_grad()
     total = 0.0
     for rows in batches:
         loss = loss_of(training, rows)
@@ -139,10 +137,12 @@ def step(training: Training, batches: list[Rows], rate: float) -> float:
     if not math.isfinite(mean):
         return mean
     parameters = list(training.trained.values())
-    if len(batches) > 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad /= len(batches)
+    for parameter in parameters:
+        # A parameter that the loss doesn't reach has gradient zero, and decays.
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        elif len(batches) > 1:
+            parameter.grad /= len(batches)
     if training.clip_norm > 0:
         nn.utils.clip_grad_norm_(parameters, training.clip_norm)
     for group, own in zip(optimizer.param_groups, training.rates):
@@ -211,6 +211,4 @@ def load_state(training: Training, path: str) -> None:
     training.optimizer.state.clear()
     for name, value in under('optimizer/').items():
         part, parameter = name.split('/', 1)
-        # As in the optimiser's own load_state_dict, the count of steps stays on the processor.
-        where = value if part == 'step' else value.to(device)
-        training.optimizer.state[training.trained[parameter]][part] = where
+        training.optimizer.state[training.trained[parameter]][part] = value.to(device)
