@@ -111,7 +111,9 @@ test('PEFT and transformers load every adapter of every family that is written h
       opened.dispose();
       asked[keyOf(one)] = { ...about(own), folder: one.folder };
     }
-  const theirs = peer<Readonly<Record<string, number[]>>>('adapters_peer.read', { cases: asked });
+  const theirs = await peer<Readonly<Record<string, number[]>>>('adapters_peer.read', {
+    cases: asked,
+  });
   for (const [key, logits] of ours) near(logits, present(theirs[key]), key);
   assert.ok(ours.size > 250, `${ours.size} combinations`);
 });
@@ -141,7 +143,9 @@ test('every adapter of every family that PEFT writes is read here', async () => 
       ];
     }),
   );
-  const theirs = peer<Readonly<Record<string, number[]>>>('adapters_peer.make', { cases: asked });
+  const theirs = await peer<Readonly<Record<string, number[]>>>('adapters_peer.make', {
+    cases: asked,
+  });
   for (const one of cases) {
     const [implementation] = present(OF_PEFT[one.adapter]);
     const network = await openUnder(one.case, implementation, { folder: one.folder });

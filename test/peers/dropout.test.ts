@@ -113,7 +113,7 @@ const families = await Promise.all(Object.keys(FIELDS).map(openCase));
 /** A row of a case whose tokens all have the type 0. */
 const rowOf = ({ rows: own }: FamilyCase): LabelledRow =>
   present(own.find(({ ids, typeIds }) => ids.length > 5 && !typeIds.includes(1)));
-const familiesOfPeer = peer<{ [name: string]: { [field: string]: number[][] } }>(
+const familiesOfPeer = await peer<{ [name: string]: { [field: string]: number[][] } }>(
   'parity_peer.families_under_dropout',
   {
     times: COPIES,
@@ -134,13 +134,16 @@ const familiesOfPeer = peer<{ [name: string]: { [field: string]: number[][] } }>
   },
 );
 
-const theirs = peer<{ [name in keyof typeof runs]: number[][] }>('parity_peer.under_dropout', {
-  checkpoint: starts.model.checkpoint,
-  classes,
-  row: asJson([row])[0],
-  times: COPIES,
-  runs,
-});
+const theirs = await peer<{ [name in keyof typeof runs]: number[][] }>(
+  'parity_peer.under_dropout',
+  {
+    checkpoint: starts.model.checkpoint,
+    classes,
+    row: asJson([row])[0],
+    times: COPIES,
+    runs,
+  },
+);
 
 async function ours(start: Start, options: (chunk: number) => ForwardOptions): Promise<number[][]> {
   const network = await start.open(),

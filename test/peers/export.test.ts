@@ -26,7 +26,7 @@ interface Loaded {
 }
 
 /** Runs the block of Python in a model card, and then the model on these texts. */
-const load = (card: string, texts: readonly string[]): Loaded =>
+const load = (card: string, texts: readonly string[]): Promise<Loaded> =>
   python<Loaded>(
     `exec(args['lines'])
 import torch
@@ -73,7 +73,8 @@ stages: [train, evaluate]
       .split('\n');
     const column = present(head).split(',').indexOf('prediction');
     const ours = lines.map((line) => present(CLASSES[Number(line.split(',')[column])]));
-    const { labels, predicted } = load(readFileSync(path.join(dir, 'README.md'), 'utf8'), texts);
+    const card = readFileSync(path.join(dir, 'README.md'), 'utf8');
+    const { labels, predicted } = await load(card, texts);
     assert.equal(Object.values(labels), CLASSES, stage);
     assert.equal(predicted, ours, stage);
     ours.forEach((name) => distinct.add(name));
@@ -102,21 +103,23 @@ stages: [train, evaluate]
     ...['export', 'zoo.yaml', '--zoo', '--out', 'pairs', '--json'],
   );
   assert.is(models.length, 2);
-  const norms = models.map(({ dir }) =>
-    python<{ readonly norm: number }>(
-      `import os
+  const norms = await Promise.all(
+    models.map(({ dir }) =>
+      python<{ readonly norm: number }>(
+        `import os
 os.chdir(args['zoo'])
 exec(args['lines'])
 answer({'norm': sum(float(p.square().sum()) for n, p in model.named_parameters() if 'lora_' in n)})`,
-      {
-        zoo: path.dirname(dir),
-        // A card does not name a folder of this machine: its reader fills in where the base is.
-        lines: present(
-          /\`\`\`python\n([^]*?)\`\`\`/.exec(
-            readFileSync(path.join(dir, 'README.md'), 'utf8'),
-          )?.[1],
-        ).replace('checkpoint = "…"', `checkpoint = ${JSON.stringify(checkpoint)}`),
-      },
+        {
+          zoo: path.dirname(dir),
+          // A card does not name a folder of this machine: its reader fills in where the base is.
+          lines: present(
+            /\`\`\`python\n([^]*?)\`\`\`/.exec(
+              readFileSync(path.join(dir, 'README.md'), 'utf8'),
+            )?.[1],
+          ).replace('checkpoint = "…"', `checkpoint = ${JSON.stringify(checkpoint)}`),
+        },
+      ),
     ),
   );
   assert.ok(norms.every(({ norm }) => norm > 0));

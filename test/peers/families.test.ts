@@ -75,7 +75,7 @@ test('transformers and PEFT load what is written here, and give the same logits'
       adapter: join(folder('lora'), 'adapter'),
     };
   }
-  const peers = peer<{ [name: string]: Peers }>('families_peer.read', { cases: asked });
+  const peers = await peer<{ [name: string]: Peers }>('families_peer.read', { cases: asked });
   for (const [name, { full, lora }] of ours) {
     const theirs = present(peers[name]);
     near(full, theirs.full, `${name}, full`);
@@ -97,7 +97,7 @@ for (const [name, target_modules] of Object.entries(TARGETS))
     const own = await openCase(name),
       adapter = join(dir, `${name}-biases`);
     const { head, rows, tokens = [] } = own.golden;
-    const theirs = peer<number[]>('families_peer.make', {
+    const theirs = await peer<number[]>('families_peer.make', {
       ...{ checkpoint: own.checkpoint, head, rows, tokens, folder: adapter },
       config: {
         task_type: head === 'classifier' ? 'SEQ_CLS' : 'CAUSAL_LM',

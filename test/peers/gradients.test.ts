@@ -69,17 +69,16 @@ function largestOf(values: ArrayLike<number>): number {
   return largest;
 }
 const file = (kind: string): string => join(dir, `${kind}.safetensors`);
-const expected = peer<{ [kind: string]: { readonly logits: number[][]; readonly loss: number } }>(
-  'parity_peer.gradients',
-  {
-    jobs: Object.fromEntries(
-      Object.entries(starts).map(([kind, { checkpoint, adapter, classes }]) => [
-        kind,
-        { checkpoint, adapter, classes, rows: asJson(rows), file: file(kind) },
-      ]),
-    ),
-  },
-);
+const expected = await peer<{
+  [kind: string]: { readonly logits: number[][]; readonly loss: number };
+}>('parity_peer.gradients', {
+  jobs: Object.fromEntries(
+    Object.entries(starts).map(([kind, { checkpoint, adapter, classes }]) => [
+      kind,
+      { checkpoint, adapter, classes, rows: asJson(rows), file: file(kind) },
+    ]),
+  ),
+});
 
 for (const [kind, start] of Object.entries(starts)) {
   test(`${kind}: logits, loss and every gradient (${best})`, async () => {

@@ -120,7 +120,7 @@ async function writeMerged(name: string, implementation: AdapterImplementation):
 const SEQ_CLS = { task_type: 'SEQ_CLS' };
 
 test('folders that PEFT writes are read here, and PEFT reads them when written again', async () => {
-  const made = peer<{ [name: string]: Facts }>('peft_peer.make', {
+  const made = await peer<{ [name: string]: Facts }>('peft_peer.make', {
     ...asked,
     variants: Object.fromEntries(
       names.map((name) => [
@@ -160,7 +160,7 @@ test('folders that PEFT writes are read here, and PEFT reads them when written a
     await saveTrained(network, null, folder('again', name), checkpoint, labels);
     network.dispose();
   }
-  const again = peer<{ [name: string]: Facts }>('peft_peer.read', {
+  const again = await peer<{ [name: string]: Facts }>('peft_peer.read', {
     ...asked,
     adapters: Object.fromEntries(
       names.map((name) => [name, join(folder('again', name), 'adapter')]),
@@ -243,7 +243,7 @@ test('PEFT and transformers open models trained here with equal logits', async (
   }
   const at = (file: string, some: readonly string[]) =>
     Object.fromEntries(some.map((name) => [name, join(folder('ours', name), file)]));
-  const peers = peer<{ [name: string]: Facts }>('peft_peer.read', {
+  const peers = await peer<{ [name: string]: Facts }>('peft_peer.read', {
     ...asked,
     adapters: at('adapter', merged),
     models: {

@@ -39,7 +39,7 @@ stages: [train, evaluate, ntk]
     if (to >= 0) project.write(present(command.words[to + 1]), stdout);
   }
   const lines = blocks.filter(({ language }) => language === 'python').map(({ text }) => text);
-  const read = python<Record<string, unknown>>(
+  const read = await python<Record<string, unknown>>(
     `import os
 os.chdir(args['dir'])
 exec(args['lines'])

@@ -1,23 +1,30 @@
 /**
- * Runs a few lines of Python in the Python environment of the peers, which `npm run test:peers`
- * makes and DOSIMETER_PEERS_PYTHON names.
+ * Runs lines of Python in the Python environment of the peers, which `npm run test:peers` makes and
+ * DOSIMETER_PEERS_PYTHON names.
  */
-import { spawnSync } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 
-/**
- * @param code reads `args` (the JSON passed to it) and answers by `answer(value)`
- * @returns the answer
- * @throws Error with Python's message when it fails
- */
-// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- Python's answer
-export function python<T>(code: string, args: unknown = null): T {
+const folder = fileURLToPath(new URL('.', import.meta.url));
+
+interface Waiting {
+  readonly resolve: (line: string) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Calls that have no reply yet, in their order. */
+const waiting: Waiting[] = [];
+/** One process for all calls of a test file, because importing PyTorch takes seconds. */
+let started: ChildProcessByStdio<Writable, Readable, null> | null = null;
+
+function start(): NonNullable<typeof started> {
   const program = process.env['DOSIMETER_PEERS_PYTHON'];
   if (program === undefined)
     throw new Error('DOSIMETER_PEERS_PYTHON names no Python; `npm run test:peers` makes one');
-  const { status, error, stdout, stderr } = spawnSync(program, ['-c', `${prelude}\n${code}`], {
-    input: JSON.stringify(args),
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
+  const child = spawn(program, ['-c', server, folder], {
+    stdio: ['pipe', 'pipe', 'inherit'],
     env: {
       ...process.env,
       HF_HUB_OFFLINE: '1',
@@ -26,15 +33,54 @@ export function python<T>(code: string, args: unknown = null): T {
       OMP_NUM_THREADS: '1',
     },
   });
-  if (error) throw error;
-  const last = stdout.trimEnd().split('\n').at(-1) ?? '';
-  if (status !== 0 || !last.startsWith('answer: '))
-    throw new Error(`${program} ended with ${String(status)}\n${stderr}`);
-  return JSON.parse(last.slice('answer: '.length)) as T;
+  createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.resolve(line));
+  // A test process that has nothing else to do may end, and Python with it.
+  (child.stdout as Readable & { unref(): void }).unref();
+  const onEnd = (why: unknown): void => {
+    started = null;
+    for (const { reject } of waiting.splice(0))
+      reject(new Error(`${program} ended: ${String(why)}`));
+  };
+  child.once('error', onEnd).once('close', (code, signal) => onEnd(signal ?? code));
+  return child;
 }
 
-const prelude = `
-import json, sys
-args = json.load(sys.stdin)
-def answer(value): print('answer: ' + json.dumps(value))
+/**
+ * @param code reads `args` (the JSON passed to it) and answers by `answer(value)`; its variables
+ *   and its working folder are its own
+ * @returns the answer
+ * @throws Error with Python's message when it fails
+ */
+export async function python<T>(code: string, args: unknown = null): Promise<T> {
+  const child = (started ??= start());
+  child.ref();
+  const reply = new Promise<string>((resolve, reject) => {
+    waiting.push({ resolve, reject });
+  });
+  child.stdin.write(`${JSON.stringify({ code, args })}\n`);
+  const line = await reply;
+  if (waiting.length === 0) child.unref();
+  const said = JSON.parse(line) as { readonly answer: T } | { readonly error: string };
+  if ('error' in said) throw new Error(said.error);
+  return said.answer;
+}
+
+/** Reads one call a line, and writes one reply a line; what the called lines print goes to stderr. */
+const server = `
+import json, os, sys, traceback
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+replies = os.fdopen(os.dup(1), 'w')
+os.dup2(2, 1)
+home = os.getcwd()
+for line in sys.stdin:
+    call, answers = json.loads(line), []
+    try:
+        exec(call['code'], {'args': call['args'], 'answer': answers.append})
+        [answer] = answers
+        reply = json.dumps({'answer': answer})
+    except Exception:
+        reply = json.dumps({'error': traceback.format_exc()})
+    os.chdir(home)
+    print(reply, file=replies, flush=True)
 `;

@@ -176,12 +176,15 @@ export function jobOf({
   };
 }
 
-/** @param change makes the wrong variants */
+/**
+ * @param change makes the wrong variants; `enough` ends the training early
+ */
 export async function lossesOf(
   { start, rows, settings: given }: Replay,
   change: {
     readonly settings?: Partial<TrainSettings>;
     readonly network?: (network: Network) => Network;
+    readonly enough?: (losses: readonly number[]) => boolean;
   } = {},
 ): Promise<number[]> {
   const network = await start.open(),
@@ -194,6 +197,10 @@ export async function lossesOf(
       {
         onStep: ({ loss }) => {
           losses.push(loss);
+        },
+        onWeights: {
+          wants: () => change.enough?.(losses) ?? false,
+          see: () => Promise.resolve('stop'),
         },
       },
     );

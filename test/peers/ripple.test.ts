@@ -60,7 +60,7 @@ const starts: { readonly [kind: string]: Start } = {
   }),
 };
 const file = (kind: string): string => join(dir, `${kind}.safetensors`);
-const products = peer<{ [kind: string]: number }>('parity_peer.penalties', {
+const products = await peer<{ [kind: string]: number }>('parity_peer.penalties', {
   jobs: Object.fromEntries(
     Object.entries(starts).map(([kind, { checkpoint, adapter, classes }]) => [
       kind,

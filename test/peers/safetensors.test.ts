@@ -22,7 +22,7 @@ test('the safetensors package reads files that are written here', async ({ dir }
     ]),
     { format: 'pt' },
   );
-  const read = python<{ [name: string]: [number[], string, number[]] }>(
+  const read = await python<{ [name: string]: [number[], string, number[]] }>(
     `
 from safetensors.torch import load_file
 answer({
@@ -39,7 +39,7 @@ answer({
 
 test('files that the safetensors package writes are read here', async ({ dir }) => {
   const file = join(dir, 'theirs.safetensors');
-  python(
+  await python(
     `
 import torch
 from safetensors.torch import save_file

@@ -25,10 +25,10 @@ const TEXTS = 10_000;
  * Characters of which JavaScript's engine and Python's tokenizers think differently, because one
  * knows a newer Unicode.
  */
-function disputed(): ReadonlySet<number> {
+async function disputed(): Promise<ReadonlySet<number>> {
   const found = new Set<number>();
   for (const [name, points] of Object.entries(
-    peer<Readonly<Record<string, number[]>>>('tokenizers_peer.classes', {}),
+    await peer<Readonly<Record<string, number[]>>>('tokenizers_peer.classes', {}),
   )) {
     const theirs = new Set(points),
       ours = new RegExp(`^\\p{${name}}$`, 'u');
@@ -138,11 +138,10 @@ function texts(seed: number, without: ReadonlySet<number>): string[] {
 
 type Answer = readonly [readonly number[], string, string];
 
-const without = disputed();
+const without = await disputed();
 const names = Object.keys(golden.tokenizers);
 const made = new Map(names.map((name, i) => [name, texts(i + 1, without)]));
-// One process for all, since importing transformers takes longer than the work itself.
-const encoded = peer<Readonly<Record<string, Answer[]>>>('tokenizers_peer.encode', {
+const encoded = await peer<Readonly<Record<string, Answer[]>>>('tokenizers_peer.encode', {
   jobs: Object.fromEntries(
     names.map((name) => [name, { ...tokenizerFiles(name), texts: made.get(name) }]),
   ),
@@ -179,7 +178,7 @@ const conversation = fc.array(fc.record({ role, content: fc.constantFrom(...cont
   maxLength: 5,
 });
 const conversations = fc.sample(conversation, { seed: 7, numRuns: TEXTS / 5 });
-const rendered = peer<Readonly<Record<string, (string | null)[][]>>>('tokenizers_peer.chat', {
+const rendered = await peer<Readonly<Record<string, (string | null)[][]>>>('tokenizers_peer.chat', {
   jobs: Object.fromEntries(
     Object.entries(CHATS).map(([template, name]) => [
       template,

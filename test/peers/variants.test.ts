@@ -78,7 +78,7 @@ await add('head-only', headOnly, {}, 'head');
 await add('bitfit', bitfit, {}, 'biases');
 await addCloze('cloze full', full, 'all');
 await addCloze('cloze lora', lora, 'adapter');
-const expected = peer<{ [name: string]: number[] }>('parity_peer.losses', {
+const expected = await peer<{ [name: string]: number[] }>('parity_peer.losses', {
   jobs: Object.fromEntries(Object.entries(replays).map(([name, replay]) => [name, jobOf(replay)])),
 });
 
