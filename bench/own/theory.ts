@@ -82,7 +82,7 @@ if (job.fisher)
   );
 const fisherSeconds = (performance.now() - spectrum) / 1000;
 const operations = found.terms.reduce(
-  (sum, { method, operations: of }) => sum + (method === 'gram' ? of.gram : of.explicit),
+  (sum, { method, operations: of }) => sum + (of?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0),
   0,
 );
 await writeFile(job.out, kernel.data);

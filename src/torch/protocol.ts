@@ -60,6 +60,16 @@ export interface WireModel {
   readonly training: WireTraining | null;
 }
 
+/** A term of a kernel: that over a layer's effective weight, or over parameters. */
+export interface WirePart {
+  /** As it is named in a fault. */
+  readonly name: string;
+  readonly module: string | null;
+  readonly parameters: readonly string[];
+  /** The number of the kernel that it is added to. */
+  readonly kernel: number;
+}
+
 interface OfModel {
   readonly model: number;
 }
@@ -104,6 +114,19 @@ export interface TorchOperations {
       } | null;
     },
     { readonly texts: readonly { readonly ids: readonly number[]; readonly ended: boolean }[] },
+  ];
+  /**
+   * Kernels of N rows with themselves, whose layers share one pass over the batches. `out`: a file
+   * of .npy for float64 (kernels, N·C, N·C), in the order of the batches; `logits`: float32 (N·C);
+   * `traces`: float64 (parts)
+   */
+  readonly kernel: [
+    OfModel & {
+      readonly batches: readonly WireRows[];
+      readonly parts: readonly WirePart[];
+      readonly out: string;
+    },
+    { readonly logits: string; readonly traces: string },
   ];
   readonly values: [OfModel & { readonly out: string }, Nothing];
   readonly finite: [OfModel, { readonly finite: boolean }];

@@ -21,6 +21,7 @@ export default defineStage<Params>({
     'Computes the spectra of the true and the empirical Fisher information from the kernels, ' +
     'their information bits and their Rényi entropies.',
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);

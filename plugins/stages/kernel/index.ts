@@ -42,6 +42,7 @@ export default defineStage<Params>({
     'Computes the empirical neural tangent kernel of the logits at one checkpoint, over ' +
     "LoRA's factors and over the full weights of the same layers.",
   compute: true,
+  torch: true,
   scope: 'cell',
   parts: { field: 'at', values: ['init', 'final'] },
   define(cells, { with: narrowed, plugin }) {

@@ -11,8 +11,19 @@ type Training = {
 };
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
-  return [...keptFaults(context), ...(await rowsWarnings(context))];
+  return [...torchFaults(context), ...keptFaults(context), ...(await rowsWarnings(context))];
 }
+
+const torchFaults = ({ backend, params }: PreflightContext<Params>): Problem[] =>
+  backend !== 'torch' || params.method !== 'projected'
+    ? []
+    : [
+        {
+          path: ['ntk', 'method'],
+          message: 'the backend torch computes kernels exactly, and estimates none by projection',
+          hint: 'Write ntk.method: auto, or run it on another backend: --backend tensorflow.',
+        },
+      ];
 
 async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[]> {
   const { params, upstream } = context;

@@ -6,16 +6,21 @@ import { premises } from '../../../src/science/measures/ntk/delta.ts';
 import { describeKernels } from '../../../src/science/measures/ntk/files.ts';
 import {
   type Kernel,
+  type KernelModel,
   type KernelSet,
   kernelSet,
 } from '../../../src/science/measures/ntk/kernels.ts';
 import { resumeIn } from '../../../src/science/measures/ntk/resume.ts';
 import { hasOwn, type KernelKind } from '../../../src/science/measures/ntk/terms.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
-import type { AdaptedModel, TokenRow } from '../../../src/science/models/types.ts';
+import type { TokenRow } from '../../../src/science/models/types.ts';
+import { openTorchKernels } from '../../../src/science/torch/kernels.ts';
+import { readTorchStart } from '../../../src/science/torch/model.ts';
 import {
+  type AdaptedModelOptions,
   loadAdaptedModel,
   openRowEncoder,
+  readTrained,
   readTrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
 import { inputDir, writeJson } from '../shared/files.ts';
@@ -33,7 +38,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const record = await readTrainRecord(trainDir);
   checkClasses("the kernel's rows", classes, record.classes);
   const at = params.step === undefined ? {} : { at: params.step };
-  const adapted = await loadAdaptedModel({ ...parts, trainDir, ...at });
+  const adapted = await openKernels(context, { ...parts, trainDir, ...at });
   try {
     const encode = await openRowEncoder(trainDir, parts.model);
     const encoded = rows.map((row) => encode(row, params.max_length));
@@ -69,14 +74,27 @@ export async function run(context: RunContext<Params>): Promise<void> {
   }
 }
 
+async function openKernels(
+  { backend }: RunContext<Params>,
+  options: AdaptedModelOptions,
+): Promise<KernelModel> {
+  if (backend === 'torch')
+    return openTorchKernels(await readTorchStart((await readTrained(options)).network));
+  const adapted = await loadAdaptedModel(options);
+  return {
+    ...adapted,
+    kernels: (rows, asked) => kernelSet(adapted, rows, null, asked),
+  };
+}
+
 function compute(
   { params, progress, signal, resumeDir, log }: RunContext<Params>,
-  adapted: AdaptedModel,
+  adapted: KernelModel,
   rows: readonly TokenRow[],
 ): Promise<KernelSet> {
   // Where the adapter adds no parameters there is only the full kernel, whatever was asked for.
   const hasFactors = adapted.layers.some(hasOwn);
-  return kernelSet(adapted, rows, null, {
+  return adapted.kernels(rows, {
     which: hasFactors ? params.kernels : ['full'],
     perLayer: params.per_layer,
     memoryMB: params.memory_mb,
@@ -110,7 +128,7 @@ async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
  * Returns the content of `layers.json`: the trace of each kernel in each layer, by the weight names
  * of the checkpoint.
  */
-const tracesOf = ({ layers }: KernelSet, adapted: AdaptedModel): Record<string, object> =>
+const tracesOf = ({ layers }: KernelSet, adapted: KernelModel): Record<string, object> =>
   Object.fromEntries(
     layers.map(({ layer, full, lora }) => [
       adapted.weightName(layer),
@@ -118,7 +136,7 @@ const tracesOf = ({ layers }: KernelSet, adapted: AdaptedModel): Record<string, 
     ]),
   );
 
-const outputsText = ({ outputsOf, outputs }: AdaptedModel): string =>
+const outputsText = ({ outputsOf, outputs }: KernelModel): string =>
   outputsOf === 'class logits' ? `${outputs} classes` : outputsOf;
 
 /** Writes `rows.json`: the rows in the kernel's order, one per line. An answer has no label. */

@@ -138,7 +138,8 @@ export async function openTorchModel(
   };
 }
 
-const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {
+/** Gives `use` a new folder, and removes it. */
+export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-torch-'));
   try {
     return await use(dir);

@@ -5,7 +5,7 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type HeadSettings, type JsonObject, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { adaptedWeight, productsOf } from '../models/adapted-layer.ts';
-import type { AdapterImplementation } from '../models/adapter.ts';
+import type { AdapterImplementation, FactorNames, VectorNames } from '../models/adapter.ts';
 import { resolveNames } from '../models/base.ts';
 import { isPartial, readPartial } from '../models/fine-tuning.ts';
 import { readConfig, readHead } from '../models/head.ts';
@@ -89,12 +89,57 @@ export interface AdaptedModelOptions {
   readonly at?: number;
 }
 
-function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
+/** A layer that kernels are taken at, by the names of what the adapter has there. */
+export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
+  readonly factors: FactorNames | null;
+  readonly vectors: VectorNames | null;
+}
+
+/** What is known of a model without its values. */
+type Described = Pick<Network, 'adapter' | 'architecture' | 'config' | 'parameters'>;
+
+/** Returns `AdaptedModel.layers` by names. */
+export function kernelLayers(model: Described): KernelLayer[] {
+  const { adapter, architecture, config } = model;
+  const linears = architecture.linears(config),
+    own = ownVectors({ ...model, linears });
+  return [
+    ...linears.flatMap((layer): KernelLayer[] => {
+      const trained = own.of(layer),
+        isTarget = adapter.targets.includes(layer.name);
+      if (!isTarget && trained === null) return [];
+      return [
+        {
+          ...layer,
+          factors: isTarget ? adapter.factors(layer.name) : null,
+          vectors: isTarget ? (adapter.vectors?.(layer.name) ?? null) : null,
+          ...(isTarget ? {} : { ownOnly: true }),
+          ...(trained === null ? {} : { trained }),
+        },
+      ];
+    }),
+    ...own.layers.map((layer) => ({ ...layer, factors: null, vectors: null })),
+  ];
+}
+
+/** `AdaptedModel.weightName`. @param fileName a parameter's name in the checkpoint's file */
+export function weightNames(
+  layers: readonly Pick<AdaptedLayer, 'name' | 'ownOnly' | 'trained'>[],
+  fileName: (name: string) => string,
+): (layer: string) => string {
+  const biasAlone = new Set(
+    layers
+      .filter(({ ownOnly, trained }) => ownOnly === true && trained?.unit === undefined)
+      .map(({ name }) => name),
+  );
+  return (layer) => fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`);
+}
+
+function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   const { adapter } = network;
+  const { factors: names, vectors, ...layer } = named;
   const matrix = (name: string): Tensor2D => network.frozen(name) as Tensor2D,
     vector = (name: string): Tensor1D => network.frozen(name) as Tensor1D;
-  const names = adapter.factors(layer.name),
-    vectors = adapter.vectors?.(layer.name) ?? null;
   if (names !== null) {
     const { A, B, scale, variance, magnitude } = names;
     const weight = (): Tensor2D =>
@@ -125,30 +170,15 @@ function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
 
 /** A network at its present values; disposing of it disposes of the network. */
 export function adaptedModel(network: Network): AdaptedModel {
-  const { adapter, linears, initial } = network;
+  const { initial } = network;
   const { of, count } = outputsOf(network);
   const merged = network.merged();
-  const own = ownVectors(network);
-  const layers = [
-    ...linears.flatMap((layer): AdaptedLayer[] => {
-      const trained = own.of(layer),
-        vectors = trained === null ? {} : { trained };
-      if (adapter.targets.includes(layer.name))
-        return [{ ...adaptedLayer(network, layer), ...vectors }];
-      return trained === null ? [] : [{ ...layer, ownOnly: true, ...vectors }];
-    }),
-    ...own.layers,
-  ];
-  const biasAlone = new Set(
-    layers
-      .filter(({ ownOnly, trained }) => ownOnly === true && trained?.unit === undefined)
-      .map(({ name }) => name),
-  );
+  const layers = kernelLayers(network).map((layer) => adaptedLayer(network, layer));
   return {
     outputsOf: of,
     outputs: count,
     layers,
-    weightName: (layer) => network.fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`),
+    weightName: weightNames(layers, (name) => network.fileName(name)),
     logits: logitsOf(network),
     forward: (batch, tap, vectorTap) =>
       rowOutputs(network, batch, initial, {
@@ -248,7 +278,13 @@ const NONE: OwnVectors = { of: () => null, layers: [] };
  * Returns the vectors below the head that the adapter trains. None where it also trains parameters
  * of the model that are no vectors, since a kernel over a part of them would not be the adapter's.
  */
-function ownVectors({ adapter, architecture, config, linears, parameters }: Network): OwnVectors {
+function ownVectors({
+  adapter,
+  architecture,
+  config,
+  linears,
+  parameters,
+}: Described & Pick<Network, 'linears'>): OwnVectors {
   const trains = (name: string): boolean =>
     adapter.ofModel?.(name) === true && !within(name, architecture.headModules);
   const uncovered = new Set(parameters.map(({ name }) => name).filter(trains));

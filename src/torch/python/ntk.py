@@ -35,6 +35,8 @@ class Part:
     module: str | None
     # By wire name.
     parameters: list[str]
+    # The number of the kernel that the term is added to.
+    kernel: int
 
 
 def outputs(model: OpenModel, rows: Rows) -> Tensor:
@@ -164,38 +166,32 @@ def loose_gradients(
 
 @dataclass
 class Kernels:
-    """Sums over the parts, or each part's kernel."""
-
     outputs: Tensor  # f, (N, C)
-    values: Tensor  # (N·C, N·C), or (parts, N·C, N·C); rows before classes
+    values: Tensor  # (kernels, N·C, N·C), rows before classes
+    # Of each part.
     traces: list[float]
 
-    def add(self, part: int, K: Tensor) -> None:
-        self.traces[part] += float(K.trace())
-        to = self.values if self.values.dim() == 2 else self.values[part]
-        to += K
 
-
-def kernels(
-    model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part], blocks: bool, memory_mb: float
-) -> Kernels:
-    """Throws Fault where a kernel is not finite.
-
-    blocks: whether to keep each part's kernel; memory_mb: for h and δ of layers that share a pass.
-    """
+def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) -> Kernels:
+    """The parts' layers share one pass over the rows. Throws Fault where a kernel is not finite."""
     with torch.no_grad():
         f = torch.cat([outputs(model, rows) for rows in batches])
-    shape = [len(parts)] * blocks + [f.numel()] * 2
+    shape = (1 + max(part.kernel for part in parts), f.numel(), f.numel())
     found = Kernels(f, torch.zeros(shape, dtype=torch.float64, device=f.device), [0.0] * len(parts))
+
+    def add(part: int, K: Tensor) -> None:
+        found.traces[part] += float(K.trace())
+        found.values[parts[part].kernel] += K
+
     layers, loose = sorted_parts(model, parts)
     if loose:
         gradients = loose_gradients(model, batches, [p for _, p in loose])
         for (i, _), own in zip(loose, gradients):
-            found.add(i, own.double() @ own.double().T)
-    for group in grouped(layers, batches, f.shape[1], memory_mb):
-        by_batch = [pairs_of(model, rows, [module for _, module in group]) for rows in batches]
-        for (i, _), pairs in zip(group, zip(*by_batch)):
-            found.add(i, gram([pair for own in pairs for pair in own]))
+            add(i, own.double() @ own.double().T)
+    if layers:
+        by_batch = [pairs_of(model, rows, [module for _, module in layers]) for rows in batches]
+        for (i, _), *pairs in zip(layers, *by_batch):
+            add(i, gram([pair for own in pairs for pair in own]))
     for part, trace in zip(parts, found.traces):
         # A gradient that isn't finite is on the diagonal.
         if not math.isfinite(trace):
@@ -232,21 +228,3 @@ def sorted_parts(
             else:
                 layers.append((i, owner))
     return layers, loose
-
-
-def grouped(
-    layers: Sequence[tuple[int, nn.Module]], batches: Sequence[Rows], C: int, memory_mb: float
-) -> list[list[tuple[int, nn.Module]]]:
-    """Layers whose h and δ share a forward pass."""
-    tokens = sum(len(rows) * max(map(len, rows.ids)) for rows in batches)
-    groups: list[list[tuple[int, nn.Module]]] = []
-    left = 0.0
-    for i, module in layers:
-        weight: Any = getattr(module, 'base_layer', module).weight
-        needed = 4 * tokens * max(weight.shape) * (1 + C) / 2**20
-        if needed > left or not groups:
-            groups.append([])
-            left = memory_mb
-        groups[-1].append((i, module))
-        left -= needed
-    return groups

@@ -101,12 +101,9 @@ def kernel_(session: Session, request: Json) -> Json:
         session.model(request),
         [rows_of(rows) for rows in request['batches']],
         [Part(**part) for part in request['parts']],
-        request['blocks'],
-        request['memory_mb'],
     )
     np.save(request['out'], found.values.cpu().numpy())
     return {
-        'outputs': found.outputs.shape[1],
         'logits': encoded(found.outputs, 'f4'),
         'traces': encoded(np.array(found.traces), 'f8'),
     }

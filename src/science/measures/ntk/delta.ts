@@ -5,7 +5,7 @@
  */
 import { strictlyBelow } from '../../../base/stats.ts';
 import { symmetricEigenvalues } from '../../../tensor/linalg.ts';
-import type { AdaptedModel } from '../../models/types.ts';
+import type { LoraFactors } from '../../models/types.ts';
 
 export interface Interval {
   readonly low: number;
@@ -124,24 +124,44 @@ export function premise(
   };
 }
 
+/** A factor on any engine. */
+interface Factor {
+  readonly shape: readonly number[];
+  data(): Promise<ArrayLike<number>>;
+}
+
+/** What `premises` reads of an `AdaptedModel`. */
+export interface ModelOfPremises {
+  readonly layers: readonly {
+    readonly name: string;
+    readonly in: number;
+    readonly lora?: Pick<LoraFactors, 'scale' | 'variance' | 'freezeA'> & {
+      readonly A: Factor;
+      readonly B: Factor;
+      readonly dora?: object;
+    };
+  }[];
+  weightName(layer: string): string;
+}
+
 /**
  * Of every layer whose weight is W + s·B·A, by the checkpoint's names: none for full fine-tuning,
  * DoRA and VeRA.
  * @param asDrawn whether A is as it was drawn, so that the spec's σ² holds
  */
 export async function premises(
-  model: AdaptedModel,
+  model: ModelOfPremises,
   { asDrawn }: { readonly asDrawn: boolean },
 ): Promise<Premise[]> {
   const found: Premise[] = [];
   for (const { name, in: width, lora } of model.layers) {
     if (lora === undefined || lora.dora !== undefined) continue;
-    const [A, B] = await Promise.all([lora.A.data<'float32'>(), lora.B.data<'float32'>()]);
+    const [A, B] = await Promise.all([lora.A.data(), lora.B.data()]);
     found.push(
       premise(model.weightName(name), {
         A,
         B,
-        rank: lora.A.shape[0],
+        rank: lora.A.shape[0] ?? 0,
         width,
         scale: lora.scale,
         variance: asDrawn || lora.freezeA === true ? lora.variance : undefined,

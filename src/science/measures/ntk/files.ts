@@ -106,7 +106,22 @@ const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): nu
   terms.reduce((total, term) => total + of(term), 0);
 
 const spent = ({ method, operations }: TermRecord): number =>
-  method === 'gram' ? operations.gram : operations.explicit;
+  operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
+
+/** How the terms of a kernel were contracted, and at what cost. */
+function contraction(terms: readonly TermRecord[]): string {
+  if (terms.every(({ method }) => method === 'torch'))
+    return `${terms.length} terms, by PyTorch from the gradients of each row`;
+  const by = (method: TermRecord['method']): number =>
+    terms.filter((term) => term.method === method).length;
+  const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
+  return (
+    `${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
+    `by token pairs, ${none}${giga(sum(terms, spent))} G operations ` +
+    `(all by gradients ${giga(sum(terms, ({ operations }) => operations?.explicit ?? 0))}, all ` +
+    `by token pairs ${giga(sum(terms, ({ operations }) => operations?.gram ?? 0))})`
+  );
+}
 
 /** @param projection the settings asked for; null where the kernels are exact */
 export function describeKernels(
@@ -118,15 +133,7 @@ export function describeKernels(
   for (const kind of kinds) {
     const terms = found.terms.filter((term) => term.kernel === kind);
     const name = nameOf(kind, terms);
-    const by = (method: TermRecord['method']): number =>
-      terms.filter((term) => term.method === method).length;
-    const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
-    lines.push(
-      `${name}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
-        `by token pairs, ${none}${giga(sum(terms, spent))} G operations ` +
-        `(all by gradients ${giga(sum(terms, ({ operations }) => operations.explicit))}, all ` +
-        `by token pairs ${giga(sum(terms, ({ operations }) => operations.gram))})`,
-    );
+    lines.push(`${name}: ${contraction(terms)}`);
     const { error } = found[kind]!;
     if (error !== null && projection !== null) {
       lines.push(
@@ -144,16 +151,14 @@ export function describeKernels(
   const record: JsonObject = {
     outputs: found.outputs,
     kernels: Object.fromEntries(
-      kinds.map((kind) => [
-        kind,
-        {
-          operations: sum(
-            found.terms.filter((term) => term.kernel === kind),
-            spent,
-          ),
-          error: found[kind]!.error,
-        },
-      ]),
+      kinds.map((kind) => {
+        const terms = found.terms.filter((term) => term.kernel === kind);
+        const counted = terms.every(({ operations }) => operations !== null);
+        return [
+          kind,
+          { operations: counted ? sum(terms, spent) : null, error: found[kind]!.error },
+        ];
+      }),
     ),
     projection:
       projection === null
@@ -170,7 +175,8 @@ export function describeKernels(
       parameter,
       method,
       projected,
-      operations: { explicit: operations.explicit, gram: operations.gram },
+      operations:
+        operations === null ? null : { explicit: operations.explicit, gram: operations.gram },
     })),
   };
   return { lines, record };

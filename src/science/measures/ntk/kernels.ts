@@ -15,6 +15,7 @@ import {
   unfold,
 } from './accumulator.ts';
 import type { Method } from './contractions.ts';
+import type { ModelOfPremises } from './delta.ts';
 import {
   addLayer,
   addReplicates,
@@ -263,6 +264,14 @@ export async function kernelSet(
       bytes,
     })),
   };
+}
+
+/** A model whose kernels are computed on some engine. */
+export interface KernelModel
+  extends ModelOfPremises, Pick<AdaptedModel, 'outputsOf' | 'outputs' | 'weightName' | 'dispose'> {
+  readonly layers: readonly (ModelOfPremises['layers'][number] & Parameters<typeof hasOwn>[0])[];
+  /** The kernels of rows with themselves, as `kernelSet` returns them. */
+  kernels(rows: readonly TokenRow[], options?: KernelOptions): Promise<KernelSet>;
 }
 
 function kindsOf(

@@ -123,10 +123,13 @@ export interface TermRecord {
   /** The parameter that the term is a kernel over. */
   readonly parameter: 'W' | OwnTerm['parameter'];
   /** `zero`: not contracted, since another parameter of the layer is zero. */
-  readonly method: Method | 'zero';
+  readonly method: Method | 'zero' | 'torch';
   readonly projected: boolean;
-  /** In the cost model's operations; of a projected term, at its projected sizes. */
-  readonly operations: Costs;
+  /**
+   * In the cost model's operations; of a projected term, at its projected sizes. Null under `torch`,
+   * of which there is no model.
+   */
+  readonly operations: Costs | null;
 }
 
 type AnyTerm = Term | GradientTerm;

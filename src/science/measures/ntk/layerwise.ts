@@ -32,7 +32,7 @@ export interface WalkOptions {
   readonly signal?: AbortSignal;
 }
 
-const BATCH_TOKENS = 1024;
+export const BATCH_TOKENS = 1024;
 
 /** A layer's h and δ for one batch. */
 export interface LayerBatch {

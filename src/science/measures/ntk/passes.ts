@@ -68,23 +68,25 @@ export function batches(
 
 type Extent = Pick<BlockShape, 'rows' | 'tokens'>;
 
+type Sized = Omit<AdaptedLayer, 'lora' | 'vera'>;
+
 /** A bound on the rows that enter a layer; see `LinearLayer` and `VectorLayer`. */
 const rowsOf = (
-  { relative = false, onePerText = false, rowsPerToken = 1 }: AdaptedLayer,
+  { relative = false, onePerText = false, rowsPerToken = 1 }: Sized,
   { rows, tokens }: Extent,
 ): number => rowsPerToken * (onePerText ? rows : relative ? 3 * tokens : tokens);
 
 /** Returns the bytes of a layer's h and δ. */
-export const layerBytes = (layer: AdaptedLayer, extent: Extent, classes: number): number =>
+export const layerBytes = (layer: Sized, extent: Extent, classes: number): number =>
   4 * rowsOf(layer, extent) * (layer.in + classes * layer.out);
 
 /** Groups the layers within `memoryMB`; one that does not fit is a group by itself. */
-export function layerGroups(
-  layers: readonly AdaptedLayer[],
-  bytesOf: (layer: AdaptedLayer) => number,
+export function layerGroups<L>(
+  layers: readonly L[],
+  bytesOf: (layer: L) => number,
   memoryMB: number,
-): AdaptedLayer[][] {
-  const groups: AdaptedLayer[][] = [];
+): L[][] {
+  const groups: L[][] = [];
   let bytes = Infinity;
   for (const layer of layers) {
     const own = bytesOf(layer);

@@ -168,15 +168,20 @@ export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): 
   return zero;
 }
 
+/** What of an `AdaptedLayer` tells which kernels are taken there. */
+type Owned = Pick<AdaptedLayer, 'ownOnly'> & {
+  readonly [of in 'lora' | 'vera' | 'trained']?: object;
+};
+
 /** Whether an adapter has parameters of its own at a layer. */
-export const hasOwn = ({ lora, vera, trained }: AdaptedLayer): boolean =>
+export const hasOwn = ({ lora, vera, trained }: Owned): boolean =>
   lora !== undefined || vera !== undefined || trained !== undefined;
 
 /** `full`: over the weights; `lora`: over the adapter's own parameters. */
 export type KernelKind = 'full' | 'lora';
 
 /** Whether a kernel is taken at a layer. */
-export const hasKernel = (kind: KernelKind, layer: AdaptedLayer): boolean =>
+export const hasKernel = (kind: KernelKind, layer: Owned): boolean =>
   kind === 'full' ? layer.ownOnly !== true : hasOwn(layer);
 
 /** The widths p and q of the terms that `ownTerms` returns. */
