@@ -42,6 +42,7 @@ const GUIDES = [
   'serve',
   'slurm',
   'gpu',
+  'torch',
   'compare',
   'library',
 ];
