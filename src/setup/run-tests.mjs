@@ -23,7 +23,7 @@ const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
-export const SUITES = ['faults', 'peers', 'install', 'slurm'];
+export const SUITES = ['faults', 'peers', 'torch', 'install', 'slurm'];
 
 /**
  * `why`: what is wrong with the file itself, besides its failed tests.

@@ -1,6 +1,6 @@
 /**
  * `npm test [-- FILTER…]`: sets up and builds what is needed, then runs every test whose path
- * contains a filter. `npm run test:faults`, `test:peers` and `test:install` do the same for one
+ * contains a filter. `npm run test:faults`, `test:peers`, `test:torch` and `test:install` do the same for one
  * suite; with `-- --full`, its tests repeat more often.
  */
 import { fileURLToPath } from 'node:url';
@@ -28,6 +28,9 @@ try {
     env: {
       ...(values.full ? { DOSIMETER_TESTS_FULL: '1' } : {}),
       ...(suite === 'peers' ? { DOSIMETER_PEERS_PYTHON: await peersPython(project) } : {}),
+      ...(suite === 'torch'
+        ? { DOSIMETER_PYTHON: process.env.DOSIMETER_PYTHON || (await peersPython(project)) }
+        : {}),
     },
   }))
     ? 0

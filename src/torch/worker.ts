@@ -76,8 +76,8 @@ class Workers {
         `the backend "torch" is not available: ${python.fault}`,
         python.remedy === null ? undefined : `run \`${python.remedy}\``,
       );
-    const worker = new Worker(python, threads, (used) => {
-      this.#failures = used ? 0 : this.#failures + 1;
+    const worker = new Worker(python, threads, (failed) => {
+      this.#failures = failed ? this.#failures + 1 : 0;
     });
     await worker.ready;
     return worker;
@@ -106,7 +106,7 @@ class Worker implements TorchWorker {
   readonly #child: ChildProcess;
   readonly #requests: Socket;
   readonly #python: TorchPython;
-  readonly #onEnd: (used: boolean) => void;
+  readonly #onEnd: (failed: boolean) => void;
   readonly #exited: Promise<void>;
   readonly ready: Promise<void>;
   #facts: TorchFacts | null = null;
@@ -119,7 +119,7 @@ class Worker implements TorchWorker {
   /** Whether it has answered a request. */
   #used = false;
 
-  constructor(python: TorchPython, threads: number, onEnd: (used: boolean) => void) {
+  constructor(python: TorchPython, threads: number, onEnd: (failed: boolean) => void) {
     this.#python = python;
     this.#onEnd = onEnd;
     const child = spawn(python.command, [workerFile()], {
@@ -233,7 +233,7 @@ class Worker implements TorchWorker {
     if (this.ended !== null) return;
     this.ended = error;
     this.#child.kill('SIGKILL');
-    if (!wanted) this.#onEnd(this.#used);
+    this.#onEnd(!wanted && !this.#used);
     this.#pending?.reject(error);
   }
 
