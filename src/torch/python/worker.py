@@ -75,7 +75,7 @@ def read_requests() -> Iterator[Json]:
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
-        with open(REQUESTS, 'rb') as pipe:
+        with open(REQUESTS, 'rb', buffering=1 << 20) as pipe:
             for line in pipe:
                 lines.put(line)
         os._exit(0)
