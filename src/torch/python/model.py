@@ -140,8 +140,8 @@ class OpenModel:
     def inputs(self, rows: Rows) -> dict[str, Tensor]:
         """A batch, padded on the right."""
         config = self.network.config
-        # RoBERTa counts positions by this id.
-        fill = getattr(config, 'pad_token_id', None) or 0
+        # RoBERTa counts positions by this id. Some configs have -1 for none.
+        fill = max(0, getattr(config, 'pad_token_id', None) or 0)
         tensors = {
             'input_ids': padded(rows.ids, fill),
             'attention_mask': padded([np.ones_like(ids) for ids in rows.ids], 0),
@@ -231,7 +231,7 @@ def wire_name(name: str) -> str | None:
         return None
     name = name.replace('.base_layer', '').replace('.modules_to_save.default', '')
     name = name.replace('.lora_magnitude_vector.default.weight', '.lora_magnitude_vector')
-    return name.replace('.default', '')
+    return re.sub(r'\.default(?=\.|$)', '', name)
 
 
 def wired(network: nn.Module) -> dict[str, nn.Parameter]:
