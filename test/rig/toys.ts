@@ -11,7 +11,8 @@ export interface Toys {
 /**
  * Writes `spec.yaml`: toy-train → toy-evaluate → toy-report. Each stage adds a line to `ran.log`.
  * What toy-train does for a seed (`"2"`), or a seed at a rate (`"2/0.3"`), is looked up in the
- * environment's TOY or in `toy.json`: `throw`, `fault`, `exit`, `hang`, or milliseconds to wait.
+ * environment's TOY or in `toy.json`: `throw`, `fault`, `exit`, `hang`, `wait` (for a file `go`, a
+ * minute at most), or milliseconds to wait.
  */
 export function writeToys(
   project: Project,
@@ -37,7 +38,8 @@ stages: [toy-train, toy-evaluate, toy-report]
   );
   const log = JSON.stringify(path.join(project.dir, 'ran.log'));
   const toy = JSON.stringify(path.join(project.dir, 'toy.json'));
-  project.write('toy-train.mjs', train(log, toy));
+  const go = JSON.stringify(path.join(project.dir, 'go'));
+  project.write('toy-train.mjs', train(log, toy, go));
   project.write('toy-evaluate.mjs', evaluate(log));
   project.write('toy-report.mjs', REPORT);
 }
@@ -54,7 +56,7 @@ export async function startHanging(project: Project): Promise<Started> {
   return run;
 }
 
-const train = (log: string, toy: string): string => `\
+const train = (log: string, toy: string, go: string): string => `\
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 const fault = (message, hint) => Object.assign(new Error(message), { name: 'UserFault', hint });
@@ -79,6 +81,7 @@ export default defineStage({
       );
     if (does === 'exit') process.exit(3);
     if (does === 'hang') { ctx.log('hanging'); await sleep(60_000); }
+    if (does === 'wait') for (let n = 0; n < 3000 && !existsSync(${go}); n++) await sleep(20);
     if (typeof does === 'number') await sleep(does);
     appendFileSync(${log}, \`train \${seed} \${poisoning.attack} \${poisoning.rate ?? ''}\\n\`);
     const rows = readFileSync(ctx.assets.rows.path, 'utf8').length;

@@ -71,7 +71,7 @@ const name = 'a detached run is followed in a browser until its end';
 const follow = async (): Promise<void> => {
   const project = createProject();
   writeToys(project, { seeds: [1], poisoning: '[{ attack: none }]' });
-  project.write('toy.json', '{"1": 4000}');
+  project.write('toy.json', '{"1": "wait"}');
   const detached = await project.succeeds('run', 'spec.yaml', '--detach');
   const id = lastLine(detached.stdout);
   const opened = present(await openBrowser());
@@ -81,6 +81,7 @@ const follow = async (): Promise<void> => {
     await page.getByRole('link', { name: 'toys' }).click();
     await page.getByText(id).first().waitFor();
     await page.locator('#running').getByRole('button', { name: 'toy-train' }).waitFor();
+    project.write('go', '');
     await page.getByText(/, the run is done$/).waitFor({ state: 'attached', timeout: 60_000 });
     assert.match(await page.title(), /^3\/3 · toys · dosimeter$/);
     assert.equal(looking.told, []);
