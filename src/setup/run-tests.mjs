@@ -1,8 +1,8 @@
 /**
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
- * `.run()` was forgotten). Files run one after another in one process for each larger folder. Once
- * the files of every folder have begun, the last of them are shared between processes. Each file of
- * a suite has its own process.
+ * `.run()` was forgotten). A few processes run one file after another, those of a larger folder in
+ * one process. Once the files of every folder have begun, the last of them are shared between
+ * processes. Each file of a suite has its own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -21,6 +21,31 @@ const SUITE_PROCESSES = CORES + 1;
 const MANY = 8;
 const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
+
+/** The files that take longest, which are run first so that none of them ends long after the rest. */
+const LONGEST = [
+  'test/science/models/families.test.ts',
+  'test/tensor/sanitized.test.ts',
+  'test/cli/attack-training.test.ts',
+  'test/science/models/generate/generate.test.ts',
+  'test/science/models/minilm.test.ts',
+  'test/report/browser.test.ts',
+  'test/science/models/adapters.test.ts',
+  'test/cli/completion.test.ts',
+  'test/science/measures/ntk/vectors.test.ts',
+  'test/setup/run-tests.test.ts',
+  'test/science/measures/ntk/double.test.ts',
+  'test/science/measures/ntk/delta-kernel.test.ts',
+  'test/faults/disk.test.ts',
+  'test/faults/damage.test.ts',
+  'test/faults/kill.test.ts',
+  'test/peers/parity.test.ts',
+  'test/peers/tokenizers.test.ts',
+  'test/peers/adapters.test.ts',
+  'test/slurm/real.test.ts',
+  'test/slurm/slurm.test.ts',
+  'test/slurm/faults.test.ts',
+];
 
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
 export const SUITES = ['faults', 'peers', 'torch', 'install', 'slurm'];
@@ -57,17 +82,22 @@ function testFiles(project, filters, suite) {
 }
 
 /**
- * Returns lists of files, each for one process, the longest list first: the files of a folder that
- * has many, and together those of all folders of a parent that have few, since every process loads
- * the sources and TensorFlow anew.
+ * Returns lists of files, each for one process: the longest files alone, and then, the longest list
+ * first, the files of a folder that has many, and together those of all folders of a parent that
+ * have few, since every process loads what they import anew.
+ * @param isSuite whether each file is to have a process of its own: those of a suite are few and
+ *   long
  */
-function forProcesses(files) {
+function forProcesses(all, isSuite) {
+  const longest = LONGEST.filter((file) => all.includes(file)).map((file) => [file]);
+  const files = all.filter((file) => !LONGEST.includes(file));
+  if (isSuite) return [...longest, ...files.map((file) => [file])];
   const folders = grouped(files, (file) => dirname(file));
   const lists = grouped(files, (file) => {
     const folder = dirname(file);
     return (folders.get(folder)?.length ?? 0) < MANY ? `${dirname(folder)}/…` : folder;
   });
-  return [...lists.values()].sort((a, b) => b.length - a.length);
+  return [...longest, ...[...lists.values()].sort((a, b) => b.length - a.length)];
 }
 
 function grouped(files, by) {
@@ -241,17 +271,20 @@ export async function runTests(project, filters, options = {}) {
     const where = options.suite === undefined ? '' : ` of test/${options.suite}`;
     throw new Error(`no test file${where} matches ${filters.join(' ')}`);
   }
-  // The files of a suite are few and long.
-  const next = sharing(
-    options.suite === undefined ? forProcesses(files) : files.map((file) => [file]),
-  );
+  const isSuite = options.suite !== undefined;
+  const next = sharing(forProcesses(files, isSuite));
   const results = [];
   const faults = [];
   await Promise.all(
-    Array.from({ length: options.suite === undefined ? PROCESSES : SUITE_PROCESSES }, async () => {
-      const tests = new TestProcess(project, options);
+    Array.from({ length: isSuite ? SUITE_PROCESSES : PROCESSES }, async () => {
+      let tests = new TestProcess(project, options);
       const folders = new Set();
-      for (let list = next(); list !== undefined; list = next())
+      const end = async () => {
+        const why = await tests.end();
+        if (why !== null) faults.push(`${[...folders].join(', ')}: ${why}`);
+        folders.clear();
+      };
+      for (let list = next(); list !== undefined; list = next()) {
         for (let file = list.shift(); file !== undefined; file = list.shift()) {
           folders.add(dirname(file));
           const result = await tests.run(file);
@@ -259,8 +292,11 @@ export async function runTests(project, filters, options = {}) {
           if (result.failed > 0) console.log(result.output.trimEnd());
           console.log(resultLine(result));
         }
-      const why = await tests.end();
-      if (why !== null) faults.push(`${[...folders].join(', ')}: ${why}`);
+        if (!isSuite) continue;
+        await end();
+        tests = new TestProcess(project, options);
+      }
+      await end();
     }),
   );
   const passed = results.reduce((count, result) => count + result.passed, 0);
