@@ -9,12 +9,12 @@ import { slurmSuite } from './rig.ts';
 const test = slurmSuite('slurm/real');
 
 /**
- * The quickstart with one seed and an epoch: clean and poisoned trainings of MiniLM, under full
+ * The quickstart with one seed and a few steps: clean and poisoned trainings of MiniLM, under full
  * fine-tuning and LoRA, with their evaluations, kernels and Fisher information.
  */
 const SPEC = [
   'spec.yaml',
-  ...['--set', 'seeds=[1]', '--set', 'train.epochs=1', '--set', 'ntk.rows=4'],
+  ...['--set', 'seeds=[1]', '--set', 'train.steps=6', '--set', 'ntk.rows=4'],
 ];
 const PROFILE = `poll: 1s
 memory_mb: 1500
