@@ -89,19 +89,18 @@ def choose(logits: Tensor, live: list[int], step: int, sampling: Sampling | None
     """The next token of each live row. logits: (rows, V)"""
     if sampling is None:
         best = logits.max(1).values  # NaN where a logit is
-        refuse(~torch.isfinite(best), live)
+        refuse(~torch.isfinite(best))
         ids: list[int] = first_likeliest(logits).tolist()
         return ids
-    refuse(~torch.isfinite(logits).all(1), live)
+    refuse(~torch.isfinite(logits).all(1))
     values = logits.cpu().numpy()
     return [draw(own, sampling.uniforms[b, step], sampling) for own, b in zip(values, live)]
 
 
-def refuse(wrong: Tensor, live: list[int]) -> None:
+def refuse(wrong: Tensor) -> None:
     if bool(wrong.any()):
-        prompt = live[int(wrong.nonzero()[0, 0])]
         raise Fault(
-            f'The logits after prompt {prompt} are not finite.',
+            'The logits after a prompt are not finite.',
             "The training diverged: look at the model's loss.",
         )
 
