@@ -93,9 +93,9 @@ def start(model: OpenModel, settings: dict[str, Any]) -> Training:
         optimizer=optimizer_of(settings, groups),
         rates=[group['rate'] for group in settings['groups']],
         clip_norm=settings['clip_norm'],
-        class_weights=None if weights is None else torch.tensor(
-            weights, dtype=torch.float32, device=model.device
-        ),
+        class_weights=None
+        if weights is None
+        else torch.tensor(weights, dtype=torch.float32, device=model.device),
         bf16=settings['precision'] == 'bf16',
         random=random_states(),
     )
