@@ -85,7 +85,7 @@ export const measureOwn = <T>(
   env: Readonly<Record<string, string>>,
 ): Promise<T> => measure<T>(process.execPath, ownScript(script), job, env);
 
-const ownScript = (script: string): readonly string[] => [
+export const ownScript = (script: string): readonly string[] => [
   '--import',
   'tsx',
   join(benchDir, 'own', script),

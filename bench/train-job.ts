@@ -20,7 +20,7 @@ export interface TrainCell {
 export interface TrainJob {
   readonly model: string;
   readonly mode: 'lora' | 'full' | 'evaluate';
-  readonly backend: 'tensorflow' | 'wasm';
+  readonly backend: 'tensorflow' | 'wasm' | 'torch';
   readonly threads: number;
   /** Whether our side compiles its steps, as `dosimeter run` does without `--no-compile`. */
   readonly compile: boolean;

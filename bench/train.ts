@@ -11,7 +11,7 @@ import { findModelDir } from '../src/data/model-folder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { type Claim, makeClaim, median } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
-import { benchDir, buildOwn, openPlayer, peerPython, type Player } from './processes.ts';
+import { benchDir, buildOwn, openPlayer, ownScript, peerPython, type Player } from './processes.ts';
 import { bf16Claims } from './train-bf16.ts';
 import {
   type CellPlan,
@@ -40,8 +40,13 @@ const cases: readonly Case[] = [
   { mode: 'evaluate', batch: 32, threads: 1, goal: 2.5 },
   { mode: 'lora', batch: 8, threads: 1, backend: 'wasm' },
 ];
+/** The worker of `--backend torch` does the peer's own work: what it adds may cost 5%. */
+const torchCases: readonly Case[] = [
+  { mode: 'lora', batch: 8, threads: 1, backend: 'torch', goal: 0.95 },
+  { mode: 'full', batch: 8, threads: 1, backend: 'torch', goal: 0.95 },
+];
 
-const PARTS: readonly string[] = ['grid', 'single', 'bf16'];
+const PARTS: readonly string[] = ['grid', 'single', 'bf16', 'torch'];
 
 export const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
 /** Two ranks, two variances, two poison rates, each with its own seed. */
@@ -62,7 +67,10 @@ const grid: readonly CellPlan[] = [0, 0.1]
 export type Side = readonly Player<TrainTurn, TrainResult>[];
 
 /** The environment of a worker of `dosimeter run`. */
-const ownEnv = ({ threads, compile }: TrainJob): Record<string, string> => ({
+const ownEnv = ({ threads, compile, backend }: TrainJob): Record<string, string> => ({
+  ...(backend === 'torch'
+    ? { DOSIMETER_PYTHON: peerPython(), DOSIMETER_THREADS: String(threads) }
+    : {}),
   DOSIMETER_COMPILE: compile ? '1' : '0',
   TF_NUM_INTRAOP_THREADS: String(threads),
   TF_NUM_INTEROP_THREADS: '1',
@@ -74,7 +82,13 @@ export const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
   const script = await buildOwn('train.ts');
   return Promise.all(
     jobs.map((job) =>
-      openPlayer<TrainTurn, TrainResult>(process.execPath, [script], job, ownEnv(job)),
+      openPlayer<TrainTurn, TrainResult>(
+        process.execPath,
+        // A bundle does not lie beside the worker's Python files.
+        job.backend === 'torch' ? ownScript('train.ts') : [script],
+        job,
+        ownEnv(job),
+      ),
     ),
   );
 };
@@ -194,6 +208,8 @@ export interface Inputs {
   readonly cell: (plan: CellPlan, shuffled: boolean) => Promise<TrainCell>;
 }
 
+const SUFFIX = { tensorflow: '', wasm: ', WebAssembly', torch: ', --backend torch' } as const;
+
 async function soloClaims(
   { mode, batch, threads, goal, backend = 'tensorflow' }: Case,
   { base, cell }: Inputs,
@@ -214,7 +230,7 @@ async function soloClaims(
   const sides = await Promise.all([
     own([job]),
     peer([{ ...job, backend: 'tensorflow' }]),
-    ...(backend === 'wasm' ? [] : [own([{ ...job, compile: false }])]),
+    ...(backend === 'tensorflow' ? [own([{ ...job, compile: false }])] : []),
   ]);
   const [mine, theirs, eager] = (await contest(sides, job, job.steps * batch)) as [
     Outcome,
@@ -223,8 +239,7 @@ async function soloClaims(
   ];
   const what = { lora: 'LoRA r 8', full: 'full fine-tuning', evaluate: 'evaluation' }[mode];
   const name =
-    `${what}, batch ${batch}, ${threads} ` +
-    `thread${threads === 1 ? '' : 's'}${backend === 'wasm' ? ', WebAssembly' : ''}`;
+    `${what}, batch ${batch}, ${threads} ` + `thread${threads === 1 ? '' : 's'}${SUFFIX[backend]}`;
   compare(name, mine, theirs);
   if (eager !== undefined) compareBits(name, mine, eager);
   const { versions, operations, peak_memory_mb: memory } = theirs.results[0]!,
@@ -242,7 +257,7 @@ async function soloClaims(
     }),
     ...(eager === undefined ? [] : [eagerClaim(name, mine, eager)]),
     ...peakClaims(name, mine, job),
-    ...(mode === 'evaluate' || backend === 'wasm'
+    ...(mode === 'evaluate' || backend !== 'tensorflow'
       ? []
       : [
           makeClaim('train', {
@@ -396,6 +411,7 @@ export async function* bench({
     if (runs('grid')) yield* await gridClaims(inputs, quick);
     if (runs('single')) for (const own of cases) yield* await soloClaims(own, inputs, quick);
     if (runs('bf16')) yield* bf16Claims(inputs, quick);
+    if (runs('torch')) for (const own of torchCases) yield* await soloClaims(own, inputs, quick);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

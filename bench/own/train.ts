@@ -9,8 +9,9 @@ import lora from '../../plugins/adapters/lora/index.ts';
 import bert from '../../plugins/models/bert.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
 import { crossEntropy } from '../../src/science/models/loss.ts';
-import { type Network, openNetwork } from '../../src/science/models/network.ts';
+import { type NetworkOptions, openNetwork } from '../../src/science/models/network.ts';
 import type { HostTensor } from '../../src/science/models/types.ts';
+import { openTorchTrainer } from '../../src/science/torch/trainer.ts';
 import { train } from '../../src/science/training/loop.ts';
 import type { LabelledRow, TrainSettings } from '../../src/science/training/settings.ts';
 import { compiled } from '../../src/tensor/compiled/compiled.ts';
@@ -39,7 +40,7 @@ const shape = {
   parameters: architecture.parameters(config),
 };
 
-async function open({ adapter: folder }: TrainCell): Promise<Network> {
+async function optionsOf({ adapter: folder }: TrainCell): Promise<NetworkOptions> {
   const adapter = await implementation.create(
     {},
     { ...shape, ...(folder === null ? {} : { initFrom: folder }) },
@@ -54,7 +55,7 @@ async function open({ adapter: folder }: TrainCell): Promise<Network> {
           ],
           ['classifier.bias', { shape: [2], data: new Float32Array(2) }],
         ]);
-  return openNetwork({
+  return {
     architecture,
     model: { path: job.model, digest: 'bench' },
     adapter,
@@ -62,7 +63,7 @@ async function open({ adapter: folder }: TrainCell): Promise<Network> {
     seed: 0,
     head,
     evaluation: job.mode === 'evaluate',
-  });
+  };
 }
 
 /** Returns a cell's rows in the order of its batches. */
@@ -202,7 +203,8 @@ async function turnDone(done: number): Promise<void> {
 }
 
 const losses: number[][] = job.cells.map(() => []);
-const networks = await Promise.all(job.cells.map(open));
+const options = await Promise.all(job.cells.map(optionsOf));
+const networks = job.backend === 'torch' ? [] : await Promise.all(options.map(openNetwork));
 const settings: TrainSettings = {
   ...PLAIN,
   steps: total,
@@ -228,6 +230,24 @@ if (job.mode === 'evaluate') {
     countStep(step + 1);
     if (endsTurn(step + 1)) await turnDone(step + 1);
   }
+} else if (job.backend === 'torch') {
+  const trainer = await openTorchTrainer({
+    ...options[0]!,
+    savedAs: { modelDir: job.model, classes: ['negative', 'positive'] },
+  });
+  await trainer.train(rowsOf(job.cells[0]!), settings, {
+    onStep: ({ loss }) => {
+      losses[0]!.push(loss);
+      return Promise.resolve();
+    },
+    // A request for several steps ends with a turn.
+    wants: endsTurn,
+    see: async (step) => {
+      await turnDone(step);
+      return undefined;
+    },
+    signal: new AbortController().signal,
+  });
 } else {
   // One cell after another takes the steps of a turn.
   const last = job.cells.length - 1,
