@@ -44,6 +44,8 @@ export const tolerance = {
     logits: 1e-4,
     /** Absolute, weights after them. */
     weights: 1e-4,
+    /** Relative, the metrics of an experiment. Seen: 5e-6, 1 − the cosine of two kernels. */
+    metric: 5e-5,
   },
   /**
    * Relative (‖a−b‖/‖b‖), losses and whole gradients with products in bfloat16, whose neighbours

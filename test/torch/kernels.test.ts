@@ -1,15 +1,22 @@
 /** Kernels of PyTorch against those of the first engine. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import { vera } from '../../plugins/adapters/vera/vera.ts';
-import { at } from '../../src/base/lookup.ts';
+import type { BackendName } from '../../src/api.ts';
+import { at, named } from '../../src/base/lookup.ts';
 import { premises } from '../../src/science/measures/ntk/delta.ts';
+import { describeKernels } from '../../src/science/measures/ntk/files.ts';
 import {
   type KernelModel,
+  type KernelOptions,
   type KernelSet,
   kernelSet,
 } from '../../src/science/measures/ntk/kernels.ts';
+import { type Resume, resumeIn } from '../../src/science/measures/ntk/resume.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { full } from '../../src/science/models/fine-tuning.ts';
 import { openNetwork } from '../../src/science/models/network.ts';
@@ -18,10 +25,13 @@ import { readTorchStart } from '../../src/science/torch/model.ts';
 import { adaptedModel } from '../../src/science/training/adapted-model.ts';
 import { torchWorker } from '../../src/torch/worker.ts';
 import { present } from '../rig/present.ts';
+import { createProject } from '../rig/project.ts';
+import { rejects } from '../rig/rejects.ts';
 import { best, useBackend } from '../science/backend.ts';
 import { type FamilyCase, type From, openCase, optionsUnder } from '../science/family-cases.ts';
 import { relative } from '../science/measures/ntk/fixture/compare.ts';
 import { bitfit, lnTuning } from '../science/plain-adapters.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
 
 const test = suite('torch/kernels');
@@ -80,6 +90,9 @@ function same(torch: KernelSet, here: KernelSet): void {
   assert.equal(shape(torch), shape(here));
 }
 
+/** Megabytes that a few layers of a tiny checkpoint fill. */
+const SMALL = 0.02;
+
 const rank = { rank: 2, alpha: 4, targets: 'all-linear' };
 const drawn = { distribution: 'uniform', variance: '1/(3d)' };
 const ADAPTERS: { readonly [name: string]: readonly [AdapterImplementation, object?] } = {
@@ -96,18 +109,19 @@ const ADAPTERS: { readonly [name: string]: readonly [AdapterImplementation, obje
   BitFit: [bitfit, {}],
   'norms alone': [lnTuning, {}],
 };
-const FAMILIES = [
-  'bert-classifier',
-  'gpt2-classifier',
-  'llama-causal',
-  'roberta-cloze',
-  'deberta-v3-classifier',
-];
+const MAIN = ['full fine-tuning', 'LoRA', 'DoRA', 'VeRA', 'BitFit'];
+const CASES: { readonly [name: string]: readonly string[] } = {
+  'bert-classifier': Object.keys(ADAPTERS),
+  'gpt2-classifier': Object.keys(ADAPTERS),
+  // It has no biases.
+  'llama-causal': [...MAIN.filter((adapter) => adapter !== 'BitFit'), 'norms alone'],
+  'roberta-cloze': MAIN,
+  'deberta-v3-classifier': MAIN,
+};
 
-for (const name of FAMILIES)
-  for (const [adapter, [implementation, params]] of Object.entries(ADAPTERS)) {
-    // It has no biases.
-    if (name === 'llama-causal' && implementation === bitfit) continue;
+for (const [name, adapters] of Object.entries(CASES))
+  for (const adapter of adapters) {
+    const [implementation, params] = present(ADAPTERS[adapter]);
     test(`${name}, ${adapter}: the kernels are the same`, async () => {
       const own = await openCase(name);
       const from = params === undefined ? { folder: own.adapter } : { params: { ...params } };
@@ -120,5 +134,97 @@ for (const name of FAMILIES)
       assert.equal([torch.names, torch.premises], [here.names, here.premises]);
     });
   }
+
+test('each layer has its block, in as many passes as the memory asks for', async () => {
+  const own = await openCase('bert-classifier');
+  const [here, torch] = await both(own, lora, { folder: own.adapter }, (model) =>
+    model.kernels(own.rows, { perLayer: true, memoryMB: SMALL }),
+  );
+  same(torch, here);
+  const { lines, record } = describeKernels(torch, null);
+  assert.is(lines[0], 'K_LoRA: 26 terms, by PyTorch from the gradients of each row');
+  const ofWeights = { operations: null, error: null };
+  assert.equal(record['kernels'], { lora: ofWeights, full: ofWeights });
+  assert.ok(torch.groups.length > 2, `${torch.groups.length} passes`);
+});
+
+test('kernels that were cut short go on to the same bits', async () => {
+  const own = await openCase('bert-classifier');
+  const options = await optionsUnder(own, lora, { folder: own.adapter });
+  const model = await openTorchKernels(await readTorchStart(options));
+  const resume = resumeIn(mkdtempSync(join(tmpdir(), 'dosimeter-kernels-')), () => undefined);
+  const passes: number[] = [];
+  const computed = (more: KernelOptions): Promise<KernelSet> =>
+    model.kernels(own.rows, { perLayer: true, memoryMB: SMALL, ...more });
+  const save: Resume['save'] = async (groups, parts) => {
+    await resume.save(groups, parts);
+    if (groups === 2) throw new Error('cut short');
+  };
+  const progress = (done: number): void => {
+    passes.push(done);
+  };
+  await rejects(computed({ resume: { ...resume, save }, progress }), /^cut short$/);
+  const again = await computed({ resume, progress }),
+    whole = await computed({});
+  const bits = ({ full: ofWeights, lora: ofFactors, layers, terms, logits }: KernelSet) => ({
+    ...{ ofWeights, ofFactors, layers, terms, logits },
+  });
+  assert.equal(bits(again), bits(whole));
+  assert.equal(
+    passes,
+    [...whole.groups.keys()].map((g) => g + 1),
+  );
+  model.dispose();
+});
+
+const WORDS = ['the', 'film', 'was', 'a', 'good', 'bad', 'plot'];
+const SPEC = `name: engines
+seeds: [1]
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:more.tsv" } }
+adapter: [{ type: full }, { type: lora, rank: 2, targets: all-linear }]
+train: { steps: 6, batch_size: 4, max_length: 16, learning_rate: 1e-3 }
+ntk: { rows: 6 }
+stages: [train, evaluate, ntk, fisher, report]
+`;
+const tsv = (rows: number, shift: number): string =>
+  Array.from({ length: rows }, (_, i) => {
+    const text = Array.from({ length: 3 + (i % 4) }, (_unused, k) =>
+      at(WORDS, (shift + i * 3 + k * 5) % WORDS.length),
+    );
+    return `${text.join(' ')}\t${i % 2}\n`;
+  }).join('');
+
+test('an experiment has the same results under both backends', async () => {
+  const project = createProject();
+  project.write('spec.yaml', SPEC);
+  for (const [name, shift] of [
+    ['rows.tsv', 0],
+    ['more.tsv', 1],
+  ] as const)
+    project.write(name, `text\tlabel\n${tsv(20, shift)}`);
+  const results = async (backend: BackendName): Promise<Map<string, number>> => {
+    await project.succeeds('run', 'spec.yaml', '--backend', backend);
+    const rows = await project.results('spec.yaml', '--backend', backend);
+    return new Map(
+      rows.flatMap(({ cell, metric, seed, stage, value }) =>
+        /second|memory/.test(metric) ? [] : [[JSON.stringify([cell, seed, stage, metric]), value]],
+      ),
+    );
+  };
+  const here = await results(best),
+    torch = await results('torch');
+  assert.equal([...torch.keys()], [...here.keys()]);
+  assert.ok([...here.keys()].some((key) => key.includes('information_bits')));
+  for (const [key, value] of here) {
+    const off = Math.abs(named(torch, key) - value);
+    assert.ok(off <= tolerance.engines.metric * Math.abs(value), `${key}: off by ${off}`);
+  }
+  const refused = await project.dosimeter(
+    ...['plan', 'spec.yaml', '--backend', 'torch', '--set', 'ntk.method=projected'],
+    ...['--set', 'stages=[train, ntk]'],
+  );
+  assert.match(refused.stderr, 'the backend torch computes kernels exactly');
+});
 
 test.run();
