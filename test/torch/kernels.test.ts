@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import { vera } from '../../plugins/adapters/vera/vera.ts';
-import type { BackendName } from '../../src/api.ts';
+import { type BackendName, UserFault } from '../../src/api.ts';
 import { at, named } from '../../src/base/lookup.ts';
 import { premises } from '../../src/science/measures/ntk/delta.ts';
 import { describeKernels } from '../../src/science/measures/ntk/files.ts';
@@ -19,7 +19,7 @@ import {
 import { type Resume, resumeIn } from '../../src/science/measures/ntk/resume.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { full } from '../../src/science/models/fine-tuning.ts';
-import { openNetwork } from '../../src/science/models/network.ts';
+import { type NetworkOptions, openNetwork } from '../../src/science/models/network.ts';
 import { openTorchKernels } from '../../src/science/torch/kernels.ts';
 import { readTorchStart } from '../../src/science/torch/model.ts';
 import { adaptedModel } from '../../src/science/training/adapted-model.ts';
@@ -28,7 +28,7 @@ import { present } from '../rig/present.ts';
 import { createProject } from '../rig/project.ts';
 import { rejects } from '../rig/rejects.ts';
 import { best, useBackend } from '../science/backend.ts';
-import { type FamilyCase, type From, openCase, optionsUnder } from '../science/family-cases.ts';
+import { openCase, optionsUnder } from '../science/family-cases.ts';
 import { relative } from '../science/measures/ntk/fixture/compare.ts';
 import { bitfit, lnTuning } from '../science/plain-adapters.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -49,12 +49,10 @@ const near = (found: ArrayLike<number>, expected: ArrayLike<number>, what: strin
 };
 
 async function both<T>(
-  own: FamilyCase,
-  implementation: AdapterImplementation,
-  from: From,
+  asked: NetworkOptions,
   use: (model: KernelModel) => Promise<T>,
 ): Promise<readonly [here: T, torch: T]> {
-  const options = { ...(await optionsUnder(own, implementation, from)), evaluation: true };
+  const options = { ...asked, evaluation: true };
   const adapted = adaptedModel(await openNetwork(options));
   const models = [
     { ...adapted, kernels: (...[rows, asked]) => kernelSet(adapted, rows, null, asked) },
@@ -125,11 +123,14 @@ for (const [name, adapters] of Object.entries(CASES))
     test(`${name}, ${adapter}: the kernels are the same`, async () => {
       const own = await openCase(name);
       const from = params === undefined ? { folder: own.adapter } : { params: { ...params } };
-      const [here, torch] = await both(own, implementation, from, async (model) => ({
-        names: model.layers.map((layer) => model.weightName(layer.name)),
-        premises: await premises(model, { asDrawn: true }),
-        found: await model.kernels(own.rows.slice(0, 4)),
-      }));
+      const [here, torch] = await both(
+        await optionsUnder(own, implementation, from),
+        async (model) => ({
+          names: model.layers.map((layer) => model.weightName(layer.name)),
+          premises: await premises(model, { asDrawn: true }),
+          found: await model.kernels(own.rows.slice(0, 4)),
+        }),
+      );
       same(torch.found, here.found);
       assert.equal([torch.names, torch.premises], [here.names, here.premises]);
     });
@@ -137,7 +138,8 @@ for (const [name, adapters] of Object.entries(CASES))
 
 test('each layer has its block, in as many passes as the memory asks for', async () => {
   const own = await openCase('bert-classifier');
-  const [here, torch] = await both(own, lora, { folder: own.adapter }, (model) =>
+  const options = await optionsUnder(own, lora, { folder: own.adapter });
+  const [here, torch] = await both(options, (model) =>
     model.kernels(own.rows, { perLayer: true, memoryMB: SMALL }),
   );
   same(torch, here);
@@ -146,6 +148,27 @@ test('each layer has its block, in as many passes as the memory asks for', async
   const ofWeights = { operations: null, error: null };
   assert.equal(record['kernels'], { lora: ofWeights, full: ofWeights });
   assert.ok(torch.groups.length > 2, `${torch.groups.length} passes`);
+});
+
+test('a kernel that is not finite is told as the other engine tells it', async () => {
+  const own = await openCase('bert-classifier');
+  const options = await optionsUnder(own, full, { params: {} });
+  const head = new Map([
+    ['classifier.weight', { shape: [3, 16], data: new Float32Array(48).fill(NaN) }],
+  ]);
+  const told = await both({ ...options, head }, (model) =>
+    model.kernels(own.rows).then(
+      () => null,
+      (error: unknown) => error,
+    ),
+  );
+  const [here, torch] = told.map((error) => {
+    assert.instance(error, UserFault);
+    const { message, hint } = error as UserFault;
+    return { message, hint };
+  });
+  assert.equal(torch, here);
+  assert.match(present(torch).message, /^The kernel of .* is not finite\.$/);
 });
 
 test('kernels that were cut short go on to the same bits', async () => {

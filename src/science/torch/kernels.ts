@@ -2,18 +2,20 @@
 import { join } from 'node:path';
 import { at, named } from '../../base/lookup.ts';
 import { arrayOf, type WirePart } from '../../torch/protocol.ts';
-import { accumulator, kernelOrder, unfold } from '../measures/ntk/accumulator.ts';
-import type {
-  Kernel,
-  KernelModel,
-  KernelOptions,
-  KernelParts,
-  KernelSet,
+import { kernelOrder, unfold } from '../measures/ntk/accumulator.ts';
+import {
+  emptySums,
+  type Kernel,
+  type KernelModel,
+  type KernelOptions,
+  type KernelParts,
+  type KernelSet,
+  kindsOf,
 } from '../measures/ntk/kernels.ts';
 import type { TermRecord } from '../measures/ntk/layer.ts';
-import { BATCH_TOKENS } from '../measures/ntk/layerwise.ts';
+import { BATCH_TOKENS, MEMORY_MB } from '../measures/ntk/layerwise.ts';
 import { batches, layerBytes, layerGroups } from '../measures/ntk/passes.ts';
-import { hasKernel, hasOwn, type KernelKind } from '../measures/ntk/terms.ts';
+import { hasKernel, type KernelKind } from '../measures/ntk/terms.ts';
 import { readNpy } from '../models/io/npy.ts';
 import { moduleName } from '../models/modules.ts';
 import { logitsOf, outputsOf } from '../models/outputs.ts';
@@ -107,132 +109,159 @@ function termsOf(kernel: KernelKind, layer: Layer): Term[] {
   ];
 }
 
+/** The terms of some layers, and the kernels that they are added to. */
+interface Asked {
+  readonly terms: readonly Term[];
+  readonly parts: readonly WirePart[];
+  /** Of each kernel a term. */
+  readonly kernels: readonly Term[];
+}
+
+/** @param perLayer whether each layer has a kernel of its own, and not each kind alone */
+function askedOf(
+  start: TorchStart,
+  layers: readonly Layer[],
+  kinds: readonly KernelKind[],
+  perLayer: boolean,
+): Asked {
+  const terms = layers.flatMap((layer) => kinds.flatMap((kind) => termsOf(kind, layer)));
+  const keyOf = ({ kernel, layer }: Term): string => (perLayer ? `${kernel} ${layer}` : kernel);
+  const kernels = new Map(terms.map((term) => [keyOf(term), term])),
+    keys = [...kernels.keys()];
+  const parts = terms.map((term): WirePart => ({
+    name: term.layer,
+    module: term.name === null ? moduleName(start.options.architecture, term.layer) : null,
+    parameters: term.name === null ? [] : [wireName(start, term.name)],
+    kernel: keys.indexOf(keyOf(term)),
+  }));
+  return { terms, parts, kernels: [...kernels.values()] };
+}
+
+interface Plan {
+  /** The batches, as positions of rows. */
+  readonly parts: readonly Int32Array[];
+  readonly groups: readonly { readonly layers: readonly Layer[]; readonly bytes: number }[];
+}
+
+function planOf(
+  { config, options }: TorchStart,
+  layers: readonly Layer[],
+  rows: readonly TokenRow[],
+  kinds: readonly KernelKind[],
+  { batchTokens = BATCH_TOKENS, memoryMB = MEMORY_MB }: KernelOptions,
+): Plan {
+  const { count } = outputsOf(options);
+  const lengths = rows.map(({ ids }) => ids.length),
+    logits = rows.map(logitsOf({ ...options, config }));
+  const parts = batches(lengths, { tokens: batchTokens, logits });
+  // With padding.
+  const shapes = parts.map((part) => ({
+    rows: part.length,
+    tokens: part.length * Math.max(...Array.from(part, (i) => at(lengths, i))),
+  }));
+  // h and δ of a layer's factors take at most as much as the layer's own.
+  const bytesOf = (layer: Layer): number =>
+    kinds.filter((kind) => hasKernel(kind, layer)).length *
+    shapes.reduce((sum, shape) => sum + layerBytes(layer, shape, count), 0);
+  const taken = layers.filter((layer) => kinds.some((kind) => hasKernel(kind, layer)));
+  const groups = layerGroups(taken, bytesOf, memoryMB).map((of) => ({
+    layers: of,
+    bytes: of.reduce((sum, layer) => sum + bytesOf(layer), 0),
+  }));
+  return { parts, groups };
+}
+
+/** The sum over a layer's terms; null where it has none of this kind. */
+function traceOf(
+  terms: readonly Term[],
+  traces: Float64Array,
+  kernel: KernelKind,
+  layer: string,
+): number | null {
+  const own = terms.flatMap((term, t) =>
+    term.kernel === kernel && term.layer === layer ? [at(traces, t)] : [],
+  );
+  return own.length === 0 ? null : own.reduce((a, b) => a + b, 0);
+}
+
 type Found = Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>;
 
 async function computed(
   { worker, id }: TorchModel,
   start: TorchStart,
-  whole: readonly Layer[],
+  layers: readonly Layer[],
   rows: readonly TokenRow[],
-  { which = ['full', 'lora'], perLayer = false, resume, ...options }: KernelOptions,
+  options: KernelOptions,
 ): Promise<Found> {
-  const { architecture } = start.options;
+  const { perLayer = false, progress, resume, signal } = options;
+  const kinds = kindsOf({ layers }, options);
+  const { parts, groups } = planOf(start, layers, rows, kinds, options);
   const { count: C } = outputsOf(start.options),
     size = rows.length * C;
-  const kinds = which.filter((kind) => kind === 'full' || whole.some(hasOwn));
-  const layers = whole.filter((layer) => kinds.some((kind) => hasKernel(kind, layer)));
-  const logitsOfRow = logitsOf({ ...start.options, config: start.config });
-  const parts = batches(
-    rows.map(({ ids }) => ids.length),
-    { tokens: options.batchTokens ?? BATCH_TOKENS, logits: rows.map(logitsOfRow) },
+  // Python has the rows of the batches in order, each with its classes.
+  const places = kernelOrder(
+    parts.flatMap((part) => Array.from(part, (row) => ({ rows: Int32Array.of(row) }))),
+    C,
   );
-  const shapes = parts.map((part) => {
-    const widest = Math.max(...Array.from(part, (i) => at(rows, i).ids.length));
-    return { rows: part.length, tokens: part.length * widest };
-  });
-  // Both kernels need h and δ, those of the adapter's less.
-  const bytesOf = (layer: Layer): number =>
-    shapes.reduce(
-      (sum, shape) =>
-        sum + kinds.filter((kind) => hasKernel(kind, layer)).length * layerBytes(layer, shape, C),
-      0,
-    );
-  const groups = layerGroups(layers, bytesOf, options.memoryMB ?? 1024);
-  const order = Int32Array.from(parts.flatMap((part) => [...part])),
-    places = kernelOrder(
-      Array.from(order, (row) => ({ rows: Int32Array.of(row) })),
-      C,
-    );
-  const sums: KernelParts = {
-    totals: new Map(
-      kinds.map((kind) => [kind, { exact: accumulator(size, size), replicates: [] }]),
-    ),
+  const inOrder = (data: Float64Array): Float64Array =>
+    unfold({ height: size, width: size, data }, places, null);
+  const logits = new Float32Array(size);
+  const found: KernelParts = {
+    totals: new Map(kinds.map((kind) => [kind, emptySums({ height: size, width: size }, 0)])),
     blocks: new Map(kinds.map((kind) => [kind, new Map<string, Float64Array>()])),
     layers: [],
     terms: [],
   };
-  const inOrder = (data: Float64Array): Float64Array =>
-    unfold({ height: size, width: size, data }, places, null);
-  const logits = new Float32Array(size);
-  const wireBatches = parts.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
-  const done = (await resume?.load(sums)) ?? 0;
-  for (const [g, group] of groups.entries()) {
+  const wire = parts.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
+  const done = (await resume?.load(found)) ?? 0;
+  for (const [g, { layers: group }] of groups.entries()) {
     if (g < done) continue;
-    const terms = group.flatMap((layer) => kinds.flatMap((kind) => termsOf(kind, layer)));
-    // The kernels that are asked for: of each kind, or of each kind and layer.
-    const keyOf = ({ kernel, layer }: Term): string =>
-      perLayer ? JSON.stringify([kernel, layer]) : kernel;
-    const owners = new Map(terms.map((term) => [keyOf(term), term])),
-      keys = [...owners.keys()];
-    const asked = terms.map((term): WirePart => ({
-      name: term.layer,
-      module: term.name === null ? moduleName(architecture, term.layer) : null,
-      parameters: term.name === null ? [] : [wireName(start, term.name)],
-      kernel: keys.indexOf(keyOf(term)),
-    }));
-    const { result, data } = await withFolder(async (dir) => {
+    const { terms, kernels, parts: asked } = askedOf(start, group, kinds, perLayer);
+    const { data, ...answer } = await withFolder(async (dir) => {
       const out = join(dir, 'kernels.npy');
-      const request = { model: id, batches: wireBatches, parts: asked, out };
-      return {
-        result: await worker.ask('kernel', request, options.signal),
-        data: (await readNpy(out)).data as Float64Array, // (kernels, N·C, N·C)
-      };
+      const request = { model: id, batches: wire, parts: asked, out };
+      const answered = await worker.ask('kernel', request, signal);
+      // (kernels, N·C, N·C)
+      return { ...answered, data: (await readNpy(out)).data as Float64Array };
     });
-    [...owners.values()].forEach(({ kernel, layer }, k) => {
+    kernels.forEach(({ kernel, layer }, k) => {
       const own = data.subarray(k * size ** 2, (k + 1) * size ** 2),
-        total = named(sums.totals, kernel).exact.data;
-      own.forEach((value, x) => {
-        total[x]! += value;
-      });
-      if (perLayer) sums.blocks.get(kernel)?.set(layer, inOrder(own));
+        total = named(found.totals, kernel).exact.data;
+      for (let x = 0; x < own.length; x++) total[x]! += own[x]!;
+      if (perLayer) named(found.blocks, kernel).set(layer, inOrder(own));
     });
-    const traces = arrayOf('float64', result.traces);
-    const traceOf = (kind: KernelKind, layer: Layer): number | null =>
-      hasKernel(kind, layer) && kinds.includes(kind)
-        ? terms.reduce(
-            (sum, term, t) =>
-              term.kernel === kind && term.layer === layer.name ? sum + at(traces, t) : sum,
-            0,
-          )
-        : null;
-    sums.layers.push(
-      ...group.map((layer) => ({
-        layer: layer.name,
-        full: traceOf('full', layer),
-        lora: traceOf('lora', layer),
-      })),
-    );
-    sums.terms.push(
-      ...terms.map(({ layer, kernel, parameter }): TermRecord => ({
+    arrayOf('float32', answer.logits).forEach((value, x) => {
+      logits[at(places, x)] = value;
+    });
+    const traces = arrayOf('float64', answer.traces);
+    for (const { name: layer } of group)
+      found.layers.push({
         layer,
-        kernel,
-        parameter,
+        full: traceOf(terms, traces, 'full', layer),
+        lora: traceOf(terms, traces, 'lora', layer),
+      });
+    for (const { layer, kernel, parameter } of terms)
+      found.terms.push({
+        ...{ layer, kernel, parameter },
         method: 'torch',
         projected: false,
         operations: null,
-      })),
-    );
-    arrayOf('float32', result.logits).forEach((value, x) => {
-      logits[at(places, x)] = value;
-    });
-    options.progress?.(g + 1, groups.length, 'passes');
-    if (g + 1 < groups.length) await resume?.save(g + 1, sums);
+      });
+    progress?.(g + 1, groups.length, 'passes');
+    if (g + 1 < groups.length) await resume?.save(g + 1, found);
   }
   const kernel = (kind: KernelKind): Kernel | null => {
-    const total = sums.totals.get(kind);
+    const total = found.totals.get(kind);
     if (total === undefined) return null;
-    const blocks = perLayer ? (sums.blocks.get(kind) ?? null) : null;
+    const blocks = perLayer ? named(found.blocks, kind) : null;
     return { data: inOrder(total.exact.data), error: null, blocks };
   };
   return {
     logits,
     full: kernel('full'),
     lora: kernel('lora'),
-    layers: sums.layers,
-    terms: sums.terms,
-    groups: groups.map((group) => ({
-      layers: group.map(({ name }) => name),
-      bytes: group.reduce((sum, layer) => sum + bytesOf(layer), 0),
-    })),
+    layers: found.layers,
+    terms: found.terms,
+    groups: groups.map(({ layers: of, bytes }) => ({ layers: of.map(({ name }) => name), bytes })),
   };
 }

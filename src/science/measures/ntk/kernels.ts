@@ -26,7 +26,7 @@ import {
 } from './layer.ts';
 import { planWalk, type WalkOptions, type WalkPlan, walkSets } from './layerwise.ts';
 import type { Resume } from './resume.ts';
-import { hasKernel, hasOwn, type KernelKind } from './terms.ts';
+import { hasKernel, hasOwn, type KernelKind, type Owned } from './terms.ts';
 
 export interface LayerKernel {
   readonly layer: string;
@@ -81,7 +81,7 @@ interface KernelSums {
 
 type Shape = Pick<Accumulator, 'height' | 'width'>;
 
-const emptySums = ({ height, width }: Shape, replicates: number): Sums => ({
+export const emptySums = ({ height, width }: Shape, replicates: number): Sums => ({
   exact: accumulator(height, width),
   replicates: Array.from({ length: replicates }, () => accumulator(height, width)),
 });
@@ -269,13 +269,14 @@ export async function kernelSet(
 /** A model whose kernels are computed on some engine. */
 export interface KernelModel
   extends ModelOfPremises, Pick<AdaptedModel, 'outputsOf' | 'outputs' | 'weightName' | 'dispose'> {
-  readonly layers: readonly (ModelOfPremises['layers'][number] & Parameters<typeof hasOwn>[0])[];
+  readonly layers: readonly (ModelOfPremises['layers'][number] & Owned)[];
   /** The kernels of rows with themselves, as `kernelSet` returns them. */
   kernels(rows: readonly TokenRow[], options?: KernelOptions): Promise<KernelSet>;
 }
 
-function kindsOf(
-  { layers }: AdaptedModel,
+/** The kernels that are asked for, and that the model has. */
+export function kindsOf(
+  { layers }: { readonly layers: readonly Owned[] },
   { which = ['full', 'lora'] }: KernelOptions,
 ): readonly KernelKind[] {
   const isAdapted = layers.some(hasOwn);

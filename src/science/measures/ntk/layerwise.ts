@@ -32,7 +32,8 @@ export interface WalkOptions {
   readonly signal?: AbortSignal;
 }
 
-export const BATCH_TOKENS = 1024;
+export const BATCH_TOKENS = 1024,
+  MEMORY_MB = 1024;
 
 /** A layer's h and δ for one batch. */
 export interface LayerBatch {
@@ -67,7 +68,7 @@ function planOf(
   { layers, outputs }: AdaptedModel,
   parts: readonly (readonly Int32Array[])[],
   lengths: readonly (readonly number[])[],
-  { memoryMB = 1024 }: WalkOptions,
+  { memoryMB = MEMORY_MB }: WalkOptions,
   ownAlone: 'auto' | Method | null = null,
 ): WalkPlan {
   const shapes = parts.map((of, s) => shapesOf(of, lengths[s]!));

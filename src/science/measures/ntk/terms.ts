@@ -169,7 +169,7 @@ export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): 
 }
 
 /** What of an `AdaptedLayer` tells which kernels are taken there. */
-type Owned = Pick<AdaptedLayer, 'ownOnly'> & {
+export type Owned = Pick<AdaptedLayer, 'ownOnly'> & {
   readonly [of in 'lora' | 'vera' | 'trained']?: object;
 };
 
