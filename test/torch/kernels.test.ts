@@ -115,6 +115,9 @@ const CASES: { readonly [name: string]: readonly string[] } = {
   'llama-causal': [...MAIN.filter((adapter) => adapter !== 'BitFit'), 'norms alone'],
   'roberta-cloze': MAIN,
   'deberta-v3-classifier': MAIN,
+  // Their files call parameters otherwise.
+  'bert-cloze-gamma': ['norms alone'],
+  'gpt2-causal-bare': ['LoRA'],
 };
 
 for (const [name, adapters] of Object.entries(CASES))

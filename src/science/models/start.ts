@@ -58,6 +58,8 @@ export interface Start {
   readonly trained: readonly string[];
   /** The model's parameters that were drawn, since the checkpoint lacks them. */
   readonly drawn: readonly string[];
+  /** Names in the file of the base checkpoint, by canonical name. */
+  readonly fileNames: ReadonlyMap<string, string>;
   /** Reads the initial value of any parameter. */
   read(name: string): Promise<HostTensor>;
 }
@@ -97,6 +99,7 @@ export async function readStart(options: NetworkOptions): Promise<Start> {
     drawn: parameters
       .map(({ name }) => name)
       .filter((name) => !has(name) && options.head?.has(name) !== true),
+    fileNames: options.fileNames ?? inFile ?? new Map<string, string>(),
     read: async (name) => own.get(name) ?? body?.get(name) ?? named(await readFile([name]), name),
   };
 }

@@ -34,7 +34,7 @@ type Layer = KernelLayer & KernelModel['layers'][number];
 
 /** Opens a model in PyTorch's process for its kernels, to be disposed of. */
 export async function openTorchKernels(start: TorchStart): Promise<KernelModel> {
-  const { architecture, fileNames } = start.options;
+  const { architecture } = start.options;
   const { of, count } = outputsOf(start.options);
   const layers = layersOf(start);
   const model = await openTorchModel(start);
@@ -44,7 +44,7 @@ export async function openTorchKernels(start: TorchStart): Promise<KernelModel> 
     layers,
     weightName: weightNames(
       layers,
-      (name) => fileNames?.get(name) ?? architecture.externalName(name),
+      (name) => start.fileNames.get(name) ?? architecture.externalName(name),
     ),
     kernels: async (rows, options = {}) => ({
       ...(await computed(model, start, layers, rows, options)),
