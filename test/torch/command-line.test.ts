@@ -49,12 +49,12 @@ test('crosscheck compares every number of two engines, and sees mutations', asyn
     assert.ok(compared.includes(number), number);
   assert.not.ok(compared.some((number) => number.includes('seconds')));
   assert.is(found.mutations.length, 3);
-  for (const { name, difference } of found.mutations) assert.ok(difference > 1e-4, name);
+  for (const { name, difference } of found.mutations) assert.ok(difference > 1e-3, name);
 
   const { code, stdout } = await project.dosimeter(...asked);
   assert.is(code, 0);
   assert.match(stdout, /with learning rate \+10%: \S+, seen\n/);
-  assert.match(stdout, /the engines agree within 0\.0001\n$/);
+  assert.match(stdout, /the engines agree within 0\.001\n$/);
   const strict = await project.dosimeter(...asked.slice(0, -1), '--tolerance', '1e-12');
   assert.is(strict.code, 1);
   assert.match(strict.stdout, /the engines differ by more than 1e-12\n$/);

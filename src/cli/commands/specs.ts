@@ -265,7 +265,7 @@ export const addCrosscheck: AddCommand = (program, exits) =>
         'the largest difference that passes, |a − b|/max(1, |a|, |b|)',
       )
         .argParser(Number)
-        .default(1e-4),
+        .default(1e-3),
     )
     .option('--mutate', 'also show that it sees an error: change each training a little')
     .action(
