@@ -100,6 +100,15 @@ function rates(text: string, before: Rates): Rates {
   return { ...before, [adapter]: listed.map(Number) };
 }
 
+export const aboveZero =
+  (flag: string) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!(value > 0 && value < Infinity))
+      throw new UserFault(`${flag} takes a number above 0, got "${text}"`);
+    return value;
+  };
+
 function share(text: string): number {
   const value = Number(text);
   if (!(value > 0 && value < 1))
@@ -132,6 +141,10 @@ export const packOption = (): Option =>
   new Option('--pack <n>', 'how many trainings may share a job of a scheduler, one after another')
     .argParser(wholeNumber('--pack'))
     .default(DEFAULT_PACK);
+
+/** The command that runs a spec on the backend that was asked for. */
+export const runCommandOf = (spec: string, { backend }: Pick<SpecOptions, 'backend'>): string =>
+  `dosimeter run ${spec}${backend === undefined ? '' : ` --backend ${backend}`}`;
 
 export const storeOption = (): Option =>
   new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);

@@ -25,6 +25,10 @@ export interface Difference {
   readonly values: readonly [number, number];
   /** |a − b| / max(1, |a|, |b|) */
   readonly difference: number;
+  /** The largest difference of the first values of a file, such as the losses of step 1. */
+  readonly atFirst: number;
+  /** The first line of a file with a difference beyond the tolerance, from 1; null if none has. */
+  readonly beyondFrom: number | null;
 }
 
 /** Whether a number says how long something took or what it held, which no engine repeats. */
@@ -69,7 +73,11 @@ const apart = (a: number, b: number): number =>
  * Returns the largest difference of each number, the largest first.
  * @throws UserFault if a stage of one engine has a number that the other's lacks, or more of them
  */
-export async function differences(a: Prepared, b: Prepared): Promise<readonly Difference[]> {
+export async function differences(
+  a: Prepared,
+  b: Prepared,
+  tolerance: number,
+): Promise<readonly Difference[]> {
   const found = new Map<string, Difference>();
   const foldersOf = ({ statuses }: Prepared): Map<string, string> =>
     new Map(
@@ -84,7 +92,7 @@ export async function differences(a: Prepared, b: Prepared): Promise<readonly Di
       if (dirA === undefined || dirB === undefined || seen.has(id)) continue;
       if (dirA === dirB) continue; // no engine computed it
       seen.add(id);
-      await compare(kind, cell.label, [dirA, dirB], found);
+      await compare(kind, cell.label, [dirA, dirB], tolerance, found);
     }
   return [...found.values()].sort((one, two) => two.difference - one.difference);
 }
@@ -93,6 +101,7 @@ async function compare(
   stage: string,
   cell: string,
   [dirA, dirB]: readonly [string, string],
+  tolerance: number,
   found: Map<string, Difference>,
 ): Promise<void> {
   const [a, b] = [await numbersOf(dirA), await numbersOf(dirB)];
@@ -105,16 +114,25 @@ async function compare(
           `${right.length} on the other`,
         `compare ${dirA} with ${dirB}`,
       );
-    const name = `${stage} ${number}`;
-    const all = left.map((value, i): Difference => {
-      const values = [value, at(right, i)] as const;
-      return { stage, cell, number, pairs: 1, values, difference: apart(...values) };
+    const name = `${stage} ${number}`,
+      before = found.get(name);
+    const all = left.map((value, i) => apart(value, at(right, i)));
+    const worst = all.reduce((most, value, i) => (value > at(all, most) ? i : most), 0),
+      beyond = all.findIndex((value) => value > tolerance);
+    const own = { cell, values: [at(left, worst), at(right, worst)] as const };
+    const isWorse = before === undefined || at(all, worst) > before.difference;
+    found.set(name, {
+      stage,
+      number,
+      ...(isWorse ? own : { cell: before.cell, values: before.values }),
+      pairs: (before?.pairs ?? 0) + all.length,
+      difference: Math.max(before?.difference ?? 0, at(all, worst)),
+      atFirst: Math.max(before?.atFirst ?? 0, at(all, 0)),
+      beyondFrom:
+        beyond < 0
+          ? (before?.beyondFrom ?? null)
+          : Math.min(before?.beyondFrom ?? Infinity, beyond + 1),
     });
-    const before = found.get(name);
-    const largest = [...(before ? [before] : []), ...all].reduce((one, two) =>
-      two.difference > one.difference ? two : one,
-    );
-    found.set(name, { ...largest, pairs: (before?.pairs ?? 0) + all.length });
   }
 }
 
@@ -148,6 +166,26 @@ export const MUTATIONS: readonly Mutation[] = [
     config: inTrain(({ weight_decay: decay }) => ({ weight_decay: decay + 0.1 })),
   },
 ];
+
+/** How much a mutation has to add to a difference that is there without it. */
+const CLEARLY = 10;
+
+/**
+ * Returns the number that shows a mutation best, and whether it does: its difference is beyond the
+ * tolerance, and far beyond that of the same number without the mutation.
+ */
+export function shownBy(
+  clean: readonly Difference[],
+  changed: readonly Difference[],
+  tolerance: number,
+): { readonly difference: Difference; readonly seen: boolean } | null {
+  const nameOf = ({ stage, number }: Difference): string => `${stage} ${number}`;
+  const without = new Map(clean.map((own) => [nameOf(own), own.difference]));
+  const excess = (own: Difference): number =>
+    own.difference / Math.max(tolerance, CLEARLY * (without.get(nameOf(own)) ?? 0));
+  const [best] = [...changed].sort((one, two) => excess(two) - excess(one));
+  return best === undefined ? null : { difference: best, seen: excess(best) > 1 };
+}
 
 /** Returns N of the cells, evenly spaced over the grid. */
 export const someCells = <T>(cells: readonly T[], n: number): readonly T[] =>

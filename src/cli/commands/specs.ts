@@ -7,6 +7,7 @@ import type { ExplainOptions } from '../explain.ts';
 import type { ExportOptions } from '../export.ts';
 import type { LearningRatesOptions } from '../learning-rates.ts';
 import {
+  aboveZero,
   type AddCommand,
   gatherNames,
   jsonOption,
@@ -264,7 +265,7 @@ export const addCrosscheck: AddCommand = (program, exits) =>
         '--tolerance <share>',
         'the largest difference that passes, |a − b|/max(1, |a|, |b|)',
       )
-        .argParser(Number)
+        .argParser(aboveZero('--tolerance'))
         .default(1e-3),
     )
     .option('--mutate', 'also show that it sees an error: change each training a little')
