@@ -141,6 +141,15 @@ export interface RowsHook<P, Impl> extends DefenceHook<Impl> {
   readonly trainedFor?: (params: P) => TrainingLength;
 }
 
+/** What filters test inputs. */
+export interface InputsHook<P, Impl> extends DefenceHook<Impl> {
+  /**
+   * Returns whether it computes nothing with tensors: it asks the model for outputs alone, so that
+   * it works under the backend torch too. Default: it does not.
+   */
+  readonly torch?: (params: P) => boolean;
+}
+
 /**
  * A defence's part in the training. `load` resolves to an `AttackTraining` that changes the loss
  * (src/science/training/attack-training.ts): to the trainer, an attack's objective and a defence's
@@ -201,7 +210,7 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   readonly training?: DefenceTraining<P>;
   readonly model?: DefenceOfModel<P>;
   /** Filters test inputs. */
-  readonly inputs?: DefenceHook<RowsDefence<P, never>>;
+  readonly inputs?: InputsHook<P, RowsDefence<P, never>>;
   /**
    * Judges a model. `load` resolves to a `ModelDetector` (src/science/measures/weights/edit.ts).
    */

@@ -94,5 +94,5 @@ export default defineDefence<Params>({
   uses: ({ language_model: model, architecture }) =>
     model === undefined ? [] : [{ kind: 'model', name: architecture }],
   rows: hook,
-  inputs: hook,
+  inputs: { ...hook, torch: ({ language_model: model }) => model === undefined },
 });

@@ -37,6 +37,7 @@ export default defineDefence<Params>({
   },
   inputs: {
     needs: ['clean'],
+    torch: () => true,
     load: async () => (await import('./judge.ts')).strip,
   },
 });

@@ -1,4 +1,5 @@
 import type {
+  DefenceDescriptor,
   HeadSettings,
   PreflightContext,
   Problem,
@@ -31,6 +32,21 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
     ...(await checkGeneration(context)),
     ...checkScorers(context),
     ...(await sharedRowProblems(context)),
+    ...torchFaults(context),
+  ];
+}
+
+/** Returns a fault if a defence computes with tensors of its own, and PyTorch evaluates. */
+function torchFaults({ backend, params, plugin }: PreflightContext<Params>): Problem[] {
+  if (backend !== 'torch' || params.defence === undefined) return [];
+  const { defence: name, ...own } = params.defence;
+  if (plugin<DefenceDescriptor>('defence', name).inputs?.torch?.(own) === true) return [];
+  return [
+    {
+      path: ['defence', 'defence'],
+      message: `the defence "${name}" computes with a network, which the backend torch does not`,
+      hint: 'Leave out this defence, or run it on another backend: --backend tensorflow.',
+    },
   ];
 }
 

@@ -71,6 +71,25 @@ interface Found {
 
 const faults = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
 
+function refusedByTorch({ kind, goal }: PlannedStage, cell: ExperimentCell): Diagnostic {
+  const defence = goal ? undefined : cell.config.defence?.defence;
+  const not = 'does not compute under the backend torch',
+    elsewhere = 'or run it on another backend: --backend tensorflow.';
+  return defence === undefined
+    ? {
+        code: 'preflight',
+        message: `the stage "${kind}" ${not}`,
+        range: cell.locate(['stages']),
+        hint: `Leave it out of \`stages\`, ${elsewhere}`,
+      }
+    : {
+        code: 'preflight',
+        message: `the defence "${defence}" needs the stage "${kind}", which ${not}`,
+        range: cell.locate(['defence', 'defence']),
+        hint: `Leave out this defence, ${elsewhere}`,
+      };
+}
+
 async function faultsOf(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -78,12 +97,7 @@ async function faultsOf(
 ): Promise<readonly Found[]> {
   const { compute, torch } = stage.descriptor;
   if (compute && torch !== true && surroundings.backend === 'torch')
-    return faults({
-      code: 'preflight',
-      message: `the stage "${stage.kind}" does not compute under the backend torch`,
-      range: cell.locate(['stages']),
-      hint: 'Leave it out of `stages`, or run it on another backend: --backend tensorflow.',
-    });
+    return faults(refusedByTorch(stage, cell));
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));
