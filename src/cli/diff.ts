@@ -16,7 +16,7 @@ import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { type ComparedResults, comparedResults } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
-import type { SpecOptions } from './options.ts';
+import { runCommandOf, type SpecOptions } from './options.ts';
 import { leftOut, valueText } from './result-tables.ts';
 import { askedMetrics } from './results.ts';
 import {
@@ -79,7 +79,7 @@ async function readSide(spec: string, options: SpecOptions): Promise<Side> {
   for (const line of leftOut({ damaged, refused })) say(paintErr.red(line));
   for (const warning of warnings) warn(warningText(warning));
   if (missing > 0)
-    warn(`${spec}: ${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`);
+    warn(`${spec}: ${count(missing, 'goal stage')} not run yet: ${runCommandOf(spec, options)}`);
   return { cells, resolved: prepared.experiment.resolved };
 }
 

@@ -12,7 +12,7 @@ import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
-import type { SpecOptions } from './options.ts';
+import { runCommandOf, type SpecOptions } from './options.ts';
 import {
   axisText,
   beside,
@@ -99,7 +99,8 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
         : (await import('./paper-tables.ts')).markdownResults(results, asked, options, caveats),
     );
   } else if (rows.length > 0) show(rows, asked, options);
-  if (missing > 0) warn(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`);
+  if (missing > 0)
+    warn(`${count(missing, 'goal stage')} not run yet: ${runCommandOf(spec, options)}`);
   return 0;
 }
 

@@ -77,7 +77,10 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
   if (named) {
     const versions = await versionsOf(named);
     return versions === null
-      ? { fault: `DOSIMETER_PYTHON names ${named}, which does not run as Python`, remedy: null }
+      ? {
+          fault: `DOSIMETER_PYTHON names ${named}, which does not run as Python; unset it to use another`,
+          remedy: null,
+        }
       : checked({ ...versions, command: named, from: 'DOSIMETER_PYTHON' });
   }
   for (const [from, dir] of [

@@ -260,7 +260,7 @@ class Worker implements TorchWorker {
     if (signal === 'SIGKILL')
       return new UserFault(
         `PyTorch's process was ended by SIGKILL, as the system does when memory runs out`,
-        LESS_MEMORY,
+        `If you ended it, run again: what is finished is kept. Else ${LESS_MEMORY}`,
       );
     return this.#facts === null
       ? this.#startFault(`its process ended (${how})`)

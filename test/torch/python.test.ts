@@ -53,7 +53,7 @@ test('the one that DOSIMETER_PYTHON names is used, or refused', async () => {
   assert.equal([command, from, cuda], [python, 'DOSIMETER_PYTHON', '12.6']);
   for (const broken of ['/no/python', program('python', 'exit 1'), program('python', 'echo hi')])
     assert.equal(await refused({ DOSIMETER_PYTHON: broken, VIRTUAL_ENV: active }), {
-      fault: `DOSIMETER_PYTHON names ${broken}, which does not run as Python`,
+      fault: `DOSIMETER_PYTHON names ${broken}, which does not run as Python; unset it to use another`,
       remedy: null,
     });
 });
