@@ -84,14 +84,13 @@ type Nothing = { readonly [name in never]: never };
 /** Each operation: what it is asked, and its result. `string` is an array in base64. */
 export interface TorchOperations {
   readonly check: [Nothing, { readonly product: readonly number[] }];
-  readonly memory: [Nothing, { readonly peak_mb: number }];
   readonly open: [WireModel, OfModel & { readonly parameters: number; readonly trained: number }];
   readonly train: [
     OfModel & {
       readonly steps: readonly { readonly rate: number; readonly batches: readonly WireRows[] }[];
     },
-    /** `losses`: float64 (steps done) */
-    { readonly losses: string; readonly seconds: number },
+    /** `losses`: float64 (steps done); `peak_mb`: the most memory held after a step so far */
+    { readonly losses: string; readonly seconds: number; readonly peak_mb: number },
   ];
   /** `logits`: float32 (B·C) */
   readonly predict: [OfRows, { readonly logits: string }];

@@ -112,17 +112,23 @@ async function trainIn(
   reversed: boolean,
 ): Promise<TrainedModel> {
   const { worker, id } = model;
-  let atOnce = 1;
+  let atOnce = 1,
+    peakMemoryMB = 0;
   const taker: StepTaker = {
     atOnce: () => atOnce,
     take: async (steps) => {
-      const { losses, seconds } = await worker.ask('train', {
+      const {
+        losses,
+        seconds,
+        peak_mb: peak,
+      } = await worker.ask('train', {
         model: id,
         steps: steps.map(({ learningRate, batches }) => ({
           rate: learningRate,
           batches: batches.map((batch) => wireRows(reversed ? [...batch].reverse() : batch)),
         })),
       });
+      peakMemoryMB = peak;
       const each = seconds / steps.length;
       atOnce = Math.max(1, Math.min(MOST_STEPS, 2 * atOnce, Math.floor(REQUEST_SECONDS / each)));
       return Array.from(arrayOf('float64', losses), (loss) => ({ loss }));
@@ -156,5 +162,5 @@ async function trainIn(
     },
     signal,
   });
-  return { ...model, peakMemoryMB: (await worker.ask('memory', {})).peak_mb };
+  return { ...model, peakMemoryMB };
 }

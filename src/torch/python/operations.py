@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,8 +61,13 @@ def train_(session: Session, request: Json) -> Json:
     steps = [
         (asked['rate'], [rows_of(rows) for rows in asked['batches']]) for asked in request['steps']
     ]
-    losses, seconds = train(session.training(request), steps)
-    return {'losses': encoded(np.array(losses), 'f8'), 'seconds': seconds}
+    training = session.training(request)
+    losses, seconds = train(training, steps)
+    return {
+        'losses': encoded(np.array(losses), 'f8'),
+        'seconds': seconds,
+        'peak_mb': training.peak_mb,
+    }
 
 
 def answers_(session: Session, request: Json) -> Json:
@@ -117,13 +120,6 @@ def close(session: Session, request: Json) -> None:
         torch.cuda.empty_cache()
 
 
-def memory_(session: Session, _request: Json) -> Json:
-    if session.device.type == 'cuda':
-        return {'peak_mb': torch.cuda.max_memory_allocated() / 2**20}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {'peak_mb': peak / (2**20 if sys.platform == 'darwin' else 2**10)}
-
-
 def silent(act: Callable[[Session, Json], None]) -> Operation:
     """An operation that answers nothing."""
 
@@ -149,5 +145,4 @@ OPERATIONS: dict[str, Operation] = {
     'save_state': silent(lambda s, r: save_state(s.training(r), r['out'], r['facts'])),
     'load_state': silent(lambda s, r: load_state(s.training(r), r['path'])),
     'close': silent(close),
-    'memory': memory_,
 }

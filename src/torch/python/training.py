@@ -6,6 +6,9 @@ Each definition equals that of the engine beside (src/science/training, src/scie
 from __future__ import annotations
 
 import math
+import os
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model import OpenModel, Rows, answer_places, put
+
+STATM = '/proc/self/statm'
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Training:
     # The states of the random numbers of dropout, which no other model's training moves on.
     random: list[Tensor]
     kept: dict[str, Tensor] = field(default_factory=dict)
+    # The most memory that was held after a step: of the process, or of the GPU.
+    peak_mb: float = 0.0
 
     @contextmanager
     def own_random(self) -> Iterator[None]:
@@ -87,6 +94,8 @@ def start(model: OpenModel, settings: dict[str, Any]) -> Training:
     ]
     weights = settings.get('class_weights')
     torch.manual_seed(settings['seed'])
+    if model.device.type == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
     return Training(
         model=model,
         trained=trained,
@@ -161,6 +170,7 @@ def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[li
         with training.own_random():
             for rate, batches in steps:
                 losses.append(step(training, batches, rate))
+                training.peak_mb = max(training.peak_mb, held_mb(training.model.device))
                 if not math.isfinite(losses[-1]):
                     break
         if training.model.device.type == 'cuda':
@@ -168,6 +178,17 @@ def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[li
     finally:
         network.train(False)
     return losses, time.perf_counter() - began
+
+
+def held_mb(device: torch.device) -> float:
+    """What the process holds now, or the most that the GPU held since the training began."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated() / 2**20
+    if not os.path.exists(STATM):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most / (2**20 if sys.platform == 'darwin' else 2**10)
+    with open(STATM, encoding='ascii') as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 def is_finite(training: Training) -> bool:
