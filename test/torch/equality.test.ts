@@ -314,8 +314,8 @@ test('a training that is cut short goes on to the same bits, and so does what wa
       settings,
       async (model) => {
         const last = [...(await model.logits(own.rows, 2))];
-        await model.useKept();
-        return { last, kept: [...(await model.logits(own.rows, 2))] };
+        const best = await model.useKept();
+        return { last, kept: [...(await best.logits(own.rows, 2))] };
       },
       {
         wants: (step) => step === 10 || step === stop,

@@ -43,16 +43,15 @@ export async function openTorchTrainer({
     drawn: start.drawn,
     train: async (rows, settings, hooks) => {
       const model = await openTorchModel(start, wireTraining(start, settings));
-      const save = async (dir: string): Promise<void> =>
-        saveStart(start, await model.trained(), dir, savedAs);
+      const training: TorchModel & ModelInTraining = {
+        ...model,
+        save: async (dir) => saveStart(start, await model.trained(), dir, savedAs),
+        keep: async () => {
+          await model.worker.ask('keep', { model: model.id });
+        },
+      };
       try {
-        return await trainIn(
-          { ...model, save, ...keeping(model) },
-          rows,
-          settings,
-          hooks,
-          reversed,
-        );
+        return await trainIn(training, rows, settings, hooks, reversed);
       } catch (error) {
         model.dispose();
         throw error;
@@ -90,22 +89,13 @@ function wireTraining(start: TorchStart, settings: TrainSettings): WireTraining 
   };
 }
 
-const keeping = ({ worker, id }: TorchModel): Pick<TrainedModel, 'keep' | 'useKept'> => ({
-  keep: async () => {
-    await worker.ask('keep', { model: id });
-  },
-  useKept: async () => {
-    await worker.ask('use_kept', { model: id });
-  },
-});
-
 /** The time that a request for several steps takes at most, unless one step takes longer. */
 const REQUEST_SECONDS = 0.5;
 /** The most steps of one request, whose rows are sent together. */
 const MOST_STEPS = 100;
 
 async function trainIn(
-  model: TorchModel & ModelInTraining & Pick<TrainedModel, 'useKept'>,
+  model: TorchModel & ModelInTraining,
   rows: readonly LabelledRow[],
   settings: TrainSettings,
   { onStep, wants, see, resume, signal }: TrainerHooks,
@@ -162,5 +152,13 @@ async function trainIn(
     },
     signal,
   });
-  return { ...model, peakMemoryMB };
+  const trained: TrainedModel = {
+    ...model,
+    peakMemoryMB,
+    useKept: async () => {
+      await worker.ask('use_kept', { model: id });
+      return trained;
+    },
+  };
+  return trained;
 }

@@ -172,8 +172,8 @@ export interface TrainerHooks {
 export interface TrainedModel extends ModelInTraining {
   /** The most memory that its process held, in MiB, where that is not this process. */
   readonly peakMemoryMB?: number;
-  /** Takes the weights that were kept in the place of those of the last step. */
-  useKept(): Promise<void> | void;
+  /** Returns it at the weights that were kept. This one must not be used any more. */
+  useKept(): Promise<TrainedModel> | TrainedModel;
   dispose(): void;
 }
 
@@ -258,8 +258,18 @@ async function trainNetwork(
     save: (dir) => save(weights, dir),
     keep: () => keep(weights),
   });
+  const trained = (weights: Map<string, Tensor>): TrainedModel => ({
+    ...modelWith(weights),
+    useKept: () => {
+      disposeAll(weights);
+      const best = kept;
+      kept = new Map();
+      return trained(best);
+    },
+    dispose: () => disposeAll(weights, kept),
+  });
   try {
-    let weights = await train(network, rows, settings, {
+    const weights = await train(network, rows, settings, {
       onStep,
       onWeights: { wants, see: (step, present) => see(step, modelWith(present)) },
       signal,
@@ -280,23 +290,7 @@ async function trainNetwork(
             },
           }),
     });
-    let present = modelWith(weights);
-    return {
-      ...present,
-      logits: (...asked) => present.logits(...asked),
-      answers: (...asked) => present.answers(...asked),
-      generate: (...asked) => present.generate(...asked),
-      representations: (...asked) => present.representations(...asked),
-      save: (dir) => present.save(dir),
-      keep: () => present.keep(),
-      useKept: () => {
-        disposeAll(weights);
-        weights = kept;
-        kept = new Map();
-        present = modelWith(weights);
-      },
-      dispose: () => disposeAll(weights, kept),
-    };
+    return trained(weights);
   } catch (error) {
     disposeAll(kept);
     throw error;
@@ -461,6 +455,5 @@ export async function runSession({
   await folder.deliver(outDir);
   const last = journal.history.at(-1)?.step ?? 0,
     step = watch?.kept?.step ?? last;
-  if (step !== last) await model.useKept();
-  return { model, step, journal };
+  return { model: step === last ? model : await model.useKept(), step, journal };
 }
