@@ -174,6 +174,7 @@ async function assertSame(
 ): Promise<void> {
   const here = await course('here', own, options, settings, name),
     torch = await course('torch', own, options, settings, name);
+  assert.is(here.losses.length, settings.steps);
   near(here.losses, torch.losses, tolerance.engines.loss, 'losses');
   near(here.logits, torch.logits, tolerance.engines.logits, 'logits');
   near(here.answers.flat(), torch.answers.flat(), tolerance.engines.logits, 'answers');
