@@ -11,7 +11,7 @@ import { arrayOf, type WireModel, type WireRows, type WireTraining } from '../..
 import { type TorchWorker, torchWorker } from '../../torch/worker.ts';
 import {
   type EvaluatedModel,
-  type Pooled,
+  poolWith,
   predictWith,
   scoreWith,
 } from '../measures/evaluate/predict.ts';
@@ -21,6 +21,7 @@ import { forTransformers, turned } from '../models/io/stored.ts';
 import { similarLengths } from '../models/layout.ts';
 import { moduleName } from '../models/modules.ts';
 import type { NetworkOptions } from '../models/network.ts';
+import { logitsOf } from '../models/outputs.ts';
 import { readStart, type Start } from '../models/start.ts';
 import type { HostTensor, TokenRow } from '../models/types.ts';
 import type { SavedAs } from '../training/session.ts';
@@ -124,11 +125,20 @@ export async function openTorchModel(
           }));
         },
         rows,
-        similarLengths(rows, batchSize, logitsOf(start)),
+        similarLengths(rows, batchSize, logitsOf({ ...start.options, config: start.config })),
         onBatch,
       ),
     representations: (rows, batchSize, onBatch) =>
-      represented(worker, id, rows, similarLengths(rows, batchSize), onBatch),
+      poolWith(
+        async (batch) => {
+          const asked = { model: id, rows: wireRows(batch) };
+          const { values, width } = await worker.ask('representations', asked);
+          return { width, data: arrayOf('float32', values) };
+        },
+        rows,
+        similarLengths(rows, batchSize),
+        onBatch,
+      ),
     generate: (prompts, options) => generated(worker, id, prompts, options),
     trained: () => readTrained(worker, id, start),
     dispose: () => {
@@ -194,12 +204,6 @@ async function readTrained(
   );
 }
 
-/** How many logits the head makes of a row with an answer. */
-function logitsOf({ options: { architecture }, config }: TorchStart): (row: TokenRow) => number {
-  const vocabulary = architecture.vocabularySize(config);
-  return ({ ids, answer = ids.length }) => vocabulary * (ids.length - answer);
-}
-
 /** One after another. */
 function joined(parts: readonly Int32Array[]): Int32Array {
   const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
@@ -225,32 +229,6 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
       ? {}
       : { masks: Int32Array.from(rows, ({ mask }) => mask ?? -1) }),
   };
-}
-
-async function represented(
-  worker: TorchWorker,
-  model: number,
-  rows: readonly TokenRow[],
-  batches: Iterable<readonly number[]>,
-  onBatch: (done: number) => Promise<void> | void = () => undefined,
-): Promise<Pooled> {
-  let values = new Float64Array(0),
-    dimensions = 0,
-    done = 0;
-  for (const some of batches) {
-    const asked = { model, rows: wireRows(some.map((i) => at(rows, i))) };
-    const found = await worker.ask('representations', asked);
-    const data = arrayOf('float32', found.values);
-    if (dimensions === 0) {
-      dimensions = found.width;
-      values = new Float64Array(rows.length * dimensions);
-    }
-    some.forEach((row, b) => {
-      values.set(data.subarray(b * dimensions, (b + 1) * dimensions), row * dimensions);
-    });
-    await onBatch((done += some.length));
-  }
-  return { values, count: rows.length, dimensions };
 }
 
 async function generated(

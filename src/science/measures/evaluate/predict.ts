@@ -182,19 +182,43 @@ export async function pooledRepresentations(
   network: Network,
   rows: readonly TokenRow[],
   batchSize: number,
-  onBatch: OnBatch = () => undefined,
+  onBatch?: OnBatch,
 ): Promise<Pooled> {
   if (network.architecture.head.type === 'causal-lm')
     throw new Error('a causal-LM head has no representation of a whole row');
+  return poolWith(
+    (batch) =>
+      tf.tidy(() => {
+        const x = lastInput(network, batch); // (B, h)
+        return { width: x.shape[1], data: x.dataSync<'float32'>() };
+      }),
+    rows,
+    similarLengths(rows, batchSize),
+    onBatch,
+  );
+}
+
+/** What the last linear layer reads of the rows of a batch, (B, h), row-major. */
+interface PooledBatch {
+  readonly width: number;
+  readonly data: Float32Array;
+}
+
+/**
+ * Gathers what the head reads of each row, in the order of `rows`.
+ * @param batches the indexes of the rows of each batch
+ */
+export async function poolWith(
+  poolBatch: (batch: readonly TokenRow[]) => Promise<PooledBatch> | PooledBatch,
+  rows: readonly TokenRow[],
+  batches: Iterable<readonly number[]>,
+  onBatch: OnBatch = () => undefined,
+): Promise<Pooled> {
   let values = new Float64Array(0),
     dimensions = 0,
     done = 0;
-  for (const some of similarLengths(rows, batchSize)) {
-    const batch = some.map((i) => at(rows, i));
-    const found = tf.tidy(() => {
-      const x = lastInput(network, batch); // (B, h)
-      return { width: x.shape[1], data: x.dataSync<'float32'>() };
-    });
+  for (const some of batches) {
+    const found = await poolBatch(some.map((i) => at(rows, i)));
     if (dimensions === 0) {
       dimensions = found.width;
       values = new Float64Array(rows.length * dimensions);
