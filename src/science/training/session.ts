@@ -19,7 +19,7 @@ import type { Head, HostTensor } from '../models/types.ts';
 import type { TrainingChange } from './attack-training.ts';
 import { checkpointFolder } from './checkpoints.ts';
 import { train } from './loop.ts';
-import { loadState, resumeBySchedule } from './resume.ts';
+import { resumeBySchedule } from './resume.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 import type { CurvePoint, ModelInTraining, Watch } from './watch.ts';
@@ -268,18 +268,20 @@ async function trainNetwork(
     },
     dispose: () => disposeAll(weights, kept),
   });
+  const states =
+    resume && resumeBySchedule(resume.dir, { log: resume.log, urgent: () => signal.aborted });
   try {
     const weights = await train(network, rows, settings, {
       onStep,
       onWeights: { wants, see: (step, present) => see(step, modelWith(present)) },
       signal,
-      ...(resume === undefined
+      ...(resume === undefined || states === undefined
         ? {}
         : {
             resume: {
-              ...resumeBySchedule(resume.dir, { log: resume.log, urgent: () => signal.aborted }),
+              ...states,
               load: async () => {
-                const saved = await loadState(resume.dir, resume.log);
+                const saved = await states.load();
                 return saved === null || !resume.complete(saved.step) ? null : saved;
               },
               gathered: () => ({ facts: resume.gathered(), tensors: kept }),
