@@ -36,7 +36,6 @@ export interface WireTraining {
   readonly dropout: number;
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
-  readonly init: null;
 }
 
 export interface WireModel {
@@ -45,8 +44,6 @@ export interface WireModel {
   /** The class of transformers. */
   readonly class: string;
   readonly classes: number | null;
-  /** Fields that replace those of config.json. */
-  readonly config?: { readonly [field: string]: unknown };
   /** Whether only config.json is read, and every value comes from `values`. */
   readonly random: boolean;
   /** A file of safetensors with parameters by their names in transformers. */

@@ -85,7 +85,6 @@ function wireTraining(start: TorchStart, settings: TrainSettings): WireTraining 
     dropout: settings.dropout,
     seed: settings.seed,
     precision: settings.precision ?? 'float32',
-    init: null,
   };
 }
 

@@ -240,11 +240,9 @@ def wired(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 # ---- opening
-def read_config(
-    folder: Path, overlay: dict[str, Any], classes: int | None, dropout: float
-) -> PreTrainedConfig:
+def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrainedConfig:
     """The config, whose every dropout has the rate `dropout`."""
-    raw = {**json.loads((folder / 'config.json').read_text()), **overlay}
+    raw = json.loads((folder / 'config.json').read_text())
     config = CONFIG_MAPPING[raw['model_type']].from_dict(raw)
     if classes is not None:
         config.num_labels = classes
@@ -262,9 +260,7 @@ def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrain
     kind = getattr(transformers, request['class'])
     folder = Path(request['checkpoint'])
     training = request.get('training') or {}
-    config = read_config(
-        folder, request.get('config') or {}, request.get('classes'), training.get('dropout', 0.0)
-    )
+    config = read_config(folder, request.get('classes'), training.get('dropout', 0.0))
     random, adapter = request.get('random', False), request.get('adapter')
     network: PreTrainedModel
     network, info = kind.from_pretrained(

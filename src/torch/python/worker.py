@@ -93,9 +93,10 @@ def answer(value: Json) -> None:
 
 def prepare() -> tuple[Json, Any]:
     """Import and set up torch; return the facts of the handshake and the device."""
-    import peft  # noqa: F401  (imported now, so that one that fails is known at the start)
+    # All are imported now, so that one that fails is known at the start.
+    import peft  # noqa: F401
     import torch
-    import transformers
+    import transformers  # noqa: F401
 
     threads = int(os.environ['DOSIMETER_THREADS'])
     torch.set_num_threads(threads)
@@ -105,7 +106,6 @@ def prepare() -> tuple[Json, Any]:
     # Products in float32 keep all 23 bits of mantissa.
     torch.set_float32_matmul_precision('highest')
     torch.backends.cudnn.allow_tf32 = False
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     gpu = torch.cuda.is_available()
     device = torch.device('cuda:0' if gpu else 'cpu')
     facts = {
