@@ -19,6 +19,7 @@ export default defineDefence<PruningParams>({
   model: {
     edit: {
       needs: [],
+      torch: () => true,
       load: async (): Promise<ModelEdit<PruningParams>> => {
         const { withEditedChanges } = await import('../../src/defences/prune.ts');
         const { prunedByMagnitude } = await import('../../src/defences/prune.ts');

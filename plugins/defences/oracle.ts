@@ -29,5 +29,5 @@ export default defineDefence({
   citation: '',
   tasks: ['classes', 'completion'],
   params: { type: 'object', properties: {} },
-  rows: { needs: ['receipt'], load: () => Promise.resolve(oracle) },
+  rows: { needs: ['receipt'], torch: () => true, load: () => Promise.resolve(oracle) },
 });

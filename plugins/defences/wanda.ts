@@ -18,6 +18,7 @@ export default defineDefence<PruningParams>({
   model: {
     edit: {
       needs: ['clean'],
+      torch: () => true,
       load: async (): Promise<ModelEdit<PruningParams>> => {
         const { withEditedChanges } = await import('../../src/defences/prune.ts');
         const { named } = await import('../../src/base/lookup.ts');

@@ -4,7 +4,7 @@
  * what was changed in them; a small set of clean rows; the model.
  */
 import type { Problem, Warning } from '../base/fault.ts';
-import type { Json, JsonObject, JsonSchema } from '../base/json.ts';
+import type { BackendName, Json, JsonObject, JsonSchema } from '../base/json.ts';
 import type { RandomStream } from '../base/random.ts';
 import type { Cell } from './cell.ts';
 import type { Asset, Row, Task } from './data.ts';
@@ -63,6 +63,8 @@ export interface AskedModel {
 export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   /** Parameters with `format: source` are among `assets`; here they are the URIs. */
   readonly params: P;
+  /** What computes. */
+  readonly backend: BackendName;
   /** Class names by label id. Empty in a completion task. */
   readonly classes: readonly string[];
   /** Clean rows with their labels, frozen. Empty unless `needs` names `clean`. */
@@ -123,9 +125,14 @@ export interface RowsDefence<P = JsonObject, Model = AskedModel> {
 }
 
 /** A part of a defence, whose code is loaded when it is needed. */
-export interface DefenceHook<Impl> {
+export interface DefenceHook<Impl, P = never> {
   /** What the part needs beside the rows. */
   readonly needs: readonly DefenceNeed[];
+  /**
+   * Returns whether it computes nothing with tensors: it asks for outputs and reads weights alone,
+   * so that it works under the backend torch too. Default: it does not.
+   */
+  torch?(params: P): boolean;
   readonly load: () => Promise<Impl>;
 }
 
@@ -133,21 +140,12 @@ export interface DefenceHook<Impl> {
 export type TrainingLength = { readonly steps: number } | { readonly epochs: number };
 
 /** What filters training rows. */
-export interface RowsHook<P, Impl> extends DefenceHook<Impl> {
+export interface RowsHook<P, Impl> extends DefenceHook<Impl, P> {
   /**
    * Returns how long the model of `needs` is trained on the rows: the cell's training, with this
    * length in place of its own. Default: the cell's whole training.
    */
   readonly trainedFor?: (params: P) => TrainingLength;
-}
-
-/** What filters test inputs. */
-export interface InputsHook<P, Impl> extends DefenceHook<Impl> {
-  /**
-   * Returns whether it computes nothing with tensors: it asks the model for outputs alone, so that
-   * it works under the backend torch too. Default: it does not.
-   */
-  readonly torch?: (params: P) => boolean;
 }
 
 /**
@@ -170,7 +168,7 @@ export interface DefenceTraining<P = JsonObject, Impl = unknown> {
  */
 export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
   /** Edits the weights. `load` resolves to a `ModelEdit` (src/science/measures/weights/edit.ts). */
-  readonly edit?: DefenceHook<Impl>;
+  readonly edit?: DefenceHook<Impl, P>;
   /**
    * Returns the fields of `train` that differ from the cell's in a training on the clean rows.
    * `objective` of `load` is minimised where the defence has `training.load`.
@@ -210,11 +208,11 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   readonly training?: DefenceTraining<P>;
   readonly model?: DefenceOfModel<P>;
   /** Filters test inputs. */
-  readonly inputs?: InputsHook<P, RowsDefence<P, never>>;
+  readonly inputs?: DefenceHook<RowsDefence<P, never>, P>;
   /**
    * Judges a model. `load` resolves to a `ModelDetector` (src/science/measures/weights/edit.ts).
    */
-  readonly detection?: DefenceHook<unknown>;
+  readonly detection?: DefenceHook<unknown, P>;
 }
 
 type Parts = Pick<DefenceDescriptor, DefenceMoment>;

@@ -124,6 +124,26 @@ export interface TorchOperations {
     },
     { readonly logits: string; readonly traces: string },
   ];
+  /** −log p of the rows' labels; `losses`: float64 (B) */
+  readonly surprisals: [OfRows, { readonly losses: string }];
+  /**
+   * Σ x² of each input feature of some layers over the rows' tokens, or over those that the head
+   * reads; `sums`: float64 (n) each
+   */
+  readonly squared_inputs: [
+    OfRows & {
+      readonly layers: readonly { readonly module: string; readonly reads_one: boolean }[];
+    },
+    { readonly sums: readonly string[] },
+  ];
+  /**
+   * The outputs of rows, and their derivative along a direction. `direction`: a file of safetensors
+   * by wire name; `outputs`: float32 (B·C); `change`: float64 (B·C)
+   */
+  readonly linearised: [
+    OfRows & { readonly direction: string },
+    { readonly outputs: string; readonly change: string },
+  ];
   readonly values: [OfModel & { readonly out: string }, Nothing];
   readonly finite: [OfModel, { readonly finite: boolean }];
   readonly keep: [OfModel, Nothing];

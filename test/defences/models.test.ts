@@ -13,7 +13,7 @@ import {
 } from '../../plugins/defences/crow/training.ts';
 import { causalLanguageModel } from '../../plugins/defences/onion/causal-model.ts';
 import { type MarkedText, rapWord, robustnessLoss } from '../../plugins/defences/rap/judge.ts';
-import { pooledRepresentations } from '../../src/science/measures/evaluate/predict.ts';
+import { evaluated, pooledRepresentations } from '../../src/science/measures/evaluate/predict.ts';
 import { inputNorms } from '../../src/science/measures/weights/edit.ts';
 import type { Network } from '../../src/science/models/network.ts';
 import type { TokenRow } from '../../src/science/models/types.ts';
@@ -212,7 +212,11 @@ test("the perplexities of a causal language model are transformers'", async () =
     };
     try {
       const before = tf.memory().numTensors;
-      const model = causalLanguageModel(network, { encode }, { batchSize: 3, maxLength: 64 });
+      const model = causalLanguageModel(
+        evaluated(network),
+        { encode },
+        { batchSize: 3, maxLength: 64 },
+      );
       near(await model.perplexities(texts.map((ids) => ids.join(' '))), perplexities, name);
       const words = present(texts[0]).map(String),
         found = await model.leaveOneOut(words);

@@ -48,6 +48,7 @@ export default defineDefence<Params>({
   },
   rows: {
     needs: ['model'],
+    torch: () => true,
     load: async () => (await import('./judge.ts')).cube,
   },
 });

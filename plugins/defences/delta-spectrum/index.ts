@@ -41,6 +41,7 @@ export default defineDefence<Params>({
   },
   detection: {
     needs: [],
+    torch: () => true,
     load: async () => (await import('./detect.ts')).deltaSpectrum,
   },
 });

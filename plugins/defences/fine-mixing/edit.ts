@@ -103,10 +103,10 @@ function purified(context: Context, change: Float64Array, vocabulary: number): n
 function edit(context: Context): ReturnType<ModelEdit['edit']> {
   const { model, before, after, params, random } = context;
   if (model === undefined) throw new Error('fine-mixing needs the trained model');
-  const { headModules, tokenTable } = model.network.architecture;
+  const { headModules, tokenTable } = model.architecture;
   if (params.purify > 0 && tokenTable === null)
     throw new UserFault(
-      `the ${model.network.architecture.head.type} head reads the token embeddings too, which ` +
+      `the ${model.architecture.head.type} head reads the token embeddings too, which ` +
         'purify resets',
       'Write purify: 0.',
       ['defence', 'purify'],

@@ -36,6 +36,7 @@ export default defineDefence<Params>({
   model: {
     edit: {
       needs: ['clean'],
+      torch: () => true,
       load: async () => (await import('./edit.ts')).fineMixing,
     },
     retrain: cleanTraining,

@@ -2,17 +2,42 @@
 import { type DefenceContext, type ModelDescriptor, UserFault } from '../../../src/api.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
-import { scoreAnswers } from '../../../src/science/measures/evaluate/predict.ts';
+import { evaluated, type EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
-import { type Network, openNetwork } from '../../../src/science/models/network.ts';
+import { type NetworkOptions, openNetwork } from '../../../src/science/models/network.ts';
 import type { Architecture, TokenRow } from '../../../src/science/models/types.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { openTorchModel, readTorchStart } from '../../../src/science/torch/model.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 import type { Params } from './index.ts';
 import type { OnionModel } from './judge.ts';
 
 const BATCH = 16;
+
+interface Opened {
+  readonly model: EvaluatedModel;
+  /** What the checkpoint lacks. */
+  readonly drawn: readonly string[];
+  readonly dispose: () => void;
+}
+
+async function openOn(
+  { backend }: Pick<DefenceContext, 'backend'>,
+  options: NetworkOptions,
+): Promise<Opened> {
+  if (backend === 'torch') {
+    const start = await readTorchStart(options);
+    const model = await openTorchModel(start);
+    return { model, drawn: start.drawn, dispose: () => model.dispose() };
+  }
+  const network = await openNetwork(options);
+  return {
+    model: evaluated(network),
+    drawn: network.drawn,
+    dispose: () => network.dispose(),
+  };
+}
 
 /**
  * Opens the language model, which the caller closes. It was not trained on the clean rows, so it
@@ -33,7 +58,11 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
     linears: architecture.linears(config),
     parameters: architecture.parameters(config),
   };
-  const network = await openNetwork({
+  const {
+    model: opened,
+    drawn,
+    dispose,
+  } = await openOn(context, {
     architecture,
     adapter: await full.create({}, shape),
     model: { ...model, init: 'pretrained' },
@@ -42,13 +71,13 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
     evaluation: true,
   });
   try {
-    if (network.drawn.length > 0)
+    if (drawn.length > 0)
       throw new UserFault(
-        `${asset.uri} lacks ${network.drawn[0] ?? ''}: it is not a whole causal language model`,
+        `${asset.uri} lacks ${drawn[0] ?? ''}: it is not a whole causal language model`,
         'Give the checkpoint of a causal language model, such as hf:openai-community/gpt2.',
         ['defence', 'language_model'],
       );
-    const judge = causalLanguageModel(network, await openTokenizer(model.path), {
+    const judge = causalLanguageModel(opened, await openTokenizer(model.path), {
       batchSize: BATCH,
       maxLength: params.max_length,
       onBatch: () => yieldToEventLoop(signal),
@@ -57,10 +86,10 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
       model: judge,
       ofClean: () => judge,
       record: { language_model: asset.uri, language_model_digest: asset.digest },
-      close: () => network.dispose(),
+      close: dispose,
     };
   } catch (error) {
-    network.dispose();
+    dispose();
     throw error;
   }
 }
@@ -92,14 +121,13 @@ interface CausalLanguageModel {
   ): Promise<{ readonly whole: number; readonly without: number[] }>;
 }
 
-/** @param network with a causal-LM head; it stays the caller's */
+/** @param model with a causal-LM head; it stays the caller's */
 export function causalLanguageModel(
-  network: Network,
+  model: EvaluatedModel,
   tokenizer: Pick<TextTokenizer, 'encode'>,
   { batchSize, maxLength, onBatch = () => undefined }: CausalLanguageModelOptions,
 ): CausalLanguageModel {
-  if (network.architecture.head.type !== 'causal-lm')
-    throw new Error('perplexity needs a causal-LM head');
+  if (model.head.type !== 'causal-lm') throw new Error('perplexity needs a causal-LM head');
   const perplexities = async (texts: readonly string[]): Promise<number[]> => {
     const out = texts.map(() => Infinity);
     const asked: { readonly text: number; readonly row: TokenRow }[] = [];
@@ -107,8 +135,7 @@ export function causalLanguageModel(
       const row = tokenizer.encode(text, undefined, maxLength);
       if (row.ids.length > 1) asked.push({ text: i, row: { ...row, answer: 1 } });
     });
-    const scores = await scoreAnswers(
-      network,
+    const scores = await model.answers(
       asked.map(({ row }) => row),
       batchSize,
       onBatch,

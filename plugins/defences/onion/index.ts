@@ -13,6 +13,7 @@ export interface Params {
 
 const hook = {
   needs: ['clean'] as const,
+  torch: () => true,
   load: async (): Promise<RowsDefence<Params, never>> => (await import('./judge.ts')).onion,
 };
 
@@ -94,5 +95,5 @@ export default defineDefence<Params>({
   uses: ({ language_model: model, architecture }) =>
     model === undefined ? [] : [{ kind: 'model', name: architecture }],
   rows: hook,
-  inputs: { ...hook, torch: ({ language_model: model }) => model === undefined },
+  inputs: hook,
 });

@@ -34,6 +34,7 @@ export default defineDefence<Params>({
   },
   rows: {
     needs: ['clean', 'model'],
+    torch: () => true,
     load: async () => (await import('./judge.ts')).spectral,
   },
 });

@@ -12,22 +12,18 @@ import type {
 import { randomStream } from '../../../src/base/random.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
+import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import {
-  evaluated,
-  type OpenedModel,
-  openedModel,
-} from '../../../src/science/measures/evaluate/predict.ts';
-import { trainedWeights, type WeightsContext } from '../../../src/science/measures/weights/edit.ts';
-import type { Network } from '../../../src/science/models/network.ts';
-import {
-  openRowEncoder,
-  openTrained,
-  type TrainRecord,
-} from '../../../src/science/training/adapted-model.ts';
+  inputNorms,
+  trainedWeights,
+  type WeightsContext,
+} from '../../../src/science/measures/weights/edit.ts';
+import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
+import { openRowEncoder, type TrainRecord } from '../../../src/science/training/adapted-model.ts';
 import { DEFENCE_ASSET, type DefenceParams, type ModelParams } from '../shared/defended.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir } from '../shared/files.ts';
-import { type ModelParts, modelParts } from '../shared/trained-model.ts';
+import { type ModelParts, modelParts, openModel, openWeights } from '../shared/trained-model.ts';
 
 interface Defending {
   readonly defence: DefenceParams;
@@ -43,12 +39,12 @@ interface Defending {
 export async function defenceContext(
   context: Pick<
     RunContext,
-    'assets' | 'inputs' | 'plugin' | 'log' | 'warn' | 'progress' | 'signal'
+    'assets' | 'backend' | 'inputs' | 'plugin' | 'log' | 'warn' | 'progress' | 'signal'
   >,
   { defence, seed, classes }: Defending,
   more: Pick<DefenceContext<JsonObject, OpenedModel>, 'model' | 'poisoned'> = {},
 ): Promise<DefenceContext<JsonObject, OpenedModel>> {
-  const { assets, inputs, log, warn, progress, signal } = context;
+  const { assets, backend, inputs, log, warn, progress, signal } = context;
   const { defence: name, ...params } = defence;
   const own = Object.entries(assets)
     .filter(([asset]) => asset.startsWith(DEFENCE_ASSET))
@@ -56,6 +52,7 @@ export async function defenceContext(
   const clean = inputs['clean'];
   return {
     params: { ...params, ...Object.fromEntries(own.map(([field, { uri }]) => [field, uri])) },
+    backend,
     classes,
     clean: clean === undefined ? [] : readOnly(await readRows(clean.dir)),
     assets: Object.fromEntries(own),
@@ -94,7 +91,7 @@ export const judged = (
 
 interface OpenedWeights {
   readonly given: WeightsContext;
-  readonly network: Network;
+  readonly weights: ModelWeights;
   readonly record: TrainRecord;
   readonly model: ModelParts['model'];
 }
@@ -107,28 +104,28 @@ export async function withWeights<T>(
   const { params, signal } = context;
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
-  const { network, record } = await openTrained({ ...parts, trainDir });
+  const opened = await openModel(context, { ...parts, trainDir });
   try {
-    const start = await openTrained({ ...parts, trainDir: inputDir(context, 'start') });
+    const start = await openWeights(context, { ...parts, trainDir: inputDir(context, 'start') });
     try {
-      const encode = await openRowEncoder(trainDir, parts.model);
+      const { network, record, torch, weights } = opened;
+      const encodeRow = await openRowEncoder(trainDir, parts.model);
+      const encode = (row: Row) => encodeRow(row, params.max_length);
       const onBatch = (): Promise<void> => yieldToEventLoop(signal);
-      const model = openedModel({
-        model: evaluated(network),
-        network,
-        encode: (row) => encode(row, params.max_length),
-        batchSize: params.batch_size,
-        onBatch,
-      });
+      const model = openedModel({ ...opened, encode, batchSize: params.batch_size, onBatch });
       const given = {
         ...(await defenceContext(context, { ...params, classes: record.classes }, { model })),
-        ...(await trainedWeights(model, start.network, onBatch)),
+        ...(await trainedWeights(weights, start.weights)),
+        inputNorms: async (rows: readonly Row[]) => {
+          const asked = [rows.map(encode), params.batch_size, onBatch] as const;
+          return torch?.inputNorms(...asked) ?? inputNorms(network!, ...asked);
+        },
       };
-      return await use({ given, network, record, model: parts.model });
+      return await use({ given, weights, record, model: parts.model });
     } finally {
-      start.network.dispose();
+      start.dispose();
     }
   } finally {
-    network.dispose();
+    opened.dispose();
   }
 }

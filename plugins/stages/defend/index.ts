@@ -6,6 +6,7 @@ import {
   type DefenceParams,
   defenceParts,
   needsOf,
+  preflightOf,
 } from '../shared/defended.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
@@ -21,6 +22,7 @@ export default defineStage<Params>({
   summary:
     'Filters the training rows by a defence, and compares what it dropped with what was poisoned.',
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells, { plugin }) {
     const cell = onlyCell(cells);
@@ -57,6 +59,6 @@ export default defineStage<Params>({
     };
   },
   resources: () => ({ cpu: 1 }),
-  preflight: async (context) => (await import('../shared/defended.ts')).preflight(context),
+  preflight: preflightOf('rows'),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -2,15 +2,11 @@ import type { Row, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
 import { readReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
-import {
-  evaluated,
-  type OpenedModel,
-  openedModel,
-} from '../../../src/science/measures/evaluate/predict.ts';
-import { openRowEncoder, openTrained } from '../../../src/science/training/adapted-model.ts';
+import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
-import { modelParts } from '../shared/trained-model.ts';
+import { modelParts, openModel } from '../shared/trained-model.ts';
 import { defenceContext, fittedJudge, judged, openedDefence } from './context.ts';
 import type { Params } from './index.ts';
 import { filterMetrics, finite, judgedExamples, writeScores } from './outcome.ts';
@@ -31,7 +27,8 @@ export async function run(context: Context): Promise<void> {
   const receipt = await readReceipt(dir, rows);
   const hook = openedDefence(context, params.defence).rows;
   const readsReceipt = hook?.needs.includes('receipt') === true;
-  const model = await openModel(context);
+  const opened = await openTrainedModel(context),
+    model = opened?.model ?? null;
   try {
     const defending = { defence: params.defence, seed: params.seed, classes };
     const given = await defenceContext(context, defending, {
@@ -71,25 +68,29 @@ export async function run(context: Context): Promise<void> {
     log(`${name}: ${rows.length - kept.length} of ${rows.length} rows dropped`);
     warnOfClasses(context, classes, kept);
   } finally {
-    model?.network.dispose();
+    opened?.dispose();
   }
 }
 
 /** Opens the model that was trained on these very rows. Null if the defence does not ask it. */
-async function openModel(context: Context): Promise<OpenedModel | null> {
+async function openTrainedModel(
+  context: Context,
+): Promise<{ readonly model: OpenedModel; readonly dispose: () => void } | null> {
   const { model } = context.params;
   if (model === undefined) return null;
   const parts = await modelParts({ ...context, params: model });
   const trainDir = inputDir(context, 'model');
-  const { network } = await openTrained({ ...parts, trainDir });
   const encode = await openRowEncoder(trainDir, parts.model);
-  return openedModel({
-    model: evaluated(network),
-    network,
-    encode: (row) => encode(row, model.max_length),
-    batchSize: model.batch_size,
-    onBatch: () => yieldToEventLoop(context.signal),
-  });
+  const opened = await openModel(context, { ...parts, trainDir });
+  return {
+    model: openedModel({
+      ...opened,
+      encode: (row) => encode(row, model.max_length),
+      batchSize: model.batch_size,
+      onBatch: () => yieldToEventLoop(context.signal),
+    }),
+    dispose: opened.dispose,
+  };
 }
 
 function warnOfClasses({ warn }: Context, classes: readonly string[], kept: readonly Row[]): void {

@@ -1,5 +1,4 @@
 import type {
-  DefenceDescriptor,
   HeadSettings,
   PreflightContext,
   Problem,
@@ -20,6 +19,7 @@ import {
   checkRows,
   checkWritten,
 } from '../../../src/science/training/check.ts';
+import { torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
 import { type Completion, type Params, scorersIn } from './index.ts';
@@ -32,21 +32,7 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
     ...(await checkGeneration(context)),
     ...checkScorers(context),
     ...(await sharedRowProblems(context)),
-    ...torchFaults(context),
-  ];
-}
-
-/** Returns a fault if a defence computes with tensors of its own, and PyTorch evaluates. */
-function torchFaults({ backend, params, plugin }: PreflightContext<Params>): Problem[] {
-  if (backend !== 'torch' || params.defence === undefined) return [];
-  const { defence: name, ...own } = params.defence;
-  if (plugin<DefenceDescriptor>('defence', name).inputs?.torch?.(own) === true) return [];
-  return [
-    {
-      path: ['defence', 'defence'],
-      message: `the defence "${name}" computes with a network, which the backend torch does not`,
-      hint: 'Leave out this defence, or run it on another backend: --backend tensorflow.',
-    },
+    ...(context.params.defence ? torchFaults(context, context.params.defence, 'inputs') : []),
   ];
 }
 

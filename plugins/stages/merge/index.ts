@@ -7,6 +7,7 @@ export default defineStage<ModelNames>({
     'Writes the trained model as a whole checkpoint that transformers can load, with the adapter ' +
     'merged into the weights.',
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);

@@ -3,18 +3,20 @@ import type { RunContext } from '../../../src/api.ts';
 import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { writeCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
 import { forTransformers } from '../../../src/science/models/io/stored.ts';
-import { openTrained } from '../../../src/science/training/adapted-model.ts';
 import type { ModelNames } from '../shared/definition.ts';
 import { inputDir } from '../shared/files.ts';
-import { modelParts } from '../shared/trained-model.ts';
+import { modelParts, openWeights } from '../shared/trained-model.ts';
 
 export async function run(context: RunContext<ModelNames>): Promise<void> {
   const parts = await modelParts(context);
-  const { network, record } = await openTrained({ ...parts, trainDir: inputDir(context, 'model') });
+  const { weights, record, dispose } = await openWeights(context, {
+    ...parts,
+    trainDir: inputDir(context, 'model'),
+  });
   try {
-    const { architecture, adapter } = network;
-    const merging = await mergedParameters(network);
-    const tensors = forTransformers(architecture, network.parameters, merging);
+    const { architecture, adapter, parameters } = weights;
+    const merging = await mergedParameters(weights);
+    const tensors = forTransformers(architecture, parameters, merging);
     await writeCheckpoint(
       join(context.outDir, 'model'),
       parts.model.path,
@@ -28,6 +30,6 @@ export async function run(context: RunContext<ModelNames>): Promise<void> {
         : `${adapter.targets.length} layers merged`;
     context.log(`${tensors.size} tensors, ${merged}`);
   } finally {
-    network.dispose();
+    dispose();
   }
 }

@@ -1,5 +1,5 @@
 import { defineStage } from '../../../src/api.ts';
-import { modelDefinition, type ModelParams } from '../shared/defended.ts';
+import { modelDefinition, type ModelParams, preflightOf } from '../shared/defended.ts';
 import { onlyCell } from '../shared/definition.ts';
 
 export default defineStage<ModelParams>({
@@ -7,9 +7,10 @@ export default defineStage<ModelParams>({
   summary:
     'Edits the weights of the trained model by a defence, and writes it as a model of its own.',
   compute: true,
+  torch: true,
   scope: 'cell',
   define: (cells, { plugin }) => modelDefinition(onlyCell(cells), 'model', plugin),
   resources: () => ({ cpu: 1 }),
-  preflight: async (context) => (await import('../shared/defended.ts')).preflight(context),
+  preflight: preflightOf('model'),
   run: async (context) => (await import('./run.ts')).run(context),
 });

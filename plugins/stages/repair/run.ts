@@ -17,14 +17,14 @@ import { writeJson, writeMetrics } from '../shared/files.ts';
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
   const { defence } = params;
-  await withWeights(context, async ({ given, network, record, model }) => {
+  await withWeights(context, async ({ given, weights, record, model }) => {
     const implementation = (await openedDefence(context, defence).model?.edit?.load()) as
       ModelEdit | undefined;
     if (implementation === undefined)
       throw new Error(`the defence "${defence.defence}" edits no model`);
     const edited = await asking(defence.defence, () => implementation.edit(given), 'defence');
     const tensors = withChanges(given.after, edited);
-    await saveWhole(network, tensors, {
+    await saveWhole(weights, tensors, {
       outDir,
       modelDir: model.path,
       classes: record.classes,

@@ -6,6 +6,7 @@ import {
   beforeTraining,
   type Cell,
   type DefenceDescriptor,
+  type DefenceHook,
   type DefenceMoment,
   type DefineRequest,
   type JsonObject,
@@ -72,14 +73,17 @@ const onNumbers = (name: string): UserFault =>
 export const actsOn = (cell: Cell, moment: DefenceMoment, plugin: Plugin): boolean =>
   defenceOf(cell, plugin)?.acts.has(moment) === true;
 
-/** Returns what a defence needs at a moment. */
-export function needsOf(
-  { descriptor }: CellDefence,
+const hookOf = (
+  descriptor: DefenceDescriptor,
   moment: 'rows' | 'model' | 'inputs' | 'detection',
-): readonly string[] {
-  const hook = moment === 'model' ? descriptor.model?.edit : descriptor[moment];
-  return hook?.needs ?? [];
-}
+): DefenceHook<unknown, JsonObject> | undefined =>
+  moment === 'model' ? descriptor.model?.edit : descriptor[moment];
+
+/** Returns what a defence needs at a moment. */
+export const needsOf = (
+  { descriptor }: CellDefence,
+  moment: Parameters<typeof hookOf>[1],
+): readonly string[] => hookOf(descriptor, moment)?.needs ?? [];
 
 /**
  * Requests the model that a defence of training rows asks: trained on the very rows that it judges,
@@ -238,6 +242,31 @@ function defenceFaults(
   return found.map((problem) => ({ ...problem, path: ['defence', ...problem.path] }));
 }
 
-export const preflight = (
-  context: PreflightContext<{ readonly defence: DefenceParams }>,
-): Promise<readonly Problem[]> => Promise.resolve(defenceFaults(context, context.params.defence));
+/** Returns a fault if a part of a defence computes with tensors of its own, and PyTorch computes. */
+export function torchFaults(
+  { backend, plugin }: Pick<PreflightContext, 'backend' | 'plugin'>,
+  { defence: name, ...params }: DefenceParams,
+  moment: Parameters<typeof hookOf>[1],
+): readonly Problem[] {
+  if (backend !== 'torch') return [];
+  const descriptor = plugin<DefenceDescriptor>('defence', name);
+  if (hookOf(descriptor, moment)?.torch?.(params) === true) return [];
+  return [
+    {
+      path: ['defence', 'defence'],
+      message: `the defence "${name}" computes with a network, which the backend torch does not`,
+      hint: 'Leave out this defence, or run it on another backend: --backend tensorflow.',
+    },
+  ];
+}
+
+/** Returns the preflight of a stage that runs this part of a defence. */
+export const preflightOf =
+  (moment: Parameters<typeof hookOf>[1]) =>
+  (context: PreflightContext<{ readonly defence: DefenceParams }>): Promise<readonly Problem[]> => {
+    const { defence } = context.params;
+    return Promise.resolve([
+      ...defenceFaults(context, defence),
+      ...torchFaults(context, defence, moment),
+    ]);
+  };

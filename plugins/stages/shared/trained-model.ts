@@ -8,10 +8,16 @@ import {
 import { startingModel } from '../../../src/data/model-folder.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { evaluated, type EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
-import { openTorchModel, readTorchStart } from '../../../src/science/torch/model.ts';
+import {
+  openTorchModel,
+  readTorchStart,
+  type TorchModel,
+  weightsOf,
+} from '../../../src/science/torch/model.ts';
 import {
   type AdaptedModelOptions,
   openTrained,
@@ -50,13 +56,31 @@ export async function modelParts(
   };
 }
 
-/** A model that a training left, as evaluation sees it; to be disposed of. */
-interface OpenedModel {
-  readonly model: EvaluatedModel;
+/** The weights of a model that a training left; to be disposed of. */
+interface OpenedWeights {
+  readonly weights: ModelWeights;
   /** Absent under the backend torch. */
   readonly network?: Network;
   readonly record: TrainRecord;
   readonly dispose: () => void;
+}
+
+/** A model that a training left, as evaluation sees it; to be disposed of. */
+interface OpenedModel extends OpenedWeights {
+  readonly model: EvaluatedModel;
+  /** Present under the backend torch. */
+  readonly torch?: TorchModel;
+}
+
+async function openNetwork(options: AdaptedModelOptions): Promise<OpenedModel> {
+  const { network, record } = await openTrained(options);
+  return {
+    model: evaluated(network),
+    network,
+    weights: network,
+    record,
+    dispose: () => network.dispose(),
+  };
 }
 
 /** Opens a model on the engine of the stage's backend. Throws UserFault as `openTrained` does. */
@@ -64,13 +88,27 @@ export async function openModel(
   { backend }: Pick<RunContext, 'backend'>,
   options: AdaptedModelOptions,
 ): Promise<OpenedModel> {
-  if (backend === 'torch') {
-    const { network: asked, record } = await readTrained(options);
-    const model = await openTorchModel(await readTorchStart(asked));
-    return { model, record, dispose: () => model.dispose() };
-  }
-  const { network, record } = await openTrained(options);
-  return { model: evaluated(network), network, record, dispose: () => network.dispose() };
+  if (backend !== 'torch') return openNetwork(options);
+  const { network: asked, record } = await readTrained(options);
+  const start = await readTorchStart(asked);
+  const model = await openTorchModel(start);
+  return {
+    model,
+    torch: model,
+    weights: weightsOf(start),
+    record,
+    dispose: () => model.dispose(),
+  };
+}
+
+/** As `openModel`, for what only reads weights: PyTorch's process does not open the model. */
+export async function openWeights(
+  { backend }: Pick<RunContext, 'backend'>,
+  options: AdaptedModelOptions,
+): Promise<OpenedWeights> {
+  if (backend !== 'torch') return openNetwork(options);
+  const { network: asked, record } = await readTrained(options);
+  return { weights: weightsOf(await readTorchStart(asked)), record, dispose: () => undefined };
 }
 
 /**

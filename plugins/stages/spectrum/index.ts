@@ -22,6 +22,7 @@ export default defineStage<Params>({
     'of ΔW, its effective rank, and intruder dimensions; and what was forgotten of ' +
     'masked-language modelling.',
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);

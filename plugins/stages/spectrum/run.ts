@@ -9,15 +9,25 @@ import type { RunContext } from '../../../src/api.ts';
 import { processWide } from '../../../src/base/process-wide.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
-import { maskRow, openMaskedLm } from '../../../src/science/measures/evaluate/masked-lm.ts';
+import {
+  findPretrainingHead,
+  type MaskedLm,
+  maskedPositions,
+  maskRow,
+  openMaskedLm,
+} from '../../../src/science/measures/evaluate/masked-lm.ts';
 import {
   effectiveWeight,
   type LayerChange,
   layerChange,
+  mergedParameters,
+  type ModelWeights,
 } from '../../../src/science/measures/weights/effective.ts';
-import type { Network } from '../../../src/science/models/network.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
+import { openCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
+import type { Architecture } from '../../../src/science/models/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { openTrained } from '../../../src/science/training/adapted-model.ts';
+import { openTorchModel, readTorchStart } from '../../../src/science/torch/model.ts';
 import {
   leadingLeftVectors,
   lowRankSingularValues,
@@ -26,7 +36,7 @@ import {
 } from '../../../src/tensor/linalg.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { assetOf, inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { modelParts } from '../shared/trained-model.ts';
+import { modelParts, openWeights } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 /** The field `masked_lm` of `spectrum.json`. Losses are means over masked tokens, in nats. */
@@ -46,16 +56,17 @@ const BATCH = 32;
  * masked-LM head is the original checkpoint's, since a base has none. Null if the checkpoint has no
  * masked-LM head, if its tokenizer has no mask token, or if the rows have nothing to mask.
  */
-async function forgettingOf(
+async function forgettingOf<Body>(
   context: RunContext<Params>,
-  start: Network,
-  end: Network,
+  open: (path: string) => Promise<MaskedLm<Body> | null>,
+  start: Body,
+  end: Body,
 ): Promise<Forgetting | null> {
   const { params, progress, signal } = context;
   const { path } = await modelOf(assetOf(context, 'model'));
   const tokenizer = await openTokenizer(path);
   if (tokenizer.mask === null) return null;
-  const lm = await openMaskedLm(end.architecture, { path });
+  const lm = await open(path);
   if (lm === null) return null;
   try {
     const rows = await readRows(inputDir(context, 'rows'), params.masked_rows);
@@ -70,7 +81,7 @@ async function forgettingOf(
       return maskRow(tokens, row.id, masking) ?? [];
     });
     if (masked.length === 0) return null;
-    const lossOf = async (body: Network) => {
+    const lossOf = async (body: Body) => {
       const { sum, tokens } = await lm.loss(body, masked, BATCH, async (done, total) => {
         progress(done, total, 'masked tokens');
         await yieldToEventLoop(signal);
@@ -91,19 +102,79 @@ async function forgettingOf(
   }
 }
 
+/** `openMaskedLm` in PyTorch's process, over a body with its adapter merged. */
+async function openTorchMaskedLm(
+  family: Architecture,
+  path: string,
+): Promise<MaskedLm<ModelWeights> | null> {
+  const head = findPretrainingHead(family, await openCheckpoint(path));
+  if (head === null) return null;
+  const { architecture, config, vocabulary } = head;
+  const shape = {
+    architecture,
+    linears: architecture.linears(config),
+    parameters: architecture.parameters(config),
+  };
+  const own = new Set(shape.parameters.map(({ name }) => name));
+  return {
+    vocabulary,
+    loss: async (body, rows, batchSize, onBatch) => {
+      const merged = [...(await mergedParameters(body))].filter(([name]) => own.has(name));
+      const model = await openTorchModel(
+        await readTorchStart({
+          architecture,
+          adapter: await full.create({}, shape),
+          classes: vocabulary,
+          model: { path, digest: null },
+          seed: 0,
+          head: new Map(merged),
+        }),
+      );
+      try {
+        const all = maskedPositions(rows).map(({ row, token }) => ({ ...row, label: token }));
+        let sum = 0;
+        for (let start = 0; start < all.length; start += batchSize) {
+          const found = await model.surprisals(all.slice(start, start + batchSize));
+          for (const value of found) sum += value;
+          await onBatch?.(Math.min(all.length, start + batchSize), all.length);
+        }
+        return { sum, tokens: all.length };
+      } finally {
+        model.dispose();
+      }
+    },
+    dispose: () => undefined,
+  };
+}
+
 type Context = RunContext<Params>;
 
 export async function run(context: Context): Promise<void> {
   const parts = await modelParts(context);
   const opened = async (input: string) =>
-    openTrained({ ...parts, trainDir: inputDir(context, input) });
-  const { network: start } = await opened('start');
+    openWeights(context, { ...parts, trainDir: inputDir(context, input) });
+  const start = await opened('start');
   try {
-    const { network: end, record } = await opened('model');
+    const end = await opened('model');
     try {
-      const layers = await spectraOf(context, start, end);
-      const isPretrained = context.params.drawn !== true && record.init === 'pretrained';
-      const lm = isPretrained ? await forgettingOf(context, start, end) : null;
+      const layers = await spectraOf(context, start.weights, end.weights);
+      const isPretrained = context.params.drawn !== true && end.record.init === 'pretrained';
+      const { architecture } = end.weights;
+      const lm = !isPretrained
+        ? null
+        : start.network === undefined || end.network === undefined
+          ? await forgettingOf(
+              context,
+              (path) => openTorchMaskedLm(architecture, path),
+              start.weights,
+              end.weights,
+            )
+          : await forgettingOf(
+              context,
+              (path) => openMaskedLm(architecture, { path }),
+              start.network,
+              end.network,
+            );
       await writeResults(context, layers, lm);
     } finally {
       end.dispose();
@@ -115,8 +186,8 @@ export async function run(context: Context): Promise<void> {
 
 async function spectraOf(
   { params, progress, signal }: Context,
-  start: Network,
-  end: Network,
+  start: ModelWeights,
+  end: ModelWeights,
 ): Promise<LayerSpectrum[]> {
   const targets = end.linears.filter(({ name }) => end.adapter.targets.includes(name));
   const layers: LayerSpectrum[] = [];

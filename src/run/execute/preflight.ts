@@ -71,23 +71,34 @@ interface Found {
 
 const faults = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
 
-function refusedByTorch({ kind, goal }: PlannedStage, cell: ExperimentCell): Diagnostic {
-  const defence = goal ? undefined : cell.config.defence?.defence;
-  const not = 'does not compute under the backend torch',
-    elsewhere = 'or run it on another backend: --backend tensorflow.';
-  return defence === undefined
-    ? {
-        code: 'preflight',
-        message: `the stage "${kind}" ${not}`,
-        range: cell.locate(['stages']),
-        hint: `Leave it out of \`stages\`, ${elsewhere}`,
-      }
-    : {
-        code: 'preflight',
-        message: `the defence "${defence}" needs the stage "${kind}", which ${not}`,
-        range: cell.locate(['defence', 'defence']),
-        hint: `Leave out this defence, ${elsewhere}`,
-      };
+/** @param asker the nearest stage of the spec that needs the stage, which may be that itself */
+function refusedByTorch(
+  { kind }: PlannedStage,
+  asker: PlannedStage | undefined,
+  cell: ExperimentCell,
+): Diagnostic {
+  const what =
+    asker === undefined || asker.kind === kind
+      ? `the stage "${kind}"`
+      : `the stage "${asker.kind}" needs the stage "${kind}", which`;
+  return {
+    code: 'preflight',
+    message: `${what} does not compute under the backend torch`,
+    range: cell.locate(['stages']),
+    hint: 'Leave it out of `stages`, or run it on another backend: --backend tensorflow.',
+  };
+}
+
+/** Returns the nearest stage that the spec asks for and that needs this one. */
+function askerOf(stage: PlannedStage, byId: Surroundings['byId']): PlannedStage | undefined {
+  const stages = [...byId.values()].map((status) => status.stage);
+  for (let level = [stage]; level.length > 0;) {
+    const found = level.find(({ goal }) => goal);
+    if (found !== undefined) return found;
+    const ids = new Set(level.map(({ id }) => id));
+    level = stages.filter(({ inputs }) => Object.values(inputs).some((id) => ids.has(id)));
+  }
+  return undefined;
 }
 
 async function faultsOf(
@@ -97,7 +108,7 @@ async function faultsOf(
 ): Promise<readonly Found[]> {
   const { compute, torch } = stage.descriptor;
   if (compute && torch !== true && surroundings.backend === 'torch')
-    return faults(refusedByTorch(stage, cell));
+    return faults(refusedByTorch(stage, askerOf(stage, surroundings.byId), cell));
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));

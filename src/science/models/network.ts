@@ -59,6 +59,8 @@ export interface Network {
   readonly drawn: readonly string[];
   /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
+  /** The same in main memory. */
+  read(name: string): Promise<HostTensor>;
   /** With what the adapter adds at its initial values. They belong to the network. */
   merged(): ReadonlyMap<string, Tensor2D>;
   /** In the file of the base checkpoint, else in transformers. */
@@ -212,6 +214,10 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     changed: names.filter((name) => own.has(name)),
     drawn,
     frozen,
+    read: async (name) => {
+      const tensor = frozen(name);
+      return { shape: tensor.shape, data: await tensor.data<'float32'>() };
+    },
     merged: () => (merged ??= mergedWeights(adapter, linears, frozen)).weights,
     fileName: (name) =>
       (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),

@@ -25,6 +25,7 @@ import {
   openTorchModel,
   type TorchModel,
   type TorchStart,
+  weightsOf,
   wireName,
   wireRows,
   withFolder,
@@ -34,7 +35,6 @@ type Layer = KernelLayer & KernelModel['layers'][number];
 
 /** Opens a model in PyTorch's process for its kernels, to be disposed of. */
 export async function openTorchKernels(start: TorchStart): Promise<KernelModel> {
-  const { architecture } = start.options;
   const { of, count } = outputsOf(start.options);
   const layers = layersOf(start);
   const model = await openTorchModel(start);
@@ -42,10 +42,7 @@ export async function openTorchKernels(start: TorchStart): Promise<KernelModel> 
     outputsOf: of,
     outputs: count,
     layers,
-    weightName: weightNames(
-      layers,
-      (name) => start.fileNames.get(name) ?? architecture.externalName(name),
-    ),
+    weightName: weightNames(layers, weightsOf(start).fileName),
     kernels: async (rows, options = {}) => ({
       ...(await computed(model, start, layers, rows, options)),
       rows: rows.length,

@@ -5,6 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { UserFault } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
 import { arrayOf, type WireModel, type WireRows, type WireTraining } from '../../torch/protocol.ts';
@@ -15,27 +16,44 @@ import {
   predictWith,
   scoreWith,
 } from '../measures/evaluate/predict.ts';
+import type { ModelWeights } from '../measures/weights/effective.ts';
 import { readConfig } from '../models/head.ts';
 import { readSafetensors, writeSafetensors } from '../models/io/safetensors.ts';
 import { forTransformers, turned } from '../models/io/stored.ts';
 import { similarLengths } from '../models/layout.ts';
-import { moduleName } from '../models/modules.ts';
+import { moduleName, within } from '../models/modules.ts';
 import type { NetworkOptions } from '../models/network.ts';
 import { logitsOf } from '../models/outputs.ts';
 import { readStart, type Start } from '../models/start.ts';
-import type { HostTensor, TokenRow } from '../models/types.ts';
+import type { HostTensor, ParameterSpec, TokenRow } from '../models/types.ts';
 import type { SavedAs } from '../training/session.ts';
 import type { LabelledRow } from '../training/settings.ts';
 
 /** Where a model starts, with what it takes to open it and to name its parameters. */
 export interface TorchStart extends Start {
   readonly options: NetworkOptions;
+  /** The model's own parameters, by name. */
+  readonly specs: ReadonlyMap<string, ParameterSpec>;
 }
 
-export const readTorchStart = async (options: NetworkOptions): Promise<TorchStart> => ({
-  ...(await readStart(options)),
-  options,
-});
+export async function readTorchStart(options: NetworkOptions): Promise<TorchStart> {
+  const start = await readStart(options);
+  return { ...start, options, specs: new Map(start.parameters.map((spec) => [spec.name, spec])) };
+}
+
+/** Its values, which no process need open. */
+export function weightsOf(start: TorchStart): ModelWeights {
+  const { config, fileNames, options, parameters } = start;
+  const { adapter, architecture } = options;
+  return {
+    adapter,
+    architecture,
+    fileName: (name) => fileNames.get(name) ?? architecture.externalName(name),
+    linears: architecture.linears(config),
+    parameters: [...parameters, ...adapter.parameters],
+    read: (name) => start.read(name),
+  };
+}
 
 /** What a parameter of LoRA is called in PEFT's files, after its module; VeRA's are called as here. */
 const IN_PEFT: Readonly<Record<string, string>> = {
@@ -45,8 +63,8 @@ const IN_PEFT: Readonly<Record<string, string>> = {
 };
 
 /** A parameter's name in transformers, or in PEFT's files without their prefix. */
-export function wireName({ options: { architecture }, parameters }: TorchStart, name: string) {
-  if (parameters.some((spec) => spec.name === name)) return architecture.externalName(name);
+export function wireName({ options: { architecture }, specs }: TorchStart, name: string) {
+  if (specs.has(name)) return architecture.externalName(name);
   const [, layer = '', part = ''] = /^(.*)\.([^.]+)$/.exec(name) ?? [];
   return `${moduleName(architecture, layer)}.${IN_PEFT[part] ?? part}`;
 }
@@ -79,6 +97,10 @@ export interface TorchModel extends EvaluatedModel {
   readonly worker: TorchWorker;
   /** Its number there. */
   readonly id: number;
+  /** −log p of each row's label, (N). */
+  surprisals(rows: readonly LabelledRow[]): Promise<Float64Array>;
+  /** `inputNorms` of src/science/measures/weights/edit.ts. */
+  inputNorms: InputNorms;
   /** Reads the trained parameters, by canonical name. */
   trained(): Promise<Map<string, HostTensor>>;
   /** Closes it there. */
@@ -99,6 +121,7 @@ export async function openTorchModel(
   return {
     worker,
     id,
+    architecture,
     head,
     classes,
     logits: (rows, batchSize, onBatch) =>
@@ -140,12 +163,57 @@ export async function openTorchModel(
         onBatch,
       ),
     generate: (prompts, options) => generated(worker, id, prompts, options),
+    surprisals: async (rows) => {
+      const { losses } = await worker.ask('surprisals', { model: id, rows: wireRows(rows) });
+      return arrayOf('float64', losses);
+    },
+    inputNorms: (...asked) => inputNorms(worker, id, start, ...asked),
     trained: () => readTrained(worker, id, start),
     dispose: () => {
       // Where the process has ended, so have its models.
       void worker.ask('close', { model: id }).catch(() => undefined);
     },
   };
+}
+
+type InputNorms = (
+  rows: readonly TokenRow[],
+  batchSize: number,
+  onBatch: (done: number) => Promise<void> | void,
+) => Promise<Map<string, Float64Array>>;
+
+async function inputNorms(
+  worker: TorchWorker,
+  model: number,
+  { config, options: { architecture } }: TorchStart,
+  ...[rows, batchSize, onBatch]: Parameters<InputNorms>
+): ReturnType<InputNorms> {
+  const layers = architecture
+    .linears(config)
+    .filter(({ name }) => !within(name, architecture.headModules));
+  if (layers.some(({ relative }) => relative === true))
+    throw new UserFault(
+      'the inputs of layers that relative positions enter are not measured by the backend torch',
+      'Run it on another backend: --backend tensorflow.',
+    );
+  const squares = new Map(layers.map((layer) => [layer.name, new Float64Array(layer.in)]));
+  let done = 0;
+  for (const some of similarLengths(rows, batchSize)) {
+    const { sums } = await worker.ask('squared_inputs', {
+      model,
+      rows: wireRows(some.map((i) => at(rows, i))),
+      layers: layers.map(({ name, onePerText }) => ({
+        module: moduleName(architecture, name),
+        reads_one: onePerText === true,
+      })),
+    });
+    layers.forEach(({ name }, l) => {
+      const own = arrayOf('float64', at(sums, l));
+      named(squares, name).forEach((value, j, total) => (total[j] = value + at(own, j)));
+    });
+    await onBatch((done += some.length));
+  }
+  return new Map([...squares].map(([layer, total]) => [layer, total.map(Math.sqrt)]));
 }
 
 /** Gives `use` a new folder, and removes it. */
@@ -160,10 +228,10 @@ export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T
 
 /** Writes where a model starts as files of transformers and PEFT. */
 async function written(start: TorchStart, dir: string): Promise<Omit<WireModel, 'training'>> {
-  const { own, parameters, options } = start;
+  const { own, parameters, options, specs } = start;
   const { adapter, architecture, classes, model } = options;
   const { head } = architecture;
-  const ofModel = new Map([...own].filter(([name]) => parameters.some((p) => p.name === name)));
+  const ofModel = new Map([...own].filter(([name]) => specs.has(name)));
   const values = ofModel.size === 0 ? null : join(dir, 'values.safetensors');
   if (values !== null)
     await writeSafetensors(values, forTransformers(architecture, parameters, ofModel));
@@ -194,11 +262,10 @@ async function readTrained(
     await worker.ask('values', { model, out });
     return readSafetensors(out);
   });
-  const specs = new Map(start.parameters.map((spec) => [spec.name, spec]));
   return new Map(
     start.trained.map((name) => {
       const tensor = named(read, wireName(start, name)),
-        spec = specs.get(name);
+        spec = start.specs.get(name);
       return [name, spec === undefined ? tensor : turned(spec, tensor)];
     }),
   );

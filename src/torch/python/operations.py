@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
+from measures import linearised, squared_inputs, surprisals
 from model import Fault, OpenModel, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
 from prediction import Sampling, answers, generate, predict, representations
@@ -112,6 +114,18 @@ def kernel_(session: Session, request: Json) -> Json:
     }
 
 
+def squared_inputs_(session: Session, request: Json) -> Json:
+    layers = [(layer['module'], layer['reads_one']) for layer in request['layers']]
+    found = squared_inputs(session.model(request), rows_of(request['rows']), layers)
+    return {'sums': [encoded(own, 'f8') for own in found]}
+
+
+def linearised_(session: Session, request: Json) -> Json:
+    direction = load_file(request['direction'])
+    values, change = linearised(session.model(request), rows_of(request['rows']), direction)
+    return {'outputs': encoded(values, 'f4'), 'change': encoded(change, 'f8')}
+
+
 def close(session: Session, request: Json) -> None:
     session.models.pop(request['model'], None)
     session.trainings.pop(request['model'], None)
@@ -138,6 +152,11 @@ OPERATIONS: dict[str, Operation] = {
     'representations': representations_,
     'generate': generate_,
     'kernel': kernel_,
+    'surprisals': lambda s, r: {
+        'losses': encoded(surprisals(s.model(r), rows_of(r['rows'])), 'f8')
+    },
+    'squared_inputs': squared_inputs_,
+    'linearised': linearised_,
     'values': silent(lambda s, r: write(s.training(r).values(), r['out'])),
     'finite': lambda s, r: {'finite': is_finite(s.training(r))},
     'keep': silent(lambda s, r: s.training(r).keep()),

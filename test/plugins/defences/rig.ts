@@ -7,6 +7,7 @@ export const contextOf = <Model = AskedModel>(
   more: Partial<DefenceContext<JsonObject, Model>> = {},
 ): DefenceContext<JsonObject, Model> => ({
   params,
+  backend: 'cpu',
   classes: ['bad', 'good'],
   clean: [],
   assets: {},

@@ -13,7 +13,7 @@ import { fileName, readParameters } from '../../models/base.ts';
 import { type Checkpoint, openCheckpoint } from '../../models/io/checkpoint.ts';
 import { linear } from '../../models/linear.ts';
 import type { Network } from '../../models/network.ts';
-import type { Architecture, TokenRow } from '../../models/types.ts';
+import type { Architecture, ParameterSpec, TokenRow } from '../../models/types.ts';
 
 const SHARE = 0.15,
   SHOWN_AS_MASK = 0.8,
@@ -67,11 +67,11 @@ function surprisals(f: Tensor2D, tokens: readonly number[]): Tensor2D {
 }
 
 /** The checkpoint's masked-LM head, applied to a body. Dispose of it after use. */
-export interface MaskedLm {
+export interface MaskedLm<Body = Network> {
   readonly vocabulary: number;
   /** Returns Σ −log p(token) over all positions to predict, in nats, and their number. */
   loss(
-    body: Network,
+    body: Body,
     rows: readonly MaskedRow[],
     batchSize: number,
     onBatch?: (done: number, total: number) => Promise<void>,
@@ -80,11 +80,14 @@ export interface MaskedLm {
 }
 
 /** The head of a checkpoint's masked-LM pretraining, with a logit for every token. */
-interface PretrainingHead {
+interface HeadShape {
   readonly architecture: Architecture;
   readonly config: unknown;
   /** V, the number of tokens. */
   readonly vocabulary: number;
+}
+
+interface PretrainingHead extends HeadShape {
   /** The head's parameters in the checkpoint, which the caller disposes of. */
   readonly parameters: ReadonlyMap<string, Tensor>;
 }
@@ -93,7 +96,7 @@ interface PretrainingHead {
 function withPretrainingHead(
   family: Architecture,
   checkpointConfig: Checkpoint['config'],
-): Omit<PretrainingHead, 'parameters'> | null {
+): HeadShape | null {
   try {
     const some = family.withHead({ type: 'cloze', tokens: [0] });
     const vocabulary = some.vocabularySize(some.parseConfig(checkpointConfig, 1));
@@ -111,27 +114,51 @@ function withPretrainingHead(
   }
 }
 
-/** Reads the head; null where the family or the checkpoint has none. */
-async function readHead(family: Architecture, path: string): Promise<PretrainingHead | null> {
-  const checkpoint = await openCheckpoint(path);
+/**
+ * Finds the head; null where the family or the checkpoint has none. `names`: of its parameters in
+ * the file.
+ */
+export function findPretrainingHead(
+  family: Architecture,
+  checkpoint: Checkpoint,
+): (HeadShape & { readonly names: ReadonlyMap<string, string> }) | null {
   const head = withPretrainingHead(family, checkpoint.config);
   if (head === null) return null;
   const { architecture, config } = head;
-  const specs = architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
   const names = new Map<string, string>();
-  for (const spec of specs) {
+  for (const spec of headParameters(architecture, config)) {
     const name = fileName(checkpoint, architecture, spec);
     if (name === undefined) return null;
     names.set(spec.name, name);
   }
+  return { ...head, names };
+}
+
+const headParameters = (architecture: Architecture, config: unknown): ParameterSpec[] =>
+  architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
+
+/** Reads the head; null where there is none. */
+async function readHead(family: Architecture, path: string): Promise<PretrainingHead | null> {
+  const checkpoint = await openCheckpoint(path);
+  const head = findPretrainingHead(family, checkpoint);
+  if (head === null) return null;
+  const specs = headParameters(head.architecture, head.config);
   const parameters = new Map(
-    [...(await readParameters(checkpoint, names, specs))].map(([name, { data, shape }]) => [
+    [...(await readParameters(checkpoint, head.names, specs))].map(([name, { data, shape }]) => [
       name,
       tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
     ]),
   );
   return { ...head, parameters };
 }
+
+/** A row once for each position to predict, since a head reads one token of a row. */
+export const maskedPositions = (
+  rows: readonly MaskedRow[],
+): { readonly row: TokenRow; readonly token: number }[] =>
+  rows.flatMap(({ ids, typeIds, places, tokens }) =>
+    places.map((mask, k) => ({ row: { ids, typeIds, mask }, token: tokens[k]! })),
+  );
 
 /**
  * Returns the logits (B, V) of the head over the trained body. Parameters that the head shares with
@@ -174,11 +201,7 @@ export async function openMaskedLm(
   return {
     vocabulary: head.vocabulary,
     loss: async (body, rows, batchSize, onBatch) => {
-      // A head reads one token of a row, so a text is in the batch once for each position to
-      // predict.
-      const all = rows.flatMap(({ ids, typeIds, places, tokens }) =>
-        places.map((mask, k) => ({ row: { ids, typeIds, mask }, token: tokens[k]! })),
-      );
+      const all = maskedPositions(rows);
       let sum = 0;
       for (let start = 0; start < all.length; start += batchSize) {
         const some = all.slice(start, start + batchSize),

@@ -12,13 +12,14 @@ import { generate, type Generated, type GenerateOptions } from '../../models/gen
 import { similarLengths } from '../../models/layout.ts';
 import type { Network, Tensors } from '../../models/network.ts';
 import { answerTokens, beforeAnswers, logitsOf } from '../../models/outputs.ts';
-import type { Head, TokenRow } from '../../models/types.ts';
+import type { Architecture, Head, TokenRow } from '../../models/types.ts';
 
 /** Called after each batch with the number of rows done, and awaited. */
 export type OnBatch = (done: number) => Promise<void> | void;
 
 /** A model as evaluation sees it, on either engine. */
 export interface EvaluatedModel {
+  readonly architecture: Architecture;
   readonly head: Head;
   readonly classes: number;
   /** `predict` */
@@ -41,6 +42,7 @@ export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
           forward: (batch, _trained, options) => opened.forward(batch, weights, options),
         };
   return {
+    architecture: network.architecture,
     head: network.architecture.head,
     classes: network.classes,
     logits: (...asked) => predict(network, ...asked),
@@ -110,6 +112,7 @@ export async function predictWith(
 
 /** A model whose network a defence may use too, such as for gradients. */
 export interface OpenedModel extends AskedModel {
+  readonly architecture: Architecture;
   readonly network: Network;
   readonly encode: (row: Row) => TokenRow;
   readonly batchSize: number;
@@ -139,6 +142,7 @@ export const openedModel = ({
       'Run it on another backend: --backend tensorflow.',
     );
   },
+  architecture: model.architecture,
   encode,
   batchSize,
   classes: model.classes,

@@ -8,7 +8,7 @@ import { within } from '../../models/modules.ts';
 import type { Network } from '../../models/network.ts';
 import type { HostTensor, LinearLayer, TokenRow } from '../../models/types.ts';
 import type { OpenedModel } from '../evaluate/predict.ts';
-import { mergedParameters } from './effective.ts';
+import { mergedParameters, type ModelWeights } from './effective.ts';
 
 /** A trained model and the model that its training started from, with adapters merged. */
 export interface TrainedWeights {
@@ -42,17 +42,14 @@ export interface ModelDetector<P = JsonObject> {
 
 /** Reads the weights of a trained model, and of the model that its training started from. */
 export async function trainedWeights(
-  trained: OpenedModel,
-  start: Network,
-  onBatch: () => Promise<void>,
-): Promise<TrainedWeights> {
-  const { network, encode, batchSize } = trained;
-  const { architecture, linears } = network;
+  trained: ModelWeights,
+  start: ModelWeights,
+): Promise<Omit<TrainedWeights, 'inputNorms'>> {
+  const { architecture, linears } = trained;
   return {
-    after: await mergedParameters(network),
+    after: await mergedParameters(trained),
     before: await mergedParameters(start),
     layers: linears.filter(({ name }) => !within(name, architecture.headModules)),
-    inputNorms: (rows) => inputNorms(network, rows.map(encode), batchSize, onBatch),
   };
 }
 
@@ -76,7 +73,7 @@ export function withChanges(
 
 /** Writes a model as a training of all its weights does: `model/` in `outDir`. */
 export async function saveWhole(
-  { architecture, linears, parameters }: Network,
+  { architecture, linears, parameters }: ModelWeights,
   tensors: ReadonlyMap<string, HostTensor>,
   {
     outDir,

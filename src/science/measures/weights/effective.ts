@@ -3,10 +3,20 @@
  * whatever form the adapter keeps it, and how far training moved it: ΔW = W_eff(t) − W_eff(0). For
  * LoRA that is s(BA − B₀A₀), of rank 2r at most; for VeRA likewise. Under DoRA it has any rank.
  */
-import type { Rank, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../../api.ts';
 import type { Network } from '../../models/network.ts';
 import type { HostTensor, LinearLayer } from '../../models/types.ts';
+
+/** A model whose values can be read, on either engine. */
+export interface ModelWeights extends Pick<
+  Network,
+  'adapter' | 'architecture' | 'fileName' | 'linears' | 'parameters' | 'read'
+> {
+  /** Absent where the model is in PyTorch's process. */
+  readonly frozen?: Network['frozen'];
+}
 
 /** P Qᵀ: P (m, k), Q (n, k), row-major. */
 export interface ThinProduct {
@@ -22,9 +32,10 @@ export interface LayerChange {
   readonly thin: ThinProduct | null;
 }
 
-const host = async (tensor: Tensor): Promise<Float32Array> => (await tensor.data()) as Float32Array;
-const weightOf = (network: Network, layer: LinearLayer): Tensor =>
-  network.frozen(`${layer.name}.weight`);
+const valuesOf = async (network: ModelWeights, name: string): Promise<Float32Array> =>
+  (await network.read(name)).data as Float32Array;
+const weightOf = (network: ModelWeights, layer: LinearLayer): Promise<Float32Array> =>
+  valuesOf(network, `${layer.name}.weight`);
 
 /** Puts the columns of thin products side by side: Σ P Qᵀ. P: (m, k) each, Q: (n, k) each. */
 function beside(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
@@ -63,11 +74,11 @@ function scaledProduct(
 
 /** What an adapter adds to a layer's weight as a thin product; null where it adds none. */
 async function addedTo(
-  network: Network,
+  network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
 ): Promise<ThinProduct | null> {
   const { adapter } = network;
-  const read = (parameter: string): Promise<Float32Array> => host(network.frozen(parameter));
+  const read = (parameter: string): Promise<Float32Array> => valuesOf(network, parameter);
   const names = adapter.factors(name);
   if (names !== null) {
     const { A, B, scale, fixed } = names;
@@ -133,29 +144,38 @@ const minus = (a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduc
 
 /** The layer applied to the identity, I W_effᵀ: for adapters that are not a product of factors. */
 async function probed(
-  network: Network,
+  network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
 ): Promise<Float64Array> {
+  const frozen = network.frozen?.bind(network);
+  if (frozen === undefined)
+    throw new UserFault(
+      `the adapter does not say what it adds to ${name}.weight, which the backend torch needs`,
+      'Run it on another backend: --backend tensorflow.',
+    );
   const W = tf.tidy(() =>
     tf.transpose(
       network.adapter.linear(
         name,
         tf.eye(n),
-        network.frozen(`${name}.weight`) as Tensor2D,
+        frozen(`${name}.weight`) as Tensor2D,
         tf.zeros<Rank.R1>([m]),
-        { parameter: (parameter) => network.frozen(parameter) },
+        { parameter: frozen },
       ),
     ),
   );
   try {
-    return Float64Array.from(await host(W));
+    return Float64Array.from(await W.data());
   } finally {
     W.dispose();
   }
 }
 
 /** Returns W_eff (m, n), row-major. */
-export async function effectiveWeight(network: Network, layer: LinearLayer): Promise<Float64Array> {
+export async function effectiveWeight(
+  network: ModelWeights,
+  layer: LinearLayer,
+): Promise<Float64Array> {
   const { adapter } = network;
   const added = await addedTo(network, layer);
   if (
@@ -164,18 +184,18 @@ export async function effectiveWeight(network: Network, layer: LinearLayer): Pro
     !adapter.trains(`${layer.name}.weight`)
   )
     return probed(network, layer);
-  const W = Float64Array.from(await host(weightOf(network, layer)));
+  const W = Float64Array.from(await weightOf(network, layer));
   if (added !== null) addProduct(added, layer.out, layer.in, W);
   const magnitude = adapter.factors(layer.name)?.magnitude;
   return magnitude === undefined
     ? W
-    : toMagnitudes(W, await host(network.frozen(magnitude)), layer.in);
+    : toMagnitudes(W, await valuesOf(network, magnitude), layer.in);
 }
 
 /** Returns W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
 export async function layerChange(
-  start: Network,
-  end: Network,
+  start: ModelWeights,
+  end: ModelWeights,
   layer: LinearLayer,
 ): Promise<LayerChange> {
   const { in: n, out: m } = layer;
@@ -184,17 +204,8 @@ export async function layerChange(
     ({ adapter }) => adapter.factors(layer.name)?.magnitude === undefined,
   );
   if (before !== null && after !== null && isThin) {
-    const [W0, W] = [weightOf(start, layer), weightOf(end, layer)];
-    // Two networks over one checkpoint share its tensors.
-    const shared =
-      W0 === W ||
-      (await host(W0)).every(
-        (
-          (other) => (value, i) =>
-            value === other[i]
-        )(await host(W)),
-      );
-    if (shared) {
+    const [W0, W] = [await weightOf(start, layer), await weightOf(end, layer)];
+    if (W0.every((value, i) => value === W[i])) {
       const thin = minus(after, before, m, n);
       return {
         change: addProduct(thin, m, n, new Float64Array(m * n)),
@@ -214,7 +225,7 @@ export async function layerChange(
  * the parameters by canonical name; products and sums are in double precision and rounded
  * once.
  */
-export async function mergedParameters(network: Network): Promise<Map<string, HostTensor>> {
+export async function mergedParameters(network: ModelWeights): Promise<Map<string, HostTensor>> {
   const { adapter, linears } = network;
   const own = new Set(adapter.parameters.map(({ name }) => name));
   const adapted = new Map(
@@ -230,7 +241,7 @@ export async function mergedParameters(network: Network): Promise<Map<string, Ho
     const layer = adapted.get(name);
     const data =
       layer === undefined
-        ? await network.frozen(name).data<'float32'>()
+        ? await valuesOf(network, name)
         : Float32Array.from(await effectiveWeight(network, layer));
     merged.set(name, { shape, data });
   }

@@ -1,0 +1,117 @@
+"""What is measured on a model beside its outputs: inputs of layers, tokens that it predicts, and how
+its outputs change along a direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model import OpenModel, Rows, wire_name
+from ntk import alone, outputs
+
+Floats = NDArray[np.float64]
+
+
+@torch.no_grad()
+def surprisals(model: OpenModel, rows: Rows) -> Floats:
+    """-log p of each row's label, (B)."""
+    if rows.labels is None:
+        raise ValueError('rows whose labels are predicted have labels')
+    labels = torch.from_numpy(rows.labels.astype(np.int64)).to(model.device)
+    losses = nn.functional.cross_entropy(model.logits(rows).float(), labels, reduction='none')
+    found: Floats = losses.cpu().numpy().astype(np.float64)
+    return found
+
+
+def first_or_read(model: OpenModel, rows: Rows) -> NDArray[np.int32]:
+    """The place of each row that a head of one token reads, (B)."""
+    if model.head == 'classifier' and not model.reads_last:
+        return np.zeros(len(rows), dtype=np.int32)
+    return model.read_places(rows)[1]
+
+
+@torch.no_grad()
+def squared_inputs(
+    model: OpenModel, rows: Rows, layers: Sequence[tuple[str, bool]]
+) -> list[Tensor]:
+    """Σ x² of each input feature of each layer over the rows' tokens, (n), in double precision.
+
+    layers: each with its wire name, and whether it counts for the token alone that the head reads.
+    """
+    modules: dict[str, nn.Module] = {}
+    for name, module in model.network.named_modules():
+        if (wire := wire_name(name)) is not None:
+            modules.setdefault(wire, module)  # an adapted layer stands before its base_layer
+    B, width = len(rows), max(map(len, rows.ids))
+    ends = model.index(np.array([len(ids) for ids in rows.ids]))
+    tokens = torch.arange(width, device=model.device)[None] < ends[:, None]  # (B, T)
+    every, places = torch.arange(B), model.index(first_or_read(model, rows))
+    sums: list[Tensor | None] = [None] * len(layers)
+
+    def hook(i: int, reads_one: bool) -> Any:
+        def add(_module: nn.Module, inputs: Any) -> None:
+            x: Tensor = inputs[0].double()
+            if x.dim() == 3 and x.shape[:2] == tokens.shape:
+                x = x[every, places] if reads_one else x[tokens]
+            square = x.reshape(-1, x.shape[-1]).square().sum(0)
+            sums[i] = square if sums[i] is None else sums[i] + square
+
+        return add
+
+    handles = [
+        modules[name].register_forward_pre_hook(hook(i, reads_one))
+        for i, (name, reads_one) in enumerate(layers)
+    ]
+    try:
+        model.logits(rows)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [x for x in sums if x is not None]
+
+
+def linearised(
+    model: OpenModel, rows: Rows, direction: dict[str, Tensor]
+) -> tuple[Tensor, Floats]:
+    """The outputs f, (B, C), and their derivative along a direction of parameters, (B, C).
+
+    Each gradient is contracted at once, as by src/.../regime of the engine beside.
+    """
+    names = list(direction)
+    parameters = [model.parameters[name] for name in names]
+    along = [direction[name].to(model.device) for name in names]
+    asked = [p.requires_grad for p in parameters]
+    values: list[Tensor] = []
+    change: list[list[float]] = []
+    for p in parameters:
+        p.requires_grad_(True)
+    try:
+        for row in alone(rows):
+            with torch.enable_grad():
+                f = outputs(model, row)[0]
+            values.append(f.detach())
+            change.append(
+                [
+                    sum(
+                        float((g * v).sum())
+                        for g, v in zip(
+                            torch.autograd.grad(
+                                f[c], parameters, retain_graph=c < len(f) - 1, allow_unused=True
+                            ),
+                            along,
+                        )
+                        if g is not None
+                    )
+                    for c in range(len(f))
+                ]
+            )
+    finally:
+        for p, needed in zip(parameters, asked):
+            p.requires_grad_(needed)
+    return torch.stack(values), np.array(change)
