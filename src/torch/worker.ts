@@ -195,6 +195,7 @@ class Worker implements TorchWorker {
 
   async end(): Promise<void> {
     this.#stop(new Error("PyTorch's process has been ended"), true);
+    await this.#last; // which lets go of the process
     this.#child.ref(); // or Node might exit before
     await this.#exited;
   }
