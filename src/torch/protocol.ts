@@ -76,6 +76,9 @@ interface OfRows extends OfModel {
 interface OfFile extends OfModel {
   readonly path: string;
 }
+export interface WireSteps extends OfModel {
+  readonly steps: readonly { readonly rate: number; readonly batches: readonly WireRows[] }[];
+}
 type Nothing = { readonly [name in never]: never };
 
 /** Each operation: what it is asked, and its result. `string` is an array in base64. */
@@ -83,11 +86,24 @@ export interface TorchOperations {
   readonly check: [Nothing, { readonly product: readonly number[] }];
   readonly open: [WireModel, OfModel & { readonly parameters: number; readonly trained: number }];
   readonly train: [
-    OfModel & {
-      readonly steps: readonly { readonly rate: number; readonly batches: readonly WireRows[] }[];
-    },
+    WireSteps,
     /** `losses`: float64 (steps done); `peak_mb`: the most memory held after a step so far */
     { readonly losses: string; readonly seconds: number; readonly peak_mb: number },
+  ];
+  /** The same for several models, whose steps are taken together where they can be. */
+  readonly train_pack: [
+    { readonly members: readonly WireSteps[] },
+    {
+      readonly seconds: number;
+      /** `members`: how many took their steps together; 1 alone */
+      readonly members: readonly {
+        readonly losses: string;
+        readonly peak_mb: number;
+        readonly members: number;
+        /** Why it takes them alone; null where it does not. */
+        readonly alone: string | null;
+      }[];
+    },
   ];
   /** `logits`: float32 (B·C) */
   readonly predict: [OfRows, { readonly logits: string }];

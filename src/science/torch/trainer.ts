@@ -1,6 +1,9 @@
 /** Trainings in PyTorch's process. */
 import type { JsonObject } from '../../api.ts';
-import { arrayOf, type WireTraining } from '../../torch/protocol.ts';
+import { defined } from '../../base/defined.ts';
+import { at } from '../../base/lookup.ts';
+import { arrayOf, type WireSteps, type WireTraining } from '../../torch/protocol.ts';
+import type { TorchWorker } from '../../torch/worker.ts';
 import { sha256OfFile } from '../models/io/large.ts';
 import { runSteps, type StepTaker } from '../training/loop.ts';
 import { findState, savingSchedule, storeState } from '../training/resume.ts';
@@ -97,30 +100,38 @@ async function trainIn(
   model: TorchModel & ModelInTraining,
   rows: readonly LabelledRow[],
   settings: TrainSettings,
-  { onStep, wants, see, resume, signal }: TrainerHooks,
+  { onStep, wants, see, resume, together, signal }: TrainerHooks,
   reversed: boolean,
 ): Promise<TrainedModel> {
   const { worker, id } = model;
   let atOnce = 1,
-    peakMemoryMB = 0;
+    peakMemoryMB = 0,
+    packed: TrainedModel['packed'];
+  const ask = async (asked: WireSteps): Promise<PackAnswer> => {
+    if (together !== undefined)
+      return together.ask(asked, (requests) => askPack(worker, requests), signal);
+    return { ...(await worker.ask('train', asked)), members: 1, alone: null };
+  };
   const taker: StepTaker = {
     atOnce: () => atOnce,
     take: async (steps) => {
-      const {
-        losses,
-        seconds,
-        peak_mb: peak,
-      } = await worker.ask('train', {
-        model: id,
-        steps: steps.map(({ learningRate, batches }) => ({
-          rate: learningRate,
-          batches: batches.map((batch) => wireRows(reversed ? [...batch].reverse() : batch)),
-        })),
-      });
-      peakMemoryMB = peak;
-      const each = seconds / steps.length;
+      const asked = steps.map(({ learningRate, batches }) => ({
+        rate: learningRate,
+        batches: batches.map((batch) => wireRows(reversed ? [...batch].reverse() : batch)),
+      }));
+      const losses: number[] = [];
+      let each = 0;
+      // A pack takes as many steps as each of its members still asks for.
+      while (losses.length < asked.length && losses.every(Number.isFinite)) {
+        const found = await ask({ model: id, steps: asked.slice(losses.length) });
+        const taken = arrayOf('float64', found.losses);
+        losses.push(...taken);
+        peakMemoryMB = found.peak_mb;
+        if (together !== undefined && found.members >= (packed?.members ?? 0)) packed = found;
+        each = found.seconds / taken.length;
+      }
       atOnce = Math.max(1, Math.min(MOST_STEPS, 2 * atOnce, Math.floor(REQUEST_SECONDS / each)));
-      return Array.from(arrayOf('float64', losses), (loss) => ({ loss }));
+      return losses.map((loss) => ({ loss }));
     },
     areFinite: async () => (await worker.ask('finite', { model: id })).finite,
   };
@@ -154,10 +165,36 @@ async function trainIn(
   const trained: TrainedModel = {
     ...model,
     peakMemoryMB,
+    ...defined({ packed }),
     useKept: async () => {
       await worker.ask('use_kept', { model: id });
       return trained;
     },
   };
   return trained;
+}
+
+interface PackAnswer {
+  readonly losses: string;
+  readonly seconds: number;
+  readonly peak_mb: number;
+  readonly members: number;
+  readonly alone: string | null;
+}
+
+/** Takes the next steps of the members of a pack: as many as the one that asks for fewest. */
+async function askPack(
+  worker: TorchWorker,
+  requests: readonly WireSteps[],
+): Promise<readonly PackAnswer[]> {
+  const count = Math.min(...requests.map(({ steps }) => steps.length));
+  // In one order, whoever came first, so that a run again has the same bits.
+  const members = requests
+    .map(({ model, steps }) => ({ model, steps: steps.slice(0, count) }))
+    .sort((a, b) => a.model - b.model);
+  const { seconds, members: found } = await worker.ask('train_pack', { members });
+  return requests.map(({ model }) => {
+    const place = members.findIndex((member) => member.model === model);
+    return { ...at(found, place), seconds };
+  });
 }

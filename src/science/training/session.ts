@@ -6,6 +6,7 @@ import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import type { Meeting } from '../../base/meeting.ts';
 import { evaluated } from '../measures/evaluate/predict.ts';
 import {
   type Network,
@@ -165,6 +166,8 @@ export interface TrainerHooks {
     gathered(): JsonObject;
     restore(gathered: JsonObject): void;
   };
+  /** The trainings of this process whose steps may be taken together with those of this one. */
+  readonly together?: Meeting | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -172,6 +175,11 @@ export interface TrainerHooks {
 export interface TrainedModel extends ModelInTraining {
   /** The most memory that its process held, in MiB, where that is not this process. */
   readonly peakMemoryMB?: number;
+  /**
+   * How many trainings took their steps together, at most, where some might have: 1 if none did,
+   * and why.
+   */
+  readonly packed?: { readonly members: number; readonly alone: string | null };
   /** Returns it at the weights that were kept. This one must not be used any more. */
   useKept(): Promise<TrainedModel> | TrainedModel;
   dispose(): void;
@@ -356,6 +364,7 @@ export interface Place {
   readonly log: (message: string) => void;
   readonly progress: (done: number, total: number, unit: string) => void;
   readonly signal: AbortSignal;
+  readonly together?: Meeting;
 }
 
 interface SessionOptions {
@@ -393,7 +402,7 @@ export async function runSession({
   watch,
   place,
 }: SessionOptions): Promise<Session> {
-  const { log, outDir, resumeDir, signal } = place;
+  const { log, outDir, resumeDir, signal, together } = place;
   const journal = trainingJournal(),
     { steps } = settings;
   const folder = checkpointFolder(resumeDir ?? outDir);
@@ -425,6 +434,7 @@ export async function runSession({
           return verdict;
         }),
       signal,
+      together,
       ...(resumeDir === undefined
         ? {}
         : {

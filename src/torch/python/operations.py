@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from measures import linearised, squared_inputs, surprisals
-from model import Fault, OpenModel, decoded, encoded, open_model, rows_of
+from model import Fault, OpenModel, Rows, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
+from packs import share_frozen, train_pack
 from prediction import Sampling, answers, generate, predict, representations
 from training import Training, is_finite, load_state, save_state, start, train, write
 
@@ -53,22 +54,42 @@ def open_(session: Session, request: Json) -> Json:
     trained = 0
     if request.get('training') is not None:
         training = session.trainings[number] = start(model, request['training'])
+        share_frozen(model, session.models.values())
         trained = sum(p.numel() for p in training.trained.values())
     session.models[number] = model
     distinct = {id(p): p.numel() for p in model.parameters.values()}
     return {'model': number, 'parameters': sum(distinct.values()), 'trained': trained}
 
 
+def steps_of(asked: Json) -> list[tuple[float, list[Rows]]]:
+    return [(step['rate'], [rows_of(rows) for rows in step['batches']]) for step in asked['steps']]
+
+
 def train_(session: Session, request: Json) -> Json:
-    steps = [
-        (asked['rate'], [rows_of(rows) for rows in asked['batches']]) for asked in request['steps']
-    ]
     training = session.training(request)
-    losses, seconds = train(training, steps)
+    losses, seconds = train(training, steps_of(request))
     return {
         'losses': encoded(np.array(losses), 'f8'),
         'seconds': seconds,
         'peak_mb': training.peak_mb,
+    }
+
+
+def train_pack_(session: Session, request: Json) -> Json:
+    asked = request['members']
+    trainings = [session.training(member) for member in asked]
+    found, seconds = train_pack(trainings, [steps_of(member) for member in asked])
+    return {
+        'seconds': seconds,
+        'members': [
+            {
+                'losses': encoded(np.array(taken.losses), 'f8'),
+                'peak_mb': training.peak_mb,
+                'members': taken.members,
+                'alone': taken.alone,
+            }
+            for training, taken in zip(trainings, found)
+        ],
     }
 
 
@@ -147,6 +168,7 @@ def silent(act: Callable[[Session, Json], None]) -> Operation:
 OPERATIONS: dict[str, Operation] = {
     'open': open_,
     'train': train_,
+    'train_pack': train_pack_,
     'predict': lambda s, r: {'logits': encoded(predict(s.model(r), rows_of(r['rows'])), 'f4')},
     'answers': answers_,
     'representations': representations_,

@@ -41,6 +41,10 @@ class Training:
     kept: dict[str, Tensor] = field(default_factory=dict)
     # The most memory that was held after a step: of the process, or of the GPU.
     peak_mb: float = 0.0
+    # Whether its gradients in a pack were found to be those alone (packs.py).
+    checked: bool = False
+    # Why it is in no pack.
+    alone: str | None = None
 
     @contextmanager
     def own_random(self) -> Iterator[None]:
@@ -118,11 +122,15 @@ def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torc
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings['epsilon'], fused=True)
 
 
-def loss_of(training: Training, rows: Rows) -> Tensor:
-    """The mean loss of a batch: of classes, of numbers, or of the tokens of answers."""
+def logits_of(training: Training, rows: Rows) -> Tensor:
     model = training.model
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=training.bf16):
-        logits = model.logits(rows).float()
+        return model.logits(rows).float()
+
+
+def loss_from(training: Training, logits: Tensor, rows: Rows) -> Tensor:
+    """The mean loss of a batch: of classes, of numbers, or of the tokens of answers."""
+    model = training.model
     if model.head == 'causal-lm':
         return nn.functional.cross_entropy(logits, model.index(answer_places(rows)[2]))
     if rows.labels is None:
@@ -133,30 +141,42 @@ def loss_of(training: Training, rows: Rows) -> Tensor:
     return nn.functional.cross_entropy(logits, labels.long(), weight=training.class_weights)
 
 
-def step(training: Training, batches: list[Rows], rate: float) -> float:
-    """Returns the mean of the batches' losses, and updates by it if it is finite."""
-    optimizer = training.optimizer
-    optimizer.zero_grad()
+def prepare(training: Training) -> None:
+    training.optimizer.zero_grad()
+
+
+def backward(training: Training, batches: list[Rows]) -> float:
+    """Adds the gradients of the batches' losses, and returns their mean."""
     total = 0.0
     for rows in batches:
-        loss = loss_of(training, rows)
+        loss = loss_from(training, logits_of(training, rows), rows)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
-    mean = total / len(batches)
-    if not math.isfinite(mean):
-        return mean
+    return total / len(batches)
+
+
+def update(training: Training, batches: int, rate: float) -> None:
+    """Updates by the sum of the gradients of so many batches."""
     parameters = list(training.trained.values())
     for parameter in parameters:
         # A parameter that the loss doesn't reach has gradient zero, and decays.
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        elif len(batches) > 1:
-            parameter.grad /= len(batches)
+        elif batches > 1:
+            parameter.grad /= batches
     if training.clip_norm > 0:
         nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-    for group, own in zip(optimizer.param_groups, training.rates):
+    for group, own in zip(training.optimizer.param_groups, training.rates):
         group['lr'] = rate * own
-    optimizer.step()
+    training.optimizer.step()
+
+
+def step(training: Training, batches: list[Rows], rate: float) -> float:
+    """Returns the mean of the batches' losses, and updates by it if it is finite."""
+    prepare(training)
+    mean = backward(training, batches)
+    if math.isfinite(mean):
+        update(training, len(batches), rate)
     return mean
 
 
