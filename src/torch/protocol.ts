@@ -36,6 +36,7 @@ export interface WireTraining {
   readonly dropout: number;
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
+  readonly gradient_checkpointing: boolean;
 }
 
 export interface WireModel {

@@ -91,6 +91,7 @@ const trainDefaults = {
   decay: 'all',
   clip_norm: 0,
   precision: 'float32',
+  gradient_checkpointing: false,
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,

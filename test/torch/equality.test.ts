@@ -347,6 +347,23 @@ test('a training that is cut short goes on to the same bits, and so does what wa
   assert.not.equal(whole.last, whole.kept);
 });
 
+for (const name of caseNames.filter((own) => !/-cloze$/.test(own)))
+  test(`${name}: gradient checkpointing trains to the same bits`, async () => {
+    const own = await openCase(name);
+    for (const [implementation, params] of [
+      [full, {}],
+      [lora, { ...rank, dropout: 0.1 }],
+    ] as const) {
+      const options = await optionsOf(own, implementation, { params: { ...params } });
+      const losses = async (gradientCheckpointing: boolean): Promise<readonly number[]> => {
+        const settings = { ...settingsOf(own), steps: 4, dropout: 0.1, gradientCheckpointing };
+        return (await trained('torch', options, own.rows, settings, () => Promise.resolve({})))
+          .losses;
+      };
+      assert.equal(await losses(true), await losses(false));
+    }
+  });
+
 test('a loss that is not finite is told as the other engine tells it', async () => {
   const own = await openCase('bert-classifier');
   const options = await optionsOf(own, full, { params: {} });

@@ -131,6 +131,7 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   checkpoints: 0,
   evaluate_every: 0,
   precision: 'float32',
+  gradient_checkpointing: false,
   tensorboard: false,
 };
 

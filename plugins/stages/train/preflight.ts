@@ -63,6 +63,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...classFaults(params, training),
       ...(await precisionFaults(context, training)),
       ...torchFaults(context),
+      ...torchAlone(context, training),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   const own =
@@ -96,6 +97,18 @@ function torchFaults({ backend, params }: Preflight): Problem[] {
         ],
   );
 }
+
+/** Returns a fault if PyTorch alone has a setting of the training, and another backend trains. */
+const torchAlone = ({ backend }: Preflight, training: TrainParams): Problem[] =>
+  backend === 'torch' || training.gradient_checkpointing !== true
+    ? []
+    : [
+        {
+          path: ['train', 'gradient_checkpointing'],
+          message: `activations are computed again by the backend torch, and this is ${backend}`,
+          hint: 'Leave out train.gradient_checkpointing, or run it on PyTorch: --backend torch.',
+        },
+      ];
 
 /** Returns the faults of settings that need classes, if the rows have none. */
 function classFaults({ head }: Params, training: TrainParams): Problem[] {

@@ -88,6 +88,7 @@ function wireTraining(start: TorchStart, settings: TrainSettings): WireTraining 
     dropout: settings.dropout,
     seed: settings.seed,
     precision: settings.precision ?? 'float32',
+    gradient_checkpointing: settings.gradientCheckpointing ?? false,
   };
 }
 

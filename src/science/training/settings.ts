@@ -23,6 +23,8 @@ export interface TrainSettings extends AdamwSettings {
   readonly clipNorm?: number;
   /** What the matrix products of a step are computed in. Default: float32. */
   readonly precision?: Precision;
+  /** Whether the backward pass computes activations again. Default: it reads those it kept. */
+  readonly gradientCheckpointing?: boolean;
   /** Number of batches in a step. Default: one. */
   readonly accumulate?: number;
   /** What decays: every trained parameter (the default), or all except biases and norms. */
@@ -79,6 +81,7 @@ type Optional =
   | 'early_stopping'
   | 'epsilon'
   | 'evaluate_every'
+  | 'gradient_checkpointing'
   | 'precision'
   | 'tensorboard';
 
@@ -110,7 +113,11 @@ export function loopSettings(
     decay: train.decay ?? 'all',
     batching: train.batching ?? 'shuffled',
     clipNorm: train.clip_norm ?? 0,
-    ...defined({ precision: train.precision, classWeights }),
+    ...defined({
+      precision: train.precision,
+      gradientCheckpointing: train.gradient_checkpointing,
+      classWeights,
+    }),
   };
 }
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model import OpenModel, Rows, answer_places, put
+from model import Fault, OpenModel, Rows, answer_places, put
 
 STATM = '/proc/self/statm'
 
@@ -96,6 +96,8 @@ def start(model: OpenModel, settings: dict[str, Any]) -> Training:
         }
         for group in settings['groups']
     ]
+    if settings['gradient_checkpointing']:
+        checkpoint_gradients(model)
     weights = settings.get('class_weights')
     torch.manual_seed(settings['seed'])
     if model.device.type == 'cuda':
@@ -112,6 +114,17 @@ def start(model: OpenModel, settings: dict[str, Any]) -> Training:
         bf16=settings['precision'] == 'bf16',
         random=random_states(),
     )
+
+
+def checkpoint_gradients(model: OpenModel) -> None:
+    """Has each layer keep its inputs alone in training, and compute the rest again for gradients.
+
+    Without reentrance inputs need no gradient, so that a frozen base has no say in it.
+    """
+    try:
+        model.network.gradient_checkpointing_enable({'use_reentrant': False})
+    except ValueError as error:
+        raise Fault(str(error), 'Leave out train.gradient_checkpointing.') from error
 
 
 def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -77,6 +77,7 @@ export const FEATURES_OFF = {
   checkpoints: 0,
   evaluate_every: 0,
   precision: 'float32',
+  gradient_checkpointing: false,
   tensorboard: false,
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
 };
