@@ -1,7 +1,7 @@
 /**
  * `npm test [-- FILTER…]`: sets up and builds what is needed, then runs every test whose path
- * contains a filter. `npm run test:faults`, `test:peers`, `test:torch` and `test:install` do the same for one
- * suite; with `-- --full`, its tests repeat more often.
+ * contains a filter. `npm run test:NAME` does the same for one suite; with `-- --full`, its tests
+ * repeat more often.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

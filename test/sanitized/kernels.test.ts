@@ -1,7 +1,6 @@
 /**
  * The sources of the fused operations under the address and undefined-behaviour sanitizers, without
- * TensorFlow: sanitized/kernels.cc calls each operation, sanitized/c-api.h stands for what they
- * call.
+ * TensorFlow: kernels.cc calls each operation, c-api.h stands for what they call.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
@@ -15,7 +14,7 @@ const run = promisify(execFile);
 const inClone = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const COMPILER = process.env['CXX'] ?? 'g++';
 const BINDING = inClone('src/tensor/native'),
-  HARNESS = inClone('test/tensor/sanitized');
+  HARNESS = inClone('test/sanitized');
 
 const SOURCES = [
   join(HARNESS, 'kernels.cc'),
