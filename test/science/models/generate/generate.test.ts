@@ -56,7 +56,7 @@ for (const name of caseNames.filter((own) => own.includes('causal')))
     await useBackend('tensorflow');
     const own = await openCase(name);
     const generation = present(own.golden.generation);
-    await assertGenerates(own, generation, [generation.prompts.length, 3, 1]);
+    await assertGenerates(own, generation, [generation.prompts.length, 1]);
   });
 
 /** test/golden/generation.py documents the format. */
@@ -68,7 +68,7 @@ for (const [name, generation] of Object.entries(fifty))
   test(`${name}: 50 prompts of unlike length are continued as by transformers`, async () => {
     await useBackend('tensorflow');
     assert.is(generation.prompts.length, 50);
-    await assertGenerates(await openCase(name), generation, [50, 7]);
+    await assertGenerates(await openCase(name), generation, [50]);
   });
 
 /**
