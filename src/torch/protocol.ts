@@ -66,6 +66,8 @@ export interface WirePart {
   readonly parameters: readonly string[];
   /** The number of the kernel that it is added to. */
   readonly kernel: number;
+  /** The name of F (n, r) in `factors`, where h F takes the place of the layer's input h. */
+  readonly factor: string | null;
 }
 
 interface OfModel {
@@ -137,6 +139,8 @@ export interface TorchOperations {
     OfModel & {
       readonly batches: readonly WireRows[];
       readonly parts: readonly WirePart[];
+      /** A file of safetensors. */
+      readonly factors: string | null;
       readonly out: string;
     },
     { readonly logits: string; readonly traces: string },

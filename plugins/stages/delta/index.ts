@@ -20,6 +20,7 @@ export default defineStage<Params>({
     "Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem's " +
     "premise, M_Δ's eigenvalues, and the residual of the identity.",
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);

@@ -26,11 +26,22 @@ import { fullTerms, loraTerms, zeroTerms } from '../../../src/science/measures/n
 import type {
   AdaptedLayer,
   AdaptedModel,
+  HostTensor,
   LoraFactors,
   OutputsOf,
   TokenRow,
 } from '../../../src/science/models/types.ts';
-import { loadAdaptedModel, openRowEncoder } from '../../../src/science/training/adapted-model.ts';
+import {
+  type LayerKernels,
+  openTorchKernels,
+  type TorchKernels,
+} from '../../../src/science/torch/kernels.ts';
+import { readTorchStart } from '../../../src/science/torch/model.ts';
+import {
+  loadAdaptedModel,
+  openRowEncoder,
+  readTrained,
+} from '../../../src/science/training/adapted-model.ts';
 import { svd } from '../../../src/tensor/linalg.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';
@@ -42,14 +53,18 @@ export async function run(context: RunContext<Params>): Promise<void> {
   if (rows.length === 0) throw new UserFault('the split that Δ_r is measured on has no rows');
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
-  const adapted = await loadAdaptedModel({ ...parts, trainDir });
+  const options = { ...parts, trainDir };
+  const adapted =
+    context.backend === 'torch'
+      ? await openTorchKernels(await readTorchStart((await readTrained(options)).network))
+      : await loadAdaptedModel(options);
   try {
     const encode = await openRowEncoder(trainDir, parts.model);
     const encoded = rows.map((row) => encode(row, maxLength));
-    const delta = await deltaKernels(adapted, encoded, {
-      progress: context.progress,
-      signal: context.signal,
-    });
+    const { progress, signal } = context;
+    const delta = await ('kernels' in adapted
+      ? torchDeltaKernels(adapted, encoded, { progress, signal })
+      : deltaKernels(adapted, encoded, { progress, signal }));
     await writeJson(context.outDir, 'delta.json', delta, 1);
     await writeMetrics(context.outDir, delta === null ? {} : metricsOf(delta));
     context.log(delta === null ? (withoutDelta(adapted) ?? '') : logLine(delta));
@@ -134,22 +149,34 @@ function partsOf(sums: Sums, size: number): DeltaParts {
   };
 }
 
-/** Adds Σ (δ·δ')(hᵀ M_Δ h') to `sum`. Returns M_Δ's r eigenvalues. */
-function addDelta(
-  seen: readonly LayerBatch[],
-  A: Float32Array,
-  rank: number,
-  width: number,
-  scale: number,
-  sum: KernelSum,
-): number[] {
+interface MDelta {
+  /** The r eigenvalues that are not −1, descending. */
+  readonly eigenvalues: number[];
+  /** V (n, r), their eigenvectors. */
+  readonly vectors: Float32Array;
+}
+
+function mDelta(A: Float32Array, rank: number, width: number, scale: number): MDelta {
   const transposed = Float64Array.from(
     { length: width * rank },
     (_, at) => A[(at % rank) * width + Math.floor(at / rank)]!,
   ); // Aᵀ (n, r)
   const { values, left } = svd(transposed, width, rank);
-  const eigenvalues = [...values].map((value) => scale ** 2 * value ** 2 - 1);
-  const V = tf.tensor2d(Float32Array.from(left!), [width, rank]); // (n, r)
+  return {
+    eigenvalues: [...values].map((value) => scale ** 2 * value ** 2 - 1),
+    vectors: Float32Array.from(left!),
+  };
+}
+
+/** Adds Σ (δ·δ')(hᵀ M_Δ h') to `sum`. */
+function addDelta(
+  seen: readonly LayerBatch[],
+  { eigenvalues, vectors }: MDelta,
+  rank: number,
+  width: number,
+  sum: KernelSum,
+): void {
+  const V = tf.tensor2d(vectors, [width, rank]); // (n, r)
   const columns = (sign: 1 | -1): { readonly index: number[]; readonly root: Tensor2D } => {
     const index = eigenvalues.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
     return {
@@ -184,11 +211,99 @@ function addDelta(
       [sum],
     );
   }
-  return eigenvalues;
+}
+
+/**
+ * M_Δ = F₊F₊ᵀ − F₋F₋ᵀ, with V₊ and V₋ the eigenvectors of positive and negative eigenvalues:
+ * F₊ = V₊√μ, (n, r₊), and F₋ = [I − VVᵀ, V₋√−μ], (n, n + r₋).
+ */
+function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
+  const rank = eigenvalues.length;
+  const columns = (sign: 1 | -1): number[] =>
+    eigenvalues.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
+  const scaled = (row: number, i: number): number =>
+    vectors[row * rank + i]! * Math.sqrt(Math.abs(eigenvalues[i]!));
+  const plus = columns(1),
+    minus = columns(-1);
+  const matrix = (length: number, entry: (row: number, column: number) => number): HostTensor => ({
+    shape: [width, length],
+    data: Float32Array.from({ length: width * length }, (_, at) =>
+      entry(Math.floor(at / length), at % length),
+    ),
+  });
+  const inside = (row: number, column: number): number => {
+    let sum = 0;
+    for (let i = 0; i < rank; i++) sum += vectors[row * rank + i]! * vectors[column * rank + i]!;
+    return sum;
+  };
+  return {
+    plus: plus.length === 0 ? null : matrix(plus.length, (row, k) => scaled(row, plus[k]!)),
+    minus: matrix(width + minus.length, (row, k) =>
+      k < width ? Number(row === k) - inside(row, k) : scaled(row, minus[k - width]!),
+    ),
+  };
+}
+
+/** `deltaKernels` in PyTorch's process. */
+async function torchDeltaKernels(
+  model: TorchKernels,
+  rows: readonly TokenRow[],
+  options: Pick<LayerKernels, 'progress' | 'signal'>,
+): Promise<Delta | null> {
+  if (withoutDelta(model) !== null) return null;
+  const values = new Map<string, readonly [A: Float32Array, B: Float32Array]>();
+  const factors = new Map<string, MDelta>();
+  for (const { name, in: width, lora } of model.layers) {
+    if (lora === undefined) continue;
+    const [A, B] = [await lora.A.data(), await lora.B.data()] as [Float32Array, Float32Array];
+    values.set(name, [A, B]);
+    factors.set(name, mDelta(A, lora.A.shape[0] ?? 0, width, lora.scale));
+  }
+  const { add, finish } = gathered(model, rows);
+  await model.layerKernels(rows, {
+    ...options,
+    parts: ({ name, in: width, lora }) => {
+      const own = factors.get(name);
+      if (own === undefined) return [];
+      const { plus, minus } = factorsOf(own, width);
+      return [
+        { over: 'W' },
+        { over: 'B' },
+        { over: 'W', F: minus },
+        ...(plus === null ? [] : [{ over: 'W', F: plus } as const]),
+        ...(lora?.freezeA === true ? [] : [{ over: 'A' } as const]),
+      ];
+    },
+    visit: (layer, kernels) => {
+      const { name, lora } = layer,
+        own = factors.get(name),
+        data = values.get(name);
+      if (own === undefined || data === undefined || lora === undefined) return;
+      const [full, ofB, minus, ...rest] = kernels;
+      const ofA = lora.freezeA === true ? undefined : rest.at(-1),
+        plus = rest.length > (ofA === undefined ? 0 : 1) ? rest[0] : undefined;
+      const sums = emptySums(model, rows);
+      full!.forEach((value, i) => {
+        const fromB = ofA?.[i] ?? 0;
+        sums.full.data[i] = value;
+        sums.lora.data[i] = ofB![i]! + fromB;
+        sums.from_b.data[i] = fromB;
+        sums.delta.data[i] = (plus?.[i] ?? 0) - minus![i]!;
+      });
+      const { scale, variance } = lora;
+      const [A, B] = data,
+        rank = lora.A.shape[0] ?? 0;
+      const facts = { A, B, rank, width: layer.in, scale, variance };
+      add(layer.name, facts, own.eigenvalues, sums);
+    },
+  });
+  return finish();
 }
 
 /** Why a model has no Δ_r; null where it has one. */
-function withoutDelta({ layers }: Pick<AdaptedModel, 'layers'>): string | null {
+function withoutDelta({ layers }: {
+  readonly layers: readonly { readonly lora?: { readonly dora?: object }; readonly vera?: object }[];
+}): string | null {
   if (layers.some(({ vera }) => vera !== undefined))
     return "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors";
   if (layers.some(({ lora }) => lora?.dora !== undefined))
@@ -209,22 +324,13 @@ export async function deltaKernels(
       layer.lora !== undefined && layer.lora.dora === undefined,
   );
   if (withoutDelta(model) !== null) return null;
-  const { outputs: classes } = model;
-  const size = rows.length * classes;
-  const empty = (): Sums => ({
-    full: emptyKernel(rows.length, classes),
-    lora: emptyKernel(rows.length, classes),
-    delta: emptyKernel(rows.length, classes),
-    from_b: emptyKernel(rows.length, classes),
-  });
-  const total = empty();
-  const layers: LayerDelta[] = [];
+  const { add, finish } = gathered(model, rows);
   await walkLayers({ ...model, layers: adapted }, rows, options, (layer, seen) => {
     const factors = layer.lora!;
-    const sums = empty();
+    const sums = emptySums(model, rows);
     const [A, B] = [factors.A.dataSync<'float32'>(), factors.B.dataSync<'float32'>()];
     const [rank, width] = [factors.A.shape[0], layer.in];
-    let eigenvalues: number[] = [];
+    const own = mDelta(A, rank, width, factors.scale);
     tf.tidy(() => {
       addTerm(
         seen,
@@ -238,27 +344,46 @@ export async function deltaKernels(
         // What B ≠ 0 adds stands beside (δ·δ')(Ah·Ah').
         addTerm(seen, batch, parameter === 'B' ? [sums.lora] : [sums.lora, sums.from_b]);
       });
-      eigenvalues = addDelta(seen, A, rank, width, factors.scale, sums.delta);
+      addDelta(seen, own, rank, width, sums.delta);
     });
-    for (const part of PARTS) {
-      symmetrise(sums[part].data, size);
-      sums[part].data.forEach((value, i) => {
-        total[part].data[i]! += value;
-      });
-    }
-    layers.push({
-      ...premise(model.weightName(layer.name), {
-        A,
-        B,
-        rank,
-        width,
-        scale: factors.scale,
-        variance: factors.variance,
-      }),
-      eigenvalues,
-      ...partsOf(sums, size),
-    });
+    const { scale, variance } = factors;
+    add(layer.name, { A, B, rank, width, scale, variance }, own.eigenvalues, sums);
   });
-  const of = { rows: rows.length, outputs: model.outputsOf, classes };
-  return { ...of, layers, total: partsOf(total, size) };
+  return finish();
+}
+
+type OfOutputs = Pick<AdaptedModel, 'outputs' | 'outputsOf' | 'weightName'>;
+
+function emptySums({ outputs }: OfOutputs, { length: N }: readonly TokenRow[]): Sums {
+  const empty = (): KernelSum => emptyKernel(N, outputs);
+  return { full: empty(), lora: empty(), delta: empty(), from_b: empty() };
+}
+
+/** Gathers the layers' kernels. */
+function gathered(model: OfOutputs, rows: readonly TokenRow[]) {
+  const { outputs: classes } = model;
+  const size = rows.length * classes;
+  const total = emptySums(model, rows);
+  const layers: LayerDelta[] = [];
+  return {
+    add: (
+      layer: string,
+      facts: Parameters<typeof premise>[1],
+      eigenvalues: readonly number[],
+      sums: Sums,
+    ): void => {
+      for (const part of PARTS) {
+        symmetrise(sums[part].data, size);
+        sums[part].data.forEach((value, i) => {
+          total[part].data[i]! += value;
+        });
+      }
+      const own = premise(model.weightName(layer), facts);
+      layers.push({ ...own, eigenvalues, ...partsOf(sums, size) });
+    },
+    finish: (): Delta => {
+      const of = { rows: rows.length, outputs: model.outputsOf, classes };
+      return { ...of, layers, total: partsOf(total, size) };
+    },
+  };
 }

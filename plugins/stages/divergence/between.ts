@@ -10,6 +10,7 @@ import { type RunContext, UserFault } from '../../../src/api.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import type { TokenBlock } from '../../../src/science/measures/ntk/accumulator.ts';
 import { rectangle, spread } from '../../../src/science/measures/ntk/explicit.ts';
+import type { KernelModel } from '../../../src/science/measures/ntk/kernels.ts';
 import {
   type LayerBatch,
   planPairs,
@@ -31,7 +32,13 @@ import type {
   OutputsOf,
   TokenRow,
 } from '../../../src/science/models/types.ts';
-import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
+import { openTorchKernels } from '../../../src/science/torch/kernels.ts';
+import { readTorchStart } from '../../../src/science/torch/model.ts';
+import {
+  loadAdaptedModel,
+  openRowEncoder,
+  readTrained,
+} from '../../../src/science/training/adapted-model.ts';
 import { compiled } from '../../../src/tensor/compiled/compiled.ts';
 import { inputDir } from '../shared/files.ts';
 import type { Params } from './index.ts';
@@ -55,7 +62,6 @@ export interface Between {
 export async function kernelsBetween(
   context: RunContext<Params>,
   start: Training,
-  model: AdaptedModel,
 ): Promise<Between | null> {
   const { pairs, max_length: maxLength } = context.params;
   const file = join(inputDir(context, 'poison'), 'receipt.json');
@@ -69,12 +75,25 @@ export async function kernelsBetween(
     ({ ids, answer }, i) =>
       answer === poisoned[i]?.answer && ids.join() === poisoned[i]?.ids.join(),
   );
-  return {
-    outputs: model.outputsOf,
-    pairs: rows.length,
-    alike: alike.length,
-    ...(await pairKernels(model, originals, poisoned, { signal: context.signal })),
-  };
+  const options = { signal: context.signal };
+  const counts = { pairs: rows.length, alike: alike.length };
+  if (context.backend === 'torch') {
+    const { network } = await readTrained(start.options);
+    const model = await openTorchKernels(await readTorchStart(network));
+    try {
+      const found = await allPairKernels(model, originals, poisoned, options);
+      return { outputs: model.outputsOf, ...counts, ...found };
+    } finally {
+      model.dispose();
+    }
+  }
+  const model = await loadAdaptedModel(start.options);
+  try {
+    const found = await pairKernels(model, originals, poisoned, options);
+    return { outputs: model.outputsOf, ...counts, ...found };
+  } finally {
+    model.dispose();
+  }
 }
 
 /**
@@ -89,6 +108,11 @@ export interface PairKernel {
   readonly raw: number;
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)] / √(Σ_c K[(x,c),(x,c)] · Σ_c K[(x̃,c),(x̃,c)]). */
   readonly cosine: number;
+}
+
+interface PairKernels {
+  readonly full: PairKernel;
+  readonly lora: PairKernel | null;
 }
 
 /** Traces over the outputs, for each of P pairs. */
@@ -162,7 +186,7 @@ export async function pairKernels(
   originals: readonly TokenRow[],
   poisoned: readonly TokenRow[],
   options: WalkOptions = {},
-): Promise<{ readonly full: PairKernel; readonly lora: PairKernel | null }> {
+): Promise<PairKernels> {
   if (originals.length !== poisoned.length)
     throw new RangeError(`${originals.length} rows cannot be paired with ${poisoned.length}`);
   const full = emptyTraces(originals.length),
@@ -181,6 +205,10 @@ export async function pairKernels(
     },
     options,
   );
+  return finiteKernels(full, lora);
+}
+
+function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   for (const traces of [full, ...(lora === null ? [] : [lora])])
     if (!isFinite(traces))
       throw new UserFault(
@@ -188,6 +216,33 @@ export async function pairKernels(
         "The training diverged: look at the model's loss.",
       );
   return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
+}
+
+/** `pairKernels` out of the kernels of all rows with each other. */
+async function allPairKernels(
+  model: KernelModel,
+  originals: readonly TokenRow[],
+  poisoned: readonly TokenRow[],
+  options: WalkOptions,
+): Promise<PairKernels> {
+  const which = model.layers.some(hasOwn) ? (['full', 'lora'] as const) : (['full'] as const);
+  const { full, lora } = await model.kernels([...originals, ...poisoned], { ...options, which });
+  const P = originals.length,
+    C = model.outputs;
+  const tracesOf = ({ data }: { readonly data: Float64Array }): PairTraces => {
+    const between = (i: number, j: number): number =>
+      Array.from({ length: C }, (_, c) => data[(i * C + c) * 2 * P * C + j * C + c]!).reduce(
+        (sum, value) => sum + value,
+      );
+    const each = (of: (pair: number) => number) => Float64Array.from({ length: P }, (_, i) => of(i));
+    return {
+      between: each((i) => between(i, P + i)),
+      originals: each((i) => between(i, i)),
+      poisoned: each((i) => between(P + i, P + i)),
+    };
+  };
+  if (full === null) throw new Error('the full kernel was asked for');
+  return finiteKernels(tracesOf(full), lora === null ? null : tracesOf(lora));
 }
 
 /**

@@ -1,10 +1,9 @@
 /** Measures M, and the noise floor that it is compared with, step by step. */
 import { UserFault } from '../../../src/api.ts';
 import { at } from '../../../src/base/lookup.ts';
-import { layerChange } from '../../../src/science/measures/weights/effective.ts';
+import { layerChange, type ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import type { Adapter } from '../../../src/science/models/adapter.ts';
 import { within } from '../../../src/science/models/modules.ts';
-import type { Network } from '../../../src/science/models/network.ts';
 import type { LinearLayer, ParameterSpec } from '../../../src/science/models/types.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import type { Trainings } from './trainings.ts';
@@ -39,14 +38,14 @@ export const FLOOR =
  */
 export function distanceAt(
   step: number,
-  start: Network,
+  start: ModelWeights,
   { poisoned, clean, repeated }: Trainings,
   signal: AbortSignal,
 ): Promise<Point> {
   return clean.at(step, (cleanModel) =>
     poisoned.at(step, async (poisonedModel): Promise<Point> => {
       const moved = movedBy(poisonedModel, [poisonedModel.adapter, start.adapter]);
-      const distances = (...others: readonly Network[]) =>
+      const distances = (...others: readonly ModelWeights[]) =>
         compareRuns(start, cleanModel, others, moved, () => yieldToEventLoop(signal));
       if (repeated === null || !repeated.steps.includes(step)) {
         return { step, ...at(await distances(poisonedModel), 0), floor: null };
@@ -137,8 +136,8 @@ interface Gathered {
   head: Sums;
 }
 
-const values = async (network: Network, name: string): Promise<Float32Array> =>
-  network.frozen(name).data<'float32'>();
+const values = async (weights: ModelWeights, name: string): Promise<Float32Array> =>
+  (await weights.read(name)).data as Float32Array;
 
 /** Returns the distance over several parts taken as one vector; null where there are none. */
 const joined = (parts: readonly Sums[]): Distance | null =>
@@ -166,9 +165,9 @@ function finished({ layers, kinds, head }: Gathered, moved: Moved): RunDistance 
  *   throws, the comparison ends
  */
 async function compareRuns(
-  start: Network,
-  clean: Network,
-  others: readonly Network[],
+  start: ModelWeights,
+  clean: ModelWeights,
+  others: readonly ModelWeights[],
   moved: Moved,
   between: () => Promise<void>,
 ): Promise<RunDistance[]> {
@@ -287,7 +286,7 @@ function movesWeight(adapter: Adapter, layer: string): boolean {
   );
 }
 
-function kindOf({ name, shape }: ParameterSpec, network: Network): Kind {
+function kindOf({ name, shape }: ParameterSpec, network: ModelWeights): Kind {
   if (shape.length > 1) return 'embeddings';
   const module = name.replace(/\.[^.]*$/, '');
   if (network.linears.some((layer) => layer.name === module)) return 'biases';
@@ -303,7 +302,7 @@ function kindOf({ name, shape }: ParameterSpec, network: Network): Kind {
  * @param adapters every adapter that has trained the model since the start that it is compared
  *   with: its own and its base's
  */
-export function movedBy(network: Network, adapters: readonly Adapter[]): Moved {
+export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Moved {
   const { architecture, adapter, linears } = network;
   const isHead = (name: string): boolean => within(name, architecture.headModules);
   const layers = linears.filter(

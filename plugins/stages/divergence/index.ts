@@ -79,6 +79,7 @@ export default defineStage<Params>({
     "Measures M, the distance of the poisoned run's weights from those of the paired clean run, " +
     "and M', the kernel at the start of training between poisoned rows and their originals.",
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells, { plugin }) {
     const cell = onlyCell(cells);

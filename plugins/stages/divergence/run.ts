@@ -1,5 +1,4 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
-import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
 import { type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { type Between, kernelsBetween } from './between.ts';
 import {
@@ -70,7 +69,7 @@ function measure(
       points.push(await distanceAt(step, network, trainings, context.signal));
       context.progress(points.length, steps.length, 'checkpoints');
     }
-    return { points, between: await kernelsBetween(context, start, adaptedModel(network)) };
+    return { points, between: await kernelsBetween(context, start) };
   });
 }
 

@@ -4,17 +4,24 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf, startingModel } from '../../../src/data/model-folder.ts';
-import type { Network } from '../../../src/science/models/network.ts';
+import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import {
+  type AdaptedModelOptions,
   endStep,
-  openTrained,
   readTrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
 import { assetOf, inputDir } from '../shared/files.ts';
-import { loadAdapter, loadArchitecture, type ModelParts } from '../shared/trained-model.ts';
+import {
+  loadAdapter,
+  loadArchitecture,
+  type ModelParts,
+  openWeights,
+} from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
-type Use<T> = (network: Network) => Promise<T>;
+type Use<T> = (weights: ModelWeights) => Promise<T>;
+
+type Context = RunContext<Params>;
 
 export interface Training {
   readonly dir: string;
@@ -33,16 +40,19 @@ export interface Training {
   /** Opens the model at one of these steps, passes it to `use`, and disposes of it afterwards. */
   at<T>(step: number, use: Use<T>): Promise<T>;
   atEnd<T>(use: Use<T>): Promise<T>;
+  /** What the model at its end is opened with. */
+  readonly options: AdaptedModelOptions;
 }
 
-async function openTraining(dir: string, parts: ModelParts): Promise<Training> {
+async function openTraining(context: Context, dir: string, parts: ModelParts): Promise<Training> {
   const end = endStep(await readTrainRecord(dir));
+  const options = { ...parts, trainDir: dir };
   const open = async <T>(at: { readonly at?: number }, use: Use<T>): Promise<T> => {
-    const { network } = await openTrained({ ...parts, trainDir: dir, ...at });
+    const { weights, dispose } = await openWeights(context, { ...options, ...at });
     try {
-      return await use(network);
+      return await use(weights);
     } finally {
-      network.dispose();
+      dispose();
     }
   };
   return {
@@ -52,6 +62,7 @@ async function openTraining(dir: string, parts: ModelParts): Promise<Training> {
     steps: [...new Set([...(await keptSteps(dir)), end])].sort((a, b) => a - b),
     at: (step, use) => open(step === end ? {} : { at: step }, use),
     atEnd: (use) => open({}, use),
+    options,
   };
 }
 
@@ -64,7 +75,7 @@ export interface Trainings {
   readonly repeated: Training | null;
 }
 
-export async function openTrainings(context: RunContext<Params>): Promise<Trainings> {
+export async function openTrainings(context: Context): Promise<Trainings> {
   const { params, inputs, assets } = context;
   const { base, clean_base: cleanBase = base, again } = inputs;
   const architecture = await loadArchitecture(context, params.architecture);
@@ -87,10 +98,10 @@ export async function openTrainings(context: RunContext<Params>): Promise<Traini
           model: await modelOf(assetOf(context, 'model')),
         };
   return {
-    start: await openTraining(inputDir(context, 'start'), ofStart),
-    poisoned: await openTraining(inputDir(context, 'model'), ofPoisoned),
-    clean: await openTraining(inputDir(context, 'clean'), ofClean),
-    repeated: again === undefined ? null : await openTraining(again.dir, ofClean),
+    start: await openTraining(context, inputDir(context, 'start'), ofStart),
+    poisoned: await openTraining(context, inputDir(context, 'model'), ofPoisoned),
+    clean: await openTraining(context, inputDir(context, 'clean'), ofClean),
+    repeated: again === undefined ? null : await openTraining(context, again.dir, ofClean),
   };
 }
 

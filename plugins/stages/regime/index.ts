@@ -31,6 +31,7 @@ export default defineStage<Params>({
     "Checks whether training stayed in the tangent kernel's regime: how far the kernel " +
     "drifted, and the linearised model's prediction against the trained one's.",
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);

@@ -15,13 +15,24 @@ import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { logitsOf, outputsOf, rowOutputs } from '../../../src/science/models/outputs.ts';
-import type { OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
+import type { HostTensor, OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
 import {
+  openTorchModel,
+  readTorchStart,
+  type TorchModel,
+  type TorchStart,
+  weightsOf,
+} from '../../../src/science/torch/model.ts';
+import {
+  type AdaptedModelOptions,
   endStep,
   openRowEncoder,
   openTrained,
+  readTrained,
+  type TrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
 import { differentiate } from '../../../src/tensor/differentiable.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, type Metrics, readMetrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { type ModelParts, modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
@@ -47,8 +58,10 @@ interface Point {
 interface Reached {
   readonly step: number;
   readonly logits: Float32Array; // (N, C)
-  /** Θ_T − Θ₀ by name. The caller must dispose of it. */
-  readonly displacement: Map<string, Tensor>;
+  /** `linearise` along Θ_T − Θ₀. */
+  linearise(options?: LinearisedOptions): Promise<Linearised>;
+  /** Frees Θ_T − Θ₀. */
+  dispose(): void;
 }
 
 type Context = RunContext<Params>;
@@ -62,11 +75,11 @@ export async function run(context: Context): Promise<void> {
   const parts = await modelParts(context);
   const encode = await openRowEncoder(inputDir(context, 'model'), parts.model);
   const encoded = rows.map((row) => encode(row, params.max_length));
-  const { network: start } = await openTrained({
+  const start = await (context.backend === 'torch' ? openTorchStart : openStart)({
     ...parts,
     trainDir: inputDir(context, 'start'),
   });
-  const outputs = outputsOf(start);
+  const { outputs } = start;
   const asked = [...(params.steps ?? []), 'final' as const];
   const points: Point[] = [];
   try {
@@ -76,10 +89,7 @@ export async function run(context: Context): Promise<void> {
       };
       const reached = await reach(context, parts, start, at, encoded);
       try {
-        const linearised = await linearise(start, reached.displacement, encoded, {
-          progress,
-          signal: context.signal,
-        });
+        const linearised = await reached.linearise({ progress, signal: context.signal });
         const shape = [rows.length, outputs.count];
         if (index === 0)
           await writeNpy(join(outDir, 'logits-init.npy'), { shape, data: linearised.start });
@@ -88,7 +98,7 @@ export async function run(context: Context): Promise<void> {
         points.push(point);
         context.log(logLine(params.optimizer, point));
       } finally {
-        reached.displacement.forEach((tensor) => tensor.dispose());
+        reached.dispose();
       }
     }
   } finally {
@@ -97,36 +107,129 @@ export async function run(context: Context): Promise<void> {
   await writeResults(context, points, rows.length, outputs.of);
 }
 
+/** The model before the training, on one of the engines. */
+interface RegimeStart {
+  readonly outputs: ReturnType<typeof outputsOf>;
+  /** Opens the model at a point of the training, and predicts with it. */
+  reach(
+    end: AdaptedModelOptions,
+    rows: readonly TokenRow[],
+    batchSize: number,
+  ): Promise<Omit<Reached, 'step'> & { readonly record: TrainRecord }>;
+  dispose(): void;
+}
+
+async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
+  const { network: start } = await openTrained(options);
+  return {
+    outputs: outputsOf(start),
+    reach: async (asked, rows, batchSize) => {
+      const { network: end, record } = await openTrained(asked);
+      try {
+        const logits = await predict(
+          {
+            classes: outputsOf(end).count,
+            logits: logitsOf(end),
+            forward: (batch) => rowOutputs(end, batch),
+          },
+          rows,
+          batchSize,
+        );
+        const moved = displacement(start, end);
+        return {
+          record,
+          logits,
+          linearise: (by) => linearise(start, moved, rows, by),
+          dispose: () => moved.forEach((tensor) => tensor.dispose()),
+        };
+      } finally {
+        end.dispose();
+      }
+    },
+    dispose: () => start.dispose(),
+  };
+}
+
+/** The number of rows of a request to PyTorch's process. */
+const ROWS = 8;
+
+async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart> {
+  const { network: asked } = await readTrained(options);
+  const from = await readTorchStart(asked);
+  const model = await openTorchModel(from);
+  const outputs = outputsOf(asked);
+  const predicted = async (
+    end: TorchModel,
+    rows: readonly TokenRow[],
+    batchSize: number,
+  ): Promise<Float32Array> =>
+    outputs.of === 'class logits'
+      ? end.logits(rows, batchSize)
+      : Float32Array.from(await end.answers(rows, batchSize), ({ loss }) => -loss);
+  return {
+    outputs,
+    reach: async (at, rows, batchSize) => {
+      const { network, record } = await readTrained(at);
+      const to = await readTorchStart(network);
+      const end = await openTorchModel(to);
+      try {
+        const direction = await torchDisplacement(from, to);
+        return {
+          record,
+          logits: await predicted(end, rows, batchSize),
+          linearise: async ({ progress, signal } = {}) => {
+            refuseDetached(weightsOf(from));
+            const found = await model.linearised(direction, rows, ROWS, async (done) => {
+              progress?.(done, rows.length, 'rows');
+              await yieldToEventLoop(signal);
+            });
+            return { start: Float64Array.from(found.outputs), change: found.change };
+          },
+          dispose: () => undefined,
+        };
+      } finally {
+        end.dispose();
+      }
+    },
+    dispose: () => model.dispose(),
+  };
+}
+
+/** `displacement` in main memory. */
+async function torchDisplacement(
+  start: TorchStart,
+  end: TorchStart,
+): Promise<Map<string, HostTensor>> {
+  const moved = new Map<string, HostTensor>(),
+    names = new Set(end.trained);
+  for (const name of start.trained) {
+    const from = await start.read(name),
+      to = names.has(name) ? await end.read(name) : undefined;
+    if (to?.shape.join() !== from.shape.join()) throw unlike(name);
+    const data = Float32Array.from(to.data, (value, i) => value - at(from.data, i));
+    moved.set(name, { shape: from.shape, data });
+  }
+  return moved;
+}
+
 /** Opens the model at one point of the training, predicts with it, and disposes of it. */
 async function reach(
   context: Context,
   parts: ModelParts,
-  start: Network,
+  start: RegimeStart,
   at: number | 'final',
   rows: readonly TokenRow[],
 ): Promise<Reached> {
-  const { network: end, record } = await openTrained({
-    ...parts,
-    trainDir: inputDir(context, 'model'),
-    ...(at === 'final' ? {} : { at }),
-  });
-  try {
-    return {
-      step: at === 'final' ? endStep(record) : at,
-      logits: await predict(
-        {
-          classes: outputsOf(end).count,
-          logits: logitsOf(end),
-          forward: (batch) => rowOutputs(end, batch),
-        },
-        rows,
-        context.params.batch_size,
-      ),
-      displacement: displacement(start, end),
-    };
-  } finally {
-    end.dispose();
-  }
+  const { record, ...reached } = await start.reach(
+    {
+      ...parts,
+      trainDir: inputDir(context, 'model'),
+      ...(at === 'final' ? {} : { at }),
+    },
+    rows,
+    context.params.batch_size,
+  );
+  return { ...reached, step: at === 'final' ? endStep(record) : at };
 }
 
 async function writeLogits(
@@ -235,21 +338,24 @@ export function displacement(start: Network, end: Network): Map<string, Tensor> 
     const to = end.initial.get(name);
     if (to === undefined || to.shape.join() !== from.shape.join()) {
       moved.forEach((tensor) => tensor.dispose());
-      throw new UserFault(
-        `the parameter ${name} is trained at the start but has no like at the end`,
-        'A linearised prediction needs the same trained parameters at both.',
-      );
+      throw unlike(name);
     }
     moved.set(name, tf.sub(to, from));
   }
   return moved;
 }
 
+const unlike = (name: string): UserFault =>
+  new UserFault(
+    `the parameter ${name} is trained at the start but has no like at the end`,
+    'A linearised prediction needs the same trained parameters at both.',
+  );
+
 /**
  * Throws UserFault under DoRA: its gradient takes the weight's norms as constants, so that it is
  * not the derivative of the model, and J₀v would not be the change of its first order.
  */
-function refuseDetached({ adapter, linears }: Network): void {
+function refuseDetached({ adapter, linears }: Pick<Network, 'adapter' | 'linears'>): void {
   if (linears.some(({ name }) => adapter.factors(name)?.magnitude !== undefined))
     throw new UserFault(
       'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes ' +

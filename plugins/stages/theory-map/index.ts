@@ -66,6 +66,7 @@ export default defineStage<Params>({
     'Maps rank and variance of A to the entropies that the paper reads off a closed form: as ' +
     'published, exact, from draws of A, and measured on the model as it starts.',
   compute: true,
+  torch: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);

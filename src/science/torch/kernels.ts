@@ -17,9 +17,10 @@ import { BATCH_TOKENS, MEMORY_MB } from '../measures/ntk/layerwise.ts';
 import { batches, layerBytes, layerGroups } from '../measures/ntk/passes.ts';
 import { hasKernel, type KernelKind } from '../measures/ntk/terms.ts';
 import { readNpy } from '../models/io/npy.ts';
+import { writeSafetensors } from '../models/io/safetensors.ts';
 import { moduleName } from '../models/modules.ts';
 import { logitsOf, outputsOf } from '../models/outputs.ts';
-import type { TokenRow } from '../models/types.ts';
+import type { HostTensor, TokenRow } from '../models/types.ts';
 import { type KernelLayer, kernelLayers, weightNames } from '../training/adapted-model.ts';
 import {
   openTorchModel,
@@ -34,7 +35,7 @@ import {
 type Layer = KernelLayer & KernelModel['layers'][number];
 
 /** Opens a model in PyTorch's process for its kernels, to be disposed of. */
-export async function openTorchKernels(start: TorchStart): Promise<KernelModel> {
+export async function openTorchKernels(start: TorchStart): Promise<TorchKernels> {
   const { of, count } = outputsOf(start.options);
   const layers = layersOf(start);
   const model = await openTorchModel(start);
@@ -51,10 +52,30 @@ export async function openTorchKernels(start: TorchStart): Promise<KernelModel> 
       classes: count,
       rightLogits: null,
     }),
+    layerKernels: (...asked) => layerKernels(model, start, layers, ...asked),
     dispose: () => {
       model.dispose();
     },
   };
+}
+
+/** A kernel over a layer's factor B or A, or over its effective weight. */
+export type LayerPart =
+  | { readonly over: 'B' | 'A' }
+  /** F: (n, r), where hF takes the place of the layer's input h. */
+  | { readonly over: 'W'; readonly F?: HostTensor };
+
+/** What `layerKernels` is asked beside the rows. */
+export interface LayerKernels extends Pick<KernelOptions, 'progress' | 'signal'> {
+  readonly parts: (layer: Layer) => readonly LayerPart[];
+  /** Is handed the parts' kernels of each layer, (N·C, N·C) in the order of the rows. */
+  readonly visit: (layer: Layer, kernels: readonly Float64Array[]) => void;
+}
+
+export interface TorchKernels extends KernelModel {
+  readonly layers: readonly Layer[];
+  /** Kernels of rows with themselves, layer by layer. Returns the outputs, (N, C). */
+  layerKernels(rows: readonly TokenRow[], asked: LayerKernels): Promise<Float32Array>;
 }
 
 function layersOf(start: TorchStart): Layer[] {
@@ -130,6 +151,7 @@ function askedOf(
     module: term.name === null ? moduleName(start.options.architecture, term.layer) : null,
     parameters: term.name === null ? [] : [wireName(start, term.name)],
     kernel: keys.indexOf(keyOf(term)),
+    factor: null,
   }));
   return { terms, parts, kernels: [...kernels.values()] };
 }
@@ -181,6 +203,78 @@ function traceOf(
   return own.length === 0 ? null : own.reduce((a, b) => a + b, 0);
 }
 
+/** The places of all outputs, in the order in which Python has them: the rows of the batches. */
+const placesOf = (parts: readonly Int32Array[], classes: number): Int32Array =>
+  kernelOrder(
+    parts.flatMap((part) => Array.from(part, (row) => ({ rows: Int32Array.of(row) }))),
+    classes,
+  );
+
+/** The most bytes of kernels that come from one request. */
+const KERNEL_BYTES = 2 ** 28;
+/** About how many kernels are asked for of a layer. */
+const PARTS = 8;
+
+async function layerKernels(
+  { worker, id }: TorchModel,
+  start: TorchStart,
+  layers: readonly Layer[],
+  rows: readonly TokenRow[],
+  { parts: partsOf, visit, progress, signal }: LayerKernels,
+): Promise<Float32Array> {
+  const { architecture } = start.options;
+  const plan = planOf(start, layers, rows, ['full', 'lora'], {});
+  const { count: C } = outputsOf(start.options),
+    size = rows.length * C;
+  const places = placesOf(plan.parts, C);
+  const wire = plan.parts.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
+  const most = Math.max(1, Math.floor(KERNEL_BYTES / (8 * size ** 2 * PARTS)));
+  const logits = new Float32Array(size);
+  let done = 0;
+  for (const { layers: whole } of plan.groups)
+    for (let first = 0; first < whole.length; first += most) {
+      const group = whole.slice(first, first + most);
+      const factors = new Map<string, HostTensor>();
+      const asked = group.map((layer) => partsOf(layer));
+      const parts = group.flatMap((layer, l) =>
+        at(asked, l).map((part, p): Omit<WirePart, 'kernel'> => {
+          const { factors: names } = layer;
+          if (part.over !== 'W') {
+            if (names === null) throw new Error(`${layer.name} has no factors`);
+            const parameters = [wireName(start, names[part.over])];
+            return { name: layer.name, module: null, parameters, factor: null };
+          }
+          const factor = part.F === undefined ? null : `${l}.${p}`;
+          if (factor !== null && part.F !== undefined) factors.set(factor, part.F);
+          const module = moduleName(architecture, layer.name);
+          return { name: layer.name, module, parameters: [], factor };
+        }),
+      );
+      const { data, ...answer } = await withFolder(async (dir) => {
+        const out = join(dir, 'kernels.npy'),
+          file = factors.size === 0 ? null : join(dir, 'factors.safetensors');
+        if (file !== null) await writeSafetensors(file, factors);
+        const numbered = parts.map((part, kernel) => ({ ...part, kernel }));
+        const request = { model: id, batches: wire, parts: numbered, factors: file, out };
+        const answered = await worker.ask('kernel', request, signal);
+        return { ...answered, data: (await readNpy(out)).data as Float64Array };
+      });
+      arrayOf('float32', answer.logits).forEach((value, x) => {
+        logits[at(places, x)] = value;
+      });
+      let next = 0;
+      group.forEach((layer, l) => {
+        const own = at(asked, l).map(() => {
+          const kernel = data.subarray(next * size ** 2, ++next * size ** 2);
+          return unfold({ height: size, width: size, data: kernel }, places, null);
+        });
+        visit(layer, own);
+      });
+      progress?.((done += group.length), layers.length, 'layers');
+    }
+  return logits;
+}
+
 type Found = Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>;
 
 async function computed(
@@ -195,11 +289,7 @@ async function computed(
   const { parts, groups } = planOf(start, layers, rows, kinds, options);
   const { count: C } = outputsOf(start.options),
     size = rows.length * C;
-  // Python has the rows of the batches in order, each with its classes.
-  const places = kernelOrder(
-    parts.flatMap((part) => Array.from(part, (row) => ({ rows: Int32Array.of(row) }))),
-    C,
-  );
+  const places = placesOf(parts, C);
   const inOrder = (data: Float64Array): Float64Array =>
     unfold({ height: size, width: size, data }, places, null);
   const logits = new Float32Array(size);
@@ -216,7 +306,7 @@ async function computed(
     const { terms, kernels, parts: asked } = askedOf(start, group, kinds, perLayer);
     const { data, ...answer } = await withFolder(async (dir) => {
       const out = join(dir, 'kernels.npy');
-      const request = { model: id, batches: wire, parts: asked, out };
+      const request = { model: id, batches: wire, parts: asked, factors: null, out };
       const answered = await worker.ask('kernel', request, signal);
       // (kernels, N·C, N·C)
       return { ...answered, data: (await readNpy(out)).data as Float64Array };

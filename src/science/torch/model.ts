@@ -101,6 +101,16 @@ export interface TorchModel extends EvaluatedModel {
   surprisals(rows: readonly LabelledRow[]): Promise<Float64Array>;
   /** `inputNorms` of src/science/measures/weights/edit.ts. */
   inputNorms: InputNorms;
+  /**
+   * The outputs of rows, (N, C), and their derivative along a direction.
+   * @param direction of each trained parameter, by canonical name
+   */
+  linearised(
+    direction: ReadonlyMap<string, HostTensor>,
+    rows: readonly TokenRow[],
+    batchSize: number,
+    onBatch: (done: number) => Promise<void>,
+  ): Promise<{ readonly outputs: Float32Array; readonly change: Float64Array }>;
   /** Reads the trained parameters, by canonical name. */
   trained(): Promise<Map<string, HostTensor>>;
   /** Closes it there. */
@@ -167,6 +177,7 @@ export async function openTorchModel(
       const { losses } = await worker.ask('surprisals', { model: id, rows: wireRows(rows) });
       return arrayOf('float64', losses);
     },
+    linearised: (...asked) => linearised(worker, id, start, ...asked),
     inputNorms: (...asked) => inputNorms(worker, id, start, ...asked),
     trained: () => readTrained(worker, id, start),
     dispose: () => {
@@ -215,6 +226,31 @@ async function inputNorms(
   }
   return new Map([...squares].map(([layer, total]) => [layer, total.map(Math.sqrt)]));
 }
+
+const linearised = (
+  worker: TorchWorker,
+  model: number,
+  start: TorchStart,
+  ...[direction, rows, batchSize, onBatch]: Parameters<TorchModel['linearised']>
+): ReturnType<TorchModel['linearised']> =>
+  withFolder(async (dir) => {
+    const file = join(dir, 'direction.safetensors');
+    const tensors = [...direction].map(([name, tensor]): [string, HostTensor] => {
+      const spec = start.specs.get(name);
+      return [wireName(start, name), spec === undefined ? tensor : turned(spec, tensor)];
+    });
+    await writeSafetensors(file, new Map(tensors));
+    const outputs: number[] = [],
+      change: number[] = [];
+    for (let done = 0; done < rows.length; done += batchSize) {
+      const some = wireRows(rows.slice(done, done + batchSize));
+      const found = await worker.ask('linearised', { model, rows: some, direction: file });
+      outputs.push(...arrayOf('float32', found.outputs));
+      change.push(...arrayOf('float64', found.change));
+      await onBatch(Math.min(rows.length, done + batchSize));
+    }
+    return { outputs: Float32Array.from(outputs), change: Float64Array.from(change) };
+  });
 
 /** Gives `use` a new folder, and removes it. */
 export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {

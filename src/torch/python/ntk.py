@@ -37,6 +37,8 @@ class Part:
     parameters: list[str]
     # The number of the kernel that the term is added to.
     kernel: int
+    # F (n, r), where h F takes the place of the layer's input h.
+    factor: Tensor | None = None
 
 
 def outputs(model: OpenModel, rows: Rows) -> Tensor:
@@ -191,7 +193,9 @@ def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) ->
     if layers:
         by_batch = [pairs_of(model, rows, [module for _, module in layers]) for rows in batches]
         for (i, _), *pairs in zip(layers, *by_batch):
-            add(i, gram([pair for own in pairs for pair in own]))
+            F = parts[i].factor
+            all_pairs = [pair for own in pairs for pair in own]
+            add(i, gram(all_pairs if F is None else [(h @ F, d) for h, d in all_pairs]))
     for part, trace in zip(parts, found.traces):
         # A gradient that isn't finite is on the diagonal.
         if not math.isfinite(trace):

@@ -123,10 +123,15 @@ def generate_(session: Session, request: Json) -> Json:
 
 
 def kernel_(session: Session, request: Json) -> Json:
+    model, file = session.model(request), request.get('factors')
+    factors = {} if file is None else load_file(file, str(model.device))
     found = kernels(
-        session.model(request),
+        model,
         [rows_of(rows) for rows in request['batches']],
-        [Part(**part) for part in request['parts']],
+        [
+            Part(**part | {'factor': None if part['factor'] is None else factors[part['factor']]})
+            for part in request['parts']
+        ],
     )
     np.save(request['out'], found.values.cpu().numpy())
     return {
