@@ -12,7 +12,10 @@ export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
    * refused before its weights are fetched. Absent if only the implementation can tell.
    */
   readonly modelTypes?: readonly string[];
-  load(): Promise<Impl>;
+  /** Set if its models are computed under this backend alone. */
+  readonly backend?: 'torch';
+  /** @param folder that of the checkpoint's config.json */
+  load(folder?: string): Promise<Impl>;
 }
 
 /** Makes a descriptor out of a model family's fields. Export it as the module's default. */
@@ -36,6 +39,8 @@ export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
    * of writing the parameters counts as a different training.
    */
   canonical?(params: JsonObject): JsonObject;
+  /** Set if it trains under this backend alone. */
+  readonly backend?: 'torch';
   load(): Promise<Impl>;
 }
 

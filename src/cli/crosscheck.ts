@@ -93,12 +93,31 @@ async function ran(
       },
     );
   const before = await prepared(true);
+  refuseOneEngine(before);
   if (left.size > 0 && mutation === undefined && backend === OTHER)
     say(`not compared, since PyTorch does not compute them: ${[...left].join(', ')}`);
   const name = mutation === undefined ? '' : `, ${mutation.name}`;
   say(paint.bold(`${before.backend}${name}: ${count(before.experiment.cells.length, 'cell')}`));
   const code = await runInTerminal(before, { jobs: options.jobs });
   return code === DONE ? prepared(false) : null;
+}
+
+/** Throws UserFault where a cell's model or adapter computes under one backend alone. */
+function refuseOneEngine({ experiment, registry }: Prepared): void {
+  for (const { config } of experiment.cells)
+    for (const [kind, name] of [
+      ['model', config.model.architecture],
+      ['adapter', config.adapter.type],
+    ] as const) {
+      const only = registry.get(kind, name)?.descriptor.backend;
+      if (only !== undefined)
+        throw new UserFault(
+          `crosscheck compares two engines, and "${name}" computes under the backend ${only} alone`,
+          kind === 'model'
+            ? 'name a model of the families that `dosimeter plugins` lists'
+            : 'choose another adapter, or leave its cells out with --only',
+        );
+    }
 }
 
 const nameOf = ({ stage, number }: Difference): string => `${stage} ${number}`;

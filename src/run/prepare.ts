@@ -282,7 +282,8 @@ async function modelFamilyFaults(
         hint:
           other === undefined
             ? `the supported families are ${[...new Set(supported)].join(', ')}; ` +
-              'a model plugin of your own may add another'
+              'a model plugin of your own may add another, and model.architecture: transformers ' +
+              'with --backend torch reads any that transformers has'
             : `write model.architecture: ${other}`,
       },
     ];

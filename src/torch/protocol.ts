@@ -55,7 +55,60 @@ export interface WireModel {
   readonly tokens: readonly number[] | null;
   /** The token that a decoder's classifier takes for padding. */
   readonly padding: number | null;
+  /** Whether no family of the other engine knows the class, so that its rows are read with care. */
+  readonly described: boolean;
   readonly training: WireTraining | null;
+}
+
+/** A model under a head. Sizes that are those of the classes are null. Names are transformers'. */
+export interface WireArchitecture {
+  readonly class: string;
+  /** The body's name, which begins that of each of its parameters. */
+  readonly prefix: string;
+  /** The modules beside the body. */
+  readonly outer: readonly string[];
+  /** `transposed`: the shape is the file's, that of the matrix the reverse; `scale`: of a norm. */
+  readonly parameters: readonly {
+    readonly name: string;
+    readonly shape: readonly (number | null)[];
+    readonly aliases: readonly string[];
+    readonly transposed: boolean;
+    readonly scale: boolean;
+  }[];
+  /** In forward order, the head last. */
+  readonly linears: readonly {
+    readonly name: string;
+    readonly in: number;
+    readonly out: number | null;
+    readonly bias: boolean;
+    readonly transposed: boolean;
+    readonly adaptable: boolean;
+  }[];
+  /** Norms, and the biases of what is no linear layer. */
+  readonly vectors: readonly {
+    readonly name: string;
+    readonly size: number;
+    readonly bias: boolean;
+    readonly norm: boolean;
+  }[];
+  /** Parameters of the body that a checkpoint may lack. */
+  readonly optional: readonly string[];
+  readonly vocabulary: number;
+  /** Null where nothing limits the length of a row. */
+  readonly positions: number | null;
+  /** The standard deviation of drawn weights. */
+  readonly range: number;
+}
+
+/** A model that transformers has. A head that it lacks here has a reason. */
+export interface WireDescription {
+  readonly model_type: string;
+  /** Of transformers. */
+  readonly release: string;
+  readonly heads: {
+    readonly [head in 'classifier' | 'cloze' | 'causal-lm']:
+      WireArchitecture | { readonly fault: string };
+  };
 }
 
 /** A term of a kernel: that over a layer's effective weight, or over parameters. */
@@ -87,6 +140,7 @@ type Nothing = { readonly [name in never]: never };
 /** Each operation: what it is asked, and its result. `string` is an array in base64. */
 export interface TorchOperations {
   readonly check: [Nothing, { readonly product: readonly number[] }];
+  readonly describe: [{ readonly checkpoint: string }, WireDescription];
   readonly open: [WireModel, OfModel & { readonly parameters: number; readonly trained: number }];
   readonly train: [
     WireSteps,

@@ -50,7 +50,7 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
   const model = await modelOf(asset);
   const family = await context
     .plugin<ModelDescriptor<Architecture>>('model', params.architecture)
-    .load();
+    .load(model.path);
   const architecture = family.withHead({ type: 'causal-lm' });
   const config = architecture.parseConfig(await readConfig(model.path), 0);
   const shape = {

@@ -78,7 +78,8 @@ export interface Trainings {
 export async function openTrainings(context: Context): Promise<Trainings> {
   const { params, inputs, assets } = context;
   const { base, clean_base: cleanBase = base, again } = inputs;
-  const architecture = await loadArchitecture(context, params.architecture);
+  const { path } = await startingModel({ assets, inputs: {} });
+  const architecture = await loadArchitecture(context, params.architecture, path);
   const adapter = await loadAdapter(context, params.adapter);
   const startingAt = async (from: typeof base): Promise<ModelParts> => ({
     architecture,

@@ -91,9 +91,9 @@ async function ofModel(
   context: PreflightContext<Params>,
   check: (modelDir: string, architecture: Architecture) => Promise<Problem[]>,
 ): Promise<readonly Problem[]> {
-  const architecture = await loadArchitecture(context, context.params.architecture);
   try {
     const { path } = await modelOf(assetOf(context, 'model'));
+    const architecture = await loadArchitecture(context, context.params.architecture, path);
     return await check(path, architecture);
   } catch (error) {
     // The train stage reports what is wrong with the model.

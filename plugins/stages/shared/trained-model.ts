@@ -33,8 +33,13 @@ export type ModelParts = Pick<AdaptedModelOptions, 'model' | 'architecture' | 'a
 
 type Plugins = Pick<RunContext, 'plugin'>;
 
-export const loadArchitecture = (context: Plugins, name: string): Promise<Architecture> =>
-  context.plugin<ModelDescriptor<Architecture>>('model', name).load();
+/** @param folder that of the checkpoint */
+export const loadArchitecture = (
+  context: Plugins,
+  name: string,
+  folder: string,
+): Promise<Architecture> =>
+  context.plugin<ModelDescriptor<Architecture>>('model', name).load(folder);
 
 export const loadAdapter = (context: Plugins, name: string): Promise<AdapterImplementation> =>
   context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', name).load();
@@ -49,9 +54,10 @@ export async function modelParts(
   context: Pick<RunContext, 'assets' | 'inputs' | 'plugin'> & { readonly params: ModelNames },
 ): Promise<ModelParts> {
   const { architecture, adapter } = context.params;
+  const model = await startingModel(context);
   return {
-    model: await startingModel(context),
-    architecture: await loadArchitecture(context, architecture),
+    model,
+    architecture: await loadArchitecture(context, architecture, model.path),
     adapter: await loadAdapter(context, adapter),
   };
 }

@@ -97,7 +97,7 @@ async function openStart(
   classes: readonly string[],
 ): Promise<AdaptedModel> {
   const { params, assets } = context;
-  const family = await loadArchitecture(context, params.architecture);
+  const family = await loadArchitecture(context, params.architecture, model.path);
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const full = await loadAdapter(context, 'full');
@@ -142,7 +142,7 @@ async function mergedStart(
   const { network } = await openTrained({
     trainDir: start.dir,
     model,
-    architecture: await loadArchitecture(context, architecture),
+    architecture: await loadArchitecture(context, architecture, model.path),
     adapter: await loadAdapter(context, adapter),
   });
   try {

@@ -23,9 +23,9 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
     training = trainingOf(params);
   if (training === null) return null;
   // The classes, and the words of a verbalizer, are too few to count.
-  const family = await loadArchitecture(context, params.architecture),
-    architecture = family.withHead(headWithoutTokens(params.head));
   const modelDir = await findModelDir(assetOf(context, 'model').path);
+  const family = await loadArchitecture(context, params.architecture, modelDir),
+    architecture = family.withHead(headWithoutTokens(params.head));
   const config = architecture.parseConfig(await readConfig(modelDir), 2);
   const shape = {
     architecture,

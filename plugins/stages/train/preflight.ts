@@ -16,10 +16,11 @@ import { unreadProblems } from './unread.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
-  let model: CheckOptions['model'];
+  let model: CheckOptions['model'], architecture: CheckOptions['architecture'];
   try {
     const found = await modelOf(assetOf(context, 'model'));
     model = { ...found, init: params.init ?? 'pretrained' };
+    architecture = await loadArchitecture(context, params.architecture, model.path);
   } catch (error) {
     return [problemOf(error, ['model', 'source'])];
   }
@@ -44,7 +45,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   const training = trainingOf(params);
   const problems = await checkTraining({
     model,
-    architecture: await loadArchitecture(context, params.architecture),
+    architecture,
     head: params.head,
     headGiven: context.assets['head'] !== undefined,
     classes: params.classes ?? null,

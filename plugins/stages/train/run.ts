@@ -245,7 +245,7 @@ function openOutput(context: Context, start: Start, classes: readonly string[]):
 /** Returns `train.json` without the fields that say how far the training went. */
 function recordOf(
   context: Context,
-  { model, attack, tokenRows }: Start,
+  { architecture, model, attack, tokenRows }: Start,
   classes: readonly string[],
 ): TrainRecord {
   const { params, assets, inputs } = context;
@@ -253,6 +253,7 @@ function recordOf(
   return {
     format: 1,
     architecture: params.architecture,
+    ...(architecture.engine === undefined ? {} : { class: architecture.transformersName }),
     model: model.digest,
     ...(isBased ? { source: assetOf(context, 'model').digest } : {}),
     classes,

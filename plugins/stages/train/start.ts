@@ -45,7 +45,7 @@ export interface Start {
 export async function openStart(context: Context, classes: readonly string[]): Promise<Start> {
   const { params, log } = context;
   const model = await modelSource(context);
-  const family = await loadArchitecture(context, params.architecture);
+  const family = await loadArchitecture(context, params.architecture, model.path);
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const vocabulary = architecture.vocabularySize(config);

@@ -1,13 +1,6 @@
 /** Asks stages for faults of their input before anything runs, and places them in the spec. */
 import { isAbsolute } from 'node:path';
-import type {
-  Asset,
-  AttackTarget,
-  Forecast,
-  PreflightContext,
-  UpstreamStage,
-  Warning,
-} from '../../api.ts';
+import type { Asset, AttackTarget, Forecast, PreflightContext, UpstreamStage, Warning } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import { locateIn } from '../../plan/label.ts';
@@ -101,6 +94,33 @@ function askerOf(stage: PlannedStage, byId: Surroundings['byId']): PlannedStage 
   return undefined;
 }
 
+/** Returns a fault for each model and adapter that computes under another backend alone. */
+function ofAnotherBackend(
+  { section, uses }: PlannedStage,
+  cell: ExperimentCell,
+  { backend, registry }: Surroundings,
+): readonly Found[] {
+  return uses.flatMap(({ kind, name }) => {
+    if (kind !== 'model' && kind !== 'adapter') return [];
+    const descriptor = registry.get(kind, name)?.descriptor;
+    const only =
+      descriptor !== undefined && 'backend' in descriptor ? descriptor.backend : undefined;
+    if (only === undefined || only === backend) return [];
+    const [what, path] = (
+      {
+        model: ['architecture', ['model', 'architecture']],
+        adapter: ['adapter', ['adapter', 'type']],
+      } as const
+    )[kind];
+    return faults({
+      code: 'preflight',
+      message: `the ${what} "${name}" computes under the backend ${only} alone`,
+      range: locateIn(cell, section, path),
+      hint: `Write --backend ${only}, or choose another.`,
+    });
+  });
+}
+
 async function faultsOf(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -109,6 +129,8 @@ async function faultsOf(
   const { compute, torch } = stage.descriptor;
   if (compute && torch !== true && surroundings.backend === 'torch')
     return faults(refusedByTorch(stage, askerOf(stage, surroundings.byId), cell));
+  const alone = compute ? ofAnotherBackend(stage, cell, surroundings) : [];
+  if (alone.length > 0) return alone;
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));

@@ -61,6 +61,11 @@ const HOOK: Field = {
     'an object with `needs` (a list of "clean", "model" and "receipt") and a function `load`',
 };
 
+const BACKEND: Field = {
+  check: optional((value) => value === 'torch'),
+  expected: '"torch", or left out',
+};
+
 const COMMON: { readonly [field: string]: Field } = {
   name: {
     check: (value) => typeof value === 'string' && /^[a-z0-9][a-z0-9-]*$/.test(value),
@@ -132,6 +137,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD, knows: KNOWS },
   model: {
     load: METHOD,
+    backend: BACKEND,
     modelTypes: {
       check: optional((value) => Array.isArray(value) && value.every(text)),
       expected: 'a list of texts',
@@ -141,6 +147,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     citation: CITATION,
     params: OBJECT,
     load: METHOD,
+    backend: BACKEND,
     canonical: { check: optional(method), expected: 'a function' },
   },
   executor: { open: METHOD },

@@ -126,6 +126,16 @@ export interface Unread {
   readonly heads: readonly string[];
 }
 
+/** Null where the model has none. */
+function classifierOf(architecture: Architecture): Architecture | null {
+  try {
+    return architecture.withHead({ type: 'classifier' });
+  } catch (error) {
+    if (error instanceof UserFault) return null;
+    throw error;
+  }
+}
+
 /**
  * Neither read, nor another name of one that is (a tied table), nor a buffer.
  * @param names canonical name → name in the file, as `resolveNames` gives them
@@ -144,11 +154,11 @@ export function unreadTensors(
       .flatMap((spec) => candidates(architecture, spec)),
   );
   // The body of a classifier may have a part that other heads do without (BERT's pooler).
-  const classifier = architecture.withHead({ type: 'classifier' });
+  const classifier = classifierOf(architecture);
   const ofClassifier = new Set(
-    parametersOf(classifier)
+    (classifier === null ? [] : parametersOf(classifier))
       .filter(({ mayBeMissing }) => mayBeMissing === true)
-      .flatMap((spec) => candidates(classifier, spec)),
+      .flatMap((spec) => candidates(classifier ?? architecture, spec)),
   );
   const prefix = architecture.externalName('');
   const isPrefixed = [...names.values()].some((name) => prefix !== '' && name.startsWith(prefix));

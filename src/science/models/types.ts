@@ -132,6 +132,8 @@ export interface ParameterSpec {
 /** A model family under one head, which `family` (family.ts) makes of a description. */
 export interface Architecture<Config = unknown> {
   readonly modelType: string;
+  /** Present where the model is computed in PyTorch's process alone: `forward` throws. */
+  readonly engine?: 'torch';
   readonly head: Head;
   /** Throws UserFault where the family has no head of that type. */
   withHead(head: Head): Architecture<Config>;

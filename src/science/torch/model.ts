@@ -284,6 +284,7 @@ async function written(start: TorchStart, dir: string): Promise<Omit<WireModel, 
     adapter: isPeft ? join(dir, 'adapter') : null,
     tokens: head.type === 'cloze' ? head.tokens : null,
     padding: typeof padding === 'number' ? padding : null,
+    described: architecture.engine === 'torch',
   };
 }
 

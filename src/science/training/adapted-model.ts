@@ -34,6 +34,8 @@ import { openTokenizer } from '../text/tokenizer.ts';
 export interface TrainRecord {
   readonly format: 1;
   readonly architecture: string;
+  /** The class of transformers that ran, where `architecture` names no family. */
+  readonly class?: string;
   /** Digest of the content of the base checkpoint. */
   readonly model: string;
   readonly classes: readonly string[];

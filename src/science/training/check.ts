@@ -66,6 +66,7 @@ async function inspect(
 function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
+    architecture.engine ?? null,
     architecture.head.type,
     model.digest,
     model.path,
@@ -211,6 +212,14 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
     return [problemOf(error, ['model', 'source'])];
   }
   const problems = maxLength === null ? [] : checkLength(maxLength, known.positions);
+  if (architecture.engine === 'torch' && model.init === 'random')
+    problems.push({
+      path: ['model', 'init'],
+      message: `how the weights of a ${architecture.transformersName} are drawn is not known here`,
+      hint:
+        'Make a checkpoint of it with transformers, from_config(…).save_pretrained(DIR), and leave ' +
+        'out model.init.',
+    });
   if (architecture.head.type !== 'classifier' && headGiven)
     problems.push({
       path: ['head', 'init_from'],

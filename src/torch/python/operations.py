@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
+import description
 from measures import linearised, squared_inputs, surprisals
 from model import Fault, OpenModel, Rows, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
@@ -50,6 +52,8 @@ class Session:
 
 def open_(session: Session, request: Json) -> Json:
     model = open_model(request, session.device)
+    if request.get('described'):
+        model = description.checked(model)
     number = session.opened = session.opened + 1
     trained = 0
     if request.get('training') is not None:
@@ -119,7 +123,10 @@ def generate_(session: Session, request: Json) -> Json:
             uniforms=decoded(asked['uniforms'], 'f8').reshape(len(rows), most),
         )
     stops = frozenset(request['stops'])
-    return {'texts': generate(session.model(request), rows, most, stops, sampling)}
+    model = session.model(request)
+    if isinstance(model, description.AnyModel):
+        return {'texts': description.generate(model, rows, most, stops, sampling)}
+    return {'texts': generate(model, rows, most, stops, sampling)}
 
 
 def kernel_(session: Session, request: Json) -> Json:
@@ -171,6 +178,7 @@ def silent(act: Callable[[Session, Json], None]) -> Operation:
 
 
 OPERATIONS: dict[str, Operation] = {
+    'describe': lambda _, r: description.describe(Path(r['checkpoint'])),
     'open': open_,
     'train': train_,
     'train_pack': train_pack_,

@@ -1,0 +1,124 @@
+/**
+ * Architectures of models of which there is no family here: PyTorch's process describes what
+ * transformers makes of their config.json, and alone computes with them.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UserFault } from '../../api.ts';
+import { processWide } from '../../base/process-wide.ts';
+import type { WireArchitecture, WireDescription } from '../../torch/protocol.ts';
+import { torchWorker } from '../../torch/worker.ts';
+import { within } from '../models/modules.ts';
+import type { Architecture, Head, ParameterSpec } from '../models/types.ts';
+
+const HEADS: readonly Head[] = [
+  { type: 'classifier' },
+  { type: 'cloze', tokens: [] },
+  { type: 'causal-lm' },
+];
+
+/** The number of classes, which is all that a parsed config.json adds to the description. */
+interface Config {
+  readonly classes: number;
+}
+
+/**
+ * Returns the architecture of a folder's config.json, with the first head that it has. Throws
+ * UserFault where transformers, in the user's Python, does not have such a model.
+ */
+export async function describedArchitecture(folder: string): Promise<Architecture> {
+  const description = await described(await readFile(join(folder, 'config.json'), 'utf8'), folder);
+  const first = HEADS.find(({ type }) => !('fault' in description.heads[type]));
+  return architectureOf(description, first ?? { type: 'classifier' });
+}
+
+/** Once for each config.json: every cell of a grid asks for it. */
+function described(text: string, folder: string): Promise<WireDescription> {
+  const known = processWide('torch.described', () => new Map<string, Promise<WireDescription>>());
+  let found = known.get(text);
+  if (found === undefined) {
+    found = torchWorker().then((worker) => worker.ask('describe', { checkpoint: folder }));
+    found.catch(() => known.delete(text));
+    known.set(text, found);
+  }
+  return found;
+}
+
+function headOf(
+  { model_type: modelType, heads }: WireDescription,
+  { type }: Head,
+): WireArchitecture {
+  const head = heads[type];
+  if (!('fault' in head)) return head;
+  const known = HEADS.map((own) => own.type).filter((own) => !('fault' in heads[own]));
+  throw new UserFault(
+    `${modelType} has no ${type} head: ${head.fault}`,
+    known.length === 0
+      ? 'Name another model.'
+      : `It has ${known.join(', ')}: name one as head.type, or name another model.`,
+  );
+}
+
+const unavailable = (): never => {
+  throw new Error('this model is computed in PyTorch alone');
+};
+
+function architectureOf(description: WireDescription, head: Head): Architecture<Config> {
+  const own = headOf(description, head);
+  const { outer, optional } = own,
+    prefix = `${own.prefix}.`;
+  const isOuter = (name: string): boolean => within(name, outer);
+  /** Without the prefix, as canonical names are. */
+  const inner = (name: string): string =>
+    isOuter(name) || !name.startsWith(prefix) ? name : name.slice(prefix.length);
+  const classes = head.type === 'classifier' ? outer : [];
+  const parameters = own.parameters.map((parameter) => ({
+    ...parameter,
+    name: inner(parameter.name),
+    mayBeMissing: within(parameter.name, classes) || optional.includes(parameter.name),
+  }));
+  return {
+    modelType: description.model_type,
+    head,
+    engine: 'torch',
+    withHead: (other) => architectureOf(description, other),
+    transformersName: own.class,
+    headModules: classes,
+    tokenTable: null,
+    isHead: isOuter,
+    externalName: (name) => (isOuter(name) ? name : `${prefix}${name}`),
+    parseConfig: (_json, count) => ({ classes: count }),
+    initializerRange: () => own.range,
+    vocabularySize: () => own.vocabulary,
+    maxPositions: () => own.positions ?? Infinity,
+    linears: ({ classes: count }) =>
+      own.linears.map(({ name, out, transposed, ...layer }) => ({
+        ...layer,
+        name: inner(name),
+        out: out ?? count,
+        ...(transposed ? { stored: 'transposed' as const } : {}),
+      })),
+    vectors: () =>
+      own.vectors.map(({ name, size, bias, norm }) => ({
+        name: inner(name),
+        in: size,
+        out: size,
+        bias,
+        // Known to be a norm by it; the other engine would call it.
+        ...(norm ? { unit: unavailable } : {}),
+      })),
+    parameters: ({ classes: count }) =>
+      parameters.map(({ name, shape, aliases, transposed, scale, mayBeMissing }): ParameterSpec => {
+        const inFile = shape.map((size) => size ?? count);
+        return {
+          name,
+          shape: transposed ? inFile.reverse() : inFile,
+          ...(aliases.length > 0 ? { aliases } : {}),
+          ...(transposed ? { stored: 'transposed' } : {}),
+          ...(mayBeMissing ? { mayBeMissing } : {}),
+          ...(scale ? { draw: { fill: 1 } } : {}),
+        };
+      }),
+    forward: unavailable,
+  };
+}
