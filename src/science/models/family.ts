@@ -177,7 +177,8 @@ function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
     `config.json says model_type ${type === undefined ? '(none)' : shown(type)}, ` +
       `but this architecture reads ${modelTypes.map((name) => `"${name}"`).join(', ')}`,
     'Name a checkpoint of this family, or the family of the checkpoint as model.architecture: ' +
-      '`dosimeter plugins` lists them.',
+      '`dosimeter plugins` lists them. With --backend torch, `model.architecture: transformers` ' +
+      'reads any that transformers has.',
   );
 }
 
