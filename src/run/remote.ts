@@ -3,7 +3,7 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey, StageId } from '../plan/types.ts';
 import { enterStore } from '../store/gc.ts';
-import type { Manifest } from '../store/manifest.ts';
+import { bytesOf, keptFiles, type Manifest } from '../store/manifest.ts';
 import type { Objects } from '../store/remote/objects.ts';
 import type { Counts, Pulled, Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';
@@ -81,7 +81,7 @@ export async function foreseeFetches(
   objects: Objects,
   note: Note,
 ): Promise<ForeseenFetches> {
-  const [{ receiveManifest, bytesOf }, { default: PQueue }] = await Promise.all([
+  const [{ receiveManifest }, { default: PQueue }] = await Promise.all([
     import('../store/remote/receive.ts'),
     import('p-queue'),
   ]);
@@ -113,7 +113,7 @@ export async function foreseeFetches(
   const told = statuses.map((status): StageStatus => {
     const manifest = status.key === null ? undefined : manifests.get(status.key);
     if (status.state !== 'cached' || manifest === undefined) return status;
-    bytes.set(status.stage.id, bytesOf(manifest));
+    bytes.set(status.stage.id, bytesOf(keptFiles(manifest)));
     return { ...status, reason: `in ${objects.uri} since ${manifest.created.slice(0, 10)}` };
   });
   return { prepared: { ...prepared, statuses: told }, bytes };
@@ -152,8 +152,8 @@ export async function pullSpec(
 }
 
 function unasked(statuses: readonly StageStatus[], asked: Set<ActionKey>) {
-  return statuses.flatMap(({ state, key, stage }) => {
-    if (state !== 'ready' || key === null || asked.has(key)) return [];
+  return statuses.flatMap(({ state, key, entry, stage }) => {
+    if (state !== 'ready' || key === null || entry !== null || asked.has(key)) return [];
     asked.add(key);
     return [{ key, volatile: stage.descriptor.volatile ?? [] }];
   });

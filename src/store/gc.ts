@@ -15,6 +15,7 @@ import { ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { onDisk } from './faults.ts';
 import { makeFolder } from './folders.ts';
+import { bytesOf, keptFiles } from './manifest.ts';
 import { INDEX, indexFile } from './manifest-index.ts';
 import {
   createHeart,
@@ -27,7 +28,7 @@ import {
   type Watch,
 } from './owner.ts';
 import { readPins, readRoots, type Root } from './roots.ts';
-import type { Store } from './store.ts';
+import { type Store, sweepLetGo } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';
 
 /**
@@ -92,16 +93,18 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
 
   const roots = readRoots(root),
     used = lastUse(roots);
+  let left = 0;
   const entries = store
     .keys()
     .flatMap((key) => {
       const found = store.lookUp(key);
       if (found.state !== 'hit') return [];
-      const { manifest } = found.entry;
+      const { dir, manifest } = found.entry;
+      if (sweeping) left += sweepLetGo(dir, manifest);
       return [
         {
           key,
-          bytes: manifest.files.reduce((sum, { size }) => sum + size, 0),
+          bytes: bytesOf(keptFiles(manifest)),
           used: used.get(key) ?? Date.parse(manifest.created),
         },
       ];
@@ -110,7 +113,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   let bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0),
     kept = entries.length;
   const swept: ActionKey[] = [];
-  let freed = 0;
+  let freed = left;
   for (const entry of entries) {
     if (maxBytes === null || bytes <= maxBytes) break;
     if (pinned.has(entry.key)) continue;
@@ -205,6 +208,25 @@ export async function enterStore(store: Store, tell: (message: string) => void):
     if (!told) tell(`gc is sweeping ${store.root} (process ${pid}); waiting`);
     told = true;
     await sleep(POLL_MS);
+  }
+}
+
+/**
+ * Performs an action on entries of the store while no other run and no `gc` uses it. Returns whether
+ * it did: a run, even one that may be dead, is left alone.
+ */
+export function whileAlone(store: Store, action: () => void): boolean {
+  const marker = `${SWEEPING}-${randomUUID()}`;
+  const lease = store.take(marker as ActionKey);
+  if ('by' in lease) return false;
+  try {
+    const all = living(store.root, watchOf(store.root));
+    const me = all.find(({ name }) => name.startsWith(marker))?.owner;
+    if (all.some(({ owner }) => owner !== me)) return false;
+    action();
+    return true;
+  } finally {
+    lease.held.release();
   }
 }
 

@@ -9,7 +9,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault } from './faults.ts';
 import { sha256Sync, statIfThere } from './files.ts';
-import { type Entry, MANIFEST_FILE, type ManifestHead, parseManifest } from './manifest.ts';
+import {
+  type Entry,
+  keptFiles,
+  MANIFEST_FILE,
+  type ManifestHead,
+  parseManifest,
+} from './manifest.ts';
 import type { ManifestIndex } from './manifest-index.ts';
 import { isUnreadable, openRegular, readRegularText, withheldFault } from './regular.ts';
 
@@ -31,7 +37,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
   if ('state' in found) return found;
   const { head, written } = found;
   let youngest = written;
-  for (const { path: name, size } of head.files) {
+  for (const { path: name, size } of keptFiles(head)) {
     const stat = statIfThere(`${dir}/${name}`);
     if (!stat?.isFile()) return { state: 'damaged', why: `${name} is missing` };
     if (stat.size !== size)
@@ -83,7 +89,7 @@ function lookUpManifest(
  * hashed again.
  */
 function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
-  const unchanged = manifest.files.every((file) => {
+  const unchanged = keptFiles(manifest).every((file) => {
     try {
       return sha256Sync(path.join(dir, file.path)) === file.sha256;
     } catch (error) {

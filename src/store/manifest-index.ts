@@ -40,6 +40,7 @@ type Line = readonly [
   created: string,
   backend: ManifestHead['backend'],
   files: readonly (string | number)[],
+  letGo: readonly string[] | null,
 ];
 
 type IndexFile = {
@@ -51,7 +52,7 @@ type IndexFile = {
 };
 
 /** Increased with every change in what a `Line` holds or in what its fields mean. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 export const INDEX = 'index';
 
@@ -108,7 +109,11 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       asked.push(line);
       return headOf(line);
     },
-    note(key, { ino, size, mtimeMs, ctimeMs }, { content, files, seconds, created, backend }) {
+    note(
+      key,
+      { ino, size, mtimeMs, ctimeMs },
+      { content, files, letGo, seconds, created, backend },
+    ) {
       if (Date.now() - ctimeMs <= SETTLED_MS) return;
       asked.push([
         key,
@@ -121,6 +126,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
         created,
         backend,
         files.flatMap((file) => [file.path, file.size, file.sha256]),
+        letGo ?? null,
       ]);
       fresh++;
     },
@@ -140,7 +146,8 @@ function headOf(line: Line): ManifestHead {
     seconds = line[6],
     created = line[7],
     backend = line[8],
-    flat = line[9];
+    flat = line[9],
+    letGo = line[10];
   const files: ManifestFile[] = [];
   for (let i = 0; i < flat.length; i += 3)
     files.push({
@@ -148,5 +155,5 @@ function headOf(line: Line): ManifestHead {
       size: flat[i + 1] as number,
       sha256: flat[i + 2] as string,
     });
-  return { content, files, seconds, created, backend };
+  return { content, files, seconds, created, backend, ...(letGo === null ? {} : { letGo }) };
 }

@@ -16,6 +16,11 @@ export interface Manifest {
   readonly components: KeyComponents;
   readonly files: readonly ManifestFile[];
   /**
+   * The paths of the files that were let go (`keep`); absent if none was. What they held is still
+   * part of `content`.
+   */
+  readonly letGo?: readonly string[];
+  /**
    * The digest of the files that are not volatile, which is what the keys of later stages contain.
    */
   readonly content: Digest;
@@ -31,7 +36,20 @@ export interface Manifest {
  * The part of a manifest that a look-up returns. A manifest that is in the index need not be opened
  * for it.
  */
-export type ManifestHead = Pick<Manifest, 'content' | 'files' | 'seconds' | 'created' | 'backend'>;
+export type ManifestHead = Pick<
+  Manifest,
+  'content' | 'files' | 'letGo' | 'seconds' | 'created' | 'backend'
+>;
+
+/** Returns the files of an entry that were not let go. */
+export const keptFiles = ({
+  files,
+  letGo,
+}: Pick<ManifestHead, 'files' | 'letGo'>): readonly ManifestFile[] =>
+  letGo === undefined ? files : files.filter(({ path }) => !letGo.includes(path));
+
+export const bytesOf = (files: readonly ManifestFile[]): number =>
+  files.reduce((sum, { size }) => sum + size, 0);
 
 export interface Entry {
   readonly key: ActionKey;

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   renameSync,
   rmSync,
+  unlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -19,10 +20,13 @@ import { makeFolder } from './folders.ts';
 import { type LeaseAttempt, type LeaseOptions, type Leases, openLeases } from './lease.ts';
 import { lookUntilVisible, type LookUp, lookUpEntry, PAUSES, refreshEntry } from './look-up.ts';
 import {
+  bytesOf,
   type Entry,
+  keptFiles,
   type Manifest,
   MANIFEST_FILE,
   MANIFEST_FORMAT,
+  type ManifestHead,
   parseManifest,
   printManifest,
 } from './manifest.ts';
@@ -137,7 +141,7 @@ export class Store {
 
   /** Checks the digest of every file. Resolves to what is wrong, or null if every file is right. */
   async check({ dir, manifest }: Entry): Promise<string | null> {
-    for (const file of manifest.files) {
+    for (const file of keptFiles(manifest)) {
       const fault = await fileFault(dir, file);
       if (fault !== null) return fault;
     }
@@ -208,6 +212,61 @@ export class Store {
    */
   adopt(scratch: string, manifest: Manifest, text: string): Promise<Published> {
     return onDisk(this.root, () => this.#publish(scratch, manifest, text));
+  }
+
+  /**
+   * Lets go of files of an entry. The manifest goes on recording their sizes and digests; it is
+   * replaced first, so that a kill leaves a valid entry. The caller keeps other runs from reading it.
+   * @returns the entry and the bytes that were freed; null if it has no such file
+   */
+  letGo(
+    key: ActionKey,
+    isLetGo: (path: string) => boolean,
+  ): { readonly entry: Entry; readonly bytes: number } | null {
+    const manifest = this.manifest(key);
+    const going = manifest === null ? [] : keptFiles(manifest).filter(({ path }) => isLetGo(path));
+    if (manifest === null || going.length === 0) return null;
+    const dir = this.entryDir(key);
+    const letGo = [...(manifest.letGo ?? []), ...going.map(({ path }) => path)].sort();
+    const trimmed: Manifest = { ...manifest, letGo };
+    try {
+      const { mtime } = lstatSync(`${dir}/${MANIFEST_FILE}`);
+      this.#replaceManifest(trimmed, mtime);
+      sweepLetGo(dir, trimmed);
+    } catch (error) {
+      throw diskFault(error, this.root);
+    }
+    return { entry: { key, dir, manifest: trimmed }, bytes: bytesOf(going) };
+  }
+
+  /**
+   * Puts back the files of an entry that were let go, from a scratch folder in which the stage was
+   * computed again. Returns the path of the first file that differs from the one that was stored,
+   * and then changes nothing.
+   * @param files the files in the scratch folder
+   */
+  async restore(
+    scratch: string,
+    key: ActionKey,
+    { files, volatile }: Pick<Publication, 'files' | 'volatile'>,
+  ): Promise<{ readonly entry: Entry } | { readonly differs: string }> {
+    return onDisk(this.root, () => {
+      const manifest = this.manifest(key),
+        dir = this.entryDir(key);
+      if (manifest === null) throw new Error(`${key} is restored, but it is gone`);
+      const made = new Map(files.map(({ path, sha256 }) => [path, sha256]));
+      const differs = manifest.files.find(
+        ({ path, sha256 }) => !volatile.includes(path) && made.get(path) !== sha256,
+      );
+      if (differs !== undefined) return { differs: differs.path };
+      for (const name of manifest.letGo ?? []) moveInto(`${scratch}/${name}`, `${dir}/${name}`);
+      const { letGo: _letGo, ...whole } = manifest;
+      this.#replaceManifest(whole, new Date());
+      rmSync(scratch, { recursive: true, force: true });
+      this.#sweepResumes(key);
+      this.#prepare().commit.add(dir);
+      return { entry: { key, dir, manifest: whole } };
+    });
   }
 
   /** Moves a damaged entry out of the way and returns its new path. */
@@ -299,6 +358,15 @@ export class Store {
     return this.#writing;
   }
 
+  /** Replaces an entry's manifest in one step. @param mtime its time; see `lookUpEntry` */
+  #replaceManifest(manifest: Manifest, mtime: Date): void {
+    const draft = `${this.scratch(`manifest-${manifest.key.slice(0, 16)}`)}/${MANIFEST_FILE}`;
+    writeFileSync(draft, printManifest(manifest), { flush: true });
+    utimesSync(draft, new Date(), mtime);
+    renameSync(draft, `${this.entryDir(manifest.key)}/${MANIFEST_FILE}`);
+    rmSync(path.dirname(draft), { recursive: true, force: true });
+  }
+
   /** @param text the manifest as it is written */
   async #publish(scratch: string, manifest: Manifest, text: string): Promise<Published> {
     const { commit } = this.#prepare(),
@@ -341,7 +409,21 @@ export class Store {
   }
 }
 
-/** Renames a folder. Makes the folder above it only if that is missing, which is rare. */
+/**
+ * Removes the files of an entry that its manifest says were let go, and returns how many bytes they
+ * had: a kill may have left them.
+ */
+export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): number {
+  let bytes = 0;
+  for (const { path: name, size } of files.filter((file) => letGo.includes(file.path)))
+    if (lstatSync(`${dir}/${name}`, { throwIfNoEntry: false })?.isFile() === true) {
+      unlinkSync(`${dir}/${name}`);
+      bytes += size;
+    }
+  return bytes;
+}
+
+/** Renames a file or a folder. Makes the folder above it only if that is missing, which is rare. */
 function moveInto(from: string, to: string): void {
   try {
     renameSync(from, to);

@@ -97,7 +97,7 @@ test('a damaged or unreadable index counts as missing', ({ root }) => {
 });
 
 for (const [what, changes] of [
-  ['another format', { format: 2 }],
+  ['another format', { format: 3 }],
   ['manifests of another format', { manifests: 2 }],
   ['before it had a format', { format: null }],
 ] as const) {

@@ -12,7 +12,7 @@ import type { Asset, OutputFile } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';
 import type { ActionKey } from '../../plan/types.ts';
 import { contentFault, statIfThere, statOpened, strayFile, TICK_MS } from '../../store/files.ts';
-import type { Entry, ManifestFile } from '../../store/manifest.ts';
+import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.ts';
 
 /** Returns a source as it is now, by its URI; null if it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
@@ -175,7 +175,7 @@ function createEntryGuard() {
     const { key, manifest } = entry;
     const before = then ?? statesByNow(known.get(key) ?? noStates);
     const seen = new Map(known.get(key));
-    for (const file of manifest.files) {
+    for (const file of keptFiles(manifest)) {
       const found = await stateOrFault(entry, file, {
         before: before.get(file.path),
         isAboutToBeRead: then === null,

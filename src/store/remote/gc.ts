@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import PQueue from 'p-queue';
 import { UserFault } from '../../api.ts';
 import type { ActionKey } from '../../plan/types.ts';
-import { type Manifest, MANIFEST_FORMAT } from '../manifest.ts';
+import { keptFiles, type Manifest, MANIFEST_FORMAT } from '../manifest.ts';
 import {
   blobObject,
   environmentName,
@@ -206,10 +206,10 @@ function choose(
   };
 }
 
-function objectsOf({ files, facts }: Manifest): ReadonlySet<string> {
-  const environment = environmentName(facts['environment']);
+function objectsOf(manifest: Manifest): ReadonlySet<string> {
+  const environment = environmentName(manifest.facts['environment']);
   return new Set([
-    ...files.map(({ sha256 }) => blobObject(sha256)),
+    ...keptFiles(manifest).map(({ sha256 }) => blobObject(sha256)),
     ...(environment === null ? [] : [environmentObject(environment)]),
   ]);
 }

@@ -19,7 +19,9 @@ import { diskFault } from '../faults.ts';
 import { SETTLED_MS } from '../files.ts';
 import { makeFolder } from '../folders.ts';
 import {
+  bytesOf,
   type Entry,
+  keptFiles,
   type Manifest,
   MANIFEST_FILE,
   type ManifestFile,
@@ -80,10 +82,6 @@ export async function receiveManifest(
   }
 }
 
-/** The bytes of an entry's files. */
-export const bytesOf = ({ files }: Manifest): number =>
-  files.reduce((sum, { size }) => sum + size, 0);
-
 /**
  * Receives the entry of `key` into the store. The caller holds its lease.
  * @param volatile the stage's volatile files; null if the stage is not known
@@ -101,10 +99,10 @@ export async function receiveEntry(
     const described = await receiveManifest(objects, key, volatile);
     if (described.state !== 'known') return described;
     const { manifest, text } = described;
-    const bytes = bytesOf(manifest);
+    const bytes = bytesOf(keptFiles(manifest));
     scratch = store.scratch(`remote-${key.slice(0, 16)}`);
     checkRoom(scratch, bytes);
-    for (const file of manifest.files) await receiveFile(objects, scratch, file);
+    for (const file of keptFiles(manifest)) await receiveFile(objects, scratch, file);
     setFolderTimes(scratch, manifest);
     await receiveEnvironment(objects, store.root, manifest.facts);
     const { entry } = await store.adopt(scratch, manifest, text);
@@ -247,9 +245,9 @@ async function receiveEnvironment(
 }
 
 /** Gives folders the age of the entry, so that a later change of one of them shows. */
-function setFolderTimes(dir: string, { created, files }: Manifest): void {
-  const time = new Date(Math.max(0, Date.parse(created) - SETTLED_MS));
-  for (const folder of new Set(files.flatMap(({ path: name }) => foldersOf(name))))
+function setFolderTimes(dir: string, manifest: Manifest): void {
+  const time = new Date(Math.max(0, Date.parse(manifest.created) - SETTLED_MS));
+  for (const folder of new Set(keptFiles(manifest).flatMap(({ path: name }) => foldersOf(name))))
     utimesSync(pathInside(dir, folder, 'a folder of a remote entry'), time, time);
 }
 
@@ -275,7 +273,10 @@ export function checkedManifest(
   if ('fault' in parsed) return parsed;
   const { manifest } = parsed;
   const fault =
-    componentsFault(manifest, key) ?? filesFault(manifest.files) ?? factsFault(manifest);
+    componentsFault(manifest, key) ??
+    filesFault(manifest.files) ??
+    letGoFault(manifest) ??
+    factsFault(manifest);
   if (fault !== null) return { fault };
   return volatile !== null && contentDigest(manifest.files, volatile) !== manifest.content
     ? { fault: "its manifest's digest of the content is not that of its files" }
@@ -337,6 +338,15 @@ function filesFault(files: unknown): string | null {
   if (bytes > mostBytes) return `it has ${inWords(bytes)}, more than ${inWords(mostBytes)}`;
   const inFile = [...names].find((name) => foldersOf(name).some((folder) => names.has(folder)));
   return inFile === undefined ? null : `its manifest names ${inFile}, whose folder is also a file`;
+}
+
+function letGoFault({ files, letGo }: Manifest): string | null {
+  const given: unknown = letGo;
+  if (given === undefined) return null;
+  const names = new Set<unknown>(files.map(({ path: name }) => name));
+  return Array.isArray(given) && given.length > 0 && given.every((name) => names.has(name))
+    ? null
+    : 'its manifest names files as let go that it does not have';
 }
 
 /** Returns the folders of a path: `a` and `a/b` for `a/b/c`. */

@@ -11,7 +11,7 @@ import { isRecord, parseJson } from '../../base/untrusted/json.ts';
 import { limitOf } from '../../base/untrusted/limits.ts';
 import { pathInside } from '../../base/untrusted/paths.ts';
 import type { ActionKey } from '../../plan/types.ts';
-import { MANIFEST_FILE, type ManifestFile } from '../manifest.ts';
+import { keptFiles, MANIFEST_FILE, type ManifestFile } from '../manifest.ts';
 import { isUnreadable, openRegular, readRegularText } from '../regular.ts';
 import { seal, unseal } from '../sealed.ts';
 import type { Store } from '../store.ts';
@@ -55,10 +55,13 @@ export async function sendEntry(
     const text = textOf(path.join(dir, MANIFEST_FILE));
     const checked = checkedManifest(text, key, null);
     if ('fault' in checked) return { state: 'unsound', why: checked.fault };
-    const { files, facts } = checked.manifest;
-    if (!force && (await isPresent(objects, key))) return { state: 'present' };
+    const { letGo, facts } = checked.manifest;
+    // An entry with files let go never takes the place of a whole one.
+    if ((!force || letGo !== undefined) && (await isPresent(objects, key, letGo ?? [])))
+      return { state: 'present' };
     let bytes = 0;
-    for (const file of files) bytes += await sendFile(objects, dir, file, force);
+    for (const file of keptFiles(checked.manifest))
+      bytes += await sendFile(objects, dir, file, force);
     await sendEnvironment(objects, store.root, facts['environment']);
     await sendText(objects, entryObject(key), text);
     return { state: 'sent', bytes };
@@ -68,10 +71,17 @@ export async function sendEntry(
   }
 }
 
-async function isPresent(objects: Objects, key: ActionKey): Promise<boolean> {
+/** @param letGo the files that the entry here lacks, and that the remote's need not have */
+async function isPresent(
+  objects: Objects,
+  key: ActionKey,
+  letGo: readonly string[],
+): Promise<boolean> {
   const described = await receiveManifest(objects, key, null);
   if (described.state !== 'known') return false;
-  for (const { size, sha256 } of described.manifest.files)
+  const { manifest } = described;
+  if (manifest.letGo?.some((name) => !letGo.includes(name)) === true) return false;
+  for (const { size, sha256 } of keptFiles(manifest))
     if ((await objects.sizeOf(blobObject(sha256))) !== size) return false;
   return true;
 }
