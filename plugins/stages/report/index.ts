@@ -170,6 +170,7 @@ export default defineStage({
   // These files hold timings.
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
   tolerant: true,
+  spares: ['ntk'],
   define(cells, { goals, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);

@@ -11,6 +11,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readProvenance } from '../../../src/data/rows-file.ts';
 import { rocCurve } from '../../../src/defences/detection.ts';
 import {
+  type LayerFacts,
   loraFacts,
   parseCurves,
   parseFisher,
@@ -32,7 +33,6 @@ import type {
   WritingFacts,
 } from '../../../src/report/types.ts';
 import { readKernels, readPremises } from '../../../src/science/measures/ntk/files.ts';
-import { readPeftShapes } from '../../../src/science/models/io/peft.ts';
 import { initialVariance, isDrawn } from '../../adapters/lora/init.ts';
 import type { Params, PlannedCell } from './index.ts';
 
@@ -88,11 +88,11 @@ async function readLora(
   const premises = ntk === null ? [] : await readPremises(join(ntk, 'init'));
   if (premises.length > 0) return loraFacts(premises, nominal);
   if (train === null || nominal === null) return null;
-  const dir = join(train, 'adapter');
-  if (!existsSync(join(dir, 'adapter_config.json'))) return null;
-  const shapes = await readPeftShapes(dir);
+  const { lora_layers: layers = [] } = ((await optional(train, 'train.json', json)) ?? {}) as {
+    readonly lora_layers?: readonly Pick<LayerFacts, 'rank' | 'width' | 'scale'>[];
+  };
   return loraFacts(
-    shapes.map((shape) => ({
+    layers.map((shape) => ({
       ...shape,
       variance: nominal(shape.width, shape.rank),
       measured: null,
@@ -222,7 +222,9 @@ export async function readCellKernels(
   const points: { [C in Checkpoint]?: KernelPoint } = {};
   const ntk = dirOf(inputs, 'ntk', index);
   for (const at of ntk === null ? [] : await checkpointsIn(ntk)) {
-    const { rows, classes, outputs, full, lora, labels } = await readKernels(join(ntk ?? '', at));
+    const dir = join(ntk ?? '', at);
+    if (!existsSync(join(dir, 'logits.npy'))) continue; // let go, as the spec's `keep` asked
+    const { rows, classes, outputs, full, lora, labels } = await readKernels(dir);
     points[at] = {
       ...(outputs === 'class logits' ? {} : { outputs }),
       labels,

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
@@ -5,6 +6,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { withTarget } from '../../../src/poisoning/classes.ts';
 import type { EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import { readPeftShapes } from '../../../src/science/models/io/peft.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
@@ -235,7 +237,15 @@ function openOutput(context: Context, start: Start, classes: readonly string[]):
   return {
     write: async (history, metrics, more = {}) => {
       const steps = history.length;
-      await writeJson(outDir, 'train.json', { ...record, steps, ...more });
+      const adapted = existsSync(join(outDir, 'adapter'))
+        ? await readPeftShapes(join(outDir, 'adapter'))
+        : [];
+      await writeJson(outDir, 'train.json', {
+        ...record,
+        steps,
+        ...more,
+        ...(adapted.length === 0 ? {} : { lora_layers: adapted }),
+      });
       await writeJsonLines(outDir, 'history.jsonl', history);
       await writeMetrics(outDir, { steps, trainable_parameters: trainable, ...metrics });
     },

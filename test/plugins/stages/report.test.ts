@@ -171,24 +171,8 @@ test('failed inputs are left out and shown as failed', async () => {
 });
 
 test('without a kernel the premise is predicted from the trained adapter’s shapes', async () => {
-  const header = JSON.stringify({
-    'base_model.model.a.lora_A.weight': { dtype: 'F32', shape: [2, 8], data_offsets: [0, 64] },
-  });
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
   const train = await folder({
-    'adapter/adapter_config.json': JSON.stringify({
-      peft_type: 'LORA',
-      r: 2,
-      lora_alpha: 4,
-      use_rslora: false,
-      target_modules: ['a'],
-    }),
-    'adapter/adapter_model.safetensors': Buffer.concat([
-      length,
-      Buffer.from(header),
-      Buffer.alloc(64),
-    ]),
+    'train.json': JSON.stringify({ lora_layers: [{ rank: 2, width: 8, scale: 2 }] }),
   });
   const one = [present(cells[1])];
   const definition = report.define(one, { with: {}, goals: ['train', 'ntk', 'report'] });
