@@ -109,6 +109,12 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * every failure). If absent, a failed input blocks the stage.
    */
   readonly tolerant?: true;
+  /**
+   * Set if the stage does without weights, kernels and other tensors of its inputs that were let go
+   * (`keep` of a spec), so that they are not computed again for it. Names the kinds of inputs whose
+   * tensors it reads where they are there: in a run they go after it.
+   */
+  readonly spares?: readonly string[];
   /** Set if a cell may have several stages of this kind. */
   readonly parts?: StageParts;
   /**

@@ -4,6 +4,7 @@
  */
 import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import type { StageStatus } from '../run/execute/survey.ts';
 import {
   type GatheredModel,
   type GatheredModels,
@@ -37,12 +38,13 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
     prepare(spec, options, { fetch, note: say, goals: () => goals });
   let prepared = await ready(options.merge === true);
   const trained = ownStages(prepared, TRAIN);
-  if (trained.every(({ state }) => state !== 'cached'))
+  if (trained.every(({ entry }) => entry === null))
     throw new UserFault(
       `no model of "${prepared.experiment.name}" is trained yet`,
       `run it first: dosimeter run ${spec}`,
     );
   if (goal === MERGE && ownStages(prepared, MERGE).some(({ state }) => state === 'ready')) {
+    refuseLetGo(trained, TRAIN, spec);
     const code = await runInTerminal(prepared, {
       jobs: options.jobs,
       mayRun: ({ kind }) => kind === MERGE,
@@ -56,6 +58,11 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
       : (await load(spec, { set: options.set, only: [] })).experiment;
   const zoo = options.zoo === true ? zooModels(prepared, whole) : null;
   const chosen = zoo ?? ownModels(prepared, whole, goal);
+  refuseLetGo(
+    chosen.map(({ status }) => status),
+    goal,
+    spec,
+  );
   const gathered = await gatherModels(prepared, whole, chosen, {
     spec,
     out: options.out,
@@ -72,6 +79,17 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   const missing = chosen.filter(({ status }) => status.entry === null).length;
   if (missing > 0) warn(`${count(missing, 'model')} not trained yet: dosimeter run ${spec}`);
   return DONE;
+}
+
+/** @throws UserFault if files of a model were let go: nothing is trained here */
+function refuseLetGo(models: readonly StageStatus[], kind: string, spec: string): void {
+  const gone = models.flatMap(({ entry }) => entry?.manifest.letGo ?? []);
+  if (gone.length > 0)
+    throw new UserFault(
+      `${count(gone.length, 'file')} of these models, such as ${String(gone[0])}, were let go, as ` +
+        '`keep` asks',
+      `dosimeter run ${spec} --set keep.${kind}=all computes them again`,
+    );
 }
 
 const foldersOf = ({ bases, models }: GatheredModels): readonly ModelFolder[] => [

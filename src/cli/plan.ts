@@ -8,6 +8,7 @@ import { type Forecast, type ForeseenGroup, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { filesLeft, levelOf } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
@@ -17,6 +18,7 @@ import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts
 import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
 import { stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
+import { bytesOf as filesBytes } from '../store/manifest.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import {
   columns,
@@ -183,22 +185,60 @@ function forecastLines(foretold: Foretold): string[] {
  * have written, and by what is fetched.
  */
 function diskLine(
-  { store }: Prepared,
+  prepared: Prepared,
   toRun: readonly StageStatus[],
   foretold: Foretold,
   fetches: Fetches | null,
 ): string {
-  const durations = openDurations(store.root);
-  const unknown = new Set<string>();
-  let bytes = fetches === null ? 0 : bytesOf(fetches);
+  const durations = openDurations(prepared.store.root);
+  const shareLeft = shareLeftOf(prepared);
+  const known = { model: new Set<string>(), others: new Set<string>() },
+    unknown = new Set<string>();
+  const fetched = fetches === null ? 0 : bytesOf(fetches);
+  let bytes = fetched,
+    left = fetched;
   for (const { stage } of toRun) {
-    const own = foretold.get(stage)?.outputBytes ?? durations.expectBytes(stage);
+    const foretellsIt = foretold.get(stage)?.outputBytes,
+      own = foretellsIt ?? durations.expectBytes(stage);
     if (own === null) unknown.add(stage.kind);
-    else bytes += own;
+    else known[foretellsIt === undefined ? 'others' : 'model'].add(stage.kind);
+    bytes += own ?? 0;
+    left += (own ?? 0) * shareLeft(stage);
   }
-  const without =
-    unknown.size === 0 ? '' : `, without ${[...unknown].join(', ')}: none of that kind has run yet`;
-  return wrap(`disk: about ${sizeText(bytes)}${without}`, columns(), '  ');
+  const list = (kinds: ReadonlySet<string>): string => [...kinds].join(', ');
+  const kept = left < bytes ? `, of which \`keep\` leaves about ${sizeText(left)}` : '',
+    without = unknown.size === 0 ? '' : `, without ${list(unknown)}: none of that kind has run yet`;
+  const from = [
+    ...(known.model.size === 0 ? [] : [`${list(known.model)} by model and adapter`]),
+    ...(known.others.size === 0 ? [] : [`${list(known.others)} by the sizes of earlier ones`]),
+  ];
+  const why = from.length === 0 ? '' : ` (${from.join('; ')})`;
+  return wrap(`disk: about ${sizeText(bytes)}${kept}${without}${why}`, columns(), '  ');
+}
+
+/**
+ * Returns a function that returns which share of a stage's bytes `keep` leaves: as of those of its
+ * kind in the store, or none of what a training foretells, which is weights, but an adapter's.
+ */
+function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
+  const seen = new Map<string, { all: number; left: number }>();
+  const nameOf = ({ kind, cell }: PlannedStage): string =>
+    `${kind} ${JSON.stringify(cell['adapter.type'] ?? null)}`;
+  for (const { stage, entry } of statuses) {
+    if (entry === null) continue;
+    const sum = seen.get(nameOf(stage)) ?? { all: 0, left: 0 };
+    const { files } = entry.manifest;
+    sum.all += filesBytes(files);
+    sum.left += filesBytes(filesLeft(plan, stage, files));
+    seen.set(nameOf(stage), sum);
+  }
+  return (stage) => {
+    const like = seen.get(nameOf(stage)),
+      level = levelOf(plan, stage);
+    if (level === 'all') return 1;
+    if (like !== undefined && like.all > 0) return like.left / like.all;
+    return level === 'adapter' && stage.cell['adapter.type'] !== 'full' ? 1 : 0;
+  };
 }
 
 /** `14 MB`, `1.2 GB`. */

@@ -30,12 +30,18 @@ function openExisting(given: string): Store {
 
 export async function verifyCommand(options: StoreOptions): Promise<number> {
   const store = openExisting(options.store);
-  const { checked, damaged, records, withheld } = await onDisk(store.root, () =>
+  const { checked, letGo, damaged, records, withheld } = await onDisk(store.root, () =>
     verifyStore(store),
   );
   store.close();
   if (options.json)
-    json({ checked, damaged, records, withheld: withheld.map(({ message }) => message) });
+    json({
+      checked,
+      let_go: letGo,
+      damaged,
+      records,
+      withheld: withheld.map(({ message }) => message),
+    });
   else {
     for (const { key, why, moved } of damaged)
       out(`${paint.red('damaged')} ${key}: ${why}\n  moved to ${moved}`);
@@ -49,7 +55,9 @@ export async function verifyCommand(options: StoreOptions): Promise<number> {
       damaged.length === 0
         ? 'all whole'
         : `${damaged.length} damaged: the next run makes them anew`;
-    out(`${entries(checked)} checked, ${verdict}`);
+    const trimmed =
+      letGo === 0 ? '' : `; of ${entries(letGo)} some files were let go, as \`keep\` asks`;
+    out(`${entries(checked)} checked, ${verdict}${trimmed}`);
   }
   return damaged.length + records.length + withheld.length === 0 ? 0 : 1;
 }

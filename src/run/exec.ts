@@ -19,6 +19,7 @@ import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Entry } from '../store/manifest.ts';
+import { hasLetGo, needsWhole } from './execute/keep.ts';
 import type { StageStatus } from './execute/survey.ts';
 import type { Outcome } from './log/events.ts';
 import type { Prepared } from './prepare.ts';
@@ -185,7 +186,8 @@ async function inputsOf(
 ): Promise<{ [name: string]: StageInput }> {
   const inputs: { [name: string]: StageInput } = {};
   for (const [name, id] of Object.entries(stage.inputs)) {
-    const entry = statuses.find((status) => status.stage.id === id)?.entry;
+    const input = statuses.find((status) => status.stage.id === id),
+      entry = input?.entry;
     if (!entry && stage.descriptor.tolerant) continue;
     if (!entry)
       throw new UserFault(
@@ -197,6 +199,11 @@ async function inputsOf(
       throw new UserFault(
         `its input "${name}" (${id}) is damaged: ${damage}`,
         'dosimeter run makes it again',
+      );
+    if (needsWhole(stage) && hasLetGo(entry))
+      throw new UserFault(
+        `its input "${name}" (${id}) has files that were let go, as \`keep\` asks`,
+        `dosimeter run computes them again, with --set keep.${input.stage.kind}=all`,
       );
     inputs[name] = { dir: entry.dir, digest: entry.manifest.content };
   }

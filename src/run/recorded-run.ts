@@ -19,6 +19,7 @@ import { locator } from './execute/assets.ts';
 import { DEFAULT_PACK } from './execute/attempt-limits.ts';
 import { executePlan } from './execute/execute-plan.ts';
 import { cachedOutcome } from './execute/execution.ts';
+import { createLettingGo } from './execute/keep.ts';
 import type { Checked } from './execute/preflight.ts';
 import { type Machine, placesOn, thisMachine } from './execute/resources.ts';
 import { openExecutor } from './executor.ts';
@@ -122,6 +123,7 @@ export async function runRecorded(
     for (const { stage, entry } of statuses)
       if (entry && stage.kind === 'evaluate')
         stopIf(earlyResults.onEvent({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
+    const lettingGo = createLettingGo(plan, store, path.resolve(experiment.file));
     const outcomes = await executePlan(plan, statuses, {
       store,
       registry,
@@ -137,6 +139,8 @@ export async function runRecorded(
       environment: facts,
       facts: { environment: environmentDigest, executor: options.executor },
       onEvent,
+      // What is still to be sent stays whole until then.
+      ...(options.remote?.push === true || lettingGo === null ? {} : { onEnded: lettingGo.ended }),
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
       failFast: options.failFast ?? false,
@@ -149,6 +153,8 @@ export async function runRecorded(
     });
     const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
     if (transfers !== null) note(transfers);
+    const gone = lettingGo?.rest(outcomes) ?? null;
+    if (gone !== null) note(gone);
     await rememberRun(prepared, keysOf(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
@@ -320,7 +326,7 @@ function recordView(
   const indexes = new Map<StageId, number>();
   const recorded = createRunPlanWriter();
   // The statuses are in the plan's order.
-  statuses.forEach(({ stage, entry }, index) => {
+  statuses.forEach(({ stage, entry, state }, index) => {
     const { id, kind, section, goal } = stage;
     indexes.set(id, index);
     const inputs: number[] = [];
@@ -334,8 +340,8 @@ function recordView(
       inputs,
       goal,
       places: places(stage),
-      cached: entry?.key ?? null,
-      seconds: entry ? null : durations.expect(stage),
+      cached: state === 'cached' ? (entry?.key ?? null) : null,
+      seconds: state === 'cached' ? null : durations.expect(stage),
     });
   });
   const { name } = experiment;

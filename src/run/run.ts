@@ -8,6 +8,8 @@ import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
 import { checkAttemptLimits } from './execute/attempt-limits.ts';
+import { cachedOutcome } from './execute/execution.ts';
+import { createLettingGo } from './execute/keep.ts';
 import type { StageStatus } from './execute/survey.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
 import { checkStages, COMMAND, type Note, type Prepared, runsHere } from './prepare.ts';
@@ -95,6 +97,13 @@ function nothingToRun(
   note: Note,
 ): RunSummary {
   const { experiment, store } = prepared;
+  const cachedStages = new Map(
+    statuses.flatMap(({ stage, entry }) => (entry ? [[stage.id, cachedOutcome(entry)]] : [])),
+  );
+  const gone = createLettingGo(prepared.plan, store, path.resolve(experiment.file))?.rest(
+    cachedStages,
+  );
+  if (typeof gone === 'string') note(gone);
   const report = publishReport(
     prepared,
     statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })),
@@ -113,6 +122,7 @@ function nothingToRun(
     },
     () => undefined,
   );
+  store.close();
   return {
     run: null,
     tally: { ...NOTHING_RAN, cached },

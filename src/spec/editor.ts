@@ -28,7 +28,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
     if: { anyOf: fields.map((field) => ({ required: [field] })) },
     else: mapSchemas(schema, unsuggested),
   });
-  const root = withoutRequired(mapSchemas(strict, openName), shapes);
+  const root = withoutRequired(mapSchemas(withOpenKeep(strict), openName), shapes);
   const goals = itemSchema(fieldSchema(strict, 'stages')) ?? {};
   return mapSchemas(
     {
@@ -41,6 +41,16 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
     },
     orReference,
   );
+}
+
+/** A stage that `keep` names may come from a plugin or a command. */
+function withOpenKeep(root: Schema): Schema {
+  const keep = fieldSchema(root, 'keep');
+  const [level = {}] = Object.values(keep.properties ?? {});
+  return {
+    ...root,
+    properties: { ...root.properties, keep: { ...keep, additionalProperties: level } },
+  };
 }
 
 type Change = (schema: Schema) => Schema;

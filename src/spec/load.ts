@@ -229,6 +229,7 @@ function expandExperiment(
     commands,
     secrets: secretsOf(root),
     goals,
+    keep: (plain('keep') ?? {}) as Experiment['keep'],
     seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)),
     cells,
     resolved: resolvedSpec(root, shapes),

@@ -1,6 +1,11 @@
 // Made from schemas/pipeline.schema.json by `npm run build`; do not edit.
 
 /**
+ * `all`; `adapter`: without whole models, kernels and logits; `metrics`: without adapters too.
+ */
+export type KeepLevel = "metrics" | "adapter" | "all";
+
+/**
  * One cell of an experiment: the spec with every grid axis resolved to a single value. This schema is the only source of the spec's shape. In a spec, a scalar field becomes a grid axis when it is given a list, {linspace}, {logspace} or {range}; `dosimeter schema` prints the schema with those forms and with the parameters of every plugin.
  */
 export interface Cell {
@@ -42,6 +47,12 @@ export interface Cell {
    * @minItems 1
    */
   stages?: string[];
+  /**
+   * What the store keeps of finished stages, by the kind of stage: `all`, all but the weights of whole models and the kernels (`adapter`), or only what is no weight and no kernel (`metrics`). The rest is let go once no stage that is still to run reads it, and computed again when one does. It is in no key.
+   */
+  keep?: {
+    [k: string]: KeepLevel;
+  };
   /**
    * Programs as stages. Each name becomes a kind of stage that `stages` and other commands may name.
    */

@@ -11,6 +11,7 @@ import {
   fieldSchema,
   isRecord,
   itemSchema,
+  openSchema,
   type Schema,
 } from './shape.ts';
 import type { PluginShape, SpecRegistry } from './types.ts';
@@ -174,6 +175,16 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
       (field) => ({
         ...field,
         items: named('stage', registry.stages)(itemSchema(field) ?? {}),
+      }),
+    ],
+    [
+      'keep',
+      (field) => ({
+        ...field,
+        additionalProperties: false,
+        properties: Object.fromEntries(
+          registry.stages.map((stage) => [stage, openSchema(field) ?? {}]),
+        ),
       }),
     ],
     ['model.architecture', named('model', registry.models)],

@@ -3,7 +3,9 @@
  * user's faults.
  */
 import type { Cell, Json, JsonObject, JsonSchema, StageParts } from '../api.ts';
-import type { CommandSpec } from './pipeline.generated.ts';
+import type { CommandSpec, KeepLevel } from './pipeline.generated.ts';
+
+export type { KeepLevel };
 
 /** A range in a line of a file. Lines and columns count from one. */
 export interface SourceRange {
@@ -65,6 +67,8 @@ export interface Experiment {
   readonly secrets: readonly string[];
   /** The stage kinds under `stages`. */
   readonly goals: readonly string[];
+  /** What the store keeps of finished stages, by kind; a kind that is left out keeps all. */
+  readonly keep: { readonly [kind: string]: KeepLevel };
   readonly seeds: readonly number[];
   readonly cells: readonly ExperimentCell[];
   /** The spec with defaults filled in and axes as lists, as `runs/<id>/` records it. */

@@ -30,6 +30,8 @@ export interface DamagedRecord {
 
 export interface Verified {
   readonly checked: number;
+  /** How many of them have files that were let go. */
+  readonly letGo: number;
   readonly damaged: readonly Damage[];
   /** The records that differ from what was written. */
   readonly records: readonly DamagedRecord[];
@@ -44,7 +46,8 @@ export async function verifyStore(
   const withheld: UserFault[] = [];
   const keys = store.keys((fault) => withheld.push(fault));
   const damaged: Damage[] = [];
-  let checked = 0;
+  let checked = 0,
+    letGo = 0;
   for (const key of keys) {
     // Checked twice: between the checks of its manifest and of its files, a run may have made the
     // entry again, or gc may have removed it.
@@ -52,11 +55,12 @@ export async function verifyStore(
     if (typeof why === 'string') why = await faultOf(store, key);
     if (why instanceof UserFault) withheld.push(why);
     else checked++;
+    if (why === null && store.manifest(key)?.letGo !== undefined) letGo++;
     if (typeof why === 'string') damaged.push({ key, why, moved: store.moveAside(key) });
     onEntry(checked + withheld.length, keys.length);
   }
   const records = checkRecords(store.root, (fault) => withheld.push(fault));
-  return { checked, damaged, records, withheld };
+  return { checked, letGo, damaged, records, withheld };
 }
 
 async function faultOf(store: Store, key: ActionKey): Promise<string | UserFault | null> {

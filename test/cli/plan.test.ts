@@ -330,7 +330,7 @@ test('the disk that plan foretells is what a run like one before takes', async (
   const more = ['spec.yaml', '--set', 'seeds=1..4'];
   const { stdout } = await project.succeeds('plan', ...more);
   assert.match(stdout, /^train: at most [1-9]\d* MB of memory a stage/m); // not 0.0 GB
-  const [, kB] = present(/^disk: about (\d+) kB$/m.exec(stdout));
+  const [, kB] = present(/^disk: about (\d+) kB \(train by model and adapter; /m.exec(stdout));
   await project.succeeds('run', ...more);
   const share = (1000 * Number(kB)) / (storeBytes() - before);
   assert.ok(share > 0.5 && share < 1.5, `${kB} kB is ${share} of what was written`);

@@ -14,6 +14,7 @@ import type { Failed, Outcome } from '../log/events.ts';
 import { forKind } from './attempt-limits.ts';
 import { type Answered, conclude } from './conclude.ts';
 import {
+  does,
   type Execution,
   experimentFacts,
   type KeyedStage,
@@ -83,7 +84,8 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     expected: boolean,
   ): Promise<AttemptResult | null> => {
     const found = await store.lookUpShared(keyed.key, expected);
-    if (found.state === 'hit') return useCached(execution, found.entry);
+    if (found.state === 'hit')
+      return does(found.entry, keyed.whole) ? useCached(execution, found.entry) : null;
     if (found.state === 'damaged')
       tellNote(
         execution,

@@ -9,6 +9,8 @@ import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/label.ts';
 import type { PlannedStage } from '../../plan/types.ts';
+import { bytesOf } from '../../store/manifest.ts';
+import type { Publication } from '../../store/store.ts';
 import type { Failed, Outcome } from '../log/events.ts';
 import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
@@ -116,12 +118,15 @@ async function publish(
   const isBf16 = stage.descriptor.precision?.(stage.params) === 'bf16';
   const outDir = outputsOf(answered);
   const states = statesOfOutputs(outDir, files);
+  const volatile = stage.descriptor.volatile ?? [];
+  if (request.whole === true && options.store.lookUp(key).state === 'hit')
+    return restore(execution, answered, { files, volatile, seconds });
   const { entry, byAnother } = await options.store.publish(outDir, {
     key,
     kind: stage.kind,
     components,
     files,
-    volatile: stage.descriptor.volatile ?? [],
+    volatile,
     seconds,
     backend,
     facts: {
@@ -142,8 +147,51 @@ async function publish(
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);
   const { content } = entry.manifest;
-  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  const bytes = bytesOf(files);
   return { state: 'ran', key, dir: entry.dir, content, seconds, backend, bytes };
+}
+
+/** Puts files back that were let go, unless they are not what they were. */
+async function restore(
+  execution: Execution,
+  answered: Answered,
+  { seconds, ...made }: Pick<Publication, 'files' | 'volatile' | 'seconds'>,
+): Promise<Outcome> {
+  const { store } = execution.options;
+  const { request, log } = answered;
+  const { stage, key } = request;
+  const outDir = outputsOf(answered);
+  const restored = await store.restore(outDir, key, made);
+  if ('differs' in restored) {
+    discard(outDir);
+    const error =
+      `computed again, its ${restored.differs} differs from the one that was let go: another ` +
+      'machine, or other libraries, round otherwise';
+    log.line(`failed: ${error}`);
+    return {
+      state: 'failed',
+      error,
+      hint:
+        `run it where it was made, or remove ${store.entryDir(key)}: then this stage, and what ` +
+        'reads it, has new results',
+      internal: false,
+      log: log.file,
+    };
+  }
+  const { entry } = restored;
+  execution.entries.set(key, entry);
+  log.detail(`let-go files computed again in ${seconds.toFixed(2)} s`);
+  const backend = stage.descriptor.compute ? execution.plan.backend : null;
+  const bytes = bytesOf(made.files);
+  return {
+    state: 'ran',
+    key,
+    dir: entry.dir,
+    content: entry.manifest.content,
+    seconds,
+    backend,
+    bytes,
+  };
 }
 
 function recordOf({ bf16Products, ...info }: JsonObject, isBf16: boolean): JsonObject {

@@ -12,6 +12,7 @@ import type { Outcome } from '../log/events.ts';
 import { attemptAlone, type AttemptResult, createLeaser, type WithLease } from './attempt.ts';
 import { tellWarnings } from './conclude.ts';
 import {
+  does,
   type ExecuteOptions,
   type Execution,
   fetchedOutcome,
@@ -42,16 +43,16 @@ export async function executePlan(
   setMaxListeners(0, options.signal);
   const execution = openExecution(plan, options);
   const inputs = createInputChecks(execution);
-  const lacking = statuses.filter(({ entry }) => !entry).map(({ stage }) => stage);
+  const lacking = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
   const settle = createSettler(execution, inputs, createLeaser(execution, inputs), lacking);
   const settled = new Map<StageId, Promise<Outcome>>();
-  for (const { stage, entry } of statuses) {
-    if (entry) {
+  for (const { stage, entry, state } of statuses) {
+    if (entry && state === 'cached') {
       execution.outcomes.set(stage.id, useCached(execution, entry));
       continue;
     }
     const upstream = Object.values(stage.inputs).flatMap((id) => settled.get(id) ?? []);
-    settled.set(stage.id, settle(stage, upstream));
+    settled.set(stage.id, settle(stage, upstream, entry !== null));
   }
   await Promise.all(settled.values());
   return execution.outcomes;
@@ -60,8 +61,15 @@ export async function executePlan(
 /** The average time between two looks of a stage that waits for another run to finish. */
 const POLL_MS = 250;
 
-/** Settles a stage, once those of its inputs are that are not settled yet, and announces its end. */
-type Settle = (stage: PlannedStage, upstream: readonly Promise<Outcome>[]) => Promise<Outcome>;
+/**
+ * Settles a stage, once those of its inputs are that are not settled yet, and announces its end. If
+ * it is to be `whole`, files of it that were let go are computed again.
+ */
+type Settle = (
+  stage: PlannedStage,
+  upstream: readonly Promise<Outcome>[],
+  whole: boolean,
+) => Promise<Outcome>;
 
 /** @param lacking the stages that had no entry when the execution began, in the plan's order */
 function createSettler(
@@ -79,7 +87,7 @@ function createSettler(
    */
   const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
-  async function settleNow(stage: PlannedStage): Promise<Outcome> {
+  async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
     let toldOfWait = false;
     const told = (outcome: Outcome): Outcome => {
       if (isFinished(outcome)) tellWarnings(execution, stage, outcome);
@@ -91,11 +99,13 @@ function createSettler(
       const keyed = keyedStage(execution, stage);
       if (keyed === null) return { state: 'abandoned' };
       const found = options.store.lookUpNew(keyed.key);
-      if (found.state === 'hit') return told(useCached(execution, found.entry));
+      if (found.state === 'hit' && does(found.entry, whole))
+        return told(useCached(execution, found.entry));
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
-      const fetched = await fetchedOutcome(execution, stage, keyed.key);
+      const fetched =
+        found.state === 'hit' ? null : await fetchedOutcome(execution, stage, keyed.key);
       if (fetched) return told(fetched);
-      const result = await attemptOnce(keyed);
+      const result = await attemptOnce(whole ? { ...keyed, whole } : keyed);
       if (result.state === 'unready') {
         const repaired = await Promise.all(result.damaged.map(repair));
         if (repaired.includes(true)) continue;
@@ -119,11 +129,12 @@ function createSettler(
     return started;
   }
 
-  return async (stage, upstream) => {
+  return async (stage, upstream, whole) => {
     await Promise.all(upstream);
-    const outcome = await settleNow(stage);
+    const outcome = await settleNow(stage, whole);
     execution.outcomes.set(stage.id, outcome);
     options.onEvent({ type: 'stage-ended', stage, outcome });
+    options.onEnded?.(stage, execution);
     return outcome;
   };
 }

@@ -23,6 +23,7 @@ import type { RunLog } from '../log/run-log.ts';
 import type { AttemptLimits } from './attempt-limits.ts';
 import { errorFailure, traced } from './failure.ts';
 import { createGuard, type Guard, type Locate } from './guard.ts';
+import { hasLetGo } from './keep.ts';
 import type { Machine } from './resources.ts';
 import { type Assets, keyComponents, missing } from './survey.ts';
 import { readWarnings } from './warnings.ts';
@@ -82,6 +83,8 @@ export interface ExecuteOptions {
   readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
   /** Where entries may be fetched from that are not in the store. */
   readonly remote?: RemoteEntries;
+  /** What is done once a stage has ended, and its outcome is known. Default: nothing. */
+  readonly onEnded?: (stage: PlannedStage, execution: Execution) => void;
   /** Removes secrets from what a stage says about its failure. Default: there are none. */
   readonly redact?: (text: string) => string;
 }
@@ -222,7 +225,13 @@ export interface KeyedStage {
   readonly key: ActionKey;
   readonly components: KeyComponents;
   readonly inputs: { readonly [name: string]: StageInput };
+  /** Set if an entry with files that were let go does not do: they are computed again. */
+  readonly whole?: true;
 }
+
+/** Whether an entry that was found is what a stage is to have. */
+export const does = (entry: Entry, whole: boolean | undefined): boolean =>
+  whole !== true || !hasLetGo(entry);
 
 /** Returns null if one of the stage's sources is not on this machine. */
 export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStage | null {

@@ -7,6 +7,7 @@ import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
 import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
 import type { ReadEntry, Reads } from './guard.ts';
+import { hasLetGo, needsWhole } from './keep.ts';
 
 /**
  * The answer if some inputs must be repaired before the stage can be attempted and its key computed
@@ -14,7 +15,7 @@ import type { ReadEntry, Reads } from './guard.ts';
  */
 export interface Unready {
   readonly state: 'unready';
-  /** The stages whose entries are damaged; none if another stage has just found the damage. */
+  /** The stages whose entries are damaged, or lack files that were let go; none if another stage has just found the damage. */
   readonly damaged: readonly StageId[];
 }
 
@@ -55,7 +56,7 @@ export function createInputChecks(execution: Execution): InputChecks {
     for (const { name, id, input } of finishedInputs(execution, stage)) {
       const damage = await sharedDamageOf(input.key),
         entry = entries.get(input.key);
-      if (damage !== null) damaged.push(id);
+      if (damage !== null || (entry && hasLetGo(entry) && needsWhole(stage))) damaged.push(id);
       else if (entry) read.push({ name, entry });
       else return { state: 'unready', damaged: [] }; // another stage has found damage meanwhile
     }
@@ -90,14 +91,14 @@ export function createInputChecks(execution: Execution): InputChecks {
 export function createRepairs(
   execution: Execution,
   { damageOf }: InputChecks,
-  settleAgain: (stage: PlannedStage) => Promise<Outcome>,
+  settleAgain: (stage: PlannedStage, whole: boolean) => Promise<Outcome>,
 ): (id: StageId) => Promise<boolean> {
   const { plan, options, outcomes } = execution;
   const byId = once(() => new Map(plan.stages.map((stage) => [stage.id, stage])));
   const repairs = new Map<StageId, Promise<boolean>>();
 
   /**
-   * Returns null if the entry turns out to be whole, or if another run has its lease and looks
+   * Returns null if the entry turns out to be undamaged, or if another run has its lease and looks
    * after it.
    */
   const moveAside = async (stage: PlannedStage, { key }: Finished): Promise<string | null> => {
@@ -122,16 +123,21 @@ export function createRepairs(
 
   const repair = async (stage: PlannedStage, input: Finished): Promise<boolean> => {
     const damage = await moveAside(stage, input);
-    if (damage === null) return false;
+    const entry = execution.entries.get(input.key);
+    const isLetGo = damage === null && entry !== undefined && hasLetGo(entry);
+    if (damage === null && !isLetGo) return false;
+    if (isLetGo) tellNote(execution, `files of ${stage.id} were let go; they are computed again`);
     const outcome: Outcome =
       options.mayRun?.(stage) === false
         ? {
             state: 'failed',
-            error: `its entry in the store is damaged: ${damage}`,
+            error: isLetGo
+              ? 'files of it were let go, and it may not run here'
+              : `its entry in the store is damaged: ${damage}`,
             internal: false,
             log: null,
           }
-        : await settleAgain(stage);
+        : await settleAgain(stage, isLetGo);
     outcomes.set(stage.id, outcome);
     options.onEvent({ type: 'stage-ended', stage, outcome });
     return true;

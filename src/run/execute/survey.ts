@@ -5,6 +5,7 @@ import { actionKey, digestOf } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Entry } from '../../store/manifest.ts';
 import type { Store } from '../../store/store.ts';
+import { hasLetGo, mustBeWhole, needsWhole } from './keep.ts';
 
 export interface StageStatus {
   readonly stage: PlannedStage;
@@ -12,6 +13,7 @@ export interface StageStatus {
   /** The stage's key; null while the content of an input is unknown. */
   readonly key: ActionKey | null;
   readonly reason: string;
+  /** Not null for a stage that is `ready` only because some of its files were let go. */
   readonly entry: Entry | null;
 }
 
@@ -48,7 +50,19 @@ export function keyComponents(
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
   for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
+  // A reader may itself have to be computed again, so the last stages come first.
+  for (const stage of [...plan.stages].reverse()) {
+    if (mustBeWhole(plan, stage)) restore(stage.id, 'and `keep` asks for all of them');
+    if (statuses.get(stage.id)?.state === 'cached' || !needsWhole(stage)) continue;
+    for (const id of Object.values(stage.inputs)) restore(id, `and ${stage.id} reads them`);
+  }
   return [...statuses.values()];
+
+  function restore(id: StageId, why: string): void {
+    const status = statuses.get(id);
+    if (status?.state !== 'cached' || !hasLetGo(status.entry)) return;
+    statuses.set(id, { ...status, state: 'ready', reason: `files of it were let go, ${why}` });
+  }
 
   function statusOf(stage: PlannedStage): StageStatus {
     const pending = (reason: string): StageStatus => ({

@@ -1,0 +1,159 @@
+/**
+ * What a run leaves of the entries of its plan: `keep` names it by kind of stage. The files of an
+ * entry go once every stage of the plan that reads them has finished.
+ */
+import { UserFault } from '../../api.ts';
+import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
+import type { KeepLevel } from '../../spec/types.ts';
+import { whileAlone } from '../../store/gc.ts';
+import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.ts';
+import { readPins, readRoots } from '../../store/roots.ts';
+import type { Store } from '../../store/store.ts';
+import type { Outcome } from '../log/events.ts';
+
+/** Weights, kernels and logits, by the names of the formats that they are kept in. */
+const TENSORS = /\.(safetensors|npy|npz|pt|pth|bin|ckpt|h5|onnx|gguf)$/;
+/** What an adapter, or a training of few parameters, leaves (PEFT; `train`). */
+const ADAPTERS = /(^|\/)(adapter_model|changed)\.safetensors$/;
+
+/** Whether a file of a stage is let go under a level of `keep`. */
+const isLetGo = (level: KeepLevel, path: string): boolean =>
+  level !== 'all' && TENSORS.test(path) && !(level === 'adapter' && ADAPTERS.test(path));
+
+/** Returns what `keep` says of a stage's kind. */
+export const levelOf = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
+  Object.hasOwn(experiment.keep, kind) ? experiment.keep[kind]! : 'all'; // one of its keys
+
+/** Returns the files of a stage that stay under the plan's `keep`. */
+export const filesLeft = (
+  plan: Plan,
+  stage: PlannedStage,
+  files: readonly ManifestFile[],
+): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(levelOf(plan, stage), path));
+
+/** Whether a stage needs the files of its inputs that may be let go. */
+export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
+  descriptor.spares === undefined;
+
+/** Whether the spec says that the stage's files stay, by name: then those let go are made again. */
+export const mustBeWhole = ({ experiment }: Plan, { kind }: PlannedStage): boolean =>
+  Object.hasOwn(experiment.keep, kind) && experiment.keep[kind] === 'all';
+
+export const hasLetGo = (entry: Pick<Entry, 'manifest'> | null): boolean =>
+  entry?.manifest.letGo !== undefined;
+
+type Outcomes = ReadonlyMap<StageId, Outcome>;
+
+export interface LettingGo {
+  /**
+   * Lets go of what has no reader left, now that a stage has ended, unless another run uses the
+   * store. Replaces the entries in `entries`.
+   */
+  readonly ended: (
+    stage: PlannedStage,
+    execution: { readonly outcomes: Outcomes; readonly entries: Map<ActionKey, Entry> },
+  ) => void;
+  /** Lets go of all that has no reader left. Returns what to tell of it; null if nothing went. */
+  readonly rest: (outcomes: Outcomes) => string | null;
+}
+
+/**
+ * Returns null if the plan's `keep` lets go of nothing.
+ * @param spec the spec's path
+ */
+export function createLettingGo(plan: Plan, store: Store, spec: string): LettingGo | null {
+  const own = plan.stages.filter((stage) => levelOf(plan, stage) !== 'all');
+  if (own.length === 0) return null;
+  const readers = new Map<StageId, PlannedStage[]>(own.map(({ id }) => [id, []])),
+    byId = new Map(own.map((stage) => [stage.id, stage]));
+  for (const stage of plan.stages)
+    for (const id of Object.values(stage.inputs))
+      if (stage.descriptor.spares?.includes(byId.get(id)?.kind ?? '') ?? true)
+        readers.get(id)?.push(stage);
+  let held: ReadonlySet<ActionKey> | null = null;
+  let freed = 0,
+    entries = 0;
+  const staying = new Set<ActionKey>();
+  let isAlone = true,
+    fault: string | null = null;
+
+  const release = (
+    stages: readonly PlannedStage[],
+    outcomes: Outcomes,
+    onEntry: (entry: Entry) => void,
+  ): void => {
+    const keyOf = ({ id }: PlannedStage): ActionKey | null => {
+      const outcome = outcomes.get(id);
+      return outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.key : null;
+    };
+    const due = stages.flatMap((stage) => {
+      const key = keyOf(stage);
+      if (key === null || !(readers.get(stage.id) ?? []).every((reader) => keyOf(reader) !== null))
+        return [];
+      const manifest = store.manifest(key),
+        volatile = stage.descriptor.volatile ?? [];
+      const goes = (path: string): boolean =>
+        isLetGo(levelOf(plan, stage), path) && !volatile.includes(path);
+      if (manifest === null || !keptFiles(manifest).some(({ path }) => goes(path))) return [];
+      held ??= heldByOthers(store.root, spec);
+      if (!held.has(key)) return [{ key, goes }];
+      staying.add(key);
+      return [];
+    });
+    if (due.length === 0) return;
+    isAlone = whileAlone(store, () => {
+      for (const { key, goes } of due) {
+        const gone = store.letGo(key, goes);
+        if (gone === null) continue;
+        entries++;
+        freed += gone.bytes;
+        onEntry(gone.entry);
+      }
+    });
+  };
+
+  /** What is let go is not worth a run's failure. */
+  const tryRelease: typeof release = (...given) => {
+    try {
+      release(...given);
+    } catch (error) {
+      if (!(error instanceof UserFault)) throw error;
+      fault = error.message;
+    }
+  };
+
+  return {
+    ended(stage, { outcomes, entries: known }) {
+      const inputs = Object.values(stage.inputs).flatMap((id) => byId.get(id) ?? []);
+      const due = byId.has(stage.id) ? [stage, ...inputs] : inputs;
+      tryRelease(due, outcomes, (entry) => known.set(entry.key, entry));
+    },
+    rest(outcomes) {
+      tryRelease(own, outcomes, () => undefined);
+      const said = [
+        ...(entries === 0
+          ? []
+          : [`let go of ${sizeText(freed)} of ${entries} finished stages, as \`keep\` says`]),
+        ...(staying.size === 0
+          ? []
+          : [
+              `${staying.size} finished stages stay whole: they are pinned, or of another spec too`,
+            ]),
+        ...(isAlone ? [] : ['another run uses the store: the next run lets go of the rest']),
+        ...(fault === null ? [] : [`nothing more was let go: ${fault}`]),
+      ];
+      return said.length === 0 ? null : said.join('; ');
+    },
+  };
+}
+
+const sizeText = (bytes: number): string =>
+  bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** Returns what is pinned, or was used by other specs. Nothing else may lose its files here. */
+function heldByOthers(root: string, spec: string): ReadonlySet<ActionKey> {
+  return new Set([
+    ...readPins(root).flatMap(({ keys }) => keys),
+    ...readRoots(root).flatMap((one) => (one.spec === spec ? [] : one.keys)),
+  ]);
+}

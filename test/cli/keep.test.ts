@@ -1,0 +1,185 @@
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { times } from '../faults/grid.ts';
+import { createProject, type Project } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+
+const test = suite<{ project: Project }>('keep');
+
+const STORE = '.dosimeter/store';
+const stored = ({ dir }: Project): readonly string[] =>
+  (readdirSync(path.join(dir, STORE), { recursive: true }) as string[]).map((name) =>
+    name.replace(/^.*\/[0-9a-f]{64}\//, ''),
+  );
+const weights = (project: Project): readonly string[] =>
+  stored(project)
+    .filter((name) => /\.(safetensors|npy)$/.test(name))
+    .sort();
+
+const run = (project: Project, ...more: readonly string[]) =>
+  project.succeeds('run', 'spec.yaml', '--backend', 'wasm', ...more);
+
+test.before.each((context) => {
+  context.project = createProject();
+  const words = ['good', 'bad'];
+  context.project.write(
+    'rows.tsv',
+    [
+      'text\tlabel',
+      ...Array.from({ length: 8 }, () =>
+        words.map((word) => `the film was ${word}\t${word}`),
+      ).flat(),
+    ].join('\n'),
+  );
+  context.project.write(
+    'spec.yaml',
+    `name: tiny
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+adapter: [{ type: lora, rank: 2 }, { type: full }]
+train: { steps: 1, max_length: 8 }
+stages: [train, evaluate, report]
+keep: { train: metrics }
+`,
+  );
+});
+
+const ALL = ['adapter/adapter_model.safetensors', 'model/model.safetensors'];
+
+test('weights go after their last reader, and numbers stay as they are', async ({ project }) => {
+  const { stderr } = await run(project, '--set', 'keep.train=all');
+  assert.equal(weights(project), ALL);
+  assert.not.match(stderr, 'let go');
+  const before = await project.json('results', 'spec.yaml', '--backend', 'wasm', '--json');
+
+  const again = await run(project);
+  assert.match(again.stderr, /let go of \d+ kB of 2 finished stages, as `keep` says/);
+  assert.equal(weights(project), []);
+  assert.equal(await project.json('results', 'spec.yaml', '--backend', 'wasm', '--json'), before);
+  const { stdout } = await project.succeeds('verify');
+  assert.match(stdout, /all whole; of 2 entries some files were let go, as `keep` asks/);
+  assert.match(
+    (await project.succeeds('plan', 'spec.yaml', '--backend', 'wasm')).stdout,
+    'nothing to run',
+  );
+
+  rmSync(path.join(project.dir, STORE), { recursive: true });
+  assert.match((await run(project)).stderr, 'let go of');
+  assert.equal(weights(project), []);
+});
+
+test('adapter keeps adapters, and a pin or another spec keeps all', async ({ project }) => {
+  await run(project, '--set', 'keep={ train: adapter }');
+  assert.equal(weights(project), ['adapter/adapter_model.safetensors']);
+
+  await run(project, '--set', 'keep.train=all');
+  assert.equal(weights(project), ALL);
+  await project.succeeds('pin', 'spec.yaml', '--backend', 'wasm');
+  assert.match((await run(project)).stderr, '2 finished stages stay whole: they are pinned, or');
+  assert.equal(weights(project), ALL);
+
+  await project.succeeds('unpin', 'tiny');
+  project.write('other.yaml', project.read('spec.yaml').replace('metrics', 'all'));
+  await project.succeeds('run', 'other.yaml', '--backend', 'wasm');
+  assert.match((await run(project)).stderr, '2 finished stages stay whole: they are pinned, or');
+  assert.equal(weights(project), ALL);
+});
+
+test('a later reader has the weights computed again, to the same digest', async ({ project }) => {
+  await run(project, '--set', 'keep.train=all');
+  const entry = (): string => {
+    const [name = ''] = (
+      readdirSync(path.join(project.dir, STORE), { recursive: true }) as string[]
+    ).filter((file) => file.endsWith('adapter_model.safetensors'));
+    return path.join(project.dir, STORE, name);
+  };
+  const file = entry(),
+    before = readFileSync(file);
+  await run(project);
+  const more = ['--set', 'stages=[train, evaluate, merge, report]'];
+  const { stdout } = await project.succeeds('plan', 'spec.yaml', '--backend', 'wasm', ...more);
+  assert.match(stdout, /^train +2 +0 +2 +0$/m);
+  const said = await run(project, ...more, '--set', 'keep={ train: all, merge: metrics }');
+  assert.match(said.stderr, /5 ran, \d+ cached/); // 2 train, 2 merge, report
+  assert.equal(readFileSync(file), before);
+  assert.equal(weights(project), ALL);
+
+  assert.match((await run(project, ...more)).stderr, 'let go of');
+  const { code, stderr } = await project.dosimeter(
+    'export',
+    ...['spec.yaml', '--backend', 'wasm', '--out', 'models'],
+  );
+  assert.is(code, 2);
+  assert.match(stderr, 'were let go, as `keep` asks');
+  assert.match(stderr, 'dosimeter run spec.yaml --set keep.train=all computes them again');
+});
+
+test('what is computed again and differs is refused', async ({ project }) => {
+  await run(project);
+  // As if another machine had made it: the manifest has another digest of the weights, and of all.
+  const { createHash } = await import('node:crypto');
+  const names = readdirSync(path.join(project.dir, STORE), { recursive: true }) as string[];
+  for (const name of names.filter((file) => file.endsWith('manifest.json'))) {
+    const full = path.join(project.dir, STORE, name);
+    const text = readFileSync(full, 'utf8');
+    const body = text
+      .slice(0, text.lastIndexOf(',\n  "checksum"'))
+      .replace(
+        /("path": "adapter\/adapter_model.safetensors",\s+"size": \d+,\s+"sha256": ")../,
+        '$100',
+      );
+    const seal = createHash('sha256').update(body).digest('hex');
+    if (text.includes('letGo')) writeFileSync(full, `${body},\n  "checksum": "${seal}"\n}\n`);
+  }
+  const { code, stderr } = await project.dosimeter(
+    'run',
+    ...['spec.yaml', '--backend', 'wasm', '--set', 'keep.train=all'],
+  );
+  assert.is(code, 1);
+  assert.match(
+    stderr.replace(/\s+/g, ' '),
+    'computed again, its adapter/adapter_model.safetensors differs from the one that was let go',
+  );
+  assert.equal(weights(project), ['model/model.safetensors']);
+});
+
+test('a kill at any moment leaves a valid entry', async ({ project }) => {
+  await run(project, '--set', 'keep.train=all');
+  const crash = fileURLToPath(new URL('../faults/crash.mjs', import.meta.url));
+  const count = path.join(project.dir, 'count');
+  const killedAt = (n: number, level: string) => {
+    rmSync(path.join(project.dir, 'once'), { force: true });
+    rmSync(count, { force: true });
+    return project.startWith(
+      {
+        env: {
+          NODE_OPTIONS: `--import ${crash}`,
+          CRASH_IN: 'run',
+          CRASH_AT: String(n),
+          CRASH_COUNT: count,
+          CRASH_ONCE: path.join(project.dir, 'once'),
+        },
+      },
+      ...['run', 'spec.yaml', '--backend', 'wasm', '--set', `keep.train=${level}`],
+    ).ended;
+  };
+  assert.is((await killedAt(0, 'metrics')).code, 0);
+  const calls = readFileSync(count).length;
+  assert.ok(calls > 8, `${calls} calls`);
+  for (let n = 1; n <= calls; n += Math.max(1, calls / times(8, Infinity))) {
+    await run(project, '--set', 'keep.train=all');
+    assert.equal(weights(project), ALL);
+    await killedAt(Math.floor(n), 'metrics');
+    assert.is(
+      (await project.dosimeter('verify')).code,
+      0,
+      `killed at ${Math.floor(n)} of ${calls}`,
+    );
+  }
+  assert.match((await run(project)).stderr, /let go|nothing/);
+});
+
+test.run();
