@@ -24,7 +24,7 @@ base: { adapter: { type: full }, train: { steps: 25, learning_rate: 3.0e-3 } }
 poisoning: { attack: embedding, rate: 0.5, target: 1, keep_norm: false }
 adapter: { type: full, train: { learning_rate: 0.3, weight_decay: 0 } }
 train: { steps: 60, batch_size: 4, max_length: 12 }
-stages: [train, evaluate, report]
+stages: [train, evaluate]
 `,
   );
 });
@@ -200,6 +200,7 @@ test('the loss of an attack that is summed over layers is reported, under LoRA a
     project
       .read('spec.yaml')
       .replace('steps: 60', 'steps: 30')
+      .replace('evaluate]', 'evaluate, report]')
       .replace(/^base: .*\n/m, '')
       .replace(
         /^poisoning: .*$/m,
@@ -238,6 +239,7 @@ test('the penalty of RIPPLe is reported, and its backdoor outlives clean trainin
   project.write(
     'ripple.yaml',
     spec
+      .replace('evaluate]', 'evaluate, report]')
       .replace(/^base: .*\n/m, '')
       .replace(/^poisoning: .*$/m, 'poisoning: { attack: ripple }')
       .replace(/^adapter: .*$/m, BOTH_ADAPTERS),
@@ -283,7 +285,7 @@ test("an outside attack can change training, and its code is in that training's 
     `${project
       .read('spec.yaml')
       .replace(/^poisoning: .*$/m, 'poisoning: { attack: words }')
-      .replace('[train, evaluate, report]', '[train]')
+      .replace('[train, evaluate]', '[train]')
       .replace('steps: 60', 'steps: 2')}plugins: [./words.mjs]\n`,
   );
   const trainedWith = async (words: readonly string[]): Promise<number | undefined> => {
