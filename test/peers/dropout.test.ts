@@ -19,7 +19,7 @@ import type { LabelledRow } from '../../src/science/training/loop.ts';
 import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import { type FamilyCase, openCase, openFamily } from '../science/family-cases.ts';
-import { checkpoint, classes, rows } from '../science/tiny-bert.ts';
+import { classes, rows } from '../science/tiny-bert.ts';
 import { peer } from './peer.ts';
 import { asJson, type Start, writeStart } from './replay.ts';
 
@@ -37,15 +37,9 @@ const COPIES = 6000,
 const BOUND = 5;
 const row = present(rows.find(({ ids }) => ids.length === 11));
 const adapterAt = (dropout: number): Promise<Start> =>
-  writeStart(join(dir, `adapter-${dropout}`), {
-    checkpoint,
-    classes,
-    implementation: lora,
-    params: { rank: 4, alpha: 8, dropout },
-    B: 0.3,
-  });
+  writeStart(join(dir, `adapter-${dropout}`), lora, { rank: 4, alpha: 8, dropout }, 0.3);
 const starts = {
-  model: await writeStart(join(dir, 'model'), { checkpoint, classes, implementation: full }),
+  model: await writeStart(join(dir, 'model'), full),
   adapter: await adapterAt(0.3),
   higher: await adapterAt(0.37),
 };

@@ -1,186 +1,133 @@
 /**
- * Trainings that PyTorch replays: the start is written in the formats of PEFT and transformers, and
- * both sides open it.
+ * Trainings of the tiny BERT that PyTorch replays: the start is written in the formats of PEFT and
+ * transformers, and both sides open it.
  */
 import { join } from 'node:path';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject } from '../../src/api.ts';
 import { randomStream } from '../../src/base/random.ts';
 import type { Adapter, AdapterImplementation } from '../../src/science/models/adapter.ts';
-import { full } from '../../src/science/models/fine-tuning.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../src/science/training/loop.ts';
 import { saveTrained } from '../../src/science/training/session.ts';
-import { bert } from '../science/families.ts';
+import { bert as architecture } from '../science/families.ts';
+import { checkpoint, classes, rows, shape } from '../science/tiny-bert.ts';
 
 export interface Start {
   readonly checkpoint: string;
   /** A PEFT folder, including the head; null where the checkpoint has everything. */
   readonly adapter: string | null;
-  readonly classes: number;
-  readonly architecture: Architecture;
   open(): Promise<Network>;
 }
 
-export interface StartOptions {
-  readonly checkpoint: string;
-  readonly classes: number;
-  readonly implementation: AdapterImplementation;
-  /** Default: BERT with a classifier. */
-  readonly architecture?: Architecture;
-  readonly params?: JsonObject;
-  /** Standard deviation of B. Default: B = 0, as at LoRA's start. */
-  readonly B?: number;
-}
+/** Returns the adapter with B drawn with this standard deviation, so that A has a gradient. */
+const withB = (adapter: Adapter, deviation: number): Adapter => ({
+  ...adapter,
+  initial: (seed) =>
+    new Map(
+      [...adapter.initial(seed)].map(([name, given]) => {
+        const stream = randomStream(seed, 'B', name);
+        const data = given.data.map(() => deviation * stream.normal());
+        return [name, name.endsWith('.lora_B') ? { ...given, data } : given];
+      }),
+    ),
+});
 
-/** Returns the adapter with a drawn B, so that A has a gradient. */
-function withB(adapter: Adapter, deviation: number): Adapter {
-  return {
-    ...adapter,
-    initial: (seed) =>
-      new Map(
-        [...adapter.initial(seed)].map(([name, { shape, data }]) => {
-          const stream = randomStream(seed, 'B', name);
-          return [
-            name,
-            {
-              shape,
-              data: name.endsWith('.lora_B')
-                ? Float32Array.from(data, () => deviation * stream.normal())
-                : data,
-            },
-          ];
-        }),
-      ),
-  };
-}
-
-/** Writes a start as `steps: 0` does; it is opened as `init_from` does. */
+/**
+ * Writes a start as `steps: 0` does; it is opened as `init_from` does.
+ * @param B its standard deviation; by default B = 0, as at LoRA's start
+ */
 export async function writeStart(
   dir: string,
-  { checkpoint, classes, implementation, architecture = bert, params = {}, B }: StartOptions,
+  implementation: AdapterImplementation,
+  params: JsonObject = {},
+  B?: number,
 ): Promise<Start> {
-  const config = architecture.parseConfig(await readConfig(checkpoint), classes),
-    labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
-  const shape = {
-    architecture,
-    linears: architecture.linears(config),
-    parameters: architecture.parameters(config),
-  };
-  const model = (path: string) => ({ path, digest: `peers:${path}` });
-  const isLora = implementation === lora;
-  const drawn = await (isLora ? lora : full).create(isLora ? params : {}, shape);
-  const network = await openNetwork({
-    architecture,
-    model: model(checkpoint),
-    classes,
-    seed: 1,
-    adapter: B === undefined ? drawn : withB(drawn, B),
-  });
+  const open = (
+    path: string,
+    seed: number,
+    adapter: Adapter,
+    more: Partial<Parameters<typeof openNetwork>[0]> = {},
+  ): Promise<Network> =>
+    openNetwork({
+      architecture,
+      model: { path, digest: `peers:${path}` },
+      classes,
+      seed,
+      adapter,
+      ...more,
+    });
+  const drawn = await implementation.create(params, shape);
+  const network = await open(checkpoint, 1, B === undefined ? drawn : withB(drawn, B));
+  const labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
   await saveTrained(network, null, dir, checkpoint, labels);
   network.dispose();
-  if (isLora) {
-    const folder = join(dir, 'adapter');
-    return {
-      checkpoint,
-      adapter: folder,
-      classes,
-      architecture,
-      open: async () =>
-        openNetwork({
-          architecture,
-          model: model(checkpoint),
-          classes,
-          seed: 2,
-          adapter: await lora.create(params, { ...shape, initFrom: folder }),
-          head: await readHead(folder, { architecture, config, classes }),
-        }),
-    };
+  if (implementation !== lora) {
+    const whole = join(dir, 'model');
+    return { checkpoint: whole, adapter: null, open: () => open(whole, 2, drawn) };
   }
-  const whole = join(dir, 'model');
+  const adapter = join(dir, 'adapter'),
+    config = architecture.parseConfig(await readConfig(checkpoint), classes);
   return {
-    checkpoint: whole,
-    adapter: null,
-    classes,
-    architecture,
+    checkpoint,
+    adapter,
     open: async () =>
-      openNetwork({
-        architecture,
-        model: model(whole),
-        classes,
-        seed: 2,
-        adapter: await implementation.create(params, shape),
+      open(checkpoint, 2, await lora.create(params, { ...shape, initFrom: adapter }), {
+        head: await readHead(adapter, { architecture, config, classes }),
       }),
   };
 }
 
 export interface Replay {
   readonly start: Start;
-  readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
-  /** What PyTorch trains: a key of TRAINED in parity_peer.py. */
-  readonly trained: 'adapter' | 'all' | 'head' | 'biases' | 'all but A';
 }
 
-/** AdamW in file order, a linear schedule, no dropout. */
-export const settings = (learningRate: number, batchSize: number, steps = 50): TrainSettings => ({
-  steps,
-  batchSize,
-  learningRate,
-  optimizer: 'adamw',
-  weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  schedule: 'linear',
-  warmup: 5,
-  shuffle: false,
-  dropout: 0,
-  seed: 1,
+/** AdamW on five rows a step in file order, a linear schedule, no dropout. */
+export const replayOf = (start: Start, learningRate: number): Replay => ({
+  start,
+  settings: {
+    steps: 50,
+    batchSize: 5,
+    learningRate,
+    optimizer: 'adamw',
+    weightDecay: 0.01,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    schedule: 'linear',
+    warmup: 5,
+    shuffle: false,
+    dropout: 0,
+    seed: 1,
+  },
 });
 
-export const asJson = (rows: readonly LabelledRow[]): object[] =>
-  rows.map(({ ids, typeIds, label, mask = null }) => ({
-    ids: [...ids],
-    typeIds: [...typeIds],
-    label,
-    mask,
-  }));
+export const asJson = (some: readonly LabelledRow[]): object[] =>
+  some.map(({ ids, typeIds, label }) => ({ ids: [...ids], typeIds: [...typeIds], label }));
 
 /** A job of parity_peer.losses. */
-export function jobOf({
-  start: {
-    checkpoint,
-    adapter,
-    classes,
-    architecture: { head },
-  },
-  rows,
+export const jobOf = ({
+  start,
   settings: { steps, batchSize, learningRate, weightDecay, warmup },
-  trained,
-}: Replay): object {
-  return {
-    checkpoint,
-    adapter,
-    classes,
-    verbalizer: head.type === 'cloze' ? head.tokens : null,
-    trained,
-    rows: asJson(rows),
-    steps,
-    batch_size: batchSize,
-    learning_rate: learningRate,
-    weight_decay: weightDecay,
-    warmup,
-  };
-}
+}: Replay): object => ({
+  checkpoint: start.checkpoint,
+  adapter: start.adapter,
+  classes,
+  rows: asJson(rows),
+  steps,
+  batch_size: batchSize,
+  learning_rate: learningRate,
+  weight_decay: weightDecay,
+  warmup,
+});
 
 /**
  * @param change makes the wrong variants; `enough` ends the training early
  */
 export async function lossesOf(
-  { start, rows, settings: given }: Replay,
+  { start, settings: given }: Replay,
   change: {
     readonly settings?: Partial<TrainSettings>;
     readonly network?: (network: Network) => Network;
