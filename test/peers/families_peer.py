@@ -67,13 +67,12 @@ def read(cases):
     answer = {}
     for name, case in cases.items():
         asked = [case['head'], case['rows'], case['tokens']]
+        model = adapted(load(case['checkpoint'], case['head']), case['adapter'])
         answer[name] = {
             'full': logits_of(load(case['full'], case['head']), *asked),
             'merged': logits_of(load(case['merged'], case['head']), *asked),
-            'lora': logits_of(
-                adapted(load(case['checkpoint'], case['head']), case['adapter']), *asked
-            ),
-            'task': type(adapted(load(case['checkpoint'], case['head']), case['adapter'])).__name__,
+            'lora': logits_of(model, *asked),
+            'task': type(model).__name__,
         }
     return answer
 
