@@ -2,10 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject, type TestProject } from './project.ts';
 
-const test = suite<{ project: TestProject }>('setup/run-tests');
-test.before.each((context) => {
-  context.project = createProject();
-});
+const test = suite<{ project: TestProject; ran: Ran }>('setup/run-tests');
 
 const file = (body: string, end = 'test.run();'): string =>
   `import { suite } from 'uvu';\nconst test = suite('x');\n${body}\n${end}\n`;
@@ -34,54 +31,77 @@ function runSuite(project: TestProject, options: object, ...filters: string[]): 
   return { code, lines: stdout.trimEnd().split('\n') };
 }
 
-test('the last line has the sums over all files', ({ project }) => {
-  project.write('test/one.test.ts', GOOD);
-  project.write('test/deep/two.test.ts', GOOD);
-  const { code, lines } = runTests(project);
+/** One file of each kind, which are run together. */
+const FILES = {
+  'sums/one': GOOD,
+  'sums/deep/two': GOOD,
+  'failing/two': file(
+    'test("a", () => undefined); test("b", () => { throw new Error("broken on purpose"); });',
+  ),
+  forgotten: file('test("a", () => undefined);', ''),
+  early: file('test("a", () => process.exit(0));'),
+  load: 'import "./nowhere.ts";\n',
+  'ended/a': file('test("a", () => process.exit(0));'),
+  'ended/b': file('test("a", () => process.exit(0));'),
+  'ended/c': GOOD,
+  'environment/one': file('test("a", () => { process.env.COLOUR = "red"; });'),
+  'environment/two': file('test("a", () => { if (process.env.COLOUR) throw new Error("seen"); });'),
+};
+test.before((context) => {
+  context.project = createProject();
+  for (const [name, text] of Object.entries(FILES))
+    context.project.write(`test/${name}.test.ts`, text);
+  context.ran = runTests(context.project);
+});
+
+/** What the line of a file says of it, without the seconds. */
+const saidOf = ({ lines }: Ran, name: keyof typeof FILES): string | undefined =>
+  lines
+    .find((line) => /^(FAIL| {2}ok) /.test(line) && line.includes(` test/${name}.test.ts `))
+    ?.replace(/ test\/\S+ |, [\d.]+ s$/g, '');
+
+test('the last line has the sums over all files', ({ ran }) => {
+  assert.is(ran.code, 1);
+  assert.is(ran.lines.at(-1), '9 passed, 7 failed');
+  assert.is(saidOf(ran, 'sums/one'), '  ok  2 passed');
+  assert.is(saidOf(ran, 'sums/deep/two'), '  ok  2 passed');
+});
+
+test('a failing test is counted and its message shown', ({ ran }) => {
+  assert.is(saidOf(ran, 'failing/two'), 'FAIL  1 passed, 1 failed');
+  assert.ok(ran.lines.includes('failed: test/failing/two.test.ts'));
+  assert.match(ran.lines.join('\n'), 'broken on purpose');
+});
+
+test('a file that forgets .run() is a failure', ({ ran }) => {
+  const why = 'ran no test: does it end with .run()?';
+  assert.is(saidOf(ran, 'forgotten'), `FAIL  0 passed, 1 failed (${why})`);
+});
+
+test('a file that ends early or breaks at load is a failure', ({ ran }) => {
+  assert.match(saidOf(ran, 'early') ?? '', /^FAIL {2}0 passed, 1 failed /);
+  assert.match(saidOf(ran, 'load') ?? '', /^FAIL {2}0 passed, 1 failed /);
+});
+
+test('files after one that ended its process are run', ({ ran }) => {
+  for (const name of ['ended/a', 'ended/b'] as const)
+    assert.match(saidOf(ran, name) ?? '', /^FAIL .*ended its process with exit code/);
+  assert.is(saidOf(ran, 'ended/c'), '  ok  2 passed');
+});
+
+test('a file that does not restore the environment is a failure, named', ({ ran }) => {
+  assert.is(saidOf(ran, 'environment/one'), 'FAIL  1 passed, 1 failed (did not restore COLOUR)');
+  assert.is(saidOf(ran, 'environment/two'), '  ok  1 passed');
+});
+
+test('a filter chooses files by path', ({ project }) => {
+  const { code, lines } = runTests(project, 'deep/');
   assert.is(code, 0);
-  assert.is(lines.at(-1), '4 passed, 0 failed');
+  assert.is(lines.at(-1), '2 passed, 0 failed');
 });
 
-test('a failing test is counted and its message shown', ({ project }) => {
-  project.write('test/one.test.ts', GOOD);
-  project.write(
-    'test/two.test.ts',
-    file('test("a", () => undefined); test("b", () => { throw new Error("broken on purpose"); });'),
-  );
-  const { code, lines } = runTests(project);
-  assert.is(code, 1);
-  assert.is(lines.at(-1), '3 passed, 1 failed');
-  assert.is(lines.at(-2), 'failed: test/two.test.ts');
-  assert.match(lines.join('\n'), 'broken on purpose');
-});
-
-test('a file that forgets .run() is a failure', ({ project }) => {
-  project.write('test/one.test.ts', GOOD);
-  project.write('test/forgotten.test.ts', file('test("a", () => undefined);', ''));
-  const { code, lines } = runTests(project);
-  assert.is(code, 1);
-  assert.is(lines.at(-1), '2 passed, 1 failed');
-  assert.match(lines.join('\n'), 'ran no test: does it end with .run()?');
-});
-
-test('a file that ends early or breaks at load is a failure', ({ project }) => {
-  project.write('test/early.test.ts', file('test("a", () => process.exit(0));'));
-  project.write('test/load.test.ts', 'import "./nowhere.ts";\n');
-  const { code, lines } = runTests(project);
-  assert.is(code, 1);
-  assert.is(lines.at(-1), '0 passed, 2 failed');
-});
-
-test('files after one that ended its process are run', ({ project }) => {
-  for (const name of ['a', 'b', 'c'])
-    project.write(`test/${name}.test.ts`, file('test("a", () => process.exit(0));'));
-  project.write('test/d.test.ts', GOOD);
-  const { lines } = runTests(project);
-  assert.is(lines.at(-1), '2 passed, 3 failed');
-  assert.match(lines.join('\n'), 'ended its process with exit code');
-});
-
-test('the files of one folder are shared between processes', ({ project }) => {
+test('the files of one folder are shared between processes', () => {
+  const project = createProject();
   const names = ['a', 'b', 'c', 'd'];
   for (const name of names)
     project.write(
@@ -94,24 +114,8 @@ test('the files of one folder are shared between processes', ({ project }) => {
   assert.ok(new Set(names.map((name) => project.read(`${name}.txt`))).size > 1);
 });
 
-test('a file that does not restore the environment is a failure, named', ({ project }) => {
-  project.write('test/one.test.ts', file('test("a", () => { process.env.COLOUR = "red"; });'));
-  project.write(
-    'test/two.test.ts',
-    file('test("a", () => { if (process.env.COLOUR) throw new Error("seen"); });'),
-  );
-  const { lines } = runTests(project);
-  assert.is(lines.at(-1), '2 passed, 1 failed');
-  assert.match(lines.join('\n'), 'did not restore COLOUR');
-});
-
-test('a filter chooses files by path', ({ project }) => {
-  project.write('test/one.test.ts', GOOD);
-  project.write('test/deep/two.test.ts', file('test("a", () => undefined);'));
-  assert.is(runTests(project, 'deep/').lines.at(-1), '1 passed, 0 failed');
-});
-
-test('a suite is left out by default, and runs by itself with its environment', ({ project }) => {
+test('a suite is left out by default, and runs by itself with its environment', () => {
+  const project = createProject();
   project.write('test/one.test.ts', GOOD);
   project.write(
     'test/faults/two.test.ts',
