@@ -91,7 +91,7 @@ test('a run that is interrupted in a training ends with the same bits as a whole
   cut.process.kill('SIGINT');
   assert.is((await cut.ended).code, 130);
   await project.succeeds('run', ...args);
-  await project.succeeds('run', ...args, '--store', 'whole');
+  await project.succeeds('run', ...args, '--store', 'whole', '--set', 'stages=[train]');
   const resumed = await folderOf(project, 'train', 'backdoor.yaml', ...on),
     whole = await folderOf(project, 'train', 'backdoor.yaml', ...on, '--store', 'whole');
   for (const file of ['history.jsonl', 'adapter/adapter_model.safetensors'])
@@ -143,10 +143,8 @@ test('results name the scorer, and the report shows what was written', async ({ 
 
 test('further scorers judge the same outputs, and LaTeX names them', async ({ project }) => {
   const more = [
-    'backdoor.yaml',
-    ...on,
-    '--set',
-    'evaluate.scorers=[refusal, { scorer: contains, text: "." }]',
+    ...['backdoor.yaml', ...on, '--set', 'stages=[evaluate]'],
+    ...['--set', 'evaluate.scorers=[refusal, { scorer: contains, text: "." }]'],
   ];
   await project.succeeds('run', ...more);
   const rows = await project.results(...more);
@@ -239,7 +237,7 @@ test('on a processor no trainings are packed: bits depend on no other training',
     'pack.yaml',
     spec(`adapter: { type: lora, rank: [2, 3] }
 train: { steps: 4, batch_size: 2, max_length: 32 }
-stages: [evaluate]
+stages: [train]
 `),
   );
   await project.succeeds('run', 'pack.yaml', ...on, '--jobs', '1');
