@@ -113,7 +113,7 @@ test('an exported adapter is written beside its base, and names it', async ({ pr
 });
 
 test('an exported base is named after the doses that distinguish it', async ({ project }) => {
-  const doses = args('--set', 'base.poisoning.rate=[0.2,0.4]');
+  const doses = args('--set', 'base.poisoning.rate=[0.2,0.4]', '--set', 'stages=[train]');
   await project.succeeds('run', ...doses);
   const exported = await project.json<{ readonly dir: string; readonly base?: string }[]>(
     'export',

@@ -122,7 +122,7 @@ test('the report tells the defences apart', ({ project }) => {
 test('an ordered attack keeps its order among the rows that a filter leaves', async ({
   project,
 }) => {
-  const ordered = SPEC.replace('name: tiny', 'name: ordered')
+  const ordered = SPEC.replace('name: tiny', 'name: ordered\nstages: [evaluate]')
     .replace('target: 1 }', 'target: 1, order: last }')
     .replace(/defences:\n(?: {2}- .*\n)+/, 'defences: [{ defence: length, frr: 0.3 }]\n')
     .replace('steps: 3,', 'steps: 2, batch_size: 4,');
@@ -158,7 +158,7 @@ test('a filter may ask a model of a short training, which is a stage of its own'
 }) => {
   const example = new URL('../../pipelines/plugins/low-loss-defence.mjs', import.meta.url);
   project.write('low-loss.mjs', readFileSync(example, 'utf8'));
-  const short = SPEC.replace('name: tiny', 'name: short')
+  const short = SPEC.replace('name: tiny', 'name: short\nstages: [evaluate]')
     .replace('./length-defence.mjs', './low-loss.mjs')
     .replace(
       /defences:\n(?: {2}- .*\n)+/,
