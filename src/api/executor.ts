@@ -32,6 +32,8 @@ export interface Job {
   /** `RunContext.resumeDir`. Absent for a stage that is run by hand. */
   readonly resumeDir?: string;
   readonly backend: BackendName;
+  /** The backend as the stage's key names it, with its release; a worker that has another fails. */
+  readonly computedBy?: string;
   /** Whether the backend must be loaded. */
   readonly compute: boolean;
   /** The number of processor cores that the job may use. */

@@ -74,7 +74,7 @@ export async function execStage(
     stage.descriptor.scope === 'experiment'
       ? { inputs, experiment: await factsForJoiningStage(prepared, jobs) }
       : { inputs },
-    { registry, assets, jobs, backend, outDir },
+    { registry, assets, jobs, backend, computedBy: prepared.plan.computedBy, outDir },
   );
   const redact = redactor(experiment.secrets, process.env);
   const result = redacted(

@@ -4,6 +4,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import util from 'node:util';
 import { type BackendName, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import type { TorchOptions } from '../torch/worker.ts';
 import { type BackendInfo, packageDir, packageVersion, readSetupStamp } from './backend.ts';
 
 export interface LoadOptions {
@@ -12,6 +14,8 @@ export interface LoadOptions {
    * WebAssembly and plain JavaScript use one.
    */
   readonly threads?: number;
+  /** The backend as keys name it; PyTorch's process is refused if it has other releases. */
+  readonly computedBy?: string;
 }
 
 const loaded = new Map<BackendName, Promise<BackendInfo>>();
@@ -23,9 +27,9 @@ const loaded = new Map<BackendName, Promise<BackendInfo>>();
  */
 export async function loadBackend(
   name: BackendName,
-  { threads = availableParallelism() }: LoadOptions = {},
+  { threads = availableParallelism(), computedBy }: LoadOptions = {},
 ): Promise<BackendInfo> {
-  if (name === 'torch') return loadTorch(threads);
+  if (name === 'torch') return loadTorch({ threads, ...defined({ version: computedBy }) });
   const tf = await import('./core.ts');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
@@ -46,9 +50,9 @@ export async function loadBackend(
 }
 
 /** Starts PyTorch's process, if it does not run. It computes beside tfjs, whose backend stays. */
-async function loadTorch(threads: number): Promise<BackendInfo> {
+async function loadTorch(options: TorchOptions): Promise<BackendInfo> {
   const { torchWorker } = await import('../torch/worker.ts');
-  const { facts } = await torchWorker({ threads });
+  const { facts } = await torchWorker(options);
   return {
     name: 'torch',
     precision: 'float32',

@@ -52,7 +52,9 @@ const codeDigest = once((): string => {
 });
 
 /** Returns the backend's version in keys. Builds of one release for other devices have the same. */
-export function torchVersion({ packages: { torch, transformers, peft } }: TorchPython): string {
+export function torchVersion({
+  packages: { torch, transformers, peft },
+}: Pick<TorchPython, 'packages'>): string {
   const release = torch.replace(/\+.*/, '');
   return `torch ${release} (transformers ${transformers}, peft ${peft}, worker ${codeDigest()})`;
 }

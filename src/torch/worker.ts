@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { UserFault } from '../api.ts';
 import { lastingChildren, processWide } from '../base/process-wide.ts';
 import { requestLine, type TorchOperations } from './protocol.ts';
-import { findPython, type TorchPython, workerFile } from './python.ts';
+import { findPython, type TorchPython, torchVersion, workerFile } from './python.ts';
 
 /** What the process says of itself once it has loaded torch. */
 export interface TorchFacts extends Pick<TorchPython, 'python' | 'executable' | 'packages'> {
@@ -40,6 +40,10 @@ export interface TorchWorker {
 export interface TorchOptions {
   /** How many threads an operation may use; read when a process is started. */
   readonly threads?: number;
+  /**
+   * The releases that keys name (`torchVersion`): from now on, a process with others is refused.
+   */
+  readonly version?: string;
 }
 
 /** How often the process may end without having answered a request, before none is started anew. */
@@ -56,11 +60,16 @@ class Workers {
   #current: Promise<Worker> | null = null;
   /** How many have ended, one after another, without having answered a request. */
   #failures = 0;
+  #version: string | undefined;
 
   async get(options: TorchOptions): Promise<Worker> {
+    this.#version = options.version ?? this.#version;
     // A start that failed is tried again too: the fault may have been put right.
     const current = await this.#current?.catch(() => null);
-    if (current && current.ended === null) return current;
+    if (current && current.ended === null) {
+      this.#checkVersion(current);
+      return current;
+    }
     if (this.#failures >= MOST_FAILURES)
       throw new UserFault(
         `PyTorch's process has ended ${this.#failures} times before it had computed anything`,
@@ -80,7 +89,23 @@ class Workers {
       this.#failures = failed ? this.#failures + 1 : 0;
     });
     await worker.ready;
+    try {
+      this.#checkVersion(worker);
+    } catch (error) {
+      await worker.end();
+      throw error;
+    }
     return worker;
+  }
+
+  /** Results of one release must not be stored under the keys of another. */
+  #checkVersion({ facts }: Worker): void {
+    const loaded = torchVersion(facts);
+    if (this.#version !== undefined && loaded !== this.#version)
+      throw new UserFault(
+        `PyTorch's process has ${loaded}, and this run began with ${this.#version}`,
+        'run again: what another release computes has results of its own',
+      );
   }
 }
 

@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { endChildren } from '../../src/run/execute/offspring.ts';
+import { torchVersion } from '../../src/torch/python.ts';
 import { type TorchWorker, torchWorker } from '../../src/torch/worker.ts';
 import { rejects } from '../rig/rejects.ts';
 import { script, standInPython, watchedLife } from './rig.ts';
@@ -45,6 +46,15 @@ test('one process says what it is, and is kept', async () => {
   assert.match(packages.torch, /^2\./);
   const { model } = await open(worker, 'nothing');
   assert.is((await open(await torchWorker(), 'nothing')).model, model);
+});
+
+test('a process with other releases than those of the keys is refused', async () => {
+  const version = torchVersion((await torchWorker()).facts);
+  await torchWorker({ version });
+  const { message } = await thrown(torchWorker({ version: 'torch 2.0.0' }));
+  assert.is(message, `PyTorch's process has ${version}, and this run began with torch 2.0.0`);
+  await thrown(torchWorker());
+  await torchWorker({ version });
 });
 
 test('requests are answered in turn', async () => {

@@ -241,6 +241,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         assets,
         jobs,
         backend: plan.backend,
+        computedBy: plan.computedBy,
         outDir,
         resumeDir,
         key: path.basename(resumeDir),

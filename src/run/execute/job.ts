@@ -26,6 +26,7 @@ export interface JobInputs {
 
 export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
   readonly backend: BackendName;
+  readonly computedBy: string;
   readonly outDir: string;
   readonly resumeDir?: string;
   /** `Job.key`. */
@@ -63,6 +64,7 @@ export function jobOf(
     ),
     outDir: place.outDir,
     backend: place.backend,
+    computedBy: place.computedBy,
     compute: stage.descriptor.compute,
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
     ...(warnings.length === 0 ? {} : { warnings }),

@@ -5,8 +5,9 @@
  */
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import type { BackendName, Job, JobResult, StageDescriptor, Warning } from '../../api.ts';
+import type { Job, JobResult, StageDescriptor, Warning } from '../../api.ts';
 import type { PluginModule } from '../../api/executor.ts';
+import { defined } from '../../base/defined.ts';
 import type { BackendInfo } from '../../tensor/backend.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
@@ -41,10 +42,13 @@ async function load({ kind, name, module }: PluginModule): Promise<unknown> {
   return loaded;
 }
 
-async function ensureBackend(name: BackendName): Promise<void> {
-  if (backend?.name === name) return;
+async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
+  if (backend?.name === name && name !== 'torch') return;
   const { loadBackend } = await import('../../tensor/load.ts');
-  backend = await loadBackend(name, { threads: Number(process.env['DOSIMETER_THREADS'] ?? 1) });
+  backend = await loadBackend(name, {
+    threads: Number(process.env['DOSIMETER_THREADS'] ?? 1),
+    ...defined({ computedBy }),
+  });
 }
 
 /** What stages of this process have compiled so far; null where nothing is compiled. */
@@ -70,7 +74,7 @@ async function runStage(
     plugin: (kind: string, name: string) => plugins.get(`${kind} ${name}`),
   };
   const context = contextOf(job, hooks, signal);
-  if (job.compute) await ensureBackend(job.backend);
+  if (job.compute) await ensureBackend(job);
   return stage.run(context);
 }
 
