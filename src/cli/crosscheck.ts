@@ -6,6 +6,7 @@ import { type BackendName, UserFault } from '../api.ts';
 import {
   type Difference,
   differences,
+  isJudged,
   mutated,
   type Mutation,
   MUTATIONS,
@@ -48,7 +49,8 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
       seen: shown?.seen ?? false,
     });
   }
-  const agree = found.length > 0 && (found[0]?.difference ?? 0) <= tolerance,
+  const worst = found.find(isJudged),
+    agree = worst !== undefined && worst.difference <= tolerance,
     engines = [first, second].map(({ plan }) => plan.computedBy);
   if (options.json) json({ engines, tolerance, agree, differences: found, mutations });
   else show(engines, found, mutations, tolerance);
@@ -132,19 +134,34 @@ function show(
   const [a = '', b = ''] = engines;
   out(`a: ${a}\nb: ${b}`);
   const apart = found.filter(({ difference }) => difference > 0);
-  if (apart.length > 0)
-    out(
-      table([
-        ['stage', 'number', 'pairs', 'largest difference', 'a', 'b', 'where'],
-        ...apart.map(({ stage, number, pairs, difference, values, cell }) => [
-          stage,
-          number,
-          String(pairs),
-          difference.toExponential(1),
-          ...values.map(short),
-          cell,
+  const showTable = (what: string, rows: readonly Difference[]): void => {
+    if (rows.length > 0)
+      out(
+        table([
+          ['stage', what, 'pairs', 'largest difference', 'a', 'b', 'where'],
+          ...rows.map(({ stage, number, pairs, difference, values, cell }) => [
+            stage,
+            number,
+            String(pairs),
+            difference.toExponential(1),
+            ...values.map(short),
+            cell,
+          ]),
         ]),
-      ]),
+      );
+  };
+  showTable(
+    'number',
+    apart.filter(({ tensor }) => tensor === undefined),
+  );
+  const tensors = apart.filter(({ tensor }) => tensor !== undefined);
+  if (tensors.length > 0)
+    out('of weights and kernels by kind, each relative to the largest entry of its tensor:');
+  showTable('tensor', tensors);
+  if (tensors.some((own) => !isJudged(own)))
+    out(
+      "The biases of attention's keys differ, and are not judged: their gradients are zero but for " +
+        'rounding, which Adam scales to whole steps, and no output depends on them.',
     );
   const equal = found.length - apart.length;
   if (equal > 0)
@@ -154,7 +171,7 @@ function show(
       `with ${name}: ${number ?? 'nothing'} differs by ${difference.toExponential(1)}, ` +
         (seen ? 'seen' : paint.red('not seen')),
     );
-  const [worst] = found;
+  const worst = found.find(isJudged);
   if (worst !== undefined && worst.difference <= tolerance)
     out(paint.green(`the engines agree within ${tolerance}`));
   else {

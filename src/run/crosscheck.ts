@@ -1,6 +1,6 @@
 /**
  * Runs cells of an experiment on two engines, and compares what their stages wrote: metrics, the loss
- * of each step, the logits of each row.
+ * of each step, the logits of each row, weights and kernels.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -11,6 +11,7 @@ import { isRecord } from '../base/untrusted/json.ts';
 import type { ExperimentCell } from '../spec/types.ts';
 import type { StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
+import { isTensorFile, type StoredTensor, tensorsIn } from './tensor-files.ts';
 
 /** A number of two outputs of one stage, at its largest difference. */
 export interface Difference {
@@ -29,7 +30,22 @@ export interface Difference {
   readonly atFirst: number;
   /** The first line of a file with a difference beyond the tolerance, from 1; null if none has. */
   readonly beyondFrom: number | null;
+  /**
+   * Set for tensors, by kind, the layers of a model together: the difference is the largest of an
+   * entry, relative to the largest entry of the tensor. `free`: its gradient is zero but for
+   * rounding, which Adam scales to whole steps, so that it differs and no output depends on it.
+   */
+  readonly tensor?: 'compared' | 'free';
 }
+
+/**
+ * The biases of attention's keys: they add the same to each score of a row. `c_attn` and
+ * `query_key_value` have them beside those of queries and values.
+ */
+const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.bias$/;
+
+/** Whether two engines have to agree on it. */
+export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
 /** Whether a number says how long something took or what it held, which no engine repeats. */
 const isOfTheRun = (name: string): boolean => /seconds?$|_per_second$|memory_mb$/.test(name);
@@ -66,6 +82,70 @@ async function numbersOf(dir: string): Promise<Numbers> {
   return numbers;
 }
 
+/** `encoder.layer.3.output` and `checkpoints/step-30` without their numbers. */
+const kindOf = (name: string): string => name.replace(/(^|[./-])\d+(?=[./]|$)/g, '$1*');
+
+/** The tensors of the files of a stage's folder, by file and name. */
+async function tensorsOf(dir: string): Promise<ReadonlyMap<string, StoredTensor>> {
+  const files = (await readdir(dir, { recursive: true })).filter(isTensorFile).sort();
+  return new Map(
+    files.flatMap((file) =>
+      tensorsIn(path.join(dir, file)).map((tensor) => [`${file} ${tensor.name}`.trim(), tensor]),
+    ),
+  );
+}
+
+/** Returns the entry at which two tensors differ most, and by which share of the largest entry. */
+function farthest(a: ArrayLike<number>, b: ArrayLike<number>): { at: number; share: number } {
+  let largest = 0,
+    most = 0,
+    where = 0;
+  for (let i = 0; i < a.length; i++) {
+    const [x, y] = [at(a, i), at(b, i)];
+    largest = Math.max(largest, Math.abs(x), Math.abs(y));
+    const difference = Math.abs(x - y);
+    if (difference > most || Number.isNaN(difference)) [most, where] = [difference, i];
+  }
+  return { at: where, share: most === 0 ? 0 : most / largest };
+}
+
+/** Compares the tensors that both folders have; one whose files were let go has none. */
+async function compareTensors(
+  stage: string,
+  cell: string,
+  [dirA, dirB]: readonly [string, string],
+  found: Map<string, Difference>,
+): Promise<void> {
+  const [a, b] = [await tensorsOf(dirA), await tensorsOf(dirB)];
+  for (const [name, one] of a) {
+    const other = b.get(name);
+    if (other === undefined) continue;
+    const [left, right] = [one.values(), other.values()];
+    if (left.length !== right.length)
+      throw new UserFault(
+        `${stage} of ${cell}: ${name} has ${left.length} entries on one engine and ` +
+          `${right.length} on the other`,
+        `compare ${dirA} with ${dirB}`,
+      );
+    const number = kindOf(name),
+      before = found.get(`${stage} ${number}`),
+      { at: where, share } = farthest(left, right);
+    const own = { cell, values: [left[where] ?? 0, right[where] ?? 0] as const };
+    found.set(`${stage} ${number}`, {
+      stage,
+      number,
+      ...(before === undefined || share > before.difference
+        ? own
+        : { cell: before.cell, values: before.values }),
+      pairs: (before?.pairs ?? 0) + left.length,
+      difference: Math.max(before?.difference ?? 0, share),
+      atFirst: 0,
+      beyondFrom: null,
+      tensor: FREE.test(number) ? 'free' : 'compared',
+    });
+  }
+}
+
 const apart = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
 
@@ -93,6 +173,7 @@ export async function differences(
       if (dirA === dirB) continue; // no engine computed it
       seen.add(id);
       await compare(kind, cell.label, [dirA, dirB], tolerance, found);
+      await compareTensors(kind, cell.label, [dirA, dirB], found);
     }
   return [...found.values()].sort((one, two) => two.difference - one.difference);
 }
@@ -183,7 +264,7 @@ export function shownBy(
   const without = new Map(clean.map((own) => [nameOf(own), own.difference]));
   const excess = (own: Difference): number =>
     own.difference / Math.max(tolerance, CLEARLY * (without.get(nameOf(own)) ?? 0));
-  const [best] = [...changed].sort((one, two) => excess(two) - excess(one));
+  const [best] = changed.filter(isJudged).sort((one, two) => excess(two) - excess(one));
   return best === undefined ? null : { difference: best, seen: excess(best) > 1 };
 }
 

@@ -35,7 +35,11 @@ stages: [train, evaluate, report]
 interface Checked {
   readonly engines: readonly string[];
   readonly agree: boolean;
-  readonly differences: readonly { readonly number: string; readonly difference: number }[];
+  readonly differences: readonly {
+    readonly number: string;
+    readonly difference: number;
+    readonly tensor?: string;
+  }[];
   readonly mutations: readonly { readonly name: string; readonly difference: number }[];
 }
 
@@ -48,11 +52,24 @@ test('crosscheck compares every number of two engines, and sees mutations', asyn
   for (const number of ['history.jsonl loss', 'predictions.csv logit_0', 'metrics.json asr'])
     assert.ok(compared.includes(number), number);
   assert.not.ok(compared.some((number) => number.includes('seconds')));
+  const tensors = found.differences.filter(({ tensor }) => tensor !== undefined);
+  for (const kind of ['output.dense.weight', 'output.dense.lora_B.weight'])
+    assert.ok(
+      tensors.some(({ number }) => number.endsWith(`.layer.*.${kind}`)),
+      kind,
+    );
+  // Their gradients are zero but for rounding.
+  const free = tensors.filter(({ tensor }) => tensor === 'free');
+  assert.equal(
+    free.map(({ number }) => number),
+    ['model/model.safetensors bert.encoder.layer.*.attention.self.key.bias'],
+  );
   assert.is(found.mutations.length, 3);
   for (const { name, difference } of found.mutations) assert.ok(difference > 1e-3, name);
 
   const { code, stdout } = await project.dosimeter(...asked);
   assert.is(code, 0);
+  assert.match(stdout, /^The biases of attention's keys differ, and are not judged/m);
   assert.match(stdout, /with learning rate \+10%: .+ differs by \S+, seen\n/);
   assert.match(stdout, /the engines agree within 0\.001\n$/);
   const strict = await project.dosimeter(...asked.slice(0, -1), '--tolerance', '1e-12');

@@ -1,0 +1,89 @@
+/**
+ * Reads the tensors of files that stages write, safetensors and .npy, one at a time. The science has
+ * readers of its own; this room does not see them, and needs numbers alone.
+ */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+
+export interface StoredTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Reads the values. */
+  readonly values: () => Float64Array | Float32Array;
+}
+
+export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.test(name);
+
+/** Returns the tensors of numbers in a file, by name; a file of .npy has one, without a name. */
+export const tensorsIn = (file: string): readonly StoredTensor[] =>
+  file.endsWith('.npy') ? npyTensors(file) : safetensors(file);
+
+function bytesOf(file: string, start: number, length?: number): Buffer {
+  const handle = openSync(file, 'r');
+  try {
+    const bytes = Buffer.alloc(length ?? fstatSync(handle).size - start);
+    for (let done = 0; done < bytes.length;) {
+      const read = readSync(handle, bytes, done, bytes.length - done, start + done);
+      if (read === 0) throw new Error(`${file} is cut short`);
+      done += read;
+    }
+    return bytes;
+  } finally {
+    closeSync(handle);
+  }
+}
+
+type Decode = (bytes: Buffer) => Float64Array | Float32Array;
+
+const float32: Decode = ({ buffer, byteOffset, byteLength }) =>
+  new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
+const float64: Decode = ({ buffer, byteOffset, byteLength }) =>
+  new Float64Array(buffer.slice(byteOffset, byteOffset + byteLength));
+/** A number in bfloat16 is the upper half of a float32. */
+const bfloat16: Decode = (bytes) => {
+  const wide = new Uint32Array(bytes.length / 2);
+  for (let i = 0; i < wide.length; i++) wide[i] = bytes.readUInt16LE(2 * i) << 16;
+  return new Float32Array(wide.buffer);
+};
+
+const SAFETENSORS: Readonly<Record<string, Decode>> = {
+  F32: float32,
+  F64: float64,
+  BF16: bfloat16,
+};
+const NPY: Readonly<Record<string, Decode>> = { '<f4': float32, '<f8': float64 };
+
+interface Described {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data_offsets: readonly [number, number];
+}
+
+/** 8 bytes with the header's length, the header in JSON, the values. */
+function safetensors(file: string): readonly StoredTensor[] {
+  const length = Number(bytesOf(file, 0, 8).readBigUInt64LE());
+  const header = JSON.parse(bytesOf(file, 8, length).toString()) as Record<string, Described>;
+  return Object.entries(header).flatMap(([name, { dtype, shape, data_offsets: offsets }]) => {
+    const decode = SAFETENSORS[dtype];
+    if (name === '__metadata__' || decode === undefined) return [];
+    const [start, end] = offsets;
+    return [{ name, shape, values: () => decode(bytesOf(file, 8 + length + start, end - start)) }];
+  });
+}
+
+/** 10 or 12 bytes with the header's length, the header as a Python dictionary, the values. */
+function npyTensors(file: string): readonly StoredTensor[] {
+  const lead = bytesOf(file, 0, 12);
+  const start = lead[6] === 1 ? 10 : 12,
+    length = lead[6] === 1 ? lead.readUInt16LE(8) : lead.readUInt32LE(8);
+  const header = bytesOf(file, start, length).toString('latin1');
+  const decode = NPY[/'descr': '([^']*)'/.exec(header)?.[1] ?? ''],
+    shape = /'shape': \(([\d, ]*)\)/.exec(header)?.[1];
+  if (decode === undefined || shape === undefined) return [];
+  return [
+    {
+      name: '',
+      shape: shape.split(',').flatMap((one) => (one.trim() === '' ? [] : [Number(one)])),
+      values: () => decode(bytesOf(file, start + length)),
+    },
+  ];
+}
