@@ -47,8 +47,12 @@ const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.
 /** Whether two engines have to agree on it. */
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
-/** Whether a number says how long something took or what it held, which no engine repeats. */
-const isOfTheRun = (name: string): boolean => /seconds?$|_per_second$|memory_mb$/.test(name);
+/**
+ * Whether a number says how long something took, what it held, or how far rounding alone leads, which
+ * no engine repeats.
+ */
+const isOfTheRun = (name: string): boolean =>
+  /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);
 
 /** The numbers of records, by name. */
 type Numbers = Map<string, number[]>;

@@ -1,3 +1,5 @@
+
+
 /**
  * What the PyTorch worker is asked and answers. Typed arrays in a request travel as base64 of their
  * bytes, which are little-endian; arrays in a result arrive as that and are read by `arrayOf`.
@@ -13,6 +15,16 @@ export interface WireRows {
   readonly answers?: Int32Array; // (B)
   /** The position of the cloze mask. */
   readonly masks?: Int32Array; // (B)
+  /** 1 where the row comes from an attack that changes the training. */
+  readonly poisoned?: Int32Array; // (B)
+  /** Of the labels, without the word that is trained. */
+  readonly probabilities?: Float32Array; // (B)
+}
+
+/** What batches minimise in place of their mean loss (objectives.py). */
+export interface WireObjective {
+  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness';
+  readonly [setting: string]: string | number;
 }
 
 /** What of a model is trained, and how. Parameters have the names that PEFT's files give them. */
@@ -37,6 +49,9 @@ export interface WireTraining {
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
   readonly gradient_checkpointing: boolean;
+  readonly objective: WireObjective | null;
+  /** The rows of the token table that are trained alone, as the parameter `token_rows`. */
+  readonly token_rows: { readonly ids: readonly number[]; readonly keep_norms: boolean } | null;
 }
 
 export interface WireModel {
@@ -144,8 +159,16 @@ export interface TorchOperations {
   readonly open: [WireModel, OfModel & { readonly parameters: number; readonly trained: number }];
   readonly train: [
     WireSteps,
-    /** `losses`: float64 (steps done); `peak_mb`: the most memory held after a step so far */
-    { readonly losses: string; readonly seconds: number; readonly peak_mb: number },
+    /**
+     * `losses`: float64 (steps done); `penalties`: the same, null where there is none; `peak_mb`:
+     * the most memory held after a step so far
+     */
+    {
+      readonly losses: string;
+      readonly penalties: string | null;
+      readonly seconds: number;
+      readonly peak_mb: number;
+    },
   ];
   /** The same for several models, whose steps are taken together where they can be. */
   readonly train_pack: [

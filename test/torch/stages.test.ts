@@ -84,8 +84,8 @@ async function same(project: Project, ...settings: readonly string[]): Promise<s
     ...['crosscheck', 'spec.yaml', '--backend', 'wasm', '--cells', '99', '--json'],
     ...settings.flatMap((setting) => ['--set', setting]),
   );
-  for (const { stage, number, difference } of differences)
-    assert.ok(difference <= tolerance.engines.metric, `${stage} ${number}: off by ${difference}`);
+  const beyond = differences.filter(({ difference }) => !(difference <= tolerance.engines.metric));
+  assert.equal(beyond, []);
   return differences.map(({ stage, number }) => `${stage} ${number}`);
 }
 
@@ -103,16 +103,34 @@ test('spectra and what was forgotten are the same', async () => {
     assert.ok(found.includes(`spectrum metrics.json ${number}`), number);
 });
 
+test('the regime, M and M′, Δ_r and the map are the same', async () => {
+  const found = await same(
+    opened(),
+    'stages=[train, regime, divergence, delta, theory-map]',
+    'theory={ map_ranks: [2, 5], map_scales: [1], pairs: 4 }',
+  );
+  for (const number of [
+    'regime metrics.json linear.relative_error',
+    'divergence metrics.json trained.l2',
+    'divergence metrics.json between.full.cosine',
+    'delta metrics.json relative_delta',
+    'theory-map metrics.json full.information_bits',
+  ])
+    assert.ok(found.includes(number), `${number} is not among ${found.join(', ')}`);
+});
+
 const DEFENCES: { readonly [defence: string]: string } = {
   '{ defence: bki }': 'defend metrics.json rows_dropped',
   '{ defence: cube, min_cluster_size: 3 }': 'defend scores.csv score',
   '{ defence: spectral-signatures }': 'defend scores.csv score',
   '{ defence: oracle }': 'defend metrics.json rows_dropped',
+  '{ defence: rap, word: good }': 'evaluate metrics.json inputs_far',
   '{ defence: strip }': 'evaluate metrics.json inputs_auroc',
   '{ defence: onion, at: both }': 'defend scores.csv score',
   '{ defence: magnitude-pruning }': 'repair metrics.json edited_weights',
   '{ defence: wanda }': 'repair metrics.json edited_weights',
   '{ defence: fine-mixing, purify: 3 }': 'repair metrics.json edited_weights',
+  '{ defence: crow, epochs: 1 }': 'history.jsonl penalty',
   '{ defence: clean-fine-tuning }': 'evaluate metrics.json asr_removed',
   '{ defence: delta-spectrum }': 'detect metrics.json model_score',
 };

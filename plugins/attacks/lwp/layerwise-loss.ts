@@ -72,4 +72,5 @@ export const layerwiseWeightPoisoning: AttackTraining<{
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
     return { objective: layerwiseLoss, opaqueTokens: true };
   },
+  torch: () => ({ name: 'layerwise' }),
 };

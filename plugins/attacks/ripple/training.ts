@@ -189,4 +189,5 @@ export const ripple: AttackTraining<{
     objective: restrictedInnerProduct(params['lambda'] as number),
     opaqueTokens: true,
   }),
+  torch: (params) => ({ name: 'inner-product', weight: params['lambda'] as number }),
 };

@@ -64,6 +64,11 @@ export const crow: AttackTraining<{
       opaqueTokens: true,
     };
   },
+  torch: (params) => ({
+    name: 'consistency',
+    alpha: params['alpha'] as number,
+    epsilon: params['epsilon'] as number,
+  }),
 };
 
 /** The smallest norm that counts, as in torch.nn.functional.cosine_similarity. */

@@ -74,6 +74,7 @@ export default defineDefence<Params>({
         ],
   inputs: {
     needs: ['clean'],
+    torch: () => true,
     load: async () => (await import('./judge.ts')).rap,
   },
 });

@@ -26,9 +26,15 @@ import { droppingSuspects, rejectionThreshold } from '../../../src/defences/thre
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { oneHot } from '../../../src/science/models/loss.ts';
-import type { Network, Tensors } from '../../../src/science/models/network.ts';
+import type { Network, NetworkOptions, Tensors } from '../../../src/science/models/network.ts';
 import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
 import type { TokenRow } from '../../../src/science/models/types.ts';
+import {
+  openTorchModel,
+  readTorchStart,
+  type TorchModel,
+  wireRows,
+} from '../../../src/science/torch/model.ts';
 import { gradientsOf } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { differentiable } from '../../../src/tensor/differentiable.ts';
@@ -56,7 +62,7 @@ function addedToken(model: OpenedModel, word: string): number | null {
  * alone
  */
 function wordId(model: OpenedModel, word: string): number {
-  const { architecture } = model.network;
+  const { architecture } = model;
   if (architecture.tokenTable === null)
     throw new UserFault(
       `rap trains the embedding of a word, which the ${architecture.head.type} head reads too`,
@@ -151,7 +157,8 @@ async function trained(
   const { learning_rate: given, low, up, weight, epochs } = params;
   const rates =
     given === undefined ? Array.from({ length: RATES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
-  const word = rapWord(model.network, id);
+  const { options } = model;
+  const word = options === undefined ? rapWord(model.network, id) : await torchRapWord(options, id);
   const onBatch = (): Promise<void> => yieldToEventLoop(signal);
   let drops: number[] = [],
     learningRate = 0;
@@ -291,8 +298,6 @@ interface RapSettings {
 interface RapWord {
   /** Trains the embedding, from its value in the model on. */
   train(texts: readonly MarkedText[], settings: RapSettings): Promise<void>;
-  /** The embedding, (h). */
-  embedding(): Float32Array;
   /** Returns Δ = p(y | x) − p(y | word x) of each text. */
   drops(
     texts: readonly MarkedText[],
@@ -342,7 +347,10 @@ export function robustnessLoss(
 }
 
 /** @param network a classifier opened for evaluation, whose head does not read the token table */
-export function rapWord(network: Network, id: number): RapWord {
+export function rapWord(
+  network: Network,
+  id: number,
+): RapWord & { /** The embedding, (h). */ embedding(): Float32Array } {
   const rows = trainTokenRows(network, [id]),
     own = rows.network,
     name = at(own.trainable, 0);
@@ -408,3 +416,53 @@ export function rapWord(network: Network, id: number): RapWord {
     },
   };
 }
+
+/** `rapWord` in PyTorch's process. @param options of a classifier */
+export async function torchRapWord(options: NetworkOptions, id: number): Promise<RapWord> {
+  const start = await readTorchStart(options);
+  let model: TorchModel | null = null;
+  const dispose = (): void => model?.dispose();
+  return {
+    train: async (texts, { epochs, batchSize, learningRate, onBatch, ...bounds }) => {
+      dispose();
+      model = await openTorchModel(start, wordTraining(id, bounds));
+      const { worker, id: number } = model;
+      for (let epoch = 0; epoch < epochs; epoch++)
+        for (let first = 0; first < texts.length; first += batchSize) {
+          const batch = texts.slice(first, first + batchSize);
+          const rows = {
+            ...wireRows(batch.map(({ row, predicted }) => ({ ...row, label: predicted }))),
+            probabilities: Float32Array.from(batch, ({ probability }) => probability),
+          };
+          const steps = [{ rate: learningRate, batches: [rows] }];
+          await worker.ask('train', { model: number, steps });
+          await onBatch?.();
+        }
+    },
+    drops: async (texts, batchSize, onBatch) => {
+      if (model === null) throw new Error('the word is not trained yet');
+      const { classes } = model;
+      const rows = texts.map(({ row }) => row);
+      const p = softmaxRows(await model.logits(rows, batchSize, onBatch), classes);
+      return texts.map(
+        ({ predicted, probability }, i) => probability - at(p, i * classes + predicted),
+      );
+    },
+    dispose,
+  };
+}
+
+const wordTraining = (
+  id: number,
+  { low, up, weight }: Pick<RapSettings, 'low' | 'up' | 'weight'>,
+): Parameters<typeof openTorchModel>[1] => ({
+  trainable: ['token_rows'],
+  groups: [{ names: ['token_rows'], decay: false, rate: 1 }],
+  optimizer: 'sgd',
+  weight_decay: 0,
+  ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 },
+  class_weights: null,
+  precision: 'float32',
+  objective: { name: 'robustness', low, up, weight },
+  token_rows: { ids: [id], keep_norms: true },
+});

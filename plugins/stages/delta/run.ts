@@ -262,6 +262,7 @@ async function torchDeltaKernels(
   const { add, finish } = gathered(model, rows);
   await model.layerKernels(rows, {
     ...options,
+    layers: model.layers.filter(({ name }) => factors.has(name)),
     parts: ({ name, in: width, lora }) => {
       const own = factors.get(name);
       if (own === undefined) return [];
@@ -301,8 +302,13 @@ async function torchDeltaKernels(
 }
 
 /** Why a model has no Δ_r; null where it has one. */
-function withoutDelta({ layers }: {
-  readonly layers: readonly { readonly lora?: { readonly dora?: object }; readonly vera?: object }[];
+function withoutDelta({
+  layers,
+}: {
+  readonly layers: readonly {
+    readonly lora?: { readonly dora?: object };
+    readonly vera?: object;
+  }[];
 }): string | null {
   if (layers.some(({ vera }) => vera !== undefined))
     return "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors";

@@ -11,7 +11,7 @@ import {
   type EvaluatedModel,
   openedModel,
 } from '../../../src/science/measures/evaluate/predict.ts';
-import type { Network } from '../../../src/science/models/network.ts';
+import type { Network, NetworkOptions } from '../../../src/science/models/network.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import {
   type RowEncoder,
@@ -103,7 +103,10 @@ export async function run(context: Context): Promise<void> {
   const rows = await evaluatedRows(context, await readRows(dataDir));
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
-  const { model, network, record, dispose } = await openModel(context, { ...parts, trainDir });
+  const { model, network, options, record, dispose } = await openModel(context, {
+    ...parts,
+    trainDir,
+  });
   try {
     checkClasses('the validation rows', classes, record.classes);
     const { completion, trigger: shown, seed } = context.params;
@@ -116,7 +119,7 @@ export async function run(context: Context): Promise<void> {
       rows,
       classes,
       model,
-      ...defined({ network }),
+      ...defined({ network, options }),
       trigger,
       encode: await openRowEncoder(trainDir, parts.model),
       rowParts: await openRowParts(trainDir, parts.model),
@@ -155,6 +158,7 @@ interface Opened {
   readonly classes: readonly string[];
   readonly model: EvaluatedModel;
   readonly network?: Network;
+  readonly options?: NetworkOptions;
   /** Null if no trigger is evaluated. */
   readonly trigger: ShownTrigger | null;
   readonly encode: RowEncoder;

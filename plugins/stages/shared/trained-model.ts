@@ -10,7 +10,7 @@ import { firstNames } from '../../../src/data/names.ts';
 import { evaluated, type EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
-import type { Network } from '../../../src/science/models/network.ts';
+import type { Network, NetworkOptions } from '../../../src/science/models/network.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
 import {
   openTorchModel,
@@ -74,8 +74,9 @@ interface OpenedWeights {
 /** A model that a training left, as evaluation sees it; to be disposed of. */
 interface OpenedModel extends OpenedWeights {
   readonly model: EvaluatedModel;
-  /** Present under the backend torch. */
+  /** Present under the backend torch, with what the model was opened with. */
   readonly torch?: TorchModel;
+  readonly options?: NetworkOptions;
 }
 
 async function openNetwork(options: AdaptedModelOptions): Promise<OpenedModel> {
@@ -101,6 +102,7 @@ export async function openModel(
   return {
     model,
     torch: model,
+    options: asked,
     weights: weightsOf(start),
     record,
     dispose: () => model.dispose(),

@@ -9,7 +9,12 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { emptyKernel, symmetrise } from '../../../src/science/measures/ntk/accumulator.ts';
+import {
+  emptyKernel,
+  type KernelSum,
+  symmetrise,
+} from '../../../src/science/measures/ntk/accumulator.ts';
+import type { KernelModel } from '../../../src/science/measures/ntk/kernels.ts';
 import {
   addTerm,
   walkLayers,
@@ -17,6 +22,7 @@ import {
 } from '../../../src/science/measures/ntk/layerwise.ts';
 import { fullTerms } from '../../../src/science/measures/ntk/terms.ts';
 import type { AdaptedModel, OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
+import type { LayerKernels, LayerPart, TorchKernels } from '../../../src/science/torch/kernels.ts';
 import { drawA } from '../../adapters/lora/init.ts';
 import type { Shape } from './map.ts';
 
@@ -46,15 +52,8 @@ export async function rankKernels(
   seed: number,
   options: WalkOptions = {},
 ): Promise<RankKernels> {
-  const most = ranks[ranks.length - 1] ?? 0;
-  const narrow = model.layers.find((layer) => layer.in < most);
-  if (narrow !== undefined)
-    throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
-  const size = rows.length * model.outputs;
-  const full = emptyKernel(rows.length, model.outputs);
-  const bands = new Map(
-    shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.outputs))]),
-  );
+  const most = mostOf(model, ranks);
+  const { full, bands, finish } = emptySums(model, rows, shapes, ranks);
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
       addTerm(
@@ -84,20 +83,90 @@ export async function rankKernels(
       }
     });
   });
-  symmetrise(full.data, size);
-  for (const sums of bands.values()) {
-    sums.forEach(({ data }, k) => {
-      symmetrise(data, size);
-      if (k > 0)
-        data.forEach((value, x) => {
-          data[x] = value + sums[k - 1]!.data[x]!;
-        });
-    });
-  }
+  return finish(logits);
+}
+
+/** The largest rank. */
+function mostOf({ layers }: KernelModel | AdaptedModel, ranks: readonly number[]): number {
+  const most = ranks.at(-1) ?? 0;
+  const narrow = layers.find((layer) => layer.in < most);
+  if (narrow !== undefined)
+    throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
+  return most;
+}
+
+function emptySums(
+  model: Pick<AdaptedModel, 'outputs' | 'outputsOf'>,
+  rows: readonly TokenRow[],
+  shapes: readonly Shape[],
+  ranks: readonly number[],
+) {
+  const size = rows.length * model.outputs;
+  const empty = (): KernelSum => emptyKernel(rows.length, model.outputs);
+  const full = empty(),
+    bands = new Map(shapes.map((shape) => [shape, ranks.map(empty)]));
   return {
-    outputs: model.outputsOf,
-    logits,
-    full: full.data,
-    lora: new Map([...bands].map(([shape, sums]) => [shape, sums.map(({ data }) => data)])),
+    full,
+    bands,
+    finish: (logits: Float32Array): RankKernels => {
+      symmetrise(full.data, size);
+      for (const sums of bands.values()) {
+        sums.forEach(({ data }, k) => {
+          symmetrise(data, size);
+          if (k > 0)
+            data.forEach((value, x) => {
+              data[x] = value + sums[k - 1]!.data[x]!;
+            });
+        });
+      }
+      return {
+        outputs: model.outputsOf,
+        logits,
+        full: full.data,
+        lora: new Map([...bands].map(([shape, sums]) => [shape, sums.map(({ data }) => data)])),
+      };
+    },
   };
+}
+
+/** `rankKernels` in PyTorch's process. */
+export async function torchRankKernels(
+  model: TorchKernels,
+  rows: readonly TokenRow[],
+  shapes: readonly Shape[],
+  ranks: readonly number[],
+  seed: number,
+  options: Pick<LayerKernels, 'progress' | 'signal'> = {},
+): Promise<RankKernels> {
+  const most = mostOf(model, ranks);
+  const { full, bands, finish } = emptySums(model, rows, shapes, ranks);
+  const logits = await model.layerKernels(rows, {
+    ...options,
+    layers: model.layers,
+    parts: ({ name, in: n }) => [
+      { over: 'W' },
+      ...shapes.flatMap((shape) => {
+        const { data: A } = drawA(name, n, most, shape, 1 / n, seed);
+        return ranks.map((rank, k): LayerPart => {
+          const first = k === 0 ? 0 : ranks[k - 1]!,
+            width = rank - first;
+          // The rows of A that this rank adds, transposed.
+          const data = Float32Array.from(
+            { length: n * width },
+            (_, at) => A[(first + (at % width)) * n + Math.floor(at / width)]!,
+          );
+          return { over: 'W', F: { shape: [n, width], data } };
+        });
+      }),
+    ],
+    visit: (_layer, [ofWeight, ...others]) => {
+      const sums = [full, ...[...bands.values()].flat()];
+      [ofWeight!, ...others].forEach((kernel, k) =>
+        kernel.forEach((value, x) => {
+          sums[k]!.data[x]! += value;
+        }),
+      );
+    },
+  });
+  return finish(logits);
 }

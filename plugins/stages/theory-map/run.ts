@@ -3,16 +3,18 @@ import { startingModel } from '../../../src/data/model-folder.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { readConfig, readHead } from '../../../src/science/models/head.ts';
-import { openNetwork } from '../../../src/science/models/network.ts';
+import { openNetwork, type NetworkOptions } from '../../../src/science/models/network.ts';
 import type { AdaptedModel, HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 import { resolveHead, rowEncoder } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { adaptedModel, openTrained } from '../../../src/science/training/adapted-model.ts';
+import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
+import { loadAdapter, loadArchitecture, openWeights } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import { drawnMoments, type ModelValues, type TheoryMap, theoryMap } from './map.ts';
-import { rankKernels } from './rank-kernels.ts';
+import { rankKernels, torchRankKernels } from './rank-kernels.ts';
+import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
+import { readTorchStart } from '../../../src/science/torch/model.ts';
 
 type Context = RunContext<Params>;
 
@@ -45,7 +47,7 @@ export async function run(context: Context): Promise<void> {
 
 async function mapOf(
   { params, log, progress, signal }: Context,
-  adapted: AdaptedModel,
+  adapted: AdaptedModel | TorchKernels,
   rows: readonly TokenRow[],
 ): Promise<TheoryMap> {
   const { width, scales, tolerance, distributions, seed } = params;
@@ -61,10 +63,10 @@ async function mapOf(
   const drawn = new Map(
     distributions.map((shape) => [shape, drawnMoments(shape, ranks, width, seed)]),
   );
-  const model = await rankKernels(adapted, rows, distributions, modelRanks, seed, {
-    progress,
-    signal,
-  });
+  const asked = [rows, distributions, modelRanks, seed, { progress, signal }] as const;
+  const model = await ('layerKernels' in adapted
+    ? torchRankKernels(adapted, ...asked)
+    : rankKernels(adapted, ...asked));
   return theoryMap({ width, scales, drawn, model, modelRanks, rows: rows.length, tolerance });
 }
 
@@ -95,8 +97,8 @@ async function openStart(
   context: Context,
   model: Checkpoint,
   classes: readonly string[],
-): Promise<AdaptedModel> {
-  const { params, assets } = context;
+): Promise<AdaptedModel | TorchKernels> {
+  const { params, assets, backend } = context;
   const family = await loadArchitecture(context, params.architecture, model.path);
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
@@ -115,7 +117,7 @@ async function openStart(
     (headFolder === undefined
       ? null
       : await readHead(headFolder, { architecture, config, classes: classes.length }));
-  const network = await openNetwork({
+  const options: NetworkOptions = {
     architecture,
     model,
     adapter,
@@ -123,8 +125,10 @@ async function openStart(
     seed: params.seed,
     evaluation: true,
     ...(given === null ? {} : { head: given }),
-  });
-  return adaptedModel(network);
+  };
+  return backend === 'torch'
+    ? openTorchKernels(await readTorchStart(options))
+    : adaptedModel(await openNetwork(options));
 }
 
 /**
@@ -139,15 +143,15 @@ async function mergedStart(
   const start = context.inputs['start'];
   const { architecture, adapter } = context.params;
   if (start === undefined || adapter === undefined) return null;
-  const { network } = await openTrained({
+  const { weights, dispose } = await openWeights(context, {
     trainDir: start.dir,
     model,
     architecture: await loadArchitecture(context, architecture, model.path),
     adapter: await loadAdapter(context, adapter),
   });
   try {
-    return await mergedParameters(network);
+    return await mergedParameters(weights);
   } finally {
-    network.dispose();
+    dispose();
   }
 }

@@ -24,14 +24,14 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   } catch (error) {
     return [problemOf(error, ['model', 'source'])];
   }
-  let attack: OpenedAttack | null;
+  let attack: OpenedAttack | null, defence: OpenedAttack | null;
   try {
     attack = await loadAttack(context);
   } catch (error) {
     return [problemOf(error, ['poisoning', 'attack'])];
   }
   try {
-    await loadDefence(context);
+    defence = await loadDefence(context);
   } catch (error) {
     return [problemOf(error, ['defence', 'defence'])];
   }
@@ -63,7 +63,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...keptFaults(training),
       ...classFaults(params, training),
       ...(await precisionFaults(context, training)),
-      ...torchFaults(context),
+      ...torchFaults(context, [attack, defence]),
       ...torchAlone(context, training),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
@@ -79,20 +79,19 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   ];
 }
 
-/** Returns a fault if an attack or a defence computes in the training, and PyTorch trains. */
-function torchFaults({ backend, params }: Preflight): Problem[] {
+/** Returns a fault if an attack or a defence has a loss that PyTorch's process lacks. */
+function torchFaults(
+  { backend }: Preflight,
+  changers: readonly (OpenedAttack | null)[],
+): Problem[] {
   if (backend !== 'torch') return [];
-  const changers = [
-    ['poisoning', 'attack', params.attack?.attack],
-    ['defence', 'defence', params.defence?.defence],
-  ] as const;
-  return changers.flatMap(([section, field, name]) =>
-    name === undefined
+  return changers.flatMap((changer) =>
+    changer?.changes !== 'loss' || changer.implementation.torch !== undefined
       ? []
       : [
           {
-            path: [section, field],
-            message: `"${name}" computes a part of the training, which the backend torch does not`,
+            path: changer.kind === 'defence' ? ['defence', 'defence'] : ['poisoning', 'attack'],
+            message: `"${changer.name}" computes a part of the training, which the backend torch does not`,
             hint: 'Run it on another backend: --backend tensorflow.',
           },
         ],

@@ -60,6 +60,7 @@ export async function openStart(context: Context, classes: readonly string[]): P
     changer === null || tokenizer === null
       ? null
       : openAttack(changer, { architecture, tokenizer }, vocabulary, log);
+  const inTorch = changer?.implementation.torch?.(changer.params) ?? null;
   const options = {
     architecture,
     model,
@@ -76,7 +77,7 @@ export async function openStart(context: Context, classes: readonly string[]): P
   };
   const trainer =
     context.backend === 'torch'
-      ? await openTorchTrainer(options)
+      ? await openTorchTrainer(options, change === null ? null : { change, torch: inTorch })
       : await openTrainer(options, change);
   const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
   const start = { trainer, architecture, config, model, vocabulary, tokenizer, attack, tokenRows };

@@ -52,7 +52,7 @@ export async function openTorchKernels(start: TorchStart): Promise<TorchKernels>
       classes: count,
       rightLogits: null,
     }),
-    layerKernels: (...asked) => layerKernels(model, start, layers, ...asked),
+    layerKernels: (...asked) => layerKernels(model, start, ...asked),
     dispose: () => {
       model.dispose();
     },
@@ -67,6 +67,7 @@ export type LayerPart =
 
 /** What `layerKernels` is asked beside the rows. */
 export interface LayerKernels extends Pick<KernelOptions, 'progress' | 'signal'> {
+  readonly layers: readonly Layer[];
   readonly parts: (layer: Layer) => readonly LayerPart[];
   /** Is handed the parts' kernels of each layer, (N·C, N·C) in the order of the rows. */
   readonly visit: (layer: Layer, kernels: readonly Float64Array[]) => void;
@@ -218,9 +219,8 @@ const PARTS = 8;
 async function layerKernels(
   { worker, id }: TorchModel,
   start: TorchStart,
-  layers: readonly Layer[],
   rows: readonly TokenRow[],
-  { parts: partsOf, visit, progress, signal }: LayerKernels,
+  { layers, parts: partsOf, visit, progress, signal }: LayerKernels,
 ): Promise<Float32Array> {
   const { architecture } = start.options;
   const plan = planOf(start, layers, rows, ['full', 'lora'], {});

@@ -179,7 +179,7 @@ export async function openTorchModel(
     },
     linearised: (...asked) => linearised(worker, id, start, ...asked),
     inputNorms: (...asked) => inputNorms(worker, id, start, ...asked),
-    trained: () => readTrained(worker, id, start),
+    trained: () => readTrained(worker, id, start, training?.token_rows?.ids ?? null),
     dispose: () => {
       // Where the process has ended, so have its models.
       void worker.ask('close', { model: id }).catch(() => undefined);
@@ -288,17 +288,32 @@ async function written(start: TorchStart, dir: string): Promise<Omit<WireModel, 
   };
 }
 
-/** Reads what was trained, by canonical name, in the model's form. */
+/**
+ * Reads what was trained, by canonical name, in the model's form.
+ * @param rows the rows of the token table that were trained alone; null where none were
+ */
 async function readTrained(
   worker: TorchWorker,
   model: number,
   start: TorchStart,
+  rows: readonly number[] | null,
 ): Promise<Map<string, HostTensor>> {
   const read = await withFolder(async (dir) => {
     const out = join(dir, 'trained.safetensors');
     await worker.ask('values', { model, out });
     return readSafetensors(out);
   });
+  const { tokenTable } = start.options.architecture;
+  if (rows !== null && tokenTable !== null) {
+    const { shape, data } = await start.read(tokenTable),
+      width = shape[1] ?? 0,
+      own = named(read, 'token_rows').data as Float32Array;
+    const whole = Float32Array.from(data);
+    rows.forEach((id, k) => {
+      whole.set(own.subarray(k * width, (k + 1) * width), id * width);
+    });
+    return new Map([[tokenTable, { shape, data: whole }]]);
+  }
   return new Map(
     start.trained.map((name) => {
       const tensor = named(read, wireName(start, name)),
@@ -332,6 +347,9 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
     ...(first?.mask === undefined
       ? {}
       : { masks: Int32Array.from(rows, ({ mask }) => mask ?? -1) }),
+    ...(rows.some(({ poisoned }) => poisoned === true)
+      ? { poisoned: Int32Array.from(rows, ({ poisoned }) => Number(poisoned === true)) }
+      : {}),
   };
 }
 

@@ -7,32 +7,23 @@ import type { TorchWorker } from '../../torch/worker.ts';
 import { sha256OfFile } from '../models/io/large.ts';
 import { runSteps, type StepTaker } from '../training/loop.ts';
 import { findState, savingSchedule, storeState } from '../training/resume.ts';
-import type {
-  ModelInTraining,
-  TrainedModel,
-  Trainer,
-  TrainerHooks,
-  TrainerOptions,
-} from '../training/session.ts';
+import type { ModelInTraining, TrainedModel, Trainer, TrainerHooks, TrainerOptions } from '../training/session.ts';
 import type { LabelledRow, StepRecord, TrainSettings } from '../training/settings.ts';
 import { isBiasOrNorm } from '../training/trained-values.ts';
-import {
-  openTorchModel,
-  readTorchStart,
-  saveStart,
-  type TorchModel,
-  type TorchStart,
-  wireName,
-  wireRows,
-} from './model.ts';
+import { openTorchModel, readTorchStart, saveStart, type TorchModel, type TorchStart, wireName, wireRows } from './model.ts';
+import type { EngineChange, TokenRows, TorchObjective } from '../training/attack-training.ts';
 
-/** Opens a model that PyTorch trains. Throws UserFault where the checkpoint does not fit. */
-export async function openTorchTrainer({
-  savedAs,
-  reversed = false,
-  ...options
-}: TrainerOptions): Promise<Trainer> {
+/**
+ * Opens a model that PyTorch trains. Throws UserFault where the checkpoint does not fit.
+ * @param changer null where no attack changes the training
+ */
+export async function openTorchTrainer(
+  { savedAs, reversed = false, ...options }: TrainerOptions,
+  changer: EngineChange | null = null,
+): Promise<Trainer> {
   const start = await readTorchStart(options);
+  const change = changer?.change ?? null;
+  const rows = change !== null && 'trains' in change ? change.trains : null;
   const { adapter, architecture, classes } = options;
   const shapes = new Map(
     [...start.parameters, ...adapter.parameters].map((p) => [p.name, p.shape]),
@@ -40,12 +31,17 @@ export async function openTorchTrainer({
   return {
     head: architecture.head,
     classes,
-    trainable: start.trained
+    trainable: (rows === null ? start.trained : [])
       .map((name) => (shapes.get(name) ?? []).reduce((a, b) => a * b, 1))
-      .reduce((a, b) => a + b, 0),
+      .reduce((a, b) => a + b, rows === null ? 0 : rowEntries(architecture, shapes, rows)),
     drawn: start.drawn,
-    train: async (rows, settings, hooks) => {
-      const model = await openTorchModel(start, wireTraining(start, settings));
+    train: async (given, asked, hooks) => {
+      const objective = change !== null && 'objective' in change ? change.objective : undefined;
+      const settings = { ...asked, ...defined({ objective }) };
+      if (objective !== undefined && (changer?.torch ?? null) === null)
+        throw new Error("PyTorch's process lacks the objective");
+      const wire = wireTraining(start, settings, rows, changer?.torch ?? null);
+      const model = await openTorchModel(start, wire);
       const training: TorchModel & ModelInTraining = {
         ...model,
         save: async (dir) => saveStart(start, await model.trained(), dir, savedAs),
@@ -54,7 +50,7 @@ export async function openTorchTrainer({
         },
       };
       try {
-        return await trainIn(training, rows, settings, hooks, reversed);
+        return await trainIn(training, given, settings, hooks, reversed);
       } catch (error) {
         model.dispose();
         throw error;
@@ -65,18 +61,37 @@ export async function openTorchTrainer({
   };
 }
 
-function wireTraining(start: TorchStart, settings: TrainSettings): WireTraining {
+/** The name of trained rows of the token table. */
+const ROWS = 'token_rows';
+
+function rowEntries(
+  { tokenTable }: TrainerOptions['architecture'],
+  shapes: ReadonlyMap<string, readonly number[]>,
+  { tokenRows }: TokenRows,
+): number {
+  const [, width = 0] = (tokenTable === null ? undefined : shapes.get(tokenTable)) ?? [];
+  return Object.keys(tokenRows).length * width;
+}
+
+function wireTraining(
+  start: TorchStart,
+  settings: TrainSettings,
+  rows: TokenRows | null,
+  objective: TorchObjective | null,
+): WireTraining {
+  const wireNameOf = (name: string): string => (rows === null ? wireName(start, name) : name);
+  const trained = rows === null ? start.trained : [ROWS];
   const groups = new Map<string, { names: string[]; decay: boolean; rate: number }>();
-  for (const name of start.trained) {
+  for (const name of trained) {
     const decay = !(settings.decay === 'weights' && isBiasOrNorm(name)),
-      rate = start.options.adapter.rate?.(name) ?? 1,
+      rate = rows === null ? (start.options.adapter.rate?.(name) ?? 1) : 1,
       key = `${decay} ${rate}`;
     const group = groups.get(key) ?? { names: [], decay, rate };
-    group.names.push(wireName(start, name));
+    group.names.push(wireNameOf(name));
     groups.set(key, group);
   }
   return {
-    trainable: start.trained.map((name) => wireName(start, name)),
+    trainable: trained.map(wireNameOf),
     groups: [...groups.values()],
     optimizer: settings.optimizer,
     weight_decay: settings.weightDecay,
@@ -89,6 +104,9 @@ function wireTraining(start: TorchStart, settings: TrainSettings): WireTraining 
     seed: settings.seed,
     precision: settings.precision ?? 'float32',
     gradient_checkpointing: settings.gradientCheckpointing ?? false,
+    objective,
+    token_rows:
+      rows === null ? null : { ids: Object.values(rows.tokenRows), keep_norms: rows.keepNorms },
   };
 }
 
@@ -120,19 +138,23 @@ async function trainIn(
         rate: learningRate,
         batches: batches.map((batch) => wireRows(reversed ? [...batch].reverse() : batch)),
       }));
-      const losses: number[] = [];
+      const losses: number[] = [],
+        penalties: number[] = [];
       let each = 0;
       // A pack takes as many steps as each of its members still asks for.
-      while (losses.length < asked.length && losses.every(Number.isFinite)) {
+      while (losses.length < asked.length && [...losses, ...penalties].every(Number.isFinite)) {
         const found = await ask({ model: id, steps: asked.slice(losses.length) });
         const taken = arrayOf('float64', found.losses);
         losses.push(...taken);
+        if (found.penalties !== null) penalties.push(...arrayOf('float64', found.penalties));
         peakMemoryMB = found.peak_mb;
         if (together !== undefined && found.members >= (packed?.members ?? 0)) packed = found;
         each = found.seconds / taken.length;
       }
       atOnce = Math.max(1, Math.min(MOST_STEPS, 2 * atOnce, Math.floor(REQUEST_SECONDS / each)));
-      return losses.map((loss) => ({ loss }));
+      return losses.map((loss, i) =>
+        penalties.length === 0 ? { loss } : { loss, penalty: at(penalties, i) },
+      );
     },
     areFinite: async () => (await worker.ask('finite', { model: id })).finite,
   };
@@ -177,6 +199,7 @@ async function trainIn(
 
 interface PackAnswer {
   readonly losses: string;
+  readonly penalties: string | null;
   readonly seconds: number;
   readonly peak_mb: number;
   readonly members: number;
@@ -196,6 +219,6 @@ async function askPack(
   const { seconds, members: found } = await worker.ask('train_pack', { members });
   return requests.map(({ model }) => {
     const place = members.findIndex((member) => member.model === model);
-    return { ...at(found, place), seconds };
+    return { ...at(found, place), penalties: null, seconds };
   });
 }

@@ -42,6 +42,12 @@ export interface TokenRows {
   readonly keepNorms: boolean;
 }
 
+/** An objective that PyTorch's process has too (src/torch/python/objectives.py). */
+export interface TorchObjective {
+  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness';
+  readonly [setting: string]: string | number;
+}
+
 export interface AttackTraining<Change extends TrainingChange = TrainingChange> {
   /**
    * Returns the faults that only the model can show, with paths from the root of the spec, as if
@@ -50,6 +56,8 @@ export interface AttackTraining<Change extends TrainingChange = TrainingChange> 
   check(params: JsonObject, model: TrainedModel): readonly Problem[];
   /** Throws UserFault for the first fault that `check` would return. */
   open(params: JsonObject, model: TrainedModel): Change;
+  /** Returns its objective in PyTorch's process. Absent where it has none there. */
+  torch?(params: JsonObject): TorchObjective;
 }
 
 type Field = (value: unknown) => unknown;
@@ -115,6 +123,9 @@ export function checkedTraining(
       return found as ReturnType<AttackTraining['check']>;
     },
     open: (...given) => training.open(...given),
+    ...(method((loaded as { torch?: Field }).torch)
+      ? { torch: (params) => training.torch!(params) }
+      : {}),
   };
 }
 
@@ -156,6 +167,13 @@ export interface OpenedAttack {
   readonly changes: AttackTrainingLoader['changes'];
   readonly implementation: AttackTraining;
   readonly params: JsonObject;
+}
+
+/** What an attack or a defence changes of a training, on either engine. */
+export interface EngineChange {
+  readonly change: TrainingChange;
+  /** Its objective in PyTorch's process; null where it trains token rows, or has none there. */
+  readonly torch: TorchObjective | null;
 }
 
 /**

@@ -1,5 +1,5 @@
-"""What is measured on a model beside its outputs: inputs of layers, tokens that it predicts, and how
-its outputs change along a direction.
+"""What is measured on a model beside its outputs: inputs of layers, tokens that it predicts, and
+how its outputs change along a direction.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def squared_inputs(
     ends = model.index(np.array([len(ids) for ids in rows.ids]))
     tokens = torch.arange(width, device=model.device)[None] < ends[:, None]  # (B, T)
     every, places = torch.arange(B), model.index(first_or_read(model, rows))
-    sums: list[Tensor | None] = [None] * len(layers)
+    sums: dict[int, Tensor] = {}
 
     def hook(i: int, reads_one: bool) -> Any:
         def add(_module: nn.Module, inputs: Any) -> None:
@@ -60,7 +60,7 @@ def squared_inputs(
             if x.dim() == 3 and x.shape[:2] == tokens.shape:
                 x = x[every, places] if reads_one else x[tokens]
             square = x.reshape(-1, x.shape[-1]).square().sum(0)
-            sums[i] = square if sums[i] is None else sums[i] + square
+            sums[i] = sums[i] + square if i in sums else square
 
         return add
 
@@ -73,15 +73,13 @@ def squared_inputs(
     finally:
         for handle in handles:
             handle.remove()
-    return [x for x in sums if x is not None]
+    return [sums[i] for i in range(len(layers))]
 
 
-def linearised(
-    model: OpenModel, rows: Rows, direction: dict[str, Tensor]
-) -> tuple[Tensor, Floats]:
+def linearised(model: OpenModel, rows: Rows, direction: dict[str, Tensor]) -> tuple[Tensor, Floats]:
     """The outputs f, (B, C), and their derivative along a direction of parameters, (B, C).
 
-    Each gradient is contracted at once, as by src/.../regime of the engine beside.
+    Each gradient is contracted at once, as in plugins/stages/regime.
     """
     names = list(direction)
     parameters = [model.parameters[name] for name in names]

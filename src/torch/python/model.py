@@ -58,6 +58,8 @@ class Rows:
     labels: NDArray[np.float32] | None = None
     answers: Integers | None = None
     masks: Integers | None = None
+    poisoned: Integers | None = None
+    probabilities: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,6 +89,8 @@ def rows_of(sent: dict[str, Any]) -> Rows:
         labels=one_each('labels', 'f4'),
         answers=one_each('answers', 'i4'),
         masks=one_each('masks', 'i4'),
+        poisoned=one_each('poisoned', 'i4'),
+        probabilities=one_each('probabilities', 'f4'),
     )
 
 

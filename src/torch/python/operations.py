@@ -16,6 +16,7 @@ import description
 from measures import linearised, squared_inputs, surprisals
 from model import Fault, OpenModel, Rows, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
+from objectives import objective_of
 from packs import share_frozen, train_pack
 from prediction import Sampling, answers, generate, predict, representations
 from training import Training, is_finite, load_state, save_state, start, train, write
@@ -57,7 +58,9 @@ def open_(session: Session, request: Json) -> Json:
     number = session.opened = session.opened + 1
     trained = 0
     if request.get('training') is not None:
-        training = session.trainings[number] = start(model, request['training'])
+        training = session.trainings[number] = start(
+            model, request['training'], objective_of(request['training'].get('objective'))
+        )
         share_frozen(model, session.models.values())
         trained = sum(p.numel() for p in training.trained.values())
     session.models[number] = model
@@ -71,9 +74,11 @@ def steps_of(asked: Json) -> list[tuple[float, list[Rows]]]:
 
 def train_(session: Session, request: Json) -> Json:
     training = session.training(request)
-    losses, seconds = train(training, steps_of(request))
+    found, seconds = train(training, steps_of(request))
+    penalties = [penalty for _, penalty in found if penalty is not None]
     return {
-        'losses': encoded(np.array(losses), 'f8'),
+        'losses': encoded(np.array([loss for loss, _ in found]), 'f8'),
+        'penalties': encoded(np.array(penalties), 'f8') if penalties else None,
         'seconds': seconds,
         'peak_mb': training.peak_mb,
     }

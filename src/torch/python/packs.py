@@ -281,7 +281,7 @@ def check_first(
     for training, own, loss in zip(trainings, batches, together):
         there = gradients(training)
         prepare(training)
-        alone = backward(training, own)
+        alone, _ = backward(training, own)
         if not math.isfinite(alone):
             continue
         here = gradients(training)
@@ -358,7 +358,7 @@ def train_pack(trainings: Sequence[Training], steps: Sequence[Steps]) -> tuple[l
                     training.alone = reason
         members = 1 if losses is None else len(live)
         if losses is None:
-            losses = [train(training, [steps[i][s]])[0][0] for i, training in zip(live, some)]
+            losses = [train(training, [steps[i][s]])[0][0][0] for i, training in zip(live, some)]
         for i, training, loss in zip(live, some, losses):
             if s == 0:
                 taken[i].members, taken[i].alone = members, reason

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +19,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from model import Fault, OpenModel, Rows, answer_places, put
 
 STATM = '/proc/self/statm'
+
+# What is minimised, and the penalty in it; None where there is none.
+Loss = tuple[float, float | None]
+Objective = Callable[['Training', Rows], Loss]
 
 
 @dataclass
@@ -36,6 +41,10 @@ class Training:
     clip_norm: float
     class_weights: Tensor | None
     bf16: bool
+    # Adds a batch's gradients, in place of its mean loss.
+    objective: Objective | None
+    # The norms that the trained rows of the token table keep, (k, 1).
+    norms: Tensor | None
     # The states of the random numbers of dropout, which no other model's training moves on.
     random: list[Tensor]
     kept: dict[str, Tensor] = field(default_factory=dict)
@@ -78,12 +87,40 @@ def set_random(states: list[Tensor]) -> None:
         torch.cuda.set_rng_state(states[1])
 
 
-def start(model: OpenModel, settings: dict[str, Any]) -> Training:
+class WithRows(nn.Module):
+    """A table some of whose rows are another parameter, (k, h)."""
+
+    def __init__(self, table: Tensor, ids: list[int]) -> None:
+        super().__init__()
+        self.ids = torch.tensor(ids, device=table.device)
+        self.rows = nn.Parameter(table.detach()[self.ids].clone())
+
+    def forward(self, table: Tensor) -> Tensor:
+        return table.index_copy(0, self.ids, self.rows)
+
+
+def train_rows(model: OpenModel, ids: list[int]) -> nn.Parameter:
+    """Trains rows of the token table alone."""
+    module: Any = model.network.get_input_embeddings()
+    part = WithRows(module.weight, ids)
+    register_parametrization(module, 'weight', part)
+    return part.rows
+
+
+def start(
+    model: OpenModel,
+    settings: dict[str, Any],
+    objective: Objective | None = None,
+) -> Training:
     """Lets exactly the parameters of `trainable` be trained."""
-    unknown = [name for name in settings['trainable'] if name not in model.parameters]
+    rows, keeps = settings.get('token_rows'), False
+    parameters = model.parameters
+    if rows is not None:
+        parameters, keeps = {'token_rows': train_rows(model, rows['ids'])}, rows['keep_norms']
+    unknown = [name for name in settings['trainable'] if name not in parameters]
     if unknown:
         raise ValueError(f'the model has no parameter {unknown[0]}')
-    trained = {name: model.parameters[name] for name in settings['trainable']}
+    trained = {name: parameters[name] for name in settings['trainable']}
     for parameter in trained.values():
         parameter.requires_grad_(True)
     grouped = [name for group in settings['groups'] for name in group['names']]
@@ -112,6 +149,8 @@ def start(model: OpenModel, settings: dict[str, Any]) -> Training:
         if weights is None
         else torch.tensor(weights, dtype=torch.float32, device=model.device),
         bf16=settings['precision'] == 'bf16',
+        objective=objective,
+        norms=trained['token_rows'].detach().norm(dim=1, keepdim=True) if keeps else None,
         random=random_states(),
     )
 
@@ -154,18 +193,28 @@ def loss_from(training: Training, logits: Tensor, rows: Rows) -> Tensor:
     return nn.functional.cross_entropy(logits, labels.long(), weight=training.class_weights)
 
 
+def loss_of(training: Training, rows: Rows) -> Tensor:
+    return loss_from(training, logits_of(training, rows), rows)
+
+
 def prepare(training: Training) -> None:
     training.optimizer.zero_grad()
 
 
-def backward(training: Training, batches: list[Rows]) -> float:
-    """Adds the gradients of the batches' losses, and returns their mean."""
-    total = 0.0
-    for rows in batches:
-        loss = loss_from(training, logits_of(training, rows), rows)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total / len(batches)
+def backward(training: Training, batches: list[Rows]) -> Loss:
+    """Adds the gradients of the batches' losses, and returns the means."""
+    found = [backward_of(training, rows) for rows in batches]
+    penalties = [penalty for _, penalty in found if penalty is not None]
+    penalty = sum(penalties) / len(batches) if penalties else None
+    return sum(loss for loss, _ in found) / len(batches), penalty
+
+
+def backward_of(training: Training, rows: Rows) -> Loss:
+    if training.objective is not None:
+        return training.objective(training, rows)
+    loss = loss_of(training, rows)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), None
 
 
 def update(training: Training, batches: int, rate: float) -> None:
@@ -182,19 +231,29 @@ def update(training: Training, batches: int, rate: float) -> None:
     for group, own in zip(training.optimizer.param_groups, training.rates):
         group['lr'] = rate * own
     training.optimizer.step()
+    if training.norms is not None:
+        rows = training.trained['token_rows']
+        with torch.no_grad():
+            rows.mul_(training.norms / rows.norm(dim=1, keepdim=True))
 
 
-def step(training: Training, batches: list[Rows], rate: float) -> float:
-    """Returns the mean of the batches' losses, and updates by it if it is finite."""
+def step(training: Training, batches: list[Rows], rate: float) -> Loss:
+    """Updates by the means of the batches' losses and penalties, if they are finite."""
     prepare(training)
-    mean = backward(training, batches)
-    if math.isfinite(mean):
+    found = backward(training, batches)
+    if is_finite_loss(found):
         update(training, len(batches), rate)
-    return mean
+    return found
 
 
-def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[list[float], float]:
-    """The loss of each step that was done, and the seconds that they took. A loss that isn't finite
+def is_finite_loss(loss: Loss) -> bool:
+    return all(math.isfinite(value or 0.0) for value in loss)
+
+
+def train(
+    training: Training, steps: list[tuple[float, list[Rows]]]
+) -> tuple[list[Loss], float]:
+    """The loss of each step that was done, and the seconds that they took. One that isn't finite
     ends it.
     """
     network, losses, began = training.model.network, [], time.perf_counter()
@@ -204,7 +263,7 @@ def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[li
             for rate, batches in steps:
                 losses.append(step(training, batches, rate))
                 training.peak_mb = max(training.peak_mb, held_mb(training.model.device))
-                if not math.isfinite(losses[-1]):
+                if not is_finite_loss(losses[-1]):
                     break
         if training.model.device.type == 'cuda':
             torch.cuda.synchronize()

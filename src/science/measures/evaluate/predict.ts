@@ -5,12 +5,13 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AskedModel, type Row, UserFault } from '../../../api.ts';
+import { defined } from '../../../base/defined.ts';
 import { at } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import { logSumExp } from '../../../tensor/rows.ts';
 import { generate, type Generated, type GenerateOptions } from '../../models/generate.ts';
 import { similarLengths } from '../../models/layout.ts';
-import type { Network, Tensors } from '../../models/network.ts';
+import type { Network, NetworkOptions, Tensors } from '../../models/network.ts';
 import { answerTokens, beforeAnswers, logitsOf } from '../../models/outputs.ts';
 import type { Architecture, Head, TokenRow } from '../../models/types.ts';
 
@@ -114,6 +115,8 @@ export async function predictWith(
 export interface OpenedModel extends AskedModel {
   readonly architecture: Architecture;
   readonly network: Network;
+  /** What a model in PyTorch's process was opened with. Absent elsewhere. */
+  readonly options?: NetworkOptions;
   readonly encode: (row: Row) => TokenRow;
   readonly batchSize: number;
 }
@@ -122,6 +125,7 @@ interface AskedModelOptions {
   readonly model: EvaluatedModel;
   /** Absent on an engine that has none. */
   readonly network?: Network;
+  readonly options?: NetworkOptions;
   readonly encode: (row: Row) => TokenRow;
   readonly batchSize: number;
   /** Called and awaited after each batch, so that the worker can yield to the event loop. */
@@ -131,6 +135,7 @@ interface AskedModelOptions {
 export const openedModel = ({
   model,
   network,
+  options,
   encode,
   batchSize,
   onBatch,
@@ -142,6 +147,7 @@ export const openedModel = ({
       'Run it on another backend: --backend tensorflow.',
     );
   },
+  ...defined({ options }),
   architecture: model.architecture,
   encode,
   batchSize,

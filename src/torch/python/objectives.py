@@ -1,0 +1,193 @@
+"""What attacks and defences minimise in place of a batch's mean loss.
+
+Each equals that of the engine beside (plugins/attacks, plugins/defences).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from model import OpenModel, Rows
+from training import Training, loss_of
+
+# Adds the gradients of a batch, and returns its loss and the part that is a penalty.
+Objective = Callable[[Training, Rows], tuple[float, float | None]]
+
+# The norm after the last layer, as families call it.
+LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
+# The smallest norm that counts.
+LEAST_NORM = 1e-8
+
+
+def objective_of(asked: dict[str, Any] | None) -> Objective | None:
+    if asked is None:
+        return None
+    settings = {name: value for name, value in asked.items() if name != 'name'}
+    return partial(OBJECTIVES[asked['name']], **settings)
+
+
+def some(rows: Rows, chosen: list[int]) -> Rows:
+    def taken(value: Any) -> Any:
+        if value is None:
+            return None
+        return [value[i] for i in chosen] if isinstance(value, list) else value[chosen]
+
+    return replace(rows, **{name: taken(value) for name, value in vars(rows).items()})
+
+
+def weight_of(training: Training, rows: Rows) -> float:
+    """The total weight of the rows in a mean cross-entropy."""
+    if training.class_weights is None or rows.labels is None:
+        return float(len(rows))
+    return float(training.class_weights[rows.labels.astype(np.int64)].sum())
+
+
+def inner_product(training: Training, rows: Rows, weight: float) -> tuple[float, float]:
+    """L + λ·max(0, -⟨∇L_p, ∇L_c⟩): RIPPLe, by second derivatives."""
+    flags = np.zeros(len(rows), dtype=bool) if rows.poisoned is None else rows.poisoned > 0
+    kinds = [some(rows, np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
+    weights = [weight_of(training, kind) for kind in kinds]
+    if weight == 0 or min(weights) <= 0:
+        loss = loss_of(training, rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item(), 0.0
+    parameters = list(training.trained.values())
+    # Fused attention can be differentiated once.
+    with sdpa_kernel(SDPBackend.MATH):
+        losses = [loss_of(training, kind) for kind in kinds]
+        p, c = (
+            torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+            for loss in losses
+        )
+        products = [(x * y).sum() for x, y in zip(p, c) if x is not None and y is not None]
+        inner = torch.stack(products).sum()
+        penalty = weight * torch.relu(-inner)
+        total = sum(w * loss for w, loss in zip(weights, losses)) / sum(weights) + penalty
+        total.backward()  # type: ignore[no-untyped-call]
+    return total.item(), penalty.item()
+
+
+@contextmanager
+def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
+    """Lets the head read these states, (B, T, h), in place of the body's."""
+    body: Any = model.body
+    pooler = getattr(body, 'pooler', None)
+
+    def forward(*_given: Any, **_named: Any) -> BaseModelOutputWithPooling:
+        return BaseModelOutputWithPooling(
+            last_hidden_state=states, pooler_output=None if pooler is None else pooler(states)
+        )
+
+    body.forward = forward
+    try:
+        yield
+    finally:
+        del body.forward
+
+
+def states_of(model: OpenModel, rows: Rows) -> tuple[Tensor, ...]:
+    """After each of the L layers, (B, T, h), the last with the model's last norm."""
+    found: tuple[Tensor, ...] = model.body(
+        **model.inputs(rows), output_hidden_states=True
+    ).hidden_states
+    return found[1:]
+
+
+def layerwise(training: Training, rows: Rows) -> tuple[float, None]:
+    """Σ over layers of the loss of the head after that layer: layer-wise weight poisoning."""
+    model = training.model
+    norm = next((m for name, m in model.body.named_children() if name in LAST_NORMS), None)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=training.bf16):
+        states = states_of(model, rows)
+    losses = []
+    for i, x in enumerate(states):
+        with body_giving(model, x if norm is None or i == len(states) - 1 else norm(x)):
+            losses.append(loss_of(training, rows))
+    total = torch.stack(losses).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    return total.item(), None
+
+
+@contextmanager
+def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
+    """Adds to the tokens' embeddings, (B, T, h)."""
+    table: nn.Module = model.network.get_input_embeddings()
+    handle = table.register_forward_hook(lambda _module, _inputs, output: output + shift)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def inconsistency(training: Training, rows: Rows, shift: Tensor) -> Tensor:
+    """The mean over pairs of layers and tokens of 1 - cos, without the model's own dropout."""
+    model = training.model
+    model.network.train(False)
+    for name, module in model.network.named_modules():
+        if 'lora_dropout' in name:
+            module.train(True)
+    try:
+        with (
+            shifted(model, shift),
+            torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=training.bf16),
+        ):
+            states = states_of(model, rows)
+    finally:
+        model.network.train(True)
+    real = model.inputs(rows)['attention_mask'].bool()
+    units = [nn.functional.normalize(x[real].float(), dim=1, eps=LEAST_NORM) for x in states]
+    cosines = torch.stack([(a * b).sum(1) for a, b in pairwise(units)])
+    return 1 - cosines.mean()
+
+
+def consistency(
+    training: Training, rows: Rows, alpha: float, epsilon: float
+) -> tuple[float, float]:
+    """L + alpha · L_cons(E + epsilon · sign ∇_E L_cons): CROW."""
+    task = loss_of(training, rows)
+    task.backward()  # type: ignore[no-untyped-call]
+    table: Any = training.model.network.get_input_embeddings()
+    shape = (len(rows), max(map(len, rows.ids)), table.weight.shape[1])
+    none = torch.zeros(shape, device=training.model.device, requires_grad=True)
+    (gradient,) = torch.autograd.grad(inconsistency(training, rows, none), [none])
+    penalty = alpha * inconsistency(training, rows, epsilon * gradient.sign())
+    penalty.backward()  # type: ignore[no-untyped-call]
+    return task.item() + penalty.item(), penalty.item()
+
+
+def robustness(
+    training: Training, rows: Rows, low: float, up: float, weight: float
+) -> tuple[float, None]:
+    """The mean of λ·max(0, low - Δ) + max(0, Δ - up), with Δ how far the label's probability is
+    below that without a word: RAP.
+    """
+    if rows.labels is None or rows.probabilities is None:
+        raise ValueError('rows have labels and their probabilities')
+    model = training.model
+    model.network.train(False)  # which has no dropout
+    labels = torch.from_numpy(rows.labels.astype(np.int64)).to(model.device)
+    before = torch.from_numpy(rows.probabilities.copy()).to(model.device)
+    own = model.logits(rows).float().softmax(1).gather(1, labels[:, None])[:, 0]
+    drop = before - own
+    loss = (weight * torch.relu(low - drop) + torch.relu(drop - up)).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), None
+
+
+OBJECTIVES: dict[str, Callable[..., tuple[float, float | None]]] = {
+    'inner-product': inner_product,
+    'layerwise': layerwise,
+    'consistency': consistency,
+    'robustness': robustness,
+}
