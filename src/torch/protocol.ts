@@ -5,6 +5,8 @@
  * bytes, which are little-endian; arrays in a result arrive as that and are read by `arrayOf`.
  */
 
+import type { JsonObject } from '../base/json.ts';
+
 /** The tokens of B rows, one row after another and without padding: S in all. */
 export interface WireRows {
   readonly ids: Int32Array; // (S)
@@ -138,6 +140,21 @@ export interface WirePart {
   readonly factor: string | null;
 }
 
+/** What a config of PEFT adds to a model. Names are those of its files without their prefix. */
+export interface WireAdapter {
+  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  /** Every field, as PEFT has resolved it. */
+  readonly config: JsonObject;
+}
+export interface WireAdapterFault {
+  readonly fault: {
+    /** Of the config; null where PEFT names none. */
+    readonly field: string | null;
+    readonly message: string;
+    readonly hint?: string | null;
+  };
+}
+
 interface OfModel {
   readonly model: number;
 }
@@ -155,6 +172,20 @@ type Nothing = { readonly [name in never]: never };
 /** Each operation: what it is asked, and its result. `string` is an array in base64. */
 export interface TorchOperations {
   readonly check: [Nothing, { readonly product: readonly number[] }];
+  readonly adapter: [
+    {
+      readonly checkpoint: string;
+      readonly class: string;
+      /** The head's modules, which are trained beside it. */
+      readonly head: readonly string[];
+      readonly task: string | null;
+      readonly config: JsonObject;
+      readonly seed: number;
+      /** A file of safetensors for the values that PEFT draws, or null. */
+      readonly out: string | null;
+    },
+    WireAdapter | WireAdapterFault,
+  ];
   readonly describe: [{ readonly checkpoint: string }, WireDescription];
   readonly open: [WireModel, OfModel & { readonly parameters: number; readonly trained: number }];
   readonly train: [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from peft import PeftModel
+from peft import PeftConfig, PeftModel, get_peft_model
 
 SIZES = {
     'hidden_size': 16,
@@ -85,6 +85,8 @@ def kernel_of(model, rows, tokens, names):
     parameters = [named[name] for name in names]
     for parameter in parameters:
         parameter.requires_grad_(True)
+    if not names:
+        return []
     gradients = [
         torch.cat(
             [g.flatten() for g in torch.autograd.grad(f, parameters, retain_graph=True)]
@@ -98,7 +100,12 @@ def kernel_of(model, rows, tokens, names):
 def train(asked):
     kind, rows, tokens = getattr(transformers, asked['class']), asked['rows'], asked['tokens']
     model = kind.from_pretrained(asked['checkpoint'], dtype=torch.float32)
-    if asked['adapter'] is not None:
+    if asked['drawn']:
+        config = PeftConfig.from_pretrained(asked['adapter'])
+        config.inference_mode = False
+        torch.manual_seed(1)
+        model = get_peft_model(model, config)
+    elif asked['adapter'] is not None:
         model = PeftModel.from_pretrained(model, asked['adapter'], is_trainable=True)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -133,7 +140,8 @@ def train(asked):
     names = [
         name
         for name, _ in model.named_parameters()
-        if name in asked['weights'] or ('.default' in name and 'modules_to_save' not in name)
+        if name.removeprefix('base_model.model.').replace('.base_layer', '') in asked['weights']
+        or (asked['own'] and '.default' in name and 'modules_to_save' not in name)
     ]
     return {
         'losses': losses,

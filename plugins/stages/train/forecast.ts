@@ -31,6 +31,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
     architecture,
     linears: architecture.linears(config),
     parameters: architecture.parameters(config),
+    modelDir,
   };
   const { type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;

@@ -49,7 +49,7 @@ export async function openStart(context: Context, classes: readonly string[]): P
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const vocabulary = architecture.vocabularySize(config);
-  const shape = { architecture, config, classes };
+  const shape = { architecture, config, classes, modelDir: model.path };
   const adapter = await createAdapter(context, shape);
   const head = await givenHead(context, shape, model);
   const tokenizer = trainingOf(params) === null ? null : await openTokenizer(model.path);
@@ -93,6 +93,7 @@ interface Shape {
   /** The configuration, as the architecture parsed it. */
   readonly config: unknown;
   readonly classes: readonly string[];
+  readonly modelDir: string;
 }
 
 /**
@@ -105,7 +106,10 @@ async function modelSource(context: Context): Promise<Start['model']> {
   return { ...(await startingModel(context)), init };
 }
 
-async function createAdapter(context: Context, { architecture, config }: Shape): Promise<Adapter> {
+async function createAdapter(
+  context: Context,
+  { architecture, config, modelDir }: Shape,
+): Promise<Adapter> {
   const { type, ...params } = context.params.adapter;
   const initFrom = context.assets['adapter']?.path;
   const implementation = await loadAdapter(context, type);
@@ -113,6 +117,7 @@ async function createAdapter(context: Context, { architecture, config }: Shape):
     architecture,
     linears: architecture.linears(config),
     parameters: architecture.parameters(config),
+    modelDir,
     ...defined({ initFrom }),
   });
 }

@@ -70,6 +70,11 @@ export interface Adapter {
    * weight
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
+  /**
+   * Initial values of its parameters that PyTorch draws from the seed; `initial` then has none.
+   * Absent where nothing is drawn there.
+   */
+  draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
   readonly reads?: readonly string[];
   /** The layers whose parameters the kernels are taken over. */
@@ -109,6 +114,8 @@ export interface Adapter {
 export interface AdapterContext extends ModelShape {
   /** A PEFT folder to start from. */
   readonly initFrom?: string;
+  /** The folder of the model's config.json. */
+  readonly modelDir?: string;
 }
 
 export interface AdapterImplementation {

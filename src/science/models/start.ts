@@ -91,6 +91,7 @@ export async function readStart(options: NetworkOptions): Promise<Start> {
     has,
     read: (name) => named(weights, name),
   });
+  for (const [name, tensor] of (await adapter.draw?.(seed)) ?? []) own.set(name, tensor);
   return {
     config,
     parameters,

@@ -239,6 +239,7 @@ export async function readTrained({
     architecture,
     linears,
     parameters,
+    modelDir: model.path,
     ...(saved || partial ? {} : { initFrom: adapterDir }),
   });
   const fileNames =

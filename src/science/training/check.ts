@@ -239,7 +239,7 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
 }
 
 async function checkAdapter(
-  { adapter, based = false }: CheckOptions,
+  { adapter, based = false, model }: CheckOptions,
   architecture: Architecture,
   { linears, parameters, drawn }: CheckedModel,
 ): Promise<Problem[]> {
@@ -249,6 +249,7 @@ async function checkAdapter(
     architecture,
     linears,
     parameters,
+    modelDir: model.path,
     ...defined({ initFrom }),
   };
   try {

@@ -35,7 +35,8 @@ warnings.filterwarnings('ignore', module=r'(peft|transformers)\.')
 Integers = NDArray[np.int32]
 Head = Literal['classifier', 'cloze', 'causal-lm']
 
-ADAPTER = re.compile(r'\.(lora_|vera_lambda_)')
+# The name that PEFT gives the adapter, in each of its parameters.
+ADAPTER = re.compile(r'\.default(\.|$)')
 WEIGHTS, PREFIX = 'adapter_model.safetensors', 'base_model.model.'
 RESIDUAL = 'dosimeter_residual'
 
@@ -320,11 +321,7 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
         state, fixed = split(state)
     wrapped = get_peft_model(network, config)
     held = {name.removeprefix(PREFIX) for name in state}
-    own = {
-        wire_name(name)
-        for name, _ in network.named_parameters()
-        if ADAPTER.search(name) or '.modules_to_save.' in name
-    }
+    own = {wire_name(name) for name, _ in network.named_parameters() if ADAPTER.search(name)}
     # PEFT only warns of what is missing.
     if missing := own - held:
         raise Fault(f'{path} has no {min(map(str, missing))}')

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+import adapters
 import description
 from measures import linearised, squared_inputs, surprisals
 from model import Fault, OpenModel, Rows, decoded, encoded, open_model, rows_of
@@ -183,6 +184,7 @@ def silent(act: Callable[[Session, Json], None]) -> Operation:
 
 
 OPERATIONS: dict[str, Operation] = {
+    'adapter': lambda _, r: adapters.adapter(r),
     'describe': lambda _, r: description.describe(Path(r['checkpoint'])),
     'open': open_,
     'train': train_,

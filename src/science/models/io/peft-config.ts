@@ -294,8 +294,7 @@ export async function readVeraConfig(dir: string): Promise<VeraConfig> {
 
 /** The modules that a folder of any adapter saves whole. */
 export async function readModulesToSave(dir: string): Promise<readonly string[]> {
-  const { raw, fault, fields } = await openConfig(dir);
-  refuseOthers(raw, fault, raw['peft_type'] === VERA.type ? VERA : LORA);
+  const { fields } = await openConfig(dir);
   return fields.names('modules_to_save') ?? [];
 }
 

@@ -1,0 +1,163 @@
+"""Adapters that PEFT makes of a config: what they add to a model, and where they start."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from torch import nn
+
+from description import hollow
+from model import PREFIX, read_config, wire_name
+from training import write
+
+Json = dict[str, Any]
+
+# Each adapted layer stays linear in its input, nothing is done between steps, and the file holds
+# what is trained. Each is compared with PEFT's own training (test/torch).
+METHODS = (
+    *('LORA', 'IA3', 'LOHA', 'LOKR', 'OFT', 'BOFT', 'HRA', 'FOURIERFT'),
+    *('HIRA', 'GRALORA', 'C3A', 'MISS', 'ROAD'),
+)
+OTHERS = {
+    'ADALORA': 'its ranks change between steps, by a loss of its own',
+    'VERA': 'it is an adapter of its own: type: vera',
+    'LN_TUNING': 'it is an adapter of its own: type: ln-tuning',
+    'PREFIX_TUNING': 'it changes what the model reads',
+    'PROMPT_TUNING': 'it changes what the model reads',
+    'P_TUNING': 'it changes what the model reads',
+    'MULTITASK_PROMPT_TUNING': 'it changes what the model reads',
+}
+# What the session decides, or what would need another file, or the network.
+OURS = {
+    'task_type': 'it follows from head.type',
+    'modules_to_save': 'the head is trained beside the adapter, and nothing else',
+    'base_model_name_or_path': 'it is model.source',
+    'revision': 'the model is a folder',
+    'inference_mode': 'a training is not one',
+    'auto_mapping': 'the class of the model is known',
+    'peft_version': 'it is that of the Python that runs',
+    'trainable_token_indices': 'the token table is not trained beside an adapter',
+    'target_parameters': 'linear layers are adapted, and nothing else',
+    'layer_replication': 'the layers of the model are left as they are',
+}
+INITS = (True, False, None, 'gaussian', 'orthogonal')
+
+
+class Wrong(Exception):
+    """A fault of a field, or of the whole config."""
+
+    def __init__(self, field: str | None, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.field, self.hint = field, hint
+
+
+def adapter(request: Json) -> Json:
+    """What a config adds to a model, or its fault. With `out`, its values from a seed."""
+    try:
+        config: Any = config_of(request['config'])
+    except Wrong as error:
+        return {'fault': {'field': error.field, 'message': str(error), 'hint': error.hint}}
+    config.task_type = request['task']
+    config.modules_to_save = request['head'] or None
+    network = weightless(request['class'], Path(request['checkpoint']))
+    torch.manual_seed(request['seed'])
+    try:
+        wrapped: Any = get_peft_model(network, config)
+        return made(network, wrapped, request)
+    except Wrong as error:
+        return {'fault': {'field': error.field, 'message': str(error), 'hint': error.hint}}
+    except Exception as error:  # PEFT's own word
+        return {'fault': {'field': named_in(str(error), request['config']), 'message': told(error)}}
+
+
+def told(error: Exception) -> str:
+    return f'PEFT {peft.__version__}: {" ".join(str(error).split())}'
+
+
+def named_in(message: str, config: Json) -> str | None:
+    """The field that a message of PEFT is about, if it names one."""
+    return next((field for field in config if re.search(rf'\b{re.escape(field)}\b', message)), None)
+
+
+def config_of(given: Json) -> PeftConfig:
+    kind = given.get('peft_type')
+    if kind not in METHODS:
+        why = OTHERS.get(str(kind), 'it is none of the methods that are compared with PEFT here')
+        raise Wrong('peft_type', f'peft_type {json.dumps(kind)} is not run: {why}', known(METHODS))
+    own = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    fields = [field.name for field in dataclasses.fields(own) if field.name not in OURS]
+    for field, value in given.items():
+        if field in OURS:
+            raise Wrong(field, f'{field} is not set here: {OURS[field]}', 'Leave it out.')
+        if field not in fields:
+            raise Wrong(
+                field, f'PEFT {peft.__version__} has no field "{field}" for {kind}', known(fields)
+            )
+        if field == 'bias' and value != 'none':
+            raise Wrong(
+                field, 'biases are not trained beside it', 'Write bias: none, or leave it out.'
+            )
+        if field == 'use_dora' and value:
+            raise Wrong(
+                field, 'DoRA is a form of `type: lora`', 'Write type: lora, use_dora: true.'
+            )
+        if field.startswith('init') and value not in INITS:
+            raise Wrong(
+                field,
+                f'{field} {json.dumps(value)} needs the weights, data or a file to start from',
+                'PiSSA and OLoRA are `init` of `type: lora`; else leave it out.',
+            )
+        if field.endswith('_config') and value:
+            raise Wrong(field, f'{field} is of a start that needs data or weights', 'Leave it out.')
+    try:
+        config: PeftConfig = own(**{k: v for k, v in given.items() if k != 'peft_type'})
+    except Exception as error:
+        raise Wrong(named_in(str(error), given), told(error)) from None
+    return config
+
+
+def known(names: Any) -> str:
+    return f'Known: {", ".join(sorted(names))}.'
+
+
+def weightless(kind: str, folder: Path) -> nn.Module:
+    """A model whose parameters are zeros that take no memory, on the processor."""
+    network = hollow(getattr(transformers, kind), read_config(folder, None, 0.0))
+    for module in network.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            zeros = torch.zeros(()).expand(parameter.shape)
+            module.register_parameter(name, nn.Parameter(zeros, requires_grad=False))
+    return network
+
+
+def made(network: nn.Module, wrapped: Any, request: Json) -> Json:
+    state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    head = tuple(f'{module}.' for module in request['head'])
+    found = {name.removeprefix(PREFIX): value for name, value in state.items()}
+    values = {name: value for name, value in found.items() if not name.startswith(head)}
+    trained = {
+        wire
+        for name, p in network.named_parameters()
+        if p.requires_grad and (wire := wire_name(name)) and not wire.startswith(head)
+    }
+    if set(values) != trained or any(v.dtype != torch.float32 for v in values.values()):
+        odd = min(set(values) ^ trained, default='')
+        raise Wrong(None, f'the file of this adapter does not hold what it trains ({odd})')
+    if request['out'] is not None:
+        write(values, request['out'])
+    config = wrapped.peft_config['default'].to_dict()
+    return {
+        'parameters': [{'name': n, 'shape': list(v.shape)} for n, v in values.items()],
+        'config': {
+            key: sorted(value) if isinstance(value, set) else value for key, value in config.items()
+        },
+    }
