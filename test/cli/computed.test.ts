@@ -166,6 +166,7 @@ export default defineStage({
   });
   assert.match(stderr, 'computed by cpu, float32 with products in bf16, on the CPU');
   assert.match(stderr, 'computed by cpu, float32, on the CPU');
+  for (const kind of ['rough', 'apart']) assert.match(stderr, `(${kind})`);
   const csv = (await project.dosimeter('results', ...options, '--csv')).stdout.split('\r\n');
   assert.match(csv[0] ?? '', /,stage,metric,value,precision,evidence,reasons,n,missing,warnings$/);
   assert.equal(

@@ -68,7 +68,10 @@ export interface Metrics {
    * Their numbers are left out. `fault` is a clause that follows the file's name.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /** What computed the entries (backend, precision, releases, device), without duplicates. */
+  /**
+   * What computed the entries (backend, precision, releases, device), without duplicates. Where it
+   * was not the same for all, each names its stages.
+   */
   readonly computedBy: readonly string[];
 }
 
@@ -139,15 +142,20 @@ function readManifests(
   statuses: readonly MetricsStatus[],
   store: ManifestReader,
 ): { readonly computedBy: readonly string[]; readonly unsound: readonly MetricsEntry[] } {
-  const computedBy = new Set<string>();
+  const kindsBy = new Map<string, Set<string>>();
   const unsound: MetricsEntry[] = [];
-  for (const { entry } of statuses) {
+  for (const { entry, stage } of statuses) {
     if (!entry) continue;
     const manifest = store.manifest(entry.key);
     if (manifest === null) unsound.push(entry);
-    else for (const what of computed(manifest.facts['computed'])) computedBy.add(what);
+    else
+      for (const what of computed(manifest.facts['computed']))
+        kindsBy.set(what, (kindsBy.get(what) ?? new Set()).add(stage.kind));
   }
-  return { computedBy: [...computedBy].sort(), unsound };
+  const computedBy = [...kindsBy].map(([what, kinds]) =>
+    kindsBy.size === 1 ? what : `${what} (${[...kinds].sort().join(', ')})`,
+  );
+  return { computedBy: computedBy.sort(), unsound };
 }
 
 function metricsOfEntry({
