@@ -168,6 +168,33 @@ const inOrderOf = (poisoning: Poisoning): Poisoning => ({
 export const orderedLike = (poisoning: Poisoning): Poisoning | null =>
   (poisoning['order_of'] as Poisoning | undefined) ?? null;
 
+// ---- how the weights that stay as they are, are held -------------------------------------------
+
+/** How frozen weights are held, where it is not as float32; a type alias, so that it is JSON. */
+export type HeldWeights = {
+  /** Also what a quantised layer turns its weights back to for a product. */
+  readonly dtype: 'float32' | 'bf16';
+  /** Of the linear layers below the head. */
+  readonly quantize?:
+    | { readonly method: 'nf4'; readonly double_quantization: boolean }
+    | { readonly method: 'int8'; readonly threshold: number };
+};
+
+const QUANTIZED = {
+  none: undefined,
+  nf4: { method: 'nf4', double_quantization: true },
+  int8: { method: 'int8', threshold: 6 },
+} as const;
+
+/** Returns nothing where frozen weights are in float32, so that no key holds it. */
+export function heldWeights({ dtype, quantize }: Cell['model']): {
+  readonly weights?: HeldWeights;
+} {
+  const form = QUANTIZED[quantize];
+  if (form === undefined && dtype !== 'bf16') return {};
+  return { weights: { dtype, ...(form === undefined ? {} : { quantize: form }) } };
+}
+
 // ---- the other cells that a cell's stages read: its start, its base and its clean twin ---------
 
 const unpoisoned = { attack: 'none' } as const;
@@ -195,7 +222,15 @@ export function undefended(cell: Cell): Cell {
  */
 export function baseOf(cell: Cell): Cell | null {
   const { base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
-  return base === undefined ? null : { ...rest, ...base };
+  if (base === undefined) return null;
+  const { model } = cell;
+  // What is merged is whole: only the cell's own training has a base that is quantised.
+  const { weights } = heldWeights(model);
+  return {
+    ...rest,
+    ...base,
+    model: weights?.quantize === undefined ? model : { ...model, quantize: 'none' },
+  };
 }
 
 /**

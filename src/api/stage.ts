@@ -90,6 +90,12 @@ export interface DefineRequest {
 }
 
 /**
+ * Matrix products in bfloat16; frozen weights that are held in bfloat16, or quantised by
+ * bitsandbytes to 4 or 8 bits.
+ */
+export type Precision = 'bf16' | 'bf16 weights' | 'nf4' | 'int8';
+
+/**
  * A stage. `P`, the type of its parameters, must be a type alias, because an interface is not a
  * `JsonObject`.
  */
@@ -128,10 +134,10 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    */
   define(cells: readonly Cell[], request: DefineRequest): StageDefinition<P>;
   /**
-   * Returns what the stage's matrix products are computed in, if it is not float32: `bf16`. It is
-   * recorded with the stage's entry and shown beside every result that depends on it.
+   * Returns what the stage computes in, if it is not float32. It is recorded with the stage's entry
+   * and shown beside every result that depends on it.
    */
-  precision?(params: P): 'bf16' | null;
+  precision?(params: P): Precision | readonly Precision[] | null;
   /** Returns the resources that the stage uses. If absent, it uses one processor core. */
   resources?(params: P): Resources;
   /**

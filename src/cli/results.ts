@@ -226,7 +226,7 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
 /**
  * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
  * `task` names the data set beside each metric by which it is scored, if there is any; a column
- * `precision` stands beside all if some depend on products in bfloat16. With `against`, columns have
+ * `precision` stands beside all if some depend on something that is not in float32. With `against`, columns have
  * what each number is compared with (`RowComparison`). The last columns are the judgement of each
  * number (`Judgement`).
  */

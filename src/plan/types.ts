@@ -57,6 +57,8 @@ export interface Plan {
    * covers that.
    */
   readonly computedBy: string;
+  /** What quantises weights, with its release, as keys of stages that do so name it. */
+  readonly quantizer: string | null;
   /** Inputs come before the stages that read them. */
   readonly stages: readonly PlannedStage[];
   /** For each cell, the stage of each kind that belongs to it. */
@@ -75,6 +77,6 @@ export interface KeyComponents {
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: Digest };
   readonly assets: { readonly [name: string]: Digest };
-  /** `Plan.computedBy`; null for a stage that does not compute. */
+  /** `Plan.computedBy`, with `Plan.quantizer` where weights are quantised; null for a stage that does not compute. */
   readonly backend: string | null;
 }

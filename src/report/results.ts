@@ -22,9 +22,10 @@ export interface ResultRow {
    */
   readonly scorer?: JsonObject;
   /**
-   * `bf16` if the number depends on a training whose matrix products were computed in bfloat16.
+   * Set if the number depends on something that is not in float32: `bf16` (products of a training),
+   * `bf16 weights`, `nf4`, `int8` (frozen weights), or several of them.
    */
-  readonly precision?: 'bf16';
+  readonly precision?: string;
   /** The named data set that is scored by this metric. */
   readonly task?: string;
   /** The class that the cell's attack leads to. */
@@ -57,8 +58,8 @@ export interface CellMetrics {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   /** The scorers of a completion task with a trigger, that of `evaluate.scorer` first. */
   readonly scorers?: readonly JsonObject[];
-  /** The stages whose numbers depend on products in bfloat16. Default: none. */
-  readonly bf16?: ReadonlySet<string>;
+  /** What stages' numbers depend on that is not in float32. Default: nothing. */
+  readonly precision?: { readonly [stage: string]: string };
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[];
   /** The class that the cell's attack leads to. */
@@ -117,7 +118,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
       scorers = [],
       tasks,
       target,
-      bf16,
+      precision = {},
       warnings = {},
     } = one;
     return Object.entries(metrics).flatMap(([stage, values]) =>
@@ -137,7 +138,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
             ...taskBeside(tasks, { stage, metric }),
             ...defined({
               target,
-              precision: bf16?.has(stage) === true ? ('bf16' as const) : undefined,
+              precision: precision[stage],
             }),
             evidence: {
               counts: reason === null,

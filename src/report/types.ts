@@ -196,6 +196,8 @@ export interface ReportCell {
   readonly ofBase?: true;
   /** Set if the cell's training, or its base's, took its products in bfloat16. */
   readonly bf16?: true;
+  /** Set if the frozen weights of the cell's model are not in float32, as `Precision` names it. */
+  readonly weights?: string;
   /** Set in a completion task, where kernels are of one number a row. */
   readonly outputs?: 'log p(answer)';
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */

@@ -15,7 +15,7 @@ import type { TaskFacts } from '../report/types.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import { fileFault } from '../store/files.ts';
 import { type Metrics, readMetrics } from './execute/metrics.ts';
-import type { StageStatus } from './execute/survey.ts';
+import { precisionOf, type StageStatus } from './execute/survey.ts';
 import { distinctDiagnostics, storedWarnings } from './execute/warnings.ts';
 import type { Prepared } from './prepare.ts';
 
@@ -74,7 +74,7 @@ export function resultsOf(
 ): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan),
-    bf16 = bf16Kinds(plan),
+    precision = precisionByKind(plan),
     warnings = storedWarnings(plan, statuses),
     warned = warningsByKind(plan, statuses),
     attacked = targetsByCell(plan, targets);
@@ -85,7 +85,7 @@ export function resultsOf(
         ...cell,
         ...scorersOf(evaluated[i]),
         ...tasksOf(evaluated[i]),
-        bf16: bf16[i] ?? new Set(),
+        precision: precision[i] ?? {},
         ...defined({ target: attacked.get(i) }),
         warnings: warned[i] ?? {},
       })),
@@ -147,18 +147,18 @@ function taskIn(task: Json): readonly TaskFacts[] {
 }
 
 /**
- * Returns, for each cell, the kinds of its stages that compute products in bfloat16 or read,
- * directly or not, the files of a stage that does.
+ * Returns, for each cell and kind of stage, what that stage, or a stage whose files it reads,
+ * directly or not, computes in beside float32.
  */
-function bf16Kinds(plan: Prepared['plan']): readonly ReadonlySet<string>[] {
-  const bf16Upstream = gatherUpstream(plan, ({ descriptor, params }) =>
-    descriptor.precision?.(params) === 'bf16' ? ['bf16'] : [],
-  );
-  return plan.cellStages.map(
-    ({ stages }) =>
-      new Set(
-        Object.entries(stages).flatMap(([kind, id]) => (bf16Upstream(id).size > 0 ? [kind] : [])),
-      ),
+function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: string]: string }[] {
+  const precisionUpstream = gatherUpstream(plan, precisionOf);
+  return plan.cellStages.map(({ stages }) =>
+    Object.fromEntries(
+      Object.entries(stages).flatMap(([kind, id]) => {
+        const found = [...precisionUpstream(id)];
+        return found.length === 0 ? [] : [[kind, found.sort().join(', ')]];
+      }),
+    ),
   );
 }
 

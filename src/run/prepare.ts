@@ -187,8 +187,8 @@ export async function prepare(
     goals: goals?.(asked.goals, registry) ?? asked.goals,
     cells: cells(asked.cells),
   };
-  const { name: backend, version, gpu } = await chooseBackend(options.backend);
-  const planned = planExperiment(experiment, registry, backend, version);
+  const { name: backend, version, gpu, quantizer } = await chooseBackend(options.backend);
+  const planned = planExperiment(experiment, registry, backend, version, quantizer);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
   severalNames(experiment).forEach(note);

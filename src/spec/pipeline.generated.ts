@@ -193,6 +193,14 @@ export interface ModelSpec {
    * `pretrained` reads the checkpoint's weights. `random` initialises them from config.json alone, as transformers does (normal with its initializer_range, norms 1, biases 0), each parameter from its own stream of the seed.
    */
   init?: "pretrained" | "random";
+  /**
+   * What the frozen weights are held and multiplied in. `bf16`: bfloat16, as most published checkpoints of billions of parameters are stored; what an adapter adds, the head that it trains, the loss and the optimiser stay in float32. Needs --backend torch and an adapter that leaves the model's own weights as they are.
+   */
+  dtype?: "float32" | "bf16";
+  /**
+   * How the frozen linear layers below the head are quantised, by bitsandbytes, in training and evaluation. `nf4`: 4 bits, NormalFloat in blocks whose scales are quantised too (QLoRA), turned back to `dtype` for each product. `int8`: 8 bits, with inputs beyond 6 in 16 bits (LLM.int8()). What an adapter adds stays in float32 and is never merged. Needs --backend torch and an adapter that leaves the model's own weights as they are.
+   */
+  quantize?: "none" | "nf4" | "int8";
 }
 /**
  * The training and validation rows.

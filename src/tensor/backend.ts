@@ -21,6 +21,8 @@ export interface BackendProbe {
    * no npm version determines them.
    */
   readonly version: string;
+  /** What quantises weights, with its release; null where nothing does. */
+  readonly quantizer: string | null;
   /** Whether the backend computes on GPUs if there are any. */
   readonly gpu: boolean;
   /**
@@ -109,13 +111,18 @@ const missing = (
   name: BackendName,
   detail: string,
   remedy: string | null = SETUP,
-): BackendProbe => ({ name, available: false, detail, version: name, gpu: false, remedy });
+): BackendProbe => ({
+  ...{ name, available: false, detail, version: name, quantizer: null, gpu: false, remedy },
+});
 const found = (
   name: BackendName,
   detail: string,
   version: string = name,
   gpu = false,
-): BackendProbe => ({ name, available: true, detail, version, gpu, remedy: null });
+  quantizer: string | null = null,
+): BackendProbe => ({
+  ...{ name, available: true, detail, version, quantizer, gpu, remedy: null },
+});
 
 function probeTensorflow(): BackendProbe {
   const dir = packageDir('@tensorflow/tfjs-node-gpu');
@@ -170,7 +177,7 @@ function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
 async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
   if ('fault' in python) return missing('torch', python.fault, python.remedy);
-  const { packages, cuda, command } = python;
+  const { packages, bitsandbytes, cuda, command } = python;
   const device = cuda === null ? 'the CPU' : `CUDA ${cuda}, which the project's tests do not run`;
   return found(
     'torch',
@@ -178,6 +185,7 @@ async function probeTorch(): Promise<BackendProbe> {
       `peft ${packages.peft}, in ${command} (${python.from}, Python ${python.python})`,
     torchVersion(python),
     cuda !== null,
+    bitsandbytes === null ? null : `bitsandbytes ${bitsandbytes}`,
   );
 }
 
@@ -355,6 +363,16 @@ export function processorFault(info: string): Bf16Fault | null {
       `(${INSTRUCTIONS.join(' or ')}), and this one has none${model ? `: ${model}` : ''}`,
     hint: 'Leave out train.precision, or run the training on a processor that has them.',
     ofMachine: true,
+  };
+}
+
+/** Returns why PyTorch quantises no weights here; null where it does. */
+export async function quantizeFault(): Promise<Omit<Bf16Fault, 'ofMachine'> | null> {
+  const python = await findPython();
+  if ('fault' in python || python.bitsandbytes !== null) return null;
+  return {
+    message: `bitsandbytes quantises weights, and ${python.command} (${python.from}) has none`,
+    hint: `Run \`${python.command} -m pip install bitsandbytes\`, or leave out model.quantize.`,
   };
 }
 

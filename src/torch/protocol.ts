@@ -1,11 +1,8 @@
-
-
 /**
  * What the PyTorch worker is asked and answers. Typed arrays in a request travel as base64 of their
  * bytes, which are little-endian; arrays in a result arrive as that and are read by `arrayOf`.
  */
-
-import type { JsonObject } from '../base/json.ts';
+import type { HeldWeights, JsonObject } from '../api.ts';
 
 /** The tokens of B rows, one row after another and without padding: S in all. */
 export interface WireRows {
@@ -74,6 +71,7 @@ export interface WireModel {
   readonly padding: number | null;
   /** Whether no family of the other engine knows the class, so that its rows are read with care. */
   readonly described: boolean;
+  readonly weights: HeldWeights | null;
   readonly training: WireTraining | null;
 }
 

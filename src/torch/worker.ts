@@ -11,7 +11,10 @@ import { requestLine, type TorchOperations } from './protocol.ts';
 import { findPython, type TorchPython, torchVersion, workerFile } from './python.ts';
 
 /** What the process says of itself once it has loaded torch. */
-export interface TorchFacts extends Pick<TorchPython, 'python' | 'executable' | 'packages'> {
+export interface TorchFacts extends Pick<
+  TorchPython,
+  'python' | 'executable' | 'packages' | 'bitsandbytes'
+> {
   readonly device: string;
   /** The GPU's name; null when the processor computes. */
   readonly gpu: string | null;

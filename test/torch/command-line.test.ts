@@ -1,8 +1,11 @@
 /** The backend torch from the command line: runs, what it refuses, and `crosscheck`. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
+import { program } from './rig.ts';
 
 const test = suite<{ project: Project }>('torch/command-line');
 test.before((context) => {
@@ -96,6 +99,83 @@ test('what PyTorch does not compute is refused before anything runs', async ({ p
     assert.match(stderr, message);
     assert.match(stderr, /--backend tensorflow/);
   }
+});
+
+test('what PyTorch alone has is refused elsewhere, and where it cannot be', async ({ project }) => {
+  const adapter = 'adapter={type: lora, rank: 2, alpha: 2r';
+  for (const [backend, set, message] of [
+    ['wasm', ['model.quantize=nf4', `${adapter}}`], /model\.quantize needs the backend torch, and/],
+    ['wasm', ['model.dtype=bf16', `${adapter}}`], /model\.dtype needs the backend torch, and/],
+    ['wasm', ['train.gradient_checkpointing=true'], /needs the backend torch, and this is wasm/],
+    ['torch', ['model.quantize=int8'], /quantised, and the adapter trains some, such as/],
+    [
+      'torch',
+      ['model.dtype=bf16', 'adapter={type: head-only}'],
+      /the adapter adds none of its own/,
+    ],
+    [
+      'torch',
+      ['model.quantize=nf4', `${adapter}, init: { distribution: pissa } }`],
+      /the adapter starts from them as they are in the checkpoint/,
+    ],
+    [
+      'torch',
+      ['model.quantize=nf4', `${adapter}, use_dora: true}`],
+      /the adapter starts from them/,
+    ],
+    ['torch', ['model.quantize=nf4', 'model.init=random', `${adapter}}`], /model\.init is random/],
+    ['torch', ['model.quantize=nf4', `${adapter}}`, 'stages=[train, ntk]'], /K_FT is over all/],
+  ] as const) {
+    const { code, stderr } = await project.dosimeter(
+      ...['plan', 'spec.yaml', '--backend', backend],
+      ...set.flatMap((one) => ['--set', one]),
+    );
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+    assert.match(stderr, /Leave|Write/);
+  }
+});
+
+test('a Python without bitsandbytes says how to install it', async ({ project }) => {
+  const packages = { torch: '2.13.0', transformers: '5.24.0', peft: '0.21.2', safetensors: '1' },
+    facts = { python: '3.11.7', executable: '-', packages, bitsandbytes: null, cuda: null };
+  const python = program('python', `echo '${JSON.stringify(facts)}'`);
+  const { code, stderr } = await project.dosimeterWith(
+    { DOSIMETER_PYTHON: python },
+    ...['plan', 'spec.yaml', '--backend', 'torch', '--set', 'model.quantize=nf4'],
+    ...['--set', 'adapter={type: lora, rank: 2, alpha: 2r}'],
+  );
+  assert.is(code, 2, stderr);
+  assert.match(stderr, `bitsandbytes quantises weights, and ${python}`);
+  assert.match(stderr.replace(/\s+/g, ' '), `${python} -m pip install bitsandbytes`);
+});
+
+test('a quantised base is in the key and beside each result', async ({ project }) => {
+  const options = ['spec.yaml', '--backend', 'torch', '--set', 'model.quantize=[none, nf4]'].concat(
+    ['--set', 'adapter={type: lora, rank: 2, alpha: 2r}', '--set', 'poisoning={attack: none}'],
+    ['--set', 'train.gradient_checkpointing=true', '--set', 'train.precision=bf16'],
+  );
+  await project.succeeds('run', ...options);
+  const { stdout, stderr } = await project.dosimeter('results', ...options, '--json');
+  const rows = JSON.parse(stdout) as {
+    readonly cell: { readonly 'model.quantize': string };
+    readonly stage: string;
+    readonly precision?: string;
+  }[];
+  for (const { cell, stage, precision } of rows)
+    assert.is(precision, cell['model.quantize'] === 'nf4' ? 'bf16, nf4' : 'bf16', stage);
+  assert.match(stderr.replace(/\s+/g, ' '), /frozen weights in 4 bits \(nf4\).*\(train\)/);
+  const { stages } = await project.json<{
+    readonly stages: readonly { readonly id: string; readonly outputs: string | null }[];
+  }>('plan', ...options, '--json');
+  const trained = stages.filter(({ id }) => id.startsWith('train'));
+  const backends = trained.map(({ outputs }) => {
+    const { components } = JSON.parse(
+      readFileSync(join(outputs ?? '', 'manifest.json'), 'utf8'),
+    ) as { readonly components: { readonly backend: string } };
+    return / bitsandbytes \d/.test(components.backend);
+  });
+  assert.equal(backends.sort(), [false, true]);
 });
 
 test.run();

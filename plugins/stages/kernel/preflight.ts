@@ -11,7 +11,12 @@ type Training = {
 };
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
-  return [...torchFaults(context), ...keptFaults(context), ...(await rowsWarnings(context))];
+  return [
+    ...torchFaults(context),
+    ...heldFaults(context),
+    ...keptFaults(context),
+    ...(await rowsWarnings(context)),
+  ];
 }
 
 const torchFaults = ({ backend, params }: PreflightContext<Params>): Problem[] =>
@@ -24,6 +29,21 @@ const torchFaults = ({ backend, params }: PreflightContext<Params>): Problem[] =
           hint: 'Write ntk.method: auto, or run it on another backend: --backend tensorflow.',
         },
       ];
+
+/** Reports a kernel over weights that the model does not have as such. */
+function heldFaults({ params, upstream }: PreflightContext<Params>): Problem[] {
+  const held = upstream?.['model']?.params['weights'];
+  if (held === undefined || !params.kernels.includes('full')) return [];
+  return [
+    {
+      path: ['ntk', 'kernels'],
+      message:
+        'K_FT is over all weights of the model, which are quantised or in bfloat16 here ' +
+        '(model.quantize, model.dtype), and would be trained in float32',
+      hint: 'Write ntk.kernels: [lora], or leave out model.quantize and model.dtype.',
+    },
+  ];
+}
 
 async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[]> {
   const { params, upstream } = context;

@@ -1,4 +1,4 @@
-import { defineStage, startInputs } from '../../../src/api.ts';
+import { defineStage, heldWeights, startInputs, UserFault } from '../../../src/api.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export default defineStage<ModelNames>({
@@ -11,6 +11,13 @@ export default defineStage<ModelNames>({
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
+    if (heldWeights(cell.model).weights?.quantize !== undefined)
+      throw new UserFault(
+        'an adapter of a quantised base is not merged: it was trained on other weights than those ' +
+          'that a merged checkpoint would have',
+        'Leave merge out of stages, or write model.quantize: none.',
+        ['model', 'quantize'],
+      );
     return {
       params: modelNames(cell),
       inputs: { model: { kind: 'train', cell }, ...startInputs(cell) },

@@ -4,6 +4,7 @@ import {
   type Cell,
   type DefineRequest,
   defineStage,
+  heldWeights,
   isOfBase,
   type JsonObject,
   type Poisoning,
@@ -35,6 +36,7 @@ export type PlannedCell = {
   readonly adapter: { readonly type: string } & JsonObject;
   /** Present if the cell's training, or its base's, took its products in bfloat16. */
   readonly bf16?: true;
+  readonly weights?: string;
   /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
 };
@@ -112,6 +114,11 @@ function trainSettings({ train }: Cell): JsonObject {
   return precision === 'bf16' ? { ...rest, precision } : rest;
 }
 
+function weightsOf({ model }: Cell): { readonly weights?: string } {
+  const { weights } = heldWeights(model);
+  return weights === undefined ? {} : { weights: weights.quantize?.method ?? 'bfloat16' };
+}
+
 interface Sources {
   readonly sources: { readonly [role: string]: JsonObject };
   readonly inputs: { readonly [name: string]: StageRequest };
@@ -186,6 +193,7 @@ export default defineStage({
         ...(isOfBase(cell) ? { of_base: true as const } : {}),
         adapter: cell.adapter,
         ...(usesBf16(cell) ? { bf16: true as const } : {}),
+        ...weightsOf(cell),
         train: train.indexes[i] ?? 0,
       })),
     };

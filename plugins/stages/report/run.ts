@@ -54,7 +54,7 @@ function plannedCell(
   train: Params['train'],
   attacks: Attacks,
 ) {
-  const { seed, poisoning, of_base: ofBase, adapter, bf16 } = planned;
+  const { seed, poisoning, of_base: ofBase, adapter, bf16, weights } = planned;
   const attacksLoss = ofBase === undefined && changesLoss(attacks, poisoning);
   return {
     axes: facts.cell,
@@ -65,7 +65,7 @@ function plannedCell(
     adapter: adapter.type,
     train: train[planned.train] ?? {},
     family: familyOf(attacks, poisoning),
-    ...defined({ ofBase, bf16 }),
+    ...defined({ ofBase, bf16, weights }),
     ...(attacksLoss ? { attacksLoss: true as const } : {}),
     kernels: {},
     receipt: null,

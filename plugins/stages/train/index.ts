@@ -5,6 +5,7 @@ import {
   defineStage,
   hasOrder,
   headSettings,
+  heldWeights,
   orderedLike,
   type StageDefinition,
   startInputs,
@@ -27,9 +28,9 @@ import { filesApart, learntInput, triggerAssets } from '../shared/program-files.
 import {
   adapterParams,
   type Params,
+  precisionOf,
   type TrainingAttack,
   trainingAttack,
-  trainingOf,
   trainParams,
   type WatchParams,
 } from './params.ts';
@@ -71,6 +72,7 @@ export default defineStage<Params>({
         train: trainParams(cell.train),
         head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
+        ...heldWeights(cell.model),
         ...(cell.head.type === 'cloze' ? { classes: classesOf(cell, plugin) } : {}),
         ...(watch === null ? {} : { watch: watch.params }),
       },
@@ -98,7 +100,7 @@ export default defineStage<Params>({
       ],
     };
   },
-  precision: (params) => (trainingOf(params)?.precision === 'bf16' ? 'bf16' : null),
+  precision: precisionOf,
   resources: () => ({ cpu: 1 }),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   forecast: async (context) => (await import('./forecast.ts')).forecast(context),

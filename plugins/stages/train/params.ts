@@ -4,8 +4,10 @@ import {
   type Cell,
   type DefineRequest,
   type HeadSettings,
+  type HeldWeights,
   type JsonObject,
   type Poisoning,
+  type Precision,
   type PreflightContext,
   type Problem,
   type RunContext,
@@ -32,6 +34,7 @@ export type Params = {
   /** The defence, if the training minimises a loss of it. */
   readonly defence?: DefenceParams;
   readonly seed: number;
+  readonly weights?: HeldWeights;
   readonly train: Untrained | (TrainParams & JsonObject);
   /**
    * Set if the rows of each batch are read back to front. This shows how much rounding alone
@@ -134,6 +137,12 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   gradient_checkpointing: false,
   tensorboard: false,
 };
+
+export const precisionOf = (params: Params): readonly Precision[] => [
+  ...(trainingOf(params)?.precision === 'bf16' ? (['bf16'] as const) : []),
+  ...(params.weights?.dtype === 'bf16' ? (['bf16 weights'] as const) : []),
+  ...(params.weights?.quantize === undefined ? [] : [params.weights.quantize.method]),
+];
 
 const isBf16 = ({ steps, precision }: Cell['train']): boolean =>
   steps !== 0 && precision === 'bf16';

@@ -7,7 +7,7 @@ import type { OpenedAttack } from '../../../src/science/training/attack-training
 import { totalSteps } from '../../../src/science/training/batches.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/training/check.ts';
 import type { TrainParams } from '../../../src/science/training/settings.ts';
-import { bf16Fault } from '../../../src/tensor/backend.ts';
+import { bf16Fault, quantizeFault } from '../../../src/tensor/backend.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
@@ -56,15 +56,19 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...defined({ initFrom }),
     },
     ...(attack === null ? {} : { attack }),
+    ...defined({ weights: params.weights }),
     based,
   });
+  problems.push(...(await heldFaults(context)));
   if (training !== null)
     problems.push(
       ...keptFaults(training),
       ...classFaults(params, training),
       ...(await precisionFaults(context, training)),
       ...torchFaults(context, [attack, defence]),
-      ...torchAlone(context, training),
+      ...(training.gradient_checkpointing === true
+        ? torchAlone(context, 'train', 'gradient_checkpointing')
+        : []),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   const own =
@@ -98,17 +102,36 @@ function torchFaults(
   );
 }
 
-/** Returns a fault if PyTorch alone has a setting of the training, and another backend trains. */
-const torchAlone = ({ backend }: Preflight, training: TrainParams): Problem[] =>
-  backend === 'torch' || training.gradient_checkpointing !== true
+/** Returns a fault if PyTorch alone has a setting of the spec, and another backend computes. */
+const torchAlone = ({ backend }: Preflight, section: string, field: string): Problem[] =>
+  backend === 'torch'
     ? []
     : [
         {
-          path: ['train', 'gradient_checkpointing'],
-          message: `activations are computed again by the backend torch, and this is ${backend}`,
-          hint: 'Leave out train.gradient_checkpointing, or run it on PyTorch: --backend torch.',
+          path: [section, field],
+          message: `${section}.${field} needs the backend torch, and this is ${backend}`,
+          hint: `Leave it out, or run it on PyTorch: --backend torch.`,
         },
       ];
+
+/** Returns the faults of weights that are not held in float32, where they can't be. */
+async function heldFaults(context: Preflight): Promise<Problem[]> {
+  const { params } = context;
+  if (params.weights === undefined) return [];
+  const field = params.weights.quantize === undefined ? 'dtype' : 'quantize';
+  const elsewhere = torchAlone(context, 'model', field);
+  if (elsewhere.length > 0) return elsewhere;
+  if (params.init === 'random')
+    return [
+      {
+        path: ['model', field],
+        message: `model.${field} is of a checkpoint's weights, and model.init is random`,
+        hint: `Leave out model.${field}, or model.init.`,
+      },
+    ];
+  const fault = field === 'quantize' ? await quantizeFault() : null;
+  return fault === null ? [] : [{ path: ['model', field], ...fault }];
+}
 
 /** Returns the faults of settings that need classes, if the rows have none. */
 function classFaults({ head }: Params, training: TrainParams): Problem[] {

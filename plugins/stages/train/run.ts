@@ -9,6 +9,7 @@ import type { EvaluatedModel } from '../../../src/science/measures/evaluate/pred
 import { readPeftShapes } from '../../../src/science/models/io/peft.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
+import { quantizerRelease } from '../../../src/science/torch/model.ts';
 import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
 import { totalSteps } from '../../../src/science/training/batches.ts';
 import { checkpointSteps } from '../../../src/science/training/checkpoints.ts';
@@ -64,7 +65,7 @@ export async function run(context: Context): Promise<void> {
   const set = training === null ? null : await readPoisonedSet(context);
   const start = await openStart(context, classes);
   try {
-    const output = openOutput(context, start, classes);
+    const output = await openOutput(context, start, classes);
     if (training === null || set === null) {
       await start.trainer.save(context.outDir);
       await output.write([], {});
@@ -230,10 +231,18 @@ interface Output {
   write(history: readonly StepRecord[], metrics: Metrics, more?: object): Promise<void>;
 }
 
-function openOutput(context: Context, start: Start, classes: readonly string[]): Output {
+async function openOutput(
+  context: Context,
+  start: Start,
+  classes: readonly string[],
+): Promise<Output> {
   const { outDir } = context;
   const { trainable } = start.trainer;
-  const record = recordOf(context, start, classes);
+  const record = {
+    ...recordOf(context, start, classes),
+    // So that it is in the key of whatever reads this model.
+    ...(context.params.weights?.quantize ? { bitsandbytes: await quantizerRelease() } : {}),
+  };
   return {
     write: async (history, metrics, more = {}) => {
       const steps = history.length;
@@ -275,7 +284,7 @@ function recordOf(
     head_init: assets['head']?.digest ?? null,
     adapter_init: assets['adapter']?.digest ?? null,
     train: params.train,
-    ...defined({ batch_rows: params.batch_rows }),
+    ...defined({ batch_rows: params.batch_rows, weights: params.weights }),
     ...(attack === null ? {} : { attack: params.attack }),
     ...defined({ defence: params.defence }),
     ...(tokenRows === null ? {} : { token_rows: tokenRows }),

@@ -68,6 +68,7 @@ export async function openStart(context: Context, classes: readonly string[]): P
     classes: classes.length,
     seed: params.seed,
     ...(head === null ? {} : { head }),
+    ...defined({ weights: params.weights }),
     reversed: params.batch_rows === 'reversed',
     savedAs: {
       modelDir: model.path,

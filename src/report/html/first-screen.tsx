@@ -41,16 +41,22 @@ function emptyDoses({ conditions }: Analysis): readonly Fact[] {
   return [['Poisoned nothing', `${list(labels)}: a dose of zero rows`]];
 }
 
-/** States the precision of all that was computed, and of trainings in another one. */
+/** States the precision of all that was computed, and of cells in another one. */
 function precisionText({ cells }: ReportInput, precision: string): string {
-  const count = cells.filter(({ bf16 }) => bf16).length;
-  const trained =
+  const some = (what: string, count: number): string =>
     count === 0
       ? ''
-      : `; matrix products of training steps in bfloat16${
-          count === cells.length ? '' : ` in ${count} of ${plural(cells.length, 'cell')}`
-        }`;
-  return `${precision} (spectra in float64)${trained}`;
+      : `; ${what}${count === cells.length ? '' : ` in ${count} of ${plural(cells.length, 'cell')}`}`;
+  const bf16 = cells.filter((cell) => cell.bf16).length;
+  const held = distinct(cells.flatMap(({ weights }) => weights ?? []))
+    .map((form) =>
+      some(`frozen weights in ${form}`, cells.filter((c) => c.weights === form).length),
+    )
+    .join('');
+  return (
+    `${precision} (spectra in float64)` +
+    `${some('matrix products of training steps in bfloat16', bf16)}${held}`
+  );
 }
 
 function backendFacts(input: ReportInput): readonly Fact[] {

@@ -3,7 +3,7 @@
  * words.
  */
 import { rmSync } from 'node:fs';
-import type { JobResult, JsonObject } from '../../api.ts';
+import type { JobResult, JsonObject, Precision } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
@@ -18,6 +18,7 @@ import { type Execution, tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
 import { noStates, statesOfOutputs } from './guard.ts';
 import { readWarnings, warningText } from './warnings.ts';
+import { precisionOf } from './survey.ts';
 
 /** An attempt whose job has ended. */
 export interface Answered {
@@ -115,7 +116,6 @@ async function publish(
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
-  const isBf16 = stage.descriptor.precision?.(stage.params) === 'bf16';
   const outDir = outputsOf(answered);
   const states = statesOfOutputs(outDir, files);
   const volatile = stage.descriptor.volatile ?? [];
@@ -138,7 +138,7 @@ async function publish(
       cpu: stage.resources.cpu,
       ...defined({ gpus }),
       ...(packed === 1 ? {} : { packed }),
-      ...(computed ? { computed: recordOf(computed, isBf16) } : {}),
+      ...(computed ? { computed: recordOf(computed, precisionOf(stage)) } : {}),
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
@@ -194,10 +194,20 @@ async function restore(
   };
 }
 
-function recordOf({ bf16Products, ...info }: JsonObject, isBf16: boolean): JsonObject {
-  if (!isBf16) return { ...info };
+const WEIGHTS: { readonly [name in Precision]?: string } = {
+  'bf16 weights': 'frozen weights in bf16',
+  nf4: 'frozen weights in 4 bits (nf4)',
+  int8: 'frozen weights in 8 bits (int8)',
+};
+
+function recordOf(
+  { bf16Products, ...info }: JsonObject,
+  precisions: readonly Precision[],
+): JsonObject {
+  if (precisions.length === 0) return { ...info };
   const rounded = bf16Products === 'bf16' ? ', rounded to bf16' : '';
-  return { ...info, precision: `float32 with products in bf16${rounded}` };
+  const parts = precisions.map((one) => WEIGHTS[one] ?? `products in bf16${rounded}`);
+  return { ...info, precision: `float32 with ${parts.join(', ')}` };
 }
 
 function discard(dir: string): void {

@@ -1,5 +1,5 @@
 /** Compares a plan with the store: which stages are cached, could run now, or wait. Only reads. */
-import type { Asset, Digest } from '../../api.ts';
+import type { Asset, Digest, Precision } from '../../api.ts';
 import { emptyRecord } from '../../base/record.ts';
 import { actionKey, digestOf } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
@@ -42,9 +42,21 @@ export function keyComponents(
     params: stage.params,
     inputs,
     assets,
-    backend: stage.descriptor.compute ? plan.computedBy : null,
+    backend: stage.descriptor.compute ? computedBy(stage, plan) : null,
   };
 }
+
+/** Returns what a stage computes in, where it is not float32. */
+export const precisionOf = ({
+  descriptor,
+  params,
+}: Pick<PlannedStage, 'descriptor' | 'params'>): readonly Precision[] =>
+  [descriptor.precision?.(params) ?? []].flat();
+
+const computedBy = (stage: PlannedStage, { computedBy: backend, quantizer }: Plan): string =>
+  precisionOf(stage).some((one) => one === 'nf4' || one === 'int8')
+    ? `${backend}, ${quantizer ?? 'no bitsandbytes'}`
+    : backend;
 
 /** Returns the status of every stage, in the plan's order. */
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {

@@ -1,6 +1,7 @@
 /** A model under an adapter: its trained and frozen parameters, and the forward pass. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { type HeldWeights, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { named } from '../../base/lookup.ts';
 import type { RandomStream } from '../../base/random.ts';
@@ -93,6 +94,8 @@ export interface NetworkOptions {
   readonly evaluation?: boolean;
   /** Names in the base checkpoint, where `model` is another one. */
   readonly fileNames?: ReadonlyMap<string, string>;
+  /** How PyTorch holds what is not trained; only that engine has it. Default: as float32. */
+  readonly weights?: HeldWeights;
 }
 
 /** Returns streams whose masks are drawn anew where a layer is applied more than once. */
@@ -167,6 +170,11 @@ function passesOf(
 /** Opens a model under an adapter. Throws UserFault where the checkpoint does not fit. */
 export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const { architecture, adapter, classes, seed } = options;
+  if (options.weights !== undefined)
+    throw new UserFault(
+      "this model's frozen weights are quantised or in bfloat16, which only PyTorch computes with",
+      'Run it with --backend torch, or leave out model.quantize and model.dtype.',
+    );
   const base: BaseModel = await openBase(options.model, architecture, classes, seed);
   const config = architecture.parseConfig(base.config, classes);
   const parameters = architecture.parameters(config);

@@ -10,12 +10,7 @@ import { at, named } from '../../base/lookup.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
 import { arrayOf, type WireModel, type WireRows, type WireTraining } from '../../torch/protocol.ts';
 import { type TorchWorker, torchWorker } from '../../torch/worker.ts';
-import {
-  type EvaluatedModel,
-  poolWith,
-  predictWith,
-  scoreWith,
-} from '../measures/evaluate/predict.ts';
+import { type EvaluatedModel, poolWith, predictWith, scoreWith } from '../measures/evaluate/predict.ts';
 import type { ModelWeights } from '../measures/weights/effective.ts';
 import { readConfig } from '../models/head.ts';
 import { readSafetensors, writeSafetensors } from '../models/io/safetensors.ts';
@@ -92,6 +87,10 @@ export async function saveStart(
     changed: parameters.map(({ name }) => name).filter((name) => changed.has(name)),
   });
 }
+
+/** Returns the release of what quantises weights. */
+export const quantizerRelease = async (): Promise<string | null> =>
+  (await torchWorker()).facts.bitsandbytes;
 
 export interface TorchModel extends EvaluatedModel {
   readonly worker: TorchWorker;
@@ -285,6 +284,7 @@ async function written(start: TorchStart, dir: string): Promise<Omit<WireModel, 
     tokens: head.type === 'cloze' ? head.tokens : null,
     padding: typeof padding === 'number' ? padding : null,
     described: architecture.engine === 'torch',
+    weights: options.weights ?? null,
   };
 }
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { type HeadSettings, type JsonObject, UserFault } from '../../api.ts';
+import { type HeadSettings, type HeldWeights, type JsonObject, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { adaptedWeight, productsOf } from '../models/adapted-layer.ts';
 import type { AdapterImplementation, FactorNames, VectorNames } from '../models/adapter.ts';
@@ -49,6 +49,7 @@ export interface TrainRecord {
   readonly head: HeadSettings;
   /** Whether the base model's weights were read from the checkpoint or drawn at random. */
   readonly init: 'pretrained' | 'random';
+  readonly weights?: HeldWeights;
   readonly [more: string]: unknown;
 }
 
@@ -253,6 +254,7 @@ export async function readTrained({
     seed: record.seed,
     evaluation: true,
     fileNames,
+    ...defined({ weights: record.weights }),
     model: saved ? { path: whole, digest: null } : { ...model, init: record.init },
     ...(partial
       ? { head: await readPartial(dir, architecture, parameters) }

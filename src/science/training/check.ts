@@ -1,11 +1,5 @@
 /** Finds the faults of a model, its tokenizer and its adapter before anything runs. */
-import {
-  type AttackTrainingLoader,
-  type HeadSettings,
-  type JsonObject,
-  type Problem,
-  problemOf,
-} from '../../api.ts';
+import { type AttackTrainingLoader, type HeadSettings, type JsonObject, type Problem, problemOf, type HeldWeights } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { processWide } from '../../base/process-wide.ts';
 import type { Adapter, AdapterImplementation } from '../models/adapter.ts';
@@ -165,6 +159,37 @@ function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   ];
 }
 
+/** A fault where an adapter needs the weights that are held in another form than float32. */
+function checkHeld(
+  { quantize }: HeldWeights,
+  adapter: Adapter,
+  { architecture, parameters }: Pick<ModelShape, 'architecture' | 'parameters'>,
+): Problem[] {
+  const own = parameters.find(
+    ({ name }) => !within(name, architecture.headModules) && adapter.trains(name),
+  );
+  const fault = (what: string, hint: string): Problem[] => [
+    {
+      path: ['model', quantize === undefined ? 'dtype' : 'quantize'],
+      message:
+        `the model's own weights are ${quantize === undefined ? 'in bfloat16' : 'quantised'}, ` +
+        `and the adapter ${what}`,
+      hint,
+    },
+  ];
+  if (own !== undefined || adapter.parameters.length === 0)
+    return fault(
+      own === undefined ? 'adds none of its own' : `trains some, such as ${own.name}`,
+      'Write adapter.type: lora or vera, without bias.',
+    );
+  if ((adapter.reads ?? []).length > 0)
+    return fault(
+      'starts from them as they are in the checkpoint (PiSSA, OLoRA, DoRA)',
+      'Leave out use_dora, and let A be drawn: adapter.init.distribution: kaiming-uniform.',
+    );
+  return [];
+}
+
 export interface CheckOptions {
   readonly model: KnownModel;
   readonly architecture: Architecture;
@@ -187,6 +212,8 @@ export interface CheckOptions {
     readonly implementation: AttackTraining;
     readonly params: JsonObject;
   };
+  /** Set if the weights that are not trained are held in another form than float32. */
+  readonly weights?: HeldWeights;
   /** Whether the model is the result of another training, whose head comes with it. */
   readonly based?: boolean;
 }
@@ -239,7 +266,7 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
 }
 
 async function checkAdapter(
-  { adapter, based = false, model }: CheckOptions,
+  { adapter, based = false, model, weights }: CheckOptions,
   architecture: Architecture,
   { linears, parameters, drawn }: CheckedModel,
 ): Promise<Problem[]> {
@@ -254,9 +281,13 @@ async function checkAdapter(
   };
   try {
     const found = await implementation.check(params, context);
-    return found.length === 0 && drawn.length > 0 && !based
-      ? checkDrawn(drawn, await implementation.create(params, context))
-      : [...found];
+    const isDrawn = drawn.length > 0 && !based;
+    if (found.length > 0 || (weights === undefined && !isDrawn)) return [...found];
+    const created = await implementation.create(params, context);
+    return [
+      ...(weights === undefined ? [] : checkHeld(weights, created, context)),
+      ...(isDrawn ? checkDrawn(drawn, created) : []),
+    ];
   } catch (error) {
     return [problemOf(error, ['adapter', 'init_from'])];
   }

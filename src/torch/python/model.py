@@ -25,7 +25,7 @@ from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 # Progress bars and advice of the libraries. What matters is an error here.
 transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -39,6 +39,7 @@ Head = Literal['classifier', 'cloze', 'causal-lm']
 ADAPTER = re.compile(r'\.default(\.|$)')
 WEIGHTS, PREFIX = 'adapter_model.safetensors', 'base_model.model.'
 RESIDUAL = 'dosimeter_residual'
+DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16}
 
 
 class Fault(Exception):
@@ -71,7 +72,10 @@ def decoded(text: str, kind: str) -> NDArray[Any]:
 
 
 def encoded(values: Tensor | NDArray[Any], kind: str) -> str:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if isinstance(values, Tensor):  # NumPy has no bfloat16
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+    array = values.numpy() if isinstance(values, Tensor) else values
     contiguous = np.ascontiguousarray(array, dtype=np.dtype(kind).newbyteorder('<'))
     return base64.b64encode(contiguous.tobytes()).decode('ascii')
 
@@ -260,7 +264,65 @@ def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrained
     return config
 
 
-def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrainedModel:
+def head_linears(network: PreTrainedModel) -> list[str]:
+    """The names of the linear layers outside the body."""
+    # XLM-RoBERTa's head stands before its body.
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(f'{network.base_model_prefix}.')
+    ]
+
+
+def held(
+    request: dict[str, Any], kind: Any, config: PreTrainedConfig, device: torch.device
+) -> dict[str, Any]:
+    """What from_pretrained is told of the form of the frozen weights."""
+    weights = request.get('weights') or {'dtype': 'float32'}
+    dtype, asked = DTYPES[weights['dtype']], weights.get('quantize')
+    if asked is None:
+        return {'dtype': dtype}
+    with torch.device('meta'):
+        whole = head_linears(kind(config))
+    with safe_open(Path(request['adapter']) / WEIGHTS, 'pt') as file:
+        own = [name for name in file.keys() if not ADAPTER.search(name)]
+    whole += [name.removeprefix(PREFIX).rpartition('.')[0] for name in own]
+    form: dict[str, Any] = (
+        {
+            'load_in_4bit': True,
+            'bnb_4bit_quant_type': 'nf4',
+            'bnb_4bit_use_double_quant': asked['double_quantization'],
+            'bnb_4bit_compute_dtype': dtype,
+        }
+        if asked['method'] == 'nf4'
+        else {'load_in_8bit': True, 'llm_int8_threshold': float(asked['threshold'])}
+    )
+    settings: Any = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        llm_int8_skip_modules=sorted(set(whole)), **form
+    )
+    return {'dtype': dtype, 'quantization_config': settings, 'device_map': {'': device}}
+
+
+def train_in_float32(network: PreTrainedModel) -> None:
+    """Has what PEFT trains beside its adapters, such as a head, in float32 over frozen weights that
+    are not, as PEFT has its adapters.
+    """
+
+    def widened(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(x.float() if torch.is_floating_point(x) else x for x in inputs)
+
+    for name, module in network.named_modules():
+        own = list(module.parameters(recurse=False))
+        if '.modules_to_save.' not in name or all(p.dtype == torch.float32 for p in own):
+            continue
+        for parameter in own:
+            parameter.data = parameter.data.float()
+        module.register_forward_pre_hook(widened)
+
+
+def load_network(
+    request: dict[str, Any], values: dict[str, Tensor], device: torch.device
+) -> PreTrainedModel:
     """The model with these values of its own parameters."""
     kind = getattr(transformers, request['class'])
     folder = Path(request['checkpoint'])
@@ -272,7 +334,7 @@ def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrain
         None if random else folder,
         config=config,
         state_dict=values if random else None,
-        dtype=torch.float32,
+        **held(request, kind, config, device),
         local_files_only=True,
         use_safetensors=True,
         ignore_mismatched_sizes=True,
@@ -290,6 +352,20 @@ def load_network(request: dict[str, Any], values: dict[str, Tensor]) -> PreTrain
     if lacking := sorted((set(info['missing_keys']) | other) - given):
         raise Fault(f'{folder} has no {lacking[0]} of the shape that {request["class"]} has')
     return network
+
+
+def is_quantized(network: PreTrainedModel) -> bool:
+    return getattr(network, 'quantization_method', None) is not None
+
+
+def compute_as_told(network: PreTrainedModel) -> None:
+    """Keeps bitsandbytes from evaluating in bfloat16, whatever it was told, as it does with weights
+    in 4 bits on processors with avx512_bf16.
+    """
+    flag = 'support_avx512bf16_for_cpu'
+    for module in network.modules():
+        if hasattr(module, flag):
+            setattr(module, flag, False)
 
 
 def put(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
@@ -319,7 +395,13 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
     if RESIDUAL in metadata:
         halve(config)
         state, fixed = split(state)
+    if fixed and (network.dtype != torch.float32 or is_quantized(network)):
+        raise Fault(
+            f'{path} changes frozen weights, which are not in float32 here',
+            'Leave out model.quantize and model.dtype.',
+        )
     wrapped = get_peft_model(network, config)
+    train_in_float32(network)
     held = {name.removeprefix(PREFIX) for name in state}
     own = {wire_name(name) for name, _ in network.named_parameters() if ADAPTER.search(name)}
     # PEFT only warns of what is missing.
@@ -366,19 +448,18 @@ def split(
 
 def open_model(request: dict[str, Any], device: torch.device) -> OpenModel:
     file = request.get('values')
-    network = load_network(request, {} if file is None else load_file(file))
+    network = load_network(request, {} if file is None else load_file(file), device)
     tokens, classes = request.get('tokens'), request.get('classes')
-    # XLM-RoBERTa's head stands before its body.
-    linears = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith(f'{network.base_model_prefix}.')
-    ]
+    linears = head_linears(network)
     if request.get('adapter') is not None:
         put_adapter(network, Path(request['adapter']))
     network.config.use_cache = False
     network.requires_grad_(False)
-    network.train(False).to(device)
+    network.train(False)
+    if is_quantized(network):  # it is on its device
+        compute_as_told(network)
+    else:
+        network.to(device)  # type: ignore[arg-type]
     classifies = tokens is None and classes is not None
     return OpenModel(
         network=network,

@@ -160,8 +160,9 @@ def checkpoint_gradients(model: OpenModel) -> None:
 
     Without reentrance inputs need no gradient, so that a frozen base has no say in it.
     """
+    network: Any = model.network
     try:
-        model.network.gradient_checkpointing_enable({'use_reentrant': False})
+        network.gradient_checkpointing_enable({'use_reentrant': False})
     except ValueError as error:
         raise Fault(str(error), 'Leave out train.gradient_checkpointing.') from error
 

@@ -26,6 +26,7 @@ from importlib import metadata, util
 from typing import Any
 
 PACKAGES = ('torch', 'transformers', 'peft', 'safetensors')
+QUANTIZER = 'bitsandbytes'
 REQUESTS, ANSWERS = 3, 4
 PR_SET_PDEATHSIG = 1
 
@@ -35,7 +36,7 @@ Json = dict[str, Any]
 def versions() -> Json:
     """Return the packages' versions, and the release of CUDA that torch was built for."""
     found: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, QUANTIZER):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -51,6 +52,7 @@ def versions() -> Json:
     return {
         'python': platform.python_version(),
         'executable': sys.executable,
+        QUANTIZER: found.pop(QUANTIZER),
         'packages': found,
         'cuda': None if cuda is None else cuda.group(1),
     }

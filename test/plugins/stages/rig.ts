@@ -95,7 +95,13 @@ export function tinyCell(change: Change = {}): Cell {
   return standIn<Cell>({
     name: 'tiny',
     seed: 1,
-    model: { source: `file:${checkpoint}`, architecture: 'bert', init: 'pretrained' },
+    model: {
+      source: `file:${checkpoint}`,
+      architecture: 'bert',
+      init: 'pretrained',
+      dtype: 'float32',
+      quantize: 'none',
+    },
     data: { train: split, validation: split },
     poisoning: { attack: 'none' },
     adapter: { type: 'lora', rank: 3, alpha: 'r', init: { distribution: 'kaiming-uniform' } },

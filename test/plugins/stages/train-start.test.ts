@@ -151,8 +151,8 @@ test('a precision of float32 is in no key, and bf16 is', () => {
   const { precision, ...plain } = paramsOf({ precision: 'bf16' });
   assert.is(precision, 'bf16');
   assert.equal(paramsOf({ precision: 'float32' }), plain);
-  assert.is(train.precision?.(define(withTrain({ precision: 'bf16' })).params), 'bf16');
-  assert.is(train.precision?.(define(withTrain({})).params), null);
+  assert.equal(train.precision?.(define(withTrain({ precision: 'bf16' })).params), ['bf16']);
+  assert.equal(train.precision?.(define(withTrain({})).params), []);
 });
 
 test('tokenizer and weights are checked before anything runs', async () => {
