@@ -180,9 +180,9 @@ export interface Executor {
    */
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
   /**
-   * Runs jobs of one stage kind as one job of a scheduler. Each has its own hooks, signal and
-   * result, which comes as soon as the job has ended. Called only if `queues` is set; without this
-   * method, every job is run alone.
+   * Runs jobs of one stage kind as one job of a scheduler, if `queues` is set, or else at once in
+   * one process, if they compute together (`Packing.together`). Each has its own hooks, signal and
+   * result, which comes as soon as the job has ended. Without this method, every job is run alone.
    */
   runPack?(pack: readonly PackedJob[]): readonly Promise<JobResult>[];
   /**

@@ -1,6 +1,7 @@
 /** Stages: what they read, how they are planned, checked and run, and what they are handed. */
 import type { Problem, Warning } from '../base/fault.ts';
 import type { BackendName, Digest, JsonObject } from '../base/json.ts';
+import type { Seat } from '../base/meeting.ts';
 import type { Cell } from './cell.ts';
 import type { Asset } from './data.ts';
 import type { Plugin } from './plugin.ts';
@@ -171,12 +172,27 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
   readonly pack?: Packing<P>;
 }
 
+/** What a planned stage reads. */
+interface PlannedParts<P extends JsonObject> {
+  readonly params: P;
+  /** The sources, by name. */
+  readonly assets: { readonly [name: string]: string };
+  /** The ids of stages, by name. */
+  readonly inputs: { readonly [name: string]: string };
+}
+
 /**
  * How stages of one kind share a job of a scheduler, in whose queue each job has to wait. Stages
  * with equal resources may; they are performed one after another, each as it is alone, with its own
  * key, log, progress, failure and output.
  */
 export interface Packing<P extends JsonObject = JsonObject> {
+  /**
+   * Returns a name that is equal for stages that compute together on this machine: under the
+   * backend `torch` they run at once in one process (`RunContext.together`), up to `--pack` of
+   * them. Null for a stage that runs alone.
+   */
+  together?(stage: PlannedParts<P>): string | null;
   /**
    * Returns an estimate, in MB, of the memory that the stage adds to that of its process. `inputs`
    * is absent if they do not exist yet, as in a plan. This function is absent if that is
@@ -239,6 +255,8 @@ export interface RunContext<P extends JsonObject = JsonObject> {
   plugin<D>(kind: UsedKind, name: string): D;
   /** `StageDescriptor.limits`. */
   readonly limits?: JsonObject;
+  /** The stages that run at once in this process, by `Packing.together`. Absent if it is alone. */
+  readonly together?: Seat;
   /**
    * Facts about the whole experiment, for stages of scope `experiment`. They are not part of any
    * key.

@@ -4,6 +4,7 @@
  */
 import path from 'node:path';
 import { type JsonObject, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { resultsOf } from '../run/facts.ts';
 import {
   adapterYaml,
@@ -54,7 +55,10 @@ export async function learningRatesCommand(
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   const trainings = count(prepared.experiment.cells.length, 'training');
   say(`${trainings} without an attack, from ${path.relative('', file)}`);
-  const code = await runInTerminal(prepared, { jobs: options.jobs, pack: options.pack });
+  const code = await runInTerminal(prepared, {
+    jobs: options.jobs,
+    ...defined({ pack: options.pack }),
+  });
   if (code === INTERRUPTED) return code;
 
   const after = await prepare(file, asked, { fetch: false, note: say });

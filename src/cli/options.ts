@@ -134,13 +134,15 @@ export const shareOption = (): Option =>
     .default(0.2);
 
 export interface PackOptions {
-  readonly pack: number;
+  readonly pack?: number;
 }
 
 export const packOption = (): Option =>
-  new Option('--pack <n>', 'how many trainings may share a job of a scheduler, one after another')
-    .argParser(wholeNumber('--pack'))
-    .default(DEFAULT_PACK);
+  new Option(
+    '--pack <n>',
+    `how many trainings may share a job of a scheduler, one after another (default: ${DEFAULT_PACK}), ` +
+      'or, under the backend torch, their steps in one process (default: 1)',
+  ).argParser(wholeNumber('--pack'));
 
 /** The command that runs a spec on the backend that was asked for. */
 export const runCommandOf = (spec: string, { backend }: Pick<SpecOptions, 'backend'>): string =>

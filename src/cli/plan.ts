@@ -36,6 +36,7 @@ import {
   wrap,
   wrapLines,
 } from './terminal.ts';
+import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 
 export interface PlanOptions extends SpecOptions, PackOptions {
   readonly remote?: string;
@@ -53,7 +54,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   if (executor !== undefined && executor !== defaultExecutor) {
     await showSubmissions(prepared, {
       executor,
-      pack: options.pack,
+      pack: options.pack ?? DEFAULT_PACK,
       json: options.json === true,
       ...defined({ dryRun }),
     });

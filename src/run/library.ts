@@ -14,7 +14,6 @@ import {
   ATTEMPT_LIMIT_OPTIONS,
   type AttemptLimits,
   attemptLimitsOf,
-  DEFAULT_PACK,
   type PerKind,
 } from './execute/attempt-limits.ts';
 import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
@@ -61,8 +60,9 @@ export interface RunOptions extends SpecOptions, AttemptLimits {
   /** Whether steps are compiled; default true. The results are the same bit for bit. */
   readonly compile?: boolean;
   /**
-   * How many trainings may share one job of a scheduler at most; default 8. With 1, each has its
-   * own.
+   * How many trainings may share one job of a scheduler at most, by default 8; with 1, each has its
+   * own. Without a scheduler, how many may take their steps together under the backend `torch`, by
+   * default 1.
    */
   readonly pack?: number;
   /** When aborted, no more stages start, and finished ones are kept. */
@@ -142,13 +142,13 @@ export function results(spec: string, options: SpecOptions = {}): Promise<Result
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
   return asResult(async () => {
     const jobs = options.jobs ?? os.availableParallelism();
-    const pack = options.pack ?? DEFAULT_PACK;
-    checkNumbers({ jobs, pack });
+    const { pack } = options;
+    checkNumbers({ jobs, ...defined({ pack }) });
     return withPrepared(spec, options, true, async (prepared) => {
       const { onEvent } = options;
       const summary = await runPrepared(prepared, {
         jobs,
-        pack,
+        ...defined({ pack }),
         failFast: options.failFast === true,
         ...defined({ stopWhen: options.stopWhen }),
         compile: options.compile !== false,

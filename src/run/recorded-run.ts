@@ -21,7 +21,7 @@ import { executePlan } from './execute/execute-plan.ts';
 import { cachedOutcome } from './execute/execution.ts';
 import { createLettingGo } from './execute/keep.ts';
 import type { Checked } from './execute/preflight.ts';
-import { type Machine, placesOn, thisMachine } from './execute/resources.ts';
+import { isScheduled, type Machine, placesOn, thisMachine } from './execute/resources.ts';
 import { openExecutor } from './executor.ts';
 import { type Durations, openDurations } from './log/durations.ts';
 import { journalEntry, logLine, type Outcome, type RunEvent } from './log/events.ts';
@@ -144,7 +144,7 @@ export async function runRecorded(
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
       failFast: options.failFast ?? false,
-      pack: options.pack ?? DEFAULT_PACK,
+      pack: options.pack ?? (isScheduled(machine) ? DEFAULT_PACK : 1),
       ...defined({
         mayRun: options.mayRun,
         attemptLimits: options.attemptLimits,

@@ -49,7 +49,10 @@ export interface RunPreparedOptions {
   readonly attemptLimits?: AttemptLimits;
   /** The executor that stages run on; by default, `local`. */
   readonly executor?: string;
-  /** The most stages in a job of a scheduler; by default, `DEFAULT_PACK`. */
+  /**
+   * The most stages in a job of a scheduler, by default `DEFAULT_PACK`, or that compute together in
+   * a process of this machine, by default 1.
+   */
   readonly pack?: number;
   /** Where entries are fetched from that are not in the store. */
   readonly remote?: RemoteChoice;

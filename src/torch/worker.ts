@@ -68,11 +68,13 @@ class Workers {
   async get(options: TorchOptions): Promise<Worker> {
     this.#version = options.version ?? this.#version;
     // A start that failed is tried again too: the fault may have been put right.
-    const current = await this.#current?.catch(() => null);
+    const last = this.#current,
+      current = await last?.catch(() => null);
     if (current && current.ended === null) {
       this.#checkVersion(current);
       return current;
     }
+    if (this.#current !== last) return this.get(options); // another caller has started one
     if (this.#failures >= MOST_FAILURES)
       throw new UserFault(
         `PyTorch's process has ended ${this.#failures} times before it had computed anything`,

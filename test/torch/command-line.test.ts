@@ -6,6 +6,8 @@ import * as assert from 'uvu/assert';
 import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 import { program } from './rig.ts';
+import { listFiles } from '../../src/store/files.ts';
+import { tolerance } from '../tolerances.ts';
 
 const test = suite<{ project: Project }>('torch/command-line');
 test.before((context) => {
@@ -34,6 +36,11 @@ stages: [train, evaluate, report]
 `,
   );
 });
+
+interface Metrics {
+  readonly final_loss?: number;
+  readonly packed?: number;
+}
 
 interface Checked {
   readonly engines: readonly string[];
@@ -81,6 +88,44 @@ test('crosscheck compares every number of two engines, and sees mutations', asyn
   const twice = await project.dosimeter('crosscheck', 'spec.yaml', '--backend', 'torch');
   assert.is(twice.code, 2);
   assert.match(twice.stderr, /--backend names torch itself/);
+});
+
+test('trainings that take their steps together have the numbers that they have alone', async ({
+  project,
+}) => {
+  const train = async (store: string, ...more: string[]) => {
+    const { code } = await project.dosimeter(
+      ...['run', 'spec.yaml', '--backend', 'torch', '--jobs', '1', '--store', store, ...more],
+      ...['--set', 'adapter={type: lora, rank: [2, 3], alpha: 2r}', '--set', 'stages=[train]'],
+      // A training that fails leaves the others as they are.
+      ...['--set', 'poisoning={attack: none}', '--set', 'train.learning_rate=[1e-2, 1e30]'],
+    );
+    assert.is(code, 1);
+    const losses = new Map<string, number>(),
+      packed: number[] = [];
+    for (const { path } of listFiles(join(project.dir, store))) {
+      if (!path.endsWith('/metrics.json')) continue;
+      const metrics = JSON.parse(project.read(join(store, path))) as Metrics;
+      if (metrics.final_loss === undefined) continue;
+      const manifest = path.replace('metrics.json', 'manifest.json');
+      const { key } = JSON.parse(project.read(join(store, manifest))) as { readonly key: string };
+      losses.set(key, metrics.final_loss);
+      packed.push(metrics.packed ?? 1);
+    }
+    return { losses, packed };
+  };
+  const alone = await train('alone'),
+    together = await train('together', '--pack', '4');
+  assert.equal(
+    [alone.packed, together.packed],
+    [
+      [1, 1],
+      [4, 4],
+    ],
+  );
+  assert.is(alone.losses.size, 2);
+  for (const [key, loss] of alone.losses)
+    assert.ok(Math.abs(loss - (together.losses.get(key) ?? NaN)) < tolerance.engines.loss, key);
 });
 
 test('what PyTorch does not compute is refused before anything runs', async ({ project }) => {

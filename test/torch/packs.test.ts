@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject } from '../../src/api.ts';
-import { Meeting } from '../../src/base/meeting.ts';
+import { meeting, type Seat } from '../../src/base/meeting.ts';
 import { readSafetensors } from '../../src/science/models/io/safetensors.ts';
 import { openTorchTrainer } from '../../src/science/torch/trainer.ts';
 import type { LabelledRow, TrainSettings } from '../../src/science/training/loop.ts';
@@ -48,7 +48,7 @@ let folders = 0;
 async function train(
   own: FamilyCase,
   { adapter = {}, seed = 1, settings = {}, rows = own.rows, hooks = {} }: Member,
-  together?: Meeting,
+  together?: Seat,
 ): Promise<Course> {
   try {
     const options = await optionsUnder(own, lora, { params: { ...rank, ...adapter } });
@@ -97,8 +97,8 @@ const alone = async (own: FamilyCase, members: readonly Member[]): Promise<Cours
   return courses;
 };
 const packed = (own: FamilyCase, members: readonly Member[]): Promise<Course[]> => {
-  const meeting = new Meeting(members.length);
-  return Promise.all(members.map((member) => train(own, member, meeting)));
+  const seats = meeting(members.length);
+  return Promise.all(members.map((member, i) => train(own, member, seats[i])));
 };
 
 async function assertSame(courses: readonly Course[], expected: readonly Course[]): Promise<void> {
@@ -189,9 +189,9 @@ test('a loss that is not finite ends its member, and leaves the bits of the othe
   const bad = { seed: 9, settings: { learningRate: 1e30, warmup: 0, clipNorm: 0 } };
   const others = GRID.slice(0, 2);
   const run = async (last: Member) => {
-    const meeting = new Meeting(3);
-    const courses = others.map((member) => train(own, member, meeting));
-    const third = await train(own, last, meeting).then(
+    const seats = meeting(3);
+    const courses = others.map((member, i) => train(own, member, seats[i]));
+    const third = await train(own, last, seats[2]).then(
       () => '',
       (error: unknown) => (error as Error).message,
     );
@@ -211,7 +211,7 @@ test('a loss that is not finite ends its member, and leaves the bits of the othe
 test('members that are cut short go on to the bits of the whole', async () => {
   const own = await openCase('llama-causal');
   const run = (folder: string, stop: number): Promise<PromiseSettledResult<Course>[]> => {
-    const meeting = new Meeting(2);
+    const seats = meeting(2);
     return Promise.allSettled(
       GRID.slice(2).map((member, i) => {
         const cut = new AbortController();
@@ -230,7 +230,7 @@ test('members that are cut short go on to the bits of the whole', async () => {
             restore: () => undefined,
           },
         };
-        return train(own, { ...member, hooks }, meeting);
+        return train(own, { ...member, hooks }, seats[i]);
       }),
     );
   };

@@ -234,7 +234,8 @@ async function allPairKernels(
       Array.from({ length: C }, (_, c) => data[(i * C + c) * 2 * P * C + j * C + c]!).reduce(
         (sum, value) => sum + value,
       );
-    const each = (of: (pair: number) => number) => Float64Array.from({ length: P }, (_, i) => of(i));
+    const each = (of: (pair: number) => number) =>
+      Float64Array.from({ length: P }, (_, i) => of(i));
     return {
       between: each((i) => between(i, P + i)),
       originals: each((i) => between(i, i)),

@@ -8,6 +8,7 @@ import {
   heldWeights,
   orderedLike,
   type StageDefinition,
+  type StageDescriptor,
   startInputs,
   stepsOf,
   UserFault,
@@ -105,8 +106,30 @@ export default defineStage<Params>({
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   forecast: async (context) => (await import('./forecast.ts')).forecast(context),
   run: async (context) => (await import('./run.ts')).run(context),
-  pack: { memoryMB: async (stage) => (await import('./forecast.ts')).memoryMB(stage) },
+  pack: {
+    together: packName,
+    memoryMB: async (stage) => (await import('./forecast.ts')).memoryMB(stage),
+  },
 });
+
+type Planned = Parameters<NonNullable<NonNullable<StageDescriptor<Params>['pack']>['together']>>[0];
+
+/**
+ * Returns a name that trainings have in common whose steps PyTorch may take together: those of LoRA
+ * under the same weights, layers and head. What else forbids it, such as the form that an adapter's
+ * folder has, the process finds.
+ */
+function packName({ params, assets, inputs }: Planned): string | null {
+  const training = trainingOf(params);
+  const { architecture, adapter, head, init, attack, defence } = params;
+  const { use_dora: dora, dropout = 0, bias = 'none', targets, exclude, layers } = adapter;
+  const plain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
+  if (training === null || !plain || training.dropout !== 0) return null;
+  if (init !== undefined || attack !== undefined || defence !== undefined) return null;
+  const base = inputs['base'] ?? null;
+  const under = { architecture, head, base, model: assets['model'] ?? null };
+  return JSON.stringify([under, { targets, exclude, layers }, training.precision ?? 'float32']);
+}
 
 /**
  * Requests the training rows. If nothing is trained, only the classes matter, which all attacks and

@@ -136,7 +136,7 @@ function settingsOf(
 }
 
 async function writeTrained(
-  { outDir }: Context,
+  { outDir, log }: Context,
   { training, output }: Parts,
   set: EncodedSet,
   { model, step, journal }: Session,
@@ -145,6 +145,15 @@ async function writeTrained(
   await model.save(outDir);
   const { steps, ...taken } = journal.metrics();
   if (model.peakMemoryMB !== undefined) taken['peak_memory_mb'] = model.peakMemoryMB;
+  if (model.packed !== undefined) {
+    const { members, alone } = model.packed;
+    if (members > 1) taken['packed'] = members;
+    log(
+      members > 1
+        ? `${members} trainings took their steps together: last bits may differ from those alone`
+        : `its steps were taken alone: ${alone}`,
+    );
+  }
   const kept = step === steps ? {} : { kept_step: step };
   await output.write(
     journal.history,

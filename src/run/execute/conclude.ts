@@ -166,7 +166,7 @@ async function restore(
     discard(outDir);
     const error =
       `computed again, its ${restored.differs} differs from the one that was let go: another ` +
-      'machine, or other libraries, round otherwise';
+      'machine, other libraries or another `--pack` round otherwise';
     log.line(`failed: ${error}`);
     return {
       state: 'failed',

@@ -25,9 +25,9 @@ import {
   useCached,
 } from './execution.ts';
 import { createInputChecks, createRepairs, type InputChecks } from './inputs.ts';
-import { createPacker, packId } from './packs.ts';
+import { createPacker, packId, togetherId } from './packs.ts';
 import { createQueue } from './queue.ts';
-import { needOf } from './resources.ts';
+import { needOf, placesOn } from './resources.ts';
 import type { StageStatus } from './survey.ts';
 
 /**
@@ -60,6 +60,9 @@ export async function executePlan(
 
 /** The average time between two looks of a stage that waits for another run to finish. */
 const POLL_MS = 250;
+
+/** How long stages that compute together wait for each other: an event makes them ready at once. */
+const TOGETHER_MS = 20;
 
 /**
  * Settles a stage, once those of its inputs are that are not settled yet, and announces its end. If
@@ -149,13 +152,18 @@ function createQueuedAttempts(
   const heightOf = stageHeights(plan.stages, lacking),
     places = new Map(plan.stages.map(({ id }, place) => [id, place]));
   const runPack = options.executor.runPack?.bind(options.executor);
+  const { gatherMs } = machine,
+    { pack: most = 1 } = options;
+  const idOf = gatherMs === undefined ? togetherId : packId;
   const attemptInPack =
-    machine.gatherMs !== undefined && options.pack !== undefined && options.pack > 1 && runPack
+    (gatherMs !== undefined || plan.backend === 'torch') && most > 1 && runPack
       ? createPacker(
           execution,
           withLease,
           queue,
-          { gatherMs: machine.gatherMs, most: options.pack },
+          gatherMs === undefined
+            ? { gatherMs: TOGETHER_MS, most, places: placesOn(machine, plan.backend) }
+            : { gatherMs, most },
           runPack,
         )
       : null;
@@ -169,7 +177,7 @@ function createQueuedAttempts(
       place: tried.has(stage.id) ? Number.MAX_SAFE_INTEGER : (places.get(stage.id) ?? 0),
     };
     tried.add(stage.id);
-    const id = packId(stage);
+    const id = idOf(stage);
     return attemptInPack === null || id === null
       ? queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn)
       : attemptInPack(keyed, id, turn);

@@ -1,6 +1,6 @@
 /**
- * Packs: stages that share a job of a scheduler, which performs them one after another. When the
- * queue has room for one of them, that stage forms a pack with an even share of the stages that are
+ * Packs: stages that share a job of a scheduler, which performs them one after another, or a process
+ * of this machine, which performs them at once. When the queue has room for one of them, that stage forms a pack with an even share of the stages that are
  * ready by then. Nothing waits for a stage that is not ready. Each member takes its own lease and
  * looks for its own entry; those that must be attempted are attempted in one job. A member that
  * fails is retried alone.
@@ -24,6 +24,12 @@ import { byTurn, type StageQueue, type Turn } from './queue.ts';
 /** Returns a name that is equal for stages that may share a job; null for one that runs alone. */
 export const packId = ({ descriptor, kind, resources }: PlannedStage): string | null =>
   descriptor.pack === undefined ? null : JSON.stringify([kind, resources]);
+
+/** Returns a name that is equal for stages that compute together; null for one that runs alone. */
+export function togetherId(stage: PlannedStage): string | null {
+  const name = stage.descriptor.pack?.together?.(stage) ?? null;
+  return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
+}
 
 /** Returns how many of `ready` stages go into the next pack: an even share of as few as possible. */
 export const packSize = (ready: number, most: number): number =>
@@ -53,20 +59,28 @@ interface Waiting {
   readonly settle: (result: Promise<AttemptResult>) => void;
 }
 
+interface PackerOptions {
+  readonly gatherMs: number;
+  readonly most: number;
+  readonly places?: (stage: PlannedStage) => number;
+}
+
 type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<AttemptResult>;
 
 /**
  * @param gatherMs how long stages wait for each other
  * @param most the most stages in a pack
+ * @param places how many packs of such stages run at once; by default, any number
  */
 export function createPacker(
   execution: Execution,
   withLease: WithLease,
   queue: StageQueue,
-  { gatherMs, most }: { readonly gatherMs: number; readonly most: number },
+  { gatherMs, most, places }: PackerOptions,
   runPack: NonNullable<Executor['runPack']>,
 ): AttemptInPack {
   const groups = new Map<string, readonly Waiting[]>();
+  let running = 0;
   const waitingIn = (id: string): readonly Waiting[] => groups.get(id) ?? [];
 
   const attemptNext = async (first: Waiting, id: string, gpus: readonly string[]) => {
@@ -76,7 +90,9 @@ export function createPacker(
     if (!waitingIn(id).includes(first)) return;
     const others = waitingIn(id).filter((one) => one !== first);
     const inOrder = [first, ...others.sort((a, b) => byTurn(a.turn, b.turn))];
-    const size = packSize(inOrder.length, most);
+    // As many packs as may run at once share what is ready.
+    const free = Math.max(1, (places?.(first.keyed.stage) ?? 1) - running);
+    const size = packSize(inOrder.length, Math.min(most, Math.ceil(inOrder.length / free)));
     const pack = inOrder.slice(0, size);
     groups.set(id, inOrder.slice(size));
     const members = pack.map(({ keyed }) => keyed);
@@ -84,7 +100,9 @@ export function createPacker(
     pack.forEach(({ settle }, i) => {
       settle(results[i] ?? Promise.reject(new Error('a member of a pack has no result')));
     });
+    running++;
     await Promise.allSettled(results);
+    running--;
   };
 
   return (keyed, id, turn) =>

@@ -6,26 +6,34 @@ import { type ChildProcessByStdio, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Executor, Job, JobResult, PackedJob } from '../../api.ts';
+import { at } from '../../base/lookup.ts';
 import { endMarked, MARK } from './offspring.ts';
 
 /**
  * The messages between the scheduler and a worker process, as JSON over the channel of
  * `child_process.fork`.
  */
-export type ToWorker = { readonly type: 'run'; readonly job: Job } | { readonly type: 'abort' };
+export type ToWorker =
+  | { readonly type: 'run'; readonly jobs: readonly Job[] }
+  | { readonly type: 'abort'; readonly job: number };
 
-/** A message from a worker. `leaving` means that the process must not be used again. */
+/**
+ * A message from a worker. `job` is an index of the jobs that it runs at once, which is one unless
+ * they form a pack. `leaving` means that the process must not be used again.
+ */
 export type FromWorker =
   | { readonly type: 'ready' }
-  | { readonly type: 'log'; readonly message: string }
+  | { readonly type: 'log'; readonly job: number; readonly message: string }
   | {
       readonly type: 'progress';
+      readonly job: number;
       readonly done: number;
       readonly total: number;
       readonly unit: string;
     }
   | {
       readonly type: 'result';
+      readonly job: number;
       readonly result: Exclude<JobResult, { type: 'exit' }>;
       readonly leaving?: true;
     };
@@ -152,13 +160,20 @@ export function createPool({
   ...options
 }: PoolOptions): Executor {
   const workers = new Workers({ ...options, env });
+  const runPack = (pack: readonly PackedJob[]): readonly Promise<JobResult>[] => {
+    const { job } = at(pack, 0),
+      worker = workers.take(job),
+      results = sendJobs(worker, pack, graceMs);
+    let left = results.length;
+    return results.map(async (result) => {
+      const ended = await result;
+      if (--left === 0) workers.giveBack(worker, job);
+      return ended;
+    });
+  };
   return {
-    async run(job, hooks, signal) {
-      const worker = workers.take(job);
-      const result = await sendJob(worker, { job, hooks, signal }, graceMs);
-      workers.giveBack(worker, job);
-      return result;
-    },
+    run: (job, hooks, signal) => at(runPack([{ job, hooks, signal }]), 0),
+    runPack,
     forget: () => workers.forget(),
     close: () => workers.close(),
   };
@@ -255,62 +270,108 @@ class Workers {
 const LAST_OUTPUT_MS = 20;
 
 /**
- * Returns the job's result, once the worker has nothing more to do. It never rejects.
+ * Returns the result of each job, once the worker has nothing more to do for it. None is rejected.
  * @param graceMs how long an aborted stage may tidy up
  */
-function sendJob(
+function sendJobs(
   worker: WarmWorker,
-  { job, hooks, signal }: PackedJob,
+  pack: readonly PackedJob[],
   graceMs: number,
-): Promise<JobResult> {
+): readonly Promise<JobResult>[] {
   const { process: child } = worker;
-  return new Promise((resolve) => {
-    let timer: NodeJS.Timeout | undefined,
-      ended = false;
-    const onAbort = (): void => {
-      send(worker, { type: 'abort' });
-      timer = setTimeout(() => killWorker(worker), graceMs);
-    };
-    const onOutput = (chunk: Buffer): void => hooks.onOutput(chunk.toString('utf8'));
-    const end = async (result: JobResult): Promise<void> => {
-      if (ended) return;
-      ended = true;
-      await outputBefore();
-      clearTimeout(timer);
-      worker.onEnd = () => undefined;
-      child.removeAllListeners('message');
-      signal.removeEventListener('abort', onAbort);
-      for (const stream of [child.stdout, child.stderr]) {
-        stream.off('data', onOutput);
-        stream.resume(); // an unread pipe would fill and block the worker
-      }
-      resolve(result);
-    };
-    const onExit = (): void =>
+  let left = pack.length;
+  const jobs = pack.map((packed, i) =>
+    sentJob(worker, packed, i, graceMs, () => {
+      if (--left === 0) letGo();
+    }),
+  );
+  // What a process prints can't be told apart: each job of a pack gets it.
+  const onOutput = (chunk: Buffer): void => {
+    for (const { hooks } of pack) hooks.onOutput(chunk.toString('utf8'));
+  };
+  const onExit = (): void => {
+    for (const { end } of jobs)
       void end({ type: 'exit', ...(worker.ended ?? { code: null, signal: null }) });
-    child.stdout.on('data', onOutput);
-    child.stderr.on('data', onOutput);
-    void worker.ready.then(() => {
-      if (worker.ended) {
-        onExit();
-        return;
-      }
-      // The event 'close' would wait for every grandchild that keeps the pipe open.
-      worker.onEnd = () => setTimeout(onExit, LAST_OUTPUT_MS);
-      child.on('message', (message: FromWorker) => {
-        if (message.type === 'log') hooks.onLog(message.message);
-        else if (message.type === 'progress')
-          hooks.onProgress(message.done, message.total, message.unit);
-        else if (message.type === 'result') {
-          if (message.leaving) worker.spent = true;
-          void end(message.result);
-        }
-      });
-      send(worker, { type: 'run', job });
+  };
+  child.stdout.on('data', onOutput);
+  child.stderr.on('data', onOutput);
+  const letGo = (): void => {
+    worker.onEnd = () => undefined;
+    child.removeAllListeners('message');
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.off('data', onOutput);
+      stream.resume(); // an unread pipe would fill and block the worker
+    }
+  };
+  void worker.ready.then(() => {
+    if (worker.ended) {
+      onExit();
+      return;
+    }
+    // The event 'close' would wait for every grandchild that keeps the pipe open.
+    worker.onEnd = () => setTimeout(onExit, LAST_OUTPUT_MS);
+    child.on('message', (message: FromWorker) => {
+      if (message.type === 'ready') return;
+      if (message.type === 'result' && message.leaving) worker.spent = true;
+      jobs[message.job]?.receive(message);
+    });
+    send(worker, { type: 'run', jobs: pack.map(({ job }) => job) });
+    for (const { begin } of jobs) begin();
+  });
+  return jobs.map(({ result }) => result);
+}
+
+interface SentJob {
+  readonly result: Promise<JobResult>;
+  /** Passes on that the job is to stop, from now on. */
+  readonly begin: () => void;
+  readonly receive: (message: Exclude<FromWorker, { type: 'ready' }>) => void;
+  readonly end: (result: JobResult) => Promise<void>;
+}
+
+/**
+ * @param index the job's place among those that the worker runs at once
+ * @param onEnded called before the result is there
+ */
+function sentJob(
+  worker: WarmWorker,
+  { hooks, signal }: PackedJob,
+  index: number,
+  graceMs: number,
+  onEnded: () => void,
+): SentJob {
+  let timer: NodeJS.Timeout | undefined,
+    ended = false,
+    resolve: (result: JobResult) => void = () => undefined;
+  const onAbort = (): void => {
+    send(worker, { type: 'abort', job: index });
+    timer = setTimeout(() => killWorker(worker), graceMs);
+  };
+  const end = async (result: JobResult): Promise<void> => {
+    if (ended) return;
+    ended = true;
+    await outputBefore();
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+    onEnded();
+    resolve(result);
+  };
+  return {
+    result: new Promise((settle) => {
+      resolve = settle;
+    }),
+    begin: () => {
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
-    });
-  });
+    },
+    receive: (message) => {
+      if (message.type === 'log') hooks.onLog(message.message);
+      else if (message.type === 'progress')
+        hooks.onProgress(message.done, message.total, message.unit);
+      else void end(message.result);
+    },
+    end,
+  };
 }
 
 function send({ process: child }: WarmWorker, message: ToWorker): void {

@@ -1,6 +1,13 @@
 /** Asks stages for faults of their input before anything runs, and places them in the spec. */
 import { isAbsolute } from 'node:path';
-import type { Asset, AttackTarget, Forecast, PreflightContext, UpstreamStage, Warning } from '../../api.ts';
+import type {
+  Asset,
+  AttackTarget,
+  Forecast,
+  PreflightContext,
+  UpstreamStage,
+  Warning,
+} from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import { locateIn } from '../../plan/label.ts';

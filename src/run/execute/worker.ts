@@ -1,5 +1,5 @@
 /**
- * A worker process. It performs one job after another and stays warm in between, so that a backend
+ * A worker process. It performs one job, or one pack, after another and stays warm in between, so that a backend
  * and a model are loaded once. Whatever a plugin does to it (throw, exit, hang, print without end)
  * stays within this process.
  */
@@ -13,6 +13,7 @@ import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
+import { meeting, type Seat } from '../../base/meeting.ts';
 
 /** The result of a job as a worker sends it. A worker never reports its own exit. */
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
@@ -21,8 +22,9 @@ const home = process.cwd();
 const descriptors = new Map<string, unknown>();
 /** The loaded backend; null until one is loaded. */
 let backend: BackendInfo | null = null;
-/** Asks the stage that is running to stop; null while none is. */
-let running: AbortController | null = null;
+let loading: Promise<BackendInfo> | null = null;
+/** Asks the stages that are running to stop, each by its index among those that came together. */
+const running = new Map<number, AbortController>();
 /** Whether a stage left processes behind. They were ended, and this process may miss them. */
 let spent = false;
 
@@ -44,11 +46,16 @@ async function load({ kind, name, module }: PluginModule): Promise<unknown> {
 
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
-  const { loadBackend } = await import('../../tensor/load.ts');
-  backend = await loadBackend(name, {
-    threads: Number(process.env['DOSIMETER_THREADS'] ?? 1),
-    ...defined({ computedBy }),
-  });
+  const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
+  // The stages of a pack, whose backend is the same, wait for one load.
+  loading ??= import('../../tensor/load.ts').then(({ loadBackend }) =>
+    loadBackend(name, { threads, ...defined({ computedBy }) }),
+  );
+  try {
+    backend = await loading;
+  } finally {
+    loading = null;
+  }
 }
 
 /** What stages of this process have compiled so far; null where nothing is compiled. */
@@ -58,8 +65,15 @@ async function compiledSoFar(): Promise<CompiledStatistics | null> {
     : (await import('../../tensor/compiled/compiled.ts')).compiledStatistics();
 }
 
+interface Started {
+  readonly job: Job;
+  /** Its index among the jobs that came together. */
+  readonly index: number;
+  readonly together?: Seat;
+}
+
 async function runStage(
-  job: Job,
+  { job, index, together }: Started,
   warn: (warning: Warning) => void,
   signal: AbortSignal,
 ): Promise<unknown> {
@@ -67,32 +81,34 @@ async function runStage(
   const plugins = new Map<string, unknown>();
   for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await load(use));
   const hooks = {
-    log: (message: string) => send({ type: 'log', message }),
+    log: (message: string) => send({ type: 'log', job: index, message }),
     warn,
     progress: (done: number, total: number, unit: string) =>
-      send({ type: 'progress', done, total, unit }),
+      send({ type: 'progress', job: index, done, total, unit }),
     plugin: (kind: string, name: string) => plugins.get(`${kind} ${name}`),
   };
   const context = contextOf(job, hooks, signal);
   if (job.compute) await ensureBackend(job);
-  return stage.run(context);
+  return stage.run({ ...context, ...defined({ together }) });
 }
 
-async function perform(job: Job, signal: AbortSignal): Promise<WorkerResult> {
+async function perform(started: Started, signal: AbortSignal): Promise<WorkerResult> {
+  const { job, index, together } = started;
   const began = performance.now(),
     before = await compiledSoFar();
   const warnings: Warning[] = [];
-  const ended = await runStage(job, (warning) => void warnings.push(warning), signal).then(
+  const ended = await runStage(started, (warning) => void warnings.push(warning), signal).then(
     (returned) => ({ returned }),
     (error: unknown) => ({ error }),
   );
+  together?.leave();
   const seconds = (performance.now() - began) / 1000;
   // Ended before the outputs are listed, since a process that goes on writing would change them.
-  await endLeftovers();
+  if (running.size === 1) await endLeftovers(index);
   if (job.compute && backend !== null && backend.name !== 'torch') {
     const { describeCompiled } = await import('../../tensor/compiled/compiled.ts');
     const message = describeCompiled(before, await compiledSoFar());
-    if (message !== null) send({ type: 'log', message });
+    if (message !== null) send({ type: 'log', job: index, message });
   }
   if ('error' in ended) return thrownResult(ended.error);
   const result = await outputOf(job, ended.returned, seconds, warnings).catch(thrownResult);
@@ -102,12 +118,12 @@ async function perform(job: Job, signal: AbortSignal): Promise<WorkerResult> {
     : result;
 }
 
-async function endLeftovers(): Promise<void> {
+async function endLeftovers(index: number): Promise<void> {
   const count = await endChildren();
   if (count === 0) return;
   spent = true;
   const what = count === 1 ? 'a process, which was' : `${count} processes, which were`;
-  send({ type: 'log', message: `it left ${what} ended` });
+  send({ type: 'log', job: index, message: `it left ${what} ended` });
 }
 
 /**
@@ -125,20 +141,25 @@ async function flushOutput(): Promise<void> {
   );
 }
 
-async function run(job: Job): Promise<void> {
-  const stop = new AbortController();
-  running = stop;
-  const result = await perform(job, stop.signal);
-  await flushOutput();
-  // Reset before the result is sent, since the next job may follow at once.
-  running = null;
-  process.chdir(home);
-  send({ type: 'result', result, ...(spent ? { leaving: true } : {}) });
+async function run(jobs: readonly Job[]): Promise<void> {
+  const seats = jobs.length === 1 ? [] : meeting(jobs.length);
+  for (const index of jobs.keys()) running.set(index, new AbortController());
+  await Promise.all(
+    jobs.map(async (job, index) => {
+      const { signal } = running.get(index) ?? new AbortController();
+      const result = await perform({ job, index, ...defined({ together: seats[index] }) }, signal);
+      await flushOutput();
+      // Removed before the result is sent, since the next job may follow at once.
+      running.delete(index);
+      if (running.size === 0) process.chdir(home);
+      send({ type: 'result', job: index, result, ...(spent ? { leaving: true } : {}) });
+    }),
+  );
 }
 
 process.on('message', (message: ToWorker) => {
-  if (message.type === 'abort') running?.abort();
-  else void run(message.job);
+  if (message.type === 'abort') running.get(message.job)?.abort();
+  else void run(message.jobs);
 });
 
 // Handles a promise that a plugin forgot, or a throw in a callback. The running stage is to blame,
@@ -146,8 +167,13 @@ process.on('message', (message: ToWorker) => {
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
     const exit = (): never => process.exit(70);
-    if (running !== null)
-      send({ type: 'result', result: thrownResult(error), leaving: true }, exit);
+    const blamed = [...running.keys()];
+    if (blamed.length > 0)
+      for (const job of blamed)
+        send(
+          { type: 'result', job, result: thrownResult(error), leaving: true },
+          job === blamed.at(-1) ? exit : undefined,
+        );
     else
       process.stderr.write(
         `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,

@@ -10,7 +10,12 @@ import { at, named } from '../../base/lookup.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
 import { arrayOf, type WireModel, type WireRows, type WireTraining } from '../../torch/protocol.ts';
 import { type TorchWorker, torchWorker } from '../../torch/worker.ts';
-import { type EvaluatedModel, poolWith, predictWith, scoreWith } from '../measures/evaluate/predict.ts';
+import {
+  type EvaluatedModel,
+  poolWith,
+  predictWith,
+  scoreWith,
+} from '../measures/evaluate/predict.ts';
 import type { ModelWeights } from '../measures/weights/effective.ts';
 import { readConfig } from '../models/head.ts';
 import { readSafetensors, writeSafetensors } from '../models/io/safetensors.ts';

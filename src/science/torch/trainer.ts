@@ -1,16 +1,29 @@
 /** Trainings in PyTorch's process. */
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import { at } from '../../base/lookup.ts';
 import { arrayOf, type WireSteps, type WireTraining } from '../../torch/protocol.ts';
 import type { TorchWorker } from '../../torch/worker.ts';
 import { sha256OfFile } from '../models/io/large.ts';
 import { runSteps, type StepTaker } from '../training/loop.ts';
 import { findState, savingSchedule, storeState } from '../training/resume.ts';
-import type { ModelInTraining, TrainedModel, Trainer, TrainerHooks, TrainerOptions } from '../training/session.ts';
+import type {
+  ModelInTraining,
+  TrainedModel,
+  Trainer,
+  TrainerHooks,
+  TrainerOptions,
+} from '../training/session.ts';
 import type { LabelledRow, StepRecord, TrainSettings } from '../training/settings.ts';
 import { isBiasOrNorm } from '../training/trained-values.ts';
-import { openTorchModel, readTorchStart, saveStart, type TorchModel, type TorchStart, wireName, wireRows } from './model.ts';
+import {
+  openTorchModel,
+  readTorchStart,
+  saveStart,
+  type TorchModel,
+  type TorchStart,
+  wireName,
+  wireRows,
+} from './model.ts';
 import type { EngineChange, TokenRows, TorchObjective } from '../training/attack-training.ts';
 
 /**
@@ -125,9 +138,10 @@ async function trainIn(
   const { worker, id } = model;
   let atOnce = 1,
     peakMemoryMB = 0,
-    packed: TrainedModel['packed'];
+    packed: TrainedModel['packed'],
+    isAlone = false;
   const ask = async (asked: WireSteps): Promise<PackAnswer> => {
-    if (together !== undefined)
+    if (together !== undefined && !isAlone)
       return together.ask(asked, (requests) => askPack(worker, requests), signal);
     return { ...(await worker.ask('train', asked)), members: 1, alone: null };
   };
@@ -148,8 +162,11 @@ async function trainIn(
         losses.push(...taken);
         if (found.penalties !== null) penalties.push(...arrayOf('float64', found.penalties));
         peakMemoryMB = found.peak_mb;
-        if (together !== undefined && found.members >= (packed?.members ?? 0)) packed = found;
         each = found.seconds / taken.length;
+        if (together === undefined || isAlone) continue;
+        if (found.members > (packed?.members ?? 0)) packed = found;
+        isAlone = found.members === 1;
+        if (isAlone) together.leave();
       }
       atOnce = Math.max(1, Math.min(MOST_STEPS, 2 * atOnce, Math.floor(REQUEST_SECONDS / each)));
       return losses.map((loss, i) =>
@@ -185,6 +202,7 @@ async function trainIn(
     },
     signal,
   });
+  together?.leave();
   const trained: TrainedModel = {
     ...model,
     peakMemoryMB,
@@ -212,13 +230,7 @@ async function askPack(
   requests: readonly WireSteps[],
 ): Promise<readonly PackAnswer[]> {
   const count = Math.min(...requests.map(({ steps }) => steps.length));
-  // In one order, whoever came first, so that a run again has the same bits.
-  const members = requests
-    .map(({ model, steps }) => ({ model, steps: steps.slice(0, count) }))
-    .sort((a, b) => a.model - b.model);
+  const members = requests.map(({ model, steps }) => ({ model, steps: steps.slice(0, count) }));
   const { seconds, members: found } = await worker.ask('train_pack', { members });
-  return requests.map(({ model }) => {
-    const place = members.findIndex((member) => member.model === model);
-    return { ...at(found, place), penalties: null, seconds };
-  });
+  return found.map((member) => ({ ...member, penalties: null, seconds }));
 }

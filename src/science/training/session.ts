@@ -6,7 +6,7 @@ import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import type { Meeting } from '../../base/meeting.ts';
+import type { Seat } from '../../base/meeting.ts';
 import { evaluated } from '../measures/evaluate/predict.ts';
 import {
   type Network,
@@ -167,7 +167,7 @@ export interface TrainerHooks {
     restore(gathered: JsonObject): void;
   };
   /** The trainings of this process whose steps may be taken together with those of this one. */
-  readonly together?: Meeting | undefined;
+  readonly together?: Seat | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -364,7 +364,7 @@ export interface Place {
   readonly log: (message: string) => void;
   readonly progress: (done: number, total: number, unit: string) => void;
   readonly signal: AbortSignal;
-  readonly together?: Meeting;
+  readonly together?: Seat;
 }
 
 interface SessionOptions {
