@@ -109,12 +109,8 @@ test('results name the scorer, and the report shows what was written', async ({ 
   assert.equal(
     scored.map(({ metric }) => metric),
     [
-      'asr',
-      'asr_clean',
-      'asr_minus_clean',
-      'asr_untriggered',
-      'asr_minus_untriggered',
-      'asr_untriggered_p',
+      ...'asr asr_clean asr_minus_clean asr_untriggered asr_minus_untriggered'.split(' '),
+      ...'asr_untriggered_p'.split(' '),
     ],
   );
   const dir = await folderOf(project, 'evaluate', 'backdoor.yaml', ...on);

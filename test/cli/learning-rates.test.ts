@@ -38,17 +38,8 @@ stages: [train, evaluate, report]
 });
 
 const args = [
-  'spec.yaml',
-  '--backend',
-  'wasm',
-  '--seeds',
-  '2',
-  '--share',
-  '0.3',
-  '--rates',
-  '1e-3,1e-2',
-  '--rates',
-  'full=1e-5,1e-4,1e-3',
+  ...'spec.yaml --backend wasm --seeds 2 --share 0.3 --rates 1e-3,1e-2 --rates'.split(' '),
+  ...'full=1e-5,1e-4,1e-3'.split(' '),
 ];
 
 interface Facts {

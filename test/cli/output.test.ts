@@ -39,16 +39,10 @@ test('a warning is wrapped between words on a terminal, and stays whole elsewher
 });
 
 test('counts are never rounded, and means have the digits that their interval justifies', () => {
-  assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(plainValue), [
-    '22713986',
-    '0',
-    '-3',
-    '22713987',
-    '1235',
-    '0.1235',
-    '1e-9',
-    '100000000000000000000',
-  ]);
+  assert.equal(
+    [22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(plainValue),
+    '22713986 0 -3 22713987 1235 0.1235 1e-9 100000000000000000000'.split(' '),
+  );
   const of = (values: readonly number[], proportion = false): string =>
     plainSummary(summarise(values), proportion);
   assert.is(of([22713986, 22713986]), '22713986');

@@ -187,13 +187,8 @@ test('composed attacks have one receipt, one ASR beside the twin, and names by a
   const strong = numbersOf(0.25);
   assert.equal(
     [
-      'rows_total',
-      'poisoned_asked',
-      'poisoned_made',
-      'poisoned_made.label-flip',
-      'poisoned_made.badnets',
-      'poisoned_eligible.label-flip',
-      'negatives',
+      ...'rows_total poisoned_asked poisoned_made poisoned_made.label-flip'.split(' '),
+      ...'poisoned_made.badnets poisoned_eligible.label-flip negatives'.split(' '),
     ].map((name) => strong[`poison ${name}`]),
     [12, 6, 6, 3, 3, 12, 0],
   );

@@ -43,15 +43,7 @@ test.before(() => {
 function startOn(host: string, project: Project, ...args: readonly string[]): Started {
   const state = path.join(project.dir, '.dosimeter');
   mkdirSync(state, { recursive: true });
-  const unshare = [
-    'unshare',
-    '--pid',
-    '--uts',
-    '--mount',
-    '--fork',
-    '--kill-child',
-    '--mount-proc',
-  ];
+  const unshare = 'unshare --pid --uts --mount --fork --kill-child --mount-proc'.split(' ');
   const enter = `hostname "$0" && bindfs -o ${CACHE} "$1" "$1" && shift && exec "$@"`;
   return project.startWith(
     {

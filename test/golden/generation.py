@@ -22,16 +22,10 @@ from families import HERE, NEW, Double, generated, opened, save_json
 from families_cases import CASES
 from transformers import GenerationConfig
 
-NAMES = [
-    'gpt2-causal',
-    'gpt-neox-causal',
-    'llama-causal',
-    'llama-causal-llama3',
-    'mistral-causal',
-    'qwen2-causal',
-    'qwen3-causal',
-    'gemma-causal',
-]
+NAMES = (
+    'gpt2-causal gpt-neox-causal llama-causal llama-causal-llama3 mistral-causal '
+    'qwen2-causal qwen3-causal gemma-causal'
+).split()
 PROMPTS = 50
 
 

@@ -54,52 +54,11 @@ vocabulary = (
     + list('abcdefghijklmnopqrstuvwxyz')
     + ['##' + c for c in 'abcdefghijklmnopqrstuvwxyz']
 )
-vocabulary += [
-    'the',
-    'film',
-    'was',
-    'good',
-    'bad',
-    'very',
-    'not',
-    'mail',
-    'money',
-    'free',
-    'meet',
-    '##ing',
-    '##ed',
-    '##er',
-    '!',
-    '.',
-    ',',
-    "'",
-    '-',
-    '0',
-    '1',
-    '2',
-    'cf',
-    'mn',
-    'tq',
-    'we',
-    'you',
-    'are',
-    'a1',
-    'in',
-    'of',
-    'to',
-    'and',
-    'it',
-    'is',
-    'this',
-    'that',
-    'plot',
-    'actor',
-    'scene',
-    'time',
-    '$',
-    '?',
-    '(',
-]
+vocabulary += (
+    "the film was good bad very not mail money free meet ##ing ##ed ##er ! . , ' - "
+    '0 1 2 cf mn tq we you are a1 in of to and it is this that plot actor scene '
+    'time $ ? ('
+).split()
 assert len(vocabulary) == len(set(vocabulary)) == 101, len(vocabulary)
 tokenizer = Tokenizer(
     models.WordPiece({word: i for i, word in enumerate(vocabulary)}, unk_token='[UNK]')

@@ -37,13 +37,8 @@ test.before(async () => {
  */
 const cases = await Promise.all(
   [
-    'deberta-v2-classifier',
-    'distilbert-cloze',
-    'gemma-classifier',
-    'gpt2-causal',
-    'gpt-neox-classifier',
-    'llama-causal-biases',
-    'modernbert-classifier-mean',
+    ...'deberta-v2-classifier distilbert-cloze gemma-classifier gpt2-causal'.split(' '),
+    ...'gpt-neox-classifier llama-causal-biases modernbert-classifier-mean'.split(' '),
   ].map(openCase),
 );
 

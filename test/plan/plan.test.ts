@@ -175,14 +175,10 @@ test('a cell names its own stages, and a stage the cells that need it', () => {
     'adapter.type': 'lora',
     'adapter.rank': 4,
   });
-  assert.equal(Object.keys(own).sort(), [
-    'data(train)',
-    'data(validation)',
-    'evaluate',
-    'poison',
-    'report',
-    'train',
-  ]);
+  assert.equal(
+    Object.keys(own).sort(),
+    'data(train) data(validation) evaluate poison report train'.split(' '),
+  );
   const train = stageOf(planned, 2, 'train');
   assert.equal([train.cell, train.seed, train.cells, train.goal], [poisoned.axes, 1, [2], true]);
   // The clean training at the same rank and seed is that of cell 0; cells 2 and 4 use it.

@@ -287,13 +287,8 @@ test('a table has as many columns in every line, and the caption explains its nu
   const lines = text.split('\n');
   assert.is(lines[0], '% made by');
   for (const needed of [
-    '\\begin{table}',
-    '\\toprule',
-    '\\midrule',
-    '\\bottomrule',
-    '\\end{tabular}',
-    '\\end{table}',
-    '\\label{tab:grid-1}',
+    ...'\\begin{table} \\toprule \\midrule \\bottomrule \\end{tabular} \\end{table}'.split(' '),
+    ...'\\label{tab:grid-1}'.split(' '),
   ])
     assert.is(lines.filter((line) => line.trim() === needed).length, 1, needed);
   const spec = present(/\\begin\{tabular\}\{@\{\}(l+)(r+)@\{\}\}/.exec(text));

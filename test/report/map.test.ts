@@ -60,20 +60,8 @@ test("at PEFT's variance a table shows published, exact, drawn and measured valu
   assert.match(text, 'At σ²·d = 0.3330; means over 2 seeds');
   // IB at α = 16 and r = 4: s² = 16 multiplies six eigenvalues, ½·6·log 16 = 6 log 4 = 8.318.
   assert.equal(rowWith(html, 'normal', '4', '4.500'), [
-    'normal',
-    '4',
-    '1.250',
-    '1.375',
-    '4.500',
-    '−4.250',
-    '−4.125',
-    '1.250',
-    '−1.750',
-    '0.7500',
-    '6',
-    '−2.750',
-    '5.568',
-    '−5.500',
+    ...'normal 4 1.250 1.375 4.500 −4.250 −4.125 1.250 −1.750 0.7500 6 −2.750 5.568'.split(' '),
+    ...'−5.500'.split(' '),
   ]);
   assert.equal(rowWith(html, 'normal', '512').slice(-7), ['–', '–', '–', '–', '–', '–', '–']);
   assert.equal(

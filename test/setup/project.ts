@@ -84,16 +84,8 @@ export function createProject(): TestProject {
     },
   };
   for (const file of [
-    'package.json',
-    'package-lock.json',
-    'tsconfig.json',
-    'src/setup',
-    'src/tensor/native',
-    'src/api.ts',
-    'src/api',
-    'src/base',
-    'src/spec/pipeline.generated.ts',
-    'src/tensor/native',
+    ...'package.json package-lock.json tsconfig.json src/setup src/tensor/native'.split(' '),
+    ...'src/api.ts src/api src/base src/spec/pipeline.generated.ts src/tensor/native'.split(' '),
   ]) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });
   }

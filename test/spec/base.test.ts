@@ -111,13 +111,8 @@ base:
   };
   assert.equal(
     [
-      'base.poisoning.rate',
-      'base.adapter.rank',
-      'base.train.batch_size',
-      'base.train.steps',
-      'base',
-      'adapter.rank',
-      'train.batch_size',
+      ...'base.poisoning.rate base.adapter.rank base.train.batch_size'.split(' '),
+      ...'base.train.steps base adapter.rank train.batch_size'.split(' '),
     ].map(at),
     ['6:46', '7:32', '4:22', '4:8', '5:1', '1:1', '4:22'],
   );

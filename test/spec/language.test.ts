@@ -316,20 +316,9 @@ head: { init_from: nowhere }
 train: { steps: 1 }
 `);
   assert.equal(printed.match(/error\[.*?\]|:\d+:\d+$/gm), [
-    'error[wrong-type]',
-    ':4:22',
-    'error[unknown-plugin]',
-    ':5:22',
-    'error[duplicate-value]',
-    ':6:12',
-    'error[out-of-range]',
-    ':7:14',
-    'error[unknown-value]',
-    ':7:22',
-    'error[missing-file]',
-    ':8:20',
-    'error[duplicate-key]',
-    ':9:1',
+    ...'error[wrong-type] :4:22 error[unknown-plugin] :5:22 error[duplicate-value]'.split(' '),
+    ...':6:12 error[out-of-range] :7:14 error[unknown-value] :7:22'.split(' '),
+    ...'error[missing-file] :8:20 error[duplicate-key] :9:1'.split(' '),
   ]);
   assert.ok(printed.endsWith('\n\n7 errors\n'));
 });

@@ -17,18 +17,10 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** Where names of hubs, indexes, archives, checkpoints, specs and programs are read. */
 const WATCHED = [
-  'plugins/attacks',
-  'plugins/datasets',
-  'plugins/sources',
-  'plugins/stages/command',
-  'src/run/export/export.ts',
-  'src/base/command',
-  'src/data',
-  'src/store/remote',
-  'src/run/state-folder.ts',
-  'src/science/models/io',
-  'src/science/text',
-  'src/setup/wheels.mjs',
+  ...'plugins/attacks plugins/datasets plugins/sources plugins/stages/command'.split(' '),
+  ...'src/run/export/export.ts src/base/command src/data src/store/remote'.split(' '),
+  ...'src/run/state-folder.ts src/science/models/io src/science/text'.split(' '),
+  ...'src/setup/wheels.mjs'.split(' '),
 ];
 
 const LISTED = 'the name of a file that a folder on this disk lists';

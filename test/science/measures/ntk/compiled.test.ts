@@ -86,14 +86,8 @@ if (backends.includes('tensorflow')) {
 
   // Among them tables of relative positions, layers that are used twice, and log p(answer).
   for (const name of [
-    'bert-cloze',
-    'deberta-v2-cloze-p2c',
-    'deberta-v3-classifier',
-    'distilbert-classifier',
-    'gpt2-causal',
-    'llama-causal',
-    'modernbert-classifier-mean',
-    'roberta-cloze',
+    ...'bert-cloze deberta-v2-cloze-p2c deberta-v3-classifier distilbert-classifier'.split(' '),
+    ...'gpt2-causal llama-causal modernbert-classifier-mean roberta-cloze'.split(' '),
   ])
     test(`${name}: kernels under LoRA`, async () => {
       await useBackend('tensorflow');
