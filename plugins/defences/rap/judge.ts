@@ -463,6 +463,7 @@ const wordTraining = (
   ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 },
   class_weights: null,
   precision: 'float32',
+  gradient_checkpointing: false,
   objective: { name: 'robustness', low, up, weight },
   token_rows: { ids: [id], keep_norms: true },
 });

@@ -32,6 +32,7 @@ import {
   precisionOf,
   type TrainingAttack,
   trainingAttack,
+  trainingOf,
   trainParams,
   type WatchParams,
 } from './params.ts';
@@ -121,14 +122,15 @@ type Planned = Parameters<NonNullable<NonNullable<StageDescriptor<Params>['pack'
  */
 function packName({ params, assets, inputs }: Planned): string | null {
   const training = trainingOf(params);
-  const { architecture, adapter, head, init, attack, defence } = params;
+  const { architecture, adapter, head, init, weights, attack, defence } = params;
   const { use_dora: dora, dropout = 0, bias = 'none', targets, exclude, layers } = adapter;
   const plain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
   if (training === null || !plain || training.dropout !== 0) return null;
   if (init !== undefined || attack !== undefined || defence !== undefined) return null;
   const base = inputs['base'] ?? null;
-  const under = { architecture, head, base, model: assets['model'] ?? null };
-  return JSON.stringify([under, { targets, exclude, layers }, training.precision ?? 'float32']);
+  const under = { architecture, head, base, model: assets['model'] ?? null, weights };
+  const { precision = 'float32', gradient_checkpointing: recomputes = false } = training;
+  return JSON.stringify([under, { targets, exclude, layers }, precision, recomputes]);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Trainings in PyTorch's process. */
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import { at } from '../../base/lookup.ts';
 import { arrayOf, type WireSteps, type WireTraining } from '../../torch/protocol.ts';
 import type { TorchWorker } from '../../torch/worker.ts';
 import { sha256OfFile } from '../models/io/large.ts';

@@ -251,9 +251,7 @@ def is_finite_loss(loss: Loss) -> bool:
     return all(math.isfinite(value or 0.0) for value in loss)
 
 
-def train(
-    training: Training, steps: list[tuple[float, list[Rows]]]
-) -> tuple[list[Loss], float]:
+def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[list[Loss], float]:
     """The loss of each step that was done, and the seconds that they took. One that isn't finite
     ends it.
     """
