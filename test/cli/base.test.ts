@@ -116,11 +116,7 @@ test('an exported base is named after the doses that distinguish it', async ({ p
   const doses = args('--set', 'base.poisoning.rate=[0.2,0.4]', '--set', 'stages=[train]');
   await project.succeeds('run', ...doses);
   const exported = await project.json<{ readonly dir: string; readonly base?: string }[]>(
-    'export',
-    ...doses,
-    '--out',
-    'doses',
-    '--json',
+    ...['export', ...doses, '--out', 'doses', '--json'],
   );
   const bases = new Set(exported.flatMap(({ base }) => base ?? []));
   assert.equal(

@@ -199,10 +199,7 @@ with open("poisoned.jsonl", "w") as file: file.writelines(json.dumps(row) + chr(
   );
   const program = 'command: [python3, shuffle_words.py], files: ["file:attacks/shuffle_words.py"]';
   const said = await project.dosimeter(
-    'run',
-    'spec.yaml',
-    '--set',
-    `poisoning=[{attack: command, ${program}, target: 1}]`,
+    ...['run', 'spec.yaml', '--set', `poisoning=[{attack: command, ${program}, target: 1}]`],
   );
   assert.match(said.stderr, /changed row "\w[^"]*" and gave it the label 0; the target is 1 \(1\)/);
 });
@@ -229,9 +226,7 @@ test('a fault of a program names the program, and only its stage fails', async (
   project.write('attacks/shuffle_words.py', 'print("nothing")\n');
   assert.match((await project.dosimeter('run', 'spec.yaml')).stderr, /wrote no poisoned\.jsonl/);
   const missing = await project.dosimeter(
-    'plan',
-    'spec.yaml',
-    '--set',
+    ...['plan', 'spec.yaml', '--set'],
     'poisoning=[{attack: command, command: [python3, x.py], files: ["file:attacks/x.py"]}]',
   );
   assert.is(missing.code, 2);

@@ -62,12 +62,7 @@ test('an outside executor makes the same entries under the same keys', async ({ 
   const here = await project.dosimeter('run', 'spec.yaml', '--store', 'here');
   assert.is(here.code, 0, here.stderr);
   const there = await project.dosimeter(
-    'run',
-    'spec.yaml',
-    '--store',
-    'there',
-    '--executor',
-    'process',
+    ...['run', 'spec.yaml', '--store', 'there', '--executor', 'process'],
   );
   assert.is(there.code, 0, there.stderr);
   const [a, b] = [stored(project, 'here'), stored(project, 'there')];

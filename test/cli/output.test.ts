@@ -354,11 +354,7 @@ test('report --pdf writes the figures to a folder, without those that were damag
   writeFileSync(figure, readFileSync(figure, 'utf8').replace('red', 'tan'));
   project.write('paper/mine.tex', '');
   const { figures } = await project.json<{ readonly figures: string }>(
-    'report',
-    'spec.yaml',
-    '--pdf',
-    'paper',
-    '--json',
+    ...['report', 'spec.yaml', '--pdf', 'paper', '--json'],
   );
   assert.is(figures, path.join(project.dir, 'paper'));
   assert.equal(

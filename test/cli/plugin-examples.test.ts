@@ -163,10 +163,7 @@ test('plugins of every kind work together, and each is in the keys of what it to
 test('faults that plugins find have a place in the spec', async ({ project }) => {
   const served = present(/"(http:[^"]*)rows\.txt/.exec(project.read('spec.yaml'))?.[1]);
   const missing = await project.dosimeter(
-    'run',
-    'spec.yaml',
-    '--set',
-    `data.train.source=${served}none.txt`,
+    ...['run', 'spec.yaml', '--set', `data.train.source=${served}none.txt`],
   );
   assert.is(missing.code, 2);
   assert.match(missing.stderr, /none\.txt answered 404 Not Found\n --> --set:1:/);

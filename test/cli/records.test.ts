@@ -209,10 +209,7 @@ test('notes on a run and on its spec are shown, and make no stage run again', as
 test('gc removes entries until the store has a given size', async ({ project }) => {
   await project.dosimeter('run', 'spec.yaml');
   const swept = await project.json<{ entries: string[]; kept: { entries: number } }>(
-    'gc',
-    '--max-size',
-    '300',
-    '--json',
+    ...['gc', '--max-size', '300', '--json'],
   );
   assert.ok(swept.entries.length > 0 && swept.kept.entries > 0);
   assert.is(project.entries().length, swept.kept.entries);

@@ -368,13 +368,7 @@ test('results --latex of the command line: axes by short names, and what it refu
   writeToys(project);
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
   const { code, stdout, stderr } = await project.dosimeter(
-    'results',
-    'spec.yaml',
-    '--latex',
-    '--metric',
-    'accuracy',
-    '--rows',
-    'poisoning,rate',
+    ...['results', 'spec.yaml', '--latex', '--metric', 'accuracy', '--rows', 'poisoning,rate'],
   );
   assert.is(code, 0, stderr);
   assert.match(stdout, '    label-flip & $0.1$ & $0.885\\ (0.88,\\ 0.89)$ \\\\\n');

@@ -153,13 +153,7 @@ test('the options of the command line reach the stages', async () => {
   }
   project.write('toy.json', '{"1": "hang"}');
   const { code, stderr } = await project.dosimeter(
-    'run',
-    'spec.yaml',
-    '--timeout',
-    '2h',
-    '--timeout',
-    'toy-train=1.5s',
-    '--retries',
+    ...['run', 'spec.yaml', '--timeout', '2h', '--timeout', 'toy-train=1.5s', '--retries'],
     'toy-train=1',
   );
   assert.is(code, 1);
