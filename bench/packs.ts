@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { lora } from '../plugins/adapters/lora/lora.ts';
 import bert from '../plugins/models/bert.ts';
 import { meeting, type Seat } from '../src/base/meeting.ts';
-import type { Architecture } from '../src/science/models/types.ts';
 import { openTorchTrainer } from '../src/science/torch/trainer.ts';
 import type { LabelledRow } from '../src/science/training/settings.ts';
 import { torchWorker } from '../src/torch/worker.ts';

@@ -80,7 +80,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     const foretold = await forecasts(plan, toRun, assets, registry);
     for (const line of targetLines((await targetsOf(prepared)).values()))
       out(wrap(line, columns(), '  '));
-    for (const line of forecastLines(foretold)) out(line);
+    for (const line of forecastLines(foretold, plan.backend === 'torch')) out(line);
     if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches));
   }
   return 0;
@@ -159,9 +159,15 @@ function show(
 /** How many operations a processor core does in a second, about, in products of matrices. */
 const OPERATIONS_PER_SECOND = 5e10;
 
+const TORCH_FORECAST =
+  "; foretold from the model's sizes, not measured: weights, gradients and moments in float32, " +
+  'activations of full batches, and Python with its libraries; a GPU makes 50 to 1,000 times as ' +
+  'many operations a second';
+
 type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
-function forecastLines(foretold: Foretold): string[] {
+/** @param isTorch whether PyTorch's process computes, whose memory is not this one's */
+function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations'>>();
   for (const [{ kind }, own] of foretold) {
     const before = most.get(kind) ?? own;
@@ -174,7 +180,8 @@ function forecastLines(foretold: Foretold): string[] {
     wrap(
       `${kind}: at most ${memoryText(memoryMB)} of memory a stage, and a step of at ` +
         `most ${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
-        `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)`,
+        `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)` +
+        (isTorch ? TORCH_FORECAST : ''),
       columns(),
       '  ',
     ),

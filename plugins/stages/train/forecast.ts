@@ -11,6 +11,7 @@ import {
   packMemoryMB,
   savedBytes,
   stepOperations,
+  torchMemoryMB,
   weightBytes,
 } from '../../../src/science/training/forecast.ts';
 import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
@@ -40,17 +41,22 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   ).create(adapterParams, { ...shape, ...defined({ initFrom }) });
   const sizes = await modelSizes(modelDir);
   const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training;
-  const activations = await packMemoryMB(params, modelDir);
-  if (!Number.isFinite(activations)) return null;
+  const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;
+  const memoryMB =
+    context.backend === 'torch'
+      ? torchMemoryMB({ shape, adapter }, sizes, { optimizer, rows: batch, length, vocabulary })
+      : Math.ceil(weightBytes({ shape, adapter }, optimizer) / 2 ** 20) +
+        (await packMemoryMB(params, modelDir));
+  if (!Number.isFinite(memoryMB)) return null;
   const { checkpoints = 0 } = training;
   const kept = typeof checkpoints === 'number' ? checkpoints : checkpoints.length;
   return {
     outputBytes: (1 + kept) * savedBytes({ shape, adapter }),
-    memoryMB: Math.ceil(weightBytes({ shape, adapter }, optimizer) / 2 ** 20) + activations,
+    memoryMB,
     stepOperations: stepOperations({ shape, adapter }, sizes, {
       rows: batch * accumulate,
       length,
-      vocabulary: params.head.type === 'causal-lm' ? sizes.vocabulary : 0,
+      vocabulary,
     }),
   };
 }

@@ -66,6 +66,43 @@ export function stepOperations(
   return rows * length * (ofLinears + ofOutput + ofAttention);
 }
 
+/** What Python takes with PyTorch, transformers and PEFT, in MiB (torch 2.13 for processors). */
+const PYTHON_MB = 350;
+
+export interface TorchStep {
+  readonly optimizer: 'adamw' | 'sgd';
+  readonly rows: number;
+  readonly length: number;
+  /** V, where each token may be one of an answer; 0 for other heads. */
+  readonly vocabulary: number;
+  /** Bytes of an entry of a frozen weight; default 4. */
+  readonly frozenBytes?: number;
+  /** Whether layers are computed again in the backward pass; default no. */
+  readonly checkpointing?: boolean;
+}
+
+/**
+ * The MiB that a training takes in PyTorch's process, with it: weights, of a trained one its
+ * gradient and moments, and what the backward pass keeps of each token: some 12 h + 4 m floats for
+ * each layer, attention's squares not among them, or with checkpointing h for each layer and one
+ * layer's. Infinite where config.json does not have the sizes.
+ */
+export function torchMemoryMB(
+  { shape: { parameters }, adapter }: Trained,
+  { width: h, wide: m, layers }: Pick<ModelSizes, 'width' | 'wide' | 'layers'>,
+  step: TorchStep,
+): number {
+  const { optimizer, rows, length, vocabulary, frozenBytes = FLOAT, checkpointing = false } = step;
+  const all = [...parameters, ...adapter.parameters],
+    trained = entries(all.filter(({ name }) => adapter.trains(name)));
+  const weights =
+    frozenBytes * (entries(all) - trained) + FLOAT * (optimizer === 'adamw' ? 4 : 2) * trained;
+  const layer = 12 * h + 4 * m;
+  const floats = checkpointing ? layers * h + layer : layers * layer;
+  const ofTokens = FLOAT * rows * length * (floats + LOGIT_COPIES * vocabulary);
+  return Math.ceil(PYTHON_MB + (weights + ofTokens) / 2 ** 20);
+}
+
 /** The names of sizes in config.json: BERT's and Llama's, GPT-2's, DistilBERT's. */
 const NAMES = {
   width: ['hidden_size', 'n_embd', 'dim'],

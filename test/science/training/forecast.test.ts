@@ -4,7 +4,12 @@ import * as assert from 'uvu/assert';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
-import { savedBytes, stepOperations, weightBytes } from '../../../src/science/training/forecast.ts';
+import {
+  savedBytes,
+  stepOperations,
+  torchMemoryMB,
+  weightBytes,
+} from '../../../src/science/training/forecast.ts';
 import { openCase } from '../family-cases.ts';
 
 const test = suite('forecast of a training');
@@ -31,6 +36,21 @@ test('memory: every weight, what training keeps of a trained one, and copies of 
   assert.is(weightBytes(await opened('lora'), 'adamw'), 4 * (MODEL + 5 * LORA + 2 * frozen));
   assert.is(weightBytes(await opened('full'), 'adamw'), 4 * 5 * MODEL);
   assert.is(weightBytes(await opened('full'), 'sgd'), 4 * 3 * MODEL);
+});
+
+test('memory of PyTorch: weights, gradients, moments, activations and Python', async () => {
+  const sizes = { width: 16, wide: 23, layers: 2 };
+  const step = { optimizer: 'adamw', rows: 300, length: 500, vocabulary: 67 } as const;
+  const mb = (floats: number): number => Math.ceil(350 + (4 * floats) / 2 ** 20);
+  const token = 12 * 16 + 4 * 23,
+    tokens = 300 * 500;
+  const lines = await opened('lora'),
+    whole = await opened('full');
+  assert.is(torchMemoryMB(whole, sizes, step), mb(4 * MODEL + tokens * (2 * token + 4 * 67)));
+  assert.is(
+    torchMemoryMB(lines, sizes, { ...step, checkpointing: true, frozenBytes: 0.5 }),
+    mb(MODEL / 8 + 4 * LORA + tokens * (2 * 16 + token + 4 * 67)),
+  );
 });
 
 test('files: the whole model under full fine-tuning, and the factors of LoRA', async () => {
