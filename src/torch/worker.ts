@@ -301,7 +301,7 @@ class Worker implements TorchWorker {
 
 const LESS_MEMORY =
   'a smaller train.batch_size with a larger train.accumulate trains the same in less memory; ' +
-  'so does a smaller train.max_length, or --jobs 1';
+  'so does a smaller train.max_length, --jobs 1, or a smaller --pack';
 
 function parsed(line: string): Answer | null {
   try {
