@@ -79,7 +79,8 @@ function missing(
 /**
  * The name of each model parameter in the checkpoint. Throws UserFault naming file and tensor where
  * one is missing, is quantised or has the wrong shape. Parameters that a task brings (classifier,
- * pooler) may be missing, and a head for another number of classes counts as missing.
+ * pooler) may be missing, and a head for another number of classes counts as missing; one of another
+ * width does not.
  */
 export function resolveNames(
   checkpoint: Checkpoint,
@@ -98,7 +99,9 @@ export function resolveNames(
     checkFloat(entry.file, found, entry);
     const inFile = storedShape(spec);
     if (!sameShape(entry.shape, inFile)) {
-      if (within(name, architecture.headModules)) continue;
+      // Only the number of classes may be another: the other sizes are config.json's.
+      const isOfOtherClasses = sameShape(entry.shape.slice(1), inFile.slice(1));
+      if (within(name, architecture.headModules) && isOfOtherClasses) continue;
       throw new UserFault(
         `${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], ` +
           `config.json asks for [${inFile.join(', ')}]`,

@@ -109,6 +109,14 @@ test('a missing tensor and a wrong shape are reported by name', async ({ dir, te
   );
 });
 
+test('a classifier of another width is refused, not drawn anew', async ({ dir, tensors }) => {
+  tensors.set('classifier.weight', { shape: [2, 21], data: new Float32Array(42) });
+  tensors.set('classifier.bias', { shape: [2], data: new Float32Array(2) });
+  await writeSafetensors(join(dir, 'model.safetensors'), tensors);
+  await rejects(names(dir), 'tensor "classifier.weight" has shape [2, 21]');
+  await rejects(names(dir, 3), 'config.json asks for [3, 22]');
+});
+
 test('shards are read through their index', async ({ dir, tensors }) => {
   const all = [...tensors.keys()],
     map: Record<string, string> = {};
