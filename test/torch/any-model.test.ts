@@ -358,6 +358,32 @@ test('what does not fit is refused before anything runs, with a way out', async 
     projectOf('electra', { layerdrop: 0.1 }),
     /layerdrop 0.1 drops whole layers in training/,
   );
+  const fields = { peft_type: 'IA3', target_modules: ['q_proj', 'fc2'] };
+  for (const [more, message, place] of [
+    [{ target_modules: ['other'] }, /PEFT \S+: No modules were targeted/, 'target_modules'],
+    [{ rank: 3 }, /PEFT \S+ has no field "rank" for IA3/, 'rank'],
+    [{ peft_type: 'ADALORA' }, /"ADALORA" is not run: its ranks change/, 'peft_type'],
+    [{ peft_type: 'PREFIX_TUNING' }, /it changes what the model reads/, 'peft_type'],
+    [
+      { peft_type: 'LORA', init_lora_weights: 'eva' },
+      /"eva" needs the weights/,
+      'init_lora_weights',
+    ],
+    [{ modules_to_save: ['fc1'] }, /modules_to_save is not set here/, 'modules_to_save'],
+  ] as const) {
+    const config = JSON.stringify({ ...fields, ...more });
+    phi.write(
+      'peft.yaml',
+      phi.read('spec.yaml').replace(/^adapter:.*$/m, `adapter: { type: peft, config: ${config} }`),
+    );
+    const { code, stderr } = await phi.dosimeter('run', 'peft.yaml', '--backend', 'torch');
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message, stderr);
+    // The caret is at the field's value.
+    const column = Number(/ --> peft\.yaml:6:(\d+)/.exec(stderr)?.[1]) - 1;
+    const line = phi.read('peft.yaml').split('\n')[5] ?? '';
+    assert.ok(line.slice(0, column).endsWith(`"${place}":`), stderr);
+  }
   const first = await phi.dosimeter('run', 'spec.yaml', '--backend', 'wasm');
   assert.is(first.code, 2);
   assert.match(

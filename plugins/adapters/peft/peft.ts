@@ -41,9 +41,9 @@ async function asked(
   { seed, out }: { readonly seed: number; readonly out: string | null },
 ) {
   if (modelDir === undefined) throw new Error('type: peft needs the folder of the model');
-  const { torchWorker } = await import('../../../src/torch/worker.ts');
+  const { askAdapter } = await import('../../../src/science/torch/described.ts');
   const head = architecture.headModules;
-  return (await torchWorker()).ask('adapter', {
+  return askAdapter({
     checkpoint: modelDir,
     class: architecture.transformersName,
     head,

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { processWide } from '../../base/process-wide.ts';
-import type { WireArchitecture, WireDescription } from '../../torch/protocol.ts';
+import type { TorchOperations, WireArchitecture, WireDescription } from '../../torch/protocol.ts';
 import { torchWorker } from '../../torch/worker.ts';
 import { within } from '../models/modules.ts';
 import type { Architecture, Head, ParameterSpec } from '../models/types.ts';
@@ -31,6 +31,11 @@ export async function describedArchitecture(folder: string): Promise<Architectur
   const first = HEADS.find(({ type }) => !('fault' in description.heads[type]));
   return architectureOf(description, first ?? { type: 'classifier' });
 }
+
+/** Asks what a config of PEFT adds to a model. */
+export const askAdapter = async (
+  request: TorchOperations['adapter'][0],
+): Promise<TorchOperations['adapter'][1]> => (await torchWorker()).ask('adapter', request);
 
 /** Once for each config.json: every cell of a grid asks for it. */
 function described(text: string, folder: string): Promise<WireDescription> {
