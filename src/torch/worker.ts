@@ -300,8 +300,9 @@ class Worker implements TorchWorker {
 }
 
 const LESS_MEMORY =
-  'a smaller train.batch_size with a larger train.accumulate trains the same in less memory; ' +
-  'so does a smaller train.max_length, --jobs 1, or a smaller --pack';
+  'a smaller train.batch_size with a larger train.accumulate trains the same in less memory, and ' +
+  'so does train.gradient_checkpointing: true; a smaller train.max_length or --pack, ' +
+  'model.dtype: bf16, model.quantize: nf4 or --jobs 1 also need less';
 
 function parsed(line: string): Answer | null {
   try {
