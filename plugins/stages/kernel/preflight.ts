@@ -52,9 +52,14 @@ async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[
   if (counts === null) return [];
   const rows = totalRows(counts);
   if (rows >= params.rows) return [];
-  const message = `the kernel has ${rows} rows: ntk.rows is ${params.rows}, its split has fewer`;
-  return [{ path: ['ntk', 'rows'], message, warning: true }];
+  return [{ ...fewerRows(rows, params), warning: true }];
 }
+
+/** What the preflight warns of, and the stage where the preflight could not know the rows. */
+export const fewerRows = (rows: number, { rows: asked }: Pick<Params, 'rows'>) => ({
+  path: ['ntk', 'rows'],
+  message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,
+});
 
 /**
  * Reports, before the training runs, a step that the training will not keep. It reads the

@@ -26,6 +26,7 @@ import {
 import { inputDir, writeJson } from '../shared/files.ts';
 import { checkClasses, modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
+import { fewerRows } from './preflight.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir } = context;
@@ -56,11 +57,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     await writeRowList(outDir, rows, encoded);
     const facts = await premises(adapted, { asDrawn: record.steps === 0 });
     if (facts.length > 0) await writeJson(outDir, 'premise.json', facts);
-    if (rows.length < params.rows)
-      context.warn({
-        path: ['ntk', 'rows'],
-        message: `ntk.rows asks for ${params.rows} rows; the split has ${rows.length}`,
-      });
+    if (rows.length < params.rows) context.warn(fewerRows(rows.length, params));
     how.lines.forEach((line) => {
       context.log(line);
     });

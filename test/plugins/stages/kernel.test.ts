@@ -237,7 +237,10 @@ test('full fine-tuning has the full kernel alone', async () => {
 test('a split with fewer rows gives what it has, and says so', async () => {
   const ran = await chain.kernel(tinyCell({ ntk: { ...tinyCell().ntk, rows: 40 } }), 'init');
   assert.equal((await readNpy(file(ran, 'logits.npy'))).shape, [23, 2]);
-  assert.match(ran.warned.join('\n'), /ntk\.rows asks for 40 rows; the split has 23/);
+  assert.match(
+    ran.warned.join('\n'),
+    /the kernel has 23 rows: ntk\.rows is 40, its split has fewer/,
+  );
 });
 
 test("other classes than the training rows', and an empty split, are faults", async () => {
