@@ -10,7 +10,7 @@ import { metricName, metricsIn, selectMetrics } from '../report/metrics.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import { type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
+import { otherBackends, type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
 import {
@@ -72,6 +72,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   sayWarnings(warnings);
+  for (const line of otherBackends(prepared)) say(line);
   const asked = askedMetrics(rows, options.metric);
   if (options.json === true || options.csv === true) {
     const compared = compareRows(rows, options.against ?? 'none');

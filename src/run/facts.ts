@@ -7,6 +7,7 @@ import path from 'node:path';
 import type { AttackTarget, Json, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
+import { canonical } from '../plan/keys.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
 import { groupBy } from '../report/groups.ts';
@@ -14,6 +15,7 @@ import { type CellMetrics, collectResults, type ResultRow } from '../report/resu
 import type { TaskFacts } from '../report/types.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import { fileFault } from '../store/files.ts';
+import { readRoots } from '../store/roots.ts';
 import { type Metrics, readMetrics } from './execute/metrics.ts';
 import { precisionOf, type StageStatus } from './execute/survey.ts';
 import { distinctDiagnostics, storedWarnings } from './execute/warnings.ts';
@@ -284,3 +286,36 @@ export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
       },
     ),
   );
+
+/**
+ * Returns a sentence for each other backend under which stages of the plan have results in the
+ * store, as far as runs of this spec have recorded them. Releases of other backends are not asked
+ * for, since PyTorch's takes a second to say its own.
+ */
+export function otherBackends({ statuses, store, experiment, backend }: Prepared): string[] {
+  const nameOf = (...parts: readonly unknown[]): string => canonical(parts);
+  const goals = new Set(
+    statuses
+      .filter(({ stage }) => stage.goal && stage.descriptor.compute)
+      .map(({ stage: { kind, params, cell, seed } }) => nameOf(kind, params, cell, seed)),
+  );
+  const shown = new Set(statuses.map(({ key }) => key)),
+    others = new Map<string, Set<string>>();
+  const keys = readRoots(store.root)
+    .filter(({ spec }) => spec === path.resolve(experiment.file))
+    .flatMap((root) => root.keys);
+  for (const key of new Set(keys)) {
+    const manifest = shown.has(key) ? null : store.manifest(key);
+    if (manifest === null || manifest.backend === null || manifest.backend === backend) continue;
+    const { kind, components, facts } = manifest;
+    const name = nameOf(kind, components.params, facts['cell'] ?? null, facts['seed'] ?? null);
+    if (!goals.has(name)) continue;
+    const own = others.get(manifest.backend) ?? new Set();
+    others.set(manifest.backend, own.add(name));
+  }
+  return [...others].map(
+    ([name, { size }]) =>
+      `results of ${size} ${size === 1 ? 'stage' : 'stages'} on the backend ${name} exist as well: ` +
+      `--backend ${name}`,
+  );
+}

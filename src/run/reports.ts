@@ -17,12 +17,12 @@ import type { RunSummary } from './types.ts';
 
 export const REPORT = 'report.html';
 
-type Asked = Pick<Prepared, 'asked' | 'experiment'>;
+type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 
 /**
  * Copies the report out of the store to a path that can be bookmarked. The newest report of an
  * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
- * `NAME,rank=4.html`. For another spec with the same name, it is `NAME@FILE.html`.
+ * `NAME,rank=4.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it is `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
 export function publishReport(
@@ -90,10 +90,12 @@ function placeOf(prepared: Asked): {
   readonly file: string;
   readonly taken: { readonly file: string; readonly owner: string } | null;
 } {
-  const { asked, experiment } = prepared;
+  const { asked, experiment, backend } = prepared;
+  // The second engine's report stands beside the first one's.
+  const engine = backend === 'torch' ? [`backend=${backend}`] : [];
   const spec = specOf(prepared);
   const named = (name: string): string => {
-    const parts = [name, ...asked.only, ...asked.set].map(fileName).join(',');
+    const parts = [name, ...engine, ...asked.only, ...asked.set].map(fileName).join(',');
     return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
   const plain = named(experiment.name);

@@ -85,6 +85,16 @@ test('crosscheck compares every number of two engines, and sees mutations', asyn
   const strict = await project.dosimeter(...asked.slice(0, -1), '--tolerance', '1e-12');
   assert.is(strict.code, 1);
   assert.match(strict.stdout, /the engines differ by more than 1e-12\nThe losses of step 1 /);
+  // The report of each engine stands beside the other's, and results name both.
+  for (const name of ['tiny.html', 'tiny,backend=torch.html'])
+    assert.not.ok(project.exists(`.dosimeter/reports/${name}`), 'crosscheck makes no report');
+  await project.succeeds('run', 'spec.yaml', '--backend', 'wasm');
+  await project.succeeds('run', 'spec.yaml', '--backend', 'torch');
+  assert.ok(project.exists('.dosimeter/reports/tiny.html'));
+  assert.ok(project.exists('.dosimeter/reports/tiny,backend=torch.html'));
+  const { stderr } = await project.succeeds('results', 'spec.yaml', '--backend', 'wasm');
+  assert.match(stderr, 'results of 8 stages on the backend torch exist as well: --backend torch');
+
   const twice = await project.dosimeter('crosscheck', 'spec.yaml', '--backend', 'torch');
   assert.is(twice.code, 2);
   assert.match(twice.stderr, /--backend names torch itself/);
