@@ -13,6 +13,7 @@ import {
   shownBy,
   someCells,
 } from '../run/crosscheck.ts';
+import { hasLetGo } from '../run/execute/keep.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
@@ -36,6 +37,12 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   const first = await ran(spec, options, options.backend);
   const second = await ran(spec, options, OTHER);
   if (first === null || second === null) return FAILED;
+  const gone = [...first.statuses, ...second.statuses].filter(({ entry }) => hasLetGo(entry));
+  if (gone.length > 0)
+    say(
+      `${count(gone.length, 'stage')} lost files as \`keep\` asks, which are not compared: ` +
+        'add --set keep.train=all, and other kinds alike, to compute them again',
+    );
   const found = await differences(first, second, tolerance);
   const mutations: Shown[] = [];
   for (const mutation of options.mutate === true ? MUTATIONS : []) {
@@ -100,7 +107,10 @@ async function ran(
     say(`not compared, since PyTorch does not compute them: ${[...left].join(', ')}`);
   const name = mutation === undefined ? '' : `, ${mutation.name}`;
   say(paint.bold(`${before.backend}${name}: ${count(before.experiment.cells.length, 'cell')}`));
-  const code = await runInTerminal(before, { jobs: options.jobs });
+  const { plan } = before;
+  // What is compared afterwards stays until then, whatever the spec's `keep` says.
+  const whole = { ...before, plan: { ...plan, experiment: { ...plan.experiment, keep: {} } } };
+  const code = await runInTerminal(whole, { jobs: options.jobs });
   return code === DONE ? prepared(false) : null;
 }
 
