@@ -121,9 +121,10 @@ def layerwise(training: Training, rows: Rows) -> tuple[float, None]:
 
 @contextmanager
 def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
-    """Adds to the tokens' embeddings, (B, T, h)."""
+    """Adds to the rows of the token table that the tokens read, (B, T, h)."""
     table: nn.Module = model.network.get_input_embeddings()
-    handle = table.register_forward_hook(lambda _module, _inputs, output: output + shift)
+    scale = getattr(table, 'embed_scale', 1.0)  # Gemma's, of each row
+    handle = table.register_forward_hook(lambda _module, _inputs, output: output + scale * shift)
     try:
         yield
     finally:
