@@ -8,6 +8,7 @@ import { checkpoint } from '../science/tiny-bert.ts';
 import { program } from './rig.ts';
 import { listFiles } from '../../src/store/files.ts';
 import { tolerance } from '../tolerances.ts';
+import { fileURLToPath } from 'node:url';
 
 const test = suite<{ project: Project }>('torch/command-line');
 test.before((context) => {
@@ -139,19 +140,46 @@ test('trainings that take their steps together have the numbers that they have a
 });
 
 test('what PyTorch does not compute is refused before anything runs', async ({ project }) => {
+  const stage = (name: string, more: string, inputs: string): void =>
+    project.write(
+      `${name}.mjs`,
+      `export default { kind: 'stage', name: '${name}', summary: 'One.', compute: true, ${more}
+         scope: 'cell', run: async () => {},
+         define: ([cell]) => ({ params: {}, inputs: { ${inputs} } }) };\n`,
+    );
+  stage('own', '', "model: { kind: 'train', cell }");
+  stage('over', 'torch: true,', "own: { kind: 'own', cell }");
+  project.write(
+    'least.mjs',
+    `export default { kind: 'defence', name: 'least', summary: 'One.', citation: '',
+       params: { type: 'object', properties: {} },
+       rows: { needs: [], load: async () => ({}) } };\n`,
+  );
+  const attack = fileURLToPath(
+    new URL('../../pipelines/plugins/blended-loss-attack.mjs', import.meta.url),
+  );
+  const plugins = `plugins=[./own.mjs, ./over.mjs, ./least.mjs, "${attack}"]`;
   for (const [set, message] of [
-    ['stages=[train,spectrum]', /the stage "spectrum" does not compute under the backend torch/],
+    ['stages=[train, own]', /the stage "own" does not compute under the backend torch/],
     [
-      'poisoning={attack: ripple, rate: 0.2, target: "yes"}',
-      /"ripple" computes a part of the training, which the backend torch does not/,
+      'stages=[train, over]',
+      /the stage "over" needs the stage "own", which does not compute under the backend torch/,
+    ],
+    [
+      'poisoning={attack: blended-loss, rate: 0.2, target: 1}',
+      /"blended-loss" computes a part of the training, which the backend torch does not/,
+    ],
+    [
+      'defences=[{ defence: least }]',
+      /the defence "least" computes with a network, which the backend torch does not/,
     ],
   ] as const) {
     const { code, stderr } = await project.dosimeter(
-      ...['run', 'spec.yaml', '--backend', 'torch', '--set', set],
+      ...['run', 'spec.yaml', '--backend', 'torch', '--set', plugins, '--set', set],
       ...['--set', 'adapter={type: full}'],
     );
     assert.is(code, 2, stderr);
-    assert.match(stderr, message);
+    assert.match(stderr, message, stderr);
     assert.match(stderr, /--backend tensorflow/);
   }
 });
