@@ -130,7 +130,7 @@ const DEFENCES: { readonly [defence: string]: string } = {
   '{ defence: magnitude-pruning }': 'repair metrics.json edited_weights',
   '{ defence: wanda }': 'repair metrics.json edited_weights',
   '{ defence: fine-mixing, purify: 3 }': 'repair metrics.json edited_weights',
-  '{ defence: crow, epochs: 1 }': 'history.jsonl penalty',
+  '{ defence: crow, epochs: 1 }': 'train(clean) history.jsonl penalty',
   '{ defence: clean-fine-tuning }': 'evaluate metrics.json asr_removed',
   '{ defence: delta-spectrum }': 'detect metrics.json model_score',
 };
