@@ -166,7 +166,7 @@ const OBJECTIVES: {
   ],
   // Where ∇_E is rounding alone, its sign is another: losses then differ by up to 4e-5.
   'crow without a perturbation': [
-    crow as AttackTraining,
+    crow,
     { alpha: 5.5, epsilon: 0 },
     ['roberta-cloze'],
   ],
