@@ -165,11 +165,7 @@ const OBJECTIVES: {
     ['bert-classifier', 'gpt2-classifier', 'llama-causal', 'gemma-causal'],
   ],
   // Where ∇_E is rounding alone, its sign is another: losses then differ by up to 4e-5.
-  'crow without a perturbation': [
-    crow,
-    { alpha: 5.5, epsilon: 0 },
-    ['roberta-cloze'],
-  ],
+  'crow without a perturbation': [crow, { alpha: 5.5, epsilon: 0 }, ['roberta-cloze']],
 };
 for (const [name, [training, params, cases]] of Object.entries(OBJECTIVES))
   for (const of of cases)
