@@ -39,7 +39,7 @@ async function train(
   together?: Seat,
 ): Promise<number[]> {
   try {
-    const family = (await bert.load());
+    const family = await bert.load();
     const architecture = family.withHead({ type: 'classifier' });
     const config = architecture.parseConfig(CONFIG, 2);
     const adapter = await lora.create(

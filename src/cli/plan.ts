@@ -8,6 +8,7 @@ import { type Forecast, type ForeseenGroup, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 import { filesLeft, levelOf } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
@@ -36,7 +37,6 @@ import {
   wrap,
   wrapLines,
 } from './terminal.ts';
-import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 
 export interface PlanOptions extends SpecOptions, PackOptions {
   readonly remote?: string;

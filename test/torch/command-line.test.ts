@@ -1,14 +1,14 @@
 /** The backend torch from the command line: runs, what it refuses, and `crosscheck`. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { listFiles } from '../../src/store/files.ts';
 import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
-import { program } from './rig.ts';
-import { listFiles } from '../../src/store/files.ts';
 import { tolerance } from '../tolerances.ts';
-import { fileURLToPath } from 'node:url';
+import { program } from './rig.ts';
 
 const test = suite<{ project: Project }>('torch/command-line');
 test.before((context) => {

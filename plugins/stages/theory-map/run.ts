@@ -3,18 +3,18 @@ import { startingModel } from '../../../src/data/model-folder.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { readConfig, readHead } from '../../../src/science/models/head.ts';
-import { openNetwork, type NetworkOptions } from '../../../src/science/models/network.ts';
+import { type NetworkOptions,openNetwork } from '../../../src/science/models/network.ts';
 import type { AdaptedModel, HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 import { resolveHead, rowEncoder } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
+import { readTorchStart } from '../../../src/science/torch/model.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture, openWeights } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import { drawnMoments, type ModelValues, type TheoryMap, theoryMap } from './map.ts';
 import { rankKernels, torchRankKernels } from './rank-kernels.ts';
-import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
-import { readTorchStart } from '../../../src/science/torch/model.ts';
 
 type Context = RunContext<Params>;
 

@@ -44,7 +44,14 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;
   const memoryMB =
     context.backend === 'torch'
-      ? torchMemoryMB({ shape, adapter }, sizes, { optimizer, rows: batch, length, vocabulary })
+      ? torchMemoryMB({ shape, adapter }, sizes, {
+          optimizer,
+          rows: batch,
+          length,
+          vocabulary,
+          checkpointing: training.gradient_checkpointing === true,
+          ...heldBytes(params),
+        })
       : Math.ceil(weightBytes({ shape, adapter }, optimizer) / 2 ** 20) +
         (await packMemoryMB(params, modelDir));
   if (!Number.isFinite(memoryMB)) return null;
@@ -59,6 +66,15 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
       vocabulary,
     }),
   };
+}
+
+/** Bytes of an entry of frozen weights, and of those that may be quantised. */
+function heldBytes({ weights }: Params): { frozenBytes: number; linearBytes: number } {
+  const frozenBytes = weights?.dtype === 'bf16' ? 2 : 4;
+  // Blocks of 64 entries share a constant, which is quantised too (QLoRA, section 3).
+  const quantized = { nf4: 0.5 + 0.127 / 8, int8: 1 };
+  const linearBytes = weights?.quantize && quantized[weights.quantize.method];
+  return { frozenBytes, linearBytes: linearBytes ?? frozenBytes };
 }
 
 type Stage = Parameters<NonNullable<Packing<Params>['memoryMB']>>[0];

@@ -17,8 +17,8 @@ import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import { type Execution, tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
 import { noStates, statesOfOutputs } from './guard.ts';
-import { readWarnings, warningText } from './warnings.ts';
 import { precisionOf } from './survey.ts';
+import { readWarnings, warningText } from './warnings.ts';
 
 /** An attempt whose job has ended. */
 export interface Answered {

@@ -8,12 +8,12 @@ import { Worker } from 'node:worker_threads';
 import type { Job, JobResult, StageDescriptor, Warning } from '../../api.ts';
 import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
+import { meeting, type Seat } from '../../base/meeting.ts';
 import type { BackendInfo } from '../../tensor/backend.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
-import { meeting, type Seat } from '../../base/meeting.ts';
 
 /** The result of a job as a worker sends it. A worker never reports its own exit. */
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;

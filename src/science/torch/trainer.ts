@@ -5,6 +5,7 @@ import { at } from '../../base/lookup.ts';
 import { arrayOf, type WireSteps, type WireTraining } from '../../torch/protocol.ts';
 import type { TorchWorker } from '../../torch/worker.ts';
 import { sha256OfFile } from '../models/io/large.ts';
+import type { EngineChange, TokenRows, TorchObjective } from '../training/attack-training.ts';
 import { runSteps, type StepTaker } from '../training/loop.ts';
 import { findState, savingSchedule, storeState } from '../training/resume.ts';
 import type {
@@ -25,7 +26,6 @@ import {
   wireName,
   wireRows,
 } from './model.ts';
-import type { EngineChange, TokenRows, TorchObjective } from '../training/attack-training.ts';
 
 /**
  * Opens a model that PyTorch trains. Throws UserFault where the checkpoint does not fit.

@@ -1,5 +1,12 @@
 /** Finds the faults of a model, its tokenizer and its adapter before anything runs. */
-import { type AttackTrainingLoader, type HeadSettings, type JsonObject, type Problem, problemOf, type HeldWeights } from '../../api.ts';
+import {
+  type AttackTrainingLoader,
+  type HeadSettings,
+  type HeldWeights,
+  type JsonObject,
+  type Problem,
+  problemOf,
+} from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { processWide } from '../../base/process-wide.ts';
 import type { Adapter, AdapterImplementation } from '../models/adapter.ts';

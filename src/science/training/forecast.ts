@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { JsonObject } from '../../api.ts';
 import { PACKED_BYTES } from '../../tensor/compiled/copies.ts';
 import type { Adapter } from '../models/adapter.ts';
+import { within } from '../models/modules.ts';
 import type { ModelShape, ParameterSpec } from '../models/types.ts';
 import { largestBatch } from './batches.ts';
 
@@ -20,7 +21,7 @@ export function savedBytes({ shape: { parameters }, adapter }: Trained): number 
 }
 
 interface Trained {
-  readonly shape: Pick<ModelShape, 'linears' | 'parameters'>;
+  readonly shape: Pick<ModelShape, 'architecture' | 'linears' | 'parameters'>;
   readonly adapter: Pick<Adapter, 'parameters' | 'trains'>;
 }
 
@@ -77,6 +78,8 @@ export interface TorchStep {
   readonly vocabulary: number;
   /** Bytes of an entry of a frozen weight; default 4. */
   readonly frozenBytes?: number;
+  /** The same of the linear layers below the head; default `frozenBytes`. */
+  readonly linearBytes?: number;
   /** Whether layers are computed again in the backward pass; default no. */
   readonly checkpointing?: boolean;
 }
@@ -88,15 +91,22 @@ export interface TorchStep {
  * layer's. Infinite where config.json does not have the sizes.
  */
 export function torchMemoryMB(
-  { shape: { parameters }, adapter }: Trained,
+  { shape: { architecture, linears, parameters }, adapter }: Trained,
   { width: h, wide: m, layers }: Pick<ModelSizes, 'width' | 'wide' | 'layers'>,
   step: TorchStep,
 ): number {
   const { optimizer, rows, length, vocabulary, frozenBytes = FLOAT, checkpointing = false } = step;
+  const { linearBytes = frozenBytes } = step;
+  const below = linears.filter(({ name }) => !within(name, architecture.headModules)),
+    inLinears = new Set(below.map(({ name }) => `${name}.weight`));
   const all = [...parameters, ...adapter.parameters],
-    trained = entries(all.filter(({ name }) => adapter.trains(name)));
+    frozen = all.filter(({ name }) => !adapter.trains(name)),
+    trained = entries(all) - entries(frozen),
+    frozenLinears = entries(frozen.filter(({ name }) => inLinears.has(name)));
   const weights =
-    frozenBytes * (entries(all) - trained) + FLOAT * (optimizer === 'adamw' ? 4 : 2) * trained;
+    linearBytes * frozenLinears +
+    frozenBytes * (entries(frozen) - frozenLinears) +
+    FLOAT * (optimizer === 'adamw' ? 4 : 2) * trained;
   const layer = 12 * h + 4 * m;
   const floats = checkpointing ? layers * h + layer : layers * layer;
   const ofTokens = FLOAT * rows * length * (floats + LOGIT_COPIES * vocabulary);

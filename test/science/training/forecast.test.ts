@@ -51,6 +51,11 @@ test('memory of PyTorch: weights, gradients, moments, activations and Python', a
     torchMemoryMB(lines, sizes, { ...step, checkpointing: true, frozenBytes: 0.5 }),
     mb(MODEL / 8 + 4 * LORA + tokens * (2 * 16 + token + 4 * 67)),
   );
+  const inLinears = 2 * LAYER;
+  assert.is(
+    torchMemoryMB(lines, sizes, { ...step, frozenBytes: 2, linearBytes: 0.5 }),
+    mb((MODEL - inLinears) / 2 + inLinears / 8 + 4 * LORA + tokens * (2 * token + 4 * 67)),
+  );
 });
 
 test('files: the whole model under full fine-tuning, and the factors of LoRA', async () => {
