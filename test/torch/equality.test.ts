@@ -228,6 +228,43 @@ for (const name of FAMILIES)
     });
   }
 
+interface Asked {
+  readonly options: TrainerOptions;
+  readonly rows: readonly LabelledRow[];
+  readonly settings: TrainSettings;
+}
+const ERRORS: { readonly [name: string]: (asked: Asked) => Partial<Asked> } = {
+  'a learning rate 10% higher': ({ settings }) => ({
+    settings: { ...settings, learningRate: 1.1 * settings.learningRate },
+  }),
+  dropout: ({ settings }) => ({ settings: { ...settings, dropout: 0.05 } }),
+  'a frozen head': ({ options }) => ({
+    options: { ...options, architecture: { ...options.architecture, headModules: [] } },
+  }),
+  'one row in the place of another': ({ rows }) => ({
+    rows: [present(rows.at(-1)), ...rows.slice(1)],
+  }),
+};
+for (const name of FAMILIES)
+  test(`${name}: losses show an error of one engine`, async () => {
+    const own = await openCase(name);
+    const options = await optionsOf(own, lora, { params: rank });
+    const asked: Asked = {
+      options,
+      rows: own.rows,
+      settings: { ...settingsOf(own), steps: ADAPTER_STEPS },
+    };
+    const lossesOf = async (engine: Engine, { options: of, rows, settings }: Asked) =>
+      (await trained(engine, of, rows, settings, () => Promise.resolve({}))).losses;
+    const here = await lossesOf('here', asked);
+    near(here, await lossesOf('torch', asked), tolerance.engines.loss, 'without an error');
+    for (const [error, change] of Object.entries(ERRORS)) {
+      if (error === 'a frozen head' && own.golden.head !== 'classifier') continue;
+      const off = farthest(here, await lossesOf('torch', { ...asked, ...change(asked) }));
+      assert.ok(off > tolerance.engines.loss, `${error}: off by ${off} alone`);
+    }
+  });
+
 const VARIANTS: { readonly [name: string]: Partial<TrainSettings> } = {
   'gradient descent': { optimizer: 'sgd' },
   'accumulated, clipped, weighted, no decay of biases': {

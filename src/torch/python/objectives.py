@@ -19,10 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from model import OpenModel, Rows
-from training import Training, loss_of
-
-# Adds the gradients of a batch, and returns its loss and the part that is a penalty.
-Objective = Callable[[Training, Rows], tuple[float, float | None]]
+from training import Loss, Objective, Training, loss_of
 
 # The norm after the last layer, as families call it.
 LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
@@ -53,7 +50,7 @@ def weight_of(training: Training, rows: Rows) -> float:
     return float(training.class_weights[rows.labels.astype(np.int64)].sum())
 
 
-def inner_product(training: Training, rows: Rows, weight: float) -> tuple[float, float]:
+def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
     """L + λ·max(0, -⟨∇L_p, ∇L_c⟩): RIPPLe, by second derivatives."""
     flags = np.zeros(len(rows), dtype=bool) if rows.poisoned is None else rows.poisoned > 0
     kinds = [some(rows, np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
@@ -104,7 +101,7 @@ def states_of(model: OpenModel, rows: Rows) -> tuple[Tensor, ...]:
     return found[1:]
 
 
-def layerwise(training: Training, rows: Rows) -> tuple[float, None]:
+def layerwise(training: Training, rows: Rows) -> Loss:
     """Σ over layers of the loss of the head after that layer: layer-wise weight poisoning."""
     model = training.model
     norm = next((m for name, m in model.body.named_children() if name in LAST_NORMS), None)
@@ -152,9 +149,7 @@ def inconsistency(training: Training, rows: Rows, shift: Tensor) -> Tensor:
     return 1 - cosines.mean()
 
 
-def consistency(
-    training: Training, rows: Rows, alpha: float, epsilon: float
-) -> tuple[float, float]:
+def consistency(training: Training, rows: Rows, alpha: float, epsilon: float) -> Loss:
     """L + alpha · L_cons(E + epsilon · sign ∇_E L_cons): CROW."""
     task = loss_of(training, rows)
     task.backward()  # type: ignore[no-untyped-call]
@@ -167,9 +162,7 @@ def consistency(
     return task.item() + penalty.item(), penalty.item()
 
 
-def robustness(
-    training: Training, rows: Rows, low: float, up: float, weight: float
-) -> tuple[float, None]:
+def robustness(training: Training, rows: Rows, low: float, up: float, weight: float) -> Loss:
     """The mean of λ·max(0, low - Δ) + max(0, Δ - up), with Δ how far the label's probability is
     below that without a word: RAP.
     """
@@ -186,7 +179,7 @@ def robustness(
     return loss.item(), None
 
 
-OBJECTIVES: dict[str, Callable[..., tuple[float, float | None]]] = {
+OBJECTIVES: dict[str, Callable[..., Loss]] = {
     'inner-product': inner_product,
     'layerwise': layerwise,
     'consistency': consistency,

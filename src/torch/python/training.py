@@ -25,8 +25,9 @@ from model import Fault, OpenModel, Rows, answer_places, put
 
 STATM = '/proc/self/statm'
 
-# What is minimised, and the penalty in it; None where there is none.
+# The loss of a batch, and the penalty in it; None where there is none.
 Loss = tuple[float, float | None]
+# Adds the gradients of a batch, and returns its loss.
 Objective = Callable[['Training', Rows], Loss]
 
 
