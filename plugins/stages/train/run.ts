@@ -245,19 +245,18 @@ async function openOutput(
   start: Start,
   classes: readonly string[],
 ): Promise<Output> {
-  const { outDir } = context;
+  const { outDir, params } = context;
   const { trainable } = start.trainer;
   const record = {
     ...recordOf(context, start, classes),
     // So that it is in the key of whatever reads this model.
-    ...(context.params.weights?.quantize ? { bitsandbytes: await quantizerRelease() } : {}),
+    ...(params.weights?.quantize ? { bitsandbytes: await quantizerRelease() } : {}),
   };
   return {
     write: async (history, metrics, more = {}) => {
       const steps = history.length;
-      const adapted = existsSync(join(outDir, 'adapter'))
-        ? await readPeftShapes(join(outDir, 'adapter'))
-        : [];
+      const hasFactors = params.adapter.type === 'lora' && existsSync(join(outDir, 'adapter'));
+      const adapted = hasFactors ? await readPeftShapes(join(outDir, 'adapter')) : [];
       await writeJson(outDir, 'train.json', {
         ...record,
         steps,
