@@ -357,10 +357,10 @@ export async function checkStages(
   here: boolean | undefined,
   note: Note,
 ): Promise<Checked['warnings']> {
-  // For a large grid whose stages check nothing, the checks are not loaded.
-  const checks = lacking.some(({ stage }) => stage.descriptor.preflight !== undefined)
-    ? await import('./execute/preflight.ts')
-    : null;
+  // For a large grid whose stages check nothing and have no backend, the checks are not loaded.
+  const isChecked = ({ stage: { descriptor } }: StageStatus): boolean =>
+    descriptor.preflight !== undefined || descriptor.compute;
+  const checks = lacking.some(isChecked) ? await import('./execute/preflight.ts') : null;
   const stored = storedWarnings(plan, statuses),
     { found: seen = [], warnings = new Map<StageId, never>() } =
       (await checks?.preflight(plan, lacking, assets, registry, here, statuses)) ?? {},
