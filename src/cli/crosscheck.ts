@@ -2,7 +2,9 @@
  * `dosimeter crosscheck SPEC`: cells on two engines, this program's own and PyTorch, and the largest
  * difference of each number that they wrote.
  */
+import path from 'node:path';
 import { type BackendName, UserFault } from '../api.ts';
+import { crosscheckPage, type CrosscheckView, seenText } from '../report/crosscheck.tsx';
 import {
   type Difference,
   differences,
@@ -15,6 +17,7 @@ import {
 } from '../run/crosscheck.ts';
 import { hasLetGo } from '../run/execute/keep.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
+import { publishCrosscheck } from '../run/reports.ts';
 import type { SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
 import { count, DONE, FAILED, json, out, paint, say, table } from './terminal.ts';
@@ -56,11 +59,15 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
       seen: shown?.seen ?? false,
     });
   }
-  const worst = found.find(isJudged),
-    agree = worst !== undefined && worst.difference <= tolerance,
-    engines = [first, second].map(({ plan }) => plan.computedBy);
-  if (options.json) json({ engines, tolerance, agree, differences: found, mutations });
-  else show(engines, found, mutations, tolerance);
+  const view = viewOf(first, second, found, mutations, tolerance),
+    { agree } = view.verdict;
+  const page = publishCrosscheck(first, crosscheckPage(view), say);
+  if (options.json)
+    json({ engines: view.engines, tolerance, agree, differences: found, mutations, page });
+  else {
+    show(view);
+    if (page !== null) out(path.relative('', page));
+  }
   return agree && mutations.every(({ seen }) => seen) ? DONE : FAILED;
 }
 
@@ -135,60 +142,91 @@ function refuseOneEngine({ experiment, registry }: Prepared): void {
 const nameOf = ({ stage, number }: Difference): string => `${stage} ${number}`;
 const short = (value: number): string => String(Number(value.toPrecision(7)));
 
-function show(
-  engines: readonly string[],
+/** What both the terminal and the page show. */
+function viewOf(
+  first: Prepared,
+  second: Prepared,
   found: readonly Difference[],
   mutations: readonly Shown[],
   tolerance: number,
-): void {
-  const [a = '', b = ''] = engines;
-  out(`a: ${a}\nb: ${b}`);
+): CrosscheckView {
   const apart = found.filter(({ difference }) => difference > 0);
-  const showTable = (what: string, rows: readonly Difference[]): void => {
-    if (rows.length > 0)
-      out(
-        table([
-          ['stage', what, 'pairs', 'largest difference', 'a', 'b', 'where'],
-          ...rows.map(({ stage, number, pairs, difference, values, cell }) => [
-            stage,
-            number,
-            String(pairs),
-            difference.toExponential(1),
-            ...values.map(short),
-            cell,
+  const tableOf = (title: string | null, what: string, rows: readonly Difference[]) =>
+    rows.length === 0
+      ? []
+      : [
+          {
+            title,
+            columns: ['stage', what, 'pairs', 'largest difference', 'a', 'b', 'where'],
+            rows: rows.map(({ stage, number, pairs, difference, values, cell }) => [
+              stage,
+              number,
+              String(pairs),
+              difference.toExponential(1),
+              ...values.map(short),
+              cell,
+            ]),
+          },
+        ];
+  const equal = found.length - apart.length,
+    worst = found.find(isJudged),
+    agree = worst !== undefined && worst.difference <= tolerance,
+    loss = found.find(({ number }) => number === 'history.jsonl loss');
+  const { experiment } = first;
+  return {
+    name: experiment.name,
+    specFile: path.relative('', experiment.file),
+    cells: experiment.cells.length,
+    engines: [first.plan.computedBy, second.plan.computedBy],
+    verdict: {
+      agree,
+      text: agree
+        ? `the engines agree within ${tolerance}`
+        : `the engines differ by more than ${tolerance}`,
+    },
+    growth: agree || loss === undefined ? null : growth(loss, tolerance),
+    tables: [
+      ...tableOf(
+        null,
+        'number',
+        apart.filter(({ tensor }) => tensor === undefined),
+      ),
+      ...tableOf(
+        'of weights and kernels by kind, each relative to the largest entry of its tensor:',
+        'tensor',
+        apart.filter(({ tensor }) => tensor !== undefined),
+      ),
+    ],
+    notes: [
+      ...(apart.every(isJudged)
+        ? []
+        : [
+            "The biases of attention's keys differ, and are not judged: their gradients are zero " +
+              'but for rounding, which Adam scales to whole steps, and no output depends on them.',
           ]),
-        ]),
-      );
+      ...(equal === 0
+        ? []
+        : [`${equal} other numbers are equal, such as ${found.slice(-3).map(nameOf).join(', ')}`]),
+    ],
+    mutations: mutations.map(({ name, number, difference, seen }) => ({
+      text: `with ${name}: ${number ?? 'nothing'} differs by ${difference.toExponential(1)},`,
+      seen,
+    })),
   };
-  showTable(
-    'number',
-    apart.filter(({ tensor }) => tensor === undefined),
-  );
-  const tensors = apart.filter(({ tensor }) => tensor !== undefined);
-  if (tensors.length > 0)
-    out('of weights and kernels by kind, each relative to the largest entry of its tensor:');
-  showTable('tensor', tensors);
-  if (tensors.some((own) => !isJudged(own)))
-    out(
-      "The biases of attention's keys differ, and are not judged: their gradients are zero but for " +
-        'rounding, which Adam scales to whole steps, and no output depends on them.',
-    );
-  const equal = found.length - apart.length;
-  if (equal > 0)
-    out(`${equal} other numbers are equal, such as ${found.slice(-3).map(nameOf).join(', ')}`);
-  for (const { name, number, difference, seen } of mutations)
-    out(
-      `with ${name}: ${number ?? 'nothing'} differs by ${difference.toExponential(1)}, ` +
-        (seen ? 'seen' : paint.red('not seen')),
-    );
-  const worst = found.find(isJudged);
-  if (worst !== undefined && worst.difference <= tolerance)
-    out(paint.green(`the engines agree within ${tolerance}`));
-  else {
-    out(paint.red(`the engines differ by more than ${tolerance}`));
-    const loss = found.find(({ number }) => number === 'history.jsonl loss');
-    if (loss !== undefined) out(growth(loss, tolerance));
+}
+
+function show({ engines, tables, notes, mutations, verdict, growth: cause }: CrosscheckView): void {
+  const [a, b] = engines;
+  out(`a: ${a}\nb: ${b}`);
+  for (const { title, columns, rows } of tables) {
+    if (title !== null) out(title);
+    out(table([columns, ...rows]));
   }
+  notes.forEach(out);
+  for (const { text, seen } of mutations)
+    out(`${text} ${seen ? seenText(seen) : paint.red(seenText(seen))}`);
+  out((verdict.agree ? paint.green : paint.red)(verdict.text));
+  if (cause !== null) out(cause);
 }
 
 /** Whether the losses tell of rounding that grew, or of an error. */

@@ -22,7 +22,8 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 /**
  * Copies the report out of the store to a path that can be bookmarked. The newest report of an
  * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
- * `NAME,rank=4.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it is `NAME@FILE.html`.
+ * `NAME,rank=4.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
+ * is `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
 export function publishReport(
@@ -34,27 +35,45 @@ export function publishReport(
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
-    const { file, taken } = placeOf(prepared);
-    try {
-      makeFolder(reportsDir());
-      replace(ownerFile(file), (draft) => writeFileSync(draft, specOf(prepared)));
-      const html = withNotes(readFileSync(from, 'utf8'), prepared);
-      replace(file, (draft) => writeFileSync(draft, html));
-      if (taken !== null)
-        note(
-          `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, ` +
-            `a spec of the same name; the report of this spec is ${path.relative('', file)}`,
-        );
-      return file;
-    } catch (error) {
-      const code = errorCode(error);
-      if (code === undefined) throw error;
-      // The report in the store remains.
-      note(`the report could not be copied to ${file} (${code})`);
-      return from;
-    }
+    const html = withNotes(readFileSync(from, 'utf8'), prepared);
+    // PyTorch's stands beside the first engine's. Without a copy, the report in the store remains.
+    const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
+    return publish(prepared, engine, html, note) ?? from;
   }
   return null;
+}
+
+/**
+ * Writes the page of a crosscheck beside the spec's reports: `NAME,crosscheck.html`.
+ * @returns its path; null if it could not be written
+ */
+export const publishCrosscheck = (prepared: Asked, html: string, note: Note): string | null =>
+  publish(prepared, ['crosscheck'], html, note);
+
+/** @param parts what the page is of, beside the spec */
+function publish(
+  prepared: Asked,
+  parts: readonly string[],
+  html: string,
+  note: Note,
+): string | null {
+  const { file, taken } = placeOf(prepared, parts);
+  try {
+    makeFolder(reportsDir());
+    replace(ownerFile(file), (draft) => writeFileSync(draft, specOf(prepared)));
+    replace(file, (draft) => writeFileSync(draft, html));
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === undefined) throw error;
+    note(`the report could not be copied to ${file} (${code})`);
+    return null;
+  }
+  if (taken !== null)
+    note(
+      `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, ` +
+        `a spec of the same name; the report of this spec is ${path.relative('', file)}`,
+    );
+  return file;
 }
 
 /**
@@ -86,16 +105,17 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
-function placeOf(prepared: Asked): {
+function placeOf(
+  prepared: Asked,
+  of: readonly string[],
+): {
   readonly file: string;
   readonly taken: { readonly file: string; readonly owner: string } | null;
 } {
-  const { asked, experiment, backend } = prepared;
-  // The second engine's report stands beside the first one's.
-  const engine = backend === 'torch' ? [`backend=${backend}`] : [];
+  const { asked, experiment } = prepared;
   const spec = specOf(prepared);
   const named = (name: string): string => {
-    const parts = [name, ...engine, ...asked.only, ...asked.set].map(fileName).join(',');
+    const parts = [name, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
     return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
   const plain = named(experiment.name);

@@ -82,7 +82,12 @@ test('crosscheck compares every number of two engines, and sees mutations', asyn
   assert.is(code, 0);
   assert.match(stdout, /^The biases of attention's keys differ, and are not judged/m);
   assert.match(stdout, /with learning rate \+10%: .+ differs by \S+, seen\n/);
-  assert.match(stdout, /the engines agree within 0\.001\n$/);
+  const page = '.dosimeter/reports/tiny,crosscheck.html';
+  assert.ok(stdout.endsWith(`the engines agree within 0.001\n${page}\n`), stdout);
+  assert.match(
+    project.read(page),
+    /<strong>The engines agree within 0\.001<\/strong>.+>history\.jsonl loss<.+with dropout: .+>seen</s,
+  );
   const strict = await project.dosimeter(...asked.slice(0, -1), '--tolerance', '1e-12');
   assert.is(strict.code, 1);
   assert.match(strict.stdout, /the engines differ by more than 1e-12\nThe losses of step 1 /);

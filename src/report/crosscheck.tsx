@@ -1,0 +1,107 @@
+/** The page of a crosscheck: what two engines made of the same cells, and how far they differ. */
+import type { JSX } from 'preact';
+import { renderToString } from 'preact-render-to-string';
+import { Head } from './html/head.tsx';
+import { type Column, names, numbers, Table } from './html/parts.tsx';
+
+/** What a crosscheck tells, in the terminal and on its page. */
+export interface CrosscheckView {
+  /** The experiment's. */
+  readonly name: string;
+  readonly specFile: string;
+  /** How many cells were run. */
+  readonly cells: number;
+  /** As keys name them. */
+  readonly engines: readonly [string, string];
+  readonly verdict: { readonly agree: boolean; readonly text: string };
+  /** Whether differing losses tell of rounding or of an error; null where they agree. */
+  readonly growth: string | null;
+  /** The largest difference of each number, the largest first. */
+  readonly tables: readonly {
+    /** What the rows are; null for the first. */
+    readonly title: string | null;
+    readonly columns: readonly string[];
+    readonly rows: readonly (readonly string[])[];
+  }[];
+  readonly notes: readonly string[];
+  readonly mutations: readonly { readonly text: string; readonly seen: boolean }[];
+}
+
+/** The columns that hold numbers. */
+const NUMBERS = new Set(['pairs', 'largest difference', 'a', 'b']);
+
+const columnsOf = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
+  titles.map((title, i) => (NUMBERS.has(title) ? numbers : names)(title, (row) => row[i]));
+
+function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.Element {
+  const { verdict, growth, tables, notes, mutations } = view;
+  return (
+    <html lang="en">
+      <Head name={`${name}, crosscheck`} />
+      <body>
+        <header class="top">
+          <div class="wrap">
+            <p class="eyebrow">dosimeter · crosscheck of two engines</p>
+            <h1>{name}</h1>
+            <div class="standing">
+              <strong>{verdict.text.replace(/^./, (letter) => letter.toUpperCase())}</strong>
+              {growth === null ? null : <p>{growth}</p>}
+            </div>
+            <dl class="facts">
+              {[
+                ['Spec', specFile],
+                ['Cells', String(cells)],
+                ['a', engines[0]],
+                ['b', engines[1]],
+              ].map(([term, value]) => (
+                <div>
+                  <dt>{term}</dt>
+                  <dd>{value}</dd>
+                </div>
+              ))}
+            </dl>
+          </div>
+        </header>
+        <main class="wrap">
+          <section>
+            <h2>The largest difference of each number</h2>
+            <p>
+              |a − b| / max(1, |a|, |b|), over all cells. Nothing but rounding tells two engines
+              apart that compute the same.
+            </p>
+            {tables.map(({ title, columns, rows }) => (
+              <>
+                {title === null ? null : <h3>{title}</h3>}
+                <Table label={title ?? 'numbers'} columns={columnsOf(columns)} rows={rows} />
+              </>
+            ))}
+            {notes.map((note) => (
+              <p>{note}</p>
+            ))}
+          </section>
+          {mutations.length === 0 ? null : (
+            <section>
+              <h2>Errors that were put into the second engine</h2>
+              <ul>
+                {mutations.map(({ text, seen }) => (
+                  <li>
+                    {text} <span class={seen ? 'chip held' : 'chip refuted'}>{seenText(seen)}</span>
+                  </li>
+                ))}
+              </ul>
+            </section>
+          )}
+        </main>
+        <footer>
+          <div class="wrap">One file, no request to any network.</div>
+        </footer>
+      </body>
+    </html>
+  );
+}
+
+export const seenText = (seen: boolean): string => (seen ? 'seen' : 'not seen');
+
+/** Returns the page as HTML. */
+export const crosscheckPage = (view: CrosscheckView): string =>
+  `<!doctype html>\n${renderToString(<Page {...view} />)}\n`;
