@@ -192,7 +192,7 @@ function viewOf(
         apart.filter(({ tensor }) => tensor === undefined),
       ),
       ...tableOf(
-        'of weights and kernels by kind, each relative to the largest entry of its tensor:',
+        'of weights and kernels by kind, each relative to the largest entry of its tensor',
         'tensor',
         apart.filter(({ tensor }) => tensor !== undefined),
       ),
@@ -219,7 +219,7 @@ function show({ engines, tables, notes, mutations, verdict, growth: cause }: Cro
   const [a, b] = engines;
   out(`a: ${a}\nb: ${b}`);
   for (const { title, columns, rows } of tables) {
-    if (title !== null) out(title);
+    if (title !== null) out(`${title}:`);
     out(table([columns, ...rows]));
   }
   notes.forEach(out);

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { Head } from './html/head.tsx';
-import { type Column, names, numbers, Table } from './html/parts.tsx';
+import { type Column, names, numbers, Table, texts } from './html/parts.tsx';
 
 /** What a crosscheck tells, in the terminal and on its page. */
 export interface CrosscheckView {
@@ -27,11 +27,19 @@ export interface CrosscheckView {
   readonly mutations: readonly { readonly text: string; readonly seen: boolean }[];
 }
 
-/** The columns that hold numbers. */
-const NUMBERS = new Set(['pairs', 'largest difference', 'a', 'b']);
+/** How columns are laid out that are not of plain texts. */
+const KINDS: { readonly [title: string]: typeof numbers } = {
+  stage: names,
+  pairs: numbers,
+  'largest difference': numbers,
+  a: numbers,
+  b: numbers,
+};
 
 const columnsOf = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
-  titles.map((title, i) => (NUMBERS.has(title) ? numbers : names)(title, (row) => row[i]));
+  titles.map((title, i) => (KINDS[title] ?? texts)(title, (row) => row[i]));
+
+const sentence = (text: string): string => text.replace(/^./, (letter) => letter.toUpperCase());
 
 function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.Element {
   const { verdict, growth, tables, notes, mutations } = view;
@@ -44,7 +52,7 @@ function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.
             <p class="eyebrow">dosimeter · crosscheck of two engines</p>
             <h1>{name}</h1>
             <div class="standing">
-              <strong>{verdict.text.replace(/^./, (letter) => letter.toUpperCase())}</strong>
+              <strong>{sentence(verdict.text)}</strong>
               {growth === null ? null : <p>{growth}</p>}
             </div>
             <dl class="facts">
@@ -66,12 +74,12 @@ function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.
           <section>
             <h2>The largest difference of each number</h2>
             <p>
-              |a − b| / max(1, |a|, |b|), over all cells. Nothing but rounding tells two engines
-              apart that compute the same.
+              |a − b| / max(1, |a|, |b|), over all cells. Two engines that compute the same differ
+              by rounding alone.
             </p>
             {tables.map(({ title, columns, rows }) => (
               <>
-                {title === null ? null : <h3>{title}</h3>}
+                {title === null ? null : <h3>{sentence(title)}</h3>}
                 <Table label={title ?? 'numbers'} columns={columnsOf(columns)} rows={rows} />
               </>
             ))}
