@@ -14,7 +14,7 @@ const BASE = 'base.';
  * The axes to name first, because they tell variants apart. Axes that follow from them are left
  * out.
  */
-const FIRST = ['poisoning.attack', 'adapter.type'];
+const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
 /** Separates the name of a stage that is not a cell's own from the cells that need it. */
 export const NEEDED_BY = ' needed by';

@@ -221,6 +221,19 @@ test('labels contain the axes that vary', () => {
       .map(stageLabels(poisoned)),
     ['train needed by rank=4', 'train needed by rank=8'],
   );
+  // A method of PEFT is named before the fields of its config.
+  const methods = plan(
+    experiment(
+      ['train'],
+      ['IA3', 'HRA'].map((method, r) =>
+        cell(1, attacks[1], { type: 'peft', 'config.r': r, 'config.peft_type': method }),
+      ),
+    ),
+  );
+  assert.equal(methods.stages.filter(({ kind }) => kind === 'train').map(stageLabels(methods)), [
+    'train peft_type=IA3',
+    'train peft_type=HRA',
+  ]);
 });
 
 test('a stage that is asked for in two ways has two labels', () => {
