@@ -358,6 +358,11 @@ test('what does not fit is refused before anything runs, with a way out', async 
     projectOf('electra', { layerdrop: 0.1 }),
     /layerdrop 0.1 drops whole layers in training/,
   );
+  // ESM's token_dropout is no rate: it stays what config.json says.
+  await refused(
+    projectOf('electra', { model_type: 'esm', token_dropout: true }),
+    /a "esm" model is made of several models/,
+  );
   const fields = { peft_type: 'IA3', target_modules: ['q_proj', 'fc2'] };
   for (const [more, message, place] of [
     [{ target_modules: ['other'] }, /PEFT \S+: No modules were targeted/, 'target_modules'],

@@ -256,7 +256,9 @@ def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrained
     if classes is not None:
         config.num_labels = classes
     for field, value in config.to_dict().items():
-        if ('dropout' in field or 'pdrop' in field) and isinstance(value, (int, float)):
+        # ESM's token_dropout is no rate, but whether the values of tokens are scaled.
+        is_rate = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_rate and ('dropout' in field or 'pdrop' in field):
             # DeBERTa's published checkpoints have no dropout before their pooler.
             setattr(config, field, 0.0 if field == 'pooler_dropout' else dropout)
     if hasattr(config, 'reference_compile'):
