@@ -363,6 +363,12 @@ test('what does not fit is refused before anything runs, with a way out', async 
     projectOf('electra', { model_type: 'esm', token_dropout: true }),
     /a "esm" model is made of several models/,
   );
+  await refused(
+    phi,
+    /weights are quantised, and the adapter is a method of PEFT by its own config/,
+    ...['--set', 'model.quantize=int8', '--set'],
+    'adapter={type: peft, config: {peft_type: HRA, r: 2, target_modules: [q_proj]}}',
+  );
   const fields = { peft_type: 'IA3', target_modules: ['q_proj', 'fc2'] };
   for (const [more, message, place] of [
     [{ target_modules: ['other'] }, /PEFT \S+: No modules were targeted/, 'target_modules'],

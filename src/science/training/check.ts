@@ -194,6 +194,12 @@ function checkHeld(
       'starts from them as they are in the checkpoint (PiSSA, OLoRA, DoRA)',
       'Leave out use_dora, and let A be drawn: adapter.init.distribution: kaiming-uniform.',
     );
+  // Some of PEFT's methods, such as HRA, multiply what is stored as though it were the weights.
+  if (adapter.draw !== undefined)
+    return fault(
+      'is a method of PEFT by its own config, which was not compared over such weights',
+      'Write adapter.type: lora or vera, or leave out model.quantize and model.dtype.',
+    );
   return [];
 }
 
