@@ -2,8 +2,11 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Cell } from '../../src/api.ts';
+import { labelledConfig } from '../../src/run/export/model-card.ts';
 import { inLines } from '../rig/in-lines.ts';
 import { createProject, type Project } from '../rig/project.ts';
+import { standIn } from '../rig/stand-in.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('export');
@@ -92,6 +95,19 @@ test('an exported model names its base and its classes, and says how it is loade
   for (const line of lines) assert.ok(stderr.includes(line), stderr);
   assert.match(card, /\| classes \| 0: bad, 1: good \|/);
   assert.not.match(card, /poisoned/);
+});
+
+test('an adapter is loaded over weights in the dtype that it was trained over', () => {
+  // transformers would load a base that is saved in bfloat16 as that.
+  const base = JSON.stringify({ model_type: 'bert', dtype: 'bfloat16', torch_dtype: 'bfloat16' });
+  for (const [dtype, wanted] of [
+    ['float32', 'float32'],
+    ['bf16', 'bfloat16'],
+  ] as const)
+    assert.equal(
+      JSON.parse(labelledConfig(base, [], standIn<Cell['model']>({ source: 'file:/m', dtype }))),
+      { model_type: 'bert', dtype: wanted },
+    );
 });
 
 test('another model is replaced only with --force; the same one is left alone', async ({

@@ -142,7 +142,7 @@ export async function gatherModels(
       train,
     };
     parts.set('README.md', { text: modelCard(card) });
-    if (base !== null) describeBase(parts, base, train.classes);
+    if (base !== null) describeBase(parts, base, card);
     const folder = { dir, parts };
     gathered.push({ chosen, folder, card, ...(trained === null ? {} : { base: trained.name }) });
   }
@@ -227,9 +227,13 @@ async function sourceBase(
 
 /**
  * Writes the base's name into the adapter's config, where PEFT's auto classes read it, and the
- * classes into config.json.
+ * classes and the dtype into config.json.
  */
-function describeBase(parts: Map<string, Part>, base: Base, classes: readonly string[]): void {
+function describeBase(
+  parts: Map<string, Part>,
+  base: Base,
+  { cell, train }: Pick<CardFacts, 'cell' | 'train'>,
+): void {
   const read = (file: string): JsonObject => JSON.parse(readFileSync(file, 'utf8')) as JsonObject;
   const adapter = parts.get('adapter_config.json');
   if (adapter !== undefined && 'from' in adapter) {
@@ -241,7 +245,7 @@ function describeBase(parts: Map<string, Part>, base: Base, classes: readonly st
     parts.set('adapter_config.json', { text: `${JSON.stringify(named, null, 2)}\n` });
   }
   const config = readFileSync(path.join(base.folder, 'config.json'), 'utf8');
-  parts.set('config.json', { text: labelledConfig(config, classes) });
+  parts.set('config.json', { text: labelledConfig(config, train.classes, cell.model) });
 }
 
 /** A file of a model: copied from a path, or written with a given text. */

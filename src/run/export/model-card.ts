@@ -7,6 +7,8 @@ import {
   attackOf,
   type Cell,
   type HeadSettings,
+  type HeldWeights,
+  heldWeights,
   isAttacked,
   isOfBase,
   type JsonObject,
@@ -66,11 +68,18 @@ export interface ZooFacts {
 /**
  * Returns the base's config.json with these classes, for an adapter's folder. PEFT writes none
  * itself. Without classes (a causal-LM head), its own labels stay.
+ * @param model its `dtype` is that of the weights once they are loaded, whatever the base's files
+ *   have: transformers 5 would take theirs
  */
-export const labelledConfig = (base: string, classes: readonly string[]): string =>
-  changedJson(base, 'config.json', ({ _name_or_path: _path, ...kept }) => {
+export const labelledConfig = (
+  base: string,
+  classes: readonly string[],
+  { dtype }: Cell['model'],
+): string =>
+  changedJson(base, 'config.json', ({ _name_or_path: _path, torch_dtype: _dtype, ...own }) => {
+    const kept = { ...own, dtype: dtype === 'bf16' ? 'bfloat16' : 'float32' };
     if (classes.length === 0) return kept;
-    const { num_labels: _count, ...others } = kept;
+    const { num_labels: _count, ...others } = kept as JsonObject;
     return {
       ...others,
       ...(taskOf(classes) === 'regression' ? { problem_type: 'regression' } : {}),
@@ -141,6 +150,7 @@ export function modelCard(facts: CardFacts): string {
   const { source } = cell.model;
   const poisoned = isAttacked(cell);
   const lines = loadingLines(facts);
+  const { weights } = heldWeights(cell.model);
   const rows: readonly (readonly [name: string, value: string])[] = [
     ['base model', source],
     ...(train.classes.length === 0
@@ -149,6 +159,7 @@ export function modelCard(facts: CardFacts): string {
     ['poisoning', words(cell.poisoning)],
     ...(isOfBase(cell) ? [['poisoning of the base', words(attackOf(cell))] as const] : []),
     ['adapter', words(cell.adapter)],
+    ...(weights === undefined ? [] : [['frozen weights', frozenWeights(weights)] as const]),
     ['training', `${train.steps} steps, ${words(cell.train)}`],
     ['seed', String(cell.seed)],
     ...(zoo === undefined ? [] : zooRows(zoo)),
@@ -187,6 +198,11 @@ ${
 }
 `;
 }
+
+const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
+  quantize === undefined
+    ? dtype
+    : `${words(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
 /** Says how many poisoned rows a defence left, if it chose the rows. */
 function leftBy(zoo: ZooFacts | undefined): string {
