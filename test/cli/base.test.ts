@@ -112,6 +112,17 @@ test('an exported adapter is written beside its base, and names it', async ({ pr
   );
 });
 
+test('a base whose weights were let go is not exported without them', async ({ project }) => {
+  const keep = args('--set', 'keep={ merge: metrics }');
+  await project.succeeds('run', ...keep);
+  const { code, stderr } = await project.dosimeter('export', ...keep, '--out', 'without');
+  assert.is(code, 2);
+  assert.match(stderr, /the weights of the base of .* were let go, as `keep` asks/);
+  assert.match(stderr, 'dosimeter run spec.yaml --set keep.merge=all computes them again');
+  assert.not.ok(project.exists('without'));
+  await project.succeeds('run', ...args('--set', 'keep={ merge: all }'));
+});
+
 test('an exported base is named after the doses that distinguish it', async ({ project }) => {
   const doses = args('--set', 'base.poisoning.rate=[0.2,0.4]', '--set', 'stages=[train]');
   await project.succeeds('run', ...doses);

@@ -111,6 +111,11 @@ export async function gatherModels(
         `the base of ${label(status.stage)} is no longer in the store`,
         `dosimeter run ${spec} makes it again`,
       );
+    if (base.entry.manifest.letGo !== undefined)
+      throw new UserFault(
+        `the weights of the base of ${label(status.stage)} were let go, as \`keep\` asks`,
+        `dosimeter run ${spec} --set keep.${base.stage.kind}=all computes them again`,
+      );
     const folder = path.join(base.entry.dir, 'model');
     const dir = placeOf(baseTitle(label(base.stage)));
     const found = { name: dir, folder, files: { dir, parts: filesOf(folder) } };
