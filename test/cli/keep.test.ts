@@ -117,6 +117,36 @@ test('a later reader has the weights computed again, to the same digest', async 
   assert.match(stderr, 'dosimeter run spec.yaml --set keep.train=all computes them again');
 });
 
+test('weights may go while a stage reads that does without', async ({ project }) => {
+  project.write(
+    'patient.mjs',
+    `import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
+import { defineStage } from 'dosimeter';
+export default defineStage({
+  name: 'patient',
+  summary: 'Reads on until the weights have gone.',
+  compute: false,
+  scope: 'cell',
+  spares: [],
+  define: ([cell]) => ({ params: {}, inputs: { model: { kind: 'train', cell } } }),
+  async run({ inputs: { model }, outDir }) {
+    while (existsSync(model.dir + '/adapter/adapter_model.safetensors')) await turn();
+    const { steps } = JSON.parse(readFileSync(model.dir + '/train.json', 'utf8'));
+    writeFileSync(outDir + '/metrics.json', JSON.stringify({ steps }));
+  },
+});
+`,
+  );
+  const { stderr } = await run(
+    project,
+    ...['--jobs', '2', '--set', 'plugins=[./patient.mjs]', '--set', 'adapter={ type: lora }'],
+    ...['--set', 'stages=[train, evaluate, patient]'],
+  );
+  assert.match(stderr, /let go of \d+ kB of 1 finished stages/);
+  assert.match(stderr, '6 ran');
+});
+
 test('what is computed again and differs is refused', async ({ project }) => {
   await run(project);
   // As if another machine had made it: the manifest has another digest of the weights, and of all.

@@ -7,7 +7,7 @@ import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
 import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
 import type { ReadEntry, Reads } from './guard.ts';
-import { hasLetGo, needsWhole } from './keep.ts';
+import { hasLetGo, needsWhole, reliedOn } from './keep.ts';
 
 /**
  * The answer if some inputs must be repaired before the stage can be attempted and its key computed
@@ -15,7 +15,10 @@ import { hasLetGo, needsWhole } from './keep.ts';
  */
 export interface Unready {
   readonly state: 'unready';
-  /** The stages whose entries are damaged, or lack files that were let go; none if another stage has just found the damage. */
+  /**
+   * The stages whose entries are damaged, or lack files that were let go; none if another stage has
+   * just found the damage.
+   */
   readonly damaged: readonly StageId[];
 }
 
@@ -27,7 +30,8 @@ export interface InputChecks {
 }
 
 export function createInputChecks(execution: Execution): InputChecks {
-  const { options, entries, guard } = execution;
+  const { options, entries, guard, plan } = execution;
+  const byId = once(() => new Map(plan.stages.map((stage) => [stage.id, stage])));
   /** Checks that are under way. Stages that read the same entry share one check. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
@@ -51,13 +55,13 @@ export function createInputChecks(execution: Execution): InputChecks {
   };
 
   const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
-    const read: ReadEntry[] = [],
+    const read: (ReadEntry & { readonly id: StageId })[] = [],
       damaged: StageId[] = [];
     for (const { name, id, input } of finishedInputs(execution, stage)) {
       const damage = await sharedDamageOf(input.key),
         entry = entries.get(input.key);
       if (damage !== null || (entry && hasLetGo(entry) && needsWhole(stage))) damaged.push(id);
-      else if (entry) read.push({ name, entry });
+      else if (entry) read.push({ name, id, entry });
       else return { state: 'unready', damaged: [] }; // another stage has found damage meanwhile
     }
     if (damaged.length > 0) return { state: 'unready', damaged };
@@ -78,7 +82,11 @@ export function createInputChecks(execution: Execution): InputChecks {
     // Another stage may have found damage meanwhile.
     if (!read.every(({ entry }) => entries.get(entry.key) === entry))
       return { state: 'unready', damaged: [] };
-    return guard.reads(read, assets);
+    const held = read.map(({ name, id, entry }): ReadEntry => {
+      const input = byId().get(id);
+      return { name, entry: input ? reliedOn(plan, stage, input, entry) : entry };
+    });
+    return guard.reads(held, assets);
   };
 
   return { readsOf, damageOf };

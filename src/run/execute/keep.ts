@@ -35,6 +35,25 @@ export const filesLeft = (
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
+/** Whether what a stage reads stays as it is until the stage has ended; see `spares`. */
+const holds = ({ descriptor }: PlannedStage, input: PlannedStage): boolean =>
+  descriptor.spares?.includes(input.kind) ?? true;
+
+/** Returns an entry that a stage reads, without the files that may be let go meanwhile. */
+export function reliedOn(
+  plan: Plan,
+  reader: PlannedStage,
+  input: PlannedStage,
+  entry: Entry,
+): Entry {
+  const { manifest } = entry,
+    level = levelOf(plan, input);
+  const paths = manifest.files.map(({ path }) => path).filter((path) => isLetGo(level, path));
+  return paths.length === 0 || holds(reader, input)
+    ? entry
+    : { ...entry, manifest: { ...manifest, letGo: paths } };
+}
+
 /** Whether the spec says that the stage's files stay, by name: then those let go are made again. */
 export const mustBeWhole = ({ experiment }: Plan, { kind }: PlannedStage): boolean =>
   Object.hasOwn(experiment.keep, kind) && experiment.keep[kind] === 'all';
@@ -67,9 +86,10 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   const readers = new Map<StageId, PlannedStage[]>(own.map(({ id }) => [id, []])),
     byId = new Map(own.map((stage) => [stage.id, stage]));
   for (const stage of plan.stages)
-    for (const id of Object.values(stage.inputs))
-      if (stage.descriptor.spares?.includes(byId.get(id)?.kind ?? '') ?? true)
-        readers.get(id)?.push(stage);
+    for (const id of Object.values(stage.inputs)) {
+      const input = byId.get(id);
+      if (input !== undefined && holds(stage, input)) readers.get(id)?.push(stage);
+    }
   let held: ReadonlySet<ActionKey> | null = null;
   let freed = 0,
     entries = 0;
