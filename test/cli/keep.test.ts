@@ -147,6 +147,37 @@ export default defineStage({
   assert.match(stderr, '6 ran');
 });
 
+test('what is pinned while the run goes on stays whole', async ({ project }) => {
+  project.write(
+    'gate.mjs',
+    `import { existsSync, writeFileSync } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
+import { defineStage } from 'dosimeter';
+export default defineStage({
+  name: 'gate',
+  summary: 'Reads a whole model until it is told to end.',
+  compute: false,
+  scope: 'cell',
+  define: ([cell]) => ({ params: {}, inputs: { model: { kind: 'train', cell } } }),
+  async run({ inputs: { model }, outDir }) {
+    while (existsSync(model.dir + '/model') && !existsSync('${project.dir}/go')) await turn();
+    writeFileSync(outDir + '/metrics.json', '{}');
+  },
+});
+`,
+  );
+  const more = ['--set', 'plugins=[./gate.mjs]', '--set', 'stages=[train, gate]'];
+  const asked = ['spec.yaml', '--backend', 'wasm', ...more];
+  const running = project.start('run', ...asked, '--jobs', '1');
+  await running.saw('gate type=lora');
+  await project.succeeds('pin', ...asked);
+  project.write('go', '');
+  const { code, stderr } = await running.ended;
+  assert.is(code, 0);
+  assert.match(stderr, '1 finished stages stay whole: they are pinned');
+  assert.equal(weights(project), ['model/model.safetensors']);
+});
+
 test('what is computed again and differs is refused', async ({ project }) => {
   await run(project);
   // As if another machine had made it: the manifest has another digest of the weights, and of all.

@@ -5,6 +5,7 @@
 import { UserFault } from '../../api.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { KeepLevel } from '../../spec/types.ts';
+import { statIfThere } from '../../store/files.ts';
 import { whileAlone } from '../../store/gc.ts';
 import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.ts';
 import { readPins, readRoots } from '../../store/roots.ts';
@@ -90,10 +91,10 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
       const input = byId.get(id);
       if (input !== undefined && holds(stage, input)) readers.get(id)?.push(stage);
     }
-  let held: ReadonlySet<ActionKey> | null = null;
   let freed = 0,
     entries = 0;
-  const staying = new Set<ActionKey>();
+  const staying = new Set<ActionKey>(),
+    heldNow = heldByOthers(store.root, spec);
   let isAlone = true,
     fault: string | null = null;
 
@@ -115,8 +116,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
       const goes = (path: string): boolean =>
         isLetGo(levelOf(plan, stage), path) && !volatile.includes(path);
       if (manifest === null || !keptFiles(manifest).some(({ path }) => goes(path))) return [];
-      held ??= heldByOthers(store.root, spec);
-      if (!held.has(key)) return [{ key, goes }];
+      if (!heldNow().has(key)) return [{ key, goes }];
       staying.add(key);
       return [];
     });
@@ -170,10 +170,21 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
 const sizeText = (bytes: number): string =>
   bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
-/** Returns what is pinned, or was used by other specs. Nothing else may lose its files here. */
-function heldByOthers(root: string, spec: string): ReadonlySet<ActionKey> {
-  return new Set([
-    ...readPins(root).flatMap(({ keys }) => keys),
-    ...readRoots(root).flatMap((one) => (one.spec === spec ? [] : one.keys)),
-  ]);
+/**
+ * Returns a function that returns what is pinned, or was used by other specs, as of now: a run may
+ * take days. Nothing of it may lose its files here.
+ */
+function heldByOthers(root: string, spec: string): () => ReadonlySet<ActionKey> {
+  let seen = '',
+    held: ReadonlySet<ActionKey> = new Set();
+  return () => {
+    const written = ['pins', 'roots'].map((part) => statIfThere(`${root}/${part}`)?.mtimeMs);
+    if (written.join() === seen) return held;
+    seen = written.join();
+    held = new Set([
+      ...readPins(root).flatMap(({ keys }) => keys),
+      ...readRoots(root).flatMap((one) => (one.spec === spec ? [] : one.keys)),
+    ]);
+    return held;
+  };
 }
