@@ -62,8 +62,11 @@ def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
 
 def frozen(model: OpenModel) -> dict[str, nn.Parameter]:
     """What no training changes of the model itself."""
+    # Its own parameters are named as PEFT names them, those of `parameters` as requests do.
+    named = model.network.named_parameters(remove_duplicate=False)
+    adapter = {id(p) for n, p in named if ADAPTER.search(n)}
     own = model.parameters.items()
-    return {n: p for n, p in own if not p.requires_grad and ADAPTER.search(n) is None}
+    return {n: p for n, p in own if not p.requires_grad and id(p) not in adapter}
 
 
 # ---- a pack
