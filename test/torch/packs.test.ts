@@ -210,8 +210,11 @@ test('a loss that is not finite ends its member, and leaves the bits of the othe
 
 test('members that are cut short go on to the bits of the whole', async () => {
   const own = await openCase('llama-causal');
-  const run = (folder: string, stop: number): Promise<PromiseSettledResult<Course>[]> => {
-    const seats = meeting(2);
+  const run = (
+    folder: string,
+    stop: number,
+    seats: readonly Seat[] = meeting(2),
+  ): Promise<PromiseSettledResult<Course>[]> => {
     return Promise.allSettled(
       GRID.slice(2).map((member, i) => {
         const cut = new AbortController();
@@ -242,6 +245,9 @@ test('members that are cut short go on to the bits of the whole', async () => {
     lossesOf(await run('cut', -1)),
     whole.map((losses) => losses.slice(20)),
   );
+  await run('apart', 20);
+  for (const one of await run('apart', -1, []))
+    assert.is(one.status === 'fulfilled' && one.value.packed, 2, 'it goes on to say so alone');
 });
 
 test.run();

@@ -165,8 +165,9 @@ async function trainIn(
         peakMemoryMB = found.peak_mb;
         each = found.seconds / taken.length;
         if (together === undefined || isAlone) continue;
-        if (found.members > (packed?.members ?? 0)) packed = found;
-        isAlone = found.members === 1;
+        const { members, alone } = found;
+        if (members > (packed?.members ?? 0)) packed = { members, alone };
+        isAlone = members === 1;
         if (isAlone) together.leave();
       }
       atOnce = Math.max(1, Math.min(MOST_STEPS, 2 * atOnce, Math.floor(REQUEST_SECONDS / each)));
@@ -182,6 +183,7 @@ async function trainIn(
   if (saved !== null) {
     await worker.ask('load_state', { model: id, path: saved.path });
     resume?.restore(saved.facts['gathered'] as JsonObject);
+    packed = (saved.facts['packed'] ?? undefined) as TrainedModel['packed'];
   }
   await runSteps(rows, settings, taker, {
     onStep,
@@ -193,7 +195,7 @@ async function trainIn(
         : { step: saved.step, last: saved.facts['last'] as StepRecord | null },
     save: async (step, last) => {
       if (resume === undefined || !due()) return;
-      const facts = JSON.stringify({ last, gathered: resume.gathered() });
+      const facts = JSON.stringify({ last, packed, gathered: resume.gathered() });
       await save(() =>
         storeState(resume.dir, step, async (out) => {
           await worker.ask('save_state', { model: id, out, facts });
