@@ -43,6 +43,7 @@ const FORMS: { readonly [name: string]: HeldWeights } = {
 const LAYERS: { readonly [name: string]: string } = { nf4: 'Linear4bit', int8: 'Linear8bitLt' };
 const ADAPTERS = {
   lora: [lora, { rank: 2, alpha: 4, targets: 'all-linear' }],
+  dora: [lora, { rank: 2, alpha: 4, targets: 'all-linear', use_dora: true }],
   vera: [vera, { rank: 8, targets: 'all-linear' }],
 } as const;
 
@@ -58,8 +59,10 @@ for (const [name, kind] of [
   ['llama-causal', 'lora'],
   ['llama-causal', 'vera'],
   ['bert-classifier', 'lora'],
+  ['bert-classifier', 'dora'],
 ] as const)
   for (const [form, weights] of Object.entries(FORMS)) {
+    if (kind === 'dora' && form === 'int8') continue;
     test(`${name}, ${kind}, ${form}: as transformers, PEFT and bitsandbytes compute it`, async () => {
       const own = await openCase(name);
       const [implementation, params] = ADAPTERS[kind];
@@ -154,6 +157,22 @@ function perRow(
     return own.reduce((a, b) => a + b, 0);
   });
 }
+
+test('DoRA over weights in 8 bits is refused', async () => {
+  const own = await openCase('bert-classifier');
+  const [implementation, params] = ADAPTERS.dora;
+  const options = await optionsUnder(own, implementation, { params: { ...params } });
+  const folder = temporary();
+  const trainer = await openTorchTrainer({
+    ...options,
+    weights: { dtype: 'float32', quantize: int8 },
+    savedAs: { modelDir: own.checkpoint, classes: ['a', 'b', 'c'].slice(0, own.classes) },
+  });
+  await trainer.save(folder);
+  const again = await optionsUnder(own, implementation, { folder: join(folder, 'adapter') });
+  const start = await readTorchStart({ ...again, weights: { dtype: 'float32', quantize: int8 } });
+  await rejects(openTorchModel(start), /DoRA reads weights in 8 bits/);
+});
 
 test('the first engine has no such weights', async () => {
   const own = await openCase('bert-classifier');
