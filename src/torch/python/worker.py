@@ -15,6 +15,7 @@ if not LISTS_VERSIONS:
 
 import ctypes
 import json
+import logging
 import platform
 import queue
 import re
@@ -95,6 +96,8 @@ def answer(value: Json) -> None:
 
 def prepare() -> tuple[Json, Any]:
     """Import and set up torch; return the facts of the handshake and the device."""
+    # PEFT imports it wherever it is installed, and it recommends packages.
+    logging.getLogger('bitsandbytes').setLevel(logging.ERROR)
     # All are imported now, so that one that fails is known at the start.
     import peft  # noqa: F401
     import torch
