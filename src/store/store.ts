@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { hasLink, ownFolder, ownNames } from '../base/untrusted/paths.ts';
+import { hasLink, nameFault, ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
@@ -224,7 +224,10 @@ export class Store {
     isLetGo: (path: string) => boolean,
   ): { readonly entry: Entry; readonly bytes: number } | null {
     const manifest = this.manifest(key);
-    const going = manifest === null ? [] : keptFiles(manifest).filter(({ path }) => isLetGo(path));
+    const going =
+      manifest === null
+        ? []
+        : keptFiles(manifest).filter(({ path }) => isLetGo(path) && nameFault(path) === null);
     if (manifest === null || going.length === 0) return null;
     const dir = this.entryDir(key);
     const letGo = [...(manifest.letGo ?? []), ...going.map(({ path }) => path)].sort();
@@ -259,7 +262,9 @@ export class Store {
         ({ path, sha256 }) => !volatile.includes(path) && made.get(path) !== sha256,
       );
       if (differs !== undefined) return { differs: differs.path };
-      for (const name of manifest.letGo ?? []) moveInto(`${scratch}/${name}`, `${dir}/${name}`);
+      // Those of `files` alone, which the scratch folder was found to have.
+      for (const { path: name } of manifest.files)
+        if (manifest.letGo?.includes(name)) moveInto(`${scratch}/${name}`, `${dir}/${name}`);
       const { letGo: _letGo, ...whole } = manifest;
       this.#replaceManifest(whole, new Date());
       rmSync(scratch, { recursive: true, force: true });
@@ -411,15 +416,18 @@ export class Store {
 
 /**
  * Removes the files of an entry that its manifest says were let go, and returns how many bytes they
- * had: a kill may have left them.
+ * had: a kill may have left them. A manifest that others wrote may name files outside the entry,
+ * which stay. Throws UserFault where a link leads out of it.
  */
 export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): number {
   let bytes = 0;
-  for (const { path: name, size } of files.filter((file) => letGo.includes(file.path)))
-    if (lstatSync(`${dir}/${name}`, { throwIfNoEntry: false })?.isFile() === true) {
-      unlinkSync(`${dir}/${name}`);
-      bytes += size;
-    }
+  for (const { path: name, size } of files) {
+    if (!letGo.includes(name) || nameFault(name) !== null) continue;
+    if (ownFolder(dir, ...name.split('/').slice(0, -1)) === null) continue;
+    if (lstatSync(`${dir}/${name}`, { throwIfNoEntry: false })?.isFile() !== true) continue;
+    unlinkSync(`${dir}/${name}`);
+    bytes += size;
+  }
   return bytes;
 }
 

@@ -19,7 +19,7 @@ import * as assert from 'uvu/assert';
 import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
 import type { Entry } from '../../src/store/manifest.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
-import { openStore, type Store } from '../../src/store/store.ts';
+import { openStore, type Store, sweepLetGo } from '../../src/store/store.ts';
 import { digestFiles } from '../rig/digest-files.ts';
 import { present } from '../rig/present.ts';
 
@@ -280,6 +280,24 @@ test('what another host left is swept after an hour without a sign of life', ({ 
   assert.ok(left().includes(`${writing}.train`));
   assert.ok(left().includes(`${beating}.train`));
   assert.ok(left().includes(`${key('a')}.${beating}`));
+});
+
+test('files outside an entry stay, whatever its manifest says was let go', ({ root }) => {
+  const dir = path.join(root, 'entry'),
+    kept = path.join(root, 'of-the-user');
+  for (const folder of [dir, kept]) mkdirSync(folder, { recursive: true });
+  for (const file of [`${dir}/own.npy`, `${kept}/notes.npy`]) writeFileSync(file, '123');
+  symlinkSync(kept, path.join(dir, 'linked'));
+  const sweep = (...names: readonly string[]): number =>
+    sweepLetGo(dir, {
+      ...{ content: 'c', seconds: 0, created: '', backend: null },
+      files: names.map((name) => ({ path: name, size: 3, sha256: '0' })),
+      letGo: names,
+    } as unknown as Parameters<typeof sweepLetGo>[1]);
+  assert.is(sweep('../of-the-user/notes.npy', `${kept}/notes.npy`, 'own.npy'), 3);
+  assert.throws(() => sweep('linked/notes.npy'), /is a link/);
+  assert.equal(readdirSync(kept), ['notes.npy']);
+  assert.equal(readdirSync(dir), ['linked']);
 });
 
 test.run();
