@@ -192,7 +192,7 @@ function viewOf(
         apart.filter(({ tensor }) => tensor === undefined),
       ),
       ...tableOf(
-        'of weights and kernels by kind, each relative to the largest entry of its tensor',
+        'of weights and kernels by kind, a kernel relative to its largest entry',
         'tensor',
         apart.filter(({ tensor }) => tensor !== undefined),
       ),

@@ -31,9 +31,10 @@ export interface Difference {
   /** The first line of a file with a difference beyond the tolerance, from 1; null if none has. */
   readonly beyondFrom: number | null;
   /**
-   * Set for tensors, by kind, the layers of a model together: the difference is the largest of an
-   * entry, relative to the largest entry of the tensor. `free`: its gradient is zero but for
-   * rounding, which Adam scales to whole steps, so that it differs and no output depends on it.
+   * Set for tensors, by kind, the layers of a model together. A kernel's difference is relative to
+   * its largest entry; a weight's is measured as a number's is, since Adam scales the rounding of
+   * small gradients to whole steps. `free`: a gradient that is zero but for rounding, so that the
+   * weight differs and no output depends on it.
    */
   readonly tensor?: 'compared' | 'free';
 }
@@ -99,9 +100,16 @@ async function tensorsOf(dir: string): Promise<ReadonlyMap<string, StoredTensor>
   );
 }
 
-/** Returns the entry at which two tensors differ most, and by which share of the largest entry. */
-function farthest(a: ArrayLike<number>, b: ArrayLike<number>): { at: number; share: number } {
-  let largest = 0,
+/**
+ * Returns the entry at which two tensors differ most, and by which share of the largest entry.
+ * @param least what the largest entry counts as at least
+ */
+function farthest(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  least: number,
+): { at: number; share: number } {
+  let largest = least,
     most = 0,
     where = 0;
   for (let i = 0; i < a.length; i++) {
@@ -133,7 +141,7 @@ async function compareTensors(
       );
     const number = kindOf(name),
       before = found.get(`${stage} ${number}`),
-      { at: where, share } = farthest(left, right);
+      { at: where, share } = farthest(left, right, number.includes('.safetensors') ? 1 : 0);
     const own = { cell, values: [left[where] ?? 0, right[where] ?? 0] as const };
     found.set(`${stage} ${number}`, {
       stage,
