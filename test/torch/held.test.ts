@@ -2,10 +2,11 @@
  * Frozen weights in bfloat16 and quantised: trainings, and what is evaluated of what they saved, as
  * transformers, PEFT and bitsandbytes compute them (held.py).
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -26,7 +27,21 @@ import { tolerance } from '../tolerances.ts';
 import { real } from './rig.ts';
 
 const test = suite('torch/held');
+/** held.py, which answers a line for each. */
+const plain = spawn(real, [fileURLToPath(new URL('held.py', import.meta.url))], {
+  stdio: ['pipe', 'pipe', 'inherit'],
+});
+const answers: AsyncIterator<string, undefined> = createInterface({ input: plain.stdout })[
+  Symbol.asyncIterator
+]();
+async function expectedOf(asked: object): Promise<Expected> {
+  plain.stdin.write(`${JSON.stringify(asked)}\n`);
+  const { done, value } = await answers.next();
+  assert.not.ok(done, 'held.py ended');
+  return JSON.parse(value ?? '') as Expected;
+}
 test.after(async () => {
+  plain.stdin.end();
   await (await torchWorker()).end();
 });
 
@@ -102,29 +117,20 @@ for (const [name, kind] of [
       await model.save(ended);
       const found = await outputs(model);
       model.dispose();
-      const { status, stdout, stderr } = spawnSync(
-        real,
-        [fileURLToPath(new URL('held.py', import.meta.url))],
-        {
-          encoding: 'utf8',
-          input: JSON.stringify({
-            checkpoint: own.checkpoint,
-            adapter: join(started, 'adapter'),
-            class: own.architecture.transformersName,
-            classes: own.classes,
-            weights,
-            rate: settings.learningRate,
-            steps: STEPS,
-            rows: own.rows.map(({ ids, typeIds, ...row }) => ({
-              ...row,
-              ids: [...ids],
-              typeIds: [...typeIds],
-            })),
-          }),
-        },
-      );
-      assert.is(status, 0, stderr);
-      const expected = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Expected;
+      const expected = await expectedOf({
+        checkpoint: own.checkpoint,
+        adapter: join(started, 'adapter'),
+        class: own.architecture.transformersName,
+        classes: own.classes,
+        weights,
+        rate: settings.learningRate,
+        steps: STEPS,
+        rows: own.rows.map(({ ids, typeIds, ...row }) => ({
+          ...row,
+          ids: [...ids],
+          typeIds: [...typeIds],
+        })),
+      });
       assert.equal(expected.layers, [LAYERS[weights.quantize?.method ?? ''] ?? 'Linear']);
       assert.ok(
         farthest(losses, expected.losses) <= tolerance.engines.loss,
