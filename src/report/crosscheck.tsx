@@ -1,8 +1,8 @@
 /** The page of a crosscheck: what two engines made of the same cells, and how far they differ. */
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
-import { Head } from './html/head.tsx';
 import { type Column, names, numbers, Table, texts } from './html/parts.tsx';
+import { Head } from './report.tsx';
 
 /** What a crosscheck tells, in the terminal and on its page. */
 export interface CrosscheckView {

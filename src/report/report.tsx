@@ -1,4 +1,9 @@
-/** The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. */
+/**
+ * The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. Each
+ * page's content security policy forbids every request, so that injected content could not contact
+ * a server.
+ */
+import { createHash } from 'node:crypto';
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse, type Analysis } from './analysis.ts';
@@ -6,13 +11,55 @@ import { drawFigures, type DrawnFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
 import { examples } from './html/examples.tsx';
 import { found, Header } from './html/first-screen.tsx';
-import { Head, script } from './html/head.tsx';
 import { corrections, premise } from './html/paper.tsx';
 import type { Chapter, PageProps } from './html/parts.tsx';
 import { results } from './html/results.tsx';
 import { provenance, stages } from './html/run.tsx';
+import { style } from './html/style.ts';
 import { theory } from './html/theory.tsx';
 import type { RenderedReport, ReportInput } from './types.ts';
+
+/**
+ * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page
+ * loses nothing else.
+ */
+const script = `
+for (const button of document.querySelectorAll('button[data-figure]')) {
+  button.hidden = false;
+  button.addEventListener('click', () => {
+    const svg = document.querySelector('[data-drawing="' + button.dataset.figure + '"] svg');
+    const text = new XMLSerializer().serializeToString(svg);
+    const url = URL.createObjectURL(new Blob([text], { type: 'image/svg+xml' }));
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = button.dataset.figure + '.svg';
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  });
+}
+`.trim();
+
+const scriptHash = createHash('sha256').update(script).digest('base64');
+const policy = [
+  "default-src 'none'",
+  'img-src data:',
+  "style-src 'unsafe-inline'",
+  `script-src 'sha256-${scriptHash}'`,
+  "base-uri 'none'",
+  "form-action 'none'",
+].join('; ');
+
+export const Head = ({ name }: { readonly name: string }): JSX.Element => (
+  <head>
+    <meta charSet="utf-8" />
+    <meta http-equiv="Content-Security-Policy" content={policy} />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <meta name="referrer" content="no-referrer" />
+    <title>{`${name} · dosimeter`}</title>
+    <link rel="icon" href="data:," />
+    <style dangerouslySetInnerHTML={{ __html: style }} />
+  </head>
+);
 
 function Page(props: PageProps): JSX.Element {
   const chapters = CHAPTERS.filter(({ concerns }) => concerns?.(props) ?? true);

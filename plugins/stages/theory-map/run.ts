@@ -3,7 +3,7 @@ import { startingModel } from '../../../src/data/model-folder.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { readConfig, readHead } from '../../../src/science/models/head.ts';
-import { type NetworkOptions,openNetwork } from '../../../src/science/models/network.ts';
+import { type NetworkOptions, openNetwork } from '../../../src/science/models/network.ts';
 import type { AdaptedModel, HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 import { resolveHead, rowEncoder } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
