@@ -284,7 +284,7 @@ class AnyModel(OpenModel):
             return whole
         found: dict[int, Tensor] = {}
         for part in parts:
-            own = some(rows, part)
+            own = rows.of(part)
             owners, _ = self.read_places(own)
             values = read(own).split(np.bincount(owners, minlength=len(own)).tolist())
             found.update(zip(part, values))
@@ -304,13 +304,6 @@ class AnyModel(OpenModel):
         return logits if self.tokens is None else logits[:, self.tokens]
 
 
-def some(rows: Rows, chosen: list[int]) -> Rows:
-    def own(values: Any) -> Any:
-        return [values[b] for b in chosen] if isinstance(values, list) else values[chosen]
-
-    return Rows(**{name: own(v) for name, v in vars(rows).items() if v is not None})
-
-
 def by_length(rows: Rows) -> list[list[int]]:
     """The rows of each length."""
     lengths = np.array([len(ids) for ids in rows.ids])
@@ -321,7 +314,7 @@ def checked(model: OpenModel) -> AnyModel:
     """Finds out what only values show. Throws Fault where the model does not read as it must."""
     own = AnyModel(**vars(model))
     short, long = trial(own, 3), trial(own, 6)
-    both = Rows(**{n: join(vars(short)[n], vars(long)[n]) for n in vars(short)})
+    both = Rows.joined([short, long])
     with torch.no_grad():
         states = [last_states(own, rows)[0] for rows in (short, long)]
         padded = last_states(own, both)
@@ -344,10 +337,6 @@ def read(model: AnyModel, rows: Rows) -> Tensor:
         return model.logits_together(rows)
     except ValueError as error:  # CTRL's classifier without a token of padding
         raise Fault(f'{type(model.network).__name__} does not read two rows: {error}') from None
-
-
-def join(a: Any, b: Any) -> Any:
-    return None if a is None else [*a, *b] if isinstance(a, list) else np.concatenate([a, b])
 
 
 def trial(model: AnyModel, length: int) -> Rows:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model import OpenModel, Rows, wire_name
-from ntk import alone, outputs
+from model import OpenModel, Rows, modules_of
+from ntk import gradients
 
 Floats = NDArray[np.float64]
 
@@ -44,10 +44,7 @@ def squared_inputs(
 
     layers: each with its wire name, and whether it counts for the token alone that the head reads.
     """
-    modules: dict[str, nn.Module] = {}
-    for name, module in model.network.named_modules():
-        if (wire := wire_name(name)) is not None:
-            modules.setdefault(wire, module)  # an adapted layer stands before its base_layer
+    modules = modules_of(model.network)
     B, width = len(rows), max(map(len, rows.ids))
     ends = model.index(np.array([len(ids) for ids in rows.ids]))
     tokens = torch.arange(width, device=model.device)[None] < ends[:, None]  # (B, T)
@@ -84,32 +81,11 @@ def linearised(model: OpenModel, rows: Rows, direction: dict[str, Tensor]) -> tu
     names = list(direction)
     parameters = [model.parameters[name] for name in names]
     along = [direction[name].to(model.device) for name in names]
-    asked = [p.requires_grad for p in parameters]
     values: list[Tensor] = []
     change: list[list[float]] = []
-    for p in parameters:
-        p.requires_grad_(True)
-    try:
-        for row in alone(rows):
-            with torch.enable_grad():
-                f = outputs(model, row)[0]
-            values.append(f.detach())
-            change.append(
-                [
-                    sum(
-                        float((g * v).sum())
-                        for g, v in zip(
-                            torch.autograd.grad(
-                                f[c], parameters, retain_graph=c < len(f) - 1, allow_unused=True
-                            ),
-                            along,
-                        )
-                        if g is not None
-                    )
-                    for c in range(len(f))
-                ]
-            )
-    finally:
-        for p, needed in zip(parameters, asked):
-            p.requires_grad_(needed)
+    for f, c, own in gradients(model, [rows], parameters):
+        if c == 0:
+            values.append(f)
+            change.append([])
+        change[-1].append(sum(float((g * v).sum()) for g, v in zip(own, along) if g is not None))
     return torch.stack(values), np.array(change)

@@ -66,6 +66,30 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def of(self, chosen: Sequence[int]) -> Rows:
+        """Some of the rows."""
+
+        def own(values: Any) -> Any:
+            if values is None:
+                return None
+            return [values[b] for b in chosen] if isinstance(values, list) else values[chosen]
+
+        return Rows(**{name: own(values) for name, values in vars(self).items()})
+
+    @staticmethod
+    def joined(parts: Sequence[Rows]) -> Rows:
+        """The rows of one after another, with what all have."""
+
+        def all_of(name: str) -> Any:
+            values = [getattr(rows, name) for rows in parts]
+            if any(value is None for value in values):
+                return None
+            if isinstance(values[0], list):
+                return [row for value in values for row in value]
+            return np.concatenate(values)
+
+        return Rows(**{name: all_of(name) for name in vars(parts[0])})
+
 
 def decoded(text: str, kind: str) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(text), dtype=np.dtype(kind).newbyteorder('<'))
@@ -241,6 +265,15 @@ def wire_name(name: str) -> str | None:
     name = name.replace('.base_layer', '').replace('.modules_to_save.default', '')
     name = name.replace('.lora_magnitude_vector.default.weight', '.lora_magnitude_vector')
     return re.sub(r'\.default(?=\.|$)', '', name)
+
+
+def modules_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules by wire name: of an adapted layer the adapted one."""
+    modules: dict[str, nn.Module] = {}
+    for name, module in network.named_modules():
+        if (wire := wire_name(name)) is not None:
+            modules.setdefault(wire, module)  # an adapted layer stands before its base_layer
+    return modules
 
 
 def wired(network: nn.Module) -> dict[str, nn.Parameter]:

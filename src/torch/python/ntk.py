@@ -9,15 +9,15 @@ weight where y is the output of an adapted layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from model import Fault, OpenModel, Rows, answer_places, wire_name
+from model import Fault, OpenModel, Rows, answer_places, modules_of
 
 # The largest number of entries in a slice of the rows' gradients.
 SLICE = 1 << 26
@@ -53,10 +53,7 @@ def outputs(model: OpenModel, rows: Rows) -> Tensor:
 
 def alone(rows: Rows) -> list[Rows]:
     """Each row as a batch of its own."""
-    given: dict[str, Any] = {name: v for name, v in vars(rows).items() if v is not None}
-    return [
-        replace(rows, **{name: v[b : b + 1] for name, v in given.items()}) for b in range(len(rows))
-    ]
+    return [rows.of([b]) for b in range(len(rows))]
 
 
 def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
@@ -142,28 +139,41 @@ def gram(pairs: Sequence[Pair]) -> Tensor:
     return K
 
 
+def gradients(
+    model: OpenModel, rows: Iterable[Rows], parameters: Sequence[nn.Parameter]
+) -> Iterator[tuple[Tensor, int, Sequence[Tensor | None]]]:
+    """Of each output of each row the row's outputs, (C), the output's number, and its gradient with
+    respect to each parameter.
+    """
+    asked = [p.requires_grad for p in parameters]
+    for p in parameters:
+        p.requires_grad_(True)
+    try:
+        for row in (row for batch in rows for row in alone(batch)):
+            with torch.enable_grad():
+                f = outputs(model, row)[0]
+            for c in range(len(f)):
+                yield (
+                    f.detach(),
+                    c,
+                    torch.autograd.grad(
+                        f[c], parameters, retain_graph=c < len(f) - 1, allow_unused=True
+                    ),
+                )
+    finally:
+        for p, needed in zip(parameters, asked):
+            p.requires_grad_(needed)
+
+
 def loose_gradients(
     model: OpenModel, batches: Sequence[Rows], parameters: Sequence[nn.Parameter]
 ) -> list[Tensor]:
     """The gradients of each output with respect to each parameter, (N·C, size)."""
     found: list[list[Tensor]] = [[] for _ in parameters]
-    asked = [p.requires_grad for p in parameters]
-    for p in parameters:
-        p.requires_grad_(True)
-    try:
-        for row in (row for rows in batches for row in alone(rows)):
-            with torch.enable_grad():
-                f = outputs(model, row)[0]
-            for c in range(len(f)):
-                gradients = torch.autograd.grad(
-                    f[c], parameters, retain_graph=c < len(f) - 1, allow_unused=True
-                )
-                for p, gradient, own in zip(parameters, gradients, found):
-                    own.append((torch.zeros_like(p) if gradient is None else gradient).flatten())
-    finally:
-        for p, needed in zip(parameters, asked):
-            p.requires_grad_(needed)
-    return [torch.stack(own) for own in found]
+    for _, _, own in gradients(model, batches, parameters):
+        for p, gradient, all_own in zip(parameters, own, found):
+            all_own.append((torch.zeros_like(p) if gradient is None else gradient).flatten())
+    return [torch.stack(all_own) for all_own in found]
 
 
 @dataclass
@@ -210,10 +220,7 @@ def sorted_parts(
     model: OpenModel, parts: Sequence[Part]
 ) -> tuple[list[tuple[int, nn.Module]], list[tuple[int, nn.Parameter]]]:
     """By part, the linear layers whose weights count, and the other parameters."""
-    modules: dict[str, nn.Module] = {}
-    for name, module in model.network.named_modules():
-        if (wire := wire_name(name)) is not None:
-            modules.setdefault(wire, module)  # an adapted layer stands before its base_layer
+    modules = modules_of(model.network)
     owners = {
         id(module.weight): module
         for module in model.network.modules()

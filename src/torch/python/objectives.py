@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -34,15 +33,6 @@ def objective_of(asked: dict[str, Any] | None) -> Objective | None:
     return partial(OBJECTIVES[asked['name']], **settings)
 
 
-def some(rows: Rows, chosen: list[int]) -> Rows:
-    def taken(value: Any) -> Any:
-        if value is None:
-            return None
-        return [value[i] for i in chosen] if isinstance(value, list) else value[chosen]
-
-    return replace(rows, **{name: taken(value) for name, value in vars(rows).items()})
-
-
 def weight_of(training: Training, rows: Rows) -> float:
     """The total weight of the rows in a mean cross-entropy."""
     if training.class_weights is None or rows.labels is None:
@@ -53,7 +43,7 @@ def weight_of(training: Training, rows: Rows) -> float:
 def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
     """L + λ·max(0, -⟨∇L_p, ∇L_c⟩): RIPPLe, by second derivatives."""
     flags = np.zeros(len(rows), dtype=bool) if rows.poisoned is None else rows.poisoned > 0
-    kinds = [some(rows, np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
+    kinds = [rows.of(np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
     weights = [weight_of(training, kind) for kind in kinds]
     if weight == 0 or min(weights) <= 0:
         loss = loss_of(training, rows)

@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
@@ -224,24 +223,6 @@ def joined(layers: list[Layer], counts: Counts) -> Iterator[None]:
         yield
 
 
-def concatenated(batches: Sequence[Rows]) -> Rows:
-    def lists(name: str) -> list[Any] | None:
-        parts = [getattr(rows, name) for rows in batches]
-        return None if None in parts else [own for part in parts for own in part]
-
-    def arrays(name: str) -> Any:
-        parts = [getattr(rows, name) for rows in batches]
-        return None if any(part is None for part in parts) else np.concatenate(parts)
-
-    return Rows(
-        ids=[ids for rows in batches for ids in rows.ids],
-        types=lists('types'),
-        labels=arrays('labels'),
-        answers=arrays('answers'),
-        masks=arrays('masks'),
-    )
-
-
 def joint_losses(
     trainings: Sequence[Training], batches: Sequence[Rows], layers: list[Layer]
 ) -> list[Tensor]:
@@ -251,7 +232,7 @@ def joint_losses(
     # A causal-LM head reads the tokens before those of answers, others one token of each row.
     tokens = [len(answer_places(own)[0]) if is_causal else len(own) for own in batches]
     with joined(layers, Counts(rows, tokens)):
-        logits = logits_of(trainings[0], concatenated(batches))
+        logits = logits_of(trainings[0], Rows.joined(batches))
     parts = torch.split(logits, tokens)
     return [loss_from(*each) for each in zip(trainings, parts, batches)]
 
