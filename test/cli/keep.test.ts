@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { times } from '../faults/grid.ts';
+import { filmRows } from '../rig/films.ts';
 import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
@@ -24,16 +25,7 @@ const run = (project: Project, ...more: readonly string[]) =>
 
 test.before.each((context) => {
   context.project = createProject();
-  const words = ['good', 'bad'];
-  context.project.write(
-    'rows.tsv',
-    [
-      'text\tlabel',
-      ...Array.from({ length: 8 }, () =>
-        words.map((word) => `the film was ${word}\t${word}`),
-      ).flat(),
-    ].join('\n'),
-  );
+  context.project.write('rows.tsv', filmRows(16));
   context.project.write(
     'spec.yaml',
     `name: tiny
