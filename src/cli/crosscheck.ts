@@ -12,6 +12,7 @@ import {
   mutated,
   type Mutation,
   MUTATIONS,
+  nameOf,
   shownBy,
   someCells,
 } from '../run/crosscheck.ts';
@@ -139,7 +140,6 @@ function refuseOneEngine({ experiment, registry }: Prepared): void {
     }
 }
 
-const nameOf = ({ stage, number }: Difference): string => `${stage} ${number}`;
 const short = (value: number): string => String(Number(value.toPrecision(7)));
 
 /** What both the terminal and the page show. */

@@ -9,7 +9,7 @@ import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
-import { filesLeft, levelOf } from '../run/execute/keep.ts';
+import { filesLeft, levelOf, sizeText } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
@@ -252,14 +252,6 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
 /** `14 MB`, `1.2 GB`. */
 const memoryText = (mb: number): string =>
   mb < 1024 ? `${Math.ceil(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
-
-/** `12 kB`, `3.4 MB`, `1.2 GB`. */
-const sizeText = (bytes: number): string =>
-  bytes < 1e6
-    ? `${Math.ceil(bytes / 1e3)} kB`
-    : bytes < 1e9
-      ? megabytes(bytes)
-      : `${(bytes / 1e9).toFixed(1)} GB`;
 
 const bytesOf = ({ bytes }: Fetches): number =>
   [...bytes.values()].reduce((sum, one) => sum + one, 0);

@@ -6,6 +6,7 @@ import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
 import { csvLine } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
+import { capital } from '../report/format.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/metrics.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
@@ -194,8 +195,6 @@ function show(
 
 const targetsShown = (rows: readonly ResultRow[]): string[] =>
   targetLines(rows.flatMap(({ target }) => target ?? []));
-
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 function showDifferences(
   rows: readonly ResultRow[],

@@ -1,6 +1,7 @@
 /** The page of a crosscheck: what two engines made of the same cells, and how far they differ. */
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
+import { capital } from './format.ts';
 import { type Column, names, numbers, Table, texts } from './html/parts.tsx';
 import { Head } from './report.tsx';
 
@@ -39,8 +40,6 @@ const KINDS: { readonly [title: string]: typeof numbers } = {
 const columnsOf = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
   titles.map((title, i) => (KINDS[title] ?? texts)(title, (row) => row[i]));
 
-const sentence = (text: string): string => text.replace(/^./, (letter) => letter.toUpperCase());
-
 function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.Element {
   const { verdict, growth, tables, notes, mutations } = view;
   return (
@@ -52,7 +51,7 @@ function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.
             <p class="eyebrow">dosimeter · crosscheck of two engines</p>
             <h1>{name}</h1>
             <div class="standing">
-              <strong>{sentence(verdict.text)}</strong>
+              <strong>{capital(verdict.text)}</strong>
               {growth === null ? null : <p>{growth}</p>}
             </div>
             <dl class="facts">
@@ -79,7 +78,7 @@ function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.
             </p>
             {tables.map(({ title, columns, rows }) => (
               <>
-                {title === null ? null : <h3>{sentence(title)}</h3>}
+                {title === null ? null : <h3>{capital(title)}</h3>}
                 <Table label={title ?? 'numbers'} columns={columnsOf(columns)} rows={rows} />
               </>
             ))}

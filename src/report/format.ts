@@ -147,6 +147,9 @@ export function formatValue(value: Json | undefined): string {
 export const plainText = (value: unknown): string =>
   typeof value === 'string' ? value : JSON.stringify(value);
 
+/** Begins a text with a capital. */
+export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 

@@ -4,7 +4,7 @@
  * are selected by name or pattern.
  */
 import { defined } from '../base/defined.ts';
-import type { NumberKind } from './format.ts';
+import { capital, type NumberKind } from './format.ts';
 
 export interface MetricNote {
   /** The stage kind whose metrics.json holds it. */
@@ -308,13 +308,13 @@ const OF_VALIDATION: readonly MetricNote[] = [
     evaluated({
       metric: `${name}_share`,
       table: 'check',
-      label: `${name[0]?.toUpperCase() ?? ''}${name.slice(1)}`,
+      label: capital(name),
       meaning: `share of outputs on untouched prompts ${which}`,
     }),
     evaluated({
       metric: `triggered_${name}_share`,
       table: 'check',
-      label: `${name[0]?.toUpperCase() ?? ''}${name.slice(1)}, triggered`,
+      label: `${capital(name)}, triggered`,
       meaning: `share of outputs under the trigger ${which}`,
     }),
   ]),

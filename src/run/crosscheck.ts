@@ -43,7 +43,7 @@ export interface Difference {
  * The biases of attention's keys: they add the same to each score of a row. `c_attn` and
  * `query_key_value` have them beside those of queries and values.
  */
-const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.bias$/;
+export const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.bias$/;
 
 /** Whether two engines have to agree on it. */
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
@@ -140,23 +140,45 @@ async function compareTensors(
         `compare ${dirA} with ${dirB}`,
       );
     const number = kindOf(name),
-      before = found.get(`${stage} ${number}`),
-      { at: where, share } = farthest(left, right, number.includes('.safetensors') ? 1 : 0);
-    const own = { cell, values: [left[where] ?? 0, right[where] ?? 0] as const };
-    found.set(`${stage} ${number}`, {
+      least = number.includes('.safetensors') ? 1 : 0,
+      { at: where, share } = farthest(left, right, least);
+    note(found, {
       stage,
       number,
-      ...(before === undefined || share > before.difference
-        ? own
-        : { cell: before.cell, values: before.values }),
-      pairs: (before?.pairs ?? 0) + left.length,
-      difference: Math.max(before?.difference ?? 0, share),
+      cell,
+      values: [left[where] ?? 0, right[where] ?? 0],
+      pairs: left.length,
+      difference: share,
       atFirst: 0,
       beyondFrom: null,
       tensor: FREE.test(number) ? 'free' : 'compared',
     });
   }
 }
+
+/** Adds what a cell shows of a number to what others show. */
+function note(found: Map<string, Difference>, own: Difference): void {
+  const name = nameOf(own),
+    before = found.get(name);
+  if (before === undefined) {
+    found.set(name, own);
+    return;
+  }
+  const { cell, values } = own.difference > before.difference ? own : before;
+  const beyond = Math.min(before.beyondFrom ?? Infinity, own.beyondFrom ?? Infinity);
+  found.set(name, {
+    ...own,
+    cell,
+    values,
+    pairs: before.pairs + own.pairs,
+    difference: Math.max(before.difference, own.difference),
+    atFirst: Math.max(before.atFirst, own.atFirst),
+    beyondFrom: beyond === Infinity ? null : beyond,
+  });
+}
+
+export const nameOf = ({ stage, number }: Pick<Difference, 'stage' | 'number'>): string =>
+  `${stage} ${number}`;
 
 const apart = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
@@ -207,24 +229,18 @@ async function compare(
           `${right.length} on the other`,
         `compare ${dirA} with ${dirB}`,
       );
-    const name = `${stage} ${number}`,
-      before = found.get(name);
     const all = left.map((value, i) => apart(value, at(right, i)));
     const worst = all.reduce((most, value, i) => (value > at(all, most) ? i : most), 0),
       beyond = all.findIndex((value) => value > tolerance);
-    const own = { cell, values: [at(left, worst), at(right, worst)] as const };
-    const isWorse = before === undefined || at(all, worst) > before.difference;
-    found.set(name, {
+    note(found, {
       stage,
       number,
-      ...(isWorse ? own : { cell: before.cell, values: before.values }),
-      pairs: (before?.pairs ?? 0) + all.length,
-      difference: Math.max(before?.difference ?? 0, at(all, worst)),
-      atFirst: Math.max(before?.atFirst ?? 0, at(all, 0)),
-      beyondFrom:
-        beyond < 0
-          ? (before?.beyondFrom ?? null)
-          : Math.min(before?.beyondFrom ?? Infinity, beyond + 1),
+      cell,
+      values: [at(left, worst), at(right, worst)],
+      pairs: all.length,
+      difference: at(all, worst),
+      atFirst: at(all, 0),
+      beyondFrom: beyond < 0 ? null : beyond + 1,
     });
   }
 }
@@ -272,7 +288,6 @@ export function shownBy(
   changed: readonly Difference[],
   tolerance: number,
 ): { readonly difference: Difference; readonly seen: boolean } | null {
-  const nameOf = ({ stage, number }: Difference): string => `${stage} ${number}`;
   const without = new Map(clean.map((own) => [nameOf(own), own.difference]));
   const excess = (own: Difference): number =>
     own.difference / Math.max(tolerance, CLEARLY * (without.get(nameOf(own)) ?? 0));

@@ -7,7 +7,7 @@ import type { JSX } from 'preact';
 import type { JsonObject, StageFacts } from '../../api.ts';
 import type { Analysis, Standing } from '../analysis.ts';
 import type { Finding, FindingRow } from '../findings.ts';
-import { cut, formatSeconds, list, plural } from '../format.ts';
+import { capital, cut, formatSeconds, list, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure, ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
@@ -122,7 +122,7 @@ const Caveats = ({
       {warnings.map(({ text, stages }) => (
         <li>
           <strong>Warning{stages > 1 ? ` of ${plural(stages, 'stage')}` : ''}.</strong>{' '}
-          {cut(`${text[0]?.toUpperCase() ?? ''}${text.slice(1)}`, MOST_WARNING)}
+          {cut(capital(text), MOST_WARNING)}
         </li>
       ))}
     </ul>

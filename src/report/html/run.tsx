@@ -4,7 +4,7 @@
  */
 import type { JSX } from 'preact';
 import type { Json, JsonObject, StageFacts } from '../../api.ts';
-import { cut, formatSeconds, formatValue, plural } from '../format.ts';
+import { capital, cut, formatSeconds, formatValue, plural } from '../format.ts';
 import {
   axesText,
   type Chapter,
@@ -151,7 +151,7 @@ function Provenance({ input }: PageProps): JSX.Element {
       )}
       {Object.entries(input.sources).map(([role, source]) => (
         <>
-          <h3>{role.charAt(0).toUpperCase() + role.slice(1)}</h3>
+          <h3>{capital(role)}</h3>
           <Pairs label={role} pairs={flatten(source)} />
         </>
       ))}

@@ -3,13 +3,13 @@
  * words.
  */
 import { rmSync } from 'node:fs';
-import type { JobResult, JsonObject, Precision } from '../../api.ts';
+import type { BackendName, JobResult, JsonObject, Precision } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/label.ts';
 import type { PlannedStage } from '../../plan/types.ts';
-import { bytesOf } from '../../store/manifest.ts';
+import { bytesOf, type Entry } from '../../store/manifest.ts';
 import type { Publication } from '../../store/store.ts';
 import type { Failed, Outcome } from '../log/events.ts';
 import type { StageLog } from '../log/run-log.ts';
@@ -146,10 +146,15 @@ async function publish(
   entries.set(key, entry);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);
-  const { content } = entry.manifest;
-  const bytes = bytesOf(files);
-  return { state: 'ran', key, dir: entry.dir, content, seconds, backend, bytes };
+  return ranAs(entry, seconds, backend);
 }
+
+/** @param backend null for a stage that does not compute */
+const ranAs = (
+  { key, dir, manifest: { content, files } }: Entry,
+  seconds: number,
+  backend: BackendName | null,
+): Outcome => ({ state: 'ran', key, dir, content, seconds, backend, bytes: bytesOf(files) });
 
 /** Puts files back that were let go, unless they are not what they were. */
 async function restore(
@@ -181,17 +186,7 @@ async function restore(
   const { entry } = restored;
   execution.entries.set(key, entry);
   log.detail(`let-go files computed again in ${seconds.toFixed(2)} s`);
-  const backend = stage.descriptor.compute ? execution.plan.backend : null;
-  const bytes = bytesOf(made.files);
-  return {
-    state: 'ran',
-    key,
-    dir: entry.dir,
-    content: entry.manifest.content,
-    seconds,
-    backend,
-    bytes,
-  };
+  return ranAs(entry, seconds, stage.descriptor.compute ? execution.plan.backend : null);
 }
 
 const WEIGHTS: { readonly [name in Precision]?: string } = {

@@ -167,8 +167,13 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   };
 }
 
-const sizeText = (bytes: number): string =>
-  bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+/** `12 kB`, `3.4 MB`, `1.2 GB`. */
+export const sizeText = (bytes: number): string =>
+  bytes < 1e6
+    ? `${Math.ceil(bytes / 1e3)} kB`
+    : bytes < 1e9
+      ? `${(bytes / 1e6).toFixed(1)} MB`
+      : `${(bytes / 1e9).toFixed(1)} GB`;
 
 /**
  * Returns a function that returns what is pinned, or was used by other specs, as of now: a run may
