@@ -9,6 +9,7 @@ import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse, type Analysis } from './analysis.ts';
 import { drawFigures, type DrawnFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
+import { claims } from './html/claims.tsx';
 import { examples } from './html/examples.tsx';
 import { found, Header } from './html/first-screen.tsx';
 import { corrections, premise } from './html/paper.tsx';
@@ -101,6 +102,7 @@ const renderPage = (analysis: Analysis, figures: DrawnFigures): string =>
 
 const CHAPTERS: readonly Chapter[] = [
   found,
+  claims,
   asked,
   results,
   theory,
