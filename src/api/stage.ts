@@ -61,10 +61,12 @@ export interface Resources {
   readonly memoryMB?: number;
   /**
    * The number of GPUs that the stage has to itself while it runs (CUDA_VISIBLE_DEVICES). If
-   * absent, it is one for a stage that computes, if TensorFlow computes on GPUs, and otherwise
-   * none.
+   * absent, it is `devices` for a stage that computes, if TensorFlow or PyTorch computes on GPUs,
+   * and otherwise none.
    */
   readonly gpu?: number;
+  /** The number of GPUs that it computes on where it computes on GPUs; default 1. */
+  readonly devices?: number;
 }
 
 /**
