@@ -35,7 +35,10 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
 
 /** What a stage will take at most, if all of its rows have the greatest length. */
 export interface Forecast {
+  /** On each of its devices. */
   readonly memoryMB: number;
+  /** Default: 1. */
+  readonly devices?: number;
   /** The floating-point operations of one step of a training. */
   readonly stepOperations: number;
   /** How many bytes its files have, about. */
