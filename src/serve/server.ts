@@ -14,11 +14,10 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { UserFault } from '../api.ts';
-import { projectDir } from '../run/registry/build.ts';
+import { browserScript } from '../report/browser-script.ts';
 import { createRunViews, type RunViews } from './run-views.ts';
 import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
@@ -255,26 +254,8 @@ export const document = `<!doctype html>
 `;
 
 /** Throws esbuild's BuildFailure if the sources are at fault. */
-export async function pageScript(): Promise<string> {
-  const { build } = await import('esbuild');
-  const folder = path.join(projectDir(), 'src', 'serve', 'browser');
-  const { outputFiles } = await build({
-    entryPoints: [path.join(folder, 'main.tsx')],
-    absWorkingDir: folder,
-    bundle: true,
-    minify: true,
-    write: false,
-    format: 'iife',
-    platform: 'browser',
-    target: 'es2022',
-    jsx: 'automatic',
-    jsxImportSource: 'preact',
-    tsconfigRaw: '{}',
-    legalComments: 'none',
-    logLevel: 'silent',
-  });
-  return outputFiles.map(({ text }) => text).join('');
-}
+export const pageScript = (): Promise<string> =>
+  browserScript('src/serve/browser', "import './main.tsx';");
 
 interface Refusal {
   readonly status: 401 | 403 | 405;
