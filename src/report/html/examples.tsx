@@ -7,7 +7,7 @@ import type { Condition } from '../conditions.ts';
 import { cut, plural } from '../format.ts';
 import type { ReceiptFacts } from '../types.ts';
 import { ChangedRow } from './changes.tsx';
-import { type Chapter, type OfConditions } from './parts.tsx';
+import { type Chapter, OutputsLink, type PageProps } from './parts.tsx';
 
 const MOST_ATTACKS = 6;
 
@@ -47,7 +47,7 @@ const Receipt = ({ shown: { label, seed, receipt } }: { readonly shown: Shown })
   </>
 );
 
-function Examples({ conditions }: OfConditions): JSX.Element {
+function Examples({ conditions, input }: PageProps): JSX.Element {
   const receipts = receiptsOf(conditions);
   const shown = receipts.slice(0, MOST_ATTACKS);
   const left = receipts.length - shown.length;
@@ -70,6 +70,7 @@ function Examples({ conditions }: OfConditions): JSX.Element {
           every row.
         </p>
       ) : null}
+      <OutputsLink input={input}>every poisoned row</OutputsLink>
     </>
   );
 }

@@ -248,6 +248,17 @@ export interface Chapter {
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
 
+/** Links to the page of all outputs. Its address is that of the published page. */
+export const OutputsLink = ({
+  input,
+  children,
+}: Pick<PageProps, 'input'> & { readonly children: Node }): JSX.Element | null =>
+  input.outputs === undefined ? null : (
+    <p>
+      <a href="outputs.html">The output browser</a> has {children}.
+    </p>
+  );
+
 export interface OfConditions {
   readonly conditions: readonly Condition[];
 }
