@@ -131,7 +131,8 @@ function makeWay(server: Server): (socket: Socket) => void {
   return (socket) => strangers.delete(socket);
 }
 
-const TEXT = 'text/plain; charset=utf-8';
+const TEXT = 'text/plain; charset=utf-8',
+  JSON_TYPE = 'application/json; charset=utf-8';
 
 async function listen(server: Server, port: number, host: string): Promise<void> {
   try {
@@ -177,7 +178,7 @@ async function answerJson(
     text.length > WORTH_ZIPPING && /\bgzip\b/.test(String(request.headers['accept-encoding']));
   if (zips) response.setHeader('content-encoding', 'gzip');
   const body = zips ? await zipped(text, { level: 1 }) : text;
-  answer(request, response, 200, 'application/json; charset=utf-8', body);
+  answer(request, response, 200, JSON_TYPE, body);
 }
 
 function partsOf(
@@ -230,7 +231,14 @@ async function route(
     try {
       if (what === undefined) await answerJson(request, response, view.snapshot());
       else if (what === 'results') await answerJson(request, response, await view.results(name));
-      else nothing();
+      else if (what === 'outputs') {
+        const outputs = await view.outputs();
+        if (outputs === null) nothing();
+        else {
+          response.setHeader('content-encoding', 'gzip');
+          answer(request, response, 200, JSON_TYPE, outputs);
+        }
+      } else nothing();
     } finally {
       view.release();
     }
