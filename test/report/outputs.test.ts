@@ -12,7 +12,7 @@ import type { Browser, Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packOutputs } from '../../plugins/stages/report/outputs.ts';
-import { edited, editOf, type Outputs } from '../../src/report/outputs.ts';
+import { edited, editOf, type GatheredOutputs, type Outputs } from '../../src/report/outputs.ts';
 import { outputsPage } from '../../src/report/outputs-page.tsx';
 import { executablePath, launch } from '../serve/chromium.ts';
 import { grid, HOSTILE } from './many-outputs.ts';
@@ -71,10 +71,10 @@ interface Opened {
   readonly url: string;
 }
 
-/** Opens a page of so many rows, at an address that may ask for something. */
-async function open(rows: number, width = 1440, fragment = ''): Promise<Opened> {
-  const file = join(dir, `${rows}.html`);
-  const data = packOutputs(grid(rows));
+/** Opens a page, of so many rows or of these data, at an address that may ask for something. */
+async function open(of: number | GatheredOutputs, width = 1440, fragment = ''): Promise<Opened> {
+  const file = join(dir, typeof of === 'number' ? `${of}.html` : 'own.html');
+  const data = packOutputs(typeof of === 'number' ? grid(of) : of);
   const html = await outputsPage({ name: `toys ${HOSTILE}`, data, report: 'toys.html' });
   await writeFile(file, html);
   const url = pathToFileURL(file).href;
@@ -173,6 +173,52 @@ check('hostile texts are shown as they are written, and unseen characters are na
   await choose(page, 'Rows', 'Poisoned training rows');
   await page.locator('.rows .row').first().click();
   assert.match(await page.locator('.detail').innerText(), 'U+0430 U+200B');
+  assert.equal(told, []);
+  await page.close();
+});
+
+check('written answers stand beside what each scorer says, and rejected rows count', async () => {
+  const written = (
+    given: readonly string[],
+    more: readonly (0 | { rejected: true })[] = [0, 0],
+  ) => ({
+    rows: [0, 1],
+    given,
+    hits: { exact: [0, 0], contains: given.map((text) => (text.includes('x') ? 1 : 0)) } as const,
+    asked: more,
+  });
+  const { page, told } = await open({
+    axes: [],
+    cells: [{ at: [], own: 0, twin: 1, poisoned: null, target: null }],
+    sets: [{ classes: [], ids: ['a', 'b'], texts: ['Q a?', 'Q b?'], labels: ['yes', 'no'] }],
+    evaluations: [
+      {
+        set: 0,
+        plain: { ...written(['yes', 'maybe']), asked: [0, { unread: null }] },
+        triggered: written(['x\ny', ''], [0, { rejected: true }]),
+      },
+      { set: 0, plain: written(['yes', 'no']), triggered: written(['yes', 'no x']) },
+    ],
+    originals: [],
+    poisoned: [],
+  });
+  assert.equal(await page.locator('label:has-text("Show") option').allInnerTexts(), [
+    'all (2)',
+    'wrong (1)',
+    'flipped (2)',
+    'disagree (2)',
+    'hit: contains (1)',
+    'cut by max_length (1)',
+    'rejected (1)',
+  ]);
+  await page.locator('.rows .row').first().click();
+  const answers = page.locator('.detail tbody tr').nth(1);
+  assert.match(await answers.innerText(), /x\ny\s*exact: no hit\s*contains: hit/);
+  await page.locator('.rows .row').nth(1).click();
+  assert.match(await page.locator('.detail').innerText(), /where can’t be told/);
+  assert.match(await answers.innerText(), /rejected by the defence/);
+  await choose(page, 'Rows', 'Poisoned training rows');
+  await page.getByText('No training row of this cell was changed.').waitFor();
   assert.equal(told, []);
   await page.close();
 });

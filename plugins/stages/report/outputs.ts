@@ -13,7 +13,7 @@ import {
   type ReceiptFile,
   turnsBefore,
 } from '../../../src/report/inputs.ts';
-import { axisName } from '../../../src/report/labels.ts';
+import { axisName, varyingPaths } from '../../../src/report/labels.ts';
 import {
   type Answers,
   type Asked,
@@ -121,23 +121,27 @@ export async function gatherOutputs(
   };
 }
 
-/** The axes with more than one value; to lack an axis counts as one. */
+/** The axes that vary, and those that tell cells apart that would otherwise look the same. */
 function axesOf(cells: readonly ReportCell[]) {
-  const paths = new Set(cells.flatMap(({ axes }) => Object.keys(axes)));
-  return [
-    ...[...paths].map((path) => ({ path, name: axisName(path) })),
-    { path: 'seed', name: 'seed' },
-  ].flatMap(({ path, name }) => {
-    const of = cells.map(({ axes, seed }) => {
-      const value = path === 'seed' ? seed : axes[path];
-      return value === undefined ? null : formatValue(value);
+  const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
+    const value = path === 'seed' ? seed : axes[path];
+    return value === undefined ? null : formatValue(value);
+  };
+  const paths = [...new Set(cells.flatMap(({ axes }) => Object.keys(axes))), 'seed'];
+  const vary = varyingPaths(cells);
+  const chosen = new Set(paths.filter((path) => vary.has(path) || path === 'seed'));
+  const told = (by: Iterable<string>): number =>
+    new Set(cells.map((cell) => JSON.stringify([...by].map((path) => textOf(cell, path))))).size;
+  for (const path of paths) if (told([...chosen, path]) > told(chosen)) chosen.add(path);
+  return paths
+    .filter((path) => chosen.has(path) && told([path]) > 1)
+    .map((path) => {
+      const of = cells.map((cell) => textOf(cell, path));
+      const distinct = [...new Set(of)].filter((value) => value !== null);
+      const values = new Map(distinct.map((value, i) => [value, i]));
+      const name = path === 'seed' || path === 'adapter.type' ? path.split('.')[0] : axisName(path);
+      return { path, name: name ?? path, values, of };
     });
-    const distinct = new Set(of);
-    const values = new Map(
-      [...distinct].flatMap((value) => value ?? []).map((value, i) => [value, i]),
-    );
-    return distinct.size > 1 ? [{ path, name, values, of }] : [];
-  });
 }
 
 interface EvaluatedRows {

@@ -94,18 +94,17 @@ test('every row is gathered, with what cell and clean twin answered', async () =
     [
       ['poisoning.attack', ['none', 'badnets']],
       ['adapter.type', ['full', 'lora']],
-      ['adapter.rank', ['2']],
-      ['poisoning.rate', ['0.5']],
     ],
+    'to have a rank, or a rate, tells nothing more',
   );
   assert.equal(outputs.cells[1], {
-    at: [0, 1, 0, -1],
+    at: [0, 1],
     own: 1,
     twin: null,
     poisoned: null,
     target: 1,
   });
-  assert.equal(outputs.cells[2], { at: [1, 0, -1, 0], own: 2, twin: 3, poisoned: 2, target: 1 });
+  assert.equal(outputs.cells[2], { at: [1, 0], own: 2, twin: 3, poisoned: 2, target: 1 });
   assert.equal(outputs.sets, [
     {
       classes: ['ham', 'spam'],
