@@ -257,6 +257,8 @@ export interface ReportInput {
   readonly sources: { readonly [role: string]: JsonObject };
   readonly attacks: readonly AttackNote[];
   readonly environment: JsonObject;
+  /** Set if there is a page of all outputs beside the report. */
+  readonly outputs?: true;
 }
 
 /** The page and the files beside it, keyed by their paths relative to the stage's folder. */
