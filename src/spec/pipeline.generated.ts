@@ -551,6 +551,10 @@ export interface EvaluateSpec {
    */
   max_length?: number;
   /**
+   * The rows that a classifier is shown with the trigger of a backdoor: those of other classes than the target (`others`), or those of the target class too (`all`). `trigger_accuracy` is then the accuracy on all of them, in which a target row counts as right whether or not the trigger works; attack success is that of the others all the same. Default: others.
+   */
+  trigger_rows?: "others" | "all";
+  /**
    * The most tokens that are generated for a prompt of a completion task. An output that reaches it counts as truncated.
    */
   max_new_tokens?: number;
