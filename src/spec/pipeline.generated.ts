@@ -22,6 +22,12 @@ export interface Cell {
    */
   extends?: string | string[];
   /**
+   * Other sizes of the experiment, by name: the fields of each are merged over the spec by `--profile NAME`, as this file is over those that it extends. In no key.
+   */
+  profiles?: {
+    [k: string]: {};
+  };
+  /**
    * Plugin modules from outside the repository. Paths are relative to this file.
    */
   plugins?: string[];
