@@ -60,6 +60,8 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   return {
     outputBytes: (1 + kept) * savedBytes({ shape, adapter }),
     memoryMB,
+    length,
+    ...defined({ steps: training.steps }),
     stepOperations: stepOperations({ shape, adapter }, sizes, {
       rows: batch * accumulate,
       length,
