@@ -41,6 +41,10 @@ export interface Forecast {
   readonly devices?: number;
   /** The floating-point operations of one step of a training. */
   readonly stepOperations: number;
+  /** The number of its steps; absent where it depends on the number of rows. */
+  readonly steps?: number;
+  /** The greatest length of a row, in tokens. */
+  readonly length: number;
   /** How many bytes its files have, about. */
   readonly outputBytes: number;
 }

@@ -19,7 +19,7 @@ import {
 import { loadingLines } from '../run/export/model-card.ts';
 import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../run/export/zoo.ts';
 import { load, prepare, type Prepared } from '../run/prepare.ts';
-import type { SpecOptions } from './options.ts';
+import { runCommandOf, type SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
 import { count, DONE, json, out, say, warn } from './terminal.ts';
 
@@ -41,7 +41,7 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   if (trained.every(({ entry }) => entry === null))
     throw new UserFault(
       `no model of "${prepared.experiment.name}" is trained yet`,
-      `run it first: dosimeter run ${spec}`,
+      `run it first: ${runCommandOf(spec, options)}`,
     );
   if (goal === MERGE && ownStages(prepared, MERGE).some(({ state }) => state === 'ready')) {
     refuseLetGo(trained, TRAIN, spec);
@@ -55,7 +55,7 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   const whole =
     options.only.length === 0
       ? prepared.experiment
-      : (await load(spec, { set: options.set, only: [] })).experiment;
+      : (await load(spec, { ...options, only: [] })).experiment;
   const zoo = options.zoo === true ? zooModels(prepared, whole) : null;
   const chosen = zoo ?? ownModels(prepared, whole, goal);
   refuseLetGo(
@@ -77,7 +77,8 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   if (options.json) json(gathered.models.map(exported));
   else show(gathered, zoo === null ? null : ZOO_FILE);
   const missing = chosen.filter(({ status }) => status.entry === null).length;
-  if (missing > 0) warn(`${count(missing, 'model')} not trained yet: dosimeter run ${spec}`);
+  if (missing > 0)
+    warn(`${count(missing, 'model')} not trained yet: ${runCommandOf(spec, options)}`);
   return DONE;
 }
 

@@ -34,7 +34,7 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
  * Copies the report out of the store to a path that can be bookmarked, with the page of all outputs
  * (`NAME,outputs.html`) beside it. The newest report of an
  * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
- * `NAME,rank=4.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
+ * `NAME,rank=4.html`; for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
  * is `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
@@ -170,7 +170,8 @@ function placeOf(
   const { asked, experiment } = prepared;
   const spec = specOf(prepared);
   const named = (name: string): string => {
-    const parts = [name, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
+    const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
+    const parts = [name, ...chosen, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
     return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
   const plain = named(experiment.name);

@@ -1,7 +1,7 @@
 /**
  * Phase 1: turns a spec file into an Experiment, or returns every fault in it.
  *
- *     read + extends → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid
+ *     read + extends → profile → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid
  */
 import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { checkSpec, compiled } from './check.ts';
@@ -11,6 +11,7 @@ import { gatherFaults, type Report } from './faults.ts';
 import { allVariants, asWritten, specsIn, stepFields, variantsOf } from './fields.ts';
 import {
   applyOverrides,
+  applyProfile,
   fillTextFiles,
   readLayers,
   resolveModules,
@@ -58,7 +59,9 @@ export async function loadExperiment(
 
   const layers = await readLayers(file, report);
   if (!layers) return failed();
-  const overridden = applyOverrides(layers.root, options.sets ?? [], report);
+  const profiled = applyProfile(layers.root, options.profile, report);
+  if (!profiled) return failed();
+  const overridden = applyOverrides(profiled, options.sets ?? [], report);
   const { root: located, modules } = await resolveModules(overridden, report);
   const plugged = await registryFor(located, modules, options, report);
   if (!plugged) return failed();
@@ -92,7 +95,7 @@ export async function loadExperiment(
   if (faults.count > 0) return failed();
 
   const value = expandExperiment(
-    { file, text: layers.source.text, root, shapes, selection, commands },
+    { file, text: layers.source.text, root, shapes, selection, commands, profile: options.profile },
     canonicalOf(registry),
     report,
   );
@@ -184,17 +187,19 @@ interface CheckedSpec {
   readonly shapes: Shapes;
   readonly selection: Selection;
   readonly commands: Experiment['commands'];
+  readonly profile: string | undefined;
 }
 
 /** Returns undefined if the grid is too large. Other faults of the grid are reported as well. */
 function expandExperiment(
-  { file, text, root, shapes, selection, commands }: CheckedSpec,
+  { file, text, root, shapes, selection, commands, profile }: CheckedSpec,
   canonical: GridOptions['canonical'],
   report: Report,
 ): Experiment | undefined {
   const plain = (field: string): Json =>
     fill(child(root, field), fieldSchema(shapes.root, field)) ?? null;
-  const name = plain('name') as string;
+  const name = plain('name') as string,
+    notes = (plain('notes') ?? '') as string;
   const seeds = plain('seeds') as readonly number[],
     goals = plain('stages') as readonly string[];
   const start = root.entries.get('name')?.key ?? null;
@@ -223,7 +228,7 @@ function expandExperiment(
   }
   return {
     name,
-    notes: ((plain('notes') ?? '') as string).trim(),
+    notes: `${profile === undefined ? '' : `Profile ${profile}.\n`}${notes}`.trim(),
     file,
     text,
     commands,
@@ -275,7 +280,7 @@ function longestAxis(root: MapNode): Span | undefined {
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
-    if (key === 'extends' || key === 'env') continue;
+    if (['extends', 'env', 'profiles'].includes(key)) continue;
     if (key === 'defences' && !root.entries.has(key)) continue;
     const value =
       key === BASE

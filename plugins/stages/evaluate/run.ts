@@ -172,11 +172,13 @@ interface Opened {
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
-  const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
+  const asksAll = context.params.trigger_rows === 'all';
+  const ofTarget = asksAll ? ((await trigger?.ofTarget()) ?? []) : [];
+  const total = rows.length + (trigger?.shown.length ?? 0) + partial.length + ofTarget.length;
   const score = scorer(context, model, encode, total);
   const judge = await openJudge(opened);
   const shown = trigger?.shown ?? [];
-  const judgedSets = await judgeSets(judge, { plain: rows, triggered: shown, partial });
+  const judgedSets = await judgeSets(judge, { plain: rows, triggered: shown, partial, ofTarget });
 
   const plain = { labels: labelsOf(rows), ...(await scoreJudged(score, judgedSets.plain)) };
   const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
@@ -192,6 +194,14 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
       target: classOf(target),
       triggered,
       partial: await scoreJudged(score, judgedSets.partial),
+      ...(asksAll
+        ? {
+            ofTarget: {
+              labels: labelsOf(ofTarget),
+              ...(await scoreJudged(score, judgedSets.ofTarget)),
+            },
+          }
+        : {}),
       seen: shareSeen(context, trigger, rowParts),
     };
   }

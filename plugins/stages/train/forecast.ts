@@ -62,7 +62,8 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   return {
     outputBytes: (1 + kept) * savedBytes({ shape, adapter }),
     memoryMB,
-    ...defined({ devices }),
+    length,
+    ...defined({ devices, steps: training.steps }),
     stepOperations: stepOperations({ shape, adapter }, sizes, {
       rows: batch * accumulate,
       length,

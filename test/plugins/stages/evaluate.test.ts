@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import badnets from '../../../plugins/attacks/badnets.ts';
 import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
@@ -124,6 +125,25 @@ test('a backdoor: ASR over non-target rows, beside the clean twin under the trig
   );
   assert.is(metrics['accuracy_drop'], 0.875 - present(metrics['accuracy']));
   assert.is(metrics['trigger_rate'], undefined);
+});
+
+test('the target rows may be shown with the trigger too, for the accuracy on all', async () => {
+  const cell = tinyCell({ evaluate: { trigger_rows: 'all' } });
+  const { dir } = await runStage(evaluate, cell, { model, validation }, { trigger: BACKDOOR });
+  const metrics = await metricsOf(dir);
+  const others = await metricsOf(
+    (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: BACKDOOR })).dir,
+  );
+  const { trigger_accuracy: accuracy, ...rest } = metrics;
+  assert.equal(rest, others, 'nothing else differs');
+  // The trigger's streams are named by seed and row, so the same rows may be made beforehand.
+  const input = { classes, params: BACKDOOR as never, random: attackStreams(1, 'badnets') };
+  const triggered = await datasetFolder(rows.map((row) => badnets.trigger!(row, input)));
+  const plain = await runStage(evaluate, tinyCell(), { model, validation: triggered });
+  assert.is(accuracy, (await metricsOf(plain.dir))['accuracy']);
+  const poisoned = tinyCell({ poisoning: BACKDOOR, evaluate: { trigger_rows: 'all' } });
+  const paired = await runStage(evaluate, poisoned, { model, validation, twin: dir });
+  assert.is((await metricsOf(paired.dir))['trigger_accuracy_clean'], accuracy);
 });
 
 test('a model that predicts the target without the trigger is told from an attack', async () => {
