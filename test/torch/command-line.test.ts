@@ -261,6 +261,25 @@ test('a training on two devices has the numbers of one, under a key of its own',
   assert.ok(Math.abs((losses[0] ?? NaN) - (losses[1] ?? NaN)) < tolerance.engines.loss);
 });
 
+test('a cluster is asked for as many GPUs and cores', async ({ project }) => {
+  const packages = { torch: '2.13.0', transformers: '5.24.0', peft: '0.21.2', safetensors: '1' },
+    facts = { python: '3.11.7', executable: '-', packages, bitsandbytes: null, cuda: '12.8' };
+  const { code, stdout, stderr } = await project.dosimeterWith(
+    { DOSIMETER_PYTHON: program('python', `echo '${JSON.stringify(facts)}'`) },
+    ...['plan', 'spec.yaml', '--backend', 'torch', '--executor', 'slurm', '--dry-run', 'scripts'],
+    ...['--set', 'train.devices=4'],
+  );
+  assert.is(code, 0, stderr);
+  assert.match(stdout, /^train .* 4 +4 /m);
+  const scripts = listFiles(join(project.dir, 'scripts')).map(({ path }) =>
+    project.read(join('scripts', path)),
+  );
+  assert.ok(
+    scripts.some((text) => /"--cpus-per-task=4".*"--gres=gpu:4"/s.test(text)),
+    scripts.join(),
+  );
+});
+
 test('a Python without bitsandbytes says how to install it', async ({ project }) => {
   const packages = { torch: '2.13.0', transformers: '5.24.0', peft: '0.21.2', safetensors: '1' },
     facts = { python: '3.11.7', executable: '-', packages, bitsandbytes: null, cuda: null };

@@ -130,7 +130,7 @@ async function deviceFaults(
       : fault(
           'fsdp',
           'train.fsdp divides a model among devices, and train.devices is 1',
-          'Raise train.devices, or leave out train.fsdp.',
+          'Leave out train.fsdp, or raise train.devices.',
         );
   const elsewhere = torchAlone(context, 'train', 'devices');
   if (elsewhere.length > 0) return elsewhere;

@@ -47,7 +47,9 @@ BUCKET = 2**24
 def join(rank: int, count: int, folder: str, device: torch.device) -> None:
     """Meets the other processes, which name the same folder."""
     # All are on this machine, and nothing else may connect.
-    os.environ['GLOO_SOCKET_IFNAME'] = 'lo0' if sys.platform == 'darwin' else 'lo'
+    for library in ('GLOO', 'NCCL'):
+        loopback = 'lo0' if sys.platform == 'darwin' else 'lo'
+        os.environ.setdefault(f'{library}_SOCKET_IFNAME', loopback)
     on_gpu = device.type == 'cuda'
     dist.init_process_group(
         'nccl' if on_gpu else 'gloo',
