@@ -265,6 +265,19 @@ check('a screen reader finds landmarks, headings, tables and what the pictures s
   await page.close();
 });
 
+check('without the token, or without the server, the page says what to do', async () => {
+  const page = await browser.newPage();
+  await page.goto(new URL(client.serving.url).origin);
+  await page.getByText('Open the whole address').waitFor();
+  await page.goto(client.serving.url); // the same document, with the token
+  await page.getByRole('link', { name: 'toys' }).click();
+  await page.locator('#stages .grid').waitFor();
+  await client.close();
+  await page.getByRole('alert').getByText('The connection is lost.').waitFor();
+  client = await openClient(runs);
+  await page.close();
+});
+
 check('the rows of a report are browsed, at an address that can be kept', async () => {
   const made = runs.run('20260102-120000-1', [planned('report', 'all')]);
   const key = runs.entry('rows', { 'outputs.json.gz': packOutputs(grid(40)) });
@@ -284,19 +297,6 @@ check('the rows of a report are browsed, at an address that can be kept', async 
   await page.getByRole('link', { name: made.id }).click();
   await page.locator('#stages .grid').waitFor();
   assert.equal(told, []);
-  await page.close();
-});
-
-check('without the token, or without the server, the page says what to do', async () => {
-  const page = await browser.newPage();
-  await page.goto(new URL(client.serving.url).origin);
-  await page.getByText('Open the whole address').waitFor();
-  await page.goto(client.serving.url); // the same document, with the token
-  await page.getByRole('link', { name: 'toys' }).click();
-  await page.locator('#stages .grid').waitFor();
-  await client.close();
-  await page.getByRole('alert').getByText('The connection is lost.').waitFor();
-  client = await openClient(runs);
   await page.close();
 });
 
