@@ -32,6 +32,7 @@ export interface ExportOptions extends SpecOptions {
 
 /** Exports what was trained, and trains nothing. Prints one folder per line. */
 export async function exportCommand(spec: string, options: ExportOptions): Promise<number> {
+  const runCommand = runCommandOf(spec, options);
   const goal = options.merge === true ? MERGE : TRAIN;
   const goals = options.zoo === true ? [TRAIN, EVALUATE] : [goal];
   const ready = (fetch: boolean): Promise<Prepared> =>
@@ -41,10 +42,10 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   if (trained.every(({ entry }) => entry === null))
     throw new UserFault(
       `no model of "${prepared.experiment.name}" is trained yet`,
-      `run it first: ${runCommandOf(spec, options)}`,
+      `run it first: ${runCommand}`,
     );
   if (goal === MERGE && ownStages(prepared, MERGE).some(({ state }) => state === 'ready')) {
-    refuseLetGo(trained, TRAIN, spec);
+    refuseLetGo(trained, TRAIN, runCommand);
     const code = await runInTerminal(prepared, {
       jobs: options.jobs,
       mayRun: ({ kind }) => kind === MERGE,
@@ -61,10 +62,10 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   refuseLetGo(
     chosen.map(({ status }) => status),
     goal,
-    spec,
+    runCommand,
   );
   const gathered = await gatherModels(prepared, whole, chosen, {
-    spec,
+    runCommand,
     out: options.out,
     goal,
     modelDir: async (asset) => (await import('../data/model-folder.ts')).findModelDir(asset),
@@ -77,19 +78,18 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   if (options.json) json(gathered.models.map(exported));
   else show(gathered, zoo === null ? null : ZOO_FILE);
   const missing = chosen.filter(({ status }) => status.entry === null).length;
-  if (missing > 0)
-    warn(`${count(missing, 'model')} not trained yet: ${runCommandOf(spec, options)}`);
+  if (missing > 0) warn(`${count(missing, 'model')} not trained yet: ${runCommand}`);
   return DONE;
 }
 
 /** @throws UserFault if files of a model were let go: nothing is trained here */
-function refuseLetGo(models: readonly StageStatus[], kind: string, spec: string): void {
+function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: string): void {
   const gone = models.flatMap(({ entry }) => entry?.manifest.letGo ?? []);
   if (gone.length > 0)
     throw new UserFault(
       `${count(gone.length, 'file')} of these models, such as ${String(gone[0])}, were let go, as ` +
         '`keep` asks',
-      `dosimeter run ${spec} --set keep.${kind}=all computes them again`,
+      `${runCommand} --set keep.${kind}=all computes them again`,
     );
 }
 
