@@ -5,9 +5,10 @@
 import type { Json } from '../base/json.ts';
 
 /**
- * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`), `seed`,
- * a metric as `STAGE.METRIC` (`evaluate.asr`), `metric` (which of several metrics), or `step`, the
- * step of training at which `evaluate.curves` were taken.
+ * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`); the
+ * report's name of a cell's `adapter`, `attack`, `defence` or `setting`, which holds all that varies
+ * in it; `seed`; a metric as `STAGE.METRIC` (`evaluate.asr`); `metric` (which of several metrics); or
+ * `step`, the step of training, at which `train.loss` and what `evaluate.curves` took are known.
  */
 export interface Channel {
   readonly field: string;
@@ -19,7 +20,10 @@ export interface Channel {
   readonly domain?: readonly [least: number, most: number];
 }
 
-/** Fields of cells, and the values of which a chosen cell has one each. */
+/**
+ * Fields of cells, and the values of which a chosen cell has one each; null stands for a cell that
+ * lacks the field. `poisoning` means the base's for an attack on the base.
+ */
 export interface CellPattern {
   readonly [path: string]: readonly Json[] | { readonly min?: number; readonly max?: number };
 }
@@ -58,30 +62,43 @@ export interface FigureEntry {
   readonly title?: string;
   /** What the figure shows. What its marks mean and what was left out is always added. */
   readonly caption?: string;
-  /** Default: `line` where x is a number, `point` where it is text, `heatmap` where y is an axis. */
+  /**
+   * Default: `heatmap` where y is an axis, `point` where x is text or a metric, else `line`.
+   */
   readonly mark?: 'line' | 'point' | 'bar' | 'heatmap';
+  /** What varies: an axis, a name, the step or, in a scatter plot, a metric. */
   readonly x: Channel;
-  /** One panel each, where there are several metrics. */
+  /** Metrics, with one panel each unless `metric` has the colours. In a heat map, one axis. */
   readonly y: readonly Channel[];
-  /** What has a colour of its own: fields of cells, or in a heat map one metric. */
+  /** Whether x runs upwards and values to the right. Default: for points over text. */
+  readonly flip?: boolean;
+  /**
+   * What has a colour of its own: fields of cells, or in a heat map one metric. What else tells
+   * cells apart that would have one place is added.
+   */
   readonly color?: { readonly fields: readonly string[]; readonly title?: string };
   /** What has a panel of its own. */
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
-  /** The cells that are drawn: those that match one of the patterns. Default: all. */
+  /** The cells that are drawn: those that match one of the patterns, in their order. Default: all. */
   readonly cells?: readonly CellPattern[];
   /** Draws differences, paired by seed, from full fine-tuning or from the clean twin. */
   readonly against?: 'full' | 'clean';
   /** Default: `mean`. */
   readonly statistic?: Statistic;
-  /** Default: `interval`. */
+  /** Default: `interval`, and `range` for another statistic than the mean. */
   readonly spread?: SpreadName;
-  /** Whether each seed has a point. Default: true. */
+  /** Whether each seed has a point or, over steps, a line. Default: true. */
   readonly seeds?: boolean;
+  /** Whether the statistic is written beside its mark. Default: in a heat map. */
+  readonly values?: boolean;
   /** Metrics that are marked beside those of y, such as `evaluate.majority_share`. */
   readonly references?: readonly string[];
   readonly overlays?: readonly Overlay[];
-  /** One column of a two-column paper (3.25 in), or the width of its page (6.75 in). */
-  readonly size?: 'column' | 'page';
+  /**
+   * The width: one column of a two-column paper (3.25 in) or its page (6.75 in), with type of 7.5 pt,
+   * or a phone's. Default: a panel of the report's page.
+   */
+  readonly size?: 'column' | 'page' | 'phone';
 }
 
 export interface TableEntry {
