@@ -20,7 +20,10 @@ export interface Channel {
   readonly domain?: readonly [least: number, most: number];
 }
 
-/** Fields of cells, and the values of which a chosen cell has one each. */
+/**
+ * Fields of cells, and the values of which a chosen cell has one each; null stands for a cell that
+ * lacks the field. `poisoning` means the base's for an attack on the base.
+ */
 export interface CellPattern {
   readonly [path: string]: readonly Json[] | { readonly min?: number; readonly max?: number };
 }
@@ -76,7 +79,7 @@ export interface FigureEntry {
   readonly color?: { readonly fields: readonly string[]; readonly title?: string };
   /** What has a panel of its own. */
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
-  /** The cells that are drawn: those that match one of the patterns. Default: all. */
+  /** The cells that are drawn: those that match one of the patterns, in their order. Default: all. */
   readonly cells?: readonly CellPattern[];
   /** Draws differences, paired by seed, from full fine-tuning or from the clean twin. */
   readonly against?: 'full' | 'clean';

@@ -301,6 +301,8 @@ export interface Figure {
   readonly caption: string;
   /** A complete `<svg>` element with its own title. */
   readonly svg: string;
+  /** The Vega-Lite specification that it was drawn from, with its data, if there is one. */
+  readonly spec?: object;
   /** The numbers that are drawn; null if the tables hold them all. */
   readonly csv: string | null;
 }
