@@ -731,7 +731,7 @@ export interface TheorySpec {
  */
 export interface ReportSpec {
   /**
-   * Whether the report's own figures and tables of the grid are shown too.
+   * Whether the report's own figures of the grid are shown too.
    */
   defaults?: boolean;
   /**
