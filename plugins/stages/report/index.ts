@@ -12,6 +12,7 @@ import {
   type StageRequest,
   stepsOf,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
 import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
@@ -28,6 +29,8 @@ export type Params = {
   readonly train: readonly JsonObject[];
   /** Role → what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
+  /** The `ReportEntries` of the spec, where it has any. */
+  readonly entries?: JsonObject;
 };
 
 export type PlannedCell = {
@@ -189,7 +192,7 @@ export default defineStage({
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv', OUTPUTS],
   tolerant: true,
   spares: ['ntk'],
-  define(cells, { goals, plugin }) {
+  define(cells, { goals, report, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);
     const train = intern(cells.map(trainSettings));
@@ -208,6 +211,7 @@ export default defineStage({
         train: train.indexes[i] ?? 0,
         ...(data[i] ? { data: data[i] } : {}),
       })),
+      ...defined({ entries: report as unknown as JsonObject | undefined }),
     };
     const attacks = isTrained
       ? attackNames(cells.map((cell) => ({ poisoning: attackOf(cell) })))

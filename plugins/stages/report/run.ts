@@ -7,6 +7,7 @@ import {
   type RunContext,
   stepsOf,
 } from '../../../src/api.ts';
+import type { ReportEntries } from '../../../src/api/report.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { chooseKernels } from '../../../src/report/figures/kernels.ts';
@@ -148,7 +149,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     throw new Error('a report needs the whole experiment, which it was not given');
   const experiment = shown(context.experiment);
   const { params } = context;
-  const { goals, cells: planned, sources } = params;
+  const { goals, cells: planned, sources, entries } = params;
   if (experiment.cells.length !== planned.length)
     throw new Error(
       `the experiment has ${experiment.cells.length} cells, ` +
@@ -176,6 +177,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     attacks: attacks.map(({ name, summary, citation }) => ({ name, summary, citation })),
     environment: experiment.environment,
     ...(data === null ? {} : { outputs: true as const }),
+    ...defined({ entries: entries as unknown as ReportEntries | undefined }),
   });
   await writeReport(outDir, report);
   const size = (length: number): string => (length / 1024).toFixed(0);
