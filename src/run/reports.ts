@@ -3,16 +3,7 @@
  * writes its figures outside the store (`report --pdf`).
  */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileInside } from '../base/untrusted/paths.ts';
 import type { PlannedStage } from '../plan/types.ts';
@@ -32,10 +23,10 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 
 /**
  * Copies the report out of the store to a path that can be bookmarked, with the page of all outputs
- * (`NAME,outputs.html`) beside it. The newest report of an
- * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
- * `NAME,rank=4.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
- * is `NAME@FILE.html`.
+ * (`NAME,outputs.html`) beside it. The newest report of an experiment is
+ * `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is `NAME,rank=4.html`;
+ * PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it is
+ * `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
 export async function publishReport(
@@ -74,7 +65,7 @@ async function publishOutputs(
   const { file } = placeOf(prepared, [...engine, 'outputs']);
   const name = path.basename(file);
   const made = asSource ? '' : `<!-- ${path.basename(dir)} ${path.basename(buildDir())} -->\n`;
-  if (made !== '' && existsSync(file) && firstLine(file) === made) return name;
+  if (made !== '' && existsSync(file) && readFileSync(file, 'latin1').startsWith(made)) return name;
   const { outputsPage } = await import('../report/outputs-page.tsx');
   const page = await outputsPage({
     name: prepared.experiment.name,
@@ -84,18 +75,6 @@ async function publishOutputs(
   // What there is to note is noted of the report.
   const written = publish(prepared, [...engine, 'outputs'], made + page, () => undefined);
   return written === null ? '' : name;
-}
-
-/** @returns at most as much of the file as `publishOutputs` puts there */
-function firstLine(file: string): string {
-  const handle = openSync(file, 'r');
-  try {
-    const bytes = Buffer.alloc(256);
-    const text = bytes.toString('latin1', 0, readSync(handle, bytes));
-    return text.slice(0, text.indexOf('\n') + 1);
-  } finally {
-    closeSync(handle);
-  }
 }
 
 /**
