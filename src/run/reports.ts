@@ -41,10 +41,11 @@ export async function publishReport(
     // PyTorch's stands beside the first engine's. Without a copy, the report in the store remains.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
     const outputs = await publishOutputs(prepared, engine, dir);
-    const html = withNotes(readFileSync(from, 'utf8'), prepared).replaceAll(
+    const linked = readFileSync(from, 'utf8').replaceAll(
       'href="outputs.html"',
       () => `href="${outputs}"`,
     );
+    const html = withNotes(linked, prepared);
     return publish(prepared, engine, html, note) ?? from;
   }
   return null;
