@@ -37,6 +37,7 @@ const GUIDES = [
   'training',
   'kernels',
   'report',
+  'figures',
   'python',
   'resume-and-share',
   'serve',

@@ -5,6 +5,7 @@ import type { Seat } from '../base/meeting.ts';
 import type { Cell } from './cell.ts';
 import type { Asset } from './data.ts';
 import type { Plugin } from './plugin.ts';
+import type { ReportEntries } from './report.ts';
 
 /** A kind of plugin whose code a stage may run. */
 export type UsedKind = 'attack' | 'defence' | 'dataset' | 'model' | 'adapter' | 'scorer';
@@ -86,6 +87,8 @@ export interface DefineRequest {
   readonly with: JsonObject;
   /** The goals of the experiment: the stages that its spec asks for. */
   readonly goals: readonly string[];
+  /** The figures and tables under `report`, where the spec has it. For stages that show them. */
+  readonly report?: ReportEntries;
   /**
    * Returns a plugin's descriptor, or undefined if there is no such plugin. For stages whose inputs
    * depend on the descriptor. The planner always passes this function.

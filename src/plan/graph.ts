@@ -102,7 +102,7 @@ interface Defined {
  */
 export class Graph {
   readonly #cells: readonly Cell[];
-  readonly #goals: readonly string[];
+  readonly #asked: Pick<DefineRequest, 'goals' | 'report'>;
   readonly #registry: PlanRegistry;
   readonly #onFault: (fault: Diagnostic, field?: FaultField) => void;
   readonly #drafts = new Map<DefinitionKey, Draft>();
@@ -121,12 +121,12 @@ export class Graph {
 
   constructor(
     cells: readonly Cell[],
-    goals: readonly string[],
+    asked: Pick<DefineRequest, 'goals' | 'report'>,
     registry: PlanRegistry,
     onFault: (fault: Diagnostic, field?: FaultField) => void,
   ) {
     this.#cells = cells;
-    this.#goals = goals;
+    this.#asked = asked;
     this.#registry = registry;
     this.#onFault = onFault;
   }
@@ -244,7 +244,7 @@ export class Graph {
     try {
       definition = descriptor.define(cells, {
         with: request,
-        goals: this.#goals,
+        ...this.#asked,
         plugin: this.#plugin,
       });
       resources = descriptor.resources?.(definition.params) ?? oneCore;

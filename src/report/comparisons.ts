@@ -50,7 +50,7 @@ const isNumber = (value: number | null): value is number =>
  * Pairs two numbers over seeds.
  * @param reason returns why the pair of a seed is not evidence, or null if it is
  */
-function pairBySeed(
+export function pairBySeed(
   seeds: readonly number[],
   a: (seed: number) => number | null,
   b: (seed: number) => number | null,

@@ -2,7 +2,8 @@
  * Groups cells that differ only in their seed into conditions, the unit of every table and figure.
  * A condition's name holds what varies over the grid and nothing else.
  */
-import type { JsonObject, StageFacts } from '../api.ts';
+import type { Json, JsonObject, StageFacts } from '../api.ts';
+import type { CellPattern } from '../api/report.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
@@ -31,8 +32,8 @@ export interface Condition extends Labels {
   readonly cells: NonEmpty<ReportCell>;
   /** The failed and blocked stages of each cell that has any. */
   readonly failures: ReadonlyMap<ReportCell, readonly StageFacts[]>;
-  /** Returns the condition's labels without one axis, which a figure draws instead of naming. */
-  labelsWithout(path: string): Labels;
+  /** Returns the condition's labels without some axes, which a figure draws instead of naming. */
+  labelsWithout(...paths: readonly string[]): Labels;
 }
 
 export const isFull = (condition: { readonly adapter: string }): boolean =>
@@ -73,7 +74,7 @@ export function conditionsOf(
       named: [],
       cells: group,
       failures,
-      labelsWithout: (path) => labelsOf(name, path),
+      labelsWithout: (...paths) => labelsOf(name, paths),
     });
     const names = namesOf(cell);
     return {
@@ -142,14 +143,39 @@ export const summaryOf = (
 ): Summary | null => seriesOf(condition, scoreOf(metric)).summary;
 
 /**
- * Returns the condition's value on a numeric axis, or null if it has none. For an attack on the
- * base, `poisoning` means the base's.
+ * Returns the condition's value on an axis, if it has one. For an attack on the base, `poisoning`
+ * means the base's.
  */
+export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
+  axes[ofBase && path.startsWith('poisoning.') ? `${BASE}${path}` : path];
+
 export function numericAxis(condition: Condition, path: string): number | null {
-  const isOfBase = condition.ofBase && path.startsWith('poisoning.');
-  const value = condition.axes[isOfBase ? `${BASE}${path}` : path];
+  const value = axisValue(condition, path);
   return typeof value === 'number' ? value : null;
 }
+
+/** Whether a condition has a value of each field; null is that of an axis which it lacks. */
+const matches = (condition: Condition, pattern: CellPattern): boolean =>
+  Object.entries(pattern).every(([path, asked]) => {
+    const value = axisValue(condition, path) ?? null;
+    if (isList(asked))
+      return asked.some((one) => one === value || contentKey(one) === contentKey(value));
+    const { min = -Infinity, max = Infinity } = asked;
+    return typeof value === 'number' && value >= min && value <= max;
+  });
+
+/** Returns the conditions that match one of the patterns, in their order; all without any. */
+export function choose(
+  conditions: readonly Condition[],
+  patterns: readonly CellPattern[] = [],
+): readonly Condition[] {
+  if (patterns.length === 0) return conditions;
+  const groups = groupBy(conditions, (condition) =>
+    String(patterns.findIndex((pattern) => matches(condition, pattern))),
+  );
+  return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
+}
+const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
 
 /** Returns why numbers are not evidence (evidence.ts), by seed. */
 export const voidReasons = (

@@ -141,11 +141,11 @@ function axisText(path: string, cell: Named, prefix = ''): string {
 
 /**
  * Names the cells of a grid by what varies in it.
- * @returns the labels of a cell, without the axis at the path `drawn`, which a figure shows instead
+ * @returns the labels of a cell, without the axes at the paths `drawn`, which a figure shows instead
  */
 export function createLabeller(
   cells: readonly ReportCell[],
-): (cell: ReportCell, drawn?: string) => Labels {
+): (cell: ReportCell, drawn?: readonly string[]) => Labels {
   const vary = varyingPaths(cells);
   const variesInAttack = varyingWithin(cells, ({ attack }) => attack);
   const variesInAdapter = varyingWithin(cells, ({ adapter }) => adapter);
@@ -153,24 +153,24 @@ export function createLabeller(
   const defended = cells.some((cell) => defenceOf(cell) !== null);
   const namesTraining = trainingAxes(cells);
 
-  const attackLabel = (cell: ReportCell, drawn?: string): string => {
+  const attackLabel = (cell: ReportCell, drawn: readonly string[]): string => {
     if (cell.family === 'none') return 'no attack';
     const prefix = cell.ofBase ? BASE : '';
     const parts = pathsOf(cell)
       .filter((path) => path.startsWith(`${prefix}poisoning.`))
       .map((path) => path.slice(prefix.length))
-      .filter((path) => path !== 'poisoning.attack' && path !== drawn)
+      .filter((path) => path !== 'poisoning.attack' && !drawn.includes(path))
       .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
       .map((path) => axisText(path, cell, prefix));
     return [cell.ofBase ? `${cell.attack} in the base` : cell.attack, ...parts].join(', ');
   };
 
-  const adapterLabel = (cell: ReportCell, drawn?: string): string => {
+  const adapterLabel = (cell: ReportCell, drawn: readonly string[]): string => {
     const isNamed = (path: string): boolean =>
       namesTraining(cell, path) ||
       (path.startsWith('adapter.') && (path === 'adapter.rank' || variesInAdapter(cell, path)));
     const paths = pathsOf(cell)
-      .filter((path) => path !== 'adapter.type' && path !== drawn)
+      .filter((path) => path !== 'adapter.type' && !drawn.includes(path))
       .filter(isNamed);
     const title = adapterTitle(cell.adapter);
     if (paths.length === 0) return title;
@@ -178,21 +178,21 @@ export function createLabeller(
     return `${title}${paths[0] === 'adapter.rank' ? ' ' : ', '}${parts}`;
   };
 
-  const defenceLabel = (cell: ReportCell, drawn?: string): readonly string[] => {
+  const defenceLabel = (cell: ReportCell, drawn: readonly string[]): readonly string[] => {
     const name = defenceOf(cell);
-    if (!defended || drawn === DEFENCE) return [];
+    if (!defended || drawn.includes(DEFENCE)) return [];
     if (name === null) return ['no defence'];
     const parts = pathsOf(cell)
-      .filter((path) => path.startsWith('defence.') && path !== DEFENCE && path !== drawn)
+      .filter((path) => path.startsWith('defence.') && path !== DEFENCE && !drawn.includes(path))
       .filter((path) => variesInDefence(cell, path))
       .map((path) => axisText(path, cell));
     return [name, ...parts];
   };
 
-  const otherAxes = (cell: ReportCell, drawn?: string): readonly string[] =>
+  const otherAxes = (cell: ReportCell, drawn: readonly string[]): readonly string[] =>
     pathsOf(cell)
       .filter((path) => !/^(poisoning|defence|adapter|train)\./.test(path))
-      .filter((path) => path !== drawn && vary.has(path))
+      .filter((path) => !drawn.includes(path) && vary.has(path))
       // The poisoning of a base is named by the attack, unless the cell has an attack of its own.
       .filter(
         (path) =>
@@ -200,13 +200,13 @@ export function createLabeller(
       )
       .map((path) => axisText(path, cell));
 
-  const setting = (cell: ReportCell, drawn?: string): string =>
+  const setting = (cell: ReportCell, drawn: readonly string[]): string =>
     [...defenceLabel(cell, drawn), ...otherAxes(cell, drawn)].join(', ');
 
-  return (cell, drawn) => ({
+  return (cell, drawn = []) => ({
     attackLabel: attackLabel(cell, drawn),
     adapterLabel: adapterLabel(cell, drawn),
     setting: setting(cell, drawn),
-    defence: defenceOf(cell) === null ? '' : defenceLabel(cell).join(', '),
+    defence: defenceOf(cell) === null ? '' : defenceLabel(cell, drawn).join(', '),
   });
 }

@@ -2,6 +2,7 @@
  * Numbers in plain characters, for terminals and LaTeX. Counts are never rounded; measured values
  * are written to as many digits as their interval supports.
  */
+import type { SpreadName, Statistic } from '../api/report.ts';
 import { bothValues } from '../base/both-values.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 
@@ -14,11 +15,42 @@ export function plainValue(value: number): string {
   return String(Number(value.toPrecision(4)));
 }
 
+/** What stands beside a mean in tables. */
+export type Spread = Exclude<SpreadName, 'none'>;
+
+/** A statistic of n values, and the ends of what is shown beside it; null if nothing is. */
+export interface Centred {
+  readonly n: number;
+  readonly centre: number;
+  readonly low: number | null;
+  readonly high: number | null;
+}
+
 /**
- * What stands beside a mean over several seeds: half of its 95% interval, the sample standard
- * deviation (n − 1), or the range of the values.
+ * Returns a statistic with its spread: the mean's 95% t interval or, of two values, both; the mean
+ * ± the sample standard deviation; or the least and the largest value. These two are also the only
+ * spread of another statistic, about which Student's interval says nothing.
+ * @param values at least one
  */
-export type Spread = 'interval' | 'std' | 'range';
+export function centred(
+  values: readonly number[],
+  spread: SpreadName,
+  statistic: Statistic = 'mean',
+): Centred {
+  const { n, mean, std, low, high } = summarise(values);
+  const sorted = [...values].sort((a, b) => a - b),
+    at = (place: number): number => sorted[place] ?? NaN;
+  const min = at(0),
+    max = at(n - 1);
+  const median = (at(Math.floor((n - 1) / 2)) + at(Math.floor(n / 2))) / 2;
+  const centre = { mean, median, min, max }[statistic];
+  if (std === null || spread === 'none') return { n, centre, low: null, high: null };
+  if (spread === 'range' || statistic !== 'mean' || (spread === 'interval' && n === 2))
+    return { n, centre, low: min, high: max };
+  return spread === 'std'
+    ? { n, centre, low: mean - std, high: mean + std }
+    : { n, centre, low, high };
+}
 
 /**
  * Returns the mean over the seeds with what was asked for beside it: `0.950 ± 0.064` or, for a
@@ -27,14 +59,14 @@ export type Spread = 'interval' | 'std' | 'range';
  * @param proportion whether to write three decimals of the mean, and two of a range's ends
  */
 export function plainSpread(values: readonly number[], spread: Spread, proportion = false): string {
-  const summary = summarise(values);
-  const { mean, std } = summary;
-  if (spread === 'interval') return plainSummary(summary, proportion);
+  if (spread === 'interval') return plainSummary(summarise(values), proportion);
+  const { centre, low, high } = centred(values, spread);
   const write = (value: number, places: number): string =>
     proportion ? value.toFixed(places) : plainValue(value);
-  const text = write(mean, 3);
-  if (spread === 'std') return std === null ? text : `${text} ± ${write(std, 3)}`;
-  const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => write(value, 2));
+  const text = write(centre, 3);
+  if (low === null || high === null) return text;
+  if (spread === 'std') return `${text} ± ${write(high - centre, 3)}`;
+  const [least, most] = [write(low, 2), write(high, 2)];
   return least === most ? text : `${text} (${least}–${most})`;
 }
 

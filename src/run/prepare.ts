@@ -15,6 +15,7 @@ import { defined } from '../base/defined.ts';
 import { cacheFolder } from '../base/untrusted/paths.ts';
 import { planExperiment } from '../plan/plan.ts';
 import type { Plan, StageId } from '../plan/types.ts';
+import { metricName, METRICS } from '../report/metrics.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { loadExperiment } from '../spec/load.ts';
 import type {
@@ -99,6 +100,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
     models: registry.names('model'),
     datasets: registry.names('dataset'),
     sources: registry.names('source'),
+    metrics: METRICS.map(metricName),
   };
 }
 
@@ -197,6 +199,7 @@ export async function prepare(
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
   severalNames(experiment).forEach(note);
+  experiment.warnings.map(warningText).forEach(note);
   const store = openStore(path.resolve(options.store), {
     spec: path.resolve(experiment.file),
     onTakeover: (key, { pid }) =>

@@ -409,7 +409,7 @@ export async function fillTextFiles(
  * Returns the text of a file without the line break at its end. Returns null, after reporting it,
  * if there is none.
  */
-async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
+export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
   const path = resolve(folderOf(file), file.value);
   if (!(await expectFile(file, path, report))) return null;
   const fault = (message: string, hint: string): null => {

@@ -3,6 +3,7 @@
  * user's faults.
  */
 import type { Cell, Json, JsonObject, JsonSchema, StageParts } from '../api.ts';
+import type { ReportEntries } from '../api/report.ts';
 import type { CommandSpec, KeepLevel } from './pipeline.generated.ts';
 
 export type { KeepLevel };
@@ -71,6 +72,10 @@ export interface Experiment {
   readonly keep: { readonly [kind: string]: KeepLevel };
   readonly seeds: readonly number[];
   readonly cells: readonly ExperimentCell[];
+  /** The figures and tables under `report`, where the spec has it. */
+  readonly report?: ReportEntries;
+  /** What may be a mistake in the spec, and stops nothing. */
+  readonly warnings: readonly Diagnostic[];
   /** The spec with defaults filled in and axes as lists, as `runs/<id>/` records it. */
   readonly resolved: Json;
 }
@@ -118,6 +123,8 @@ export interface SpecRegistry {
   /** The scorers. None if left out. */
   readonly scorers?: readonly PluginShape[];
   readonly stages: readonly string[];
+  /** The metrics that have a short name in `report`, as `STAGE.METRIC`. None if left out. */
+  readonly metrics?: readonly string[];
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */
   readonly stageForms?: { readonly [stage: string]: StageForm };
   readonly models: readonly string[];

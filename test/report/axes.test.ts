@@ -2,20 +2,38 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
+import {
+  doseEntries,
+  type Entries,
+  rankEntries,
+  varianceEntries,
+} from '../../src/report/figures/defaults.ts';
+import { drawEntries, OF_REPORT } from '../../src/report/figures/entry.ts';
 import type { Figure, ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
-import { cellOf } from './cells.ts';
+import { cellOf, rowsOf } from './cells.ts';
 import { fixture } from './fixture.ts';
 import { QUICK_ADAPTERS } from './trainings.ts';
 
 const test = suite('figures along axes');
 const ids = (figures: readonly { readonly id: string }[]): string[] => figures.map(({ id }) => id);
-const conditions = (options: Parameters<typeof fixture>[0]) =>
-  conditionsOf(fixture(options).cells, []);
-/** The lines of a figure's CSV. */
+const cellsOf = (options: Parameters<typeof fixture>[0]) => fixture(options).cells;
+const drawn = (entriesOf: Entries) => (cells: readonly ReportCell[]) => {
+  const conditions = conditionsOf(cells, []);
+  return drawEntries(entriesOf(conditions), { conditions }, OF_REPORT);
+};
+const [doseFigures, rankFigures, varianceFigures] = [
+  drawn(doseEntries),
+  drawn(rankEntries),
+  drawn(varianceEntries),
+] as const;
+
+/** What is drawn, by the CSV: the line's name, the place on x, the seed and the number. */
 const linesOf = (figure: Figure | undefined): readonly string[] =>
-  figure?.csv?.trim().split('\r\n') ?? [];
+  rowsOf(figure).map(({ line, x, seed, ...numbers }) => {
+    const value = Object.entries(numbers).find(([name]) => /^value$|^evaluate/.test(name))?.[1];
+    return [line, x, seed, value].join(' | ');
+  });
 /**
  * LoRA with two layers of different fan-in.
  * @param written σ² as the spec states it
@@ -37,9 +55,9 @@ const withVariance = (written: string | number, variance: (fanIn: number) => num
 };
 
 test('curves are drawn along the axes that the grid has, and no others', async () => {
-  const quick = conditions({});
+  const quick = cellsOf({});
   assert.equal([ids(await doseFigures(quick)), ids(await varianceFigures(quick))], [[], []]);
-  const doses = conditions({
+  const doses = cellsOf({
     attacks: [
       { attack: 'none' },
       ...[0.01, 0.1].map((rate) => ({ attack: 'badnets', rate })),
@@ -50,7 +68,7 @@ test('curves are drawn along the axes that the grid has, and no others', async (
     'dose-badnets-poisoning-rate-accuracy',
     'dose-badnets-poisoning-rate-asr',
   ]);
-  const one = conditions({ adapters: QUICK_ADAPTERS.slice(0, 2) });
+  const one = cellsOf({ adapters: QUICK_ADAPTERS.slice(0, 2) });
   assert.equal([ids(await rankFigures(one)), ids(await varianceFigures(one))], [[], []]);
   assert.equal(ids(await rankFigures(quick)).slice(0, 4), [
     'rank-accuracy',
@@ -63,31 +81,25 @@ test('curves are drawn along the axes that the grid has, and no others', async (
 test('an adapter at a single place of an axis has no line; full has its own', async () => {
   const lora = (rank: number, alpha: string | number, accuracy: number) =>
     cellOf({ seed: 1, adapter: { type: 'lora', rank, alpha }, evaluate: { accuracy } });
-  const [figure] = await rankFigures(
-    conditionsOf(
-      [
-        cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }),
-        lora(4, 'r', 0.5),
-        lora(8, 'r', 0.6),
-        lora(4, 16, 0.7),
-        lora(8, 16, 0.8),
-        lora(8, 64, 0.9),
-      ],
-      [],
-    ),
-  );
+  const [figure] = await rankFigures([
+    cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }),
+    lora(4, 'r', 0.5),
+    lora(8, 'r', 0.6),
+    lora(4, 16, 0.7),
+    lora(8, 16, 0.8),
+    lora(8, 64, 0.9),
+  ]);
   assert.equal(linesOf(figure), [
-    'line,x,seed,value,not_evidence',
-    '"no attack · LoRA, α = r",4,1,0.5,',
-    '"no attack · LoRA, α = r",8,1,0.6,',
-    '"no attack · LoRA, α = 16",4,1,0.7,',
-    '"no attack · LoRA, α = 16",8,1,0.8,',
-    'no attack · full,,1,0.95,',
+    'LoRA, α = r | 4 | 1 | 0.5',
+    'LoRA, α = r | 8 | 1 | 0.6',
+    'LoRA, α = 16 | 4 | 1 | 0.7',
+    'LoRA, α = 16 | 8 | 1 | 0.8',
+    'full |  | 1 | 0.95',
   ]);
 });
 
 test('a condition with two names has a point on each name’s line, but one per place', async () => {
-  const cellsOf = (rank: number, alpha: number | string, also?: JsonObject): ReportCell[] =>
+  const withAlpha = (rank: number, alpha: number | string, also?: JsonObject): ReportCell[] =>
     [1, 2].map((seed) => {
       const cell = cellOf({
         seed,
@@ -96,17 +108,12 @@ test('a condition with two names has a point on each name’s line, but one per 
       });
       return also === undefined ? cell : { ...cell, also: [{ ...cell.axes, ...also }] };
     });
-  const [figure] = await rankFigures(
-    conditionsOf(
-      [
-        ...cellsOf(8, 'r'),
-        ...cellsOf(8, 16),
-        ...cellsOf(16, 'r', { 'adapter.alpha': 16 }),
-        ...cellsOf(32, 'r', { 'adapter.rank': 32 }),
-      ],
-      [],
-    ),
-  );
+  const [figure] = await rankFigures([
+    ...withAlpha(8, 'r'),
+    ...withAlpha(8, 16),
+    ...withAlpha(16, 'r', { 'adapter.alpha': 16 }),
+    ...withAlpha(32, 'r', { 'adapter.rank': 32 }),
+  ]);
   const points = [
     ['r', 8, 0.908],
     ['16', 8, 0.908],
@@ -114,14 +121,14 @@ test('a condition with two names has a point on each name’s line, but one per 
     ['16', 16, 0.916],
     ['r', 32, 0.932],
   ].flatMap(([alpha, rank, value]) =>
-    [1, 2].map((seed) => `"no attack · LoRA, α = ${alpha}",${rank},${seed},${value},`),
+    [1, 2].map((seed) => `LoRA, α = ${alpha} | ${rank} | ${seed} | ${value}`),
   );
-  assert.equal(linesOf(figure), ['line,x,seed,value,not_evidence', ...points]);
+  assert.equal(linesOf(figure), points);
 });
 
 test('the axis of a theory figure has a title that fits beside it', async () => {
   const bits = present(
-    (await rankFigures(conditions({}))).find(({ id }) => id === 'rank-information-bits'),
+    (await rankFigures(cellsOf({}))).find(({ id }) => id === 'rank-information-bits'),
   );
   assert.match(bits.title, 'IB of LoRA’s kernel after training, against rank');
   assert.match(bits.svg, />IB \(nats\)</);
@@ -139,14 +146,14 @@ test('dose 0 is the run without attack, or the clean model’s trigger rate', as
       }),
     ),
   ];
-  const [accuracy, asr] = await doseFigures(conditionsOf(cells, []));
+  const [accuracy, asr] = await doseFigures(cells);
   assert.equal(linesOf(accuracy), [
-    'line,x,seed,value,not_evidence',
-    'full,0,1,0.95,',
-    'full,0.1,1,0.8,',
-    'full,0.2,1,0.7,',
+    'full | 0 | 1 | 0.95',
+    'full | 0.1 | 1 | 0.8',
+    'full | 0.2 | 1 | 0.7',
   ]);
-  assert.is(linesOf(asr)[1], 'full,0,1,0.07,');
+  assert.is(linesOf(asr)[0], 'full | 0 | 1 | 0.07');
+  assert.is(rowsOf(asr)[0]?.['metric'], 'evaluate.asr_clean');
 });
 
 test('the variance axis is σ²n where it is the same for every layer, as with k/d', async () => {
@@ -154,12 +161,8 @@ test('the variance axis is σ²n where it is the same for every layer, as with k
     withVariance('1/d', (fanIn) => 1 / fanIn),
     withVariance('1/(3d)', (fanIn) => 1 / (3 * fanIn)),
   ];
-  const [figure] = await varianceFigures(conditionsOf(cells, []));
-  assert.equal(linesOf(figure), [
-    'line,x,seed,value,not_evidence',
-    'no attack,1,1,0.9,',
-    'no attack,0.333333333,1,0.9,',
-  ]);
+  const [figure] = await varianceFigures(cells);
+  assert.equal(linesOf(figure), ['no attack | 1 | 1 | 0.9', 'no attack | 0.333333333 | 1 | 0.9']);
   assert.match(present(figure).svg, 'σ²·n');
 });
 
@@ -169,12 +172,8 @@ test('the variance axis is σ² where more conditions have one; others are named
     withVariance(0.01, () => 0.01),
     withVariance(0.02, () => 0.02),
   ];
-  const [figure] = await varianceFigures(conditionsOf(cells, []));
-  assert.equal(linesOf(figure), [
-    'line,x,seed,value,not_evidence',
-    'no attack,0.01,1,0.9,',
-    'no attack,0.02,1,0.9,',
-  ]);
+  const [figure] = await varianceFigures(cells);
+  assert.equal(linesOf(figure), ['no attack | 0.01 | 1 | 0.9', 'no attack | 0.02 | 1 | 0.9']);
   assert.match(present(figure).svg, 'variance σ² of A');
   assert.not.match(present(figure).svg, 'σ²·n');
   assert.match(
@@ -185,19 +184,16 @@ test('the variance axis is σ² where more conditions have one; others are named
 
 test('a figure has five lines at most: more are shared out evenly, and none is lost', async () => {
   const figures = await rankFigures(
-    conditionsOf(
-      Array.from({ length: 8 }, (_, i) => (i + 1) / 10).flatMap((rate) =>
-        [4, 8].map((rank) =>
-          cellOf({
-            seed: 1,
-            attack: 'badnets',
-            poisoning: { rate },
-            adapter: { type: 'lora', rank },
-            evaluate: { accuracy: 0.9 },
-          }),
-        ),
+    Array.from({ length: 8 }, (_, i) => (i + 1) / 10).flatMap((rate) =>
+      [4, 8].map((rank) =>
+        cellOf({
+          seed: 1,
+          attack: 'badnets',
+          poisoning: { rate },
+          adapter: { type: 'lora', rank },
+          evaluate: { accuracy: 0.9 },
+        }),
       ),
-      [],
     ),
   );
   assert.equal(
@@ -207,32 +203,20 @@ test('a figure has five lines at most: more are shared out evenly, and none is l
       ['rank-accuracy-2', 'Clean accuracy, against rank (2 of 2)'],
     ],
   );
-  const lines = figures.map(
-    ({ csv }) =>
-      new Set(
-        present(csv)
-          .trim()
-          .split('\r\n')
-          .slice(1)
-          .map((row) => row.replace(/(?:,[^,]*){4}$/, '')),
-      ).size,
-  );
+  const lines = figures.map((figure) => new Set(rowsOf(figure).map(({ line }) => line)).size);
   assert.equal(lines, [4, 4]);
 });
 
 test('values that differ by rounding at most have an axis with readable ticks', async () => {
   const drop = (values: readonly number[]) =>
     rankFigures(
-      conditionsOf(
-        [4, 8].map((rank, i) =>
-          cellOf({
-            seed: 1,
-            attack: 'label-flip',
-            adapter: { type: 'lora', rank },
-            evaluate: { accuracy_drop: present(values[i]) },
-          }),
-        ),
-        [],
+      [4, 8].map((rank, i) =>
+        cellOf({
+          seed: 1,
+          attack: 'label-flip',
+          adapter: { type: 'lora', rank },
+          evaluate: { accuracy_drop: present(values[i]) },
+        }),
       ),
     );
   for (const values of [

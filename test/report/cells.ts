@@ -1,6 +1,13 @@
 /** Cells small enough to work through by hand. */
+import { parse } from 'csv-parse/sync';
 import type { JsonObject, StageFacts } from '../../src/api.ts';
-import type { AttackFamily, FisherFacts, ReportCell, ReportInput } from '../../src/report/types.ts';
+import type {
+  AttackFamily,
+  Figure,
+  FisherFacts,
+  ReportCell,
+  ReportInput,
+} from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
 
 const FAMILIES: Readonly<Record<string, AttackFamily>> = {
@@ -141,6 +148,10 @@ export const stageOf = (id: string, change: Partial<StageFacts> = {}): StageFact
   state: 'ran',
   ...change,
 });
+
+/** The rows of a figure's CSV, by column. */
+export const rowsOf = (figure: Figure | undefined): Record<string, string>[] =>
+  parse(present(present(figure).csv), { columns: true });
 
 /** Returns what a reader sees: the text without tags, with entities decoded. */
 export const visible = (html: string): string =>

@@ -1,29 +1,31 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { analyse } from '../../src/report/analysis.ts';
 import { blocksBeside, conditionsOf } from '../../src/report/conditions.ts';
-import { answerFigures } from '../../src/report/figures/answer.ts';
 import { label } from '../../src/report/figures/encode.ts';
-import { scoreFigure } from '../../src/report/figures/scores.ts';
+import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
-import { lossFigures, stepFigures } from '../../src/report/figures/training.ts';
-import { ACCURACY } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
+import type { ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
-import { cellOf, LORA4, stageOf } from './cells.ts';
+import { cellOf, inputOf, LORA4, rowsOf, stageOf } from './cells.ts';
 import { fixture } from './fixture.ts';
 import { QUICK_ADAPTERS, QUICK_ATTACKS } from './trainings.ts';
 
 const test = suite('figures');
 const conditions = (options: Parameters<typeof fixture>[0]) =>
   conditionsOf(fixture(options).cells, []);
+/** The figures of one section of the report. */
+const sectionOf = async (section: FigureSection, cells: readonly ReportCell[]) =>
+  (await drawFigures(analyse(inputOf(cells))))[section];
 /** A small grid like the quickstart's, with kernels of four rows. */
 const small = () => fixture({ rows: 4 }).cells;
 
 test('the quickstart has every figure, each with a title, and ids are unique', async () => {
   const { html, files } = await renderReport(fixture());
   for (const name of [
-    ...'scores-accuracy scores-asr differences loss-0 loss-2 information-bits-init'.split(' '),
+    ...'scores-accuracy scores-asr differences-asr loss-0 loss-2 information-bits-init'.split(' '),
     ...'information-bits-normalised-final renyi-raw-init renyi-normalised-final'.split(' '),
     ...'spectrum-init spectrum-final-2 kernel-spectrum-init kernel-0 kernel-3 stages'.split(' '),
     ...'rank-information-bits'.split(' '),
@@ -47,10 +49,10 @@ test('the quickstart has every figure, each with a title, and ids are unique', a
 
 test('every seed is a point, and the CSV holds what is drawn', async () => {
   const cells = [0.91, 0.95].map((accuracy, i) => cellOf({ seed: i + 1, evaluate: { accuracy } }));
-  const figure = await scoreFigure(ACCURACY, conditionsOf(cells, []));
+  const [figure] = await sectionOf('scores', cells);
   assert.is(
     present(figure).csv,
-    'attack,adapter,setting,seed,accuracy,not_evidence\r\n' +
+    'attack,adapter,setting,seed,evaluate.accuracy,not_evidence\r\n' +
       'no attack,full,,1,0.91,\r\nno attack,full,,2,0.95,\r\n',
   );
   assert.is(present(present(figure).svg.match(/fill="#0072b2"[^>]*stroke="#1b2430"/g)).length, 2);
@@ -60,7 +62,7 @@ test("a loss that is the attack's own is not called cross-entropy", async () => 
   const cells = small().map((cell) =>
     cell.attack === 'badnets' ? { ...cell, attacksLoss: true as const } : cell,
   );
-  for (const { title, svg, caption } of await lossFigures(conditionsOf(cells, []))) {
+  for (const { title, svg, caption } of await sectionOf('losses', cells)) {
     const own = title.includes('badnets');
     assert.equal(
       [
@@ -76,7 +78,7 @@ test("a loss that is the attack's own is not called cross-entropy", async () => 
 
 test('evaluations during training are drawn over steps, a figure for each attack', async () => {
   const cells = small();
-  assert.equal(await stepFigures(conditionsOf(cells, [])), [], 'none where nothing was evaluated');
+  assert.equal(await sectionOf('steps', cells), [], 'none where nothing was evaluated');
   const evaluated = cells.map((cell) => ({
     ...cell,
     curves: [0, 10, 20].map((step) => ({
@@ -85,7 +87,7 @@ test('evaluations during training are drawn over steps, a figure for each attack
       ...(cell.family === 'backdoor' ? { asr: step / 20, poisoned_accuracy: step / 40 } : {}),
     })),
   }));
-  const figures = await stepFigures(conditionsOf(evaluated, []));
+  const figures = await sectionOf('steps', evaluated);
   const backdoor = present(figures.find(({ title }) => title.includes('badnets'))),
     clean = present(
       figures.find(({ title }) => title.includes('no attack') || title.includes('none')),
@@ -96,7 +98,7 @@ test('evaluations during training are drawn over steps, a figure for each attack
     ),
   );
   assert.ok(clean.svg.includes('clean accuracy') && !clean.svg.includes('ASR'));
-  assert.is(present(backdoor.csv).trim().split('\n').length, 1 + QUICK_ADAPTERS.length * 2 * 3 * 3);
+  assert.is(rowsOf(backdoor).length, QUICK_ADAPTERS.length * 2 * 3 * 3);
 });
 
 test("long names share a legend's rows, so that no figure shrinks under it", async () => {
@@ -122,7 +124,7 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
   }
 });
 
-test('the answer shows each attack at its highest dose, beside what it is compared with', () => {
+test('the answer shows each attack at its highest dose, beside what it is compared with', async () => {
   const evaluate = { accuracy: 0.9, majority_share: 0.5, asr: 0.8, asr_clean: 0.1 };
   const cells = [0.1, 0.2].flatMap((rate) => [
     cellOf({ seed: 1, attack: 'badnets', poisoning: { rate }, evaluate: { ...evaluate } }),
@@ -134,23 +136,36 @@ test('the answer shows each attack at its highest dose, beside what it is compar
       evaluate: { ...evaluate, asr: 1, asr_untriggered: 1, predicted_share: 1 },
     }),
   ]);
-  const all = conditionsOf([...cells, cellOf({ seed: 1, evaluate: { accuracy: 0.95 } })], []);
-  const [accuracy, asr] = answerFigures(all);
+  const every = [...cells, cellOf({ seed: 1, evaluate: { accuracy: 0.95 } })];
+  const all = conditionsOf(every, []);
+  const [accuracy, asr] = await sectionOf('answer', every);
   assert.equal(
-    [...present(accuracy).svg.matchAll(/font-weight="600">([^<]+)</g)].map(([, text]) => text),
+    [...present(accuracy).svg.matchAll(/font-weight="bold"[^>]*>([^<]+)</g)].map(
+      ([, text]) => text,
+    ),
     ['no attack', 'badnets, rate 0.2'],
   );
-  assert.is(
-    present(asr).csv,
+  assert.equal(
+    rowsOf(asr).map(({ attack, adapter, metric, value, not_evidence: reason }) => [
+      attack,
+      adapter,
+      metric,
+      value,
+      reason,
+    ]),
     [
-      'attack,adapter,setting,seed,metric,value,not_evidence',
-      '"badnets, rate 0.2",full,,1,asr,0.8,',
-      '"badnets, rate 0.2",full,,1,asr_clean,0.1,',
-      '"badnets, rate 0.2",LoRA r = 4,,1,asr,1,predicts one class only',
-      '"badnets, rate 0.2",LoRA r = 4,,1,asr_clean,0.1,',
-      '"badnets, rate 0.2",LoRA r = 4,,1,asr_untriggered,1,predicts one class only',
-      '',
-    ].join('\r\n'),
+      ['badnets, rate 0.2', 'full', 'evaluate.asr', '0.8', ''],
+      ['badnets, rate 0.2', 'LoRA r = 4', 'evaluate.asr', '1', 'predicts one class only'],
+      ['badnets, rate 0.2', 'full', 'evaluate.asr_clean', '0.1', ''],
+      ['badnets, rate 0.2', 'LoRA r = 4', 'evaluate.asr_clean', '0.1', ''],
+      [
+        'badnets, rate 0.2',
+        'LoRA r = 4',
+        'evaluate.asr_untriggered',
+        '1',
+        'predicts one class only',
+      ],
+    ],
   );
   assert.match(
     present(asr).caption,
@@ -164,29 +179,36 @@ test('the answer shows each attack at its highest dose, beside what it is compar
   assert.equal(blocksBeside(all, 'none'), [[]]);
 });
 
-test('the line of two seeds ends at both values, as in tables, and is that of t for three', () => {
-  const linesOf = (...accuracies: number[]) => {
+test('the line of two seeds ends at both values, as in tables, and is that of t for three', async () => {
+  const endsOf = async (...accuracies: number[]) => {
     const cells = accuracies.map((accuracy, i) => cellOf({ seed: i + 1, evaluate: { accuracy } }));
-    const { svg, caption } = present(answerFigures(conditionsOf(cells, []))[0]);
+    const [figure] = await sectionOf('answer', cells);
+    const { caption, spec } = present(figure);
     assert.match(caption, 'of two seeds, from one value to the other');
-    const lines = svg.matchAll(/<line x1="([^"]+)" x2="([^"]+)"[^>]*stroke-width="3.5"/g);
-    return [...lines].map(([, ...ends]) => ends.map(Number));
+    const { data } = spec as { data: { values: { part: string; low: number; high: number }[] } };
+    return data.values
+      .filter(({ part }) => part === 'mean')
+      .map(({ low, high }) => [low, high].map((end) => end.toFixed(4)));
   };
-  // An accuracy of 0 is at pixel 126, and one of 1 at 316. t(.975, 2)/√3 = 2.484.
-  assert.equal(linesOf(0.5, 0.6), [[221, 240]]);
-  assert.equal(linesOf(0.5, 0.55, 0.6), [[206.9, 254.1]]);
+  // t(.975, 2)/√3 = 2.4841.
+  assert.equal(await endsOf(0.5, 0.6), [['0.5000', '0.6000']]);
+  assert.equal(await endsOf(0.5, 0.55, 0.6), [['0.4258', '0.6742']]);
 });
 
-test('names that are too long to stand beside the answer stand above it, in full', () => {
+test('names that are too long to stand beside the answer stand above it, in full', async () => {
   const inits = ['1/d', '1/(3d)'].map((variance) => ({ ...LORA4, 'init.variance': variance }));
   const cells = [{ type: 'full' }, ...inits].map((adapter) =>
     cellOf({ seed: 1, adapter, evaluate: { accuracy: 0.9 } }),
   );
-  const { svg } = present(answerFigures(conditionsOf(cells, []))[0]);
+  const [figure] = await sectionOf('answer', cells);
+  const { svg } = present(figure);
   const names = conditionsOf(cells, []).map(({ adapterLabel }) => adapterLabel);
   assert.is(new Set(names).size, 3);
-  const drawn = [...svg.matchAll(/<text x="8" [^>]*>([^<]+)</g)].map(([, text]) => text);
+  const drawn = [...svg.matchAll(/<text text-anchor="start"[^>]*>([^<]+)</g)]
+    .map(([, text]) => present(text))
+    .filter((text) => text === 'full' || text.startsWith('LoRA'));
   assert.equal(drawn, names);
+  assert.ok(Math.abs(Number(/ width="([\d.]+)"/.exec(svg)?.[1]) - 366) < 1, 'fits a phone');
 });
 
 test('full is blue everywhere, and adapters keep their colours', () => {

@@ -258,6 +258,11 @@ test('an editor offers keys, plugins and values, each once, and marks what is wr
     await completions(`${minimal}profiles:\n  small:\n    train:\n      schedule: |`),
   );
   within(['rank', 'alpha', 'init'], await completions(`${minimal}adapter:\n  type: lora\n  |`));
+  const figure = `${minimal}report:\n  figures:\n    - name: a\n      `;
+  within(['x', 'y', 'color', 'overlay'], await completions(`${figure}|`));
+  within(['line', 'heatmap'], await completions(`${figure}mark: |`));
+  within(['accuracy', 'asr'], await completions(`${figure}y: |`));
+  within(['adapter', 'metric'], await completions(`${figure}color: |`));
   assert.equal(await problems(`${minimal}train:\n  bach_size: 8\n`), [
     'Property bach_size is not allowed.',
   ]);

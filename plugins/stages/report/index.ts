@@ -11,6 +11,7 @@ import {
   type StageRequest,
   stepsOf,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
 import { trainingSet } from '../shared/defended.ts';
@@ -25,6 +26,8 @@ export type Params = {
   readonly train: readonly JsonObject[];
   /** Role → what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
+  /** The `ReportEntries` of the spec, where it has any. */
+  readonly entries?: JsonObject;
 };
 
 export type PlannedCell = {
@@ -178,7 +181,7 @@ export default defineStage({
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
   tolerant: true,
   spares: ['ntk'],
-  define(cells, { goals, plugin }) {
+  define(cells, { goals, report, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);
     const train = intern(cells.map(trainSettings));
@@ -196,6 +199,7 @@ export default defineStage({
         ...weightsOf(cell),
         train: train.indexes[i] ?? 0,
       })),
+      ...defined({ entries: report as unknown as JsonObject | undefined }),
     };
     const attacks = isTrained
       ? attackNames(cells.map((cell) => ({ poisoning: attackOf(cell) })))

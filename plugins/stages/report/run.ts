@@ -7,6 +7,7 @@ import {
   type RunContext,
   stepsOf,
 } from '../../../src/api.ts';
+import type { ReportEntries } from '../../../src/api/report.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { chooseKernels } from '../../../src/report/figures/kernels.ts';
@@ -146,7 +147,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     throw new Error('a report needs the whole experiment, which it was not given');
   const experiment = shown(context.experiment);
   const { params } = context;
-  const { goals, cells: planned, sources } = params;
+  const { goals, cells: planned, sources, entries } = params;
   if (experiment.cells.length !== planned.length)
     throw new Error(
       `the experiment has ${experiment.cells.length} cells, ` +
@@ -169,6 +170,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     ...(await readSources(inputs, sources, cells.length)),
     attacks: attacks.map(({ name, summary, citation }) => ({ name, summary, citation })),
     environment: experiment.environment,
+    ...defined({ entries: entries as unknown as ReportEntries | undefined }),
   });
   await writeReport(outDir, report);
   const size = (report.html.length / 1024).toFixed(0);

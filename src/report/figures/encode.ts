@@ -4,26 +4,14 @@
  */
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import { bothValues } from '../../base/both-values.ts';
-import type { Summary } from '../../base/stats.ts';
-import type { Condition, Series } from '../conditions.ts';
-import { anyOf, voidReason } from '../evidence.ts';
+import type { Series } from '../conditions.ts';
 import { codePoints, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import type { MetricNote } from '../metrics.ts';
 import type { Figure, Parametrisation } from '../types.ts';
 import { config, INK, legendColumns, type Palette } from './theme.ts';
 
-type LayerSpec = Extract<TopLevelSpec, { layer: unknown }>['layer'][number];
-
 /** Selects the rows of one kind: seeds, means and reference values share one table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
-
-/** Where a mean's line begins and ends: at both values of two seeds, as tables show them. */
-export function lineOf(summary: Summary): Pick<Summary, 'low' | 'high'> {
-  const [low, high] = bothValues(summary) ?? [summary.low, summary.high];
-  return { low, high };
-}
 
 /** What the captions call that line. */
 export const LINE = '95% t-interval (of two seeds, from one value to the other)';
@@ -33,14 +21,6 @@ export const adapterColour = ({ domain, range }: Palette) => ({
   field: 'adapter',
   type: 'nominal' as const,
   scale: { domain, range },
-});
-
-/** The shape of each adapter, without a legend. */
-export const adapterShape = ({ domain, shapes }: Palette) => ({
-  field: 'adapter',
-  type: 'nominal' as const,
-  scale: { domain, range: shapes },
-  legend: null,
 });
 
 /** A point for each seed. */
@@ -70,20 +50,6 @@ export const KERNEL_DASH = {
   },
 };
 
-type Metric = Pick<MetricNote, 'metric'>;
-
-/** @param shown the conditions and the metric that is drawn of each */
-export function hollowNote(
-  shown: readonly { readonly condition: Condition; readonly metric: Metric }[],
-): string {
-  const reasons = shown.flatMap(({ condition: { cells }, metric }) =>
-    cells.flatMap((cell) => voidReason(cell, metric) ?? []),
-  );
-  return reasons.length === 0
-    ? ''
-    : ` Hollow points are not evidence: a model behind them ${anyOf(reasons)}.`;
-}
-
 /** Says how many of something a figure had no room for. */
 export function leftOut(count: number, noun: string): string {
   if (count <= 0) return '';
@@ -91,8 +57,12 @@ export function leftOut(count: number, noun: string): string {
   return ` ${plural(count, `more ${noun}`)} ${verb} left out of this figure.`;
 }
 
-/** Whether an axis takes at least two values. */
-export const varies = (values: readonly (number | null)[]): boolean =>
+/** Returns a key that is equal for equal values. */
+export const keyed = (...values: readonly (string | number | null | undefined)[]): string =>
+  JSON.stringify(values);
+
+/** Whether there are at least two values. */
+export const varies = (values: readonly (number | string | null)[]): boolean =>
   distinct(values.filter((value) => value !== null)).length > 1;
 
 export const joinLabels = (...parts: readonly string[]): string =>
@@ -123,39 +93,6 @@ export const ordinal = <More extends object>(field: string, title: string | null
   ...more,
 });
 
-/** The step of a training. */
-export const stepAxis = (axis = {}) =>
-  quantitative('step', 'step', {
-    axis: { grid: false, tickMinStep: 1, format: 'd', ...axis },
-    scale: { nice: false },
-  });
-
-/** The bar at each mean. */
-export const MEAN = { type: 'tick', thickness: 3, size: 16 } as const;
-/** The line of each mean, of which `x` is the lower end. */
-export const intervalLayer = <X, Y, Colour>(x: X, y: Y, color: Colour) => ({
-  transform: onlyPart('mean'),
-  mark: { type: 'rule' as const, strokeWidth: 2, opacity: 0.55, clip: true },
-  encoding: { x, x2: { field: 'high' }, y, color },
-});
-
-/** Draws one panel for each block, its name above it at the left, with a row for each adapter. */
-export const inBlocks = (blocks: string[], values: object[], layer: LayerSpec[]): TopLevelSpec => ({
-  data: { values },
-  facet: { row: nominal('block', { sort: blocks, header: BLOCK_HEADER }) },
-  spacing: 12,
-  spec: { ...ROWS, layer },
-  resolve: { scale: { y: 'independent' } },
-});
-const BLOCK_HEADER = {
-  labelAngle: 0,
-  labelOrient: 'top',
-  labelAnchor: 'start',
-  labelPadding: 3,
-} as const;
-/** The size of figures that have a row for each adapter. */
-export const ROWS = { width: 300, height: { step: 24 } };
-
 /** The seeds of a condition and their mean, as rows of a figure's table. */
 export const seedsAndMean = <Place extends object>(place: Place, { values, summary }: Series) => [
   ...values.map(({ seed, value }) => ({ ...place, part: 'seed', seed, value })),
@@ -173,6 +110,7 @@ export const drawFigure = async (
   title,
   caption: caption.join(''),
   svg: await draw(spec, id, title),
+  spec: { $schema: 'https://vega.github.io/schema/vega-lite/v6.json', ...spec, config },
   csv,
 });
 
@@ -254,10 +192,18 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
   }
 }
 
-/** Rounds coordinates to hundredths of a pixel: Vega writes 15 digits. Text is left alone. */
+/**
+ * Rounds coordinates to hundredths of a pixel, of which Vega writes 15 digits, and leaves out what is
+ * never seen. Text is left alone.
+ */
 const shorten = (svg: string): string =>
-  svg.replaceAll(
-    / (d|transform|x|y|x1|x2|y1|y2|width|height)="([^"]*)"/g,
-    (_, name: string, value: string) => ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, round)}"`,
-  );
+  svg
+    .replaceAll(
+      /<path [^>]* display="none"\/>| (?:pointer-events="none"|aria-hidden="true")(?=[^<]*>)/g,
+      '',
+    )
+    .replaceAll(
+      / (d|transform|x|y|x1|x2|y1|y2|width|height)="([^"]*)"/g,
+      (_, name: string, value: string) => ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, round)}"`,
+    );
 const round = (number: string): string => String(Math.round(Number(number) * 100) / 100);

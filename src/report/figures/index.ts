@@ -1,21 +1,29 @@
 /**
- * Every figure of the report. To add one, write a function in a new file and add a record here. Its
- * figures then appear in their section of the page, and as SVG and CSV beside it.
+ * Every figure of the report. One of the grid is an entry of `defaults.ts`; any other is a function
+ * in a file of its own. A record here gives it its section of the page, and SVG and CSV beside it.
  */
 import type { Analysis } from '../analysis.ts';
-import { scoreOf, seriesOf } from '../conditions.ts';
-import { ACCURACY, ASR } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { answerFigures } from './answer.ts';
-import { doseFigures, rankFigures, varianceFigures } from './axes.ts';
-import { defenceFigures } from './defences.ts';
-import { informationFigures } from './information.ts';
+import { entropyFigures, rocFigure } from './curves.ts';
+import {
+  answerEntries,
+  defenceEntries,
+  differenceEntries,
+  doseEntries,
+  type Entries,
+  informationEntries,
+  lossEntries,
+  MOST_ADAPTERS,
+  rankEntries,
+  scoreEntries,
+  stepEntries,
+  varianceEntries,
+} from './defaults.ts';
+import { drawEntries, type Limits, OF_REPORT } from './entry.ts';
 import { kernelFigures } from './kernels.ts';
 import { mapFigures } from './map.ts';
-import { forestFigure, scoreFigure } from './scores.ts';
 import { spectrumFigures } from './spectra.ts';
 import { stageFigure } from './stages.ts';
-import { lossFigures, stepFigures } from './training.ts';
 
 /** The places of the page that have figures. */
 export type FigureSection =
@@ -33,53 +41,40 @@ export type FigureSection =
 
 type Drawn = Figure | null | readonly (Figure | null)[];
 
-export interface FigureRecord {
-  readonly id: string;
+interface FigureRecord {
   readonly section: FigureSection;
   /** Draws one figure or several. Null means a figure that has nothing to show. */
   readonly draw: (analysis: Analysis) => Drawn | Promise<Drawn>;
 }
 
+/** Draws the entries of a grid, unless the spec does without them or has its own of that name. */
+const ofGrid =
+  (entriesOf: Entries, limits: Partial<Limits> = {}): FigureRecord['draw'] =>
+  (analysis) => {
+    const { defaults = true, figures = [] } = analysis.input.entries ?? {};
+    const own = new Set(figures.map(({ name }) => name));
+    const entries = entriesOf(analysis.conditions).filter(({ name }) => defaults && !own.has(name));
+    return drawEntries(entries, analysis, { ...OF_REPORT, ...limits });
+  };
+
 /** The figures, within each section in the order of the page. */
-export const FIGURES: readonly FigureRecord[] = [
-  { id: 'answer', section: 'answer', draw: ({ conditions }) => answerFigures(conditions) },
-  {
-    id: 'accuracy',
-    section: 'scores',
-    draw: ({ conditions }) => scoreFigure(ACCURACY, conditions),
-  },
-  {
-    id: 'asr',
-    section: 'scores',
-    draw: ({ conditions }) =>
-      conditions.some((condition) => seriesOf(condition, scoreOf(ASR)).summary)
-        ? scoreFigure(ASR, conditions)
-        : null,
-  },
-  {
-    id: 'differences',
-    section: 'scores',
-    draw: ({ conditions, comparisons }) => forestFigure(comparisons.adapters, conditions),
-  },
-  { id: 'defences', section: 'defences', draw: ({ conditions }) => defenceFigures(conditions) },
-  { id: 'dose', section: 'axes', draw: ({ conditions }) => doseFigures(conditions) },
-  { id: 'rank', section: 'axes', draw: ({ conditions }) => rankFigures(conditions) },
-  { id: 'variance', section: 'axes', draw: ({ conditions }) => varianceFigures(conditions) },
-  { id: 'losses', section: 'losses', draw: ({ conditions }) => lossFigures(conditions) },
-  { id: 'steps', section: 'steps', draw: ({ conditions }) => stepFigures(conditions) },
-  {
-    id: 'information',
-    section: 'information',
-    draw: ({ conditions }) => informationFigures(conditions),
-  },
-  { id: 'spectra', section: 'spectra', draw: ({ conditions }) => spectrumFigures(conditions) },
-  {
-    id: 'kernels',
-    section: 'kernels',
-    draw: ({ kernels, input }) => kernelFigures(kernels, input.classes),
-  },
-  { id: 'map', section: 'map', draw: ({ input }) => mapFigures(input.cells) },
-  { id: 'stages', section: 'stages', draw: ({ input }) => stageFigure(input.stages) },
+const FIGURES: readonly FigureRecord[] = [
+  { section: 'answer', draw: ofGrid(answerEntries, { places: 6 }) },
+  { section: 'scores', draw: ofGrid(scoreEntries) },
+  { section: 'scores', draw: ofGrid(differenceEntries, { most: 18 }) },
+  { section: 'defences', draw: ofGrid(defenceEntries) },
+  { section: 'defences', draw: ({ conditions }) => rocFigure(conditions) },
+  { section: 'axes', draw: ofGrid(doseEntries) },
+  { section: 'axes', draw: ofGrid(rankEntries) },
+  { section: 'axes', draw: ofGrid(varianceEntries) },
+  { section: 'losses', draw: ofGrid(lossEntries, { lines: MOST_ADAPTERS }) },
+  { section: 'steps', draw: ofGrid(stepEntries, { lines: MOST_ADAPTERS }) },
+  { section: 'information', draw: ofGrid(informationEntries, { most: 24 }) },
+  { section: 'information', draw: ({ conditions }) => entropyFigures(conditions) },
+  { section: 'spectra', draw: ({ conditions }) => spectrumFigures(conditions) },
+  { section: 'kernels', draw: ({ kernels, input }) => kernelFigures(kernels, input.classes) },
+  { section: 'map', draw: ({ input }) => mapFigures(input.cells) },
+  { section: 'stages', draw: ({ input }) => stageFigure(input.stages) },
 ];
 
 /** The drawn figures by their section of the page. */

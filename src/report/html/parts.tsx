@@ -6,6 +6,7 @@ import type { ComponentChildren, JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
 import type { Analysis } from '../analysis.ts';
 import { type Condition, metricOf, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
+import type { DrawnEntry } from '../entries.ts';
 import type { DrawnFigures } from '../figures/index.ts';
 import { formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
 import { axisName, blockLabel, doseUnit } from '../labels.ts';
@@ -199,6 +200,8 @@ export function axesText(stage: StageFacts): string {
 /** What every part of a chapter may show. */
 export interface PageProps extends Analysis {
   readonly figures: DrawnFigures;
+  /** What the spec's `report` asks for. */
+  readonly entries: readonly DrawnEntry[];
 }
 
 export interface Chapter {

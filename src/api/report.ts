@@ -1,0 +1,124 @@
+/**
+ * The `report` section of a spec as it is handed to the report: figures and tables of the grid that
+ * the spec's author asked for. The report's own figures of the grid are written in the same way.
+ */
+import type { Json } from '../base/json.ts';
+
+/**
+ * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`); the
+ * report's name of a cell's `adapter`, `attack`, `defence` or `setting`, which holds all that varies
+ * in it; `seed`; a metric as `STAGE.METRIC` (`evaluate.asr`); `metric` (which of several metrics); or
+ * `step`, the step of training, at which `train.loss` and what `evaluate.curves` took are known.
+ */
+export interface Channel {
+  readonly field: string;
+  /** Default: the field's name in the report. */
+  readonly title?: string;
+  /** Default: `log` where positive numbers span a factor of 20, `category` for text. */
+  readonly scale?: 'linear' | 'log' | 'log2' | 'symlog' | 'category';
+  /** The ends of the axis. Default: what fits the values. */
+  readonly domain?: readonly [least: number, most: number];
+}
+
+/**
+ * Fields of cells, and the values of which a chosen cell has one each; null stands for a cell that
+ * lacks the field. `poisoning` means the base's for an attack on the base.
+ */
+export interface CellPattern {
+  readonly [path: string]: readonly Json[] | { readonly min?: number; readonly max?: number };
+}
+
+/** What a mark stands for over the seeds of a cell. */
+export type Statistic = 'mean' | 'median' | 'min' | 'max';
+/**
+ * What is drawn or written beside it: half of the 95% Student t interval, the sample standard
+ * deviation (n − 1), the least and the largest value.
+ */
+export type SpreadName = 'interval' | 'std' | 'range' | 'none';
+
+/** Published numbers that are laid over a figure. */
+export interface Overlay {
+  /** The rows of the CSV that are drawn, by column. */
+  readonly rows: readonly { readonly [column: string]: string }[];
+  /** Where the numbers were published. */
+  readonly citation: string;
+  /** Columns: the place on x, the value, what tells lines apart. */
+  readonly x: string;
+  readonly y: string;
+  readonly color?: string;
+  /** The column of what is drawn beside the value, or those of its two ends. */
+  readonly spread?: string | readonly [low: string, high: string];
+  /** The panel, where a figure has several: column → as the facets' fields. */
+  readonly facet?: { readonly row?: string; readonly column?: string };
+  /** Values of the column `color` → the name of the line whose colour is taken. */
+  readonly names: { readonly [value: string]: string };
+  /** What the legend calls them. Default: "published". */
+  readonly label: string;
+}
+
+export interface FigureEntry {
+  /** Unique, `[a-z0-9-]+`: the name of the files and of the place on the page. */
+  readonly name: string;
+  readonly title?: string;
+  /** What the figure shows. What its marks mean and what was left out is always added. */
+  readonly caption?: string;
+  /**
+   * Default: `heatmap` where y is an axis, `point` where x is text or a metric, else `line`.
+   */
+  readonly mark?: 'line' | 'point' | 'bar' | 'heatmap';
+  /** What varies: an axis, a name, the step or, in a scatter plot, a metric. */
+  readonly x: Channel;
+  /** Metrics, with one panel each unless `metric` has the colours. In a heat map, one axis. */
+  readonly y: readonly Channel[];
+  /** Whether x runs upwards and values to the right. Default: for points over text. */
+  readonly flip?: boolean;
+  /**
+   * What has a colour of its own: fields of cells, or in a heat map one metric. What else tells
+   * cells apart that would have one place is added.
+   */
+  readonly color?: { readonly fields: readonly string[]; readonly title?: string };
+  /** What has a panel of its own. */
+  readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
+  /** The cells that are drawn: those that match one of the patterns, in their order. Default: all. */
+  readonly cells?: readonly CellPattern[];
+  /** Draws differences, paired by seed, from full fine-tuning or from the clean twin. */
+  readonly against?: 'full' | 'clean';
+  /** Default: `mean`. */
+  readonly statistic?: Statistic;
+  /** Default: `interval`, and `range` for another statistic than the mean. */
+  readonly spread?: SpreadName;
+  /** Whether each seed has a point or, over steps, a line. Default: true. */
+  readonly seeds?: boolean;
+  /** Whether the statistic is written beside its mark. Default: in a heat map. */
+  readonly values?: boolean;
+  /** Metrics that are marked beside those of y, such as `evaluate.majority_share`. */
+  readonly references?: readonly string[];
+  readonly overlays?: readonly Overlay[];
+  /**
+   * The width: one column of a two-column paper (3.25 in) or its page (6.75 in), with type of 7.5 pt,
+   * or a phone's. Default: a panel of the report's page.
+   */
+  readonly size?: 'column' | 'page' | 'phone';
+}
+
+export interface TableEntry {
+  readonly name: string;
+  readonly title?: string;
+  readonly caption?: string;
+  /** Paths of axes, outermost first. */
+  readonly rows: readonly string[];
+  readonly columns: readonly string[];
+  /** `STAGE.METRIC`. */
+  readonly metrics: readonly string[];
+  readonly cells?: readonly CellPattern[];
+  readonly against?: 'full' | 'clean';
+  readonly spread?: Exclude<SpreadName, 'none'>;
+}
+
+export interface ReportEntries {
+  /** An entry with the name of one of the report's own figures takes its place. */
+  readonly figures: readonly FigureEntry[];
+  readonly tables: readonly TableEntry[];
+  /** Whether the report's own figures of the grid are shown. */
+  readonly defaults: boolean;
+}

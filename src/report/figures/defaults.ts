@@ -1,0 +1,319 @@
+/** The report's own figures of the grid, as entries. Those without anything to show are not drawn. */
+import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
+import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';
+import { isDefended } from '../defences.ts';
+import { checkpointName, INFORMATION, SCALES, withLora } from '../fisher.ts';
+import { distinct, groupBy } from '../groups.ts';
+import { axisName, blockLabel, doseUnit } from '../labels.ts';
+import {
+  ACCURACY,
+  ASR,
+  ASR_CLEAN,
+  ASR_UNTRIGGERED,
+  DROP,
+  MAJORITY,
+  metricName,
+  type MetricNote,
+} from '../metrics.ts';
+import { scorerNote } from '../tasks.ts';
+import type { AttackFamily } from '../types.ts';
+import { firstOf, KERNELS, leftOut, slug, varies } from './encode.ts';
+import { measureOf } from './frame.ts';
+
+export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
+
+const of = ({ stage, metric }: MetricNote): Channel => ({ field: metricName({ stage, metric }) });
+
+/** Patterns of exactly these conditions. */
+function patternsOf(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
+  const paths = distinct(all.flatMap(({ axes }) => Object.keys(axes)));
+  return some.map((condition) =>
+    Object.fromEntries(paths.map((path) => [path, [axisValue(condition, path) ?? null]])),
+  );
+}
+
+/** The attacks of some families, as a pattern. */
+const underAttacks = (
+  conditions: readonly Condition[],
+  families: readonly AttackFamily[],
+): CellPattern => ({
+  'poisoning.attack': distinct(
+    conditions
+      .filter(({ family }) => families.includes(family))
+      .map((condition) => axisValue(condition, 'poisoning.attack') ?? null),
+  ),
+});
+
+const BLOCK = ['attack', 'setting'];
+
+/** For the first screen: each attack at its highest dose, beside what it must be compared with. */
+export const answerEntries: Entries = (conditions) => {
+  const under = (families: readonly AttackFamily[]): Condition[] =>
+    families.flatMap((family) => headlineBlocks(conditions, family).flat());
+  const entry = (
+    name: string,
+    title: string,
+    metric: MetricNote,
+    references: readonly MetricNote[],
+    shown: readonly Condition[],
+  ): FigureEntry => ({
+    name,
+    title,
+    mark: 'point',
+    x: { field: 'adapter' },
+    y: [{ ...of(metric), domain: [0, 1] }],
+    facet: { row: BLOCK },
+    cells: patternsOf(shown, conditions),
+    seeds: false,
+    values: true,
+    references: references.map(metricName),
+    size: 'phone',
+    caption: metric === ASR ? scorerNote(shown).trim() : '',
+  });
+  const backdoors = under(['backdoor']);
+  return [
+    entry(
+      'answer-accuracy',
+      'Clean accuracy',
+      ACCURACY,
+      [MAJORITY],
+      under(['none', 'untargeted', 'backdoor']),
+    ),
+    entry('answer-asr', 'Attack success rate (ASR)', ASR, [ASR_CLEAN, ASR_UNTRIGGERED], backdoors),
+  ].filter(({ cells = [] }) => cells.length > 0);
+};
+
+/** A metric by attack and adapter. */
+export const scoreEntries: Entries = () =>
+  [ACCURACY, ASR].map((metric) => ({
+    name: `scores-${metric.metric}`,
+    title: `${metric.label} by attack and adapter`,
+    x: { field: 'adapter' },
+    y: [of(metric)],
+    facet: { row: BLOCK },
+    references: metric === ASR ? [metricName(ASR_CLEAN)] : [],
+  }));
+
+/** The paired differences that answer the report's question. */
+export const differenceEntries: Entries = (conditions) =>
+  (
+    [
+      [ACCURACY, ['none']],
+      [DROP, ['untargeted', 'backdoor']],
+      [ASR, ['backdoor']],
+    ] as const
+  ).map(([metric, families]) => ({
+    name: `differences-${slug(metric.metric)}`,
+    title: `${metric.label}: paired differences, adapter − full fine-tuning`,
+    caption: metric === ACCURACY ? '' : 'Right of zero: the adapter is hurt more.',
+    x: { field: 'adapter' },
+    y: [of(metric)],
+    facet: { row: BLOCK },
+    cells: [underAttacks(conditions, families)],
+    against: 'full',
+  }));
+
+/** The threat table: attacks against defences. */
+export const defenceEntries: Entries = (conditions) =>
+  !conditions.some(isDefended)
+    ? []
+    : (
+        [
+          [ASR, 'ASR', 'What is rejected does not succeed.'],
+          [
+            ACCURACY,
+            'Clean accuracy',
+            'What is rejected counts as wrong. Cells with a defence are evaluated without the ' +
+              'validation rows that the defender is given, if it is given any.',
+          ],
+        ] as const
+      ).map(([metric, title, caption]): FigureEntry => ({
+        name: `defences-${metric.metric}`,
+        title: `${title}, attacks against defences`,
+        caption,
+        mark: 'heatmap',
+        x: { field: 'attack' },
+        y: [{ field: 'defence' }],
+        color: { fields: [metricName(metric)] },
+        facet: { column: ['adapter'] },
+      }));
+
+const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
+const fisher = (name: string): string => `fisher.final.lora.true.${name}`;
+/** What is drawn along the axes of adapters, and under which attacks. */
+const ALONG: readonly (readonly [field: string, id: string, families: readonly AttackFamily[]])[] =
+  [
+    [metricName(ACCURACY), ACCURACY.metric, EVERY_FAMILY],
+    [metricName(DROP), DROP.metric, ['untargeted']],
+    [metricName(ASR), ASR.metric, ['backdoor']],
+    ...[
+      ...INFORMATION.map(({ id }) => id),
+      ...['0.5', '2'].flatMap((alpha) => SCALES.map((scale) => `renyi_${scale}_${alpha}`)),
+    ].map((id) => [fisher(id), id, EVERY_FAMILY] as const),
+  ];
+
+/** Scores, information bits and entropies against LoRA's rank or the variance of A. */
+const alongAdapters =
+  (path: string, name: string): Entries =>
+  (conditions) =>
+    ALONG.map(([field, id, families]) => ({
+      name: slug(`${name}-${id}`),
+      title: `${measureOf(field).label}, against ${name}`,
+      mark: 'line',
+      x: { field: path },
+      y: [{ field }],
+      color: { fields: [...BLOCK, 'adapter'] },
+      cells: [underAttacks(conditions, families)],
+    }));
+export const rankEntries = alongAdapters('adapter.rank', 'rank');
+export const varianceEntries = alongAdapters('adapter.init.variance', 'variance');
+
+const MOST_ATTACKS = 4;
+const byUnit = (a: string, b: string): number =>
+  Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
+  a.split('.').length - b.split('.').length;
+
+/** Accuracy and ASR against each dose of each attack that has several. */
+export const doseEntries: Entries = (unique) => {
+  const conditions = byName(unique);
+  const paths = distinct(
+    conditions.flatMap(({ axes }) => Object.keys(axes).map((path) => path.replace(/^base\./, ''))),
+  )
+    .filter((path) => doseUnit(path) !== null)
+    .sort(byUnit);
+  return paths.flatMap((path) =>
+    [...groupBy(conditions, ({ attack }) => attack)]
+      .filter(([, some]) => varies(some.map((condition) => numericAxis(condition, path))))
+      .slice(0, MOST_ATTACKS)
+      .flatMap(([attack, [first]]) =>
+        [ACCURACY, ASR].map((metric): FigureEntry => ({
+          name: slug(`dose-${attack}-${path}-${metric.metric}`),
+          title:
+            `${metric.label} against the ` +
+            `${path.startsWith('poisoning.steps.') ? axisName(path) : 'dose'} of ${attack}`,
+          x: { field: path },
+          y: [of(metric)],
+          cells: [{ 'poisoning.attack': [axisValue(first, 'poisoning.attack') ?? null, 'none'] }],
+        })),
+      ),
+  );
+};
+
+const MOST_BLOCKS = 4;
+export const MOST_ADAPTERS = 8;
+
+/** Curves over a training: an entry for each attack. */
+function overSteps(
+  all: readonly Condition[],
+  trained: readonly Condition[],
+  entryOf: (
+    block: string,
+    some: readonly Condition[],
+  ) => Pick<FigureEntry, 'title' | 'caption' | 'y'>,
+  name: string,
+): readonly FigureEntry[] {
+  const adapters = distinct(trained.map(({ adapterLabel }) => adapterLabel)).slice(
+    0,
+    MOST_ADAPTERS,
+  );
+  const { shown, left } = firstOf([...groupBy(trained, blockLabel)], MOST_BLOCKS);
+  return shown.map(([block, of], i) => {
+    const some = of.filter(({ adapterLabel }) => adapters.includes(adapterLabel));
+    const { caption = '', ...entry } = entryOf(block, some);
+    return {
+      name: `${name}-${i}`,
+      mark: 'line',
+      x: { field: 'step' },
+      color: { fields: ['adapter'] },
+      cells: patternsOf(some, all),
+      ...entry,
+      caption: `${caption}${i === 0 ? leftOut(left, 'attack condition') : ''}`.trim(),
+    };
+  });
+}
+
+export const lossEntries: Entries = (conditions) => {
+  const trained = conditions.filter(({ cells }) =>
+    cells.some(({ history }) => history !== null && history.points.length > 1),
+  );
+  const spans = trained.flatMap(({ cells }) => cells.map(({ history }) => history?.span ?? 0));
+  const span = Math.max(0, ...spans);
+  return overSteps(
+    conditions,
+    trained,
+    (block, some) => {
+      const isAttacks = some.some(({ cells }) => cells.some(({ attacksLoss }) => attacksLoss));
+      return {
+        title: `Training loss, ${block}`,
+        y: [
+          {
+            field: 'train.loss',
+            title: `training loss (${isAttacks ? 'the attack’s own' : 'cross-entropy'})`,
+          },
+        ],
+        caption:
+          (span > 1 ? `Each point is the mean of ${span} steps.` : '') +
+          (isAttacks
+            ? ' The loss is the attack’s own, on another scale than the cross-entropy of other ' +
+              'conditions.'
+            : ''),
+      };
+    },
+    'loss',
+  );
+};
+
+export const stepEntries: Entries = (conditions) =>
+  overSteps(
+    conditions,
+    conditions.filter(({ cells }) => cells.some(({ curves = [] }) => curves.length > 1)),
+    (block) => ({
+      title: `Over steps, ${block}`,
+      y: (
+        [
+          ['evaluate.accuracy', 'clean accuracy'],
+          ['evaluate.asr', 'ASR'],
+          ['train.poisoned_accuracy', 'accuracy on poisoned rows'],
+        ] as const
+      ).map(([field, title]) => ({ field, title, domain: [0, 1] })),
+      caption: 'Each begins with the model as it starts.',
+    }),
+    'steps',
+  );
+
+const BITS = [
+  {
+    title: 'Information bits',
+    caption:
+      'IB = ½ Σ log λ: depends on the kernel’s scale (s²σ²) and on how many eigenvalues count.',
+  },
+  {
+    title: 'Information bits, normalised',
+    caption: '½ Σ log(λ/Σλ): independent of the kernel’s scale.',
+  },
+];
+
+/** Information bits of LoRA's A and B, and of the same layers in full at the same weights. */
+export const informationEntries: Entries = (conditions) =>
+  (['init', 'final'] as const).flatMap((checkpoint) => {
+    const shown = withLora(conditions, checkpoint);
+    return shown.length === 0
+      ? []
+      : INFORMATION.map(({ id }, i): FigureEntry => {
+          const { title = id, caption = '' } = BITS[i] ?? {};
+          return {
+            name: `${slug(id)}-${checkpoint}`,
+            title: `${title}, ${checkpointName(checkpoint)}`,
+            caption,
+            x: { field: 'adapter' },
+            y: KERNELS.map(({ of: kernel, name }) => ({
+              field: `fisher.${checkpoint}.${kernel}.true.${id}`,
+              title: name,
+            })),
+            color: { fields: ['metric'] },
+            // At initialisation the attack plays no part, so each adapter counts once.
+            facet: { row: checkpoint === 'init' ? ['setting'] : BLOCK },
+            cells: patternsOf(shown, conditions),
+          };
+        });
+  });

@@ -1,0 +1,342 @@
+/**
+ * Draws figures of the grid from entries, which say what is on x, on y and in colours: those of the
+ * spec's author and the report's own.
+ */
+import type { FigureEntry, SpreadName } from '../../api/report.ts';
+import type { Analysis } from '../analysis.ts';
+import { toCsv } from '../csv.ts';
+import { anyOf, DAGGER, daggerText, writesAnswers } from '../evidence.ts';
+import { plural } from '../format.ts';
+import { distinct, groupBy } from '../groups.ts';
+import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts';
+import type { Figure } from '../types.ts';
+import { PROPORTION_MARGIN } from '../verdict.ts';
+import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
+import { type Frame, frameOf, measureOf, type Point } from './frame.ts';
+import {
+  columnsOf,
+  domainOf,
+  type Drawn,
+  meansOf,
+  referenceMark,
+  specOf,
+  spreadOf,
+} from './marks.ts';
+import { adapterPalette, linePalette } from './theme.ts';
+
+export interface Limits {
+  /** The most lines in a figure. The others go into further figures, two at most. */
+  readonly lines: number;
+  /** Whether a line may have a single point on x. */
+  readonly single: boolean;
+  /** The most names on x in a panel, and in all of them. Default: as many as fit on a page. */
+  readonly places?: number;
+  readonly most?: number;
+}
+const MOST_FIGURES = 2;
+/** The most panels, and places in all of them, that fit on a page. */
+const MOST_PANELS = 24;
+const MOST_PLACES = 40;
+
+const OF_AUTHORS: Limits = { lines: 9, single: true };
+/** Five lines can be told apart at a glance. */
+export const OF_REPORT: Limits = { lines: 5, single: false };
+
+const isMany = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
+
+/** Leaves out lines with a single place on x. */
+function follow({ form, x, points }: Frame): readonly Point[] {
+  if (form !== 'line' || x.kind === 'text') return points;
+  const lineOf = ({ line, measure: { field } }: Point): string => keyed(line, field);
+  const single = [...groupBy(points, lineOf)].filter(
+    ([, line]) => !isMany(line) && line.every((point) => point.x !== null),
+  );
+  const names = new Set(single.map(([name]) => name));
+  return points.filter((point) => !names.has(lineOf(point)));
+}
+
+const panelOf = ({ row, column }: Point): string => keyed(row, column);
+/** Where a point stands in its panel; along an axis, a panel counts as one place. */
+const placeIn = (point: Point): string =>
+  keyed(panelOf(point), typeof point.x === 'string' ? point.x : null);
+const countPlaces = (points: readonly Point[]): number => new Set(points.map(placeIn)).size;
+
+/** Returns the points that there is room for. */
+function fitting(points: readonly Point[], perPanel: number, most: number): readonly Point[] {
+  const panels = [...groupBy(points, panelOf).values()].slice(0, MOST_PANELS);
+  const places = panels.flatMap((panel) => distinct(panel.map(placeIn)).slice(0, perPanel));
+  const shown = new Set(places.slice(0, most));
+  return points.filter((point) => shown.has(placeIn(point)));
+}
+
+/**
+ * Draws an entry. Too many lines are shared out among several figures.
+ * @returns no figure if there is nothing to show
+ * @throws UserFault if several cells have one place in the figure
+ */
+export async function drawEntry(
+  entry: FigureEntry,
+  analysis: Pick<Analysis, 'conditions'>,
+  { lines: ofLines, single, places = MOST_PLACES, most = MOST_PLACES }: Limits = OF_AUTHORS,
+): Promise<readonly Figure[]> {
+  const frame = frameOf(entry, analysis);
+  const { form, x } = frame;
+  const followed = single ? frame.points : follow(frame);
+  const fit = fitting(followed, places, most);
+  const placed = fit.filter((point) => point.x !== null);
+  const isAlong = form === 'line' && x.kind === 'number';
+  if (placed.length === 0 || (!single && isAlong && !isMany(placed))) return [];
+  const isSplit = form === 'line' || frame.isDodged;
+  const every = distinct(fit.map(({ line }) => line));
+  const mostLines = isSplit ? ofLines : every.length;
+  const lines = every.slice(0, mostLines * MOST_FIGURES);
+  const count = Math.ceil(lines.length / mostLines),
+    each = Math.ceil(lines.length / count);
+  const adapters = adapterPalette(analysis.conditions);
+  const figures: Figure[] = [];
+  for (let k = 0; k < count; k++) {
+    const some = lines.slice(k * each, (k + 1) * each);
+    const isShown = ({ line }: Point): boolean => some.includes(line);
+    const points = fit.filter(isShown);
+    const drawn: Drawn = {
+      entry,
+      frame: {
+        ...frame,
+        points,
+        references: frame.references.filter(
+          (point) => isShown(point) && points.some((own) => own.subject === point.subject),
+        ),
+      },
+      lines: some,
+      palette: linePalette(some, adapters),
+      overlays: entry.overlays ?? [],
+    };
+    const left = [
+      leftOut(k === 0 ? every.length - lines.length : 0, 'line'),
+      leftOut(k === 0 ? countPlaces(followed) - countPlaces(fit) : 0, 'condition'),
+    ];
+    const title = entry.title ?? titleOf(drawn);
+    const head = {
+      id: k === 0 ? entry.name : `${entry.name}-${k + 1}`,
+      title: count > 1 ? `${title} (${k + 1} of ${count})` : title,
+    };
+    const caption = [captionOf(drawn), ...left];
+    figures.push(await drawSized(drawn, head, caption));
+  }
+  return figures;
+}
+
+/** Draws entries one after the other. */
+export async function drawEntries(
+  entries: readonly FigureEntry[],
+  analysis: Pick<Analysis, 'conditions'>,
+  limits?: Limits,
+): Promise<readonly Figure[]> {
+  const figures: Figure[] = [];
+  for (const entry of entries) figures.push(...(await drawEntry(entry, analysis, limits)));
+  return figures;
+}
+
+const titleOf = ({ entry, frame }: Drawn): string => {
+  const what = distinct(frame.measures.map(({ label }) => label)).join(', ');
+  const over = entry.x.title ?? (frame.x.title || entry.x.field);
+  return frame.form === 'heatmap' ? what : `${what} against ${over}`;
+};
+
+/** Of the type on the page; the figures are drawn with 12 px. */
+const POINTS = 7.5 / 12;
+/** Widths in points (1/72 in), and a phone's in pixels. */
+const WIDTHS = { column: 3.25 * 72, page: 6.75 * 72, phone: 366 } as const;
+
+/** Draws a figure, which becomes as wide as was asked for by changing the width of its panels. */
+async function drawSized(
+  drawn: Drawn,
+  head: Pick<Figure, 'id' | 'title'>,
+  caption: readonly string[],
+): Promise<Figure> {
+  const { size } = drawn.entry;
+  const csv = csvOfPoints(drawn);
+  let width = widthOf(drawn),
+    figure = await drawFigure(head, caption, specOf(drawn, width), csv);
+  if (size === undefined) return figure;
+  const scale = size === 'phone' ? 1 : POINTS,
+    target = WIDTHS[size] / scale;
+  for (let tries = 0; tries < 4; tries++) {
+    const missing = target - Number(/ width="([\d.]+)"/.exec(figure.svg)?.[1]);
+    if (Math.abs(missing) < 0.5) break;
+    width = Math.max(MOST_NARROW, width + missing / columnsOf(drawn));
+    figure = await drawFigure(head, caption, specOf(drawn, width), csv);
+  }
+  return { ...figure, svg: scale === 1 ? figure.svg : inPoints(figure.svg, scale) };
+}
+/** In pixels, of a panel. */
+const MOST_NARROW = 40;
+
+/** Scales an `<svg>`, whose units become points. */
+const inPoints = (svg: string, scale: number): string =>
+  svg.replace(
+    /^<svg([^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"([^>]*)>(<title.*?<\/title>)(.*)<\/svg>$/s,
+    (
+      _,
+      before: string,
+      width: string,
+      height: string,
+      after: string,
+      title: string,
+      inner: string,
+    ) => {
+      const [w, h] = [width, height].map((side) => Number((Number(side) * scale).toFixed(2)));
+      return (
+        `<svg${before} width="${w}pt" height="${h}pt" viewBox="0 0 ${w} ${h}"${after}>${title}` +
+        `<g transform="scale(${scale})">${inner}</g></svg>`
+      );
+    },
+  );
+
+/** The width of a panel. */
+function widthOf(drawn: Drawn): number {
+  const { form, points } = drawn.frame;
+  if (form === 'heatmap') return 74 * new Set(points.map(({ x }) => x)).size;
+  return [350, 350, 230][columnsOf(drawn)] ?? 200;
+}
+
+/** What a mark's line or band is. */
+const SPREADS: Readonly<Record<SpreadName, string>> = {
+  interval: LINE,
+  std: 'sample standard deviation (n − 1) to either side',
+  range: 'range from the least to the largest seed',
+  none: '',
+};
+const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest' } as const;
+
+/** How many seeds are behind the marks. */
+function seedsText(drawn: Drawn): string {
+  const { entry, frame } = drawn;
+  const counts = meansOf(frame.points, entry, frame.x.kind).map(({ n }) => n);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  if (most < 2) return 'One seed: no interval.';
+  return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
+}
+
+function marksText(drawn: Drawn): string {
+  const { entry, frame } = drawn;
+  const { form, x, measures } = frame;
+  const { seeds = true, against } = entry;
+  const centre = STATISTICS[entry.statistic ?? 'mean'],
+    spread = spreadOf(entry);
+  const paired = against === undefined ? '' : 'paired ';
+  const holm = against !== undefined && spread === 'interval' ? ' before Holm’s correction' : '';
+  const ofSpread = `${paired}${SPREADS[spread]}${holm}${isCut(drawn) ? ', cut at the ends of the axis' : ''}`;
+  const beside = (words: string): string => (spread === 'none' ? '' : `${words} ${ofSpread}`);
+  if (form === 'heatmap') return `${centre === 'mean' ? 'Means' : `The ${centre}`} over seeds.`;
+  if (x.kind === 'step')
+    return seeds
+      ? 'One line for each seed.'
+      : `The line is the ${centre} over seeds${beside(', the band its')}.`;
+  const band =
+    against !== undefined && measures.some(({ isProportion }) => isProportion)
+      ? ` The grey band is the declared margin of ±${PROPORTION_MARGIN}.`
+      : '';
+  if (form === 'line')
+    return seeds
+      ? `Points are seeds; the line joins their ${centre}s${beside('; each bar is a')}.`
+      : `Points are the ${centre} over seeds${beside('; each bar is a')}.`;
+  if (form === 'bar')
+    return `Bars are the ${centre} over seeds${beside(', the line its')}${seeds ? '; points are seeds' : ''}.`;
+  return seeds
+    ? `Points are seeds, the coloured ${x.kind === 'metric' ? 'mark' : 'bar'} is their ${centre}${beside(', the line its')}.${band}`
+    : `● ${centre} over seeds${beside(', with its')}${spread === 'none' ? '' : ' where there is one'}.${band}`;
+}
+
+const isCut = (drawn: Drawn): boolean =>
+  drawn.frame.measures.some((measure) => {
+    const [least, most] = domainOf(drawn, measure);
+    return meansOf(drawn.frame.points, drawn.entry, drawn.frame.x.kind).some(
+      ({ measure: { field }, low, high }) =>
+        field === measure.field && ((low ?? least) < least || (high ?? most) > most),
+    );
+  });
+
+const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: string]>> = {
+  [metricName(MAJORITY)]: [
+    'always predicting the commonest class',
+    'always writing the commonest answer',
+  ],
+  [metricName(ASR_CLEAN)]: ['the clean model under the trigger'],
+  [metricName(ASR_UNTRIGGERED)]: ['the same model without the trigger'],
+};
+
+function referencesText({ entry: { references = [] }, frame }: Drawn): string {
+  const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
+  const marked = references.filter((field) =>
+    frame.references.some(({ metric }) => metric === field),
+  );
+  if (marked.length === 0) return '';
+  const text = marked.map((field) => {
+    const [words = measureOf(field).label, ofAnswers] = REFERENCES[field] ?? [];
+    return `${referenceMark(field)} ${(answers && ofAnswers) || words}`;
+  });
+  return `${text.join(' · ')}.`;
+}
+
+/** Says what is shown, what the marks mean, what is not evidence and where numbers come from. */
+function captionOf(drawn: Drawn): string {
+  const { entry, frame, overlays } = drawn;
+  const reasons = frame.points.flatMap(({ reason }) => reason ?? []);
+  const isHeat = frame.form === 'heatmap';
+  const dagger = daggerText(reasons);
+  return [
+    entry.caption ?? '',
+    frame.notes.join(' '),
+    marksText(drawn),
+    seedsText(drawn),
+    frame.points.some(({ x }) => x === null)
+      ? 'Dotted: full fine-tuning, which has no such axis.'
+      : '',
+    referencesText(drawn),
+    reasons.length === 0
+      ? ''
+      : isHeat
+        ? `${DAGGER} ${dagger ?? ''}`
+        : `Hollow points are not evidence: a model behind them ${anyOf(reasons)}.`,
+    ...overlays.map(
+      ({ label, citation }) =>
+        `Hollow, with a grey edge: ${label}, ${citation.replace(/\.$/, '')}.`,
+    ),
+  ]
+    .filter((text) => text !== '')
+    .join(' ');
+}
+
+/**
+ * Every number that is drawn, with the names of its cell or line. The column of the values is named
+ * after their metric, if they have the same.
+ */
+function csvOfPoints({ entry, frame, overlays }: Drawn): string {
+  const all = [...frame.points, ...frame.references];
+  const isSeveral = varies(all.map(({ metric }) => metric));
+  const numbers = (metric: string, value: number) =>
+    isSeveral ? { metric, value } : { [metric]: value };
+  const rows = all.map(({ subject, row, column, line, x, seed, metric, value, other, reason }) => {
+    const { attackLabel: attack, adapterLabel: adapter, setting } = subject.condition;
+    return {
+      ...(frame.form === 'line'
+        ? { line, ...(row !== '' && { row }), ...(column !== '' && { column }) }
+        : { attack, adapter, setting }),
+      ...(frame.x.kind !== 'text' && { x }),
+      seed,
+      ...numbers(metric, value),
+      ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
+      not_evidence: reason ?? '',
+    };
+  });
+  const published = overlays.flatMap((overlay) =>
+    overlay.rows.map((row) => ({
+      [frame.form === 'line' ? 'line' : 'attack']:
+        `${overlay.label} ${row[overlay.color ?? ''] ?? ''}`.trim(),
+      x: row[overlay.x],
+      ...numbers(frame.measures[0]?.field ?? '', Number(row[overlay.y])),
+    })),
+  );
+  return toCsv([...rows, ...published]);
+}

@@ -1,0 +1,624 @@
+/** The cells that an entry draws, as points with their place in a figure, and the points' means. */
+import type { FigureEntry } from '../../api/report.ts';
+import { UserFault } from '../../base/fault.ts';
+import type { Analysis } from '../analysis.ts';
+import { adapterPairs, pairBySeed } from '../comparisons.ts';
+import {
+  axisValue,
+  byName,
+  choose,
+  type Condition,
+  isFull,
+  metricOf,
+  type Quantity,
+  scoreOf,
+} from '../conditions.ts';
+import { anyOf, voidReason } from '../evidence.ts';
+import { checkpointName, fisherOf, INFORMATION, renyi } from '../fisher.ts';
+import { formatValue, list, plainText, plural } from '../format.ts';
+import { contentKey, distinct, groupBy } from '../groups.ts';
+import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels } from '../labels.ts';
+import {
+  ACCURACY,
+  ASR,
+  ASR_CLEAN,
+  ASR_MINUS_CLEAN,
+  DROP,
+  metricName,
+  type MetricNote,
+  noteOf,
+} from '../metrics.ts';
+import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
+import { joinLabels, keyed, varies } from './encode.ts';
+
+/** A metric as a figure shows it. */
+export interface Measure {
+  readonly field: string;
+  readonly label: string;
+  /** On an axis. */
+  readonly title: string;
+  readonly isProportion: boolean;
+  /**
+   * The span of its axis: `unit` is [0, 1], `to-one` runs from a round tenth below the least value
+   * to 1, `points` is the range of the values, `from-zero` that range with zero in it, `positive`
+   * that from zero.
+   */
+  readonly span: 'unit' | 'to-one' | 'from-zero' | 'positive' | 'points';
+  readonly read: Quantity;
+  /** Returns why a cell's number is not evidence (evidence.ts), or null if it is. */
+  readonly reason: (cell: ReportCell) => string | null;
+}
+
+function spanOf({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measure['span'] {
+  if (kind !== 'proportion') return 'points';
+  if (/drop|minus|cost|removed|mcc|pearson|spearman/.test(metric)) return 'from-zero';
+  return /^(?:test_)?(?:accuracy|f1|macro_f1|token_f1|rouge_l)/.test(metric) ? 'to-one' : 'unit';
+}
+
+/** A number of the Fisher information: `fisher.final.lora.true.information_bits`. */
+const FISHER = /^fisher\.(?<at>init|final|step-\d+)\.(?<of>lora|full)\.true\.(?<name>.+)$/;
+
+function fisherMeasure(field: string): Measure | null {
+  const { at, of, name = '' } = FISHER.exec(field)?.groups ?? {};
+  if (at === undefined) return null;
+  const [, scale, alpha = ''] = /^renyi_(raw|normalised)_(.+)$/.exec(name) ?? [];
+  const quantity =
+    scale === undefined
+      ? INFORMATION.find(({ id }) => id === name)
+      : renyi(scale as 'raw' | 'normalised', alpha);
+  if (quantity === undefined) return null;
+  const kernel = of === 'lora' ? 'LoRA’s kernel' : 'the full kernel';
+  return {
+    field,
+    label: `${quantity.label} of ${kernel} ${checkpointName(at as Checkpoint)}`,
+    title: `${quantity.label} (nats)`,
+    isProportion: false,
+    span: 'points',
+    read: fisherOf(quantity, at as Checkpoint, of as Parametrisation),
+    reason: (cell) => (at === 'init' ? null : voidReason(cell, ACCURACY)),
+  };
+}
+
+/** The loss of each step, which is no metric of the whole training. */
+const LOSS = 'train.loss';
+
+/** @param field `STAGE.METRIC` */
+export function measureOf(field: string): Measure {
+  const dot = field.indexOf('.');
+  const named = { stage: field.slice(0, dot), metric: field.slice(dot + 1) };
+  const note = noteOf(named),
+    label = note?.label ?? named.metric;
+  return (
+    fisherMeasure(field) ?? {
+      field,
+      label,
+      title: label,
+      isProportion: note?.kind === 'proportion',
+      span: field === LOSS ? 'positive' : note === undefined ? 'points' : spanOf(note),
+      read: metricOf(named.stage, named.metric),
+      reason: (cell) => (named.stage === ACCURACY.stage ? voidReason(cell, named) : null),
+    }
+  );
+}
+
+/** Reads a number at the steps of a training: the loss, or what was evaluated. */
+function stepsOf({ history, curves = [] }: ReportCell, field: string) {
+  if (field === LOSS)
+    return (history?.points ?? []).map(({ step, loss }) => ({ x: step, value: loss }));
+  const key = field.slice(field.indexOf('.') + 1) as keyof CurveFacts;
+  return curves.flatMap(({ step, [key]: value }) =>
+    value === undefined ? [] : [{ x: step, value }],
+  );
+}
+
+/** A condition that is drawn, or its difference from another. */
+export interface Subject {
+  readonly condition: Condition;
+  /** Without the axes that have a channel of their own. */
+  readonly labels: Labels;
+  /** The full fine-tuning that it is compared with. */
+  readonly full?: Condition;
+}
+
+/** One number of a cell at its place. */
+export interface Point {
+  readonly subject: Subject;
+  readonly measure: Measure;
+  /** What the value is of: the measure, or what stands beside it. */
+  readonly metric: string;
+  readonly row: string;
+  readonly column: string;
+  readonly line: string;
+  /** Null draws a level across the whole axis: full fine-tuning has no rank. */
+  readonly x: number | string | null;
+  readonly seed: number;
+  readonly value: number;
+  /** Why it is not evidence; null if it is. */
+  readonly reason: string | null;
+  /** What was subtracted to give the value, if it is a difference. */
+  readonly other?: number;
+}
+
+type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> & { readonly x?: number };
+
+/** How a clean run's number is read from the evaluation of the attacked one. */
+const CLEAN: Readonly<Record<string, readonly [Quantity, MetricNote]>> = {
+  [metricName(ASR)]: [scoreOf(ASR_CLEAN), ASR_MINUS_CLEAN],
+  [metricName(ACCURACY)]: [
+    ({ metrics: { evaluate = {} } }) =>
+      (evaluate['accuracy'] ?? NaN) + (evaluate['accuracy_drop'] ?? NaN),
+    DROP,
+  ],
+};
+
+/** The numbers of a condition, and how many pairs of it are left out, with the reasons. */
+function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
+  const cells = new Map(condition.cells.map((cell) => [cell.seed, cell]));
+  const none = { excluded: 0, reasons: [] as readonly string[] };
+  if (entry.against !== undefined) {
+    const others = full && new Map(full.cells.map((cell) => [cell.seed, cell]));
+    const [clean, judged] = CLEAN[measure.field] ?? [];
+    const of = (some: typeof cells, read?: Quantity) => (seed: number) => {
+      const cell = some.get(seed);
+      return cell && read ? read(cell) : null;
+    };
+    const reason = (seed: number): string | null =>
+      [cells.get(seed), others?.get(seed)].reduce<string | null>(
+        (found, cell) =>
+          found ??
+          (cell ? (others ? measure.reason(cell) : voidReason(cell, judged ?? DROP)) : null),
+        null,
+      );
+    const pairs = pairBySeed(
+      [...cells.keys()],
+      of(cells, measure.read),
+      others ? of(others, measure.read) : of(cells, clean),
+      reason,
+    );
+    const values = pairs.seeds.map((seed, i): Value => {
+      const other = pairs.b[i] ?? NaN;
+      return { seed, value: (pairs.a[i] ?? NaN) - other, reason: null, other };
+    });
+    return { values, excluded: pairs.excluded, reasons: pairs.reasons };
+  }
+  const values = condition.cells.flatMap((cell): Value[] => {
+    const { seed } = cell;
+    if (x.kind === 'step')
+      return stepsOf(cell, measure.field).map((point) => ({ seed, ...point, reason: null }));
+    const value = measure.read(cell),
+      at = x.kind === 'metric' ? measureOf(entry.x.field).read(cell) : 0;
+    if (value === null || at === null || !Number.isFinite(value)) return [];
+    return [
+      { seed, value, reason: measure.reason(cell), ...(x.kind === 'metric' ? { x: at } : {}) },
+    ];
+  });
+  return { values, ...none };
+}
+
+/** What x is, and where conditions lie on it. */
+export interface Axis {
+  readonly kind: 'number' | 'text' | 'step' | 'metric';
+  readonly title: string;
+  readonly at: (condition: Condition) => number | string | null;
+  readonly isLog2?: true;
+  /** What the caption says of it; may be empty. */
+  readonly note: string;
+}
+
+/** The report's names of what varies in a cell, with the names of their labels. */
+const NAMES = {
+  adapter: 'adapterLabel',
+  attack: 'attackLabel',
+  setting: 'setting',
+  defence: 'defence',
+} as const;
+type Name = keyof typeof NAMES;
+const isName = (field: string): field is Name => field in NAMES;
+/** Whether a field is one of single points, or a name. */
+const isWord = (field: string): boolean => isName(field) || field === 'seed' || field === 'metric';
+const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
+
+const labelIn = (labels: Labels, name: Name): string =>
+  name === 'defence' && labels.defence === '' ? 'no defence' : labels[NAMES[name]];
+
+/** Whether the grid has an axis of this path. */
+const isAxis = (conditions: readonly Condition[], path: string): boolean =>
+  conditions.some((condition) => axisValue(condition, path) !== undefined);
+
+/** Returns a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. */
+function valueName(condition: Condition, path: string, isTitled = false): string {
+  const { family, attack, ofBase, adapter } = condition,
+    value = axisValue(condition, path);
+  if (path === 'adapter.type' || (path.startsWith('adapter.') && value === undefined))
+    return adapterTitle(adapter);
+  if (path === 'poisoning.attack' || (path.startsWith('poisoning.') && value === undefined)) {
+    if (family === 'none') return 'no attack';
+    return ofBase ? `${attack} in the base` : attack;
+  }
+  if (value === undefined) return path === DEFENCE ? 'no defence' : '–';
+  const text = formatValue(value);
+  return isTitled || typeof value === 'string' ? text : `${axisName(path)} ${text}`;
+}
+
+const VARIANCE = 'adapter.init.variance';
+
+/** Returns σ²n if it is the same for every layer (a variance of k/d), and otherwise null. */
+function scaledVariance(condition: Condition): number | null {
+  const [scaled, ...others] = distinct(
+    condition.cells
+      .flatMap(({ lora }) => lora?.groups ?? [])
+      .map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))),
+  );
+  return scaled === undefined || others.length > 0 ? null : scaled;
+}
+
+/**
+ * Places all conditions on one scale: σ²·n, or σ² if more have a value of that. Those without a
+ * value are left out and named.
+ */
+function varianceAxis(conditions: readonly Condition[]): Axis {
+  const given = conditions.filter(({ axes }) => axes[VARIANCE] !== undefined);
+  const plain = (condition: Condition): number | null => {
+    const value = condition.axes[VARIANCE];
+    return typeof value === 'number' ? value : null;
+  };
+  const without = (at: typeof plain) => given.filter((condition) => at(condition) === null);
+  const isPlain = without(plain).length < without(scaledVariance).length;
+  const at = isPlain ? plain : scaledVariance;
+  const left = distinct(without(at).map(({ axes }) => plainText(axes[VARIANCE])));
+  return {
+    kind: 'number',
+    title: isPlain ? 'variance σ² of A' : 'σ²·n (variance of A times the layer’s fan-in)',
+    at: (condition) => (condition.axes[VARIANCE] === undefined ? null : at(condition)),
+    note:
+      left.length === 0
+        ? ''
+        : `Left out, because their value on this axis differs between layers: σ² = ${list(left)}.`,
+  };
+}
+
+const isStepDose = (path: string): boolean => path.startsWith('poisoning.steps.');
+
+/** The title of an axis of the grid. */
+function axisTitle(path: string): string {
+  const unit = doseUnit(path);
+  if (unit === null) return path === 'adapter.rank' ? 'rank r' : axisName(path);
+  const title = unit === 'rate' ? 'poison rate (share of training rows)' : 'poisoned rows';
+  return isStepDose(path) ? `${axisName(path)}: ${title}` : title;
+}
+
+function axisOf({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
+  const { field, scale } = x;
+  const nowhere = { at: () => null, note: '' };
+  if (field === 'step') return { kind: 'step', title: 'step', ...nowhere };
+  if (isWord(field)) return { kind: 'text', title: field === 'seed' ? 'seed' : '', ...nowhere };
+  if (!isAxis(conditions, field))
+    return { kind: 'metric', title: measureOf(field).title, ...nowhere };
+  if (field === VARIANCE && scale !== 'category') return varianceAxis(conditions);
+  const at = (condition: Condition) => axisValue(condition, field) ?? null;
+  const isNumeric = conditions.every((one) => at(one) === null || typeof at(one) === 'number');
+  return isNumeric && scale !== 'category'
+    ? {
+        kind: 'number',
+        title: axisTitle(field),
+        at: (condition) => at(condition) as number | null,
+        note: '',
+        ...(field === 'adapter.rank' && { isLog2: true }),
+      }
+    : {
+        kind: 'text',
+        title: isNumeric ? axisTitle(field) : axisName(field),
+        at: (condition) => valueName(condition, field, true),
+        note: '',
+      };
+}
+
+export interface Frame {
+  readonly form: NonNullable<FigureEntry['mark']>;
+  readonly x: Axis;
+  readonly measures: readonly Measure[];
+  readonly points: readonly Point[];
+  /** The numbers that are marked beside the points. */
+  readonly references: readonly Point[];
+  /** Whether metrics are told apart by something else than panels. */
+  readonly isByMetric: boolean;
+  /** Whether places on x have several lines side by side. */
+  readonly isDodged: boolean;
+  /** Sentences for the caption. */
+  readonly notes: readonly string[];
+}
+
+function formOf(
+  { mark, y }: FigureEntry,
+  x: Axis,
+  conditions: readonly Condition[],
+): Frame['form'] {
+  if (mark !== undefined) return mark;
+  const [first] = y;
+  if (first && (isName(first.field) || isAxis(conditions, first.field))) return 'heatmap';
+  return x.kind === 'text' || x.kind === 'metric' ? 'point' : 'line';
+}
+
+/** Draws differences from full fine-tuning, or the conditions themselves. */
+function subjectsOf(
+  entry: FigureEntry,
+  unique: readonly Condition[],
+  isByName: boolean,
+  paths: readonly string[],
+): readonly Subject[] {
+  if (entry.against === 'full') {
+    const isNamed = varies(unique.filter(isFull).map(({ adapterLabel }) => adapterLabel));
+    const chosen = choose(unique, entry.cells);
+    return adapterPairs(unique)
+      .filter(({ adapter }) => chosen.includes(adapter))
+      .map(({ adapter, full }) => {
+        const labels = adapter.labelsWithout(...paths),
+          adapterLabel = `${labels.adapterLabel} − ${full.adapterLabel}`;
+        return { condition: adapter, full, labels: isNamed ? { ...labels, adapterLabel } : labels };
+      });
+  }
+  return choose(isByName ? byName(unique) : unique, entry.cells)
+    .filter(({ family }) => entry.against === undefined || family !== 'none')
+    .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
+}
+
+const nameOf = (field: string, { subject, measure, seed }: Omit<Point, 'x'>): string => {
+  if (field === 'metric') return measure.label;
+  if (field === 'seed') return `seed ${seed}`;
+  return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
+};
+const joined = (fields: readonly string[], point: Omit<Point, 'x'>): string =>
+  joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
+
+const placeOf = ({ row, column, line, x, measure }: Point): string =>
+  keyed(row, column, line, x, measure.field);
+const keyOf = ({ condition, full }: Subject): string => keyed(condition.key, full?.key);
+
+/** Returns the points that share a place and a seed with those of another condition. */
+const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
+  [...groupBy(points, (point) => keyed(placeOf(point), point.seed)).values()].filter((group) =>
+    varies(group.map(({ subject }) => keyOf(subject))),
+  );
+
+/** The names that tell apart conditions of one place. */
+const tellingApart = (points: readonly Point[]): readonly Name[] => {
+  const clashes = clashesIn(points);
+  return TELLING.filter((name) =>
+    clashes.some((group) => varies(group.map(({ subject }) => labelIn(subject.labels, name)))),
+  );
+};
+
+/** Leaves out names that are the same for all points, unless nothing would be left. */
+function withoutConstant(fields: readonly string[], points: readonly Point[]): readonly string[] {
+  const telling = fields.filter(
+    (field) => !isName(field) || varies(points.map((point) => nameOf(field, point))),
+  );
+  return telling.length > 0 ? telling : fields.slice(0, 1);
+}
+
+/**
+ * Gives each point its line. Cells of one place get lines of their own; in a heat map, panels.
+ * @throws UserFault if nothing that the report names tells such cells apart
+ */
+function withLines(
+  entry: FigureEntry,
+  form: Frame['form'],
+  x: Axis,
+  points: readonly Point[],
+): {
+  readonly points: readonly Point[];
+  readonly fields: readonly string[];
+  readonly note: string;
+} {
+  const { color, facet: { row = [], column = [] } = {} } = entry;
+  if (form === 'heatmap') {
+    const more = tellingApart(points);
+    const placed = points.map((point) => ({
+      ...point,
+      column: joinLabels(...distinct([point.column, joined(more, point)])),
+    }));
+    return { points: checked(entry, placed), fields: [], note: '' };
+  }
+  const ofX = x.kind === 'text' ? [entry.x.field] : [];
+  const every =
+    color?.fields ??
+    (ofX.length > 0 ? ofX : TELLING.filter((name) => ![...row, ...column].includes(name)));
+  const asked = withoutConstant(every, points);
+  const named = (fields: readonly string[]): Point[] =>
+    points.map((point) => ({ ...point, line: joined(fields, point) }));
+  // In a scatter plot, each condition is a mark of its own.
+  if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
+  const more = tellingApart(named(asked));
+  const fields =
+    more.length > 0 && color === undefined && ofX.length > 0 ? more : [...asked, ...more];
+  const [first] = points;
+  const isOne = first && every.includes('adapter') && !fields.includes('adapter');
+  const note = isOne ? `Adapter: ${labelIn(first.subject.labels, 'adapter')}.` : '';
+  return { points: checked(entry, named(fields)), fields, note };
+}
+
+function checked({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
+  if (clashesIn(points).length > 0)
+    throw new UserFault(
+      `the figure ${name} has several cells at one place, which nothing in it tells apart`,
+      'Name the axis in which they differ under color or facet, or choose cells.',
+    );
+  // Two names of one condition may have one place (1/d and 1/(1d)).
+  return [...new Map(points.map((point) => [keyed(placeOf(point), point.seed), point])).values()];
+}
+
+const isUnder = (a: Labels, b: Labels): boolean =>
+  a.attackLabel === b.attackLabel && a.setting === b.setting;
+
+/**
+ * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
+ * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
+ * steps are still applied.
+ */
+function zeroDose(
+  points: readonly Point[],
+  subjects: readonly Subject[],
+  values: (subject: Subject, measure: Measure) => readonly Value[],
+): readonly Point[] {
+  const leaders = groupBy(points, ({ row, column, line, measure: { field } }) =>
+    keyed(row, column, line, field),
+  );
+  return [...leaders.values()].flatMap(([leader]) => {
+    const isAsr = leader.measure.field === metricName(ASR),
+      { adapterLabel, setting } = leader.subject.labels;
+    const subject = isAsr
+      ? leader.subject
+      : subjects.find(
+          ({ condition: { family }, labels }) =>
+            family === 'none' && labels.adapterLabel === adapterLabel && labels.setting === setting,
+        );
+    const metric = isAsr ? metricName(ASR_CLEAN) : leader.metric;
+    return subject === undefined
+      ? []
+      : values(subject, measureOf(metric)).map((value) => ({
+          ...leader,
+          ...value,
+          subject,
+          metric,
+          x: 0,
+        }));
+  });
+}
+
+function doseNotes(path: string, measures: readonly Measure[]): readonly string[] {
+  if (isStepDose(path)) return ['The other steps are the same along a line.'];
+  const isAsr = ({ field }: Measure): boolean => field === metricName(ASR);
+  return [
+    ...(measures.every(isAsr) ? [] : ['Dose 0 is the run without attack.']),
+    ...(measures.some(isAsr)
+      ? ['Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.']
+      : []),
+  ];
+}
+
+/**
+ * Places the cells that an entry draws.
+ * @throws UserFault if several cells have one place
+ */
+export function frameOf(
+  asked: FigureEntry,
+  { conditions: unique }: Pick<Analysis, 'conditions'>,
+): Frame {
+  const { y, facet: { row = [], column = [] } = {}, references = [] } = asked;
+  const form = formOf(asked, axisOf(asked, unique), unique);
+  const isHeat = form === 'heatmap';
+  const entry: FigureEntry = isHeat ? { ...asked, x: { ...asked.x, scale: 'category' } } : asked;
+  const shown = isHeat ? (entry.color?.fields ?? []) : y.map(({ field }) => field);
+  const named = [
+    entry.x.field,
+    ...row,
+    ...column,
+    ...(isHeat ? y.map(({ field }) => field) : (entry.color?.fields ?? [])),
+  ];
+  const isByMetric = named.includes('metric');
+  const measures = shown.map(measureOf).map((measure, i) => {
+    const title = isHeat ? undefined : y[i]?.title;
+    return { ...measure, ...(title !== undefined && { [isByMetric ? 'label' : 'title']: title }) };
+  });
+  const paths = named.filter((field) => isAxis(unique, field));
+  const isByName =
+    (form === 'line' && entry.x.field !== 'step') ||
+    unique.some((condition) =>
+      paths.some((path) =>
+        varies(condition.named.map(({ axes }) => contentKey(axes[path] ?? null))),
+      ),
+    );
+  const subjects = subjectsOf(entry, unique, isByName, paths);
+  const x = axisOf(
+    entry,
+    subjects.map(({ condition }) => condition),
+  );
+
+  const left: string[] = [];
+  let pairs = 0;
+  const valuesIn = (subject: Subject, measure: Measure): readonly Value[] => {
+    const { values, excluded, reasons } = valuesOf(subject, measure, entry, x);
+    pairs += values.length + excluded;
+    left.push(...Array.from({ length: excluded }, (_, i) => reasons[i] ?? reasons[0] ?? ''));
+    return values;
+  };
+  const pointsOf = (subject: Subject, measure: Measure): Point[] =>
+    valuesIn(subject, measure).map((value) => {
+      const point = {
+        subject,
+        measure,
+        metric: measure.field,
+        ...value,
+        row: '',
+        column: '',
+        line: '',
+      };
+      return {
+        ...point,
+        row: joined(row, point),
+        column: joined(column, point),
+        line: isHeat
+          ? joined(
+              y.map(({ field }) => field),
+              point,
+            )
+          : '',
+        x:
+          x.kind === 'text' && isWord(entry.x.field)
+            ? nameOf(entry.x.field, point)
+            : (value.x ?? x.at(subject.condition)),
+      };
+    });
+  const every = subjects.flatMap((subject) =>
+    measures.flatMap((measure) => pointsOf(subject, measure)),
+  );
+  const placed = every.filter((point) => point.x !== null);
+  const { points, fields, note } = withLines(entry, form, x, placed);
+
+  const isDose = form === 'line' && doseUnit(entry.x.field) !== null && entry.against === undefined;
+  const zero = isDose && !isStepDose(entry.x.field) ? zeroDose(points, subjects, valuesIn) : [];
+  const levels =
+    form === 'line' && x.kind === 'number' && entry.x.field.startsWith('adapter.')
+      ? every
+          .filter(
+            ({ subject, x: at }) =>
+              at === null &&
+              isFull(subject.condition) &&
+              points.some((point) => isUnder(point.subject.labels, subject.labels)),
+          )
+          .map((point) => ({ ...point, line: joined(fields, point) }))
+      : [];
+  const marked = references.map(measureOf);
+  const { against: _against, ...asItIs } = entry;
+  const places = [
+    ...groupBy(points, (point) => keyed(placeOf(point), keyOf(point.subject))).values(),
+  ];
+  return {
+    form,
+    x,
+    measures,
+    points: [...zero, ...points, ...levels],
+    references: places.flatMap(([place]) =>
+      marked.flatMap((measure) =>
+        valuesOf(place.subject, measure, asItIs, x).values.map((value) => ({
+          ...place,
+          ...value,
+          metric: measure.field,
+        })),
+      ),
+    ),
+    isByMetric,
+    isDodged: x.kind === 'text' && keyed(...fields) !== keyed(entry.x.field),
+    notes: [
+      note,
+      x.note,
+      ...(isDose && points.length > 0 ? doseNotes(entry.x.field, measures) : []),
+      ...(left.length === 0
+        ? []
+        : [
+            `Left out are ${left.length} of ${plural(pairs, 'pair')} that are not evidence: a model of ` +
+              `the pair ${anyOf(left)}.`,
+          ]),
+    ].filter((note) => note !== ''),
+  };
+}
