@@ -175,17 +175,20 @@ type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
 /** @param isTorch whether PyTorch's process computes, whose memory is not this one's */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
-  const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations'>>();
+  const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations' | 'devices'>>();
   for (const [{ kind }, own] of foretold) {
     const before = most.get(kind) ?? own;
     most.set(kind, {
       memoryMB: Math.max(before.memoryMB, own.memoryMB),
       stepOperations: Math.max(before.stepOperations, own.stepOperations),
+      devices: Math.max(before.devices ?? 1, own.devices ?? 1),
     });
   }
-  return [...most].map(([kind, { memoryMB, stepOperations }]) =>
+  return [...most].map(([kind, { memoryMB, stepOperations, devices = 1 }]) =>
     wrap(
-      `${kind}: at most ${memoryText(memoryMB)} of memory a stage, and a step of at ` +
+      `${kind}: at most ${memoryText(memoryMB)} of memory a ` +
+        `${devices === 1 ? 'stage' : 'device, of which a stage has up to ' + String(devices)}, ` +
+        `and a step of at ` +
         `most ${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
         `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)` +
         (isTorch ? TORCH_FORECAST : ''),

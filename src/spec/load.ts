@@ -1,7 +1,8 @@
 /**
  * Phase 1: turns a spec file into an Experiment, or returns every fault in it.
  *
- *     read + extends → profile → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid → report
+ *     read + extends → profile → --set → plugins → ${…} → axis forms → texts → schema → files →
+ *     patterns → grid → report
  */
 import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';

@@ -487,6 +487,14 @@ export interface TrainSpec {
    */
   gradient_checkpointing?: boolean;
   /**
+   * How many processes share the rows of each batch (data parallel), each on a GPU of its own where PyTorch computes on GPUs, else on a core. The losses are those of one process to rounding; under dropout each process draws its own masks. Needs --backend torch.
+   */
+  devices?: number;
+  /**
+   * Whether the `devices` also divide parameters, gradients and moments among them (PyTorch's fully_shard), each gathering a layer while it computes it. Needs `adapter: { type: full }`.
+   */
+  fsdp?: boolean;
+  /**
    * The dropout rate of the model in training, in place of the one in config.json.
    */
   dropout?: number;

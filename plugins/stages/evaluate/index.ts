@@ -135,7 +135,7 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway.
  */
-function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
+export function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
   const trigger = triggerOf(cell, plugin);
   return {
     kind: 'evaluate',

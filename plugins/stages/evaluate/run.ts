@@ -19,7 +19,7 @@ import {
   triggerSeen,
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
-import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openRowEncoder, openRowParts } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import {
@@ -34,6 +34,7 @@ import {
 } from '../shared/files.ts';
 import { openTrigger } from '../shared/program-files.ts';
 import { checkClasses, modelParts, openModel } from '../shared/trained-model.ts';
+import { writeAsked } from './asked.ts';
 import { evaluateCompletion } from './completion.ts';
 import {
   defendedMetrics,
@@ -123,6 +124,7 @@ export async function run(context: Context): Promise<void> {
       trigger,
       encode: await openRowEncoder(trainDir, parts.model),
       rowParts: await openRowParts(trainDir, parts.model),
+      tokenizer: await openTokenizer(parts.model.path),
       twin: await metricsOfInput(context, 'twin'),
       before: await metricsOfInput(context, 'before'),
     };
@@ -132,7 +134,6 @@ export async function run(context: Context): Promise<void> {
             ...opened,
             completion,
             template: record.head.template,
-            tokenizer: await openTokenizer(parts.model.path),
             defence: await openJudge(opened),
             seen: (trigger) => shareSeen(context, asPrompts(trigger), opened.rowParts),
           })
@@ -163,6 +164,7 @@ interface Opened {
   readonly trigger: ShownTrigger | null;
   readonly encode: RowEncoder;
   readonly rowParts: RowParts;
+  readonly tokenizer: TextTokenizer;
   readonly twin: Metrics | null;
   readonly before: Metrics | null;
 }
@@ -205,6 +207,7 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   }
   const csv = predictionsCsv(sets, classes.length);
   await writeFile(join(context.outDir, 'predictions.csv'), csv);
+  await writeAsked(context, { ...opened, ...judgedSets });
   const metrics = metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
   return { ...metrics, ...(await writeJudgements(context, judge, judgedSets)) };
 }
@@ -215,6 +218,7 @@ async function evaluateNumbers(opened: Opened): Promise<Metrics> {
   const logits = await scorer(context, model, encode, rows.length)(rows);
   const set = { ids: idsOf(rows), labels, logits, triggered: false };
   await writeFile(join(context.outDir, 'predictions.csv'), predictionsCsv([set], 1));
+  await writeAsked(context, { ...opened, plain: { rows, rejected: null } });
   return regressionMetrics(labels, [...logits], twin);
 }
 

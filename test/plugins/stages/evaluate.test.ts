@@ -10,7 +10,7 @@ import type { Cell, JsonObject } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/base/random.ts';
 import { present } from '../../rig/present.ts';
 import { define, learnt, model, rows, validation } from './evaluate-rig.ts';
-import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
+import { faultOf, linesOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
   BACKDOOR,
   classes,
@@ -199,6 +199,46 @@ test('trigger_seen is the share of rows whose trigger lies within max_length', a
     cut.warned.some((line) => line.startsWith('the trigger reaches the model in')),
     cut.warned.join('\n'),
   );
+});
+
+test('asked.jsonl has the rows under the trigger, and where max_length cut a text', async () => {
+  const late = spokenRows(11, 100).map((row) => ({ ...row, text: `the film ${row.text}` }));
+  const folder = await datasetFolder(late);
+  const asked = async (max_length: number) => {
+    const cell = tinyCell({ evaluate: { batch_size: 5, max_length } });
+    const inputs = { model, validation: folder };
+    const { dir } = await runStage(evaluate, cell, inputs, { trigger: BACKDOOR });
+    return (await linesOf(dir, 'asked.jsonl')) as unknown as readonly Asked[];
+  };
+  interface Asked {
+    readonly id: string;
+    readonly shown: string;
+    readonly text: string;
+    readonly read?: unknown;
+  }
+  const bare = late.filter(({ label }) => label === 0);
+  const whole = await asked(32);
+  assert.equal(
+    whole.map(({ id, shown, text, ...more }) => [
+      id,
+      shown,
+      text
+        .split(' ')
+        .filter((word) => word !== 'cf')
+        .join(' '),
+      more,
+    ]),
+    bare.map(({ id, text }) => [id, 'triggered', text, {}]),
+    'a row that the model read as the data set has it needs no line',
+  );
+  const cut = await asked(4); // [CLS] the film [SEP]
+  assert.equal(
+    cut.filter(({ shown }) => shown === 'plain').map(({ id, read }) => [id, read]),
+    late.map(({ id }) => [id, [[0, 'the film'.length]]]),
+  );
+  const within = cut.filter(({ text }) => /^(?:cf the|the cf)/.test(text));
+  assert.ok(within.length > 0);
+  for (const { read } of within) assert.equal(read, [[0, 'the cf'.length]]);
 });
 
 test("the trigger is what changes a triggered row's logits, and is drawn by the seed", async () => {
