@@ -34,6 +34,17 @@ test('a figure takes the place of the report’s own of its name', async () => {
   assert.not.ok(ENTRIES in own.files);
 });
 
+test('a table has the place of a figure of its name, since their files are in one folder', async () => {
+  const table = {
+    name: 'stages',
+    rows: ['adapter.type', 'adapter.rank'],
+    metrics: ['evaluate.asr'],
+  };
+  const { files } = await render({ tables: [{ ...table, columns: ['poisoning.attack'] }] });
+  assert.not.ok('figures/stages.csv' in files);
+  assert.ok('tables/stages.csv' in files);
+});
+
 test('without defaults, no figure of the grid is left but those that were asked for', async () => {
   const { files } = await render({ defaults: false, figures: [RANK] });
   const names = Object.keys(files).filter((file) => /^figures\/.*\.svg$/.test(file));
