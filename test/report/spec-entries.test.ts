@@ -7,7 +7,7 @@ import { ENTRIES, type EntryContents, type RenderedReport } from '../../src/repo
 import { present } from '../rig/present.ts';
 import { fixture } from './fixture.ts';
 
-const test = suite('entries');
+const test = suite('entries of a spec');
 
 const render = (entries: Partial<ReportEntries>): Promise<RenderedReport> =>
   renderReport({
