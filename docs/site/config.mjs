@@ -122,7 +122,7 @@ export default {
       },
       {
         text: 'Background',
-        items: ['docs/theory', 'docs/engine', 'docs/checks', 'SECURITY'].map(link),
+        items: ['docs/paper', 'docs/theory', 'docs/engine', 'docs/checks', 'SECURITY'].map(link),
       },
       {
         text: 'Development',

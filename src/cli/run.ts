@@ -13,7 +13,7 @@ import { remoteOf } from '../run/remote.ts';
 import type { FiguresAsked, WrittenFigures } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
-import type { PackOptions, SpecOptions } from './options.ts';
+import { type PackOptions, runCommandOf, type SpecOptions } from './options.ts';
 import {
   count,
   DONE,
@@ -319,7 +319,7 @@ async function prepareReport(spec: string, options: SpecOptions): Promise<Prepar
   if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached'))
     throw new UserFault(
       `nothing of "${prepared.experiment.name}" is in the store yet`,
-      `run it first: dosimeter run ${spec}`,
+      `run it first: ${runCommandOf(spec, options)}`,
     );
   return prepared;
 }

@@ -3,20 +3,19 @@
  * page's content security policy forbids every request, so that injected content could not contact
  * a server.
  */
-import { createHash } from 'node:crypto';
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse, type Analysis } from './analysis.ts';
 import { type DrawnEntry, drawSpecEntries } from './entries.ts';
 import { drawFigures, type DrawnFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
+import { claims } from './html/claims.tsx';
 import { examples } from './html/examples.tsx';
 import { found, Header } from './html/first-screen.tsx';
 import { corrections, premise } from './html/paper.tsx';
-import type { Chapter, PageProps } from './html/parts.tsx';
+import { type Chapter, Head, type PageProps } from './html/parts.tsx';
 import { ownEntries, results } from './html/results.tsx';
 import { provenance, stages } from './html/run.tsx';
-import { style } from './html/style.ts';
 import { theory } from './html/theory.tsx';
 import { latexFigure } from './latex.ts';
 import { ENTRIES, type EntryContents, type RenderedReport, type ReportInput } from './types.ts';
@@ -41,33 +40,11 @@ for (const button of document.querySelectorAll('button[data-figure]')) {
 }
 `.trim();
 
-const scriptHash = createHash('sha256').update(script).digest('base64');
-const policy = [
-  "default-src 'none'",
-  'img-src data:',
-  "style-src 'unsafe-inline'",
-  `script-src 'sha256-${scriptHash}'`,
-  "base-uri 'none'",
-  "form-action 'none'",
-].join('; ');
-
-export const Head = ({ name }: { readonly name: string }): JSX.Element => (
-  <head>
-    <meta charSet="utf-8" />
-    <meta http-equiv="Content-Security-Policy" content={policy} />
-    <meta name="viewport" content="width=device-width, initial-scale=1" />
-    <meta name="referrer" content="no-referrer" />
-    <title>{`${name} · dosimeter`}</title>
-    <link rel="icon" href="data:," />
-    <style dangerouslySetInnerHTML={{ __html: style }} />
-  </head>
-);
-
 function Page(props: PageProps): JSX.Element {
   const chapters = CHAPTERS.filter(({ concerns }) => concerns?.(props) ?? true);
   return (
     <html lang="en">
-      <Head name={props.input.name} />
+      <Head name={props.input.name} script={script} />
       <body>
         <Header analysis={props} answer={props.figures.answer} />
         <nav aria-label="Chapters">
@@ -107,6 +84,7 @@ const renderPage = (
 
 const CHAPTERS: readonly Chapter[] = [
   found,
+  claims,
   asked,
   ownEntries,
   results,

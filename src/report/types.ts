@@ -258,6 +258,8 @@ export interface ReportInput {
   readonly sources: { readonly [role: string]: JsonObject };
   readonly attacks: readonly AttackNote[];
   readonly environment: JsonObject;
+  /** Set if there is a page of all outputs beside the report. */
+  readonly outputs?: true;
   /** The figures and tables that the spec asks for, where it has a section `report`. */
   readonly entries?: ReportEntries;
 }

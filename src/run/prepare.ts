@@ -43,17 +43,21 @@ export interface Asked {
   readonly store: string;
   /** The compute backend; by default, the best that this machine has. */
   readonly backend?: BackendName;
+  /** One of the spec's profiles; by default, the spec as it is written. */
+  readonly profile?: string;
   /** Overrides: `path=value` each. */
   readonly set: readonly string[];
   /** Filters of the cells: tags, or `path=value[,value]`. */
   readonly only: readonly string[];
 }
 
+/** The options that change what a spec says. */
+export type Chosen = Pick<Asked, 'profile' | 'set' | 'only'>;
+
 export type Note = (message: string) => void;
 
 export interface Prepared {
-  /** The options that change what the spec says. */
-  readonly asked: Pick<Asked, 'set' | 'only'>;
+  readonly asked: Chosen;
   readonly experiment: Experiment;
   readonly registry: Registry;
   readonly backend: BackendName;
@@ -106,7 +110,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
  */
 export async function load(
   spec: string,
-  options: Pick<Asked, 'set' | 'only'>,
+  options: Chosen,
 ): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
   checkCache(cacheDir(process.env));
   let registry = await loadRegistry();
@@ -119,6 +123,7 @@ export async function load(
       }
       return specRegistry(registry);
     },
+    ...defined({ profile: options.profile }),
     sets: options.set,
     only: options.only,
     env: process.env,
@@ -219,7 +224,7 @@ export async function prepare(
   );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return {
-    asked: { set: options.set, only: options.only },
+    asked: { ...defined({ profile: options.profile }), set: options.set, only: options.only },
     experiment,
     registry,
     backend,

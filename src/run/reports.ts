@@ -3,17 +3,28 @@
  * writes its figures and tables outside the store (`report --pdf`, `figures`).
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../base/fault.ts';
 import { fileInside } from '../base/untrusted/paths.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { OUTPUTS } from '../report/outputs.ts';
 import { ENTRIES, type EntryContents, FIGURE_FORMATS, type FigureFormat } from '../report/types.ts';
 import { errorCode, onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Manifest } from '../store/manifest.ts';
 import type { Note, Prepared } from './prepare.ts';
+import { asSource, buildDir } from './registry/build.ts';
 import { reportsDir } from './state-folder.ts';
 import type { RunSummary } from './types.ts';
 
@@ -22,27 +33,71 @@ export const REPORT = 'report.html';
 type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 
 /**
- * Copies the report out of the store to a path that can be bookmarked. The newest report of an
+ * Copies the report out of the store to a path that can be bookmarked, with the page of all outputs
+ * (`NAME,outputs.html`) beside it. The newest report of an
  * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
- * `NAME,rank=4.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
+ * `NAME,rank=4.html`; for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
  * is `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
-export function publishReport(
+export async function publishReport(
   prepared: Asked,
   stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[],
   note: Note,
-): string | null {
+): Promise<string | null> {
   for (const { stage, dir } of stages) {
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
-    const html = withNotes(readFileSync(from, 'utf8'), prepared);
     // PyTorch's stands beside the first engine's. Without a copy, the report in the store remains.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
+    const outputs = await publishOutputs(prepared, engine, dir);
+    const html = withNotes(readFileSync(from, 'utf8'), prepared).replaceAll(
+      'href="outputs.html"',
+      () => `href="${outputs}"`,
+    );
     return publish(prepared, engine, html, note) ?? from;
   }
   return null;
+}
+
+/**
+ * Writes the page of all outputs, unless it is there. Its first line says what it was made from.
+ * @param dir the report's folder in the store
+ * @returns the page's name; empty if there is none
+ */
+async function publishOutputs(
+  prepared: Asked,
+  engine: readonly string[],
+  dir: string,
+): Promise<string> {
+  const data = path.join(dir, OUTPUTS);
+  if (!existsSync(data)) return '';
+  const { file } = placeOf(prepared, [...engine, 'outputs']);
+  const name = path.basename(file);
+  const made = asSource ? '' : `<!-- ${path.basename(dir)} ${path.basename(buildDir())} -->\n`;
+  if (made !== '' && existsSync(file) && firstLine(file) === made) return name;
+  const { outputsPage } = await import('../report/outputs-page.tsx');
+  const page = await outputsPage({
+    name: prepared.experiment.name,
+    data: readFileSync(data),
+    report: path.basename(placeOf(prepared, engine).file),
+  });
+  // What there is to note is noted of the report.
+  const written = publish(prepared, [...engine, 'outputs'], made + page, () => undefined);
+  return written === null ? '' : name;
+}
+
+/** @returns at most as much of the file as `publishOutputs` puts there */
+function firstLine(file: string): string {
+  const handle = openSync(file, 'r');
+  try {
+    const bytes = Buffer.alloc(256);
+    const text = bytes.toString('latin1', 0, readSync(handle, bytes));
+    return text.slice(0, text.indexOf('\n') + 1);
+  } finally {
+    closeSync(handle);
+  }
 }
 
 /**
@@ -117,7 +172,8 @@ function placeOf(
   const { asked, experiment } = prepared;
   const spec = specOf(prepared);
   const named = (name: string): string => {
-    const parts = [name, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
+    const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
+    const parts = [name, ...chosen, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
     return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
   const plain = named(experiment.name);

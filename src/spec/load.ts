@@ -1,7 +1,8 @@
 /**
  * Phase 1: turns a spec file into an Experiment, or returns every fault in it.
  *
- *     read + extends → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid → report
+ *     read + extends → profile → --set → plugins → ${…} → axis forms → texts → schema → files →
+ *     patterns → grid → report
  */
 import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
@@ -12,6 +13,7 @@ import { gatherFaults, type Report } from './faults.ts';
 import { allVariants, asWritten, specsIn, stepFields, variantsOf } from './fields.ts';
 import {
   applyOverrides,
+  applyProfile,
   fillTextFiles,
   readLayers,
   resolveModules,
@@ -61,7 +63,9 @@ export async function loadExperiment(
 
   const layers = await readLayers(file, report);
   if (!layers) return failed();
-  const overridden = applyOverrides(layers.root, options.sets ?? [], report);
+  const profiled = applyProfile(layers.root, options.profile, report);
+  if (!profiled) return failed();
+  const overridden = applyOverrides(profiled, options.sets ?? [], report);
   const { root: located, modules } = await resolveModules(overridden, report);
   const plugged = await registryFor(located, modules, options, report);
   if (!plugged) return failed();
@@ -96,7 +100,7 @@ export async function loadExperiment(
   if (faults.count > 0) return failed();
 
   const made = expandExperiment(
-    { file, text: layers.source.text, root, shapes, selection, commands },
+    { file, text: layers.source.text, root, shapes, selection, commands, profile: options.profile },
     canonicalOf(registry),
     report,
   );
@@ -199,6 +203,7 @@ interface CheckedSpec {
   readonly shapes: Shapes;
   readonly selection: Selection;
   readonly commands: Experiment['commands'];
+  readonly profile: string | undefined;
 }
 
 interface Expanded {
@@ -209,13 +214,14 @@ interface Expanded {
 
 /** Returns undefined if the grid is too large. Other faults of the grid are reported as well. */
 function expandExperiment(
-  { file, text, root, shapes, selection, commands }: CheckedSpec,
+  { file, text, root, shapes, selection, commands, profile }: CheckedSpec,
   canonical: GridOptions['canonical'],
   report: Report,
 ): Expanded | undefined {
   const plain = (field: string): Json =>
     fill(child(root, field), fieldSchema(shapes.root, field)) ?? null;
-  const name = plain('name') as string;
+  const name = plain('name') as string,
+    notes = (plain('notes') ?? '') as string;
   const seeds = plain('seeds') as readonly number[],
     goals = plain('stages') as readonly string[];
   const start = root.entries.get('name')?.key ?? null;
@@ -244,7 +250,7 @@ function expandExperiment(
     reportEmptyGrid(selection.only, () => whole().map(({ config }) => config), start, report);
   const experiment = {
     name,
-    notes: ((plain('notes') ?? '') as string).trim(),
+    notes: `${profile === undefined ? '' : `Profile ${profile}.\n`}${notes}`.trim(),
     file,
     text,
     commands,
@@ -299,7 +305,7 @@ function longestAxis(root: MapNode): Span | undefined {
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
-    if (key === 'extends' || key === 'env') continue;
+    if (['extends', 'env', 'profiles'].includes(key)) continue;
     if (key === 'defences' && !root.entries.has(key)) continue;
     const value =
       key === BASE

@@ -38,6 +38,12 @@ export interface Cell {
    */
   extends?: string | string[];
   /**
+   * Other sizes of the experiment, by name: the fields of each are merged over the spec by `--profile NAME`, as this file is over those that it extends. In no key.
+   */
+  profiles?: {
+    [k: string]: {};
+  };
+  /**
    * Plugin modules from outside the repository. Paths are relative to this file.
    */
   plugins?: string[];
@@ -481,6 +487,14 @@ export interface TrainSpec {
    */
   gradient_checkpointing?: boolean;
   /**
+   * How many processes share the rows of each batch (data parallel), each on a GPU of its own where PyTorch computes on GPUs, else on a core. The losses are those of one process to rounding; under dropout each process draws its own masks. Needs --backend torch.
+   */
+  devices?: number;
+  /**
+   * Whether the `devices` also divide parameters, gradients and moments among them (PyTorch's fully_shard), each gathering a layer while it computes it. Needs `adapter: { type: full }`.
+   */
+  fsdp?: boolean;
+  /**
    * The dropout rate of the model in training, in place of the one in config.json.
    */
   dropout?: number;
@@ -567,6 +581,10 @@ export interface EvaluateSpec {
    * The most tokens in a row. Default: `train.max_length`.
    */
   max_length?: number;
+  /**
+   * The rows that a classifier is shown with the trigger of a backdoor: those of other classes than the target (`others`), or those of the target class too (`all`). `trigger_accuracy` is then the accuracy on all of them, in which a target row counts as right whether or not the trigger works; attack success is that of the others all the same. Default: others.
+   */
+  trigger_rows?: "others" | "all";
   /**
    * The most tokens that are generated for a prompt of a completion task. An output that reaches it counts as truncated.
    */

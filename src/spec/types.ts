@@ -58,7 +58,7 @@ export interface ExperimentCell {
 
 export interface Experiment {
   readonly name: string;
-  /** The spec's `notes`, without blank space around them; empty if there are none. */
+  /** Which profile was chosen, and the spec's `notes`; empty if there is neither. */
   readonly notes: string;
   readonly file: string;
   readonly text: string;
@@ -139,6 +139,8 @@ export interface LoadOptions {
    * spec's `plugins` names.
    */
   readonly registry: SpecRegistry | ((modules: readonly string[]) => Promise<SpecRegistry>);
+  /** The name of one of the spec's profiles; by default, none is merged over it. */
+  readonly profile?: string;
   /** `--set` arguments: `path=value`, where the value is YAML. */
   readonly sets?: readonly string[];
   /**

@@ -5,6 +5,7 @@ import {
   type DefineRequest,
   defineStage,
   heldWeights,
+  isAttacked,
   isOfBase,
   type JsonObject,
   type Poisoning,
@@ -13,7 +14,9 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
+import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
+import { twinOf } from '../evaluate/index.ts';
 import { trainingSet } from '../shared/defended.ts';
 import { filesApart } from '../shared/program-files.ts';
 import { usesBf16 } from '../train/params.ts';
@@ -42,6 +45,8 @@ export type PlannedCell = {
   readonly weights?: string;
   /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
+  /** The number of the cell's data sets among the roles, from 0. Default: 0. */
+  readonly data?: number;
 };
 
 /**
@@ -84,7 +89,8 @@ function intern<T>(values: readonly T[]): {
   return { distinct, indexes };
 }
 
-const numbered = (role: string, index: number): string =>
+/** Returns the name of a role of the model, or of the data set, of this number from 0. */
+export const numbered = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
 /** Requests what the attacks did to the rows that a cell, or its base, was trained on. */
@@ -107,6 +113,9 @@ function goalInputs(
     // Its scores of training rows are drawn.
     const rows = trainingSet(cell, plugin);
     if (isTrained && rows.kind === 'defend') inputs[`defend:${index}`] = rows;
+    // What the clean twin answers stands beside it.
+    if (kinds.includes('evaluate') && isAttacked(cell))
+      inputs[`twin:${index}`] = twinOf(cell, 'validation', plugin);
   }
   return inputs;
 }
@@ -123,6 +132,8 @@ function weightsOf({ model }: Cell): { readonly weights?: string } {
 }
 
 interface Sources {
+  /** By cell: the number of its data sets. */
+  readonly data: readonly number[];
   readonly sources: { readonly [role: string]: JsonObject };
   readonly inputs: { readonly [name: string]: StageRequest };
   readonly assets: { readonly [name: string]: string };
@@ -167,7 +178,7 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
       assets[key] = datasetUri(asked.source);
     }
   }
-  return { sources, inputs, assets };
+  return { sources, inputs, assets, data: data.indexes };
 }
 
 export default defineStage({
@@ -177,15 +188,15 @@ export default defineStage({
     'provenance.',
   compute: false,
   scope: 'experiment',
-  // These files hold timings.
-  volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
+  // Timings, and bytes that depend on Node's compressor.
+  volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv', OUTPUTS],
   tolerant: true,
   spares: ['ntk'],
   define(cells, { goals, report, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);
     const train = intern(cells.map(trainSettings));
-    const { sources, inputs, assets } = sourcesOf(cells, isTrained);
+    const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
     const params: Params = {
       goals,
       train: train.distinct,
@@ -198,6 +209,7 @@ export default defineStage({
         ...(usesBf16(cell) ? { bf16: true as const } : {}),
         ...weightsOf(cell),
         train: train.indexes[i] ?? 0,
+        ...(data[i] ? { data: data[i] } : {}),
       })),
       ...defined({ entries: report as unknown as JsonObject | undefined }),
     };

@@ -77,6 +77,14 @@ export const addPlan: AddCommand = (program, exits) =>
       ),
     )
     .option('--executor <name>', 'show the jobs that it would submit, with their node-hours')
+    .addOption(
+      new Option(
+        '--hardware <name>',
+        'also say what the trainings would take there: time, by its operations a second, and memory',
+      )
+        .choices(['cpu', 'a6000', 'a100', 'h100'])
+        .conflicts(['json', 'mermaid', 'dot', 'executor']),
+    )
     .option(
       '--dry-run [dir]',
       'with --executor: also write the batch scripts (default: .dosimeter/NAME)',
