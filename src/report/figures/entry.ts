@@ -211,8 +211,8 @@ const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest
 
 /** How many seeds are behind the marks. */
 function seedsText(drawn: Drawn): string {
-  const { entry, frame } = drawn;
-  const counts = meansOf(frame.points, entry, frame.x.kind).map(({ n }) => n);
+  const { frame } = drawn;
+  const counts = meansOf(frame.points, drawn).map(({ n }) => n);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
   if (most < 2) return 'One seed: no interval.';
   return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
@@ -251,7 +251,7 @@ function marksText(drawn: Drawn): string {
 const isCut = (drawn: Drawn): boolean =>
   drawn.frame.measures.some((measure) => {
     const [least, most] = domainOf(drawn, measure);
-    return meansOf(drawn.frame.points, drawn.entry, drawn.frame.x.kind).some(
+    return meansOf(drawn.frame.points, drawn).some(
       ({ measure: { field }, low, high }) =>
         field === measure.field && ((low ?? least) < least || (high ?? most) > most),
     );

@@ -6,11 +6,9 @@ import { codePoints } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { type Centred, centred } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
-import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, seedPoint } from './encode.ts';
-import type { Frame, Measure, Point } from './frame.ts';
+import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative } from './encode.ts';
+import { type Frame, type Measure, measureOf, type Point } from './frame.ts';
 import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
-
-type Row = { readonly [field: string]: unknown };
 
 /** The statistic of the points at one place. */
 export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, Centred {
@@ -22,24 +20,19 @@ export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, Centred {
 export const spreadOf = ({ statistic = 'mean', spread }: FigureEntry) =>
   spread ?? (statistic === 'mean' ? 'interval' : 'range');
 
-export function meansOf(
-  points: readonly Point[],
-  entry: FigureEntry,
-  kind: Frame['x']['kind'],
-): readonly Mean[] {
+export function meansOf(points: readonly Point[], { entry, frame }: Drawn): readonly Mean[] {
+  const isScatter = frame.x.kind === 'metric';
   const groups = groupBy(points, ({ row, column, line, x, measure: { field }, metric, subject }) =>
-    keyed(row, column, line, field, metric, kind === 'metric' ? subject.condition.key : x),
+    keyed(row, column, line, field, metric, isScatter ? subject.condition.key : x),
   );
-  const of = (values: readonly number[]): Centred =>
-    centred(values, spreadOf(entry), entry.statistic);
+  const of = (values: readonly number[]) => centred(values, spreadOf(entry), entry.statistic);
   return [...groups.values()].map((group) => {
-    const [first] = group;
-    const across = kind === 'metric' ? of(group.map(({ x }) => Number(x))) : null;
+    const across = isScatter ? of(group.map(({ x }) => Number(x))) : null;
     return {
-      ...first,
+      ...group[0],
       ...of(group.map(({ value }) => value)),
       across,
-      x: across?.centre ?? first.x,
+      x: across?.centre ?? group[0].x,
       reason: group.map(({ reason }) => reason).find((reason) => reason !== null) ?? null,
     };
   });
@@ -55,183 +48,138 @@ export interface Drawn {
 }
 
 /** Whether x runs upwards. */
-export const isFlipped = ({
-  entry: { flip },
-  frame: { form, x },
-}: Pick<Drawn, 'entry' | 'frame'>) => flip ?? (form === 'point' && x.kind === 'text');
+const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
+  flip ?? (form === 'point' && x.kind === 'text');
 
 /** The mark of a number beside the points: that of another model, or of the same. */
 export const referenceMark = (metric: string): '○' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '○' : '❘';
 
-const written = (value: number, { isProportion }: Measure): string =>
-  isProportion ? value.toFixed(3) : String(Number(value.toPrecision(3)));
+/** `0.945`, or `.95` in a square of a heat map. */
+function written(value: number, { isProportion }: Measure, isHeat: boolean): string {
+  if (!isProportion) return String(Number(value.toPrecision(3)));
+  return isHeat ? value.toFixed(2).replace(/^(-?)0\./, '$1.') : value.toFixed(3);
+}
 
 /** The rows of the figure's table, of which each layer takes a part. */
-function tableOf({ entry, frame, overlays, palette }: Drawn): Row[] {
-  const { form, x, points, references } = frame;
-  const isHeat = form === 'heatmap';
-  const at = ({ row, column, line, measure: { field } }: Point | Mean) => ({
-    row,
-    column,
-    line,
-    panel: field,
+function tableOf(drawn: Drawn): object[] {
+  const { frame, overlays } = drawn;
+  const isHeat = frame.form === 'heatmap';
+  const xs = placesOf(drawn);
+  const place = ({ row, column, line, x, measure: { field } }: Point | Mean) => ({
+    ...{ row, column, line, x, panel: field },
   });
-  const means = meansOf(points, entry, x.kind);
-  const xs = placesOf(frame, overlays);
-  return [
-    ...means.flatMap((mean): Row[] => {
-      const { centre: value, low, high, across, reason, measure } = mean;
-      const ends = { value, low, high, isVoid: reason !== null };
-      if (mean.x === null)
-        return [xs[0], xs.at(-1)].map((end) => ({ ...at(mean), ...ends, part: 'level', x: end }));
-      const text = isHeat
-        ? written(value, measure).replace(/^0?\.(\d\d)\d$/, '.$1')
-        : written(value, measure);
-      return [
-        {
-          ...at(mean),
-          ...ends,
-          part: 'mean',
-          x: mean.x,
-          left: across?.low ?? null,
-          right: across?.high ?? null,
-          text: isHeat && reason !== null ? `${text} ${DAGGER}` : text,
-        },
-      ];
-    }),
-    ...(isHeat ? [] : points).flatMap((point) =>
-      point.x === null
-        ? []
-        : [
-            {
-              ...at(point),
-              part: 'seed',
-              x: point.x,
-              value: point.value,
-              isVoid: point.reason !== null,
-              run: `${point.line} ${point.seed}`,
-            },
-          ],
-    ),
-    ...meansOf(references, entry, x.kind).map((mean) => ({
-      ...at(mean),
-      part: referenceMark(mean.metric),
-      x: mean.x,
-      value: mean.centre,
-    })),
-    ...overlays.flatMap((overlay) => publishedRows(overlay, frame, palette)),
-  ];
+  const means = meansOf(frame.points, drawn).flatMap((mean): object[] => {
+    const { centre: value, low, high, across, reason, measure } = mean;
+    const ends = { ...place(mean), value, low, high, isVoid: reason !== null };
+    if (mean.x === null) return [xs[0], xs.at(-1)].map((x) => ({ ...ends, part: 'level', x }));
+    const text = `${written(value, measure, isHeat)}${isHeat && reason !== null ? ` ${DAGGER}` : ''}`;
+    return [
+      { ...ends, part: 'mean', left: across?.low ?? null, right: across?.high ?? null, text },
+    ];
+  });
+  const seeds = frame.points.flatMap((point) => {
+    const { line, seed, value, reason } = point;
+    const own = { part: 'seed', value, isVoid: reason !== null, run: `${line} ${seed}` };
+    return isHeat || point.x === null ? [] : [{ ...place(point), ...own }];
+  });
+  const references = meansOf(frame.references, drawn).map((mean) => ({
+    ...{ ...place(mean), part: referenceMark(mean.metric), value: mean.centre },
+  }));
+  return [...means, ...seeds, ...references, ...overlays.flatMap((one) => published(one, drawn))];
 }
 
 /** The places on a numeric axis, ascending. */
-const placesOf = ({ points }: Frame, overlays: readonly Overlay[]): number[] =>
-  distinct(
-    [
-      ...points.map(({ x }) => x),
-      ...overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x]))),
-    ].filter((x) => typeof x === 'number'),
-  ).sort((a, b) => a - b);
-
-/** Whether a value of an overlay names a panel: `0.1` that of `rate 0.1`. */
-const namesPanel = (value: string | undefined, panel: string): boolean =>
-  value === undefined || panel === value || panel.endsWith(` ${value}`);
-
-function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
-  const { rows, spread, color = '', names, label, facet = {} } = overlay;
-  const panels = panelsOf(frame.points);
-  return rows.flatMap((row) => {
-    const value = Number(row[overlay.y]),
-      series = row[color] ?? '',
-      end = (column: string): number => Number(row[column]);
-    const [low, high] =
-      spread === undefined
-        ? [null, null]
-        : typeof spread === 'string'
-          ? [value - end(spread), value + end(spread)]
-          : spread.map(end);
-    return panels
-      .filter(
-        (panel) =>
-          namesPanel(facet.row && row[facet.row], panel.row) &&
-          namesPanel(facet.column && row[facet.column], panel.column),
-      )
-      .map((panel) => ({
-        ...panel,
-        panel: frame.measures[0]?.field ?? '',
-        line: label,
-        part: 'published',
-        x: frame.x.kind === 'text' ? (row[overlay.x] ?? '') : end(overlay.x),
-        value,
-        low,
-        high,
-        run: series,
-        ink: range[domain.indexOf(names[series] ?? series)] ?? '#8a8a8a',
-      }));
-  });
+function placesOf({ frame, overlays }: Drawn): number[] {
+  const ofOverlays = overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x])));
+  return distinct([...frame.points.map(({ x }) => x), ...ofOverlays])
+    .filter((x) => typeof x === 'number')
+    .sort((a, b) => a - b);
 }
 
 export const panelsOf = (points: readonly Point[]) => [
   ...new Map(points.map(({ row, column }) => [keyed(row, column), { row, column }])).values(),
 ];
 
+/** Whether a value of an overlay names a panel: `0.1` that of `rate 0.1`. */
+const namesPanel = (value: string | undefined, panel: string): boolean =>
+  value === undefined || panel === value || panel.endsWith(` ${value}`);
+
+/** The rows of an overlay, in each panel that they belong to. */
+function published(overlay: Overlay, { frame, palette: { domain, range } }: Drawn) {
+  const { rows, spread, color = '', names, facet = {} } = overlay;
+  return rows.flatMap((row) => {
+    const number = (column: string): number => Number(row[column]);
+    const value = number(overlay.y),
+      run = row[color] ?? '';
+    const half = typeof spread === 'string' ? number(spread) : 0;
+    const [low, high] =
+      typeof spread === 'object' ? spread.map(number) : spread ? [value - half, value + half] : [];
+    return panelsOf(frame.points)
+      .filter(
+        (panel) =>
+          namesPanel(facet.row && row[facet.row], panel.row) &&
+          namesPanel(facet.column && row[facet.column], panel.column),
+      )
+      .map((panel) => ({
+        ...{ ...panel, panel: frame.measures[0]?.field, part: 'published', run, value, low, high },
+        x: frame.x.kind === 'text' ? row[overlay.x] : number(overlay.x),
+        ink: range[domain.indexOf(names[run] ?? run)] ?? GREY,
+      }));
+  });
+}
+
 /** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
 const LEAST_PAD = 0.005;
 
-/** The ends of a measure's axis. */
-export function domainOf(
-  { entry, frame, overlays }: Drawn,
-  measure: Measure,
-): readonly [number, number] {
-  const index = frame.measures.indexOf(measure),
-    own = entry.y[index]?.domain;
-  if (own !== undefined) return own;
-  const isShown = ({ measure: { field } }: Point): boolean =>
-    frame.isByMetric || field === measure.field;
-  const seen = [
-    ...[...frame.points, ...frame.references].filter(isShown).map(({ value }) => value),
-    ...overlays.flatMap(({ rows, y }) => rows.map((row) => Number(row[y]))),
-  ];
-  const [least, most] = [Math.min(...seen), Math.max(...seen)];
+/** The ends of the axis of some values of a measure. */
+function endsOf(values: readonly number[], { span }: Pick<Measure, 'span'>): [number, number] {
+  const [least, most] = [Math.min(...values), Math.max(...values)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
-  if (entry.against !== undefined) {
-    const reach = Math.max(measure.isProportion ? 0.05 : pad, -least, most) * 1.35;
-    return [-reach, reach];
-  }
-  const isBar = frame.form === 'bar';
-  if (frame.form === 'heatmap' && measure.isProportion && least >= 0) return [0, 1];
-  switch (measure.span) {
-    case 'unit':
-      return [0, 1];
-    case 'to-one':
-      return [isBar ? 0 : Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1];
-    case 'positive':
-      return [0, most + pad];
-    case 'from-zero':
-      return [Math.min(0, least - pad), Math.max(0, most + pad)];
-    case 'points':
-      return isBar
-        ? [Math.min(0, least - pad), Math.max(0, most + pad)]
-        : [least - pad, most + pad];
-  }
+  const ends: Record<Measure['span'], [number, number]> = {
+    unit: [0, 1],
+    'to-one': [Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1],
+    positive: [0, most + pad],
+    'from-zero': [Math.min(0, least - pad), Math.max(0, most + pad)],
+    points: [least - pad, most + pad],
+  };
+  return ends[span];
 }
 
-const scaleType = (scale: Channel['scale'] = 'linear', least: number) => {
-  if (scale === 'log2') return { type: 'log' as const, base: 2 };
-  if (scale === 'symlog') return { type: 'symlog' as const, constant: least };
-  return { type: scale === 'log' ? ('log' as const) : ('linear' as const) };
-};
+/** The ends of a measure's axis. */
+export function domainOf(drawn: Drawn, measure: Measure): readonly [number, number] {
+  const { entry, frame, overlays } = drawn;
+  const own = entry.y[frame.measures.indexOf(measure)]?.domain;
+  if (own !== undefined && frame.form !== 'heatmap') return own;
+  const values = [
+    ...[...frame.points, ...frame.references]
+      .filter((point) => frame.isByMetric || point.measure.field === measure.field)
+      .map(({ value }) => value),
+    ...overlays.flatMap(({ rows, y }) => rows.map((row) => Number(row[y]))),
+  ];
+  if (entry.against !== undefined) {
+    const reach = 1.35 * Math.max(measure.isProportion ? 0.05 : 0, ...values.map(Math.abs));
+    return [-reach, reach];
+  }
+  if (frame.form === 'heatmap' && measure.isProportion && Math.min(...values) >= 0) return [0, 1];
+  const [least, most] = endsOf(values, measure);
+  return frame.form === 'bar' ? [Math.min(0, least), Math.max(0, most)] : [least, most];
+}
+
+const scaleType = (scale: Channel['scale'], least: number) => ({
+  type: scale === 'log2' ? 'log' : scale === 'category' ? 'linear' : (scale ?? 'linear'),
+  ...(scale === 'log2' && { base: 2 }),
+  ...(scale === 'symlog' && { constant: least }),
+});
 
 /** The type of a numeric axis: logarithmic where positive places span a factor of 20. */
 function placeScale({ entry, frame }: Drawn, xs: readonly number[]): Channel['scale'] {
-  const { scale } = entry.x;
-  if (scale !== undefined) return scale;
+  if (entry.x.scale !== undefined) return entry.x.scale;
   const positive = xs.filter((x) => x > 0),
-    [least = 1] = positive,
-    most = xs.at(-1) ?? 1;
+    [least = 1] = positive;
   if ((xs[0] ?? 0) < 0) return 'linear';
   if (frame.x.isLog2) return 'log2';
-  if (most / least < 20) return 'linear';
+  if ((xs.at(-1) ?? 1) / least < 20) return 'linear';
   return positive.length < xs.length ? 'symlog' : 'log';
 }
 
@@ -243,372 +191,247 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
+const isLong = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
+
 /** The encoding of x. */
-function placeEncoding(drawn: Drawn) {
-  const { entry, frame, overlays } = drawn;
-  const { x } = frame;
-  const title = entry.x.title ?? x.title;
-  const { domain } = entry.x;
-  switch (x.kind) {
-    case 'step':
-      return quantitative('x', title, {
-        scale: { nice: false, ...(domain && { domain }) },
-        axis: {
-          grid: false,
-          tickMinStep: 1,
-          format: 'd',
-          ...(columnsOf(drawn) > 1 && { tickCount: 5 }),
-        },
-      });
-    case 'metric':
-      return quantitative('x', title, { scale: { zero: false, ...(domain && { domain }) } });
-    case 'text': {
-      const names = namesOnX(frame);
-      const isLong = names.some((name) => codePoints(name).length > 8);
-      return ordinal('x', title === '' ? null : title, {
-        sort: names,
-        axis: isFlipped(drawn) ? { grid: false } : { labelAngle: isLong ? -25 : 0, grid: false },
-      });
-    }
-    case 'number': {
-      const xs = placesOf(frame, overlays);
-      return quantitative('x', title, {
-        scale: {
-          ...scaleType(placeScale(drawn, xs), xs.find((place) => place > 0) ?? 1),
-          zero: false,
-          nice: false,
-          padding: 12,
-          ...(domain && { domain }),
-        },
-        axis: {
-          ...(xs.length <= 9 ? { values: xs } : {}),
-          grid: false,
-          labelOverlap: true,
-          format: '.3~r',
-        },
-      });
-    }
+function placeEncoding(drawn: Drawn): object {
+  const { entry, frame } = drawn;
+  const { kind } = frame.x;
+  // Panels side by side share one title.
+  const title = has(frame, 'column') && kind !== 'text' ? null : titleOnX(drawn);
+  const domain = entry.x.domain && { domain: entry.x.domain };
+  if (kind === 'text') {
+    const names = namesOnX(frame),
+      labelAngle = isLong(names) && !isFlipped(drawn) ? -25 : 0;
+    return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle } });
   }
+  if (kind === 'metric') {
+    const values = frame.points.map(({ x }) => Number(x));
+    const ends = { domain: endsOf(values, measureOf(entry.x.field)) };
+    return quantitative('x', title, { scale: { nice: false, ...ends, ...domain } });
+  }
+  const xs = placesOf(drawn);
+  const isStep = kind === 'step';
+  const axis = isStep
+    ? { tickMinStep: 1, format: 'd', ...(columnsOf(drawn) > 1 && { tickCount: 5 }) }
+    : { ...(xs.length <= 9 && { values: xs }), labelOverlap: true, format: '.3~r' };
+  const type = scaleType(
+    isStep ? entry.x.scale : placeScale(drawn, xs),
+    xs.find((x) => x > 0) ?? 1,
+  );
+  return quantitative('x', title, {
+    scale: { ...type, zero: isStep, nice: false, ...(!isStep && { padding: 12 }), ...domain },
+    axis: { grid: false, ...axis },
+  });
 }
+
+const titleOnX = ({ entry, frame }: Drawn): string | null =>
+  (entry.x.title ?? frame.x.title) || null;
 
 /** The most steps that have a dot each on their line. */
 const MOST_DOTS = 12;
+/** Of what belongs to no line: dots are levels, which no line has; dashes are published numbers. */
+const LEVEL_DASH = [2, 3],
+  PUBLISHED_DASH = [5, 3],
+  GREY = '#8a8a8a';
+
+type Place = (from: string, to?: string) => object;
 
 /** Returns the layers of one panel. */
 function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
   const { entry, frame, palette, overlays } = drawn;
-  const { form, x, isDodged } = frame;
-  const { seeds = true, values = false } = entry;
+  const { form, x, measures, isDodged } = frame;
+  const { seeds = true, values = false, against } = entry;
   const isFlip = isFlipped(drawn);
+  const y = entry.y[measures.indexOf(measure)];
+  const [along, up, toUp] = isFlip ? ['y', 'x', 'x2'] : ['x', 'y', 'y2'];
   const place = placeEncoding(drawn);
-  const domain = domainOf(drawn, measure);
-  const index = frame.measures.indexOf(measure);
-  const least = frame.points.map(({ value }) => value).filter((value) => value > 0);
-  const up = (field: string) =>
-    quantitative(field, isOnly || isFlip ? titleOf(entry, measure) : null, {
-      scale: {
-        ...scaleType(
-          entry.y[index]?.scale === 'category' ? 'linear' : entry.y[index]?.scale,
-          Math.min(1, ...least),
-        ),
-        domain,
-        zero: false,
-        nice: false,
-      },
-    });
-  const offset = isDodged
-    ? {
-        [isFlip ? 'yOffset' : 'xOffset']: {
-          field: 'line',
-          type: 'nominal',
-          scale: { domain: palette.domain },
-        },
-      }
-    : {};
-  const at = (from: string, to?: string) => ({
-    [isFlip ? 'y' : 'x']: place,
-    [isFlip ? 'x' : 'y']: up(from),
-    ...(to === undefined ? {} : { [isFlip ? 'x2' : 'y2']: { field: to } }),
-    ...offset,
+  const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
+  const scale = {
+    ...{ ...scaleType(y?.scale, Math.min(1, ...positive)), domain: domainOf(drawn, measure) },
+    ...{ zero: false, nice: false },
+  };
+  const value = (field: string) =>
+    quantitative(field, isOnly || isFlip ? titleOf(entry, measure) : null, { scale });
+  const offset = { field: 'line', type: 'nominal', scale: { domain: palette.domain } };
+  const at: Place = (from, to) => ({
+    [along]: place,
+    [up]: value(from),
+    ...(to !== undefined && { [toUp]: { field: to } }),
+    ...(isDodged && { [`${along}Offset`]: offset }),
   });
   const { color, shape, strokeDash } = channelsOf(drawn);
-  const layer = (part: string, mark: object, encoding: object) => ({
+  const layer = (
+    part: string,
+    type: string,
+    look: object,
+    more: object = {},
+    where = at('value'),
+  ) => ({
     transform: onlyPart(part),
-    mark: { clip: true, ...mark },
-    encoding,
+    // Points are whole at the ends of an axis that was fitted to them.
+    mark: { type, clip: type !== 'point' || (y?.domain ?? entry.x.domain) !== undefined, ...look },
+    encoding: { ...where, ...more },
   });
-  const spread = (opacity: number, strokeWidth = 2) =>
-    layer('mean', { type: 'rule', strokeWidth, opacity }, { ...at('low', 'high'), color });
+  const point = { filled: true, opacity: 1 };
+  const between = at('low', 'high');
   const orient = isFlip ? 'vertical' : 'horizontal';
-  const marked = [
-    layer('❘', { type: 'tick', orient, thickness: 2, size: 18, color: MUTED }, at('value')),
-    layer(
-      '○',
-      {
-        type: 'point',
-        filled: true,
-        fill: 'white',
-        stroke: INK,
-        size: 60,
-        strokeWidth: 1.3,
-        opacity: 1,
-      },
-      at('value'),
-    ),
-  ];
-  const seedLayer = (size: number, opacity = 0.85) =>
-    layer(
-      'seed',
-      { ...seedPoint(size, { strokeWidth: 0.5, opacity }) },
-      { ...at('value'), color, shape, fillOpacity: HOLLOW },
-    );
-  const meanPoint = (size: number) =>
+  const ofLine = { color, shape, fillOpacity: HOLLOW };
+  const isStep = x.kind === 'step',
+    isScatter = x.kind === 'metric',
+    isLine = form === 'line';
+  const spread = (opacity: number, strokeWidth: number) =>
+    layer('mean', 'rule', { strokeWidth, opacity }, { color }, between);
+  const seedPoints = (size: number, opacity: number) =>
+    layer('seed', 'point', { filled: true, size, stroke: INK, strokeWidth: 0.5, opacity }, ofLine);
+  const means = (size: number) =>
     layer(
       'mean',
-      { type: 'point', filled: true, size, opacity: 1, strokeWidth: 2 },
-      { ...at('value'), color, stroke: { ...color, legend: null }, shape, fillOpacity: HOLLOW },
+      'point',
+      { ...point, size, strokeWidth: 2 },
+      {
+        ...ofLine,
+        stroke: { ...color, legend: null },
+      },
     );
-  const texts = values
-    ? [
-        layer(
-          'mean',
-          isFlip
-            ? { type: 'text', align: 'left', dx: 8, clip: false, color: INK }
-            : { type: 'text', dy: -10, clip: false, color: INK },
-          {
-            ...at('value'),
-            ...(isFlip ? { x: { value: 'width' } } : {}),
-            text: { field: 'text', type: 'nominal' },
-          },
-        ),
-      ]
-    : [];
-  const published = publishedLayers(drawn, at);
-  switch (form) {
-    case 'line':
-      return x.kind === 'step'
-        ? [
-            ...(seeds
-              ? [
-                  layer(
-                    'seed',
-                    {
-                      type: 'line',
-                      point: placesOf(frame, overlays).length <= MOST_DOTS ? { size: 14 } : false,
-                      strokeWidth: 1.4,
-                      opacity: 0.8,
-                    },
-                    { ...at('value'), color, strokeDash, detail: { field: 'run' } },
-                  ),
-                ]
-              : [
-                  layer('mean', { type: 'area', opacity: 0.18 }, { ...at('low', 'high'), color }),
-                  layer(
-                    'mean',
-                    { type: 'line', strokeWidth: 2 },
-                    { ...at('value'), color, strokeDash },
-                  ),
-                ]),
-            ...published,
-          ]
-        : [
+  const text = isFlip ? { align: 'left', dx: 8 } : { align: 'center', dy: -10 };
+  const ink = { color: { field: 'ink', type: 'nominal', scale: null } };
+  const dots = placesOf(drawn).length <= MOST_DOTS ? { size: 14 } : false;
+  const layers: (object | false)[] = [
+    ...(against === undefined ? [] : zeroLayers(measure, isFlip)),
+    form === 'bar' &&
+      layer('mean', 'bar', { opacity: 0.75, stroke: INK, strokeWidth: 0.5 }, { color }),
+    isStep &&
+      seeds &&
+      layer(
+        'seed',
+        'line',
+        { point: dots, strokeWidth: 1.4, opacity: 0.8 },
+        {
+          ...{ color, strokeDash, detail: { field: 'run' } },
+        },
+      ),
+    isStep && !seeds && layer('mean', 'area', { opacity: 0.18 }, { color }, between),
+    isLine && layer('level', 'line', { strokeDash: LEVEL_DASH, strokeWidth: 1.5 }, { color }),
+    !isStep && spread(isLine ? 0.45 : form === 'bar' ? 1 : 0.55, form === 'point' ? 2 : 1.5),
+    isScatter &&
+      layer(
+        'mean',
+        'rule',
+        { strokeWidth: 2, opacity: 0.55 },
+        { color },
+        {
+          ...{ x: { ...place, field: 'left' }, x2: { field: 'right' }, y: value('value') },
+        },
+      ),
+    isLine &&
+      !(isStep && seeds) &&
+      layer('mean', 'line', { strokeWidth: 2 }, { color, strokeDash }),
+    layer('❘', 'tick', { orient, thickness: 2, size: 18, color: MUTED }),
+    layer('○', 'point', { ...point, fill: 'white', stroke: INK, size: 60, strokeWidth: 1.3 }),
+    form === 'point' &&
+      seeds &&
+      !isScatter &&
+      layer('mean', 'tick', { orient, thickness: 3, size: 16 }, { color }),
+    !isStep &&
+      seeds &&
+      (isScatter ? seedPoints(20, 0.45) : seedPoints(form === 'point' ? 60 : 36, 0.87)),
+    !isStep && (!seeds || isScatter) && means(form === 'point' ? 90 : 50),
+    ...(overlays.length === 0
+      ? []
+      : [
+          layer('published', 'rule', { strokeWidth: 1, opacity: 0.6 }, ink, between),
+          isLine &&
             layer(
-              'level',
-              { type: 'line', strokeDash: LEVEL_DASH, strokeWidth: 1.5 },
-              { ...at('value'), color },
+              'published',
+              'line',
+              { strokeDash: PUBLISHED_DASH, strokeWidth: 1.2 },
+              {
+                ...{ ...ink, detail: { field: 'run' } },
+              },
             ),
-            spread(0.45, 1.5),
-            layer('mean', { type: 'line', strokeWidth: 2 }, { ...at('value'), color, strokeDash }),
-            ...marked,
-            seeds ? seedLayer(36) : meanPoint(50),
-            ...published,
-            ...texts,
-          ];
-    case 'bar':
-      return [
-        layer(
-          'mean',
-          { type: 'bar', opacity: 0.75, stroke: INK, strokeWidth: 0.5 },
-          { ...at('value'), color },
-        ),
-        spread(1, 1.5),
-        ...marked,
-        seeds ? seedLayer(30) : meanPoint(30),
-        ...published,
-        ...texts,
-      ];
-    case 'point':
-    case 'heatmap':
-      return [
-        ...(entry.against === undefined ? [] : zeroLayers(measure, isFlip)),
-        spread(0.55),
-        ...(x.kind === 'metric'
-          ? [
-              layer(
-                'mean',
-                { type: 'rule', strokeWidth: 2, opacity: 0.55 },
-                { y: up('value'), x: { ...place, field: 'left' }, x2: { field: 'right' }, color },
-              ),
-            ]
-          : []),
-        ...marked,
-        ...(seeds && x.kind !== 'metric'
-          ? [
-              layer(
-                'mean',
-                { type: 'tick', orient, thickness: 3, size: 16 },
-                { ...at('value'), color },
-              ),
-              seedLayer(60, 0.9),
-            ]
-          : [...(seeds ? [seedLayer(20, 0.45)] : []), meanPoint(90)]),
-        ...published,
-        ...texts,
-      ];
-  }
+          layer('published', 'point', { ...point, ...PUBLISHED_POINT }),
+        ]),
+    values &&
+      layer(
+        'mean',
+        'text',
+        { ...text, clip: false, color: INK },
+        {
+          ...{ ...(isFlip && { x: { value: 'width' } }), text: { field: 'text', type: 'nominal' } },
+        },
+      ),
+  ];
+  return layers.filter((one) => one !== false);
 }
+const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
 const titleOf = ({ against }: FigureEntry, { title }: Measure): string =>
   against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
 
-/** Dots: levels are no line of their own, so no line has this pattern. */
-const LEVEL_DASH = [2, 3];
-
 /** The declared margin, and zero. */
 const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
   const [v, v2] = isFlip ? ['x', 'x2'] : ['y', 'y2'];
-  return [
-    ...(isProportion
-      ? [
-          {
-            data: { values: [{}] },
-            mark: { type: 'rect', color: '#dfe4ea' },
-            encoding: { [v]: { datum: -PROPORTION_MARGIN }, [v2]: { datum: PROPORTION_MARGIN } },
-          },
-        ]
-      : []),
-    {
-      data: { values: [{}] },
-      mark: { type: 'rule', color: '#9aa5b1' },
-      encoding: { [v]: { datum: 0 } },
-    },
-  ];
-};
-
-/** Published numbers: dashed lines in the colour of their line, hollow points with a grey edge. */
-function publishedLayers(
-  { overlays, frame: { form, x } }: Drawn,
-  at: (from: string, to?: string) => object,
-): object[] {
-  if (overlays.length === 0) return [];
-  const ink = { field: 'ink', type: 'nominal', scale: null };
-  const layer = (mark: object, encoding: object) => ({
-    transform: onlyPart('published'),
-    mark: { clip: true, ...mark },
-    encoding,
+  const layer = (type: string, color: string, from: number, to?: number) => ({
+    data: { values: [{}] },
+    mark: { type, color },
+    encoding: { [v]: { datum: from }, ...(to !== undefined && { [v2]: { datum: to } }) },
   });
-  return [
-    layer({ type: 'rule', strokeWidth: 1, opacity: 0.6 }, { ...at('low', 'high'), color: ink }),
-    ...(form === 'line'
-      ? [
-          layer(
-            { type: 'line', strokeDash: PUBLISHED_DASH, strokeWidth: 1.2 },
-            {
-              ...at('value'),
-              color: ink,
-              detail: { field: 'run' },
-              ...(x.kind === 'step' && { order: { field: 'x' } }),
-            },
-          ),
-        ]
-      : []),
-    layer(
-      {
-        type: 'point',
-        filled: true,
-        fill: 'white',
-        stroke: '#6b6b6b',
-        strokeWidth: 1.2,
-        size: 34,
-        opacity: 1,
-      },
-      at('value'),
-    ),
-  ];
-}
-const PUBLISHED_DASH = [5, 3];
+  const band = layer('rect', '#dfe4ea', -PROPORTION_MARGIN, PROPORTION_MARGIN);
+  return [...(isProportion ? [band] : []), layer('rule', '#9aa5b1', 0)];
+};
 
 /** Colour, shape and dash of each line, together, so that a print in grey can be read. */
 function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const labels = distinct(overlays.map(({ label }) => label));
-  const domain = [...palette.domain, ...labels];
-  const shown = [...lines, ...labels];
+  const values = [...lines, ...labels];
   const isNamedOnAxis = frame.x.kind === 'text' && !frame.isDodged && overlays.length === 0;
-  const legend = isNamedOnAxis
-    ? null
-    : {
-        values: shown,
-        columns: Math.min(entry.size === 'page' ? 5 : 3, legendColumns(shown)),
-        symbolOpacity: 1,
-      };
+  const columns = Math.min(entry.size === 'page' ? 5 : 3, legendColumns(values));
+  const isStep = frame.x.kind === 'step';
+  const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
+  const legend = isNamedOnAxis ? null : { values, columns, symbolOpacity: 1, ...look };
   const channel = <T>(range: readonly T[], other: T) => ({
-    field: 'line',
-    type: 'nominal' as const,
-    title: entry.color?.title ?? null,
-    scale: { domain, range: [...range, ...labels.map(() => other)] },
-    legend,
+    ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
+    scale: {
+      domain: [...palette.domain, ...labels],
+      range: [...range, ...labels.map(() => other)],
+    },
   });
+  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASH);
   return {
-    color: channel(palette.range, '#8a8a8a'),
+    color: channel(palette.range, GREY),
     shape: channel(palette.shapes, 'circle'),
-    strokeDash: channel<readonly number[]>(palette.dashes, PUBLISHED_DASH),
+    // The edges of a legend's shapes have no dashes.
+    strokeDash: isStep ? dash : { ...dash, legend: null },
   };
 }
 
-function heatLayers(
-  { frame }: Drawn,
-  measure: Measure,
-  domain: readonly [number, number],
-): object[] {
+function heatLayers(drawn: Drawn, measure: Measure): object[] {
+  const { frame } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
   const isBad = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
-  const [low, high] = domain;
+  const domain = domainOf(drawn, measure),
+    [low, high] = domain;
+  const labelAngle = isLong(names) ? -25 : 0;
   const encoding = {
-    x: ordinal('x', frame.x.title === '' ? null : frame.x.title, {
-      sort: names,
-      scale: { domain: names },
-      axis: { labelAngle: names.some((name) => name.length > 6) ? -25 : 0, orient: 'bottom' },
-    }),
+    x: ordinal('x', titleOnX(drawn), { sort: names, axis: { labelAngle } }),
     y: ordinal('line', null, {
       sort: rows,
-      scale: { domain: rows },
       axis: { ticks: false, domain: false, labelPadding: 6 },
     }),
   };
+  const range = ['#f4f6f8', isBad ? '#d55e00' : '#0072b2'];
+  const color = quantitative('value', null, {
+    ...{ scale: { domain, interpolate: 'rgb', range }, legend: null },
+  });
+  const isDark = { test: `datum.value > ${low + 0.6 * (high - low)}`, value: 'white' };
   return [
-    {
-      mark: 'rect',
-      encoding: {
-        ...encoding,
-        color: quantitative('value', null, {
-          scale: {
-            domain: [low, high],
-            interpolate: 'rgb',
-            range: ['#f4f6f8', isBad ? '#d55e00' : '#0072b2'],
-          },
-          legend: null,
-        }),
-      },
-    },
+    { mark: 'rect', encoding: { ...encoding, color } },
     {
       mark: { type: 'text', fontSize: 12 },
       encoding: {
-        ...encoding,
-        text: { field: 'text', type: 'nominal' },
-        color: {
-          condition: { test: `datum.value > ${low + 0.6 * (high - low)}`, value: 'white' },
-          value: INK,
-        },
+        ...{ ...encoding, text: { field: 'text', type: 'nominal' } },
+        color: { condition: isDark, value: INK },
       },
     },
   ];
@@ -625,24 +448,39 @@ const namesAbove = (drawn: Drawn): boolean =>
   isFlipped(drawn) &&
   drawn.frame.points.some(({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE);
 
-const BLOCK_HEADER = {
-  labelAngle: 0,
-  labelOrient: 'top',
-  labelAnchor: 'start',
-  labelPadding: 3,
-} as const;
+const nameLayer = ({ frame }: Drawn) => ({
+  transform: [
+    ...onlyPart('mean'),
+    { aggregate: [{ op: 'count', as: 'n' }], groupby: ['row', 'column', 'panel', 'x'] },
+  ],
+  mark: { type: 'text', align: 'left', baseline: 'middle', dy: -(ROW + NAME) / 2 + 6 },
+  encoding: {
+    x: { value: 0 },
+    y: ordinal('x', null, {
+      sort: namesOnX(frame),
+      axis: { labels: false, ticks: false, grid: false },
+    }),
+    text: { field: 'x', type: 'nominal' },
+  },
+});
 
+const has = ({ points }: Frame, key: 'row' | 'column'): boolean =>
+  points.some((point) => point[key] !== '');
+
+const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
+  isByMetric
+    ? measures.slice(0, 1)
+    : measures.filter((measure) => points.some((point) => point.measure === measure));
+
+/** The most panels of metrics side by side. */
+const ABREAST = 3;
 /** How many panels stand side by side. */
 export function columnsOf({ frame }: Drawn): number {
   const columns = new Set(frame.points.map(({ column }) => column)).size;
-  return columns > 1 ? columns : shownMeasures(frame).length;
+  return columns > 1 ? columns : Math.min(ABREAST, shownMeasures(frame).length);
 }
 
-const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
-  measures.filter(
-    (measure, i) =>
-      (i === 0 || !isByMetric) && (isByMetric || points.some((point) => point.measure === measure)),
-  );
+const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
 /**
  * Returns the specification of a figure, with its data.
@@ -652,68 +490,42 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   const { frame } = drawn;
   const { form, x, points } = frame;
   const isFlip = isFlipped(drawn),
-    isHeat = form === 'heatmap';
+    isHeat = form === 'heatmap',
+    above = namesAbove(drawn);
   const measures = shownMeasures(frame);
-  const has = (key: 'row' | 'column'): boolean => points.some((point) => point[key] !== '');
-  const above = namesAbove(drawn);
-  const names = distinct(points.map((point) => String(point.x)));
-  const height = Math.round(Math.min(180, Math.max(120, width * 0.75)));
+  const ROWS = ROW + (above ? NAME : 0) + (frame.isDodged ? 12 : 0);
   const size = {
-    width: isHeat ? { step: width / names.length } : width,
-    height: isHeat
-      ? { step: ROW }
-      : isFlip && x.kind === 'text'
-        ? { step: ROW + (above ? NAME : 0) + (frame.isDodged ? 12 : 0), for: 'position' }
-        : height,
+    width: isHeat ? { step: width / namesOnX(frame).length } : width,
+    height:
+      isHeat || (isFlip && x.kind === 'text')
+        ? { step: isHeat ? ROW : ROWS, ...(!isHeat && { for: 'position' }) }
+        : Math.round(Math.min(180, Math.max(120, width * 0.75))),
   };
+  const panelsBy = (key: 'row' | 'column', header: object) =>
+    has(frame, key) && {
+      [key]: nominal(key, { sort: distinct(points.map((point) => point[key])), header }),
+    };
+  const title = x.kind === 'text' ? null : titleOnX(drawn);
   const facet = {
-    ...(has('row') && {
-      row: nominal('row', { sort: distinct(points.map(({ row }) => row)), header: BLOCK_HEADER }),
-    }),
-    ...(has('column') && {
-      column: nominal('column', { sort: distinct(points.map(({ column }) => column)) }),
-    }),
+    ...panelsBy('row', { ...HEADER, title: null }),
+    ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
   };
+  // Panels have places of their own where these are names.
+  const scale = { [isFlip ? 'y' : 'x']: 'independent' };
+  const resolve = x.kind === 'text' && !isHeat && { resolve: { scale } };
   const panels = measures.map((measure) => {
-    const layer = isHeat
-      ? heatLayers(drawn, measure, domainOf(drawn, measure))
-      : layersOf(drawn, measure, measures.length === 1);
+    const layer = isHeat ? heatLayers(drawn, measure) : layersOf(drawn, measure, !measures[1]);
     const one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
+    const head = { text: measure.title, fontSize: 12, fontWeight: 'normal', limit: width };
     return {
       ...(measures.length > 1 && {
-        title: { text: measure.title, fontSize: 12, fontWeight: 'normal' },
-        transform: [{ filter: { field: 'panel', equal: measure.field } }],
+        ...{ title: head, transform: [{ filter: { field: 'panel', equal: measure.field } }] },
       }),
-      ...(has('row') || has('column')
-        ? { facet, spacing: 12, spec: one, ...(isHeat ? {} : own(isFlip, x.kind)) }
-        : one),
+      ...(Object.keys(facet).length > 0 ? { facet, spacing: 12, spec: one, ...resolve } : one),
     };
   });
   const [only = {}] = panels;
-  const data = { values: tableOf(drawn) };
-  return (
-    panels.length === 1
-      ? { data, ...only }
-      : { data, [has('column') ? 'vconcat' : 'hconcat']: panels }
-  ) as TopLevelSpec;
+  const columns = has(frame, 'column') ? 1 : ABREAST;
+  const shape = panels.length === 1 ? only : { concat: panels, columns };
+  return { data: { values: tableOf(drawn) }, ...shape } as TopLevelSpec;
 }
-
-/** Panels have places of their own where these are names. */
-const own = (isFlip: boolean, kind: Frame['x']['kind']): Row =>
-  kind === 'text' ? { resolve: { scale: { [isFlip ? 'y' : 'x']: 'independent' } } } : {};
-
-const nameLayer = ({ frame: { points } }: Drawn) => ({
-  transform: [
-    ...onlyPart('mean'),
-    { aggregate: [{ op: 'count', as: 'n' }], groupby: ['row', 'column', 'panel', 'x'] },
-  ],
-  mark: { type: 'text', align: 'left', baseline: 'middle', dy: -(ROW + NAME) / 2 + 6 },
-  encoding: {
-    x: { value: 0 },
-    y: ordinal('x', null, {
-      sort: distinct(points.map(({ x }) => String(x))),
-      axis: { labels: false, ticks: false, grid: false },
-    }),
-    text: { field: 'x', type: 'nominal' },
-  },
-});

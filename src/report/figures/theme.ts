@@ -65,7 +65,14 @@ export const config: Config = {
     columnPadding: 14,
     offset: 6,
   },
-  header: { labelFontSize: 12, labelColor: INK, titleColor: MUTED, labelFontWeight: 'bold' },
+  header: {
+    labelFontSize: 12,
+    labelColor: INK,
+    labelFontWeight: 'bold',
+    titleColor: MUTED,
+    titleFontSize: 12,
+    titleFontWeight: 'normal',
+  },
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 

@@ -1,0 +1,118 @@
+/** The figures and tables that a spec asks for, in the report of the made-up run. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { ReportEntries } from '../../src/api/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
+import { ENTRIES, type EntryContents, type RenderedReport } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
+import { fixture } from './fixture.ts';
+
+const test = suite('entries of a spec');
+
+const render = (entries: Partial<ReportEntries>): Promise<RenderedReport> =>
+  renderReport({
+    ...fixture(),
+    entries: { defaults: true, figures: [], tables: [], ...entries },
+  });
+const contentsIn = ({ files }: RenderedReport): readonly EntryContents[] =>
+  JSON.parse(present(files[ENTRIES])) as readonly EntryContents[];
+
+const RANK = {
+  name: 'rank-asr',
+  title: 'My own',
+  x: { field: 'adapter.rank' },
+  y: [{ field: 'evaluate.asr' }],
+};
+
+test('a figure takes the place of the report’s own of its name', async () => {
+  const own = await render({}),
+    { html, files } = await render({ figures: [RANK] });
+  const count = (page: string): number => page.match(/id="figure-rank-asr"/g)?.length ?? 0;
+  assert.equal([count(own.html), count(html)], [1, 1]);
+  assert.match(html, '<h4>My own</h4>');
+  assert.not.equal(files['figures/rank-asr.svg'], own.files['figures/rank-asr.svg']);
+  assert.not.ok(ENTRIES in own.files);
+});
+
+test('a table has the place of a figure of its name, since their files are in one folder', async () => {
+  const table = {
+    name: 'stages',
+    rows: ['adapter.type', 'adapter.rank'],
+    metrics: ['evaluate.asr'],
+  };
+  const { files } = await render({ tables: [{ ...table, columns: ['poisoning.attack'] }] });
+  assert.not.ok('figures/stages.csv' in files);
+  assert.ok('tables/stages.csv' in files);
+});
+
+test('without defaults, no figure of the grid is left but those that were asked for', async () => {
+  const { files } = await render({ defaults: false, figures: [RANK] });
+  const names = Object.keys(files).filter((file) => /^figures\/.*\.svg$/.test(file));
+  assert.ok(names.includes('figures/rank-asr.svg'));
+  assert.ok(names.includes('figures/stages.svg'), 'it is not of the grid');
+  assert.equal(
+    names.filter((name) => /\/(answer|scores|rank|dose|differences)-/.test(name)),
+    ['figures/rank-asr.svg'],
+  );
+});
+
+test('a table in each of its forms, over the cells that it shows', async () => {
+  const table = {
+    name: 'main',
+    rows: ['adapter.type', 'adapter.rank'],
+    columns: ['poisoning.attack'],
+    metrics: ['evaluate.accuracy'],
+    cells: [{ 'adapter.type': ['lora'] }],
+    against: 'full',
+  } as const;
+  const rendered = await render({ tables: [table] });
+  const { files, html } = rendered;
+  assert.equal(contentsIn(rendered), [{ name: 'main', files: ['tables/main'], lacks: [] }]);
+  const [head, , ...rows] = present(files['tables/main.md']).split('\n');
+  assert.match(present(head), /^\| adapter \| r \| none \| none − full \|/);
+  assert.equal(
+    rows.slice(0, 2).map((row) => row.split(' | ').slice(0, 2).join(' ')),
+    ['| LoRA 4', '| LoRA 16'],
+    'full fine-tuning is compared with, and has no row',
+  );
+  assert.match(present(files['tables/main.tex']), '\\label{tab:main}');
+  const lines = present(files['tables/main.csv']).trim().split('\r\n');
+  assert.is(lines.length, 1 + 2 * 3);
+  assert.match(
+    present(lines[0]),
+    'against,difference,difference_low,difference_high,pairs,p,p_holm',
+  );
+  assert.match(html, 'id="table-main"');
+});
+
+test('what an entry lacks is said with the reason', async () => {
+  const y = [{ field: 'evaluate.asr' }];
+  const rendered = await render({
+    figures: [
+      { name: 'empty', x: RANK.x, y, cells: [{ 'adapter.rank': [5] }] },
+      { name: 'misspelt', x: RANK.x, y: [...y, { field: 'evaluate.acuracy' }] },
+    ],
+    tables: [
+      { name: 'clash', rows: ['adapter.type'], columns: [], metrics: ['evaluate.accuracy'] },
+    ],
+  });
+  assert.equal(contentsIn(rendered), [
+    { name: 'empty', files: [], lacks: ['no cell matches its `cells`'] },
+    {
+      name: 'misspelt',
+      files: ['figures/misspelt'],
+      lacks: ['no finished cell has a metric "evaluate.acuracy": did you mean evaluate.accuracy?'],
+    },
+    {
+      name: 'clash',
+      files: [],
+      lacks: [
+        'several cells have the same place, which differ in adapter.rank: ' +
+          'name them under `rows` or `columns`, or choose one value under `cells`',
+      ],
+    },
+  ]);
+  assert.match(rendered.html, '<code>empty</code>: no cell matches its `cells`.');
+});
+
+test.run();
