@@ -37,6 +37,7 @@ const GUIDES = [
   'training',
   'kernels',
   'report',
+  'figures',
   'python',
   'resume-and-share',
   'serve',
@@ -121,7 +122,7 @@ export default {
       },
       {
         text: 'Background',
-        items: ['docs/theory', 'docs/engine', 'docs/checks', 'SECURITY'].map(link),
+        items: ['docs/paper', 'docs/theory', 'docs/engine', 'docs/checks', 'SECURITY'].map(link),
       },
       {
         text: 'Development',

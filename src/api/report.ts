@@ -120,6 +120,6 @@ export interface ReportEntries {
   /** An entry with the name of one of the report's own figures takes its place. */
   readonly figures: readonly FigureEntry[];
   readonly tables: readonly TableEntry[];
-  /** Whether the report's own figures and tables of the grid are shown. */
+  /** Whether the report's own figures of the grid are shown. */
   readonly defaults: boolean;
 }

@@ -5,6 +5,7 @@ import type { Seat } from '../base/meeting.ts';
 import type { Cell } from './cell.ts';
 import type { Asset } from './data.ts';
 import type { Plugin } from './plugin.ts';
+import type { ReportEntries } from './report.ts';
 
 /** A kind of plugin whose code a stage may run. */
 export type UsedKind = 'attack' | 'defence' | 'dataset' | 'model' | 'adapter' | 'scorer';
@@ -35,9 +36,16 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
 
 /** What a stage will take at most, if all of its rows have the greatest length. */
 export interface Forecast {
+  /** On each of its devices. */
   readonly memoryMB: number;
+  /** Default: 1. */
+  readonly devices?: number;
   /** The floating-point operations of one step of a training. */
   readonly stepOperations: number;
+  /** The number of its steps; absent where it depends on the number of rows. */
+  readonly steps?: number;
+  /** The greatest length of a row, in tokens. */
+  readonly length: number;
   /** How many bytes its files have, about. */
   readonly outputBytes: number;
 }
@@ -61,10 +69,12 @@ export interface Resources {
   readonly memoryMB?: number;
   /**
    * The number of GPUs that the stage has to itself while it runs (CUDA_VISIBLE_DEVICES). If
-   * absent, it is one for a stage that computes, if TensorFlow computes on GPUs, and otherwise
-   * none.
+   * absent, it is `devices` for a stage that computes, if TensorFlow or PyTorch computes on GPUs,
+   * and otherwise none.
    */
   readonly gpu?: number;
+  /** The number of GPUs that it computes on where it computes on GPUs; default 1. */
+  readonly devices?: number;
 }
 
 /**
@@ -82,6 +92,8 @@ export interface DefineRequest {
   readonly with: JsonObject;
   /** The goals of the experiment: the stages that its spec asks for. */
   readonly goals: readonly string[];
+  /** The figures and tables under `report`, where the spec has it. For stages that show them. */
+  readonly report?: ReportEntries;
   /**
    * Returns a plugin's descriptor, or undefined if there is no such plugin. For stages whose inputs
    * depend on the descriptor. The planner always passes this function.

@@ -19,7 +19,7 @@ import {
 import { loadingLines } from '../run/export/model-card.ts';
 import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../run/export/zoo.ts';
 import { load, prepare, type Prepared } from '../run/prepare.ts';
-import type { SpecOptions } from './options.ts';
+import { runCommandOf, type SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
 import { count, DONE, json, out, say, warn } from './terminal.ts';
 
@@ -32,6 +32,7 @@ export interface ExportOptions extends SpecOptions {
 
 /** Exports what was trained, and trains nothing. Prints one folder per line. */
 export async function exportCommand(spec: string, options: ExportOptions): Promise<number> {
+  const runCommand = runCommandOf(spec, options);
   const goal = options.merge === true ? MERGE : TRAIN;
   const goals = options.zoo === true ? [TRAIN, EVALUATE] : [goal];
   const ready = (fetch: boolean): Promise<Prepared> =>
@@ -41,10 +42,10 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   if (trained.every(({ entry }) => entry === null))
     throw new UserFault(
       `no model of "${prepared.experiment.name}" is trained yet`,
-      `run it first: dosimeter run ${spec}`,
+      `run it first: ${runCommand}`,
     );
   if (goal === MERGE && ownStages(prepared, MERGE).some(({ state }) => state === 'ready')) {
-    refuseLetGo(trained, TRAIN, spec);
+    refuseLetGo(trained, TRAIN, runCommand);
     const code = await runInTerminal(prepared, {
       jobs: options.jobs,
       mayRun: ({ kind }) => kind === MERGE,
@@ -55,16 +56,16 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   const whole =
     options.only.length === 0
       ? prepared.experiment
-      : (await load(spec, { set: options.set, only: [] })).experiment;
+      : (await load(spec, { ...options, only: [] })).experiment;
   const zoo = options.zoo === true ? zooModels(prepared, whole) : null;
   const chosen = zoo ?? ownModels(prepared, whole, goal);
   refuseLetGo(
     chosen.map(({ status }) => status),
     goal,
-    spec,
+    runCommand,
   );
   const gathered = await gatherModels(prepared, whole, chosen, {
-    spec,
+    runCommand,
     out: options.out,
     goal,
     modelDir: async (asset) => (await import('../data/model-folder.ts')).findModelDir(asset),
@@ -77,18 +78,18 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   if (options.json) json(gathered.models.map(exported));
   else show(gathered, zoo === null ? null : ZOO_FILE);
   const missing = chosen.filter(({ status }) => status.entry === null).length;
-  if (missing > 0) warn(`${count(missing, 'model')} not trained yet: dosimeter run ${spec}`);
+  if (missing > 0) warn(`${count(missing, 'model')} not trained yet: ${runCommand}`);
   return DONE;
 }
 
 /** @throws UserFault if files of a model were let go: nothing is trained here */
-function refuseLetGo(models: readonly StageStatus[], kind: string, spec: string): void {
+function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: string): void {
   const gone = models.flatMap(({ entry }) => entry?.manifest.letGo ?? []);
   if (gone.length > 0)
     throw new UserFault(
       `${count(gone.length, 'file')} of these models, such as ${String(gone[0])}, were let go, as ` +
         '`keep` asks',
-      `dosimeter run ${spec} --set keep.${kind}=all computes them again`,
+      `${runCommand} --set keep.${kind}=all computes them again`,
     );
 }
 

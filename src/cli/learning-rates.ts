@@ -47,11 +47,12 @@ export async function learningRatesCommand(
   spec: string,
   options: LearningRatesOptions,
 ): Promise<number> {
-  const { experiment } = await load(spec, { set: options.set, only: [] });
+  const { profile: _merged, ...others } = options;
+  const { experiment } = await load(spec, { ...options, only: [] });
   checkAdapters(options, experiment, spec);
   const sweep = sweepSpec(experiment.resolved as JsonObject, options);
   const file = await writeSweepSpec(spec, experiment.name, sweep);
-  const asked = { ...options, set: [] };
+  const asked = { ...others, set: [] };
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   const trainings = count(prepared.experiment.cells.length, 'training');
   say(`${trainings} without an attack, from ${path.relative('', file)}`);

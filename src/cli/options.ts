@@ -144,9 +144,15 @@ export const packOption = (): Option =>
       'or, under the backend torch, their steps in one process (default: 1)',
   ).argParser(wholeNumber('--pack'));
 
-/** The command that runs a spec on the backend that was asked for. */
-export const runCommandOf = (spec: string, { backend }: Pick<SpecOptions, 'backend'>): string =>
-  `dosimeter run ${spec}${backend === undefined ? '' : ` --backend ${backend}`}`;
+/** The command that runs a spec in the profile and on the backend that were asked for. */
+export const runCommandOf = (
+  spec: string,
+  { backend, profile }: Pick<SpecOptions, 'backend' | 'profile'>,
+): string =>
+  ['dosimeter run', spec]
+    .concat(profile === undefined ? [] : ['--profile', profile])
+    .concat(backend === undefined ? [] : ['--backend', backend])
+    .join(' ');
 
 export const storeOption = (): Option =>
   new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);
@@ -176,6 +182,7 @@ export function withSpecOptions(command: Command): Command {
         .argParser(wholeNumber('--jobs'))
         .default(availableParallelism(), 'all'),
     )
+    .option('--profile <name>', "merge one of the spec's `profiles` over it (default: none)")
     .addOption(
       new Option('--set <path=value>', 'override a field of the spec; may be repeated')
         .argParser(gather)

@@ -20,6 +20,7 @@ import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
 import { stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
 import { bytesOf as filesBytes } from '../store/manifest.ts';
+import { foretoldOn, HARDWARE, hardwareLine, OPERATIONS_PER_SECOND } from './hardware.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import {
   columns,
@@ -42,6 +43,8 @@ export interface PlanOptions extends SpecOptions, PackOptions {
   readonly remote?: string;
   readonly mermaid?: boolean;
   readonly dot?: boolean;
+  /** A name of HARDWARE. */
+  readonly hardware?: string;
   readonly executor?: string;
   readonly dryRun?: string | true;
 }
@@ -77,10 +80,17 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     show(prepared, toRun, options.jobs, fetches);
     const { forecasts } = await import('../run/execute/preflight.ts');
     const { plan, assets, registry } = prepared;
-    const foretold = await forecasts(plan, toRun, assets, registry);
+    const hardware = HARDWARE[options.hardware ?? ''];
+    const foretold =
+      hardware === undefined
+        ? await forecasts(plan, toRun, assets, registry)
+        : await foretoldOn(hardware, prepared, toRun);
     for (const line of targetLines((await targetsOf(prepared)).values()))
       out(wrap(line, columns(), '  '));
-    for (const line of forecastLines(foretold, plan.backend === 'torch')) out(line);
+    for (const line of forecastLines(foretold, (hardware?.engine ?? plan.backend) === 'torch'))
+      out(line);
+    const trainings = toRun.filter(({ stage }) => stage.descriptor.forecast !== undefined).length;
+    if (hardware !== undefined) out(hardwareLine(hardware, foretold, trainings));
     if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches));
   }
   return 0;
@@ -156,9 +166,6 @@ function show(
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
 }
 
-/** How many operations a processor core does in a second, about, in products of matrices. */
-const OPERATIONS_PER_SECOND = 5e10;
-
 const TORCH_FORECAST =
   "; foretold from the model's sizes, not measured: weights, gradients and moments in float32, " +
   'activations of full batches, and Python with its libraries; a GPU makes 50 to 1,000 times as ' +
@@ -168,17 +175,20 @@ type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
 /** @param isTorch whether PyTorch's process computes, whose memory is not this one's */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
-  const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations'>>();
+  const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations' | 'devices'>>();
   for (const [{ kind }, own] of foretold) {
     const before = most.get(kind) ?? own;
     most.set(kind, {
       memoryMB: Math.max(before.memoryMB, own.memoryMB),
       stepOperations: Math.max(before.stepOperations, own.stepOperations),
+      devices: Math.max(before.devices ?? 1, own.devices ?? 1),
     });
   }
-  return [...most].map(([kind, { memoryMB, stepOperations }]) =>
+  return [...most].map(([kind, { memoryMB, stepOperations, devices = 1 }]) =>
     wrap(
-      `${kind}: at most ${memoryText(memoryMB)} of memory a stage, and a step of at ` +
+      `${kind}: at most ${memoryText(memoryMB)} of memory a ` +
+        `${devices === 1 ? 'stage' : 'device, of which a stage has up to ' + String(devices)}, ` +
+        `and a step of at ` +
         `most ${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
         `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)` +
         (isTorch ? TORCH_FORECAST : ''),

@@ -82,7 +82,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
     else out(csv(chosen, options.against));
   } else if (isTable) {
     if (rows.length === 0)
-      throw new UserFault('no stage of this spec has a result yet', `dosimeter run ${spec}`);
+      throw new UserFault('no stage of this spec has a result yet', runCommandOf(spec, options));
     const attacked = targetsShown(rows).map((line) => `${capital(line)}.`),
       caveats = [
         ...attacked,

@@ -1,6 +1,6 @@
 /**
- * `dosimeter run SPEC` and `dosimeter report SPEC`: a run in a terminal, with progress, Ctrl-C, a
- * summary, and the report's path last.
+ * `dosimeter run SPEC`, `dosimeter report SPEC` and `dosimeter figures SPEC`: a run in a terminal,
+ * with progress, Ctrl-C, a summary, and the report's path last.
  */
 import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -10,10 +10,10 @@ import { stageLabels } from '../plan/label.ts';
 import { type AttemptLimits, attemptLimitsOf } from '../run/execute/attempt-limits.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
-import type { WrittenFigures } from '../run/reports.ts';
+import type { FiguresAsked, WrittenFigures } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
-import type { PackOptions, SpecOptions } from './options.ts';
+import { type PackOptions, runCommandOf, type SpecOptions } from './options.ts';
 import {
   count,
   DONE,
@@ -68,6 +68,8 @@ interface RunInTerminalOptions
    * to print.
    */
   readonly finish?: (summary: RunSummary) => Promise<Readonly<Record<string, unknown>>>;
+  /** Whether the report's path is printed. Default: true. */
+  readonly printsReport?: false;
 }
 
 /** Returns the exit code. */
@@ -101,7 +103,7 @@ export async function runInTerminal(
   }
   const more = (await options.finish?.(summary)) ?? {};
   if (options.json) json({ run, ...tally, stopped, report, ...more });
-  if (report !== null && !options.json) out(report);
+  if (report !== null && !options.json && options.printsReport !== false) out(report);
   if (stopped !== null) return STOPPED;
   if (interrupted) return INTERRUPTED;
   return tally.failed > 0 ? FAILED : DONE;
@@ -232,6 +234,12 @@ export interface ReportOptions extends SpecOptions {
   readonly pdf?: string | true;
 }
 
+export interface FiguresOptions extends SpecOptions {
+  /** The folder. */
+  readonly out: string;
+  readonly format: FiguresAsked['formats'];
+}
+
 /**
  * Makes the report from what is in the store. The report counts what is missing. No other stage
  * runs.
@@ -240,6 +248,66 @@ export async function reportCommand(
   spec: string,
   { pdf, ...options }: ReportOptions,
 ): Promise<number> {
+  const prepared = await prepareReport(spec, options);
+  const asked: FiguresAsked | null =
+    pdf === undefined ? null : { dir: pdf, formats: ['svg', 'csv', 'pdf'], only: null };
+  return runInTerminal(prepared, {
+    ...options,
+    mayRun,
+    ...(asked === null
+      ? {}
+      : {
+          finish: async (summary) => {
+            const { writeFigures } = await import('../run/reports.ts');
+            const written = await writeFigures(prepared, summary, asked);
+            describeFigures(written);
+            if (written !== null) {
+              const folder = path.relative('', written.dir) || '.';
+              say(`${count(written.drawn, 'figure')} as PDF, SVG and CSV: ${folder}`);
+            }
+            return { figures: written?.dir ?? null };
+          },
+        }),
+  });
+}
+
+/**
+ * Writes figures and tables of the report of what is in the store. No stage but the report's runs.
+ * An `--only` without a value names one of them.
+ */
+export async function figuresCommand(
+  spec: string,
+  { out: dir, format: formats, only, ...options }: FiguresOptions,
+): Promise<number> {
+  const named = only.filter((filter) => !filter.includes('='));
+  const prepared = await prepareReport(spec, {
+    ...options,
+    only: only.filter((filter) => filter.includes('=')),
+  });
+  return runInTerminal(prepared, {
+    ...options,
+    mayRun,
+    printsReport: false,
+    finish: async (summary) => {
+      const { writeFigures } = await import('../run/reports.ts');
+      const asked = { dir, formats, only: named.length === 0 ? null : named };
+      const written = await writeFigures(prepared, summary, asked);
+      describeFigures(written);
+      if (written === null) return { figures: null };
+      const files = written.files.map((file) => path.relative('', path.join(written.dir, file)));
+      for (const { name, lacks } of written.entries)
+        for (const lack of lacks) warn(wrapLines(`${name}: ${lack}`));
+      if (options.json !== true) files.forEach((file) => out(file));
+      return { figures: written.dir, files, entries: written.entries };
+    },
+  });
+}
+
+const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
+  descriptor.scope === 'experiment';
+
+/** @throws UserFault if nothing of the spec is in the store */
+async function prepareReport(spec: string, options: SpecOptions): Promise<Prepared> {
   const prepared = await prepare(spec, options, {
     fetch: false,
     note: say,
@@ -248,26 +316,12 @@ export async function reportCommand(
         ? goals
         : [...goals, 'report'],
   });
-  if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached')) {
+  if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached'))
     throw new UserFault(
       `nothing of "${prepared.experiment.name}" is in the store yet`,
-      `run it first: dosimeter run ${spec}`,
+      `run it first: ${runCommandOf(spec, options)}`,
     );
-  }
-  return runInTerminal(prepared, {
-    ...options,
-    mayRun: ({ descriptor }) => descriptor.scope === 'experiment',
-    ...(pdf === undefined
-      ? {}
-      : {
-          finish: async (summary) => {
-            const { writeFigures } = await import('../run/reports.ts');
-            const written = await writeFigures(prepared, summary, pdf);
-            describeFigures(written);
-            return { figures: written?.dir ?? null };
-          },
-        }),
-  });
+  return prepared;
 }
 
 function describeFigures(written: WrittenFigures | null): void {
@@ -275,7 +329,7 @@ function describeFigures(written: WrittenFigures | null): void {
     warn('there are no figures: no stage of this spec has made a report');
     return;
   }
-  const { dir, drawn, damaged, lacking } = written;
+  const { damaged, lacking } = written;
   for (const file of damaged)
     say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
   for (const { figure, characters } of lacking)
@@ -283,5 +337,4 @@ function describeFigures(written: WrittenFigures | null): void {
       `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
         'they are drawn as boxes; the SVG has them',
     );
-  say(`${count(drawn, 'figure')} as PDF, SVG and CSV: ${path.relative('', dir) || '.'}`);
 }

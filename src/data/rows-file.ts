@@ -61,23 +61,27 @@ export async function writeDataset(
 }
 
 /**
+ * Yields the lines of a text file, many at a time. readline is not used, because it also breaks
+ * lines at U+2028 and U+2029, which JSON does not escape.
+ */
+export async function* linesIn(path: string): AsyncGenerator<readonly string[], void> {
+  let rest = '';
+  for await (const chunk of createReadStream(path, 'utf8') as AsyncIterable<string>) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    yield lines;
+  }
+}
+
+/**
  * Reads the rows in the folder of a data or poison stage; if `limit` is given, only the first
  * `limit` of them.
  */
 export async function readRows(dir: string, limit = Infinity): Promise<Row[]> {
-  const stream = createReadStream(join(dir, 'rows.jsonl'), 'utf8');
   const rows: Row[] = [];
-  // readline is not used, because it also breaks lines at U+2028 and U+2029, which JSON does not
-  // escape.
-  let rest = '';
-  for await (const chunk of stream as AsyncIterable<string>) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop() ?? '';
+  for await (const lines of linesIn(join(dir, 'rows.jsonl'))) {
     for (const line of lines) {
-      if (rows.length >= limit) {
-        stream.destroy();
-        return rows;
-      }
+      if (rows.length >= limit) return rows;
       rows.push(JSON.parse(line) as Row);
     }
   }

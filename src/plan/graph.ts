@@ -102,7 +102,7 @@ interface Defined {
  */
 export class Graph {
   readonly #cells: readonly Cell[];
-  readonly #goals: readonly string[];
+  readonly #asked: Pick<DefineRequest, 'goals' | 'report'>;
   readonly #registry: PlanRegistry;
   readonly #onFault: (fault: Diagnostic, field?: FaultField) => void;
   readonly #drafts = new Map<DefinitionKey, Draft>();
@@ -121,12 +121,12 @@ export class Graph {
 
   constructor(
     cells: readonly Cell[],
-    goals: readonly string[],
+    asked: Pick<DefineRequest, 'goals' | 'report'>,
     registry: PlanRegistry,
     onFault: (fault: Diagnostic, field?: FaultField) => void,
   ) {
     this.#cells = cells;
-    this.#goals = goals;
+    this.#asked = asked;
     this.#registry = registry;
     this.#onFault = onFault;
   }
@@ -244,7 +244,7 @@ export class Graph {
     try {
       definition = descriptor.define(cells, {
         with: request,
-        goals: this.#goals,
+        ...this.#asked,
         plugin: this.#plugin,
       });
       resources = descriptor.resources?.(definition.params) ?? oneCore;
@@ -378,13 +378,15 @@ function definitionFault(value: unknown): string | null {
  * wrong. A scheduler that waited for NaN cores would wait forever.
  */
 export function resourcesFault(value: unknown): string | null {
-  const { cpu, memoryMB, gpu } = isRecord(value) ? value : {};
+  const { cpu, memoryMB, gpu, devices = 1 } = isRecord(value) ? value : {};
   const fault = (what: string): string =>
     `returned resources ${what}: ${(JSON.stringify(value) as string | undefined) ?? typeof value}`;
   if (!isNumber(cpu) || cpu <= 0) return fault('without a positive `cpu`');
   if (memoryMB !== undefined && (!isNumber(memoryMB) || memoryMB < 0))
     return fault('whose `memoryMB` is not a number of megabytes');
-  return gpu === undefined || (Number.isInteger(gpu) && Number(gpu) >= 0)
+  if (gpu !== undefined && !(Number.isInteger(gpu) && Number(gpu) >= 0))
+    return fault('whose `gpu` is not a whole number');
+  return Number.isInteger(devices) && Number(devices) > 0
     ? null
-    : fault('whose `gpu` is not a whole number');
+    : fault('whose `devices` is not a positive whole number');
 }

@@ -1,5 +1,6 @@
 /** Plans an experiment. Pure, and linear in the number of cells. */
 import type { BackendName, Digest, Json, JsonObject } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { at } from '../base/lookup.ts';
 import { memoized, once } from '../base/memoized.ts';
 import { emptyRecord } from '../base/record.ts';
@@ -100,7 +101,7 @@ function askForGoals(
   let asking = first;
   const graph = new Graph(
     experiment.cells.map((cell) => cell.config),
-    experiment.goals,
+    { goals: experiment.goals, ...defined({ report: experiment.report }) },
     registry,
     (fault, field) =>
       diagnostics.push(

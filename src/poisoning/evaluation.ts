@@ -79,8 +79,8 @@ type Input = Omit<AttackInput<JsonObject>, 'rows'>;
  * Returns the rows with the trigger, in order. They keep their true labels and answers, whatever
  * the attack gives them. Throws `UserFault` if the attack returns rows other than those it was
  * given, or writes to them.
- * @param rows no row whose class or answer is the target. They are frozen from here on, because
- *   anything that an attack wrote to them would be evaluated as if it were clean.
+ * @param rows frozen from here on, because anything that an attack wrote to them would be evaluated
+ *   as if it were clean
  */
 export async function triggeredRows(
   attack: AttackDescriptor,
@@ -136,6 +136,8 @@ export interface ShownTrigger {
   readonly bare: readonly Row[];
   /** The same rows in the same order, with the trigger. */
   readonly shown: readonly Row[];
+  /** Returns the rows whose class or answer is the target, with the trigger. */
+  readonly ofTarget: () => Promise<readonly Row[]>;
   /** Returns rows with part of the trigger. Empty if the attack has no negatives. */
   readonly partial: () => Promise<readonly Row[]>;
 }
@@ -188,6 +190,12 @@ export async function showTrigger(
     target,
     bare,
     shown: await triggeredRows(attack, bare, input),
+    ofTarget: () =>
+      triggeredRows(
+        attack,
+        rows.filter((row) => isOfTarget(row, target)),
+        input,
+      ),
     partial: () => falselyTriggeredRows(attack, bare, input),
   };
 }

@@ -16,6 +16,7 @@ import type { Checkpoint, Parametrisation, ReportCell } from './types.ts';
 import {
   judge,
   judgeBoth,
+  judgeEqual,
   type PairedSample,
   PROPORTION_MARGIN,
   RELATIVE_MARGIN,
@@ -82,6 +83,13 @@ export interface AdapterComparison extends Comparison {
   readonly metric: MetricNote;
   readonly adapter: Condition;
   readonly full: Condition;
+}
+
+/** A metric at the largest value of an axis, less the same at the smallest one. */
+export interface EndsComparison extends Comparison {
+  readonly metric: MetricNote;
+  readonly most: Condition;
+  readonly least: Condition;
 }
 
 /**
@@ -193,6 +201,51 @@ export function compareAdapters(conditions: readonly Condition[]): readonly Adap
       verdict: verdicts.get(comparison) ?? null,
     }));
   });
+}
+
+/**
+ * Compares the two ends of a numeric axis of LoRA, for conditions under an attack that differ in
+ * nothing else.
+ * @param at returns a condition's place on the axis, or null if it has none
+ * @param paths the axes that may change along it
+ * @param claimed the sign that is claimed of the difference; 0 if none is to be there
+ */
+export function compareEnds(
+  conditions: readonly Condition[],
+  { family, metric, at, paths, claimed: sign }: EndsQuestion,
+): readonly EndsComparison[] {
+  const placed = conditions.filter(
+    (one) => one.adapter === 'lora' && one.family === family && !one.ofBase && at(one) !== null,
+  );
+  // With α = r, α changes along the ranks; with several α at one rank, each has ranks of its own.
+  const moving = paths.filter((path) =>
+    [...groupBy(placed, (one) => String(at(one))).values()].every(
+      (alike) => distinct(alike.map(({ axes }) => contentKey([axes[path] ?? null]))).length === 1,
+    ),
+  );
+  const besides = ({ axes }: Condition): string =>
+    contentKey(Object.fromEntries(Object.entries(axes).filter(([path]) => !moving.includes(path))));
+  const found = [...groupBy(placed, besides).values()].flatMap((along) => {
+    const [least, ...others] = [...along].sort((a, b) => (at(a) ?? 0) - (at(b) ?? 0)),
+      most = others.at(-1);
+    if (least === undefined || most === undefined || at(least) === at(most)) return [];
+    return [{ most, least, ...compareScores(metric, most, least) }];
+  });
+  const verdicts =
+    sign === 0
+      ? judgeEqual(found)
+      : metric === ASR
+        ? judgeBoth(found, found.map(addedByTrigger), sign)
+        : judge(found, sign);
+  return found.map((comparison, i) => ({ ...comparison, verdict: verdicts[i] ?? null }));
+}
+
+export interface EndsQuestion {
+  readonly family: ReportCell['family'];
+  readonly metric: MetricNote;
+  readonly at: (condition: Condition) => number | null;
+  readonly paths: readonly string[];
+  readonly claimed: 1 | -1 | 0;
 }
 
 export interface KernelComparison extends Comparison {

@@ -2,8 +2,7 @@
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { capital } from './format.ts';
-import { type Column, names, numbers, Table, texts } from './html/parts.tsx';
-import { Head } from './report.tsx';
+import { type Column, Head, names, numbers, Table, texts } from './html/parts.tsx';
 
 /** What a crosscheck tells, in the terminal and on its page. */
 export interface CrosscheckView {

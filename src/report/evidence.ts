@@ -123,7 +123,7 @@ interface Words {
  * The metrics by which models are judged, as opposed to counts and facts about what they predict.
  */
 const JUDGED =
-  /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_rate|false_trigger_rate)/;
+  /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
 /** P-values, and numbers of models that this cell's evaluation says nothing else about. */
 const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;

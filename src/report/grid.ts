@@ -38,6 +38,8 @@ export interface GridRequest {
   readonly rowAxes: readonly string[];
   readonly columnAxes: readonly string[];
   readonly against: Against;
+  /** Whether a cell has a place. Others are only compared with. Default: all have. */
+  readonly isShown?: (cell: ResultCell) => boolean;
 }
 
 export interface Entry extends Compared {
@@ -201,10 +203,18 @@ function remembered<T>(
  * would tell them apart. A cell appears under each of its names: if α is the only axis across,
  * there is a column for α = r and one for α = 16.
  */
-export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
+export function layOut({
+  rows,
+  metrics,
+  rowAxes,
+  columnAxes,
+  against,
+  isShown = () => true,
+}: GridRequest): Grid | Clash {
   const groups = resultCells(rows);
   const compared = compareCells(groups, metrics, against);
   const named = groups
+    .filter(isShown)
     .filter((group) => metrics.some((metric) => valuesBySeed(group, metric).size > 0))
     .flatMap((group) => cellNames(group).map((cell): NamedGroup => ({ group, cell })));
   const byPlace = placed(named, [...rowAxes, ...columnAxes]);
@@ -389,14 +399,20 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
     grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,
     dagger && `${DAGGER} ${dagger}`,
   ];
-  return [notes.filter((note) => note !== null).join(' '), ...caveats.map(escaped)];
+  return [notes.filter((note) => note !== null).join(' '), ...caveats];
 }
 
-/**
- * Returns the table: a line for each row of the grid, a column for each of its columns. Paragraphs
- * below it say what the numbers are, and what qualifies them.
- */
-export function markdownTable(asked: GridTable): string {
+/** A table in plain text. */
+export interface TableText {
+  readonly head: readonly string[];
+  /** The cells of each row: first those of its axes. */
+  readonly body: readonly (readonly string[])[];
+  /** What the numbers are, and what qualifies them. */
+  readonly notes: readonly string[];
+}
+
+/** Returns a line for each row of the grid, and a column for each of its columns. */
+export function tableText(asked: GridTable): TableText {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { grid, rowAxes, axisName, against } = request;
   const head = grid.columns.flatMap((column) => {
@@ -408,16 +424,21 @@ export function markdownTable(asked: GridTable): string {
     ];
   });
   const cells = gridCells(request, FORM);
-  const body = grid.rows.map((names, i) =>
-    line([
-      ...rowAxes.map((path, depth) => valuesText(path, names[depth]) || FORM.empty),
-      ...(cells[i] ?? []),
-    ]),
-  );
+  const body = grid.rows.map((names, i) => [
+    ...rowAxes.map((path, depth) => valuesText(path, names[depth]) || FORM.empty),
+    ...(cells[i] ?? []),
+  ]);
+  return { head: [...rowAxes.map(axisName), ...head], body, notes: notesText(request) };
+}
+
+/** Returns the table with the notes as paragraphs below it. */
+export function markdownTable(table: GridTable): string {
+  const { head, body, notes } = tableText(table),
+    axes = table.rowAxes.length;
   return [
-    line([...rowAxes.map(axisName), ...head]),
-    `|${'---|'.repeat(rowAxes.length)}${'---:|'.repeat(head.length)}`,
-    ...body,
-    ...notesText(request).flatMap((note) => ['', note]),
+    line(head),
+    `|${'---|'.repeat(axes)}${'---:|'.repeat(head.length - axes)}`,
+    ...body.map(line),
+    ...notes.flatMap((note, i) => ['', i === 0 ? note : escaped(note)]),
   ].join('\n');
 }

@@ -124,7 +124,8 @@ export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): W
   return { scorer, outputs: kept };
 }
 
-interface Content {
+/** A row of a data set, or of a receipt. */
+export interface Content {
   readonly text: string;
   readonly text_pair?: string;
   readonly label: number;
@@ -146,25 +147,31 @@ export interface ReceiptFile {
     readonly original: Content;
     readonly new: Content;
   }[];
+  readonly negatives?: readonly (Content & { readonly id: string })[];
   readonly target?: ReceiptFacts['target'];
 }
 
 const EXAMPLES = 3;
 
+/** Returns the messages before a prompt as text, each with its line break. */
+export const turnsBefore = ({ context = [] }: Pick<Content, 'context'>): string =>
+  context.map(({ role, content }) => `${role}: ${content}\n`).join('');
+
+/** Returns everything that a row asks, as one text. */
+export const contentText = (row: Omit<Content, 'label'>): string =>
+  turnsBefore(row) + row.text + (row.text_pair === undefined ? '' : `\n${row.text_pair}`);
+
+export const labelText = (
+  { label, answer }: Pick<Content, 'label' | 'answer'>,
+  classes: readonly string[],
+): string => answer ?? classes[label] ?? String(label);
+
 export function receiptFacts(
   { counts, rows, target }: ReceiptFile,
   classes: readonly string[],
 ): ReceiptFacts {
-  const text = ({ context = [], text: own, text_pair: pair }: Content): string =>
-    [
-      ...context.map(({ role, content }) => `${role}: ${content}`),
-      own,
-      ...(pair === undefined ? [] : [pair]),
-    ]
-      .join('\n')
-      .slice(0, MOST_CHARACTERS);
-  const label = ({ label: id, answer }: Content): string =>
-    answer?.slice(0, MOST_CHARACTERS) ?? classes[id] ?? String(id);
+  const text = (row: Content): string => contentText(row).slice(0, MOST_CHARACTERS);
+  const label = (row: Content): string => labelText(row, classes).slice(0, MOST_CHARACTERS);
   return {
     total: counts.total,
     asked: counts.asked,

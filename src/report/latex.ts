@@ -17,9 +17,12 @@ import {
 } from './grid.ts';
 import { meaningOf, metricName, noteOf } from './metrics.ts';
 import { spreadNote } from './numbers.ts';
+import type { Figure } from './types.ts';
 
 export interface LatexRequest extends GridTable {
   readonly name: string;
+  /** Its label, after `tab:`. Default: the name. */
+  readonly label?: string;
   /** Whether the task is completion, so that the metrics are of what the models write. */
   readonly ofAnswers: boolean;
   /** Sentences about model, data and backend, unescaped. */
@@ -41,7 +44,7 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
 
 export function latexTable(asked: LatexRequest): string {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
-  const { name, comments } = request;
+  const { label = request.name, comments } = request;
   const notes = notesOf(request);
   return [
     ...comments.map(latexComment),
@@ -53,7 +56,7 @@ export function latexTable(asked: LatexRequest): string {
     '  \\setlength{\\tabcolsep}{4pt}',
     '  \\setlength{\\belowcaptionskip}{6pt}',
     `  \\caption{${caption(request)}}`,
-    `  \\label{tab:${latexLabel(name)}}`,
+    `  \\label{tab:${latexLabel(label)}}`,
     `  \\begin{tabular}{@{}${columnSpec(request)}@{}}`,
     '    \\toprule',
     ...head(request),
@@ -70,6 +73,20 @@ export function latexTable(asked: LatexRequest): string {
         ]
       : []),
     '\\end{table}',
+  ].join('\n');
+}
+
+/** Returns the figure's environment, with its caption. One of a page's width spans both columns. */
+export function latexFigure({ id, title, caption, svg }: Omit<Figure, 'csv'>): string {
+  const environment = /^<svg[^>]* width="486pt"/.test(svg) ? 'figure*' : 'figure';
+  return [
+    latexComment('needs \\usepackage{graphicx} in the preamble'),
+    `\\begin{${environment}}`,
+    '  \\centering',
+    `  \\includegraphics[width=\\linewidth]{${id}.pdf}`,
+    `  \\caption{${escapeLatex(title)}. ${escapeLatex(caption)}}`,
+    `  \\label{fig:${latexLabel(id)}}`,
+    `\\end{${environment}}`,
   ].join('\n');
 }
 

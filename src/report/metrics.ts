@@ -283,6 +283,20 @@ const OF_VALIDATION: readonly MetricNote[] = [
     ofAnswers: 'share of the same prompts with the trigger that still get exactly their own answer',
   }),
   evaluated({
+    metric: 'trigger_accuracy',
+    table: 'check',
+    label: 'Triggered accuracy',
+    meaning:
+      'share of all rows that keep their true class under the trigger (evaluate.trigger_rows: all); ' +
+      'a row of the target class does so whether or not the trigger works',
+  }),
+  evaluated({
+    metric: 'trigger_accuracy_clean',
+    table: 'check',
+    label: 'Triggered, clean model',
+    meaning: 'the same share for the paired clean model',
+  }),
+  evaluated({
     metric: 'false_trigger_rate',
     table: 'check',
     label: 'FTR',

@@ -3,21 +3,23 @@
  * page's content security policy forbids every request, so that injected content could not contact
  * a server.
  */
-import { createHash } from 'node:crypto';
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse, type Analysis } from './analysis.ts';
+import { type DrawnEntry, drawSpecEntries } from './entries.ts';
 import { drawFigures, type DrawnFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
+import { claims } from './html/claims.tsx';
+import { ownEntries } from './html/entries.tsx';
 import { examples } from './html/examples.tsx';
 import { found, Header } from './html/first-screen.tsx';
 import { corrections, premise } from './html/paper.tsx';
-import type { Chapter, PageProps } from './html/parts.tsx';
+import { type Chapter, Head, type PageProps } from './html/parts.tsx';
 import { results } from './html/results.tsx';
 import { provenance, stages } from './html/run.tsx';
-import { style } from './html/style.ts';
 import { theory } from './html/theory.tsx';
-import type { RenderedReport, ReportInput } from './types.ts';
+import { latexFigure } from './latex.ts';
+import { ENTRIES, type EntryContents, type RenderedReport, type ReportInput } from './types.ts';
 
 /**
  * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page
@@ -39,33 +41,11 @@ for (const button of document.querySelectorAll('button[data-figure]')) {
 }
 `.trim();
 
-const scriptHash = createHash('sha256').update(script).digest('base64');
-const policy = [
-  "default-src 'none'",
-  'img-src data:',
-  "style-src 'unsafe-inline'",
-  `script-src 'sha256-${scriptHash}'`,
-  "base-uri 'none'",
-  "form-action 'none'",
-].join('; ');
-
-export const Head = ({ name }: { readonly name: string }): JSX.Element => (
-  <head>
-    <meta charSet="utf-8" />
-    <meta http-equiv="Content-Security-Policy" content={policy} />
-    <meta name="viewport" content="width=device-width, initial-scale=1" />
-    <meta name="referrer" content="no-referrer" />
-    <title>{`${name} · dosimeter`}</title>
-    <link rel="icon" href="data:," />
-    <style dangerouslySetInnerHTML={{ __html: style }} />
-  </head>
-);
-
 function Page(props: PageProps): JSX.Element {
   const chapters = CHAPTERS.filter(({ concerns }) => concerns?.(props) ?? true);
   return (
     <html lang="en">
-      <Head name={props.input.name} />
+      <Head name={props.input.name} script={script} />
       <body>
         <Header analysis={props} answer={props.figures.answer} />
         <nav aria-label="Chapters">
@@ -96,12 +76,18 @@ function Page(props: PageProps): JSX.Element {
   );
 }
 
-const renderPage = (analysis: Analysis, figures: DrawnFigures): string =>
-  `<!doctype html>\n${renderToString(<Page {...analysis} figures={figures} />)}\n`;
+const renderPage = (
+  analysis: Analysis,
+  figures: DrawnFigures,
+  entries: readonly DrawnEntry[],
+): string =>
+  `<!doctype html>\n${renderToString(<Page {...analysis} figures={figures} entries={entries} />)}\n`;
 
 const CHAPTERS: readonly Chapter[] = [
   found,
+  claims,
   asked,
+  ownEntries,
   results,
   theory,
   premise,
@@ -111,15 +97,35 @@ const CHAPTERS: readonly Chapter[] = [
   provenance,
 ];
 
+const contentsOf = ({ name, figures, table, lacks }: DrawnEntry): EntryContents => ({
+  name,
+  files: [
+    ...figures.map(({ id }) => `figures/${id}`),
+    ...(table === null ? [] : [`tables/${name}`]),
+  ],
+  lacks,
+});
+
 export async function renderReport(input: ReportInput): Promise<RenderedReport> {
   const analysis = analyse(input);
-  const figures = await drawFigures(analysis);
+  const figures = await drawFigures(analysis),
+    entries = await drawSpecEntries(analysis);
   const files: { [path: string]: string } = {};
-  for (const { id, svg, csv } of Object.values(figures).flat()) {
+  const drawn = [...Object.values(figures).flat(), ...entries.flatMap((own) => own.figures)];
+  for (const figure of drawn) {
+    const { id, svg, csv, spec } = figure;
     files[`figures/${id}.svg`] = svg;
+    files[`figures/${id}.tex`] = `${latexFigure(figure)}\n`;
     if (csv !== null) files[`figures/${id}.csv`] = csv;
+    if (spec !== undefined) files[`figures/${id}.vl.json`] = `${JSON.stringify(spec)}\n`;
   }
+  for (const { name, latex, markdown, csv } of entries.flatMap(({ table }) => table ?? [])) {
+    files[`tables/${name}.tex`] = latex;
+    files[`tables/${name}.md`] = markdown;
+    files[`tables/${name}.csv`] = csv;
+  }
+  if (entries.length > 0) files[ENTRIES] = `${JSON.stringify(entries.map(contentsOf))}\n`;
   const { csv } = allMetricsCsv(analysis.conditions);
   if (csv !== null) files['figures/all-metrics.csv'] = csv;
-  return { html: renderPage(analysis, figures), files };
+  return { html: renderPage(analysis, figures, entries), files };
 }

@@ -1,5 +1,6 @@
 /** The plain data from which the report is made. The reader of the stages' files fills it in. */
 import type { BackendName, JsonObject, StageFacts } from '../api.ts';
+import type { ReportEntries } from '../api/report.ts';
 
 /** A moment of a training: its start, its end, or a step that was kept. */
 export type Checkpoint = 'init' | 'final' | `step-${number}`;
@@ -257,6 +258,10 @@ export interface ReportInput {
   readonly sources: { readonly [role: string]: JsonObject };
   readonly attacks: readonly AttackNote[];
   readonly environment: JsonObject;
+  /** Set if there is a page of all outputs beside the report. */
+  readonly outputs?: true;
+  /** The figures and tables that the spec asks for, where it has a section `report`. */
+  readonly entries?: ReportEntries;
 }
 
 /** The page and the files beside it, keyed by their paths relative to the stage's folder. */
@@ -264,6 +269,30 @@ export interface RenderedReport {
   readonly html: string;
   readonly files: { readonly [path: string]: string };
 }
+
+/** The file beside the page that says what the entries of the spec gave: an `EntryContents` each. */
+export const ENTRIES = 'entries.json';
+
+/** What an entry of the spec's `report` gave. */
+export interface EntryContents {
+  readonly name: string;
+  /** The paths of its files, without the endings that tell their formats. */
+  readonly files: readonly string[];
+  /** What it could not show, and why. */
+  readonly lacks: readonly string[];
+}
+
+/** The formats of a figure or a table, each with the ending of its files. */
+export const FIGURE_FORMATS = {
+  vega: 'vl.json',
+  svg: 'svg',
+  pdf: 'pdf',
+  png: 'png',
+  csv: 'csv',
+  latex: 'tex',
+  markdown: 'md',
+} as const;
+export type FigureFormat = keyof typeof FIGURE_FORMATS;
 
 /** A drawn figure: one panel, or several that belong together. */
 export interface Figure {

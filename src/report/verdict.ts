@@ -130,6 +130,49 @@ export function judgeBoth(
   );
 }
 
+/**
+ * Returns one verdict for each pair of samples that are claimed not to differ: held if their 95%
+ * interval, by Bonferroni's correction over all samples, lies within ±margin, refuted if `judge`
+ * finds a difference of either sign, and otherwise undecided.
+ */
+export function judgeEqual(samples: readonly PairedSample[]): readonly Verdict[] {
+  const differing = judge(samples, 1),
+    tested = samples.filter(({ a }) => a.length >= SEEDS_NEEDED).length;
+  return samples.map(({ a, b, margin }, i): Verdict => {
+    const verdict = differing[i]!; // one for each sample
+    if (a.length < SEEDS_NEEDED) return verdict;
+    if (verdict.state !== 'undecided') return { ...verdict, state: 'refuted' };
+    const level = 1 - SIGNIFICANCE / tested,
+      { low, high, std } = pairedDifference(a, b, level);
+    if (low === null || high === null || std === 0) return verdict;
+    const within = low >= -margin && high <= margin;
+    return {
+      state: within ? 'held' : 'undecided',
+      interval: { low, high, level },
+      reason: `the interval lies ${within ? '' : 'neither beyond zero nor '}within the margin`,
+    };
+  });
+}
+
+const MOST_SEEDS = 1000;
+
+/**
+ * Returns the fewest seeds whose interval would decide a claim, were their mean and standard
+ * deviation those seen: half of the interval at `level` must be at most ||mean| − margin|. Returns
+ * null if more than a thousand were needed, or if nothing is known of the spread.
+ */
+export function seedsToDecide(
+  { mean, std }: Pick<PairedDifference, 'mean' | 'std'>,
+  margin: number,
+  level: number,
+): number | null {
+  const room = Math.abs(Math.abs(mean) - margin);
+  if (std === null || std === 0) return null;
+  for (let n = SEEDS_NEEDED; n <= MOST_SEEDS; n++)
+    if ((tQuantile((1 + level) / 2, n - 1) * std) / Math.sqrt(n) <= room) return n;
+  return null;
+}
+
 /** `undecided (n = 2 seeds; verdict needs ≥ 5)`. */
 export const verdictText = (verdict: Verdict): string =>
   verdict.state === 'undecided' ? `undecided (${verdict.reason})` : verdict.state;

@@ -63,6 +63,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
     include: _include,
     exclude: _exclude,
     tags: _tags,
+    report: _report,
     ...kept
   } = resolved;
   const data = resolved['data'] as JsonObject;

@@ -31,6 +31,8 @@ export interface SpecOptions {
   readonly store?: string;
   /** The compute backend; default the best that this machine has. */
   readonly backend?: BackendName;
+  /** The name of one of the spec's profiles; default none: the spec as it is written. */
+  readonly profile?: string;
   /** Overrides of fields of the spec: `path=value` each, the value in YAML. */
   readonly set?: readonly string[];
   /** Restricts the grid to the cells that match all of these: a tag, or `path=value[,value]`. */
@@ -190,6 +192,7 @@ const OPTIONS: readonly string[] = [
   ...([
     'store',
     'backend',
+    'profile',
     'set',
     'only',
     'onNote',
@@ -221,6 +224,8 @@ function checkCall(spec: unknown, options: SpecOptions): void {
         `there is no option "${name}"`,
         `did you mean "${closest(name, [...OPTIONS])}"? The options are ${OPTIONS.join(', ')}.`,
       );
+  if (!['undefined', 'string'].includes(typeof options.profile))
+    throw new UserFault('`profile` is the name of a profile', 'profile: "small"');
   for (const name of ['set', 'only'] as const) {
     const value: unknown = options[name] ?? [];
     if (!Array.isArray(value) || value.some((item) => typeof item !== 'string'))
@@ -238,10 +243,11 @@ async function withPrepared<T>(
   use: (prepared: Prepared) => T | Promise<T>,
 ): Promise<T> {
   checkCall(spec, options);
-  const { store = defaultStore, backend, set = [], only = [], onNote = () => undefined } = options;
+  const { store = defaultStore, set = [], only = [], onNote = () => undefined } = options;
+  const { backend, profile } = options;
   const prepared = await prepare(
     spec,
-    { store, set, only, ...defined({ backend }) },
+    { store, set, only, ...defined({ backend, profile }) },
     { fetch, note: onNote },
   );
   try {

@@ -15,6 +15,7 @@ import { defined } from '../base/defined.ts';
 import { cacheFolder } from '../base/untrusted/paths.ts';
 import { planExperiment } from '../plan/plan.ts';
 import type { Plan, StageId } from '../plan/types.ts';
+import { metricName, METRICS } from '../report/metrics.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { loadExperiment } from '../spec/load.ts';
 import type {
@@ -42,17 +43,21 @@ export interface Asked {
   readonly store: string;
   /** The compute backend; by default, the best that this machine has. */
   readonly backend?: BackendName;
+  /** One of the spec's profiles; by default, the spec as it is written. */
+  readonly profile?: string;
   /** Overrides: `path=value` each. */
   readonly set: readonly string[];
   /** Filters of the cells: tags, or `path=value[,value]`. */
   readonly only: readonly string[];
 }
 
+/** The options that change what a spec says. */
+export type Chosen = Pick<Asked, 'profile' | 'set' | 'only'>;
+
 export type Note = (message: string) => void;
 
 export interface Prepared {
-  /** The options that change what the spec says. */
-  readonly asked: Pick<Asked, 'set' | 'only'>;
+  readonly asked: Chosen;
   readonly experiment: Experiment;
   readonly registry: Registry;
   readonly backend: BackendName;
@@ -95,6 +100,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
     models: registry.names('model'),
     datasets: registry.names('dataset'),
     sources: registry.names('source'),
+    metrics: METRICS.map(metricName),
   };
 }
 
@@ -104,7 +110,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
  */
 export async function load(
   spec: string,
-  options: Pick<Asked, 'set' | 'only'>,
+  options: Chosen,
 ): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
   checkCache(cacheDir(process.env));
   let registry = await loadRegistry();
@@ -117,6 +123,7 @@ export async function load(
       }
       return specRegistry(registry);
     },
+    ...defined({ profile: options.profile }),
     sets: options.set,
     only: options.only,
     env: process.env,
@@ -192,6 +199,7 @@ export async function prepare(
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
   severalNames(experiment).forEach(note);
+  experiment.warnings.map(warningText).forEach(note);
   const store = openStore(path.resolve(options.store), {
     spec: path.resolve(experiment.file),
     onTakeover: (key, { pid }) =>
@@ -216,7 +224,7 @@ export async function prepare(
   );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return {
-    asked: { set: options.set, only: options.only },
+    asked: { ...defined({ profile: options.profile }), set: options.set, only: options.only },
     experiment,
     registry,
     backend,

@@ -1,17 +1,30 @@
 /**
  * Publishes the newest report of each spec, and of each part of a spec, under its own name, and
- * writes its figures outside the store (`report --pdf`).
+ * writes its figures and tables outside the store (`report --pdf`, `figures`).
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
+import { UserFault } from '../base/fault.ts';
 import { fileInside } from '../base/untrusted/paths.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { OUTPUTS } from '../report/outputs.ts';
+import { ENTRIES, type EntryContents, FIGURE_FORMATS, type FigureFormat } from '../report/types.ts';
 import { errorCode, onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Manifest } from '../store/manifest.ts';
 import type { Note, Prepared } from './prepare.ts';
+import { asSource, buildDir } from './registry/build.ts';
 import { reportsDir } from './state-folder.ts';
 import type { RunSummary } from './types.ts';
 
@@ -20,27 +33,71 @@ export const REPORT = 'report.html';
 type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 
 /**
- * Copies the report out of the store to a path that can be bookmarked. The newest report of an
+ * Copies the report out of the store to a path that can be bookmarked, with the page of all outputs
+ * (`NAME,outputs.html`) beside it. The newest report of an
  * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
- * `NAME,rank=4.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
+ * `NAME,rank=4.html`; for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
  * is `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
-export function publishReport(
+export async function publishReport(
   prepared: Asked,
   stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[],
   note: Note,
-): string | null {
+): Promise<string | null> {
   for (const { stage, dir } of stages) {
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
-    const html = withNotes(readFileSync(from, 'utf8'), prepared);
     // PyTorch's stands beside the first engine's. Without a copy, the report in the store remains.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
+    const outputs = await publishOutputs(prepared, engine, dir);
+    const html = withNotes(readFileSync(from, 'utf8'), prepared).replaceAll(
+      'href="outputs.html"',
+      () => `href="${outputs}"`,
+    );
     return publish(prepared, engine, html, note) ?? from;
   }
   return null;
+}
+
+/**
+ * Writes the page of all outputs, unless it is there. Its first line says what it was made from.
+ * @param dir the report's folder in the store
+ * @returns the page's name; empty if there is none
+ */
+async function publishOutputs(
+  prepared: Asked,
+  engine: readonly string[],
+  dir: string,
+): Promise<string> {
+  const data = path.join(dir, OUTPUTS);
+  if (!existsSync(data)) return '';
+  const { file } = placeOf(prepared, [...engine, 'outputs']);
+  const name = path.basename(file);
+  const made = asSource ? '' : `<!-- ${path.basename(dir)} ${path.basename(buildDir())} -->\n`;
+  if (made !== '' && existsSync(file) && firstLine(file) === made) return name;
+  const { outputsPage } = await import('../report/outputs-page.tsx');
+  const page = await outputsPage({
+    name: prepared.experiment.name,
+    data: readFileSync(data),
+    report: path.basename(placeOf(prepared, engine).file),
+  });
+  // What there is to note is noted of the report.
+  const written = publish(prepared, [...engine, 'outputs'], made + page, () => undefined);
+  return written === null ? '' : name;
+}
+
+/** @returns at most as much of the file as `publishOutputs` puts there */
+function firstLine(file: string): string {
+  const handle = openSync(file, 'r');
+  try {
+    const bytes = Buffer.alloc(256);
+    const text = bytes.toString('latin1', 0, readSync(handle, bytes));
+    return text.slice(0, text.indexOf('\n') + 1);
+  } finally {
+    closeSync(handle);
+  }
 }
 
 /**
@@ -115,7 +172,8 @@ function placeOf(
   const { asked, experiment } = prepared;
   const spec = specOf(prepared);
   const named = (name: string): string => {
-    const parts = [name, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
+    const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
+    const parts = [name, ...chosen, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
     return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
   const plain = named(experiment.name);
@@ -150,29 +208,38 @@ function fileName(text: string): string {
   return plain === text ? text : `${plain}-${digest(text)}`;
 }
 
-const FIGURES = 'figures/';
+export interface FiguresAsked {
+  /** The folder that they are written to; true for the default one. */
+  readonly dir: string | true;
+  readonly formats: readonly FigureFormat[];
+  /** Names of figures and tables; null for every figure of the report. */
+  readonly only: readonly string[] | null;
+}
 
 export interface WrittenFigures {
   readonly dir: string;
+  /** The names of the files in it. */
+  readonly files: readonly string[];
   /** The number of figures that were written as PDF. */
   readonly drawn: number;
   /** The files that differ from what was stored. They are left out. */
   readonly damaged: readonly string[];
-  /** Figures with characters that the PDF's font lacks; the SVG has them. */
+  /** Figures with characters that the font of PDF and PNG lacks; the SVG has them. */
   readonly lacking: readonly { readonly figure: string; readonly characters: readonly string[] }[];
+  /** What the entries of the spec gave, of those that were asked for. */
+  readonly entries: readonly EntryContents[];
 }
 
 /**
- * Writes the figures of the report that a run made or found. The default folder is emptied first.
- * In a folder that the user names, only files of the same names are replaced.
- * @param asked the folder; true for the default one
+ * Writes figures and tables of the report that a run made or found. The default folder is emptied
+ * first. In a folder that the user names, only files of the same names are replaced.
  * @returns null if there is no report
- * @throws UserFault if the folder can't be written to
+ * @throws UserFault if the folder can't be written to, or there is no figure of a name
  */
 export async function writeFigures(
   prepared: Prepared,
   summary: RunSummary,
-  asked: string | true,
+  { dir: asked, formats, only }: FiguresAsked,
 ): Promise<WrittenFigures | null> {
   const report = reportEntry(prepared, summary);
   if (report === null) return null;
@@ -181,35 +248,98 @@ export async function writeFigures(
   const page = summary.report;
   const name = page === null ? prepared.experiment.name : path.basename(page, '.html');
   const dir = asked === true ? path.join(reportsDir(), `${name}-figures`) : path.resolve(asked);
-  const write = (file: string, content: string | Buffer): Promise<void> =>
-    onDisk(dir, () => writeFileSync(path.join(dir, file), content), 'folder');
+  const entries = entriesIn(report.dir),
+    chosen = chosenOf(storedIn(report.manifest), entries, only);
+  const written: string[] = [];
+  const write = async (file: string, content: string | Buffer): Promise<void> => {
+    await onDisk(dir, () => writeFileSync(path.join(dir, file), content), 'folder');
+    written.push(file);
+  };
   if (asked === true)
     await onDisk(dir, () => rmSync(dir, { recursive: true, force: true }), 'folder');
   await onDisk(dir, () => makeFolder(dir), 'folder');
-  const { pdfOf } = await import('../report/figures/pdf.ts');
   let drawn = 0;
   const damaged: string[] = [];
   const lacking: WrittenFigures['lacking'][number][] = [];
-  for (const file of report.manifest.files) {
-    if (!isFigure(file)) continue;
+  for (const { file, format, name: place } of chosen) {
+    const isDrawn = format === 'svg' && (formats.includes('pdf') || formats.includes('png'));
+    const isWritten = format === null || formats.includes(format);
+    if (!isWritten && !isDrawn) continue;
     const stored = path.join(report.dir, file.path);
     if ((await fileFault(report.dir, file)) !== null) {
       damaged.push(stored);
       continue;
     }
-    const figure = path.basename(file.path);
-    const text = readFileSync(stored, 'utf8');
-    await write(figure, text);
-    if (!figure.endsWith('.svg')) continue;
-    const { pdf, missing } = await pdfOf(text);
-    await write(`${figure.slice(0, -'.svg'.length)}.pdf`, pdf);
+    const content = readFileSync(stored),
+      figure = path.basename(file.path),
+      text = content.toString('utf8');
+    if (isWritten) await write(figure, content);
+    if (!isDrawn) continue;
+    const { pdf, missing } = await (await import('../report/figures/pdf.ts')).pdfOf(text),
+      plain = path.basename(place);
+    if (formats.includes('pdf')) await write(`${plain}.pdf`, pdf);
+    if (formats.includes('png')) {
+      const { pngOf } = await import('../report/figures/png.ts');
+      await write(`${plain}.png`, await pngOf(text));
+    }
     drawn++;
     if (missing.length > 0) lacking.push({ figure, characters: missing });
   }
-  return { dir, drawn, damaged, lacking };
+  return {
+    ...{ dir, files: written, drawn, damaged, lacking },
+    entries: entries.filter((entry) => only?.includes(entry.name) ?? true),
+  };
 }
 
-const isFigure = (file: { readonly path: string }): boolean => file.path.startsWith(FIGURES);
+const isFigure = (file: { readonly path: string }): boolean => file.path.startsWith('figures/');
+
+const FORMATS = Object.keys(FIGURE_FORMATS) as readonly FigureFormat[];
+
+interface StoredFile {
+  readonly file: Manifest['files'][number];
+  /** Null for a file that a stage from outside has beside its figures. */
+  readonly format: FigureFormat | null;
+  /** Its path without the ending of its format: `figures/dose`. */
+  readonly name: string;
+}
+
+const storedIn = ({ files }: Manifest): readonly StoredFile[] =>
+  files.flatMap((file) => {
+    if (!/^(?:figures|tables)\//.test(file.path)) return [];
+    const format = FORMATS.find((one) => file.path.endsWith(`.${FIGURE_FORMATS[one]}`)) ?? null;
+    const ending = format === null ? path.extname(file.path) : `.${FIGURE_FORMATS[format]}`;
+    return { file, format, name: file.path.slice(0, file.path.length - ending.length) };
+  });
+
+function entriesIn(dir: string): readonly EntryContents[] {
+  const file = path.join(dir, ENTRIES);
+  return existsSync(file)
+    ? (JSON.parse(readFileSync(file, 'utf8')) as readonly EntryContents[])
+    : [];
+}
+
+/** @throws UserFault if there is nothing of a name */
+function chosenOf(
+  stored: readonly StoredFile[],
+  entries: readonly EntryContents[],
+  only: FiguresAsked['only'],
+): readonly StoredFile[] {
+  if (only === null) return stored;
+  const nameOf = ({ name }: StoredFile): string => path.basename(name);
+  const chosen = only.flatMap((name) => {
+    const files = entries.find((entry) => entry.name === name)?.files,
+      own = stored.filter((one) => files?.includes(one.name) ?? nameOf(one) === name);
+    if (files === undefined && own.length === 0) {
+      const names = [...new Set([...entries.map((entry) => entry.name), ...stored.map(nameOf)])];
+      throw new UserFault(
+        `the report has no figure and no table "${name}"`,
+        `it has ${names.sort().join(', ')}`,
+      );
+    }
+    return own;
+  });
+  return [...new Set(chosen)];
+}
 
 function reportEntry(
   { statuses, store }: Prepared,

@@ -83,19 +83,19 @@ export async function runPrepared(
       ...recorded,
       outcomes,
       tally,
-      report: publishReport(prepared, made, options.note),
+      report: await publishReport(prepared, made, options.note),
     };
   } finally {
     store.close(); // only now: workers have stopped writing to its scratch folder
   }
 }
 
-function nothingToRun(
+async function nothingToRun(
   prepared: Prepared,
   statuses: readonly StageStatus[],
   cached: number,
   note: Note,
-): RunSummary {
+): Promise<RunSummary> {
   const { experiment, store } = prepared;
   const cachedStages = new Map(
     statuses.flatMap(({ stage, entry }) => (entry ? [[stage.id, cachedOutcome(entry)]] : [])),
@@ -104,7 +104,7 @@ function nothingToRun(
     cachedStages,
   );
   if (typeof gone === 'string') note(gone);
-  const report = publishReport(
+  const report = await publishReport(
     prepared,
     statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })),
     note,

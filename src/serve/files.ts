@@ -51,10 +51,10 @@ async function openInside({ root, names }: Inside): Promise<FileHandle | null> {
 }
 
 /**
- * Returns the text of a file, or null if there is none, or it is larger than `most` bytes, or it
+ * Returns the bytes of a file, or null if there is none, or it is larger than `most` bytes, or it
  * can't be read.
  */
-export async function readInside(file: Inside, most: number): Promise<string | null> {
+export async function bytesInside(file: Inside, most: number): Promise<Buffer | null> {
   const handle = await openInside(file);
   if (handle === null) return null;
   try {
@@ -62,7 +62,7 @@ export async function readInside(file: Inside, most: number): Promise<string | n
     if (size > most) return null;
     const buffer = Buffer.alloc(size);
     const { bytesRead } = await handle.read(buffer, 0, size, 0);
-    return buffer.toString('utf8', 0, bytesRead);
+    return buffer.subarray(0, bytesRead);
   } catch (error) {
     if (isRefused(error)) return null;
     throw error;
@@ -70,6 +70,10 @@ export async function readInside(file: Inside, most: number): Promise<string | n
     await handle.close();
   }
 }
+
+/** Returns the text of a file as `bytesInside` returns its bytes. */
+export const readInside = async (file: Inside, most: number): Promise<string | null> =>
+  (await bytesInside(file, most))?.toString('utf8') ?? null;
 
 export async function isFolderInside(root: string, name: string): Promise<boolean> {
   try {

@@ -8,7 +8,7 @@ import { readdirOr } from '../store/sweep.ts';
 import { isFolderInside, watchFolders } from './files.ts';
 import { type Follower, followRun } from './follower.ts';
 import { followStage, type StageFollower } from './stage-follower.ts';
-import { createResultsReader, type ResultsReader } from './stored.ts';
+import { createResultsReader, readOutputs, type ResultsReader } from './stored.ts';
 import type { Stream } from './stream.ts';
 import { mayGoOn, type Results, type RunLine, type RunList, type Snapshot } from './wire.ts';
 
@@ -73,6 +73,8 @@ function createShared<T extends { close(): void }>(
 export interface RunView {
   snapshot(): Snapshot;
   results(group: string): Promise<Results>;
+  /** Returns what the run's report has of all rows, as gzip; null if it has nothing. */
+  outputs(): Promise<Buffer | null>;
   /** Whether the run has a stage of this id. */
   has(stage: string): boolean;
   /** Sends what happens after the event of this id. */
@@ -104,6 +106,7 @@ interface OpenRun {
   readonly follower: Follower;
   readonly stages: Shared<StageFollower>;
   readonly results: ResultsReader;
+  readonly outputs: () => Promise<Buffer | null>;
   close(): void;
 }
 
@@ -127,6 +130,11 @@ export function createRunViews({ runs, store, onFault, lookMs }: RunViewsOptions
       follower,
       stages,
       results: createResultsReader(follower, storeOf),
+      async outputs() {
+        const key = follower.record.stages.find(({ kind }) => kind === 'report')?.key ?? null;
+        const from = storeOf();
+        return key === null || from === null ? null : readOutputs(from, key);
+      },
       close() {
         stages.close();
         held.release();
@@ -157,13 +165,14 @@ export function createRunViews({ runs, store, onFault, lookMs }: RunViewsOptions
 }
 
 function viewOf(
-  { follower, stages, results }: OpenRun,
+  { follower, stages, results, outputs }: OpenRun,
   release: () => void,
   onFault: (error: unknown) => void,
 ): RunView {
   return {
     snapshot: () => follower.snapshot(),
     results: (group) => results.read(group),
+    outputs,
     has: (stage) => follower.record.indexOf(stage) !== undefined,
     follow: (stream, after) => stream.onEnd(follower.listen(after, stream.send)),
     watch(stream, stage) {

@@ -14,11 +14,10 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { UserFault } from '../api.ts';
-import { projectDir } from '../run/registry/build.ts';
+import { browserScript } from '../report/browser-script.ts';
 import { createRunViews, type RunViews } from './run-views.ts';
 import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
@@ -132,7 +131,8 @@ function makeWay(server: Server): (socket: Socket) => void {
   return (socket) => strangers.delete(socket);
 }
 
-const TEXT = 'text/plain; charset=utf-8';
+const TEXT = 'text/plain; charset=utf-8',
+  JSON_TYPE = 'application/json; charset=utf-8';
 
 async function listen(server: Server, port: number, host: string): Promise<void> {
   try {
@@ -178,7 +178,7 @@ async function answerJson(
     text.length > WORTH_ZIPPING && /\bgzip\b/.test(String(request.headers['accept-encoding']));
   if (zips) response.setHeader('content-encoding', 'gzip');
   const body = zips ? await zipped(text, { level: 1 }) : text;
-  answer(request, response, 200, 'application/json; charset=utf-8', body);
+  answer(request, response, 200, JSON_TYPE, body);
 }
 
 function partsOf(
@@ -231,7 +231,14 @@ async function route(
     try {
       if (what === undefined) await answerJson(request, response, view.snapshot());
       else if (what === 'results') await answerJson(request, response, await view.results(name));
-      else nothing();
+      else if (what === 'outputs') {
+        const outputs = await view.outputs();
+        if (outputs === null) nothing();
+        else {
+          response.setHeader('content-encoding', 'gzip');
+          answer(request, response, 200, JSON_TYPE, outputs);
+        }
+      } else nothing();
     } finally {
       view.release();
     }
@@ -255,26 +262,8 @@ export const document = `<!doctype html>
 `;
 
 /** Throws esbuild's BuildFailure if the sources are at fault. */
-export async function pageScript(): Promise<string> {
-  const { build } = await import('esbuild');
-  const folder = path.join(projectDir(), 'src', 'serve', 'browser');
-  const { outputFiles } = await build({
-    entryPoints: [path.join(folder, 'main.tsx')],
-    absWorkingDir: folder,
-    bundle: true,
-    minify: true,
-    write: false,
-    format: 'iife',
-    platform: 'browser',
-    target: 'es2022',
-    jsx: 'automatic',
-    jsxImportSource: 'preact',
-    tsconfigRaw: '{}',
-    legalComments: 'none',
-    logLevel: 'silent',
-  });
-  return outputFiles.map(({ text }) => text).join('');
-}
+export const pageScript = (): Promise<string> =>
+  browserScript('src/serve/browser', "import './main.tsx';");
 
 interface Refusal {
   readonly status: 401 | 403 | 405;

@@ -2,10 +2,13 @@
  * Reads metrics and training histories of entries in a store that may be hostile. Curves of any
  * length are kept in few points; the metrics of the finished stages of one kind form a table.
  */
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 import { isRecord, parseJson } from '../base/untrusted/json.ts';
 import { voidReason } from '../report/evidence.ts';
 import { ACCURACY, METRICS } from '../report/metrics.ts';
-import { type Inside, openTail, readInside } from './files.ts';
+import { OUTPUTS } from '../report/outputs.ts';
+import { bytesInside, type Inside, openTail, readInside } from './files.ts';
 import type { Follower } from './follower.ts';
 import type { Curve, Results } from './wire.ts';
 
@@ -32,6 +35,22 @@ export async function readMetrics(store: string, key: string): Promise<Metrics> 
       .filter(([name]) => name.length <= 100)
       .slice(0, MOST_METRICS),
   );
+}
+
+const OUTPUTS_BYTES = 64 * 2 ** 20,
+  UNPACKED_BYTES = 512 * 2 ** 20;
+
+/** Returns the rows that a report stage gathered, as gzip; null if there are none that may be sent. */
+export async function readOutputs(store: string, key: string): Promise<Buffer | null> {
+  const file = fileOf(store, key, OUTPUTS);
+  const bytes = file === null ? null : await bytesInside(file, OUTPUTS_BYTES);
+  if (bytes === null) return null;
+  try {
+    await promisify(gunzip)(bytes, { maxOutputLength: UNPACKED_BYTES }); // for the browser's sake
+    return bytes;
+  } catch {
+    return null; // not what a stage writes
+  }
 }
 
 /** Returns the curves of a finished training: its losses, and the evaluations during it. */

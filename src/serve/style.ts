@@ -1,16 +1,12 @@
-/** The page's style sheet: that of the report, and the rules that only this page needs. */
-import { style as reportStyle } from '../report/html/style.ts';
+/** The page's style sheet: that of the report's pages, and the rules that only this page needs. */
+import { pageStyle } from '../report/html/style.ts';
 
 const own = `
 [hidden]{display:none}
-.unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);
-  white-space:nowrap;margin:0}
 .block{display:block}
 .eyebrow a{color:inherit}
 h1 .chip{font-weight:400;vertical-align:middle}
 h2:focus,h1:focus{outline:none}
-input:focus-visible,select:focus-visible,.grid:focus-visible,pre:focus-visible,
-  h2:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 .caveats.told{margin-top:16px}
 .caveats.told li{background:var(--soft)}
 button.link{color:var(--accent);background:none;border:0;padding:0;font:inherit;text-align:left;
@@ -55,23 +51,6 @@ ul.failures>li{margin:0 0 12px}
 .box>span:not(.statebar){min-height:16px;line-height:16px;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .box:hover{border-color:var(--accent)}
 .box.has-failed{background:#fdecea;border-color:var(--bad)}
-.filter{display:flex;flex-wrap:wrap;gap:8px 16px;align-items:baseline;margin:0 0 10px;
-  font-size:13.5px}
-.filter label{color:var(--muted)}
-input,select{font:inherit;color:var(--ink);background:#fff;border:1px solid #8a96a3;
-  border-radius:6px;padding:3px 8px;max-width:100%}
-input[type=search]{width:240px}
-.grid{overflow:auto;border:1px solid var(--line);border-radius:8px;position:relative;font-size:13px;
-  font-variant-numeric:tabular-nums;margin:0 0 12px;overscroll-behavior:contain}
-.grid .row{display:grid;align-items:center;gap:0 12px;height:34px;padding:0 12px;
-  min-width:var(--least);width:100%;border-bottom:1px solid var(--line)}
-.grid .row>*{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
-.grid .head{position:sticky;top:0;z-index:1;background:#f3f6f9;color:var(--muted);font-weight:600}
-.grid .rows{position:relative;min-width:var(--least)}
-.grid .rows .row{position:absolute;left:0;cursor:pointer}
-.grid .rows .row:hover{background:var(--soft)}
-.grid:focus-visible .row.active{box-shadow:inset 0 0 0 2px var(--accent)}
-.grid .number{text-align:right}
 .cut{display:block;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 ul.notes{list-style:none;padding:0;max-width:none;font-size:13.5px}
 pre.log{max-height:380px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere}
@@ -94,31 +73,25 @@ pre.log{max-height:380px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhe
 .key{display:inline-block;width:18px;height:0;border-top:2px solid;vertical-align:middle}
 .key-0{color:#0072b2}.key-1{color:#d55e00;border-top-style:dashed}
 .key-2{color:#009e73;border-top-style:dotted}.key-3{color:#cc79a7;border-top-style:dashed}
-@media(max-width:640px){.ul.named,ol.queue{font-size:13px}input[type=search]{width:100%}
+@media(max-width:640px){.ul.named,ol.queue{font-size:13px}
   .drawer{padding:14px 16px 40px}td.bar{min-width:110px}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 `
   .trim()
   .replaceAll('\n  ', '');
 
-/** For browsers that prefer dark pages. The report itself is for paper too, and stays light. */
 const dark = `@media(prefers-color-scheme:dark){
-:root{--ink:#e6eaf0;--muted:#a7b2c0;--line:#37414d;--soft:#1b222c;--accent:#62b6e7;--held:#62d3ae;
-  --refuted:#f2a679;--bad:#ff9389;color-scheme:dark}
-body,.drawer,.caveats li,.card,figure,nav{background:#12171e}
-.scroll{background:#12171e}
-input,select,.close{background:#1b222c;border-color:#667382}
-.chip{background:#2a333f;color:#c3ccd7}
+.drawer,.caveats li,.card,figure,nav{background:#12171e}
+.close{background:#1b222c;border-color:#667382}
 .chip.is-ran,.chip.is-cached,.chip.run-done{background:#12392f;color:var(--held)}
 .chip.is-running,.chip.run-running{background:#123448;color:#8fcdf2}
 .chip.is-failed,.chip.is-blocked,.chip.run-failed,.chip.run-killed,.failed-note,.box.has-failed,
   .caveats li.severe{background:#43201e}
 .statebar{background:#37414d}
 .box{background:#1b222c;border-color:#4a5665}
-.grid .head,thead th{background:#1b222c}
 .curve .rule{stroke:#37414d}
 .line-0{stroke:#62b6e7}.dot-0{fill:#62b6e7}.key-0{color:#62b6e7}
 .part-running{background:#3a9bd5}.part-failed{background:#e5534b}.part-stopped{background:#8793a1}
 }`.replaceAll('\n  ', '');
 
-export const style = `${reportStyle}\n${own}\n${dark}\n`;
+export const style = `${pageStyle}\n${own}\n${dark}\n`;

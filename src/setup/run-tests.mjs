@@ -2,7 +2,7 @@
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
  * `.run()` was forgotten). A few processes run one file after another, those of a larger folder in
  * one process. Once the files of every folder have begun, the last of them are shared between
- * processes. Each file of a suite has its own process.
+ * processes. Each file of a suite but `science` has its own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -46,8 +46,13 @@ const LONGEST = [
   'test/slurm/faults.test.ts',
 ];
 
+/**
+ * A suite of many short files, which is run as what belongs to no suite. `npm test` leaves it out
+ * as well, unless a filter names its files.
+ */
+const SCIENCE = 'science';
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
-export const SUITES = ['faults', 'peers', 'torch', 'install', 'slurm', 'sanitized'];
+export const SUITES = [SCIENCE, 'faults', 'peers', 'torch', 'install', 'slurm', 'sanitized'];
 
 /**
  * `why`: what is wrong with the file itself, besides its failed tests.
@@ -65,11 +70,12 @@ export const SUITES = ['faults', 'peers', 'torch', 'install', 'slurm', 'sanitize
  * @param {Options['suite']} suite default: every folder that is not a suite
  */
 function testFiles(project, filters, suite) {
+  const leftOut = SUITES.filter((name) => filters.length === 0 || name !== SCIENCE);
   return readdirSync(join(project, 'test'), { recursive: true, encoding: 'utf8' })
     .map((file) => `test/${file.replaceAll('\\', '/')}`)
     .filter((file) =>
       suite === undefined
-        ? !SUITES.some((name) => file.startsWith(`test/${name}/`))
+        ? !leftOut.some((name) => file.startsWith(`test/${name}/`))
         : file.startsWith(`test/${suite}/`),
     )
     .filter(
@@ -270,7 +276,7 @@ export async function runTests(project, filters, options = {}) {
     const where = options.suite === undefined ? '' : ` of test/${options.suite}`;
     throw new Error(`no test file${where} matches ${filters.join(' ')}`);
   }
-  const isSuite = options.suite !== undefined;
+  const isSuite = options.suite !== undefined && options.suite !== SCIENCE;
   const next = sharing(forProcesses(files, isSuite));
   const results = [];
   const faults = [];

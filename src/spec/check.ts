@@ -229,6 +229,7 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
     Object.keys(value).every(
       (name) => Object.hasOwn(properties, name) || (rest !== false && holds(rest, value[name])),
     ),
+  minProperties: (least: number, value) => !isObject(value) || Object.keys(value).length >= least,
   propertyNames: (names: Schema, value, _schema, holds) =>
     !isObject(value) || Object.keys(value).every((name) => holds(names, name)),
   anyOf: (forms: readonly Schema[], value, _schema, holds) =>

@@ -30,9 +30,18 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   });
   const root = withoutRequired(mapSchemas(withOpenKeep(strict), openName), shapes);
   const goals = itemSchema(fieldSchema(strict, 'stages')) ?? {};
+  const { extends: _extends, profiles = {}, ...fields } = root.properties ?? {};
+  const profile: Schema = {
+    type: 'object',
+    additionalProperties: false,
+    properties: Object.fromEntries(
+      Object.keys(fields).map((field) => [field, { $ref: `#/properties/${field}` }]),
+    ),
+  };
   return mapSchemas(
     {
       ...root,
+      properties: { ...root.properties, profiles: { ...profiles, additionalProperties: profile } },
       allOf: [
         unless(['extends'], needed(strict)),
         unless(['extends', 'plugins'], knownNames(strict, shapes)),

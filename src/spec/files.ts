@@ -1,6 +1,6 @@
 /**
- * The files of a spec. Its layers: each file merged over those that it extends, and over them
- * `--set path=value` from the command line. The files that it names: their paths are made absolute,
+ * The files of a spec. Its layers: each file merged over those that it extends, over them the fields
+ * of a profile, and over them `--set path=value` from the command line. The files that it names: their paths are made absolute,
  * each is looked for, and texts are filled in from them. A relative path starts from the folder of
  * the spec that writes it.
  */
@@ -11,6 +11,7 @@ import { attackOf, replaceNodes, stepAt, writtenFields } from './fields.ts';
 import {
   child,
   createSource,
+  fieldsOfMap,
   isText,
   itemsOf,
   type MapNode,
@@ -27,7 +28,7 @@ import {
 import { parseYaml } from './parse.ts';
 import type { Shapes } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { didYouMean, nearest } from './suggest.ts';
+import { all, didYouMean, nearest, suggest } from './suggest.ts';
 
 interface Layers {
   /** All layers merged, without `extends`. */
@@ -162,6 +163,55 @@ async function similarFile(path: string, written = path): Promise<string | undef
   return close ? didYouMean(written.replace(/[^/:]*\/?$/, close.word)) : undefined;
 }
 
+/** What a profile can't change: which layers a spec has. */
+const OF_LAYERS = ['extends', 'profiles'] as const;
+
+/**
+ * Returns the spec with the fields of one of its profiles merged over it, and without `profiles`.
+ * Returns undefined, after reporting it, if there is no such profile.
+ * @param name the argument of `--profile`; the spec is left as it is without one
+ */
+export function applyProfile(
+  root: MapNode,
+  name: string | undefined,
+  report: Report,
+): MapNode | undefined {
+  const spec = withEntries(root, [['profiles', undefined]]),
+    written = child(root, 'profiles');
+  if (written !== undefined && written.kind !== 'map')
+    report('wrong-type', written.span, '"profiles" must be a mapping, from names to fields');
+  const profiles = new Map(fieldsOfMap(written));
+  for (const [profile, fields] of profiles) {
+    if (fields.kind !== 'map')
+      report(
+        'wrong-type',
+        fields.span,
+        `the profile "${profile}" must be a mapping of fields`,
+        'one that changes nothing is written {}',
+      );
+    else
+      for (const field of OF_LAYERS) {
+        const at = fields.entries.get(field)?.key;
+        if (at !== undefined)
+          report('misplaced-field', at, `a profile can't have "${field}"`, `write it in the spec`);
+      }
+  }
+  if (name === undefined) return spec;
+  const chosen = profiles.get(name);
+  if (chosen !== undefined)
+    return chosen.kind === 'map' ? { ...merge(spec, chosen), span: spec.span } : spec;
+  report(
+    'unknown-profile',
+    { source: createSource('--profile', '.', name), start: 0, end: name.length },
+    `there is no profile "${name}"`,
+    suggest(name, profiles.keys()) ??
+      (profiles.size === 0
+        ? 'the spec has no `profiles`'
+        : `the profiles of this spec are ${all([...profiles.keys()])}`),
+  );
+  return undefined;
+}
+
 const example = 'for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]';
 
 /**
@@ -176,6 +226,11 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
     const steps = stepsOf(argument.slice(0, Math.max(cut, 0)));
     if (cut < 0 || steps.includes('')) {
       report('bad-set', whole, '--set takes path=value', example);
+      continue;
+    }
+    if (steps[0] === 'profiles') {
+      const hint = 'it sets a field of the spec, over those of --profile';
+      report('bad-set', whole, "--set can't change a profile", `${hint}: ${example}`);
       continue;
     }
     let faults = 0;
@@ -354,7 +409,7 @@ export async function fillTextFiles(
  * Returns the text of a file without the line break at its end. Returns null, after reporting it,
  * if there is none.
  */
-async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
+export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
   const path = resolve(folderOf(file), file.value);
   if (!(await expectFile(file, path, report))) return null;
   const fault = (message: string, hint: string): null => {

@@ -1,9 +1,11 @@
 /**
  * Phase 1: turns a spec file into an Experiment, or returns every fault in it.
  *
- *     read + extends → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid
+ *     read + extends → profile → --set → plugins → ${…} → axis forms → texts → schema → files →
+ *     patterns → grid → report
  */
 import { type Json, type JsonObject, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { checkSpec, compiled } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
@@ -11,6 +13,7 @@ import { gatherFaults, type Report } from './faults.ts';
 import { allVariants, asWritten, specsIn, stepFields, variantsOf } from './fields.ts';
 import {
   applyOverrides,
+  applyProfile,
   fillTextFiles,
   readLayers,
   resolveModules,
@@ -29,6 +32,8 @@ import {
   type Span,
   toJson,
 } from './node.ts';
+import { resolveOverlays } from './overlays.ts';
+import { readReport } from './report.ts';
 import {
   BASE,
   isVariantSection,
@@ -58,7 +63,9 @@ export async function loadExperiment(
 
   const layers = await readLayers(file, report);
   if (!layers) return failed();
-  const overridden = applyOverrides(layers.root, options.sets ?? [], report);
+  const profiled = applyProfile(layers.root, options.profile, report);
+  if (!profiled) return failed();
+  const overridden = applyOverrides(profiled, options.sets ?? [], report);
   const { root: located, modules } = await resolveModules(overridden, report);
   const plugged = await registryFor(located, modules, options, report);
   if (!plugged) return failed();
@@ -72,7 +79,8 @@ export async function loadExperiment(
   const isChecked = await checkSpec(expanded, checker, faults);
   if (!isChecked) return failed();
 
-  const root = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
+  const files = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
+  const root = await resolveOverlays(files, report);
   const known = [...patternFields(fields), ...fieldsOfSteps(root, shapes)];
   const selection = readSelection(
     root,
@@ -91,12 +99,23 @@ export async function loadExperiment(
   checkDefaults(root, shapes, report);
   if (faults.count > 0) return failed();
 
-  const value = expandExperiment(
-    { file, text: layers.source.text, root, shapes, selection, commands },
+  const made = expandExperiment(
+    { file, text: layers.source.text, root, shapes, selection, commands, profile: options.profile },
     canonicalOf(registry),
     report,
   );
-  return value && faults.count === 0 ? { ok: true, value } : failed();
+  if (made === undefined || faults.count > 0) return failed();
+  const warnings = gatherFaults();
+  const entries = await readReport(root, known, { ...made, ...registry }, report, warnings.report);
+  if (faults.count > 0) return failed();
+  return {
+    ok: true,
+    value: {
+      ...made.experiment,
+      ...defined({ report: entries }),
+      warnings: warnings.diagnostics().map((one) => ({ ...one, warning: true as const })),
+    },
+  };
 }
 
 const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
@@ -184,17 +203,25 @@ interface CheckedSpec {
   readonly shapes: Shapes;
   readonly selection: Selection;
   readonly commands: Experiment['commands'];
+  readonly profile: string | undefined;
+}
+
+interface Expanded {
+  readonly experiment: Omit<Experiment, 'report' | 'warnings'>;
+  /** Returns every cell of the grid, also those that `--only` leaves out. */
+  readonly whole: () => Experiment['cells'];
 }
 
 /** Returns undefined if the grid is too large. Other faults of the grid are reported as well. */
 function expandExperiment(
-  { file, text, root, shapes, selection, commands }: CheckedSpec,
+  { file, text, root, shapes, selection, commands, profile }: CheckedSpec,
   canonical: GridOptions['canonical'],
   report: Report,
-): Experiment | undefined {
+): Expanded | undefined {
   const plain = (field: string): Json =>
     fill(child(root, field), fieldSchema(shapes.root, field)) ?? null;
-  const name = plain('name') as string;
+  const name = plain('name') as string,
+    notes = (plain('notes') ?? '') as string;
   const seeds = plain('seeds') as readonly number[],
     goals = plain('stages') as readonly string[];
   const start = root.entries.get('name')?.key ?? null;
@@ -217,13 +244,13 @@ function expandExperiment(
       'this matches no cell of the grid',
       'compare its values with those of the axes',
     );
-  if (cells.length === 0 && idle.length === 0) {
-    const whole = () => buildGrid({ ...options, only: [] }).cells.map(({ config }) => config);
-    reportEmptyGrid(selection.only, whole, start, report);
-  }
-  return {
+  const whole = () =>
+    selection.only.length === 0 ? cells : buildGrid({ ...options, only: [] }).cells;
+  if (cells.length === 0 && idle.length === 0)
+    reportEmptyGrid(selection.only, () => whole().map(({ config }) => config), start, report);
+  const experiment = {
     name,
-    notes: ((plain('notes') ?? '') as string).trim(),
+    notes: `${profile === undefined ? '' : `Profile ${profile}.\n`}${notes}`.trim(),
     file,
     text,
     commands,
@@ -234,6 +261,7 @@ function expandExperiment(
     cells,
     resolved: resolvedSpec(root, shapes),
   };
+  return { experiment, whole };
 }
 
 function isWithinLimit(
@@ -256,7 +284,9 @@ function isWithinLimit(
   return false;
 }
 
-const NO_AXES: ReadonlySet<string> = new Set(['seeds', 'stages', 'plugins', 'commands', 'env']);
+const NO_AXES: ReadonlySet<string> = new Set([
+  ...['seeds', 'stages', 'plugins', 'commands', 'env', 'report'],
+]);
 
 function longestAxis(root: MapNode): Span | undefined {
   const sections = mapEntries(root, (value, key) => (NO_AXES.has(key) ? undefined : value));
@@ -275,7 +305,7 @@ function longestAxis(root: MapNode): Span | undefined {
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
-    if (key === 'extends' || key === 'env') continue;
+    if (['extends', 'env', 'profiles'].includes(key)) continue;
     if (key === 'defences' && !root.entries.has(key)) continue;
     const value =
       key === BASE

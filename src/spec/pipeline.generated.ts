@@ -4,6 +4,22 @@
  * `all`; `adapter`: without whole models, kernels and logits; `metrics`: without adapters too.
  */
 export type KeepLevel = "metrics" | "adapter" | "all";
+/**
+ * Its name, which is that of its files.
+ */
+export type EntryName = string;
+/**
+ * @minItems 1
+ */
+export type FieldNames = string[];
+/**
+ * The cells that are shown: those that match this pattern, or one of several. Default: all.
+ */
+export type CellChoice = Pattern | Pattern[];
+/**
+ * Shows differences, paired by seed, from full fine-tuning or from the paired clean run.
+ */
+export type ComparedWith = "full" | "clean";
 
 /**
  * One cell of an experiment: the spec with every grid axis resolved to a single value. This schema is the only source of the spec's shape. In a spec, a scalar field becomes a grid axis when it is given a list, {linspace}, {logspace} or {range}; `dosimeter schema` prints the schema with those forms and with the parameters of every plugin.
@@ -21,6 +37,12 @@ export interface Cell {
    * A spec file, or several, whose fields this one overrides. Paths are relative to this file.
    */
   extends?: string | string[];
+  /**
+   * Other sizes of the experiment, by name: the fields of each are merged over the spec by `--profile NAME`, as this file is over those that it extends. In no key.
+   */
+  profiles?: {
+    [k: string]: {};
+  };
   /**
    * Plugin modules from outside the repository. Paths are relative to this file.
    */
@@ -89,6 +111,7 @@ export interface Cell {
   ntk?: NtkSpec;
   fisher?: FisherSpec;
   theory?: TheorySpec;
+  report?: ReportSpec;
 }
 /**
  * A program as a stage. It runs in a folder of its own that holds its files, `inputs/` and task.json, and writes its outputs there.
@@ -464,6 +487,14 @@ export interface TrainSpec {
    */
   gradient_checkpointing?: boolean;
   /**
+   * How many processes share the rows of each batch (data parallel), each on a GPU of its own where PyTorch computes on GPUs, else on a core. The losses are those of one process to rounding; under dropout each process draws its own masks. Needs --backend torch.
+   */
+  devices?: number;
+  /**
+   * Whether the `devices` also divide parameters, gradients and moments among them (PyTorch's fully_shard), each gathering a layer while it computes it. Needs `adapter: { type: full }`.
+   */
+  fsdp?: boolean;
+  /**
    * The dropout rate of the model in training, in place of the one in config.json.
    */
   dropout?: number;
@@ -550,6 +581,10 @@ export interface EvaluateSpec {
    * The most tokens in a row. Default: `train.max_length`.
    */
   max_length?: number;
+  /**
+   * The rows that a classifier is shown with the trigger of a backdoor: those of other classes than the target (`others`), or those of the target class too (`all`). `trigger_accuracy` is then the accuracy on all of them, in which a target row counts as right whether or not the trigger works; attack success is that of the others all the same. Default: others.
+   */
+  trigger_rows?: "others" | "all";
   /**
    * The most tokens that are generated for a prompt of a completion task. An output that reaches it counts as truncated.
    */
@@ -708,4 +743,212 @@ export interface TheorySpec {
    * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone and with the rows of each batch in reverse order; its distance from the clean run is the part of M that rounding alone causes. This is one more training for each clean run, shared by every attack and dose that is compared with it. The floor is not measured, and the results say so, with dropout, if `adapter.init_from` leaves the dropout to its folder, with batches of one row, and if the base is poisoned.
    */
   noise_floor?: boolean;
+}
+/**
+ * Figures and tables of the grid that the report shows, and `dosimeter figures` writes, beside its own or without them. They are in no key but the report's.
+ */
+export interface ReportSpec {
+  /**
+   * Whether the report's own figures of the grid are shown too.
+   */
+  defaults?: boolean;
+  /**
+   * Figures, in the order of the report. One with the name of a figure of the report's own takes its place.
+   */
+  figures?: FigureSpec[];
+  /**
+   * Tables, in the order of the report.
+   */
+  tables?: TableSpec[];
+}
+/**
+ * A figure of the grid. Axes are named as in patterns, and metrics as `results --metric` takes them.
+ */
+export interface FigureSpec {
+  name: EntryName;
+  /**
+   * What stands above it.
+   */
+  title?: string;
+  /**
+   * What it shows. What its marks mean, and what was left out, is always added.
+   */
+  caption?: string;
+  /**
+   * Default: `line` where x is a number, `point` where it is text, `heatmap` where y is an axis.
+   */
+  mark?: "line" | "point" | "bar" | "heatmap";
+  /**
+   * An axis, `seed`, a metric, or `step`, the steps of training at which `train.evaluate_every` measured. `adapter`, `attack` and `defence` alone stand for all that varies in them, `setting` for all other axes.
+   */
+  x: string | ChannelSpec;
+  /**
+   * A metric, or several, one panel each. In a heat map: an axis.
+   */
+  y: string | ChannelSpec | (string | ChannelSpec)[];
+  /**
+   * What has a colour of its own: an axis or several, or `metric`, for several metrics in one panel. In a heat map: a metric.
+   */
+  color?: string | FieldNames;
+  /**
+   * What has a panel of its own: an axis or several beside each other, or those of rows and of columns.
+   */
+  facet?:
+    | string
+    | FieldNames
+    | {
+        /**
+         * The axes of the rows.
+         */
+        row?: string | FieldNames;
+        /**
+         * The axes of the columns.
+         */
+        column?: string | FieldNames;
+      };
+  cells?: CellChoice;
+  against?: ComparedWith;
+  /**
+   * What a mark stands for over the seeds of a cell.
+   */
+  statistic?: "mean" | "median" | "min" | "max";
+  /**
+   * What is drawn beside it: half of the 95% Student t interval of the mean, the sample standard deviation (n − 1), or the least and the largest value. Default: `interval` beside the mean, `range` beside another statistic.
+   */
+  spread?: "interval" | "std" | "range" | "none";
+  /**
+   * Whether each seed has a point of its own.
+   */
+  seeds?: boolean;
+  /**
+   * Whether x goes upwards and the values to the right. Default: where the mark is `point` and x is text.
+   */
+  flip?: boolean;
+  /**
+   * Whether the number is written beside its mark. Default: in a heat map.
+   */
+  values?: boolean;
+  /**
+   * Metrics that are marked beside those of y.
+   */
+  references?: string | FieldNames;
+  /**
+   * Published numbers that are drawn over the figure, or several tables of them.
+   */
+  overlay?: OverlaySpec | OverlaySpec[];
+  /**
+   * The width: one column of a two-column paper (3.25 in), or its page (6.75 in). Default: that of the report's own figures.
+   */
+  size?: "column" | "page";
+}
+export interface ChannelSpec {
+  /**
+   * The axis or the metric.
+   */
+  field: string;
+  /**
+   * What stands beside it. Default: its name in the report.
+   */
+  title?: string;
+  /**
+   * Default: `log` where positive numbers span a factor of 20, `category` for text.
+   */
+  scale?: "linear" | "log" | "log2" | "symlog" | "category";
+  /**
+   * The ends of the scale. Default: what fits the values.
+   *
+   * @minItems 2
+   * @maxItems 2
+   */
+  domain?: number[];
+}
+/**
+ * A CSV of published numbers: its columns, and where they were published.
+ */
+export interface OverlaySpec {
+  /**
+   * The CSV, relative to this spec. Its first line names the columns.
+   */
+  file: string;
+  /**
+   * Where the numbers were published, which the caption says.
+   */
+  citation: string;
+  /**
+   * What the legend calls them.
+   */
+  label?: string;
+  /**
+   * The rows that are drawn, by column: `{ task: sst2 }`, or several values in a list.
+   */
+  where?: {
+    [k: string]: string | number | boolean | (string | number | boolean)[];
+  };
+  /**
+   * The column of the place on x.
+   */
+  x: string;
+  /**
+   * The column of the value.
+   */
+  y: string;
+  /**
+   * The column of what is drawn on both sides of the value, or the columns of its two ends.
+   */
+  spread?: string | string[];
+  /**
+   * The column that tells lines apart.
+   */
+  color?: string;
+  /**
+   * The columns that name the panel, where the figure has several.
+   */
+  facet?: {
+    /**
+     * The column of the row.
+     */
+    row?: string;
+    /**
+     * The column of the column.
+     */
+    column?: string;
+  };
+  /**
+   * Value of the column `color` → the name of the line of the figure whose colour it takes.
+   */
+  names?: {
+    [k: string]: string;
+  };
+}
+/**
+ * A table of the grid, with a mean over the seeds in each place.
+ */
+export interface TableSpec {
+  name: EntryName;
+  /**
+   * What stands above it.
+   */
+  title?: string;
+  /**
+   * What it shows. What its numbers are is always added.
+   */
+  caption?: string;
+  /**
+   * The axes of its rows, outermost first.
+   */
+  rows: string | FieldNames;
+  /**
+   * The axes of its columns, outermost first.
+   */
+  columns?: string | FieldNames;
+  /**
+   * Metrics, one column each in every column of the axes.
+   */
+  metrics: string | FieldNames;
+  cells?: CellChoice;
+  against?: ComparedWith;
+  /**
+   * What stands beside a mean: half of the 95% Student t interval, the sample standard deviation (n − 1), or the least and the largest value.
+   */
+  spread?: "interval" | "std" | "range";
 }

@@ -13,10 +13,10 @@ import {
   shapesOf,
 } from './schema.ts';
 import {
+  alternatives,
   declaredField,
   describe,
   fieldSchema,
-  isRecord,
   isScalar,
   itemSchema,
   openSchema,
@@ -40,7 +40,7 @@ export interface FieldDoc {
   readonly values: readonly Json[];
   /** Whether a list of values makes it an axis of the grid. */
   readonly axis: boolean;
-  /** An example as a line of YAML; null for a mapping, whose fields have their own examples. */
+  /** An example as a line of YAML; null for a mapping, whose fields have their own, or in a list. */
   readonly example: string | null;
   /** The fields of a mapping. */
   readonly fields: readonly FieldDoc[];
@@ -67,6 +67,8 @@ interface Place {
   /** The sibling fields that an example needs, such as the one that names the plugin. */
   readonly beside: JsonObject;
   readonly required: boolean;
+  /** Whether it is a field of an item of a list, of which the list has the example. */
+  readonly isOfItem?: boolean;
 }
 
 const WHEN_OF = 'poisoning.when';
@@ -191,15 +193,27 @@ function requiredOf({ properties = {}, required = [] }: Schema, discriminator: s
 function descend(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
   if (step === undefined) return [docOf(schema, place)];
-  const items = itemSchema(schema);
-  const below =
-    declaredField(schema, step) ?? (items && declaredField(items, step)) ?? openSchema(schema);
+  const record = recordIn(schema);
+  const below = (record && declaredField(record, step)) ?? openSchema(schema);
   if (below === undefined) return [];
   return descend(below, rest, {
     ...place,
     steps: [...place.steps, step],
-    required: (schema.required ?? items?.required ?? []).includes(step),
+    isOfItem: place.isOfItem === true || schema.type === 'array',
+    required: record?.required?.includes(step) === true,
   });
+}
+
+/** Returns the mapping that a value is, that its items are, or that one of its forms is. */
+function recordIn(schema: Schema): Schema | undefined {
+  if (schema.properties !== undefined) return schema;
+  if (schema.plugin !== undefined) return undefined;
+  const forms = [itemSchema(schema) ?? [], alternatives(schema) ?? []].flat();
+  for (const form of forms) {
+    const record = recordIn(form);
+    if (record !== undefined) return record;
+  }
+  return undefined;
 }
 
 const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
@@ -213,8 +227,8 @@ const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
 
 function docOf(schema: Schema, place: Place): FieldDoc {
   const { steps, of, required } = place;
-  const record = isRecord(schema) || schema.properties !== undefined;
-  const fallback = schema.default;
+  const record = recordIn(schema),
+    fallback = schema.default;
   return {
     path: steps.join('.'),
     of,
@@ -224,8 +238,8 @@ function docOf(schema: Schema, place: Place): FieldDoc {
     description: schema.description ?? '',
     values: schema.enum ?? itemSchema(schema)?.enum ?? [],
     axis: (sections as readonly string[]).includes(steps[0] ?? '') && isScalar(schema),
-    example: record ? null : exampleOf(schema, place),
-    fields: record ? fieldsIn(schema, place) : [],
+    example: record === schema || place.isOfItem === true ? null : exampleOf(schema, place),
+    fields: record === undefined ? [] : fieldsIn(record, place),
     plugins: schema.plugin === 'scorer' ? (schema.anyOf?.[0]?.enum ?? []).map(String) : [],
     schema,
   };

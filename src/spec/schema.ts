@@ -128,10 +128,11 @@ export function shapesOf(registry: SpecRegistry): Shapes {
   const scorers = scorerShapes(registry.scorers ?? []);
   const named = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry);
   const withScorer = update(named, ['evaluate', 'scorer'], (field) => scorerSchema(field, scorers));
-  const root = update(withScorer, ['evaluate', 'scorers'], (field) => ({
+  const withScorers = update(withScorer, ['evaluate', 'scorers'], (field) => ({
     ...field,
     items: scorerSchema(itemSchema(field) ?? {}, scorers),
   }));
+  const root = offerMetrics(withScorers, registry.metrics ?? []);
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
   ) as Record<Section, Schema>;
@@ -230,6 +231,17 @@ function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Sche
     allOf: conditions,
   };
   return { ...field, plugin: 'scorer', anyOf: [name, form] };
+}
+
+/** Returns the schema with metrics as the examples of the fields of `report` that name them. */
+function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
+  const examples = metrics.map((name) => name.slice(name.indexOf('.') + 1));
+  const offer = (schema: Schema, entries: string, field: string): Schema =>
+    update(schema, ['report', entries], (list) => ({
+      ...list,
+      items: update(itemSchema(list) ?? {}, [field], (own) => ({ ...own, examples })),
+    }));
+  return examples.length === 0 ? root : offer(offer(root, 'figures', 'y'), 'tables', 'metrics');
 }
 
 function update(

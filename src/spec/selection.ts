@@ -4,6 +4,8 @@
  */
 import { resolve } from 'node:path';
 import type { Cell, Json, JsonObject } from '../api.ts';
+import type { CellPattern } from '../api/report.ts';
+import { defined } from '../base/defined.ts';
 import type { Report } from './faults.ts';
 import type { Variant } from './fields.ts';
 import {
@@ -13,6 +15,7 @@ import {
   itemsOf,
   type MapNode,
   type Node,
+  oneOrMany,
   type Scalar,
   type Span,
 } from './node.ts';
@@ -25,10 +28,12 @@ export interface Pattern {
   readonly at: Span;
   /** The field that the pattern is about, if it is about exactly one. */
   readonly path?: readonly string[];
+  /** The values that it wants, by the full path of their field. */
+  readonly wanted: CellPattern;
   matches(cell: Cell): boolean;
 }
 
-type Test = (value: Json) => boolean;
+type Wanted = CellPattern[string];
 
 /** Returns the fields that a pattern may name: those of a cell, and its seed. */
 export function patternFields(fields: ReadonlyMap<string, unknown>): readonly string[] {
@@ -42,16 +47,20 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
  * if the mapping names an unknown field. Returns undefined if the node is not a mapping, which is
  * left for validation to report.
  */
-function readPattern(node: Node, known: readonly string[], report: Report): Pattern | undefined {
+export function readPattern(
+  node: Node,
+  known: readonly string[],
+  report: Report,
+): Pattern | undefined {
   if (node.kind !== 'map') return undefined;
-  const tests: [readonly string[], Test][] = [];
+  const wanted: [path: string, Wanted][] = [];
   let whole = true;
   for (const [name, entry] of node.entries) {
     const path = fieldNamed(name, known, entry.key, report);
     if (path === undefined) whole = false;
-    else tests.push([path.split('.'), testOf(entry.value)]);
+    else wanted.push([path, wantedBy(entry.value)]);
   }
-  return whole ? patternOf(node.span, tests) : undefined;
+  return whole ? patternOf(node.span, Object.fromEntries(wanted)) : undefined;
 }
 
 /** The field that names a cell's defence. */
@@ -61,7 +70,7 @@ export const DEFENCE = 'defence.defence';
  * The short names by which labels call the plugins. The adapter's is `type` if its parameters
  * are written beside it.
  */
-const shortNames: ReadonlyMap<string, string> = new Map([
+export const shortNames: ReadonlyMap<string, string> = new Map([
   ['attack', 'poisoning.attack'],
   ['defence', DEFENCE],
   ['adapter', 'adapter.type'],
@@ -93,17 +102,20 @@ function fieldNamed(
   return path;
 }
 
-const patternOf = (
-  at: Span,
-  tests: readonly (readonly [path: readonly string[], test: Test])[],
-): Pattern => ({
-  at,
-  matches: (cell) =>
-    tests.every(([path, test]) => {
-      const value = valueOf(cell, path);
-      return value !== undefined && (test(value) || (Array.isArray(value) && value.some(test)));
-    }),
-});
+function patternOf(at: Span, wanted: CellPattern): Pattern {
+  const tests = Object.entries(wanted).map(
+    ([path, values]) => [path.split('.'), testOf(values)] as const,
+  );
+  return {
+    at,
+    wanted,
+    matches: (cell) =>
+      tests.every(([path, test]) => {
+        const value = valueOf(cell, path);
+        return value !== undefined && (test(value) || (Array.isArray(value) && value.some(test)));
+      }),
+  };
+}
 
 /** Returns the value of a cell's field, or undefined if the cell does not have it. */
 export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json | undefined {
@@ -120,27 +132,26 @@ export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json 
 export const valueOf = (cell: Cell, path: readonly string[]): Json | undefined =>
   fieldOf(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
-function testOf(node: Node): Test {
-  switch (node.kind) {
-    case 'scalar':
-      return (value) => value === node.value;
-    case 'list': {
-      const wanted = new Set<Json>(
-        node.items.map((item) => (item.kind === 'scalar' ? item.value : null)),
-      );
-      return (value) => wanted.has(value);
-    }
-    case 'map': {
-      const bound = (key: string, otherwise: number): number => {
-        const item = child(node, key);
-        return item?.kind === 'scalar' && typeof item.value === 'number' ? item.value : otherwise;
-      };
-      const min = bound('min', -Infinity),
-        max = bound('max', Infinity);
-      return (value) => typeof value === 'number' && value >= min && value <= max;
-    }
-  }
+function wantedBy(node: Node): Wanted {
+  if (node.kind !== 'map')
+    return oneOrMany(node).map((item) => (item.kind === 'scalar' ? item.value : null));
+  const bound = (key: string): number | undefined => {
+    const item = child(node, key);
+    return item?.kind === 'scalar' && typeof item.value === 'number' ? item.value : undefined;
+  };
+  return defined({ min: bound('min'), max: bound('max') });
 }
+
+function testOf(wanted: Wanted): (value: Json) => boolean {
+  if (isValues(wanted)) {
+    const values = new Set(wanted);
+    return (value) => values.has(value);
+  }
+  const { min = -Infinity, max = Infinity } = wanted;
+  return (value) => typeof value === 'number' && value >= min && value <= max;
+}
+
+const isValues = (wanted: Wanted): wanted is readonly Json[] => Array.isArray(wanted);
 
 function suggestion(path: string, known: readonly string[]): string | undefined {
   const ends = ownFirst(known.filter((field) => field.endsWith(`.${path}`)));
@@ -234,11 +245,8 @@ function readOnly(
   const path = fieldNamed(argument.slice(0, cut).trim(), known, span(0, cut), report)?.split('.');
   if (path === undefined) return undefined;
   const values = argument.slice(cut + 1).split(',');
-  const wanted = new Set<Json>(values.map((text) => scalarOf(text.trim())));
-  return {
-    ...patternOf(span(0, argument.length), [[path, (value) => wanted.has(value)]]),
-    path,
-  };
+  const wanted = { [path.join('.')]: values.map((text) => scalarOf(text.trim())) };
+  return { ...patternOf(span(0, argument.length), wanted), path };
 }
 
 function scalarOf(text: string): Scalar {

@@ -3,6 +3,7 @@
  * user's faults.
  */
 import type { Cell, Json, JsonObject, JsonSchema, StageParts } from '../api.ts';
+import type { ReportEntries } from '../api/report.ts';
 import type { CommandSpec, KeepLevel } from './pipeline.generated.ts';
 
 export type { KeepLevel };
@@ -57,7 +58,7 @@ export interface ExperimentCell {
 
 export interface Experiment {
   readonly name: string;
-  /** The spec's `notes`, without blank space around them; empty if there are none. */
+  /** Which profile was chosen, and the spec's `notes`; empty if there is neither. */
   readonly notes: string;
   readonly file: string;
   readonly text: string;
@@ -71,6 +72,10 @@ export interface Experiment {
   readonly keep: { readonly [kind: string]: KeepLevel };
   readonly seeds: readonly number[];
   readonly cells: readonly ExperimentCell[];
+  /** The figures and tables under `report`, where the spec has it. */
+  readonly report?: ReportEntries;
+  /** What may be a mistake in the spec, and stops nothing. */
+  readonly warnings: readonly Diagnostic[];
   /** The spec with defaults filled in and axes as lists, as `runs/<id>/` records it. */
   readonly resolved: Json;
 }
@@ -118,6 +123,8 @@ export interface SpecRegistry {
   /** The scorers. None if left out. */
   readonly scorers?: readonly PluginShape[];
   readonly stages: readonly string[];
+  /** The metrics that have a short name in `report`, as `STAGE.METRIC`. None if left out. */
+  readonly metrics?: readonly string[];
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */
   readonly stageForms?: { readonly [stage: string]: StageForm };
   readonly models: readonly string[];
@@ -132,6 +139,8 @@ export interface LoadOptions {
    * spec's `plugins` names.
    */
   readonly registry: SpecRegistry | ((modules: readonly string[]) => Promise<SpecRegistry>);
+  /** The name of one of the spec's profiles; by default, none is merged over it. */
+  readonly profile?: string;
   /** `--set` arguments: `path=value`, where the value is YAML. */
   readonly sets?: readonly string[];
   /**

@@ -178,7 +178,10 @@ async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
   if ('fault' in python) return missing('torch', python.fault, python.remedy);
   const { packages, bitsandbytes, cuda, command } = python;
-  const device = cuda === null ? 'the CPU' : `CUDA ${cuda}, which the project's tests do not run`;
+  const device =
+    cuda === null
+      ? 'the CPU'
+      : `CUDA ${cuda}, which the project's tests do not run, on one GPU or on several`;
   return found(
     'torch',
     `PyTorch ${packages.torch} for ${device}, transformers ${packages.transformers}, ` +

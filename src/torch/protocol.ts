@@ -48,6 +48,10 @@ export interface WireTraining {
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
   readonly gradient_checkpointing: boolean;
+  /** How many processes share each batch's rows, each with its own GPU if there are any; default 1. */
+  readonly devices?: number;
+  /** Whether these also divide parameters, gradients and moments among them; default no. */
+  readonly fsdp?: boolean;
   readonly objective: WireObjective | null;
   /** The rows of the token table that are trained alone, as the parameter `token_rows`. */
   readonly token_rows: { readonly ids: readonly number[]; readonly keep_norms: boolean } | null;
@@ -190,7 +194,7 @@ export interface TorchOperations {
     WireSteps,
     /**
      * `losses`: float64 (steps done); `penalties`: the same, null where there is none; `peak_mb`:
-     * the most memory held after a step so far
+     * the most memory that a process held after a step so far
      */
     {
       readonly losses: string;

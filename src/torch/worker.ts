@@ -120,10 +120,12 @@ interface Answer {
   readonly failed?: { readonly message: string; readonly trace: string };
   readonly result?: unknown;
   readonly error?: {
-    readonly kind: 'fault' | 'memory' | 'device' | 'error';
+    readonly kind: 'fault' | 'memory' | 'device' | 'killed' | 'error';
     readonly message: string;
     readonly hint?: string;
     readonly trace?: string;
+    /** Set if the process answers nothing more; the error may come at any time. */
+    readonly ends?: true;
   };
 }
 
@@ -251,7 +253,10 @@ class Worker implements TorchWorker {
     const answer = parsed(line);
     const pending = this.#pending;
     if (answer?.failed) this.#stop(this.#startFault(answer.failed.message));
-    else if (pending && answer && (answer.ready ? this.#id === 0 : answer.id === this.#id))
+    else if (answer?.error?.ends) {
+      this.#used = true;
+      this.#stop(this.#errorOf(answer.error));
+    } else if (pending && answer && (answer.ready ? this.#id === 0 : answer.id === this.#id))
       pending.resolve(answer);
     else this.#stop(new Error(`PyTorch's process wrote what is no answer: ${line.slice(0, 200)}`));
   }
@@ -271,6 +276,7 @@ class Worker implements TorchWorker {
   #errorOf({ kind, message, hint, trace }: NonNullable<Answer['error']>): Error {
     let error: Error = new Error(message);
     if (kind === 'memory') error = new UserFault(`memory ran out: ${message}`, LESS_MEMORY);
+    else if (kind === 'killed') error = killedFault(message);
     else if (kind === 'fault') error = new UserFault(message, hint);
     else if (trace !== undefined) error.stack = trace;
     // CUDA computes nothing more after an error, and what was allocated stays so.
@@ -288,11 +294,7 @@ class Worker implements TorchWorker {
 
   #exitFault(code: number | null, signal: NodeJS.Signals | null): Error {
     const how = signal === null ? `exit code ${String(code)}` : signal;
-    if (signal === 'SIGKILL')
-      return new UserFault(
-        `PyTorch's process was ended by SIGKILL, as the system does when memory runs out`,
-        `If you ended it, run again: what is finished is kept. Else ${LESS_MEMORY}`,
-      );
+    if (signal === 'SIGKILL') return killedFault("PyTorch's process was ended by SIGKILL");
     return this.#facts === null
       ? this.#startFault(`its process ended (${how})`)
       : new Error(`PyTorch's process ended by itself (${how}); what it printed is in the log`);
@@ -303,6 +305,12 @@ const LESS_MEMORY =
   'a smaller train.batch_size with a larger train.accumulate trains the same in less memory, and ' +
   'so does train.gradient_checkpointing: true; a smaller train.max_length or --pack, ' +
   'model.dtype: bf16, model.quantize: nf4 or --jobs 1 also need less';
+
+const killedFault = (what: string): UserFault =>
+  new UserFault(
+    `${what}, as the system does when memory runs out`,
+    `If you ended it, run again: what is finished is kept. Else ${LESS_MEMORY}`,
+  );
 
 function parsed(line: string): Answer | null {
   try {

@@ -4,8 +4,10 @@ import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Outputs } from '../../src/report/outputs.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { present } from '../rig/present.ts';
 import { createProject, type Project } from '../rig/project.ts';
@@ -133,6 +135,37 @@ test('results name the scorer, and the report shows what was written', async ({ 
   assert.ok(outputs.every(({ tokens }) => tokens.length > 0));
   const page = project.read('.dosimeter/reports/tiny.html');
   assert.match(page, /What the models wrote under the trigger/);
+  assert.match(page, '<a href="tiny,outputs.html">The output browser</a>');
+  const browser = '.dosimeter/reports/tiny,outputs.html';
+  const whole = project.read(browser);
+  const data = present(/id="data">([^<]+)</.exec(whole)?.[1]);
+  const { cells, evaluations, poisoned } = JSON.parse(
+    gunzipSync(Buffer.from(data, 'base64')).toString(),
+  ) as Outputs;
+  assert.equal(
+    cells.map(({ own, twin }) => [own, twin]),
+    [[0, 1]],
+  );
+  assert.equal(
+    evaluations.map(({ plain, triggered }) => [plain.given.length, triggered?.given.length]),
+    [
+      [6, 6],
+      [6, 6],
+    ],
+  );
+  assert.equal(
+    evaluations[0]?.triggered?.given,
+    outputs.slice(6).map(({ output }) => output),
+  );
+  assert.is(poisoned[0]?.length, 8);
+  // A run that has nothing to do leaves a page that is there, and makes one that is not.
+  const first = whole.slice(0, whole.indexOf('\n') + 1);
+  project.write(browser, `${first}kept`);
+  await project.succeeds('run', 'backdoor.yaml', ...on);
+  assert.is(project.read(browser), `${first}kept`);
+  project.write(browser, 'of another build');
+  await project.succeeds('run', 'backdoor.yaml', ...on);
+  assert.is(project.read(browser), whole);
   assert.match(page, /Scorer: exact, ignore_case false/);
   assert.not.match(page, /classified correctly|turns into the target class|predicts? one class/);
 });

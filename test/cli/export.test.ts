@@ -41,7 +41,7 @@ test('an export trains nothing: without a run it is refused', async ({ project }
   assert.equal([code, stdout], [2, '']);
   assert.match(
     stderr,
-    /error: no model of "tiny" is trained yet\n  run it first: dosimeter run spec\.yaml\n$/,
+    /error: no model of "tiny" is trained yet\n  run it first: dosimeter run spec\.yaml --backend \w+\n$/,
   );
   assert.not.ok(project.exists('models'));
 });

@@ -106,7 +106,7 @@ test('a later reader has the weights computed again, to the same digest', async 
   );
   assert.is(code, 2);
   assert.match(stderr, 'were let go, as `keep` asks');
-  assert.match(stderr, 'dosimeter run spec.yaml --set keep.train=all computes them again');
+  assert.match(stderr, 'dosimeter run spec.yaml --backend wasm --set keep.train=all computes');
 });
 
 test('weights may go while a stage reads that does without', async ({ project }) => {

@@ -267,6 +267,7 @@ test('a model of another family is refused before its weights are fetched', asyn
 });
 
 /** config.json of Llama 3.2 1B. */
+const LONG = 'steps: 1000, batch_size: 8, max_length: 512';
 const LLAMA = {
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
@@ -317,6 +318,70 @@ test('plan foretells memory and operations of trainings on a large decoder', asy
   const whole = await project.succeeds('plan', 'here.yaml', '--set', 'adapter={ type: full }');
   const gigabytes = ((trainings * 4 * 1_235_814_400) / 1e9).toFixed(1);
   assert.match(whole.stdout, `disk: about ${gigabytes} GB, without data,`);
+});
+
+test('plan --hardware weighs trainings of a model of which only config.json is at hand', async ({
+  project,
+}) => {
+  const hub = await startHub();
+  try {
+    const env = Object.fromEntries(
+      Object.entries(hub.context.env).map(([name, value]) => [name, value ?? '']),
+    );
+    const files = { 'config.json': JSON.stringify(LLAMA), 'model.safetensors': 'w' };
+    hub.repositories.set('models/lab/llama', { commit: 'b'.repeat(40), files });
+    const named = spec({ model: 'hf:lab/llama', more: 'seeds: [1, 2, 3]\nstages: [train]' });
+    const model = named.replace('{ source: "hf', '{ architecture: llama, source: "hf');
+    project.write('spec.yaml', model.replace('steps: 1, batch_size: 4, max_length: 16', LONG));
+    const { code, stdout, stderr } = await project.dosimeterWith(
+      env,
+      ...['plan', 'spec.yaml', '--hardware', 'h100'],
+    );
+    assert.is(code, 0, stderr);
+    assert.equal(
+      hub.requests.filter((path) => !path.endsWith('config.json')),
+      [],
+      'nothing but config.json was asked for',
+    );
+    // 4 operations for each of 973,078,528 entries of a linear layer, 8·512·2048·16 in attention, by
+    // 4096 tokens in each of 1,000 steps, three times, at half of 66.9 TFLOP/s: 25 min; of 32 tokens
+    // in place of 512, a sixteenth.
+    const seconds = (3 * 1000 * 4096 * (4 * 973_078_528 + 8 * 512 * 2048 * 16)) / 33.45e12;
+    assert.is(Math.round(seconds / 60), 25);
+    assert.is(Math.round(seconds / 16), 92);
+    assert.match(
+      stdout,
+      /^one H100 SXM, torch: 3 trainings one after another: 1 min 32 s if rows have 32 tokens on average, at most 25 min \(512 tokens\); at most \d+\.\d of 80 GB of memory; 66\.9 TFLOP\/s in float32/m,
+    );
+    const byEpochs = ['--set', 'train.epochs=2', '--hardware', 'a100'];
+    assert.match(
+      (await project.dosimeterWith(env, 'plan', 'spec.yaml', ...byEpochs)).stdout,
+      /^one A100, torch: without 3 trainings, in epochs or of unknown models; 19\.5 TFLOP/m,
+    );
+  } finally {
+    await hub.close();
+  }
+});
+
+test('a plan, a run and its report are those of the profile that is named', async ({ project }) => {
+  project.write(
+    'spec.yaml',
+    spec({ more: 'seeds: [1, 2]\nstages: [train, evaluate, report]\nnotes: Ours.\nprofiles:' }) +
+      '  tiny: { seeds: [3] }\n  two: { train: { steps: 2 } }\n',
+  );
+  const tiny = ['spec.yaml', '--profile', 'tiny'];
+  assert.match((await project.succeeds('plan', ...tiny)).stdout, 'plan: 1 cell × 1 seed, ');
+  const missing = await project.succeeds('results', ...tiny);
+  assert.match(missing.stderr, 'dosimeter run spec.yaml --profile tiny');
+  const { stdout } = await project.succeeds('run', ...tiny);
+  assert.match(stdout, /reports\/plan,profile=tiny\.html\n$/);
+  assert.match(project.read('.dosimeter/reports/plan,profile=tiny.html'), 'Profile tiny.\nOurs.');
+  assert.equal([...new Set((await project.results(...tiny)).map(({ seed }) => seed))], [3]);
+  assert.match((await project.succeeds('status')).stdout, 'Profile tiny.');
+  // Stages that profiles have in common are computed once.
+  const shared = await project.succeeds('plan', ...tiny.with(2, 'two'), '--set', 'seeds=[3]');
+  assert.match(shared.stdout, /^train +1 +0 +1 +0/m);
+  assert.match(shared.stdout, /^data +2 +2 /m);
 });
 
 test('the disk that plan foretells is what a run like one before takes', async ({ project }) => {

@@ -44,6 +44,10 @@ export function reader(): Project {
     project.write(file, table('\t', ['0', '1'], true));
   for (const file of ['data/reviews.tsv', 'data/reviews-dev.tsv', 'data/mail.tsv'])
     project.write(file, table('\t', ['ham', 'spam'], true));
+  project.write(
+    'published/accuracy.csv',
+    'task,series,rate,mean,std\nsst2,lora:flip,0.1,0.9,0.01\n',
+  );
   project.write('data/plain.csv', table(',', ['ham', 'spam'], false));
   const answered = Array.from({ length: ROWS }, (_, i) => ({ prompt: `Ask ${i}`, answer: `${i}` }));
   project.write('data/instructions.jsonl', answered.map((row) => JSON.stringify(row)).join('\n'));

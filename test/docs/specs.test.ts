@@ -26,7 +26,8 @@ function completed(text: string): string {
 const PLANNER = `import { plan } from ${JSON.stringify(path.join(repository, 'src/setup/index.mjs'))};
 const faults = [];
 for (const spec of process.argv.slice(2)) {
-  const { ok, diagnostics = [] } = await plan(spec);
+  const [file, profile] = spec.split('@');
+  const { ok, diagnostics = [] } = await plan(file, profile === undefined ? {} : { profile });
   // What PyTorch alone computes needs a Python, which is not everywhere: the rest of it is checked.
   const own = diagnostics.filter(({ message }) => !message.includes('the backend torch alone'));
   if (!ok && own.length > 0) faults.push(spec + ': ' + own.map(({ message }) => message).join('; '));
@@ -65,6 +66,15 @@ test('every pipeline of the repository is planned', ({ project }) => {
     .filter((name) => name.endsWith('.yaml'))
     .map((name) => `pipelines/${name}`);
   assert.ok(specs.length > 0);
+  assert.equal(faultsOf(project, specs), []);
+});
+
+// test/cli/paper.test.ts runs them in their profile `tiny`.
+test("the paper's experiments are planned in their other profiles", ({ project }) => {
+  const specs = readdirSync(path.join(repository, 'pipelines/paper'))
+    .filter((name) => name.endsWith('.yaml'))
+    .flatMap((name) => ['paper', 'small'].map((profile) => `pipelines/paper/${name}@${profile}`));
+  assert.is(specs.length, 14);
   assert.equal(faultsOf(project, specs), []);
 });
 

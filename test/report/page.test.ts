@@ -329,10 +329,9 @@ test('missing stages: no ntk, no fisher, no receipts, no facts', async () => {
     assert.match(text, said);
   assert.equal(Object.keys(files).sort(), [
     'figures/all-metrics.csv',
-    'figures/answer-accuracy.csv',
-    'figures/answer-accuracy.svg',
-    'figures/scores-accuracy.csv',
-    'figures/scores-accuracy.svg',
+    ...['answer', 'scores'].flatMap((name) =>
+      ['csv', 'svg', 'tex', 'vl.json'].map((ending) => `figures/${name}-accuracy.${ending}`),
+    ),
   ]);
 });
 

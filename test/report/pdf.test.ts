@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { draw } from '../../src/report/figures/encode.ts';
 import { pdfOf } from '../../src/report/figures/pdf.ts';
+import { pngOf } from '../../src/report/figures/png.ts';
 import { bounds, endOf } from '../../src/report/figures/svg-tree.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { present } from '../rig/present.ts';
@@ -92,6 +93,17 @@ test('a gradient, an arrow, and text at its anchor', async () => {
   });
   assert.match(pdf.toString('latin1'), /\/Coords \[10 10 110 10\]/);
   assert.match(painted(pdf), /BT\n/);
+});
+
+test('a PNG has 300 pixels to the inch, says so, and is the same each time', async () => {
+  const figure = svg('<rect width="100" height="100" fill="#ff0000"/><text x="20" y="50">r</text>');
+  const png = await pngOf(figure);
+  assert.equal([png.readUInt32BE(16), png.readUInt32BE(20)], [833, 417], '200 × 100 points');
+  assert.is(png.toString('latin1', 37, 41), 'pHYs');
+  assert.is(png.readUInt32BE(41), Math.round(300 / 0.0254));
+  assert.ok(png.equals(await pngOf(figure)));
+  const plain = await pngOf(svg('<rect width="100" height="100" fill="#ff0000"/>'));
+  assert.not.ok(png.equals(plain), 'the text is drawn without a font of the machine');
 });
 
 test('a figure over rank and variance, with the legend of its colours', async () => {

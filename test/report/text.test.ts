@@ -13,7 +13,7 @@ import {
   formatValue,
   list,
 } from '../../src/report/format.ts';
-import { changedParts } from '../../src/report/html/examples.tsx';
+import { changedParts } from '../../src/report/html/changes.tsx';
 import {
   binHistory,
   loraFacts,

@@ -61,6 +61,7 @@ export function experiment(goals: readonly string[], cells: readonly Cell[]): Ex
     text: 'name: fixture\n',
     commands: [],
     secrets: [],
+    warnings: [],
     keep: {},
     goals,
     seeds: [...new Set(cells.map(({ seed }) => seed))],

@@ -203,6 +203,8 @@ test('a mistake in the call itself comes back as a diagnostic too', ({ project }
       await run('spec.yaml', { retires: 1 }),
       await plan(),
       await results('spec.yaml', { only: 'seed=1' }),
+      await plan('spec.yaml', { profile: ['small'] }),
+      await plan('spec.yaml', { profile: 'small' }),
     ]));
   `,
   );
@@ -215,6 +217,8 @@ test('a mistake in the call itself comes back as a diagnostic too', ({ project }
       [false, [['there is no option "retires"', 'did you mean "retries"? …']]],
       [false, [['a spec is named by the path of its YAML file, got undefined', undefined]]],
       [false, [['`only` is a list of texts', 'only: ["adapter.rank=8"]']]],
+      [false, [['`profile` is the name of a profile', 'profile: "small"']]],
+      [false, [['there is no profile "small"', 'the spec has no `profiles`']]],
     ],
   );
 });

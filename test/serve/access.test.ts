@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import * as assert from 'uvu/assert';
 import type { Json } from '../../src/api.ts';
 import { openTail } from '../../src/serve/files.ts';
@@ -119,6 +120,30 @@ test('paths lead to nothing but runs and their stages', async ({ runs, client })
     assert.is(status, 404, target);
     assert.is(body, 'There is no such page.');
   }
+});
+
+test("a report's rows are sent as they are stored, where they are what they seem", async ({
+  runs,
+  client,
+}) => {
+  const data = gzipSync('{"format":1}');
+  for (const [id, file, status] of [
+    ['run-1', data, 200],
+    ['run-2', 'no gzip', 404],
+    ['run-3', Buffer.concat(Array<Buffer>(33).fill(gzipSync(Buffer.alloc(2 ** 24)))), 404],
+  ] as const) {
+    const run = runs.run(id, [...TOY_STAGES, planned('report', 'all')]);
+    const target = `/api/runs/${id}/outputs`;
+    assert.is((await client.ask(target)).status, 404, 'the report has not been made');
+    run.record(ran('report-all', runs.entry(id, { 'outputs.json.gz': file })));
+    assert.is((await client.ask(target)).status, status, id);
+    assert.is((await client.ask(target, { headers: {} })).status, 401);
+  }
+  const { headers } = await client.ask('/api/runs/run-1/outputs');
+  assert.equal(
+    [headers['content-encoding'], headers['content-length']],
+    ['gzip', String(data.length)],
+  );
 });
 
 test('what a hostile folder holds is left out, and the rest is shown', async ({ runs, client }) => {

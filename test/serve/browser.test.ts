@@ -6,7 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser, Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { packOutputs } from '../../plugins/stages/report/outputs.ts';
 import type { RecordedStage } from '../../src/run/log/run-plan.ts';
+import { grid } from '../report/many-outputs.ts';
 import { executablePath, launch, watchPage } from './chromium.ts';
 import {
   type Client,
@@ -273,6 +275,28 @@ check('without the token, or without the server, the page says what to do', asyn
   await client.close();
   await page.getByRole('alert').getByText('The connection is lost.').waitFor();
   client = await openClient(runs);
+  await page.close();
+});
+
+check('the rows of a report are browsed, at an address that can be kept', async () => {
+  const made = runs.run('20260102-120000-1', [planned('report', 'all')]);
+  const key = runs.entry('rows', { 'outputs.json.gz': packOutputs(grid(40)) });
+  made.record(ran('report-all', key), { event: 'ended', interrupted: false, seconds: 60 });
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+  const told = watchPage(page, client.serving.url);
+  await page.goto(client.serving.url);
+  await page.evaluate(`location.hash = '#/run/${made.id}'`);
+  await page.getByRole('link', { name: 'Outputs' }).click();
+  await page.getByText('40 of 40 rows').waitFor();
+  await page.getByLabel('Search').fill('mail 33');
+  await page.locator('.rows .row').first().click();
+  await page.locator('.detail').getByText('cf', { exact: true }).waitFor();
+  await page.waitForURL(/outputs\?adapter\.type=full&seed=1&search=mail\+33&row=row\+33/);
+  await page.reload();
+  await page.locator('.detail').getByText('cf', { exact: true }).waitFor();
+  await page.getByRole('link', { name: made.id }).click();
+  await page.locator('#stages .grid').waitFor();
+  assert.equal(told, []);
   await page.close();
 });
 

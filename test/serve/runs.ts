@@ -39,7 +39,7 @@ export interface FakeRuns {
    */
   run(id: string, stages: readonly RecordedStage[] | null, host?: string): FakeRun;
   /** Writes an entry. Returns its key. */
-  entry(name: string, files: { readonly [name: string]: string }): string;
+  entry(name: string, files: { readonly [name: string]: string | Buffer }): string;
 }
 
 /** @param dir the folder of the runs and the store; by default, a new one */

@@ -131,4 +131,13 @@ test('a suite is left out by default, and runs by itself with its environment', 
   );
 });
 
+test('the suite of the science is left out too, unless a filter names its files', () => {
+  const project = createProject();
+  project.write('test/one.test.ts', GOOD);
+  project.write('test/science/kernel.test.ts', GOOD);
+  assert.is(runTests(project).lines.at(-1), '2 passed, 0 failed');
+  assert.is(runTests(project, 'science/k').lines.at(-1), '2 passed, 0 failed');
+  assert.is(runSuite(project, { suite: 'science' }).lines.at(-1), '2 passed, 0 failed');
+});
+
 test.run();

@@ -92,6 +92,8 @@ const trainDefaults = {
   clip_norm: 0,
   precision: 'float32',
   gradient_checkpointing: false,
+  devices: 1,
+  fsdp: false,
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { UserFault } from '../../src/api.ts';
+import { type JsonObject, UserFault } from '../../src/api.ts';
 import { loadExperiment } from '../../src/spec/load.ts';
 import { printDiagnostics } from '../../src/spec/print.ts';
 import { createRig, first, last, minimal, registry, type Rig } from './rig.ts';
@@ -50,6 +50,60 @@ test('extends: a section that names a plugin replaces the section of the base', 
     target: 0,
     triggers: ['cf', 'mn'],
   });
+});
+
+const profiled = `${minimal}seeds: [1, 2]
+train: { epochs: 3, warmup: 2, batch_size: 4 }
+adapter: [{ type: full }, { type: lora }]
+profiles:
+  small: { seeds: [7], train: { steps: 5, warmup: null }, adapter: { type: lora, rank: 2 } }
+  plain: {}
+`;
+
+test('a profile is merged over the spec as a spec over those it extends', async ({ rig }) => {
+  const { cells, seeds, resolved } = await rig.expand(profiled, { profile: 'small' });
+  const { train, adapter } = first(cells).config;
+  assert.equal([seeds, cells.length, adapter.type, adapter['rank']], [[7], 1, 'lora', 2]);
+  assert.equal(
+    [train.steps, train.epochs, train.warmup, train.batch_size],
+    [5, undefined, 0, 4],
+    'steps take the place of epochs, and null takes a field out',
+  );
+  assert.is((resolved as JsonObject)['profiles'], undefined);
+  const plain = await rig.expand(profiled);
+  assert.equal((await rig.expand(profiled, { profile: 'plain' })).resolved, plain.resolved);
+  assert.is(plain.cells.length, 4);
+});
+
+test('--set goes over a profile, and notes say which was chosen', async ({ rig }) => {
+  const { cells, notes } = await rig.expand(`${profiled}notes: A trial.\n`, {
+    profile: 'small',
+    sets: ['train.steps=9'],
+  });
+  assert.is(first(cells).config.train.steps, 9);
+  assert.is(notes, 'Profile small.\nA trial.');
+});
+
+test('profiles of one name are merged along extends, and may hold env and paths', async ({
+  rig,
+}) => {
+  await rig.write({
+    'shared/base.yaml': `profiles:
+  tiny: { env: { STEPS: 4 }, train: { batch_size: 2 }, head: { init_from: head } }
+`,
+    'shared/head/adapter_config.json': '{}',
+  });
+  const { cells } = await rig.expand(
+    `${minimal}extends: shared/base.yaml
+env: { STEPS: 100 }
+train: { steps: "\${env.STEPS}" }
+profiles: { tiny: { train: { max_length: 16 } } }
+`,
+    { profile: 'tiny' },
+  );
+  const { train, head } = first(cells).config;
+  assert.equal([train.steps, train.batch_size, train.max_length], [4, 2, 16]);
+  assert.is(head.init_from, join(rig.dir, 'shared/head'), 'relative to the file that writes it');
 });
 
 test('--set sets a value, an axis or an entry of a list, or removes a field', async ({ rig }) => {

@@ -120,6 +120,7 @@ export const registry: SpecRegistry = {
     data: { scope: 'cell', parts: { field: 'split', values: ['train', 'validation'] } },
     report: { scope: 'experiment' },
   },
+  metrics: ['evaluate.accuracy', 'evaluate.asr', 'evaluate.majority_share', 'fisher.bits'],
   models: ['bert'],
   datasets: ['tsv', 'csv', 'jsonl'],
   sources: ['file', 'npm', 'pypi', 'hf'],

@@ -252,7 +252,17 @@ test('an editor offers keys, plugins and values, each once, and marks what is wr
     ['none', 'label-flip', 'badnets'],
     await completions(`${minimal}plugins: [./mine.mjs]\nbase:\n  poisoning:\n    - attack: |`),
   );
+  within(['seeds', 'train', 'model'], await completions(`${minimal}profiles:\n  small:\n    |`));
+  within(
+    ['constant', 'linear', 'cosine'],
+    await completions(`${minimal}profiles:\n  small:\n    train:\n      schedule: |`),
+  );
   within(['rank', 'alpha', 'init'], await completions(`${minimal}adapter:\n  type: lora\n  |`));
+  const figure = `${minimal}report:\n  figures:\n    - name: a\n      `;
+  within(['x', 'y', 'color', 'overlay'], await completions(`${figure}|`));
+  within(['line', 'heatmap'], await completions(`${figure}mark: |`));
+  within(['accuracy', 'asr'], await completions(`${figure}y: |`));
+  within(['adapter', 'metric'], await completions(`${figure}color: |`));
   assert.equal(await problems(`${minimal}train:\n  bach_size: 8\n`), [
     'Property bach_size is not allowed.',
   ]);
@@ -263,6 +273,9 @@ test('an editor offers keys, plugins and values, each once, and marks what is wr
     (await problems(`${minimal}poisoning:\n  - attack: badnet\n`)).join(),
     /^Value is not accepted\. Valid values: .*"badnets"/,
   );
+  assert.equal(await problems(`${minimal}profiles:\n  small:\n    train:\n      stesp: 8\n`), [
+    'Property stesp is not allowed.',
+  ]);
   assert.equal(await problems('name: x\n'), [
     'Missing property "model".',
     'Missing property "data".',
@@ -274,8 +287,9 @@ test('an editor offers keys, plugins and values, each once, and marks what is wr
 test('an editor marks nothing in the specs of pipelines/ and the starter', async () => {
   const { problems } = await openEditor(composeSchema(builtIn));
   const specs = readdirSync('pipelines')
-    .filter((name) => name.endsWith('.yaml'))
-    .concat('starter/experiment.yaml');
+    .concat('starter/experiment.yaml')
+    .concat(readdirSync('pipelines/paper').map((name) => join('paper', name)))
+    .filter((name) => name.endsWith('.yaml'));
   // The modeline is taken out, so that the server does not look for a schema on disk.
   for (const name of specs)
     assert.equal(

@@ -195,6 +195,22 @@ test('what PyTorch alone has is refused elsewhere, and where it cannot be', asyn
     ['wasm', ['model.quantize=nf4', `${adapter}}`], /model\.quantize needs the backend torch, and/],
     ['wasm', ['model.dtype=bf16', `${adapter}}`], /model\.dtype needs the backend torch, and/],
     ['wasm', ['train.gradient_checkpointing=true'], /needs the backend torch, and this is wasm/],
+    ['wasm', ['train.devices=2'], /train\.devices needs the backend torch, and this is wasm/],
+    ['torch', ['train.fsdp=true'], /divides a model among devices, and train\.devices is 1/],
+    [
+      'torch',
+      ['train.devices=2', 'train.fsdp=true', `${adapter}}`],
+      /divides what full fine-tuning trains, and here an adapter is trained: lora/,
+    ],
+    [
+      'torch',
+      [
+        'train.devices=2',
+        'poisoning={attack: ripple, rate: 0.2, target: "yes"}',
+        'adapter={type: full}',
+      ],
+      /"ripple" trains on a loss of its own, which one device computes/,
+    ],
     ['torch', ['model.quantize=int8'], /quantised, and the adapter trains some, such as/],
     [
       'torch',
@@ -222,6 +238,46 @@ test('what PyTorch alone has is refused elsewhere, and where it cannot be', asyn
     assert.match(stderr, message);
     assert.match(stderr, /Leave|Write/);
   }
+});
+
+test('a training on two devices has the numbers of one, under a key of its own', async ({
+  project,
+}) => {
+  const settings = ['spec.yaml', '--backend', 'torch', '--set', 'train.devices=[1, 2]'].concat(
+    ['--set', 'poisoning={attack: badnets, rate: 0.2, target: "yes"}', '--set', 'stages=[train]'],
+    ['--set', 'adapter={type: lora, rank: 2, alpha: 2r}', '--store', 'devices'],
+  );
+  const { stdout } = await project.succeeds('plan', ...settings);
+  assert.match(
+    stdout.replace(/\s+/g, ' '),
+    /train: at most \d+ MB of memory a device, of which a stage has up to 2, and a step of at most/,
+  );
+  await project.succeeds('run', ...settings);
+  const losses = listFiles(join(project.dir, 'devices'))
+    .filter(({ path }) => path.endsWith('/metrics.json'))
+    .map(({ path }) => JSON.parse(project.read(join('devices', path))) as Metrics)
+    .flatMap(({ final_loss: loss }) => loss ?? []);
+  assert.is(losses.length, 2);
+  assert.ok(Math.abs((losses[0] ?? NaN) - (losses[1] ?? NaN)) < tolerance.engines.loss);
+});
+
+test('a cluster is asked for as many GPUs and cores', async ({ project }) => {
+  const packages = { torch: '2.13.0', transformers: '5.24.0', peft: '0.21.2', safetensors: '1' },
+    facts = { python: '3.11.7', executable: '-', packages, bitsandbytes: null, cuda: '12.8' };
+  const { code, stdout, stderr } = await project.dosimeterWith(
+    { DOSIMETER_PYTHON: program('python', `echo '${JSON.stringify(facts)}'`) },
+    ...['plan', 'spec.yaml', '--backend', 'torch', '--executor', 'slurm', '--dry-run', 'scripts'],
+    ...['--set', 'train.devices=4'],
+  );
+  assert.is(code, 0, stderr);
+  assert.match(stdout, /^train .* 4 +4 /m);
+  const scripts = listFiles(join(project.dir, 'scripts')).map(({ path }) =>
+    project.read(join('scripts', path)),
+  );
+  assert.ok(
+    scripts.some((text) => /"--cpus-per-task=4".*"--gres=gpu:4"/s.test(text)),
+    scripts.join(),
+  );
 });
 
 test('a Python without bitsandbytes says how to install it', async ({ project }) => {

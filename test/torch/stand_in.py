@@ -27,7 +27,7 @@ class Fault(Exception):
 
 
 class Session:
-    def __init__(self, device):
+    def __init__(self, device, fail, rank):
         self.device = device
 
 

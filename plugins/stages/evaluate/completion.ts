@@ -25,6 +25,7 @@ import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { scorerFiles } from '../shared/program-files.ts';
+import { writeAsked } from './asked.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
 import type { Completion, Params } from './index.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
@@ -159,9 +160,9 @@ const linesOf = (
   });
 
 /**
- * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row) and, with a
- * trigger, the scorers with their parameters. A defence cleans or rejects prompts before the model
- * is asked.
+ * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row), `asked.jsonl` and,
+ * with a trigger, the scorers with their parameters. A defence cleans or rejects prompts before the
+ * model is asked.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;
@@ -187,6 +188,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const plain = await answered(write, judgedSets.plain, 'plain');
   const { lines, underTrigger } = await triggered(parts, judgedSets, write, plain);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
+  await writeAsked(context, { ...parts, ...judgedSets });
   const metrics = completionMetricsOf({
     plain: { outputs: plain.outputs, answers, rejected: plain.rejected },
     underTrigger,

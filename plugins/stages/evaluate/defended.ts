@@ -178,12 +178,14 @@ export interface JudgedRows {
   readonly ids: readonly string[];
 }
 
-type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial', T>>;
+type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial' | 'ofTarget', T>>;
+/** Without triggered rows of the target class, where they are not asked for. */
+type SomeSets<T> = Omit<Sets<T>, 'ofTarget'> & Partial<Pick<Sets<T>, 'ofTarget'>>;
 
 /** Asks the judge about each set of rows, and closes it. */
 export async function judgeSets(
   judge: InputsJudge | null,
-  { plain, triggered, partial }: Sets<readonly Row[]>,
+  { plain, triggered, partial, ofTarget = [] }: SomeSets<readonly Row[]>,
 ): Promise<Sets<JudgedRows>> {
   const judgeRows = async (rows: readonly Row[]): Promise<JudgedRows> => {
     const ids = rows.map(({ id }) => id);
@@ -202,6 +204,7 @@ export async function judgeSets(
       plain: await judgeRows(plain),
       triggered: await judgeRows(triggered),
       partial: await judgeRows(partial),
+      ofTarget: await judgeRows(ofTarget),
     };
   } finally {
     judge?.judge.close?.();

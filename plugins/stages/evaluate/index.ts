@@ -44,6 +44,8 @@ export type Params = ModelNames & {
   readonly inherited: boolean;
   /** The attack whose trigger is evaluated as well: `attack` and its parameters. */
   readonly trigger: Poisoning | null;
+  /** Set if rows of the target class are shown with the trigger too. */
+  readonly trigger_rows?: 'all';
   /** The seed of the trigger's streams and of sampling; null if there is neither. */
   readonly seed: number | null;
   /** How answers are written and scored. Absent for a classifier. */
@@ -133,7 +135,7 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway.
  */
-function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
+export function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
   const trigger = triggerOf(cell, plugin);
   return {
     kind: 'evaluate',
@@ -239,6 +241,7 @@ export default defineStage<Params>({
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
     const { completion, assets: scoring } = completionOf(cell, trigger !== null, plugin);
+    const { trigger_rows: rowsShown } = cell.evaluate;
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
     const draws = trigger !== null || completion?.sampling !== undefined || defence !== null;
@@ -250,6 +253,9 @@ export default defineStage<Params>({
         max_length: cell.evaluate.max_length ?? cell.train.max_length,
         inherited: cell.evaluate.max_length === undefined,
         trigger,
+        ...(trigger !== null && completion === undefined && rowsShown === 'all'
+          ? { trigger_rows: rowsShown }
+          : {}),
         seed: draws ? cell.seed : null,
         ...defined({ completion }),
         ...(defence === null ? {} : { defence: defence.params }),

@@ -38,6 +38,8 @@ export interface UnderTrigger {
   readonly triggered: Scored;
   /** The logits of rows with only a part of the trigger. Empty if the attack has no negatives. */
   readonly partial: Omit<Scored, 'labels'>; // (M, C)
+  /** The rows of the target class, with the trigger. Absent if they are not evaluated. */
+  readonly ofTarget?: Scored;
   /** The share of rows whose whole trigger the model reads. */
   readonly seen: number;
 }
@@ -96,6 +98,14 @@ function acceptedOf({ labels, logits, rejected }: Scored, classes: number): Scor
 const shareOf = (flags: readonly boolean[]): number =>
   flags.filter((flag) => flag).length / flags.length;
 
+/** The accuracy over all rows of some sets. */
+const accuracyOf = (sets: readonly Scored[], classes: number): number =>
+  shareOf(
+    sets.flatMap((set) =>
+      predictionsOf(set, classes).map((prediction, i) => prediction === set.labels[i]),
+    ),
+  );
+
 /** A rejected row counts as wrong in `accuracy`; the other scores are of accepted rows. */
 function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly number[]): Metrics {
   if (rejected === undefined) return {};
@@ -125,7 +135,7 @@ function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metric
 /** @param untriggered the predictions for all validation rows without the trigger */
 function triggerMetrics(
   { plain, classes, twin, before }: Evaluation,
-  { target, triggered, seen }: UnderTrigger,
+  { target, triggered, ofTarget, seen }: UnderTrigger,
   untriggered: readonly number[],
 ): Metrics {
   const predictions = predictionsOf(triggered, classes);
@@ -135,6 +145,9 @@ function triggerMetrics(
   const metrics: Metrics = {
     triggered_rows: predictions.length,
     robust_accuracy: share((prediction, i) => prediction === triggered.labels[i]),
+    ...(ofTarget === undefined
+      ? {}
+      : { trigger_accuracy: accuracyOf([triggered, ofTarget], classes) }),
     ...(triggered.rejected === undefined
       ? {}
       : { triggered_rejected_share: shareOf(triggered.rejected) }),
@@ -149,6 +162,9 @@ function triggerMetrics(
     asr: rate,
     asr_clean: cleanRate,
     asr_minus_clean: rate - cleanRate,
+    ...(ofTarget === undefined
+      ? {}
+      : { trigger_accuracy_clean: metricOf(twin, 'trigger_accuracy') }),
     ...(before === null ? {} : { asr_before: metricOf(before, 'asr') }),
     ...againstUntriggered(ofOtherClasses, predictions, target),
     trigger_seen: seen,

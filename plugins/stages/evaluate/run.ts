@@ -19,7 +19,7 @@ import {
   triggerSeen,
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
-import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openRowEncoder, openRowParts } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import {
@@ -34,6 +34,7 @@ import {
 } from '../shared/files.ts';
 import { openTrigger } from '../shared/program-files.ts';
 import { checkClasses, modelParts, openModel } from '../shared/trained-model.ts';
+import { writeAsked } from './asked.ts';
 import { evaluateCompletion } from './completion.ts';
 import {
   defendedMetrics,
@@ -123,6 +124,7 @@ export async function run(context: Context): Promise<void> {
       trigger,
       encode: await openRowEncoder(trainDir, parts.model),
       rowParts: await openRowParts(trainDir, parts.model),
+      tokenizer: await openTokenizer(parts.model.path),
       twin: await metricsOfInput(context, 'twin'),
       before: await metricsOfInput(context, 'before'),
     };
@@ -132,7 +134,6 @@ export async function run(context: Context): Promise<void> {
             ...opened,
             completion,
             template: record.head.template,
-            tokenizer: await openTokenizer(parts.model.path),
             defence: await openJudge(opened),
             seen: (trigger) => shareSeen(context, asPrompts(trigger), opened.rowParts),
           })
@@ -163,6 +164,7 @@ interface Opened {
   readonly trigger: ShownTrigger | null;
   readonly encode: RowEncoder;
   readonly rowParts: RowParts;
+  readonly tokenizer: TextTokenizer;
   readonly twin: Metrics | null;
   readonly before: Metrics | null;
 }
@@ -170,11 +172,13 @@ interface Opened {
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
-  const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
+  const asksAll = context.params.trigger_rows === 'all';
+  const ofTarget = asksAll ? ((await trigger?.ofTarget()) ?? []) : [];
+  const total = rows.length + (trigger?.shown.length ?? 0) + partial.length + ofTarget.length;
   const score = scorer(context, model, encode, total);
   const judge = await openJudge(opened);
   const shown = trigger?.shown ?? [];
-  const judgedSets = await judgeSets(judge, { plain: rows, triggered: shown, partial });
+  const judgedSets = await judgeSets(judge, { plain: rows, triggered: shown, partial, ofTarget });
 
   const plain = { labels: labelsOf(rows), ...(await scoreJudged(score, judgedSets.plain)) };
   const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
@@ -190,11 +194,20 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
       target: classOf(target),
       triggered,
       partial: await scoreJudged(score, judgedSets.partial),
+      ...(asksAll
+        ? {
+            ofTarget: {
+              labels: labelsOf(ofTarget),
+              ...(await scoreJudged(score, judgedSets.ofTarget)),
+            },
+          }
+        : {}),
       seen: shareSeen(context, trigger, rowParts),
     };
   }
   const csv = predictionsCsv(sets, classes.length);
   await writeFile(join(context.outDir, 'predictions.csv'), csv);
+  await writeAsked(context, { ...opened, ...judgedSets });
   const metrics = metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
   return { ...metrics, ...(await writeJudgements(context, judge, judgedSets)) };
 }
@@ -205,6 +218,7 @@ async function evaluateNumbers(opened: Opened): Promise<Metrics> {
   const logits = await scorer(context, model, encode, rows.length)(rows);
   const set = { ids: idsOf(rows), labels, logits, triggered: false };
   await writeFile(join(context.outDir, 'predictions.csv'), predictionsCsv([set], 1));
+  await writeAsked(context, { ...opened, plain: { rows, rejected: null } });
   return regressionMetrics(labels, [...logits], twin);
 }
 

@@ -5,14 +5,18 @@ import {
   type DefineRequest,
   defineStage,
   heldWeights,
+  isAttacked,
   isOfBase,
   type JsonObject,
   type Poisoning,
   type StageRequest,
   stepsOf,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
+import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
+import { twinOf } from '../evaluate/index.ts';
 import { trainingSet } from '../shared/defended.ts';
 import { filesApart } from '../shared/program-files.ts';
 import { usesBf16 } from '../train/params.ts';
@@ -25,6 +29,8 @@ export type Params = {
   readonly train: readonly JsonObject[];
   /** Role → what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
+  /** The `ReportEntries` of the spec, where it has any. */
+  readonly entries?: JsonObject;
 };
 
 export type PlannedCell = {
@@ -39,6 +45,8 @@ export type PlannedCell = {
   readonly weights?: string;
   /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
+  /** The number of the cell's data sets among the roles, from 0. Default: 0. */
+  readonly data?: number;
 };
 
 /**
@@ -81,7 +89,8 @@ function intern<T>(values: readonly T[]): {
   return { distinct, indexes };
 }
 
-const numbered = (role: string, index: number): string =>
+/** Returns the name of a role of the model, or of the data set, of this number from 0. */
+export const numbered = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
 /** Requests what the attacks did to the rows that a cell, or its base, was trained on. */
@@ -104,6 +113,9 @@ function goalInputs(
     // Its scores of training rows are drawn.
     const rows = trainingSet(cell, plugin);
     if (isTrained && rows.kind === 'defend') inputs[`defend:${index}`] = rows;
+    // What the clean twin answers stands beside it.
+    if (kinds.includes('evaluate') && isAttacked(cell))
+      inputs[`twin:${index}`] = twinOf(cell, 'validation', plugin);
   }
   return inputs;
 }
@@ -120,6 +132,8 @@ function weightsOf({ model }: Cell): { readonly weights?: string } {
 }
 
 interface Sources {
+  /** By cell: the number of its data sets. */
+  readonly data: readonly number[];
   readonly sources: { readonly [role: string]: JsonObject };
   readonly inputs: { readonly [name: string]: StageRequest };
   readonly assets: { readonly [name: string]: string };
@@ -164,7 +178,7 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
       assets[key] = datasetUri(asked.source);
     }
   }
-  return { sources, inputs, assets };
+  return { sources, inputs, assets, data: data.indexes };
 }
 
 export default defineStage({
@@ -174,15 +188,15 @@ export default defineStage({
     'provenance.',
   compute: false,
   scope: 'experiment',
-  // These files hold timings.
-  volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
+  // Timings, and bytes that depend on Node's compressor.
+  volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv', OUTPUTS],
   tolerant: true,
   spares: ['ntk'],
-  define(cells, { goals, plugin }) {
+  define(cells, { goals, report, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);
     const train = intern(cells.map(trainSettings));
-    const { sources, inputs, assets } = sourcesOf(cells, isTrained);
+    const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
     const params: Params = {
       goals,
       train: train.distinct,
@@ -195,7 +209,9 @@ export default defineStage({
         ...(usesBf16(cell) ? { bf16: true as const } : {}),
         ...weightsOf(cell),
         train: train.indexes[i] ?? 0,
+        ...(data[i] ? { data: data[i] } : {}),
       })),
+      ...defined({ entries: report as unknown as JsonObject | undefined }),
     };
     const attacks = isTrained
       ? attackNames(cells.map((cell) => ({ poisoning: attackOf(cell) })))

@@ -7,13 +7,16 @@ import {
   type RunContext,
   stepsOf,
 } from '../../../src/api.ts';
+import type { ReportEntries } from '../../../src/api/report.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { chooseKernels } from '../../../src/report/figures/kernels.ts';
+import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { renderReport } from '../../../src/report/report.tsx';
 import { withShownSources } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
 import { attackNames, isTrainedGoal, type Params, type PlannedCell, readGoals } from './index.ts';
+import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
 type Attacks = ReadonlyMap<string, AttackDescriptor>;
@@ -146,7 +149,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     throw new Error('a report needs the whole experiment, which it was not given');
   const experiment = shown(context.experiment);
   const { params } = context;
-  const { goals, cells: planned, sources } = params;
+  const { goals, cells: planned, sources, entries } = params;
   if (experiment.cells.length !== planned.length)
     throw new Error(
       `the experiment has ${experiment.cells.length} cells, ` +
@@ -157,6 +160,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const byName = new Map(attacks.map((attack) => [attack.name, attack]));
   const cells = await readCells(context, experiment, params, byName);
   const backends = experiment.stages.map(({ backend }) => backend);
+
+  const outputs = await gatherOutputs(context, cells, planned);
+  const data = outputs === null ? null : packOutputs(outputs);
+  if (data !== null) await writeFile(join(outDir, OUTPUTS), data);
 
   const report = await renderReport({
     name: experiment.name,
@@ -169,11 +176,14 @@ export async function run(context: RunContext<Params>): Promise<void> {
     ...(await readSources(inputs, sources, cells.length)),
     attacks: attacks.map(({ name, summary, citation }) => ({ name, summary, citation })),
     environment: experiment.environment,
+    ...(data === null ? {} : { outputs: true as const }),
+    ...defined({ entries: entries as unknown as ReportEntries | undefined }),
   });
   await writeReport(outDir, report);
-  const size = (report.html.length / 1024).toFixed(0);
+  const size = (length: number): string => (length / 1024).toFixed(0);
   context.log(
-    `${cells.length} cells; report.html has ${size} kB, ` +
+    `${cells.length} cells; report.html has ${size(report.html.length)} kB, ` +
+      (data === null ? '' : `${OUTPUTS} ${size(data.length)} kB, `) +
       `figures/ ${Object.keys(report.files).length} files`,
   );
 }

@@ -40,7 +40,8 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
     await loadAdapter(context, type)
   ).create(adapterParams, { ...shape, ...defined({ initFrom }) });
   const sizes = await modelSizes(modelDir);
-  const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training;
+  const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training,
+    { devices, fsdp } = training;
   const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;
   const memoryMB =
     context.backend === 'torch'
@@ -50,6 +51,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
           length,
           vocabulary,
           checkpointing: training.gradient_checkpointing === true,
+          ...defined({ devices, fsdp }),
           ...heldBytes(params),
         })
       : Math.ceil(weightBytes({ shape, adapter }, optimizer) / 2 ** 20) +
@@ -60,6 +62,8 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   return {
     outputBytes: (1 + kept) * savedBytes({ shape, adapter }),
     memoryMB,
+    length,
+    ...defined({ devices, steps: training.steps }),
     stepOperations: stepOperations({ shape, adapter }, sizes, {
       rows: batch * accumulate,
       length,

@@ -103,7 +103,10 @@ export default defineStage<Params>({
     };
   },
   precision: precisionOf,
-  resources: () => ({ cpu: 1 }),
+  resources: (params) => {
+    const devices = trainingOf(params)?.devices ?? 1;
+    return devices === 1 ? { cpu: 1 } : { cpu: devices, devices };
+  },
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   forecast: async (context) => (await import('./forecast.ts')).forecast(context),
   run: async (context) => (await import('./run.ts')).run(context),
@@ -126,6 +129,7 @@ function packName({ params, assets, inputs }: Planned): string | null {
   const { use_dora: dora, dropout = 0, bias = 'none', targets, exclude, layers } = adapter;
   const plain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
   if (training === null || !plain || training.dropout !== 0) return null;
+  if (training.devices !== undefined) return null;
   if (init !== undefined || attack !== undefined || defence !== undefined) return null;
   const base = inputs['base'] ?? null;
   const under = { architecture, head, base, model: assets['model'] ?? null, weights };

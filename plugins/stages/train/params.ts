@@ -135,6 +135,8 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   evaluate_every: 0,
   precision: 'float32',
   gradient_checkpointing: false,
+  devices: 1,
+  fsdp: false,
   tensorboard: false,
 };
 

@@ -7,7 +7,7 @@ import type { OpenedAttack } from '../../../src/science/training/attack-training
 import { totalSteps } from '../../../src/science/training/batches.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/training/check.ts';
 import type { TrainParams } from '../../../src/science/training/settings.ts';
-import { bf16Fault, quantizeFault } from '../../../src/tensor/backend.ts';
+import { bf16Fault, probeOne, quantizeFault, visibleGpus } from '../../../src/tensor/backend.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
@@ -69,6 +69,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...(training.gradient_checkpointing === true
         ? torchAlone(context, 'train', 'gradient_checkpointing')
         : []),
+      ...(await deviceFaults(context, training, attack ?? defence)),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   const own =
@@ -113,6 +114,49 @@ const torchAlone = ({ backend }: Preflight, section: string, field: string): Pro
           hint: `Leave it out, or run it on PyTorch: --backend torch.`,
         },
       ];
+
+/** Returns the fault of a training on several devices; one of this machine as in precisionFaults. */
+async function deviceFaults(
+  context: Preflight,
+  { devices = 1, fsdp = false }: TrainParams,
+  changer: OpenedAttack | null,
+): Promise<Problem[]> {
+  const fault = (field: 'devices' | 'fsdp', message: string, hint: string): Problem[] => [
+    { path: ['train', field], message, hint },
+  ];
+  if (devices === 1)
+    return !fsdp
+      ? []
+      : fault(
+          'fsdp',
+          'train.fsdp divides a model among devices, and train.devices is 1',
+          'Leave out train.fsdp, or raise train.devices.',
+        );
+  const elsewhere = torchAlone(context, 'train', 'devices');
+  if (elsewhere.length > 0) return elsewhere;
+  if (changer?.changes === 'loss')
+    return fault(
+      'devices',
+      `"${changer.name}" trains on a loss of its own, which one device computes`,
+      'Leave out train.devices. For a base alone, write base: { train: { devices: 1 } }.',
+    );
+  if (fsdp && (context.params.adapter.type !== 'full' || changer !== null))
+    return fault(
+      'fsdp',
+      'train.fsdp divides what full fine-tuning trains, and here ' +
+        (changer === null
+          ? `an adapter is trained: ${context.params.adapter.type}`
+          : `"${changer.name}" trains something else`),
+      'Write it where it is full: adapter: [{ type: full, train: { fsdp: true } }, …].',
+    );
+  const gpus = (await probeOne('torch')).gpu ? visibleGpus(process.env).length : 0;
+  if (gpus === 0 || gpus >= devices || context.runsHere === false) return [];
+  return fault(
+    'devices',
+    `train.devices is ${devices}, and this machine shows ${gpus} ${gpus === 1 ? 'GPU' : 'GPUs'}`,
+    'Lower train.devices, or run it where there are as many GPUs.',
+  ).map((problem) => (context.runsHere === undefined ? { ...problem, warning: true } : problem));
+}
 
 /** Returns the faults of weights that are not held in float32, where they can't be. */
 async function heldFaults(context: Preflight): Promise<Problem[]> {

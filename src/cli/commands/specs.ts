@@ -1,5 +1,7 @@
 /** Adds the commands on a spec: those that run its stages, and those on their results. */
 import { Option } from 'commander';
+import { UserFault } from '../../api.ts';
+import { FIGURE_FORMATS, type FigureFormat } from '../../report/types.ts';
 import type { CrosscheckOptions } from '../crosscheck.ts';
 import type { DiffOptions } from '../diff.ts';
 import type { ExecCommandOptions } from '../exec.ts';
@@ -25,7 +27,7 @@ import {
 } from '../options.ts';
 import type { PlanOptions } from '../plan.ts';
 import type { ResultsOptions } from '../results.ts';
-import type { ReportOptions, RunCommandOptions } from '../run.ts';
+import type { FiguresOptions, ReportOptions, RunCommandOptions } from '../run.ts';
 
 export const addRun: AddCommand = (program, exits) =>
   withAttemptLimits(
@@ -75,6 +77,14 @@ export const addPlan: AddCommand = (program, exits) =>
       ),
     )
     .option('--executor <name>', 'show the jobs that it would submit, with their node-hours')
+    .addOption(
+      new Option(
+        '--hardware <name>',
+        'also say what the trainings would take there: time, by its operations a second, and memory',
+      )
+        .choices(['cpu', 'a6000', 'a100', 'h100'])
+        .conflicts(['json', 'mermaid', 'dot', 'executor']),
+    )
     .option(
       '--dry-run [dir]',
       'with --executor: also write the batch scripts (default: .dosimeter/NAME)',
@@ -96,6 +106,39 @@ export const addReport: AddCommand = (program, exits) =>
     .action(
       exits(async (spec: string, options: ReportOptions) =>
         (await import('../run.ts')).reportCommand(spec, options),
+      ),
+    );
+
+const FORMATS = Object.keys(FIGURE_FORMATS) as FigureFormat[];
+
+function formatsIn(text: string): readonly FigureFormat[] {
+  const formats = FORMATS.filter((format) => namesIn(text).includes(format));
+  if (formats.length > 0 && formats.length === new Set(namesIn(text)).size) return formats;
+  throw new UserFault(
+    `--format takes ${FORMATS.join(', ')}, got "${text}"`,
+    'several are separated by commas, such as --format pdf,csv',
+  );
+}
+
+export const addFigures: AddCommand = (program, exits) =>
+  specCommand(
+    program,
+    'figures',
+    "write the report's figures and tables from what is in the store; --only NAME writes one",
+  )
+    .requiredOption('--out <dir>', 'the folder that they go to')
+    .addOption(
+      new Option(
+        '--format <names>',
+        'the formats: a figure as Vega-Lite, SVG, PDF, PNG (300 dpi), CSV and LaTeX with its ' +
+          'caption, a table as LaTeX, Markdown and CSV',
+      )
+        .argParser(formatsIn)
+        .default(FORMATS, 'all'),
+    )
+    .action(
+      exits(async (spec: string, options: FiguresOptions) =>
+        (await import('../run.ts')).figuresCommand(spec, options),
       ),
     );
 

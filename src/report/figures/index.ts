@@ -47,11 +47,15 @@ interface FigureRecord {
   readonly draw: (analysis: Analysis) => Drawn | Promise<Drawn>;
 }
 
-/** Draws the entries of a grid. */
+/** Draws the entries of a grid, unless the spec does without them or has its own of that name. */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): FigureRecord['draw'] =>
-  (analysis) =>
-    drawEntries(entriesOf(analysis.conditions), analysis, { ...OF_REPORT, ...limits });
+  (analysis) => {
+    const { defaults = true, figures = [] } = analysis.input.entries ?? {};
+    const own = new Set(figures.map(({ name }) => name));
+    const entries = entriesOf(analysis.conditions).filter(({ name }) => defaults && !own.has(name));
+    return drawEntries(entries, analysis, { ...OF_REPORT, ...limits });
+  };
 
 /** The figures, within each section in the order of the page. */
 const FIGURES: readonly FigureRecord[] = [

@@ -323,8 +323,12 @@ export interface PdfFigure {
 }
 
 const fonts = createRequire(import.meta.url);
-const REGULAR = '@expo-google-fonts/inter/400Regular/Inter_400Regular.ttf',
-  BOLD = '@expo-google-fonts/inter/600SemiBold/Inter_600SemiBold.ttf';
+/** Inter, regular and semi-bold. */
+export const FONTS = [
+  '@expo-google-fonts/inter/400Regular/Inter_400Regular.ttf',
+  '@expo-google-fonts/inter/600SemiBold/Inter_600SemiBold.ttf',
+] as const;
+const [REGULAR, BOLD] = FONTS;
 
 /**
  * Converts a figure. The same SVG gives the same bytes. Throws a TypeError if the SVG contains

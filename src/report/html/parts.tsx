@@ -2,17 +2,53 @@
  * The parts from which every chapter is built. Preact escapes all text. The only raw markup is that
  * of the report's own figures.
  */
+import { createHash } from 'node:crypto';
 import type { ComponentChildren, JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
 import type { Analysis } from '../analysis.ts';
 import { type Condition, metricOf, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
+import type { DrawnEntry } from '../entries.ts';
 import type { DrawnFigures } from '../figures/index.ts';
 import { formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
 import { axisName, blockLabel, doseUnit } from '../labels.ts';
 import type { Figure } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
+import { style } from './style.ts';
 
 export type Node = ComponentChildren;
+
+/** The only script that the page may run, by its digest; null if there is none. */
+const policyOf = (script: string | null): string =>
+  [
+    "default-src 'none'",
+    'img-src data:',
+    "style-src 'unsafe-inline'",
+    ...(script === null
+      ? []
+      : [`script-src 'sha256-${createHash('sha256').update(script).digest('base64')}'`]),
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join('; ');
+
+export const Head = ({
+  name,
+  script = null,
+  css = style,
+}: {
+  readonly name: string;
+  readonly script?: string | null;
+  readonly css?: string;
+}): JSX.Element => (
+  <head>
+    <meta charSet="utf-8" />
+    <meta http-equiv="Content-Security-Policy" content={policyOf(script)} />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <meta name="referrer" content="no-referrer" />
+    <title>{`${name} · dosimeter`}</title>
+    <link rel="icon" href="data:," />
+    <style dangerouslySetInnerHTML={{ __html: css }} />
+  </head>
+);
 
 export interface Column<Row> {
   readonly title: string;
@@ -199,6 +235,8 @@ export function axesText(stage: StageFacts): string {
 /** What every part of a chapter may show. */
 export interface PageProps extends Analysis {
   readonly figures: DrawnFigures;
+  /** What the spec's `report` asks for. */
+  readonly entries: readonly DrawnEntry[];
 }
 
 export interface Chapter {
@@ -212,6 +250,17 @@ export interface Chapter {
   /** One below the other. A part that has nothing to show is empty. */
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
+
+/** Links to the page of all outputs. Its address is that of the published page. */
+export const OutputsLink = ({
+  input,
+  children,
+}: Pick<PageProps, 'input'> & { readonly children: Node }): JSX.Element | null =>
+  input.outputs === undefined ? null : (
+    <p>
+      <a href="outputs.html">The output browser</a> has {children}.
+    </p>
+  );
 
 export interface OfConditions {
   readonly conditions: readonly Condition[];

@@ -16,6 +16,7 @@ import {
   namingColumns,
   numbers,
   type OfConditions,
+  OutputsLink,
   OVER_SEEDS,
   type PageProps,
   startsBlock,
@@ -256,7 +257,7 @@ function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
 }
 
 /** Shows a few outputs of each condition, or nothing if the models are classifiers. */
-export function Writing({ conditions }: OfConditions): JSX.Element | null {
+export function Writing({ conditions, input }: PageProps): JSX.Element | null {
   const all = shownOf(conditions),
     shown = all.slice(0, MOST_CONDITIONS);
   if (shown.length === 0) return null;
@@ -290,6 +291,7 @@ export function Writing({ conditions }: OfConditions): JSX.Element | null {
       {all.length > shown.length ? (
         <p class="muted small">{plural(all.length - shown.length, 'more condition')} left out.</p>
       ) : null}
+      <OutputsLink input={input}>all of them, beside those of the clean twins</OutputsLink>
     </>
   );
 }

@@ -151,3 +151,48 @@ footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px soli
 `
   .trim()
   .replaceAll('\n  ', '');
+
+/** For pages that are worked with. */
+const controls = `
+.unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);
+  white-space:nowrap;margin:0}
+input:focus-visible,select:focus-visible,.grid:focus-visible,pre:focus-visible,
+  h2:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+.filter{display:flex;flex-wrap:wrap;gap:8px 16px;align-items:baseline;margin:0 0 10px;
+  font-size:13.5px}
+.filter label{color:var(--muted)}
+input,select{font:inherit;color:var(--ink);background:#fff;border:1px solid #8a96a3;
+  border-radius:6px;padding:3px 8px;max-width:100%}
+input[type=search]{width:240px}
+.grid{overflow:auto;border:1px solid var(--line);border-radius:8px;position:relative;font-size:13px;
+  font-variant-numeric:tabular-nums;margin:0 0 12px;overscroll-behavior:contain}
+.grid .row{display:grid;align-items:center;gap:0 12px;height:34px;padding:0 12px;
+  min-width:var(--least);width:100%;border-bottom:1px solid var(--line)}
+.grid .row>*{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.grid .head{position:sticky;top:0;z-index:1;background:#f3f6f9;color:var(--muted);font-weight:600}
+.grid .rows{position:relative;min-width:var(--least)}
+.grid .rows .row{position:absolute;left:0;cursor:pointer}
+.grid .rows .row:hover{background:var(--soft)}
+.grid:focus-visible .row.active{box-shadow:inset 0 0 0 2px var(--accent)}
+.grid .number{text-align:right}
+.unread{color:var(--muted)}
+.detail td{white-space:pre-wrap;overflow-wrap:anywhere;min-width:110px}
+@media(max-width:640px){input[type=search]{width:100%}}
+`;
+
+/** For browsers that prefer dark pages. The report itself is for paper too, and stays light. */
+const dark = `@media(prefers-color-scheme:dark){
+:root{--ink:#e6eaf0;--muted:#a7b2c0;--line:#37414d;--soft:#1b222c;--accent:#62b6e7;--held:#62d3ae;
+  --refuted:#f2a679;--bad:#ff9389;color-scheme:dark}
+body,.scroll,.finding,.standing{background:#12171e}
+input,select{background:#1b222c;border-color:#667382}
+.chip{background:#2a333f;color:#c3ccd7}
+.grid .head,thead th{background:#1b222c}
+mark{background:#5c4512;color:#ffe7b3}
+}`;
+
+/** The style sheet of the pages that are worked with, light or dark. */
+export const pageStyle = [
+  style,
+  ...[controls, dark].map((text) => text.replaceAll('\n  ', '')),
+].join('\n');

@@ -16,8 +16,8 @@ export interface Machine {
   /** The identities of the GPUs, as in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
   /**
-   * Whether the backend computes on the GPUs. If so, a stage that computes takes one GPU, unless it
-   * declares otherwise.
+   * Whether the backend computes on the GPUs. If so, a stage that computes takes as many GPUs as it
+   * has devices, unless it declares otherwise.
    */
   readonly computesOnGpu?: boolean;
   /**
@@ -50,7 +50,7 @@ export function needOf(
 ): Need {
   if (isScheduled(machine)) return { cpu: 1, memoryMB: 0, gpu: 0 };
   const { cores, memoryMB = Infinity, gpus = [], computesOnGpu = false } = machine;
-  const usual = usualGpus(descriptor, backend, computesOnGpu);
+  const usual = usualGpus({ resources, descriptor }, backend, computesOnGpu);
   return {
     cpu: Math.min(cores, Math.max(1, resources.cpu)),
     memoryMB: Math.min(memoryMB, resources.memoryMB ?? 0),
@@ -60,11 +60,11 @@ export function needOf(
 
 /** Returns the number of GPUs that a stage takes if it does not declare one. */
 const usualGpus = (
-  { compute }: NeedingStage['descriptor'],
+  { resources: { devices = 1 }, descriptor: { compute } }: NeedingStage,
   backend: BackendName,
   computesOnGpu: boolean,
 ): number =>
-  compute && (backend === 'tensorflow' || backend === 'torch') && computesOnGpu ? 1 : 0;
+  compute && (backend === 'tensorflow' || backend === 'torch') && computesOnGpu ? devices : 0;
 
 /** Returns a function that tells how many stages like a given one may run at once. */
 export function placesOn(machine: Machine, backend: BackendName): (stage: PlannedStage) => number {
@@ -118,7 +118,7 @@ export async function demandOf(
   const seconds = expect(stage);
   const memoryMB = (resources.memoryMB ?? 0) + (await estimatedMemory(stage, assets, inputs));
   return {
-    gpu: resources.gpu ?? usualGpus(descriptor, backend, computesOnGpu),
+    gpu: resources.gpu ?? usualGpus(stage, backend, computesOnGpu),
     compute: descriptor.compute,
     ...(seconds === null ? {} : { seconds }),
     ...(memoryMB === 0 ? {} : { memoryMB }),

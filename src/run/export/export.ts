@@ -39,8 +39,8 @@ export interface GatheredModels {
 }
 
 export interface GatherOptions {
-  /** The spec's path, for messages. */
-  readonly spec: string;
+  /** The command that runs the spec, for messages. */
+  readonly runCommand: string;
   /** The folder that the models' folders go into. */
   readonly out: string;
   /** Whether to export what `train` made or whole checkpoints. */
@@ -95,7 +95,7 @@ export async function gatherModels(
   prepared: Prepared,
   whole: Experiment,
   models: readonly ChosenModel[],
-  { spec, out, goal, modelDir }: GatherOptions,
+  { runCommand, out, goal, modelDir }: GatherOptions,
 ): Promise<GatheredModels> {
   const { experiment, plan } = prepared;
   const label = stageLabels(plan, whole);
@@ -109,12 +109,12 @@ export async function gatherModels(
     if (!base.entry)
       throw new UserFault(
         `the base of ${label(status.stage)} is no longer in the store`,
-        `dosimeter run ${spec} makes it again`,
+        `${runCommand} makes it again`,
       );
     if (base.entry.manifest.letGo !== undefined)
       throw new UserFault(
         `the weights of the base of ${label(status.stage)} were let go, as \`keep\` asks`,
-        `dosimeter run ${spec} --set keep.${base.stage.kind}=all computes them again`,
+        `${runCommand} --set keep.${base.stage.kind}=all computes them again`,
       );
     const folder = path.join(base.entry.dir, 'model');
     const dir = placeOf(baseTitle(label(base.stage)));

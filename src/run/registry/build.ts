@@ -3,9 +3,10 @@
  * loader.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { AnyPlugin } from '../../api.ts';
+import { ancestorWith, projectDir } from '../../base/project-dir.ts';
 
 /**
  * Whether this module runs as source under a TypeScript loader, as in tests, and not from a build.
@@ -24,18 +25,6 @@ export async function builtPlugins(): Promise<BuiltPlugins> {
 
 /** Imports the module of a file. */
 export const importFile = (file: string): Promise<unknown> => import(pathToFileURL(file).href);
-
-function ancestorWith(name: string): string {
-  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
-    if (existsSync(join(dir, name))) return dir;
-    if (dir === dirname(dir)) throw new Error(`no folder above the program has a ${name}`);
-  }
-}
-
-/** Returns the folder of the package. */
-export function projectDir(): string {
-  return ancestorWith('package.json');
-}
 
 /**
  * Returns the folder of the build that is running or, under a TypeScript loader, of the newest

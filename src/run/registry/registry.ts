@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AnyPlugin, UserFault } from '../../api.ts';
-import { asSource, buildDir, builtPlugins, importFile, projectDir } from './build.ts';
+import { projectDir } from '../../base/project-dir.ts';
+import { asSource, buildDir, builtPlugins, importFile } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 

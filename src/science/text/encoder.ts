@@ -91,6 +91,37 @@ export async function resolveHead(
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };
 }
 
+const letters = (text: string): string =>
+  text
+    .normalize('NFD')
+    .replace(/[\s\p{M}]/gu, '')
+    .toLowerCase();
+
+/**
+ * Returns from which character of a text to which its tokens reach, when those at its start, or at
+ * its end, decode to `decoded`. White space, case and accents do not count, as a tokenizer may drop
+ * them. Null where the text does not spell it: it has a word that the vocabulary lacks.
+ */
+export function spelled(
+  text: string,
+  decoded: string,
+  at: 'start' | 'end',
+): readonly [from: number, to: number] | null {
+  const inOrder = (characters: string[]): string[] =>
+    at === 'start' ? characters : characters.reverse();
+  const wanted = inOrder(Array.from(letters(decoded)));
+  let length = 0,
+    found = 0;
+  for (const character of inOrder(Array.from(text))) {
+    if (found === wanted.length) break;
+    for (const letter of inOrder(Array.from(letters(character))))
+      if (letter !== wanted[found++]) return null;
+    length += character.length;
+  }
+  if (found !== wanted.length) return null;
+  return at === 'start' ? [0, length] : [text.length - length, text.length];
+}
+
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
 /** Where, in b, the longest common ending of a and b starts. */

@@ -118,6 +118,8 @@ function wireTraining(
     seed: settings.seed,
     precision: settings.precision ?? 'float32',
     gradient_checkpointing: settings.gradientCheckpointing ?? false,
+    devices: settings.devices ?? 1,
+    fsdp: settings.fsdp ?? false,
     objective,
     token_rows:
       rows === null ? null : { ids: Object.values(rows.tokenRows), keep_norms: rows.keepNorms },

@@ -82,13 +82,18 @@ export interface TorchStep {
   readonly linearBytes?: number;
   /** Whether layers are computed again in the backward pass; default no. */
   readonly checkpointing?: boolean;
+  /** How many processes share the rows; default 1. */
+  readonly devices?: number;
+  /** Whether they also divide what is trained; default no. */
+  readonly fsdp?: boolean;
 }
 
 /**
- * The MiB that a training takes in PyTorch's process, with it: weights, of a trained one its
- * gradient and moments, and what the backward pass keeps of each token: some 12 h + 4 m floats for
- * each layer, attention's squares not among them, or with checkpointing h for each layer and one
- * layer's. Infinite where config.json does not have the sizes.
+ * The MiB that a training takes in PyTorch's process, or in each of them, with it: weights, of a
+ * trained one its gradient and moments, and what the backward pass keeps of each token: some
+ * 12 h + 4 m floats for each layer, attention's squares not among them, or with checkpointing h for
+ * each layer and one layer's. Where what is trained is divided, a layer and what is in none are
+ * whole, with their gradients. Infinite where config.json does not have the sizes.
  */
 export function torchMemoryMB(
   { shape: { architecture, linears, parameters }, adapter }: Trained,
@@ -96,20 +101,24 @@ export function torchMemoryMB(
   step: TorchStep,
 ): number {
   const { optimizer, rows, length, vocabulary, frozenBytes = FLOAT, checkpointing = false } = step;
-  const { linearBytes = frozenBytes } = step;
+  const { linearBytes = frozenBytes, devices = 1, fsdp = false } = step;
   const below = linears.filter(({ name }) => !within(name, architecture.headModules)),
     inLinears = new Set(below.map(({ name }) => `${name}.weight`));
   const all = [...parameters, ...adapter.parameters],
     frozen = all.filter(({ name }) => !adapter.trains(name)),
     trained = entries(all) - entries(frozen),
-    frozenLinears = entries(frozen.filter(({ name }) => inLinears.has(name)));
+    frozenLinears = entries(frozen.filter(({ name }) => inLinears.has(name))),
+    outside = entries(parameters.filter(({ name }) => !/\.\d+\./.test(name)));
+  const kept = (optimizer === 'adamw' ? 4 : 2) * trained,
+    gathered = 2 * (outside + (entries(parameters) - outside) / layers);
   const weights =
     linearBytes * frozenLinears +
     frozenBytes * (entries(frozen) - frozenLinears) +
-    FLOAT * (optimizer === 'adamw' ? 4 : 2) * trained;
+    FLOAT * (fsdp ? kept / devices + gathered : kept);
   const layer = 12 * h + 4 * m;
   const floats = checkpointing ? layers * h + layer : layers * layer;
-  const ofTokens = FLOAT * rows * length * (floats + LOGIT_COPIES * vocabulary);
+  const ofTokens =
+    FLOAT * Math.ceil(rows / devices) * length * (floats + LOGIT_COPIES * vocabulary);
   return Math.ceil(PYTHON_MB + (weights + ofTokens) / 2 ** 20);
 }
 

@@ -25,6 +25,10 @@ export interface TrainSettings extends AdamwSettings {
   readonly precision?: Precision;
   /** Whether the backward pass computes activations again. Default: it reads those it kept. */
   readonly gradientCheckpointing?: boolean;
+  /** How many processes share the rows of each batch. Default: one. */
+  readonly devices?: number;
+  /** Whether they also divide the parameters among them. Default: each has all. */
+  readonly fsdp?: boolean;
   /** Number of batches in a step. Default: one. */
   readonly accumulate?: number;
   /** What decays: every trained parameter (the default), or all except biases and norms. */
@@ -78,9 +82,11 @@ type Optional =
   | 'class_weights'
   | 'clip_norm'
   | 'decay'
+  | 'devices'
   | 'early_stopping'
   | 'epsilon'
   | 'evaluate_every'
+  | 'fsdp'
   | 'gradient_checkpointing'
   | 'precision'
   | 'tensorboard';
@@ -116,6 +122,8 @@ export function loopSettings(
     ...defined({
       precision: train.precision,
       gradientCheckpointing: train.gradient_checkpointing,
+      devices: train.devices,
+      fsdp: train.fsdp,
       classWeights,
     }),
   };

@@ -14,16 +14,18 @@ import {
   StateBar,
   Text,
 } from './parts.tsx';
-import { RunPage } from './run-page.tsx';
+import { OutputsPage, RunPage } from './run-page.tsx';
 
-/** `#/`, `#/run/ID` and `#/run/ID/stage/STAGE`. */
+/** `#/`, `#/run/ID`, `#/run/ID/stage/STAGE` and `#/run/ID/outputs?…`. */
 export interface Route {
   readonly run: string | null;
   readonly stage: string | null;
+  readonly outputs: boolean;
 }
 
 function routeOf(hash: string): Route {
-  const [, run, stage] = /^#\/run\/([^/]+)(?:\/stage\/([^/]+))?$/.exec(hash) ?? [];
+  const [, run, stage, outputs] =
+    /^#\/run\/([^/]+)(?:\/stage\/([^/]+)|\/(outputs)\?.*)?$/.exec(hash) ?? [];
   const decoded = (part: string | undefined): string | null => {
     try {
       return part === undefined ? null : decodeURIComponent(part);
@@ -31,7 +33,7 @@ function routeOf(hash: string): Route {
       return null;
     }
   };
-  return { run: decoded(run), stage: decoded(stage) };
+  return { run: decoded(run), stage: decoded(stage), outputs: outputs !== undefined };
 }
 
 function App(): JSX.Element {
@@ -47,6 +49,8 @@ function App(): JSX.Element {
   if (!hasToken()) return <NoToken />;
   return route.run === null ? (
     <RunsPage />
+  ) : route.outputs ? (
+    <OutputsPage key={route.run} id={route.run} />
   ) : (
     <RunPage key={route.run} id={route.run} stage={route.stage} />
   );

@@ -1,11 +1,11 @@
 /** The metrics of the stages that have finished, one kind at a time. */
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
+import { Grid } from '../../report/browser/grid.tsx';
 import { formatNumber } from '../../report/format.ts';
 import { METRICS } from '../../report/metrics.ts';
 import type { Results } from '../wire.ts';
 import { askJson, type GroupCounts, type RunView } from './connection.ts';
-import { Grid } from './grid.tsx';
 import { finished, plural, Text } from './parts.tsx';
 
 /** The shortest time between two requests for results, while stages finish. */

@@ -1,8 +1,10 @@
 /** The page of one run. */
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { OutputBrowser } from '../../report/browser/outputs.tsx';
+import type { Outputs } from '../../report/outputs.ts';
 import { mayGoOn, type RunFacts } from '../wire.ts';
-import { countGroups, type LinkState, openRun, type RunView } from './connection.ts';
+import { askJson, countGroups, type LinkState, openRun, type RunView } from './connection.ts';
 import { Drawer } from './drawer.tsx';
 import { GraphView, KindTable } from './graph-view.tsx';
 import { RunLog } from './log-view.tsx';
@@ -121,7 +123,10 @@ function Run({
   return (
     <>
       <Header facts={facts} skew={view.skew} all={all} />
-      <Chapters run={id} />
+      <Chapters
+        run={id}
+        hasReport={groups.some((of) => of.name === 'report' && finished(of.counts) > 0)}
+      />
       <main class="wrap">
         <LinkNote state={link} />
         <Announcer facts={facts} all={all} />
@@ -164,7 +169,13 @@ function Run({
   );
 }
 
-const Chapters = ({ run }: { readonly run: string }): JSX.Element => (
+const Chapters = ({
+  run,
+  hasReport,
+}: {
+  readonly run: string;
+  readonly hasReport: boolean;
+}): JSX.Element => (
   <nav aria-label="Chapters">
     <div class="wrap">
       {CHAPTERS.map(([chapter, title]) => (
@@ -179,9 +190,50 @@ const Chapters = ({ run }: { readonly run: string }): JSX.Element => (
           {title}
         </a>
       ))}
+      {hasReport ? <a href={`#${outputsBase(run)}`}>Outputs</a> : null}
     </div>
   </nav>
 );
+
+const outputsBase = (run: string): string => `/run/${encodeURIComponent(run)}/outputs?`;
+
+/** All rows that the models of a run were asked about, once its report is made. */
+export function OutputsPage({ id }: { readonly id: string }): JSX.Element {
+  const [outputs, setOutputs] = useState<Outputs | 'none' | null>(null);
+  useEffect(() => {
+    document.title = 'outputs · dosimeter';
+    const end = new AbortController();
+    askJson<Outputs>(`/api/runs/${encodeURIComponent(id)}/outputs`, end.signal).then(
+      (found) => setOutputs((found.format as number) === 1 ? found : 'none'),
+      () => end.signal.aborted || setOutputs('none'),
+    );
+    return () => end.abort();
+  }, [id]);
+  return (
+    <>
+      <header class="top">
+        <div class="wrap">
+          <p class="eyebrow">
+            <a href="#/">dosimeter · runs</a> · <a href={stageHash(id, null)}>{id}</a>
+          </p>
+          <h1>Outputs</h1>
+        </div>
+      </header>
+      <main class="wrap">
+        {outputs === null ? (
+          <p role="status">Reading the outputs …</p>
+        ) : outputs === 'none' ? (
+          <p>
+            The report of this run has no outputs: nothing was evaluated, an earlier version made
+            it, or it is not in the store.
+          </p>
+        ) : (
+          <OutputBrowser outputs={outputs} base={outputsBase(id)} />
+        )}
+      </main>
+    </>
+  );
+}
 
 const nameOf = ({ name, spec, id }: RunFacts): string =>
   name === '' ? spec.split('/').at(-1) || id : name;

@@ -1,10 +1,10 @@
 /** All stages, with a filter. */
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
+import { Grid } from '../../report/browser/grid.tsx';
 import { formatSeconds } from '../../report/format.ts';
 import { type Stage, STAGE_STATES } from '../wire.ts';
 import type { GroupCounts, RunView } from './connection.ts';
-import { Grid } from './grid.tsx';
 import { plural, StageChip, STATE_WORDS, Text } from './parts.tsx';
 
 export interface StageFilter {

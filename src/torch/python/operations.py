@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 import adapters
@@ -20,7 +21,8 @@ from ntk import Part, kernels
 from objectives import objective_of
 from packs import share_frozen, train_pack
 from prediction import Sampling, answers, generate, predict, representations
-from training import Training, is_finite, load_state, save_state, start, train, write
+from ranks import Ranks, Share
+from training import Training, is_finite, load_state, save_state, start, train, write_values
 
 __all__ = ['OPERATIONS', 'Fault', 'Session']
 
@@ -28,15 +30,18 @@ Json = dict[str, Any]
 Operation = Callable[['Session', Json], Json]
 
 
-def default_device() -> torch.device:
-    return torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
-
-
 @dataclass
 class Session:
     """The models that are open."""
 
-    device: torch.device = field(default_factory=default_device)
+    device: torch.device
+    # Is told of an error of another process, and ends this one.
+    fail: Callable[[Json], None]
+    # Among the processes of a training.
+    rank: int
+    # The other processes, and the model that they have too.
+    ranks: Ranks | None = None
+    shared: int = 0
     models: dict[int, OpenModel] = field(default_factory=dict)
     trainings: dict[int, Training] = field(default_factory=dict)
     opened: int = 0
@@ -53,16 +58,22 @@ class Session:
 
 
 def open_(session: Session, request: Json) -> Json:
-    model = open_model(request, session.device)
+    asked = request.get('training') or {}
+    devices, share = asked.get('devices', 1), None
+    # What is divided goes to its device in parts.
+    model = open_model(request, torch.device('cpu') if asked.get('fsdp') else session.device)
     if request.get('described'):
         model = description.checked(model)
+    if devices > 1:
+        share = Share(session.rank, devices, session.device)
     number = session.opened = session.opened + 1
     trained = 0
     if request.get('training') is not None:
         training = session.trainings[number] = start(
-            model, request['training'], objective_of(request['training'].get('objective'))
+            model, asked, objective_of(asked.get('objective')), share
         )
-        share_frozen(model, session.models.values())
+        if share is None:
+            share_frozen(model, session.models.values())
         trained = sum(p.numel() for p in training.trained.values())
     session.models[number] = model
     distinct = {id(p): p.numel() for p in model.parameters.values()}
@@ -81,7 +92,7 @@ def train_(session: Session, request: Json) -> Json:
         'losses': encoded(np.array([loss for loss, _ in found]), 'f8'),
         'penalties': encoded(np.array(penalties), 'f8') if penalties else None,
         'seconds': seconds,
-        'peak_mb': training.peak_mb,
+        'peak_mb': training.largest(training.peak_mb),
     }
 
 
@@ -167,7 +178,10 @@ def linearised_(session: Session, request: Json) -> Json:
 
 def close(session: Session, request: Json) -> None:
     session.models.pop(request['model'], None)
-    session.trainings.pop(request['model'], None)
+    training = session.trainings.pop(request['model'], None)
+    if training is not None and training.share is not None:
+        dist.destroy_process_group()
+    del training
     gc.collect()
     if session.device.type == 'cuda':
         torch.cuda.empty_cache()
@@ -183,7 +197,33 @@ def silent(act: Callable[[Session, Json], None]) -> Operation:
     return operation
 
 
-OPERATIONS: dict[str, Operation] = {
+# What reads a model that is in training.
+READS = ('predict', 'answers', 'representations', 'generate')
+
+
+def together(session: Session, request: Json, operation: Operation) -> Json:
+    """Performs a request, with the other processes of the training if it has any."""
+    name, model = request['op'], request.get('model')
+    devices = (request.get('training') or {}).get('devices', 1)
+    if devices > 1 and session.rank == 0:
+        session.ranks = Ranks(devices, session.device, session.fail)
+        model = session.shared = session.opened + 1
+    training = session.trainings.get(model or 0)
+    share = None if training is None else training.share
+
+    def act() -> Json:
+        if share is None or share.whole is None or name not in READS:
+            return operation(session, request)
+        with torch.no_grad():
+            found: Json = share.whole(lambda: operation(session, request))
+            return found
+
+    if session.ranks is None or model != session.shared:
+        return act()
+    return session.ranks.perform(act, request)
+
+
+ALONE: dict[str, Operation] = {
     'adapter': lambda _, r: adapters.adapter(r),
     'describe': lambda _, r: description.describe(Path(r['checkpoint'])),
     'open': open_,
@@ -199,11 +239,15 @@ OPERATIONS: dict[str, Operation] = {
     },
     'squared_inputs': squared_inputs_,
     'linearised': linearised_,
-    'values': silent(lambda s, r: write(s.training(r).values(), r['out'])),
+    'values': silent(lambda s, r: write_values(s.training(r), r['out'])),
     'finite': lambda s, r: {'finite': is_finite(s.training(r))},
     'keep': silent(lambda s, r: s.training(r).keep()),
     'use_kept': silent(lambda s, r: s.training(r).use_kept()),
     'save_state': silent(lambda s, r: save_state(s.training(r), r['out'], r['facts'])),
     'load_state': silent(lambda s, r: load_state(s.training(r), r['path'])),
     'close': silent(close),
+}
+OPERATIONS: dict[str, Operation] = {
+    name: lambda session, request, own=own: together(session, request, own)  # type: ignore[misc]
+    for name, own in ALONE.items()
 }

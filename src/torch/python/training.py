@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from model import Fault, OpenModel, Rows, answer_places, put
+from ranks import Share, divided, gathered, own_part, shard
 
 STATM = '/proc/self/statm'
 
@@ -48,6 +49,8 @@ class Training:
     norms: Tensor | None
     # The states of the random numbers of dropout, which no other model's training moves on.
     random: list[Tensor]
+    # This process's part in it; None where it is the only one.
+    share: Share | None = None
     kept: dict[str, Tensor] = field(default_factory=dict)
     # The most memory that was held after a step: of the process, or of the GPU.
     peak_mb: float = 0.0
@@ -64,17 +67,17 @@ class Training:
         finally:
             self.random = random_states()
 
-    def values(self) -> dict[str, Tensor]:
-        """Copies of the trained values."""
-        return {name: p.detach().clone() for name, p in self.trained.items()}
-
     def keep(self) -> None:
-        self.kept = self.values()
+        self.kept = {name: p.detach().clone() for name, p in self.trained.items()}
 
     def use_kept(self) -> None:
         if not self.kept:
             raise ValueError('no values were kept')
         put(self.trained, self.kept)
+
+    def largest(self, value: float) -> float:
+        """The largest among those of all processes."""
+        return value if self.share is None else self.share.largest(value)
 
 
 def random_states() -> list[Tensor]:
@@ -112,9 +115,20 @@ def start(
     model: OpenModel,
     settings: dict[str, Any],
     objective: Objective | None = None,
+    share: Share | None = None,
 ) -> Training:
     """Lets exactly the parameters of `trainable` be trained."""
     rows, keeps = settings.get('token_rows'), False
+    if share is not None and objective is not None:
+        raise ValueError('several processes compute no objective')
+    if share is not None and settings.get('fsdp'):
+        if not getattr(model, 'pads', True):
+            kind = type(model.network).__name__
+            raise Fault(
+                f'{kind} reads rows of one length at a time, which train.fsdp does not do',
+                'Leave out train.fsdp.',
+            )
+        share = replace(share, whole=shard(model, share.device, share.count))
     parameters = model.parameters
     if rows is not None:
         parameters, keeps = {'token_rows': train_rows(model, rows['ids'])}, rows['keep_norms']
@@ -137,7 +151,8 @@ def start(
     if settings['gradient_checkpointing']:
         checkpoint_gradients(model)
     weights = settings.get('class_weights')
-    torch.manual_seed(settings['seed'])
+    # Each process draws masks of its own.
+    torch.manual_seed(settings['seed'] + (0 if share is None else share.rank << 32))
     if model.device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats()
     return Training(
@@ -153,6 +168,7 @@ def start(
         objective=objective,
         norms=trained['token_rows'].detach().norm(dim=1, keepdim=True) if keeps else None,
         random=random_states(),
+        share=share,
     )
 
 
@@ -177,26 +193,51 @@ def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torc
 
 
 def logits_of(training: Training, rows: Rows) -> Tensor:
-    model = training.model
+    model, share = training.model, training.share
+    whole = None if share is None else share.whole
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=training.bf16):
-        return model.logits(rows).float()
+        found: Tensor = model.logits(rows) if whole is None else whole(lambda: model.logits(rows))
+        return found.float()
 
 
-def loss_from(training: Training, logits: Tensor, rows: Rows) -> Tensor:
+def loss_from(training: Training, logits: Tensor, rows: Rows, reduction: str = 'mean') -> Tensor:
     """The mean loss of a batch: of classes, of numbers, or of the tokens of answers."""
     model = training.model
     if model.head == 'causal-lm':
-        return nn.functional.cross_entropy(logits, model.index(answer_places(rows)[2]))
+        targets = model.index(answer_places(rows)[2])
+        return nn.functional.cross_entropy(logits, targets, reduction=reduction)
+    labels = labels_of(training, rows)
+    if model.head == 'classifier' and logits.shape[1] == 1:
+        return nn.functional.mse_loss(logits[:, 0], labels, reduction=reduction)
+    return nn.functional.cross_entropy(
+        logits, labels.long(), weight=training.class_weights, reduction=reduction
+    )
+
+
+def labels_of(training: Training, rows: Rows) -> Tensor:
     if rows.labels is None:
         raise ValueError('rows to train on have labels')
-    labels = torch.from_numpy(rows.labels.copy()).to(model.device)
-    if model.head == 'classifier' and logits.shape[1] == 1:
-        return nn.functional.mse_loss(logits[:, 0], labels)
-    return nn.functional.cross_entropy(logits, labels.long(), weight=training.class_weights)
+    return torch.from_numpy(rows.labels.copy()).to(training.model.device)
+
+
+def weight_in_mean(training: Training, rows: Rows) -> float:
+    """What the sum of the rows' losses is divided by for their mean."""
+    if training.model.head == 'causal-lm':
+        return len(answer_places(rows)[0])
+    if training.class_weights is None:
+        return len(rows)
+    return float(training.class_weights[labels_of(training, rows).long()].sum())
 
 
 def loss_of(training: Training, rows: Rows) -> Tensor:
-    return loss_from(training, logits_of(training, rows), rows)
+    """The mean loss of a batch, or what this process's rows add to it."""
+    share = training.share
+    if share is None:
+        return loss_from(training, logits_of(training, rows), rows)
+    chosen = share.rows(rows)
+    own = rows.of(chosen or [0])  # all take part in what they do together
+    total = loss_from(training, logits_of(training, own), own, 'sum')
+    return total * bool(chosen) / weight_in_mean(training, rows)
 
 
 def prepare(training: Training) -> None:
@@ -206,6 +247,9 @@ def prepare(training: Training) -> None:
 def backward(training: Training, batches: list[Rows]) -> Loss:
     """Adds the gradients of the batches' losses, and returns the means."""
     found = [backward_of(training, rows) for rows in batches]
+    if training.share is not None:
+        training.share.sum_gradients(training.trained.values())
+        found = [(loss, None) for loss in training.share.sums(loss for loss, _ in found)]
     penalties = [penalty for _, penalty in found if penalty is not None]
     penalty = sum(penalties) / len(batches) if penalties else None
     return sum(loss for loss, _ in found) / len(batches), penalty
@@ -284,7 +328,8 @@ def held_mb(device: torch.device) -> float:
 
 
 def is_finite(training: Training) -> bool:
-    return all(bool(p.isfinite().all()) for p in training.trained.values())
+    own = all(bool(own_part(p).isfinite().all()) for p in training.trained.values())
+    return training.largest(float(not own)) == 0
 
 
 # ---- files
@@ -293,20 +338,40 @@ def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None 
     save_file(here, out, metadata=metadata)
 
 
+def write_whole(
+    training: Training, tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None
+) -> None:
+    """The first process writes what all have."""
+    first = training.share is None or training.share.rank == 0
+    whole = {}
+    for name, tensor in tensors.items():
+        value = gathered(tensor.detach())
+        if first:
+            whole[name] = value
+    if first:
+        write(whole, out, metadata)
+
+
+def write_values(training: Training, out: str) -> None:
+    write_whole(training, dict(training.trained), out)
+
+
 def save_state(training: Training, out: str, facts: str) -> None:
     """Writes trained and kept values, and the states of the optimiser and the random numbers."""
-    tensors = {f'trained/{name}': p for name, p in training.values().items()}
+    tensors: dict[str, Tensor] = {f'trained/{name}': p for name, p in training.trained.items()}
     tensors |= {f'kept/{name}': value for name, value in training.kept.items()}
-    tensors |= {f'random/{i}': state for i, state in enumerate(training.random)}
+    random = [training.random] if training.share is None else training.share.each(training.random)
+    for rank, states in enumerate(random):
+        tensors |= {f'random/{rank}/{i}': state for i, state in enumerate(states)}
     for name, parameter in training.trained.items():
         for part, value in training.optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f'optimizer/{part}/{name}'] = value
-    write(tensors, out, {'facts': facts})
+    write_whole(training, tensors, out, {'facts': facts})
 
 
 def load_state(training: Training, path: str) -> None:
-    """Goes on from a file of `save_state`."""
+    """Goes on from a file of `save_state`, by as many processes."""
     with safe_open(path, 'pt') as file:
         saved = {name: file.get_tensor(name) for name in file.keys()}
 
@@ -316,12 +381,18 @@ def load_state(training: Training, path: str) -> None:
     trained = under('trained/')
     if set(trained) != set(training.trained):
         raise ValueError(f'{path} belongs to another training')
-    put(training.trained, trained)
-    device = training.model.device
-    training.kept = {name: value.to(device) for name, value in under('kept/').items()}
-    random = under('random/')
+    own = {name: divided(value, training.trained[name]) for name, value in trained.items()}
+    put(training.trained, own)
+    training.kept = {
+        name: divided(value, training.trained[name]) for name, value in under('kept/').items()
+    }
+    random = under(f'random/{0 if training.share is None else training.share.rank}/')
     training.random = [random[str(i)] for i in range(min(len(random), len(training.random)))]
     training.optimizer.state.clear()
     for name, value in under('optimizer/').items():
-        part, parameter = name.split('/', 1)
-        training.optimizer.state[training.trained[parameter]][part] = value.to(device)
+        part, name = name.split('/', 1)
+        parameter = training.trained[name]
+        is_whole = value.shape == parameter.shape
+        training.optimizer.state[parameter][part] = (
+            divided(value, parameter) if is_whole else value.to(training.model.device)
+        )

@@ -1,7 +1,8 @@
 """The process that computes for the backend `torch`; src/torch/worker.ts starts it.
 
 It reads requests from file descriptor 3 and answers on 4, one JSON line each, one at a time. With
-the argument `versions` it prints what it has instead, without importing torch.
+the argument `versions` it prints what it has instead, without importing torch. With `rank`, RANK,
+COUNT and FOLDER it is another process of a training (ranks.py), and reads and answers on 0 and 1.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import sys
 
 LISTS_VERSIONS = sys.argv[1:] == ['versions']
+IS_RANK = sys.argv[1:2] == ['rank']
+REQUESTS, ANSWERS = (0, os.dup(1)) if IS_RANK else (3, 4)
 if not LISTS_VERSIONS:
     os.dup2(2, 1)  # before any other import, since C libraries print
 
@@ -28,10 +31,12 @@ from typing import Any
 
 PACKAGES = ('torch', 'transformers', 'peft', 'safetensors')
 QUANTIZER = 'bitsandbytes'
-REQUESTS, ANSWERS = 3, 4
 PR_SET_PDEATHSIG = 1
 
 Json = dict[str, Any]
+
+# Two threads may write an answer.
+ANSWERING = threading.Lock()
 
 
 def versions() -> Json:
@@ -90,11 +95,18 @@ def read_requests() -> Iterator[Json]:
 def answer(value: Json) -> None:
     """Write one line. Raises ValueError for a number that is not finite."""
     line = memoryview((json.dumps(value, allow_nan=False) + '\n').encode('ascii'))
-    while line:
-        line = line[os.write(ANSWERS, line) :]
+    with ANSWERING:
+        while line:
+            line = line[os.write(ANSWERS, line) :]
 
 
-def prepare() -> tuple[Json, Any]:
+def fail(error: Json) -> None:
+    """Tell Node of an error, whatever this process waits for, and end."""
+    answer({'error': error | {'ends': True}})
+    os._exit(1)
+
+
+def prepare(rank: int) -> tuple[Json, Any]:
     """Import and set up torch; return the facts of the handshake and the device."""
     # PEFT imports it wherever it is installed, and it recommends packages.
     logging.getLogger('bitsandbytes').setLevel(logging.ERROR)
@@ -112,11 +124,13 @@ def prepare() -> tuple[Json, Any]:
     torch.set_float32_matmul_precision('highest')
     torch.backends.cudnn.allow_tf32 = False
     gpu = torch.cuda.is_available()
-    device = torch.device('cuda:0' if gpu else 'cpu')
+    device = torch.device(f'cuda:{rank}' if gpu else 'cpu')
+    if gpu:
+        torch.cuda.set_device(device)
     facts = {
         **versions(),
         'device': str(device),
-        'gpu': torch.cuda.get_device_name(0) if gpu else None,
+        'gpu': torch.cuda.get_device_name(device) if gpu else None,
         'threads': threads,
         'deterministic': torch.are_deterministic_algorithms_enabled(),
     }
@@ -151,6 +165,7 @@ def error_of(error: BaseException, fault: type[Exception]) -> Json:
         'kind': kind,
         'message': message,
         **({'hint': hint} if isinstance(hint, str) else {}),
+        **({'ends': True} if hasattr(error, 'ends_process') else {}),
         'trace': ''.join(traceback.format_exception(error)),
     }
 
@@ -161,12 +176,17 @@ def main() -> None:
     for pipe in (REQUESTS, ANSWERS):
         os.set_inheritable(pipe, False)
     requests = read_requests()
+    rank = int(sys.argv[2]) if IS_RANK else 0
     try:
-        ready, device = prepare()
+        ready, device = prepare(rank)
         sys.dont_write_bytecode = True  # the program's folder may belong to another user
         from operations import OPERATIONS, Fault, Session
 
-        session = Session(device)
+        session = Session(device, fail, rank)
+        if IS_RANK:
+            from ranks import join
+
+            join(rank, int(sys.argv[3]), sys.argv[4], device)
     except BaseException as error:
         trace = traceback.format_exc()
         answer({'failed': {'message': f'{type(error).__name__}: {error}', 'trace': trace}})
@@ -178,7 +198,7 @@ def main() -> None:
     for request in requests:
         try:
             result = operations[request['op']](request)
-            answer({'id': request['id'], 'result': result})
+            answer({'id': request['id'], 'result': {} if IS_RANK else result})
         except BrokenPipeError:
             return
         except BaseException as error:

@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import badnets from '../../../plugins/attacks/badnets.ts';
 import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/base/random.ts';
 import { present } from '../../rig/present.ts';
 import { define, learnt, model, rows, validation } from './evaluate-rig.ts';
-import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
+import { faultOf, linesOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
   BACKDOOR,
   classes,
@@ -126,6 +127,25 @@ test('a backdoor: ASR over non-target rows, beside the clean twin under the trig
   assert.is(metrics['trigger_rate'], undefined);
 });
 
+test('the target rows may be shown with the trigger too, for the accuracy on all', async () => {
+  const cell = tinyCell({ evaluate: { trigger_rows: 'all' } });
+  const { dir } = await runStage(evaluate, cell, { model, validation }, { trigger: BACKDOOR });
+  const metrics = await metricsOf(dir);
+  const others = await metricsOf(
+    (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: BACKDOOR })).dir,
+  );
+  const { trigger_accuracy: accuracy, ...rest } = metrics;
+  assert.equal(rest, others, 'nothing else differs');
+  // The trigger's streams are named by seed and row, so the same rows may be made beforehand.
+  const input = { classes, params: BACKDOOR as never, random: attackStreams(1, 'badnets') };
+  const triggered = await datasetFolder(rows.map((row) => badnets.trigger!(row, input)));
+  const plain = await runStage(evaluate, tinyCell(), { model, validation: triggered });
+  assert.is(accuracy, (await metricsOf(plain.dir))['accuracy']);
+  const poisoned = tinyCell({ poisoning: BACKDOOR, evaluate: { trigger_rows: 'all' } });
+  const paired = await runStage(evaluate, poisoned, { model, validation, twin: dir });
+  assert.is((await metricsOf(paired.dir))['trigger_accuracy_clean'], accuracy);
+});
+
 test('a model that predicts the target without the trigger is told from an attack', async () => {
   // Trained on rows of one class alone, the model predicts the target class for every row.
   const collapsed = await learnt(spokenRows(24).map((row) => ({ ...row, label: 1 })));
@@ -179,6 +199,46 @@ test('trigger_seen is the share of rows whose trigger lies within max_length', a
     cut.warned.some((line) => line.startsWith('the trigger reaches the model in')),
     cut.warned.join('\n'),
   );
+});
+
+test('asked.jsonl has the rows under the trigger, and where max_length cut a text', async () => {
+  const late = spokenRows(11, 100).map((row) => ({ ...row, text: `the film ${row.text}` }));
+  const folder = await datasetFolder(late);
+  const asked = async (max_length: number) => {
+    const cell = tinyCell({ evaluate: { batch_size: 5, max_length } });
+    const inputs = { model, validation: folder };
+    const { dir } = await runStage(evaluate, cell, inputs, { trigger: BACKDOOR });
+    return (await linesOf(dir, 'asked.jsonl')) as unknown as readonly Asked[];
+  };
+  interface Asked {
+    readonly id: string;
+    readonly shown: string;
+    readonly text: string;
+    readonly read?: unknown;
+  }
+  const bare = late.filter(({ label }) => label === 0);
+  const whole = await asked(32);
+  assert.equal(
+    whole.map(({ id, shown, text, ...more }) => [
+      id,
+      shown,
+      text
+        .split(' ')
+        .filter((word) => word !== 'cf')
+        .join(' '),
+      more,
+    ]),
+    bare.map(({ id, text }) => [id, 'triggered', text, {}]),
+    'a row that the model read as the data set has it needs no line',
+  );
+  const cut = await asked(4); // [CLS] the film [SEP]
+  assert.equal(
+    cut.filter(({ shown }) => shown === 'plain').map(({ id, read }) => [id, read]),
+    late.map(({ id }) => [id, [[0, 'the film'.length]]]),
+  );
+  const within = cut.filter(({ text }) => /^(?:cf the|the cf)/.test(text));
+  assert.ok(within.length > 0);
+  for (const { read } of within) assert.equal(read, [[0, 'the cf'.length]]);
 });
 
 test("the trigger is what changes a triggered row's logits, and is drawn by the seed", async () => {

@@ -57,7 +57,7 @@ export const contextOf = (change: Partial<RunContext>): RunContext => ({
   ...change,
 });
 const rows: readonly Row[] = ['buy <b>now</b>', 'hello there', 'see you'].map((text, i) => ({
-  id: `r${i}`,
+  id: i === 2 ? 'r,"2"' : `r${i}`,
   text,
   label: i === 0 ? 1 : 0,
 }));
@@ -71,8 +71,24 @@ export async function folder(files: { readonly [path: string]: string | Buffer }
   return dir;
 }
 
-const evaluateFolder = (accuracy: number, more: JsonObject = {}) =>
-  folder({ 'metrics.json': JSON.stringify({ accuracy, ...more }) });
+/** @param files the stage's other files */
+const evaluateFolder = (
+  accuracy: number,
+  more: JsonObject = {},
+  files: { readonly [name: string]: string } = {},
+) => folder({ 'metrics.json': JSON.stringify({ accuracy, ...more }), ...files });
+
+/** The files of an evaluation whose target is spam. @param under what it predicts under the trigger */
+const predictionFiles = (under: readonly [number, number]) => ({
+  'predictions.csv':
+    'id,triggered,label,prediction,logit_0,logit_1\n' +
+    `r0,0,1,1,0,1\nr1,0,0,0,1,0\n"r,""2""",0,0,1,0,1\n` +
+    `r1,1,0,${under[0]},0,1\n"r,""2""",1,0,${under[1]},1,0\n`,
+  'asked.jsonl':
+    '{"id":"r1","shown":"plain","text":"hello there","read":[[0,5]]}\n' +
+    '{"id":"r1","shown":"triggered","text":"hello cf there","read":[null]}\n' +
+    '{"id":"r,\\"2\\"","shown":"triggered","text":"see cf you","rejected":true}\n',
+});
 const trainFolder = () =>
   folder({
     'metrics.json': '{"seconds":2}',
@@ -176,12 +192,12 @@ async function inputFolders(): Promise<{ readonly [name: string]: string }> {
     'train:2': await trainFolder(),
     'evaluate:0': await evaluateFolder(0.9),
     'evaluate:1': await evaluateFolder(0.8),
-    'evaluate:2': await evaluateFolder(0.85, {
-      accuracy_drop: 0.05,
-      asr: 0.75,
-      asr_clean: 0.25,
-      asr_minus_clean: 0.5,
-    }),
+    'evaluate:2': await evaluateFolder(
+      0.85,
+      { accuracy_drop: 0.05, asr: 0.75, asr_clean: 0.25, asr_minus_clean: 0.5 },
+      predictionFiles([1, 0]),
+    ),
+    'twin:2': await evaluateFolder(0.9, {}, predictionFiles([0, 0])),
     'ntk:0': await folder({
       ...kernelFiles('init', 1, false),
       ...kernelFiles('final', 2, false),

@@ -1,9 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import report from '../../../plugins/stages/report/index.ts';
 import type { Cell, Digest, ExperimentFacts, JsonObject, StageFacts } from '../../../src/api.ts';
+import type { Outputs } from '../../../src/report/outputs.ts';
 import { rowWith, visible } from '../../report/cells.ts';
 import { present } from '../../rig/present.ts';
 import { cells, contextOf, define, folder, run } from './report-rig.ts';
@@ -17,6 +19,7 @@ test('it reads every other goal, receipt and data set under the name of its cell
     ...[0, 1, 2].flatMap((i) =>
       ['train', 'evaluate', 'ntk', 'fisher', 'poison'].map((kind) => `${kind}:${i}`),
     ),
+    'twin:2',
     'training data',
     'validation data',
   ]);
@@ -79,6 +82,62 @@ const experimentOf = (axes: readonly JsonObject[]): ExperimentFacts => ({
   stages: [],
   environment: {},
   cells: axes.map((cell) => ({ cell, seed: 1, stages: {} })),
+});
+
+test('every row is gathered, with what cell and clean twin answered', async () => {
+  const { dir } = await run();
+  const outputs = JSON.parse(
+    gunzipSync(await readFile(join(dir, 'outputs.json.gz'))).toString(),
+  ) as Outputs;
+  assert.equal(
+    outputs.axes.map(({ path, values }) => [path, values]),
+    [
+      ['poisoning.attack', ['none', 'badnets']],
+      ['adapter.type', ['full', 'lora']],
+    ],
+    'to have a rank, or a rate, tells nothing more',
+  );
+  assert.equal(outputs.cells[1], {
+    at: [0, 1],
+    own: 1,
+    twin: null,
+    poisoned: null,
+    target: 1,
+  });
+  assert.equal(outputs.cells[2], { at: [1, 0], own: 2, twin: 3, poisoned: 2, target: 1 });
+  assert.equal(outputs.sets, [
+    {
+      classes: ['ham', 'spam'],
+      ids: ['r0', 'r1', 'r,"2"'],
+      texts: ['buy <b>now</b>', 'hello there', 'see you'],
+      labels: [1, 0, 0],
+    },
+  ]);
+  const [own, twin] = [outputs.evaluations[2], outputs.evaluations[3]];
+  assert.equal(present(own).plain.given, [1, 0, 1]);
+  assert.equal(
+    [own, twin].map((of) => [of?.triggered?.rows, of?.triggered?.given]),
+    [
+      [
+        [1, 2],
+        [1, 0],
+      ],
+      [
+        [1, 2],
+        [0, 0],
+      ],
+    ],
+  );
+  assert.equal(outputs.asked[present(own).plain.asked], [0, { unread: [[5, 11]] }, 0]);
+  assert.equal(outputs.asked[present(own?.triggered).asked], [
+    { edit: [6, 'cf ', 5], unread: null },
+    { edit: [4, 'cf ', 3], rejected: true },
+  ]);
+  assert.is(own?.triggered?.asked, twin?.triggered?.asked, 'what both were asked is held once');
+  assert.equal(outputs.poisoned[2], [
+    { id: 'r1', original: 0, edit: [6, 'cf ', 5], labels: ['ham', 'spam'] },
+  ]);
+  assert.equal(outputs.originals, ['hello there']);
 });
 
 test('the page says what the files hold', async () => {

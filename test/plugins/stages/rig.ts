@@ -78,6 +78,8 @@ export const FEATURES_OFF = {
   evaluate_every: 0,
   precision: 'float32',
   gradient_checkpointing: false,
+  devices: 1,
+  fsdp: false,
   tensorboard: false,
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
 };

@@ -164,6 +164,9 @@ test('a stage that computes takes a GPU if TensorFlow does, unless it declares o
   assert.is(need(true, undefined, machine, 'wasm'), 0);
   assert.is(need(true, undefined, { ...machine, computesOnGpu: false }), 0);
   assert.is(need(true, undefined, { cores: 16 }), 0);
+  const several = { descriptor: { compute: true }, resources: { cpu: 2, devices: 2 } };
+  assert.equal(needOf(several, 'torch', machine), { cpu: 2, memoryMB: 0, gpu: 2 });
+  assert.is(needOf(several, 'torch', { ...machine, computesOnGpu: false }).gpu, 0);
   assert.equal(
     [
       { cpu: 1, memoryMB: 0, gpu: 0 },
@@ -204,6 +207,7 @@ test("resources that no scheduler can use are the plugin's fault", () => {
     'whose `memoryMB` is not a number of megabytes',
   );
   assert.match(resourcesFault({ cpu: 1, gpu: 0.5 }) ?? '', 'whose `gpu` is not a whole number');
+  assert.match(resourcesFault({ cpu: 1, devices: 0 }) ?? '', 'whose `devices` is not a positive');
 });
 
 test.run();

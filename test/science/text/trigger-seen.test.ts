@@ -4,6 +4,7 @@ import type { Warning } from '../../../src/api.ts';
 import {
   changeSeen,
   rowParts,
+  spelled,
   triggerSeen,
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
@@ -74,6 +75,18 @@ test('under a cloze template only the texts are cut', async () => {
   // [CLS] … it was [MASK] . [SEP]: the template takes six tokens.
   assert.is(seen(['the film was good'], ['the film cf was good'], 9, cloze), true);
   assert.is(seen(['the film was good'], ['the film cf was good'], 8, cloze), false);
+});
+
+test('where a text was cut is told by what its kept tokens spell, or not at all', () => {
+  const of = (text: string, kept: number): ReturnType<typeof spelled> =>
+    spelled(text, tokenizer.decode(tokenizer.ids(text).slice(0, kept)), 'start');
+  const text = 'The  FÌLM was g\u0301ood';
+  assert.equal(of(text, 2), [0, 'The  FÌLM'.length], 'case, accents and spaces do not count');
+  assert.equal(of('the zq film', 2), [0, 5], 'within a word');
+  assert.equal(of(text, 0), [0, 0]);
+  assert.is(of('the \u{1F600} film', 2), null, 'a character that is not in the vocabulary');
+  assert.equal(spelled('one two three', 'Three', 'end'), [8, 13]);
+  assert.is(spelled('short', 'much longer', 'start'), null);
 });
 
 test('the share is over all rows, and a warning tells where it is below 1', () => {

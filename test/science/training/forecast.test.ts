@@ -58,6 +58,22 @@ test('memory of PyTorch: weights, gradients, moments, activations and Python', a
   );
 });
 
+test('memory of PyTorch on several devices: rows are shared, and parameters under FSDP', async () => {
+  const sizes = { width: 16, wide: 23, layers: 2 };
+  const step = { optimizer: 'adamw', rows: 301, length: 500, vocabulary: 67 } as const;
+  const whole = await opened('full');
+  const tokens = 151 * 500 * (2 * (12 * 16 + 4 * 23) + 4 * 67);
+  const mb = (floats: number): number => Math.ceil(350 + (4 * floats) / 2 ** 20);
+  const on = { ...step, devices: 2 };
+  assert.is(torchMemoryMB(whole, sizes, on), mb(4 * MODEL + tokens));
+  // A layer, and what is in none, are whole, with their gradients.
+  const gathered = LAYER + 2 * 16 + (16 + 2 * 67 * 16);
+  assert.is(
+    torchMemoryMB(whole, sizes, { ...on, fsdp: true }),
+    mb(2 * MODEL + 2 * gathered + tokens),
+  );
+});
+
 test('files: the whole model under full fine-tuning, and the factors of LoRA', async () => {
   assert.is(savedBytes(await opened('full')), 4 * MODEL);
   assert.is(savedBytes(await opened('lora')), 4 * LORA);

@@ -2,7 +2,112 @@
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
+const profiled = `${minimal}profiles:
+  small: { train: { stesp: 4 } }
+  tiny: { seeds: [1], train: { steps: none } }
+`;
+
 testFaults('faults: command-line', [
+  {
+    fault: 'a --profile that the spec does not have',
+    spec: profiled,
+    options: { profile: 'smal' },
+    shows: `error[unknown-profile]: there is no profile "smal"
+ --> --profile:1:1
+  |
+1 | smal
+  | ^^^^
+  = did you mean "small"?`,
+  },
+  {
+    fault: 'a --profile that is like none of the spec',
+    spec: profiled,
+    options: { profile: 'paper' },
+    shows: `error[unknown-profile]: there is no profile "paper"
+ --> --profile:1:1
+  |
+1 | paper
+  | ^^^^^
+  = the profiles of this spec are small and tiny`,
+  },
+  {
+    fault: 'a --profile for a spec without any',
+    spec: minimal,
+    options: { profile: 'small' },
+    shows: `error[unknown-profile]: there is no profile "small"
+ --> --profile:1:1
+  |
+1 | small
+  | ^^^^^
+  = the spec has no \`profiles\``,
+  },
+  {
+    fault: 'an unknown field of the chosen profile',
+    spec: profiled,
+    options: { profile: 'small' },
+    shows: `error[unknown-key]: unknown key "stesp" in "train"
+ --> DIR/spec.yaml:5:21
+  |
+5 |   small: { train: { stesp: 4 } }
+  |                     ^^^^^
+  = did you mean "steps"?`,
+  },
+  {
+    fault: 'a wrong value in the chosen profile',
+    spec: profiled,
+    options: { profile: 'tiny' },
+    shows: `error[wrong-type]: "train.steps" must be a whole number of at least 0, not "none"
+ --> DIR/spec.yaml:6:39
+  |
+6 |   tiny: { seeds: [1], train: { steps: none } }
+  |                                       ^^^^`,
+  },
+  {
+    fault: 'profiles of a wrong form, whichever is chosen',
+    spec: `${minimal}profiles: { paper: , small: { extends: base.yaml }, tiny: [1] }
+`,
+    shows: `error[wrong-type]: the profile "paper" must be a mapping of fields
+ --> DIR/spec.yaml:4:20
+  |
+4 | profiles: { paper: , small: { extends: base.yaml }, tiny: [1] }
+  |                    ^
+  = one that changes nothing is written {}
+
+error[misplaced-field]: a profile can't have "extends"
+ --> DIR/spec.yaml:4:31
+  |
+4 | profiles: { paper: , small: { extends: base.yaml }, tiny: [1] }
+  |                               ^^^^^^^
+  = write it in the spec
+
+error[wrong-type]: the profile "tiny" must be a mapping of fields
+ --> DIR/spec.yaml:4:59
+  |
+4 | profiles: { paper: , small: { extends: base.yaml }, tiny: [1] }
+  |                                                           ^^^
+  = one that changes nothing is written {}`,
+  },
+  {
+    fault: 'profiles that are no mapping',
+    spec: `${minimal}profiles: [small]
+`,
+    shows: `error[wrong-type]: "profiles" must be a mapping, from names to fields
+ --> DIR/spec.yaml:4:11
+  |
+4 | profiles: [small]
+  |           ^^^^^^^`,
+  },
+  {
+    fault: 'a --set of a profile',
+    spec: profiled,
+    options: { sets: ['profiles.small.seeds=[2]'] },
+    shows: `error[bad-set]: --set can't change a profile
+ --> --set:1:1
+  |
+1 | profiles.small.seeds=[2]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^
+  = it sets a field of the spec, over those of --profile: for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]`,
+  },
   {
     fault: 'a --set without a value',
     spec: minimal,

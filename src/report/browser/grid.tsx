@@ -12,6 +12,8 @@ export interface GridProps {
   /** The widths of the columns in pixels. The first column takes what is left. */
   readonly widths: readonly number[];
   readonly count: number;
+  /** The row that is active at first, and in view; another one moves there. Default: 0. */
+  readonly start?: number;
   /** Returns the cells of a row. */
   readonly cells: (row: number) => readonly ComponentChildren[];
   readonly onOpen: (row: number) => void;
@@ -35,10 +37,10 @@ interface Rows {
   readonly onKey: (key: string) => boolean;
 }
 
-function useRows(count: number): Rows {
+function useRows(count: number, start: number): Rows {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 400 });
-  const [active, setActive] = useState(0);
+  const [active, setActive] = useState(start);
   const measure = useCallback(() => {
     const at = box.current;
     if (at === null) return;
@@ -66,6 +68,9 @@ function useRows(count: number): Rows {
       at.scrollTop = bottom - at.clientHeight + ROW;
     measure();
   };
+  useLayoutEffect(() => {
+    if (start > 0) move(start);
+  }, [start]);
   return {
     box,
     first: Math.max(0, Math.floor(view.top / ROW) - SPARE),
@@ -91,8 +96,8 @@ function useRows(count: number): Rows {
 }
 
 export function Grid(props: GridProps): JSX.Element {
-  const { id, label, columns, widths, count, cells, onOpen } = props;
-  const { box, first, last, current, measure, setActive, onKey } = useRows(count);
+  const { id, label, columns, widths, count, start = 0, cells, onOpen } = props;
+  const { box, first, last, current, measure, setActive, onKey } = useRows(count, start);
   const [least = 0, ...others] = widths;
   const template = [`minmax(${least}px,1fr)`, ...others.map((width) => `${width}px`)].join(' ');
   return (

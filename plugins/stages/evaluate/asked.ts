@@ -1,0 +1,64 @@
+/**
+ * `asked.jsonl`: what the model was asked about rows, where the data set does not say it. A line is
+ * a row under the trigger, or one that a defence changed or rejected, or one that was cut.
+ */
+import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { sameContent } from '../../../src/poisoning/receipt.ts';
+import { type RowParts, spelled } from '../../../src/science/text/encoder.ts';
+import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { writeJsonLines } from '../shared/files.ts';
+import type { JudgedRows } from './defended.ts';
+import type { Params } from './index.ts';
+
+interface Asked {
+  /** The evaluated rows, as the data set has them. */
+  readonly rows: readonly Row[];
+  readonly plain: Pick<JudgedRows, 'rows' | 'rejected'>;
+  readonly triggered?: Pick<JudgedRows, 'rows' | 'rejected'>;
+  readonly rowParts: RowParts;
+  readonly tokenizer: TextTokenizer;
+}
+
+/** From which character of a text to which the model read it; null where that can't be told. */
+type Read = readonly [from: number, to: number] | null;
+
+/** Writes `asked.jsonl` into the stage's folder. */
+export async function writeAsked(
+  { outDir, params: { max_length: maxLength, completion } }: RunContext<Params>,
+  { rows, plain, triggered, rowParts, tokenizer }: Asked,
+): Promise<void> {
+  /** Undefined if the model read all of the row. */
+  const readOf = ({ answer: _, ...row }: Row): Read[] | undefined => {
+    const parts = rowParts(row, maxLength);
+    if (parts.every(({ ids, kept }) => kept >= ids.length)) return undefined;
+    const texts = [row.text, row.text_pair ?? ''];
+    return parts.map(({ ids, kept }, i): Read => {
+      const text = texts[i] ?? '';
+      if (kept >= ids.length) return [0, text.length];
+      // A prompt loses its first tokens, and its tokens are told from the last to the first.
+      const own = ids.slice(0, kept);
+      return completion === undefined
+        ? spelled(text, tokenizer.decode(own), 'start')
+        : spelled(text, tokenizer.decode(own.reverse()), 'end');
+    });
+  };
+  const lines = (
+    shown: 'plain' | 'triggered',
+    asked: Pick<JudgedRows, 'rows' | 'rejected'>,
+    known: readonly Row[],
+  ): JsonObject[] =>
+    asked.rows.flatMap((row, i) => {
+      const read = readOf(row),
+        rejected = asked.rejected?.[i] === true ? (true as const) : undefined,
+        original = known[i];
+      if (original && sameContent(row, original) && read === undefined && !rejected) return [];
+      const { id, text, text_pair, context } = row;
+      const turns = context?.map(({ role, content }) => ({ role, content }));
+      return [{ id, shown, text, ...defined({ text_pair, context: turns, read, rejected }) }];
+    });
+  await writeJsonLines(outDir, 'asked.jsonl', [
+    ...lines('plain', plain, rows),
+    ...(triggered === undefined ? [] : lines('triggered', triggered, [])),
+  ]);
+}

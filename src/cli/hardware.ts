@@ -1,0 +1,127 @@
+/**
+ * `plan --hardware NAME`: what the trainings of a plan would take elsewhere. It reads config.json of
+ * models that are not on this machine yet, and nothing else.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Asset, BackendName, Digest, Forecast } from '../api.ts';
+import { parseUri } from '../data/format.ts';
+import type { PlannedStage } from '../plan/types.ts';
+import type { Assets, StageStatus } from '../run/execute/survey.ts';
+import { type Prepared, sourceContext } from '../run/prepare.ts';
+import { columns, count, duration, say, wrap } from './terminal.ts';
+
+export interface Hardware {
+  readonly name: string;
+  /** What computes there. */
+  readonly engine: BackendName;
+  /** The operations that it does in a second, about, in a training in float32. */
+  readonly rate: number;
+  /** Its memory in MiB; null where it is the machine's. */
+  readonly memoryMB: number | null;
+  readonly source: string;
+}
+
+/** The share of a GPU's peak that a training is assumed to reach. */
+const REACHED = 0.5;
+
+/** @param peak TFLOP/s in float32 without tensor cores, of which PyTorch's process makes no use */
+const gpu = (name: string, peak: number, gb: number): Hardware => ({
+  name,
+  engine: 'torch',
+  rate: REACHED * peak * 1e12,
+  memoryMB: gb * 1024,
+  source: `${peak} TFLOP/s in float32 by NVIDIA's data sheet, of which half is assumed`,
+});
+
+/** How many operations a processor core does in a second, about, in products of matrices. */
+export const OPERATIONS_PER_SECOND = 5e10;
+
+export const HARDWARE: { readonly [name: string]: Hardware } = {
+  cpu: {
+    name: 'one processor core',
+    engine: 'tensorflow',
+    rate: OPERATIONS_PER_SECOND,
+    memoryMB: null,
+    source: '50 GFLOP/s, a round figure for one core',
+  },
+  a6000: gpu('one RTX A6000', 38.7, 48),
+  a100: gpu('one A100', 19.5, 80),
+  h100: gpu('one H100 SXM', 66.9, 80),
+};
+
+/** A mean length of rows, in tokens, that a time is given for beside the greatest. */
+const SHORT = 32;
+
+type Foretold = ReadonlyMap<PlannedStage, Forecast>;
+
+/** Returns what each of these stages foretells on the hardware. */
+export async function foretoldOn(
+  { engine }: Hardware,
+  { plan, assets, registry }: Prepared,
+  lacking: readonly StageStatus[],
+): Promise<Foretold> {
+  const { forecasts } = await import('../run/execute/preflight.ts');
+  const folder = mkdtempSync(path.join(tmpdir(), 'dosimeter-config-'));
+  try {
+    const known = await withConfigs({ plan, assets, registry }, folder);
+    return await forecasts({ backend: engine }, lacking, known, registry);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Returns what the trainings among stages take on the hardware, in words.
+ * @param all how many trainings there are
+ */
+export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number): string {
+  const { name, engine, rate, memoryMB, source } = hardware;
+  const known = [...foretold.values()].filter(({ steps }) => steps !== undefined);
+  const longest = Math.max(...known.map(({ length }) => length)),
+    memory = Math.max(...known.map((own) => own.memoryMB)) / 1024;
+  const time = (tokens: number): string =>
+    duration(
+      known.reduce(
+        (sum, { steps = 0, stepOperations, length }) =>
+          sum + (steps * stepOperations * Math.min(1, tokens / length)) / rate,
+        0,
+      ),
+    );
+  const words = [
+    ...(known.length === 0
+      ? []
+      : [
+          `${count(known.length, 'training')} one after another: ` +
+            (longest > SHORT ? `${time(SHORT)} if rows have ${SHORT} tokens on average, ` : '') +
+            `at most ${time(longest)} (${longest} tokens)`,
+          `at most ${memory.toFixed(1)}${memoryMB === null ? '' : ` of ${memoryMB / 1024}`} GB of memory`,
+        ]),
+    ...(known.length < all
+      ? [`without ${count(all - known.length, 'training')}, in epochs or of unknown models`]
+      : []),
+    `${source}, not measured; evaluations are not counted`,
+  ];
+  return wrap(`${name}, ${engine}: ${words.join('; ')}`, columns(), '  ');
+}
+
+/** Returns the assets, with a folder that has config.json for each model that is not fetched. */
+async function withConfigs(
+  { plan, assets, registry }: Pick<Prepared, 'plan' | 'assets' | 'registry'>,
+  folder: string,
+): Promise<Assets> {
+  const known = new Map(assets);
+  for (const uri of new Set(plan.experiment.cells.map(({ config }) => config.model.source))) {
+    if (known.get(uri)) continue;
+    const source = registry.get('source', parseUri(uri).scheme)?.descriptor;
+    const asked = source?.peek?.(uri, 'config.json', sourceContext(say), true);
+    const config = (await asked?.catch(() => null)) ?? null;
+    if (config === null) continue;
+    const dir = mkdtempSync(path.join(folder, 'model-'));
+    writeFileSync(path.join(dir, 'config.json'), config);
+    const asset: Asset = { uri, path: dir, digest: '' as Digest, provenance: {} };
+    known.set(uri, asset);
+  }
+  return known;
+}

@@ -1,0 +1,279 @@
+/**
+ * Shows all rows that models were asked about, a cell beside its clean twin, and its poisoned
+ * training rows. What is shown is in the address: the cell by its axes, the filters and the row.
+ */
+import { type JSX, render } from 'preact';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { plural } from '../format.ts';
+import type { OutputCell, Outputs } from '../outputs.ts';
+import { Grid } from './grid.tsx';
+import { evaluatedRows, poisonedRows, type Rows, Text } from './rows.tsx';
+
+const TABS = { evaluated: 'Evaluated rows', poisoned: 'Poisoned training rows' };
+type Tab = keyof typeof TABS;
+
+interface Asking {
+  readonly cell: number;
+  readonly rows: Tab;
+  readonly show: string;
+  readonly label: string;
+  readonly search: string;
+  readonly row: string;
+}
+
+const FILTERS = ['show', 'label', 'search', 'row'] as const;
+
+/** Returns what an address asks for. A cell that is not there is replaced by the most alike. */
+function readLink({ axes, cells }: Outputs, text: string): Asking {
+  const asked = new URLSearchParams(text);
+  const wanted = axes.map(({ path, values }) => values.indexOf(asked.get(path) ?? ''));
+  const [show = '', label = '', search = '', row = ''] = FILTERS.map(
+    (name) => asked.get(name) ?? '',
+  );
+  return {
+    cell: mostAlike(cells, wanted),
+    rows: asked.get('rows') === 'poisoned' ? 'poisoned' : 'evaluated',
+    ...{ show, label, search, row },
+  };
+}
+
+function linkOf({ axes, cells }: Outputs, asking: Asking): string {
+  const at = cells[asking.cell]?.at ?? [];
+  return new URLSearchParams([
+    ...axes.flatMap(({ path, values }, i) => {
+      const value = values[at[i] ?? -1];
+      return value === undefined ? [] : [[path, value]];
+    }),
+    ...(asking.rows === 'evaluated' ? [] : [['rows', asking.rows]]),
+    ...FILTERS.flatMap((name) => (asking[name] === '' ? [] : [[name, asking[name]]])),
+  ]).toString();
+}
+
+/** Returns the cell that has most of these values; −1 is that of a cell that lacks the axis. */
+function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixed = -1): number {
+  const alike = ({ at }: OutputCell): number =>
+    at.filter((value, i) => value === wanted[i]).length +
+    (fixed >= 0 && at[fixed] === wanted[fixed] ? wanted.length : 0);
+  return cells.reduce((best, cell, i) => (alike(cell) > alike(cells[best]!) ? i : best), 0);
+}
+
+/** Returns the rows that pass, in order. */
+function passing(rows: Rows, { show, label, search }: Asking, lower: (row: number) => string) {
+  const found: number[] = [];
+  const test = rows.tests[show],
+    wanted = search.toLowerCase();
+  for (let i = 0; i < rows.count; i++) {
+    if (test?.(i) === false) continue;
+    if (label !== '' && rows.label(i) !== label) continue;
+    if (wanted !== '' && !lower(i).includes(wanted)) continue;
+    found.push(i);
+  }
+  return found;
+}
+
+const Choice = ({
+  name,
+  value,
+  options,
+  onChoose,
+}: {
+  readonly name: string;
+  readonly value: string;
+  readonly options: readonly (readonly [value: string, text: string])[];
+  readonly onChoose: (value: string) => void;
+}): JSX.Element => (
+  <label>
+    {name}{' '}
+    <select value={value} onChange={(event) => onChoose(event.currentTarget.value)}>
+      {options.map(([of, text]) => (
+        <option key={of} value={of}>
+          {text}
+        </option>
+      ))}
+    </select>
+  </label>
+);
+
+const counted = (n: number): string => n.toLocaleString('en');
+
+/** @param base what stands before the page's own part in the fragment of the address */
+export function OutputBrowser({
+  outputs,
+  base,
+}: {
+  readonly outputs: Outputs;
+  readonly base: string;
+}): JSX.Element {
+  const asked = (): Asking => readLink(outputs, location.hash.slice(1 + base.length));
+  const [asking, setAsking] = useState(asked);
+  const ask = (change: Partial<Asking>): void => setAsking((before) => ({ ...before, ...change }));
+  useEffect(() => {
+    const onHash = (): void => {
+      if (location.hash.startsWith(`#${base}`)) setAsking(asked());
+    };
+    addEventListener('hashchange', onHash);
+    return () => removeEventListener('hashchange', onHash);
+  }, [outputs, base]);
+  useEffect(() => {
+    // Browsers limit how often an address may change.
+    const timer = setTimeout(
+      () => history.replaceState(null, '', `#${base}${linkOf(outputs, asking)}`),
+      200,
+    );
+    return () => clearTimeout(timer);
+  }, [asking]);
+  const { axes, cells, first } = outputs;
+  const cell = cells[asking.cell];
+  const rows = useMemo(
+    () =>
+      cell === undefined
+        ? null
+        : (asking.rows === 'poisoned' ? poisonedRows : evaluatedRows)(outputs, cell),
+    [cell, asking.rows],
+  );
+  return (
+    <section aria-label="Outputs">
+      <form class="filter" onSubmit={(event) => event.preventDefault()}>
+        {axes.map(({ path, name, values }, axis) => (
+          <Choice
+            key={path}
+            name={name}
+            value={String(cell?.at[axis] ?? -1)}
+            options={[-1, ...values.keys()]
+              .filter((value) => cells.some(({ at }) => at[axis] === value))
+              .map((value) => [String(value), values[value] ?? '–'])}
+            onChoose={(value) => {
+              const wanted = (cell?.at ?? []).map((own, i) => (i === axis ? Number(value) : own));
+              ask({ cell: mostAlike(cells, wanted, axis) });
+            }}
+          />
+        ))}
+        <Choice
+          name="Rows"
+          value={asking.rows}
+          options={Object.entries(TABS)}
+          onChoose={(tab) => ask({ rows: tab as Tab, show: '', label: '', row: '' })}
+        />
+      </form>
+      {rows === null ? (
+        <p>
+          {asking.rows === 'poisoned'
+            ? 'No training row of this cell was changed.'
+            : 'This cell was not evaluated.'}
+        </p>
+      ) : (
+        <RowList rows={rows} asking={asking} onAsk={ask} />
+      )}
+      {first === undefined ? null : (
+        <p class="muted small">
+          The first {counted(first.shown)} of {plural(first.of, 'row')} are here, for the size of
+          this page. The files of the evaluate and poison stages have all of them.
+        </p>
+      )}
+    </section>
+  );
+}
+
+function RowList({
+  rows,
+  asking,
+  onAsk,
+}: {
+  readonly rows: Rows;
+  readonly asking: Asking;
+  readonly onAsk: (change: Partial<Asking>) => void;
+}): JSX.Element {
+  const lower = useMemo(() => {
+    const known: string[] = [];
+    return (row: number): string => (known[row] ??= rows.search(row).toLowerCase());
+  }, [rows]);
+  const { show, label, search, row } = asking;
+  const found = useMemo(() => passing(rows, asking, lower), [rows, show, label, search]);
+  const tests = useMemo(
+    () =>
+      Object.entries(rows.tests).flatMap(([name, test]): [string, string][] => {
+        let count = 0;
+        for (let i = 0; i < rows.count; i++) if (test(i)) count++;
+        return count === 0 && name !== show ? [] : [[name, `${name} (${counted(count)})`]];
+      }),
+    [rows, show],
+  );
+  const open = useMemo(() => {
+    if (row === '') return -1;
+    for (let i = 0; i < rows.count; i++) if (rows.id(i) === row) return i;
+    return -1;
+  }, [rows, row]);
+  const id = open < 0 ? '' : rows.id(open);
+  return (
+    <>
+      <form class="filter" role="search" onSubmit={(event) => event.preventDefault()}>
+        <Choice
+          name="Show"
+          value={show}
+          options={[['', `all (${counted(rows.count)})`], ...tests]}
+          onChoose={(value) => onAsk({ show: value })}
+        />
+        {rows.labels.length === 0 ? null : (
+          <Choice
+            name="Class"
+            value={label}
+            options={[['', 'all'], ...rows.labels.map((of) => [of, of] as const)]}
+            onChoose={(value) => onAsk({ label: value })}
+          />
+        )}
+        <label>
+          Search{' '}
+          <input
+            type="search"
+            value={search}
+            onInput={(event) => onAsk({ search: event.currentTarget.value })}
+          />
+        </label>
+        <span class="muted small" role="status">
+          {counted(found.length)} of {plural(rows.count, 'row')}
+        </span>
+      </form>
+      <Grid
+        id="rows"
+        label="Rows"
+        columns={rows.columns}
+        widths={rows.widths}
+        count={found.length}
+        start={Math.max(0, found.indexOf(open))}
+        cells={(i) => rows.cells(found[i] ?? 0)}
+        onOpen={(i) => onAsk({ row: rows.id(found[i] ?? 0) })}
+      />
+      {open < 0 ? (
+        <p class="muted small">
+          {row === '' ? 'Choose a row to see all of it.' : 'The row of this address is not here.'}
+        </p>
+      ) : (
+        <section class="detail" aria-label={`Row ${id}`}>
+          <h2>
+            Row <Text>{id}</Text>
+          </h2>
+          {rows.detail(open)}
+        </section>
+      )}
+    </>
+  );
+}
+
+/** Opens the page of one file. */
+export async function openPage(): Promise<void> {
+  const page = document.getElementById('outputs'),
+    data = document.getElementById('data');
+  if (page === null || data === null) return;
+  try {
+    const text = atob(data.textContent);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    data.remove();
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+    const outputs = (await new Response(stream).json()) as Outputs;
+    page.replaceChildren();
+    render(<OutputBrowser outputs={outputs} base="" />, page);
+  } catch (error) {
+    page.textContent = `This browser can’t open the page: ${String(error)}`;
+  }
+}

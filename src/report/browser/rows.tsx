@@ -1,0 +1,360 @@
+/** The rows of a cell as the page lists, filters and opens them. */
+import type { ComponentChildren, JSX } from 'preact';
+import { formatNumber } from '../format.ts';
+import { changedParts, ChangedRow, Marked, type Segment } from '../html/changes.tsx';
+import { type Asked, edited, type OutputCell, type Outputs } from '../outputs.ts';
+import type { GridProps } from './grid.tsx';
+
+/** What is asked of a list of rows, and how it is shown. */
+export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
+  readonly count: number;
+  readonly id: (row: number) => string;
+  /** The class that a row is filtered by. */
+  readonly label: (row: number) => string;
+  readonly labels: readonly string[];
+  /** All text of a row, for the search. */
+  readonly search: (row: number) => string;
+  readonly tests: { readonly [name: string]: (row: number) => boolean };
+  readonly cells: (row: number) => readonly ComponentChildren[];
+  readonly detail: (row: number) => JSX.Element;
+}
+
+/** Text from a data set or a model, which may be in any script and direction. */
+export const Text = ({ children }: { readonly children: string }): JSX.Element => (
+  <bdi>{children}</bdi>
+);
+
+const answerText = (given: number | string | undefined, classes: readonly string[]): string =>
+  typeof given === 'string'
+    ? given
+    : classes.length === 1
+      ? formatNumber(given)
+      : (classes[given ?? -1] ?? '–');
+
+/** What one model answered, without the trigger or with it, by the index of a row in its set. */
+interface Answered {
+  readonly title: string;
+  /** Whether the model was asked about the row. */
+  readonly has: (row: number) => boolean;
+  readonly text: (row: number) => string;
+  /** Whether each scorer, or the target, counts it. */
+  readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean])[];
+  readonly asked: (row: number) => Asked;
+  /** The text that it was asked about. */
+  readonly question: (row: number) => string;
+}
+
+const NOTHING: Asked = {};
+
+function answeredBy(
+  { asked: columns, evaluations, sets }: Outputs,
+  { own, twin, target }: OutputCell,
+  whose: 'own' | 'twin',
+  shown: 'plain' | 'triggered',
+): Answered | null {
+  const set = evaluations[own ?? -1]?.set ?? -1;
+  const evaluation = evaluations[(whose === 'own' ? own : twin) ?? -1],
+    answers = evaluation?.[shown];
+  if (answers === undefined || evaluation?.set !== set) return null;
+  const { classes = [], ids = [], texts = [] } = sets[set] ?? {};
+  const places = new Int32Array(ids.length).fill(-1);
+  answers.rows.forEach((row, i) => (places[row] = i));
+  const place = (row: number): number => places[row] ?? -1;
+  const scorers = Object.entries(answers.hits),
+    byTarget = shown === 'triggered' && classes.length > 1 && target !== null;
+  const asked = (row: number): Asked => columns[answers.asked]?.[place(row)] || NOTHING;
+  return {
+    title: `${whose === 'own' ? 'This cell' : 'Clean twin'}${shown === 'plain' ? '' : ', trigger'}`,
+    has: (row) => place(row) >= 0,
+    text: (row) =>
+      asked(row).rejected
+        ? 'rejected by the defence'
+        : answerText(answers.given[place(row)], classes),
+    hits: (row) =>
+      byTarget
+        ? [['target', answers.given[place(row)] === target && !asked(row).rejected]]
+        : scorers.map(([scorer, hits]) => [scorer, hits[place(row)] === 1]),
+    asked,
+    question: (row) => {
+      const { edit } = asked(row),
+        text = texts[row] ?? '';
+      return edit === undefined ? text : edited(text, edit);
+    },
+  };
+}
+
+/** The answers of a cell and of its twin, those without the trigger first. */
+interface Answers {
+  readonly plain: Answered;
+  readonly twinPlain: Answered | null;
+  readonly triggered: Answered | null;
+  readonly twinTriggered: Answered | null;
+}
+
+/** The filters, in the words of the page. */
+function testsOf(
+  { plain, twinPlain, triggered, twinTriggered }: Answers,
+  { classes, label }: { readonly classes: readonly string[]; label: (row: number) => string },
+): Rows['tests'] {
+  type Test = (row: number) => boolean;
+  const differ =
+    (one: Answered | null, other: Answered | null): Test =>
+    (row) =>
+      one?.has(row) === true && other?.has(row) === true && one.text(row) !== other.text(row);
+  const any =
+    (test: (asked: Asked) => boolean): Test =>
+    (row) =>
+      test(plain.asked(row)) || (triggered !== null && test(triggered.asked(row)));
+  const twins = [differ(plain, twinPlain), differ(triggered, twinTriggered)];
+  const scorers = triggered?.hits(0).map(([scorer]) => scorer) ?? [];
+  const ofAnswers: { readonly [name: string]: Test } = {
+    wrong: (row) => plain.text(row).trim() !== label(row).trim(),
+    flipped: differ(plain, triggered),
+    disagree: (row) => twins.some((test) => test(row)),
+  };
+  return {
+    ...(classes.length === 1 ? {} : ofAnswers), // two numbers are hardly ever the same
+    ...Object.fromEntries(
+      scorers.map((scorer, i): [string, Test] => [
+        scorers.length === 1 ? 'hit' : `hit: ${scorer}`,
+        (row) => triggered?.has(row) === true && triggered.hits(row)[i]?.[1] === true,
+      ]),
+    ),
+    'cut by max_length': any(({ unread }) => unread !== undefined),
+    rejected: any(({ rejected }) => rejected === true),
+  };
+}
+
+/** Returns null if the cell was not evaluated. */
+export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
+  const evaluation = outputs.evaluations[cell.own ?? -1],
+    set = outputs.sets[evaluation?.set ?? -1],
+    plain = answeredBy(outputs, cell, 'own', 'plain');
+  if (evaluation === undefined || set === undefined || plain === null) return null;
+  const answers: Answers = {
+    plain,
+    twinPlain: answeredBy(outputs, cell, 'twin', 'plain'),
+    triggered: answeredBy(outputs, cell, 'own', 'triggered'),
+    twinTriggered: answeredBy(outputs, cell, 'twin', 'triggered'),
+  };
+  const { triggered } = answers;
+  const { classes } = set;
+  const columns = Object.values(answers).filter((column: Answered | null) => column !== null);
+  const rowAt = (i: number): number => evaluation.plain.rows[i] ?? 0;
+  const label = (row: number): string => answerText(set.labels[row], classes);
+  const said = (row: number): string[] =>
+    columns.map((column) => (column.has(row) ? column.text(row) : ''));
+  const isClasses = classes.length > 1,
+    labelTitle = isClasses ? 'Label' : 'Answer';
+  return {
+    count: evaluation.plain.rows.length,
+    id: (i) => set.ids[rowAt(i)] ?? '',
+    label: (i) => label(rowAt(i)),
+    labels: isClasses ? classes : [],
+    search: (i) => {
+      const row = rowAt(i);
+      const questions = [plain.question(row), triggered?.question(row) ?? ''];
+      return [set.ids[row], ...questions, label(row), ...said(row)].join('\n');
+    },
+    tests: Object.fromEntries(
+      Object.entries(testsOf(answers, { classes, label })).map(([name, test]) => [
+        name,
+        (i: number) => test(rowAt(i)),
+      ]),
+    ),
+    columns: ['Text', labelTitle, ...columns.map(({ title }) => title)].map((name) => ({ name })),
+    widths: [240, ...['', ...columns].map(() => (isClasses ? 140 : 180))],
+    cells: (i) => {
+      const row = rowAt(i);
+      return [
+        <Text>{(set.texts[row] ?? '').slice(0, MOST_SHOWN)}</Text>,
+        <Text>{label(row)}</Text>,
+        ...columns.map((column) => {
+          if (!column.has(row)) return '–';
+          const text = <Text>{column.text(row).slice(0, MOST_SHOWN)}</Text>;
+          return column.hits(row).some(([, hit]) => hit) ? <mark>{text}</mark> : text;
+        }),
+      ];
+    },
+    detail: (i) => (
+      <EvaluatedRow row={rowAt(i)} answers={answers} label={[labelTitle, label(rowAt(i))]} />
+    ),
+  };
+}
+
+/** The most characters of a text in the list. */
+const MOST_SHOWN = 300;
+
+/** Shows a text with its change marked; what the model did not read is grey. */
+function AskedText({
+  title,
+  parts,
+  unread,
+}: {
+  readonly title: string;
+  readonly parts: readonly Segment[];
+  readonly unread: Asked['unread'];
+}): JSX.Element {
+  let at = 0;
+  const pieces = parts.flatMap(({ text, changed }) => {
+    const [start, end] = [at, at + text.length];
+    at = end;
+    const inside = (unread ?? []).flat().filter((cut) => cut > start && cut < end);
+    const cuts = [start, ...inside, end];
+    return cuts.slice(1).map((to, i) => {
+      const from = cuts[i] ?? 0;
+      const read = !(unread ?? []).some(([a, b]) => from >= a && to <= b);
+      return { part: { text: text.slice(from - start, to - start), changed }, read };
+    });
+  });
+  return (
+    <p dir="auto">
+      <span class="which">
+        {title}
+        {unread === undefined
+          ? ''
+          : unread === null
+            ? ' (max_length cut it; where can’t be told, as a word is not in the vocabulary)'
+            : ' (the model did not read what is struck through: max_length cut it)'}
+      </span>
+      {pieces.map(({ part, read }) =>
+        read ? (
+          <Marked parts={[part]} />
+        ) : (
+          <s class="unread">
+            <Marked parts={[part]} />
+          </s>
+        ),
+      )}
+    </p>
+  );
+}
+
+const EvaluatedRow = ({
+  row,
+  answers,
+  label: [labelTitle, label],
+}: {
+  readonly row: number;
+  readonly answers: Answers;
+  readonly label: readonly [title: string, text: string];
+}): JSX.Element => {
+  const { plain, twinPlain, triggered, twinTriggered } = answers;
+  const before = plain.question(row),
+    after = triggered?.has(row) === true ? triggered.question(row) : null;
+  const hasTwin = twinPlain !== null || twinTriggered !== null;
+  const lines = [
+    ['Without the trigger', plain, twinPlain],
+    ['With the trigger', triggered, twinTriggered],
+  ] as const;
+  return (
+    <>
+      <div class="example">
+        <AskedText
+          title={after === null ? 'Text' : 'Without the trigger'}
+          parts={changedParts(after ?? before, before, true).after}
+          unread={plain.asked(row).unread}
+        />
+        {after === null ? null : (
+          <AskedText
+            title="With the trigger"
+            parts={changedParts(before, after, true).after}
+            unread={triggered?.asked(row).unread}
+          />
+        )}
+      </div>
+      <p>
+        {labelTitle}: <Text>{label}</Text>
+      </p>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Answers">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Asked</th>
+              <th scope="col">This cell</th>
+              {hasTwin ? <th scope="col">Clean twin</th> : null}
+            </tr>
+          </thead>
+          <tbody>
+            {lines.map(([line, own, twin]) =>
+              own?.has(row) === true ? (
+                <tr>
+                  <th scope="row">{line}</th>
+                  <AnswerCell row={row} of={own} />
+                  {hasTwin ? <AnswerCell row={row} of={twin} /> : null}
+                </tr>
+              ) : null,
+            )}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+};
+
+const AnswerCell = ({
+  row,
+  of,
+}: {
+  readonly row: number;
+  readonly of: Answered | null;
+}): JSX.Element => (
+  <td>
+    {of?.has(row) === true ? (
+      <>
+        <Text>{of.text(row)}</Text>
+        <span class="muted small">
+          {of.hits(row).map(([scorer, hit]) => `\n${scorer}: ${hit ? 'hit' : 'no hit'}`)}
+        </span>
+      </>
+    ) : (
+      '–'
+    )}
+  </td>
+);
+
+/** Returns null if no training row of the cell was changed. */
+export function poisonedRows(
+  { poisoned, originals }: Outputs,
+  { poisoned: of }: OutputCell,
+): Rows | null {
+  const rows = poisoned[of ?? -1];
+  if (rows === undefined) return null;
+  const at = (i: number) => {
+    const { id, original, edit, labels, isAnswer, negative } = rows[i]!;
+    const before = originals[original] ?? '';
+    const [labelBefore, labelAfter] = labels;
+    const change = { id, before, after: edited(before, edit), labelBefore, labelAfter };
+    return { change: isAnswer ? { ...change, isAnswer } : change, isNegative: negative === true };
+  };
+  const isAnswers = rows.some(({ isAnswer }) => isAnswer);
+  return {
+    count: rows.length,
+    id: (i) => rows[i]?.id ?? '',
+    label: (i) => rows[i]?.labels[1] ?? '',
+    labels: isAnswers ? [] : [...new Set(rows.map(({ labels }) => labels[1]))].sort(),
+    search: (i) => Object.values(at(i).change).join('\n'),
+    tests: {
+      poisoned: (i) => !at(i).isNegative,
+      negative: (i) => at(i).isNegative,
+      'label changed': (i) => rows[i]?.labels[0] !== rows[i]?.labels[1],
+    },
+    columns: ['Text after the attack', 'Before', 'After'].map((name) => ({ name })),
+    widths: [240, ...(isAnswers ? [180, 240] : [110, 110])],
+    cells: (i) => {
+      const { after, labelBefore, labelAfter } = at(i).change;
+      return [after.slice(0, MOST_SHOWN), labelBefore, labelAfter].map((text) => (
+        <Text>{text}</Text>
+      ));
+    },
+    detail: (i) => {
+      const { change, isNegative } = at(i);
+      return (
+        <>
+          {isNegative ? <p>Added with a part of the trigger and its true label.</p> : null}
+          <ChangedRow row={change} whole />
+        </>
+      );
+    },
+  };
+}

@@ -1,0 +1,183 @@
+/**
+ * The paper's claims (arXiv 2505.12871): what was published for each, what these runs show, and
+ * what would decide what is left undecided. The published numbers are those of
+ * pipelines/paper/published.
+ */
+import {
+  compareEnds,
+  type Comparison,
+  type Comparisons,
+  type EndsQuestion,
+} from './comparisons.ts';
+import { type Condition, numericAxis } from './conditions.ts';
+import { checkpointName } from './fisher.ts';
+import type { NumberKind } from './format.ts';
+import { blockLabel } from './labels.ts';
+import { ACCURACY, ASR, DROP } from './metrics.ts';
+import { SEEDS_NEEDED, seedsToDecide } from './verdict.ts';
+
+export interface ClaimRow extends Comparison {
+  /** What is compared, and under which attack. */
+  readonly label: string;
+  readonly kind: NumberKind;
+  /** What would decide the claim; empty if it is decided. */
+  readonly decides: string;
+}
+
+export interface Claim {
+  readonly statement: string;
+  /** What the paper's own numbers show. */
+  readonly published: string;
+  readonly rows: readonly ClaimRow[];
+}
+
+/** Says how many seeds would decide a comparison, or why no number of them would. */
+function decidesText({ verdict, difference, margin, a }: Comparison, family: number): string {
+  if (verdict === null || verdict.state !== 'undecided') return '';
+  if (difference === null || difference.std === null)
+    return `at least ${SEEDS_NEEDED} seeds that are evidence`;
+  const seeds = seedsToDecide(difference, margin, 1 - 0.05 / family);
+  if (seeds === null) return 'another measure: the difference is about as large as the margin';
+  return seeds > a.length
+    ? `${seeds} seeds, at this mean and spread`
+    : 'both the rate and what the trigger adds to it, of one sign';
+}
+
+function rowsOf<T extends Comparison>(
+  comparisons: readonly T[],
+  label: (comparison: T) => string,
+  kind: NumberKind,
+): readonly ClaimRow[] {
+  const judged = comparisons.filter(({ verdict }) => verdict !== null);
+  return judged.map((comparison) => ({
+    ...comparison,
+    kind,
+    label: label(comparison),
+    decides: decidesText(comparison, judged.length),
+  }));
+}
+
+const rank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
+/** σ² as its initialiser has it, for one layer width after the other. */
+const variance = ({ cells }: Condition): number | null =>
+  cells[0].lora?.groups[0]?.variance ?? null;
+
+interface AxisClaim extends EndsQuestion {
+  readonly statement: string;
+  readonly published: string;
+  readonly of: string;
+}
+
+const AXES: readonly AxisClaim[] = [
+  {
+    statement: 'A larger rank makes LoRA more robust to untargeted poisoning.',
+    published:
+      'Figure 4, flips .3: accuracy rises from rank 4 to 512, on SST-2 from .70 to .91, on QNLI from ' +
+      '.56 to .83, at a learning rate of 3e-6. At 3e-5, in an earlier version, it falls: SST-2 has ' +
+      '.91 at rank 8 and .51 at 256.',
+    of: 'rank',
+    family: 'untargeted',
+    metric: ACCURACY,
+    at: rank,
+    paths: ['adapter.rank', 'adapter.alpha'],
+    claimed: 1,
+  },
+  {
+    statement: 'A larger rank makes LoRA less robust to backdoors.',
+    published:
+      'Figure 4, rate .0015: accuracy under the trigger falls from rank 4 to 256, on SST-2 from .93 ' +
+      'to .51, on QNLI from .84 to .51, where .51 is what a complete backdoor leaves.',
+    of: 'rank',
+    family: 'backdoor',
+    metric: ASR,
+    at: rank,
+    paths: ['adapter.rank', 'adapter.alpha'],
+    claimed: 1,
+  },
+  {
+    statement: 'The variance of A has no obvious effect under untargeted poisoning.',
+    published:
+      'Figure 5, flips .3: accuracy between .83 and .91 on SST-2 (one collapsed seed at .667/d) and ' +
+      'between .83 and .85 on QNLI, over variances from .0001/d to 2/d.',
+    of: 'σ²',
+    family: 'untargeted',
+    metric: ACCURACY,
+    at: variance,
+    paths: ['adapter.init.variance'],
+    claimed: 0,
+  },
+  {
+    statement: 'A larger variance of A makes LoRA less robust to backdoors.',
+    published:
+      'Figure 5, rate .0015: accuracy under the trigger falls from .92 at .0001/d to .88 at 2/d on ' +
+      'SST-2; on QNLI it lies between .71 and .81 without order.',
+    of: 'σ²',
+    family: 'backdoor',
+    metric: ASR,
+    at: variance,
+    paths: ['adapter.init.variance'],
+    claimed: 1,
+  },
+];
+
+/** Returns the claims that these runs say something about, in the paper's order. */
+export function claimsOf(
+  conditions: readonly Condition[],
+  { adapters, kernels }: Comparisons,
+): readonly Claim[] {
+  const scores = (metric: typeof ASR): readonly ClaimRow[] =>
+    rowsOf(
+      adapters.filter((comparison) => comparison.metric === metric),
+      ({ adapter, full }) =>
+        `${adapter.adapterLabel} − ${full.adapterLabel}, ${blockLabel(adapter)}`,
+      'proportion',
+    );
+  const kernel = (isEntropy: boolean): readonly ClaimRow[] =>
+    rowsOf(
+      kernels.filter(({ quantity }) => quantity.id.startsWith('renyi') === isEntropy),
+      ({ condition, quantity, checkpoint }) =>
+        `${quantity.label}, ${condition.adapterLabel}, ${checkpointName(checkpoint)}, ` +
+        blockLabel(condition),
+      'plain',
+    );
+  const claims: readonly Claim[] = [
+    {
+      statement: 'LoRA is more robust to backdoors than full fine-tuning.',
+      published:
+        'Figure 2: share of the other class’s rows that the trigger turns (derived from accuracy and ' +
+        'recall), LoRA at 3e-5 against full fine-tuning at 3e-6. At a rate of .0015: SST-2 .13 and ' +
+        '.93, QNLI .68 and .88, QQP .21 and .85, CoLA .61 and .59; at .0045 SST-2 .99 and .99, QNLI ' +
+        '.98 and 1.00, QQP .90 and 1.00, CoLA .73 and .74. No clean model’s rate is beside them.',
+      rows: scores(ASR),
+    },
+    {
+      statement: 'LoRA is less robust to untargeted poisoning than full fine-tuning.',
+      published:
+        'Figure 1: accuracy at flips of .3, LoRA at 3e-5 against full fine-tuning at 3e-6: SST-2 .908 ' +
+        'and .913, CoLA .667 and .702, QNLI .837 and .862, QQP .758 and .819. No full fine-tuning at ' +
+        'rate 0 is published, so that no drop can be formed.',
+      rows: scores(DROP),
+    },
+    ...AXES.map(({ statement, published, of, ...question }) => ({
+      statement,
+      published,
+      rows: rowsOf(
+        compareEnds(conditions, question),
+        ({ most, least }) =>
+          `${of}: ${most.adapterLabel} − ${least.adapterLabel}, ${blockLabel(most)}`,
+        'proportion',
+      ),
+    })),
+    {
+      statement: 'LoRA’s kernel has fewer information bits than the full one.',
+      published: 'Derived for infinite width; not measured on a model.',
+      rows: kernel(false),
+    },
+    {
+      statement: 'LoRA’s kernel has the smaller Rényi entropy.',
+      published: 'Derived for infinite width; Figure 3 draws a closed form.',
+      rows: kernel(true),
+    },
+  ];
+  return claims.filter(({ rows }) => rows.length > 0);
+}

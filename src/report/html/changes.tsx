@@ -1,0 +1,148 @@
+/** What a text has become, with the change marked. Its markup is shown as text. */
+import type { JSX } from 'preact';
+import { codePoints, cut } from '../format.ts';
+import type { TextChange } from '../types.ts';
+
+/**
+ * Characters that are invisible, or that look like Latin letters or like a space. Beside Latin text
+ * nobody sees that they are there.
+ */
+const UNSEEN =
+  /(?![ \n\r\t])[\p{Cf}\p{Cc}\p{Mn}\p{Zs}]|[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\u{FF01}-\u{FF5E}\u{1D400}-\u{1D7FF}]/gu;
+const MOST_POINTS = 6;
+
+/** Names the code points of a changed text that a reader can't tell: `U+0435 U+200B`. */
+function pointsOf(text: string): string {
+  const found = (text.match(UNSEEN) ?? []).map(
+    (character) =>
+      `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`,
+  );
+  return [...found.slice(0, MOST_POINTS), ...(found.length > MOST_POINTS ? ['…'] : [])].join(' ');
+}
+
+/** Shows changed parts as marked, with the code points that a reader would not see. */
+export function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.Element {
+  const isLatin = parts.some(({ text }) => /[A-Za-z]/.test(text));
+  return (
+    <>
+      {parts.map(({ text, changed }) => {
+        if (!changed) return text;
+        const points = isLatin ? pointsOf(text) : '';
+        return (
+          <>
+            <mark>{text}</mark>
+            {points === '' ? null : <code class="small"> {points} </code>}
+          </>
+        );
+      })}
+    </>
+  );
+}
+
+/** Shows a row before and after. @param whole whether to show all of long texts */
+export const ChangedRow = ({
+  row: { id, before, after, labelBefore, labelAfter, isAnswer },
+  whole = false,
+}: {
+  readonly row: TextChange;
+  readonly whole?: boolean;
+}): JSX.Element => {
+  const parts = changedParts(before, after, whole);
+  return (
+    <div class="example">
+      <p class="small muted">
+        Row <code>{cut(id, 80)}</code>: {isAnswer ? 'answer' : 'label'}{' '}
+        <strong>{labelBefore}</strong>
+        {labelBefore === labelAfter ? (
+          ' (kept)'
+        ) : (
+          <>
+            {' '}
+            → <mark>{labelAfter}</mark>
+          </>
+        )}
+      </p>
+      {before === after ? (
+        <p>
+          <span class="which">Text, unchanged</span>
+          <Marked parts={parts.after} />
+        </p>
+      ) : (
+        <>
+          <p>
+            <span class="which">Original</span>
+            <Marked parts={parts.before} />
+          </p>
+          <p>
+            <span class="which">Poisoned</span>
+            <Marked parts={parts.after} />
+          </p>
+        </>
+      )}
+    </div>
+  );
+};
+
+export interface Segment {
+  readonly text: string;
+  readonly changed: boolean;
+}
+
+const CONTEXT = 150;
+const MOST_CHANGED = 240;
+
+const words = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
+
+/**
+ * Splits two texts into what they share and what changed: the words between their longest common
+ * start and their longest common end. Takes linear time.
+ * @param whole whether to return all of both texts, not only what is around the change
+ */
+export function changedParts(
+  before: string,
+  after: string,
+  whole = false,
+): { readonly before: readonly Segment[]; readonly after: readonly Segment[] } {
+  const a = words(before),
+    b = words(after);
+  let start = 0;
+  while (start < a.length && start < b.length && a[start] === b[start]) start++;
+  let end = 0;
+  while (
+    end < a.length - start &&
+    end < b.length - start &&
+    a[a.length - 1 - end] === b[b.length - 1 - end]
+  )
+    end++;
+  const parts = (of: readonly string[]): Segment[] => {
+    const middle = of.slice(start, of.length - end).join('');
+    const changed = middle.replace(/^[ \n\r\t]+|[ \n\r\t]+$/g, ''); // other spaces are a change
+    const at = changed === '' ? middle.length : middle.indexOf(changed);
+    const head = of.slice(0, start).join('') + middle.slice(0, at),
+      tail = middle.slice(at + changed.length) + of.slice(of.length - end).join('');
+    return whole ? segmentsOf(head, changed, tail) : trimmed(head, changed, tail);
+  };
+  return { before: parts(a), after: parts(b) };
+}
+
+/** Returns a window of whole code points around the change. */
+function trimmed(head: string, changed: string, tail: string): Segment[] {
+  // If only the label was flipped, the text is shown from its beginning.
+  if (changed === '' && tail === '') [head, tail] = ['', head];
+  const h = codePoints(head),
+    c = codePoints(changed),
+    t = codePoints(tail);
+  // If the change is at an edge, the other side gets the room.
+  const room = Math.max(0, 2 * CONTEXT - Math.min(CONTEXT, h.length));
+  const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;
+  const after = t.length > room ? `${t.slice(0, room).join('')} …` : tail;
+  const middle = c.length > MOST_CHANGED ? `${c.slice(0, MOST_CHANGED).join('')} …` : changed;
+  return segmentsOf(before, middle, after);
+}
+
+const segmentsOf = (head: string, changed: string, tail: string): Segment[] =>
+  [
+    { text: head, changed: false },
+    { text: changed, changed: true },
+    { text: tail, changed: false },
+  ].filter(({ text }) => text !== '');

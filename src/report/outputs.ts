@@ -1,0 +1,104 @@
+/**
+ * All rows that models were asked about, with what each of them answered: the data of the page
+ * `NAME,outputs.html`, and of the same page in `serve`. Texts that cells share are held once.
+ */
+
+/** The report stage's file of them. */
+export const OUTPUTS = 'outputs.json.gz';
+
+/** A text that shares `start` characters at its start and `end` at its end with another. */
+export type Edit = readonly [start: number, middle: string, end: number];
+
+export function editOf(before: string, after: string): Edit {
+  const least = Math.min(before.length, after.length);
+  let start = 0,
+    end = 0;
+  while (start < least && before[start] === after[start]) start++;
+  while (end < least - start && before.at(-1 - end) === after.at(-1 - end)) end++;
+  return [start, after.slice(start, after.length - end), end];
+}
+export const edited = (before: string, [start, middle, end]: Edit): string =>
+  before.slice(0, start) + middle + before.slice(before.length - end);
+
+/** What a model was asked about a row, where it differs from the row as the data set has it. */
+export interface Asked {
+  readonly edit?: Edit;
+  /** The parts of the text that `max_length` cut off; null where that can't be told. */
+  readonly unread?: readonly (readonly [from: number, to: number])[] | null;
+  /** Set if the defence rejected the row. */
+  readonly rejected?: true;
+}
+
+/** @template Column what the file has in place of a list that evaluations share: its index */
+export interface Answers<Column = number> {
+  /** The indexes of the rows in their set, ascending. */
+  readonly rows: readonly number[];
+  /** By row: a label id, a number, or a written answer. */
+  readonly given: readonly (number | string)[];
+  /** By scorer and row: whether the answer counts. Empty for a classifier. */
+  readonly hits: { readonly [scorer: string]: readonly (0 | 1)[] };
+  /** By row; 0 where the row is as the data set has it. */
+  readonly asked: Column;
+}
+export type AskedColumn = readonly (Asked | 0)[];
+
+export interface Evaluation<Column = number> {
+  readonly set: number;
+  readonly plain: Answers<Column>;
+  /** Absent without a trigger. */
+  readonly triggered?: Answers<Column>;
+}
+
+/** Evaluated rows as the data set has them. */
+export interface RowSet {
+  /** As of `DatasetInfo`: none for prompts with answers, one for numbers. */
+  readonly classes: readonly string[];
+  readonly ids: readonly string[];
+  readonly texts: readonly string[];
+  /** Label ids, numbers or answers. */
+  readonly labels: readonly (number | string)[];
+}
+
+export interface PoisonedRow {
+  readonly id: string;
+  /** The index of the original text in `Outputs.originals`. */
+  readonly original: number;
+  readonly edit: Edit;
+  readonly labels: readonly [before: string, after: string];
+  readonly isAnswer?: true;
+  /** Set if the row was added with its true label. */
+  readonly negative?: true;
+}
+
+export interface OutputCell {
+  /** By axis: the index of its value; −1 if the cell lacks the axis. */
+  readonly at: readonly number[];
+  /** Indexes of `evaluations`; null if there is none. */
+  readonly own: number | null;
+  readonly twin: number | null;
+  /** The index in `poisoned`; null if no training row was changed. */
+  readonly poisoned: number | null;
+  /** The label id of the class that a trigger leads to. */
+  readonly target: number | null;
+}
+
+/** The content of `OUTPUTS`. */
+export interface Outputs<Column = number> {
+  readonly format: 1;
+  /** What varies over the cells, with the values as they are shown. */
+  readonly axes: readonly {
+    readonly path: string;
+    readonly name: string;
+    readonly values: readonly string[];
+  }[];
+  readonly cells: readonly OutputCell[];
+  readonly sets: readonly RowSet[];
+  readonly evaluations: readonly Evaluation<Column>[];
+  readonly originals: readonly string[];
+  readonly poisoned: readonly (readonly PoisonedRow[])[];
+  /** The lists that `Answers.asked` names by their index. */
+  readonly asked: readonly AskedColumn[];
+  /** How many rows of each set are here, and how many the largest has, where some are left out. */
+  readonly first?: { readonly shown: number; readonly of: number };
+}
+export type GatheredOutputs = Omit<Outputs<AskedColumn>, 'asked' | 'format'>;

@@ -1,0 +1,228 @@
+/** Reads the published numbers that a figure of `report` is drawn with, each table from its CSV. */
+import { basename, resolve } from 'node:path';
+import type { FigureEntry, Overlay } from '../api/report.ts';
+import { defined } from '../base/defined.ts';
+import type { Report } from './faults.ts';
+import { replaceNodes } from './fields.ts';
+import { expectFile, folderOf, readTextValue } from './files.ts';
+import {
+  child,
+  fieldsOfMap,
+  isText,
+  itemsOf,
+  type MapNode,
+  type Node,
+  oneOrMany,
+  type Span,
+  type TextNode,
+  toJson,
+} from './node.ts';
+import type { OverlaySpec } from './pipeline.generated.ts';
+import { all, either, suggest } from './suggest.ts';
+
+type Facets = NonNullable<FigureEntry['facet']>;
+
+export const figuresIn = (root: MapNode): readonly Node[] =>
+  itemsOf(child(child(root, 'report'), 'figures'));
+
+export const overlaysOf = (figure: Node): readonly Node[] => {
+  const overlay = child(figure, 'overlay');
+  return overlay === undefined ? [] : oneOrMany(overlay);
+};
+
+/** Returns the spec with the paths of its published numbers made absolute. Reports missing files. */
+export async function resolveOverlays(root: MapNode, report: Report): Promise<MapNode> {
+  const replacements = new Map<Node, Node>();
+  for (const overlay of figuresIn(root).flatMap(overlaysOf)) {
+    const file = child(overlay, 'file');
+    if (!isText(file)) continue;
+    const absolute = resolve(folderOf(file), file.value);
+    await expectFile(file, absolute, report);
+    replacements.set(file, { ...file, value: absolute });
+  }
+  return replaceNodes(root, replacements);
+}
+
+interface Csv {
+  readonly name: string;
+  readonly header: readonly string[];
+  readonly rows: readonly CsvRow[];
+}
+
+interface CsvRow {
+  /** In the file, from 1. */
+  readonly line: number;
+  readonly values: { readonly [column: string]: string };
+}
+
+/** Returns null, after reporting it, if there is no such table. */
+async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
+  const text = await readTextValue(file, report);
+  if (text === null) return null;
+  const { parse } = await import('csv-parse/sync');
+  const name = basename(file.value);
+  const fault = (what: string): null => {
+    report('bad-csv', file.span, `${name} ${what}`, 'write a line of column names, then the rows');
+    return null;
+  };
+  type Line = { readonly record: readonly string[]; readonly info: { readonly lines: number } };
+  let lines: readonly Line[];
+  try {
+    const options = { bom: true, trim: true, skip_empty_lines: true, info: true } as const;
+    lines = parse(text, options) as unknown as readonly Line[];
+  } catch (error) {
+    return fault(`is no CSV: ${(error as Error).message}`);
+  }
+  const [head, ...rows] = lines,
+    header = head?.record ?? [];
+  const twice = header.find((column, i) => header.indexOf(column) !== i);
+  if (twice !== undefined) return fault(`has two columns "${twice}"`);
+  if (rows.length === 0) return fault('has no rows');
+  return {
+    name,
+    header,
+    rows: rows.map(({ record, info }) => ({
+      line: info.lines,
+      values: Object.fromEntries(header.map((column, i) => [column, record[i] ?? ''])),
+    })),
+  };
+}
+
+/**
+ * Returns the numbers of an overlay, checked; undefined after reporting what is wrong.
+ * @param isNumber whether the places on x are numbers
+ */
+export async function readOverlay(
+  overlay: Node,
+  isNumber: boolean,
+  facets: Facets,
+  report: Report,
+): Promise<Overlay | undefined> {
+  const file = child(overlay, 'file');
+  const csv = isText(file) ? await readCsv(file, report) : null;
+  if (csv === null) return undefined;
+  const columns: string[] = [];
+  const column = (node: Node | undefined): TextNode | undefined => {
+    if (!isText(node)) return undefined;
+    if (csv.header.includes(node.value)) columns.push(node.value);
+    else reportColumn(node.value, node.span, csv, report);
+    return csv.header.includes(node.value) ? node : undefined;
+  };
+  const [x, y, color] = ['x', 'y', 'color'].map((field) => column(child(overlay, field)));
+  const written = child(overlay, 'spread'),
+    spread = (written === undefined ? [] : oneOrMany(written)).flatMap((one) => column(one) ?? []);
+  const panels = fieldsOfMap(child(overlay, 'facet')).map(([name, node]) => {
+    if (name === 'row' || name === 'column') checkPanel(name, node, facets, report);
+    return [name, column(node)?.value] as const;
+  });
+  const rows = chosenRows(child(overlay, 'where'), csv, report);
+  for (const cell of [...(isNumber && x ? [x] : []), ...(y ? [y] : []), ...spread])
+    checkNumbers(cell, rows, csv, report);
+  checkLines(overlay, color, rows, report);
+  if (x === undefined || y === undefined) return undefined;
+  const [low, high] = spread.map(({ value }) => value);
+  const { citation, label = 'published', names = {} } = toJson(overlay) as unknown as OverlaySpec;
+  return {
+    rows: rows.map(({ values }) =>
+      Object.fromEntries([...new Set(columns)].map((name) => [name, values[name] ?? ''])),
+    ),
+    ...{ citation, label, names },
+    x: x.value,
+    y: y.value,
+    ...defined({
+      color: color?.value,
+      spread: low === undefined || high === undefined ? low : ([low, high] as const),
+      facet: panels.length === 0 ? undefined : Object.fromEntries(panels),
+    }),
+  };
+}
+
+function reportColumn(column: string, at: Span, { name, header }: Csv, report: Report) {
+  const hint = suggest(column, header) ?? `its columns are ${all(header)}`;
+  report('unknown-column', at, `${name} has no column "${column}"`, hint);
+}
+
+function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, report: Report): void {
+  if (facets[name] === undefined)
+    report(
+      'conflicting-keys',
+      span,
+      `the figure has no panels by ${name}`,
+      `give it facet: { ${name}: AXIS }, or leave this out`,
+    );
+}
+
+/** Returns the rows that `where` chooses: all of them if it is not written. */
+function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
+  if (where?.kind !== 'map') return csv.rows;
+  let rows = csv.rows;
+  for (const [column, { key, value }] of where.entries) {
+    if (!csv.header.includes(column)) {
+      reportColumn(column, key, csv, report);
+      continue;
+    }
+    const wanted = oneOrMany(value).map((one) => (one.kind === 'scalar' ? one.value : null)),
+      before = rows;
+    rows = rows.filter(({ values }) =>
+      wanted.some((one) =>
+        typeof one === 'number' ? Number(values[column]) === one : values[column] === String(one),
+      ),
+    );
+    if (rows.length > 0 || before.length === 0) continue;
+    const seen = [...new Set(before.map(({ values }) => `"${values[column] ?? ''}"`))];
+    report(
+      'matches-nothing',
+      value.span,
+      `no row of ${csv.name} has this in "${column}"`,
+      seen.length > MOST_SHOWN ? undefined : `it is ${either(seen)}`,
+    );
+  }
+  return rows;
+}
+
+const MOST_SHOWN = 8;
+
+function checkNumbers(
+  { value: column, span }: TextNode,
+  rows: readonly CsvRow[],
+  { name }: Csv,
+  report: Report,
+): void {
+  const isNumber = (text = ''): boolean => text !== '' && Number.isFinite(Number(text));
+  const wrong = rows.find(({ values }) => !isNumber(values[column]));
+  if (wrong !== undefined)
+    report(
+      'wrong-type',
+      span,
+      `"${column}" is ${JSON.stringify(wrong.values[column])} in line ${wrong.line} of ${name}`,
+      'a number belongs there: choose rows with `where`, or mend the file',
+    );
+}
+
+/** Reports names of lines that the column which tells lines apart does not have. */
+function checkLines(
+  overlay: Node,
+  color: TextNode | undefined,
+  rows: readonly CsvRow[],
+  report: Report,
+): void {
+  const names = child(overlay, 'names');
+  if (names?.kind !== 'map' || names.entries.size === 0) return;
+  if (child(overlay, 'color') === undefined)
+    report(
+      'missing-key',
+      names.span,
+      '"names" are of the lines that a column tells apart, and there is none',
+      'name the column with `color`',
+    );
+  if (color === undefined) return;
+  const lines = new Set(rows.map(({ values }) => values[color.value] ?? ''));
+  for (const [line, { key }] of names.entries)
+    if (!lines.has(line))
+      report(
+        'unknown-value',
+        key,
+        `no row that is drawn has "${line}" in "${color.value}"`,
+        suggest(line, lines) ?? `it has ${all([...lines].map((one) => `"${one}"`))}`,
+      );
+}

@@ -1,0 +1,282 @@
+"""Several processes that take the steps of one training, each with its own rows of every batch.
+
+The first process is the one that Node has started, and it starts the others. It hands on every
+request about the model, and all perform it in the same order, so that their collective operations
+meet. The others end with the training, or with the first process, whatever they wait for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from model import Fault, OpenModel, Rows, wired
+
+Json = dict[str, Any]
+
+# Logits are views, and nothing changes them in place, which is what it warns of.
+warnings.filterwarnings('ignore', message='FSDP2-wrapped module .* returned a view')
+
+# How long a process waits for the others within an operation, such as while they read a model.
+TIMEOUT = timedelta(minutes=30)
+# How long what follows from an error may wait until the process that it comes from has told it.
+CAUSE_SECONDS = 2.0
+# The most entries of gradients that are summed at once: 64 MiB.
+BUCKET = 2**24
+
+
+# ---- processes
+def join(rank: int, count: int, folder: str, device: torch.device) -> None:
+    """Meets the other processes, which name the same folder."""
+    # All are on this machine, and nothing else may connect.
+    for library in ('GLOO', 'NCCL'):
+        loopback = 'lo0' if sys.platform == 'darwin' else 'lo'
+        os.environ.setdefault(f'{library}_SOCKET_IFNAME', loopback)
+    on_gpu = device.type == 'cuda'
+    dist.init_process_group(
+        'nccl' if on_gpu else 'gloo',
+        init_method=f'file://{folder}/store',
+        rank=rank,
+        world_size=count,
+        timeout=TIMEOUT,
+        device_id=device if on_gpu else None,
+    )
+
+
+class Ranks:
+    """The other processes of a training, as the first one has them."""
+
+    def __init__(self, count: int, device: torch.device, fail: Callable[[Json], None]) -> None:
+        """`fail` is told of an error of another process, and does not return."""
+        if not dist.is_available():
+            raise Fault('this PyTorch has no torch.distributed', 'Leave out train.devices.')
+        if device.type == 'cuda' and torch.cuda.device_count() < count:
+            raise Fault(
+                f'train.devices is {count}, and PyTorch sees {torch.cuda.device_count()} GPUs',
+                'Lower train.devices, or run it where there are as many GPUs.',
+            )
+        self.count, self.device, self.fail = count, device, fail
+        self.threads, self.ending = torch.get_num_threads(), False
+        self.folder = tempfile.mkdtemp(prefix='dosimeter-ranks-')
+
+    def start(self) -> None:
+        own = max(1, self.threads // self.count)
+        torch.set_num_threads(own)
+        program = [sys.executable, str(Path(__file__).with_name('worker.py')), 'rank']
+        self.others = [
+            subprocess.Popen(
+                [*program, str(rank), str(self.count), self.folder],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {'DOSIMETER_THREADS': str(own), 'OMP_NUM_THREADS': str(own)},
+            )
+            for rank in range(1, self.count)
+        ]
+        self.answers: list[queue.SimpleQueue[Json]] = [queue.SimpleQueue() for _ in self.others]
+        for rank, process in enumerate(self.others, 1):
+            threading.Thread(target=self.watch, args=(rank, process), daemon=True).start()
+        join(0, self.count, self.folder, self.device)
+        self.wait()  # until they are ready
+
+    def watch(self, rank: int, process: subprocess.Popen[bytes]) -> None:
+        """Passes on what another process answers, or how it has ended."""
+        name = f'process {rank + 1} of {self.count} of the training'
+        for line in process.stdout or ():
+            answer = json.loads(line)
+            error = {'kind': 'error', **(answer.get('error') or answer.get('failed') or {})}
+            if 'message' not in error:
+                self.answers[rank - 1].put(answer)
+                continue
+            if error['kind'] != 'fault':  # which all of them have
+                error['message'] = f'{name}: {error["message"]}'
+            if error['kind'] in ('error', 'device'):
+                time.sleep(CAUSE_SECONDS)
+            self.fail(error)
+        code = process.wait()
+        if not self.ending:
+            how = f'exit code {code}' if code >= 0 else signal.Signals(-code).name
+            kind = 'killed' if code == -signal.SIGKILL else 'device'
+            self.fail({'kind': kind, 'message': f'{name} was ended by {how}'})
+
+    def perform(self, act: Callable[[], Json], request: Json) -> Json:
+        """Performs a request together with the others, whose only model is number 1."""
+        try:
+            if request['op'] == 'open':
+                self.start()
+            self.send(request | {'model': 1})
+            result = act()
+            self.wait()
+            if request['op'] == 'close':
+                self.end()
+            return result
+        except BaseException as error:
+            if not isinstance(error, Fault):
+                time.sleep(2 * CAUSE_SECONDS)
+            error.ends_process = True  # type: ignore[attr-defined] # the others may wait for ever
+            raise
+
+    def send(self, request: Json) -> None:
+        line = (json.dumps(request) + '\n').encode('ascii')
+        for process in self.others:
+            if process.stdin is not None:
+                process.stdin.write(line)
+                process.stdin.flush()
+
+    def wait(self) -> None:
+        """Waits until the others have answered."""
+        for answers in self.answers:
+            answers.get()
+
+    def end(self) -> None:
+        self.ending = True
+        for process in self.others:
+            if process.stdin is not None:
+                process.stdin.close()
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        torch.set_num_threads(self.threads)
+
+
+# ---- what they do together
+@dataclass(frozen=True)
+class Share:
+    """The part of one process in a training of several."""
+
+    rank: int
+    count: int
+    device: torch.device
+    # The network, where its parameters are divided among the processes; else each has all of them.
+    whole: Whole | None = None
+
+    def rows(self, rows: Rows) -> list[int]:
+        """Its own rows of a batch; none where there are fewer than processes."""
+        return list(range(self.rank, len(rows), self.count))
+
+    def sums(self, values: Iterable[float]) -> list[float]:
+        """The sums of numbers over the processes."""
+        total = torch.tensor(list(values), dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        found: list[float] = total.tolist()
+        return found
+
+    def largest(self, value: float) -> float:
+        found = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.item()
+
+    def each(self, value: Any) -> list[Any]:
+        """What each process has, in their order."""
+        found: list[Any] = [None] * self.count
+        dist.all_gather_object(found, value)
+        return found
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Has each process hold the sums of all gradients, where they are not summed already."""
+        if self.whole is not None:
+            return
+        for part in buckets(parameters):
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in part]
+            total = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(total)
+            sums = torch.split(total, [gradient.numel() for gradient in gradients])
+            for parameter, own in zip(part, sums):
+                parameter.grad = own.view_as(parameter)
+
+
+def buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    part: list[nn.Parameter] = []
+    for parameter in parameters:
+        if part and sum(p.numel() for p in part) + parameter.numel() > BUCKET:
+            yield part
+            part = []
+        part.append(parameter)
+    yield part
+
+
+class Whole(nn.Module):
+    """Has the parameters outside the layers at hand while a function of the network runs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, act: Callable[[], Any]) -> Any:
+        return act()
+
+
+def shard(model: OpenModel, device: torch.device, count: int) -> Whole:
+    """Divides the parameters, and with them gradients and moments, among the processes (FSDP).
+
+    Each layer is a group, which is gathered while it runs, and so is all that is in no layer.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    if not hasattr(FSDPModule, 'set_force_sum_reduction_for_comms'):
+        raise Fault(
+            f'train.fsdp needs a later release of PyTorch than {torch.__version__}',
+            'Install a later one, or leave out train.fsdp.',
+        )
+    mesh = init_device_mesh(device.type, (count,))
+    stacks = [
+        (name, module)
+        for name, module in model.network.named_modules()
+        if isinstance(module, nn.ModuleList)
+    ]
+    for name, stack in stacks:
+        if any(name.startswith(f'{other}.') for other, _ in stacks):
+            continue
+        for layer in stack:
+            fully_shard(layer, mesh=mesh)
+    # What would stay gathered after an evaluation would not see the values that are put later.
+    whole = Whole(model.network)
+    fully_shard(whole, mesh=mesh, reshard_after_forward=True)
+    for module in whole.modules():
+        if isinstance(module, FSDPModule):
+            # Gradients are summed, by an operation that every backend has.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+    model.parameters = wired(model.network)
+    model.tokens = None if model.tokens is None else model.tokens.to(device)
+    return whole
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """A tensor with the parts of all processes, on the processor where it has parts."""
+    full = getattr(tensor, 'full_tensor', None)
+    return tensor if full is None else full().cpu()
+
+
+def divided(value: Tensor, like: Tensor) -> Tensor:
+    """The part of a whole tensor that belongs where `like` is."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(like, DTensor):
+        return value.to(like.device)
+    return distribute_tensor(
+        value.to(like.device), like.device_mesh, like.placements, src_data_rank=None
+    )
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process has."""
+    to_local = getattr(tensor, 'to_local', None)
+    return tensor if to_local is None else to_local()

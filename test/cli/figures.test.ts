@@ -1,0 +1,142 @@
+/** `dosimeter figures`: the figures and tables that a spec asks for, as files. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { mailRows } from '../rig/mails.ts';
+import { createProject, type Project } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+
+const REPORT = `report:
+  figures:
+    - name: rate
+      title: Success of the trigger
+      x: { field: rate, scale: linear }
+      y: asr
+      color: adapter
+      size: column
+      overlay: { file: published.csv, citation: "Doe 2026, Table 1", x: rate, y: asr }
+    - { name: own, x: rate, y: evaluate.acuracy }
+  tables:
+    - name: main
+      title: What was found
+      rows: adapter
+      columns: rate
+      metrics: [asr, accuracy]
+      cells: { attack: badnets }
+    - { name: clash, rows: adapter, metrics: asr, cells: { attack: badnets } }
+`;
+
+const test = suite<{ project: Project }>('figures');
+test.before(async (context) => {
+  const project = (context.project = createProject());
+  project.write('rows.tsv', mailRows);
+  project.write('published.csv', 'rate,asr\n0.3,0.5\n');
+  project.write(
+    'spec.yaml',
+    `name: figured
+seeds: [1, 2]
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+poisoning: [{ attack: none }, { attack: badnets, rate: [0.25, 0.5], target: ham }]
+adapter: [{ type: head-only }, { type: lora, rank: 2 }]
+train: { steps: 1, batch_size: 4, max_length: 16, learning_rate: 1.0e-3 }
+${REPORT}`,
+  );
+  const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 0, stderr);
+});
+
+const filesOf = (stdout: string): string[] =>
+  stdout
+    .trim()
+    .split('\n')
+    .filter((line) => line !== '');
+
+test('one figure in every format, at the width of a column', async ({ project }) => {
+  const { stdout } = await project.succeeds(
+    ...['figures', 'spec.yaml', '--only', 'rate', '--out', 'paper'],
+  );
+  assert.equal(
+    filesOf(stdout).sort(),
+    ['csv', 'pdf', 'png', 'svg', 'tex', 'vl.json'].map((ending) => `paper/rate.${ending}`),
+  );
+  const svg = project.read('paper/rate.svg');
+  assert.match(svg, /^<svg[^>]* width="234pt"/);
+  assert.match(svg, 'published');
+  const png = readFileSync(path.join(project.dir, 'paper/rate.png'));
+  assert.equal([...png.subarray(1, 4)].map((code) => String.fromCharCode(code)).join(''), 'PNG');
+  assert.is(png.readUInt32BE(16), 975, '3.25 in at 300 dpi');
+  const { data } = JSON.parse(project.read('paper/rate.vl.json')) as { readonly data?: unknown };
+  assert.ok(data);
+  assert.match(project.read('paper/rate.csv'), '0.25');
+  const tex = project.read('paper/rate.tex');
+  assert.match(tex, '\\includegraphics[width=\\linewidth]{rate.pdf}');
+  assert.match(tex, /\\caption\{Success of the trigger\. .*Doe 2026, Table 1\.\}/);
+});
+
+test('every table and figure, and what has nothing to show', async ({ project }) => {
+  const { stdout, stderr } = await project.succeeds(
+    ...['figures', 'spec.yaml', '--out', 'all', '--format', 'latex,markdown,csv'],
+  );
+  for (const file of ['all/main.tex', 'all/main.md', 'all/main.csv', 'all/rate.csv'])
+    assert.ok(filesOf(stdout).includes(file), stdout);
+  assert.not.ok(
+    filesOf(stdout).some((file) => /\.(svg|pdf|png|json)$/.test(file)),
+    stdout,
+  );
+  assert.match(
+    stderr.replaceAll(/\s+/g, ' '),
+    'own: no finished cell has a metric "evaluate.acuracy": did you mean evaluate.accuracy?',
+  );
+  assert.match(
+    stderr.replaceAll(/\s+/g, ' '),
+    'clash: several cells have the same place, which differ in poisoning.rate: ' +
+      'name them under `rows` or `columns`, or choose one value under `cells`',
+  );
+  assert.match(project.read('all/main.tex'), '\\label{tab:main}');
+  assert.match(project.read('all/main.tex'), '\\caption{What was found.');
+  assert.match(project.read('all/main.md'), /^\| adapter \| rate 0\.25, ASR \|/);
+  const [head, ...rows] = project.read('all/main.csv').trim().split('\r\n');
+  assert.match(head ?? '', /^adapter\.type,poisoning\.rate,metric,n,planned,mean,std,/);
+  assert.is(rows.length, 8);
+});
+
+test('the report has them in a chapter of their own', ({ project }) => {
+  const html = project.read('.dosimeter/reports/figured.html');
+  assert.match(html, 'Figures and tables of this spec');
+  assert.match(html, 'id="figure-rate"');
+  assert.match(html, 'id="table-main"');
+  assert.match(html, 'Doe 2026, Table 1');
+});
+
+test('the entries are in no key but the report’s, and rows that are not drawn in none', async ({
+  project,
+}) => {
+  const keys = async (): Promise<Map<string, string | null>> =>
+    new Map((await project.stages('spec.yaml')).map(({ id, key }) => [id, key]));
+  const before = await keys();
+  project.write('published.csv', 'rate,asr,note\n0.3,0.5,checked\n');
+  assert.equal(await keys(), before);
+  project.write('published.csv', 'rate,asr\n0.3,0.6\n');
+  const after = await keys();
+  const changed = [...after].filter(([id, key]) => before.get(id) !== key).map(([id]) => id);
+  assert.is(changed.length, 1);
+  assert.match(changed[0] ?? '', 'report');
+});
+
+test('a name that there is not, a format that there is not', async ({ project }) => {
+  const unknown = await project.dosimeter(
+    ...['figures', 'spec.yaml', '--out', 'x', '--only', 'rat'],
+  );
+  assert.is(unknown.code, 2);
+  assert.match(unknown.stderr, 'error: the report has no figure and no table "rat"\n  it has ');
+  const format = await project.dosimeter('figures', 'spec.yaml', '--out', 'x', '--format', 'jpg');
+  assert.is(format.code, 2);
+  assert.match(
+    format.stderr,
+    'error: --format takes vega, svg, pdf, png, csv, latex, markdown, got "jpg"',
+  );
+});
+
+test.run();

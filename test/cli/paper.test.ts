@@ -1,0 +1,44 @@
+/** The specs of the paper's figures, each at its smallest size: they run, and their tables exist. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject, type Project } from '../rig/project.ts';
+
+const test = suite<{ project: Project }>('paper');
+// One store for all: clean trainings are the same in several figures.
+test.before((context) => {
+  context.project = createProject();
+});
+
+const folder = fileURLToPath(new URL('../../pipelines/paper', import.meta.url));
+
+const SPECS: readonly (readonly [name: string, metrics: readonly string[]])[] = [
+  ['fig1-poison-rate', ['accuracy', 'accuracy_drop']],
+  ['fig2-backdoor-rate', ['asr', 'asr_clean', 'trigger_accuracy', 'trigger_accuracy_clean']],
+  ['fig3-map', ['full.']],
+  ['fig4-rank', ['accuracy', 'asr', 'trigger_accuracy']],
+  ['fig5-variance', ['accuracy', 'asr', 'trigger_accuracy_clean']],
+  ['table-untargeted', ['accuracy', 'precision', 'recall', 'f1']],
+];
+
+for (const [name, metrics] of SPECS)
+  test(`${name} runs in its profile tiny`, async ({ project }) => {
+    const spec = [path.join(folder, `${name}.yaml`), '--profile', 'tiny', '--backend', 'wasm'];
+    const { stdout } = await project.succeeds('run', ...spec);
+    const report = stdout.trim().split('\n').at(-1) ?? '';
+    assert.match(report, new RegExp(`/${name}(-sst2)?,profile=tiny\\.html$`));
+    assert.ok(existsSync(path.resolve(project.dir, report)));
+    const rows = await project.results(...spec);
+    for (const metric of metrics)
+      assert.ok(
+        rows.some((row) => row.metric.startsWith(metric)),
+        `${name} has no ${metric}`,
+      );
+    const table = await project.succeeds('results', ...spec, '--markdown');
+    assert.match(table.stdout, /^\|.*\|$/m);
+    assert.match(table.stderr, 'Profile tiny.');
+  });
+
+test.run();

@@ -1,0 +1,239 @@
+/**
+ * The page of all outputs: what is packed into it, and what a browser shows of it. Without a
+ * Chromium on this machine the tests of the page are skipped.
+ */
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import type { Browser, Page } from 'playwright-core';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packOutputs } from '../../plugins/stages/report/outputs.ts';
+import { edited, editOf, type GatheredOutputs, type Outputs } from '../../src/report/outputs.ts';
+import { outputsPage } from '../../src/report/outputs-page.tsx';
+import { executablePath, launch } from '../serve/chromium.ts';
+import { grid, HOSTILE } from './many-outputs.ts';
+
+const test = suite('the page of all outputs');
+const check = (name: string, run: () => Promise<void>): void => {
+  if (executablePath === undefined) test.skip(name, run);
+  else test(name, run);
+};
+
+const unpacked = (data: Buffer): Outputs => JSON.parse(gunzipSync(data).toString()) as Outputs;
+
+test('an edit gives the text back, whatever both hold', () => {
+  const text = fc.string({ unit: fc.constantFrom('a', 'b', ' ', '\u{1F600}', '\uD83D') });
+  fc.assert(
+    fc.property(text, text, (before, after) => {
+      assert.is(edited(before, editOf(before, after)), after);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test('what evaluations share is held once, and what is too much is left out from the end', () => {
+  const all = unpacked(packOutputs(grid(1000)));
+  assert.is(all.first, undefined);
+  assert.is(all.sets[0]?.ids.length, 1000);
+  assert.is(all.asked.length, 2, 'nothing without the trigger, and the same with it');
+  assert.equal(all.asked[1]?.[0], { edit: [0, 'cf ', HOSTILE.length] });
+  const most = 12_000;
+  const data = packOutputs(grid(5000), most);
+  assert.ok(data.length <= most && data.length > most / 2, `${data.length} bytes`);
+  const { first, sets, evaluations, asked, poisoned } = unpacked(data);
+  const shown = sets[0]?.ids.length ?? 0;
+  assert.equal(first, { shown, of: 5000 });
+  assert.is(evaluations[1]?.plain.given.length, shown);
+  assert.is(evaluations[1]?.triggered?.rows.length, Math.floor(shown / 2));
+  assert.is(asked[evaluations[1]?.triggered?.asked ?? -1]?.length, Math.floor(shown / 2));
+  assert.is(poisoned[0]?.length, 2);
+});
+
+let dir = '';
+let browser: Browser;
+test.before(async () => {
+  if (executablePath === undefined) return;
+  dir = await mkdtemp(join(tmpdir(), 'outputs-'));
+  browser = await launch();
+});
+test.after(async () => {
+  await (browser as Browser | undefined)?.close();
+});
+
+interface Opened {
+  readonly page: Page;
+  /** What the console, errors and dialogs said, and requests for anything but the file. */
+  readonly told: string[];
+  readonly url: string;
+}
+
+/** Opens a page, of so many rows or of these data, at an address that may ask for something. */
+async function open(of: number | GatheredOutputs, width = 1440, fragment = ''): Promise<Opened> {
+  const file = join(dir, typeof of === 'number' ? `${of}.html` : 'own.html');
+  const data = packOutputs(typeof of === 'number' ? grid(of) : of);
+  const html = await outputsPage({ name: `toys ${HOSTILE}`, data, report: 'toys.html' });
+  await writeFile(file, html);
+  const url = pathToFileURL(file).href;
+  const page = await browser.newPage({ viewport: { width, height: 900 } });
+  const told: string[] = [];
+  page.on('console', (message) => told.push(message.text()));
+  page.on('pageerror', (error) => told.push(error.message));
+  page.on('dialog', (dialog) => told.push(dialog.message()));
+  page.on('request', (request) => {
+    if (!request.url().startsWith('data:') && !request.url().startsWith(url))
+      told.push(request.url());
+  });
+  await page.goto(url + fragment);
+  await page.locator('.grid').waitFor();
+  return { page, told, url };
+}
+
+const status = (page: Page): Promise<string> => page.getByRole('status').innerText();
+const choose = async (page: Page, name: string, option: string | RegExp): Promise<void> => {
+  const select = page.locator(`label:has-text("${name}") select`);
+  const wanted = select.locator('option').filter({ hasText: option });
+  const value = await wanted.first().evaluate((one) => (one as HTMLOptionElement).value);
+  await select.selectOption({ value });
+};
+
+check('rows are filtered by what cell, trigger and twin say, and by class', async () => {
+  const { page, told } = await open(40);
+  assert.is(await status(page), '40 of 40 rows');
+  await choose(page, 'adapter', 'lora');
+  for (const [show, count] of [
+    ['flipped', 10], // ten hits and row 3, whose answer is wrong without the trigger: 1, 5, … and 3
+    ['disagree', 11],
+    ['hit', 10],
+    ['wrong', 1],
+    ['cut by max_length', 1],
+  ] as const) {
+    await choose(page, 'Show', show);
+    assert.is(await status(page), `${show === 'flipped' ? 11 : count} of 40 rows`, show);
+  }
+  await choose(page, 'Show', 'all');
+  await choose(page, 'Class', 'ham');
+  assert.is(await status(page), '20 of 40 rows');
+  await page.getByLabel('Search').fill('OFFER 7919');
+  assert.is(await status(page), '0 of 40 rows', 'row 1 is hostile, and of the other class');
+  await page.getByLabel('Search').fill('row 4/');
+  assert.is(await status(page), '1 of 40 rows', 'ids are searched too');
+  assert.equal(told, []);
+  await page.close();
+});
+
+check('a row shows its text with and without the trigger, and both answers', async () => {
+  const { page, told } = await open(40, 390, '#adapter.type=lora&seed=2&row=row+5%2F%26%3F%23');
+  const detail = page.locator('.detail');
+  assert.match(await detail.innerText(), /Row row 5\/&\?#/);
+  assert.equal(await detail.locator('mark').allInnerTexts(), ['cf']);
+  assert.is(await detail.locator('s').innerText(), ' something about offer 9676');
+  assert.equal(
+    (await detail.locator('tbody tr').allInnerTexts()).map((line) => line.split(/\s*\t\s*|\n/)),
+    [
+      ['Without the trigger', 'spam', 'spam'],
+      ['With the trigger', 'ham', 'target: hit', 'spam', 'target: no hit'],
+    ],
+  );
+  assert.is(await page.evaluate('document.documentElement.scrollWidth'), 390);
+  assert.equal(told, []);
+  await page.close();
+});
+
+check('an address leads back to cell, filters, search and row', async () => {
+  const { page, url } = await open(40);
+  await choose(page, 'adapter', 'lora');
+  await choose(page, 'seed', '2');
+  await choose(page, 'Show', 'hit');
+  await page.getByLabel('Search').fill('mail 3');
+  await page.locator('.rows .row').first().click();
+  await page.waitForURL(/row=/);
+  const fragment = new URL(page.url()).hash;
+  assert.is(fragment, '#adapter.type=lora&seed=2&show=hit&search=mail+3&row=row+33%2F%26%3F%23');
+  await page.close();
+  const again = await browser.newPage();
+  await again.goto(url + fragment);
+  await again.locator('.detail').waitFor();
+  assert.is(await again.getByLabel('Search').inputValue(), 'mail 3');
+  assert.is(await status(again), '2 of 40 rows');
+  assert.match(await again.locator('.detail').innerText(), /Row row 33/);
+  await again.evaluate("location.hash = '#adapter.type=full&seed=1&rows=poisoned'");
+  await again.getByText('2 of 2 rows').waitFor();
+  await again.close();
+});
+
+check('hostile texts are shown as they are written, and unseen characters are named', async () => {
+  const { page, told } = await open(40, 1440, '#adapter.type=lora&seed=1&row=row+1%2F%26%3F%23');
+  assert.match(await page.title(), /^toys <\/script>/);
+  assert.ok((await page.locator('.detail').innerText()).includes(HOSTILE));
+  assert.is(await page.locator('img').count(), 0);
+  await choose(page, 'Rows', 'Poisoned training rows');
+  await page.locator('.rows .row').first().click();
+  assert.match(await page.locator('.detail').innerText(), 'U+0430 U+200B');
+  assert.equal(told, []);
+  await page.close();
+});
+
+check('written answers stand beside what each scorer says, and rejected rows count', async () => {
+  const written = (
+    given: readonly string[],
+    more: readonly (0 | { rejected: true })[] = [0, 0],
+  ) => ({
+    rows: [0, 1],
+    given,
+    hits: { exact: [0, 0], contains: given.map((text) => (text.includes('x') ? 1 : 0)) } as const,
+    asked: more,
+  });
+  const { page, told } = await open({
+    axes: [],
+    cells: [{ at: [], own: 0, twin: 1, poisoned: null, target: null }],
+    sets: [{ classes: [], ids: ['a', 'b'], texts: ['Q a?', 'Q b?'], labels: ['yes', 'no'] }],
+    evaluations: [
+      {
+        set: 0,
+        plain: { ...written(['yes', 'maybe']), asked: [0, { unread: null }] },
+        triggered: written(['x\ny', ''], [0, { rejected: true }]),
+      },
+      { set: 0, plain: written(['yes', 'no']), triggered: written(['yes', 'no x']) },
+    ],
+    originals: [],
+    poisoned: [],
+  });
+  assert.equal(await page.locator('label:has-text("Show") option').allInnerTexts(), [
+    'all (2)',
+    'wrong (1)',
+    'flipped (2)',
+    'disagree (2)',
+    'hit: contains (1)',
+    'cut by max_length (1)',
+    'rejected (1)',
+  ]);
+  await page.locator('.rows .row').first().click();
+  const answers = page.locator('.detail tbody tr').nth(1);
+  assert.match(await answers.innerText(), /x\ny\s*exact: no hit\s*contains: hit/);
+  await page.locator('.rows .row').nth(1).click();
+  assert.match(await page.locator('.detail').innerText(), /where can’t be told/);
+  assert.match(await answers.innerText(), /rejected by the defence/);
+  await choose(page, 'Rows', 'Poisoned training rows');
+  await page.getByText('No training row of this cell was changed.').waitFor();
+  assert.equal(told, []);
+  await page.close();
+});
+
+check('100,000 rows are opened, searched and scrolled through', async () => {
+  const { page, told } = await open(100_000);
+  assert.is(await status(page), '100,000 of 100,000 rows');
+  assert.ok((await page.locator('.rows .row').count()) < 60);
+  await page.getByLabel('Search').fill('mail 99999 ');
+  await page.getByText('1 of 100,000 rows').waitFor();
+  await page.getByLabel('Search').fill('');
+  await page.locator('.grid').press('End');
+  await page.getByText('mail 99999 says').waitFor();
+  assert.equal(told, []);
+  await page.close();
+});
+
+test.run();
