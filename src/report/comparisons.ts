@@ -51,7 +51,7 @@ const isNumber = (value: number | null): value is number =>
  * Pairs two numbers over seeds.
  * @param reason returns why the pair of a seed is not evidence, or null if it is
  */
-export function pairBySeed(
+function pairBySeed(
   seeds: readonly number[],
   a: (seed: number) => number | null,
   b: (seed: number) => number | null,

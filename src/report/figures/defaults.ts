@@ -361,6 +361,7 @@ export const entropyEntries: Entries = (conditions) =>
       color: { fields: ['adapter'] },
       facet: { column: ['kernel'] },
       cells: patternsOf(shown, conditions),
+      seeds: false,
     }));
   });
 const MOST_WITH_ENTROPY = 6;

@@ -2,7 +2,7 @@
 import type { FigureEntry } from '../../api/report.ts';
 import { UserFault } from '../../base/fault.ts';
 import type { Analysis } from '../analysis.ts';
-import { adapterPairs, pairBySeed } from '../comparisons.ts';
+import { adapterPairs } from '../comparisons.ts';
 import {
   axisValue,
   byName,
@@ -154,49 +154,30 @@ const CLEAN: Readonly<Record<string, readonly [Quantity, MetricNote]>> = {
   ],
 };
 
-/** The numbers of a condition, and how many pairs of it are left out, with the reasons. */
+/** The numbers of a condition or, paired by seed, their differences. */
 function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
-  const cells = new Map(condition.cells.map((cell) => [cell.seed, cell]));
-  const none = { excluded: 0, reasons: [] as readonly string[] };
-  if (entry.against !== undefined) {
-    const others = full && new Map(full.cells.map((cell) => [cell.seed, cell]));
-    const [clean, judged] = CLEAN[measure.field] ?? [];
-    const of = (some: typeof cells, read?: Quantity) => (seed: number) => {
-      const cell = some.get(seed);
-      return cell && read ? read(cell) : null;
-    };
-    const reason = (seed: number): string | null =>
-      [cells.get(seed), others?.get(seed)].reduce<string | null>(
-        (found, cell) =>
-          found ??
-          (cell ? (others ? measure.reason(cell) : voidReason(cell, judged ?? DROP)) : null),
-        null,
-      );
-    const pairs = pairBySeed(
-      [...cells.keys()],
-      of(cells, measure.read),
-      others ? of(others, measure.read) : of(cells, clean),
-      reason,
-    );
-    const values = pairs.seeds.map((seed, i): Value => {
-      const other = pairs.b[i] ?? NaN;
-      return { seed, value: (pairs.a[i] ?? NaN) - other, reason: null, other };
-    });
-    return { values, excluded: pairs.excluded, reasons: pairs.reasons };
-  }
-  const values = condition.cells.flatMap((cell): Value[] => {
+  const others = new Map((full ?? condition).cells.map((cell) => [cell.seed, cell]));
+  const [clean = () => null, judged = DROP] = CLEAN[measure.field] ?? [];
+  return condition.cells.flatMap((cell): Value[] => {
     const { seed } = cell;
     if (x.kind === 'step')
       return stepsOf(cell, measure.field).map((point) => ({ seed, ...point, reason: null }));
     const value = measure.read(cell),
-      at = x.kind === 'metric' ? measureOf(entry.x.field).read(cell) : 0;
-    if (value === null || at === null || !Number.isFinite(value)) return [];
-    return [
-      { seed, value, reason: measure.reason(cell), ...(x.kind === 'metric' ? { x: at } : {}) },
-    ];
+      reason = measure.reason(cell);
+    if (!isNumber(value)) return [];
+    if (entry.against !== undefined) {
+      const twin = others.get(seed),
+        other = twin ? (full ? measure.read : clean)(twin) : null;
+      if (twin === undefined || !isNumber(other)) return [];
+      const ofPair = full ? (reason ?? measure.reason(twin)) : voidReason(cell, judged);
+      return [{ seed, value: value - other, other, reason: ofPair }];
+    }
+    if (x.kind !== 'metric') return [{ seed, value, reason }];
+    const at = measureOf(entry.x.field).read(cell);
+    return isNumber(at) ? [{ seed, value, reason, x: at }] : [];
   });
-  return { values, ...none };
 }
+const isNumber = (value: number | null): value is number => Number.isFinite(value);
 
 /** What x is, and where conditions lie on it. */
 export interface Axis {
@@ -542,10 +523,11 @@ export function frameOf(
   const left: string[] = [];
   let pairs = 0;
   const valuesIn = (subject: Subject, measure: Measure): readonly Value[] => {
-    const { values, excluded, reasons } = valuesOf(subject, measure, entry, x);
-    pairs += values.length + excluded;
-    left.push(...Array.from({ length: excluded }, (_, i) => reasons[i] ?? reasons[0] ?? ''));
-    return values;
+    const values = valuesOf(subject, measure, entry, x);
+    if (entry.against === undefined) return values;
+    pairs += values.length;
+    left.push(...values.flatMap(({ reason }) => reason ?? []));
+    return values.filter(({ reason }) => reason === null);
   };
   const pointsOf = (subject: Subject, measure: Measure): Point[] =>
     valuesIn(subject, measure).map((value) => {
@@ -605,7 +587,7 @@ export function frameOf(
     points: [...zero, ...points, ...levels],
     references: places.flatMap(([place]) =>
       marked.flatMap((measure) =>
-        valuesOf(place.subject, measure, asItIs, x).values.map((value) => ({
+        valuesOf(place.subject, measure, asItIs, x).map((value) => ({
           ...place,
           ...value,
           metric: measure.field,
