@@ -211,7 +211,7 @@ const ClaimBox = ({ statement, published, rows }: Claim): JSX.Element => (
   <>
     <h3>{statement}</h3>
     <p class="small">Published: {published}</p>
-    <Table label={statement} rows={rows} most={60} columns={COLUMNS} />
+    <Table label={statement} rows={rows} most={24} columns={COLUMNS} />
   </>
 );
 
