@@ -1,143 +1,207 @@
 /**
- * Curves along something that is no axis of the grid: Rényi entropies of the Fisher information by
- * their order, for LoRA's A and B and the same layers in full at the same weights; and the ROC of
- * defences that give scores.
+ * Curves of single cells: eigenvalues of the true Fisher information and of the kernel itself, on a
+ * logarithmic axis; and the ROC of defences that give scores.
  */
 import type { TopLevelSpec } from 'vega-lite';
-import { type Condition, seriesOf } from '../conditions.ts';
+import type { Condition } from '../conditions.ts';
 import { csvOf } from '../csv.ts';
 import { defenceLabelOf } from '../defences.ts';
-import {
-  alphaName,
-  alphasOf,
-  checkpointName,
-  fisherOf,
-  type FisherQuantity,
-  renyi,
-  type Scale,
-  SCALES,
-  withLora,
-} from '../fisher.ts';
+import { checkpointName, lastFisher, withLora } from '../fisher.ts';
+import { formatNumber } from '../format.ts';
+import { groupBy } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import type { Checkpoint, Figure } from '../types.ts';
+import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
 import {
-  adapterColour,
   drawFigure,
   firstOf,
   KERNEL_DASH,
   KERNELS,
   leftOut,
   nominal,
-  onlyPart,
-  ordinal,
   quantitative,
-  seedPoint,
-  seedsAndMean,
+  strokeColour,
 } from './encode.ts';
-import { adapterPalette, legendColumns } from './theme.ts';
+import { adapterPalette, type Palette } from './theme.ts';
 
-const MOST_ADAPTERS = 6;
-
-const ENTROPY_CAPTIONS: Readonly<Record<Scale, string>> = {
-  raw:
-    'As the paper defines it, on unnormalised eigenvalues: not an entropy unless Σλ = 1, ' +
-    'so the order of LoRA and full may reverse at α = 1.',
-  normalised: 'On λ/Σλ: a true entropy.',
-};
-
-const ofKernels = <Place extends object>(
-  condition: Condition,
-  quantity: FisherQuantity,
-  checkpoint: Checkpoint,
-  place: Place,
-) =>
-  KERNELS.flatMap(({ of, name: kernel }) => {
-    const adapter = condition.adapterLabel;
-    return seedsAndMean(
-      { ...place, adapter, kernel, run: `${adapter} ${kernel}` },
-      seriesOf(condition, fisherOf(quantity, checkpoint, of)),
-    );
-  });
-const isSeed = ({ part }: { readonly part: string }): boolean => part === 'seed';
+const MOST_ATTACKS = 3;
+const MOST_LINES = 5;
+const MOST_POINTS = 128;
 
 /**
- * Draws only the first attack, which is the clean run if there is one. The others are in the table.
- * Returns null if there is nothing to draw.
+ * Returns every index or, if there are many, evenly spaced ones that include the first and the
+ * last.
  */
-async function entropyFigure(
-  scale: Scale,
-  checkpoint: Checkpoint,
-  conditions: readonly Condition[],
-): Promise<Figure | null> {
-  const having = withLora(conditions, checkpoint);
-  const [first] = having;
-  if (!first) return null;
-  const { shown, left } = firstOf(
-    having.filter((condition) => blockLabel(condition) === blockLabel(first)),
-    MOST_ADAPTERS,
-  );
-  const alphas = alphasOf(
-    shown.flatMap(({ cells }) => cells),
-    scale,
-  );
-  const values = shown.flatMap((condition) =>
-    alphas.flatMap((alpha) =>
-      ofKernels(condition, renyi(scale, alpha), checkpoint, { alpha: alphaName(alpha) }),
-    ),
-  );
-  if (values.length === 0) return null;
-  const adapters = shown.map(({ adapterLabel }) => adapterLabel);
-  const x = ordinal('alpha', 'order α', {
-    sort: alphas.map(alphaName),
-    axis: { labelAngle: 0, grid: false },
-  });
-  const y = quantitative('value', `Hα, ${scale} (nats)`, { scale: { zero: false } });
-  const color = {
-    ...adapterColour(adapterPalette(conditions)),
-    title: null,
-    legend: { values: adapters, columns: legendColumns(adapters) },
-  };
-  const spec: TopLevelSpec = {
-    width: 330,
-    height: 210,
-    data: { values },
-    layer: [
-      {
-        transform: onlyPart('mean'),
-        mark: { type: 'line', strokeWidth: 1.8 },
-        encoding: { x, y, color, detail: { field: 'run' }, strokeDash: KERNEL_DASH },
-      },
-      {
-        transform: onlyPart('seed'),
-        mark: seedPoint(34, { strokeWidth: 0.5, opacity: 0.85 }),
-        encoding: { x, y, color },
-      },
-    ],
-  };
-  const caption = [
-    ENTROPY_CAPTIONS[scale],
-    ' Solid: LoRA’s kernel. Dashed: the same layers in full, at that adapter’s weights.',
-    checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : '',
-    leftOut(left, 'adapter'),
-  ];
-  return drawFigure(
-    {
-      id: `renyi-${scale}-${checkpoint}`,
-      title: `Rényi entropy, ${scale}, ${checkpointName(checkpoint)}`,
-    },
-    caption,
-    spec,
-    csvOf(values.filter(isSeed), ['adapter', 'kernel', 'alpha', 'seed', ['entropy', 'value']]),
+function picked(count: number): number[] {
+  if (count <= MOST_POINTS) return Array.from({ length: count }, (_, i) => i);
+  return Array.from({ length: MOST_POINTS }, (_, i) =>
+    Math.round((i * (count - 1)) / (MOST_POINTS - 1)),
   );
 }
 
-/** Draws entropies, raw and normalised, at initialisation and after training. */
-export async function entropyFigures(
+function decades(values: readonly number[]): number[] {
+  const low = Math.floor(Math.log10(Math.min(...values))),
+    high = Math.ceil(Math.log10(Math.max(...values)));
+  const step = Math.ceil((high - low + 1) / 9);
+  return Array.from(
+    { length: Math.floor((high - low) / step) + 1 },
+    (_, i) => 10 ** (low + i * step),
+  );
+}
+
+interface CurvePoint {
+  readonly adapter: string;
+  readonly kernel: string;
+  readonly run: string;
+  readonly seed: number;
+  readonly index: number;
+  readonly eigenvalue: number;
+}
+
+/** Returns a cell's eigenvalues, or null if it has none. */
+type Eigenvalues = (cell: ReportCell, of: Parametrisation) => readonly number[] | null;
+
+interface Panel {
+  readonly id: string;
+  readonly title: string;
+  readonly caption: string;
+  readonly conditions: readonly Condition[];
+  readonly eigenvalues: Eigenvalues;
+}
+
+/**
+ * Returns the positive eigenvalues of the first seed that has a LoRA kernel, as points of two
+ * lines.
+ */
+function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly CurvePoint[] {
+  const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
+  if (cell === undefined) return [];
+  return KERNELS.flatMap(({ of, name }) => {
+    const all = eigenvalues(cell, of) ?? [];
+    return picked(all.length)
+      .map((i) => ({
+        adapter: condition.adapterLabel,
+        kernel: name,
+        run: `${condition.adapterLabel} ${of}`,
+        seed: cell.seed,
+        index: i + 1,
+        eigenvalue: all[i] ?? 0,
+      }))
+      .filter(({ eigenvalue }) => eigenvalue > 0);
+  });
+}
+
+const specOf = (values: CurvePoint[], color: ReturnType<typeof strokeColour>): TopLevelSpec => ({
+  width: 350,
+  height: 220,
+  data: { values },
+  mark: { type: 'line', strokeWidth: 1.8, point: { size: 12, filled: true } },
+  encoding: {
+    x: quantitative('index', 'eigenvalue number', {
+      axis: { grid: false, tickMinStep: 1 },
+      scale: { zero: false, nice: false },
+    }),
+    y: quantitative('eigenvalue', 'λ', {
+      scale: { type: 'log' as const },
+      axis: {
+        values: decades(values.map(({ eigenvalue }) => eigenvalue)),
+        labelExpr: "'1e' + round(log(datum.value) / LN10)",
+      },
+    }),
+    color,
+    strokeDash: KERNEL_DASH,
+    detail: { field: 'run' },
+  },
+});
+
+async function panelFigure(
+  { id, title, caption, conditions, eigenvalues }: Panel,
+  palette: Palette,
+): Promise<Figure | null> {
+  const { shown, left } = firstOf(conditions, MOST_LINES);
+  const values = shown.flatMap((condition) => curvesOf(condition, eigenvalues));
+  const [first] = values;
+  if (first === undefined) return null;
+  const adapters = shown.map(({ adapterLabel }) => adapterLabel);
+  return drawFigure(
+    { id, title },
+    [
+      `${caption} Seed ${first.seed}. Solid: LoRA’s kernel. `,
+      'Dashed: the same layers in full, at that adapter’s weights.',
+      leftOut(left, 'adapter'),
+    ],
+    specOf(values, strokeColour(palette, adapters)),
+    csvOf(values, ['adapter', 'kernel', 'seed', 'index', 'eigenvalue']),
+  );
+}
+
+/** Reads those eigenvalues of a Fisher information that count as above zero. */
+const counted =
+  (checkpoint: Checkpoint): Eigenvalues =>
+  (cell, of) => {
+    const facts = cell.fisher[checkpoint]?.[of]?.true;
+    return facts ? facts.spectrum.slice(0, facts.count) : null;
+  };
+
+/** Below this share of the largest, the eigenvalues of a float32 kernel are rounding. */
+const ROUNDING = 1e-7;
+const aboveRounding =
+  (checkpoint: Checkpoint): Eigenvalues =>
+  (cell, of) => {
+    const spectrum = cell.kernelSpectra[checkpoint]?.[of];
+    if (spectrum === undefined) return null;
+    const [largest = 0] = spectrum;
+    return spectrum.filter((value) => value > ROUNDING * largest);
+  };
+
+function fisherCaption(conditions: readonly Condition[]): string {
+  const tolerance = conditions
+    .flatMap(({ cells }) => cells)
+    .map((cell) => lastFisher(cell)?.full?.true?.tolerance)
+    .find((value) => value !== undefined);
+  const limit = tolerance === undefined ? 'the tolerance' : `${formatNumber(tolerance)}·λmax`;
+  return `True Fisher. Eigenvalues at or below ${limit} count as zero and are not drawn.`;
+}
+
+/** Draws Fisher spectra at initialisation and after training, then the kernels' own spectra. */
+export async function spectrumFigures(
   conditions: readonly Condition[],
 ): Promise<readonly (Figure | null)[]> {
+  const caption = fisherCaption(conditions);
+  const init = withLora(conditions, 'init');
+  const blocks = [...groupBy(withLora(conditions, 'final'), blockLabel)];
+  const [first] = blocks;
+  const kernelPanel = (
+    checkpoint: 'init' | 'final',
+    of: readonly Condition[],
+    more: string,
+  ): Panel => ({
+    id: `kernel-spectrum-${checkpoint}`,
+    title: `Kernel spectrum, ${checkpointName(checkpoint)}${more}`,
+    caption: 'Eigenvalues of the tangent kernel itself, those above zero.',
+    conditions: of,
+    eigenvalues: aboveRounding(checkpoint),
+  });
+  const panels: readonly Panel[] = [
+    {
+      id: 'spectrum-init',
+      title: `Fisher spectrum, ${checkpointName('init')}`,
+      caption,
+      conditions: init,
+      eigenvalues: counted('init'),
+    },
+    ...blocks.slice(0, MOST_ATTACKS).map(([block, of], index) => ({
+      id: `spectrum-final-${index}`,
+      title: `Fisher spectrum, ${checkpointName('final')}, ${block}`,
+      caption,
+      conditions: of,
+      eigenvalues: counted('final'),
+    })),
+    kernelPanel('init', init, ''),
+    kernelPanel('final', first?.[1] ?? [], first === undefined ? '' : `, ${first[0]}`),
+  ];
+  const palette = adapterPalette(conditions);
   const figures: (Figure | null)[] = [];
-  for (const checkpoint of ['init', 'final'] as const)
-    for (const scale of SCALES) figures.push(await entropyFigure(scale, checkpoint, conditions));
+  for (const panel of panels) figures.push(await panelFigure(panel, palette));
   return figures;
 }
 
@@ -151,7 +215,7 @@ type RocPoint = {
   readonly truePositiveRate: number;
 };
 
-const curvesOf = (conditions: readonly Condition[]): readonly RocPoint[] =>
+const rocOf = (conditions: readonly Condition[]): readonly RocPoint[] =>
   conditions.flatMap((condition) =>
     condition.cells.flatMap(({ seed, roc = {} }) =>
       Object.entries(roc).flatMap(([of, points]) => {
@@ -191,7 +255,7 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
 });
 
 export async function rocFigure(conditions: readonly Condition[]): Promise<Figure | null> {
-  const points = curvesOf(conditions);
+  const points = rocOf(conditions);
   if (points.length === 0) return null;
   const title = 'Detection, from the threshold that suspects nothing to that which suspects all';
   return drawFigure(

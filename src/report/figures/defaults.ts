@@ -2,7 +2,15 @@
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';
 import { isDefended } from '../defences.ts';
-import { checkpointName, INFORMATION, SCALES, withLora } from '../fisher.ts';
+import {
+  alphaName,
+  alphasOf,
+  checkpointName,
+  INFORMATION,
+  type Scale,
+  SCALES,
+  withLora,
+} from '../fisher.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { axisName, blockLabel, doseUnit } from '../labels.ts';
 import {
@@ -306,14 +314,53 @@ export const informationEntries: Entries = (conditions) =>
             title: `${title}, ${checkpointName(checkpoint)}`,
             caption,
             x: { field: 'adapter' },
-            y: KERNELS.map(({ of: kernel, name }) => ({
+            y: KERNELS.map(({ of: kernel }) => ({
               field: `fisher.${checkpoint}.${kernel}.true.${id}`,
-              title: name,
             })),
-            color: { fields: ['metric'] },
+            color: { fields: ['kernel'] },
             // At initialisation the attack plays no part, so each adapter counts once.
             facet: { row: checkpoint === 'init' ? ['setting'] : BLOCK },
             cells: patternsOf(shown, conditions),
           };
         });
   });
+
+const ENTROPIES: Readonly<Record<Scale, string>> = {
+  raw:
+    'As the paper defines it, on unnormalised eigenvalues: not an entropy unless Σλ = 1, ' +
+    'so the order of LoRA and full may reverse at α = 1.',
+  normalised: 'On λ/Σλ: a true entropy.',
+};
+
+/**
+ * Rényi entropies by their order, of the first attack, which is the clean run if there is one. The
+ * others are in the table.
+ */
+export const entropyEntries: Entries = (conditions) =>
+  (['init', 'final'] as const).flatMap((checkpoint) => {
+    const [first, ...others] = withLora(conditions, checkpoint);
+    if (first === undefined) return [];
+    const block = [first, ...others].filter((one) => blockLabel(one) === blockLabel(first));
+    const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
+    const cells = shown.flatMap((condition) => condition.cells);
+    return SCALES.map((scale): FigureEntry => ({
+      name: `renyi-${scale}-${checkpoint}`,
+      title: `Rényi entropy, ${scale}, ${checkpointName(checkpoint)}`,
+      caption:
+        `${ENTROPIES[scale]} In nats. The full kernel is that of the same layers, at that ` +
+        `adapter’s weights.${checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : ''}` +
+        leftOut(left, 'adapter'),
+      mark: 'line',
+      x: { field: 'metric', title: 'order α' },
+      y: alphasOf(cells, scale).flatMap((alpha) =>
+        KERNELS.map(({ of: kernel }) => ({
+          field: `fisher.${checkpoint}.${kernel}.true.renyi_${scale}_${alpha}`,
+          title: alphaName(alpha),
+        })),
+      ),
+      color: { fields: ['adapter'] },
+      facet: { column: ['kernel'] },
+      cells: patternsOf(shown, conditions),
+    }));
+  });
+const MOST_WITH_ENTROPY = 6;

@@ -4,30 +4,16 @@
  */
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import type { Series } from '../conditions.ts';
 import { codePoints, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure, Parametrisation } from '../types.ts';
-import { config, INK, legendColumns, type Palette } from './theme.ts';
+import { config, legendColumns, type Palette } from './theme.ts';
 
 /** Selects the rows of one kind: seeds, means and reference values share one table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
 
 /** What the captions call that line. */
 export const LINE = '95% t-interval (of two seeds, from one value to the other)';
-
-/** The colour of each adapter. */
-export const adapterColour = ({ domain, range }: Palette) => ({
-  field: 'adapter',
-  type: 'nominal' as const,
-  scale: { domain, range },
-});
-
-/** A point for each seed. */
-export const seedPoint = (
-  size: number,
-  { strokeWidth, opacity }: { readonly strokeWidth: number; readonly opacity: number },
-) => ({ type: 'point' as const, filled: true, size, stroke: INK, strokeWidth, opacity });
 
 /** Fills points unless their number is not evidence. */
 export const HOLLOW = { condition: { test: 'datum.isVoid', value: 0 }, value: 0.9 } as const;
@@ -93,12 +79,6 @@ export const ordinal = <More extends object>(field: string, title: string | null
   ...more,
 });
 
-/** The seeds of a condition and their mean, as rows of a figure's table. */
-export const seedsAndMean = <Place extends object>(place: Place, { values, summary }: Series) => [
-  ...values.map(({ seed, value }) => ({ ...place, part: 'seed', seed, value })),
-  ...(summary ? [{ ...place, part: 'mean', seed: null, value: summary.mean }] : []),
-];
-
 /** Draws a figure. Its caption is given in parts. */
 export const drawFigure = async (
   { id, title }: Pick<Figure, 'id' | 'title'>,
@@ -121,8 +101,10 @@ export const firstOf = <T>(items: readonly T[], most: number) => ({
 });
 
 /** The colour of each adapter, with a legend of those that are drawn as lines. */
-export const strokeColour = (palette: Palette, adapters: string[]) => ({
-  ...adapterColour(palette),
+export const strokeColour = ({ domain, range }: Palette, adapters: string[]) => ({
+  field: 'adapter',
+  type: 'nominal' as const,
+  scale: { domain, range },
   title: null,
   legend: {
     values: adapters,

@@ -323,7 +323,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       ...(frame.form === 'line'
         ? { line, ...(row !== '' && { row }), ...(column !== '' && { column }) }
         : { attack, adapter, setting }),
-      ...(frame.x.kind !== 'text' && { x }),
+      ...((frame.form === 'line' || frame.x.kind !== 'text') && { x }),
       seed,
       ...numbers(metric, value),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),

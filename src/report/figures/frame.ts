@@ -37,6 +37,8 @@ export interface Measure {
   readonly label: string;
   /** On an axis. */
   readonly title: string;
+  /** Of which kernel it is. */
+  readonly kernel?: string;
   readonly isProportion: boolean;
   /**
    * The span of its axis: `unit` is [0, 1], `to-one` runs from a round tenth below the least value
@@ -70,6 +72,7 @@ function fisherMeasure(field: string): Measure | null {
   const kernel = of === 'lora' ? 'LoRA’s kernel' : 'the full kernel';
   return {
     field,
+    kernel: of === 'lora' ? 'LoRA kernel' : 'full kernel',
     label: `${quantity.label} of ${kernel} ${checkpointName(at as Checkpoint)}`,
     title: `${quantity.label} (nats)`,
     isProportion: false,
@@ -215,7 +218,8 @@ const NAMES = {
 type Name = keyof typeof NAMES;
 const isName = (field: string): field is Name => field in NAMES;
 /** Whether a field is one of single points, or a name. */
-const isWord = (field: string): boolean => isName(field) || field === 'seed' || field === 'metric';
+const isWord = (field: string): boolean =>
+  isName(field) || ['seed', 'metric', 'kernel'].includes(field);
 const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
 const labelIn = (labels: Labels, name: Name): string =>
@@ -364,6 +368,7 @@ function subjectsOf(
 
 const nameOf = (field: string, { subject, measure, seed }: Omit<Point, 'x'>): string => {
   if (field === 'metric') return measure.label;
+  if (field === 'kernel') return measure.kernel ?? '';
   if (field === 'seed') return `seed ${seed}`;
   return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
 };
@@ -515,7 +520,7 @@ export function frameOf(
     ...column,
     ...(isHeat ? y.map(({ field }) => field) : (entry.color?.fields ?? [])),
   ];
-  const isByMetric = named.includes('metric');
+  const isByMetric = named.includes('metric') || named.includes('kernel');
   const measures = shown.map(measureOf).map((measure, i) => {
     const title = isHeat ? undefined : y[i]?.title;
     return { ...measure, ...(title !== undefined && { [isByMetric ? 'label' : 'title']: title }) };
@@ -608,7 +613,7 @@ export function frameOf(
       ),
     ),
     isByMetric,
-    isDodged: x.kind === 'text' && keyed(...fields) !== keyed(entry.x.field),
+    isDodged: form !== 'line' && x.kind === 'text' && keyed(...fields) !== keyed(entry.x.field),
     notes: [
       note,
       x.note,

@@ -4,13 +4,14 @@
  */
 import type { Analysis } from '../analysis.ts';
 import type { Figure } from '../types.ts';
-import { entropyFigures, rocFigure } from './curves.ts';
+import { rocFigure, spectrumFigures } from './curves.ts';
 import {
   answerEntries,
   defenceEntries,
   differenceEntries,
   doseEntries,
   type Entries,
+  entropyEntries,
   informationEntries,
   lossEntries,
   MOST_ADAPTERS,
@@ -22,7 +23,6 @@ import {
 import { drawEntries, type Limits, OF_REPORT } from './entry.ts';
 import { kernelFigures } from './kernels.ts';
 import { mapFigures } from './map.ts';
-import { spectrumFigures } from './spectra.ts';
 import { stageFigure } from './stages.ts';
 
 /** The places of the page that have figures. */
@@ -76,7 +76,7 @@ const FIGURES: readonly FigureRecord[] = [
   { section: 'losses', draw: ofGrid(lossEntries, { lines: MOST_ADAPTERS }) },
   { section: 'steps', draw: ofGrid(stepEntries, { lines: MOST_ADAPTERS }) },
   { section: 'information', draw: ofGrid(informationEntries, { most: 24 }) },
-  { section: 'information', draw: ({ conditions }) => entropyFigures(conditions) },
+  { section: 'information', draw: ofGrid(entropyEntries, { lines: 6 }) },
   { section: 'spectra', draw: ({ conditions }) => spectrumFigures(conditions) },
   { section: 'kernels', draw: ({ kernels, input }) => kernelFigures(kernels, input.classes) },
   { section: 'map', draw: ({ input }) => mapFigures(input.cells) },

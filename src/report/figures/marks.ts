@@ -6,7 +6,7 @@ import { codePoints } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { type Centred, centred } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
-import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative } from './encode.ts';
+import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, varies } from './encode.ts';
 import { type Frame, type Measure, measureOf, type Point } from './frame.ts';
 import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
 
@@ -97,7 +97,7 @@ function placesOf({ frame, overlays }: Drawn): number[] {
     .sort((a, b) => a - b);
 }
 
-export const panelsOf = (points: readonly Point[]) => [
+const panelsOf = (points: readonly Point[]) => [
   ...new Map(points.map(({ row, column }) => [keyed(row, column), { row, column }])).values(),
 ];
 
@@ -252,7 +252,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
     ...{ zero: false, nice: false },
   };
   const value = (field: string) =>
-    quantitative(field, isOnly || isFlip ? titleOf(entry, measure) : null, { scale });
+    quantitative(field, isOnly || isFlip ? titleOf(drawn, measure) : null, { scale });
   const offset = { field: 'line', type: 'nominal', scale: { domain: palette.domain } };
   const at: Place = (from, to) => ({
     [along]: place,
@@ -327,7 +327,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
     isLine &&
       !(isStep && seeds) &&
       layer('mean', 'line', { strokeWidth: 2 }, { color, strokeDash }),
-    layer('❘', 'tick', { orient, thickness: 2, size: 18, color: MUTED }),
+    layer('❘', 'point', { ...STROKE, angle: isFlip ? 90 : 0 }),
     layer('○', 'point', { ...point, fill: 'white', stroke: INK, size: 60, strokeWidth: 1.3 }),
     form === 'point' &&
       seeds &&
@@ -364,10 +364,13 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
   ];
   return layers.filter((one) => one !== false);
 }
+const STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
-const titleOf = ({ against }: FigureEntry, { title }: Measure): string =>
-  against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
+function titleOf({ entry: { against }, frame }: Drawn, { title }: Measure): string | null {
+  if (frame.isByMetric && varies(frame.measures.map((one) => one.title))) return null;
+  return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
+}
 
 /** The declared margin, and zero. */
 const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
@@ -385,7 +388,8 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
 function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const labels = distinct(overlays.map(({ label }) => label));
   const values = [...lines, ...labels];
-  const isNamedOnAxis = frame.x.kind === 'text' && !frame.isDodged && overlays.length === 0;
+  const isNamedOnAxis =
+    frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
   const columns = Math.min(entry.size === 'page' ? 5 : 3, legendColumns(values));
   const isStep = frame.x.kind === 'step';
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
@@ -512,7 +516,9 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   };
   // Panels have places of their own where these are names.
   const scale = { [isFlip ? 'y' : 'x']: 'independent' };
-  const resolve = x.kind === 'text' && !isHeat && { resolve: { scale } };
+  // Where lines share a place, Vega-Lite would lose how they stand beside each other.
+  const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
+  const resolve = isOwn && { resolve: { scale } };
   const panels = measures.map((measure) => {
     const layer = isHeat ? heatLayers(drawn, measure) : layersOf(drawn, measure, !measures[1]);
     const one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
