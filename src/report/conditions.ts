@@ -158,8 +158,10 @@ export function numericAxis(condition: Condition, path: string): number | null {
 const matches = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
-    if (isList(asked))
-      return asked.some((one) => one === value || contentKey(one) === contentKey(value));
+    if (isList(asked)) {
+      const own = Array.isArray(value) ? [value, ...(value as readonly Json[])] : [value];
+      return asked.some((one) => own.some((item) => contentKey(one) === contentKey(item)));
+    }
     const { min = -Infinity, max = Infinity } = asked;
     return typeof value === 'number' && value >= min && value <= max;
   });

@@ -6,7 +6,7 @@ import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
 import type { Analysis } from './analysis.ts';
-import { choose, type Condition } from './conditions.ts';
+import { byName, choose, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
@@ -90,7 +90,7 @@ function lackedBy(
   conditions: readonly Condition[],
   isShown: boolean,
 ): readonly string[] {
-  const shown = choose(conditions, cells);
+  const shown = shownOf(conditions, cells);
   if (shown.length === 0) return ['no cell matches its `cells`'];
   const measured = new Set(
     shown.flatMap((condition) => condition.cells.flatMap((cell) => measuredIn(cell))),
@@ -108,6 +108,15 @@ function lackedBy(
       ? 'its cells have nothing to show yet'
       : `no pair of its cells with \`against: ${against}\` is evidence`,
   ];
+}
+
+/** Returns the conditions of which some name matches. */
+function shownOf(
+  conditions: readonly Condition[],
+  patterns: FigureEntry['cells'],
+): readonly Condition[] {
+  const keys = new Set(choose(byName(conditions), patterns).map(({ key }) => key));
+  return conditions.filter(({ key }) => keys.has(key));
 }
 
 const measuredIn = ({ metrics }: ReportCell): string[] =>
@@ -131,7 +140,7 @@ function drawTable(entry: TableEntry, { conditions, input }: Analysis): DrawnEnt
     return { stage: full.slice(0, cut), metric: full.slice(cut + 1) };
   });
   const cells = conditions.flatMap((condition) => [...condition.cells]);
-  const shown = new Set(choose(conditions, entry.cells).map(({ axes }) => contentKey(axes)));
+  const shown = new Set(shownOf(conditions, entry.cells).map(({ axes }) => contentKey(axes)));
   const rows = collectResults(cells.map(({ axes, ...cell }) => ({ ...cell, cell: axes })));
   const grid = layOut({
     rows,

@@ -5,9 +5,10 @@ import type { ReportEntries } from '../../src/api/report.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { ENTRIES, type EntryContents, type RenderedReport } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
+import { cellOf, inputOf } from './cells.ts';
 import { fixture } from './fixture.ts';
 
-const test = suite('entries');
+const test = suite('entries of a spec');
 
 const render = (entries: Partial<ReportEntries>): Promise<RenderedReport> =>
   renderReport({
@@ -32,6 +33,17 @@ test('a figure takes the place of the report’s own of its name', async () => {
   assert.match(html, '<h4>My own</h4>');
   assert.not.equal(files['figures/rank-asr.svg'], own.files['figures/rank-asr.svg']);
   assert.not.ok(ENTRIES in own.files);
+});
+
+test('a table has the place of a figure of its name, since their files are in one folder', async () => {
+  const table = {
+    name: 'stages',
+    rows: ['adapter.type', 'adapter.rank'],
+    metrics: ['evaluate.asr'],
+  };
+  const { files } = await render({ tables: [{ ...table, columns: ['poisoning.attack'] }] });
+  assert.not.ok('figures/stages.csv' in files);
+  assert.ok('tables/stages.csv' in files);
 });
 
 test('without defaults, no figure of the grid is left but those that were asked for', async () => {
@@ -72,6 +84,32 @@ test('a table in each of its forms, over the cells that it shows', async () => {
     'against,difference,difference_low,difference_high,pairs,p,p_holm',
   );
   assert.match(html, 'id="table-main"');
+});
+
+test('a pattern matches a cell by any of its names, and a list by any of its items', async () => {
+  const lora = (rank: number, targets: readonly string[]) => {
+    const adapter = { type: 'lora', rank, alpha: 16, targets };
+    const cell = cellOf({ seed: 1, adapter, evaluate: { accuracy: rank / 100 } });
+    return { ...cell, also: rank === 16 ? [{ ...cell.axes, 'adapter.alpha': 'r' }] : [] };
+  };
+  const table = { rows: ['adapter.rank'], columns: [], metrics: ['evaluate.accuracy'] };
+  const { files } = await renderReport({
+    ...inputOf([lora(8, ['query']), lora(16, ['query', 'value'])]),
+    entries: {
+      defaults: false,
+      figures: [],
+      tables: [
+        { ...table, name: 'named', cells: [{ 'adapter.alpha': ['r'] }] },
+        { ...table, name: 'listed', cells: [{ 'adapter.targets': ['value'] }] },
+        { ...table, name: 'both', cells: [{ 'adapter.targets': ['query'] }] },
+      ],
+    },
+  });
+  const ranks = (name: string): readonly string[] =>
+    [...present(files[`tables/${name}.csv`]).matchAll(/^\d+/gm)].map(([rank]) => rank);
+  assert.equal(ranks('named'), ['16']);
+  assert.equal(ranks('listed'), ['16']);
+  assert.equal(ranks('both'), ['8', '16']);
 });
 
 test('what an entry lacks is said with the reason', async () => {
