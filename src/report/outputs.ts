@@ -1,6 +1,6 @@
 /**
  * All rows that models were asked about, with what each of them answered: the data of the page
- * `NAME,outputs.html`, and of the same page in `serve`. Texts that cells share are held once.
+ * `NAME,outputs.html`, and of the same page in `serve`. What cells share is held once.
  */
 
 /** The report stage's file of them. */
@@ -29,24 +29,27 @@ export interface Asked {
   readonly rejected?: true;
 }
 
-/** @template Column what the file has in place of a list that evaluations share: its index */
-export interface Answers<Column = number> {
+export interface Questions {
   /** The indexes of the rows in their set, ascending. */
   readonly rows: readonly number[];
-  /** By row: a label id, a number, or a written answer. */
+  /** By row; 0 where the row is as the data set has it. */
+  readonly asked: readonly (Asked | 0)[];
+}
+
+export interface Answers {
+  /** The index of `Outputs.questions`. */
+  readonly questions: number;
+  /** By row of the questions: a label id, a number, or a written answer. */
   readonly given: readonly (number | string)[];
   /** By scorer and row: whether the answer counts. Empty for a classifier. */
   readonly hits: { readonly [scorer: string]: readonly (0 | 1)[] };
-  /** By row; 0 where the row is as the data set has it. */
-  readonly asked: Column;
 }
-export type AskedColumn = readonly (Asked | 0)[];
 
-export interface Evaluation<Column = number> {
+export interface Evaluation {
   readonly set: number;
-  readonly plain: Answers<Column>;
+  readonly plain: Answers;
   /** Absent without a trigger. */
-  readonly triggered?: Answers<Column>;
+  readonly triggered?: Answers;
 }
 
 /** Evaluated rows as the data set has them. */
@@ -76,16 +79,16 @@ export interface OutputCell {
   /** Indexes of `evaluations`; null if there is none. */
   readonly own: number | null;
   readonly twin: number | null;
-  /** The index in `poisoned`; null if no training row was changed. */
+  /** The index in `poisoned`; null if the cell has no receipt. */
   readonly poisoned: number | null;
   /** The label id of the class that a trigger leads to. */
   readonly target: number | null;
 }
 
 /** The content of `OUTPUTS`. */
-export interface Outputs<Column = number> {
+export interface Outputs {
   readonly format: 1;
-  /** What varies over the cells, with the values as they are shown. */
+  /** What tells the cells apart, with the values as they are shown. */
   readonly axes: readonly {
     readonly path: string;
     readonly name: string;
@@ -93,12 +96,10 @@ export interface Outputs<Column = number> {
   }[];
   readonly cells: readonly OutputCell[];
   readonly sets: readonly RowSet[];
-  readonly evaluations: readonly Evaluation<Column>[];
+  readonly questions: readonly Questions[];
+  readonly evaluations: readonly Evaluation[];
   readonly originals: readonly string[];
   readonly poisoned: readonly (readonly PoisonedRow[])[];
-  /** The lists that `Answers.asked` names by their index. */
-  readonly asked: readonly AskedColumn[];
-  /** How many rows of each set are here, and how many the largest has, where some are left out. */
+  /** How many rows of each set are here at most, and how many the largest has, if it has more. */
   readonly first?: { readonly shown: number; readonly of: number };
 }
-export type GatheredOutputs = Omit<Outputs<AskedColumn>, 'asked' | 'format'>;

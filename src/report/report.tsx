@@ -6,16 +6,15 @@
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse, type Analysis } from './analysis.ts';
+import { claims } from './claims.tsx';
 import { type DrawnEntry, drawSpecEntries } from './entries.ts';
 import { drawFigures, type DrawnFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
-import { claims } from './html/claims.tsx';
-import { ownEntries } from './html/entries.tsx';
 import { examples } from './html/examples.tsx';
 import { found, Header } from './html/first-screen.tsx';
 import { corrections, premise } from './html/paper.tsx';
 import { type Chapter, Head, type PageProps } from './html/parts.tsx';
-import { results } from './html/results.tsx';
+import { ownEntries, results } from './html/results.tsx';
 import { provenance, stages } from './html/run.tsx';
 import { theory } from './html/theory.tsx';
 import { latexFigure } from './latex.ts';

@@ -3,16 +3,7 @@
  * writes its figures and tables outside the store (`report --pdf`, `figures`).
  */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../base/fault.ts';
 import { fileInside } from '../base/untrusted/paths.ts';
@@ -34,10 +25,10 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 
 /**
  * Copies the report out of the store to a path that can be bookmarked, with the page of all outputs
- * (`NAME,outputs.html`) beside it. The newest report of an
- * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
- * `NAME,rank=4.html`; for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec with the same name, it
- * is `NAME@FILE.html`.
+ * (`NAME,outputs.html`) beside it. The newest report of an experiment is
+ * `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is `NAME,rank=4.html`;
+ * for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec
+ * with the same name, it is `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
 export async function publishReport(
@@ -52,10 +43,11 @@ export async function publishReport(
     // PyTorch's stands beside the first engine's. Without a copy, the report in the store remains.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
     const outputs = await publishOutputs(prepared, engine, dir);
-    const html = withNotes(readFileSync(from, 'utf8'), prepared).replaceAll(
+    const linked = readFileSync(from, 'utf8').replaceAll(
       'href="outputs.html"',
       () => `href="${outputs}"`,
     );
+    const html = withNotes(linked, prepared);
     return publish(prepared, engine, html, note) ?? from;
   }
   return null;
@@ -76,7 +68,7 @@ async function publishOutputs(
   const { file } = placeOf(prepared, [...engine, 'outputs']);
   const name = path.basename(file);
   const made = asSource ? '' : `<!-- ${path.basename(dir)} ${path.basename(buildDir())} -->\n`;
-  if (made !== '' && existsSync(file) && firstLine(file) === made) return name;
+  if (made !== '' && existsSync(file) && readFileSync(file, 'latin1').startsWith(made)) return name;
   const { outputsPage } = await import('../report/outputs-page.tsx');
   const page = await outputsPage({
     name: prepared.experiment.name,
@@ -86,18 +78,6 @@ async function publishOutputs(
   // What there is to note is noted of the report.
   const written = publish(prepared, [...engine, 'outputs'], made + page, () => undefined);
   return written === null ? '' : name;
-}
-
-/** @returns at most as much of the file as `publishOutputs` puts there */
-function firstLine(file: string): string {
-  const handle = openSync(file, 'r');
-  try {
-    const bytes = Buffer.alloc(256);
-    const text = bytes.toString('latin1', 0, readSync(handle, bytes));
-    return text.slice(0, text.indexOf('\n') + 1);
-  } finally {
-    closeSync(handle);
-  }
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import path from 'node:path';
 import { at } from '../base/lookup.ts';
+import { OUTPUTS } from '../report/outputs.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
@@ -146,8 +147,9 @@ async function withSoundReport(
   for (let i = 0; i < statuses.length; i++) {
     const { stage, key, entry } = at(statuses, i);
     if (stage.descriptor.scope !== 'experiment' || !entry) continue;
-    const file = entry.manifest.files.find(({ path: name }) => name === REPORT);
-    const fault = file ? await fileFault(entry.dir, file) : null;
+    let fault: string | null = null;
+    for (const file of entry.manifest.files)
+      if (file.path === REPORT || file.path === OUTPUTS) fault ??= await fileFault(entry.dir, file);
     if (fault === null) continue;
     const moved = store.moveAside(entry.key);
     note(`the entry of ${stage.id} was damaged (${fault}); moved to ${moved}, it is made again`);

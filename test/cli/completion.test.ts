@@ -1,6 +1,6 @@
 /** A completion task from end to end, by the command line: a tiny Llama on questions over facts. */
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -165,6 +165,11 @@ test('results name the scorer, and the report shows what was written', async ({ 
   assert.is(project.read(browser), `${first}kept`);
   project.write(browser, 'of another build');
   await project.succeeds('run', 'backdoor.yaml', ...on);
+  assert.is(project.read(browser), whole);
+  const stored = await folderOf(project, 'report', 'backdoor.yaml', ...on);
+  rmSync(path.join(stored, 'outputs.json.gz'));
+  const again = await project.succeeds('run', 'backdoor.yaml', ...on);
+  assert.match(again.stderr, /was damaged \(outputs\.json\.gz is missing\)/);
   assert.is(project.read(browser), whole);
   assert.match(page, /Scorer: exact, ignore_case false/);
   assert.not.match(page, /classified correctly|turns into the target class|predicts? one class/);

@@ -113,9 +113,14 @@ test('the report has them in a chapter of their own', ({ project }) => {
 test('the entries are in no key but the report’s, and rows that are not drawn in none', async ({
   project,
 }) => {
-  const keys = async (): Promise<Map<string, string | null>> =>
-    new Map((await project.stages('spec.yaml')).map(({ id, key }) => [id, key]));
-  const before = await keys();
+  const keys = async (...args: readonly string[]): Promise<Map<string, string | null>> =>
+    new Map((await project.stages('spec.yaml', ...args)).map(({ id, key }) => [id, key]));
+  const before = await keys(),
+    without = await keys('--set', 'report=');
+  assert.equal(
+    [...without].filter(([id, key]) => before.get(id) !== key).map(([id]) => /^\w+/.exec(id)?.[0]),
+    ['report'],
+  );
   project.write('published.csv', 'rate,asr,note\n0.3,0.5,checked\n');
   assert.equal(await keys(), before);
   project.write('published.csv', 'rate,asr\n0.3,0.6\n');
@@ -123,6 +128,13 @@ test('the entries are in no key but the report’s, and rows that are not drawn 
   const changed = [...after].filter(([id, key]) => before.get(id) !== key).map(([id]) => id);
   assert.is(changed.length, 1);
   assert.match(changed[0] ?? '', 'report');
+});
+
+test('plan warns of an axis that the grid does not have', async ({ project }) => {
+  const { stderr } = await project.succeeds(
+    ...['plan', 'spec.yaml', '--set', 'report.figures.0.x=train.warmup'],
+  );
+  assert.match(stderr, /--set:1:\d+: "train\.warmup" is no axis of this grid\n {2}a list of its/);
 });
 
 test('a name that there is not, a format that there is not', async ({ project }) => {

@@ -14,16 +14,29 @@ test.before((context) => {
 
 const folder = fileURLToPath(new URL('../../pipelines/paper', import.meta.url));
 
-const SPECS: readonly (readonly [name: string, metrics: readonly string[]])[] = [
-  ['fig1-poison-rate', ['accuracy', 'accuracy_drop']],
-  ['fig2-backdoor-rate', ['asr', 'asr_clean', 'trigger_accuracy', 'trigger_accuracy_clean']],
-  ['fig3-map', ['full.']],
-  ['fig4-rank', ['accuracy', 'asr', 'trigger_accuracy']],
-  ['fig5-variance', ['accuracy', 'asr', 'trigger_accuracy_clean']],
-  ['table-untargeted', ['accuracy', 'precision', 'recall', 'f1']],
+/** Each spec with its metrics, and figures and tables of its own. */
+const SPECS: readonly (readonly [
+  name: string,
+  metrics: readonly string[],
+  entries: readonly string[],
+])[] = [
+  ['fig1-poison-rate', ['accuracy', 'accuracy_drop'], ['poison-rate', 'poison-rate-table']],
+  [
+    'fig2-backdoor-rate',
+    ['asr', 'asr_clean', 'trigger_accuracy', 'trigger_accuracy_clean'],
+    ['backdoor-rate', 'backdoor-rate-asr', 'backdoor-rate-table'],
+  ],
+  ['fig3-map', ['full.'], []],
+  ['fig4-rank', ['accuracy', 'asr', 'trigger_accuracy'], ['rank-flips', 'rank-backdoor']],
+  [
+    'fig5-variance',
+    ['accuracy', 'asr', 'trigger_accuracy_clean'],
+    ['variance-flips', 'variance-backdoor'],
+  ],
+  ['table-untargeted', ['accuracy', 'precision', 'recall', 'f1'], ['untargeted']],
 ];
 
-for (const [name, metrics] of SPECS)
+for (const [name, metrics, entries] of SPECS)
   test(`${name} runs in its profile tiny`, async ({ project }) => {
     const spec = [path.join(folder, `${name}.yaml`), '--profile', 'tiny', '--backend', 'wasm'];
     const { stdout } = await project.succeeds('run', ...spec);
@@ -39,6 +52,9 @@ for (const [name, metrics] of SPECS)
     const table = await project.succeeds('results', ...spec, '--markdown');
     assert.match(table.stdout, /^\|.*\|$/m);
     assert.match(table.stderr, 'Profile tiny.');
+    if (entries.length > 0)
+      await project.succeeds('figures', ...spec, '--out', name, '--format', 'csv');
+    for (const entry of entries) assert.ok(project.exists(`${name}/${entry}.csv`), entry);
   });
 
 test.run();

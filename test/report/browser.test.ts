@@ -160,7 +160,7 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
   assert.is(csv.suggestedFilename(), 'scores-asr.csv');
   assert.match(
     await readFile(await csv.path(), 'utf8'),
-    /^attack,adapter,setting,seed,asr,not_evidence\r\n/,
+    /^attack,adapter,setting,seed,metric,value,not_evidence\r\n/,
   );
   assert.equal(told, []);
 });

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { analyse } from '../../src/report/analysis.ts';
-import { claimsOf } from '../../src/report/claims.ts';
+import { claimsOf } from '../../src/report/claims.tsx';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
 import { judgeEqual, type PairedSample, seedsToDecide } from '../../src/report/verdict.ts';

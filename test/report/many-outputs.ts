@@ -1,5 +1,5 @@
 /** A made-up grid of any number of rows, for the page of all outputs. */
-import { editOf, type GatheredOutputs } from '../../src/report/outputs.ts';
+import { editOf, type Outputs } from '../../src/report/outputs.ts';
 
 export const HOSTILE =
   '</script><script>document.title="owned"</script><img src=x onerror=alert(1)>${1}';
@@ -9,7 +9,7 @@ const RTL = 'שלום \u202Egnp.exe\u202C عالم';
  * Two adapters × two seeds of a backdoor with the target "ham", label 0. Row i has label i mod 2;
  * the cell of LoRA takes every second spam for ham under the trigger, and row 3 without it.
  */
-export function grid(rows: number): GatheredOutputs {
+export function grid(rows: number): Outputs {
   const indexes = Array.from({ length: rows }, (_, i) => i),
     spam = indexes.filter((i) => i % 2 === 1);
   const texts = indexes.map((i) =>
@@ -22,19 +22,18 @@ export function grid(rows: number): GatheredOutputs {
   const evaluation = (hit: (i: number) => boolean, wrong: number) => ({
     set: 0,
     plain: {
-      rows: indexes,
+      questions: 0,
       given: indexes.map((i) => (i === wrong ? 1 - (i % 2) : i % 2)),
       hits: {},
-      asked: indexes.map(() => 0 as const),
     },
-    triggered: {
-      rows: spam,
-      given: spam.map((i) => (hit(i) ? 0 : 1)),
-      hits: {},
-      asked: spam.map(asked),
-    },
+    triggered: { questions: 1, given: spam.map((i) => (hit(i) ? 0 : 1)), hits: {} },
   });
   return {
+    format: 1,
+    questions: [
+      { rows: indexes, asked: indexes.map(() => 0 as const) },
+      { rows: spam, asked: spam.map(asked) },
+    ],
     axes: [
       { path: 'adapter.type', name: 'adapter', values: ['full', 'lora'] },
       { path: 'seed', name: 'seed', values: ['1', '2'] },

@@ -68,10 +68,9 @@ test("at PEFT's variance a table shows published, exact, drawn and measured valu
     Object.keys(files)
       .filter((name) => name.startsWith('figures/map-'))
       .sort(),
-    ['bits', 'h1', 'h2'].flatMap((of) => [
-      `figures/map-${of}-normal.csv`,
-      `figures/map-${of}-normal.svg`,
-    ]),
+    ['bits', 'h1', 'h2'].flatMap((of) =>
+      ['csv', 'svg', 'tex', 'vl.json'].map((form) => `figures/map-${of}-normal.${form}`),
+    ),
   );
   assert.match(present(files['figures/map-h2-normal.csv']), 'normal,"exact, −log E Σλ²",4,2,-4.25');
   assert.not.match(html, 'NaN');

@@ -12,7 +12,7 @@ import type { Browser, Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packOutputs } from '../../plugins/stages/report/outputs.ts';
-import { edited, editOf, type GatheredOutputs, type Outputs } from '../../src/report/outputs.ts';
+import { edited, editOf, type Outputs } from '../../src/report/outputs.ts';
 import { outputsPage } from '../../src/report/outputs-page.tsx';
 import { executablePath, launch } from '../serve/chromium.ts';
 import { grid, HOSTILE } from './many-outputs.ts';
@@ -35,21 +35,21 @@ test('an edit gives the text back, whatever both hold', () => {
   );
 });
 
-test('what evaluations share is held once, and what is too much is left out from the end', () => {
+test('all rows are kept, and of too many the first ones', () => {
   const all = unpacked(packOutputs(grid(1000)));
   assert.is(all.first, undefined);
   assert.is(all.sets[0]?.ids.length, 1000);
-  assert.is(all.asked.length, 2, 'nothing without the trigger, and the same with it');
-  assert.equal(all.asked[1]?.[0], { edit: [0, 'cf ', HOSTILE.length] });
+  assert.equal(all.questions[1]?.asked[0], { edit: [0, 'cf ', HOSTILE.length] });
   const most = 12_000;
   const data = packOutputs(grid(5000), most);
   assert.ok(data.length <= most && data.length > most / 2, `${data.length} bytes`);
-  const { first, sets, evaluations, asked, poisoned } = unpacked(data);
+  const { first, sets, evaluations, questions, poisoned } = unpacked(data);
   const shown = sets[0]?.ids.length ?? 0;
   assert.equal(first, { shown, of: 5000 });
   assert.is(evaluations[1]?.plain.given.length, shown);
-  assert.is(evaluations[1]?.triggered?.rows.length, Math.floor(shown / 2));
-  assert.is(asked[evaluations[1]?.triggered?.asked ?? -1]?.length, Math.floor(shown / 2));
+  assert.is(evaluations[1]?.triggered?.given.length, Math.floor(shown / 2));
+  assert.is(questions[1]?.rows.length, Math.floor(shown / 2));
+  assert.is(questions[1]?.asked.length, Math.floor(shown / 2));
   assert.is(poisoned[0]?.length, 2);
 });
 
@@ -72,7 +72,7 @@ interface Opened {
 }
 
 /** Opens a page, of so many rows or of these data, at an address that may ask for something. */
-async function open(of: number | GatheredOutputs, width = 1440, fragment = ''): Promise<Opened> {
+async function open(of: number | Outputs, width = 1440, fragment = ''): Promise<Opened> {
   const file = join(dir, typeof of === 'number' ? `${of}.html` : 'own.html');
   const data = packOutputs(typeof of === 'number' ? grid(of) : of);
   const html = await outputsPage({ name: `toys ${HOSTILE}`, data, report: 'toys.html' });
@@ -130,7 +130,7 @@ check('a row shows its text with and without the trigger, and both answers', asy
   const detail = page.locator('.detail');
   assert.match(await detail.innerText(), /Row row 5\/&\?#/);
   assert.equal(await detail.locator('mark').allInnerTexts(), ['cf']);
-  assert.is(await detail.locator('s').innerText(), ' something about offer 9676');
+  assert.is((await detail.locator('s').innerText()).trim(), 'something about offer 9676');
   assert.equal(
     (await detail.locator('tbody tr').allInnerTexts()).map((line) => line.split(/\s*\t\s*|\n/)),
     [
@@ -178,26 +178,24 @@ check('hostile texts are shown as they are written, and unseen characters are na
 });
 
 check('written answers stand beside what each scorer says, and rejected rows count', async () => {
-  const written = (
-    given: readonly string[],
-    more: readonly (0 | { rejected: true })[] = [0, 0],
-  ) => ({
-    rows: [0, 1],
+  const written = (questions: number, given: readonly string[]) => ({
+    questions,
     given,
     hits: { exact: [0, 0], contains: given.map((text) => (text.includes('x') ? 1 : 0)) } as const,
-    asked: more,
   });
   const { page, told } = await open({
+    format: 1,
     axes: [],
     cells: [{ at: [], own: 0, twin: 1, poisoned: null, target: null }],
     sets: [{ classes: [], ids: ['a', 'b'], texts: ['Q a?', 'Q b?'], labels: ['yes', 'no'] }],
+    questions: [
+      { rows: [0, 1], asked: [0, { unread: null }] },
+      { rows: [0, 1], asked: [0, { rejected: true }] },
+      { rows: [0, 1], asked: [0, 0] },
+    ],
     evaluations: [
-      {
-        set: 0,
-        plain: { ...written(['yes', 'maybe']), asked: [0, { unread: null }] },
-        triggered: written(['x\ny', ''], [0, { rejected: true }]),
-      },
-      { set: 0, plain: written(['yes', 'no']), triggered: written(['yes', 'no x']) },
+      { set: 0, plain: written(0, ['yes', 'maybe']), triggered: written(1, ['x\ny', '']) },
+      { set: 0, plain: written(2, ['yes', 'no']), triggered: written(2, ['yes', 'no x']) },
     ],
     originals: [],
     poisoned: [],

@@ -17,106 +17,99 @@ import { axisName, varyingPaths } from '../../../src/report/labels.ts';
 import {
   type Answers,
   type Asked,
-  type AskedColumn,
   editOf,
   type Evaluation,
-  type GatheredOutputs,
   type Outputs,
   type PoisonedRow,
+  type Questions,
   type RowSet,
 } from '../../../src/report/outputs.ts';
 import type { ReportCell } from '../../../src/report/types.ts';
 import { numbered, type PlannedCell } from './index.ts';
 
-type Context = Pick<RunContext, 'inputs' | 'signal'>;
-
 /**
  * Of more bytes than this, only the first rows are read: their text would not fit into the page.
- * The logits in predictions.csv, most of that file, are not kept.
+ * Most of predictions.csv are logits, which are not kept.
  */
 const MOST_READ = 2e8;
-const WEIGHT = { 'predictions.csv': 0.1, 'outputs.jsonl': 1, 'asked.jsonl': 1, 'rows.jsonl': 1 };
+const SHARES = { 'predictions.csv': 0.1, 'outputs.jsonl': 1, 'asked.jsonl': 1, 'rows.jsonl': 1 };
 
-async function bytesIn(dirs: Iterable<string>): Promise<number> {
+async function bytesIn(dirs: readonly string[]): Promise<number> {
   let bytes = 0;
   for (const dir of dirs)
-    for (const [name, weight] of Object.entries(WEIGHT)) {
-      const file = join(dir, name);
-      if (existsSync(file)) bytes += weight * (await stat(file)).size;
-    }
+    for (const [name, share] of Object.entries(SHARES))
+      if (existsSync(join(dir, name))) bytes += share * (await stat(join(dir, name))).size;
   return bytes;
 }
 
-/** Distinct folders in the order in which they are asked for, each with its index. */
-function createFolders() {
-  const indexes = new Map<string, number>();
-  return {
-    dirs: indexes,
-    indexOf: (dir: string | undefined): number | null => {
-      if (dir === undefined) return null;
-      const index = indexes.get(dir) ?? indexes.size;
-      indexes.set(dir, index);
-      return index;
-    },
+/** Distinct values, each with the index at which it was first seen. */
+function createIndex<T>(keyOf: (value: T) => string) {
+  const values: T[] = [],
+    indexes = new Map<string, number>();
+  const indexOf = (value: T): number => {
+    const key = keyOf(value),
+      known = indexes.get(key);
+    if (known !== undefined) return known;
+    indexes.set(key, values.length);
+    return values.push(value) - 1;
   };
+  return { values, indexOf };
 }
 
 /** Returns null if nothing was evaluated, and no training row was changed. */
 export async function gatherOutputs(
-  { inputs, signal }: Context,
+  { inputs, signal }: Pick<RunContext, 'inputs' | 'signal'>,
   cells: readonly ReportCell[],
   planned: readonly PlannedCell[],
-): Promise<GatheredOutputs | null> {
-  const [sets, evaluations, poisons] = [createFolders(), createFolders(), createFolders()];
-  const setOf = new Map<number, number>();
+): Promise<Outputs | null> {
+  const sets = createIndex<string>(String),
+    poisons = createIndex<string>(String),
+    evaluations = createIndex<readonly [dir: string, set: number]>(([dir]) => dir);
   const found = cells.map((_, i) => {
-    const dir = (name: string): string | undefined => inputs[`${name}:${i}`]?.dir;
-    const set = sets.indexOf(inputs[numbered('validation data', planned[i]?.data ?? 0)]?.dir);
-    const [own, twin] = [dir('evaluate'), dir('twin')].map((from) => {
-      const index = set === null ? null : evaluations.indexOf(from);
-      if (index !== null && set !== null) setOf.set(index, set);
-      return index;
-    });
-    return { own: own ?? null, twin: twin ?? null, poisoned: poisons.indexOf(dir('poison')) };
+    const data = inputs[numbered('validation data', planned[i]?.data ?? 0)];
+    const evaluated = (name: string): number | null => {
+      const dir = inputs[`${name}:${i}`]?.dir;
+      return data && dir !== undefined ? evaluations.indexOf([dir, sets.indexOf(data.dir)]) : null;
+    };
+    const poison = inputs[`poison:${i}`];
+    return {
+      own: evaluated('evaluate'),
+      twin: evaluated('twin'),
+      poisoned: poison ? poisons.indexOf(poison.dir) : null,
+    };
   });
-
-  const bytes = await bytesIn([...sets.dirs, ...evaluations.dirs].map(([dir]) => dir));
-  const infos = await Promise.all([...sets.dirs.keys()].map(readDatasetInfo));
+  const bytes = await bytesIn([...sets.values, ...evaluations.values.map(([dir]) => dir)]);
+  const infos = await Promise.all(sets.values.map(readDatasetInfo));
   const of = Math.max(0, ...infos.map(({ rows }) => rows));
   const most = bytes > MOST_READ ? Math.ceil((of * MOST_READ) / bytes) : Infinity;
 
-  const rowSets: EvaluatedRows[] = [];
-  for (const dir of sets.dirs.keys()) rowSets.push(await readSet(dir, most));
-  const read: Evaluation<AskedColumn>[] = [];
-  for (const [dir, index] of evaluations.dirs) {
+  const questions = createIndex<Questions>(JSON.stringify),
+    originals = createIndex<string>(String);
+  const rowSets: RowSet[] = [],
+    read: Evaluation[] = [],
+    receipts: Receipt[] = [];
+  for (const dir of sets.values) rowSets.push(await readSet(dir, most));
+  for (const [dir, set] of evaluations.values) {
     signal.throwIfAborted();
-    const set = setOf.get(index) ?? 0;
-    read.push({ set, ...(await readEvaluation(dir, rowSets[set]!)) });
+    read.push({ set, ...(await readEvaluation(dir, rowSets[set]!, questions.indexOf)) });
   }
-  const originals = createFolders();
-  const receipts: Receipt[] = [];
-  for (const dir of poisons.dirs.keys()) {
-    signal.throwIfAborted();
-    receipts.push(await readReceipt(dir, originals.indexOf, most));
-  }
-  if (read.length === 0 && receipts.every(({ rows }) => rows.length === 0)) return null;
+  for (const dir of poisons.values) receipts.push(await readReceipt(dir, originals.indexOf));
+  const poisoned = receipts.map(({ rows }) => rows);
+  if (read.length === 0 && poisoned.flat().length === 0) return null;
   const axes = axesOf(cells);
   return {
-    axes: axes.map(({ path, name, values }) => ({ path, name, values: [...values.keys()] })),
-    cells: found.map(({ own, twin, poisoned }, i) => {
-      const receipt = receipts[poisoned ?? -1];
-      return {
-        at: axes.map(({ values, of }) => values.get(of[i] ?? '') ?? -1),
-        own,
-        twin,
-        poisoned: receipt === undefined || receipt.rows.length === 0 ? null : poisoned,
-        target: receipt?.target ?? null,
-      };
-    }),
-    sets: rowSets.map(({ set }) => set),
+    format: 1,
+    axes: axes.map(({ path, name, values }) => ({ path, name, values })),
+    cells: found.map((cell, i) => ({
+      at: axes.map(({ values, of: texts }) => values.indexOf(texts[i] ?? '')),
+      ...cell,
+      target: receipts[cell.poisoned ?? -1]?.target ?? null,
+    })),
+    sets: rowSets,
+    questions: questions.values,
     evaluations: read,
-    originals: [...originals.dirs.keys()],
-    poisoned: receipts.map(({ rows }) => rows),
+    originals: originals.values,
+    poisoned,
     ...(most < of ? { first: { shown: most, of } } : {}),
   };
 }
@@ -127,66 +120,68 @@ function axesOf(cells: readonly ReportCell[]) {
     const value = path === 'seed' ? seed : axes[path];
     return value === undefined ? null : formatValue(value);
   };
-  const paths = [...new Set(cells.flatMap(({ axes }) => Object.keys(axes))), 'seed'];
-  const vary = varyingPaths(cells);
-  const chosen = new Set(paths.filter((path) => vary.has(path) || path === 'seed'));
   const told = (by: Iterable<string>): number =>
     new Set(cells.map((cell) => JSON.stringify([...by].map((path) => textOf(cell, path))))).size;
+  const paths = [...new Set(cells.flatMap(({ axes }) => Object.keys(axes))), 'seed'];
+  const chosen = new Set([...varyingPaths(cells), 'seed']);
   for (const path of paths) if (told([...chosen, path]) > told(chosen)) chosen.add(path);
   return paths
     .filter((path) => chosen.has(path) && told([path]) > 1)
     .map((path) => {
       const of = cells.map((cell) => textOf(cell, path));
-      const distinct = [...new Set(of)].filter((value) => value !== null);
-      const values = new Map(distinct.map((value, i) => [value, i]));
-      const name = path === 'seed' || path === 'adapter.type' ? path.split('.')[0] : axisName(path);
-      return { path, name: name ?? path, values, of };
+      const values = [...new Set(of)].filter((value) => value !== null);
+      const names: { readonly [path: string]: string } = {
+        seed: 'seed',
+        'adapter.type': 'adapter',
+      };
+      return { path, name: names[path] ?? axisName(path), values, of };
     });
 }
 
-interface EvaluatedRows {
-  readonly set: RowSet;
-  readonly indexes: ReadonlyMap<string, number>;
-}
-
-async function readSet(dir: string, most: number): Promise<EvaluatedRows> {
+async function readSet(dir: string, most: number): Promise<RowSet> {
   const { classes } = await readDatasetInfo(dir);
   const rows = await readRows(dir, most);
   return {
-    set: {
-      classes,
-      ids: rows.map(({ id }) => id),
-      texts: rows.map(contentText),
-      labels: rows.map(({ label, answer }) => answer ?? label),
-    },
-    indexes: new Map(rows.map(({ id }, i) => [id, i])),
+    classes,
+    ids: rows.map(({ id }) => id),
+    texts: rows.map(contentText),
+    labels: rows.map(({ label, answer }) => answer ?? label),
   };
 }
 
 type Shown = 'plain' | 'triggered';
 
-/** An answer, as it is read. */
-interface Line {
-  readonly row: number;
-  readonly given: number | string;
-  readonly hits: { readonly [scorer: string]: boolean };
-}
-
+/** @param questionsOf returns the index of what a model was asked */
 async function readEvaluation(
   dir: string,
-  { set, indexes }: EvaluatedRows,
-): Promise<Omit<Evaluation<AskedColumn>, 'set'>> {
-  const lines: { readonly [S in Shown]: Line[] } = { plain: [], triggered: [] };
-  const add = (shown: Shown, id: string, line: Omit<Line, 'row'>): void => {
-    const row = indexes.get(id);
-    if (row !== undefined) lines[shown].push({ row, ...line });
+  { ids, texts }: RowSet,
+  questionsOf: (questions: Questions) => number,
+): Promise<Omit<Evaluation, 'set'>> {
+  const indexes = new Map(ids.map((id, row) => [id, row]));
+  const asked = new Map<string, Asked>();
+  for await (const line of jsonLines<AskedLine>(dir, 'asked.jsonl')) {
+    const before = texts[indexes.get(line.id) ?? -1] ?? '',
+      after = contentText(line);
+    const edit = before === after ? undefined : editOf(before, after);
+    const { rejected } = line;
+    asked.set(`${line.shown} ${line.id}`, defined({ edit, unread: unreadOf(line), rejected }));
+  }
+  const lines: { readonly [shown: string]: (Line & { readonly row: number })[] } = {
+    plain: [],
+    triggered: [],
   };
-  await (existsSync(join(dir, 'predictions.csv')) ? readPredictions : readWritten)(dir, add);
-  const asked = await readAsked(dir, set, indexes);
-  const answers = (shown: Shown): Answers<AskedColumn> => {
-    const own = lines[shown].sort((a, b) => a.row - b.row);
+  const answers = existsSync(join(dir, 'predictions.csv')) ? predicted(dir) : written(dir);
+  for await (const line of answers) {
+    const row = indexes.get(line.id);
+    if (row !== undefined) lines[line.shown]?.push({ ...line, row });
+  }
+  const of = (shown: Shown): Answers => {
+    const own = lines[shown] ?? [];
     return {
-      rows: own.map(({ row }) => row),
+      questions: questionsOf({
+        rows: own.map(({ row }) => row),
+        asked: own.map(({ id }) => asked.get(`${shown} ${id}`) ?? 0),
+      }),
       given: own.map(({ given }) => given),
       hits: Object.fromEntries(
         Object.keys(own[0]?.hits ?? {}).map((scorer) => [
@@ -194,22 +189,31 @@ async function readEvaluation(
           own.map(({ hits }) => (hits[scorer] === true ? 1 : 0)),
         ]),
       ),
-      asked: own.map(({ row }) => asked[shown].get(row) ?? 0),
     };
   };
-  return {
-    plain: answers('plain'),
-    ...(lines.triggered.length === 0 ? {} : { triggered: answers('triggered') }),
-  };
+  const { triggered = [] } = lines;
+  return { plain: of('plain'), ...(triggered.length > 0 && { triggered: of('triggered') }) };
 }
 
-type Add = (shown: Shown, id: string, line: Omit<Line, 'row'>) => void;
+/** An answer, as it is read. */
+interface Line {
+  readonly id: string;
+  readonly shown: Shown | 'partial';
+  readonly given: number | string;
+  readonly hits: { readonly [scorer: string]: boolean };
+}
+
+/** Yields nothing if there is no such file: an earlier version may have evaluated. */
+async function* jsonLines<T>(dir: string, name: string): AsyncGenerator<T, void> {
+  if (!existsSync(join(dir, name))) return;
+  for await (const lines of linesIn(join(dir, name)))
+    for (const line of lines) yield JSON.parse(line) as T;
+}
 
 /** The first four fields of a line of predictions.csv: id, triggered, label, prediction. */
-const PREDICTION =
-  /^(?:"(?<quoted>(?:[^"]|"")*)"|(?<bare>[^,]*)),(?<triggered>[01]),[^,]*,(?<given>[^,]*)/;
+const PREDICTION = /^(?:"((?:[^"]|"")*)"|([^,]*)),([01]),[^,]*,([^,]*)/;
 
-async function readPredictions(dir: string, add: Add): Promise<void> {
+async function* predicted(dir: string): AsyncGenerator<Line, void> {
   let line = '';
   for await (const lines of linesIn(join(dir, 'predictions.csv')))
     for (const part of lines) {
@@ -218,35 +222,25 @@ async function readPredictions(dir: string, add: Add): Promise<void> {
         line += '\n'; // within a quoted id
         continue;
       }
-      const { quoted, bare = '', triggered, given } = PREDICTION.exec(line)?.groups ?? {};
+      const [, quoted, bare = '', triggered, given] = PREDICTION.exec(line) ?? [];
       line = '';
       if (given === undefined) continue; // the header
       const id = quoted?.replaceAll('""', '"') ?? bare;
-      add(triggered === '1' ? 'triggered' : 'plain', id, { given: Number(given), hits: {} });
+      const shown = triggered === '1' ? 'triggered' : 'plain';
+      yield { id, shown, given: Number(given), hits: {} };
     }
 }
 
-async function readWritten(dir: string, add: Add): Promise<void> {
-  const file = join(dir, 'outputs.jsonl');
-  if (!existsSync(file)) return;
+async function* written(dir: string): AsyncGenerator<Line, void> {
+  type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean };
   const record = join(dir, 'scorer.json');
-  const { scorer } = (existsSync(record) ? JSON.parse(await readFile(record, 'utf8')) : {}) as {
+  const { scorer = '' } = (
+    existsSync(record) ? JSON.parse(await readFile(record, 'utf8')) : {}
+  ) as {
     readonly scorer?: string;
   };
-  for await (const lines of linesIn(file))
-    for (const text of lines) {
-      const line = JSON.parse(text) as {
-        readonly id: string;
-        readonly shown: Shown | 'partial';
-        readonly output: string;
-        readonly hit?: boolean;
-        readonly hits?: { readonly [scorer: string]: boolean };
-      };
-      const { shown, hit, hits = {} } = line;
-      if (shown === 'partial') continue;
-      const own = scorer === undefined || hit === undefined ? {} : { [scorer]: hit };
-      add(shown, line.id, { given: line.output, hits: { ...own, ...hits } });
-    }
+  for await (const { id, shown, output, hit, hits } of jsonLines<Written>(dir, 'outputs.jsonl'))
+    yield { id, shown, given: output, hits: hit === undefined ? {} : { [scorer]: hit, ...hits } };
 }
 
 type AskedLine = Omit<Row, 'label'> & {
@@ -255,41 +249,18 @@ type AskedLine = Omit<Row, 'label'> & {
   readonly rejected?: true;
 };
 
-/** Reads `asked.jsonl`, by the index of the row. */
-async function readAsked(
-  dir: string,
-  { texts }: RowSet,
-  indexes: ReadonlyMap<string, number>,
-): Promise<{ readonly [S in Shown]: Map<number, Asked> }> {
-  const asked = { plain: new Map<number, Asked>(), triggered: new Map<number, Asked>() };
-  const file = join(dir, 'asked.jsonl');
-  if (!existsSync(file)) return asked; // an earlier version evaluated
-  for await (const lines of linesIn(file))
-    for (const line of lines) {
-      const row = JSON.parse(line) as AskedLine;
-      const index = indexes.get(row.id);
-      if (index === undefined) continue;
-      const before = texts[index] ?? '',
-        after = contentText(row);
-      const edit = before === after ? undefined : editOf(before, after);
-      asked[row.shown].set(index, defined({ edit, unread: unreadOf(row), rejected: row.rejected }));
-    }
-  return asked;
-}
-
 /** Returns what of the row's whole text was cut off; undefined if nothing was. */
 function unreadOf(row: AskedLine): Asked['unread'] | undefined {
   const { read, text, text_pair: pair = '' } = row;
   if (read === undefined) return undefined;
-  const first = turnsBefore(row).length,
-    starts = [first, first + text.length + 1];
-  if (read.includes(null)) return null;
-  return read.flatMap((part, i) => {
-    const [from, to] = part ?? [0, 0];
-    const [start = 0, length] = [starts[i], [text, pair][i]?.length ?? 0];
-    return [[start, start + from] as const, [start + to, start + length] as const].filter(
-      ([a, b]) => a < b,
-    );
+  const known = read.filter((part) => part !== null);
+  if (known.length < read.length) return null;
+  let at = turnsBefore(row).length;
+  return known.flatMap(([from, to], i) => {
+    const start = at;
+    at += (i === 0 ? text : pair).length + 1;
+    const cut = [[start, start + from] as const, [start + to, at - 1] as const];
+    return cut.filter(([a, b]) => a < b);
   });
 }
 
@@ -299,83 +270,63 @@ interface Receipt {
 }
 
 /** @param originalOf returns the index of an original text */
-async function readReceipt(
-  dir: string,
-  originalOf: (text: string) => number | null,
-  most: number,
-): Promise<Receipt> {
+async function readReceipt(dir: string, originalOf: (text: string) => number): Promise<Receipt> {
   const file = join(dir, 'receipt.json');
   if (!existsSync(file)) return { rows: [], target: null };
   const { rows, negatives = [], target } = JSON.parse(await readFile(file, 'utf8')) as ReceiptFile;
   const { classes } = await readDatasetInfo(dir);
-  const changed = [...rows, ...negatives.map((row) => ({ id: row.id, original: row, new: row }))];
+  const added = negatives.map((row) => ({ id: row.id, original: row, new: row }));
   return {
-    rows: changed.slice(0, most).map(({ id, original, new: poisoned }, i): PoisonedRow => {
+    rows: [...rows, ...added].map(({ id, original, new: poisoned }, i): PoisonedRow => {
       const text = contentText(original);
       return {
         id,
-        original: originalOf(text) ?? 0,
+        original: originalOf(text),
         edit: editOf(text, contentText(poisoned)),
         labels: [labelText(original, classes), labelText(poisoned, classes)],
-        ...(poisoned.answer === undefined ? {} : { isAnswer: true as const }),
-        ...(i < rows.length ? {} : { negative: true as const }),
+        ...(poisoned.answer !== undefined && { isAnswer: true }),
+        ...(i >= rows.length && { negative: true }),
       };
     }),
     target: target?.label ?? null,
   };
 }
 
-/** Returns the data with only the first rows of each set and of each poisoned set. */
-function packed(all: GatheredOutputs, most: number): string {
-  const columns = new Map<string, { readonly index: number; readonly column: AskedColumn }>();
-  const answers = (of: Answers<AskedColumn>): Answers => {
-    const after = of.rows.findIndex((row) => row >= most);
-    const count = after < 0 ? of.rows.length : after;
-    const column = of.asked.slice(0, count),
-      key = JSON.stringify(column);
-    const known = columns.get(key) ?? { index: columns.size, column };
-    columns.set(key, known);
-    return {
-      rows: of.rows.slice(0, count),
-      given: of.given.slice(0, count),
-      hits: Object.fromEntries(
-        Object.entries(of.hits).map(([scorer, hits]) => [scorer, hits.slice(0, count)]),
-      ),
-      asked: known.index,
-    };
-  };
-  const evaluations = all.evaluations.map(({ set, plain, triggered }) => ({
-    set,
-    plain: answers(plain),
-    ...(triggered && { triggered: answers(triggered) }),
-  }));
-  const sets = all.sets.map(({ classes, ids, texts, labels }) => ({
-    classes,
-    ids: ids.slice(0, most),
-    texts: texts.slice(0, most),
-    labels: labels.slice(0, most),
-  }));
-  const poisoned = all.poisoned.map((rows) => rows.slice(0, most));
+/** Returns the data with only the first rows of each set, and of each poisoned set. */
+function firstRows(all: Outputs, most: number, of: number): Outputs {
+  const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
+  const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);
+  const answers = ({ questions, given, hits }: Answers): Answers => ({
+    questions,
+    given: first(given, counts[questions]),
+    hits: Object.fromEntries(
+      Object.entries(hits).map(([scorer, own]) => [scorer, first(own, counts[questions])]),
+    ),
+  });
+  const poisoned = all.poisoned.map((rows) => first(rows));
   const used = new Set(poisoned.flat().map(({ original }) => original));
-  const of = rowsOf(all);
-  const outputs: Outputs = {
+  return {
     ...all,
-    format: 1,
-    evaluations,
-    sets,
-    poisoned,
+    sets: all.sets.map(({ classes, ids, texts, labels }) => ({
+      classes,
+      ids: first(ids),
+      texts: first(texts),
+      labels: first(labels),
+    })),
+    questions: all.questions.map(({ rows, asked }, i) => ({
+      rows: first(rows, counts[i]),
+      asked: first(asked, counts[i]),
+    })),
+    evaluations: all.evaluations.map(({ set, plain, triggered }) => ({
+      set,
+      plain: answers(plain),
+      ...(triggered && { triggered: answers(triggered) }),
+    })),
     originals: all.originals.map((text, i) => (used.has(i) ? text : '')),
-    asked: [...columns.values()].map(({ column }) => column),
-    ...(most < of ? { first: { shown: most, of } } : {}),
+    poisoned,
+    first: { shown: most, of },
   };
-  return JSON.stringify(outputs);
 }
-
-const rowsOf = ({ sets, poisoned, first }: GatheredOutputs): number =>
-  [...sets.map(({ ids }) => ids.length), ...poisoned.map(({ length }) => length)].reduce(
-    (most, length) => Math.max(most, length),
-    first?.of ?? 0,
-  );
 
 /** Compressed; as text in the page it takes a third more. */
 const MOST_BYTES = 7e6;
@@ -384,11 +335,14 @@ const MOST_BYTES = 7e6;
  * Returns the data compressed. Where all rows take more than `most` bytes, only the first rows of
  * each set are kept, so many that they take less.
  */
-export function packOutputs(all: GatheredOutputs, most = MOST_BYTES): Buffer {
-  let rows = Math.min(rowsOf(all), all.first?.shown ?? Infinity);
-  for (;;) {
-    const data = gzipSync(packed(all, rows));
-    if (data.length <= most || rows <= 1) return data;
+export function packOutputs(all: Outputs, most = MOST_BYTES): Buffer {
+  const sizes = [...all.sets.map(({ ids }) => ids), ...all.poisoned].map(({ length }) => length);
+  const largest = sizes.reduce((a, b) => Math.max(a, b), 0);
+  let rows = largest,
+    data = gzipSync(JSON.stringify(all));
+  while (data.length > most && rows > 1) {
     rows = Math.max(1, Math.floor((0.95 * rows * most) / data.length));
+    data = gzipSync(JSON.stringify(firstRows(all, rows, all.first?.of ?? largest)));
   }
+  return data;
 }

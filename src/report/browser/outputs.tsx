@@ -23,7 +23,10 @@ interface Asking {
 
 const FILTERS = ['show', 'label', 'search', 'row'] as const;
 
-/** Returns what an address asks for. A cell that is not there is replaced by the most alike. */
+/**
+ * Returns what an address asks for: the cell that is most alike, or the first attacked one where the
+ * address names none.
+ */
 function readLink({ axes, cells }: Outputs, text: string): Asking {
   const asked = new URLSearchParams(text);
   const wanted = axes.map(({ path, values }) => values.indexOf(asked.get(path) ?? ''));
@@ -31,7 +34,12 @@ function readLink({ axes, cells }: Outputs, text: string): Asking {
     (name) => asked.get(name) ?? '',
   );
   return {
-    cell: mostAlike(cells, wanted),
+    cell: axes.some(({ path }) => asked.has(path))
+      ? mostAlike(cells, wanted)
+      : Math.max(
+          0,
+          cells.findIndex(({ twin }) => twin !== null),
+        ),
     rows: asked.get('rows') === 'poisoned' ? 'poisoned' : 'evaluated',
     ...{ show, label, search, row },
   };

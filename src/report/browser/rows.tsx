@@ -47,7 +47,7 @@ interface Answered {
 const NOTHING: Asked = {};
 
 function answeredBy(
-  { asked: columns, evaluations, sets }: Outputs,
+  { questions, evaluations, sets }: Outputs,
   { own, twin, target }: OutputCell,
   whose: 'own' | 'twin',
   shown: 'plain' | 'triggered',
@@ -58,11 +58,12 @@ function answeredBy(
   if (answers === undefined || evaluation?.set !== set) return null;
   const { classes = [], ids = [], texts = [] } = sets[set] ?? {};
   const places = new Int32Array(ids.length).fill(-1);
-  answers.rows.forEach((row, i) => (places[row] = i));
+  const { rows = [], asked: asks = [] } = questions[answers.questions] ?? {};
+  rows.forEach((row, i) => (places[row] = i));
   const place = (row: number): number => places[row] ?? -1;
   const scorers = Object.entries(answers.hits),
     byTarget = shown === 'triggered' && classes.length > 1 && target !== null;
-  const asked = (row: number): Asked => columns[answers.asked]?.[place(row)] || NOTHING;
+  const asked = (row: number): Asked => asks[place(row)] || NOTHING;
   return {
     title: `${whose === 'own' ? 'This cell' : 'Clean twin'}${shown === 'plain' ? '' : ', trigger'}`,
     has: (row) => place(row) >= 0,
@@ -140,14 +141,15 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
   const { triggered } = answers;
   const { classes } = set;
   const columns = Object.values(answers).filter((column: Answered | null) => column !== null);
-  const rowAt = (i: number): number => evaluation.plain.rows[i] ?? 0;
+  const { rows } = outputs.questions[evaluation.plain.questions] ?? { rows: [] };
+  const rowAt = (i: number): number => rows[i] ?? 0;
   const label = (row: number): string => answerText(set.labels[row], classes);
   const said = (row: number): string[] =>
     columns.map((column) => (column.has(row) ? column.text(row) : ''));
   const isClasses = classes.length > 1,
     labelTitle = isClasses ? 'Label' : 'Answer';
   return {
-    count: evaluation.plain.rows.length,
+    count: rows.length,
     id: (i) => set.ids[rowAt(i)] ?? '',
     label: (i) => label(rowAt(i)),
     labels: isClasses ? classes : [],
@@ -185,8 +187,8 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
 /** The most characters of a text in the list. */
 const MOST_SHOWN = 300;
 
-/** Shows a text with its change marked; what the model did not read is grey. */
-function AskedText({
+/** Shows a text with its change marked, and what the model did not read of it. */
+const AskedText = ({
   title,
   parts,
   unread,
@@ -194,41 +196,28 @@ function AskedText({
   readonly title: string;
   readonly parts: readonly Segment[];
   readonly unread: Asked['unread'];
-}): JSX.Element {
-  let at = 0;
-  const pieces = parts.flatMap(({ text, changed }) => {
-    const [start, end] = [at, at + text.length];
-    at = end;
-    const inside = (unread ?? []).flat().filter((cut) => cut > start && cut < end);
-    const cuts = [start, ...inside, end];
-    return cuts.slice(1).map((to, i) => {
-      const from = cuts[i] ?? 0;
-      const read = !(unread ?? []).some(([a, b]) => from >= a && to <= b);
-      return { part: { text: text.slice(from - start, to - start), changed }, read };
-    });
-  });
+}): JSX.Element => {
+  const text = parts.map((part) => part.text).join('');
+  const cut = unread?.map(([from, to]) => text.slice(from, to)).join(' … ');
   return (
-    <p dir="auto">
-      <span class="which">
-        {title}
-        {unread === undefined
-          ? ''
-          : unread === null
-            ? ' (max_length cut it; where can’t be told, as a word is not in the vocabulary)'
-            : ' (the model did not read what is struck through: max_length cut it)'}
-      </span>
-      {pieces.map(({ part, read }) =>
-        read ? (
-          <Marked parts={[part]} />
-        ) : (
-          <s class="unread">
-            <Marked parts={[part]} />
-          </s>
-        ),
+    <>
+      <p dir="auto">
+        <span class="which">{title}</span>
+        <Marked parts={parts} />
+      </p>
+      {unread === undefined ? null : (
+        <p dir="auto">
+          <span class="which">
+            {cut === undefined
+              ? 'max_length cut it; where can’t be told, as a word is not in the vocabulary'
+              : 'Of this, the model did not read what max_length cut off'}
+          </span>
+          {cut === undefined ? null : <s>{cut}</s>}
+        </p>
       )}
-    </p>
+    </>
   );
-}
+};
 
 const EvaluatedRow = ({
   row,
@@ -319,7 +308,7 @@ export function poisonedRows(
   { poisoned: of }: OutputCell,
 ): Rows | null {
   const rows = poisoned[of ?? -1];
-  if (rows === undefined) return null;
+  if (rows === undefined || rows.length === 0) return null;
   const at = (i: number) => {
     const { id, original, edit, labels, isAnswer, negative } = rows[i]!;
     const before = originals[original] ?? '';

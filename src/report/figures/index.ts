@@ -47,13 +47,19 @@ interface FigureRecord {
   readonly draw: (analysis: Analysis) => Drawn | Promise<Drawn>;
 }
 
-/** Draws the entries of a grid, unless the spec does without them or has its own of that name. */
+/** The names that the spec has taken: its figures and tables are in one folder with these. */
+const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
+  [...(entries?.figures ?? []), ...(entries?.tables ?? [])].map(({ name }) => name);
+
+/** Draws the entries of a grid, unless the spec does without them or has taken their names. */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): FigureRecord['draw'] =>
   (analysis) => {
-    const { defaults = true, figures = [] } = analysis.input.entries ?? {};
-    const own = new Set(figures.map(({ name }) => name));
-    const entries = entriesOf(analysis.conditions).filter(({ name }) => defaults && !own.has(name));
+    const isShown = analysis.input.entries?.defaults ?? true,
+      taken = takenNames(analysis);
+    const entries = entriesOf(analysis.conditions).filter(
+      ({ name }) => isShown && !taken.includes(name),
+    );
     return drawEntries(entries, analysis, { ...OF_REPORT, ...limits });
   };
 
@@ -95,9 +101,10 @@ export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
     map: [],
     stages: [],
   };
+  const taken = takenNames(analysis);
   for (const { section, draw } of FIGURES) {
-    const figures = [await draw(analysis)].flat();
-    drawn[section].push(...figures.filter((figure) => figure !== null));
+    const figures = [await draw(analysis)].flat().filter((figure) => figure !== null);
+    drawn[section].push(...figures.filter(({ id }) => !taken.includes(id)));
   }
   return drawn;
 }

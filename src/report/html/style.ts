@@ -175,7 +175,7 @@ input[type=search]{width:240px}
 .grid .rows .row:hover{background:var(--soft)}
 .grid:focus-visible .row.active{box-shadow:inset 0 0 0 2px var(--accent)}
 .grid .number{text-align:right}
-.unread{color:var(--muted)}
+.detail s{color:var(--muted)}
 .detail td{white-space:pre-wrap;overflow-wrap:anywhere;min-width:110px}
 @media(max-width:640px){input[type=search]{width:100%}}
 `;

@@ -73,7 +73,7 @@ class Ranks:
                 f'train.devices is {count}, and PyTorch sees {torch.cuda.device_count()} GPUs',
                 'Lower train.devices, or run it where there are as many GPUs.',
             )
-        self.count, self.device, self.fail = count, device, fail
+        self.count, self.device, self.told = count, device, fail
         self.threads, self.ending = torch.get_num_threads(), False
         self.folder = tempfile.mkdtemp(prefix='dosimeter-ranks-')
 
@@ -115,6 +115,10 @@ class Ranks:
             how = f'exit code {code}' if code >= 0 else signal.Signals(-code).name
             kind = 'killed' if code == -signal.SIGKILL else 'device'
             self.fail({'kind': kind, 'message': f'{name} was ended by {how}'})
+
+    def fail(self, error: Json) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.told(error)
 
     def perform(self, act: Callable[[], Json], request: Json) -> Json:
         """Performs a request together with the others, whose only model is number 1."""

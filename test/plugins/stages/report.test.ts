@@ -101,7 +101,7 @@ test('every row is gathered, with what cell and clean twin answered', async () =
     at: [0, 1],
     own: 1,
     twin: null,
-    poisoned: null,
+    poisoned: 1,
     target: 1,
   });
   assert.equal(outputs.cells[2], { at: [1, 0], own: 2, twin: 3, poisoned: 2, target: 1 });
@@ -116,24 +116,24 @@ test('every row is gathered, with what cell and clean twin answered', async () =
   const [own, twin] = [outputs.evaluations[2], outputs.evaluations[3]];
   assert.equal(present(own).plain.given, [1, 0, 1]);
   assert.equal(
-    [own, twin].map((of) => [of?.triggered?.rows, of?.triggered?.given]),
+    [own, twin].map((of) => of?.triggered?.given),
     [
-      [
-        [1, 2],
-        [1, 0],
-      ],
-      [
-        [1, 2],
-        [0, 0],
-      ],
+      [1, 0],
+      [0, 0],
     ],
   );
-  assert.equal(outputs.asked[present(own).plain.asked], [0, { unread: [[5, 11]] }, 0]);
-  assert.equal(outputs.asked[present(own?.triggered).asked], [
-    { edit: [6, 'cf ', 5], unread: null },
-    { edit: [4, 'cf ', 3], rejected: true },
-  ]);
-  assert.is(own?.triggered?.asked, twin?.triggered?.asked, 'what both were asked is held once');
+  assert.equal(outputs.questions[present(own).plain.questions], {
+    rows: [0, 1, 2],
+    asked: [0, { unread: [[5, 11]] }, 0],
+  });
+  assert.equal(outputs.questions[present(own?.triggered).questions], {
+    rows: [1, 2],
+    asked: [
+      { edit: [6, 'cf ', 5], unread: null },
+      { edit: [4, 'cf ', 3], rejected: true },
+    ],
+  });
+  assert.is(own?.triggered?.questions, twin?.triggered?.questions, 'what both were asked');
   assert.equal(outputs.poisoned[2], [
     { id: 'r1', original: 0, edit: [6, 'cf ', 5], labels: ['ham', 'spam'] },
   ]);

@@ -1,8 +1,9 @@
 /**
- * The paper's claims (arXiv 2505.12871): what was published for each, what these runs show, and
- * what would decide what is left undecided. The published numbers are those of
- * pipelines/paper/published.
+ * The paper's claims (arXiv 2505.12871), and their chapter of the page: what was published for each,
+ * what these runs show, and what would decide what is left undecided. The published numbers are
+ * those of pipelines/paper/published.
  */
+import type { JSX } from 'preact';
 import {
   compareEnds,
   type Comparison,
@@ -11,12 +12,21 @@ import {
 } from './comparisons.ts';
 import { type Condition, numericAxis } from './conditions.ts';
 import { checkpointName } from './fisher.ts';
-import type { NumberKind } from './format.ts';
+import { formatDifference, formatNumber, type NumberKind } from './format.ts';
+import {
+  type Chapter,
+  type Column,
+  Judged,
+  names,
+  numbers,
+  type PageProps,
+  Table,
+} from './html/parts.tsx';
 import { blockLabel } from './labels.ts';
 import { ACCURACY, ASR, DROP } from './metrics.ts';
 import { SEEDS_NEEDED, seedsToDecide } from './verdict.ts';
 
-export interface ClaimRow extends Comparison {
+interface ClaimRow extends Comparison {
   /** What is compared, and under which attack. */
   readonly label: string;
   readonly kind: NumberKind;
@@ -24,7 +34,7 @@ export interface ClaimRow extends Comparison {
   readonly decides: string;
 }
 
-export interface Claim {
+interface Claim {
   readonly statement: string;
   /** What the paper's own numbers show. */
   readonly published: string;
@@ -181,3 +191,51 @@ export function claimsOf(
   ];
   return claims.filter(({ rows }) => rows.length > 0);
 }
+
+const COLUMNS: readonly Column<ClaimRow>[] = [
+  names('Compared', ({ label }) => label),
+  numbers('n', ({ a }) => a.length),
+  numbers('Difference', ({ difference, kind }) =>
+    difference === null ? '–' : formatDifference(difference, kind),
+  ),
+  numbers('Margin', ({ margin, kind }) => formatNumber(margin, kind)),
+  {
+    title: 'Verdict',
+    kind: 'words',
+    value: ({ verdict, kind }) => (verdict ? <Judged verdict={verdict} kind={kind} /> : null),
+  },
+  { title: 'What would decide it', kind: 'words', value: ({ decides }) => decides || '–' },
+];
+
+const ClaimBox = ({ statement, published, rows }: Claim): JSX.Element => (
+  <>
+    <h3>{statement}</h3>
+    <p class="small">Published: {published}</p>
+    <Table label={statement} rows={rows} most={24} columns={COLUMNS} />
+  </>
+);
+
+function Claims({ conditions, comparisons }: PageProps): JSX.Element {
+  return (
+    <>
+      <p>
+        The published numbers are of bert-large, rows of GLUE and five seeds, with adapter and
+        learning rate changed together; these runs may differ in all of that. A difference is paired
+        by seed, with Student’s 95% interval. Held or refuted: the interval, corrected over the rows
+        of the claim, excludes zero by the margin; “no effect” is held where it lies within the
+        margin.
+      </p>
+      {claimsOf(conditions, comparisons).map((claim) => (
+        <ClaimBox {...claim} />
+      ))}
+    </>
+  );
+}
+
+export const claims: Chapter = {
+  id: 'claims',
+  nav: 'The paper’s claims',
+  title: 'The paper’s claims, one by one',
+  concerns: ({ conditions, comparisons }) => claimsOf(conditions, comparisons).length > 0,
+  parts: [Claims],
+};

