@@ -494,13 +494,10 @@ export function frameOf(
   const form = formOf(asked, axisOf(asked, unique), unique);
   const isHeat = form === 'heatmap';
   const entry: FigureEntry = isHeat ? { ...asked, x: { ...asked.x, scale: 'category' } } : asked;
-  const shown = isHeat ? (entry.color?.fields ?? []) : y.map(({ field }) => field);
-  const named = [
-    entry.x.field,
-    ...row,
-    ...column,
-    ...(isHeat ? y.map(({ field }) => field) : (entry.color?.fields ?? [])),
-  ];
+  const onY = y.map(({ field }) => field),
+    colours = entry.color?.fields ?? [];
+  const [shown, others] = isHeat ? [colours, onY] : [onY, colours];
+  const named = [entry.x.field, ...row, ...column, ...others];
   const isByMetric = named.includes('metric') || named.includes('kernel');
   const measures = shown.map(measureOf).map((measure, i) => {
     const title = isHeat ? undefined : y[i]?.title;
@@ -515,10 +512,8 @@ export function frameOf(
       ),
     );
   const subjects = subjectsOf(entry, unique, isByName, paths);
-  const x = axisOf(
-    entry,
-    subjects.map(({ condition }) => condition),
-  );
+  const drawn = subjects.map(({ condition }) => condition);
+  const x = axisOf(entry, drawn);
 
   const left: string[] = [];
   let pairs = 0;
@@ -531,30 +526,12 @@ export function frameOf(
   };
   const pointsOf = (subject: Subject, measure: Measure): Point[] =>
     valuesIn(subject, measure).map((value) => {
-      const point = {
-        subject,
-        measure,
-        metric: measure.field,
-        ...value,
-        row: '',
-        column: '',
-        line: '',
-      };
-      return {
-        ...point,
-        row: joined(row, point),
-        column: joined(column, point),
-        line: isHeat
-          ? joined(
-              y.map(({ field }) => field),
-              point,
-            )
-          : '',
-        x:
-          x.kind === 'text' && isWord(entry.x.field)
-            ? nameOf(entry.x.field, point)
-            : (value.x ?? x.at(subject.condition)),
-      };
+      const nowhere = { row: '', column: '', line: '' };
+      const point = { subject, measure, metric: measure.field, ...value, ...nowhere };
+      const at = isWord(entry.x.field) ? nameOf(entry.x.field, point) : value.x;
+      const names = { row: joined(row, point), column: joined(column, point) };
+      const line = isHeat ? joined(onY, point) : '';
+      return { ...point, ...names, line, x: at ?? x.at(subject.condition) };
     });
   const every = subjects.flatMap((subject) =>
     measures.flatMap((measure) => pointsOf(subject, measure)),
@@ -564,35 +541,28 @@ export function frameOf(
 
   const isDose = form === 'line' && doseUnit(entry.x.field) !== null && entry.against === undefined;
   const zero = isDose && !isStepDose(entry.x.field) ? zeroDose(points, subjects, valuesIn) : [];
-  const levels =
-    form === 'line' && x.kind === 'number' && entry.x.field.startsWith('adapter.')
-      ? every
-          .filter(
-            ({ subject, x: at }) =>
-              at === null &&
-              isFull(subject.condition) &&
-              points.some((point) => isUnder(point.subject.labels, subject.labels)),
-          )
-          .map((point) => ({ ...point, line: joined(fields, point) }))
-      : [];
+  const hasLevels = form === 'line' && x.kind === 'number' && entry.x.field.startsWith('adapter.');
+  const isLevel = ({ subject: { condition, labels }, x: at }: Point): boolean =>
+    at === null &&
+    isFull(condition) &&
+    points.some(({ subject }) => isUnder(subject.labels, labels));
+  const levels = (hasLevels ? every.filter(isLevel) : []).map((point) => ({
+    ...point,
+    line: joined(fields, point),
+  }));
   const marked = references.map(measureOf);
   const { against: _against, ...asItIs } = entry;
-  const places = [
-    ...groupBy(points, (point) => keyed(placeOf(point), keyOf(point.subject))).values(),
-  ];
+  const places = groupBy(points, (point) => keyed(placeOf(point), keyOf(point.subject)));
   return {
     form,
     x,
     measures,
     points: [...zero, ...points, ...levels],
-    references: places.flatMap(([place]) =>
-      marked.flatMap((measure) =>
-        valuesOf(place.subject, measure, asItIs, x).map((value) => ({
-          ...place,
-          ...value,
-          metric: measure.field,
-        })),
-      ),
+    references: [...places.values()].flatMap(([place]) =>
+      marked.flatMap((measure) => {
+        const values = valuesOf(place.subject, measure, asItIs, x);
+        return values.map((value) => ({ ...place, ...value, metric: measure.field }));
+      }),
     ),
     isByMetric,
     isDodged: form !== 'line' && x.kind === 'text' && keyed(...fields) !== keyed(entry.x.field),
