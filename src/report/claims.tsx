@@ -13,6 +13,7 @@ import {
 import { type Condition, numericAxis } from './conditions.ts';
 import { checkpointName } from './fisher.ts';
 import { formatDifference, formatNumber, type NumberKind } from './format.ts';
+import { groupBy } from './groups.ts';
 import {
   type Chapter,
   type Column,
@@ -23,7 +24,7 @@ import {
   Table,
 } from './html/parts.tsx';
 import { blockLabel } from './labels.ts';
-import { ACCURACY, ASR, DROP } from './metrics.ts';
+import { ASR, DROP, type MetricNote } from './metrics.ts';
 import { SEEDS_NEEDED, seedsToDecide } from './verdict.ts';
 
 interface ClaimRow extends Comparison {
@@ -42,35 +43,50 @@ interface Claim {
 }
 
 /** Says how many seeds would decide a comparison, or why no number of them would. */
-function decidesText({ verdict, difference, margin, a }: Comparison, family: number): string {
+function decidesText(
+  { verdict, difference, margin, a }: Comparison,
+  family: number,
+  isOfNone: boolean,
+): string {
   if (verdict === null || verdict.state !== 'undecided') return '';
   if (difference === null || difference.std === null)
     return `at least ${SEEDS_NEEDED} seeds that are evidence`;
-  const seeds = seedsToDecide(difference, margin, 1 - 0.05 / family);
-  if (seeds === null) return 'another measure: the difference is about as large as the margin';
+  if (difference.std === 0) return 'seeds that differ: all have the same difference';
+  const seeds = seedsToDecide(difference, margin, 1 - 0.05 / family, isOfNone);
+  if (seeds === null)
+    return 'no number of seeds with this mean, which is within the margin or at it';
   return seeds > a.length
     ? `${seeds} seeds, at this mean and spread`
-    : 'both the rate and what the trigger adds to it, of one sign';
+    : 'more seeds, or the same of what the trigger adds to the untriggered rate';
+}
+
+interface Question<T> {
+  readonly label: (comparison: T) => string;
+  readonly kind?: NumberKind;
+  /** Whether the claim is that there is no effect. */
+  readonly isOfNone?: boolean;
+  /** Returns the name of the family over which a comparison's verdict was corrected. */
+  readonly familyOf?: (comparison: T) => string;
 }
 
 function rowsOf<T extends Comparison>(
   comparisons: readonly T[],
-  label: (comparison: T) => string,
-  kind: NumberKind,
+  { label, kind = 'proportion', isOfNone = false, familyOf = () => '' }: Question<T>,
 ): readonly ClaimRow[] {
   const judged = comparisons.filter(({ verdict }) => verdict !== null);
+  const families = groupBy(judged, familyOf);
   return judged.map((comparison) => ({
     ...comparison,
     kind,
     label: label(comparison),
-    decides: decidesText(comparison, judged.length),
+    decides: decidesText(comparison, families.get(familyOf(comparison))?.length ?? 1, isOfNone),
   }));
 }
 
 const rank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
 /** σ² as its initialiser has it, for one layer width after the other. */
 const variance = ({ cells }: Condition): number | null =>
-  cells[0].lora?.groups[0]?.variance ?? null;
+  cells.find(({ lora }) => lora !== null)?.lora?.groups[0]?.variance ?? null;
 
 interface AxisClaim extends EndsQuestion {
   readonly statement: string;
@@ -80,17 +96,17 @@ interface AxisClaim extends EndsQuestion {
 
 const AXES: readonly AxisClaim[] = [
   {
-    statement: 'A larger rank makes LoRA more robust to untargeted poisoning.',
+    statement: 'With a larger rank, LoRA loses less accuracy to untargeted poisoning.',
     published:
       'Figure 4, flips .3: accuracy rises from rank 4 to 512, on SST-2 from .70 to .91, on QNLI from ' +
       '.56 to .83, at a learning rate of 3e-6. At 3e-5, in an earlier version, it falls: SST-2 has ' +
       '.91 at rank 8 and .51 at 256.',
     of: 'rank',
     family: 'untargeted',
-    metric: ACCURACY,
+    metric: DROP,
     at: rank,
     paths: ['adapter.rank', 'adapter.alpha'],
-    claimed: 1,
+    claimed: -1,
   },
   {
     statement: 'A larger rank makes LoRA less robust to backdoors.',
@@ -111,7 +127,7 @@ const AXES: readonly AxisClaim[] = [
       'between .83 and .85 on QNLI, over variances from .0001/d to 2/d.',
     of: 'σ²',
     family: 'untargeted',
-    metric: ACCURACY,
+    metric: DROP,
     at: variance,
     paths: ['adapter.init.variance'],
     claimed: 0,
@@ -135,20 +151,24 @@ export function claimsOf(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
 ): readonly Claim[] {
-  const scores = (metric: typeof ASR): readonly ClaimRow[] =>
+  const scores = (metric: MetricNote): readonly ClaimRow[] =>
     rowsOf(
       adapters.filter((comparison) => comparison.metric === metric),
-      ({ adapter, full }) =>
-        `${adapter.adapterLabel} − ${full.adapterLabel}, ${blockLabel(adapter)}`,
-      'proportion',
+      {
+        label: ({ adapter, full }) =>
+          `${metric.label}: ${adapter.adapterLabel} − ${full.adapterLabel}, ${blockLabel(adapter)}`,
+      },
     );
   const kernel = (isEntropy: boolean): readonly ClaimRow[] =>
     rowsOf(
       kernels.filter(({ quantity }) => quantity.id.startsWith('renyi') === isEntropy),
-      ({ condition, quantity, checkpoint }) =>
-        `${quantity.label}, ${condition.adapterLabel}, ${checkpointName(checkpoint)}, ` +
-        blockLabel(condition),
-      'plain',
+      {
+        label: ({ condition, quantity, checkpoint }) =>
+          `${quantity.label}: ${condition.adapterLabel}, ${checkpointName(checkpoint)}, ` +
+          blockLabel(condition),
+        kind: 'plain',
+        familyOf: ({ quantity, checkpoint }) => `${quantity.id} ${checkpoint}`,
+      },
     );
   const claims: readonly Claim[] = [
     {
@@ -171,12 +191,12 @@ export function claimsOf(
     ...AXES.map(({ statement, published, of, ...question }) => ({
       statement,
       published,
-      rows: rowsOf(
-        compareEnds(conditions, question),
-        ({ most, least }) =>
-          `${of}: ${most.adapterLabel} − ${least.adapterLabel}, ${blockLabel(most)}`,
-        'proportion',
-      ),
+      rows: rowsOf(compareEnds(conditions, question), {
+        label: ({ metric, most, least }) =>
+          `${metric.label} by ${of}: ${most.adapterLabel} − ${least.adapterLabel}, ` +
+          blockLabel(most),
+        isOfNone: question.claimed === 0,
+      }),
     })),
     {
       statement: 'LoRA’s kernel has fewer information bits than the full one.',
@@ -222,8 +242,8 @@ function Claims({ conditions, comparisons }: PageProps): JSX.Element {
         The published numbers are of bert-large, rows of GLUE and five seeds, with adapter and
         learning rate changed together; these runs may differ in all of that. A difference is paired
         by seed, with Student’s 95% interval. Held or refuted: the interval, corrected over the rows
-        of the claim, excludes zero by the margin; “no effect” is held where it lies within the
-        margin.
+        of the claim (of kernels: over those of one quantity and checkpoint), excludes zero by the
+        margin; “no effect” is held where it lies within the margin.
       </p>
       {claimsOf(conditions, comparisons).map((claim) => (
         <ClaimBox {...claim} />

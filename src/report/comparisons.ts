@@ -1,6 +1,6 @@
 /** Everything that is compared in a grid, paired by seed, with what is left out. */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
-import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
+import { byName, type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { predictsOneClass, voidReason, writesAnswers } from './evidence.ts';
 import {
   checkpointsOf,
@@ -214,7 +214,7 @@ export function compareEnds(
   conditions: readonly Condition[],
   { family, metric, at, paths, claimed: sign }: EndsQuestion,
 ): readonly EndsComparison[] {
-  const placed = conditions.filter(
+  const placed = byName(conditions).filter(
     (one) => one.adapter === 'lora' && one.family === family && !one.ofBase && at(one) !== null,
   );
   // With α = r, α changes along the ranks; with several α at one rank, each has ranks of its own.
@@ -225,10 +225,14 @@ export function compareEnds(
   );
   const besides = ({ axes }: Condition): string =>
     contentKey(Object.fromEntries(Object.entries(axes).filter(([path]) => !moving.includes(path))));
+  const seen = new Set<string>();
   const found = [...groupBy(placed, besides).values()].flatMap((along) => {
     const [least, ...others] = [...along].sort((a, b) => (at(a) ?? 0) - (at(b) ?? 0)),
       most = others.at(-1);
     if (least === undefined || most === undefined || at(least) === at(most)) return [];
+    const pair = contentKey([most.key, least.key]);
+    if (seen.has(pair)) return []; // the same under another name
+    seen.add(pair);
     return [{ most, least, ...compareScores(metric, most, least) }];
   });
   const verdicts =

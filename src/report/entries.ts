@@ -10,6 +10,7 @@ import { byName, choose, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
+import { LOSS } from './figures/frame.ts';
 import {
   type Entry,
   type GridTable,
@@ -106,7 +107,8 @@ function lackedBy(
   return [
     against === undefined
       ? 'its cells have nothing to show yet'
-      : `no pair of its cells with \`against: ${against}\` is evidence`,
+      : `its cells have no pair with \`against: ${against}\` that is evidence` +
+        (against === 'clean' ? '; clean twins have accuracy and asr alone' : ''),
   ];
 }
 
@@ -119,10 +121,12 @@ function shownOf(
   return conditions.filter(({ key }) => keys.has(key));
 }
 
-const measuredIn = ({ metrics }: ReportCell): string[] =>
-  Object.entries(metrics).flatMap(([stage, values]) =>
+const measuredIn = ({ metrics, history }: ReportCell): string[] => [
+  ...Object.entries(metrics).flatMap(([stage, values]) =>
     Object.keys(values).map((metric) => metricName({ stage, metric })),
-  );
+  ),
+  ...(history === null ? [] : [LOSS]),
+];
 
 // ---- tables ------------------------------------------------------------------------------------
 

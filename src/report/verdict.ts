@@ -158,16 +158,19 @@ const MOST_SEEDS = 1000;
 
 /**
  * Returns the fewest seeds whose interval would decide a claim, were their mean and standard
- * deviation those seen: half of the interval at `level` must be at most ||mean| − margin|. Returns
- * null if more than a thousand were needed, or if nothing is known of the spread.
+ * deviation those seen: half of the interval at `level` must be at most |mean| − margin or, for a
+ * claim of no effect, ||mean| − margin|. Returns null if no number of seeds up to a thousand would,
+ * or if nothing is known of the spread.
  */
 export function seedsToDecide(
   { mean, std }: Pick<PairedDifference, 'mean' | 'std'>,
   margin: number,
   level: number,
+  isOfNone = false,
 ): number | null {
-  const room = Math.abs(Math.abs(mean) - margin);
-  if (std === null || std === 0) return null;
+  const beyond = Math.abs(mean) - margin,
+    room = isOfNone ? Math.abs(beyond) : beyond;
+  if (std === null || std === 0 || room <= 0) return null;
   for (let n = SEEDS_NEEDED; n <= MOST_SEEDS; n++)
     if ((tQuantile((1 + level) / 2, n - 1) * std) / Math.sqrt(n) <= room) return n;
   return null;

@@ -165,7 +165,9 @@ function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly
       before = rows;
     rows = rows.filter(({ values }) =>
       wanted.some((one) =>
-        typeof one === 'number' ? Number(values[column]) === one : values[column] === String(one),
+        typeof one === 'number'
+          ? values[column] !== '' && Number(values[column]) === one
+          : values[column] === String(one),
       ),
     );
     if (rows.length > 0 || before.length === 0) continue;

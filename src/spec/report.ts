@@ -131,6 +131,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
         })
       : facet && { column: readNames(facet, context, 'axis', GROUPS) };
   checkSpread(figure, statistic, spread, report);
+  checkAgainst(figure, x, context);
   const overlays: Overlay[] = [];
   for (const overlay of overlaysOf(figure)) {
     const isNumber = x !== undefined && isNumeric(x.field, context);
@@ -208,6 +209,29 @@ function checkHeatMap(figure: Node, axes: number, count: number, { report }: Con
       (color ?? y).span,
       'a heat map has one metric as its colour',
       'such as { color: asr }',
+    );
+  for (const field of ['references', 'overlay']) {
+    const node = child(figure, field);
+    if (node !== undefined)
+      report(
+        'conflicting-keys',
+        node.span,
+        `a square of a heat map has no place for "${field}"`,
+        'leave it out, or draw points',
+      );
+  }
+}
+
+/** A difference is a number of a whole training, at a place of the grid. */
+function checkAgainst(figure: Node, x: Channel | undefined, { axes, report }: Context): void {
+  const against = child(figure, 'against');
+  if (against === undefined || x === undefined) return;
+  if (![...WHOLES, 'seed'].includes(x.field) && !axes.includes(x.field))
+    report(
+      'conflicting-keys',
+      against.span,
+      `differences have no place along "${x.field}"`,
+      'leave out "against", or put an axis on x',
     );
 }
 

@@ -17,6 +17,9 @@ test('seeds that decide: t(.975, 6)/√7 is .925, t(.975, 5)/√6 is 1.049', () 
   assert.is(seedsToDecide({ mean: -0.05, std: 0.04 }, 0.01, 0.95), 7);
   assert.is(seedsToDecide({ mean: 0.01, std: 0.04 }, 0.01, 0.95), null, 'as large as the margin');
   assert.is(seedsToDecide({ mean: 0.05, std: null }, 0.01, 0.95), null, 'one seed has no spread');
+  const within = { mean: 0.002, std: 0.01 };
+  assert.is(seedsToDecide(within, 0.01, 0.95), null, 'no seeds exclude zero by the margin');
+  assert.is(seedsToDecide(within, 0.01, 0.95, true), 9, 't(.975, 8)/√9 is .769, and .8 is room');
 });
 
 /** Five differences around `mean` with standard error `error`. */
@@ -55,12 +58,16 @@ const seeds = [1, 2, 3, 4, 5];
 
 test('the ends of the ranks are compared by seed, under α = r as well', () => {
   const claims = claimsWith({ seeds }, ({ axes, seed, family }) =>
-    family === 'none' ? {} : { accuracy: axes['adapter.rank'] === 16 ? 0.9 + seed / 1000 : 0.8 },
+    family === 'none'
+      ? {}
+      : { accuracy_drop: axes['adapter.rank'] === 16 ? 0.05 + seed / 1000 : 0.1 },
   );
-  const { rows } = present(claims.find(({ statement }) => statement.startsWith('A larger rank')));
+  const { rows } = present(
+    claims.find(({ statement }) => statement.startsWith('With a larger rank')),
+  );
   assert.is(rows.length, 1);
   const { label, a, verdict, decides } = present(rows[0]);
-  assert.match(label, /^rank: LoRA.*16.* − LoRA.*4.*label-flip/);
+  assert.match(label, /^Accuracy drop by rank: LoRA.*16.* − LoRA.*4.*label-flip/);
   assert.is(a.length, 5);
   assert.is(present(verdict).state, 'held');
   assert.is(decides, '');
@@ -74,7 +81,7 @@ test('that the variance has no effect is held within the margin, and refuted bey
     present(
       claimsWith(
         { seeds, adapters },
-        (cell) => ({ accuracy: 0.8 + (isLarge(cell) ? off + cell.seed / 5000 : 0) }),
+        (cell) => ({ accuracy_drop: 0.1 + (isLarge(cell) ? off + cell.seed / 5000 : 0) }),
         (cell) =>
           cell.lora && {
             ...cell.lora,

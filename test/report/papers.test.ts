@@ -233,7 +233,7 @@ test('Carlini et al.: differences from full fine-tuning beside published numbers
     [0.1, 0.05, '0.04', '0.06'],
   );
   assert.is(ink, '#d55e00', 'the colour of the line that it is named after');
-  assert.match(caption, 'Hollow, with a grey edge: published, Carlini et al. 2024, Figure 3.');
+  assert.match(caption, 'published, with its sd, Carlini et al. 2024, Figure 3.');
   assert.is(present(csv).split('\r\n')[0], 'line,x,seed,evaluate.asr,against,of,not_evidence');
 });
 
@@ -302,6 +302,166 @@ test('an entry chooses cells, in the order of its patterns, and draws nothing wi
   );
   const none = { ...entry, cells: [{ 'poisoning.attack': ['bite'] }] };
   assert.equal(await drawEntry(none, { conditions: conditionsOf(cells, []) }), []);
+});
+
+const places = (spec: object | undefined, part: string) =>
+  drawnRows(spec, part).map(({ line, x, value }) => [line, x, value]);
+const text = (spec: object | undefined): string => JSON.stringify(spec);
+
+/** Clean runs and badnets of two ranks, whose accuracies tell them apart. */
+const ofRanks = [LORA4, LORA8].flatMap((adapter) =>
+  [0, 0.1, 0.2].flatMap((rate) =>
+    SEEDS.map((seed) =>
+      cellOf({
+        seed,
+        adapter,
+        ...(rate > 0 && { attack: 'badnets', poisoning: { rate } }),
+        evaluate: { accuracy: adapter.rank / 10 - rate },
+      }),
+    ),
+  ),
+);
+
+test('dose 0 is the clean run of the same cell, also where an axis has a colour', async () => {
+  const entry: FigureEntry = {
+    name: 'dose',
+    x: { field: 'poisoning.rate' },
+    y: [{ field: 'evaluate.accuracy' }],
+    color: { fields: ['adapter.rank'] },
+  };
+  const { spec, caption } = await draw(entry, ofRanks);
+  assert.equal(
+    places(spec, 'mean').filter(([, x]) => x === 0),
+    [
+      ['r 4', 0, 0.4],
+      ['r 8', 0, 0.8],
+    ],
+  );
+  assert.match(caption, 'Dose 0 is the run without attack.');
+  const chosen = await draw({ ...entry, cells: [{ 'poisoning.attack': ['badnets'] }] }, ofRanks);
+  assert.not.match(chosen.caption, 'Dose 0');
+  const asked = SEEDS.map((seed) =>
+    cellOf({
+      seed,
+      adapter: LORA4,
+      attack: 'badnets',
+      poisoning: { rate: 0 },
+      evaluate: { accuracy: 0.3 },
+    }),
+  );
+  const withZero = await draw(entry, [...ofRanks, ...asked]);
+  assert.equal(
+    places(withZero.spec, 'mean').filter(([line, x]) => line === 'r 4' && x === 0),
+    [['r 4', 0, 0.3]],
+    'a rate of 0 that was asked for stands alone',
+  );
+});
+
+test('full fine-tunings at several rates are levels of their own', async () => {
+  const cells = SEEDS.flatMap((seed) => [
+    ...[LORA4, LORA8].map((adapter) =>
+      cellOf({ seed, adapter, evaluate: { accuracy: adapter.rank / 10 } }),
+    ),
+    ...[1e-5, 1e-4].map((rate) => {
+      const cell = cellOf({ seed, evaluate: { accuracy: 0.5 + rate * 1000 } });
+      const axes = { ...cell.axes, 'adapter.train.learning_rate': rate };
+      return { ...cell, axes, train: { ...cell.train, learning_rate: rate } };
+    }),
+  ]);
+  const { spec } = await draw(
+    { name: 'rank', x: { field: 'adapter.rank' }, y: [{ field: 'evaluate.accuracy' }] },
+    cells,
+  );
+  const levels = new Set(drawnRows(spec, 'level').map(({ value }) => Number(value).toFixed(2)));
+  assert.equal([...levels].sort(), ['0.51', '0.60']);
+});
+
+test('cells with seeds of their own are not one mean', async () => {
+  const entry: FigureEntry = {
+    name: 'apart',
+    x: { field: 'poisoning.attack' },
+    y: [{ field: 'evaluate.accuracy' }],
+  };
+  const cells = [LORA4, LORA8].map((adapter, i) =>
+    cellOf({ seed: i + 1, adapter, evaluate: { accuracy: adapter.rank / 10 } }),
+  );
+  const { spec } = await draw(entry, cells);
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ value }) => value),
+    [0.4, 0.8],
+  );
+});
+
+test('what stands beside a seed is of that seed', async () => {
+  const cells = SEEDS.map((seed) =>
+    cellOf({ seed, attack: 'badnets', evaluate: { asr: 0.5, asr_clean: seed / 10 } }),
+  );
+  const { spec } = await draw(
+    {
+      name: 'seeds',
+      x: { field: 'seed' },
+      y: [{ field: 'evaluate.asr' }],
+      references: ['evaluate.asr_clean'],
+    },
+    cells,
+  );
+  assert.equal(
+    drawnRows(spec, '○').map(({ value }) => value),
+    [0.1, 0.2, 0.3],
+  );
+});
+
+test('bars stand beside each other, and a logarithmic axis has a place for 0', async () => {
+  const entry: FigureEntry = {
+    name: 'rates',
+    x: { field: 'poisoning.rate', scale: 'log' },
+    y: [{ field: 'evaluate.accuracy' }],
+    color: { fields: ['adapter.rank'] },
+  };
+  const bars = await draw({ ...entry, mark: 'bar' }, ofRanks);
+  assert.match(text(bars.spec), '"type":"ordinal"');
+  assert.match(text(bars.spec), '"xOffset"');
+  const line = await draw(entry, ofRanks);
+  assert.match(text(line.spec), '"type":"symlog"');
+  assert.not.match(line.svg, /NaN/);
+});
+
+test('a point is hollow where the number on x is not evidence', async () => {
+  const cells = SEEDS.map((seed) =>
+    cellOf({
+      seed,
+      attack: 'badnets',
+      evaluate: { accuracy: 0.5, asr: 0.9, accuracy_over_majority_p: 0.8 },
+    }),
+  );
+  const entry = (x: string, y: string): FigureEntry => ({
+    name: 'scatter',
+    x: { field: x },
+    y: [{ field: y }],
+  });
+  const isVoid = async (x: string, y: string) =>
+    drawnRows((await draw(entry(x, y), cells)).spec, 'mean').map((row) => row['isVoid']);
+  assert.equal(
+    await isVoid('evaluate.asr', 'evaluate.accuracy'),
+    await isVoid('evaluate.accuracy', 'evaluate.asr'),
+  );
+});
+
+test('differences along steps are refused, and what an axis hides is counted', async () => {
+  const entry: FigureEntry = {
+    name: 'hidden',
+    x: { field: 'poisoning.rate' },
+    y: [{ field: 'evaluate.accuracy', domain: [0.45, 1] }],
+    color: { fields: ['adapter.rank'] },
+  };
+  assert.match((await draw(entry, ofRanks)).caption, '3 points outside the ends of the axes');
+  const steps: FigureEntry = { ...entry, x: { field: 'step' }, against: 'full' };
+  try {
+    await drawEntry(steps, { conditions: conditionsOf(ofRanks, []) });
+    assert.unreachable();
+  } catch (error) {
+    assert.match(String(error), 'draws differences, which have no place along step');
+  }
 });
 
 test.run();

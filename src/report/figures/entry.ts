@@ -2,7 +2,7 @@
  * Draws figures of the grid from entries, which say what is on x, on y and in colours: those of the
  * spec's author and the report's own.
  */
-import type { FigureEntry, SpreadName } from '../../api/report.ts';
+import type { Channel, FigureEntry, SpreadName } from '../../api/report.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
 import { anyOf, DAGGER, daggerText, writesAnswers } from '../evidence.ts';
@@ -257,6 +257,21 @@ const isCut = (drawn: Drawn): boolean =>
     );
   });
 
+/** Says how many centres lie beyond the ends that the author gave an axis. */
+function hiddenText(drawn: Drawn): string {
+  const { entry, frame } = drawn;
+  const isBeyond = (at: unknown, ends: Channel['domain']): boolean =>
+    ends !== undefined && typeof at === 'number' && (at < ends[0] || at > ends[1]);
+  const hidden = meansOf(frame.points, drawn).filter(
+    ({ measure, centre, x }) =>
+      isBeyond(centre, entry.y[frame.measures.indexOf(measure)]?.domain) ||
+      isBeyond(x, entry.x.domain),
+  ).length;
+  return hidden === 0 || frame.form === 'heatmap'
+    ? ''
+    : `${plural(hidden, 'point')} outside the ends of the axes ${hidden === 1 ? 'is' : 'are'} not shown.`;
+}
+
 const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: string]>> = {
   [metricName(MAJORITY)]: [
     'always predicting the commonest class',
@@ -282,27 +297,38 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
 /** Says what is shown, what the marks mean, what is not evidence and where numbers come from. */
 function captionOf(drawn: Drawn): string {
   const { entry, frame, overlays } = drawn;
-  const reasons = frame.points.flatMap(({ reason }) => reason ?? []);
+  const [levels, points] = [true, false].map((isLevel) =>
+    frame.points.filter(({ x }) => (x === null) === isLevel),
+  ) as [Point[], Point[]];
+  const reasonsOf = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
+  const reasons = reasonsOf(points);
   const isHeat = frame.form === 'heatmap';
   const dagger = daggerText(reasons);
   return [
     entry.caption ?? '',
+    entry.against === undefined
+      ? ''
+      : `Differences from ${entry.against === 'full' ? 'full fine-tuning' : 'the clean run'}.`,
     frame.notes.join(' '),
     marksText(drawn),
     seedsText(drawn),
     frame.points.some(({ x }) => x === null)
-      ? 'Dotted: full fine-tuning, which has no such axis.'
+      ? 'Dotted: full fine-tuning, which has no such axis' +
+        (reasonsOf(levels).length === 0
+          ? '.'
+          : `; a model behind it ${anyOf(reasonsOf(levels))}, so it is not evidence.`)
       : '',
+    hiddenText(drawn),
     referencesText(drawn),
     reasons.length === 0
       ? ''
       : isHeat
         ? `${DAGGER} ${dagger ?? ''}`
         : `Hollow points are not evidence: a model behind them ${anyOf(reasons)}.`,
-    ...overlays.map(
-      ({ label, citation }) =>
-        `Hollow, with a grey edge: ${label}, ${citation.replace(/\.$/, '')}.`,
-    ),
+    ...overlays.map(({ label, citation, spread }) => {
+      const bars = spread === undefined ? '' : `, with its ${[spread].flat().join(' to ')}`;
+      return `Hollow, with a grey edge: ${label}${bars}, ${citation.replace(/\.$/, '')}.`;
+    }),
   ]
     .filter((text) => text !== '')
     .join(' ');

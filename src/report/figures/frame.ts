@@ -83,7 +83,7 @@ function fisherMeasure(field: string): Measure | null {
 }
 
 /** The loss of each step, which is no metric of the whole training. */
-const LOSS = 'train.loss';
+export const LOSS = 'train.loss';
 
 /** @param field `STAGE.METRIC` */
 export function measureOf(field: string): Measure {
@@ -173,8 +173,9 @@ function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureE
       return [{ seed, value: value - other, other, reason: ofPair }];
     }
     if (x.kind !== 'metric') return [{ seed, value, reason }];
-    const at = measureOf(entry.x.field).read(cell);
-    return isNumber(at) ? [{ seed, value, reason, x: at }] : [];
+    const across = measureOf(entry.x.field),
+      at = across.read(cell);
+    return isNumber(at) ? [{ seed, value, reason: reason ?? across.reason(cell), x: at }] : [];
   });
 }
 const isNumber = (value: number | null): value is number => Number.isFinite(value);
@@ -333,16 +334,23 @@ function subjectsOf(
 ): readonly Subject[] {
   if (entry.against === 'full') {
     const isNamed = varies(unique.filter(isFull).map(({ adapterLabel }) => adapterLabel));
-    const chosen = choose(unique, entry.cells);
+    const chosen = new Set(choose(byName(unique), entry.cells).map(({ key }) => key));
     return adapterPairs(unique)
-      .filter(({ adapter }) => chosen.includes(adapter))
+      .filter(({ adapter }) => chosen.has(adapter.key))
       .map(({ adapter, full }) => {
         const labels = adapter.labelsWithout(...paths),
           adapterLabel = `${labels.adapterLabel} − ${full.adapterLabel}`;
         return { condition: adapter, full, labels: isNamed ? { ...labels, adapterLabel } : labels };
       });
   }
-  return choose(isByName ? byName(unique) : unique, entry.cells)
+  const chosen = choose(byName(unique), entry.cells);
+  // A pattern may match any name of a condition, which counts once where names have no places.
+  const own = isByName
+    ? chosen
+    : distinct(chosen.map(({ key }) => key)).flatMap((of) =>
+        unique.filter(({ key }) => key === of),
+      );
+  return own
     .filter(({ family }) => entry.against === undefined || family !== 'none')
     .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
 }
@@ -360,9 +368,9 @@ const placeOf = ({ row, column, line, x, measure }: Point): string =>
   keyed(row, column, line, x, measure.field);
 const keyOf = ({ condition, full }: Subject): string => keyed(condition.key, full?.key);
 
-/** Returns the points that share a place and a seed with those of another condition. */
+/** Returns the points that share a place with those of another condition. */
 const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
-  [...groupBy(points, (point) => keyed(placeOf(point), point.seed)).values()].filter((group) =>
+  [...groupBy(points, placeOf).values()].filter((group) =>
     varies(group.map(({ subject }) => keyOf(subject))),
   );
 
@@ -449,14 +457,19 @@ function zeroDose(
   const leaders = groupBy(points, ({ row, column, line, measure: { field } }) =>
     keyed(row, column, line, field),
   );
-  return [...leaders.values()].flatMap(([leader]) => {
+  return [...leaders.values()].flatMap((line) => {
+    if (line.some(({ x }) => x === 0)) return []; // a rate of 0 was asked for
+    const [leader] = line;
+    // Labels without the axes of colours and panels would be those of other cells, too.
     const isAsr = leader.measure.field === metricName(ASR),
-      { adapterLabel, setting } = leader.subject.labels;
+      { adapterLabel, setting } = leader.subject.condition;
     const subject = isAsr
       ? leader.subject
       : subjects.find(
-          ({ condition: { family }, labels }) =>
-            family === 'none' && labels.adapterLabel === adapterLabel && labels.setting === setting,
+          ({ condition }) =>
+            condition.family === 'none' &&
+            condition.adapterLabel === adapterLabel &&
+            condition.setting === setting,
         );
     const metric = isAsr ? metricName(ASR_CLEAN) : leader.metric;
     return subject === undefined
@@ -471,12 +484,13 @@ function zeroDose(
   });
 }
 
-function doseNotes(path: string, measures: readonly Measure[]): readonly string[] {
+/** @param zero the points at dose 0 */
+function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
   if (isStepDose(path)) return ['The other steps are the same along a line.'];
-  const isAsr = ({ field }: Measure): boolean => field === metricName(ASR);
+  const isOfTwin = ({ metric }: Point): boolean => metric === metricName(ASR_CLEAN);
   return [
-    ...(measures.every(isAsr) ? [] : ['Dose 0 is the run without attack.']),
-    ...(measures.some(isAsr)
+    ...(zero.every(isOfTwin) ? [] : ['Dose 0 is the run without attack.']),
+    ...(zero.some(isOfTwin)
       ? ['Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.']
       : []),
   ];
@@ -491,9 +505,17 @@ export function frameOf(
   { conditions: unique }: Pick<Analysis, 'conditions'>,
 ): Frame {
   const { y, facet: { row = [], column = [] } = {}, references = [] } = asked;
+  const { kind } = axisOf(asked, unique);
+  if (asked.against !== undefined && (kind === 'step' || kind === 'metric'))
+    throw new UserFault(
+      `the figure ${asked.name} draws differences, which have no place along ${asked.x.field}`,
+      'Leave out `against`, or put an axis on x.',
+    );
   const form = formOf(asked, axisOf(asked, unique), unique);
   const isHeat = form === 'heatmap';
-  const entry: FigureEntry = isHeat ? { ...asked, x: { ...asked.x, scale: 'category' } } : asked;
+  // Bars over numbers would be stacked.
+  const hasNames = isHeat || form === 'bar';
+  const entry: FigureEntry = hasNames ? { ...asked, x: { ...asked.x, scale: 'category' } } : asked;
   const onY = y.map(({ field }) => field),
     colours = entry.color?.fields ?? [];
   const [shown, others] = isHeat ? [colours, onY] : [onY, colours];
@@ -546,10 +568,12 @@ export function frameOf(
     at === null &&
     isFull(condition) &&
     points.some(({ subject }) => isUnder(subject.labels, labels));
-  const levels = (hasLevels ? every.filter(isLevel) : []).map((point) => ({
-    ...point,
-    line: joined(fields, point),
-  }));
+  const levelsBy = (more: readonly Name[]): Point[] =>
+    (hasLevels ? every.filter(isLevel) : []).map((point) => ({
+      ...point,
+      line: joined([...fields, ...more], point),
+    }));
+  const levels = checked(entry, levelsBy(tellingApart(levelsBy([]))));
   const marked = references.map(measureOf);
   const { against: _against, ...asItIs } = entry;
   const places = groupBy(points, (point) => keyed(placeOf(point), keyOf(point.subject)));
@@ -561,7 +585,9 @@ export function frameOf(
     references: [...places.values()].flatMap(([place]) =>
       marked.flatMap((measure) => {
         const values = valuesOf(place.subject, measure, asItIs, x);
-        return values.map((value) => ({ ...place, ...value, metric: measure.field }));
+        return values
+          .filter(({ seed }) => !named.includes('seed') || seed === place.seed)
+          .map((value) => ({ ...place, ...value, metric: measure.field }));
       }),
     ),
     isByMetric,
@@ -569,7 +595,7 @@ export function frameOf(
     notes: [
       note,
       x.note,
-      ...(isDose && points.length > 0 ? doseNotes(entry.x.field, measures) : []),
+      ...(isDose ? doseNotes(entry.x.field, zero) : []),
       ...(left.length === 0
         ? []
         : [

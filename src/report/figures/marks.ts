@@ -102,8 +102,10 @@ const panelsOf = (points: readonly Point[]) => [
 ];
 
 /** Whether a value of an overlay names a panel: `0.1` that of `rate 0.1`. */
-const namesPanel = (value: string | undefined, panel: string): boolean =>
-  value === undefined || panel === value || panel.endsWith(` ${value}`);
+function namesPanel(value: string | undefined, panel: string): boolean {
+  const name = panel.replaceAll('−', '-');
+  return value === undefined || name === value || name.endsWith(` ${value}`);
+}
 
 /** The rows of an overlay, in each panel that they belong to. */
 function published(overlay: Overlay, { frame, palette: { domain, range } }: Drawn) {
@@ -162,6 +164,9 @@ export function domainOf(drawn: Drawn, measure: Measure): readonly [number, numb
     return [-reach, reach];
   }
   if (frame.form === 'heatmap' && measure.isProportion && Math.min(...values) >= 0) return [0, 1];
+  const [first, last] = [Math.min(...values), Math.max(...values)];
+  const { scale = '' } = entry.y[frame.measures.indexOf(measure)] ?? {};
+  if (scale.startsWith('log') && first > 0) return [first / 1.25, last * 1.25];
   const [least, most] = endsOf(values, measure);
   return frame.form === 'bar' ? [Math.min(0, least), Math.max(0, most)] : [least, most];
 }
@@ -172,9 +177,13 @@ const scaleType = (scale: Channel['scale'], least: number) => ({
   ...(scale === 'symlog' && { constant: least }),
 });
 
+/** A logarithm has no place for 0: such an axis is linear about it. */
+const withZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
+  (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
+
 /** The type of a numeric axis: logarithmic where positive places span a factor of 20. */
 function placeScale({ entry, frame }: Drawn, xs: readonly number[]): Channel['scale'] {
-  if (entry.x.scale !== undefined) return entry.x.scale;
+  if (entry.x.scale !== undefined) return withZero(entry.x.scale, xs);
   const positive = xs.filter((x) => x > 0),
     [least = 1] = positive;
   if ((xs[0] ?? 0) < 0) return 'linear';
@@ -206,9 +215,13 @@ function placeEncoding(drawn: Drawn): object {
     return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle } });
   }
   if (kind === 'metric') {
-    const values = frame.points.map(({ x }) => Number(x));
-    const ends = { domain: endsOf(values, measureOf(entry.x.field)) };
-    return quantitative('x', title, { scale: { nice: false, ...ends, ...domain } });
+    const values = [
+      ...frame.points.map(({ x }) => Number(x)),
+      ...drawn.overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x]))),
+    ];
+    const ends = { domain: endsOf(values, measureOf(entry.x.field)) },
+      type = scaleType(withZero(entry.x.scale, values), Math.min(1, ...values.map(Math.abs)));
+    return quantitative('x', title, { scale: { ...type, nice: false, ...ends, ...domain } });
   }
   const xs = placesOf(drawn);
   const isStep = kind === 'step';
@@ -216,7 +229,7 @@ function placeEncoding(drawn: Drawn): object {
     ? { tickMinStep: 1, format: 'd', ...(columnsOf(drawn) > 1 && { tickCount: 5 }) }
     : { ...(xs.length <= 9 && { values: xs }), labelOverlap: true, format: '.3~r' };
   const type = scaleType(
-    isStep ? entry.x.scale : placeScale(drawn, xs),
+    isStep ? withZero(entry.x.scale, xs) : placeScale(drawn, xs),
     xs.find((x) => x > 0) ?? 1,
   );
   return quantitative('x', title, {
@@ -248,7 +261,8 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
   const place = placeEncoding(drawn);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
   const scale = {
-    ...{ ...scaleType(y?.scale, Math.min(1, ...positive)), domain: domainOf(drawn, measure) },
+    ...scaleType(withZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
+    domain: domainOf(drawn, measure),
     ...{ zero: false, nice: false },
   };
   const value = (field: string) =>
@@ -430,8 +444,9 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
   });
   const isDark = { test: `datum.value > ${low + 0.6 * (high - low)}`, value: 'white' };
   return [
-    { mark: 'rect', encoding: { ...encoding, color } },
+    { transform: onlyPart('mean'), mark: 'rect', encoding: { ...encoding, color } },
     {
+      transform: onlyPart('mean'),
       mark: { type: 'text', fontSize: 12 },
       encoding: {
         ...{ ...encoding, text: { field: 'text', type: 'nominal' } },
@@ -522,7 +537,12 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   const panels = measures.map((measure) => {
     const layer = isHeat ? heatLayers(drawn, measure) : layersOf(drawn, measure, !measures[1]);
     const one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
-    const head = { text: measure.title, fontSize: 12, fontWeight: 'normal', limit: width };
+    const head = {
+      text: titleOf(drawn, measure) ?? measure.title,
+      fontSize: 12,
+      fontWeight: 'normal',
+      limit: width,
+    };
     return {
       ...(measures.length > 1 && {
         ...{ title: head, transform: [{ filter: { field: 'panel', equal: measure.field } }] },

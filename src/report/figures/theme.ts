@@ -13,6 +13,9 @@ export const INK = '#1b2430';
 export const MUTED = '#5b6776';
 export const GRID = '#e3e7ec';
 export const FULL_COLOUR = '#0072b2';
+/** Of several full fine-tunings. */
+const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
+  FULL_SHAPES = ['square', 'wedge', 'arrow'];
 const OTHERS = [
   '#d55e00',
   '#009e73',
@@ -103,11 +106,11 @@ export function adapterPalette(conditions: readonly Condition[]): Palette {
   return {
     domain: [...full, ...others],
     range: [
-      ...full.map((_, i) => (i === 0 ? FULL_COLOUR : '#56b4e9')),
+      ...full.map((_, i) => FULL_COLOURS[i % FULL_COLOURS.length] ?? FULL_COLOUR),
       ...others.map((_, i) => OTHERS[i % OTHERS.length] ?? INK),
     ],
     shapes: [
-      ...full.map(() => 'square'),
+      ...full.map((_, i) => FULL_SHAPES[i % FULL_SHAPES.length] ?? 'square'),
       ...others.map((_, i) => SHAPES[i % SHAPES.length] ?? 'circle'),
     ],
   };
