@@ -43,6 +43,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training,
     { devices, fsdp } = training;
   const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;
+  const checkpointing = training.gradient_checkpointing === true;
   const memoryMB =
     context.backend === 'torch'
       ? torchMemoryMB({ shape, adapter }, sizes, {
@@ -50,7 +51,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
           rows: batch,
           length,
           vocabulary,
-          checkpointing: training.gradient_checkpointing === true,
+          checkpointing,
           ...defined({ devices, fsdp }),
           ...heldBytes(params),
         })
@@ -68,6 +69,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
       rows: batch * accumulate,
       length,
       vocabulary,
+      checkpointing,
     }),
   };
 }
