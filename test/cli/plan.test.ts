@@ -353,6 +353,13 @@ test('plan --hardware weighs trainings of a model of which only config.json is a
       stdout,
       /^one H100 SXM, torch: 3 trainings one after another: 1 min 34 s if rows have 32 tokens on average, at most 25 min \(512 tokens\); at most \d+\.\d of 80 GB of memory; 66\.9 TFLOP\/s in float32/m,
     );
+    // A start that nothing trains is no training.
+    const shared = ['--set', 'train.devices=2', '--set', 'train.steps=[0, 1000]'];
+    assert.match(
+      (await project.dosimeterWith(env, 'plan', 'spec.yaml', ...shared, '--hardware', 'h100'))
+        .stdout,
+      /^one H100 SXM, torch: 3 trainings one after another: 1 min 34 s if rows have 32 tokens on average, at most 25 min \(512 tokens\), as if one device computed what up to 2 share; at most \d+\.\d of 80 GB of memory on each device; 66\.9 TFLOP/m,
+    );
     const byEpochs = ['--set', 'train.epochs=2', '--hardware', 'a100'];
     assert.match(
       (await project.dosimeterWith(env, 'plan', 'spec.yaml', ...byEpochs)).stdout,

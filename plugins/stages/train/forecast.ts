@@ -41,7 +41,8 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   ).create(adapterParams, { ...shape, ...defined({ initFrom }) });
   const sizes = await modelSizes(modelDir);
   const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training,
-    { devices, fsdp } = training;
+    { fsdp } = training,
+    devices = context.backend === 'torch' ? training.devices : undefined;
   const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;
   const checkpointing = training.gradient_checkpointing === true;
   const memoryMB =
