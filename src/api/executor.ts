@@ -105,7 +105,7 @@ export type JobResult =
       readonly type: 'fault';
       readonly message: string;
       readonly hint?: string;
-      /** Set if the job was ended from outside: the next attempt goes on from what it has saved. */
+      /** Set if the next attempt goes on from what the job has saved: it was ended from outside. */
       readonly cutOff?: true;
     }
   | {

@@ -80,7 +80,8 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
   const { name, engine, rate, memoryMB, source } = hardware;
   const known = [...foretold.values()].filter(({ steps }) => steps !== undefined);
   const longest = Math.max(...known.map(({ length }) => length)),
-    memory = Math.max(...known.map((own) => own.memoryMB)) / 1024;
+    memory = Math.max(...known.map((own) => own.memoryMB)) / 1024,
+    devices = Math.max(...known.map((own) => own.devices ?? 1));
   const time = (tokens: number): string =>
     duration(
       known.reduce(
@@ -95,8 +96,10 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
       : [
           `${count(known.length, 'training')} one after another: ` +
             (longest > SHORT ? `${time(SHORT)} if rows have ${SHORT} tokens on average, ` : '') +
-            `at most ${time(longest)} (${longest} tokens)`,
-          `at most ${memory.toFixed(1)}${memoryMB === null ? '' : ` of ${memoryMB / 1024}`} GB of memory`,
+            `at most ${time(longest)} (${longest} tokens)` +
+            (devices === 1 ? '' : `, as if one device computed what up to ${devices} share`),
+          `at most ${memory.toFixed(1)}${memoryMB === null ? '' : ` of ${memoryMB / 1024}`} GB ` +
+            `of memory${devices === 1 ? '' : ' on each device'}`,
         ]),
     ...(known.length < all
       ? [`without ${count(all - known.length, 'training')}, in epochs or of unknown models`]

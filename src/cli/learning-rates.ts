@@ -47,11 +47,11 @@ export async function learningRatesCommand(
   spec: string,
   options: LearningRatesOptions,
 ): Promise<number> {
-  const { profile: _merged, ...others } = options;
+  const { profile, ...others } = options;
   const { experiment } = await load(spec, { ...options, only: [] });
   checkAdapters(options, experiment, spec);
   const sweep = sweepSpec(experiment.resolved as JsonObject, options);
-  const file = await writeSweepSpec(spec, experiment.name, sweep);
+  const file = await writeSweepSpec({ spec, ...defined({ profile }) }, experiment.name, sweep);
   const asked = { ...others, set: [] };
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   const trainings = count(prepared.experiment.cells.length, 'training');

@@ -89,12 +89,17 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
       out(wrap(line, columns(), '  '));
     for (const line of forecastLines(foretold, (hardware?.engine ?? plan.backend) === 'torch'))
       out(line);
-    const trainings = toRun.filter(({ stage }) => stage.descriptor.forecast !== undefined).length;
+    const trainings = toRun.filter(({ stage }) => trains(stage)).length;
     if (hardware !== undefined) out(hardwareLine(hardware, foretold, trainings));
     if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches));
   }
   return 0;
 }
+
+/** The start that a measure reads is a training of no steps: nothing is to be weighed. */
+const trains = ({ descriptor, params }: PlannedStage): boolean =>
+  descriptor.forecast !== undefined &&
+  (params['train'] as { readonly steps?: number } | undefined)?.steps !== 0;
 
 interface Fetches {
   readonly uri: string;

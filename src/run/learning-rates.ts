@@ -17,6 +17,7 @@ import type { ExperimentCell } from '../spec/types.ts';
 import { onDisk } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Prepared } from './prepare.ts';
+import { fileName } from './reports.ts';
 import { stateDir } from './state-folder.ts';
 
 export const RATE = 'train.learning_rate';
@@ -229,14 +230,21 @@ const firstOf = (axis: Json): string =>
 
 /**
  * Writes the spec of a sweep, which `dosimeter results` and `explain` read like any other.
- * @param of the spec that the sweep is derived from
+ * @param of the spec that the sweep is derived from, and the profile
  * @returns the path of the written spec, relative to the working folder
  * @throws UserFault if it can't be written
  */
-export async function writeSweepSpec(of: string, name: string, sweep: JsonObject): Promise<string> {
-  const file = path.join(stateDir(), 'learning-rates', `${name}.yaml`);
+export async function writeSweepSpec(
+  { spec, profile }: { readonly spec: string; readonly profile?: string },
+  name: string,
+  sweep: JsonObject,
+): Promise<string> {
+  const parts = profile === undefined ? [] : [fileName(`profile=${profile}`)];
+  const file = path.join(stateDir(), 'learning-rates', `${[name, ...parts].join(',')}.yaml`);
   const draft = `${file}.${process.pid}`;
-  const command = `dosimeter learning-rates ${path.relative('', of)}`;
+  const command =
+    `dosimeter learning-rates ${path.relative('', spec)}` +
+    (profile === undefined ? '' : ` --profile ${profile}`);
   await onDisk(
     path.dirname(file),
     () => {

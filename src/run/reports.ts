@@ -25,7 +25,7 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 
 /**
  * Copies the report out of the store to a path that can be bookmarked, with the page of all outputs
- * (`NAME,outputs.html`) beside it. The newest report of an experiment is
+ * (`NAME,page=outputs.html`) beside it. The newest report of an experiment is
  * `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is `NAME,rank=4.html`;
  * for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec
  * with the same name, it is `NAME@FILE.html`.
@@ -81,7 +81,7 @@ async function publishOutputs(
 }
 
 /**
- * Writes the page of a crosscheck beside the spec's reports: `NAME,crosscheck.html`.
+ * Writes the page of a crosscheck beside the spec's reports: `NAME,page=crosscheck.html`.
  * @returns its path; null if it could not be written
  */
 export const publishCrosscheck = (prepared: Asked, html: string, note: Note): string | null =>
@@ -153,7 +153,9 @@ function placeOf(
   const spec = specOf(prepared);
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
-    const parts = [name, ...chosen, ...of, ...asked.only, ...asked.set].map(fileName).join(',');
+    // What `--only` takes with a "=" is no tag.
+    const pages = of.map((part) => (part.includes('=') ? part : `page=${part}`));
+    const parts = [name, ...chosen, ...pages, ...asked.only, ...asked.set].map(fileName).join(',');
     return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
   const plain = named(experiment.name);
@@ -183,7 +185,7 @@ export const boundedName = (name: string, head = name): string =>
  * Returns the text itself if every file system allows it. Otherwise returns a safe form with a
  * digest, which keeps names distinct.
  */
-function fileName(text: string): string {
+export function fileName(text: string): string {
   const plain = text.replace(/[^\w=.,@-]+/g, '_').slice(0, LONGEST);
   return plain === text ? text : `${plain}-${digest(text)}`;
 }

@@ -275,7 +275,7 @@ class Worker implements TorchWorker {
 
   #errorOf({ kind, message, hint, trace }: NonNullable<Answer['error']>): Error {
     let error: Error = new Error(message);
-    if (kind === 'memory') error = new UserFault(`memory ran out: ${message}`, LESS_MEMORY);
+    if (kind === 'memory') error = new CutOff(`memory ran out: ${message}`, LESS_MEMORY);
     else if (kind === 'killed') error = killedFault(message);
     else if (kind === 'fault') error = new UserFault(message, hint);
     else if (trace !== undefined) error.stack = trace;
@@ -301,13 +301,18 @@ class Worker implements TorchWorker {
   }
 }
 
+/** Keeps what the stage has saved, from which another attempt goes on (`JobResult`). */
+class CutOff extends UserFault {
+  readonly cutOff = true;
+}
+
 const LESS_MEMORY =
   'a smaller train.batch_size with a larger train.accumulate trains the same in less memory, and ' +
   'so does train.gradient_checkpointing: true; a smaller train.max_length or --pack, ' +
   'model.dtype: bf16, model.quantize: nf4 or --jobs 1 also need less';
 
 const killedFault = (what: string): UserFault =>
-  new UserFault(
+  new CutOff(
     `${what}, as the system does when memory runs out`,
     `If you ended it, run again: what is finished is kept. Else ${LESS_MEMORY}`,
   );

@@ -135,8 +135,8 @@ test('results name the scorer, and the report shows what was written', async ({ 
   assert.ok(outputs.every(({ tokens }) => tokens.length > 0));
   const page = project.read('.dosimeter/reports/tiny.html');
   assert.match(page, /What the models wrote under the trigger/);
-  assert.match(page, '<a href="tiny,outputs.html">The output browser</a>');
-  const browser = '.dosimeter/reports/tiny,outputs.html';
+  assert.match(page, '<a href="tiny,page=outputs.html">The output browser</a>');
+  const browser = '.dosimeter/reports/tiny,page=outputs.html';
   const whole = project.read(browser);
   const data = present(/id="data">([^<]+)</.exec(whole)?.[1]);
   const { cells, evaluations, poisoned } = JSON.parse(

@@ -33,6 +33,7 @@ adapter:
   - { type: lora, rank: [2, 3], alpha: 2r, when: { attack: badnets } }
 train: { steps: 2, batch_size: 4, max_length: 16 }
 stages: [train, evaluate, report]
+profiles: { same: { notes: Ours. } }
 `,
   );
 });
@@ -159,7 +160,12 @@ test('another axis beside the adapter is named, and there are no lines to paste'
     ['batch_size=4', 'batch_size=5'],
   );
   assert.equal([yaml, facts.other_axes], ['', ['train.batch_size']]);
-  const { stdout, stderr } = await project.dosimeter('learning-rates', ...sweep);
+  const { stdout, stderr } = await project.dosimeter(
+    'learning-rates',
+    ...[...sweep, '--profile', 'same'],
+  );
+  const file = project.read('.dosimeter/learning-rates/tiny,profile=same.yaml');
+  assert.match(file, /^# Made by `dosimeter learning-rates spec\.yaml --profile same`: /);
   assert.not.match(stdout, /to paste|adapter:/);
   assert.match(
     stderr,

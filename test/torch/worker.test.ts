@@ -93,6 +93,8 @@ for (const [what, name, message] of [
     const error = await thrown(open(worker, what));
     assert.is(error.name, name);
     assert.match(error.message, message);
+    // A rerun goes on from the saved state: a fault of the user's would discard it.
+    assert.is('cutOff' in error, name === 'UserFault');
     assert.is(await thrown(open(worker, 'nothing')), error);
     const next = await open(await torchWorker(), 'nothing');
     assert.is.not(next.model, model);
@@ -105,7 +107,7 @@ test('a process that is killed while it computes is replaced', async () => {
   const asked = open(worker, 'compute');
   process.kill(model, 'SIGKILL');
   const error = await thrown(asked);
-  assert.is(error.name, 'UserFault');
+  assert.equal([error.name, (error as { cutOff?: true }).cutOff], ['UserFault', true]);
   assert.match(error.message, /ended by SIGKILL, as the system does when memory runs out$/);
   assert.match((error as { hint?: string }).hint ?? '', /train\.batch_size.*train\.accumulate/);
   assert.is.not((await open(await torchWorker(), 'nothing')).model, model);

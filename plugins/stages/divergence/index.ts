@@ -49,6 +49,11 @@ function withoutFloor(cell: Cell, parts: Cell): string | null {
     return "the runs already differ in their bases, and only a cell's own training is repeated";
   if (cell.train.batch_size === 1)
     return 'the only row of a batch has no other order (train.batch_size: 1)';
+  if (cell.train.batch_size === 2 && cell.train.devices > 1)
+    return (
+      'the two rows of a batch are on two devices, and their sum has no other order ' +
+      '(train.batch_size: 2, train.devices)'
+    );
   if (dropsOut(cell))
     return (
       'dropout draws a mask for each place in the batch: reversed rows would get other masks, ' +

@@ -41,8 +41,10 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   ).create(adapterParams, { ...shape, ...defined({ initFrom }) });
   const sizes = await modelSizes(modelDir);
   const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training,
-    { devices, fsdp } = training;
+    { fsdp } = training,
+    devices = context.backend === 'torch' ? training.devices : undefined;
   const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;
+  const checkpointing = training.gradient_checkpointing === true;
   const memoryMB =
     context.backend === 'torch'
       ? torchMemoryMB({ shape, adapter }, sizes, {
@@ -50,7 +52,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
           rows: batch,
           length,
           vocabulary,
-          checkpointing: training.gradient_checkpointing === true,
+          checkpointing,
           ...defined({ devices, fsdp }),
           ...heldBytes(params),
         })
@@ -68,6 +70,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
       rows: batch * accumulate,
       length,
       vocabulary,
+      checkpointing,
     }),
   };
 }

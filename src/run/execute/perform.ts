@@ -114,6 +114,7 @@ function peakMemory(): number {
 }
 
 const TOLD = 20_000;
+type Thrown = Extract<JobResult, { type: 'fault' }>;
 
 /** Returns the result of a stage that threw. */
 export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
@@ -124,7 +125,7 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
       message: `it threw ${String(error).slice(0, TOLD)}, which is not an Error`,
       stack: '',
     };
-  const { message: said, hint } = error as { readonly message: unknown; readonly hint?: unknown };
+  const { message: said, hint, cutOff } = error as { readonly [field in keyof Thrown]?: unknown };
   const message = String(said).slice(0, TOLD);
   // Recognised by name, since a plugin's bundle has a copy of the class.
   if (error.name === 'UserFault')
@@ -132,6 +133,7 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
       type: 'fault',
       message,
       ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}),
+      ...(cutOff === true ? { cutOff } : {}),
     };
   return { type: 'error', message, ...traced((error.stack ?? '').slice(0, TOLD)) };
 }

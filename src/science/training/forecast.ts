@@ -14,6 +14,8 @@ const FLOAT = 4;
 const entries = (specs: readonly Pick<ParameterSpec, 'shape'>[]): number =>
   specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
+const isInLayer = (name: string): boolean => /\.\d+\./.test(name);
+
 /** About the bytes of a saved training: what the adapter adds, and trains of the model. */
 export function savedBytes({ shape: { parameters }, adapter }: Trained): number {
   const trained = parameters.filter(({ name }) => adapter.trains(name));
@@ -49,21 +51,33 @@ export function weightBytes(
 /**
  * Returns the floating-point operations of a step whose rows have T = `length` tokens each: two for
  * each entry of a linear layer and token forward, as many backward, and as many again where its
- * weight is trained; and those of QKᵀ and PV in each layer.
+ * weight is trained; and in each layer those of QKᵀ and PV, 4Th for a token forward and twice that
+ * backward. With checkpointing, layers are computed forward once more.
  * @param rows in a step
  * @param vocabulary V, where each token may be one of an answer; 0 for other heads
  */
 export function stepOperations(
-  { shape: { linears }, adapter }: Trained,
+  { shape: { linears, parameters }, adapter }: Trained,
   { width: h, layers }: Pick<ModelSizes, 'width' | 'layers'>,
-  { rows, length, vocabulary }: { rows: number; length: number; vocabulary: number },
+  {
+    rows,
+    length,
+    vocabulary,
+    checkpointing = false,
+  }: Pick<TorchStep, 'rows' | 'length' | 'vocabulary' | 'checkpointing'>,
 ): number {
+  const again = checkpointing ? 1 : 0,
+    passes = (weight: string): number => (adapter.trains(weight) ? 3 : 2);
   const ofLinears = linears.reduce(
-    (sum, { name, in: n, out: m }) => sum + 2 * (adapter.trains(`${name}.weight`) ? 3 : 2) * n * m,
+    (sum, { name, in: n, out: m }) =>
+      sum + 2 * (passes(`${name}.weight`) + (isInLayer(name) ? again : 0)) * n * m,
     0,
-  ); // An output that is tied to the token table is not a layer of its own.
-  const ofOutput = linears.some(({ out }) => out === vocabulary) ? 0 : 4 * vocabulary * h;
-  const ofAttention = 8 * length * h * layers;
+  );
+  // An output that is tied to the token table is not a layer of its own.
+  const isTied = linears.every(({ out }) => out !== vocabulary),
+    table = parameters.find(({ shape }) => shape.length === 2 && shape[0] === vocabulary);
+  const ofOutput = isTied ? 2 * passes(table?.name ?? '') * vocabulary * h : 0;
+  const ofAttention = 4 * (3 + again) * length * h * layers;
   return rows * length * (ofLinears + ofOutput + ofAttention);
 }
 
@@ -108,7 +122,7 @@ export function torchMemoryMB(
     frozen = all.filter(({ name }) => !adapter.trains(name)),
     trained = entries(all) - entries(frozen),
     frozenLinears = entries(frozen.filter(({ name }) => inLinears.has(name))),
-    outside = entries(parameters.filter(({ name }) => !/\.\d+\./.test(name)));
+    outside = entries(parameters.filter(({ name }) => !isInLayer(name)));
   const kept = (optimizer === 'adamw' ? 4 : 2) * trained,
     gathered = 2 * (outside + (entries(parameters) - outside) / layers);
   const weights =

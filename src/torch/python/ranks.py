@@ -134,6 +134,7 @@ class Ranks:
         except BaseException as error:
             if not isinstance(error, Fault):
                 time.sleep(2 * CAUSE_SECONDS)
+            shutil.rmtree(self.folder, ignore_errors=True)
             error.ends_process = True  # type: ignore[attr-defined] # the others may wait for ever
             raise
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 import torch
@@ -151,8 +152,7 @@ def start(
     if settings['gradient_checkpointing']:
         checkpoint_gradients(model)
     weights = settings.get('class_weights')
-    # Each process draws masks of its own.
-    torch.manual_seed(settings['seed'] + (0 if share is None else share.rank << 32))
+    torch.manual_seed(seed_of(settings['seed'], 0 if share is None else share.rank))
     if model.device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats()
     return Training(
@@ -170,6 +170,14 @@ def start(
         random=random_states(),
         share=share,
     )
+
+
+def seed_of(seed: int, rank: int) -> int:
+    """Has each process draw masks of its own.
+
+    A processor's generator reads 32 bits, so that more of them would tell no process apart.
+    """
+    return seed if rank == 0 else Random(f'{seed}/{rank}').getrandbits(32)
 
 
 def checkpoint_gradients(model: OpenModel) -> None:

@@ -87,6 +87,7 @@ test('where reversing rows is more than rounding, the result says why', async ()
   for (const [change, reason] of [
     [{ theory: { ...cell.theory, noise_floor: false } }, /theory\.noise_floor is off/],
     [{ train: { ...train, batch_size: 1 } }, /the only row of a batch has no other order/],
+    [{ train: { ...train, batch_size: 2, devices: 3 } }, /two rows of a batch are on two devices/],
     [{ train: { ...train, dropout: 0.1 } }, /dropout draws a mask for each place/],
     [{ adapter: { ...cell.adapter, dropout: 0.1 } }, /dropout draws a mask for each place/],
     // Train takes the folder's dropout where the spec has none.

@@ -15,7 +15,7 @@ test.before.each((context) => {
 test.after.each(({ rig }) => rig.clean());
 
 /** A stage that counts to four in its resume folder; at two, it is killed or fails. */
-const addCounter = (rig: Rig, how: 'killed' | 'at fault'): Promise<void> =>
+const addCounter = (rig: Rig, how: 'killed' | 'at fault' | 'cut off'): Promise<void> =>
   addStage(rig, 'train', {
     given: { how },
     run({ ctx, fault, fs, given, hang, put }) {
@@ -27,6 +27,8 @@ const addCounter = (rig: Rig, how: 'killed' | 'at fault'): Promise<void> =>
         fs.writeFileSync(file, String(n));
         if (n !== 2) continue;
         if (given['how'] === 'at fault') fault('no');
+        if (given['how'] === 'cut off')
+          throw Object.assign(new Error('no memory'), { name: 'UserFault', cutOff: true });
         process.kill(process.pid, 'SIGKILL');
         return hang();
       }
@@ -60,6 +62,12 @@ test("a stage that fails by a user's fault starts afresh: it would fail in the s
   await addCounter(rig, 'at fault');
   assert.is(failed((await rig.run(trainings(1))).outcomes['train/1']).error, 'no');
   assert.equal(resumeDirs(rig), []);
+});
+
+test('a stage whose fault says that it was cut off resumes what it left', async ({ rig }) => {
+  await addCounter(rig, 'cut off');
+  assert.is(failed((await rig.run(trainings(1))).outcomes['train/1']).error, 'no memory');
+  assert.is(outputOf((await rig.run(trainings(1))).outcomes['train/1'], 'from'), '2');
 });
 
 test('gc sweeps what was left for a fortnight, and keeps what may still be resumed', async ({

@@ -82,10 +82,28 @@ test('files: the whole model under full fine-tuning, and the factors of LoRA', a
 test('operations: two passes over every layer, three where its weight is trained', async () => {
   const sizes = { width: 16, layers: 2 },
     step = { rows: 3, length: 5, vocabulary: 67 };
-  const attention = 8 * 5 * 16 * 2;
-  const linears = 2 * LAYER + 67 * 16; // the output is a layer of its own
-  assert.is(stepOperations(await opened('lora'), sizes, step), 15 * (4 * linears + attention));
-  assert.is(stepOperations(await opened('full'), sizes, step), 15 * (6 * linears + attention));
+  const lines = await opened('lora'),
+    whole = await opened('full');
+  const attention = 4 * 5 * 16 * 2; // forward; backward twice that
+  const output = 67 * 16, // a layer of its own
+    linears = 2 * LAYER + output;
+  assert.is(stepOperations(lines, sizes, step), 15 * (4 * linears + 3 * attention));
+  assert.is(stepOperations(whole, sizes, step), 15 * (6 * linears + 3 * attention));
+  const again = 15 * (2 * 2 * LAYER + attention);
+  for (const own of [lines, whole])
+    assert.is(
+      stepOperations(own, sizes, { ...step, checkpointing: true }),
+      stepOperations(own, sizes, step) + again,
+    );
+  for (const own of [lines, whole]) {
+    const tied = own.shape.linears.filter(({ out }) => out !== 67);
+    assert.is(tied.length, own.shape.linears.length - 1);
+    assert.is(
+      stepOperations({ ...own, shape: { ...own.shape, linears: tied } }, sizes, step),
+      stepOperations(own, sizes, step),
+      'an output that is tied to the token table',
+    );
+  }
 });
 
 test.run();
