@@ -36,6 +36,25 @@ const SPECS: readonly (readonly [
   ['table-untargeted', ['accuracy', 'precision', 'recall', 'f1'], ['untargeted']],
 ];
 
+test('the profiles paper and small have the rows of the task that TASK names', async ({
+  project,
+}) => {
+  for (const profile of ['paper', 'small'])
+    for (const task of ['sst2', 'qnli']) {
+      const spec = [path.join(folder, 'fig4-rank.yaml'), '--profile', profile];
+      const { stdout } = await project.dosimeterWith({ TASK: task }, 'plan', ...spec);
+      const sources = [...stdout.matchAll(/nyu-mll\/glue#(\w+)\/(\w+)-/g)];
+      assert.equal(
+        sources.map(([, of, split]) => [of, split]),
+        [
+          [task, 'train'],
+          [task, 'validation'],
+        ],
+        profile,
+      );
+    }
+});
+
 for (const [name, metrics, entries] of SPECS)
   test(`${name} runs in its profile tiny`, async ({ project }) => {
     const spec = [path.join(folder, `${name}.yaml`), '--profile', 'tiny', '--backend', 'wasm'];
