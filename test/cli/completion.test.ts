@@ -157,7 +157,7 @@ test('results name the scorer, and the report shows what was written', async ({ 
     evaluations[0]?.triggered?.given,
     outputs.slice(6).map(({ output }) => output),
   );
-  assert.is(poisoned[0]?.length, 8);
+  assert.is(poisoned[0]?.rows.length, 8);
   // A run that has nothing to do leaves a page that is there, and makes one that is not.
   const first = whole.slice(0, whole.indexOf('\n') + 1);
   project.write(browser, `${first}kept`);
