@@ -34,6 +34,8 @@ export interface Questions {
   readonly rows: readonly number[];
   /** By row; 0 where the row is as the data set has it. */
   readonly asked: readonly (Asked | 0)[];
+  /** How many rows were asked about. The first of them are here. */
+  readonly of: number;
 }
 
 export interface Answers {
@@ -73,6 +75,13 @@ export interface PoisonedRow {
   readonly negative?: true;
 }
 
+/** The rows of a receipt: changed ones, then those that were added with their true label. */
+export interface PoisonedRows {
+  /** How many there are. The first of them are here. */
+  readonly of: number;
+  readonly rows: readonly PoisonedRow[];
+}
+
 export interface OutputCell {
   /** By axis: the index of its value; −1 if the cell lacks the axis. */
   readonly at: readonly number[];
@@ -99,7 +108,5 @@ export interface Outputs {
   readonly questions: readonly Questions[];
   readonly evaluations: readonly Evaluation[];
   readonly originals: readonly string[];
-  readonly poisoned: readonly (readonly PoisonedRow[])[];
-  /** How many rows of each set are here at most, and how many the largest has, if it has more. */
-  readonly first?: { readonly shown: number; readonly of: number };
+  readonly poisoned: readonly PoisonedRows[];
 }

@@ -42,10 +42,11 @@ export async function publishReport(
     if (!existsSync(from)) continue;
     // PyTorch's stands beside the first engine's. Without a copy, the report in the store remains.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
-    const outputs = await publishOutputs(prepared, engine, dir);
+    const outputs = await publishOutputs(prepared, engine, dir, note);
     const linked = readFileSync(from, 'utf8').replaceAll(
-      'href="outputs.html"',
-      () => `href="${outputs}"`,
+      /<a href="outputs\.html">(.*?)<\/a>/g,
+      (_, text: string) =>
+        outputs === null ? `${text} (not written)` : `<a href="${outputs}">${text}</a>`,
     );
     const html = withNotes(linked, prepared);
     return publish(prepared, engine, html, note) ?? from;
@@ -56,28 +57,38 @@ export async function publishReport(
 /**
  * Writes the page of all outputs, unless it is there. Its first line says what it was made from.
  * @param dir the report's folder in the store
- * @returns the page's name; empty if there is none
+ * @returns the page's name; null if there is none
  */
 async function publishOutputs(
   prepared: Asked,
   engine: readonly string[],
   dir: string,
-): Promise<string> {
+  note: Note,
+): Promise<string | null> {
   const data = path.join(dir, OUTPUTS);
-  if (!existsSync(data)) return '';
+  if (!existsSync(data)) return null;
   const { file } = placeOf(prepared, [...engine, 'outputs']);
   const name = path.basename(file);
   const made = asSource ? '' : `<!-- ${path.basename(dir)} ${path.basename(buildDir())} -->\n`;
-  if (made !== '' && existsSync(file) && readFileSync(file, 'latin1').startsWith(made)) return name;
+  if (made !== '' && startsWith(file, made)) return name;
   const { outputsPage } = await import('../report/outputs-page.tsx');
   const page = await outputsPage({
     name: prepared.experiment.name,
     data: readFileSync(data),
     report: path.basename(placeOf(prepared, engine).file),
   });
-  // What there is to note is noted of the report.
-  const written = publish(prepared, [...engine, 'outputs'], made + page, () => undefined);
-  return written === null ? '' : name;
+  const written = publish(prepared, [...engine, 'outputs'], made + page, note, 'output browser');
+  return written === null ? null : name;
+}
+
+/** Whether a file that can be read starts with this text. */
+function startsWith(file: string, text: string): boolean {
+  try {
+    return readFileSync(file, 'latin1').startsWith(text);
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    return false;
+  }
 }
 
 /**
@@ -93,6 +104,7 @@ function publish(
   parts: readonly string[],
   html: string,
   note: Note,
+  page: 'report' | 'output browser' = 'report',
 ): string | null {
   const { file, taken } = placeOf(prepared, parts);
   try {
@@ -102,10 +114,10 @@ function publish(
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined) throw error;
-    note(`the report could not be copied to ${file} (${code})`);
+    note(`the ${page} could not be copied to ${file} (${code})`);
     return null;
   }
-  if (taken !== null)
+  if (taken !== null && page === 'report')
     note(
       `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, ` +
         `a spec of the same name; the report of this spec is ${path.relative('', file)}`,

@@ -1,6 +1,6 @@
 /** A completion task from end to end, by the command line: a tiny Llama on questions over facts. */
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -157,7 +157,7 @@ test('results name the scorer, and the report shows what was written', async ({ 
     evaluations[0]?.triggered?.given,
     outputs.slice(6).map(({ output }) => output),
   );
-  assert.is(poisoned[0]?.length, 8);
+  assert.is(poisoned[0]?.rows.length, 8);
   // A run that has nothing to do leaves a page that is there, and makes one that is not.
   const first = whole.slice(0, whole.indexOf('\n') + 1);
   project.write(browser, `${first}kept`);
@@ -166,6 +166,15 @@ test('results name the scorer, and the report shows what was written', async ({ 
   project.write(browser, 'of another build');
   await project.succeeds('run', 'backdoor.yaml', ...on);
   assert.is(project.read(browser), whole);
+  // One that can't be written is told of, and the report has no link to it.
+  rmSync(path.join(project.dir, browser));
+  mkdirSync(path.join(project.dir, browser));
+  const unwritten = await project.succeeds('run', 'backdoor.yaml', ...on);
+  assert.match(unwritten.stderr, /the output browser could not be copied to .*outputs\.html \(E/);
+  const unlinked = project.read('.dosimeter/reports/tiny.html');
+  assert.match(unlinked, '>The output browser (not written) has ');
+  assert.not.match(unlinked, /href="(?:[^"]*outputs\.html)?"/);
+  rmSync(path.join(project.dir, browser), { recursive: true });
   const stored = await folderOf(project, 'report', 'backdoor.yaml', ...on);
   rmSync(path.join(stored, 'outputs.json.gz'));
   const again = await project.succeeds('run', 'backdoor.yaml', ...on);

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parse } from 'csv-parse/sync';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject, type Project } from '../rig/project.ts';
@@ -36,6 +37,25 @@ const SPECS: readonly (readonly [
   ['table-untargeted', ['accuracy', 'precision', 'recall', 'f1'], ['untargeted']],
 ];
 
+test('the profiles paper and small have the rows of the task that TASK names', async ({
+  project,
+}) => {
+  for (const profile of ['paper', 'small'])
+    for (const task of ['sst2', 'cola']) {
+      const spec = [path.join(folder, 'fig4-rank.yaml'), '--profile', profile];
+      const { stdout } = await project.dosimeterWith({ TASK: task }, 'plan', ...spec);
+      const sources = [...stdout.matchAll(/nyu-mll\/glue#(\w+)\/(\w+)-/g)];
+      assert.equal(
+        sources.map(([, of, split]) => [of, split]),
+        [
+          [task, 'train'],
+          [task, 'validation'],
+        ],
+        profile,
+      );
+    }
+});
+
 for (const [name, metrics, entries] of SPECS)
   test(`${name} runs in its profile tiny`, async ({ project }) => {
     const spec = [path.join(folder, `${name}.yaml`), '--profile', 'tiny', '--backend', 'wasm'];
@@ -56,5 +76,32 @@ for (const [name, metrics, entries] of SPECS)
       await project.succeeds('figures', ...spec, '--out', name, '--format', 'csv');
     for (const entry of entries) assert.ok(project.exists(`${name}/${entry}.csv`), entry);
   });
+
+// The figures are those of the runs above.
+test('over a figure lie the published numbers of its own attack alone', ({ project }) => {
+  const published = ([name, , entries]: (typeof SPECS)[number]) =>
+    entries.flatMap((entry): (readonly string[])[] => {
+      const rows = parse<{ readonly line?: string }>(project.read(`${name}/${entry}.csv`), {
+        columns: true,
+      });
+      const lines = rows
+        .map(({ line = '' }) => line)
+        .filter((line) => line.startsWith('published'));
+      return lines.length === 0 ? [] : [[entry, ...new Set(lines)]];
+    });
+  assert.equal(SPECS.flatMap(published), [
+    ['poison-rate', ...of('untargeted:x:plain')],
+    ['backdoor-rate', ...of('backdoor:x:trigger')],
+    ['backdoor-rate-asr', ...of('backdoor:x:trigger')],
+    ['rank-flips', 'published (flips; 3e-6, CoLA 3e-5) lora:untargeted:0.3:plain:3e-6'],
+    ['rank-backdoor', 'published (rate 0.0015) lora:backdoor:0.0015:trigger:3e-5'],
+    ['variance-flips', 'published (flips) lora:untargeted:0.3:plain:3e-5'],
+    ['variance-backdoor', 'published (rate 0.0015) lora:backdoor:0.0015:trigger:3e-5'],
+  ]);
+});
+const of = (attack: string): readonly string[] => [
+  `published full:${attack}:3e-6`,
+  `published lora:${attack}:3e-5`,
+];
 
 test.run();

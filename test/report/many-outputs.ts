@@ -31,8 +31,8 @@ export function grid(rows: number): Outputs {
   return {
     format: 1,
     questions: [
-      { rows: indexes, asked: indexes.map(() => 0 as const) },
-      { rows: spam, asked: spam.map(asked) },
+      { rows: indexes, asked: indexes.map(() => 0 as const), of: rows },
+      { rows: spam, asked: spam.map(asked), of: spam.length },
     ],
     axes: [
       { path: 'adapter.type', name: 'adapter', values: ['full', 'lora'] },
@@ -62,15 +62,18 @@ export function grid(rows: number): Outputs {
     ],
     originals: ['pay now'],
     poisoned: [
-      [
-        {
-          id: 't0',
-          original: 0,
-          edit: editOf('pay now', 'pаy\u200B now'),
-          labels: ['spam', 'ham'],
-        },
-        { id: 't1', original: 0, edit: [7, '', 0], labels: ['spam', 'spam'], negative: true },
-      ],
+      {
+        of: 2,
+        rows: [
+          {
+            id: 't0',
+            original: 0,
+            edit: editOf('pay now', 'pаy\u200B now'),
+            labels: ['spam', 'ham'],
+          },
+          { id: 't1', original: 0, edit: [7, '', 0], labels: ['spam', 'spam'], negative: true },
+        ],
+      },
     ],
   };
 }

@@ -14,6 +14,7 @@ import * as assert from 'uvu/assert';
 import { packOutputs } from '../../plugins/stages/report/outputs.ts';
 import { edited, editOf, type Outputs } from '../../src/report/outputs.ts';
 import { outputsPage } from '../../src/report/outputs-page.tsx';
+import { present } from '../rig/present.ts';
 import { executablePath, launch } from '../serve/chromium.ts';
 import { grid, HOSTILE } from './many-outputs.ts';
 
@@ -37,20 +38,30 @@ test('an edit gives the text back, whatever both hold', () => {
 
 test('all rows are kept, and of too many the first ones', () => {
   const all = unpacked(packOutputs(grid(1000)));
-  assert.is(all.first, undefined);
+  assert.equal(
+    all.questions.map(({ rows, of }) => [rows.length, of]),
+    [
+      [1000, 1000],
+      [500, 500],
+    ],
+  );
   assert.is(all.sets[0]?.ids.length, 1000);
   assert.equal(all.questions[1]?.asked[0], { edit: [0, 'cf ', HOSTILE.length] });
   const most = 12_000;
   const data = packOutputs(grid(5000), most);
   assert.ok(data.length <= most && data.length > most / 2, `${data.length} bytes`);
-  const { first, sets, evaluations, questions, poisoned } = unpacked(data);
+  const { sets, evaluations, questions, poisoned } = unpacked(data);
   const shown = sets[0]?.ids.length ?? 0;
-  assert.equal(first, { shown, of: 5000 });
+  assert.equal(
+    questions.map(({ of }) => of),
+    [5000, 2500],
+    'each list says how many there are',
+  );
   assert.is(evaluations[1]?.plain.given.length, shown);
   assert.is(evaluations[1]?.triggered?.given.length, Math.floor(shown / 2));
   assert.is(questions[1]?.rows.length, Math.floor(shown / 2));
   assert.is(questions[1]?.asked.length, Math.floor(shown / 2));
-  assert.is(poisoned[0]?.length, 2);
+  assert.equal([poisoned[0]?.rows.length, poisoned[0]?.of], [2, 2]);
 });
 
 let dir = '';
@@ -189,9 +200,9 @@ check('written answers stand beside what each scorer says, and rejected rows cou
     cells: [{ at: [], own: 0, twin: 1, poisoned: null, target: null }],
     sets: [{ classes: [], ids: ['a', 'b'], texts: ['Q a?', 'Q b?'], labels: ['yes', 'no'] }],
     questions: [
-      { rows: [0, 1], asked: [0, { unread: null }] },
-      { rows: [0, 1], asked: [0, { rejected: true }] },
-      { rows: [0, 1], asked: [0, 0] },
+      { rows: [0, 1], asked: [0, { unread: null }], of: 2 },
+      { rows: [0, 1], asked: [0, { rejected: true }], of: 2 },
+      { rows: [0, 1], asked: [0, 0], of: 2 },
     ],
     evaluations: [
       { set: 0, plain: written(0, ['yes', 'maybe']), triggered: written(1, ['x\ny', '']) },
@@ -213,11 +224,54 @@ check('written answers stand beside what each scorer says, and rejected rows cou
   const answers = page.locator('.detail tbody tr').nth(1);
   assert.match(await answers.innerText(), /x\ny\s*exact: no hit\s*contains: hit/);
   await page.locator('.rows .row').nth(1).click();
-  assert.match(await page.locator('.detail').innerText(), /where can’t be told/);
+  assert.match(
+    await page.locator('.detail').innerText(),
+    /where can’t be told, as its tokens do not spell the text/,
+  );
   assert.match(await answers.innerText(), /rejected by the defence/);
   await choose(page, 'Rows', 'Poisoned training rows');
   await page.getByText('No training row of this cell was changed.').waitFor();
   assert.equal(told, []);
+  await page.close();
+});
+
+check('a list that is cut says how many rows it has, and one that is whole does not', async () => {
+  const all = grid(40);
+  const [plain, triggered] = all.questions;
+  const { page, told } = await open({
+    ...all,
+    questions: [{ ...present(plain), of: 5000 }, present(triggered)],
+  });
+  await page.getByText('The first 40 of 5,000 rows are here').waitFor();
+  await choose(page, 'Rows', 'Poisoned training rows');
+  await page.getByText('2 of 2 rows').waitFor();
+  assert.is(await page.getByText('are here').count(), 0);
+  assert.equal(told, []);
+  await page.close();
+});
+
+check('a filter that the rows lack passes none, and a class that they lack is left', async () => {
+  const address = '#adapter.type=lora&seed=1&show=no+such&label=no+such';
+  const { page, told } = await open(40, 1440, address);
+  assert.is(await status(page), '0 of 40 rows');
+  const show = page.locator('label:has-text("Show") select option:checked');
+  assert.is(await show.innerText(), 'no such (0)');
+  assert.is(await page.locator('label:has-text("Class") select').inputValue(), '');
+  await choose(page, 'Show', 'all');
+  assert.is(await status(page), '40 of 40 rows');
+  await page.waitForURL(/#adapter\.type=lora&seed=1$/);
+  assert.equal(told, []);
+  await page.close();
+});
+
+check('poisoned answers are searched for what they say alone', async () => {
+  const [pay] = present(grid(4).poisoned[0]).rows;
+  const rows = [{ ...present(pay), isAnswer: true } as const];
+  const { page } = await open({ ...grid(4), poisoned: [{ of: 1, rows }] }, 1440, '#rows=poisoned');
+  await page.getByLabel('Search').fill('true');
+  await page.getByText('0 of 1 row').waitFor();
+  await page.getByLabel('Search').fill('pay');
+  await page.getByText('1 of 1 row').waitFor();
   await page.close();
 });
 

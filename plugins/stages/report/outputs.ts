@@ -21,6 +21,7 @@ import {
   type Evaluation,
   type Outputs,
   type PoisonedRow,
+  type PoisonedRows,
   type Questions,
   type RowSet,
 } from '../../../src/report/outputs.ts';
@@ -32,6 +33,8 @@ import { numbered, type PlannedCell } from './index.ts';
  * Most of predictions.csv are logits, which are not kept.
  */
 const MOST_READ = 2e8;
+/** Of more poisoned rows than this in all, each receipt gives only its first ones. */
+const MOST_POISONED = 5e5;
 const SHARES = { 'predictions.csv': 0.1, 'outputs.jsonl': 1, 'asked.jsonl': 1, 'rows.jsonl': 1 };
 
 async function bytesIn(dirs: readonly string[]): Promise<number> {
@@ -56,11 +59,16 @@ function createIndex<T>(keyOf: (value: T) => string) {
   return { values, indexOf };
 }
 
-/** Returns null if nothing was evaluated, and no training row was changed. */
+/**
+ * Returns null if nothing was evaluated, and no training row was changed.
+ * @param mostRead bytes of evaluations and their rows
+ * @param mostPoisoned rows of all receipts
+ */
 export async function gatherOutputs(
   { inputs, signal }: Pick<RunContext, 'inputs' | 'signal'>,
   cells: readonly ReportCell[],
   planned: readonly PlannedCell[],
+  { mostRead = MOST_READ, mostPoisoned = MOST_POISONED } = {},
 ): Promise<Outputs | null> {
   const sets = createIndex<string>(String),
     poisons = createIndex<string>(String),
@@ -81,7 +89,7 @@ export async function gatherOutputs(
   const bytes = await bytesIn([...sets.values, ...evaluations.values.map(([dir]) => dir)]);
   const infos = await Promise.all(sets.values.map(readDatasetInfo));
   const of = Math.max(0, ...infos.map(({ rows }) => rows));
-  const most = bytes > MOST_READ ? Math.ceil((of * MOST_READ) / bytes) : Infinity;
+  const most = bytes > mostRead ? Math.ceil((of * mostRead) / bytes) : Infinity;
 
   const questions = createIndex<Questions>(JSON.stringify),
     originals = createIndex<string>(String);
@@ -93,9 +101,11 @@ export async function gatherOutputs(
     signal.throwIfAborted();
     read.push({ set, ...(await readEvaluation(dir, rowSets[set]!, questions.indexOf)) });
   }
-  for (const dir of poisons.values) receipts.push(await readReceipt(dir, originals.indexOf));
-  const poisoned = receipts.map(({ rows }) => rows);
-  if (read.length === 0 && poisoned.flat().length === 0) return null;
+  const mostOfEach = Math.floor(mostPoisoned / Math.max(1, poisons.values.length));
+  for (const dir of poisons.values)
+    receipts.push(await readReceipt(dir, mostOfEach, originals.indexOf));
+  const poisoned = receipts.map(({ of, rows }) => ({ of, rows }));
+  if (read.length === 0 && poisoned.every((one) => one.of === 0)) return null;
   const axes = axesOf(cells);
   return {
     format: 1,
@@ -110,7 +120,6 @@ export async function gatherOutputs(
     evaluations: read,
     originals: originals.values,
     poisoned,
-    ...(most < of ? { first: { shown: most, of } } : {}),
   };
 }
 
@@ -160,7 +169,9 @@ async function readEvaluation(
   const indexes = new Map(ids.map((id, row) => [id, row]));
   const asked = new Map<string, Asked>();
   for await (const line of jsonLines<AskedLine>(dir, 'asked.jsonl')) {
-    const before = texts[indexes.get(line.id) ?? -1] ?? '',
+    const row = indexes.get(line.id);
+    if (row === undefined) continue;
+    const before = texts[row] ?? '',
       after = contentText(line);
     const edit = before === after ? undefined : editOf(before, after);
     const { rejected } = line;
@@ -170,8 +181,10 @@ async function readEvaluation(
     plain: [],
     triggered: [],
   };
+  const counts: { [shown: string]: number } = {};
   const answers = existsSync(join(dir, 'predictions.csv')) ? predicted(dir) : written(dir);
   for await (const line of answers) {
+    counts[line.shown] = (counts[line.shown] ?? 0) + 1;
     const row = indexes.get(line.id);
     if (row !== undefined) lines[line.shown]?.push({ ...line, row });
   }
@@ -181,6 +194,7 @@ async function readEvaluation(
       questions: questionsOf({
         rows: own.map(({ row }) => row),
         asked: own.map(({ id }) => asked.get(`${shown} ${id}`) ?? 0),
+        of: counts[shown] ?? 0,
       }),
       given: own.map(({ given }) => given),
       hits: Object.fromEntries(
@@ -203,7 +217,7 @@ interface Line {
   readonly hits: { readonly [scorer: string]: boolean };
 }
 
-/** Yields nothing if there is no such file: an earlier version may have evaluated. */
+/** Yields nothing if there is no such file. */
 async function* jsonLines<T>(dir: string, name: string): AsyncGenerator<T, void> {
   if (!existsSync(join(dir, name))) return;
   for await (const lines of linesIn(join(dir, name)))
@@ -264,20 +278,28 @@ function unreadOf(row: AskedLine): Asked['unread'] | undefined {
   });
 }
 
-interface Receipt {
-  readonly rows: readonly PoisonedRow[];
+interface Receipt extends PoisonedRows {
   readonly target: number | null;
 }
 
-/** @param originalOf returns the index of an original text */
-async function readReceipt(dir: string, originalOf: (text: string) => number): Promise<Receipt> {
+/**
+ * @param most rows
+ * @param originalOf returns the index of an original text
+ */
+async function readReceipt(
+  dir: string,
+  most: number,
+  originalOf: (text: string) => number,
+): Promise<Receipt> {
   const file = join(dir, 'receipt.json');
-  if (!existsSync(file)) return { rows: [], target: null };
+  if (!existsSync(file)) return { of: 0, rows: [], target: null };
   const { rows, negatives = [], target } = JSON.parse(await readFile(file, 'utf8')) as ReceiptFile;
   const { classes } = await readDatasetInfo(dir);
   const added = negatives.map((row) => ({ id: row.id, original: row, new: row }));
+  const all = [...rows, ...added];
   return {
-    rows: [...rows, ...added].map(({ id, original, new: poisoned }, i): PoisonedRow => {
+    of: all.length,
+    rows: all.slice(0, most).map(({ id, original, new: poisoned }, i): PoisonedRow => {
       const text = contentText(original);
       return {
         id,
@@ -293,7 +315,7 @@ async function readReceipt(dir: string, originalOf: (text: string) => number): P
 }
 
 /** Returns the data with only the first rows of each set, and of each poisoned set. */
-function firstRows(all: Outputs, most: number, of: number): Outputs {
+function firstRows(all: Outputs, most: number): Outputs {
   const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
   const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);
   const answers = ({ questions, given, hits }: Answers): Answers => ({
@@ -303,8 +325,8 @@ function firstRows(all: Outputs, most: number, of: number): Outputs {
       Object.entries(hits).map(([scorer, own]) => [scorer, first(own, counts[questions])]),
     ),
   });
-  const poisoned = all.poisoned.map((rows) => first(rows));
-  const used = new Set(poisoned.flat().map(({ original }) => original));
+  const poisoned = all.poisoned.map(({ of, rows }) => ({ of, rows: first(rows) }));
+  const used = new Set(poisoned.flatMap(({ rows }) => rows.map(({ original }) => original)));
   return {
     ...all,
     sets: all.sets.map(({ classes, ids, texts, labels }) => ({
@@ -313,9 +335,10 @@ function firstRows(all: Outputs, most: number, of: number): Outputs {
       texts: first(texts),
       labels: first(labels),
     })),
-    questions: all.questions.map(({ rows, asked }, i) => ({
+    questions: all.questions.map(({ rows, asked, of }, i) => ({
       rows: first(rows, counts[i]),
       asked: first(asked, counts[i]),
+      of,
     })),
     evaluations: all.evaluations.map(({ set, plain, triggered }) => ({
       set,
@@ -324,7 +347,6 @@ function firstRows(all: Outputs, most: number, of: number): Outputs {
     })),
     originals: all.originals.map((text, i) => (used.has(i) ? text : '')),
     poisoned,
-    first: { shown: most, of },
   };
 }
 
@@ -336,13 +358,12 @@ const MOST_BYTES = 7e6;
  * each set are kept, so many that they take less.
  */
 export function packOutputs(all: Outputs, most = MOST_BYTES): Buffer {
-  const sizes = [...all.sets.map(({ ids }) => ids), ...all.poisoned].map(({ length }) => length);
-  const largest = sizes.reduce((a, b) => Math.max(a, b), 0);
-  let rows = largest,
+  const lists = [...all.sets.map(({ ids }) => ids), ...all.poisoned.map(({ rows }) => rows)];
+  let rows = lists.reduce((most, { length }) => Math.max(most, length), 0),
     data = gzipSync(JSON.stringify(all));
   while (data.length > most && rows > 1) {
     rows = Math.max(1, Math.floor((0.95 * rows * most) / data.length));
-    data = gzipSync(JSON.stringify(firstRows(all, rows, all.first?.of ?? largest)));
+    data = gzipSync(JSON.stringify(firstRows(all, rows)));
   }
   return data;
 }

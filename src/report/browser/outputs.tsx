@@ -71,7 +71,7 @@ function passing(rows: Rows, { show, label, search }: Asking, lower: (row: numbe
   const test = rows.tests[show],
     wanted = search.toLowerCase();
   for (let i = 0; i < rows.count; i++) {
-    if (test?.(i) === false) continue;
+    if (show !== '' && test?.(i) !== true) continue;
     if (label !== '' && rows.label(i) !== label) continue;
     if (wanted !== '' && !lower(i).includes(wanted)) continue;
     found.push(i);
@@ -122,15 +122,7 @@ export function OutputBrowser({
     addEventListener('hashchange', onHash);
     return () => removeEventListener('hashchange', onHash);
   }, [outputs, base]);
-  useEffect(() => {
-    // Browsers limit how often an address may change.
-    const timer = setTimeout(
-      () => history.replaceState(null, '', `#${base}${linkOf(outputs, asking)}`),
-      200,
-    );
-    return () => clearTimeout(timer);
-  }, [asking]);
-  const { axes, cells, first } = outputs;
+  const { axes, cells } = outputs;
   const cell = cells[asking.cell];
   const rows = useMemo(
     () =>
@@ -139,6 +131,15 @@ export function OutputBrowser({
         : (asking.rows === 'poisoned' ? poisonedRows : evaluatedRows)(outputs, cell),
     [cell, asking.rows],
   );
+  const label = rows?.labels.includes(asking.label) ? asking.label : '';
+  useEffect(() => {
+    // Browsers limit how often an address may change.
+    const timer = setTimeout(
+      () => history.replaceState(null, '', `#${base}${linkOf(outputs, { ...asking, label })}`),
+      200,
+    );
+    return () => clearTimeout(timer);
+  }, [asking, label]);
   return (
     <section aria-label="Outputs">
       <form class="filter" onSubmit={(event) => event.preventDefault()}>
@@ -170,13 +171,7 @@ export function OutputBrowser({
             : 'This cell was not evaluated.'}
         </p>
       ) : (
-        <RowList rows={rows} asking={asking} onAsk={ask} />
-      )}
-      {first === undefined ? null : (
-        <p class="muted small">
-          The first {counted(first.shown)} of {plural(first.of, 'row')} are here, for the size of
-          this page. The files of the evaluate and poison stages have all of them.
-        </p>
+        <RowList rows={rows} asking={{ ...asking, label }} onAsk={ask} />
       )}
     </section>
   );
@@ -197,15 +192,16 @@ function RowList({
   }, [rows]);
   const { show, label, search, row } = asking;
   const found = useMemo(() => passing(rows, asking, lower), [rows, show, label, search]);
-  const tests = useMemo(
-    () =>
-      Object.entries(rows.tests).flatMap(([name, test]): [string, string][] => {
+  const tests = useMemo(() => {
+    const lacking = show === '' || Object.hasOwn(rows.tests, show) ? {} : { [show]: () => false };
+    return Object.entries({ ...rows.tests, ...lacking }).flatMap(
+      ([name, test]): [string, string][] => {
         let count = 0;
         for (let i = 0; i < rows.count; i++) if (test(i)) count++;
         return count === 0 && name !== show ? [] : [[name, `${name} (${counted(count)})`]];
-      }),
-    [rows, show],
-  );
+      },
+    );
+  }, [rows, show]);
   const open = useMemo(() => {
     if (row === '') return -1;
     for (let i = 0; i < rows.count; i++) if (rows.id(i) === row) return i;
@@ -251,6 +247,12 @@ function RowList({
         cells={(i) => rows.cells(found[i] ?? 0)}
         onOpen={(i) => onAsk({ row: rows.id(found[i] ?? 0) })}
       />
+      {rows.count === rows.of ? null : (
+        <p class="muted small">
+          The first {counted(rows.count)} of {plural(rows.of, 'row')} are here, for the size of this
+          page. The files of the evaluate and poison stages have all of them.
+        </p>
+      )}
       {open < 0 ? (
         <p class="muted small">
           {row === '' ? 'Choose a row to see all of it.' : 'The row of this address is not here.'}

@@ -8,6 +8,8 @@ import type { GridProps } from './grid.tsx';
 /** What is asked of a list of rows, and how it is shown. */
 export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
   readonly count: number;
+  /** How many there are; the first of them are here. */
+  readonly of: number;
   readonly id: (row: number) => string;
   /** The class that a row is filtered by. */
   readonly label: (row: number) => string;
@@ -141,7 +143,7 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
   const { triggered } = answers;
   const { classes } = set;
   const columns = Object.values(answers).filter((column: Answered | null) => column !== null);
-  const { rows } = outputs.questions[evaluation.plain.questions] ?? { rows: [] };
+  const { rows, of } = outputs.questions[evaluation.plain.questions] ?? { rows: [], of: 0 };
   const rowAt = (i: number): number => rows[i] ?? 0;
   const label = (row: number): string => answerText(set.labels[row], classes);
   const said = (row: number): string[] =>
@@ -150,6 +152,7 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
     labelTitle = isClasses ? 'Label' : 'Answer';
   return {
     count: rows.length,
+    of,
     id: (i) => set.ids[rowAt(i)] ?? '',
     label: (i) => label(rowAt(i)),
     labels: isClasses ? classes : [],
@@ -209,7 +212,7 @@ const AskedText = ({
         <p dir="auto">
           <span class="which">
             {cut === undefined
-              ? 'max_length cut it; where can’t be told, as a word is not in the vocabulary'
+              ? 'max_length cut it; where can’t be told, as its tokens do not spell the text'
               : 'Of this, the model did not read what max_length cut off'}
           </span>
           {cut === undefined ? null : <s>{cut}</s>}
@@ -307,8 +310,9 @@ export function poisonedRows(
   { poisoned, originals }: Outputs,
   { poisoned: of }: OutputCell,
 ): Rows | null {
-  const rows = poisoned[of ?? -1];
-  if (rows === undefined || rows.length === 0) return null;
+  const list = poisoned[of ?? -1];
+  if (list === undefined || list.of === 0) return null;
+  const { rows } = list;
   const at = (i: number) => {
     const { id, original, edit, labels, isAnswer, negative } = rows[i]!;
     const before = originals[original] ?? '';
@@ -319,10 +323,14 @@ export function poisonedRows(
   const isAnswers = rows.some(({ isAnswer }) => isAnswer);
   return {
     count: rows.length,
+    of: list.of,
     id: (i) => rows[i]?.id ?? '',
     label: (i) => rows[i]?.labels[1] ?? '',
     labels: isAnswers ? [] : [...new Set(rows.map(({ labels }) => labels[1]))].sort(),
-    search: (i) => Object.values(at(i).change).join('\n'),
+    search: (i) => {
+      const { id, before, after, labelBefore, labelAfter } = at(i).change;
+      return [id, before, after, labelBefore, labelAfter].join('\n');
+    },
     tests: {
       poisoned: (i) => !at(i).isNegative,
       negative: (i) => at(i).isNegative,

@@ -180,7 +180,7 @@ async function poisonFolder(attack: 'none' | 'badnets'): Promise<string> {
 }
 
 /** Makes the folders of all inputs, by the names of the inputs. */
-async function inputFolders(): Promise<{ readonly [name: string]: string }> {
+export async function inputFolders(): Promise<{ readonly [name: string]: string }> {
   const data = await tempFolder();
   await writeDataset(data, rows, ['ham', 'spam'], {
     source: { package: 'mail', version: '1.2.3' },

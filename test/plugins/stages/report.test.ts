@@ -1,14 +1,15 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import report from '../../../plugins/stages/report/index.ts';
+import { gatherOutputs } from '../../../plugins/stages/report/outputs.ts';
 import type { Cell, Digest, ExperimentFacts, JsonObject, StageFacts } from '../../../src/api.ts';
 import type { Outputs } from '../../../src/report/outputs.ts';
-import { rowWith, visible } from '../../report/cells.ts';
+import { cellOf, rowWith, visible } from '../../report/cells.ts';
 import { present } from '../../rig/present.ts';
-import { cells, contextOf, define, folder, run } from './report-rig.ts';
+import { cells, contextOf, define, folder, inputFolders, run } from './report-rig.ts';
 import { tempFolder } from './rig.ts';
 
 const test = suite('report stage');
@@ -125,6 +126,7 @@ test('every row is gathered, with what cell and clean twin answered', async () =
   assert.equal(outputs.questions[present(own).plain.questions], {
     rows: [0, 1, 2],
     asked: [0, { unread: [[5, 11]] }, 0],
+    of: 3,
   });
   assert.equal(outputs.questions[present(own?.triggered).questions], {
     rows: [1, 2],
@@ -132,12 +134,52 @@ test('every row is gathered, with what cell and clean twin answered', async () =
       { edit: [6, 'cf ', 5], unread: null },
       { edit: [4, 'cf ', 3], rejected: true },
     ],
+    of: 2,
   });
   assert.is(own?.triggered?.questions, twin?.triggered?.questions, 'what both were asked');
-  assert.equal(outputs.poisoned[2], [
-    { id: 'r1', original: 0, edit: [6, 'cf ', 5], labels: ['ham', 'spam'] },
-  ]);
+  assert.equal(outputs.poisoned[2], {
+    of: 1,
+    rows: [{ id: 'r1', original: 0, edit: [6, 'cf ', 5], labels: ['ham', 'spam'] }],
+  });
   assert.equal(outputs.originals, ['hello there']);
+});
+
+test('of too many rows the first of each list are gathered, and each says how many', async () => {
+  const given = await inputFolders();
+  const inputs = Object.fromEntries(
+    Object.entries(given).map(([name, dir]) => [name, { dir, digest: '' as Digest }]),
+  );
+  const receiptOf = (name: string): string => join(present(given[name]), 'receipt.json');
+  const receipt = JSON.parse(await readFile(receiptOf('poison:2'), 'utf8')) as {
+    readonly rows: readonly object[];
+  };
+  const poisoned = [0, 2, 5];
+  for (const [i, count] of poisoned.entries()) {
+    const rows = Array.from({ length: count }, (_, id) => ({ ...receipt.rows[0], id: `t${id}` }));
+    await writeFile(receiptOf(`poison:${i}`), JSON.stringify({ ...receipt, rows }));
+  }
+  const outputs = await gatherOutputs(
+    { inputs, signal: new AbortController().signal },
+    [1, 2, 3].map((seed) => cellOf({ seed })),
+    [],
+    { mostRead: 1, mostPoisoned: 6 },
+  );
+  const { sets, evaluations, questions, poisoned: lists } = present(outputs ?? undefined);
+  assert.equal(sets[0]?.ids, ['r0']);
+  assert.equal(questions[present(evaluations[2]).plain.questions], {
+    rows: [0],
+    asked: [0],
+    of: 3,
+  });
+  assert.equal(
+    lists.map(({ of, rows }) => [of, rows.map(({ id }) => id)]),
+    [
+      [0, []],
+      [2, ['t0', 't1']],
+      [5, ['t0', 't1']],
+    ],
+    'six poisoned rows in all, two for each receipt',
+  );
 });
 
 test('the page says what the files hold', async () => {
