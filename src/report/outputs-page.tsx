@@ -1,5 +1,5 @@
 /**
- * The page `NAME,outputs.html`: one file, with the data compressed in it and a script that shows
+ * The page `NAME,page=outputs.html`: one file, with the data compressed in it and a script that shows
  * them. It is made where reports are published, so that no key depends on its script.
  */
 import type { JSX } from 'preact';

@@ -1,6 +1,6 @@
 /**
  * All rows that models were asked about, with what each of them answered: the data of the page
- * `NAME,outputs.html`, and of the same page in `serve`. What cells share is held once.
+ * `NAME,page=outputs.html`, and of the same page in `serve`. What cells share is held once.
  */
 
 /** The report stage's file of them. */
