@@ -4,6 +4,7 @@
  * those of pipelines/paper/published.
  */
 import type { JSX } from 'preact';
+import { SIGNIFICANCE } from '../base/stats.ts';
 import {
   compareEnds,
   type Comparison,
@@ -52,7 +53,7 @@ function decidesText(
   if (difference === null || difference.std === null)
     return `at least ${SEEDS_NEEDED} seeds that are evidence`;
   if (difference.std === 0) return 'seeds that differ: all have the same difference';
-  const seeds = seedsToDecide(difference, margin, 1 - 0.05 / family, isOfNone);
+  const seeds = seedsToDecide(difference, margin, 1 - SIGNIFICANCE / family, isOfNone);
   if (seeds === null)
     return 'no number of seeds with this mean, which is within the margin or at it';
   return seeds > a.length

@@ -44,7 +44,7 @@ export interface Comparison extends Pairs {
   readonly verdict: Verdict | null;
 }
 
-const isNumber = (value: number | null): value is number =>
+export const isNumber = (value: number | null): value is number =>
   value !== null && Number.isFinite(value);
 
 /**

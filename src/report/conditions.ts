@@ -177,6 +177,18 @@ export function choose(
   );
   return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
 }
+
+/** Returns the conditions of which any name matches one of the patterns, in their order. */
+export const chooseByName = (
+  unique: readonly Condition[],
+  patterns?: readonly CellPattern[],
+): readonly Condition[] => {
+  const own = new Map(unique.map((condition) => [condition.key, condition]));
+  return distinct(choose(byName(unique), patterns).map(({ key }) => key)).flatMap(
+    (key) => own.get(key) ?? [],
+  );
+};
+
 const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
 
 /** Returns why numbers are not evidence (evidence.ts), by seed. */

@@ -6,7 +6,7 @@ import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
 import type { Analysis } from './analysis.ts';
-import { byName, choose, type Condition } from './conditions.ts';
+import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
@@ -16,15 +16,14 @@ import {
   type GridTable,
   layOut,
   markdownTable,
-  type Metric,
   type TableText,
   tableText,
   valuesText,
 } from './grid.ts';
 import { contentKey, distinct } from './groups.ts';
-import { axisName } from './labels.ts';
+import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
-import { metricName } from './metrics.ts';
+import { metricName, metricNamed } from './metrics.ts';
 import { collectResults } from './results.ts';
 import type { Figure, ReportCell } from './types.ts';
 
@@ -91,7 +90,7 @@ function lackedBy(
   conditions: readonly Condition[],
   isShown: boolean,
 ): readonly string[] {
-  const shown = shownOf(conditions, cells);
+  const shown = chooseByName(conditions, cells);
   if (shown.length === 0) return ['no cell matches its `cells`'];
   const measured = new Set(
     shown.flatMap((condition) => condition.cells.flatMap((cell) => measuredIn(cell))),
@@ -112,15 +111,6 @@ function lackedBy(
   ];
 }
 
-/** Returns the conditions of which some name matches. */
-function shownOf(
-  conditions: readonly Condition[],
-  patterns: FigureEntry['cells'],
-): readonly Condition[] {
-  const keys = new Set(choose(byName(conditions), patterns).map(({ key }) => key));
-  return conditions.filter(({ key }) => keys.has(key));
-}
-
 const measuredIn = ({ metrics, history }: ReportCell): string[] => [
   ...Object.entries(metrics).flatMap(([stage, values]) =>
     Object.keys(values).map((metric) => metricName({ stage, metric })),
@@ -130,21 +120,11 @@ const measuredIn = ({ metrics, history }: ReportCell): string[] => [
 
 // ---- tables ------------------------------------------------------------------------------------
 
-/** Axes that have the name of their section in a table's head. */
-const HEADS: Readonly<Record<string, string>> = {
-  'adapter.type': 'adapter',
-  'defence.defence': 'defence',
-  'poisoning.attack': 'attack',
-};
-
 function drawTable(entry: TableEntry, { conditions, input }: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
-  const metrics = entry.metrics.map((full): Metric => {
-    const cut = full.indexOf('.');
-    return { stage: full.slice(0, cut), metric: full.slice(cut + 1) };
-  });
+  const metrics = entry.metrics.map(metricNamed);
   const cells = conditions.flatMap((condition) => [...condition.cells]);
-  const shown = new Set(shownOf(conditions, entry.cells).map(({ axes }) => contentKey(axes)));
+  const shown = new Set(chooseByName(conditions, entry.cells).map(({ axes }) => contentKey(axes)));
   const rows = collectResults(cells.map(({ axes, ...cell }) => ({ ...cell, cell: axes })));
   const grid = layOut({
     rows,
@@ -169,7 +149,7 @@ function drawTable(entry: TableEntry, { conditions, input }: Analysis): DrawnEnt
   if (grid.columns.length === 0) return none(lacks);
   const table: GridTable = {
     ...{ grid, rowAxes, columnAxes, against, caveats: [] },
-    axisName: (path) => HEADS[path] ?? axisName(path),
+    axisName: headName,
     ...defined({ spread: entry.spread }),
   };
   const caption = [title, entry.caption].filter((text) => text !== undefined).join('. ');

@@ -62,6 +62,10 @@ export function axisName(path: string): string {
   return NAMES[path] ?? withoutSection;
 }
 
+/** The name of an axis that stands alone, where an adapter's type is "adapter". */
+export const headName = (path: string): string =>
+  ({ 'adapter.type': 'adapter', seed: 'seed' })[path] ?? axisName(path);
+
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;
 

@@ -30,6 +30,12 @@ type Named = Pick<MetricNote, 'stage' | 'metric'>;
 
 export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
 
+/** The metric of a name `STAGE.METRIC`. */
+export function metricNamed(name: string): Named {
+  const dot = name.indexOf('.');
+  return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
+}
+
 /**
  * Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing.
  */

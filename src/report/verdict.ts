@@ -4,11 +4,10 @@
  * undecided. A family consists of all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
-import { type PairedDifference, pairedDifference } from '../base/stats.ts';
+import { type PairedDifference, pairedDifference, SIGNIFICANCE } from '../base/stats.ts';
 import { formatNumber, plural } from './format.ts';
 
 export const SEEDS_NEEDED = 5;
-const SIGNIFICANCE = 0.05;
 
 export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';

@@ -13,7 +13,7 @@ import {
   type ReceiptFile,
   turnsBefore,
 } from '../../../src/report/inputs.ts';
-import { axisName, varyingPaths } from '../../../src/report/labels.ts';
+import { headName, varyingPaths } from '../../../src/report/labels.ts';
 import {
   type Answers,
   type Asked,
@@ -139,11 +139,7 @@ function axesOf(cells: readonly ReportCell[]) {
     .map((path) => {
       const of = cells.map((cell) => textOf(cell, path));
       const values = [...new Set(of)].filter((value) => value !== null);
-      const names: { readonly [path: string]: string } = {
-        seed: 'seed',
-        'adapter.type': 'adapter',
-      };
-      return { path, name: names[path] ?? axisName(path), values, of };
+      return { path, name: headName(path), values, of };
     });
 }
 

@@ -98,15 +98,17 @@ export async function drawEntry(
     const some = lines.slice(k * each, (k + 1) * each);
     const isShown = ({ line }: Point): boolean => some.includes(line);
     const points = fit.filter(isShown);
+    const own = {
+      ...frame,
+      points,
+      references: frame.references.filter(
+        (point) => isShown(point) && points.some(({ subject }) => subject === point.subject),
+      ),
+    };
     const drawn: Drawn = {
       entry,
-      frame: {
-        ...frame,
-        points,
-        references: frame.references.filter(
-          (point) => isShown(point) && points.some((own) => own.subject === point.subject),
-        ),
-      },
+      frame: own,
+      means: meansOf(points, { entry, frame: own }),
       lines: some,
       palette: linePalette(some, adapters),
       overlays: entry.overlays ?? [],
@@ -211,8 +213,7 @@ const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest
 
 /** How many seeds are behind the marks. */
 function seedsText(drawn: Drawn): string {
-  const { frame } = drawn;
-  const counts = meansOf(frame.points, drawn).map(({ n }) => n);
+  const counts = drawn.means.map(({ n }) => n);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
   if (most < 2) return 'One seed: no interval.';
   return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
@@ -242,16 +243,22 @@ function marksText(drawn: Drawn): string {
       ? `Points are seeds; the line joins their ${centre}s${beside('; each bar is a')}.`
       : `Points are the ${centre} over seeds${beside('; each bar is a')}.`;
   if (form === 'bar')
-    return `Bars are the ${centre} over seeds${beside(', the line its')}${seeds ? '; points are seeds' : ''}.`;
-  return seeds
-    ? `Points are seeds, the coloured ${x.kind === 'metric' ? 'mark' : 'bar'} is their ${centre}${beside(', the line its')}.${band}`
-    : `● ${centre} over seeds${beside(', with its')}${spread === 'none' ? '' : ' where there is one'}.${band}`;
+    return (
+      `Bars are the ${centre} over seeds${beside(', the line its')}` +
+      `${seeds ? '; points are seeds' : ''}.`
+    );
+  if (seeds) {
+    const mark = x.kind === 'metric' ? 'mark' : 'bar';
+    return `Points are seeds, the coloured ${mark} is their ${centre}${beside(', the line its')}.${band}`;
+  }
+  const where = spread === 'none' ? '' : ' where there is one';
+  return `● ${centre} over seeds${beside(', with its')}${where}.${band}`;
 }
 
 const isCut = (drawn: Drawn): boolean =>
   drawn.frame.measures.some((measure) => {
     const [least, most] = domainOf(drawn, measure);
-    return meansOf(drawn.frame.points, drawn).some(
+    return drawn.means.some(
       ({ measure: { field }, low, high }) =>
         field === measure.field && ((low ?? least) < least || (high ?? most) > most),
     );
@@ -262,7 +269,7 @@ function hiddenText(drawn: Drawn): string {
   const { entry, frame } = drawn;
   const isBeyond = (at: unknown, ends: Channel['domain']): boolean =>
     ends !== undefined && typeof at === 'number' && (at < ends[0] || at > ends[1]);
-  const hidden = meansOf(frame.points, drawn).filter(
+  const hidden = drawn.means.filter(
     ({ measure, centre, x }) =>
       isBeyond(centre, entry.y[frame.measures.indexOf(measure)]?.domain) ||
       isBeyond(x, entry.x.domain),

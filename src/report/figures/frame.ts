@@ -2,11 +2,12 @@
 import type { FigureEntry } from '../../api/report.ts';
 import { UserFault } from '../../base/fault.ts';
 import type { Analysis } from '../analysis.ts';
-import { adapterPairs } from '../comparisons.ts';
+import { adapterPairs, isNumber } from '../comparisons.ts';
 import {
   axisValue,
   byName,
   choose,
+  chooseByName,
   type Condition,
   isFull,
   metricOf,
@@ -25,6 +26,7 @@ import {
   ASR_MINUS_CLEAN,
   DROP,
   metricName,
+  metricNamed,
   type MetricNote,
   noteOf,
 } from '../metrics.ts';
@@ -87,8 +89,7 @@ export const LOSS = 'train.loss';
 
 /** @param field `STAGE.METRIC` */
 export function measureOf(field: string): Measure {
-  const dot = field.indexOf('.');
-  const named = { stage: field.slice(0, dot), metric: field.slice(dot + 1) };
+  const named = metricNamed(field);
   const note = noteOf(named),
     label = note?.label ?? named.metric;
   return (
@@ -108,7 +109,7 @@ export function measureOf(field: string): Measure {
 function stepsOf({ history, curves = [] }: ReportCell, field: string) {
   if (field === LOSS)
     return (history?.points ?? []).map(({ step, loss }) => ({ x: step, value: loss }));
-  const key = field.slice(field.indexOf('.') + 1) as keyof CurveFacts;
+  const key = metricNamed(field).metric as keyof CurveFacts;
   return curves.flatMap(({ step, [key]: value }) =>
     value === undefined ? [] : [{ x: step, value }],
   );
@@ -178,7 +179,6 @@ function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureE
     return isNumber(at) ? [{ seed, value, reason: reason ?? across.reason(cell), x: at }] : [];
   });
 }
-const isNumber = (value: number | null): value is number => Number.isFinite(value);
 
 /** What x is, and where conditions lie on it. */
 export interface Axis {
@@ -334,23 +334,17 @@ function subjectsOf(
 ): readonly Subject[] {
   if (entry.against === 'full') {
     const isNamed = varies(unique.filter(isFull).map(({ adapterLabel }) => adapterLabel));
-    const chosen = new Set(choose(byName(unique), entry.cells).map(({ key }) => key));
+    const chosen = chooseByName(unique, entry.cells);
     return adapterPairs(unique)
-      .filter(({ adapter }) => chosen.has(adapter.key))
+      .filter(({ adapter }) => chosen.includes(adapter))
       .map(({ adapter, full }) => {
         const labels = adapter.labelsWithout(...paths),
           adapterLabel = `${labels.adapterLabel} − ${full.adapterLabel}`;
         return { condition: adapter, full, labels: isNamed ? { ...labels, adapterLabel } : labels };
       });
   }
-  const chosen = choose(byName(unique), entry.cells);
-  // A pattern may match any name of a condition, which counts once where names have no places.
-  const own = isByName
-    ? chosen
-    : distinct(chosen.map(({ key }) => key)).flatMap((of) =>
-        unique.filter(({ key }) => key === of),
-      );
-  return own
+  // A condition counts once where its names have no places.
+  return (isByName ? choose(byName(unique), entry.cells) : chooseByName(unique, entry.cells))
     .filter(({ family }) => entry.against === undefined || family !== 'none')
     .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
 }
@@ -505,13 +499,14 @@ export function frameOf(
   { conditions: unique }: Pick<Analysis, 'conditions'>,
 ): Frame {
   const { y, facet: { row = [], column = [] } = {}, references = [] } = asked;
-  const { kind } = axisOf(asked, unique);
+  const across = axisOf(asked, unique),
+    { kind } = across;
   if (asked.against !== undefined && (kind === 'step' || kind === 'metric'))
     throw new UserFault(
       `the figure ${asked.name} draws differences, which have no place along ${asked.x.field}`,
       'Leave out `against`, or put an axis on x.',
     );
-  const form = formOf(asked, axisOf(asked, unique), unique);
+  const form = formOf(asked, across, unique);
   const isHeat = form === 'heatmap';
   // Bars over numbers would be stacked.
   const hasNames = isHeat || form === 'bar';

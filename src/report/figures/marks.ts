@@ -20,7 +20,10 @@ export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, Centred {
 export const spreadOf = ({ statistic = 'mean', spread }: FigureEntry) =>
   spread ?? (statistic === 'mean' ? 'interval' : 'range');
 
-export function meansOf(points: readonly Point[], { entry, frame }: Drawn): readonly Mean[] {
+export function meansOf(
+  points: readonly Point[],
+  { entry, frame }: Pick<Drawn, 'entry' | 'frame'>,
+): readonly Mean[] {
   const isScatter = frame.x.kind === 'metric';
   const groups = groupBy(points, ({ row, column, line, x, measure: { field }, metric, subject }) =>
     keyed(row, column, line, field, metric, isScatter ? subject.condition.key : x),
@@ -42,6 +45,8 @@ export function meansOf(points: readonly Point[], { entry, frame }: Drawn): read
 export interface Drawn {
   readonly entry: FigureEntry;
   readonly frame: Frame;
+  /** Those of the frame's points. */
+  readonly means: readonly Mean[];
   readonly lines: readonly string[];
   readonly palette: LinePalette;
   readonly overlays: readonly Overlay[];
@@ -69,7 +74,7 @@ function tableOf(drawn: Drawn): object[] {
   const place = ({ row, column, line, x, measure: { field } }: Point | Mean) => ({
     ...{ row, column, line, x, panel: field },
   });
-  const means = meansOf(frame.points, drawn).flatMap((mean): object[] => {
+  const means = drawn.means.flatMap((mean): object[] => {
     const { centre: value, low, high, across, reason, measure } = mean;
     const ends = { ...place(mean), value, low, high, isVoid: reason !== null };
     if (mean.x === null) return [xs[0], xs.at(-1)].map((x) => ({ ...ends, part: 'level', x }));
@@ -163,8 +168,8 @@ export function domainOf(drawn: Drawn, measure: Measure): readonly [number, numb
     const reach = 1.35 * Math.max(measure.isProportion ? 0.05 : 0, ...values.map(Math.abs));
     return [-reach, reach];
   }
-  if (frame.form === 'heatmap' && measure.isProportion && Math.min(...values) >= 0) return [0, 1];
   const [first, last] = [Math.min(...values), Math.max(...values)];
+  if (frame.form === 'heatmap' && measure.isProportion && first >= 0) return [0, 1];
   const { scale = '' } = entry.y[frame.measures.indexOf(measure)] ?? {};
   if (scale.startsWith('log') && first > 0) return [first / 1.25, last * 1.25];
   const [least, most] = endsOf(values, measure);
