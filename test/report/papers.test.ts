@@ -454,7 +454,16 @@ test('differences along steps are refused, and what an axis hides is counted', a
     y: [{ field: 'evaluate.accuracy', domain: [0.45, 1] }],
     color: { fields: ['adapter.rank'] },
   };
-  assert.match((await draw(entry, ofRanks)).caption, '3 points outside the ends of the axes');
+  const clips = (spec: object | undefined): number =>
+    text(spec).split('"type":"point","clip":true').length - 1;
+  const hidden = await draw(entry, ofRanks);
+  assert.match(hidden.caption, '3 points outside the ends of the axes');
+  assert.ok(clips(hidden.spec) > 0);
+  const whole = await draw(
+    { ...entry, y: [{ field: 'evaluate.accuracy', domain: [0, 0.8] }] },
+    ofRanks,
+  );
+  assert.is(clips(whole.spec), 0, 'a point at the end of an axis is whole');
   const steps: FigureEntry = { ...entry, x: { field: 'step' }, against: 'full' };
   try {
     await drawEntry(steps, { conditions: conditionsOf(ofRanks, []) });

@@ -2,7 +2,7 @@
  * Draws figures of the grid from entries, which say what is on x, on y and in colours: those of the
  * spec's author and the report's own.
  */
-import type { Channel, FigureEntry, SpreadName } from '../../api/report.ts';
+import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
 import { anyOf, DAGGER, daggerText, writesAnswers } from '../evidence.ts';
@@ -17,6 +17,7 @@ import {
   columnsOf,
   domainOf,
   type Drawn,
+  isBeyond,
   meansOf,
   referenceMark,
   specOf,
@@ -266,15 +267,8 @@ const isCut = (drawn: Drawn): boolean =>
 
 /** Says how many centres lie beyond the ends that the author gave an axis. */
 function hiddenText(drawn: Drawn): string {
-  const { entry, frame } = drawn;
-  const isBeyond = (at: unknown, ends: Channel['domain']): boolean =>
-    ends !== undefined && typeof at === 'number' && (at < ends[0] || at > ends[1]);
-  const hidden = drawn.means.filter(
-    ({ measure, centre, x }) =>
-      isBeyond(centre, entry.y[frame.measures.indexOf(measure)]?.domain) ||
-      isBeyond(x, entry.x.domain),
-  ).length;
-  return hidden === 0 || frame.form === 'heatmap'
+  const hidden = drawn.means.filter((mean) => isBeyond(drawn, mean, mean.centre)).length;
+  return hidden === 0 || drawn.frame.form === 'heatmap'
     ? ''
     : `${plural(hidden, 'point')} outside the ends of the axes ${hidden === 1 ? 'is' : 'are'} not shown.`;
 }

@@ -94,6 +94,20 @@ function tableOf(drawn: Drawn): object[] {
   return [...means, ...seeds, ...references, ...overlays.flatMap((one) => published(one, drawn))];
 }
 
+/** Whether a number lies beyond the ends that the author gave an axis. */
+export function isBeyond(
+  { entry, frame }: Drawn,
+  { measure, x }: Pick<Point, 'measure' | 'x'>,
+  value: number,
+): boolean {
+  const isOutside = (at: unknown, ends: Channel['domain']): boolean =>
+    ends !== undefined && typeof at === 'number' && (at < ends[0] || at > ends[1]);
+  return (
+    isOutside(value, entry.y[frame.measures.indexOf(measure)]?.domain) ||
+    isOutside(x, entry.x.domain)
+  );
+}
+
 /** The places on a numeric axis, ascending. */
 function placesOf({ frame, overlays }: Drawn): number[] {
   const ofOverlays = overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x])));
@@ -280,6 +294,10 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
   const { color, shape, strokeDash } = channelsOf(drawn);
+  const hides =
+    overlays.length > 0
+      ? (y?.domain ?? entry.x.domain) !== undefined
+      : [...frame.points, ...frame.references].some((own) => isBeyond(drawn, own, own.value));
   const layer = (
     part: string,
     type: string,
@@ -288,8 +306,8 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
     where = at('value'),
   ) => ({
     transform: onlyPart(part),
-    // Points are whole at the ends of an axis that was fitted to them.
-    mark: { type, clip: type !== 'point' || (y?.domain ?? entry.x.domain) !== undefined, ...look },
+    // Points are whole at the ends of an axis that has a place for all of them.
+    mark: { type, clip: type !== 'point' || hides, ...look },
     encoding: { ...where, ...more },
   });
   const point = { filled: true, opacity: 1 };
