@@ -57,7 +57,7 @@ export interface Located {
 }
 
 /**
- * Finds every source of the plan, and gathers the faults of all of them.
+ * Finds every source of the plan, and gathers the faults of all of them, in the plan's order.
  * @param fetch whether a missing source is fetched; `plan` only looks
  * @param before called for a missing source; if it returns faults, the source is not fetched
  */
@@ -68,37 +68,41 @@ export async function findAssets(
   fetch: boolean,
   before: (uri: string, source: SourceDescriptor) => Promise<readonly Diagnostic[]>,
 ): Promise<Located> {
-  const assets = new Map<string, Asset | null>();
-  const diagnostics: Diagnostic[] = [];
-  const find = async (uri: string, stage: PlannedStage): Promise<void> => {
+  interface Found {
+    /** Absent where the source could not be looked for. */
+    readonly asset?: Asset | null;
+    readonly faults: readonly Diagnostic[];
+  }
+  const find = async (uri: string, stage: PlannedStage): Promise<Found> => {
     const range = (): SourceRange | null => {
       const cell = plan.experiment.cells[stage.cells[0] ?? 0];
       return cell === undefined ? null : locateUri(cell, uri);
     };
     const source = sourceOf(registry, uri);
     if (!source) {
-      diagnostics.push({
-        code: 'unknown-source',
-        message: `no source plugin reads "${uri}"`,
-        range: range(),
-        hint: `the schemes are ${schemes(registry).join(', ')}`,
-      });
-      return;
+      const message = `no source plugin reads "${uri}"`,
+        hint = `the schemes are ${schemes(registry).join(', ')}`;
+      return { faults: [{ code: 'unknown-source', message, range: range(), hint }] };
     }
     try {
-      let asset = await source.locate(uri, context);
-      if (asset === null) {
-        const faults = await before(uri, source);
-        diagnostics.push(...faults);
-        if (fetch && faults.length === 0) asset = await source.fetch(uri, context);
-      }
-      assets.set(uri, asset);
+      const asset = await source.locate(uri, context);
+      if (asset !== null) return { asset, faults: [] };
+      const faults = await before(uri, source);
+      const isFetched = fetch && faults.length === 0;
+      return { asset: isFetched ? await source.fetch(uri, context) : null, faults };
     } catch (error) {
-      diagnostics.push({ ...sourceFault(error, uri, context), range: range() });
+      return { faults: [{ ...sourceFault(error, uri, context), range: range() }] };
     }
   };
-  await Promise.all([...wanted(plan)].map(([uri, stage]) => find(uri, stage)));
-  return { assets, diagnostics };
+  const found = await Promise.all(
+    [...wanted(plan)].map(async ([uri, stage]) => ({ uri, ...(await find(uri, stage)) })),
+  );
+  return {
+    assets: new Map(
+      found.flatMap(({ uri, asset }) => (asset === undefined ? [] : [[uri, asset] as const])),
+    ),
+    diagnostics: found.flatMap(({ faults }) => faults),
+  };
 }
 
 const schemes = (registry: PlanRegistry): string[] =>
