@@ -114,6 +114,7 @@ export type {
   Forecast,
   Packing,
   Precision,
+  PythonPackage,
   PreflightContext,
   Resources,
   RunContext,
