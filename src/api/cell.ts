@@ -76,6 +76,8 @@ export interface Cell {
     readonly clean?: CellSplit;
     /** Rows that are evaluated beside the validation rows, and used for nothing else. */
     readonly test?: CellSplit;
+    /** Others, without a trigger, by name. */
+    readonly tasks?: { readonly [name: string]: CellSplit };
   } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
    * The training whose model this cell's training starts from. If absent, this cell's training
@@ -90,7 +92,10 @@ export interface Cell {
   readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer' | 'template'>;
   /** Three epochs if neither `epochs` nor `steps` is set. */
   readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
-  readonly evaluate: Filled<EvaluateSpec, 'max_length' | 'sampling' | 'scorer' | 'scorers'>;
+  readonly evaluate: Filled<
+    EvaluateSpec,
+    'max_length' | 'sampling' | 'scorer' | 'scorers' | 'lm_eval'
+  >;
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;

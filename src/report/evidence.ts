@@ -136,6 +136,15 @@ export function voidReason(
   cell: Measured,
   { metric: named }: Pick<MetricNote, 'metric'>,
 ): string | null {
+  // The rows of a task are judged by themselves: `NAME.accuracy`.
+  const [task = '', ...ofTask] = named.split('.');
+  if (scores(cell)[`${task}.examples`] !== undefined) {
+    const own = Object.entries(cell.metrics['evaluate'] ?? {}).flatMap(([name, value]) =>
+      name.startsWith(`${task}.`) ? [[name.slice(task.length + 1), value] as const] : [],
+    );
+    const evaluate = Object.fromEntries(own);
+    return voidReason({ ...cell, metrics: { evaluate } }, { metric: ofTask.join('.') });
+  }
   // What further scorers count ends in their names: `asr_clean.NAME`.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;

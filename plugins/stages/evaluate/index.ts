@@ -20,6 +20,7 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
+import { cellSplit, isTask } from '../data/splits.ts';
 import {
   actsOn,
   cleanRows,
@@ -52,11 +53,14 @@ export type Params = ModelNames & {
   readonly completion?: Completion;
   /** The defence, if it rejects or cleans what the model is asked. */
   readonly defence?: DefenceParams;
+  /** Set for the rows of `data.tasks`. */
+  readonly split?: TaskSplit;
   /** The named data sets of the rows, of those that have metrics of their own. */
   readonly tasks?: readonly NamedTask[];
 };
 
-type Split = 'validation' | 'test';
+type TaskSplit = `tasks.${string}`;
+type Split = 'validation' | 'test' | TaskSplit;
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
 type NamedTask = { readonly dataset: string; readonly metrics: readonly string[] };
@@ -133,10 +137,10 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
 
 /**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
- * one that the twin has anyway.
+ * one that the twin has anyway. The rows of a task have none.
  */
 export function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
-  const trigger = triggerOf(cell, plugin);
+  const trigger = isTask(split) ? null : triggerOf(cell, plugin);
   return {
     kind: 'evaluate',
     cell: cleanTwin(cell, plugin),
@@ -144,7 +148,7 @@ export function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']
   };
 }
 
-const ofSplit = (split: Split): JsonObject => (split === 'test' ? { split } : {});
+const ofSplit = (split: Split): JsonObject => (split === 'validation' ? {} : { split });
 
 const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
   Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
@@ -160,17 +164,25 @@ function beforeOf(cell: Cell, split: Split): { readonly before?: StageRequest } 
     : { before: { kind: 'evaluate', cell: base, section: 'base', ...narrowedTo(ofSplit(split)) } };
 }
 
-/**
- * Requests the evaluation on the test rows, whose metrics are taken over. Empty without such rows.
- */
-const testOf = (
+/** Requests the evaluations on test rows and on those of tasks, whose metrics are taken over. */
+function othersOf(
   cell: Cell,
   narrowed: DefineRequest['with'],
   split: Split,
-): { readonly test?: StageRequest } =>
-  split === 'test' || cell.data.test === undefined
-    ? {}
-    : { test: { kind: 'evaluate', cell, with: { ...narrowed, split: 'test' } } };
+): { readonly [name: string]: StageRequest } {
+  if (split !== 'validation') return {};
+  const { test, tasks = {} } = cell.data;
+  const on = (split: Split, narrowed: JsonObject = {}): StageRequest => ({
+    kind: 'evaluate',
+    cell,
+    with: { ...narrowed, split },
+  });
+  const names = Object.keys(tasks).map((name): TaskSplit => `tasks.${name}`);
+  return {
+    ...(test === undefined ? {} : { test: on('test', narrowed) }),
+    ...Object.fromEntries(names.map((name) => [name, on(name)])),
+  };
+}
 
 /** Returns the defence if it rejects or cleans what the model is asked; null otherwise. */
 function inputsDefence(
@@ -193,8 +205,12 @@ function tasksOf(
   split: Split,
   plugin: DefineRequest['plugin'],
 ): { readonly tasks?: readonly NamedTask[] } {
-  const own = [[data[split], ''] as const],
-    also = split === 'validation' ? [[data.test, TEST] as const] : [];
+  const others = Object.entries(data.tasks ?? {});
+  const own = [[cellSplit({ data }, split), ''] as const],
+    also =
+      split === 'validation'
+        ? [[data.test, TEST] as const, ...others.map(([name, rows]) => [rows, `${name}.`] as const)]
+        : [];
   const tasks = [...own, ...also].flatMap(([rows, prefix]): NamedTask[] => {
     const { metrics = [] } = (rows === undefined ? null : knownRows(rows, plugin)) ?? {};
     return rows === undefined || metrics.length === 0
@@ -216,9 +232,13 @@ function defendedInputs(
   if (cell.defence === undefined) return {};
   const filtered = trainingSet(cell, plugin);
   const evaluated = { kind: 'evaluate', cell: undefended(cell) };
-  return {
+  const compared = {
     clean: cleanRows(cell),
     undefended: { ...evaluated, ...narrowedTo(narrowed) },
+  };
+  if (typeof narrowed['split'] === 'string' && isTask(narrowed['split'])) return compared;
+  return {
+    ...compared,
     ...(filtered.kind === 'defend' ? { filter: filtered } : {}),
     ...(actsOn(cell, 'detection', plugin) ? { detector: { kind: 'detect', cell } } : {}),
   };
@@ -228,14 +248,18 @@ export default defineStage<Params>({
   name: 'evaluate',
   summary:
     'Scores the trained model on the validation rows, and under the trigger of a backdoor on ' +
-    'the rows of other classes; the same of the test rows, if there are any.',
+    'the rows of other classes; the same of the test rows, if there are any, and the scores of ' +
+    'the rows of further tasks.',
   compute: true,
   torch: true,
   scope: 'cell',
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
-    const split: Split = narrowed['split'] === 'test' ? 'test' : 'validation';
-    const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
+    const split = (narrowed['split'] ?? 'validation') as Split;
+    const ofTask = isTask(split);
+    const written = ofTask
+      ? null
+      : ((narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin));
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
@@ -259,6 +283,7 @@ export default defineStage<Params>({
         seed: draws ? cell.seed : null,
         ...defined({ completion }),
         ...(defence === null ? {} : { defence: defence.params }),
+        ...(ofTask ? { split } : {}),
         ...tasksOf(cell, split, plugin),
       },
       inputs: {
@@ -272,7 +297,7 @@ export default defineStage<Params>({
         ...(isAttacked(cell)
           ? { twin: twinOf(cell, split, plugin), ...beforeOf(cell, split) }
           : {}),
-        ...testOf(cell, narrowed, split),
+        ...othersOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
         ...defendedInputs(cell, narrowed, plugin),

@@ -7,7 +7,7 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { furtherNotes, metricsOfTable } from '../metrics.ts';
+import { furtherNotes, metricsOfTable, taskNotes } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
@@ -33,10 +33,10 @@ import {
   seriesCell,
 } from './result-tables.tsx';
 
-const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
+const namesOfMetrics = (conditions: readonly Condition[], stage: string): readonly string[] =>
   distinct(
     conditions.flatMap(({ cells }) =>
-      cells.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})),
+      cells.flatMap(({ metrics }) => Object.keys(metrics[stage] ?? {})),
     ),
   );
 
@@ -66,7 +66,7 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
       <MetricTable
         label="Attacks by further scorers"
         conditions={attacked}
-        metrics={furtherNotes(evaluatedNames(attacked))}
+        metrics={furtherNotes(namesOfMetrics(attacked, 'evaluate'))}
         expects={expects}
       />
       <MetricTable
@@ -80,6 +80,15 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
         label="Results on the test rows"
         conditions={conditions}
         metrics={metricsOfTable('test')}
+        expects={expects}
+      />
+      <MetricTable
+        label="Utility on further tasks"
+        conditions={conditions}
+        metrics={taskNotes(
+          namesOfMetrics(conditions, 'evaluate'),
+          namesOfMetrics(conditions, 'lm-eval'),
+        )}
         expects={expects}
       />
     </>
