@@ -47,6 +47,8 @@ export interface Overlay {
   readonly x: string;
   readonly y: string;
   readonly color?: string;
+  /** Which of the figure's metrics the values are of. Default: the first. */
+  readonly metric?: string;
   /** The column of what is drawn beside the value, or those of its two ends. */
   readonly spread?: string | readonly [low: string, high: string];
   /** The panel, where a figure has several: column → as the facets' fields. */

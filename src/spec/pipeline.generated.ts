@@ -901,6 +901,10 @@ export interface OverlaySpec {
    */
   color?: string;
   /**
+   * Which of the figure's metrics the values are of. Default: the first.
+   */
+  metric?: string;
+  /**
    * The columns that name the panel, where the figure has several.
    */
   facet?: {

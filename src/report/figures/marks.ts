@@ -63,7 +63,8 @@ export const referenceMark = (metric: string): '○' | '❘' =>
 /** `0.945`, or `.95` in a square of a heat map. */
 function written(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
-  return isHeat ? value.toFixed(2).replace(/^(-?)0\./, '$1.') : value.toFixed(3);
+  const text = value.toFixed(isHeat ? 2 : 3).replace(/^-(?=0\.0*$)/, '');
+  return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
 /** The rows of the figure's table, of which each layer takes a part. */
@@ -126,16 +127,31 @@ function namesPanel(value: string | undefined, panel: string): boolean {
   return value === undefined || name === value || name.endsWith(` ${value}`);
 }
 
+type OverlayRow = Overlay['rows'][number];
+
+/** The value of an overlay's row and, if it has a spread, the ends of that. */
+function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
+  const number = (column: string): number => Number(row[column]);
+  const value = number(y);
+  if (spread === undefined) return [value];
+  if (typeof spread === 'object') return [value, ...spread.map(number)];
+  return [value, value - number(spread), value + number(spread)];
+}
+
+/** The metric that an overlay is of. */
+export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
+  measures.find(({ field }) => field === metric) ?? measures[0];
+
 /** The rows of an overlay, in each panel that they belong to. */
 function published(overlay: Overlay, { frame, palette: { domain, range } }: Drawn) {
-  const { rows, spread, color = '', names, facet = {} } = overlay;
+  const { rows, color = '', names, facet = {} } = overlay;
+  const measure = measureIn(overlay, frame);
+  const last = new Map(rows.map((row) => [row[color] ?? '', row]));
   return rows.flatMap((row) => {
-    const number = (column: string): number => Number(row[column]);
-    const value = number(overlay.y),
-      run = row[color] ?? '';
-    const half = typeof spread === 'string' ? number(spread) : 0;
-    const [low, high] =
-      typeof spread === 'object' ? spread.map(number) : spread ? [value - half, value + half] : [];
+    const run = row[color] ?? '',
+      line = names[run] ?? run;
+    const [value, low, high] = valuesIn(overlay, row);
+    const isNamed = last.size > 1 && last.get(run) === row && !domain.includes(line);
     return panelsOf(frame.points)
       .filter(
         (panel) =>
@@ -143,9 +159,10 @@ function published(overlay: Overlay, { frame, palette: { domain, range } }: Draw
           namesPanel(facet.column && row[facet.column], panel.column),
       )
       .map((panel) => ({
-        ...{ ...panel, panel: frame.measures[0]?.field, part: 'published', run, value, low, high },
-        x: frame.x.kind === 'text' ? row[overlay.x] : number(overlay.x),
-        ink: range[domain.indexOf(names[run] ?? run)] ?? GREY,
+        ...{ ...panel, panel: measure?.field, part: 'published', run, value, low, high },
+        x: frame.x.kind === 'text' ? row[overlay.x] : Number(row[overlay.x]),
+        ink: range[domain.indexOf(line)] ?? GREY,
+        name: isNamed ? line : '',
       }));
   });
 }
@@ -176,7 +193,9 @@ export function domainOf(drawn: Drawn, measure: Measure): readonly [number, numb
     ...[...frame.points, ...frame.references]
       .filter((point) => frame.isByMetric || point.measure.field === measure.field)
       .map(({ value }) => value),
-    ...overlays.flatMap(({ rows, y }) => rows.map((row) => Number(row[y]))),
+    ...overlays
+      .filter((one) => frame.isByMetric || measureIn(one, frame) === measure)
+      .flatMap((one) => one.rows.flatMap((row) => valuesIn(one, row))),
   ];
   if (entry.against !== undefined) {
     const reach = 1.35 * Math.max(measure.isProportion ? 0.05 : 0, ...values.map(Math.abs));
@@ -388,6 +407,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
               },
             ),
           layer('published', 'point', { ...point, ...PUBLISHED_POINT }),
+          layer('published', 'text', NAME_AT_END, { text: { field: 'name', type: 'nominal' } }),
         ]),
     values &&
       layer(
@@ -402,6 +422,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
   return layers.filter((one) => one !== false);
 }
 const STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
+const NAME_AT_END = { align: 'right', dx: -4, dy: -7, fontSize: 10, color: MUTED, clip: false };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
 function titleOf({ entry: { against }, frame }: Drawn, { title }: Measure): string | null {
