@@ -275,9 +275,9 @@ test('published numbers stand in the panel of their metric, and in its axis with
     ],
   );
   assert.equal(
-    drawnRows(spec, 'published').map(({ name }) => name),
-    ['a', 'b', ''],
-    'lines without a colour of their own are named',
+    drawnRows(spec, 'published').map(({ line }) => line),
+    ['published: a', 'published: b', 'published'],
+    'series without a line of the figure are told apart',
   );
   assert.match(present(csv), 'published ,0.2,,evaluate.asr,0.1'.replace(' ,', ','));
   assert.match(JSON.stringify(spec), '"domain":[0.2,1]', 'from .7 − .4, a tenth lower and rounded');

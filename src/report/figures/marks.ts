@@ -142,16 +142,30 @@ function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
 export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
   measures.find(({ field }) => field === metric) ?? measures[0];
 
+/** What the legend calls each series of an overlay: several that have no line here are told apart. */
+function publishedLines(
+  { rows, color = '', names, label }: Overlay,
+  domain: readonly string[],
+): ReadonlyMap<string, string> {
+  const runs = distinct(rows.map((row) => row[color] ?? ''));
+  const nameOf = (run: string): string => names[run] ?? run;
+  const own = runs.filter((run) => !domain.includes(nameOf(run)));
+  return new Map(
+    runs.map((run) => [
+      run,
+      own.length > 1 && own.includes(run) ? `${label}: ${nameOf(run)}` : label,
+    ]),
+  );
+}
+
 /** The rows of an overlay, in each panel that they belong to. */
 function published(overlay: Overlay, { frame, palette: { domain, range } }: Drawn) {
   const { rows, color = '', names, facet = {} } = overlay;
   const measure = measureIn(overlay, frame);
-  const last = new Map(rows.map((row) => [row[color] ?? '', row]));
+  const lines = publishedLines(overlay, domain);
   return rows.flatMap((row) => {
-    const run = row[color] ?? '',
-      line = names[run] ?? run;
+    const run = row[color] ?? '';
     const [value, low, high] = valuesIn(overlay, row);
-    const isNamed = last.size > 1 && last.get(run) === row && !domain.includes(line);
     return panelsOf(frame.points)
       .filter(
         (panel) =>
@@ -161,8 +175,8 @@ function published(overlay: Overlay, { frame, palette: { domain, range } }: Draw
       .map((panel) => ({
         ...{ ...panel, panel: measure?.field, part: 'published', run, value, low, high },
         x: frame.x.kind === 'text' ? row[overlay.x] : Number(row[overlay.x]),
-        ink: range[domain.indexOf(line)] ?? GREY,
-        name: isNamed ? line : '',
+        ink: range[domain.indexOf(names[run] ?? run)] ?? GREY,
+        line: lines.get(run),
       }));
   });
 }
@@ -283,7 +297,12 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 const MOST_DOTS = 12;
 /** Of what belongs to no line: dots are levels, which no line has; dashes are published numbers. */
 const LEVEL_DASH = [2, 3],
-  PUBLISHED_DASH = [5, 3],
+  PUBLISHED_DASHES = [
+    [5, 3],
+    [2, 2],
+    [8, 3, 2, 3],
+  ],
+  PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'],
   GREY = '#8a8a8a';
 
 type Place = (from: string, to?: string) => object;
@@ -396,18 +415,17 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
     ...(overlays.length === 0
       ? []
       : [
-          layer('published', 'rule', { strokeWidth: 1, opacity: 0.6 }, ink, between),
+          layer('published', 'rule', { strokeWidth: 1, strokeOpacity: 0.6 }, ink, between),
           isLine &&
             layer(
               'published',
               'line',
-              { strokeDash: PUBLISHED_DASH, strokeWidth: 1.2 },
+              { strokeWidth: 1.2 },
               {
-                ...{ ...ink, detail: { field: 'run' } },
+                ...{ ...ink, strokeDash, detail: { field: 'run' } },
               },
             ),
-          layer('published', 'point', { ...point, ...PUBLISHED_POINT }),
-          layer('published', 'text', NAME_AT_END, { text: { field: 'name', type: 'nominal' } }),
+          layer('published', 'point', { ...point, ...PUBLISHED_POINT }, { shape }),
         ]),
     values &&
       layer(
@@ -422,7 +440,6 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
   return layers.filter((one) => one !== false);
 }
 const STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
-const NAME_AT_END = { align: 'right', dx: -4, dy: -7, fontSize: 10, color: MUTED, clip: false };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
 function titleOf({ entry: { against }, frame }: Drawn, { title }: Measure): string | null {
@@ -444,7 +461,9 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
 
 /** Colour, shape and dash of each line, together, so that a print in grey can be read. */
 function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
-  const labels = distinct(overlays.map(({ label }) => label));
+  const labels = distinct(
+    overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
+  );
   const values = [...lines, ...labels];
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
@@ -452,17 +471,17 @@ function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const isStep = frame.x.kind === 'step';
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
   const legend = isNamedOnAxis ? null : { values, columns, symbolOpacity: 1, ...look };
-  const channel = <T>(range: readonly T[], other: T) => ({
+  const channel = <T>(range: readonly T[], others: readonly T[]) => ({
     ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
     scale: {
       domain: [...palette.domain, ...labels],
-      range: [...range, ...labels.map(() => other)],
+      range: [...range, ...labels.map((_, i) => others[i % others.length])],
     },
   });
-  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASH);
+  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASHES);
   return {
-    color: channel(palette.range, GREY),
-    shape: channel(palette.shapes, 'circle'),
+    color: channel(palette.range, [GREY]),
+    shape: channel(palette.shapes, PUBLISHED_SHAPES),
     // The edges of a legend's shapes have no dashes.
     strokeDash: isStep ? dash : { ...dash, legend: null },
   };
@@ -501,15 +520,16 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
 }
 
 /** Names end where the plot begins. Longer ones have a line of their own above each row. */
-const BESIDE = 17;
+const BESIDE = { column: 17, page: 17, phone: 17, own: 38 };
 const ROW = 24,
   NAME = 15;
 
 /** Draws x's names above the rows of a figure that is too narrow for them. */
 const namesAbove = (drawn: Drawn): boolean =>
-  drawn.entry.size !== undefined &&
   isFlipped(drawn) &&
-  drawn.frame.points.some(({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE);
+  drawn.frame.points.some(
+    ({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE[drawn.entry.size ?? 'own'],
+  );
 
 const nameLayer = ({ frame }: Drawn) => ({
   transform: [
