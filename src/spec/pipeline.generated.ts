@@ -362,9 +362,19 @@ export interface HoldOutSpec {
   take?: "rest" | "held";
 }
 /**
- * A training that comes before the cell's own, on the same model, data and seed. The cell's training starts from the resulting model: the base's adapter is merged into the weights and its head is kept. If `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. Default: training starts from the checkpoint.
+ * A training that comes before the cell's own, on the same model, data and seed. The cell's training starts from the resulting model: the base's adapter is merged into the weights and its head is kept. If `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. A list is a chain of trainings, the first one first: each starts from the one before it, each is evaluated, and the trigger is that of the last one that is poisoned. Default: training starts from the checkpoint.
  */
 export interface BaseSpec {
+  /**
+   * What reports call this training of a chain. Default: its number.
+   */
+  name?: string;
+  /**
+   * Training rows of its own, of the cell's task. Default: the cell's.
+   */
+  data?: {
+    train: SplitSpec;
+  };
   poisoning?: PoisoningSpec;
   adapter?: AdapterSpec;
   train?: TrainSpec;
@@ -779,7 +789,7 @@ export interface FigureSpec {
    */
   mark?: "line" | "point" | "bar" | "heatmap";
   /**
-   * An axis, `seed`, a metric, or `step`, the steps of training at which `train.evaluate_every` measured. `adapter`, `attack` and `defence` alone stand for all that varies in them, `setting` for all other axes.
+   * An axis, `seed`, a metric, `step`, the steps of training at which `train.evaluate_every` measured, or `training`, the position in a chain of trainings (`base`). `adapter`, `attack` and `defence` alone stand for all that varies in them, `setting` for all other axes.
    */
   x: string | ChannelSpec;
   /**

@@ -108,7 +108,9 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   const { report } = context;
   const { name, title, caption, mark, against, statistic, spread, seeds, flip, values, size } =
     toJson(figure) as unknown as FigureSpec;
-  const x = readChannel(child(figure, 'x'), context, 'any', [...WHOLES, 'seed', 'step']);
+  const x = readChannel(child(figure, 'x'), context, 'any', [
+    ...[...WHOLES, 'seed', 'step', 'training'],
+  ]);
   const above = child(figure, 'y'),
     y = above === undefined ? [] : oneOrMany(above);
   const channels = y.flatMap((node) => readChannel(node, context, 'any', WHOLES) ?? []);

@@ -1,12 +1,13 @@
 import {
   type AttackDescriptor,
   attackOf,
-  baseOf,
+  basesOf,
   type Cell,
   cleanTwin,
   type DefineRequest,
   defineStage,
   isAttacked,
+  isChain,
   isOfBase,
   type JsonObject,
   type Poisoning,
@@ -14,6 +15,8 @@ import {
   type StageDefinition,
   type StageRequest,
   stepsOf,
+  type TrainingRequest,
+  trainingsOf,
   undefended,
   UserFault,
   withoutOrder,
@@ -135,8 +138,12 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway.
  */
-export function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
-  const trigger = triggerOf(cell, plugin);
+export function twinOf(
+  cell: Cell,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+  trigger = triggerOf(cell, plugin),
+): StageRequest {
   return {
     kind: 'evaluate',
     cell: cleanTwin(cell, plugin),
@@ -150,14 +157,28 @@ const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
   Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
 
 /**
- * Requests the base's evaluation if the attack is on the base. It shows what the attack did before
- * this training.
+ * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
+ * one if one of them is poisoned, which shows what the attack did before this training, and of all
+ * in a chain. There, the rows of each are compared with the evaluated ones, too.
  */
-function beforeOf(cell: Cell, split: Split): { readonly before?: StageRequest } {
-  const base = isOfBase(cell) ? baseOf(cell) : null;
-  return base === null
-    ? {}
-    : { before: { kind: 'evaluate', cell: base, section: 'base', ...narrowedTo(ofSplit(split)) } };
+function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDefinition['inputs'] {
+  if (cell.base === undefined) return {};
+  const trainings = trainingsOf(cell).slice(0, -1),
+    last = trainings.at(-1);
+  const evaluated = (training: TrainingRequest): StageRequest => {
+    const isOther = trigger !== null && attackOf(training.cell) !== trigger;
+    const narrowed = { ...(isOther ? { trigger } : {}), ...ofSplit(split) };
+    return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
+  };
+  const inputs: { [name: string]: StageRequest } = {};
+  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
+  if (isChain(cell))
+    for (const [i, training] of trainings.entries()) {
+      inputs[`after_${i + 1}`] = evaluated(training);
+      if (basesOf(cell)[i]?.data !== undefined)
+        inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
+    }
+  return inputs;
 }
 
 /**
@@ -269,9 +290,8 @@ export default defineStage<Params>({
         ...(split === 'test'
           ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
           : {}),
-        ...(isAttacked(cell)
-          ? { twin: twinOf(cell, split, plugin), ...beforeOf(cell, split) }
-          : {}),
+        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written) } : {}),
+        ...beforeOf(cell, split, written),
         ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
