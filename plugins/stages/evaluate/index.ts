@@ -2,6 +2,7 @@ import {
   type AttackDescriptor,
   attackOf,
   baseOf,
+  beforeTraining,
   type Cell,
   cleanTwin,
   type DefineRequest,
@@ -10,9 +11,11 @@ import {
   isOfBase,
   type JsonObject,
   type Poisoning,
+  type RunContext,
   type ScorerDescriptor,
   type StageDefinition,
   type StageRequest,
+  startInputs,
   stepsOf,
   undefended,
   UserFault,
@@ -32,7 +35,7 @@ import {
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
-import { furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
+import { type FindScorer, furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
@@ -56,6 +59,8 @@ export type Params = ModelNames & {
   readonly tasks?: readonly NamedTask[];
 };
 
+export type Context = RunContext<Params>;
+
 type Split = 'validation' | 'test';
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
@@ -73,6 +78,8 @@ export type Completion = {
   readonly scorer?: ScorerSettings;
   /** What else would count, each by its name. Absent without a trigger, and if there is none. */
   readonly scorers?: readonly ScorerSettings[];
+  /** Present if a training by DPO gives the rows' answers rewards. */
+  readonly rewards?: { readonly beta: number };
 };
 
 /**
@@ -96,17 +103,51 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
+/**
+ * Returns the last training by DPO that led to the cell's model, as a cell. Null if there is none, or
+ * if the rows are no preference pairs.
+ */
+function preferencesOf(cell: Cell, split: Split): Cell | null {
+  if (cell.data[split]?.columns.rejected === undefined) return null;
+  for (let own: Cell | null = cell; own !== null; own = baseOf(own))
+    if (own.train.loss === 'dpo' && own.train.steps !== 0) return own;
+  return null;
+}
+
+/** Throws a UserFault if a scorer reads rewards that no training gives. */
+function checkRewards(scorers: readonly ScorerSettings[], find: FindScorer, split: Split): void {
+  const reader = scorers.find(({ scorer }) => find(scorer)?.rewards === true);
+  if (reader !== undefined)
+    throw new UserFault(
+      `the scorer "${reader.scorer}" compares the rewards of a preference pair's answers, which a ` +
+        'training by DPO gives',
+      `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
+        'what the model writes: evaluate.scorer: contains.',
+      ['evaluate', 'scorer'],
+    );
+}
+
 /** What a cell says of its answers, and the files of its scorers as assets. */
 function completionOf(
-  { head, evaluate }: Cell,
-  triggered: boolean,
+  cell: Cell,
+  split: Split,
+  { trigger, isOwn }: { readonly trigger: Poisoning | null; readonly isOwn: boolean },
   plugin: DefineRequest['plugin'],
 ): { readonly completion?: Completion; readonly assets: { readonly [name: string]: string } } {
+  const { head, evaluate } = cell,
+    triggered = trigger !== null;
   if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
   const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
-  const { settings, files } = scorerOf(evaluate, find),
-    further = furtherScorersOf(evaluate, find);
+  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
+    ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
+  );
+  const { settings, files } = scorerOf(evaluate, find, own),
+    further = furtherScorersOf(evaluate, find, own);
+  const preferences = preferencesOf(cell, split);
+  // An evaluation for another cell, as of a training before that by DPO, has rewards of zero.
+  if (triggered && isOwn && preferences === null)
+    checkRewards([settings, ...further.map((scorer) => scorer.settings)], find, split);
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
@@ -116,6 +157,7 @@ function completionOf(
     ...(triggered && further.length > 0
       ? { scorers: further.map((scorer) => scorer.settings) }
       : {}),
+    ...(preferences === null ? {} : { rewards: { beta: preferences.train.dpo_beta } }),
   };
   if (!triggered) return { completion, assets: {} };
   const assets = further.reduce(
@@ -123,6 +165,16 @@ function completionOf(
     scorerAssets(files),
   );
   return { completion, assets };
+}
+
+/** Requests the model that a training by DPO started from, and what is needed to open it. */
+function referenceOf(preferences: Cell, cell: Cell): StageDefinition['inputs'] {
+  const { base } = startInputs(preferences);
+  const section = preferences === cell ? {} : { section: 'base' };
+  return {
+    reference: { kind: 'train', cell: beforeTraining(preferences), ...section },
+    ...(base === undefined ? {} : { reference_base: base }),
+  };
 }
 
 /** Returns all scorers of a stage, `scorer` first. */
@@ -240,7 +292,13 @@ export default defineStage<Params>({
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
-    const { completion, assets: scoring } = completionOf(cell, trigger !== null, plugin);
+    const { completion, assets: scoring } = completionOf(
+      cell,
+      split,
+      { trigger, isOwn: narrowed['trigger'] === undefined },
+      plugin,
+    );
+    const preferences = completion?.rewards && preferencesOf(cell, split);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
@@ -275,6 +333,7 @@ export default defineStage<Params>({
         ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
+        ...(preferences ? referenceOf(preferences, cell) : {}),
         ...defendedInputs(cell, narrowed, plugin),
       },
       assets: {
@@ -284,7 +343,7 @@ export default defineStage<Params>({
         ...(defence?.assets ?? {}),
       },
       uses: [
-        ...modelUses(cell, [judged.adapter]),
+        ...modelUses(cell, [judged.adapter, ...(preferences ? [preferences.adapter.type] : [])]),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
         ...scorersIn(completion).map(({ scorer }) => ({
           kind: 'scorer' as const,
