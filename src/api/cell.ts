@@ -33,11 +33,12 @@ export type ClassColumns = {
   readonly label: Column;
 };
 
-/** The columns of prompts and answers, in one of three forms. */
+/** The columns of prompts and answers, or of preference pairs. */
 export type CompletionColumns =
   | { readonly prompt: Column; readonly answer: Column }
   | { readonly messages: string }
-  | { readonly instruction: Column; readonly input?: Column; readonly output: Column };
+  | { readonly instruction: Column; readonly input?: Column; readonly output: Column }
+  | { readonly prompt?: Column; readonly chosen: Column; readonly rejected: Column };
 
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<

@@ -295,7 +295,7 @@ export interface SplitSpec {
   hold_out?: HoldOutSpec;
 }
 /**
- * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`.
+ * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`. Preference pairs are completion rows with a second answer: `prompt`, `chosen` and `rejected`, or `chosen` and `rejected` alone, each a whole conversation.
  */
 export interface ColumnsSpec {
   /**
@@ -311,13 +311,21 @@ export interface ColumnsSpec {
    */
   label?: string | number;
   /**
-   * The column of the prompt, beside `answer`.
+   * The column of the prompt, beside `answer`, or beside `chosen` and `rejected`.
    */
   prompt?: string | number;
   /**
    * The column of the answer, which a model is trained to give to the prompt.
    */
   answer?: string | number;
+  /**
+   * The column of the answer that a preference pair prefers. Without `prompt`, the field of a conversation as in `messages`, whose last message it is.
+   */
+  chosen?: string | number;
+  /**
+   * The column of the other answer of the pair, in the same form. `train.loss: dpo` learns from both; everything else takes `chosen` for the answer.
+   */
+  rejected?: string | number;
   /**
    * The field of a conversation, a list of {role, content} in JSON lines or Parquet. The last message, the assistant's, is the answer; the user's message before it is the prompt; those before both are its context.
    */
@@ -444,6 +452,18 @@ export interface TrainSpec {
    * The most tokens in a row, special tokens included. In a longer row, the longest text is truncated first.
    */
   max_length?: number;
+  /**
+   * What is minimised. `supervised`: the cross-entropy with labels or answers, or the squared error of numbers. `dpo`: direct preference optimisation (Rafailov et al. 2023) on pairs of answers (`columns.chosen` and `columns.rejected`), against the log probabilities of the model as this training starts. Needs --backend torch.
+   */
+  loss?: "supervised" | "dpo";
+  /**
+   * β of `loss: dpo`: how strongly the model is held to the one that it starts from.
+   */
+  dpo_beta?: number;
+  /**
+   * The tokens of a row that the loss of a completion task is on: those of the answer (`answer`), of every message of the assistant in a conversation, the answer included (`assistant`, needs `head.template: chat`), or all but the first (`all`). Evaluations are of the answer alone.
+   */
+  loss_on?: "answer" | "assistant" | "all";
   /**
    * AdamW as PyTorch defines it (decoupled decay), or plain SGD.
    */
