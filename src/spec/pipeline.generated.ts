@@ -807,6 +807,7 @@ export interface FigureSpec {
         column?: string | FieldNames;
       };
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What a mark stands for over the seeds of a cell.
@@ -861,6 +862,45 @@ export interface ChannelSpec {
    * @maxItems 2
    */
   domain?: number[];
+}
+/**
+ * Shows, of the cells that differ in some axes alone, the one where a metric is highest or lowest. It is chosen by validation rows, and its numbers are those of `data.test`.
+ */
+export interface EnvelopeSpec {
+  /**
+   * The axes that are chosen over; `adapter`, `attack` or `defence` alone for all that varies in them.
+   */
+  over: string | FieldNames;
+  /**
+   * The metric whose highest mean over the seeds is chosen.
+   */
+  highest?: string;
+  /**
+   * The metric whose lowest mean over the seeds is chosen.
+   */
+  lowest?: string;
+  /**
+   * Bounds of means over the seeds, by metric: what lies beyond them is not chosen.
+   */
+  where?: {
+    [k: string]: BoundSpec;
+  };
+  /**
+   * The seeds that choose; the others are shown, so that no training is in the choice of its own number. Default: all seeds choose, and all are shown.
+   *
+   * @minItems 1
+   */
+  selection_seeds?: number[];
+}
+export interface BoundSpec {
+  /**
+   * The least mean.
+   */
+  min?: number;
+  /**
+   * The largest mean.
+   */
+  max?: number;
 }
 /**
  * A CSV of published numbers: its columns, and where they were published.
@@ -946,6 +986,7 @@ export interface TableSpec {
    */
   metrics: string | FieldNames;
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What stands beside a mean: half of the 95% Student t interval, the sample standard deviation (n − 1), or the least and the largest value.
