@@ -409,7 +409,11 @@ export function noteOf(named: Named): MetricNote | undefined {
   if (own !== undefined || named.stage !== ASR.stage) return own;
   const [metric = '', ...scorer] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric }));
-  return note && { ...note, metric: named.metric, label: `${note.label}, ${scorer.join('.')}` };
+  const beside = scorer
+    .join('.')
+    .replace(/(?:^|\.)trigger\./, ', trigger ')
+    .replace(/^, /, '');
+  return note && { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
 }
 
 /** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */

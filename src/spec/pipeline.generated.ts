@@ -600,6 +600,12 @@ export interface EvaluateSpec {
    * @minItems 1
    */
   scorers?: (string | ScorerSpec)[];
+  /**
+   * Variants of an attack's trigger that training never shows. Cells under this attack, and their clean twins, are evaluated under each as well; the metrics end in its name: `asr.trigger.NAME`.
+   *
+   * @minItems 1
+   */
+  triggers?: HeldOutTrigger[];
 }
 /**
  * Draws each token from the model's distribution, by a random stream of the seed. Default: greedy, the likeliest token.
@@ -623,6 +629,17 @@ export interface ScorerSpec {
    * The scorer plugin.
    */
   scorer: string;
+  [k: string]: unknown;
+}
+export interface HeldOutTrigger {
+  /**
+   * What the names of its metrics end in.
+   */
+  name: string;
+  /**
+   * The attack whose trigger it varies. Its parameters that describe the trigger stand beside it.
+   */
+  attack: string;
   [k: string]: unknown;
 }
 /**
