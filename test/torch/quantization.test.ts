@@ -1,6 +1,6 @@
 /** The defence `quantization`: a model in 4 or 8 bits, as transformers and bitsandbytes have it. */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'csv-parse/sync';
@@ -44,7 +44,7 @@ stages: [train, evaluate]
   writeFileSync(file, JSON.stringify(TEXTS));
   const logitsOf = (stage: StageJson): number[] =>
     parse<Readonly<Record<string, string>>>(
-      project.read(join(present(stage.outputs), 'predictions.csv')),
+      readFileSync(join(present(stage.outputs), 'predictions.csv'), 'utf8'),
       { columns: true },
     ).flatMap((line) => [Number(line['logit_0']), Number(line['logit_1'])]);
   const plain = logitsOf(
@@ -56,7 +56,7 @@ stages: [train, evaluate]
   ] as const) {
     const of = (kind: string): StageJson =>
       present(stages.find((one) => one.kind === kind && one.cell['defence.method'] === method));
-    const folder = join(project.dir, present(of('repair').outputs), 'model');
+    const folder = join(present(of('repair').outputs), 'model');
     const script = fileURLToPath(new URL('quantization.py', import.meta.url));
     const { layers, logits } = JSON.parse(
       execFileSync(real, [script, folder, checkpoint, method, file], { encoding: 'utf8' }),
