@@ -244,6 +244,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         computedBy: plan.computedBy,
         outDir,
         resumeDir,
+        answersDir: store.answersDir,
         key: path.basename(resumeDir),
       }),
       hooks: {

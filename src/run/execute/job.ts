@@ -29,6 +29,7 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
   readonly computedBy: string;
   readonly outDir: string;
   readonly resumeDir?: string;
+  readonly answersDir?: string;
   /** `Job.key`. */
   readonly key?: string;
 }
@@ -52,7 +53,8 @@ export function jobOf(
     if (!found) throw new Error(`${uri} is not on this machine`);
     return found;
   };
-  const { limits } = stage.descriptor;
+  const { limits } = stage,
+    { resumeDir, answersDir, key } = place;
   return {
     id: stage.id,
     stage: plugin('stage', stage.kind),
@@ -68,7 +70,7 @@ export function jobOf(
     compute: stage.descriptor.compute,
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
     ...(warnings.length === 0 ? {} : { warnings }),
-    ...defined({ gpus, resumeDir: place.resumeDir, limits, experiment, demand, key: place.key }),
+    ...defined({ gpus, resumeDir, answersDir, limits, experiment, demand, key }),
   };
 }
 
