@@ -78,7 +78,9 @@ function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | 
   const scored = SCORED.exec(metric);
   if (scored === null) return undefined;
   const name = scored.groups?.['name'];
-  return name === undefined ? scorers[0] : scorers.find(({ scorer }) => scorer === name);
+  return name === undefined
+    ? scorers[0]
+    : scorers.find(({ scorer, name: own = scorer }) => own === name);
 }
 
 /** Returns how many cells with the same name have each metric, and how many there are. */

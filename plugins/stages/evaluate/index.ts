@@ -32,7 +32,7 @@ import {
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
-import { furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
+import { furtherScorersOf, nameOf, scorerOf, type ScorerSettings } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
@@ -73,6 +73,8 @@ export type Completion = {
   readonly scorer?: ScorerSettings;
   /** What else would count, each by its name. Absent without a trigger, and if there is none. */
   readonly scorers?: readonly ScorerSettings[];
+  /** Set if PyTorch's process computes one of them, whichever backend trained. */
+  readonly torch?: true;
 };
 
 /**
@@ -96,33 +98,42 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
-/** What a cell says of its answers, and the files of its scorers as assets. */
+/** What a cell says of its answers, the files of its scorers as assets, and what is in no key. */
 function completionOf(
   { head, evaluate }: Cell,
   triggered: boolean,
   plugin: DefineRequest['plugin'],
-): { readonly completion?: Completion; readonly assets: { readonly [name: string]: string } } {
+): { readonly completion?: Completion } & Pick<StageDefinition, 'assets' | 'limits'> {
   if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
   const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
-  const { settings, files } = scorerOf(evaluate, find),
-    further = furtherScorersOf(evaluate, find);
+  const main = scorerOf(evaluate, find),
+    further = furtherScorersOf(evaluate, find),
+    all = [main, ...further];
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
       ? {}
       : { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
-    ...(triggered ? { scorer: settings } : {}),
-    ...(triggered && further.length > 0
-      ? { scorers: further.map((scorer) => scorer.settings) }
-      : {}),
   };
   if (!triggered) return { completion, assets: {} };
-  const assets = further.reduce(
-    (all, { settings: { scorer }, files: own }) => ({ ...all, ...scorerAssets(own, scorer) }),
-    scorerAssets(files),
+  const isTorch = all.some(({ settings: { scorer } }) => find(scorer)?.torch === true);
+  const limits = all.flatMap(({ settings, limits: own }) =>
+    own === undefined ? [] : [[nameOf(settings), own] as const],
   );
-  return { completion, assets };
+  return {
+    completion: {
+      ...completion,
+      scorer: main.settings,
+      ...(further.length > 0 ? { scorers: further.map(({ settings }) => settings) } : {}),
+      ...(isTorch ? { torch: true } : {}),
+    },
+    assets: further.reduce(
+      (known, { settings, files }) => ({ ...known, ...scorerAssets(files, nameOf(settings)) }),
+      scorerAssets(main.files),
+    ),
+    ...(limits.length === 0 ? {} : { limits: { scorers: Object.fromEntries(limits) } }),
+  };
 }
 
 /** Returns all scorers of a stage, `scorer` first. */
@@ -240,7 +251,8 @@ export default defineStage<Params>({
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
-    const { completion, assets: scoring } = completionOf(cell, trigger !== null, plugin);
+    const answers = completionOf(cell, trigger !== null, plugin),
+      { completion } = answers;
     const { trigger_rows: rowsShown } = cell.evaluate;
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
@@ -280,7 +292,7 @@ export default defineStage<Params>({
       assets: {
         model: cell.model.source,
         ...triggerAssets(files),
-        ...scoring,
+        ...answers.assets,
         ...(defence?.assets ?? {}),
       },
       uses: [
@@ -292,9 +304,11 @@ export default defineStage<Params>({
         })),
         ...(defence?.uses ?? []),
       ],
+      ...defined({ limits: answers.limits }),
     };
   },
   resources: () => ({ cpu: 1 }),
+  calls: async (context) => (await import('./preflight.ts')).calls(context),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });
