@@ -132,7 +132,8 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-function allScorerFields(spec: MapNode, shapes: Shapes): WrittenField[] {
+/** Returns every written field of the scorers in `evaluate`. */
+export function allScorerFields(spec: MapNode, shapes: Shapes): WrittenField[] {
   const evaluate = child(spec, 'evaluate'),
     further = child(evaluate, 'scorers');
   return [
