@@ -116,6 +116,7 @@ export type {
   Forecast,
   Packing,
   Precision,
+  PythonPackage,
   PreflightContext,
   Resources,
   RunContext,

@@ -167,6 +167,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     run: METHOD,
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
     precision: { check: optional(method), expected: 'a function' },
+    python: { check: optional(method), expected: 'a function' },
     resources: { check: optional(method), expected: 'a function' },
     preflight: { check: optional(method), expected: 'a function' },
   },
