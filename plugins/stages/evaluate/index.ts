@@ -308,6 +308,7 @@ export default defineStage<Params>({
     };
   },
   resources: () => ({ cpu: 1 }),
+  python: ({ completion }) => (completion?.torch === true ? ['torch'] : []),
   calls: async (context) => (await import('./preflight.ts')).calls(context),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
