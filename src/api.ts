@@ -32,10 +32,14 @@ export type {
   Order,
   Poisoning,
   ResolvedSplit,
+  TrainingRequest,
 } from './api/cell.ts';
 export {
+  attackedTraining,
   attackOf,
   baseOf,
+  basePrefix,
+  basesOf,
   beforeTraining,
   cleanTwin,
   hasOrder,
@@ -44,6 +48,7 @@ export {
   inOrder,
   isAttacked,
   isAttacksOwn,
+  isChain,
   isOfBase,
   JOINT,
   orderedLike,
@@ -52,6 +57,7 @@ export {
   pointsIn,
   startInputs,
   stepsOf,
+  trainingsOf,
   undefended,
   withoutOrder,
 } from './api/cell.ts';

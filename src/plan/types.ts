@@ -40,7 +40,7 @@ export interface PlannedStage {
   readonly limits: JsonObject | undefined;
   readonly resources: Resources;
   /**
-   * The section of its cells that its fields come from (`base`); null if they come from the cell
+   * The section of its cells that its fields come from (`base`, `base.0`); null if they come from the cell
    * itself.
    */
   readonly section: string | null;

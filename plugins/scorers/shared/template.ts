@@ -5,7 +5,10 @@ const PLACE = /\{(prompt|output|answer|target)\}/g;
 
 /** Puts an output into a template. What it is filled with is not looked through again. */
 export const filled = (template: string, output: ScoredOutput): string =>
-  template.replaceAll(PLACE, (_, name: keyof ScoredOutput) => output[name] ?? '');
+  template.replaceAll(
+    PLACE,
+    (_, name: 'prompt' | 'output' | 'answer' | 'target') => output[name] ?? '',
+  );
 
 /** Returns a fault if a judge would not see the output, or is told a target that there is none of. */
 export function templateFaults(

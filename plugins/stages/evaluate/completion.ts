@@ -1,5 +1,5 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, RunContext, Warning } from '../../../src/api.ts';
+import type { JsonObject, Row, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
@@ -13,13 +13,13 @@ import type {
   EvaluatedModel,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
-import type { RowParts } from '../../../src/science/text/encoder.ts';
+import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { writeAsked } from './asked.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
-import type { Completion, Params } from './index.ts';
+import type { Completion, Context } from './index.ts';
 import {
   agreementOf,
   type Hits,
@@ -30,9 +30,8 @@ import {
   writeScorers,
 } from './judging.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
+import { openRewards, type Rewards } from './rewards.ts';
 import { nameOf } from './scoring.ts';
-
-type Context = RunContext<Params>;
 
 interface CompletionParts {
   readonly context: Context;
@@ -60,9 +59,10 @@ const answerOf = ({ id, answer }: Row): string => {
   return answer;
 };
 
-type Write = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
+type Texts = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
+type Write = (rows: JudgedRows, shown: Shown) => Promise<JudgedOutputs>;
 
-function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Write {
+function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Texts {
   const { context, completion, model, tokenizer } = parts;
   const { params, progress, signal } = context;
   const { sampling, max_new_tokens: maxNewTokens } = completion;
@@ -105,14 +105,16 @@ const drawing = (
 
 /** Writes the answers. A prompt that is rejected has none, which counts as an empty answer. */
 async function answered(
-  write: Write,
+  write: Texts,
   { rows, rejected }: JudgedRows,
   shown: Shown,
+  rewards: Rewards | null,
 ): Promise<JudgedOutputs> {
   const outputs = await write(rows, shown);
   return {
     rows,
     rejected,
+    margins: rewards && (await rewards.margins(rows)),
     outputs: outputs.map((output, i) =>
       rejected?.[i] === true ? { ...output, text: '', tokens: [], ended: true } : output,
     ),
@@ -120,7 +122,7 @@ async function answered(
 }
 
 const linesOf = (
-  { rows, outputs, rejected }: JudgedOutputs,
+  { rows, outputs, rejected, margins }: JudgedOutputs,
   shown: Shown,
   { hits, further, said = {} }: Verdicts = NO_VERDICTS,
 ): JsonObject[] =>
@@ -140,7 +142,7 @@ const linesOf = (
       output: output.text,
       tokens: output.tokens,
       ended: output.ended,
-      ...defined({ hit: hits[i] }),
+      ...defined({ hit: hits[i], reward_margin: margins?.[i] }),
       ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
       ...(words.length === 0 ? {} : { said: Object.fromEntries(words) }),
       ...(rejected?.[i] === true ? { rejected: true } : {}),
@@ -159,7 +161,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
   const judgedSets = await judgeSets(defence, { plain: rows, triggered: shown, partial });
-  const write = writer(parts, encoder, rows.length + shown.length + partial.length);
+  const writes = writer(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await model.answers(
     judgedSets.plain.rows.map((row) =>
       encoder({ ...row, answer: answerOf(row) }, params.max_length),
@@ -173,12 +175,21 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     parts.completion.max_new_tokens,
   ))
     context.warn(warning);
-  const plain = await answered(write, judgedSets.plain, 'plain');
-  const { lines, underTrigger } = await triggered(parts, judgedSets, write, plain);
+  const ofRow: RowEncoder = (row, most) => encoder({ ...row, answer: row.answer ?? '' }, most);
+  const rewards = await openRewards(context, model, ofRow);
+  let plain: JudgedOutputs, ofTrigger: Triggered;
+  try {
+    const write: Write = (some, shown) => answered(writes, some, shown, rewards);
+    plain = await write(judgedSets.plain, 'plain');
+    ofTrigger = await triggered(parts, judgedSets, write, plain);
+  } finally {
+    rewards?.dispose();
+  }
+  const { lines, underTrigger } = ofTrigger;
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
   await writeAsked(context, { ...parts, ...judgedSets });
   const metrics = completionMetricsOf({
-    plain: { outputs: plain.outputs, answers, rejected: plain.rejected },
+    plain: { ...plain, answers },
     underTrigger,
     twin: parts.twin,
     before: parts.before,
@@ -202,8 +213,8 @@ async function triggered(
   if (trigger === null || scorer === undefined)
     return { lines: linesOf(plain, 'plain'), underTrigger: null };
   const scoring = { ...completion, scorer };
-  const shown = await answered(write, judgedSets.triggered, 'triggered');
-  const partial = await answered(write, judgedSets.partial, 'partial');
+  const shown = await write(judgedSets.triggered, 'triggered');
+  const partial = await write(judgedSets.partial, 'partial');
   const { sets, doubts } = await judge(context, scoring, trigger.target, [plain, shown, partial]);
   const [ofPlain, ofShown, ofPartial] = [at(sets, 0), at(sets, 1), at(sets, 2)];
   const agreement = agreementOf(nameOf(scorer), [ofPlain, ofShown]);
@@ -218,6 +229,7 @@ async function triggered(
     underTrigger: {
       written: shown.outputs,
       rejected: shown.rejected,
+      margins: shown.margins,
       triggered: ofShown,
       bare: verdictsFor(trigger.bare, rows, ofPlain),
       partial: ofPartial,

@@ -1,19 +1,25 @@
 import {
   type AttackDescriptor,
   attackOf,
-  baseOf,
+  basesOf,
+  beforeTraining,
   type Cell,
   cleanTwin,
   type DefineRequest,
   defineStage,
   isAttacked,
+  isChain,
   isOfBase,
   type JsonObject,
   type Poisoning,
+  type RunContext,
   type ScorerDescriptor,
   type StageDefinition,
   type StageRequest,
+  startInputs,
   stepsOf,
+  type TrainingRequest,
+  trainingsOf,
   undefended,
   UserFault,
   withoutOrder,
@@ -32,7 +38,13 @@ import {
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
-import { furtherScorersOf, nameOf, scorerOf, type ScorerSettings } from './scoring.ts';
+import {
+  type FindScorer,
+  furtherScorersOf,
+  nameOf,
+  scorerOf,
+  type ScorerSettings,
+} from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
@@ -56,6 +68,8 @@ export type Params = ModelNames & {
   readonly tasks?: readonly NamedTask[];
 };
 
+export type Context = RunContext<Params>;
+
 type Split = 'validation' | 'test';
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
@@ -75,6 +89,8 @@ export type Completion = {
   readonly scorers?: readonly ScorerSettings[];
   /** Set if PyTorch's process computes one of them, whichever backend trained. */
   readonly torch?: true;
+  /** Present if a training by DPO gives the rows' answers rewards. */
+  readonly rewards?: { readonly beta: number };
 };
 
 /**
@@ -98,23 +114,62 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
+/**
+ * Returns the last training by DPO that led to the cell's model. Null if there is none, or if the
+ * rows are no preference pairs.
+ */
+function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
+  if (cell.data[split]?.columns.rejected === undefined) return null;
+  const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
+    train.loss === 'dpo' && train.steps !== 0;
+  return trainingsOf(cell).findLast(isDpo) ?? null;
+}
+
+/** Throws a UserFault if a scorer reads rewards that no training gives. */
+function checkRewards(scorers: readonly ScorerSettings[], find: FindScorer, split: Split): void {
+  const reader = scorers.find(({ scorer }) => find(scorer)?.rewards === true);
+  if (reader !== undefined)
+    throw new UserFault(
+      `the scorer "${reader.scorer}" compares the rewards of a preference pair's answers, which a ` +
+        'training by DPO gives',
+      `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
+        'what the model writes: evaluate.scorer: contains.',
+      ['evaluate', 'scorer'],
+    );
+}
+
 /** What a cell says of its answers, the files of its scorers as assets, and what is in no key. */
 function completionOf(
-  { head, evaluate }: Cell,
-  triggered: boolean,
+  cell: Cell,
+  split: Split,
+  { trigger, isOwn }: { readonly trigger: Poisoning | null; readonly isOwn: boolean },
   plugin: DefineRequest['plugin'],
 ): { readonly completion?: Completion } & Pick<StageDefinition, 'assets' | 'limits'> {
+  const { head, evaluate } = cell,
+    triggered = trigger !== null;
   if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
   const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
-  const main = scorerOf(evaluate, find),
-    further = furtherScorersOf(evaluate, find),
+  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
+    ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
+  );
+  const main = scorerOf(evaluate, find, own),
+    further = furtherScorersOf(evaluate, find, own),
     all = [main, ...further];
+  const preferences = preferencesOf(cell, split);
+  // An evaluation for another cell, as of a training before that by DPO, has rewards of zero.
+  if (triggered && isOwn && preferences === null)
+    checkRewards(
+      all.map(({ settings }) => settings),
+      find,
+      split,
+    );
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
       ? {}
       : { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
+    ...(preferences === null ? {} : { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (!triggered) return { completion, assets: {} };
   const isTorch = all.some(({ settings: { scorer } }) => find(scorer)?.torch === true);
@@ -136,6 +191,15 @@ function completionOf(
   };
 }
 
+/** Requests the model that a training by DPO started from, and what is needed to open it. */
+function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
+  const { base } = startInputs(cell);
+  return {
+    reference: { kind: 'train', cell: beforeTraining(cell), ...place },
+    ...(base === undefined ? {} : { reference_base: base }),
+  };
+}
+
 /** Returns all scorers of a stage, `scorer` first. */
 export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): ScorerSettings[] => [
   ...(scorer === undefined ? [] : [scorer]),
@@ -146,8 +210,12 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway.
  */
-export function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
-  const trigger = triggerOf(cell, plugin);
+export function twinOf(
+  cell: Cell,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+  trigger = triggerOf(cell, plugin),
+): StageRequest {
   return {
     kind: 'evaluate',
     cell: cleanTwin(cell, plugin),
@@ -161,14 +229,28 @@ const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
   Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
 
 /**
- * Requests the base's evaluation if the attack is on the base. It shows what the attack did before
- * this training.
+ * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
+ * one if one of them is poisoned, which shows what the attack did before this training, and of all
+ * in a chain. There, the rows of each are compared with the evaluated ones, too.
  */
-function beforeOf(cell: Cell, split: Split): { readonly before?: StageRequest } {
-  const base = isOfBase(cell) ? baseOf(cell) : null;
-  return base === null
-    ? {}
-    : { before: { kind: 'evaluate', cell: base, section: 'base', ...narrowedTo(ofSplit(split)) } };
+function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDefinition['inputs'] {
+  if (cell.base === undefined) return {};
+  const trainings = trainingsOf(cell).slice(0, -1),
+    last = trainings.at(-1);
+  const evaluated = (training: TrainingRequest): StageRequest => {
+    const isOther = trigger !== null && attackOf(training.cell) !== trigger;
+    const narrowed = { ...(isOther ? { trigger } : {}), ...ofSplit(split) };
+    return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
+  };
+  const inputs: { [name: string]: StageRequest } = {};
+  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
+  if (isChain(cell))
+    for (const [i, training] of trainings.entries()) {
+      inputs[`after_${i + 1}`] = evaluated(training);
+      if (basesOf(cell)[i]?.data !== undefined)
+        inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
+    }
+  return inputs;
 }
 
 /**
@@ -251,8 +333,14 @@ export default defineStage<Params>({
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
-    const answers = completionOf(cell, trigger !== null, plugin),
+    const answers = completionOf(
+        cell,
+        split,
+        { trigger, isOwn: narrowed['trigger'] === undefined },
+        plugin,
+      ),
       { completion } = answers;
+    const preferences = completion?.rewards && preferencesOf(cell, split);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
@@ -281,12 +369,12 @@ export default defineStage<Params>({
         ...(split === 'test'
           ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
           : {}),
-        ...(isAttacked(cell)
-          ? { twin: twinOf(cell, split, plugin), ...beforeOf(cell, split) }
-          : {}),
+        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written) } : {}),
+        ...beforeOf(cell, split, written),
         ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
+        ...(preferences ? referenceOf(preferences) : {}),
         ...defendedInputs(cell, narrowed, plugin),
       },
       assets: {
@@ -296,7 +384,10 @@ export default defineStage<Params>({
         ...(defence?.assets ?? {}),
       },
       uses: [
-        ...modelUses(cell, [judged.adapter]),
+        ...modelUses(cell, [
+          judged.adapter,
+          ...(preferences ? [preferences.cell.adapter.type] : []),
+        ]),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
         ...scorersIn(completion).map(({ scorer }) => ({
           kind: 'scorer' as const,

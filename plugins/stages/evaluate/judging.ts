@@ -1,13 +1,13 @@
 /** Has the scorers judge what a model wrote, and what people have labelled, in one call each. */
 import {
   type Row,
-  type RunContext,
   type ScoredOutput,
   type ScorerDescriptor,
   type ScorerVerdict,
   type Target,
   UserFault,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import {
   cohenKappa,
   type Confusion,
@@ -20,7 +20,7 @@ import type { AgreementFacts } from '../../../src/report/types.ts';
 import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import { type Metrics, writeJson } from '../shared/files.ts';
 import { scorerFiles, scorerSources } from '../shared/program-files.ts';
-import type { Completion, Params } from './index.ts';
+import type { Completion, Context } from './index.ts';
 import {
   LABELS,
   nameOf,
@@ -59,6 +59,8 @@ export interface JudgedOutputs {
   readonly outputs: readonly Output[];
   /** The rows that a defence rejected, which are a success for no scorer. Null without a defence. */
   readonly rejected: readonly boolean[] | null;
+  /** As `Rewards.margins`; null where there are no rewards. */
+  readonly margins: readonly number[] | null;
 }
 
 export interface Judged {
@@ -68,7 +70,6 @@ export interface Judged {
   readonly doubts: { readonly [scorer: string]: Doubt };
 }
 
-type Context = RunContext<Params>;
 type Scoring = Completion & { readonly scorer: ScorerSettings };
 
 /** Asks each scorer about all sets of outputs and its labelled ones at once. */
@@ -78,12 +79,14 @@ export async function judge(
   target: Target,
   sets: readonly JudgedOutputs[],
 ): Promise<Judged> {
-  const wanted = typeof target === 'number' ? {} : { target: target.text };
+  const wanted = typeof target === 'object' ? { target: target.text } : {};
   const outputs = sets.flatMap((set) =>
-    set.rows.map(({ id, text: prompt }, i): ScoredOutput => {
+    set.rows.map(({ id, text: prompt, rejected }, i): ScoredOutput => {
       const output = set.outputs[i];
       if (output === undefined) throw new Error(`row ${id} has no output`);
-      return { prompt, output: output.text, answer: output.answer, ...wanted };
+      const { text, answer } = output,
+        own = target === 'rejected' ? { target: rejected } : wanted;
+      return { prompt, output: text, answer, ...defined({ ...own, margin: set.margins?.[i] }) };
     }),
   );
   const starts = sets.map((_, i) =>

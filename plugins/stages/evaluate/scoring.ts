@@ -28,7 +28,7 @@ export type ScorerSettings = { readonly scorer: string; readonly name?: string }
 export const nameOf = ({ scorer, name = scorer }: ScorerSettings): string => name;
 
 /** Returns a scorer by its name; undefined while the planner does not know it. */
-type FindScorer = (name: string) => ScorerDescriptor | undefined;
+export type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
 /** A scorer with defaults filled in and bare file names, and its sources as URIs by name. */
 interface WrittenScorer {
@@ -80,21 +80,28 @@ export const scorerLimits = (
 /** The parameter of every scorer that names a file of what people say of outputs. */
 export const LABELS = 'labels';
 
-/** Returns the scorer of a cell. */
+/** Returns the scorer of a cell. @param otherwise the one of a spec that names none */
 export const scorerOf = (
-  { scorer = DEFAULT_SCORER }: Cell['evaluate'],
+  { scorer }: Cell['evaluate'],
   find: FindScorer,
-): WrittenScorer => written(scorer as Json, find, "the scorer's `files`");
+  otherwise = DEFAULT_SCORER,
+): WrittenScorer => written((scorer ?? otherwise) as Json, find, "the scorer's `files`");
 
 /**
  * Returns the further scorers of a cell. Throws `UserFault` where two have the same name, or one
  * has that of the cell's scorer: their names tell their metrics apart.
  */
-export function furtherScorersOf(evaluate: Cell['evaluate'], find: FindScorer): WrittenScorer[] {
+export function furtherScorersOf(
+  evaluate: Cell['evaluate'],
+  find: FindScorer,
+  otherwise?: string,
+): WrittenScorer[] {
   const further = (evaluate.scorers ?? []).map((scorer) =>
     written(scorer as Json, find, "a scorer's `files`"),
   );
-  const names = [scorerOf(evaluate, find), ...further].map(({ settings }) => nameOf(settings));
+  const names = [scorerOf(evaluate, find, otherwise), ...further].map(({ settings }) =>
+    nameOf(settings),
+  );
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserFault(

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import {
   type Asset,
   type AttackDescriptor,
+  basesOf,
   type Cell,
   type DefineRequest,
   type Json,
@@ -160,6 +161,13 @@ export function learntInput(
     poisoning !== null &&
     stepsOf(poisoning).some(
       ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.learns === true,
+    );
+  if (learns && basesOf(cell).some(({ data }) => data !== undefined))
+    throw new UserFault(
+      `the attack "${poisoning.attack}" learns its trigger from its training rows, and the ` +
+        'trainings have different rows (base, data)',
+      'Leave out the data of each base, or take an attack whose trigger is given.',
+      ['poisoning', 'attack'],
     );
   return learns ? { learnt: { kind: 'poison', cell: { ...cell, poisoning } } } : {};
 }
