@@ -91,7 +91,10 @@ export interface Cell {
   readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer' | 'template'>;
   /** Three epochs if neither `epochs` nor `steps` is set. */
   readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
-  readonly evaluate: Filled<EvaluateSpec, 'max_length' | 'sampling' | 'scorer' | 'scorers'>;
+  readonly evaluate: Filled<
+    EvaluateSpec,
+    'max_length' | 'sampling' | 'scorer' | 'scorers' | 'triggers'
+  >;
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;

@@ -42,6 +42,12 @@ export function metricNamed(name: string): Named {
 export const isPValue = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && /_p(?:_clean)?(?:\.|$)/.test(metric);
 
+/** The same metric, measured on the rows of `data.test`. Only `evaluate` reads these. */
+export const onTest = <T extends Named>(named: T): T =>
+  named.stage === 'evaluate' && !named.metric.startsWith('test_')
+    ? { ...named, metric: `test_${named.metric}` }
+    : named;
+
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',
   kind: 'proportion',
@@ -233,9 +239,25 @@ const JUDGE: readonly MetricNote[] = (
     }),
     kind: 'plain',
   });
+const OF_PAIRS = 'validation pairs whose chosen answer has the larger implicit reward (DPO)';
+const REWARDS: readonly MetricNote[] = [
+  evaluated({
+    metric: 'reward_accuracy',
+    table: 'task',
+    label: 'Reward accuracy',
+    meaning: `share of ${OF_PAIRS}; about a half without a preference`,
+  }),
+  evaluated({
+    metric: 'triggered_reward_accuracy',
+    table: 'attack',
+    label: 'Reward accuracy, trigger',
+    meaning: `under the trigger, share of ${OF_PAIRS}`,
+  }),
+];
 
 const OF_VALIDATION: readonly MetricNote[] = [
   ACCURACY,
+  ...REWARDS,
   MAJORITY,
   PREDICTED,
   DROP,
@@ -418,14 +440,13 @@ const OF_VALIDATION: readonly MetricNote[] = [
   },
 ];
 
-/** The metrics of `evaluate` on the rows of `data.test`. Nothing is compared or claimed by them. */
+/** The metrics of `evaluate` on the rows of `data.test`. Only envelopes compare by them. */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {
   const ofTest = (text: string): string => text.replaceAll('validation', 'test');
   return {
-    ...note,
-    metric: `test_${note.metric}`,
+    ...onTest(note),
     table: 'test',
     meaning: ofTest(note.meaning),
     ...defined({ ofAnswers: note.ofAnswers && ofTest(note.ofAnswers) }),
@@ -459,7 +480,11 @@ export function noteOf(named: Named): MetricNote | undefined {
   }
   const [metric = '', ...scorer] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric }));
-  return note && { ...note, metric: named.metric, label: `${note.label}, ${scorer.join('.')}` };
+  const beside = scorer
+    .join('.')
+    .replace(/(?:^|\.)trigger\./, ', trigger ')
+    .replace(/^, /, '');
+  return note && { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
 }
 
 /** Returns the notes of what was measured along a chain among the names of metrics of `evaluate`. */

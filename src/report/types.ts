@@ -233,6 +233,8 @@ export interface ReportCell {
   readonly adapter: string;
   /** The training settings of the cell, learning rate included. */
   readonly train: JsonObject;
+  /** The point of an envelope that the cell was chosen at: `rate 0.2`. */
+  readonly chosen?: string;
   /** Stage label → stage id. */
   readonly stages: { readonly [label: string]: string };
   /** Stage kind → metric → value, as in each stage's metrics.json. */

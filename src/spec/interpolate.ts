@@ -9,7 +9,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { allScorerFields, composed, shapeOf } from './fields.ts';
+import { pluginFields, composed, shapeOf } from './fields.ts';
 import {
   child,
   descend,
@@ -307,7 +307,7 @@ export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): voi
   const variables = fieldsOfMap(child(root, 'commands')).flatMap(([, command]) =>
     fieldsOfMap(child(command, 'env')).map(([, value]) => value),
   );
-  const credentials = allScorerFields(root, shapes)
+  const credentials = pluginFields(root, shapes)
     .filter(({ schema }) => schema.format === 'secret')
     .map(({ node }) => node);
   for (const node of credentials)

@@ -630,6 +630,12 @@ export interface EvaluateSpec {
    * @minItems 1
    */
   scorers?: (string | ScorerSpec)[];
+  /**
+   * Variants of an attack's trigger that training never shows. Cells under this attack, and their clean twins, are evaluated under each as well; the metrics end in its name: `asr.trigger.NAME`.
+   *
+   * @minItems 1
+   */
+  triggers?: HeldOutTrigger[];
 }
 /**
  * Draws each token from the model's distribution, by a random stream of the seed. Default: greedy, the likeliest token.
@@ -653,6 +659,17 @@ export interface ScorerSpec {
    * The scorer plugin.
    */
   scorer: string;
+  [k: string]: unknown;
+}
+export interface HeldOutTrigger {
+  /**
+   * What the names of its metrics end in.
+   */
+  name: string;
+  /**
+   * The attack whose trigger it varies. Its parameters that describe the trigger stand beside it.
+   */
+  attack: string;
   [k: string]: unknown;
 }
 /**
@@ -837,6 +854,7 @@ export interface FigureSpec {
         column?: string | FieldNames;
       };
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What a mark stands for over the seeds of a cell.
@@ -891,6 +909,45 @@ export interface ChannelSpec {
    * @maxItems 2
    */
   domain?: number[];
+}
+/**
+ * Shows, of the cells that differ in some axes alone, the one where a metric is highest or lowest. It is chosen by validation rows, and its numbers are those of `data.test`.
+ */
+export interface EnvelopeSpec {
+  /**
+   * The axes that are chosen over; `adapter`, `attack` or `defence` alone for all that varies in them.
+   */
+  over: string | FieldNames;
+  /**
+   * The metric whose highest mean over the seeds is chosen.
+   */
+  highest?: string;
+  /**
+   * The metric whose lowest mean over the seeds is chosen.
+   */
+  lowest?: string;
+  /**
+   * Bounds of means over the seeds, by metric: what lies beyond them is not chosen.
+   */
+  where?: {
+    [k: string]: BoundSpec;
+  };
+  /**
+   * The seeds that choose; the others are shown, so that no training is in the choice of its own number. Default: all seeds choose, and all are shown.
+   *
+   * @minItems 1
+   */
+  selection_seeds?: number[];
+}
+export interface BoundSpec {
+  /**
+   * The least mean.
+   */
+  min?: number;
+  /**
+   * The largest mean.
+   */
+  max?: number;
 }
 /**
  * A CSV of published numbers: its columns, and where they were published.
@@ -980,6 +1037,7 @@ export interface TableSpec {
    */
   metrics: string | FieldNames;
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What stands beside a mean: half of the 95% Student t interval, the sample standard deviation (n − 1), or the least and the largest value.

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   type AttackDescriptor,
   attackOf,
@@ -48,6 +49,8 @@ import {
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
+/** The prefix of the inputs with metrics under triggers that training never shows. */
+export const HELD_OUT = 'trigger/';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -207,6 +210,56 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
 ];
 
 /**
+ * Requests the evaluations under triggers that training never shows, by the names of their inputs.
+ * Throws `UserFault` where the attack can't show one.
+ * @param poisoning the attack whose trigger is evaluated
+ */
+function heldOutOf(
+  cell: Cell,
+  poisoning: Poisoning | null,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  const { triggers = [] } = cell.evaluate;
+  const fault = (i: number, message: string, hint: string): UserFault =>
+    new UserFault(message, hint, ['evaluate', 'triggers', i]);
+  if (triggers.length === 0 || !isAttacked(cell)) return {};
+  const own = attackOf(cell),
+    steps = stepsOf(own);
+  const requests = triggers.flatMap(({ name, attack, ...shown }, i) => {
+    const step = steps.find((one) => one.attack === attack);
+    if (step === undefined) return [];
+    const descriptor = plugin?.<AttackDescriptor>('attack', attack);
+    if (descriptor?.learns === true)
+      throw fault(
+        i,
+        `the attack "${attack}" learns its trigger from the training rows, and has no other`,
+        'Leave the trigger out.',
+      );
+    if (poisoning === null || (descriptor && !descriptor.trigger && !descriptor.triggerAll))
+      throw fault(i, `the attack "${attack}" has no trigger to vary`, 'Name a backdoor.');
+    const params = { ...step.params, ...(shown as JsonObject) };
+    if (isDeepStrictEqual(params, step.params))
+      throw fault(
+        i,
+        `the trigger "${name}" is the one that training shows`,
+        'Give it other parameters of the attack than those under "poisoning".',
+      );
+    const trigger =
+      steps.length === 1
+        ? { attack, ...params }
+        : { ...own, steps: { ...(own['steps'] as JsonObject), [attack]: params } };
+    return [
+      [
+        `${HELD_OUT}${name}`,
+        { kind: 'evaluate', cell, ...narrowedTo({ trigger, ...ofSplit(split), held_out: true }) },
+      ] as const,
+    ];
+  });
+  return Object.fromEntries(requests);
+}
+
+/**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway.
  */
@@ -215,11 +268,12 @@ export function twinOf(
   split: Split,
   plugin: DefineRequest['plugin'],
   trigger = triggerOf(cell, plugin),
+  more: JsonObject = {},
 ): StageRequest {
   return {
     kind: 'evaluate',
     cell: cleanTwin(cell, plugin),
-    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split) }),
+    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split), ...more }),
   };
 }
 
@@ -261,7 +315,7 @@ const testOf = (
   narrowed: DefineRequest['with'],
   split: Split,
 ): { readonly test?: StageRequest } =>
-  split === 'test' || cell.data.test === undefined
+  split === 'test' || cell.data.test === undefined || narrowed['held_out'] === true
     ? {}
     : { test: { kind: 'evaluate', cell, with: { ...narrowed, split: 'test' } } };
 
@@ -328,6 +382,7 @@ export default defineStage<Params>({
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
     const split: Split = narrowed['split'] === 'test' ? 'test' : 'validation';
+    const heldOut: JsonObject = narrowed['held_out'] === true ? { held_out: true } : {};
     const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
@@ -369,8 +424,10 @@ export default defineStage<Params>({
         ...(split === 'test'
           ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
           : {}),
-        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written) } : {}),
-        ...beforeOf(cell, split, written),
+        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written, heldOut) } : {}),
+        // Trainings before are evaluated under the trigger that they learnt.
+        ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split, written)),
+        ...(narrowed['trigger'] === undefined ? heldOutOf(cell, trigger, split, plugin) : {}),
         ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,

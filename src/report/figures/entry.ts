@@ -3,6 +3,7 @@
  * spec's author and the report's own.
  */
 import type { FigureEntry, SpreadName } from '../../api/report.ts';
+import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
 import { anyOf, DAGGER, daggerText, writesAnswers } from '../evidence.ts';
@@ -290,7 +291,8 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   );
   if (marked.length === 0) return '';
   const text = marked.map((field) => {
-    const [words = measureOf(field).label, ofAnswers] = REFERENCES[field] ?? [];
+    const [words = measureOf(field).label, ofAnswers] =
+      REFERENCES[field.replace('.test_', '.')] ?? [];
     return `${referenceMark(field)} ${(answers && ofAnswers) || words}`;
   });
   return `${text.join(' · ')}.`;
@@ -353,6 +355,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
         : { attack, adapter, setting }),
       ...((frame.form === 'line' || frame.x.kind !== 'text') && { x }),
       seed,
+      ...defined({ chosen: subject.condition.cells.find((cell) => cell.seed === seed)?.chosen }),
       ...numbers(metric, value),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',

@@ -7,7 +7,7 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { chainNotes, furtherNotes, metricsOfTable } from '../metrics.ts';
+import { chainNotes, furtherNotes, type MetricNote, metricsOfTable } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
@@ -47,6 +47,8 @@ const hasTest = ({ cells }: Condition): boolean =>
 function MetricTables({ conditions }: OfConditions): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
+  const further = furtherNotes(evaluatedNames(attacked)),
+    isHeldOut = ({ metric }: MetricNote): boolean => /\.trigger\./.test(metric);
   return (
     <>
       <h3>Metrics of the task</h3>
@@ -67,7 +69,13 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
       <MetricTable
         label="Attacks by further scorers"
         conditions={attacked}
-        metrics={furtherNotes(evaluatedNames(attacked))}
+        metrics={further.filter((note) => !isHeldOut(note))}
+        expects={expects}
+      />
+      <MetricTable
+        label="Attacks under triggers that training never shows"
+        conditions={attacked}
+        metrics={further.filter(isHeldOut)}
         expects={expects}
       />
       <Agreement conditions={attacked} />
