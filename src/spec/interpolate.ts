@@ -9,7 +9,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { pluginFields, composed, shapeOf } from './fields.ts';
+import { composed, pluginFields, shapeOf } from './fields.ts';
 import {
   child,
   descend,
