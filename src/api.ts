@@ -19,6 +19,7 @@ export type {
 export { defineAttack, defineScorer } from './api/attack.ts';
 export type {
   AttackStep,
+  BaseTraining,
   Cell,
   CellSplit,
   ClassColumns,
