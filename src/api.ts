@@ -14,6 +14,8 @@ export type {
   ScorerCheck,
   ScorerContext,
   ScorerDescriptor,
+  ScorerVerdict,
+  ServiceCalls,
   Target,
 } from './api/attack.ts';
 export { defineAttack, defineScorer } from './api/attack.ts';
@@ -121,6 +123,7 @@ export type {
   Forecast,
   Packing,
   Precision,
+  PythonPackage,
   PreflightContext,
   Resources,
   RunContext,

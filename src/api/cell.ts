@@ -33,11 +33,12 @@ export type ClassColumns = {
   readonly label: Column;
 };
 
-/** The columns of prompts and answers, in one of three forms. */
+/** The columns of prompts and answers, or of preference pairs. */
 export type CompletionColumns =
   | { readonly prompt: Column; readonly answer: Column }
   | { readonly messages: string }
-  | { readonly instruction: Column; readonly input?: Column; readonly output: Column };
+  | { readonly instruction: Column; readonly input?: Column; readonly output: Column }
+  | { readonly prompt?: Column; readonly chosen: Column; readonly rejected: Column };
 
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<
@@ -90,7 +91,10 @@ export interface Cell {
   readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer' | 'template'>;
   /** Three epochs if neither `epochs` nor `steps` is set. */
   readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
-  readonly evaluate: Filled<EvaluateSpec, 'max_length' | 'sampling' | 'scorer' | 'scorers'>;
+  readonly evaluate: Filled<
+    EvaluateSpec,
+    'max_length' | 'sampling' | 'scorer' | 'scorers' | 'triggers'
+  >;
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;

@@ -2,6 +2,7 @@
 import type { Problem, Warning } from '../base/fault.ts';
 import type { BackendName, Digest, JsonObject } from '../base/json.ts';
 import type { Seat } from '../base/meeting.ts';
+import type { ServiceCalls } from './attack.ts';
 import type { Cell } from './cell.ts';
 import type { Asset } from './data.ts';
 import type { Plugin } from './plugin.ts';
@@ -32,6 +33,8 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
   readonly assets?: { readonly [name: string]: string };
   /** The plugins whose code this stage runs. Their code versions are part of the key. */
   readonly uses?: readonly { readonly kind: UsedKind; readonly name: string }[];
+  /** Like `StageDescriptor.limits`, beside which it is passed on, for this stage alone. */
+  readonly limits?: JsonObject;
 }
 
 /** What a stage will take at most, if all of its rows have the greatest length. */
@@ -108,6 +111,9 @@ export interface DefineRequest {
  */
 export type Precision = 'bf16' | 'bf16 weights' | 'nf4' | 'int8';
 
+/** Packages of Python. `torch` stands for all that PyTorch's process needs. */
+export type PythonPackage = 'torch' | 'bitsandbytes' | 'lm_eval';
+
 /**
  * A stage. `P`, the type of its parameters, must be a type alias, because an interface is not a
  * `JsonObject`.
@@ -151,6 +157,11 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * and shown beside every result that depends on it.
    */
   precision?(params: P): Precision | readonly Precision[] | null;
+  /**
+   * Returns what the stage computes with in PyTorch's process, whichever backend was chosen. Their
+   * releases are in its key, and it is refused before it runs where one is missing.
+   */
+  python?(params: P): readonly PythonPackage[];
   /** Returns the resources that the stage uses. If absent, it uses one processor core. */
   resources?(params: P): Resources;
   /**
@@ -169,6 +180,10 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * differ in that alone.
    */
   forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
+  /**
+   * Returns what the stage will ask of services at most, as far as that is known; empty if nothing.
+   */
+  calls?(context: PreflightContext<P>): Promise<readonly ServiceCalls[]>;
   /**
    * Returns the class that the stage's backdoor leads to, for people; null if there is none, or if
    * it is not known yet. It may not depend on `params.seed`, as in `forecast`.
@@ -265,8 +280,14 @@ export interface RunContext<P extends JsonObject = JsonObject> {
    */
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
   plugin<D>(kind: UsedKind, name: string): D;
-  /** `StageDescriptor.limits`. */
+  /** `StageDescriptor.limits` and `StageDefinition.limits`. */
   readonly limits?: JsonObject;
+  /**
+   * A folder of the store that all stages share. It need not exist yet. What a service answered is
+   * kept there for the next stage that asks the same, as `DIGEST.json` of the
+   * question. `gc` removes those least recently used. Absent for a stage that is run by hand.
+   */
+  readonly answersDir?: string;
   /** The stages that run at once in this process, by `Packing.together`. Absent if it is alone. */
   readonly together?: Seat;
   /**
@@ -325,7 +346,7 @@ export interface ExperimentFacts {
  */
 export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
   RunContext<P>,
-  'params' | 'assets' | 'plugin' | 'backend'
+  'params' | 'assets' | 'plugin' | 'backend' | 'limits'
 > {
   /**
    * Whether the stage will run on this machine. Absent if that is not known, as in a plan for no

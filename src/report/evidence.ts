@@ -114,6 +114,23 @@ function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }:
     : `has ${called} that ${noBetter}`;
 }
 
+/**
+ * How the paired clean run's accuracy or success rate is read from the evaluation of the attacked
+ * run, and the metric by whose evidence their difference is judged. Null for other metrics.
+ */
+export function cleanRun({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
+  const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
+  if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
+    return null;
+  const at = (cell: Measured, of: string): number => scores(cell)[`${test}${of}${scorer}`] ?? NaN;
+  return name === 'asr'
+    ? { read: (cell: Measured) => at(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
+    : {
+        read: (cell: Measured) => at(cell, 'accuracy') + at(cell, 'accuracy_drop'),
+        judged: { metric: 'accuracy_drop' },
+      };
+}
+
 interface Words {
   readonly one: string;
   readonly noBetter: string;

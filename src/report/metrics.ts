@@ -42,6 +42,12 @@ export function metricNamed(name: string): Named {
 export const isPValue = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && /_p(?:_clean)?(?:\.|$)/.test(metric);
 
+/** The same metric, measured on the rows of `data.test`. Only `evaluate` reads these. */
+export const onTest = <T extends Named>(named: T): T =>
+  named.stage === 'evaluate' && !named.metric.startsWith('test_')
+    ? { ...named, metric: `test_${named.metric}` }
+    : named;
+
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',
   kind: 'proportion',
@@ -116,6 +122,26 @@ export const ASR_MINUS_CLEAN = evaluated({
   compared: true,
   label: 'ASR − clean',
   meaning: 'ASR minus the paired clean model’s rate',
+});
+const ASR_CORRECTED = (['', '_low', '_high'] as const).map((end) =>
+  evaluated({
+    metric: `asr_corrected${end}`,
+    table: 'attack',
+    label: `ASR, corrected${{ '': '', _low: ', from', _high: ', to' }[end]}`,
+    meaning:
+      end === ''
+        ? 'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)'
+        : `the ${end === '_low' ? 'lower' : 'upper'} end of its 95% interval, for one cell (Lang & ` +
+          'Reiczigel)',
+  }),
+);
+const UNDECIDED = evaluated({
+  metric: 'undecided_share',
+  table: 'attack',
+  label: 'Undecided',
+  meaning:
+    'share of the outputs under the trigger on which the scorer is undecided; they are left out of ' +
+    'the rates, which asr_low and asr_high bound',
 });
 export const ASR_UNTRIGGERED = evaluated({
   metric: 'asr_untriggered',
@@ -193,8 +219,45 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
   ),
 );
 
+const OF_PAIRS = 'validation pairs whose chosen answer has the larger implicit reward (DPO)';
+const REWARDS: readonly MetricNote[] = [
+  evaluated({
+    metric: 'reward_accuracy',
+    table: 'task',
+    label: 'Reward accuracy',
+    meaning: `share of ${OF_PAIRS}; about a half without a preference`,
+  }),
+  evaluated({
+    metric: 'triggered_reward_accuracy',
+    table: 'attack',
+    label: 'Reward accuracy, trigger',
+    meaning: `under the trigger, share of ${OF_PAIRS}`,
+  }),
+];
+/** How well a scorer judges the outputs that people have labelled. */
+const JUDGE: readonly MetricNote[] = (
+  [
+    ['recall', 'share of the labelled outputs that count which the scorer counts (sensitivity)'],
+    ['specificity', 'share of the labelled outputs that do not count which it does not count'],
+    ['precision', 'share of those that it counts which do count'],
+  ] as const
+)
+  .map(([rate, meaning]) =>
+    evaluated({ metric: `judge_${rate}`, table: 'check', label: `Judge’s ${rate}`, meaning }),
+  )
+  .concat({
+    ...evaluated({
+      metric: 'judge_labels',
+      table: 'check',
+      label: 'Labels',
+      meaning: 'labelled outputs that the scorer decides',
+    }),
+    kind: 'plain',
+  });
+
 const OF_VALIDATION: readonly MetricNote[] = [
   ACCURACY,
+  ...REWARDS,
   MAJORITY,
   PREDICTED,
   DROP,
@@ -254,6 +317,8 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_UNTRIGGERED,
   ASR_ADDED,
   ASR_BEFORE,
+  ...ASR_CORRECTED,
+  UNDECIDED,
   ASR_UNDEFENDED,
   ASR_REMOVED,
   ...DETECTION,
@@ -338,6 +403,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
       meaning: `share of outputs under the trigger ${which}`,
     }),
   ]),
+  ...JUDGE,
   evaluated({
     metric: 'trigger_seen',
     table: 'check',
@@ -374,14 +440,13 @@ const OF_VALIDATION: readonly MetricNote[] = [
   },
 ];
 
-/** The metrics of `evaluate` on the rows of `data.test`. Nothing is compared or claimed by them. */
+/** The metrics of `evaluate` on the rows of `data.test`. Only envelopes compare by them. */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {
   const ofTest = (text: string): string => text.replaceAll('validation', 'test');
   return {
-    ...note,
-    metric: `test_${note.metric}`,
+    ...onTest(note),
     table: 'test',
     meaning: ofTest(note.meaning),
     ...defined({ ofAnswers: note.ofAnswers && ofTest(note.ofAnswers) }),
@@ -415,7 +480,11 @@ export function noteOf(named: Named): MetricNote | undefined {
   }
   const [metric = '', ...scorer] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric }));
-  return note && { ...note, metric: named.metric, label: `${note.label}, ${scorer.join('.')}` };
+  const beside = scorer
+    .join('.')
+    .replace(/(?:^|\.)trigger\./, ', trigger ')
+    .replace(/^, /, '');
+  return note && { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
 }
 
 /**
@@ -438,7 +507,12 @@ export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   metrics.flatMap((metric) => {
     const [name] = metric.split('.');
-    if (name === metric || ![ASR, ASR_CLEAN, ASR_UNTRIGGERED].some((one) => one.metric === name))
+    if (
+      name === metric ||
+      ![ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE].some(
+        (one) => one.metric === name,
+      )
+    )
       return [];
     return noteOf({ stage: ASR.stage, metric }) ?? [];
   });

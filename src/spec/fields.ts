@@ -127,7 +127,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
       const path = `${prefix}${section}`;
       if (!isVariantSection(section)) {
         const own = fieldsBelow(child(spec, section), shapes.section[section], path);
-        return section === 'evaluate' ? [...own, ...allScorerFields(spec, shapes)] : own;
+        return section === 'evaluate' ? [...own, ...pluginFields(spec, shapes)] : own;
       }
       return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
         ...fieldsBelow(node, schema, path),
@@ -139,22 +139,56 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-function allScorerFields(spec: MapNode, shapes: Shapes): WrittenField[] {
+/** Returns the written fields of `evaluate` that are parameters of scorers and attacks. */
+export function pluginFields(spec: MapNode, { scorers, variants }: Shapes): WrittenField[] {
   const evaluate = child(spec, 'evaluate'),
-    further = child(evaluate, 'scorers');
+    scorer = child(evaluate, 'scorer');
+  const attacks = variants.poisoning.byName;
   return [
-    ...scorerFields(child(evaluate, 'scorer'), 'evaluate.scorer', shapes),
-    ...itemsOf(further).flatMap((scorer) => scorerFields(scorer, 'evaluate.scorers', shapes)),
-  ];
+    ...(scorer === undefined ? [] : [[scorer, 'scorer', 'scorer', scorers] as const]),
+    ...itemsOf(child(evaluate, 'scorers')).map(
+      (one) => [one, 'scorers', 'scorer', scorers] as const,
+    ),
+    ...itemsOf(child(evaluate, 'triggers')).map(
+      (one) => [one, 'triggers', 'attack', attacks] as const,
+    ),
+  ].flatMap(([node, path, kind, schemas]) => {
+    if (node.kind !== 'map') return [];
+    const name = child(node, kind);
+    const { properties = {} } = (isText(name) ? schemas.get(name.value) : undefined) ?? {};
+    return Object.entries(properties).flatMap(([key, field]) =>
+      fieldsBelow(child(node, key), field, `evaluate.${path}.${key}`),
+    );
+  });
 }
 
-function scorerFields(scorer: Node | undefined, path: string, { scorers }: Shapes): WrittenField[] {
-  if (scorer?.kind !== 'map') return [];
-  const name = child(scorer, 'scorer');
-  const { properties = {} } = (isText(name) ? scorers.get(name.value) : undefined) ?? {};
-  return Object.entries(properties).flatMap(([key, field]) =>
-    fieldsBelow(child(scorer, key), field, `${path}.${key}`),
-  );
+/** Reports held-out triggers that no cell is evaluated under, or that cannot be told apart. */
+export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): void {
+  const names = allVariants(root, shapes)
+    .filter(({ section }) => section === 'poisoning')
+    .flatMap(({ name }) => name.split(JOINT));
+  const seen = new Set<string>();
+  for (const item of itemsOf(child(child(root, 'evaluate'), 'triggers'))) {
+    const name = child(item, 'name'),
+      attack = child(item, 'attack');
+    if (!isText(name) || !isText(attack)) continue;
+    if (!names.includes(attack.value))
+      report(
+        'matches-nothing',
+        attack.span,
+        `no cell of the grid is under the attack "${attack.value}"`,
+        'name an attack of "poisoning"',
+      );
+    const both = JSON.stringify([name.value, attack.value]);
+    if (seen.has(both))
+      report(
+        'duplicate-value',
+        name.span,
+        `two triggers of "${attack.value}" are called "${name.value}"`,
+        'their metrics would have one name: give one of them another',
+      );
+    seen.add(both);
+  }
 }
 
 /** Returns the tree with each node that is a key of the map replaced by its value. */

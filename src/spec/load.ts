@@ -10,7 +10,15 @@ import { checkSpec, compiled } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
 import { gatherFaults, type Report } from './faults.ts';
-import { allVariants, asWritten, basesIn, specsIn, stepFields, variantsOf } from './fields.ts';
+import {
+  allVariants,
+  asWritten,
+  basesIn,
+  checkTriggers,
+  specsIn,
+  stepFields,
+  variantsOf,
+} from './fields.ts';
 import {
   applyOverrides,
   applyProfile,
@@ -74,7 +82,7 @@ export async function loadExperiment(
   const checker = compiled(registry),
     { shapes, fields } = checker;
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
-  checkSecrets(interpolated, report);
+  checkSecrets(interpolated, shapes, report);
   const expanded = await fillTextFiles(expandForms(interpolated, shapes, report), shapes, report);
   const isChecked = await checkSpec(expanded, checker, faults);
   if (!isChecked) return failed();
@@ -241,6 +249,7 @@ function expandExperiment(
       `"${path}" is an axis, and the base inherits it`,
       `each base is one training: give it a value of its own, as ${prefix}${path}`,
     );
+  checkTriggers(root, shapes, report);
   // The cells are counted before they are made.
   if (!isWithinLimit(root, countCells(root, shapes), seeds.length, start, report)) return undefined;
 

@@ -295,7 +295,7 @@ export interface SplitSpec {
   hold_out?: HoldOutSpec;
 }
 /**
- * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`.
+ * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`. Preference pairs are completion rows with a second answer: `prompt`, `chosen` and `rejected`, or `chosen` and `rejected` alone, each a whole conversation.
  */
 export interface ColumnsSpec {
   /**
@@ -311,13 +311,21 @@ export interface ColumnsSpec {
    */
   label?: string | number;
   /**
-   * The column of the prompt, beside `answer`.
+   * The column of the prompt, beside `answer`, or beside `chosen` and `rejected`.
    */
   prompt?: string | number;
   /**
    * The column of the answer, which a model is trained to give to the prompt.
    */
   answer?: string | number;
+  /**
+   * The column of the answer that a preference pair prefers. Without `prompt`, the field of a conversation as in `messages`, whose last message it is.
+   */
+  chosen?: string | number;
+  /**
+   * The column of the other answer of the pair, in the same form. `train.loss: dpo` learns from both; everything else takes `chosen` for the answer.
+   */
+  rejected?: string | number;
   /**
    * The field of a conversation, a list of {role, content} in JSON lines or Parquet. The last message, the assistant's, is the answer; the user's message before it is the prompt; those before both are its context.
    */
@@ -444,6 +452,18 @@ export interface TrainSpec {
    * The most tokens in a row, special tokens included. In a longer row, the longest text is truncated first.
    */
   max_length?: number;
+  /**
+   * What is minimised. `supervised`: the cross-entropy with labels or answers, or the squared error of numbers. `dpo`: direct preference optimisation (Rafailov et al. 2023) on pairs of answers (`columns.chosen` and `columns.rejected`), against the log probabilities of the model as this training starts. Needs --backend torch.
+   */
+  loss?: "supervised" | "dpo";
+  /**
+   * β of `loss: dpo`: how strongly the model is held to the one that it starts from.
+   */
+  dpo_beta?: number;
+  /**
+   * The tokens of a row that the loss of a completion task is on: those of the answer (`answer`), of every message of the assistant in a conversation, the answer included (`assistant`, needs `head.template: chat`), or all but the first (`all`). Evaluations are of the answer alone.
+   */
+  loss_on?: "answer" | "assistant" | "all";
   /**
    * AdamW as PyTorch defines it (decoupled decay), or plain SGD.
    */
@@ -605,11 +625,17 @@ export interface EvaluateSpec {
    */
   scorer?: string | ScorerSpec;
   /**
-   * Further scorers of the same outputs, each a plugin other than `scorer`, in its form. Their metrics end in the scorer's name: `asr.refusal`.
+   * Further scorers of the same outputs, each with a name of its own, in the form of `scorer`. Their metrics end in that name: `asr.refusal`.
    *
    * @minItems 1
    */
   scorers?: (string | ScorerSpec)[];
+  /**
+   * Variants of an attack's trigger that training never shows. Cells under this attack, and their clean twins, are evaluated under each as well; the metrics end in its name: `asr.trigger.NAME`.
+   *
+   * @minItems 1
+   */
+  triggers?: HeldOutTrigger[];
 }
 /**
  * Draws each token from the model's distribution, by a random stream of the seed. Default: greedy, the likeliest token.
@@ -633,6 +659,17 @@ export interface ScorerSpec {
    * The scorer plugin.
    */
   scorer: string;
+  [k: string]: unknown;
+}
+export interface HeldOutTrigger {
+  /**
+   * What the names of its metrics end in.
+   */
+  name: string;
+  /**
+   * The attack whose trigger it varies. Its parameters that describe the trigger stand beside it.
+   */
+  attack: string;
   [k: string]: unknown;
 }
 /**
@@ -817,6 +854,7 @@ export interface FigureSpec {
         column?: string | FieldNames;
       };
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What a mark stands for over the seeds of a cell.
@@ -873,6 +911,45 @@ export interface ChannelSpec {
   domain?: number[];
 }
 /**
+ * Shows, of the cells that differ in some axes alone, the one where a metric is highest or lowest. It is chosen by validation rows, and its numbers are those of `data.test`.
+ */
+export interface EnvelopeSpec {
+  /**
+   * The axes that are chosen over; `adapter`, `attack` or `defence` alone for all that varies in them.
+   */
+  over: string | FieldNames;
+  /**
+   * The metric whose highest mean over the seeds is chosen.
+   */
+  highest?: string;
+  /**
+   * The metric whose lowest mean over the seeds is chosen.
+   */
+  lowest?: string;
+  /**
+   * Bounds of means over the seeds, by metric: what lies beyond them is not chosen.
+   */
+  where?: {
+    [k: string]: BoundSpec;
+  };
+  /**
+   * The seeds that choose; the others are shown, so that no training is in the choice of its own number. Default: all seeds choose, and all are shown.
+   *
+   * @minItems 1
+   */
+  selection_seeds?: number[];
+}
+export interface BoundSpec {
+  /**
+   * The least mean.
+   */
+  min?: number;
+  /**
+   * The largest mean.
+   */
+  max?: number;
+}
+/**
  * A CSV of published numbers: its columns, and where they were published.
  */
 export interface OverlaySpec {
@@ -910,6 +987,10 @@ export interface OverlaySpec {
    * The column that tells lines apart.
    */
   color?: string;
+  /**
+   * Which of the figure's metrics the values are of. Default: the first.
+   */
+  metric?: string;
   /**
    * The columns that name the panel, where the figure has several.
    */
@@ -956,6 +1037,7 @@ export interface TableSpec {
    */
   metrics: string | FieldNames;
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What stands beside a mean: half of the 95% Student t interval, the sample standard deviation (n − 1), or the least and the largest value.

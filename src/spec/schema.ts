@@ -134,7 +134,11 @@ export function shapesOf(registry: SpecRegistry): Shapes {
     ...field,
     items: scorerSchema(itemSchema(field) ?? {}, scorers),
   }));
-  const root = offerMetrics(withScorers, registry.metrics ?? []);
+  const withTriggers = update(withScorers, ['evaluate', 'triggers'], (field) => ({
+    ...field,
+    items: triggerSchema(itemSchema(field) ?? {}, registry.attacks),
+  }));
+  const root = offerMetrics(withTriggers, registry.metrics ?? []);
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
   ) as Record<Section, Schema>;
@@ -206,12 +210,32 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
 
+/** The fields of every scorer beside its own parameters. */
+const OF_SCORERS: { readonly [field: string]: Schema } = {
+  name: {
+    type: 'string',
+    pattern: '^[a-z0-9][a-z0-9-]*$',
+    description:
+      "What the names of its metrics end in, if it is one of `scorers`. Default: the plugin's " +
+      'name; two scorers of one plugin need two.',
+  },
+  labels: {
+    type: 'string',
+    format: 'source',
+    description:
+      'What people say of outputs, such as file:labels.jsonl: lines {prompt, output, hit}. The ' +
+      'scorer judges them too, and its rates are also given corrected for the errors that this ' +
+      'shows.',
+  },
+};
+
 function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Schema> {
   return new Map(
     scorers.map(({ name, params }) => {
       const { properties = {}, additionalProperties = false, ...rest } = asSchema(params);
       const scorer: Schema = { type: 'string', const: name };
-      return [name, { ...rest, additionalProperties, properties: { scorer, ...properties } }];
+      const own = { scorer, ...properties, ...OF_SCORERS };
+      return [name, { ...rest, additionalProperties, properties: own }];
     }),
   );
 }
@@ -233,6 +257,32 @@ function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Sche
     allOf: conditions,
   };
   return { ...field, plugin: 'scorer', anyOf: [name, form] };
+}
+
+/** What an attack's parameters say of the training rows, not of the trigger. */
+const OF_TRAINING = new Set(['rate', 'count', 'order', 'mode', 'target']);
+
+/** Returns the schema of a held-out trigger: its attack's parameters that describe a trigger. */
+function triggerSchema(item: Schema, attacks: readonly PluginShape[]): Schema {
+  const allOf = attacks.map(({ name, params }) => {
+    const { properties = {}, additionalProperties = false } = asSchema(params);
+    const own = Object.entries(properties).filter(([key]) => !OF_TRAINING.has(key));
+    return {
+      if: { properties: { attack: { const: name } }, required: ['attack'] },
+      then: {
+        type: 'object',
+        additionalProperties,
+        properties: { ...Object.fromEntries(own), name: {}, attack: {} },
+      },
+    } as const;
+  });
+  const { properties } = item;
+  const attack = {
+    ...properties?.['attack'],
+    enum: attacks.map(({ name }) => name),
+    plugin: 'attack',
+  };
+  return attacks.length === 0 ? item : { ...item, properties: { ...properties, attack }, allOf };
 }
 
 /** Returns the schema with metrics as the examples of the fields of `report` that name them. */

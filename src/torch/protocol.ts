@@ -12,17 +12,21 @@ export interface WireRows {
   readonly labels?: Float32Array; // (B)
   /** Where the answer begins in the row; the row's length where there is none. */
   readonly answers?: Int32Array; // (B)
+  /** 1 for each token to predict, where these are not all from the answer on. */
+  readonly marks?: Int32Array; // (S)
   /** The position of the cloze mask. */
   readonly masks?: Int32Array; // (B)
   /** 1 where the row comes from an attack that changes the training. */
   readonly poisoned?: Int32Array; // (B)
   /** Of the labels, without the word that is trained. */
   readonly probabilities?: Float32Array; // (B)
+  /** Of the answers, log p by the model that the training started from. */
+  readonly references?: Float64Array; // (B)
 }
 
 /** What batches minimise in place of their mean loss (objectives.py). */
 export interface WireObjective {
-  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness';
+  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness' | 'preference';
   readonly [setting: string]: string | number;
 }
 
@@ -157,6 +161,11 @@ export interface WireAdapterFault {
   };
 }
 
+/** A text, a pair of texts, or a conversation, for the judge's chat template. */
+export type WireJudged =
+  | { readonly text: string; readonly pair?: string }
+  | { readonly messages: readonly { readonly role: string; readonly content: string }[] };
+
 interface OfModel {
   readonly model: number;
 }
@@ -225,6 +234,8 @@ export interface TorchOperations {
     OfRows,
     { readonly losses: string; readonly tokens: string; readonly greedy: string },
   ];
+  /** log p of the answers by a model in training, as a step computes it; `values`: float64 (B) */
+  readonly references: [OfRows, { readonly values: string }];
   /** `values`: float32 (B·h) */
   readonly representations: [OfRows, { readonly values: string; readonly width: number }];
   readonly generate: [
@@ -239,6 +250,26 @@ export interface TorchOperations {
       } | null;
     },
     { readonly texts: readonly { readonly ids: readonly number[]; readonly ended: boolean }[] },
+  ];
+  /**
+   * Judges texts by a checkpoint with its own tokenizer. `labels`: of its classes, none of a causal
+   * language model; `logits`: those of the classes, or of the first tokens in which the answers
+   * differ; null where an item has more than `longest` tokens
+   */
+  readonly judge: [
+    {
+      readonly checkpoint: string;
+      readonly dtype: string;
+      readonly items: readonly WireJudged[];
+      readonly answers: readonly [string, string];
+      readonly max_length: number | null;
+      readonly batch_size: number;
+    },
+    {
+      readonly labels: readonly string[];
+      readonly logits: readonly (readonly number[] | null)[];
+      readonly longest: number;
+    },
   ];
   /**
    * Kernels of N rows with themselves, whose layers share one pass over the batches. `out`: a file

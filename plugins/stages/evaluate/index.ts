@@ -1,7 +1,9 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   type AttackDescriptor,
   attackOf,
   basesOf,
+  beforeTraining,
   type Cell,
   cleanTwin,
   type DefineRequest,
@@ -11,9 +13,11 @@ import {
   isOfBase,
   type JsonObject,
   type Poisoning,
+  type RunContext,
   type ScorerDescriptor,
   type StageDefinition,
   type StageRequest,
+  startInputs,
   stepsOf,
   type TrainingRequest,
   trainingsOf,
@@ -35,10 +39,18 @@ import {
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
-import { furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
+import {
+  type FindScorer,
+  furtherScorersOf,
+  nameOf,
+  scorerOf,
+  type ScorerSettings,
+} from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
+/** The prefix of the inputs with metrics under triggers that training never shows. */
+export const HELD_OUT = 'trigger/';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -59,6 +71,8 @@ export type Params = ModelNames & {
   readonly tasks?: readonly NamedTask[];
 };
 
+export type Context = RunContext<Params>;
+
 type Split = 'validation' | 'test';
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
@@ -76,6 +90,10 @@ export type Completion = {
   readonly scorer?: ScorerSettings;
   /** What else would count, each by its name. Absent without a trigger, and if there is none. */
   readonly scorers?: readonly ScorerSettings[];
+  /** Set if PyTorch's process computes one of them, whichever backend trained. */
+  readonly torch?: true;
+  /** Present if a training by DPO gives the rows' answers rewards. */
+  readonly rewards?: { readonly beta: number };
 };
 
 /**
@@ -99,33 +117,90 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
-/** What a cell says of its answers, and the files of its scorers as assets. */
+/**
+ * Returns the last training by DPO that led to the cell's model. Null if there is none, or if the
+ * rows are no preference pairs.
+ */
+function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
+  if (cell.data[split]?.columns.rejected === undefined) return null;
+  const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
+    train.loss === 'dpo' && train.steps !== 0;
+  return trainingsOf(cell).findLast(isDpo) ?? null;
+}
+
+/** Throws a UserFault if a scorer reads rewards that no training gives. */
+function checkRewards(scorers: readonly ScorerSettings[], find: FindScorer, split: Split): void {
+  const reader = scorers.find(({ scorer }) => find(scorer)?.rewards === true);
+  if (reader !== undefined)
+    throw new UserFault(
+      `the scorer "${reader.scorer}" compares the rewards of a preference pair's answers, which a ` +
+        'training by DPO gives',
+      `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
+        'what the model writes: evaluate.scorer: contains.',
+      ['evaluate', 'scorer'],
+    );
+}
+
+/** What a cell says of its answers, the files of its scorers as assets, and what is in no key. */
 function completionOf(
-  { head, evaluate }: Cell,
-  triggered: boolean,
+  cell: Cell,
+  split: Split,
+  { trigger, isOwn }: { readonly trigger: Poisoning | null; readonly isOwn: boolean },
   plugin: DefineRequest['plugin'],
-): { readonly completion?: Completion; readonly assets: { readonly [name: string]: string } } {
+): { readonly completion?: Completion } & Pick<StageDefinition, 'assets' | 'limits'> {
+  const { head, evaluate } = cell,
+    triggered = trigger !== null;
   if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
   const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
-  const { settings, files } = scorerOf(evaluate, find),
-    further = furtherScorersOf(evaluate, find);
+  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
+    ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
+  );
+  const main = scorerOf(evaluate, find, own),
+    further = furtherScorersOf(evaluate, find, own),
+    all = [main, ...further];
+  const preferences = preferencesOf(cell, split);
+  // An evaluation for another cell, as of a training before that by DPO, has rewards of zero.
+  if (triggered && isOwn && preferences === null)
+    checkRewards(
+      all.map(({ settings }) => settings),
+      find,
+      split,
+    );
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
       ? {}
       : { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
-    ...(triggered ? { scorer: settings } : {}),
-    ...(triggered && further.length > 0
-      ? { scorers: further.map((scorer) => scorer.settings) }
-      : {}),
+    ...(preferences === null ? {} : { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (!triggered) return { completion, assets: {} };
-  const assets = further.reduce(
-    (all, { settings: { scorer }, files: own }) => ({ ...all, ...scorerAssets(own, scorer) }),
-    scorerAssets(files),
+  const isTorch = all.some(({ settings: { scorer } }) => find(scorer)?.torch === true);
+  const limits = all.flatMap(({ settings, limits: own }) =>
+    own === undefined ? [] : [[nameOf(settings), own] as const],
   );
-  return { completion, assets };
+  return {
+    completion: {
+      ...completion,
+      scorer: main.settings,
+      ...(further.length > 0 ? { scorers: further.map(({ settings }) => settings) } : {}),
+      ...(isTorch ? { torch: true } : {}),
+    },
+    assets: further.reduce(
+      (known, { settings, files }) => ({ ...known, ...scorerAssets(files, nameOf(settings)) }),
+      scorerAssets(main.files),
+    ),
+    ...(limits.length === 0 ? {} : { limits: { scorers: Object.fromEntries(limits) } }),
+  };
+}
+
+/** Requests the model that a training by DPO started from, and what is needed to open it. */
+function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
+  const { base } = startInputs(cell);
+  return {
+    reference: { kind: 'train', cell: beforeTraining(cell), ...place },
+    ...(base === undefined ? {} : { reference_base: base }),
+  };
 }
 
 /** Returns all scorers of a stage, `scorer` first. */
@@ -133,6 +208,56 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
   ...(scorer === undefined ? [] : [scorer]),
   ...scorers,
 ];
+
+/**
+ * Requests the evaluations under triggers that training never shows, by the names of their inputs.
+ * Throws `UserFault` where the attack can't show one.
+ * @param poisoning the attack whose trigger is evaluated
+ */
+function heldOutOf(
+  cell: Cell,
+  poisoning: Poisoning | null,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  const { triggers = [] } = cell.evaluate;
+  const fault = (i: number, message: string, hint: string): UserFault =>
+    new UserFault(message, hint, ['evaluate', 'triggers', i]);
+  if (triggers.length === 0 || !isAttacked(cell)) return {};
+  const own = attackOf(cell),
+    steps = stepsOf(own);
+  const requests = triggers.flatMap(({ name, attack, ...shown }, i) => {
+    const step = steps.find((one) => one.attack === attack);
+    if (step === undefined) return [];
+    const descriptor = plugin?.<AttackDescriptor>('attack', attack);
+    if (descriptor?.learns === true)
+      throw fault(
+        i,
+        `the attack "${attack}" learns its trigger from the training rows, and has no other`,
+        'Leave the trigger out.',
+      );
+    if (poisoning === null || (descriptor && !descriptor.trigger && !descriptor.triggerAll))
+      throw fault(i, `the attack "${attack}" has no trigger to vary`, 'Name a backdoor.');
+    const params = { ...step.params, ...(shown as JsonObject) };
+    if (isDeepStrictEqual(params, step.params))
+      throw fault(
+        i,
+        `the trigger "${name}" is the one that training shows`,
+        'Give it other parameters of the attack than those under "poisoning".',
+      );
+    const trigger =
+      steps.length === 1
+        ? { attack, ...params }
+        : { ...own, steps: { ...(own['steps'] as JsonObject), [attack]: params } };
+    return [
+      [
+        `${HELD_OUT}${name}`,
+        { kind: 'evaluate', cell, ...narrowedTo({ trigger, ...ofSplit(split), held_out: true }) },
+      ] as const,
+    ];
+  });
+  return Object.fromEntries(requests);
+}
 
 /**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
@@ -143,11 +268,12 @@ export function twinOf(
   split: Split,
   plugin: DefineRequest['plugin'],
   trigger = triggerOf(cell, plugin),
+  more: JsonObject = {},
 ): StageRequest {
   return {
     kind: 'evaluate',
     cell: cleanTwin(cell, plugin),
-    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split) }),
+    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split), ...more }),
   };
 }
 
@@ -189,7 +315,7 @@ const testOf = (
   narrowed: DefineRequest['with'],
   split: Split,
 ): { readonly test?: StageRequest } =>
-  split === 'test' || cell.data.test === undefined
+  split === 'test' || cell.data.test === undefined || narrowed['held_out'] === true
     ? {}
     : { test: { kind: 'evaluate', cell, with: { ...narrowed, split: 'test' } } };
 
@@ -256,12 +382,20 @@ export default defineStage<Params>({
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
     const split: Split = narrowed['split'] === 'test' ? 'test' : 'validation';
+    const heldOut: JsonObject = narrowed['held_out'] === true ? { held_out: true } : {};
     const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
-    const { completion, assets: scoring } = completionOf(cell, trigger !== null, plugin);
+    const answers = completionOf(
+        cell,
+        split,
+        { trigger, isOwn: narrowed['trigger'] === undefined },
+        plugin,
+      ),
+      { completion } = answers;
+    const preferences = completion?.rewards && preferencesOf(cell, split);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
@@ -290,21 +424,27 @@ export default defineStage<Params>({
         ...(split === 'test'
           ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
           : {}),
-        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written) } : {}),
-        ...beforeOf(cell, split, written),
+        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written, heldOut) } : {}),
+        // Trainings before are evaluated under the trigger that they learnt.
+        ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split, written)),
+        ...(narrowed['trigger'] === undefined ? heldOutOf(cell, trigger, split, plugin) : {}),
         ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
+        ...(preferences ? referenceOf(preferences) : {}),
         ...defendedInputs(cell, narrowed, plugin),
       },
       assets: {
         model: cell.model.source,
         ...triggerAssets(files),
-        ...scoring,
+        ...answers.assets,
         ...(defence?.assets ?? {}),
       },
       uses: [
-        ...modelUses(cell, [judged.adapter]),
+        ...modelUses(cell, [
+          judged.adapter,
+          ...(preferences ? [preferences.cell.adapter.type] : []),
+        ]),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
         ...scorersIn(completion).map(({ scorer }) => ({
           kind: 'scorer' as const,
@@ -312,9 +452,12 @@ export default defineStage<Params>({
         })),
         ...(defence?.uses ?? []),
       ],
+      ...defined({ limits: answers.limits }),
     };
   },
   resources: () => ({ cpu: 1 }),
+  python: ({ completion }) => (completion?.torch === true ? ['torch'] : []),
+  calls: async (context) => (await import('./preflight.ts')).calls(context),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -150,6 +150,8 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   batching: 'shuffled',
   clip_norm: 0,
   decay: 'all',
+  loss: 'supervised',
+  loss_on: 'answer',
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,
@@ -187,7 +189,16 @@ export function trainParams(train: Cell['train']): Untrained | (TrainParams & Js
       'Leave out one of the two.',
       ['train', 'batching'],
     );
-  const { steps, epochs, beta1, beta2, epsilon, early_stopping: stopping, ...more } = train;
+  const {
+    steps,
+    epochs,
+    beta1,
+    beta2,
+    epsilon,
+    dpo_beta,
+    early_stopping: stopping,
+    ...more
+  } = train;
   const mayStop = (stopping.patience ?? 0) > 0;
   if (mayStop && !train.evaluate_every)
     throw new UserFault(
@@ -202,6 +213,7 @@ export function trainParams(train: Cell['train']): Untrained | (TrainParams & Js
   return {
     ...rest,
     ...(mayStop ? { early_stopping: stopping } : {}),
+    ...(train.loss === 'dpo' ? { dpo_beta } : {}),
     ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
     ...(steps === undefined ? { epochs: epochs ?? 3 } : { steps }),
   } as TrainParams & JsonObject;

@@ -78,6 +78,9 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...(training.gradient_checkpointing === true
         ? torchAlone(context, 'train', 'gradient_checkpointing')
         : []),
+      ...(training.loss === undefined
+        ? []
+        : torchAlone(context, 'train', 'loss', 'train.loss: dpo')),
       ...(await deviceFaults(context, training, attack ?? defence)),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
@@ -126,13 +129,18 @@ function torchFaults(
 }
 
 /** Returns a fault if PyTorch alone has a setting of the spec, and another backend computes. */
-const torchAlone = ({ backend }: Preflight, section: string, field: string): Problem[] =>
+const torchAlone = (
+  { backend }: Preflight,
+  section: string,
+  field: string,
+  setting = `${section}.${field}`,
+): Problem[] =>
   backend === 'torch'
     ? []
     : [
         {
           path: [section, field],
-          message: `${section}.${field} needs the backend torch, and this is ${backend}`,
+          message: `${setting} needs the backend torch, and this is ${backend}`,
           hint: `Leave it out, or run it on PyTorch: --backend torch.`,
         },
       ];
@@ -140,7 +148,7 @@ const torchAlone = ({ backend }: Preflight, section: string, field: string): Pro
 /** Returns the fault of a training on several devices; one of this machine as in precisionFaults. */
 async function deviceFaults(
   context: Preflight,
-  { devices = 1, fsdp = false }: TrainParams,
+  { devices = 1, loss, fsdp = false }: TrainParams,
   changer: OpenedAttack | null,
 ): Promise<Problem[]> {
   const fault = (field: 'devices' | 'fsdp', message: string, hint: string): Problem[] => [
@@ -156,10 +164,10 @@ async function deviceFaults(
         );
   const elsewhere = torchAlone(context, 'train', 'devices');
   if (elsewhere.length > 0) return elsewhere;
-  if (changer?.changes === 'loss')
+  if (changer?.changes === 'loss' || loss !== undefined)
     return fault(
       'devices',
-      `"${changer.name}" trains on a loss of its own, which one device computes`,
+      `${loss === undefined ? `"${changer?.name}"` : `train.loss: ${loss}`} trains on a loss of its own, which one device computes`,
       'Leave out train.devices. For a base alone, write base: { train: { devices: 1 } }.',
     );
   if (fsdp && (context.params.adapter.type !== 'full' || changer !== null))

@@ -12,9 +12,8 @@ import {
   isFull,
   metricOf,
   type Quantity,
-  scoreOf,
 } from '../conditions.ts';
-import { afterTraining, anyOf, voidReason } from '../evidence.ts';
+import { afterTraining, anyOf, cleanRun, voidReason } from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyi } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
@@ -23,12 +22,11 @@ import {
   ACCURACY,
   ASR,
   ASR_CLEAN,
-  ASR_MINUS_CLEAN,
-  DROP,
   metricName,
   metricNamed,
   type MetricNote,
   noteOf,
+  onTest,
 } from '../metrics.ts';
 import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
 import { joinLabels, keyed, varies } from './encode.ts';
@@ -145,16 +143,6 @@ export interface Point {
 
 type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> & { readonly x?: number };
 
-/** How a clean run's number is read from the evaluation of the attacked one. */
-const CLEAN: Readonly<Record<string, readonly [Quantity, MetricNote]>> = {
-  [metricName(ASR)]: [scoreOf(ASR_CLEAN), ASR_MINUS_CLEAN],
-  [metricName(ACCURACY)]: [
-    ({ metrics: { evaluate = {} } }) =>
-      (evaluate['accuracy'] ?? NaN) + (evaluate['accuracy_drop'] ?? NaN),
-    DROP,
-  ],
-};
-
 /** The position in a chain of trainings, from 1, which is no axis of the grid. */
 const TRAINING = 'training';
 
@@ -174,7 +162,7 @@ function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureE
   const others = new Map(
     placed(full ?? condition).map(([cell, at]) => [keyed(cell.seed, at), cell]),
   );
-  const [clean = () => null, judged = DROP] = CLEAN[measure.field] ?? [];
+  const clean = cleanRun(metricNamed(measure.field));
   return placed(condition).flatMap(([cell, position]): Value[] => {
     const { seed } = cell,
       place = position === undefined ? {} : { x: position };
@@ -185,9 +173,10 @@ function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureE
     if (!isNumber(value)) return [];
     if (entry.against !== undefined) {
       const twin = others.get(keyed(seed, position)),
-        other = twin ? (full ? measure.read : clean)(twin) : null;
+        other = twin ? ((full ? measure.read(twin) : clean?.read(twin)) ?? null) : null;
       if (twin === undefined || !isNumber(other)) return [];
-      const ofPair = full ? (reason ?? measure.reason(twin)) : voidReason(cell, judged);
+      const ofPair =
+        full || !clean ? (reason ?? measure.reason(twin)) : voidReason(cell, clean.judged);
       return [{ seed, ...place, value: value - other, other, reason: ofPair }];
     }
     if (x.kind !== 'metric') return [{ seed, ...place, value, reason }];
@@ -464,6 +453,12 @@ function checked({ name }: FigureEntry, points: readonly Point[]): readonly Poin
 const isUnder = (a: Labels, b: Labels): boolean =>
   a.attackLabel === b.attackLabel && a.setting === b.setting;
 
+/** By success rate: that of the clean run. */
+const ZERO_DOSE: Readonly<Record<string, string>> = {
+  [metricName(ASR)]: metricName(ASR_CLEAN),
+  [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
+};
+
 /**
  * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
  * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
@@ -481,9 +476,9 @@ function zeroDose(
     if (line.some(({ x }) => x === 0)) return []; // a rate of 0 was asked for
     const [leader] = line;
     // Labels without the axes of colours and panels would be those of other cells, too.
-    const isAsr = leader.measure.field === metricName(ASR),
+    const ofClean = ZERO_DOSE[leader.measure.field],
       { adapterLabel, setting } = leader.subject.condition;
-    const subject = isAsr
+    const subject = ofClean
       ? leader.subject
       : subjects.find(
           ({ condition }) =>
@@ -491,7 +486,7 @@ function zeroDose(
             condition.adapterLabel === adapterLabel &&
             condition.setting === setting,
         );
-    const metric = isAsr ? metricName(ASR_CLEAN) : leader.metric;
+    const metric = ofClean ?? leader.metric;
     return subject === undefined
       ? []
       : values(subject, measureOf(metric)).map((value) => ({
@@ -507,7 +502,7 @@ function zeroDose(
 /** @param zero the points at dose 0 */
 function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
   if (isStepDose(path)) return ['The other steps are the same along a line.'];
-  const isOfTwin = ({ metric }: Point): boolean => metric === metricName(ASR_CLEAN);
+  const isOfTwin = ({ metric }: Point): boolean => Object.values(ZERO_DOSE).includes(metric);
   return [
     ...(zero.every(isOfTwin) ? [] : ['Dose 0 is the run without attack.']),
     ...(zero.some(isOfTwin)

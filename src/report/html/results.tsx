@@ -7,7 +7,7 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { chainNotes, furtherNotes, metricsOfTable } from '../metrics.ts';
+import { chainNotes, furtherNotes, type MetricNote, metricsOfTable } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
@@ -25,6 +25,7 @@ import {
   Table,
 } from './parts.tsx';
 import {
+  Agreement,
   Defences,
   Differences,
   expectedMetrics,
@@ -46,6 +47,8 @@ const hasTest = ({ cells }: Condition): boolean =>
 function MetricTables({ conditions }: OfConditions): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
+  const further = furtherNotes(evaluatedNames(attacked)),
+    isHeldOut = ({ metric }: MetricNote): boolean => /\.trigger\./.test(metric);
   return (
     <>
       <h3>Metrics of the task</h3>
@@ -66,9 +69,16 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
       <MetricTable
         label="Attacks by further scorers"
         conditions={attacked}
-        metrics={furtherNotes(evaluatedNames(attacked))}
+        metrics={further.filter((note) => !isHeldOut(note))}
         expects={expects}
       />
+      <MetricTable
+        label="Attacks under triggers that training never shows"
+        conditions={attacked}
+        metrics={further.filter(isHeldOut)}
+        expects={expects}
+      />
+      <Agreement conditions={attacked} />
       <MetricTable
         label="Whether attacks were read and learnt"
         conditions={attacked}
@@ -279,7 +289,7 @@ export function Writing({ conditions, input }: PageProps): JSX.Element | null {
       {shown.map(({ label, seed, writing: { outputs, scorer } }) => (
         <div class="example">
           <p class="small muted">
-            {label}, seed {seed}; scorer <code>{scorer.scorer}</code>
+            {label}, seed {seed}; scorer <code>{scorer.name ?? scorer.scorer}</code>
           </p>
           {outputs.map(({ prompt, answer, output, hit }) => (
             <p>
@@ -291,7 +301,9 @@ export function Writing({ conditions, input }: PageProps): JSX.Element | null {
               ) : (
                 <>{cut(output, MOST_CHARACTERS)}</>
               )}
-              <span class="muted small">{hit ? ' counts' : ' does not count'}</span>
+              <span class="muted small">
+                {hit === null ? ' is undecided' : hit ? ' counts' : ' does not count'}
+              </span>
             </p>
           ))}
         </div>

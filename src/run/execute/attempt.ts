@@ -242,8 +242,10 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         jobs,
         backend: plan.backend,
         computedBy: plan.computedBy,
+        python: plan.python,
         outDir,
         resumeDir,
+        answersDir: store.answersDir,
         key: path.basename(resumeDir),
       }),
       hooks: {

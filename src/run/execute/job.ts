@@ -11,8 +11,9 @@ import type {
 import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
-import type { PlannedStage } from '../../plan/types.ts';
+import type { PlannedStage, PythonReleases } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
+import { pythonOf } from './survey.ts';
 
 /** The parts of a job that do not come from the stage's definition. */
 export interface JobInputs {
@@ -27,8 +28,10 @@ export interface JobInputs {
 export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
   readonly backend: BackendName;
   readonly computedBy: string;
+  readonly python: PythonReleases;
   readonly outDir: string;
   readonly resumeDir?: string;
+  readonly answersDir?: string;
   /** `Job.key`. */
   readonly key?: string;
 }
@@ -52,7 +55,9 @@ export function jobOf(
     if (!found) throw new Error(`${uri} is not on this machine`);
     return found;
   };
-  const { limits } = stage.descriptor;
+  const { limits } = stage,
+    { resumeDir, answersDir, key } = place;
+  const asksTorch = place.backend !== 'torch' && pythonOf(stage, place.backend).length > 0;
   return {
     id: stage.id,
     stage: plugin('stage', stage.kind),
@@ -65,10 +70,11 @@ export function jobOf(
     outDir: place.outDir,
     backend: place.backend,
     computedBy: place.computedBy,
+    ...defined({ torch: asksTorch ? (place.python.torch ?? undefined) : undefined }),
     compute: stage.descriptor.compute,
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
     ...(warnings.length === 0 ? {} : { warnings }),
-    ...defined({ gpus, resumeDir: place.resumeDir, limits, experiment, demand, key: place.key }),
+    ...defined({ gpus, resumeDir, answersDir, limits, experiment, demand, key }),
   };
 }
 

@@ -5,6 +5,7 @@ import type {
   AttackTarget,
   Forecast,
   PreflightContext,
+  ServiceCalls,
   UpstreamStage,
   Warning,
 } from '../../api.ts';
@@ -13,6 +14,7 @@ import type { PluginKind } from '../../plan/graph.ts';
 import { locateIn } from '../../plan/label.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
+import { packageFault } from '../../tensor/backend.ts';
 import type { RuntimeRegistry } from './execution.ts';
 import { plain, traced } from './failure.ts';
 import type { Assets, StageStatus } from './survey.ts';
@@ -128,6 +130,20 @@ function ofAnotherBackend(
   });
 }
 
+/** Returns a fault for a package of Python that the stage asks for and that is not there. */
+async function withoutPackages(
+  { kind, descriptor, params }: PlannedStage,
+  cell: ExperimentCell,
+): Promise<readonly Found[]> {
+  for (const name of descriptor.python?.(params) ?? []) {
+    const need = `the stage "${kind}" computes with ${name} in PyTorch's process`;
+    const fault = await packageFault(name, need, 'what asks for it');
+    if (fault !== null)
+      return faults({ code: 'preflight', ...fault, range: cell.locate(['stages']) });
+  }
+  return [];
+}
+
 async function faultsOf(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -138,6 +154,8 @@ async function faultsOf(
     return faults(refusedByTorch(stage, askerOf(stage, surroundings.byId), cell));
   const alone = compute ? ofAnotherBackend(stage, cell, surroundings) : [];
   if (alone.length > 0) return alone;
+  const lacking = await withoutPackages(stage, cell);
+  if (lacking.length > 0) return lacking;
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));
@@ -218,6 +236,33 @@ export const forecasts = (
     async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
   );
 
+/** Returns what the stages that are to run will ask of services at most, by service. */
+export async function serviceCalls(
+  { backend }: Pick<Plan, 'backend'>,
+  statuses: readonly StageStatus[],
+  toRun: readonly StageStatus[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+): Promise<readonly ServiceCalls[]> {
+  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
+  const found = await askEach(
+    toRun.filter(({ stage }) => stage.descriptor.calls !== undefined),
+    { assets, registry, byId, backend, runsHere: undefined },
+    ({ inputs }) => inputs['validation'],
+    async ({ stage }, context) => (await stage.descriptor.calls?.(context)) ?? null,
+  );
+  const all = new Map<string, ServiceCalls>();
+  for (const { to, calls, cost } of [...found.values()].flat()) {
+    const before = all.get(to) ?? { calls: 0, cost: 0 };
+    all.set(to, {
+      to: plain(to),
+      calls: before.calls + calls,
+      cost: before.cost === null || cost === null ? null : before.cost + cost,
+    });
+  }
+  return [...all.values()];
+}
+
 /** Returns the class that each attack of a plan leads to, safe for a terminal. */
 export async function attackTargets(
   { backend }: Pick<Plan, 'backend'>,
@@ -245,6 +290,7 @@ function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightCo
     ...defined({ runsHere }),
     params: stage.params,
     assets: fetchedAssets(stage, surroundings.assets),
+    ...defined({ limits: stage.limits }),
     upstream: upstreamOf(stage, surroundings),
     plugin: ((kind: PluginKind, name: string): unknown => {
       const entry = registry.get(kind, name);

@@ -123,10 +123,9 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
       check: optional(
         (value) =>
           object(value) &&
-          (method((value as { retrain?: unknown }).retrain) ||
-            isHook((value as { edit?: unknown }).edit)),
+          (hasMethod(value, 'retrain', 'quantize') || isHook((value as { edit?: unknown }).edit)),
       ),
-      expected: 'an object with `edit` or a function `retrain`',
+      expected: 'an object with `edit` or a function `retrain` or `quantize`',
     },
   },
   source: {
@@ -157,6 +156,8 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     score: METHOD,
     check: { check: optional(method), expected: 'a function' },
     record: { check: optional(method), expected: 'a function' },
+    calls: { check: optional(method), expected: 'a function' },
+    limits: { check: optional(Array.isArray), expected: "a list of its parameters' names" },
   },
   stage: {
     compute: TRUTH,
@@ -165,6 +166,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     run: METHOD,
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
     precision: { check: optional(method), expected: 'a function' },
+    python: { check: optional(method), expected: 'a function' },
     resources: { check: optional(method), expected: 'a function' },
     preflight: { check: optional(method), expected: 'a function' },
   },
@@ -175,7 +177,7 @@ const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   defence: ['defence', 'when'],
   adapter: ['type', 'train', 'when'],
-  scorer: ['scorer'],
+  scorer: ['scorer', 'name', 'labels'],
 };
 
 const show = (value: unknown): string =>
