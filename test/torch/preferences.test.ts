@@ -207,7 +207,7 @@ test('rewards are those of the loss, and a swap is counted by them', async () =>
     const { code, stderr } = await project.dosimeter(
       ...['plan', 'spec.yaml', '--backend', 'torch', '--set', set],
     );
-    assert.is(code, 1, set);
+    assert.is(code, 2, set);
     assert.match(stderr, message);
   }
   const { stderr } = await project.dosimeter('plan', 'spec.yaml', '--backend', 'wasm');
