@@ -8,8 +8,9 @@ import type { Json } from '../base/json.ts';
  * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`); the
  * report's name of a cell's `adapter`, `attack`, `defence` or `setting`, which holds all that varies
  * in it; `seed`; a metric as `STAGE.METRIC` (`evaluate.asr`); `metric` (which of several metrics) or
- * `kernel` (of which kernel one of the Fisher information is); or `step`, the step of training, at
- * which `train.loss` and what `evaluate.curves` took are known.
+ * `kernel` (of which kernel one of the Fisher information is); `step`, the step of training, at
+ * which `train.loss` and what `evaluate.curves` took are known; or `training`, the position in a
+ * chain of trainings, from 1, after which its numbers were taken.
  */
 export interface Channel {
   readonly field: string;
@@ -37,6 +38,28 @@ export type Statistic = 'mean' | 'median' | 'min' | 'max';
  */
 export type SpreadName = 'interval' | 'std' | 'range' | 'none';
 
+/**
+ * Of the conditions that differ in the axes `over` alone, the one of the highest or the lowest mean
+ * of a metric over the seeds, among those within bounds. Validation rows choose, and the numbers are
+ * those of the test rows.
+ */
+export interface Envelope {
+  /** Paths of axes, or `adapter`, `attack` or `defence` for all that varies in them. */
+  readonly over: readonly string[];
+  readonly choose: 'highest' | 'lowest';
+  /** `STAGE.METRIC`. */
+  readonly by: string;
+  /** Bounds of means over the seeds, by `STAGE.METRIC`. */
+  readonly where?: {
+    readonly [metric: string]: { readonly min?: number; readonly max?: number };
+  };
+  /**
+   * The seeds whose means choose; the others are shown, so that no training is in the choice of its
+   * own number. Default: all seeds choose, and all are shown.
+   */
+  readonly selectionSeeds?: readonly number[];
+}
+
 /** Published numbers that are laid over a figure. */
 export interface Overlay {
   /** The rows of the CSV that are drawn, by column. */
@@ -47,6 +70,8 @@ export interface Overlay {
   readonly x: string;
   readonly y: string;
   readonly color?: string;
+  /** Which of the figure's metrics the values are of. Default: the first. */
+  readonly metric?: string;
   /** The column of what is drawn beside the value, or those of its two ends. */
   readonly spread?: string | readonly [low: string, high: string];
   /** The panel, where a figure has several: column → as the facets' fields. */
@@ -82,6 +107,8 @@ export interface FigureEntry {
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
   /** The cells that are drawn: those that match one of the patterns, in their order. Default: all. */
   readonly cells?: readonly CellPattern[];
+  /** Chooses among the cells. */
+  readonly envelope?: Envelope;
   /** Draws differences, paired by seed, from full fine-tuning or from the clean twin. */
   readonly against?: 'full' | 'clean';
   /** Default: `mean`. */
@@ -112,6 +139,7 @@ export interface TableEntry {
   /** `STAGE.METRIC`. */
   readonly metrics: readonly string[];
   readonly cells?: readonly CellPattern[];
+  readonly envelope?: Envelope;
   readonly against?: 'full' | 'clean';
   readonly spread?: Exclude<SpreadName, 'none'>;
 }

@@ -3,19 +3,9 @@
  * by seed. Pure.
  */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
-import { voidReason } from './evidence.ts';
+import { cleanRun, voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
-import {
-  ACCURACY,
-  ASR,
-  ASR_CLEAN,
-  ASR_MINUS_CLEAN,
-  DROP,
-  isPValue,
-  metricName,
-  type MetricNote,
-  metricsIn,
-} from './metrics.ts';
+import { ACCURACY, isPValue, metricName, type MetricNote, metricsIn } from './metrics.ts';
 import {
   cellNames,
   type ResultCell,
@@ -77,25 +67,15 @@ const reasonOf = (
 ): string | null => voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
 
 const cleanPartner: PartnerOf = (cell, metric) => {
-  const values = ofCleanRun(cell, metric);
+  const clean = cleanRun(metric);
   // The reason is that of the difference, which is evidence only if both runs are.
-  const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
-  return values && { values, reason: (seed) => reasonOf(cell, seed, difference) };
-};
-
-/**
- * Returns the accuracy or success rate of the clean run, as the evaluation of the attacked run
- * recorded it.
- */
-function ofCleanRun(cell: ResultCell, metric: Metric): Values | null {
-  const name = metricName(metric);
-  if (name === metricName(ASR)) return valuesBySeed(cell, ASR_CLEAN);
-  if (name !== metricName(ACCURACY)) return null;
-  const accuracy = valuesBySeed(cell, metric);
-  return new Map(
-    [...valuesBySeed(cell, DROP)].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]),
+  return (
+    clean && {
+      values: new Map([...cell.seeds].map(([seed, measured]) => [seed, clean.read(measured)])),
+      reason: (seed) => reasonOf(cell, seed, clean.judged),
+    }
   );
-}
+};
 
 const settingsOf = (cell: ResultCell): readonly string[] =>
   cellNames(cell).map((name) =>

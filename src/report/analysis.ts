@@ -182,28 +182,39 @@ function withoutVerdict(conditions: readonly Condition[]): Standing | null {
   return null;
 }
 
+const tallies = (claims: readonly (readonly [string, readonly Verdict[]])[]): string[] =>
+  claims
+    .filter(([, verdicts]) => verdicts.length > 0)
+    .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
+
+/** Says what comparisons of adapters give for the claims about them. */
+export function scoreTallies(
+  adapters: Comparisons['adapters'],
+  isAsked: (metric: MetricNote) => boolean = () => true,
+): string[] {
+  const verdictsOn = (metric: MetricNote): Verdict[] =>
+    adapters.flatMap((comparison) =>
+      comparison.metric === metric && comparison.verdict && isAsked(metric)
+        ? [comparison.verdict]
+        : [],
+    );
+  return tallies([
+    ['Backdoors, “LoRA has the lower ASR”', verdictsOn(ASR)],
+    ['Untargeted, “LoRA loses more accuracy”', verdictsOn(DROP)],
+  ]);
+}
+
 function standingOf(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
 ): Standing {
   const undecided = withoutVerdict(conditions);
   if (undecided !== null) return undecided;
-  const verdictsOn = (metric: MetricNote): Verdict[] =>
-    adapters.flatMap((comparison) =>
-      comparison.metric === metric && comparison.verdict ? [comparison.verdict] : [],
-    );
   const verdictsOnKernels = (isNormalised: boolean): Verdict[] =>
     kernels.flatMap(({ quantity, verdict }) =>
       verdict && isNormalised === quantity.id.includes('normalised') ? [verdict] : [],
     );
-  const tallies = (claims: readonly (readonly [string, readonly Verdict[]])[]): string[] =>
-    claims
-      .filter(([, verdicts]) => verdicts.length > 0)
-      .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
-  const scores = tallies([
-    ['Backdoors, “LoRA has the lower ASR”', verdictsOn(ASR)],
-    ['Untargeted, “LoRA loses more accuracy”', verdictsOn(DROP)],
-  ]);
+  const scores = scoreTallies(adapters);
   return {
     headline:
       scores.length > 0 ? scores : ['Undecided: no attack of this grid has results for both.'],

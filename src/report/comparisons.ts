@@ -136,7 +136,16 @@ function readBySeed(condition: Condition, quantity: Quantity): (seed: number) =>
   };
 }
 
-function compareScores(metric: MetricNote, adapter: Condition, full: Condition): AdapterComparison {
+/** On which rows a metric is read: returns its note itself, or that of the test rows. */
+type OnRows = (metric: MetricNote) => MetricNote;
+const onValidation: OnRows = (metric) => metric;
+
+function compareScores(
+  metric: MetricNote,
+  adapter: Condition,
+  full: Condition,
+  on = onValidation,
+): AdapterComparison {
   const sides = [adapter, full].map((condition) => ({ condition, cells: cellsBySeed(condition) }));
   const seeds = [...new Set(sides.flatMap(({ cells }) => [...cells.keys()]))].sort((x, y) => x - y);
   const reason = (seed: number): string | null => {
@@ -147,7 +156,7 @@ function compareScores(metric: MetricNote, adapter: Condition, full: Condition):
     }
     return null;
   };
-  const quantity = scoreOf(metric);
+  const quantity = scoreOf(on(metric));
   return {
     metric,
     adapter,
@@ -162,9 +171,12 @@ function compareScores(metric: MetricNote, adapter: Condition, full: Condition):
  * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's own rate of
  * the target. If that was not measured for any model, returns the ASR itself.
  */
-function addedByTrigger({ adapter, full, seeds, a, b, margin }: AdapterComparison): PairedSample {
+function addedByTrigger(
+  { adapter, full, seeds, a, b, margin }: AdapterComparison,
+  on = onValidation,
+): PairedSample {
   const valuesOf = (condition: Condition): number[] => {
-    const read = readBySeed(condition, scoreOf(ASR_ADDED));
+    const read = readBySeed(condition, scoreOf(on(ASR_ADDED)));
     return seeds.flatMap((seed) => read(seed) ?? []);
   };
   const ofAdapter = valuesOf(adapter),
@@ -181,18 +193,25 @@ function addedByTrigger({ adapter, full, seeds, a, b, margin }: AdapterCompariso
  * the target must differ as claimed too. Otherwise a model that gives the target class to most rows
  * anyway would count as successfully attacked.
  */
-export function compareAdapters(conditions: readonly Condition[]): readonly AdapterComparison[] {
+export function compareAdapters(
+  conditions: readonly Condition[],
+  on = onValidation,
+): readonly AdapterComparison[] {
   const pairs = adapterPairs(conditions);
   return COMPARED.flatMap((metric) => {
     const found = pairs
-      .map(({ adapter, full }) => compareScores(metric, adapter, full))
+      .map(({ adapter, full }) => compareScores(metric, adapter, full, on))
       .filter(({ difference, excluded }) => difference !== null || excluded > 0);
     const verdicts = new Map<AdapterComparison, Verdict | undefined>();
     for (const direction of [1, -1] as const) {
       const family = found.filter(({ adapter }) => claimed(metric, adapter) === direction);
       const judged =
         metric === ASR
-          ? judgeBoth(family, family.map(addedByTrigger), direction)
+          ? judgeBoth(
+              family,
+              family.map((one) => addedByTrigger(one, on)),
+              direction,
+            )
           : judge(family, direction);
       for (const [i, comparison] of family.entries()) verdicts.set(comparison, judged[i]);
     }
@@ -239,7 +258,11 @@ export function compareEnds(
     sign === 0
       ? judgeEqual(found)
       : metric === ASR
-        ? judgeBoth(found, found.map(addedByTrigger), sign)
+        ? judgeBoth(
+            found,
+            found.map((one) => addedByTrigger(one)),
+            sign,
+          )
         : judge(found, sign);
   return found.map((comparison, i) => ({ ...comparison, verdict: verdicts[i] ?? null }));
 }

@@ -2,15 +2,18 @@
  * The figures and tables that a spec's `report` asks for, each with what it does not show and why.
  */
 import { closest } from 'fastest-levenshtein';
-import type { FigureEntry, TableEntry } from '../api/report.ts';
+import type { Envelope, FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
-import type { Analysis } from './analysis.ts';
+import { type Analysis, scoreTallies } from './analysis.ts';
+import { compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
+import { type Enveloped, envelopeOf } from './envelope.ts';
 import { writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
 import { LOSS } from './figures/frame.ts';
+import { plainText } from './format.ts';
 import {
   type Entry,
   type GridTable,
@@ -23,7 +26,7 @@ import {
 import { contentKey, distinct } from './groups.ts';
 import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
-import { metricName, metricNamed } from './metrics.ts';
+import { metricName, metricNamed, onTest } from './metrics.ts';
 import { collectResults } from './results.ts';
 import type { Figure, ReportCell } from './types.ts';
 
@@ -57,18 +60,72 @@ export async function drawSpecEntries(analysis: Analysis): Promise<readonly Draw
   return drawn;
 }
 
-async function drawFigureEntry(entry: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
-  const { name } = entry;
+/** An entry whose envelope is applied: the conditions that it shows, and what it says of them. */
+interface Applied extends Pick<Enveloped, 'conditions' | 'empty' | 'notes' | 'shown'> {
+  /** The metrics that chose. */
+  readonly deciding: readonly string[];
+}
+
+/** @param metrics the metrics of the entry */
+function applied(
+  { envelope, cells, against }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
+  metrics: readonly string[],
+  { conditions, input }: Analysis,
+): Applied {
+  if (envelope === undefined)
+    return { conditions, empty: [], notes: [], shown: (field) => field, deciding: [] };
+  const found = envelopeOf(envelope, conditions, input.stages, cells);
+  const verdicts =
+    against === 'full'
+      ? scoreTallies(compareAdapters(found.conditions, onTest), (metric) =>
+          metrics.some((field) => found.shown(field) === metricName(onTest(metric))),
+        )
+      : [];
+  return {
+    ...found,
+    notes: [
+      ...found.notes,
+      ...(verdicts.length === 0 ? [] : [`Each adapter at its own choice: ${verdicts.join(' ')}`]),
+    ],
+    deciding: decidingIn(envelope),
+  };
+}
+
+const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
+
+async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
+  const { name } = asked;
   try {
-    const figures = await drawEntry(entry, analysis),
+    const own = applied(asked, metricsOf(asked), analysis),
+      entry = asked.envelope === undefined ? asked : ofChosen(asked, own);
+    const figures = await drawEntry(entry, own),
       isShown = figures.length > 0;
-    const lacks = lackedBy(entry, metricsOf(entry), analysis.conditions, isShown);
+    const lacks = lackedBy(asked, metricsOf(entry), analysis.conditions, isShown, own);
     return { name, figures, table: null, lacks };
   } catch (error) {
     if (!(error instanceof UserFault)) throw error;
     const { message, hint } = error;
     return { name, figures: [], table: null, lacks: [hint ? `${message}: ${hint}` : message] };
   }
+}
+
+/** The entry as it shows what its envelope chose. */
+function ofChosen(
+  { envelope: _envelope, cells: _cells, ...entry }: FigureEntry,
+  { shown, notes }: Applied,
+): FigureEntry {
+  const { x, y, color, references, caption } = entry;
+  const text = [...(caption === undefined ? [] : [caption]), ...notes].join(' ');
+  return {
+    ...entry,
+    x: { ...x, field: shown(x.field) },
+    y: y.map((channel) => ({ ...channel, field: shown(channel.field) })),
+    ...defined({
+      color: color && { ...color, fields: color.fields.map(shown) },
+      references: references?.map(shown),
+      caption: text === '' ? undefined : text,
+    }),
+  };
 }
 
 const isMetric = (field: string): boolean => field.includes('.');
@@ -89,6 +146,7 @@ function lackedBy(
   fields: readonly string[],
   conditions: readonly Condition[],
   isShown: boolean,
+  { deciding, empty, conditions: chosen }: Applied,
 ): readonly string[] {
   const shown = chooseByName(conditions, cells);
   if (shown.length === 0) return ['no cell matches its `cells`'];
@@ -96,13 +154,15 @@ function lackedBy(
     shown.flatMap((condition) => condition.cells.flatMap((cell) => measuredIn(cell))),
   );
   const axes = new Set(conditions.flatMap((condition) => Object.keys(condition.axes)));
-  const lacking = distinct(fields)
+  const lacking = distinct([...fields, ...deciding])
     .filter((field) => !measured.has(field) && !axes.has(field))
     .map((field) => {
       const near = measured.size === 0 ? '' : `: did you mean ${closest(field, [...measured])}?`;
       return `no finished cell has a metric "${field}"${near}`;
     });
   if (lacking.length > 0 || isShown) return lacking;
+  if (chosen.length === 0 && empty.length > 0)
+    return [`its envelope has no point: ${distinct(empty.map(({ reason }) => reason)).join('; ')}`];
   return [
     against === undefined
       ? 'its cells have nothing to show yet'
@@ -120,11 +180,15 @@ const measuredIn = ({ metrics, history }: ReportCell): string[] => [
 
 // ---- tables ------------------------------------------------------------------------------------
 
-function drawTable(entry: TableEntry, { conditions, input }: Analysis): DrawnEntry {
+function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
-  const metrics = entry.metrics.map(metricNamed);
+  const own = applied(entry, entry.metrics, analysis),
+    { conditions, notes } = own;
+  const fields = entry.metrics.map(own.shown),
+    metrics = fields.map(metricNamed);
   const cells = conditions.flatMap((condition) => [...condition.cells]);
-  const shown = new Set(chooseByName(conditions, entry.cells).map(({ axes }) => contentKey(axes)));
+  const chosen = entry.envelope ? conditions : chooseByName(conditions, entry.cells),
+    shown = new Set(chosen.map(({ axes }) => contentKey(axes)));
   const rows = collectResults(cells.map(({ axes, ...cell }) => ({ ...cell, cell: axes })));
   const grid = layOut({
     rows,
@@ -145,10 +209,11 @@ function drawTable(entry: TableEntry, { conditions, input }: Analysis): DrawnEnt
       `several cells have the same place, which differ in ${grid.clash.join(', ')}: ` +
         'name them under `rows` or `columns`, or choose one value under `cells`',
     ]);
-  const lacks = lackedBy(entry, entry.metrics, conditions, grid.columns.length > 0);
+  const isFilled = grid.columns.length > 0;
+  const lacks = lackedBy(entry, fields, analysis.conditions, isFilled, own);
   if (grid.columns.length === 0) return none(lacks);
   const table: GridTable = {
-    ...{ grid, rowAxes, columnAxes, against, caveats: [] },
+    ...{ grid, rowAxes, columnAxes, against, caveats: notes },
     axisName: headName,
     ...defined({ spread: entry.spread }),
   };
@@ -168,15 +233,29 @@ function drawTable(entry: TableEntry, { conditions, input }: Analysis): DrawnEnt
         ofAnswers: cells.some(writesAnswers),
         facts: [],
         notes: 'below',
-        comments: [`dosimeter, ${input.name}: the table ${name} of ${input.specFile}`],
+        comments: [
+          `dosimeter, ${analysis.input.name}: the table ${name} of ${analysis.input.specFile}`,
+        ],
       })}\n`,
-      csv: csvOfTable(table),
+      csv: csvOfTable(table, own),
     },
   };
 }
 
-/** Returns a line for each number: its place along the axes, its summary, and what it is worth. */
-function csvOfTable({ grid, rowAxes, columnAxes, against }: GridTable): string {
+/**
+ * Returns a line for each number: its place along the axes, its summary, and what it is worth. A
+ * place at which an envelope has no point has a line without a number.
+ */
+function csvOfTable(
+  { grid, rowAxes, columnAxes, against }: GridTable,
+  { conditions, empty }: Applied,
+): string {
+  const points = new Map(
+    conditions.map(({ axes, cells }) => [
+      contentKey(axes),
+      distinct(cells.flatMap(({ chosen }) => chosen ?? [])).join('; '),
+    ]),
+  );
   const named = (axes: readonly string[], at: GridTable['grid']['rows'][number]) =>
     Object.fromEntries(axes.map((path, i) => [path, valuesText(path, at[i])]));
   const compared = ({ difference, p, holm }: Entry) =>
@@ -191,8 +270,15 @@ function csvOfTable({ grid, rowAxes, columnAxes, against }: GridTable): string {
           p,
           p_holm: holm,
         };
-  return toCsv(
-    grid.rows.flatMap((at, i) =>
+  const without = empty.map(({ axes, reason }) => ({
+    ...Object.fromEntries(
+      [...rowAxes, ...columnAxes].map((path) => [path, plainText(axes[path] ?? '')]),
+    ),
+    chosen: `none ${reason}`,
+    n: 0,
+  }));
+  return toCsv([
+    ...grid.rows.flatMap((at, i) =>
       grid.columns.flatMap((column, k) => {
         const entry = grid.entries[i]?.[k] ?? null;
         if (entry === null) return [];
@@ -201,6 +287,7 @@ function csvOfTable({ grid, rowAxes, columnAxes, against }: GridTable): string {
           ...named(rowAxes, at),
           ...named(columnAxes, column.at),
           metric: metricName(column.metric),
+          ...defined({ chosen: points.get(contentKey(entry.cell)) || undefined }),
           ...{ n, planned: entry.planned, mean, std, low, high },
           least: Math.min(...entry.values),
           greatest: Math.max(...entry.values),
@@ -209,5 +296,6 @@ function csvOfTable({ grid, rowAxes, columnAxes, against }: GridTable): string {
         };
       }),
     ),
-  );
+    ...without,
+  ]);
 }

@@ -42,6 +42,12 @@ export function metricNamed(name: string): Named {
 export const isPValue = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && /_p(?:_clean)?(?:\.|$)/.test(metric);
 
+/** The same metric, measured on the rows of `data.test`. Only `evaluate` reads these. */
+export const onTest = <T extends Named>(named: T): T =>
+  named.stage === 'evaluate' && !named.metric.startsWith('test_')
+    ? { ...named, metric: `test_${named.metric}` }
+    : named;
+
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',
   kind: 'proportion',
@@ -391,14 +397,13 @@ const OF_VALIDATION: readonly MetricNote[] = [
   },
 ];
 
-/** The metrics of `evaluate` on the rows of `data.test`. Nothing is compared or claimed by them. */
+/** The metrics of `evaluate` on the rows of `data.test`. Only envelopes compare by them. */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {
   const ofTest = (text: string): string => text.replaceAll('validation', 'test');
   return {
-    ...note,
-    metric: `test_${note.metric}`,
+    ...onTest(note),
     table: 'test',
     meaning: ofTest(note.meaning),
     ...defined({ ofAnswers: note.ofAnswers && ofTest(note.ofAnswers) }),
@@ -419,10 +424,34 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
 export function noteOf(named: Named): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
   if (own !== undefined || named.stage !== ASR.stage) return own;
+  const [, name, training, by = ''] = /^(.+)_after_(\d+)(\..+)?$/.exec(named.metric) ?? [];
+  if (training !== undefined) {
+    const after = noteOf({ ...named, metric: `${name}${by}` });
+    return (
+      after && {
+        ...after,
+        metric: named.metric,
+        label: `${after.label}, after training ${training}`,
+      }
+    );
+  }
   const [metric = '', ...scorer] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric }));
-  return note && { ...note, metric: named.metric, label: `${note.label}, ${scorer.join('.')}` };
+  const beside = scorer
+    .join('.')
+    .replace(/(?:^|\.)trigger\./, ', trigger ')
+    .replace(/^, /, '');
+  return note && { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
 }
+
+/** Returns the notes of what was measured along a chain among the names of metrics of `evaluate`. */
+export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
+  [ACCURACY, ASR, ASR_CLEAN].flatMap((note) => {
+    const along = metrics.filter((metric) => metric.startsWith(`${note.metric}_after_`));
+    return along.length === 0
+      ? []
+      : [...along.flatMap((metric) => noteOf({ stage: note.stage, metric }) ?? []), note];
+  });
 
 /** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>

@@ -77,7 +77,8 @@ const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<nam
 function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | undefined {
   const scored = SCORED.exec(metric);
   if (scored === null) return undefined;
-  const name = scored.groups?.['name'];
+  // A trigger that training never shows is named behind the scorer: `asr.refusal.trigger.end`.
+  const name = scored.groups?.['name']?.replace(/(?:^|\.)trigger\..*$/, '') || undefined;
   return name === undefined ? scorers[0] : scorers.find(({ scorer }) => scorer === name);
 }
 

@@ -84,19 +84,26 @@ export function fieldsBelow(
   );
 }
 
-/**
- * Returns the spec, and its `base` as a spec of its own with the sections poisoning, adapter and
- * train.
- */
-export function specsIn(root: MapNode): { readonly prefix: string; readonly root: MapNode }[] {
-  const base = child(root, BASE);
-  return [
-    { prefix: '', root },
-    ...(base?.kind === 'map' ? [{ prefix: `${BASE}.`, root: base }] : []),
-  ];
+/** A spec, or a training of its `base`. */
+export interface SubSpec {
+  /** The beginning of the paths of its fields. */
+  readonly prefix: string;
+  readonly root: MapNode;
 }
 
-/** Returns the variants of both sections, those of the cell's training and those of its base's. */
+/** Returns each training of `base`, as a spec with the sections data, poisoning, adapter, train. */
+export function basesIn(root: MapNode): SubSpec[] {
+  const base = child(root, BASE);
+  if (base?.kind === 'map') return [{ prefix: `${BASE}.`, root: base }];
+  return itemsOf(base).flatMap((item, i) =>
+    item.kind === 'map' ? [{ prefix: `${BASE}.${i}.`, root: item }] : [],
+  );
+}
+
+/** Returns the spec and the trainings of its `base`. */
+export const specsIn = (root: MapNode): SubSpec[] => [{ prefix: '', root }, ...basesIn(root)];
+
+/** Returns the variants of all sections, those of the cell's training and those of its bases. */
 export const allVariants = (
   root: MapNode,
   shapes: Shapes,
@@ -112,7 +119,7 @@ export const allVariants = (
 
 /**
  * Returns every written field of a cell's sections in the schema's order, followed by those of the
- * base.
+ * bases.
  */
 export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   return specsIn(root).flatMap(({ prefix, root: spec }) =>
@@ -120,7 +127,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
       const path = `${prefix}${section}`;
       if (!isVariantSection(section)) {
         const own = fieldsBelow(child(spec, section), shapes.section[section], path);
-        return section === 'evaluate' ? [...own, ...allScorerFields(spec, shapes)] : own;
+        return section === 'evaluate' ? [...own, ...pluginFields(spec, shapes)] : own;
       }
       return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
         ...fieldsBelow(node, schema, path),
@@ -132,22 +139,56 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-function allScorerFields(spec: MapNode, shapes: Shapes): WrittenField[] {
+/** Returns the fields of `evaluate` that are parameters of scorers and attacks. */
+function pluginFields(spec: MapNode, { scorers, variants }: Shapes): WrittenField[] {
   const evaluate = child(spec, 'evaluate'),
-    further = child(evaluate, 'scorers');
+    scorer = child(evaluate, 'scorer');
+  const attacks = variants.poisoning.byName;
   return [
-    ...scorerFields(child(evaluate, 'scorer'), 'evaluate.scorer', shapes),
-    ...itemsOf(further).flatMap((scorer) => scorerFields(scorer, 'evaluate.scorers', shapes)),
-  ];
+    ...(scorer === undefined ? [] : [[scorer, 'scorer', 'scorer', scorers] as const]),
+    ...itemsOf(child(evaluate, 'scorers')).map(
+      (one) => [one, 'scorers', 'scorer', scorers] as const,
+    ),
+    ...itemsOf(child(evaluate, 'triggers')).map(
+      (one) => [one, 'triggers', 'attack', attacks] as const,
+    ),
+  ].flatMap(([node, path, kind, schemas]) => {
+    if (node.kind !== 'map') return [];
+    const name = child(node, kind);
+    const { properties = {} } = (isText(name) ? schemas.get(name.value) : undefined) ?? {};
+    return Object.entries(properties).flatMap(([key, field]) =>
+      fieldsBelow(child(node, key), field, `evaluate.${path}.${key}`),
+    );
+  });
 }
 
-function scorerFields(scorer: Node | undefined, path: string, { scorers }: Shapes): WrittenField[] {
-  if (scorer?.kind !== 'map') return [];
-  const name = child(scorer, 'scorer');
-  const { properties = {} } = (isText(name) ? scorers.get(name.value) : undefined) ?? {};
-  return Object.entries(properties).flatMap(([key, field]) =>
-    fieldsBelow(child(scorer, key), field, `${path}.${key}`),
-  );
+/** Reports held-out triggers that no cell is evaluated under, or that cannot be told apart. */
+export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): void {
+  const names = allVariants(root, shapes)
+    .filter(({ section }) => section === 'poisoning')
+    .flatMap(({ name }) => name.split(JOINT));
+  const seen = new Set<string>();
+  for (const item of itemsOf(child(child(root, 'evaluate'), 'triggers'))) {
+    const name = child(item, 'name'),
+      attack = child(item, 'attack');
+    if (!isText(name) || !isText(attack)) continue;
+    if (!names.includes(attack.value))
+      report(
+        'matches-nothing',
+        attack.span,
+        `no cell of the grid is under the attack "${attack.value}"`,
+        'name an attack of "poisoning"',
+      );
+    const both = JSON.stringify([name.value, attack.value]);
+    if (seen.has(both))
+      report(
+        'duplicate-value',
+        name.span,
+        `two triggers of "${attack.value}" are called "${name.value}"`,
+        'their metrics would have one name: give one of them another',
+      );
+    seen.add(both);
+  }
 }
 
 /** Returns the tree with each node that is a key of the map replaced by its value. */

@@ -370,9 +370,19 @@ export interface HoldOutSpec {
   take?: "rest" | "held";
 }
 /**
- * A training that comes before the cell's own, on the same model, data and seed. The cell's training starts from the resulting model: the base's adapter is merged into the weights and its head is kept. If `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. Default: training starts from the checkpoint.
+ * A training that comes before the cell's own, on the same model, data and seed. The cell's training starts from the resulting model: the base's adapter is merged into the weights and its head is kept. If `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. A list is a chain of trainings, the first one first: each starts from the one before it, each is evaluated, and the trigger is that of the last one that is poisoned. Default: training starts from the checkpoint.
  */
 export interface BaseSpec {
+  /**
+   * What reports call this training of a chain. Default: its number.
+   */
+  name?: string;
+  /**
+   * Training rows of its own, of the cell's task. Default: the cell's.
+   */
+  data?: {
+    train: SplitSpec;
+  };
   poisoning?: PoisoningSpec;
   adapter?: AdapterSpec;
   train?: TrainSpec;
@@ -620,6 +630,12 @@ export interface EvaluateSpec {
    * @minItems 1
    */
   scorers?: (string | ScorerSpec)[];
+  /**
+   * Variants of an attack's trigger that training never shows. Cells under this attack, and their clean twins, are evaluated under each as well; the metrics end in its name: `asr.trigger.NAME`.
+   *
+   * @minItems 1
+   */
+  triggers?: HeldOutTrigger[];
 }
 /**
  * Draws each token from the model's distribution, by a random stream of the seed. Default: greedy, the likeliest token.
@@ -643,6 +659,17 @@ export interface ScorerSpec {
    * The scorer plugin.
    */
   scorer: string;
+  [k: string]: unknown;
+}
+export interface HeldOutTrigger {
+  /**
+   * What the names of its metrics end in.
+   */
+  name: string;
+  /**
+   * The attack whose trigger it varies. Its parameters that describe the trigger stand beside it.
+   */
+  attack: string;
   [k: string]: unknown;
 }
 /**
@@ -799,7 +826,7 @@ export interface FigureSpec {
    */
   mark?: "line" | "point" | "bar" | "heatmap";
   /**
-   * An axis, `seed`, a metric, or `step`, the steps of training at which `train.evaluate_every` measured. `adapter`, `attack` and `defence` alone stand for all that varies in them, `setting` for all other axes.
+   * An axis, `seed`, a metric, `step`, the steps of training at which `train.evaluate_every` measured, or `training`, the position in a chain of trainings (`base`). `adapter`, `attack` and `defence` alone stand for all that varies in them, `setting` for all other axes.
    */
   x: string | ChannelSpec;
   /**
@@ -827,6 +854,7 @@ export interface FigureSpec {
         column?: string | FieldNames;
       };
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What a mark stands for over the seeds of a cell.
@@ -883,6 +911,45 @@ export interface ChannelSpec {
   domain?: number[];
 }
 /**
+ * Shows, of the cells that differ in some axes alone, the one where a metric is highest or lowest. It is chosen by validation rows, and its numbers are those of `data.test`.
+ */
+export interface EnvelopeSpec {
+  /**
+   * The axes that are chosen over; `adapter`, `attack` or `defence` alone for all that varies in them.
+   */
+  over: string | FieldNames;
+  /**
+   * The metric whose highest mean over the seeds is chosen.
+   */
+  highest?: string;
+  /**
+   * The metric whose lowest mean over the seeds is chosen.
+   */
+  lowest?: string;
+  /**
+   * Bounds of means over the seeds, by metric: what lies beyond them is not chosen.
+   */
+  where?: {
+    [k: string]: BoundSpec;
+  };
+  /**
+   * The seeds that choose; the others are shown, so that no training is in the choice of its own number. Default: all seeds choose, and all are shown.
+   *
+   * @minItems 1
+   */
+  selection_seeds?: number[];
+}
+export interface BoundSpec {
+  /**
+   * The least mean.
+   */
+  min?: number;
+  /**
+   * The largest mean.
+   */
+  max?: number;
+}
+/**
  * A CSV of published numbers: its columns, and where they were published.
  */
 export interface OverlaySpec {
@@ -920,6 +987,10 @@ export interface OverlaySpec {
    * The column that tells lines apart.
    */
   color?: string;
+  /**
+   * Which of the figure's metrics the values are of. Default: the first.
+   */
+  metric?: string;
   /**
    * The columns that name the panel, where the figure has several.
    */
@@ -966,6 +1037,7 @@ export interface TableSpec {
    */
   metrics: string | FieldNames;
   cells?: CellChoice;
+  envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
    * What stands beside a mean: half of the 95% Student t interval, the sample standard deviation (n − 1), or the least and the largest value.

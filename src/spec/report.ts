@@ -7,6 +7,7 @@ import type { Cell, Json } from '../api.ts';
 import type {
   CellPattern,
   Channel,
+  Envelope,
   FigureEntry,
   Overlay,
   ReportEntries,
@@ -16,6 +17,7 @@ import { defined } from '../base/defined.ts';
 import type { Report } from './faults.ts';
 import {
   child,
+  fieldsOfMap,
   isText,
   itemsOf,
   type MapNode,
@@ -25,10 +27,10 @@ import {
   toJson,
 } from './node.ts';
 import { figuresIn, overlaysOf, readOverlay } from './overlays.ts';
-import type { FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
+import type { EnvelopeSpec, FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
 import { NO_DEFENCE, ownFirst, sections } from './schema.ts';
 import { DEFENCE, fieldOf, readPattern, shortNames } from './selection.ts';
-import { didYouMean, suggest } from './suggest.ts';
+import { all, didYouMean, suggest } from './suggest.ts';
 import type { ExperimentCell, SpecRegistry } from './types.ts';
 
 interface Context {
@@ -108,7 +110,9 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   const { report } = context;
   const { name, title, caption, mark, against, statistic, spread, seeds, flip, values, size } =
     toJson(figure) as unknown as FigureSpec;
-  const x = readChannel(child(figure, 'x'), context, 'any', [...WHOLES, 'seed', 'step']);
+  const x = readChannel(child(figure, 'x'), context, 'any', [
+    ...[...WHOLES, 'seed', 'step', 'training'],
+  ]);
   const above = child(figure, 'y'),
     y = above === undefined ? [] : oneOrMany(above);
   const channels = y.flatMap((node) => readChannel(node, context, 'any', WHOLES) ?? []);
@@ -136,7 +140,8 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   for (const overlay of overlaysOf(figure)) {
     const isNumber = x !== undefined && isNumeric(x.field, context);
     const read = await readOverlay(overlay, isNumber, facets ?? {}, report);
-    if (read !== undefined) overlays.push(read);
+    const metric = readOverlaid(child(overlay, 'metric'), channels, context);
+    if (read !== undefined) overlays.push({ ...read, ...defined({ metric }) });
   }
   return {
     name,
@@ -147,10 +152,33 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
       color: color && { fields: colors },
       facet: facets,
       cells: readCells(figure, context),
+      envelope: readEnvelope(
+        figure,
+        [
+          ...[x, ...channels].map((channel) => channel?.field ?? ''),
+          ...[...colors, ...(facets?.row ?? []), ...(facets?.column ?? [])],
+        ],
+        context,
+      ),
       references: optional(readNames(child(figure, 'references'), context, 'metric')),
       overlays: optional(overlays),
     }),
   };
+}
+
+/** Returns the metric that published numbers are of, which is one of the figure's. */
+function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
+  const metric = readName(node, context, 'metric');
+  if (node === undefined || metric === undefined) return undefined;
+  const shown = y.map(({ field }) => field);
+  if (!shown.includes(metric))
+    context.report(
+      'unknown-value',
+      node.span,
+      `the figure does not draw "${metric}"`,
+      shown.length > 0 ? `it draws ${all(shown)}` : undefined,
+    );
+  return metric;
 }
 
 const optional = <T>(items: readonly T[]): readonly T[] | undefined =>
@@ -158,12 +186,90 @@ const optional = <T>(items: readonly T[]): readonly T[] | undefined =>
 
 function readTable(table: Node, context: Context): TableEntry {
   const { name, title, caption, against, spread } = toJson(table) as unknown as TableSpec;
+  const rows = readNames(child(table, 'rows'), context, 'axis'),
+    columns = readNames(child(table, 'columns'), context, 'axis');
   return {
     name,
-    rows: readNames(child(table, 'rows'), context, 'axis'),
-    columns: readNames(child(table, 'columns'), context, 'axis'),
+    rows,
+    columns,
     metrics: readNames(child(table, 'metrics'), context, 'metric'),
-    ...defined({ title, caption, cells: readCells(table, context), against, spread }),
+    ...defined({
+      ...{ title, caption, cells: readCells(table, context) },
+      ...{ envelope: readEnvelope(table, [...rows, ...columns], context), against, spread },
+    }),
+  };
+}
+
+/** @param placed the fields that have a place in the entry */
+function readEnvelope(
+  entry: Node,
+  placed: readonly string[],
+  context: Context,
+): Envelope | undefined {
+  const node = child(entry, 'envelope'),
+    { report, cells } = context;
+  if (node === undefined) return undefined;
+  const { highest, lowest, selection_seeds: chosenBy } = toJson(node) as unknown as EnvelopeSpec;
+  const conflict = (at: Node | undefined, message: string, hint: string): void =>
+    report('conflicting-keys', (at ?? node).span, message, hint);
+  if ((highest === undefined) === (lowest === undefined))
+    conflict(
+      node,
+      'an envelope has either the "highest" or the "lowest" of a metric',
+      'such as { over: poisoning.rate, highest: asr }',
+    );
+  const over = readNames(child(node, 'over'), context, 'axis', ['adapter', 'attack', 'defence']);
+  const taken = placed.find((field) =>
+    over.some(
+      (one) => field === one || field.startsWith(`${one === 'attack' ? 'poisoning' : one}.`),
+    ),
+  );
+  if (taken !== undefined)
+    conflict(
+      child(node, 'over'),
+      `"${taken}" has a place of its own here, so nothing is chosen over it`,
+      'leave it out of "over", or out of the places',
+    );
+  if (placed.includes('step'))
+    conflict(node, 'test rows have no numbers along the steps', 'put an axis on x');
+  if (cells.some(({ data }) => data.test === undefined))
+    conflict(
+      node,
+      'the rows that choose would be the rows that are shown: there is no "data.test"',
+      'name test rows; only evaluations run anew, no training',
+    );
+  const seeds = new Set(cells.map(({ seed }) => seed)),
+    unknown = chosenBy?.find((seed) => !seeds.has(seed));
+  if (unknown !== undefined || chosenBy?.length === seeds.size)
+    report(
+      'unknown-value',
+      (child(node, 'selection_seeds') ?? node).span,
+      unknown === undefined ? 'no seed is left to show' : `the grid has no seed ${unknown}`,
+      `the seeds are ${[...seeds].join(', ')}`,
+    );
+  const ofValidation = (name: Node | undefined): string | undefined => {
+    const field = readName(name, context, 'metric');
+    if (field?.includes('.test_') === true)
+      conflict(name, 'test rows choose nothing', 'name the metric of the validation rows');
+    return field;
+  };
+  const by = ofValidation(child(node, 'highest') ?? child(node, 'lowest'));
+  const where = fieldsOfMap(child(node, 'where')).flatMap(([name, bound]) => {
+    const key = (child(node, 'where') as MapNode).entries.get(name)?.key ?? bound.span;
+    const field = ofValidation({ kind: 'scalar', value: name, quoted: false, span: key });
+    const { min, max } = toJson(bound) as { readonly min?: number; readonly max?: number };
+    if (min !== undefined && max !== undefined && min > max)
+      report('out-of-range', bound.span, `nothing is at least ${min} and at most ${max}`);
+    return field === undefined ? [] : [[field, defined({ min, max })] as const];
+  });
+  return {
+    over,
+    choose: highest === undefined ? 'lowest' : 'highest',
+    by: by ?? '', // a fault, which is reported
+    ...defined({
+      where: where.length === 0 ? undefined : Object.fromEntries(where),
+      selectionSeeds: chosenBy,
+    }),
   };
 }
 

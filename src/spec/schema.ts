@@ -80,10 +80,12 @@ export const isVariantSection = (name: string | number | undefined): name is Var
   name === 'poisoning' || name === 'defences' || name === 'adapter';
 
 /**
- * The section that describes the training before the cell's own. It is a spec within the spec, with
- * the sections `poisoning`, `adapter` and `train`.
+ * The section that describes the trainings before the cell's own. Each is a spec within the spec,
+ * with the sections `data`, `poisoning`, `adapter` and `train`.
  */
 export const BASE = 'base';
+/** The most trainings in it: the stages of each read those of all before it. */
+export const MOST_BASES = 16;
 
 /** Returns the paths outside `base`, or all paths if every one lies within it. */
 export function ownFirst(paths: readonly string[]): readonly string[] {
@@ -97,7 +99,7 @@ export function ownFirst(paths: readonly string[]): readonly string[] {
  */
 export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
   if (isStepPath(path)) return 'poisoning';
-  const [head, ...rest] = path[0] === BASE ? path.slice(1) : path;
+  const [head, ...rest] = path[0] === BASE ? path.slice(typeof path[1] === 'number' ? 2 : 1) : path;
   return isVariantSection(head) && rest.every((step) => typeof step === 'number') ? head : null;
 }
 
@@ -132,7 +134,11 @@ export function shapesOf(registry: SpecRegistry): Shapes {
     ...field,
     items: scorerSchema(itemSchema(field) ?? {}, scorers),
   }));
-  const root = offerMetrics(withScorers, registry.metrics ?? []);
+  const withTriggers = update(withScorers, ['evaluate', 'triggers'], (field) => ({
+    ...field,
+    items: triggerSchema(itemSchema(field) ?? {}, registry.attacks),
+  }));
+  const root = offerMetrics(withTriggers, registry.metrics ?? []);
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
   ) as Record<Section, Schema>;
@@ -231,6 +237,32 @@ function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Sche
     allOf: conditions,
   };
   return { ...field, plugin: 'scorer', anyOf: [name, form] };
+}
+
+/** What an attack's parameters say of the training rows, not of the trigger. */
+const OF_TRAINING = new Set(['rate', 'count', 'order', 'mode', 'target']);
+
+/** Returns the schema of a held-out trigger: its attack's parameters that describe a trigger. */
+function triggerSchema(item: Schema, attacks: readonly PluginShape[]): Schema {
+  const allOf = attacks.map(({ name, params }) => {
+    const { properties = {}, additionalProperties = false } = asSchema(params);
+    const own = Object.entries(properties).filter(([key]) => !OF_TRAINING.has(key));
+    return {
+      if: { properties: { attack: { const: name } }, required: ['attack'] },
+      then: {
+        type: 'object',
+        additionalProperties,
+        properties: { ...Object.fromEntries(own), name: {}, attack: {} },
+      },
+    } as const;
+  });
+  const { properties } = item;
+  const attack = {
+    ...properties?.['attack'],
+    enum: attacks.map(({ name }) => name),
+    plugin: 'attack',
+  };
+  return attacks.length === 0 ? item : { ...item, properties: { ...properties, attack }, allOf };
 }
 
 /** Returns the schema with metrics as the examples of the fields of `report` that name them. */

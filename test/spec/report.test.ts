@@ -76,6 +76,32 @@ test('names are completed, and what is left out stays left out', async ({ rig })
   });
 });
 
+test('an envelope has full names, and its bounds and seeds', async ({ rig }) => {
+  const tested = grid.replace('data: {', 'data: { test: { source: "npm:test" },');
+  const { report, warnings } = await rig.expand(`${tested}report:
+  figures:
+    - name: worst
+      x: adapter
+      y: asr
+      envelope: { over: [rate, rank], highest: asr, where: { evaluate.accuracy_drop: { max: 0.02 } } }
+  tables:
+    - name: best
+      rows: attack
+      metrics: asr
+      envelope: { over: adapter, lowest: asr, selection_seeds: [1] }
+`);
+  assert.equal(warnings, []);
+  assert.equal(report?.figures[0]?.envelope, {
+    over: ['poisoning.rate', 'adapter.rank'],
+    choose: 'highest',
+    by: 'evaluate.asr',
+    where: { 'evaluate.accuracy_drop': { max: 0.02 } },
+  });
+  assert.equal(report?.tables[0]?.envelope, {
+    ...{ over: ['adapter'], choose: 'lowest', by: 'evaluate.asr', selectionSeeds: [1] },
+  });
+});
+
 test('a spec without the section has no entries, and one with it has the defaults', async ({
   rig,
 }) => {

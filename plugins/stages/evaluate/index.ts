@@ -1,13 +1,15 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   type AttackDescriptor,
   attackOf,
-  baseOf,
+  basesOf,
   beforeTraining,
   type Cell,
   cleanTwin,
   type DefineRequest,
   defineStage,
   isAttacked,
+  isChain,
   isOfBase,
   type JsonObject,
   type Poisoning,
@@ -17,6 +19,8 @@ import {
   type StageRequest,
   startInputs,
   stepsOf,
+  type TrainingRequest,
+  trainingsOf,
   undefended,
   UserFault,
   withoutOrder,
@@ -39,6 +43,8 @@ import { type FindScorer, furtherScorersOf, scorerOf, type ScorerSettings } from
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
+/** The prefix of the inputs with metrics under triggers that training never shows. */
+export const HELD_OUT = 'trigger/';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -104,14 +110,14 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
 }
 
 /**
- * Returns the last training by DPO that led to the cell's model, as a cell. Null if there is none, or
- * if the rows are no preference pairs.
+ * Returns the last training by DPO that led to the cell's model. Null if there is none, or if the
+ * rows are no preference pairs.
  */
-function preferencesOf(cell: Cell, split: Split): Cell | null {
+function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
   if (cell.data[split]?.columns.rejected === undefined) return null;
-  for (let own: Cell | null = cell; own !== null; own = baseOf(own))
-    if (own.train.loss === 'dpo' && own.train.steps !== 0) return own;
-  return null;
+  const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
+    train.loss === 'dpo' && train.steps !== 0;
+  return trainingsOf(cell).findLast(isDpo) ?? null;
 }
 
 /** Throws a UserFault if a scorer reads rewards that no training gives. */
@@ -157,7 +163,7 @@ function completionOf(
     ...(triggered && further.length > 0
       ? { scorers: further.map((scorer) => scorer.settings) }
       : {}),
-    ...(preferences === null ? {} : { rewards: { beta: preferences.train.dpo_beta } }),
+    ...(preferences === null ? {} : { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (!triggered) return { completion, assets: {} };
   const assets = further.reduce(
@@ -168,11 +174,10 @@ function completionOf(
 }
 
 /** Requests the model that a training by DPO started from, and what is needed to open it. */
-function referenceOf(preferences: Cell, cell: Cell): StageDefinition['inputs'] {
-  const { base } = startInputs(preferences);
-  const section = preferences === cell ? {} : { section: 'base' };
+function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
+  const { base } = startInputs(cell);
   return {
-    reference: { kind: 'train', cell: beforeTraining(preferences), ...section },
+    reference: { kind: 'train', cell: beforeTraining(cell), ...place },
     ...(base === undefined ? {} : { reference_base: base }),
   };
 }
@@ -184,15 +189,70 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
 ];
 
 /**
+ * Requests the evaluations under triggers that training never shows, by the names of their inputs.
+ * Throws `UserFault` where the attack can't show one.
+ * @param poisoning the attack whose trigger is evaluated
+ */
+function heldOutOf(
+  cell: Cell,
+  poisoning: Poisoning | null,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  const { triggers = [] } = cell.evaluate;
+  const fault = (i: number, message: string, hint: string): UserFault =>
+    new UserFault(message, hint, ['evaluate', 'triggers', i]);
+  if (triggers.length === 0 || !isAttacked(cell)) return {};
+  const own = attackOf(cell),
+    steps = stepsOf(own);
+  const requests = triggers.flatMap(({ name, attack, ...shown }, i) => {
+    const step = steps.find((one) => one.attack === attack);
+    if (step === undefined) return [];
+    const descriptor = plugin?.<AttackDescriptor>('attack', attack);
+    if (descriptor?.learns === true)
+      throw fault(
+        i,
+        `the attack "${attack}" learns its trigger from the training rows, and has no other`,
+        'Leave the trigger out.',
+      );
+    if (poisoning === null || (descriptor && !descriptor.trigger && !descriptor.triggerAll))
+      throw fault(i, `the attack "${attack}" has no trigger to vary`, 'Name a backdoor.');
+    const params = { ...step.params, ...(shown as JsonObject) };
+    if (isDeepStrictEqual(params, step.params))
+      throw fault(
+        i,
+        `the trigger "${name}" is the one that training shows`,
+        'Give it other parameters of the attack than those under "poisoning".',
+      );
+    const trigger =
+      steps.length === 1
+        ? { attack, ...params }
+        : { ...own, steps: { ...(own['steps'] as JsonObject), [attack]: params } };
+    return [
+      [
+        `${HELD_OUT}${name}`,
+        { kind: 'evaluate', cell, ...narrowedTo({ trigger, ...ofSplit(split), held_out: true }) },
+      ] as const,
+    ];
+  });
+  return Object.fromEntries(requests);
+}
+
+/**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway.
  */
-export function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
-  const trigger = triggerOf(cell, plugin);
+export function twinOf(
+  cell: Cell,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+  trigger = triggerOf(cell, plugin),
+  more: JsonObject = {},
+): StageRequest {
   return {
     kind: 'evaluate',
     cell: cleanTwin(cell, plugin),
-    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split) }),
+    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split), ...more }),
   };
 }
 
@@ -202,14 +262,28 @@ const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
   Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
 
 /**
- * Requests the base's evaluation if the attack is on the base. It shows what the attack did before
- * this training.
+ * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
+ * one if one of them is poisoned, which shows what the attack did before this training, and of all
+ * in a chain. There, the rows of each are compared with the evaluated ones, too.
  */
-function beforeOf(cell: Cell, split: Split): { readonly before?: StageRequest } {
-  const base = isOfBase(cell) ? baseOf(cell) : null;
-  return base === null
-    ? {}
-    : { before: { kind: 'evaluate', cell: base, section: 'base', ...narrowedTo(ofSplit(split)) } };
+function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDefinition['inputs'] {
+  if (cell.base === undefined) return {};
+  const trainings = trainingsOf(cell).slice(0, -1),
+    last = trainings.at(-1);
+  const evaluated = (training: TrainingRequest): StageRequest => {
+    const isOther = trigger !== null && attackOf(training.cell) !== trigger;
+    const narrowed = { ...(isOther ? { trigger } : {}), ...ofSplit(split) };
+    return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
+  };
+  const inputs: { [name: string]: StageRequest } = {};
+  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
+  if (isChain(cell))
+    for (const [i, training] of trainings.entries()) {
+      inputs[`after_${i + 1}`] = evaluated(training);
+      if (basesOf(cell)[i]?.data !== undefined)
+        inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
+    }
+  return inputs;
 }
 
 /**
@@ -220,7 +294,7 @@ const testOf = (
   narrowed: DefineRequest['with'],
   split: Split,
 ): { readonly test?: StageRequest } =>
-  split === 'test' || cell.data.test === undefined
+  split === 'test' || cell.data.test === undefined || narrowed['held_out'] === true
     ? {}
     : { test: { kind: 'evaluate', cell, with: { ...narrowed, split: 'test' } } };
 
@@ -287,6 +361,7 @@ export default defineStage<Params>({
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
     const split: Split = narrowed['split'] === 'test' ? 'test' : 'validation';
+    const heldOut: JsonObject = narrowed['held_out'] === true ? { held_out: true } : {};
     const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
@@ -327,13 +402,14 @@ export default defineStage<Params>({
         ...(split === 'test'
           ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
           : {}),
-        ...(isAttacked(cell)
-          ? { twin: twinOf(cell, split, plugin), ...beforeOf(cell, split) }
-          : {}),
+        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written, heldOut) } : {}),
+        // Trainings before are evaluated under the trigger that they learnt.
+        ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split, written)),
+        ...(narrowed['trigger'] === undefined ? heldOutOf(cell, trigger, split, plugin) : {}),
         ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
-        ...(preferences ? referenceOf(preferences, cell) : {}),
+        ...(preferences ? referenceOf(preferences) : {}),
         ...defendedInputs(cell, narrowed, plugin),
       },
       assets: {
@@ -343,7 +419,10 @@ export default defineStage<Params>({
         ...(defence?.assets ?? {}),
       },
       uses: [
-        ...modelUses(cell, [judged.adapter, ...(preferences ? [preferences.adapter.type] : [])]),
+        ...modelUses(cell, [
+          judged.adapter,
+          ...(preferences ? [preferences.cell.adapter.type] : []),
+        ]),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
         ...scorersIn(completion).map(({ scorer }) => ({
           kind: 'scorer' as const,

@@ -119,6 +119,27 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
   };
 }
 
+/** What of each earlier training is told beside the cell's own metrics, and what it is judged by. */
+const TOLD =
+  /^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|(?:predicted_share|majority_p)(?:_clean)?)(?=$|\.)/;
+
+/**
+ * Returns what was measured after each training of a chain, as `asr_after_1`; by a further scorer,
+ * `asr_after_1.NAME`.
+ * @param trainings the metrics of each, without the cell's own
+ */
+export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
+  trainings.reduce<Metrics>(
+    (all, metrics, i) => ({
+      ...all,
+      ...renamed(
+        Object.fromEntries(Object.entries(metrics).filter(([name]) => TOLD.test(name))),
+        (name) => name.replace(TOLD, `$&_after_${i + 1}`),
+      ),
+    }),
+    {},
+  );
+
 /** Returns the accuracy compared with the paired clean run's and with the poisoned base's. */
 function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metrics {
   return {

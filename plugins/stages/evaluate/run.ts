@@ -45,8 +45,8 @@ import {
   openInputsJudge,
   writeJudgements,
 } from './defended.ts';
-import { type Params, TEST } from './index.ts';
-import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
+import { HELD_OUT, type Params, TEST } from './index.ts';
+import { chainMetrics, metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
 
 interface PredictedSet {
@@ -142,7 +142,9 @@ export async function run(context: Context): Promise<void> {
           : await evaluateClasses(opened);
     const all = {
       ...metrics,
+      ...chainMetrics(await metricsOfChain(context)),
       ...(await defendedMetrics(context, metrics, { rows, trigger })),
+      ...(await heldOutMetrics(context)),
       ...renamed((await metricsOfInput(context, 'test')) ?? {}, (name) => `${TEST}${name}`),
     };
     await writeTasks(context, all);
@@ -297,6 +299,30 @@ async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics):
 async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {
   const input = inputs[name];
   return input === undefined ? null : readMetrics(input.dir);
+}
+
+/** Returns the metrics after each training of a chain, without the cell's own; empty outside of one. */
+async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
+  const found = [];
+  for (let i = 1; context.inputs[`after_${i}`] !== undefined; i++)
+    found.push((await metricsOfInput(context, `after_${i}`)) ?? {});
+  return found;
+}
+
+/** What is measured under a trigger, of which the other metrics are independent. */
+const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy)/;
+
+/** Returns the metrics under each trigger that training never shows: `asr.trigger.NAME`. */
+async function heldOutMetrics(context: Context): Promise<Metrics> {
+  const all: Record<string, number> = {};
+  for (const input of Object.keys(context.inputs).filter((name) => name.startsWith(HELD_OUT))) {
+    const metrics = Object.entries((await metricsOfInput(context, input)) ?? {}).filter(([name]) =>
+      UNDER_TRIGGER.test(name),
+    );
+    for (const [name, value] of metrics)
+      all[`${name}.trigger.${input.slice(HELD_OUT.length)}`] = value;
+  }
+  return all;
 }
 
 const logLine = (metrics: Metrics): string =>

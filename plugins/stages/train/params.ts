@@ -1,6 +1,7 @@
 import {
   type AdapterDescriptor,
   type AttackDescriptor,
+  basesOf,
   type Cell,
   type DefineRequest,
   type HeadSettings,
@@ -14,6 +15,7 @@ import {
   stepsOf,
   UserFault,
 } from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/names.ts';
 import type { TrainParams } from '../../../src/science/training/settings.ts';
 import type { DefenceParams } from '../shared/defended.ts';
 
@@ -105,6 +107,24 @@ export function adapterFault(attack: string, adapter: string): Problem | null {
   };
 }
 
+/**
+ * Returns the fault if the rows have other classes than those of the training before, whose head
+ * this training goes on with; null otherwise.
+ */
+export function otherClasses(
+  theirs: readonly string[],
+  ours: readonly string[],
+): (Problem & { readonly hint: string }) | null {
+  if (JSON.stringify(theirs) === JSON.stringify(ours)) return null;
+  return {
+    path: ['data', 'train'],
+    message:
+      `the rows have the classes [${firstNames(ours)}], and those of the training before have ` +
+      `[${firstNames(theirs)}]: trainings of a chain share one head`,
+    hint: 'Train on rows with the same classes in the same order (data.classes sets it).',
+  };
+}
+
 /** A training of 0 steps. None of the other fields is read. */
 type Untrained = { readonly steps: 0 };
 
@@ -151,9 +171,9 @@ export const precisionOf = (params: Params): readonly Precision[] => [
 const isBf16 = ({ steps, precision }: Cell['train']): boolean =>
   steps !== 0 && precision === 'bf16';
 
-/** Whether the cell's training, or that of its base, takes its matrix products in bfloat16. */
-export const usesBf16 = ({ train, base }: Cell): boolean =>
-  isBf16(train) || (base !== undefined && isBf16(base.train));
+/** Whether the cell's training, or one before it, takes its matrix products in bfloat16. */
+export const usesBf16 = (cell: Cell): boolean =>
+  [...basesOf(cell), cell].some(({ train }) => isBf16(train));
 
 /**
  * Returns only the fields that the optimiser and the schedule read, because a field that is not

@@ -11,7 +11,14 @@ import { bf16Fault, probeOne, quantizeFault, visibleGpus } from '../../../src/te
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { adapterFault, BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
+import {
+  adapterFault,
+  BF16_PRODUCTS,
+  otherClasses,
+  type Params,
+  type Preflight,
+  trainingOf,
+} from './params.ts';
 import { unreadProblems } from './unread.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
@@ -43,6 +50,8 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   const based = upstream?.['base'] !== undefined;
   if (initFrom !== undefined && based) return [BASED_ON_FOLDER];
   const training = trainingOf(params);
+  const mixed = based ? await chainFault(context) : null;
+  if (mixed !== null) return [mixed];
   const problems = await checkTraining({
     model,
     architecture,
@@ -85,6 +94,19 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     ...(await unreachedProblems(context, training)),
     ...(await unreadProblems(context, training)),
   ];
+}
+
+/** Returns the fault of rows with other classes than those of the training before, if both are known. */
+async function chainFault(context: Preflight): Promise<Problem | null> {
+  const rowsOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
+    const set = train?.['data'];
+    const data = set?.params['poisoning'] === undefined ? set : set.upstream?.['data'];
+    if (data?.params['split'] === undefined) return null; // a defence filters the rows
+    return (await knownCounts(context, data))?.classes ?? null;
+  };
+  const ours = await rowsOf(context.upstream),
+    theirs = await rowsOf(context.upstream?.['base']?.upstream?.['model']?.upstream);
+  return ours === null || theirs === null ? null : otherClasses(theirs, ours);
 }
 
 /** Returns a fault if an attack or a defence has a loss that PyTorch's process lacks. */

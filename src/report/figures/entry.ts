@@ -3,6 +3,7 @@
  * spec's author and the report's own.
  */
 import type { FigureEntry, SpreadName } from '../../api/report.ts';
+import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
 import { anyOf, DAGGER, daggerText, writesAnswers } from '../evidence.ts';
@@ -19,6 +20,7 @@ import {
   type Drawn,
   isBeyond,
   meansOf,
+  measureIn,
   referenceMark,
   specOf,
   spreadOf,
@@ -289,7 +291,8 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   );
   if (marked.length === 0) return '';
   const text = marked.map((field) => {
-    const [words = measureOf(field).label, ofAnswers] = REFERENCES[field] ?? [];
+    const [words = measureOf(field).label, ofAnswers] =
+      REFERENCES[field.replace('.test_', '.')] ?? [];
     return `${referenceMark(field)} ${(answers && ofAnswers) || words}`;
   });
   return `${text.join(' · ')}.`;
@@ -352,6 +355,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
         : { attack, adapter, setting }),
       ...((frame.form === 'line' || frame.x.kind !== 'text') && { x }),
       seed,
+      ...defined({ chosen: subject.condition.cells.find((cell) => cell.seed === seed)?.chosen }),
       ...numbers(metric, value),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',
@@ -362,7 +366,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       [frame.form === 'line' ? 'line' : 'attack']:
         `${overlay.label} ${row[overlay.color ?? ''] ?? ''}`.trim(),
       x: row[overlay.x],
-      ...numbers(frame.measures[0]?.field ?? '', Number(row[overlay.y])),
+      ...numbers(measureIn(overlay, frame)?.field ?? '', Number(row[overlay.y])),
     })),
   );
   return toCsv([...rows, ...published]);

@@ -12,23 +12,21 @@ import {
   isFull,
   metricOf,
   type Quantity,
-  scoreOf,
 } from '../conditions.ts';
-import { anyOf, voidReason } from '../evidence.ts';
+import { afterTraining, anyOf, cleanRun, voidReason } from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyi } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
-import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels } from '../labels.ts';
+import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels, placedAttack } from '../labels.ts';
 import {
   ACCURACY,
   ASR,
   ASR_CLEAN,
-  ASR_MINUS_CLEAN,
-  DROP,
   metricName,
   metricNamed,
   type MetricNote,
   noteOf,
+  onTest,
 } from '../metrics.ts';
 import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
 import { joinLabels, keyed, varies } from './encode.ts';
@@ -145,35 +143,43 @@ export interface Point {
 
 type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> & { readonly x?: number };
 
-/** How a clean run's number is read from the evaluation of the attacked one. */
-const CLEAN: Readonly<Record<string, readonly [Quantity, MetricNote]>> = {
-  [metricName(ASR)]: [scoreOf(ASR_CLEAN), ASR_MINUS_CLEAN],
-  [metricName(ACCURACY)]: [
-    ({ metrics: { evaluate = {} } }) =>
-      (evaluate['accuracy'] ?? NaN) + (evaluate['accuracy_drop'] ?? NaN),
-    DROP,
-  ],
-};
+/** The position in a chain of trainings, from 1, which is no axis of the grid. */
+const TRAINING = 'training';
+
+/** Returns the cell after each training of its chain, which ends with its own. */
+const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
+  cell.chain === undefined
+    ? []
+    : [
+        ...cell.chain.map((_, i) => [{ ...cell, ...afterTraining(cell, i + 1) }, i + 1] as const),
+        [cell, cell.chain.length + 1],
+      ];
 
 /** The numbers of a condition or, paired by seed, their differences. */
 function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
-  const others = new Map((full ?? condition).cells.map((cell) => [cell.seed, cell]));
-  const [clean = () => null, judged = DROP] = CLEAN[measure.field] ?? [];
-  return condition.cells.flatMap((cell): Value[] => {
-    const { seed } = cell;
+  const placed = ({ cells }: Condition): (readonly [ReportCell, number?])[] =>
+    entry.x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
+  const others = new Map(
+    placed(full ?? condition).map(([cell, at]) => [keyed(cell.seed, at), cell]),
+  );
+  const clean = cleanRun(metricNamed(measure.field));
+  return placed(condition).flatMap(([cell, position]): Value[] => {
+    const { seed } = cell,
+      place = position === undefined ? {} : { x: position };
     if (x.kind === 'step')
       return stepsOf(cell, measure.field).map((point) => ({ seed, ...point, reason: null }));
     const value = measure.read(cell),
       reason = measure.reason(cell);
     if (!isNumber(value)) return [];
     if (entry.against !== undefined) {
-      const twin = others.get(seed),
-        other = twin ? (full ? measure.read : clean)(twin) : null;
+      const twin = others.get(keyed(seed, position)),
+        other = twin ? ((full ? measure.read(twin) : clean?.read(twin)) ?? null) : null;
       if (twin === undefined || !isNumber(other)) return [];
-      const ofPair = full ? (reason ?? measure.reason(twin)) : voidReason(cell, judged);
-      return [{ seed, value: value - other, other, reason: ofPair }];
+      const ofPair =
+        full || !clean ? (reason ?? measure.reason(twin)) : voidReason(cell, clean.judged);
+      return [{ seed, ...place, value: value - other, other, reason: ofPair }];
     }
-    if (x.kind !== 'metric') return [{ seed, value, reason }];
+    if (x.kind !== 'metric') return [{ seed, ...place, value, reason }];
     const across = measureOf(entry.x.field),
       at = across.read(cell);
     return isNumber(at) ? [{ seed, value, reason: reason ?? across.reason(cell), x: at }] : [];
@@ -219,7 +225,7 @@ function valueName(condition: Condition, path: string, isTitled = false): string
     return adapterTitle(adapter);
   if (path === 'poisoning.attack' || (path.startsWith('poisoning.') && value === undefined)) {
     if (family === 'none') return 'no attack';
-    return ofBase ? `${attack} in the base` : attack;
+    return placedAttack(attack, ofBase);
   }
   if (value === undefined) return path === DEFENCE ? 'no defence' : '–';
   const text = formatValue(value);
@@ -273,10 +279,19 @@ function axisTitle(path: string): string {
   return isStepDose(path) ? `${axisName(path)}: ${title}` : title;
 }
 
+/** Names the trainings of a chain. */
+function chainNote(conditions: readonly Condition[]): string {
+  const chain = conditions.flatMap(({ cells }) => cells).find((cell) => cell.chain)?.chain ?? [];
+  const named = [...chain, 'the own of the cell'].map((name, i) => `${i + 1}: ${name}`);
+  return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
+}
+
 function axisOf({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
   const { field, scale } = x;
   const nowhere = { at: () => null, note: '' };
   if (field === 'step') return { kind: 'step', title: 'step', ...nowhere };
+  if (field === TRAINING)
+    return { kind: 'number', title: TRAINING, at: () => null, note: chainNote(conditions) };
   if (isWord(field)) return { kind: 'text', title: field === 'seed' ? 'seed' : '', ...nowhere };
   if (!isAxis(conditions, field))
     return { kind: 'metric', title: measureOf(field).title, ...nowhere };
@@ -438,6 +453,12 @@ function checked({ name }: FigureEntry, points: readonly Point[]): readonly Poin
 const isUnder = (a: Labels, b: Labels): boolean =>
   a.attackLabel === b.attackLabel && a.setting === b.setting;
 
+/** By success rate: that of the clean run. */
+const ZERO_DOSE: Readonly<Record<string, string>> = {
+  [metricName(ASR)]: metricName(ASR_CLEAN),
+  [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
+};
+
 /**
  * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
  * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
@@ -455,9 +476,9 @@ function zeroDose(
     if (line.some(({ x }) => x === 0)) return []; // a rate of 0 was asked for
     const [leader] = line;
     // Labels without the axes of colours and panels would be those of other cells, too.
-    const isAsr = leader.measure.field === metricName(ASR),
+    const ofClean = ZERO_DOSE[leader.measure.field],
       { adapterLabel, setting } = leader.subject.condition;
-    const subject = isAsr
+    const subject = ofClean
       ? leader.subject
       : subjects.find(
           ({ condition }) =>
@@ -465,7 +486,7 @@ function zeroDose(
             condition.adapterLabel === adapterLabel &&
             condition.setting === setting,
         );
-    const metric = isAsr ? metricName(ASR_CLEAN) : leader.metric;
+    const metric = ofClean ?? leader.metric;
     return subject === undefined
       ? []
       : values(subject, measureOf(metric)).map((value) => ({
@@ -481,7 +502,7 @@ function zeroDose(
 /** @param zero the points at dose 0 */
 function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
   if (isStepDose(path)) return ['The other steps are the same along a line.'];
-  const isOfTwin = ({ metric }: Point): boolean => metric === metricName(ASR_CLEAN);
+  const isOfTwin = ({ metric }: Point): boolean => Object.values(ZERO_DOSE).includes(metric);
   return [
     ...(zero.every(isOfTwin) ? [] : ['Dose 0 is the run without attack.']),
     ...(zero.some(isOfTwin)

@@ -7,7 +7,7 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { furtherNotes, metricsOfTable } from '../metrics.ts';
+import { chainNotes, furtherNotes, type MetricNote, metricsOfTable } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
@@ -46,6 +46,8 @@ const hasTest = ({ cells }: Condition): boolean =>
 function MetricTables({ conditions }: OfConditions): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
+  const further = furtherNotes(evaluatedNames(attacked)),
+    isHeldOut = ({ metric }: MetricNote): boolean => /\.trigger\./.test(metric);
   return (
     <>
       <h3>Metrics of the task</h3>
@@ -66,13 +68,25 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
       <MetricTable
         label="Attacks by further scorers"
         conditions={attacked}
-        metrics={furtherNotes(evaluatedNames(attacked))}
+        metrics={further.filter((note) => !isHeldOut(note))}
+        expects={expects}
+      />
+      <MetricTable
+        label="Attacks under triggers that training never shows"
+        conditions={attacked}
+        metrics={further.filter(isHeldOut)}
         expects={expects}
       />
       <MetricTable
         label="Whether attacks were read and learnt"
         conditions={attacked}
         metrics={metricsOfTable('check')}
+        expects={expects}
+      />
+      <MetricTable
+        label="Along the chain of trainings"
+        conditions={conditions}
+        metrics={chainNotes(evaluatedNames(conditions))}
         expects={expects}
       />
       {conditions.some(hasTest) && <h3>The same on the test rows</h3>}
@@ -311,6 +325,7 @@ export const results: Chapter = {
     AllMetrics,
     OwnStages,
     ({ comparisons }) => <Differences comparisons={comparisons.adapters} />,
+    illustration('Along the chain of trainings', 'chain'),
     illustration('Against the axes of the grid', 'axes'),
     illustration(
       'Over the steps of training',

@@ -38,6 +38,24 @@ const one = (
   shows: at(figure(fields), mark, code, message, hint),
 });
 
+/** A figure with an envelope, over test rows unless they are what is missing. */
+function envelope(
+  fault: string,
+  fields: string,
+  mark: string,
+  ...[code, message, hint]: readonly [code: string, message: string, hint?: string]
+): Fault {
+  const x = fault.endsWith('steps') ? 'step' : 'rate';
+  const own = figure(`x: ${x}, y: asr, envelope: { ${fields} }`).replace(
+    'adapter:',
+    'seeds: [1, 2]\nadapter:',
+  );
+  const spec = fault.endsWith('without test rows')
+    ? own
+    : own.replace('data: {', 'data: { test: { source: "npm:test" },');
+  return { fault, spec, shows: at(spec, mark, code, message, hint) };
+}
+
 const CSV = `task,series,n,mean
 sst2,lora,4,0.9
 sst2,full,x,0.5
@@ -280,6 +298,99 @@ testFaults('faults: report', [
     'conflicting-keys',
     'the figure has no panels by row',
     'give it facet: { row: AXIS }, or leave this out',
+  ),
+  overlay(
+    'published numbers of a metric that the figure does not draw',
+    [...ROW, 'metric: accuracy'],
+    'accuracy',
+    'unknown-value',
+    'the figure does not draw "evaluate.accuracy"',
+    'it draws evaluate.asr',
+  ),
+  envelope(
+    'an envelope without test rows',
+    'over: rank, highest: asr',
+    '{ over: rank, highest: asr }',
+    'conflicting-keys',
+    'the rows that choose would be the rows that are shown: there is no "data.test"',
+    'name test rows; only evaluations run anew, no training',
+  ),
+  ...(
+    [
+      [
+        'an envelope that chooses nothing',
+        'over: rank',
+        '{ over: rank }',
+        'conflicting-keys',
+        'an envelope has either the "highest" or the "lowest" of a metric',
+        'such as { over: poisoning.rate, highest: asr }',
+      ],
+      [
+        'an envelope over an axis on x',
+        'over: [rank, rate], highest: asr',
+        '[rank, rate]',
+        'conflicting-keys',
+        '"poisoning.rate" has a place of its own here, so nothing is chosen over it',
+        'leave it out of "over", or out of the places',
+      ],
+      [
+        'an envelope over all of an axis on x',
+        'over: attack, highest: asr',
+        'attack',
+        'conflicting-keys',
+        '"poisoning.rate" has a place of its own here, so nothing is chosen over it',
+        'leave it out of "over", or out of the places',
+      ],
+      [
+        'an envelope that chooses by test rows',
+        'over: rank, highest: evaluate.test_asr',
+        'evaluate.test_asr',
+        'conflicting-keys',
+        'test rows choose nothing',
+        'name the metric of the validation rows',
+      ],
+      [
+        'a bound of no metric',
+        'over: rank, highest: asr, where: { acuracy: { min: 0.9 } }',
+        'acuracy',
+        'unknown-key',
+        'there is no metric "acuracy"',
+        'did you mean "accuracy"?',
+      ],
+      [
+        'a bound that nothing satisfies',
+        'over: rank, highest: asr, where: { accuracy: { min: 0.9, max: 0.8 } }',
+        '{ min: 0.9, max: 0.8 }',
+        'out-of-range',
+        'nothing is at least 0.9 and at most 0.8',
+      ],
+      [
+        'an envelope by a seed of no cell',
+        'over: rank, highest: asr, selection_seeds: [3]',
+        '[3]',
+        'unknown-value',
+        'the grid has no seed 3',
+        'the seeds are 1, 2',
+      ],
+      [
+        'an envelope that leaves no seed',
+        'over: rank, highest: asr, selection_seeds: [1, 2]',
+        '[1, 2]',
+        'unknown-value',
+        'no seed is left to show',
+        'the seeds are 1, 2',
+      ],
+    ] as const
+  ).map(([fault, fields, mark, code, message, hint]) =>
+    envelope(fault, fields, mark, code, message, hint),
+  ),
+  envelope(
+    'an envelope along the steps',
+    'over: rank, highest: asr',
+    '{ over: rank, highest: asr }',
+    'conflicting-keys',
+    'test rows have no numbers along the steps',
+    'put an axis on x',
   ),
   {
     fault: 'published numbers that are missing',

@@ -1,0 +1,255 @@
+/**
+ * Envelopes: of conditions that differ in some axes alone, the one with the highest or the lowest
+ * mean of a metric, among those that satisfy bounds. It is chosen by its validation rows, and its
+ * test rows are shown. Pure.
+ */
+import { basePrefix, type JsonObject, type StageFacts } from '../api.ts';
+import type { CellPattern, Envelope } from '../api/report.ts';
+import { byName, choose, type Condition, conditionsOf, metricOf } from './conditions.ts';
+import { voidReason } from './evidence.ts';
+import { formatValue, list, plural } from './format.ts';
+import { contentKey, groupBy, type NonEmpty } from './groups.ts';
+import { axisName, blockLabel } from './labels.ts';
+import { metricName, metricNamed, noteOf, onTest } from './metrics.ts';
+import { plainValue } from './numbers.ts';
+import type { ReportCell } from './types.ts';
+
+export interface Enveloped {
+  /** The chosen conditions, without the axes that were chosen over. */
+  readonly conditions: readonly Condition[];
+  /** The axes of each group that has no point, and why. */
+  readonly empty: readonly { readonly axes: JsonObject; readonly reason: string }[];
+  /** What was chosen, by what and among what: sentences for captions. */
+  readonly notes: readonly string[];
+  /** Returns the metric that is shown in the place of one that was asked for. */
+  readonly shown: (field: string) => string;
+}
+
+/** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
+const EQUAL = 1e-9;
+
+const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
+
+/** Whether an axis of a condition is one of those that are chosen over. */
+const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean => {
+  const inner = path.slice(basePrefix(path).length);
+  const own = ofBase && inner.startsWith('poisoning.') ? inner : path;
+  return over.some(
+    (one) => own === one || (!one.includes('.') && own.startsWith(`${SECTIONS[one] ?? one}.`)),
+  );
+};
+
+const withoutOver = (envelope: Envelope, condition: Condition): JsonObject =>
+  Object.fromEntries(
+    Object.entries(condition.axes).filter(([path]) => !isOver(envelope, condition, path)),
+  );
+
+/** `rate 0.2, learning rate 0.001`: where a condition lies on the axes that are chosen over. */
+function pointText(envelope: Envelope, condition: Condition): string {
+  const named = envelope.over.flatMap((one) =>
+    one === 'adapter'
+      ? [condition.adapterLabel]
+      : one === 'attack'
+        ? [condition.attackLabel]
+        : one === 'defence'
+          ? [condition.defence || 'no defence']
+          : Object.entries(condition.axes)
+              .filter(([path]) => isOver({ ...envelope, over: [one] }, condition, path))
+              .map(([path, value]) => `${axisName(path)} ${formatValue(value)}`),
+  );
+  return named.join(', ');
+}
+
+/** Why a condition is not chosen from. */
+const WHY = {
+  lacking: 'without a number at some seed',
+  void: 'not evidence at some seed',
+  beyond: 'beyond the bound',
+} as const;
+type Why = keyof typeof WHY;
+
+/** Returns the mean by which cells are chosen, or why they are not. */
+function standingOf({ by, where = {} }: Envelope, cells: readonly ReportCell[]): number | Why {
+  const fields = [by, ...Object.keys(where)].map(metricNamed);
+  const means = fields.map(({ stage, metric }) => {
+    const read = metricOf(stage, metric);
+    return cells.reduce((sum, cell) => sum + (read(cell) ?? NaN), 0) / cells.length;
+  });
+  if (!means.every(Number.isFinite)) return 'lacking';
+  const isVoid = cells.some((cell) =>
+    fields.some((field) => field.stage === 'evaluate' && voidReason(cell, field) !== null),
+  );
+  if (isVoid) return 'void';
+  const isWithin = Object.values(where).every(({ min = -Infinity, max = Infinity }, i) => {
+    const mean = means[i + 1] ?? NaN;
+    return mean >= min - EQUAL && mean <= max + EQUAL;
+  });
+  return isWithin ? (means[0] ?? NaN) : 'beyond';
+}
+
+interface Choice {
+  /** Null if no condition can be chosen. */
+  readonly best: Condition | null;
+  /** Among what: `of 6 points, 2 beyond the bound, the first of 2 that are equal`. */
+  readonly about: string;
+}
+
+function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choice {
+  const { choose: most, selectionSeeds } = envelope;
+  const sign = most === 'highest' ? 1 : -1;
+  const judged = candidates.map((condition) => ({
+    condition,
+    standing: standingOf(
+      envelope,
+      condition.cells.filter(({ seed }) => selectionSeeds?.includes(seed) !== false),
+    ),
+  }));
+  const whole = judged.flatMap(({ condition, standing }) =>
+    typeof standing === 'number' ? [{ condition, value: sign * standing }] : [],
+  );
+  const top = Math.max(...whole.map(({ value }) => value));
+  const [best, ...equal] = whole.filter(({ value }) => value >= top - EQUAL);
+  const left = (Object.keys(WHY) as Why[]).flatMap((why) => {
+    const count = judged.filter(({ standing }) => standing === why).length;
+    return count === 0 ? [] : [`${count} ${WHY[why]}`];
+  });
+  return {
+    best: best?.condition ?? null,
+    about: [
+      `of ${plural(candidates.length, 'point')}`,
+      ...left,
+      ...(equal.length === 0 ? [] : [`the first of ${equal.length + 1} that are equal`]),
+    ].join(', '),
+  };
+}
+
+/** What was chosen for the conditions of one group. */
+interface Group {
+  readonly axes: JsonObject;
+  /** The cells of the chosen condition; one of any condition if none was chosen. */
+  readonly cells: readonly ReportCell[];
+  readonly isEmpty: boolean;
+  /** Which of its points was chosen, or why none was. */
+  readonly text: string;
+}
+
+function groupOf(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
+  // A cell may be in a group under several names.
+  const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];
+  const [first] = group;
+  const { stage, metric } = metricNamed(envelope.by),
+    read = metricOf(stage, metric);
+  // A clean run has no success rate, and nothing to choose.
+  const isIdle = candidates.every(
+    ({ cells, failures }) => failures.size === 0 && cells.every((cell) => read(cell) === null),
+  );
+  if (isIdle) return null;
+  const axes = withoutOver(envelope, first),
+    { best, about } = chooseFrom(envelope, candidates);
+  const chosen = best === null ? '' : pointText(envelope, best);
+  const shown = (best ?? first).cells.filter(
+    ({ seed }) => envelope.selectionSeeds?.includes(seed) !== true,
+  );
+  const cells = shown.map(({ also: _also, ...cell }): ReportCell => ({ ...cell, axes, chosen }));
+  return best === null
+    ? { axes, cells: cells.slice(0, 1), isEmpty: true, text: about }
+    : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
+}
+
+/** Which rows chose or are shown: `144 validation rows`. */
+function rowsText(cells: readonly ReportCell[], prefix: '' | 'test_'): string {
+  const counts = cells.flatMap(({ metrics }) => metrics['evaluate']?.[`${prefix}examples`] ?? []);
+  const name = `${prefix === '' ? 'validation' : 'test'} row`;
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  if (counts.length === 0) return `the ${name}s`;
+  return least === most ? plural(least, name) : `${least} to ${plural(most, name)}`;
+}
+
+/** The most groups that a caption lists. */
+const MOST = 12;
+
+function listed(lead: string, groups: readonly (readonly [name: string, text: string])[]) {
+  if (groups.length === 0) return [];
+  const texts = groups.slice(0, MOST).map(([name, text]) => `${name}: ${text}`);
+  const more = groups.length > MOST ? `; and ${groups.length - MOST} more, in the CSV` : '';
+  return [`${lead} ${texts.join('; ')}${more}.`];
+}
+
+/** Says what is chosen, by what, over what, and on which rows. */
+function ruleText(envelope: Envelope, cells: readonly ReportCell[]): string {
+  const { over, choose: most, by, where = {}, selectionSeeds } = envelope;
+  const nameOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;
+  const bounds = Object.entries(where).map(([field, { min, max }]) =>
+    min !== undefined && max !== undefined
+      ? `${nameOf(field)} from ${plainValue(min)} to ${plainValue(max)}`
+      : `${nameOf(field)} ${min === undefined ? `≤ ${plainValue(max ?? NaN)}` : `≥ ${plainValue(min)}`}`,
+  );
+  const seeds =
+    selectionSeeds === undefined
+      ? 'the seeds'
+      : `${selectionSeeds.length === 1 ? 'seed' : 'seeds'} ${list(selectionSeeds.map(String))} alone`;
+  return (
+    `The ${most} ${nameOf(by)}${bounds.length === 0 ? '' : ` with ${list(bounds)}`} over ` +
+    `${list(over.map((path) => (path.includes('.') ? axisName(path) : path)))}, chosen by the mean ` +
+    `over ${seeds} on ${rowsText(cells, '')}; the numbers are of ${rowsText(cells, 'test_')}.`
+  );
+}
+
+/** What a choice by test rows can't take out of its numbers. */
+const SAME_SEEDS =
+  'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
+  '`selection_seeds` takes that out.';
+
+/**
+ * Chooses in each group of conditions that differ in the axes `over` alone.
+ * @param cells the conditions that are chosen from
+ */
+export function envelopeOf(
+  envelope: Envelope,
+  conditions: readonly Condition[],
+  stages: readonly StageFacts[],
+  cells?: readonly CellPattern[],
+): Enveloped {
+  const from = choose(byName(conditions), cells);
+  const groups = [
+    ...groupBy(from, (one) => contentKey(withoutOver(envelope, one))).values(),
+  ].flatMap((group) => groupOf(envelope, group) ?? []);
+  const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
+  const byKey = new Map(groups.map((group) => [keyOf(group), group]));
+  const all = conditionsOf(
+    groups.flatMap((group) => group.cells),
+    stages,
+  );
+  const named = (isEmpty: boolean) =>
+    all.flatMap((one): readonly (readonly [string, string])[] => {
+      const group = byKey.get(keyOf(one));
+      if (group?.isEmpty !== isEmpty) return [];
+      return [[[one.adapterLabel, blockLabel(one)].join(', '), group.text]];
+    });
+  const used = from.flatMap((condition) => condition.cells);
+  const measured = new Set(
+    used.flatMap(({ metrics }) =>
+      Object.keys(metrics['evaluate'] ?? {}).map((metric) =>
+        metricName({ stage: 'evaluate', metric }),
+      ),
+    ),
+  );
+  const deciding = [envelope.by, ...Object.keys(envelope.where ?? {})];
+  return {
+    conditions: all.filter((one) => byKey.get(keyOf(one))?.isEmpty === false),
+    empty: groups
+      .filter(({ isEmpty }) => isEmpty)
+      .map(({ axes, text }) => ({ axes, reason: text })),
+    notes: [
+      ruleText(envelope, used),
+      ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
+      ...listed('Chosen:', named(false)),
+      ...listed('No point can be chosen:', named(true)),
+    ],
+    // What was measured on other rows than the validation rows has no test rows, and needs none.
+    shown: (field) => {
+      const test = metricName(onTest(metricNamed(field)));
+      return measured.has(test) || deciding.includes(field) ? test : field;
+    },
+  };
+}
