@@ -9,7 +9,7 @@ import { byName, choose, type Condition, conditionsOf, metricOf } from './condit
 import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, groupBy, type NonEmpty } from './groups.ts';
-import { axisName, BASE, blockLabel } from './labels.ts';
+import { axisName, blockLabel } from './labels.ts';
 import { metricName, metricNamed, noteOf, onTest } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
@@ -32,7 +32,8 @@ const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
 
 /** Whether an axis of a condition is one of those that are chosen over. */
 const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean => {
-  const own = ofBase && path.startsWith(`${BASE}poisoning.`) ? path.slice(BASE.length) : path;
+  // An attack on a base counts as the cell's.
+  const own = ofBase ? path.replace(/^base\.(?:\d+\.)?(?=poisoning\.)/, '') : path;
   return over.some(
     (one) => own === one || (!one.includes('.') && own.startsWith(`${SECTIONS[one] ?? one}.`)),
   );
