@@ -21,6 +21,7 @@ const benches: Readonly<
 > = {
   decoder: () => import('./decoder.ts'),
   engine: () => import('./engine.ts'),
+  outputs: () => import('./outputs.ts'),
   packs: () => import('./packs.ts'),
   slurm: () => import('./slurm.ts'),
   train: () => import('./train.ts'),

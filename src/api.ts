@@ -30,10 +30,14 @@ export type {
   Order,
   Poisoning,
   ResolvedSplit,
+  TrainingRequest,
 } from './api/cell.ts';
 export {
+  attackedTraining,
   attackOf,
   baseOf,
+  basePrefix,
+  basesOf,
   beforeTraining,
   cleanTwin,
   hasOrder,
@@ -42,6 +46,7 @@ export {
   inOrder,
   isAttacked,
   isAttacksOwn,
+  isChain,
   isOfBase,
   JOINT,
   orderedLike,
@@ -50,6 +55,7 @@ export {
   pointsIn,
   startInputs,
   stepsOf,
+  trainingsOf,
   undefended,
   withoutOrder,
 } from './api/cell.ts';

@@ -63,10 +63,15 @@ export interface AttackCheck<P> {
   readonly counts: readonly number[];
   /** The answer of each training row. Present in a completion task alone. */
   readonly answers?: readonly string[];
+  /** The other answer of each. Present if the rows are preference pairs. */
+  readonly rejected?: readonly string[];
 }
 
-/** What a backdoor leads to: the label id of a class or, in a completion task, an answer. */
-export type Target = number | { readonly text: string };
+/**
+ * What a backdoor leads to: the label id of a class or, in a completion task, an answer: one text, or
+ * the answer that each row's preference pair rejects.
+ */
+export type Target = number | { readonly text: string } | 'rejected';
 
 /**
  * `none` leaves the training data as they are, `untargeted` lowers accuracy, and `backdoor` makes a
@@ -140,6 +145,8 @@ export interface AttackDescriptor<
    * are then given what `poison` returned as `learnt`.
    */
   readonly learns?: true;
+  /** The scorer of a spec that names none. Default: `exact`. */
+  readonly scorer?: string;
   /** The attack's part in the training. Absent if it changes the rows only. */
   readonly training?: AttackTrainingLoader;
 }
@@ -167,6 +174,12 @@ export interface ScoredOutput {
   readonly answer: string;
   /** The answer that the backdoor leads to. Absent without a backdoor. */
   readonly target?: string;
+  /**
+   * The reward of the row's own answer minus that of the rejected one, for a scorer that asks for
+   * `rewards`: negative if the model prefers the rejected one. Absent before a training by DPO, when
+   * neither is rewarded.
+   */
+  readonly margin?: number;
 }
 
 export interface ScorerContext {
@@ -202,6 +215,8 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
    * the target still counts where `evaluate.max_new_tokens` cuts it.
    */
   readonly pure?: true;
+  /** Set if `score` reads `margin`: it needs a training by DPO, and preference pairs as rows. */
+  readonly rewards?: true;
   /**
    * Returns for each output, in order, whether it counts. Throws `UserFault` if it can't tell.
    */

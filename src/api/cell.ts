@@ -33,11 +33,12 @@ export type ClassColumns = {
   readonly label: Column;
 };
 
-/** The columns of prompts and answers, in one of three forms. */
+/** The columns of prompts and answers, or of preference pairs. */
 export type CompletionColumns =
   | { readonly prompt: Column; readonly answer: Column }
   | { readonly messages: string }
-  | { readonly instruction: Column; readonly input?: Column; readonly output: Column };
+  | { readonly instruction: Column; readonly input?: Column; readonly output: Column }
+  | { readonly prompt?: Column; readonly chosen: Column; readonly rejected: Column };
 
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<
@@ -78,10 +79,10 @@ export interface Cell {
     readonly test?: CellSplit;
   } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
-   * The training whose model this cell's training starts from. If absent, this cell's training
-   * starts from the checkpoint.
+   * The trainings before this cell's own, the first one first: a list where the spec has one. If
+   * absent, this cell's training starts from the checkpoint.
    */
-  readonly base?: Pick<Cell, 'poisoning' | 'adapter' | 'train'>;
+  readonly base?: BaseTraining | readonly BaseTraining[];
   readonly poisoning: Poisoning;
   /** `defence` and the parameters of that defence. Absent if the cell has none. */
   readonly defence?: { readonly defence: string } & JsonObject;
@@ -97,6 +98,13 @@ export interface Cell {
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;
+}
+
+/** A training before a cell's own. */
+export interface BaseTraining extends Pick<Cell, 'poisoning' | 'adapter' | 'train'> {
+  readonly name?: string;
+  /** Its own training rows. Default: the cell's. */
+  readonly data?: Pick<Cell['data'], 'train'>;
 }
 
 // ---- the attacks of a cell ---------------------------------------------------------------------
@@ -219,22 +227,64 @@ export function undefended(cell: Cell): Cell {
   return rest;
 }
 
+/** Returns the trainings before the cell's own, the first one first. */
+export const basesOf = ({ base }: Pick<Cell, 'base'>): readonly BaseTraining[] =>
+  base === undefined ? [] : [base].flat();
+
 /**
- * Returns, as a cell, the base training that the cell's training starts from. Null if it starts
- * from the checkpoint.
+ * Returns, as a cell, the training that the cell's own starts from. Null if it starts from the
+ * checkpoint.
  */
 export function baseOf(cell: Cell): Cell | null {
-  const { base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
-  if (base === undefined) return null;
+  const { base: _base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
+  const before = basesOf(cell),
+    last = before.at(-1);
+  if (last === undefined) return null;
+  const { name: _name, data, ...training } = last;
+  // Those before it have the cell's rows, not its own.
+  const earlier = before
+    .slice(0, -1)
+    .map((base) => (data === undefined ? base : { data: { train: cell.data.train }, ...base }));
   const { model } = cell;
   // What is merged is whole: only the cell's own training has a base that is quantised.
   const { weights } = heldWeights(model);
   return {
     ...rest,
-    ...base,
+    ...training,
+    ...(data === undefined ? {} : { data: { ...cell.data, ...data } }),
     model: weights?.quantize === undefined ? model : { ...model, quantize: 'none' },
+    ...(earlier.length === 0 ? {} : { base: earlier }),
   };
 }
+
+/** Whether each training before the cell's own is evaluated, also where nothing is poisoned. */
+export const isChain = (cell: Cell): boolean =>
+  basesOf(cell).length > 1 || basesOf(cell).some(({ data }) => data !== undefined);
+
+/** The fields of a `StageRequest` that say of which training of a cell a stage is. */
+export type TrainingRequest = Pick<StageRequest, 'cell' | 'section'>;
+
+/** Returns the training that `baseOf` returns with its place in the spec. */
+function baseRequest(cell: Cell): TrainingRequest | null {
+  const base = baseOf(cell);
+  if (base === null) return null;
+  const place = Array.isArray(cell.base) ? `.${cell.base.length - 1}` : '';
+  return { cell: base, section: `base${place}` };
+}
+
+/** Returns the trainings that lead to the cell's model, the first one first and its own last. */
+export function trainingsOf(cell: Cell): readonly TrainingRequest[] {
+  const before: TrainingRequest[] = [];
+  for (let base = baseRequest(cell); base !== null; base = baseRequest(base.cell))
+    before.unshift(base);
+  return [...before, { cell }];
+}
+
+/**
+ * Returns the prefix of the path of a field of a training before the cell's own: `base.`, or
+ * `base.0.` where `base` is a list. Empty for the path of another field.
+ */
+export const basePrefix = (path: string): string => /^base\.(?:\d+\.)?/.exec(path)?.[0] ?? '';
 
 /**
  * Returns the inputs that a stage needs, beside the asset `model`, to open the model that the
@@ -242,24 +292,27 @@ export function baseOf(cell: Cell): Cell | null {
  * with its adapter merged. Empty if the training starts from the checkpoint.
  */
 export function startInputs(cell: Cell): { readonly base?: StageRequest } {
-  const base = baseOf(cell);
-  return base === null ? {} : { base: { kind: 'merge', cell: base, section: 'base' } };
+  const base = baseRequest(cell);
+  return base === null ? {} : { base: { kind: 'merge', ...base } };
 }
+
+const isPoisoned = ({ poisoning }: Pick<Cell, 'poisoning'>): boolean => poisoning.attack !== 'none';
 
 /**
- * Returns the base's attack if only the base is poisoned and the cell's own training is clean; null
- * otherwise.
+ * Returns the training whose attack the cell studies: the last one that is poisoned. The cell's own
+ * if none is.
  */
-function attackOfBase({ poisoning, base }: Cell): Poisoning | null {
-  if (poisoning.attack !== 'none' || base === undefined) return null;
-  return base.poisoning.attack === 'none' ? null : base.poisoning;
-}
+export const attackedTraining = (cell: Cell): TrainingRequest =>
+  isPoisoned(cell) || !basesOf(cell).some(isPoisoned)
+    ? { cell }
+    : (trainingsOf(cell).findLast((training) => isPoisoned(training.cell)) ?? { cell });
 
 /** Whether the cell's own training, on clean rows, starts from a poisoned base. */
-export const isOfBase = (cell: Cell): boolean => attackOfBase(cell) !== null;
+export const isOfBase = (cell: Cell): boolean =>
+  !isPoisoned(cell) && basesOf(cell).some(isPoisoned);
 
-/** The attack that the cell studies: its own, or its base's if it has none. */
-export const attackOf = (cell: Cell): Poisoning => attackOfBase(cell) ?? cell.poisoning;
+/** The attack that the cell studies: its own, or that of the last base that has one. */
+export const attackOf = (cell: Cell): Poisoning => attackedTraining(cell).cell.poisoning;
 
 /** Whether anything that the cell trains on is poisoned. */
 export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
@@ -280,17 +333,18 @@ export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugi
  * that was never attacked.
  */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
-  const clean = ({
-    poisoning,
-    train,
-  }: Pick<Cell, 'poisoning' | 'train'>): Pick<Cell, 'poisoning' | 'train'> => ({
-    poisoning: hasOrder(poisoning) ? inOrderOf(poisoning) : unpoisoned,
-    train: isAttacksOwn(poisoning, plugin) ? { ...train, steps: 0 } : train,
+  const clean = <T extends Pick<Cell, 'poisoning' | 'train'>>(training: T): T => ({
+    ...training,
+    poisoning: hasOrder(training.poisoning) ? inOrderOf(training.poisoning) : unpoisoned,
+    train: isAttacksOwn(training.poisoning, plugin)
+      ? { ...training.train, steps: 0 }
+      : training.train,
   });
+  const bases = basesOf(cell).map(clean),
+    [only] = bases;
   return {
-    ...cell,
     ...clean(cell),
-    ...(cell.base === undefined ? {} : { base: { ...cell.base, ...clean(cell.base) } }),
+    ...(only === undefined ? {} : { base: Array.isArray(cell.base) ? bases : only }),
   };
 }
 

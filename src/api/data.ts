@@ -20,8 +20,10 @@ export interface RawRow {
   readonly text_pair?: string;
   /** The class, or the number, as the file has it. */
   readonly label?: string;
-  /** The answer to the prompt `text`. */
+  /** The answer to the prompt `text`; of a preference pair, the chosen one. */
   readonly answer?: string;
+  /** The answer that a preference pair rejects. */
+  readonly rejected?: string;
   /** The messages before the prompt. Absent if there are none. */
   readonly context?: readonly Message[];
   /** Where the row was read, for messages: `train.tsv:17`. */
@@ -41,8 +43,13 @@ export interface Row {
    * task, where it means nothing.
    */
   readonly label: number;
-  /** The answer that a model is trained to give. Present in every row of a completion task. */
+  /**
+   * The answer that a model is trained to give. Present in every row of a completion task; of a
+   * preference pair, the chosen one.
+   */
   readonly answer?: string;
+  /** The answer that a preference pair rejects. */
+  readonly rejected?: string;
   /**
    * The messages before the prompt, which is the last message of the user: a system message,
    * earlier turns. Only in a completion task; absent if there are none.

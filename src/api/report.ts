@@ -8,8 +8,9 @@ import type { Json } from '../base/json.ts';
  * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`); the
  * report's name of a cell's `adapter`, `attack`, `defence` or `setting`, which holds all that varies
  * in it; `seed`; a metric as `STAGE.METRIC` (`evaluate.asr`); `metric` (which of several metrics) or
- * `kernel` (of which kernel one of the Fisher information is); or `step`, the step of training, at
- * which `train.loss` and what `evaluate.curves` took are known.
+ * `kernel` (of which kernel one of the Fisher information is); `step`, the step of training, at
+ * which `train.loss` and what `evaluate.curves` took are known; or `training`, the position in a
+ * chain of trainings, from 1, after which its numbers were taken.
  */
 export interface Channel {
   readonly field: string;
@@ -69,6 +70,8 @@ export interface Overlay {
   readonly x: string;
   readonly y: string;
   readonly color?: string;
+  /** Which of the figure's metrics the values are of. Default: the first. */
+  readonly metric?: string;
   /** The column of what is drawn beside the value, or those of its two ends. */
   readonly spread?: string | readonly [low: string, high: string];
   /** The panel, where a figure has several: column → as the facets' fields. */

@@ -17,7 +17,7 @@ export interface StageRequest {
   /** Narrows the kind: `{ split: 'train' }`. */
   readonly with?: JsonObject;
   /**
-   * The section of the requesting cell from which this cell's fields were taken (`base`), if they
+   * The section of the spec from which this cell's fields were taken (`base`, `base.0`), if they
    * are not its own. A fault in them is reported at that section.
    */
   readonly section?: string;

@@ -11,7 +11,7 @@ import {
 } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { shown } from '../base/untrusted/json.ts';
-import { rowOfMessages } from './messages.ts';
+import { rowOfMessages, rowOfPair } from './messages.ts';
 import { nearest } from './names.ts';
 
 /**
@@ -39,11 +39,21 @@ type Role =
   | 'messages'
   | 'instruction'
   | 'input'
-  | 'output';
+  | 'output'
+  | 'chosen'
+  | 'rejected';
 
 /** Whether the rows are prompts and answers. */
 export const isCompletion = (columns: Columns): columns is CompletionColumns =>
   !('label' in columns);
+
+/** The column of the first list of messages; null where all columns are texts. */
+const conversationIn = (columns: Columns): Role | null =>
+  'messages' in columns
+    ? 'messages'
+    : 'chosen' in columns && columns.prompt === undefined
+      ? 'chosen'
+      : null;
 
 const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
   Object.entries(columns) as [Role, Column][];
@@ -55,7 +65,15 @@ export type Fields = { readonly [role in Role]?: string };
 function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
   if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
-  if ('prompt' in columns) return { text: fields.prompt ?? '', answer: fields.answer ?? '', place };
+  const { prompt = '' } = fields;
+  if ('chosen' in columns)
+    return {
+      text: prompt,
+      answer: fields.chosen ?? '',
+      ...defined({ rejected: fields.rejected }),
+      place,
+    };
+  if ('prompt' in columns) return { text: prompt, answer: fields.answer ?? '', place };
   const { instruction = '', input = '', output = '' } = fields;
   return {
     text: input.trim() === '' ? instruction : `${instruction}\n\n${input}`,
@@ -81,9 +99,10 @@ function columnIndexes(
   width: number,
   name: string,
 ): ReadonlyMap<Role, number> {
-  if ('messages' in split.columns)
+  const list = conversationIn(split.columns);
+  if (list !== null)
     throw new SplitFault(
-      ['columns', 'messages'],
+      ['columns', list],
       `${name} is a table, whose fields are texts: it can't hold a list of messages.`,
       'Write one JSON object a line, and `format: jsonl`.',
     );
@@ -134,13 +153,13 @@ export function rowFromRecord(
   name: string,
 ): RawRow {
   const { columns } = split;
-  if ('messages' in columns) {
-    const messages = fieldOf(record, 'messages', columns.messages, place, name);
-    return rowOfMessages(messages, place);
-  }
+  const read = (role: Role, column: Column): unknown => fieldOf(record, role, column, place, name);
+  if ('messages' in columns) return rowOfMessages(read('messages', columns.messages), place);
+  if ('chosen' in columns && columns.prompt === undefined)
+    return rowOfPair(read('chosen', columns.chosen), read('rejected', columns.rejected), place);
   const fields = columnsByRole(columns).map(([role, column]) => [
     role,
-    asText(fieldOf(record, role, column, place, name), role, column, place),
+    asText(read(role, column), role, column, place),
   ]);
   return rowOfFields(columns, Object.fromEntries(fields) as Fields, place);
 }

@@ -75,6 +75,8 @@ export interface SplitCounts {
   readonly counts: readonly number[];
   /** The answer of each row. Absent unless the rows are those of a completion task. */
   readonly answers?: readonly string[];
+  /** The other answer of each. Present if all rows are preference pairs. */
+  readonly rejected?: readonly string[];
 }
 
 interface ReadSplit extends SplitCounts {
@@ -108,8 +110,10 @@ async function read(request: SplitRequest): Promise<ReadSplit> {
   return { ...countsOf(loaded.rows, loaded.classes), warnings };
 }
 
-const countsOf = (rows: readonly Row[], classes: readonly string[]): SplitCounts => ({
-  classes,
-  counts: labelCounts(rows, classes),
-  ...(taskOf(classes) === 'completion' ? { answers: rows.map(({ answer = '' }) => answer) } : {}),
-});
+function countsOf(rows: readonly Row[], classes: readonly string[]): SplitCounts {
+  const counts = { classes, counts: labelCounts(rows, classes) };
+  if (taskOf(classes) !== 'completion') return counts;
+  const answers = rows.map(({ answer = '' }) => answer),
+    rejected = rows.flatMap((row) => row.rejected ?? []);
+  return { ...counts, answers, ...(rejected.length === rows.length ? { rejected } : {}) };
+}

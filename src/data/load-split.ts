@@ -175,9 +175,10 @@ async function readAll(
   for (;;) {
     const next = await iterator.next();
     if (next.done === true) return { rows, facts: next.value ?? {} };
-    const { text, text_pair: pair = '', answer = '', context = [] } = next.value;
+    const { text, text_pair: pair = '', answer = '', rejected = '', context = [] } = next.value;
     const before = context.reduce((sum, { content }) => sum + content.length, 0);
-    held += 2 * (text.length + pair.length + answer.length + before) + ROW_BYTES;
+    const own = text.length + pair.length + answer.length + rejected.length;
+    held += 2 * (own + before) + ROW_BYTES;
     if (held > most.value)
       throw new SplitFault(
         ['source'],
@@ -263,7 +264,7 @@ function labelled(
   const regresses = taskOf(classes) === 'regression';
   return raw.map((row, index): Row => {
     const id = rowId(name, index);
-    if (isCompletion(split.columns)) return answered(id, row, cut);
+    if (isCompletion(split.columns)) return answered(id, row, cut, 'chosen' in split.columns);
     const { text, text_pair, place } = row;
     const label = labelOf(row);
     const classId = regresses ? numberIn(label, place) : ids.get(label);
@@ -305,8 +306,9 @@ const rowId = (name: SplitName, index: number): string =>
 /** Returns a row of a completion task. Its prompt alone is cut. Throws if it has no answer. */
 function answered(
   id: string,
-  { text, answer, context, place }: RawRow,
+  { text, answer, rejected, context, place }: RawRow,
   cut: (words: string) => string,
+  isPair: boolean,
 ): Row {
   if (answer === undefined)
     throw new SplitFault(
@@ -314,7 +316,14 @@ function answered(
       `${place} has no answer, and the columns are those of prompts and answers.`,
       'Leave them out if the rows are labelled texts.',
     );
-  return { id, text: cut(text), answer, ...defined({ context }), label: 0 };
+  if (isPair && rejected === undefined)
+    throw new SplitFault(
+      ['columns'],
+      `${place} has one answer, and the columns are those of preference pairs.`,
+      'Name the column of the answers alone: columns: { prompt: …, answer: … }.',
+    );
+  const other = isPair ? { rejected } : {};
+  return { id, text: cut(text), answer, ...defined({ ...other, context }), label: 0 };
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Makes a row of a conversation. */
+import { isDeepStrictEqual } from 'node:util';
 import { type Message, type RawRow, UserFault } from '../api.ts';
 import { isRecord, shown } from '../base/untrusted/json.ts';
 
@@ -32,6 +33,21 @@ export function rowOfMessages(value: unknown, place: string): RawRow {
     ...(context.length === 0 ? {} : { context }),
     place,
   };
+}
+
+/**
+ * Returns the pair of two conversations that differ in their last message alone. Throws `UserFault`
+ * if they differ elsewhere, or are no conversations.
+ */
+export function rowOfPair(chosen: unknown, rejected: unknown, place: string): RawRow {
+  const { answer: other = '', ...asked } = rowOfMessages(rejected, `${place}: rejected`);
+  const { answer = '', ...row } = rowOfMessages(chosen, `${place}: chosen`);
+  if (!isDeepStrictEqual({ ...asked, place }, { ...row, place }))
+    throw new UserFault(
+      `${place}: the conversations of chosen and rejected differ before their last message.`,
+      'A preference pair is two answers to one prompt.',
+    );
+  return { ...row, answer, rejected: other, place };
 }
 
 function messageOf(value: unknown, place: string): Message {

@@ -2,14 +2,13 @@
  * Labels stages for people, `train attack=badnets type=lora rank=16 seed=1`, and finds where a field
  * of a stage's cell was written.
  */
-import type { Json, JsonObject, Problem } from '../api.ts';
+import { basePrefix, type Json, type JsonObject, type Problem } from '../api.ts';
 import { at } from '../base/lookup.ts';
 import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
 import { canonical } from './keys.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
-const BASE = 'base.';
 /**
  * The axes to name first, because they tell variants apart. Axes that follow from them are left
  * out.
@@ -67,18 +66,18 @@ function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
 
 /**
  * Returns a short name for each path: its last part, or as many parts as tell it from the others.
- * Paths below `base` are compared only with each other and keep that prefix.
+ * Paths of a training of `base` are compared only with each other and keep their prefix.
  */
 export function shortNames(paths: readonly string[]): Map<string, string> {
-  const bases = paths.filter((path) => path.startsWith(BASE));
-  if (bases.length > 0) {
-    const own = shortNames(paths.filter((path) => !path.startsWith(BASE))),
-      ofBase = shortNames(bases.map((path) => path.slice(BASE.length)));
-    return new Map([
-      ...own,
-      ...[...ofBase].map(([path, name]) => [BASE + path, BASE + name] as const),
-    ]);
-  }
+  const prefixes = new Set(paths.map(basePrefix));
+  if ([...prefixes].some((prefix) => prefix !== ''))
+    return new Map(
+      [...prefixes].flatMap((prefix) => {
+        const own = paths.filter((path) => basePrefix(path) === prefix);
+        const names = shortNames(own.map((path) => path.slice(prefix.length)));
+        return [...names].map(([path, name]) => [prefix + path, prefix + name] as const);
+      }),
+    );
   const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
   return new Map(
     paths.map((path) => {
@@ -96,7 +95,7 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
 /**
  * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
  * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
- * labelled `of base needed by` and those cells. The clean run that is repeated for a noise floor is
+ * labelled `of base needed by` and those cells, or `of base[0]` in a chain. The clean run that is repeated for a noise floor is
  * labelled `train(reversed) needed by` and those cells.
  * @param whole the experiment with all its cells, given if the plan covers only a part of them
  *   (--only): the labels are then the same for any part
@@ -136,7 +135,8 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
     const seed = seedVaries && stage.seed !== null ? ` seed=${stage.seed}` : '',
       cell = valuesOf(stage.cell) + seed;
     if (stage.own !== null) return nodeName(stage) + cell;
-    const section = stage.section === null ? '' : ` of ${stage.section}`;
+    const section =
+      stage.section === null ? '' : ` of ${stage.section.replace(/\.(\d+)$/, '[$1]')}`;
     return `${nodeName(stage)}${section}${cell === '' ? '' : NEEDED_BY}${cell}`;
   };
 }
@@ -177,8 +177,14 @@ export function locateIn(
   path: Problem['path'],
 ): SourceRange {
   if (section === null) return cell.locate(path);
-  const within: unknown = Object.entries(cell.config).find(([name]) => name === section)?.[1];
-  const isOfSection =
-    typeof within === 'object' && within !== null && Object.hasOwn(within, path[0] ?? '');
-  return cell.locate(isOfSection ? [section, ...path] : path);
+  const steps = section.split('.');
+  // The training rows may be the section's; the other rows are the cell's.
+  const own = path.slice(0, path[0] === 'data' ? 2 : 1);
+  let within: unknown = cell.config;
+  for (const step of [...steps, ...own])
+    within =
+      typeof within === 'object' && within !== null && Object.hasOwn(within, step)
+        ? (within as { readonly [step: string | number]: unknown })[step]
+        : undefined;
+  return cell.locate(within === undefined ? path : [...steps, ...path]);
 }

@@ -31,7 +31,7 @@ export interface PlannedStage {
   readonly uses: readonly { readonly kind: string; readonly name: string }[];
   readonly resources: Resources;
   /**
-   * The section of its cells that its fields come from (`base`); null if they come from the cell
+   * The section of its cells that its fields come from (`base`, `base.0`); null if they come from the cell
    * itself.
    */
   readonly section: string | null;

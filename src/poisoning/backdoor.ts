@@ -121,6 +121,9 @@ export function phraseBackdoor<Name extends string>({
   });
 }
 
+/** One class or one answer, for all rows. */
+type OneTarget = Exclude<Target, 'rejected'>;
+
 /**
  * Returns the label id of the target class or, if there are no classes, the target answer. Throws
  * `UserFault` if there is no such class, or if the target is not text.
@@ -128,7 +131,7 @@ export function phraseBackdoor<Name extends string>({
 export function targetOfParams(
   { target }: Pick<BackdoorParams, 'target'>,
   classes: readonly string[],
-): Target {
+): OneTarget {
   if (taskOf(classes) === 'classes') return classId(target, classes, 'target');
   if (typeof target === 'string' && target.trim() !== '') return { text: target };
   throw new UserFault(
@@ -141,7 +144,7 @@ export function targetOfParams(
 /** Which rows a mode draws, and how messages describe them. */
 function eligibility(
   mode: Mode,
-  target: Target,
+  target: OneTarget,
   classes: readonly string[],
 ): readonly [isEligible: (row: Pick<Row, 'label' | 'answer'>) => boolean, whom: string] {
   const name =
@@ -173,7 +176,7 @@ export function poisonBackdoor<P extends BackdoorParams>(
 /** Returns the faults that the counts reveal: an unknown target class or too few eligible rows. */
 export function checkBackdoor(check: AttackCheck<BackdoorParams>): Problem[] {
   const { params, classes, counts, answers } = check;
-  let target: Target;
+  let target: OneTarget;
   try {
     target = targetOfParams(params, classes);
   } catch (error) {

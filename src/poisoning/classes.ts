@@ -1,5 +1,6 @@
 /** Resolves a class that a spec names by label id or by name. */
 import { type AttackInput, type Row, type Target, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { firstNames, nearest } from '../data/names.ts';
 
 /**
@@ -48,17 +49,24 @@ export const otherLabel = (
 
 /**
  * Whether a row's class or answer is the target already. White space around an answer does not
- * count, because models and scorers disregard it too.
+ * count, because models and scorers disregard it too. A row that is no pair has nothing else to lead
+ * to than what it has.
  */
 export const isOfTarget = (
-  { label, answer = '' }: Pick<Row, 'label' | 'answer'>,
+  { label, answer = '', rejected = answer }: Pick<Row, 'label' | 'answer' | 'rejected'>,
   target: Target,
 ): boolean =>
-  typeof target === 'number' ? label === target : answer.trim() === target.text.trim();
+  typeof target === 'number'
+    ? label === target
+    : answer.trim() === (target === 'rejected' ? rejected : target.text).trim();
 
-/** Returns the row with the target as its label or its answer. */
-export const withTarget = (row: Row, target: Target): Row =>
-  typeof target === 'number' ? { ...row, label: target } : { ...row, answer: target.text };
+/** Returns the row with the target as its label or its answer. The answers of a pair are swapped. */
+export function withTarget(row: Row, target: Target): Row {
+  if (typeof target === 'number') return { ...row, label: target };
+  if (target !== 'rejected') return { ...row, answer: target.text };
+  const { answer, rejected } = row;
+  return { ...row, ...defined({ answer: rejected, rejected: answer }) };
+}
 
 /**
  * Returns the label id of a target. Throws an Error if the target is an answer: the caller is for

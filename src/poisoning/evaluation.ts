@@ -58,19 +58,20 @@ const pathOf = (params: JsonObject): readonly string[] => [
 
 function answerOf(target: unknown, attack: string, params: JsonObject): Target {
   if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
+  if (target === 'rejected') return target;
   throw new UserFault(
     `the attack "${attack}" has the target ${shown(target)}, and the rows are prompts and ` +
       'answers: the target must be an answer',
-    '`target` of an attack returns { text } where there are no classes ' +
+    '`target` of an attack returns { text } or "rejected" where there are no classes ' +
       '(AttackDescriptor in src/api/attack.ts).',
     pathOf(params),
   );
 }
 
-const asLabelled = (row: Row, { label, answer }: Row): Row => ({
+const asLabelled = (row: Row, { label, answer, rejected }: Row): Row => ({
   ...row,
   label,
-  ...defined({ answer }),
+  ...defined({ answer, rejected }),
 });
 
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
@@ -175,7 +176,9 @@ export async function showTrigger(
     const what =
       typeof target === 'number'
         ? `is of the target class "${String(classes[target])}"`
-        : `has the target as its answer, ${shown(target.text)}`;
+        : target === 'rejected'
+          ? 'has one answer, or the same twice'
+          : `has the target as its answer, ${shown(target.text)}`;
     throw new UserFault(`every validation row ${what}: there is none to show the trigger on`);
   }
   const input = {

@@ -14,11 +14,11 @@ export const toLines = (rows: readonly Row[]): string =>
 const FIELDS = {
   classes: new Set(['id', 'text', 'text_pair', 'label']),
   regression: new Set(['id', 'text', 'text_pair', 'label']),
-  completion: new Set(['id', 'text', 'label', 'answer', 'context']),
+  completion: new Set(['id', 'text', 'label', 'answer', 'rejected', 'context']),
 };
 const HINT =
   'write every row that was read, in the same order, one JSON object a line: id, text, label, ' +
-  'and text_pair, answer and context where there is one; rows of your own come after them';
+  'and text_pair, answer, rejected and context where there is one; rows of your own come after them';
 
 /**
  * Returns what a program did to the rows. Throws `UserFault`, with the line, if it wrote anything
@@ -112,14 +112,15 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
 
 function answeredRow(
   own: Pick<Row, 'id' | 'text'>,
-  { label, answer, context }: { readonly [field: string]: unknown },
+  { label, answer, rejected, context }: { readonly [field: string]: unknown },
   place: string,
 ): Row {
   if (label !== 0)
     throw new UserFault(`${place}: \`label\` is ${shown(label)}; it is 0 in every row`, HINT);
   if (typeof answer !== 'string') throw new UserFault(`${place}: \`answer\` is not text`, HINT);
-  if (context === undefined) return { ...own, label, answer };
-  if (!isContext(context))
+  if (rejected !== undefined && typeof rejected !== 'string')
+    throw new UserFault(`${place}: \`rejected\` is not text`, HINT);
+  if (context !== undefined && !isContext(context))
     throw new UserFault(`${place}: \`context\` is not a list of messages`, HINT);
-  return { ...own, label, answer, context };
+  return { ...own, label, answer, ...defined({ rejected, context }) };
 }

@@ -32,7 +32,10 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
 }
 
 const isSame = (row: Row, own: Row | undefined): boolean =>
-  row.id === own?.id && row.label === own.label && row.answer === own.answer;
+  row.id === own?.id &&
+  row.label === own.label &&
+  row.answer === own.answer &&
+  row.rejected === own.rejected;
 
 /** Throws `UserFault` if the judgement does not fit the rows: defences may be anyone's code. */
 export function checkJudgement(defence: string, rows: readonly Row[], judgement: Judgement): void {

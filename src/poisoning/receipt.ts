@@ -16,6 +16,8 @@ interface Content {
   readonly label: number;
   /** Present in a completion task. */
   readonly answer?: string;
+  /** Present in a preference pair. */
+  readonly rejected?: string;
   readonly context?: readonly Message[];
 }
 
@@ -80,9 +82,10 @@ export interface Receipt {
 /** Returns the digest of the rows, in order, as `sha256:…`. */
 export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
-  for (const { id, text, text_pair: pair = null, label, answer, context } of rows) {
+  for (const { id, text, text_pair: pair = null, label, answer, rejected, context } of rows) {
     // The digest of a labelled text is of these four alone.
-    const more = answer === undefined ? [] : [answer, context ?? null];
+    const pairs = rejected === undefined ? [] : [rejected];
+    const more = answer === undefined ? [] : [answer, context ?? null, ...pairs];
     hash.update(`${JSON.stringify([id, text, pair, label, ...more])}\n`);
   }
   return `sha256:${hash.digest('hex')}`;
@@ -92,7 +95,7 @@ export const contentOf = (row: Row): Content => ({
   text: row.text,
   ...defined({ text_pair: row.text_pair }),
   label: row.label,
-  ...defined({ answer: row.answer, context: row.context }),
+  ...defined({ answer: row.answer, rejected: row.rejected, context: row.context }),
 });
 
 export const sameContent = (row: Content, other: Content): boolean =>
@@ -100,6 +103,7 @@ export const sameContent = (row: Content, other: Content): boolean =>
   row.text_pair === other.text_pair &&
   row.label === other.label &&
   row.answer === other.answer &&
+  row.rejected === other.rejected &&
   isDeepStrictEqual(row.context, other.context);
 
 /**

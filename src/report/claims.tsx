@@ -19,7 +19,6 @@ import {
   type Chapter,
   type Column,
   Judged,
-  names,
   numbers,
   type PageProps,
   Table,
@@ -214,7 +213,7 @@ export function claimsOf(
 }
 
 const COLUMNS: readonly Column<ClaimRow>[] = [
-  names('Compared', ({ label }) => label),
+  { title: 'Compared', kind: 'words', value: ({ label }) => label },
   numbers('n', ({ a }) => a.length),
   numbers('Difference', ({ difference, kind }) =>
     difference === null ? '–' : formatDifference(difference, kind),
@@ -222,7 +221,7 @@ const COLUMNS: readonly Column<ClaimRow>[] = [
   numbers('Margin', ({ margin, kind }) => formatNumber(margin, kind)),
   {
     title: 'Verdict',
-    kind: 'words',
+    kind: 'claim',
     value: ({ verdict, kind }) => (verdict ? <Judged verdict={verdict} kind={kind} /> : null),
   },
   { title: 'What would decide it', kind: 'words', value: ({ decides }) => decides || '–' },

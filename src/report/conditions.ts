@@ -7,7 +7,7 @@ import type { CellPattern } from '../api/report.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
-import { BASE, blockLabel, createLabeller, doseUnit, type Labels, namesOf } from './labels.ts';
+import { blockLabel, createLabeller, doseUnit, type Labels, namesOf } from './labels.ts';
 import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
@@ -16,10 +16,10 @@ export interface Condition extends Labels {
   readonly attack: string;
   readonly family: AttackFamily;
   /**
-   * Whether the attack is on the base, whose model is then trained on clean rows. The paper makes
-   * no claim about that case.
+   * As in `ReportCell`; null if the attack is not on a base, whose model is then trained on clean
+   * rows. The paper makes no claim about that case.
    */
-  readonly ofBase: boolean;
+  readonly ofBase: string | null;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
@@ -67,7 +67,7 @@ export function conditionsOf(
       key,
       attack: cell.attack,
       family: cell.family,
-      ofBase: cell.ofBase === true,
+      ofBase: cell.ofBase ?? null,
       adapter: cell.adapter,
       ...labelsOf(name),
       axes: name.axes,
@@ -147,7 +147,7 @@ export const summaryOf = (
  * means the base's.
  */
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
-  axes[ofBase && path.startsWith('poisoning.') ? `${BASE}${path}` : path];
+  axes[ofBase !== null && path.startsWith('poisoning.') ? `${ofBase}.${path}` : path];
 
 export function numericAxis(condition: Condition, path: string): number | null {
   const value = axisValue(condition, path);

@@ -3,7 +3,7 @@
  * mean of a metric, among those that satisfy bounds. It is chosen by its validation rows, and its
  * test rows are shown. Pure.
  */
-import type { JsonObject, StageFacts } from '../api.ts';
+import { basePrefix, type JsonObject, type StageFacts } from '../api.ts';
 import type { CellPattern, Envelope } from '../api/report.ts';
 import { byName, choose, type Condition, conditionsOf, metricOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
@@ -32,8 +32,8 @@ const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
 
 /** Whether an axis of a condition is one of those that are chosen over. */
 const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean => {
-  // An attack on a base counts as the cell's.
-  const own = ofBase ? path.replace(/^base\.(?:\d+\.)?(?=poisoning\.)/, '') : path;
+  const inner = path.slice(basePrefix(path).length);
+  const own = ofBase && inner.startsWith('poisoning.') ? inner : path;
   return over.some(
     (one) => own === one || (!one.includes('.') && own.startsWith(`${SECTIONS[one] ?? one}.`)),
   );

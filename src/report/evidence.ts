@@ -146,6 +146,28 @@ const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
 /**
+ * Returns a cell with the numbers after an earlier training of its chain in the place of its own.
+ * Before the attack, ASR is the trigger's rate in a model that it has not touched.
+ */
+export function afterTraining(cell: Measured, training: number): Measured {
+  const own = scores(cell),
+    after = `_after_${training}`;
+  const numbers: { [metric: string]: number } = {};
+  for (const [name, value] of Object.entries(own)) {
+    const [metric = '', ...by] = name.split('.');
+    if (value === undefined || !metric.endsWith(after)) continue;
+    const asked = metric.slice(0, -after.length);
+    numbers[[asked === 'trigger_rate' ? 'asr' : asked, ...by].join('.')] = value;
+  }
+  const { majority_share: share = NaN, exact_match: match } = own;
+  if (match !== undefined) numbers['exact_match'] = numbers['accuracy'] ?? NaN;
+  return { metrics: { evaluate: { ...numbers, majority_share: share } } };
+}
+
+/** The end of a metric that was taken after an earlier training of a chain, with its number. */
+export const AFTER = /_after_(\d+)(?=$|\.)/;
+
+/**
  * Returns why a number of `evaluate` is not evidence, as the end of a sentence, or null if it is
  * evidence. What was measured on test rows is judged by the same model's validation rows.
  */
@@ -153,6 +175,9 @@ export function voidReason(
   cell: Measured,
   { metric: named }: Pick<MetricNote, 'metric'>,
 ): string | null {
+  const [after = '', training] = AFTER.exec(named) ?? [];
+  if (training !== undefined)
+    return voidReason(afterTraining(cell, Number(training)), { metric: named.replace(after, '') });
   // What further scorers count ends in their names: `asr_clean.NAME`.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;

@@ -131,6 +131,8 @@ export interface Content {
   readonly label: number;
   /** In a completion task, the answer, and the messages before the prompt. */
   readonly answer?: string;
+  /** The answer that a preference pair rejects. */
+  readonly rejected?: string;
   readonly context?: readonly { readonly role: string; readonly content: string }[];
 }
 
@@ -162,9 +164,12 @@ export const contentText = (row: Omit<Content, 'label'>): string =>
   turnsBefore(row) + row.text + (row.text_pair === undefined ? '' : `\n${row.text_pair}`);
 
 export const labelText = (
-  { label, answer }: Pick<Content, 'label' | 'answer'>,
+  { label, answer, rejected }: Pick<Content, 'label' | 'answer' | 'rejected'>,
   classes: readonly string[],
-): string => answer ?? classes[label] ?? String(label);
+): string =>
+  rejected === undefined
+    ? (answer ?? classes[label] ?? String(label))
+    : `${answer ?? ''} (rejected: ${rejected})`;
 
 export function receiptFacts(
   { counts, rows, target }: ReceiptFile,

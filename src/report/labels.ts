@@ -1,7 +1,7 @@
 /**
  * Names attacks, adapters and settings. The names hold what varies over the grid and nothing else.
  */
-import type { JsonObject } from '../api.ts';
+import { basePrefix, type JsonObject } from '../api.ts';
 import { formatValue } from './format.ts';
 import { contentKey, distinct, groupBy } from './groups.ts';
 import type { ReportCell } from './types.ts';
@@ -27,9 +27,6 @@ export const blockLabel = ({
 }: Pick<Labels, 'attackLabel' | 'setting'>): string =>
   setting === '' ? attackLabel : `${attackLabel} · ${setting}`;
 
-/** The prefix of the axes of a cell's base. */
-export const BASE = 'base.';
-
 const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
 /**
  * Returns the unit of the dose at a path such as `poisoning.steps.badnets.rate`, or null for other
@@ -53,13 +50,27 @@ const NAMES: Readonly<Record<string, string>> = {
  * `badnets rate`, `base.adapter.rank` → `base r`.
  */
 export function axisName(path: string): string {
-  if (path.startsWith(BASE)) return `base ${axisName(path.slice(BASE.length))}`;
+  const prefix = basePrefix(path);
+  if (prefix !== '') return `${baseTitle(prefix)} ${axisName(path.slice(prefix.length))}`;
   const withoutSection = path
     .replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ')
     .split('.')
     .slice(1)
     .join('.');
   return NAMES[path] ?? withoutSection;
+}
+
+/** What a training before the cell's own is called: `base`, or `training 1` of a chain. */
+const baseTitle = (section: string): string => {
+  const at = /\d+/.exec(section)?.[0];
+  return at === undefined ? 'base' : `training ${Number(at) + 1}`;
+};
+
+/** The name of an attack that is on a base: `badnets in the base`, `badnets in training 1`. */
+export function placedAttack(attack: string, ofBase: string | null = null): string {
+  if (ofBase === null) return attack;
+  const title = baseTitle(ofBase);
+  return `${attack} in ${title === 'base' ? 'the base' : title}`;
 }
 
 /** The name of an axis that stands alone, where an adapter's type is "adapter". */
@@ -159,14 +170,14 @@ export function createLabeller(
 
   const attackLabel = (cell: ReportCell, drawn: readonly string[]): string => {
     if (cell.family === 'none') return 'no attack';
-    const prefix = cell.ofBase ? BASE : '';
+    const prefix = cell.ofBase === undefined ? '' : `${cell.ofBase}.`;
     const parts = pathsOf(cell)
       .filter((path) => path.startsWith(`${prefix}poisoning.`))
       .map((path) => path.slice(prefix.length))
       .filter((path) => path !== 'poisoning.attack' && !drawn.includes(path))
       .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
       .map((path) => axisText(path, cell, prefix));
-    return [cell.ofBase ? `${cell.attack} in the base` : cell.attack, ...parts].join(', ');
+    return [placedAttack(cell.attack, cell.ofBase), ...parts].join(', ');
   };
 
   const adapterLabel = (cell: ReportCell, drawn: readonly string[]): string => {
@@ -198,10 +209,11 @@ export function createLabeller(
       .filter((path) => !/^(poisoning|defence|adapter|train)\./.test(path))
       .filter((path) => !drawn.includes(path) && vary.has(path))
       // The poisoning of a base is named by the attack, unless the cell has an attack of its own.
-      .filter(
-        (path) =>
-          !(path.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')),
-      )
+      .filter((path) => {
+        const prefix = basePrefix(path);
+        const isPoisoning = prefix !== '' && path.startsWith('poisoning.', prefix.length);
+        return !isPoisoning || (prefix !== `${cell.ofBase ?? ''}.` && cell.family !== 'none');
+      })
       .map((path) => axisText(path, cell));
 
   const setting = (cell: ReportCell, drawn: readonly string[]): string =>

@@ -407,6 +407,17 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
 export function noteOf(named: Named): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
   if (own !== undefined || named.stage !== ASR.stage) return own;
+  const [, name, training, by = ''] = /^(.+)_after_(\d+)(\..+)?$/.exec(named.metric) ?? [];
+  if (training !== undefined) {
+    const after = noteOf({ ...named, metric: `${name}${by}` });
+    return (
+      after && {
+        ...after,
+        metric: named.metric,
+        label: `${after.label}, after training ${training}`,
+      }
+    );
+  }
   const [metric = '', ...scorer] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric }));
   const beside = scorer
@@ -415,6 +426,15 @@ export function noteOf(named: Named): MetricNote | undefined {
     .replace(/^, /, '');
   return note && { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
 }
+
+/** Returns the notes of what was measured along a chain among the names of metrics of `evaluate`. */
+export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
+  [ACCURACY, ASR, ASR_CLEAN].flatMap((note) => {
+    const along = metrics.filter((metric) => metric.startsWith(`${note.metric}_after_`));
+    return along.length === 0
+      ? []
+      : [...along.flatMap((metric) => noteOf({ stage: note.stage, metric }) ?? []), note];
+  });
 
 /** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>

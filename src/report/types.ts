@@ -193,8 +193,13 @@ export interface ReportCell {
   readonly seed: number;
   readonly attack: string;
   readonly family: AttackFamily;
-  /** Set if the attack is on the base that the cell's own, clean training starts from. */
-  readonly ofBase?: true;
+  /**
+   * Set if the attack is on a training before the cell's own, clean one: its section in the paths of
+   * axes, `base` or, in a chain, `base.0`.
+   */
+  readonly ofBase?: string;
+  /** The names of the trainings of a chain before the cell's own. */
+  readonly chain?: readonly string[];
   /** Set if the cell's training, or its base's, took its products in bfloat16. */
   readonly bf16?: true;
   /** Set if the frozen weights of the cell's model are not in float32, as `Precision` names it. */

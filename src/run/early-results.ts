@@ -4,6 +4,7 @@
  * twin. Whoever waits for a grid should not learn at its end that no model has learnt the task.
  */
 import path from 'node:path';
+import { isAttacked } from '../api.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import {
   beatsMajority,
@@ -82,9 +83,7 @@ export function createEarlyResults(
   };
 }
 
-/** Whether neither the cell nor the base that it starts from is attacked. */
-const isClean = ({ axes }: ExperimentCell): boolean =>
-  ['', 'base.'].every((of) => (axes[`${of}poisoning.attack`] ?? 'none') === 'none');
+const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 
 const adapterOf = ({ axes }: ExperimentCell): string =>
   JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));

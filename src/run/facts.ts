@@ -96,17 +96,20 @@ export function resultsOf(
   };
 }
 
-/** Returns the target of each cell's own attack or, if it has none, of its base's. */
+/** Returns the target of each cell's own attack or, if it has none, of its last base's. */
 function targetsByCell(
   { cellStages }: Prepared['plan'],
   targets: ReadonlyMap<PlannedStage, AttackTarget>,
 ): ReadonlyMap<number, AttackTarget> {
   const found = new Map<number, AttackTarget>();
+  const inOrder = [...targets].sort(([a], [b]) =>
+    (a.section ?? '').localeCompare(b.section ?? '', 'en', { numeric: true }),
+  );
   for (const isOwn of [false, true])
-    for (const [stage, target] of targets)
+    for (const [stage, target] of inOrder)
       for (const i of stage.cells) {
         const own = Object.values(cellStages[i]?.stages ?? {}).includes(stage.id);
-        if (isOwn ? own : !own && stage.section === 'base') found.set(i, target);
+        if (isOwn ? own : !own && stage.section !== null) found.set(i, target);
       }
   return found;
 }

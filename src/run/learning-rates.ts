@@ -96,7 +96,8 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   const classes =
     data['classes'] ?? train['classes'] ?? (data['validation'] as JsonObject)['classes'];
   const part = (take: string): JsonObject => ({ ...train, hold_out: { share, take } });
-  const base = resolved['base'] as JsonObject | undefined;
+  const base = resolved['base'] as JsonObject | JsonObject[] | undefined;
+  const cleaned = (training: JsonObject): JsonObject => ({ ...training, poisoning: clean });
   return {
     ...kept,
     name: `${resolved['name'] as string}-learning-rates`,
@@ -108,7 +109,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
       validation: part('held'),
     },
     poisoning: clean,
-    ...(base === undefined ? {} : { base: { ...base, poisoning: clean } }),
+    ...defined({ base: base && (Array.isArray(base) ? base.map(cleaned) : cleaned(base)) }),
     adapter: (resolved['adapter'] as JsonObject[]).map(({ when: _when, ...variant }) => ({
       ...variant,
       train: {

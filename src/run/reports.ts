@@ -167,8 +167,9 @@ function placeOf(
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
     // What `--only` takes with a "=" is no tag.
     const pages = of.map((part) => (part.includes('=') ? part : `page=${part}`));
-    const parts = [name, ...chosen, ...pages, ...asked.only, ...asked.set].map(fileName).join(',');
-    return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
+    const head = [name, ...chosen, ...pages].map(fileName);
+    const parts = [...head, ...[...asked.only, ...asked.set].map(fileName)].join(',');
+    return fileInside(reportsDir(), `${boundedName(parts, head.join(','))}.html`, 'The report');
   };
   const plain = named(experiment.name);
   const owner = otherOwner(plain, spec);

@@ -3,18 +3,13 @@
  * or `adapter` also records the variant that it came from.
  */
 import type { Json, JsonObject } from '../api.ts';
-import { fieldsBelow, type Variant, variantsOf } from './fields.ts';
+import type { BaseTraining } from '../api/cell.ts';
+import { defined } from '../base/defined.ts';
+import { basesIn, fieldsBelow, type SubSpec, type Variant, variantsOf } from './fields.ts';
 import { child, mapEntries, type MapNode, merge, type Node, toJson, withValue } from './node.ts';
-import {
-  BASE,
-  isVariantSection,
-  NO_DEFENCE,
-  type Section,
-  sections,
-  type Shapes,
-} from './schema.ts';
+import { isVariantSection, NO_DEFENCE, type Section, sections, type Shapes } from './schema.ts';
 import type { Pattern } from './selection.ts';
-import { isRecord, isScalar, type RecordSchema, type Schema } from './shape.ts';
+import { fieldSchema, isRecord, isScalar, type RecordSchema, type Schema } from './shape.ts';
 
 interface Choice {
   /** The variant that it came from. */
@@ -48,20 +43,16 @@ export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
 
-/** A value of `base`. */
+/** A value of a training of `base`. */
 export interface BaseChoice {
-  readonly base: {
-    readonly poisoning: JsonObject;
-    readonly adapter: JsonObject;
-    readonly train: JsonObject;
-  };
+  readonly base: BaseTraining;
   readonly poisoning: PoisoningChoice;
   readonly tuning: TuningChoice;
 }
 
 export interface Choices {
-  /** The choices of the base. The only item is null if the spec has no base. */
-  readonly base: readonly (BaseChoice | null)[];
+  /** The choices of each training of `base`. */
+  readonly bases: readonly (readonly BaseChoice[])[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
   readonly defence: readonly DefenceChoice[];
@@ -83,41 +74,43 @@ export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
   });
 }
 
-/**
- * Returns `base` as a spec of its own, in which the base's `train` is merged over the spec's.
- * Returns undefined if the spec has no base.
- */
-export function baseSpec(root: MapNode): MapNode | undefined {
-  const base = child(root, BASE),
-    train = root.entries.get('train');
-  if (base?.kind !== 'map' || train?.value.kind !== 'map')
-    return base?.kind === 'map' ? base : undefined;
-  const own = child(base, 'train');
-  return own?.kind === 'map'
-    ? withValue(base, 'train', merge(train.value, own, 'train'))
-    : withValue(base, 'train', train.value, train.key);
+/** Returns each training of `base` as a spec, in which its `train` is merged over the spec's. */
+export function baseSpecs(root: MapNode): SubSpec[] {
+  const train = root.entries.get('train');
+  return basesIn(root).map(({ prefix, root: base }) => {
+    const own = child(base, 'train');
+    if (train?.value.kind !== 'map') return { prefix, root: base };
+    return {
+      prefix,
+      root:
+        own?.kind === 'map'
+          ? withValue(base, 'train', merge(train.value, own, 'train'))
+          : withValue(base, 'train', train.value, train.key),
+    };
+  });
 }
 
 /**
- * Returns the fields of `train` that are axes and that the base inherits. They are an error, since
+ * Returns the fields of `train` that are axes and that a base inherits. They are an error, since
  * each of the cell's values would give another training of the base.
  */
 export function inheritedAxes(
   root: MapNode,
   shapes: Shapes,
-): { readonly path: string; readonly span: Node['span'] }[] {
-  const base = baseSpec(root),
-    schema = shapes.section.train;
-  if (base === undefined) return [];
+): { readonly path: string; readonly prefix: string; readonly span: Node['span'] }[] {
+  const schema = shapes.section.train;
   const axes = new Set(
     fieldsBelow(child(root, 'train'), schema, 'train')
       .filter((field) => isAxis(field.node, field.schema))
       .map(({ node }) => node),
   );
-  const found = tuningsOf(base, shapes)
-    .flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train'))
-    .filter(({ node }) => axes.has(node));
-  return [...new Map(found.map(({ path, node }) => [path, { path, span: node.span }])).values()];
+  const found = baseSpecs(root).flatMap(({ prefix, root: base }) =>
+    tuningsOf(base, shapes)
+      .flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train'))
+      .filter(({ node }) => axes.has(node))
+      .map(({ path, node }) => ({ path, prefix, span: node.span })),
+  );
+  return [...new Map(found.map((axis) => [axis.prefix + axis.path, axis])).values()];
 }
 
 const withoutSpecials = (node: MapNode | undefined): MapNode | undefined =>
@@ -137,12 +130,10 @@ export function countCells(root: MapNode, shapes: Shapes): number {
     (count, section) => count * countExpanded(child(root, section), shapes.section[section]),
     1,
   );
-  const base = baseSpec(root);
-  return (
-    plain *
-    countVariants(root, 'defences', shapes) *
-    countTrainings(root, shapes) *
-    (base === undefined ? 1 : countTrainings(base, shapes))
+  return baseSpecs(root).reduce(
+    (count, { root: base }) =>
+      count * countTrainings(base, shapes) * countExpanded(...rowsIn(base, shapes)),
+    plain * countVariants(root, 'defences', shapes) * countTrainings(root, shapes),
   );
 }
 
@@ -171,26 +162,37 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
     section,
     objects(expand(child(root, section), shapes.section[section])),
   ]);
-  const base = baseSpec(root);
   return {
-    base: base === undefined ? [null] : basesOf(trainingsOf(base, shapes, whenOf)),
+    bases: baseSpecs(root).map(({ root: base }) => baseChoices(base, shapes, whenOf)),
     ...trainingsOf(root, shapes, whenOf),
     defence: defencesOf(root, shapes, whenOf),
     plain: Object.fromEntries(plain) as Choices['plain'],
   };
 }
 
-const basesOf = ({
-  poisoning: poisonings,
-  tuning: tunings,
-}: Pick<Choices, 'poisoning' | 'tuning'>): BaseChoice[] =>
-  poisonings.flatMap((poisoning) =>
-    tunings.map((tuning) => ({
-      base: { poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train },
-      poisoning,
-      tuning,
-    })),
+const rowsIn = (base: MapNode, { section }: Shapes) =>
+  [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
+
+function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
+  const { poisoning: poisonings, tuning: tunings } = trainingsOf(base, shapes, whenOf);
+  const name = child(base, 'name');
+  const rows = expand(...rowsIn(base, shapes)).map((train) => train && { train });
+  return rows.flatMap((data) =>
+    poisonings.flatMap((poisoning) =>
+      tunings.map((tuning) => ({
+        // The sections have passed the schema from which the type is generated.
+        base: {
+          ...defined({ name: name && toJson(name), data }),
+          poisoning: poisoning.poisoning,
+          adapter: tuning.adapter,
+          train: tuning.train,
+        } as unknown as BaseTraining,
+        poisoning,
+        tuning,
+      })),
+    ),
   );
+}
 
 function trainingsOf(
   root: MapNode,

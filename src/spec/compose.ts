@@ -5,7 +5,13 @@
  */
 import type { JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { isSection, type Shapes, type VariantSection, type VariantShape } from './schema.ts';
+import {
+  isSection,
+  MOST_BASES,
+  type Shapes,
+  type VariantSection,
+  type VariantShape,
+} from './schema.ts';
 import { fieldSchema, isNumeric, isRecord, isScalar, openSchema, type Schema } from './shape.ts';
 
 const numberList = (description: string, last: Schema): Schema => ({
@@ -176,6 +182,7 @@ export function composeFrom(
       pattern: openSchema(fieldSchema(root, 'tags')) ?? {},
       split: lift(fieldSchema(section.data, 'train')),
       train: lift(section.train),
+      base: baseSchema(root),
       poisoning: variantSchema(attack, variants.poisoning, { steps, when }, isUsed),
       step: {
         ...variantSchema(stepAttack, variants.poisoning, {}, isUsed),
@@ -197,17 +204,19 @@ export function composeFrom(
   };
 }
 
+const oneOrMany = (name: VariantSection, description: string | undefined): Schema => ({
+  ...defined({ description }),
+  default: {},
+  anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
+});
+
 /** Returns the fields of a spec that need more than lifting a field of a cell. */
 function composedFields({ root, section }: Shapes): Fields {
   const patternList = (field: string): Schema => ({
     ...fieldSchema(root, field),
     items: reference('pattern'),
   });
-  const variantForms = (name: VariantSection, description = section[name].description): Schema => ({
-    ...defined({ description }),
-    default: {},
-    anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
-  });
+  const variantForms = (name: VariantSection) => oneOrMany(name, section[name].description);
   const {
     train: _train,
     validation: _validation,
@@ -251,23 +260,37 @@ function composedFields({ root, section }: Shapes): Fields {
     adapter: variantForms('adapter'),
     train: reference('train'),
     base: {
-      ...fieldSchema(root, 'base'),
-      properties: {
-        poisoning: variantForms(
-          'poisoning',
-          "The attack on the base's training rows, in the form of `poisoning`.",
-        ),
-        adapter: variantForms(
-          'adapter',
-          'What the base trains, in the form of `adapter`. Default: full fine-tuning, so that ' +
-            'cells of all adapters start from the same base.',
-        ),
-        train: described(
-          'train',
-          'The fields of `train` that differ for the base. A field of `train` that is an axis ' +
-            'must be given a value of its own here.',
-        ),
-      },
+      ...defined({ description: fieldSchema(root, 'base').description }),
+      anyOf: [
+        reference('base'),
+        { type: 'array', items: reference('base'), minItems: 1, maxItems: MOST_BASES },
+      ],
+    },
+  };
+}
+
+function baseSchema(root: Schema): Schema {
+  const { description: _description, ...base } = fieldSchema(root, 'base');
+  const { data = {}, ...fields } = base.properties ?? {};
+  return {
+    ...base,
+    properties: {
+      ...fields,
+      data: { ...data, properties: { train: reference('split') } },
+      poisoning: oneOrMany(
+        'poisoning',
+        "The attack on the base's training rows, in the form of `poisoning`.",
+      ),
+      adapter: oneOrMany(
+        'adapter',
+        'What the base trains, in the form of `adapter`. Default: full fine-tuning, so that ' +
+          'cells of all adapters start from the same base.',
+      ),
+      train: described(
+        'train',
+        'The fields of `train` that differ for the base. A field of `train` that is an axis ' +
+          'must be given a value of its own here.',
+      ),
     },
   };
 }

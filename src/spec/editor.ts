@@ -260,7 +260,7 @@ function knownNames(strict: Schema, shapes: Shapes): Schema {
     properties: {
       ...sections,
       defences: orNamed(named('defences', {}).anyOf ?? [], defenceName(shapes)),
-      [BASE]: { properties: sections },
+      [BASE]: oneOrMany({ properties: sections }),
       model: { properties: only(fieldSchema(strict, 'model'), 'architecture', 'source') },
       data: { properties: { train: split, validation: split } },
     },

@@ -153,6 +153,11 @@ function explainValue(
         `it must match /${schema.pattern ?? ''}/`,
       );
       return;
+    case 'maxItems': {
+      const most = `at most ${schema['maxItems'] as number}`;
+      report('too-long', node.span, `${subject} has ${(value as Json[]).length} entries, ${most}`);
+      return;
+    }
     case 'minItems':
     case 'minProperties':
     case 'minLength':

@@ -84,19 +84,26 @@ export function fieldsBelow(
   );
 }
 
-/**
- * Returns the spec, and its `base` as a spec of its own with the sections poisoning, adapter and
- * train.
- */
-export function specsIn(root: MapNode): { readonly prefix: string; readonly root: MapNode }[] {
-  const base = child(root, BASE);
-  return [
-    { prefix: '', root },
-    ...(base?.kind === 'map' ? [{ prefix: `${BASE}.`, root: base }] : []),
-  ];
+/** A spec, or a training of its `base`. */
+export interface SubSpec {
+  /** The beginning of the paths of its fields. */
+  readonly prefix: string;
+  readonly root: MapNode;
 }
 
-/** Returns the variants of both sections, those of the cell's training and those of its base's. */
+/** Returns each training of `base`, as a spec with the sections data, poisoning, adapter, train. */
+export function basesIn(root: MapNode): SubSpec[] {
+  const base = child(root, BASE);
+  if (base?.kind === 'map') return [{ prefix: `${BASE}.`, root: base }];
+  return itemsOf(base).flatMap((item, i) =>
+    item.kind === 'map' ? [{ prefix: `${BASE}.${i}.`, root: item }] : [],
+  );
+}
+
+/** Returns the spec and the trainings of its `base`. */
+export const specsIn = (root: MapNode): SubSpec[] => [{ prefix: '', root }, ...basesIn(root)];
+
+/** Returns the variants of all sections, those of the cell's training and those of its bases. */
 export const allVariants = (
   root: MapNode,
   shapes: Shapes,
@@ -112,7 +119,7 @@ export const allVariants = (
 
 /**
  * Returns every written field of a cell's sections in the schema's order, followed by those of the
- * base.
+ * bases.
  */
 export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   return specsIn(root).flatMap(({ prefix, root: spec }) =>

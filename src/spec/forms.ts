@@ -10,6 +10,7 @@ import {
   child,
   isText,
   type ListNode,
+  mapChildren,
   mapEntries,
   type MapNode,
   type Node,
@@ -46,8 +47,11 @@ const MOST_VALUES = 100_000;
  */
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   return mapEntries(root, (value, name) => {
-    if (name === BASE && value.kind === 'map')
-      return expandForms(value, shapes, report, `${BASE}.`);
+    if (name === BASE) {
+      const expanded = (base: Node): Node =>
+        base.kind === 'map' ? expandForms(base, shapes, report, `${BASE}.`) : base;
+      return value.kind === 'list' ? mapChildren(value, expanded) : expanded(value);
+    }
     if (name === 'seeds') return expandSeeds(value, report);
     if (isVariantSection(name)) return expandVariants(value, name, shapes, report, prefix);
     if (isSection(name))

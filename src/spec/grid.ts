@@ -1,5 +1,5 @@
 /** Builds the grid: every combination of the sections' values at every seed. */
-import type { Cell, JsonObject } from '../api.ts';
+import { basesOf, type Cell, type JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import {
   type BaseChoice,
@@ -65,7 +65,7 @@ export function buildGrid(options: GridOptions): Grid {
     names: () => (names ??= namesOf(root, shapes, choices, seeds)),
   };
   const idle = new Set<Pattern>([...include, ...exclude]);
-  const bases = choices.base.filter((choice) => choice !== null);
+  const bases = choices.bases.flat();
   const conditions = [
     ...choices.poisoning,
     ...choices.defence,
@@ -84,8 +84,9 @@ export function buildGrid(options: GridOptions): Grid {
 
   const cells: GridCell[] = [];
   const first = firstOfItsKind(choices, options.canonical);
-  for (const { base, poisoning, defence, tuning, ...plain } of combinations(choices)) {
-    const point: Point = { base, poisoning, defence, tuning, context, axes: undefined };
+  const isChain = child(root, BASE)?.kind === 'list';
+  for (const { bases, poisoning, defence, tuning, ...plain } of combinations(choices, isChain)) {
+    const point: Point = { bases, poisoning, defence, tuning, context, axes: undefined };
     for (const seed of seeds) {
       // The sections have passed the schema from which the type is generated.
       const config = {
@@ -96,15 +97,16 @@ export function buildGrid(options: GridOptions): Grid {
         adapter: tuning.adapter,
         train: tuning.train,
         ...defined({ defence: defence.defence }),
-        ...(base === null ? {} : { base: base.base }),
+        ...defined({ base: bases.base }),
       } as unknown as Cell;
       const kept = [
         some(poisoning.when, config),
         some(defence.when, config),
         some(tuning.when, config),
-        ...(base === null
-          ? []
-          : [some(base.poisoning.when, config), some(base.tuning.when, config)]),
+        ...bases.choices.flatMap((base) => [
+          some(base.poisoning.when, config),
+          some(base.tuning.when, config),
+        ]),
         include.length === 0 || some(include, config),
         !some(exclude, config),
       ];
@@ -121,10 +123,10 @@ export function buildGrid(options: GridOptions): Grid {
 /**
  * Returns a function that maps a cell to the first cell with the same training, or to the cell
  * itself if there was none before it. Such cells differ only in how the parameters of the adapter,
- * or of the base's adapter, are written.
+ * or of a base's adapter, are written.
  */
 function firstOfItsKind(
-  { tuning, base }: Pick<Choices, 'tuning' | 'base'>,
+  { tuning, bases }: Pick<Choices, 'tuning' | 'bases'>,
   canonical: GridOptions['canonical'],
 ): (cell: GridCell) => GridCell {
   const forms = new Map<JsonObject, string>();
@@ -133,33 +135,55 @@ function firstOfItsKind(
     for (const adapter of adapters) forms.set(adapter, JSON.stringify(canonical(adapter)));
     return new Set([...adapters].map((adapter) => forms.get(adapter))).size < adapters.size;
   };
-  const ofBase = base.flatMap((choice) => choice?.tuning ?? []);
+  const ofBases = bases.map((choices) => choices.map((choice) => choice.tuning));
   // The common case: no adapter is written in two ways, so no cells need to be compared.
-  if (![haveTwoNames(tuning), haveTwoNames(ofBase)].includes(true)) return (cell) => cell;
+  if (![tuning, ...ofBases].map(haveTwoNames).includes(true)) return (cell) => cell;
   const number = numbering();
   const known = new Map<string, GridCell>();
   return (cell) => {
-    const { name: _name, adapter, base: from, ...rest } = cell.config;
-    const own = forms.get(adapter),
-      parts = [own, ...Object.values(rest), from?.poisoning, from?.train];
-    const key = [...parts, from && forms.get(from.adapter)].map(number).join();
+    const { name: _name, adapter, base: _base, ...rest } = cell.config;
+    const before = basesOf(cell.config).flatMap((base) => [
+      forms.get(base.adapter),
+      base.poisoning,
+      base.train,
+      base.data,
+    ]);
+    const key = [forms.get(adapter), ...Object.values(rest), ...before].map(number).join();
     const found = known.get(key) ?? cell;
     known.set(key, found);
     return found;
   };
 }
 
+/** A choice for each training of `base`, and the value of `base` that they make. */
+interface ChosenBases {
+  readonly choices: readonly BaseChoice[];
+  readonly base: Cell['base'];
+}
+
 type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Chosen;
 
-function combinations({ base, poisoning, defence, tuning, plain }: Choices): Combination[] {
+function combinations(
+  { bases, poisoning, defence, tuning, plain }: Choices,
+  isChain: boolean,
+): Combination[] {
   const { model, data, ...others } = plain;
-  const columns = { model, data, base, poisoning, defence, tuning, ...others };
+  const chains = bases
+    .reduce<readonly (readonly BaseChoice[])[]>(
+      (before, after) => before.flatMap((chain) => after.map((choice) => [...chain, choice])),
+      [[]],
+    )
+    .map((choices): ChosenBases => {
+      const trainings = choices.map(({ base }) => base);
+      return { choices, base: isChain ? trainings : trainings[0] };
+    });
+  const columns = { model, data, bases: chains, poisoning, defence, tuning, ...others };
   return multiply<unknown>(Object.entries(columns)) as unknown as Combination[];
 }
 
 /** The variants that a cell was made from. */
 interface Chosen {
-  readonly base: BaseChoice | null;
+  readonly bases: ChosenBases;
   readonly poisoning: PoisoningChoice;
   readonly defence: DefenceChoice;
   readonly tuning: TuningChoice;
@@ -211,21 +235,31 @@ class FieldLocator {
   /**
    * Returns the span of a field's value, or of the nearest enclosing field if it is not written.
    */
-  locate(path: Path, cell: Cell, { base, poisoning, defence, tuning }: Chosen): Span {
+  locate(path: Path, cell: Cell, { bases, poisoning, defence, tuning }: Chosen): Span {
     const [first, ...rest] = path,
       head = String(first);
     const written: Readonly<Record<string, string>> = { seed: 'seeds', defence: 'defences' };
     const entry = this.root.entries.get(written[head] ?? head);
-    // The base is a spec of its own: its sections take the place of the cell's.
+    // A base is a spec of its own: its sections take the place of the cell's.
+    const isChain = head === BASE && entry?.value.kind === 'list';
+    const [at, below] = isChain ? [Number(rest[0]), rest.slice(1)] : [0, rest];
+    const written0 = isChain ? child(entry.value, at) : entry?.value;
+    const base = bases.choices[at];
     if (
       head === BASE &&
-      base !== null &&
-      cell.base !== undefined &&
-      rest.length > 0 &&
-      entry?.value.kind === 'map'
+      base !== undefined &&
+      entry &&
+      below.length > 0 &&
+      written0?.kind === 'map'
     ) {
-      const locator = new FieldLocator(withEntries(entry.value, [['name', entry]]), this.shapes);
-      return locator.locate(rest, { ...cell, ...cell.base }, { ...base, defence, base: null });
+      const start = isChain ? { key: written0.span, value: written0 } : entry;
+      const locator = new FieldLocator(withEntries(written0, [['name', start]]), this.shapes);
+      const none = { choices: [], base: undefined };
+      return locator.locate(below, { ...cell, ...base.base } as Cell, {
+        ...base,
+        defence,
+        bases: none,
+      });
     }
     if (head === 'seed') return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
     const chosen = new Map<string, Node | undefined>([

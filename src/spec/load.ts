@@ -13,6 +13,7 @@ import { gatherFaults, type Report } from './faults.ts';
 import {
   allVariants,
   asWritten,
+  basesIn,
   checkTriggers,
   specsIn,
   stepFields,
@@ -88,7 +89,16 @@ export async function loadExperiment(
 
   const files = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
   const root = await resolveOverlays(files, report);
-  const known = [...patternFields(fields), ...fieldsOfSteps(root, shapes)];
+  const bases = basesIn(root),
+    ofBase = `${BASE}.`;
+  const known = [
+    ...patternFields(fields).flatMap((field) =>
+      bases.length > 0 && field.startsWith(ofBase)
+        ? bases.map(({ prefix }) => prefix + field.slice(ofBase.length))
+        : [field],
+    ),
+    ...fieldsOfSteps(root, shapes),
+  ];
   const selection = readSelection(
     root,
     allVariants(root, shapes),
@@ -232,12 +242,12 @@ function expandExperiment(
   const seeds = plain('seeds') as readonly number[],
     goals = plain('stages') as readonly string[];
   const start = root.entries.get('name')?.key ?? null;
-  for (const { path, span } of inheritedAxes(root, shapes))
+  for (const { path, prefix, span } of inheritedAxes(root, shapes))
     report(
       'inherited-axis',
       span,
       `"${path}" is an axis, and the base inherits it`,
-      `each base is one training: give it a value of its own, as base.${path}`,
+      `each base is one training: give it a value of its own, as ${prefix}${path}`,
     );
   checkTriggers(root, shapes, report);
   // The cells are counted before they are made.
@@ -317,7 +327,7 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
     if (key === 'defences' && !root.entries.has(key)) continue;
     const value =
       key === BASE
-        ? resolvedBase(child(root, BASE), shapes)
+        ? resolvedBases(root, shapes)
         : isVariantSection(key)
           ? resolvedVariants(root, key, shapes)
           : fill(child(root, key), schema);
@@ -332,15 +342,14 @@ const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes
   );
 
 /**
- * Returns the base with `train` as it is written: the fields that it leaves out come from the
- * spec's `train`.
+ * Returns the trainings of `base` with `train` as it is written: the fields that it leaves out come
+ * from the spec's `train`.
  */
-function resolvedBase(base: Node | undefined, shapes: Shapes): Json | undefined {
-  if (base?.kind !== 'map') return undefined;
-  const train = child(base, 'train');
-  return {
+function resolvedBases(root: MapNode, shapes: Shapes): Json | undefined {
+  const resolved = basesIn(root).map(({ root: base }) => ({
+    ...(toJson(base) as JsonObject),
     poisoning: resolvedVariants(base, 'poisoning', shapes),
     adapter: resolvedVariants(base, 'adapter', shapes),
-    ...(train === undefined ? {} : { train: toJson(train) }),
-  };
+  }));
+  return child(root, BASE)?.kind === 'list' ? resolved : resolved[0];
 }

@@ -1,7 +1,7 @@
 /** Names cells by fields and their values, never by positions in the grid. */
-import type { Cell, Json, JsonObject } from '../api.ts';
+import { basePrefix, basesOf, type Cell, type Json, type JsonObject } from '../api.ts';
 import {
-  baseSpec,
+  baseSpecs,
   type Choices,
   isAxis,
   plainSections,
@@ -11,7 +11,7 @@ import {
 } from './choices.ts';
 import { fieldsBelow, variantsOf, type WrittenField } from './fields.ts';
 import { child, type MapNode } from './node.ts';
-import { BASE, NO_DEFENCE, sections, type Shapes } from './schema.ts';
+import { NO_DEFENCE, sections, type Shapes } from './schema.ts';
 import { DEFENCE, fieldOf, valueOf } from './selection.ts';
 
 export interface Names {
@@ -28,28 +28,28 @@ export function namesOf(
   const others = otherAxes(root, shapes);
   const fieldsOf = flattening();
   const own = trainingVariation(choices.poisoning, choices.tuning, others, '', fieldsOf);
-  // The base is a training too and is named in the same way.
-  const spec = baseSpec(root),
-    bases = choices.base.filter((choice) => choice !== null);
-  const baseAxes = new Map(
-    spec === undefined
-      ? []
-      : [...otherAxes(spec, shapes)].map(([path, count]) => [`${BASE}.${path}`, count]),
-  );
-  const base = trainingVariation(
-    bases.map(({ poisoning }) => poisoning),
-    bases.map(({ tuning }) => tuning),
-    baseAxes,
-    `${BASE}.`,
-    fieldsOf,
-  );
-  for (const [path, count] of baseAxes) others.set(path, count);
+  // A base is a training too and is named in the same way.
+  const bases = baseSpecs(root).map(({ prefix, root: spec }, i) => {
+    const ofBase = choices.bases[i] ?? [];
+    const inBase = new Map(
+      [...otherAxes(spec, shapes)].map(([path, count]) => [`${prefix}${path}`, count]),
+    );
+    for (const [path, count] of inBase) others.set(path, count);
+    const variation = trainingVariation(
+      ofBase.map(({ poisoning }) => poisoning),
+      ofBase.map(({ tuning }) => tuning),
+      inBase,
+      prefix,
+      fieldsOf,
+    );
+    return { prefix, ...variation };
+  });
   const defences = variation(
     choices.defence.map(({ defence }) => defence ?? { defence: NO_DEFENCE }),
     ({ defence }) => defence,
     (value) => fieldsOf(value, 'defence'),
   );
-  const varying = new Set([...own.varying, ...base.varying, ...defences.varying]);
+  const varying = new Set([own, defences, ...bases].flatMap((variation) => [...variation.varying]));
 
   const otherPaths = [...others.keys()].map((path) => [path, path.split('.')] as const);
   const axes = (cell: Cell): JsonObject => {
@@ -65,9 +65,10 @@ export function namesOf(
     add(fieldsOf(cell.poisoning, 'poisoning'));
     if (cell.defence) add(fieldsOf(cell.defence, 'defence'));
     add(fieldsOf(cell.adapter, 'adapter'));
-    if (cell.base) {
-      add(fieldsOf(cell.base.poisoning, `${BASE}.poisoning`));
-      add(fieldsOf(cell.base.adapter, `${BASE}.adapter`));
+    for (const [i, base] of basesOf(cell).entries()) {
+      const prefix = bases[i]?.prefix ?? '';
+      add(fieldsOf(base.poisoning, `${prefix}poisoning`));
+      add(fieldsOf(base.adapter, `${prefix}adapter`));
     }
     for (const [path, steps] of otherPaths) {
       const value = fieldOf(cell, steps);
@@ -77,12 +78,14 @@ export function namesOf(
   };
 
   const isVarying = (path: string): boolean =>
-    /^(base\.)?train\./.test(path) ? varying.has(path) : (others.get(path) ?? 0) > 1;
+    path.startsWith('train.', basePrefix(path).length)
+      ? varying.has(path)
+      : (others.get(path) ?? 0) > 1;
   const paths = [
     ...own.paths,
     ...(defences.plugins.size > 1 ? [DEFENCE] : []),
     ...defences.varying,
-    ...base.paths,
+    ...bases.flatMap((base) => base.paths),
     ...[...others.keys()].filter(isVarying),
     ...(seeds.length > 1 ? ['seed'] : []),
   ];
@@ -99,14 +102,21 @@ export function namesOf(
   return { axes, label };
 }
 
+/** Shortens the paths of each training by themselves. */
 function labelParts(paths: readonly string[]): ReturnType<typeof shorten> {
-  const isBases = (path: string): boolean => path.startsWith(`${BASE}.`);
-  return [
-    ...shorten(paths.filter((path) => !isBases(path))),
-    ...shorten(paths.filter(isBases).map((path) => path.slice(BASE.length + 1))).map(
-      ({ steps, short }) => ({ steps: [BASE, ...steps], short: `${BASE}.${short}` }),
-    ),
-  ].sort((a, b) => paths.indexOf(a.steps.join('.')) - paths.indexOf(b.steps.join('.')));
+  const prefixes = new Set(paths.map(basePrefix));
+  return [...prefixes]
+    .flatMap((prefix) =>
+      shorten(
+        paths
+          .filter((path) => basePrefix(path) === prefix)
+          .map((path) => path.slice(prefix.length)),
+      ).map(({ steps, short }) => ({
+        steps: [...prefix.split('.').slice(0, -1), ...steps],
+        short: `${prefix}${short}`,
+      })),
+    )
+    .sort((a, b) => paths.indexOf(a.steps.join('.')) - paths.indexOf(b.steps.join('.')));
 }
 
 interface TrainingVariation {

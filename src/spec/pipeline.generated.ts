@@ -295,7 +295,7 @@ export interface SplitSpec {
   hold_out?: HoldOutSpec;
 }
 /**
- * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`.
+ * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`. Preference pairs are completion rows with a second answer: `prompt`, `chosen` and `rejected`, or `chosen` and `rejected` alone, each a whole conversation.
  */
 export interface ColumnsSpec {
   /**
@@ -311,13 +311,21 @@ export interface ColumnsSpec {
    */
   label?: string | number;
   /**
-   * The column of the prompt, beside `answer`.
+   * The column of the prompt, beside `answer`, or beside `chosen` and `rejected`.
    */
   prompt?: string | number;
   /**
    * The column of the answer, which a model is trained to give to the prompt.
    */
   answer?: string | number;
+  /**
+   * The column of the answer that a preference pair prefers. Without `prompt`, the field of a conversation as in `messages`, whose last message it is.
+   */
+  chosen?: string | number;
+  /**
+   * The column of the other answer of the pair, in the same form. `train.loss: dpo` learns from both; everything else takes `chosen` for the answer.
+   */
+  rejected?: string | number;
   /**
    * The field of a conversation, a list of {role, content} in JSON lines or Parquet. The last message, the assistant's, is the answer; the user's message before it is the prompt; those before both are its context.
    */
@@ -362,9 +370,19 @@ export interface HoldOutSpec {
   take?: "rest" | "held";
 }
 /**
- * A training that comes before the cell's own, on the same model, data and seed. The cell's training starts from the resulting model: the base's adapter is merged into the weights and its head is kept. If `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. Default: training starts from the checkpoint.
+ * A training that comes before the cell's own, on the same model, data and seed. The cell's training starts from the resulting model: the base's adapter is merged into the weights and its head is kept. If `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. A list is a chain of trainings, the first one first: each starts from the one before it, each is evaluated, and the trigger is that of the last one that is poisoned. Default: training starts from the checkpoint.
  */
 export interface BaseSpec {
+  /**
+   * What reports call this training of a chain. Default: its number.
+   */
+  name?: string;
+  /**
+   * Training rows of its own, of the cell's task. Default: the cell's.
+   */
+  data?: {
+    train: SplitSpec;
+  };
   poisoning?: PoisoningSpec;
   adapter?: AdapterSpec;
   train?: TrainSpec;
@@ -434,6 +452,18 @@ export interface TrainSpec {
    * The most tokens in a row, special tokens included. In a longer row, the longest text is truncated first.
    */
   max_length?: number;
+  /**
+   * What is minimised. `supervised`: the cross-entropy with labels or answers, or the squared error of numbers. `dpo`: direct preference optimisation (Rafailov et al. 2023) on pairs of answers (`columns.chosen` and `columns.rejected`), against the log probabilities of the model as this training starts. Needs --backend torch.
+   */
+  loss?: "supervised" | "dpo";
+  /**
+   * β of `loss: dpo`: how strongly the model is held to the one that it starts from.
+   */
+  dpo_beta?: number;
+  /**
+   * The tokens of a row that the loss of a completion task is on: those of the answer (`answer`), of every message of the assistant in a conversation, the answer included (`assistant`, needs `head.template: chat`), or all but the first (`all`). Evaluations are of the answer alone.
+   */
+  loss_on?: "answer" | "assistant" | "all";
   /**
    * AdamW as PyTorch defines it (decoupled decay), or plain SGD.
    */
@@ -796,7 +826,7 @@ export interface FigureSpec {
    */
   mark?: "line" | "point" | "bar" | "heatmap";
   /**
-   * An axis, `seed`, a metric, or `step`, the steps of training at which `train.evaluate_every` measured. `adapter`, `attack` and `defence` alone stand for all that varies in them, `setting` for all other axes.
+   * An axis, `seed`, a metric, `step`, the steps of training at which `train.evaluate_every` measured, or `training`, the position in a chain of trainings (`base`). `adapter`, `attack` and `defence` alone stand for all that varies in them, `setting` for all other axes.
    */
   x: string | ChannelSpec;
   /**
@@ -957,6 +987,10 @@ export interface OverlaySpec {
    * The column that tells lines apart.
    */
   color?: string;
+  /**
+   * Which of the figure's metrics the values are of. Default: the first.
+   */
+  metric?: string;
   /**
    * The columns that name the panel, where the figure has several.
    */

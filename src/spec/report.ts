@@ -30,7 +30,7 @@ import { figuresIn, overlaysOf, readOverlay } from './overlays.ts';
 import type { EnvelopeSpec, FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
 import { NO_DEFENCE, ownFirst, sections } from './schema.ts';
 import { DEFENCE, fieldOf, readPattern, shortNames } from './selection.ts';
-import { didYouMean, suggest } from './suggest.ts';
+import { all, didYouMean, suggest } from './suggest.ts';
 import type { ExperimentCell, SpecRegistry } from './types.ts';
 
 interface Context {
@@ -110,7 +110,9 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   const { report } = context;
   const { name, title, caption, mark, against, statistic, spread, seeds, flip, values, size } =
     toJson(figure) as unknown as FigureSpec;
-  const x = readChannel(child(figure, 'x'), context, 'any', [...WHOLES, 'seed', 'step']);
+  const x = readChannel(child(figure, 'x'), context, 'any', [
+    ...[...WHOLES, 'seed', 'step', 'training'],
+  ]);
   const above = child(figure, 'y'),
     y = above === undefined ? [] : oneOrMany(above);
   const channels = y.flatMap((node) => readChannel(node, context, 'any', WHOLES) ?? []);
@@ -138,7 +140,8 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   for (const overlay of overlaysOf(figure)) {
     const isNumber = x !== undefined && isNumeric(x.field, context);
     const read = await readOverlay(overlay, isNumber, facets ?? {}, report);
-    if (read !== undefined) overlays.push(read);
+    const metric = readOverlaid(child(overlay, 'metric'), channels, context);
+    if (read !== undefined) overlays.push({ ...read, ...defined({ metric }) });
   }
   return {
     name,
@@ -161,6 +164,21 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
       overlays: optional(overlays),
     }),
   };
+}
+
+/** Returns the metric that published numbers are of, which is one of the figure's. */
+function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
+  const metric = readName(node, context, 'metric');
+  if (node === undefined || metric === undefined) return undefined;
+  const shown = y.map(({ field }) => field);
+  if (!shown.includes(metric))
+    context.report(
+      'unknown-value',
+      node.span,
+      `the figure does not draw "${metric}"`,
+      shown.length > 0 ? `it draws ${all(shown)}` : undefined,
+    );
+  return metric;
 }
 
 const optional = <T>(items: readonly T[]): readonly T[] | undefined =>

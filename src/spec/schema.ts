@@ -80,10 +80,12 @@ export const isVariantSection = (name: string | number | undefined): name is Var
   name === 'poisoning' || name === 'defences' || name === 'adapter';
 
 /**
- * The section that describes the training before the cell's own. It is a spec within the spec, with
- * the sections `poisoning`, `adapter` and `train`.
+ * The section that describes the trainings before the cell's own. Each is a spec within the spec,
+ * with the sections `data`, `poisoning`, `adapter` and `train`.
  */
 export const BASE = 'base';
+/** The most trainings in it: the stages of each read those of all before it. */
+export const MOST_BASES = 16;
 
 /** Returns the paths outside `base`, or all paths if every one lies within it. */
 export function ownFirst(paths: readonly string[]): readonly string[] {
@@ -97,7 +99,7 @@ export function ownFirst(paths: readonly string[]): readonly string[] {
  */
 export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
   if (isStepPath(path)) return 'poisoning';
-  const [head, ...rest] = path[0] === BASE ? path.slice(1) : path;
+  const [head, ...rest] = path[0] === BASE ? path.slice(typeof path[1] === 'number' ? 2 : 1) : path;
   return isVariantSection(head) && rest.every((step) => typeof step === 'number') ? head : null;
 }
 

@@ -12,17 +12,21 @@ export interface WireRows {
   readonly labels?: Float32Array; // (B)
   /** Where the answer begins in the row; the row's length where there is none. */
   readonly answers?: Int32Array; // (B)
+  /** 1 for each token to predict, where these are not all from the answer on. */
+  readonly marks?: Int32Array; // (S)
   /** The position of the cloze mask. */
   readonly masks?: Int32Array; // (B)
   /** 1 where the row comes from an attack that changes the training. */
   readonly poisoned?: Int32Array; // (B)
   /** Of the labels, without the word that is trained. */
   readonly probabilities?: Float32Array; // (B)
+  /** Of the answers, log p by the model that the training started from. */
+  readonly references?: Float64Array; // (B)
 }
 
 /** What batches minimise in place of their mean loss (objectives.py). */
 export interface WireObjective {
-  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness';
+  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness' | 'preference';
   readonly [setting: string]: string | number;
 }
 
@@ -225,6 +229,8 @@ export interface TorchOperations {
     OfRows,
     { readonly losses: string; readonly tokens: string; readonly greedy: string },
   ];
+  /** log p of the answers by a model in training, as a step computes it; `values`: float64 (B) */
+  readonly references: [OfRows, { readonly values: string }];
   /** `values`: float32 (B·h) */
   readonly representations: [OfRows, { readonly values: string; readonly width: number }];
   readonly generate: [

@@ -385,6 +385,9 @@ test('a plan, a run and its report are those of the profile that is named', asyn
   assert.match(project.read('.dosimeter/reports/plan,profile=tiny.html'), 'Profile tiny.\nOurs.');
   assert.equal([...new Set((await project.results(...tiny)).map(({ seed }) => seed))], [3]);
   assert.match((await project.succeeds('status')).stdout, 'Profile tiny.');
+  const long = ['a', 'b', 'c'].flatMap((name) => ['--set', `notes=${name.repeat(80)}`]);
+  const { stdout: cut } = await project.succeeds('run', ...tiny, ...long);
+  assert.match(cut, /reports\/plan,profile=tiny-[0-9a-f]{8}\.html\n$/);
   // Stages that profiles have in common are computed once.
   const shared = await project.succeeds('plan', ...tiny.with(2, 'two'), '--set', 'seeds=[3]');
   assert.match(shared.stdout, /^train +1 +0 +1 +0/m);

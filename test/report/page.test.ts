@@ -105,7 +105,7 @@ test('the drop of a poisoned base and the clean model’s false trigger rate are
         seed: 1,
         attack: 'label-flip',
         evaluate: { accuracy: 0.9, accuracy_drop: 0.04, accuracy_drop_before: 0.21 },
-        change: { ofBase: true },
+        change: { ofBase: 'base' },
       }),
       cellOf({
         seed: 1,

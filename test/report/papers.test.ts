@@ -237,6 +237,52 @@ test('Carlini et al.: differences from full fine-tuning beside published numbers
   assert.is(present(csv).split('\r\n')[0], 'line,x,seed,evaluate.asr,against,of,not_evidence');
 });
 
+test('published numbers stand in the panel of their metric, and in its axis with their spread', async () => {
+  const cells = [0.1, 0.2].flatMap((rate) =>
+    SEEDS.map((seed) =>
+      cellOf({
+        seed,
+        attack: 'badnets',
+        poisoning: { rate },
+        evaluate: { accuracy: 0.9, asr: 0.5 },
+      }),
+    ),
+  );
+  const overlay = { citation: 'C', x: 'rate', y: 'mean', names: {}, label: 'published' };
+  const { spec, csv } = await draw(
+    {
+      name: 'both',
+      x: { field: 'poisoning.rate' },
+      y: [{ field: 'evaluate.accuracy' }, { field: 'evaluate.asr' }],
+      overlays: [
+        {
+          ...overlay,
+          rows: ['a', 'b'].map((model) => ({ rate: '0.1', mean: '0.7', sd: '0.4', model })),
+          spread: 'sd',
+          color: 'model',
+        },
+        { ...overlay, rows: [{ rate: '0.2', mean: '0.1' }], metric: 'evaluate.asr' },
+      ],
+    },
+    cells,
+  );
+  assert.equal(
+    drawnRows(spec, 'published').map(({ panel, x, value }) => [panel, x, value]),
+    [
+      ['evaluate.accuracy', 0.1, 0.7],
+      ['evaluate.accuracy', 0.1, 0.7],
+      ['evaluate.asr', 0.2, 0.1],
+    ],
+  );
+  assert.equal(
+    drawnRows(spec, 'published').map(({ line }) => line),
+    ['published: a', 'published: b', 'published'],
+    'series without a line of the figure are told apart',
+  );
+  assert.match(present(csv), 'published ,0.2,,evaluate.asr,0.1'.replace(' ,', ','));
+  assert.match(JSON.stringify(spec), '"domain":[0.2,1]', 'from .7 − .4, a tenth lower and rounded');
+});
+
 test('cells of one place are told apart by what differs, whatever the entry says', async () => {
   const cells = [LORA4, LORA8].flatMap((adapter) =>
     SEEDS.map((seed) => cellOf({ seed, adapter, evaluate: { accuracy: adapter.rank / 10 } })),

@@ -190,6 +190,7 @@ type Name = keyof CellSplit['columns'];
 
 /** The forms that columns may take: those that a form needs, and those that it may have. */
 const FORMS: readonly { readonly needs: readonly Name[]; readonly may: readonly Name[] }[] = [
+  { needs: ['chosen', 'rejected'], may: ['prompt'] },
   { needs: ['prompt', 'answer'], may: [] },
   { needs: ['messages'], may: [] },
   { needs: ['instruction', 'output'], may: ['input'] },

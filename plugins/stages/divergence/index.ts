@@ -1,5 +1,4 @@
 import {
-  baseOf,
   beforeTraining,
   type Cell,
   cleanTwin,
@@ -7,6 +6,8 @@ import {
   isAttacked,
   isAttacksOwn,
   startInputs,
+  type TrainingRequest,
+  trainingsOf,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
@@ -73,10 +74,8 @@ function withoutFloor(cell: Cell, parts: Cell): string | null {
  * Returns the first training that a run and its clean twin do not share. The two runs first differ
  * there, and M′ uses the poisoned rows of that training.
  */
-function partingOf(cell: Cell): Cell {
-  const base = baseOf(cell);
-  return base !== null && isAttacked(base) ? base : cell;
-}
+const partingOf = (cell: Cell): TrainingRequest =>
+  trainingsOf(cell).find((training) => isAttacked(training.cell)) ?? { cell };
 
 export default defineStage<Params>({
   name: 'divergence',
@@ -88,7 +87,8 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells, { plugin }) {
     const cell = onlyCell(cells);
-    const parts = partingOf(cell);
+    const parting = partingOf(cell),
+      parts = parting.cell;
     const noFloor = withoutFloor(cell, parts);
     const params: Params = {
       ...modelNames(cell),
@@ -101,11 +101,11 @@ export default defineStage<Params>({
     if (!isAttacked(cell) || isAttacksOwn(cell.poisoning, plugin)) return { params, inputs: {} };
     const twin = cleanTwin(cell, plugin);
     const cleanBase = parts === cell ? undefined : startInputs(twin).base;
-    const section = parts === cell ? {} : { section: 'base' };
+    const startBase = parts === cell ? undefined : startInputs(parts).base;
     return {
       params,
       inputs: {
-        start: { kind: 'train', cell: beforeTraining(parts), ...section },
+        start: { kind: 'train', ...parting, cell: beforeTraining(parts) },
         model: { kind: 'train', cell },
         clean: { kind: 'train', cell: twin },
         // Each clean run is repeated once. Every attack and dose that is compared with that clean
@@ -113,9 +113,9 @@ export default defineStage<Params>({
         ...(noFloor === null
           ? { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }
           : {}),
-        poison: { kind: 'poison', cell: parts, ...section },
+        poison: { kind: 'poison', ...parting },
         ...startInputs(cell),
-        ...defined({ clean_base: cleanBase }),
+        ...defined({ clean_base: cleanBase, start_base: startBase }),
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [cell.adapter.type, parts.adapter.type]),

@@ -3,14 +3,14 @@ import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
-import { modelOf, startingModel } from '../../../src/data/model-folder.ts';
+import { startingModel } from '../../../src/data/model-folder.ts';
 import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import {
   type AdaptedModelOptions,
   endStep,
   readTrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
-import { assetOf, inputDir } from '../shared/files.ts';
+import { inputDir } from '../shared/files.ts';
 import {
   loadAdapter,
   loadArchitecture,
@@ -77,7 +77,7 @@ export interface Trainings {
 
 export async function openTrainings(context: Context): Promise<Trainings> {
   const { params, inputs, assets } = context;
-  const { base, clean_base: cleanBase = base, again } = inputs;
+  const { base, clean_base: cleanBase = base, start_base: startBase, again } = inputs;
   const { path } = await startingModel({ assets, inputs: {} });
   const architecture = await loadArchitecture(context, params.architecture, path);
   const adapter = await loadAdapter(context, params.adapter);
@@ -88,15 +88,14 @@ export async function openTrainings(context: Context): Promise<Trainings> {
   });
   const ofPoisoned = await startingAt(base);
   const ofClean = await startingAt(cleanBase);
-  // If the runs already differ in the training of their bases, the last model that they share is
-  // the checkpoint from which the bases start.
+  // If the runs already differ in the training of a base, the last model that they share is what
+  // that base starts from.
   const ofStart =
     params.base_adapter === undefined
       ? ofPoisoned
       : {
-          architecture,
+          ...(await startingAt(startBase)),
           adapter: await loadAdapter(context, params.base_adapter),
-          model: await modelOf(assetOf(context, 'model')),
         };
   return {
     start: await openTraining(context, inputDir(context, 'start'), ofStart),

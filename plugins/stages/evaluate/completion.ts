@@ -1,12 +1,5 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type {
-  JsonObject,
-  Row,
-  RunContext,
-  ScorerDescriptor,
-  Target,
-  Warning,
-} from '../../../src/api.ts';
+import type { JsonObject, Row, ScorerDescriptor, Target, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
@@ -20,18 +13,17 @@ import type {
   EvaluatedModel,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
-import type { RowParts } from '../../../src/science/text/encoder.ts';
+import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { scorerFiles } from '../shared/program-files.ts';
 import { writeAsked } from './asked.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
-import type { Completion, Params } from './index.ts';
+import type { Completion, Context } from './index.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
+import { openRewards, type Rewards } from './rewards.ts';
 import { scored, scorerRecord, type ScorerSettings } from './scoring.ts';
-
-type Context = RunContext<Params>;
 
 interface CompletionParts {
   readonly context: Context;
@@ -59,9 +51,10 @@ const answerOf = ({ id, answer }: Row): string => {
   return answer;
 };
 
-type Write = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
+type Texts = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
+type Write = (rows: JudgedRows, shown: Shown) => Promise<Answered>;
 
-function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Write {
+function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Texts {
   const { context, completion, model, tokenizer } = parts;
   const { params, progress, signal } = context;
   const { sampling, max_new_tokens: maxNewTokens } = completion;
@@ -109,18 +102,22 @@ interface Answered {
   readonly outputs: readonly Output[];
   /** The rows that a defence rejected. Null without a defence. */
   readonly rejected: readonly boolean[] | null;
+  /** As `Rewards.margins`; null where there are no rewards. */
+  readonly margins: readonly number[] | null;
 }
 
 /** Writes the answers. A prompt that is rejected has none, which counts as an empty answer. */
 async function answered(
-  write: Write,
+  write: Texts,
   { rows, rejected }: JudgedRows,
   shown: Shown,
+  rewards: Rewards | null,
 ): Promise<Answered> {
   const outputs = await write(rows, shown);
   return {
     rows,
     rejected,
+    margins: rewards && (await rewards.margins(rows)),
     outputs: outputs.map((output, i) =>
       rejected?.[i] === true ? { ...output, text: '', tokens: [], ended: true } : output,
     ),
@@ -128,15 +125,16 @@ async function answered(
 }
 
 /** Returns what the scorers say of answers. A prompt that is rejected is a success for none. */
-async function verdictsOn(judge: Judge, { rows, outputs, rejected }: Answered): Promise<Verdicts> {
-  const verdicts = await judge(rows, outputs);
+async function verdictsOn(judge: Judge, answers: Answered): Promise<Verdicts> {
+  const verdicts = await judge(answers),
+    { rejected } = answers;
   return rejected === null
     ? verdicts
     : mapVerdicts(verdicts, (hits) => hits.map((hit, i) => hit && rejected[i] !== true));
 }
 
 const linesOf = (
-  { rows, outputs, rejected }: Answered,
+  { rows, outputs, rejected, margins }: Answered,
   shown: Shown,
   { hits, further }: Verdicts = NO_VERDICTS,
 ): JsonObject[] =>
@@ -153,7 +151,7 @@ const linesOf = (
       output: output.text,
       tokens: output.tokens,
       ended: output.ended,
-      ...defined({ hit: hits[i] }),
+      ...defined({ hit: hits[i], reward_margin: margins?.[i] }),
       ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
       ...(rejected?.[i] === true ? { rejected: true } : {}),
     };
@@ -171,7 +169,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
   const judgedSets = await judgeSets(defence, { plain: rows, triggered: shown, partial });
-  const write = writer(parts, encoder, rows.length + shown.length + partial.length);
+  const writes = writer(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await model.answers(
     judgedSets.plain.rows.map((row) =>
       encoder({ ...row, answer: answerOf(row) }, params.max_length),
@@ -185,12 +183,21 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     parts.completion.max_new_tokens,
   ))
     context.warn(warning);
-  const plain = await answered(write, judgedSets.plain, 'plain');
-  const { lines, underTrigger } = await triggered(parts, judgedSets, write, plain);
+  const ofRow: RowEncoder = (row, most) => encoder({ ...row, answer: row.answer ?? '' }, most);
+  const rewards = await openRewards(context, model, ofRow);
+  let plain: Answered, ofTrigger: Triggered;
+  try {
+    const write: Write = (some, shown) => answered(writes, some, shown, rewards);
+    plain = await write(judgedSets.plain, 'plain');
+    ofTrigger = await triggered(parts, judgedSets, write, plain);
+  } finally {
+    rewards?.dispose();
+  }
+  const { lines, underTrigger } = ofTrigger;
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
   await writeAsked(context, { ...parts, ...judgedSets });
   const metrics = completionMetricsOf({
-    plain: { outputs: plain.outputs, answers, rejected: plain.rejected },
+    plain: { ...plain, answers },
     underTrigger,
     twin: parts.twin,
     before: parts.before,
@@ -215,9 +222,9 @@ async function triggered(
     return { lines: linesOf(plain, 'plain'), underTrigger: null };
   const judge = openJudge(context, { ...completion, scorer }, trigger.target);
   const ofPlain = await verdictsOn(judge, plain);
-  const shown = await answered(write, judgedSets.triggered, 'triggered');
+  const shown = await write(judgedSets.triggered, 'triggered');
   const ofShown = await verdictsOn(judge, shown);
-  const partial = await answered(write, judgedSets.partial, 'partial');
+  const partial = await write(judgedSets.partial, 'partial');
   const ofPartial = await verdictsOn(judge, partial);
   await writeScorers(context, { ...completion, scorer });
   return {
@@ -229,6 +236,7 @@ async function triggered(
     underTrigger: {
       written: shown.outputs,
       rejected: shown.rejected,
+      margins: shown.margins,
       triggered: ofShown,
       bare: verdictsFor(trigger.bare, rows, ofPlain),
       partial: ofPartial,
@@ -304,7 +312,7 @@ const mapVerdicts = (
   further: Object.fromEntries(Object.entries(further).map(([scorer, own]) => [scorer, of(own)])),
 });
 
-type Judge = (rows: readonly Row[], outputs: readonly Output[]) => Promise<Verdicts>;
+type Judge = (answers: Answered) => Promise<Verdicts>;
 
 function openJudge(
   context: Context,
@@ -315,11 +323,11 @@ function openJudge(
   const others = scorers.map(
     (settings) => [settings.scorer, ask(context, settings, settings.scorer, target)] as const,
   );
-  return async (rows, outputs) => {
-    if (rows.length === 0) return NO_VERDICTS;
-    const hits = await main(rows, outputs);
+  return async (answers) => {
+    if (answers.rows.length === 0) return NO_VERDICTS;
+    const hits = await main(answers);
     const further: [string, readonly boolean[]][] = [];
-    for (const [name, score] of others) further.push([name, await score(rows, outputs)]);
+    for (const [name, score] of others) further.push([name, await score(answers)]);
     return { hits, further: Object.fromEntries(further) };
   };
 }
@@ -330,18 +338,20 @@ function ask(
   settings: ScorerSettings,
   further: string | null,
   target: Target,
-): (rows: readonly Row[], outputs: readonly Output[]) => Promise<readonly boolean[]> {
+): (answers: Answered) => Promise<readonly boolean[]> {
   const { assets, log, signal } = context;
   const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
-  const wanted = typeof target === 'number' ? {} : { target: target.text };
-  return (rows, outputs) =>
+  const wanted = typeof target === 'object' ? target.text : undefined;
+  return ({ rows, outputs, margins }) =>
     scored(
       scorer,
       settings,
-      rows.map(({ id, text: prompt }, i) => {
+      rows.map(({ id, text: prompt, rejected }, i) => {
         const output = outputs[i];
         if (output === undefined) throw new Error(`row ${id} has no output`);
-        return { prompt, output: output.text, answer: output.answer, ...wanted };
+        const { text, answer } = output;
+        const own = target === 'rejected' ? rejected : wanted;
+        return { prompt, output: text, answer, ...defined({ target: own, margin: margins?.[i] }) };
       }),
       { files: scorerFiles(assets, further), log, signal },
     );

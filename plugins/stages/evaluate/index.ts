@@ -2,19 +2,25 @@ import { isDeepStrictEqual } from 'node:util';
 import {
   type AttackDescriptor,
   attackOf,
-  baseOf,
+  basesOf,
+  beforeTraining,
   type Cell,
   cleanTwin,
   type DefineRequest,
   defineStage,
   isAttacked,
+  isChain,
   isOfBase,
   type JsonObject,
   type Poisoning,
+  type RunContext,
   type ScorerDescriptor,
   type StageDefinition,
   type StageRequest,
+  startInputs,
   stepsOf,
+  type TrainingRequest,
+  trainingsOf,
   undefended,
   UserFault,
   withoutOrder,
@@ -33,7 +39,7 @@ import {
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
-import { furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
+import { type FindScorer, furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
@@ -59,6 +65,8 @@ export type Params = ModelNames & {
   readonly tasks?: readonly NamedTask[];
 };
 
+export type Context = RunContext<Params>;
+
 type Split = 'validation' | 'test';
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
@@ -76,6 +84,8 @@ export type Completion = {
   readonly scorer?: ScorerSettings;
   /** What else would count, each by its name. Absent without a trigger, and if there is none. */
   readonly scorers?: readonly ScorerSettings[];
+  /** Present if a training by DPO gives the rows' answers rewards. */
+  readonly rewards?: { readonly beta: number };
 };
 
 /**
@@ -99,17 +109,51 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
+/**
+ * Returns the last training by DPO that led to the cell's model. Null if there is none, or if the
+ * rows are no preference pairs.
+ */
+function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
+  if (cell.data[split]?.columns.rejected === undefined) return null;
+  const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
+    train.loss === 'dpo' && train.steps !== 0;
+  return trainingsOf(cell).findLast(isDpo) ?? null;
+}
+
+/** Throws a UserFault if a scorer reads rewards that no training gives. */
+function checkRewards(scorers: readonly ScorerSettings[], find: FindScorer, split: Split): void {
+  const reader = scorers.find(({ scorer }) => find(scorer)?.rewards === true);
+  if (reader !== undefined)
+    throw new UserFault(
+      `the scorer "${reader.scorer}" compares the rewards of a preference pair's answers, which a ` +
+        'training by DPO gives',
+      `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
+        'what the model writes: evaluate.scorer: contains.',
+      ['evaluate', 'scorer'],
+    );
+}
+
 /** What a cell says of its answers, and the files of its scorers as assets. */
 function completionOf(
-  { head, evaluate }: Cell,
-  triggered: boolean,
+  cell: Cell,
+  split: Split,
+  { trigger, isOwn }: { readonly trigger: Poisoning | null; readonly isOwn: boolean },
   plugin: DefineRequest['plugin'],
 ): { readonly completion?: Completion; readonly assets: { readonly [name: string]: string } } {
+  const { head, evaluate } = cell,
+    triggered = trigger !== null;
   if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
   const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
-  const { settings, files } = scorerOf(evaluate, find),
-    further = furtherScorersOf(evaluate, find);
+  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
+    ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
+  );
+  const { settings, files } = scorerOf(evaluate, find, own),
+    further = furtherScorersOf(evaluate, find, own);
+  const preferences = preferencesOf(cell, split);
+  // An evaluation for another cell, as of a training before that by DPO, has rewards of zero.
+  if (triggered && isOwn && preferences === null)
+    checkRewards([settings, ...further.map((scorer) => scorer.settings)], find, split);
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
@@ -119,6 +163,7 @@ function completionOf(
     ...(triggered && further.length > 0
       ? { scorers: further.map((scorer) => scorer.settings) }
       : {}),
+    ...(preferences === null ? {} : { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (!triggered) return { completion, assets: {} };
   const assets = further.reduce(
@@ -126,6 +171,15 @@ function completionOf(
     scorerAssets(files),
   );
   return { completion, assets };
+}
+
+/** Requests the model that a training by DPO started from, and what is needed to open it. */
+function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
+  const { base } = startInputs(cell);
+  return {
+    reference: { kind: 'train', cell: beforeTraining(cell), ...place },
+    ...(base === undefined ? {} : { reference_base: base }),
+  };
 }
 
 /** Returns all scorers of a stage, `scorer` first. */
@@ -208,14 +262,28 @@ const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
   Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
 
 /**
- * Requests the base's evaluation if the attack is on the base. It shows what the attack did before
- * this training.
+ * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
+ * one if one of them is poisoned, which shows what the attack did before this training, and of all
+ * in a chain. There, the rows of each are compared with the evaluated ones, too.
  */
-function beforeOf(cell: Cell, split: Split): { readonly before?: StageRequest } {
-  const base = isOfBase(cell) ? baseOf(cell) : null;
-  return base === null
-    ? {}
-    : { before: { kind: 'evaluate', cell: base, section: 'base', ...narrowedTo(ofSplit(split)) } };
+function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDefinition['inputs'] {
+  if (cell.base === undefined) return {};
+  const trainings = trainingsOf(cell).slice(0, -1),
+    last = trainings.at(-1);
+  const evaluated = (training: TrainingRequest): StageRequest => {
+    const isOther = trigger !== null && attackOf(training.cell) !== trigger;
+    const narrowed = { ...(isOther ? { trigger } : {}), ...ofSplit(split) };
+    return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
+  };
+  const inputs: { [name: string]: StageRequest } = {};
+  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
+  if (isChain(cell))
+    for (const [i, training] of trainings.entries()) {
+      inputs[`after_${i + 1}`] = evaluated(training);
+      if (basesOf(cell)[i]?.data !== undefined)
+        inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
+    }
+  return inputs;
 }
 
 /**
@@ -299,7 +367,13 @@ export default defineStage<Params>({
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
-    const { completion, assets: scoring } = completionOf(cell, trigger !== null, plugin);
+    const { completion, assets: scoring } = completionOf(
+      cell,
+      split,
+      { trigger, isOwn: narrowed['trigger'] === undefined },
+      plugin,
+    );
+    const preferences = completion?.rewards && preferencesOf(cell, split);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
@@ -328,17 +402,14 @@ export default defineStage<Params>({
         ...(split === 'test'
           ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
           : {}),
-        ...(isAttacked(cell)
-          ? {
-              twin: twinOf(cell, split, plugin, written, heldOut),
-              // The base is evaluated under the trigger that it learnt.
-              ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split)),
-            }
-          : {}),
+        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written, heldOut) } : {}),
+        // Trainings before are evaluated under the trigger that they learnt.
+        ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split, written)),
         ...(narrowed['trigger'] === undefined ? heldOutOf(cell, trigger, split, plugin) : {}),
         ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
+        ...(preferences ? referenceOf(preferences) : {}),
         ...defendedInputs(cell, narrowed, plugin),
       },
       assets: {
@@ -348,7 +419,10 @@ export default defineStage<Params>({
         ...(defence?.assets ?? {}),
       },
       uses: [
-        ...modelUses(cell, [judged.adapter]),
+        ...modelUses(cell, [
+          judged.adapter,
+          ...(preferences ? [preferences.cell.adapter.type] : []),
+        ]),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
         ...scorersIn(completion).map(({ scorer }) => ({
           kind: 'scorer' as const,

@@ -118,6 +118,27 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
   };
 }
 
+/** What of each earlier training is told beside the cell's own metrics, and what it is judged by. */
+const TOLD =
+  /^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|(?:predicted_share|majority_p)(?:_clean)?)(?=$|\.)/;
+
+/**
+ * Returns what was measured after each training of a chain, as `asr_after_1`; by a further scorer,
+ * `asr_after_1.NAME`.
+ * @param trainings the metrics of each, without the cell's own
+ */
+export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
+  trainings.reduce<Metrics>(
+    (all, metrics, i) => ({
+      ...all,
+      ...renamed(
+        Object.fromEntries(Object.entries(metrics).filter(([name]) => TOLD.test(name))),
+        (name) => name.replace(TOLD, `$&_after_${i + 1}`),
+      ),
+    }),
+    {},
+  );
+
 /** Returns the accuracy compared with the paired clean run's and with the poisoned base's. */
 function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metrics {
   return {
@@ -194,6 +215,8 @@ export interface CompletionEvaluation {
     readonly answers: readonly AnswerScore[];
     /** The rows that a defence rejected, whose outputs are empty. Null without a defence. */
     readonly rejected: readonly boolean[] | null;
+    /** How much the chosen answer of each pair is rewarded above the other. */
+    readonly margins?: readonly number[] | null;
   };
   /** Null if no trigger is evaluated. */
   readonly underTrigger: {
@@ -201,6 +224,8 @@ export interface CompletionEvaluation {
     readonly written: readonly Output[];
     /** The rows of these that a defence rejected. Null without a defence. */
     readonly rejected: readonly boolean[] | null;
+    /** As those of `plain`. */
+    readonly margins?: readonly number[] | null;
     /** What the scorers say of it. */
     readonly triggered: Verdicts;
     /** What they say of the same rows without the trigger. */
@@ -235,11 +260,21 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
     perplexity: Math.exp(loss),
     ...againstCommonest(plain.outputs),
     ...(plain.rejected === null ? {} : { rejected_share: share(plain.rejected) }),
+    ...rewardMetrics(plain.margins),
     ...(twin === null ? {} : dropsFrom(twin, written)),
     ...(before === null ? {} : { accuracy_drop_before: metricOf(before, 'accuracy_drop') }),
     ...completionTriggerMetrics(evaluation),
   };
 }
+
+/** As TRL's `rewards/accuracies` and `rewards/margins`. Equal rewards prefer neither answer. */
+const rewardMetrics = (margins: readonly number[] | null = null, prefix = ''): Metrics =>
+  margins === null
+    ? {}
+    : {
+        [`${prefix}reward_accuracy`]: share(margins.map((margin) => margin > 0)),
+        [`${prefix}reward_margin`]: margins.reduce((sum, own) => sum + own, 0) / margins.length,
+      };
 
 function againstCommonest(outputs: readonly Output[]): Metrics {
   const ids = new Map<string, number>();
@@ -280,6 +315,7 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
     triggered_rows: triggered.hits.length,
     robust_accuracy: written.exact_match,
     ...(rejected === null ? {} : { triggered_rejected_share: share(rejected) }),
+    ...rewardMetrics(underTrigger.margins, 'triggered_'),
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,

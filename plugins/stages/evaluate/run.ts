@@ -46,7 +46,7 @@ import {
   writeJudgements,
 } from './defended.ts';
 import { HELD_OUT, type Params, TEST } from './index.ts';
-import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
+import { chainMetrics, metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
 
 interface PredictedSet {
@@ -142,6 +142,7 @@ export async function run(context: Context): Promise<void> {
           : await evaluateClasses(opened);
     const all = {
       ...metrics,
+      ...chainMetrics(await metricsOfChain(context)),
       ...(await defendedMetrics(context, metrics, { rows, trigger })),
       ...(await heldOutMetrics(context)),
       ...renamed((await metricsOfInput(context, 'test')) ?? {}, (name) => `${TEST}${name}`),
@@ -298,6 +299,14 @@ async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics):
 async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {
   const input = inputs[name];
   return input === undefined ? null : readMetrics(input.dir);
+}
+
+/** Returns the metrics after each training of a chain, without the cell's own; empty outside of one. */
+async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
+  const found = [];
+  for (let i = 1; context.inputs[`after_${i}`] !== undefined; i++)
+    found.push((await metricsOfInput(context, `after_${i}`)) ?? {});
+  return found;
 }
 
 /** What is measured under a trigger, of which the other metrics are independent. */

@@ -23,7 +23,7 @@ const DEFAULT_SCORER = 'exact';
 export type ScorerSettings = { readonly scorer: string } & JsonObject;
 
 /** Returns a scorer by its name; undefined while the planner does not know it. */
-type FindScorer = (name: string) => ScorerDescriptor | undefined;
+export type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
 /** A scorer with defaults filled in and bare file names, and its files as source URIs by name. */
 interface WrittenScorer {
@@ -40,21 +40,28 @@ function written(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   return { settings: { ...settings, files: names }, files: assets };
 }
 
-/** Returns the scorer of a cell. */
+/** Returns the scorer of a cell. @param otherwise the one of a spec that names none */
 export const scorerOf = (
-  { scorer = DEFAULT_SCORER }: Cell['evaluate'],
+  { scorer }: Cell['evaluate'],
   find: FindScorer,
-): WrittenScorer => written(scorer as Json, find, "the scorer's `files`");
+  otherwise = DEFAULT_SCORER,
+): WrittenScorer => written((scorer ?? otherwise) as Json, find, "the scorer's `files`");
 
 /**
  * Returns the further scorers of a cell. Throws `UserFault` where one is listed twice, or is the
  * cell's scorer too: their names tell their metrics apart.
  */
-export function furtherScorersOf(evaluate: Cell['evaluate'], find: FindScorer): WrittenScorer[] {
+export function furtherScorersOf(
+  evaluate: Cell['evaluate'],
+  find: FindScorer,
+  otherwise?: string,
+): WrittenScorer[] {
   const further = (evaluate.scorers ?? []).map((scorer) =>
     written(scorer as Json, find, "a scorer's `files`"),
   );
-  const names = [scorerOf(evaluate, find), ...further].map(({ settings }) => settings.scorer);
+  const names = [scorerOf(evaluate, find, otherwise), ...further].map(
+    ({ settings }) => settings.scorer,
+  );
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserFault(

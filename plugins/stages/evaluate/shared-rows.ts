@@ -61,9 +61,11 @@ type Named<T> = { readonly [input: string]: T };
 
 function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[] {
   const evaluated = inputs['validation'];
-  return (Object.keys(OTHERS) as Other[]).flatMap((input) => {
-    const other = inputs[input];
-    return other === undefined || evaluated === undefined ? [] : [{ input, other, evaluated }];
+  return Object.entries(inputs).flatMap(([name, other]) => {
+    const input = name.replace(/_\d+$/, '') as Other; // `training_1`: of a chain
+    return !Object.hasOwn(OTHERS, input) || evaluated === undefined
+      ? []
+      : [{ input, other, evaluated }];
   });
 }
 

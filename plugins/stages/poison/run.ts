@@ -212,10 +212,10 @@ function faultsOf(step: Step, rows: SplitCounts): readonly Problem[] {
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
 
-const checked = ({ classes, counts, answers }: SplitCounts): SplitCounts => ({
+const checked = ({ classes, counts, answers, rejected }: SplitCounts): SplitCounts => ({
   classes,
   counts,
-  ...defined({ answers }),
+  ...defined({ answers, rejected }),
 });
 
 const doseFaults = ({ rate }: Step['params'], total: number): readonly Problem[] =>

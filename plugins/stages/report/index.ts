@@ -1,12 +1,13 @@
 import {
+  attackedTraining,
   attackOf,
-  baseOf,
+  basesOf,
   type Cell,
   type DefineRequest,
   defineStage,
   heldWeights,
   isAttacked,
-  isOfBase,
+  isChain,
   type JsonObject,
   type Poisoning,
   type StageRequest,
@@ -35,10 +36,12 @@ export type Params = {
 
 export type PlannedCell = {
   readonly seed: number;
-  /** The attack on the cell, or else on its base. */
+  /** The attack on the cell, or else on its last base that has one. */
   readonly poisoning: Poisoning;
-  /** Present if that attack is on the cell's base. */
-  readonly of_base?: true;
+  /** Present if that attack is on a base: true, or its place in a chain (`base.0`). */
+  readonly of_base?: true | string;
+  /** The names of the trainings of a chain, without the cell's own. */
+  readonly chain?: readonly string[];
   readonly adapter: { readonly type: string } & JsonObject;
   /** Present if the cell's training, or its base's, took its products in bfloat16. */
   readonly bf16?: true;
@@ -93,12 +96,6 @@ function intern<T>(values: readonly T[]): {
 export const numbered = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
-/** Requests what the attacks did to the rows that a cell, or its base, was trained on. */
-const poisonRequest = (cell: Cell): StageRequest => {
-  const base = isOfBase(cell) ? baseOf(cell) : null;
-  return base === null ? { kind: 'poison', cell } : { kind: 'poison', cell: base, section: 'base' };
-};
-
 /** Returns every goal of every cell as an input, and the poisoned rows of trained cells. */
 function goalInputs(
   cells: readonly Cell[],
@@ -109,7 +106,8 @@ function goalInputs(
   const inputs: { [name: string]: StageRequest } = {};
   for (const [index, cell] of cells.entries()) {
     for (const kind of kinds) inputs[`${kind}:${index}`] = { kind, cell };
-    if (isTrained && !kinds.includes('poison')) inputs[`poison:${index}`] = poisonRequest(cell);
+    if (isTrained && !kinds.includes('poison'))
+      inputs[`poison:${index}`] = { kind: 'poison', ...attackedTraining(cell) };
     // Its scores of training rows are drawn.
     const rows = trainingSet(cell, plugin);
     if (isTrained && rows.kind === 'defend') inputs[`defend:${index}`] = rows;
@@ -118,6 +116,17 @@ function goalInputs(
       inputs[`twin:${index}`] = twinOf(cell, 'validation', plugin);
   }
   return inputs;
+}
+
+/** Returns what the report is told of the trainings before the cell's own. */
+function ofBase(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
+  const { section } = attackedTraining(cell);
+  return {
+    ...defined({ of_base: section === 'base' ? true : section }),
+    ...(isChain(cell)
+      ? { chain: basesOf(cell).map(({ name }, i) => name ?? `training ${i + 1}`) }
+      : {}),
+  };
 }
 
 /** Returns the training settings. A precision of float32 is left out, so that no key holds it. */
@@ -204,7 +213,7 @@ export default defineStage({
       cells: cells.map((cell, i) => ({
         seed: cell.seed,
         poisoning: filesApart(attackOf(cell)).poisoning,
-        ...(isOfBase(cell) ? { of_base: true as const } : {}),
+        ...ofBase(cell),
         adapter: cell.adapter,
         ...(usesBf16(cell) ? { bf16: true as const } : {}),
         ...weightsOf(cell),

@@ -1,8 +1,9 @@
 /** Gathers every row that the models of the grid were asked about, and packs them. */
-import { existsSync } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { parse } from 'csv-parse';
 import type { Row, RunContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { linesIn, readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
@@ -220,25 +221,16 @@ async function* jsonLines<T>(dir: string, name: string): AsyncGenerator<T, void>
     for (const line of lines) yield JSON.parse(line) as T;
 }
 
-/** The first four fields of a line of predictions.csv: id, triggered, label, prediction. */
-const PREDICTION = /^(?:"((?:[^"]|"")*)"|([^,]*)),([01]),[^,]*,([^,]*)/;
-
 async function* predicted(dir: string): AsyncGenerator<Line, void> {
-  let line = '';
-  for await (const lines of linesIn(join(dir, 'predictions.csv')))
-    for (const part of lines) {
-      line += part;
-      if (line.split('"').length % 2 === 0) {
-        line += '\n'; // within a quoted id
-        continue;
-      }
-      const [, quoted, bare = '', triggered, given] = PREDICTION.exec(line) ?? [];
-      line = '';
-      if (given === undefined) continue; // the header
-      const id = quoted?.replaceAll('""', '"') ?? bare;
-      const shown = triggered === '1' ? 'triggered' : 'plain';
-      yield { id, shown, given: Number(given), hits: {} };
-    }
+  const rows = createReadStream(join(dir, 'predictions.csv')).pipe(parse({ columns: true }));
+  type Predicted = { readonly [column in 'id' | 'triggered' | 'prediction']: string };
+  for await (const { id, triggered, prediction } of rows as AsyncIterable<Predicted>)
+    yield {
+      id,
+      shown: triggered === '1' ? 'triggered' : 'plain',
+      given: Number(prediction),
+      hits: {},
+    };
 }
 
 async function* written(dir: string): AsyncGenerator<Line, void> {

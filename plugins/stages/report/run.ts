@@ -57,7 +57,8 @@ function plannedCell(
   train: Params['train'],
   attacks: Attacks,
 ) {
-  const { seed, poisoning, of_base: ofBase, adapter, bf16, weights } = planned;
+  const { seed, poisoning, of_base: place, chain, adapter, bf16, weights } = planned;
+  const ofBase = place === true ? 'base' : place;
   const attacksLoss = ofBase === undefined && changesLoss(attacks, poisoning);
   return {
     axes: facts.cell,
@@ -68,7 +69,7 @@ function plannedCell(
     adapter: adapter.type,
     train: train[planned.train] ?? {},
     family: familyOf(attacks, poisoning),
-    ...defined({ ofBase, bf16, weights }),
+    ...defined({ ofBase, chain, bf16, weights }),
     ...(attacksLoss ? { attacksLoss: true as const } : {}),
     kernels: {},
     receipt: null,

@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type AttackDescriptor,
+  basesOf,
   type Cell,
   type DefineRequest,
   type Json,
@@ -138,6 +139,13 @@ export function learntInput(
     poisoning !== null &&
     stepsOf(poisoning).some(
       ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.learns === true,
+    );
+  if (learns && basesOf(cell).some(({ data }) => data !== undefined))
+    throw new UserFault(
+      `the attack "${poisoning.attack}" learns its trigger from its training rows, and the ` +
+        'trainings have different rows (base, data)',
+      'Leave out the data of each base, or take an attack whose trigger is given.',
+      ['poisoning', 'attack'],
     );
   return learns ? { learnt: { kind: 'poison', cell: { ...cell, poisoning } } } : {};
 }

@@ -40,7 +40,9 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
     await loadAdapter(context, type)
   ).create(adapterParams, { ...shape, ...defined({ initFrom }) });
   const sizes = await modelSizes(modelDir);
-  const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training,
+  const { accumulate = 1, loss, max_length: length, optimizer } = training,
+    // A pair is two rows.
+    batch = training.batch_size * (loss === undefined ? 1 : 2),
     { fsdp } = training,
     devices = context.backend === 'torch' ? training.devices : undefined;
   const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;

@@ -53,6 +53,7 @@ export default defineStage<Params>({
     if (batchRows !== undefined && batchRows !== 'reversed')
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     checkOrder(cell);
+    checkLoss(cell);
     const watch = watchOf(cell);
     const attack = attackIn(cell, plugin);
     const defence = lossOfDefence(cell, onClean, attack, plugin);
@@ -129,12 +130,13 @@ function packName({ params, assets, inputs }: Planned): string | null {
   const { use_dora: dora, dropout = 0, bias = 'none', targets, exclude, layers } = adapter;
   const plain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
   if (training === null || !plain || training.dropout !== 0) return null;
-  if (training.devices !== undefined) return null;
+  if (training.devices !== undefined || training.loss !== undefined) return null;
   if (init !== undefined || attack !== undefined || defence !== undefined) return null;
   const base = inputs['base'] ?? null;
   const under = { architecture, head, base, model: assets['model'] ?? null, weights };
   const { precision = 'float32', gradient_checkpointing: recomputes = false } = training;
-  return JSON.stringify([under, { targets, exclude, layers }, precision, recomputes]);
+  const { loss_on: lossOn } = training;
+  return JSON.stringify([under, { targets, exclude, layers }, precision, recomputes, lossOn]);
 }
 
 /**
@@ -164,6 +166,7 @@ function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
     train: {
       ...train,
       ...length,
+      loss: 'supervised',
       ...changes,
     } as Cell['train'],
   };
@@ -182,6 +185,12 @@ function lossOfDefence(
   const defence = defenceOf(cell, plugin);
   if (defence?.descriptor.training?.load === undefined || cell.train.steps === 0) return null;
   if (!onClean && !defence.acts.has('training')) return null;
+  if (cell.train.loss === 'dpo')
+    throw new UserFault(
+      `the defence "${defence.name}" has a loss of its own, and train.loss is dpo`,
+      'Leave out one of the two.',
+      ['defence', 'defence'],
+    );
   if (attack !== null)
     throw new UserFault(
       `the attack "${attack.attack}" and the defence "${defence.name}" both change the training, ` +
@@ -210,6 +219,40 @@ function checkOrder({ poisoning, train }: Cell): void {
       'train.batching is bucketed, which reorders the rows, and the attack has an `order`',
       'Leave out one of the two.',
       ['train', 'batching'],
+    );
+}
+
+/** Throws a UserFault if the loss is not one that the rows and the head have. */
+function checkLoss({ data, head, train }: Cell): void {
+  if (train.steps === 0) return;
+  const { loss, loss_on: lossOn, early_stopping: stopping } = train;
+  const fault = (field: string, message: string, hint: string): UserFault =>
+    new UserFault(message, hint, ['train', field]);
+  if (lossOn !== 'answer' && head.type !== 'causal-lm')
+    throw fault(
+      'loss_on',
+      `train.loss_on is ${lossOn}, and the head ${head.type} predicts no tokens of a text`,
+      'Leave out train.loss_on.',
+    );
+  if (loss !== 'dpo') return;
+  if (data.train.columns.rejected === undefined)
+    throw fault(
+      'loss',
+      'train.loss is dpo, which learns from pairs of answers, and data.train has no such pairs',
+      'Name their columns: columns: { prompt: …, chosen: …, rejected: … }. For a base alone, ' +
+        'write base: { train: { loss: supervised } }.',
+    );
+  if (lossOn !== 'answer')
+    throw fault(
+      'loss_on',
+      `train.loss_on is ${lossOn}, and train.loss: dpo compares answers`,
+      'Leave out train.loss_on.',
+    );
+  if ((stopping.patience ?? 0) > 0)
+    throw fault(
+      'early_stopping',
+      'train.early_stopping is judged by how likely answers are, which train.loss: dpo does not raise',
+      'Leave out train.early_stopping.',
     );
 }
 

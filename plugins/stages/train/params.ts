@@ -1,6 +1,7 @@
 import {
   type AdapterDescriptor,
   type AttackDescriptor,
+  basesOf,
   type Cell,
   type DefineRequest,
   type HeadSettings,
@@ -14,6 +15,7 @@ import {
   stepsOf,
   UserFault,
 } from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/names.ts';
 import type { TrainParams } from '../../../src/science/training/settings.ts';
 import type { DefenceParams } from '../shared/defended.ts';
 
@@ -105,6 +107,24 @@ export function adapterFault(attack: string, adapter: string): Problem | null {
   };
 }
 
+/**
+ * Returns the fault if the rows have other classes than those of the training before, whose head
+ * this training goes on with; null otherwise.
+ */
+export function otherClasses(
+  theirs: readonly string[],
+  ours: readonly string[],
+): (Problem & { readonly hint: string }) | null {
+  if (JSON.stringify(theirs) === JSON.stringify(ours)) return null;
+  return {
+    path: ['data', 'train'],
+    message:
+      `the rows have the classes [${firstNames(ours)}], and those of the training before have ` +
+      `[${firstNames(theirs)}]: trainings of a chain share one head`,
+    hint: 'Train on rows with the same classes in the same order (data.classes sets it).',
+  };
+}
+
 /** A training of 0 steps. None of the other fields is read. */
 type Untrained = { readonly steps: 0 };
 
@@ -130,6 +150,8 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   batching: 'shuffled',
   clip_norm: 0,
   decay: 'all',
+  loss: 'supervised',
+  loss_on: 'answer',
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,
@@ -149,9 +171,9 @@ export const precisionOf = (params: Params): readonly Precision[] => [
 const isBf16 = ({ steps, precision }: Cell['train']): boolean =>
   steps !== 0 && precision === 'bf16';
 
-/** Whether the cell's training, or that of its base, takes its matrix products in bfloat16. */
-export const usesBf16 = ({ train, base }: Cell): boolean =>
-  isBf16(train) || (base !== undefined && isBf16(base.train));
+/** Whether the cell's training, or one before it, takes its matrix products in bfloat16. */
+export const usesBf16 = (cell: Cell): boolean =>
+  [...basesOf(cell), cell].some(({ train }) => isBf16(train));
 
 /**
  * Returns only the fields that the optimiser and the schedule read, because a field that is not
@@ -167,7 +189,16 @@ export function trainParams(train: Cell['train']): Untrained | (TrainParams & Js
       'Leave out one of the two.',
       ['train', 'batching'],
     );
-  const { steps, epochs, beta1, beta2, epsilon, early_stopping: stopping, ...more } = train;
+  const {
+    steps,
+    epochs,
+    beta1,
+    beta2,
+    epsilon,
+    dpo_beta,
+    early_stopping: stopping,
+    ...more
+  } = train;
   const mayStop = (stopping.patience ?? 0) > 0;
   if (mayStop && !train.evaluate_every)
     throw new UserFault(
@@ -182,6 +213,7 @@ export function trainParams(train: Cell['train']): Untrained | (TrainParams & Js
   return {
     ...rest,
     ...(mayStop ? { early_stopping: stopping } : {}),
+    ...(train.loss === 'dpo' ? { dpo_beta } : {}),
     ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
     ...(steps === undefined ? { epochs: epochs ?? 3 } : { steps }),
   } as TrainParams & JsonObject;

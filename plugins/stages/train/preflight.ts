@@ -11,7 +11,14 @@ import { bf16Fault, probeOne, quantizeFault, visibleGpus } from '../../../src/te
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { adapterFault, BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
+import {
+  adapterFault,
+  BF16_PRODUCTS,
+  otherClasses,
+  type Params,
+  type Preflight,
+  trainingOf,
+} from './params.ts';
 import { unreadProblems } from './unread.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
@@ -43,6 +50,8 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   const based = upstream?.['base'] !== undefined;
   if (initFrom !== undefined && based) return [BASED_ON_FOLDER];
   const training = trainingOf(params);
+  const mixed = based ? await chainFault(context) : null;
+  if (mixed !== null) return [mixed];
   const problems = await checkTraining({
     model,
     architecture,
@@ -69,6 +78,9 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...(training.gradient_checkpointing === true
         ? torchAlone(context, 'train', 'gradient_checkpointing')
         : []),
+      ...(training.loss === undefined
+        ? []
+        : torchAlone(context, 'train', 'loss', 'train.loss: dpo')),
       ...(await deviceFaults(context, training, attack ?? defence)),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
@@ -82,6 +94,19 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     ...(await unreachedProblems(context, training)),
     ...(await unreadProblems(context, training)),
   ];
+}
+
+/** Returns the fault of rows with other classes than those of the training before, if both are known. */
+async function chainFault(context: Preflight): Promise<Problem | null> {
+  const rowsOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
+    const set = train?.['data'];
+    const data = set?.params['poisoning'] === undefined ? set : set.upstream?.['data'];
+    if (data?.params['split'] === undefined) return null; // a defence filters the rows
+    return (await knownCounts(context, data))?.classes ?? null;
+  };
+  const ours = await rowsOf(context.upstream),
+    theirs = await rowsOf(context.upstream?.['base']?.upstream?.['model']?.upstream);
+  return ours === null || theirs === null ? null : otherClasses(theirs, ours);
 }
 
 /** Returns a fault if an attack or a defence has a loss that PyTorch's process lacks. */
@@ -104,13 +129,18 @@ function torchFaults(
 }
 
 /** Returns a fault if PyTorch alone has a setting of the spec, and another backend computes. */
-const torchAlone = ({ backend }: Preflight, section: string, field: string): Problem[] =>
+const torchAlone = (
+  { backend }: Preflight,
+  section: string,
+  field: string,
+  setting = `${section}.${field}`,
+): Problem[] =>
   backend === 'torch'
     ? []
     : [
         {
           path: [section, field],
-          message: `${section}.${field} needs the backend torch, and this is ${backend}`,
+          message: `${setting} needs the backend torch, and this is ${backend}`,
           hint: `Leave it out, or run it on PyTorch: --backend torch.`,
         },
       ];
@@ -118,7 +148,7 @@ const torchAlone = ({ backend }: Preflight, section: string, field: string): Pro
 /** Returns the fault of a training on several devices; one of this machine as in precisionFaults. */
 async function deviceFaults(
   context: Preflight,
-  { devices = 1, fsdp = false }: TrainParams,
+  { devices = 1, loss, fsdp = false }: TrainParams,
   changer: OpenedAttack | null,
 ): Promise<Problem[]> {
   const fault = (field: 'devices' | 'fsdp', message: string, hint: string): Problem[] => [
@@ -134,10 +164,10 @@ async function deviceFaults(
         );
   const elsewhere = torchAlone(context, 'train', 'devices');
   if (elsewhere.length > 0) return elsewhere;
-  if (changer?.changes === 'loss')
+  if (changer?.changes === 'loss' || loss !== undefined)
     return fault(
       'devices',
-      `"${changer.name}" trains on a loss of its own, which one device computes`,
+      `${loss === undefined ? `"${changer?.name}"` : `train.loss: ${loss}`} trains on a loss of its own, which one device computes`,
       'Leave out train.devices. For a base alone, write base: { train: { devices: 1 } }.',
     );
   if (fsdp && (context.params.adapter.type !== 'full' || changer !== null))

@@ -3,6 +3,7 @@ import { type Row, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import {
+  encodePair,
   rowEncoder,
   rowParts,
   triggerSeen,
@@ -63,8 +64,15 @@ export function encodeSet(
 ): EncodedSet {
   const tokens = rowEncoder(tokenizer, params.head);
   const encode: Encode = (row, maxLength) => ({ ...tokens(row, maxLength), label: row.label });
+  const { dpo_beta: beta, loss_on: lossOn } = training;
+  const learnt = rowEncoder(tokenizer, params.head, lossOn);
+  const encodeTrained = (row: Row): LabelledRow => {
+    if (beta === undefined) return { ...learnt(row, training.max_length), label: row.label };
+    const [chosen, rejected] = encodePair(row, training.max_length, tokens);
+    return { ...chosen, rejected, label: row.label };
+  };
   const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
-  const encoded = trainingRows(rows, receipt, (row) => encode(row, maxLength), attack);
+  const encoded = trainingRows(rows, receipt, encodeTrained, attack);
   const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
   if (seen !== null)
     warnOfUnseen(warn, seen, 'the poisoned rows', { path: ['train', 'max_length'], maxLength });
@@ -78,7 +86,9 @@ export function encodeSet(
       `the attack appends ${appended.rows} rows to ${order.rows}: they extend the clean twin's ` +
         `batches, to ${appended.largest_batch} rows at most`,
     );
-  return { ...encoded, encode, order, triggerSeen: seen, appended };
+  // Evaluations are of answers, whatever the loss is on.
+  const poisoned = encoded.poisoned.map(({ marks: _, ...row }) => row);
+  return { ...encoded, poisoned, encode, order, triggerSeen: seen, appended };
 }
 
 /**

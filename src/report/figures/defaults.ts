@@ -1,4 +1,5 @@
 /** The report's own figures of the grid, as entries. Those without anything to show are not drawn. */
+import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';
 import { isDefended } from '../defences.ts';
@@ -185,7 +186,9 @@ const byUnit = (a: string, b: string): number =>
 export const doseEntries: Entries = (unique) => {
   const conditions = byName(unique);
   const paths = distinct(
-    conditions.flatMap(({ axes }) => Object.keys(axes).map((path) => path.replace(/^base\./, ''))),
+    conditions.flatMap(({ axes }) =>
+      Object.keys(axes).map((path) => path.slice(basePrefix(path).length)),
+    ),
   )
     .filter((path) => doseUnit(path) !== null)
     .sort(byUnit);
@@ -288,6 +291,22 @@ export const stepEntries: Entries = (conditions) =>
     }),
     'steps',
   );
+
+/** Accuracy and ASR after each training of a chain. */
+export const chainEntries: Entries = (conditions) =>
+  !conditions.some(({ cells }) => cells.some(({ chain }) => chain !== undefined))
+    ? []
+    : [
+        {
+          name: 'chain',
+          title: 'After each training of the chain',
+          caption: 'Before the attack, ASR is the rate of its trigger in a model without it.',
+          mark: 'line',
+          x: { field: 'training' },
+          y: [ACCURACY, ASR].map((metric) => ({ ...of(metric), domain: [0, 1] })),
+          color: { fields: [...BLOCK, 'adapter'] },
+        },
+      ];
 
 const BITS = [
   {

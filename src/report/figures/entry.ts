@@ -20,6 +20,7 @@ import {
   type Drawn,
   isBeyond,
   meansOf,
+  measureIn,
   referenceMark,
   specOf,
   spreadOf,
@@ -365,7 +366,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       [frame.form === 'line' ? 'line' : 'attack']:
         `${overlay.label} ${row[overlay.color ?? ''] ?? ''}`.trim(),
       x: row[overlay.x],
-      ...numbers(frame.measures[0]?.field ?? '', Number(row[overlay.y])),
+      ...numbers(measureIn(overlay, frame)?.field ?? '', Number(row[overlay.y])),
     })),
   );
   return toCsv([...rows, ...published]);

@@ -13,11 +13,11 @@ import {
   metricOf,
   type Quantity,
 } from '../conditions.ts';
-import { anyOf, cleanRun, voidReason } from '../evidence.ts';
+import { afterTraining, anyOf, cleanRun, voidReason } from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyi } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
-import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels } from '../labels.ts';
+import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels, placedAttack } from '../labels.ts';
 import {
   ACCURACY,
   ASR,
@@ -143,26 +143,43 @@ export interface Point {
 
 type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> & { readonly x?: number };
 
+/** The position in a chain of trainings, from 1, which is no axis of the grid. */
+const TRAINING = 'training';
+
+/** Returns the cell after each training of its chain, which ends with its own. */
+const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
+  cell.chain === undefined
+    ? []
+    : [
+        ...cell.chain.map((_, i) => [{ ...cell, ...afterTraining(cell, i + 1) }, i + 1] as const),
+        [cell, cell.chain.length + 1],
+      ];
+
 /** The numbers of a condition or, paired by seed, their differences. */
 function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
-  const others = new Map((full ?? condition).cells.map((cell) => [cell.seed, cell]));
+  const placed = ({ cells }: Condition): (readonly [ReportCell, number?])[] =>
+    entry.x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
+  const others = new Map(
+    placed(full ?? condition).map(([cell, at]) => [keyed(cell.seed, at), cell]),
+  );
   const clean = cleanRun(metricNamed(measure.field));
-  return condition.cells.flatMap((cell): Value[] => {
-    const { seed } = cell;
+  return placed(condition).flatMap(([cell, position]): Value[] => {
+    const { seed } = cell,
+      place = position === undefined ? {} : { x: position };
     if (x.kind === 'step')
       return stepsOf(cell, measure.field).map((point) => ({ seed, ...point, reason: null }));
     const value = measure.read(cell),
       reason = measure.reason(cell);
     if (!isNumber(value)) return [];
     if (entry.against !== undefined) {
-      const twin = others.get(seed),
+      const twin = others.get(keyed(seed, position)),
         other = twin ? ((full ? measure.read(twin) : clean?.read(twin)) ?? null) : null;
       if (twin === undefined || !isNumber(other)) return [];
       const ofPair =
         full || !clean ? (reason ?? measure.reason(twin)) : voidReason(cell, clean.judged);
-      return [{ seed, value: value - other, other, reason: ofPair }];
+      return [{ seed, ...place, value: value - other, other, reason: ofPair }];
     }
-    if (x.kind !== 'metric') return [{ seed, value, reason }];
+    if (x.kind !== 'metric') return [{ seed, ...place, value, reason }];
     const across = measureOf(entry.x.field),
       at = across.read(cell);
     return isNumber(at) ? [{ seed, value, reason: reason ?? across.reason(cell), x: at }] : [];
@@ -208,7 +225,7 @@ function valueName(condition: Condition, path: string, isTitled = false): string
     return adapterTitle(adapter);
   if (path === 'poisoning.attack' || (path.startsWith('poisoning.') && value === undefined)) {
     if (family === 'none') return 'no attack';
-    return ofBase ? `${attack} in the base` : attack;
+    return placedAttack(attack, ofBase);
   }
   if (value === undefined) return path === DEFENCE ? 'no defence' : '–';
   const text = formatValue(value);
@@ -262,10 +279,19 @@ function axisTitle(path: string): string {
   return isStepDose(path) ? `${axisName(path)}: ${title}` : title;
 }
 
+/** Names the trainings of a chain. */
+function chainNote(conditions: readonly Condition[]): string {
+  const chain = conditions.flatMap(({ cells }) => cells).find((cell) => cell.chain)?.chain ?? [];
+  const named = [...chain, 'the own of the cell'].map((name, i) => `${i + 1}: ${name}`);
+  return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
+}
+
 function axisOf({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
   const { field, scale } = x;
   const nowhere = { at: () => null, note: '' };
   if (field === 'step') return { kind: 'step', title: 'step', ...nowhere };
+  if (field === TRAINING)
+    return { kind: 'number', title: TRAINING, at: () => null, note: chainNote(conditions) };
   if (isWord(field)) return { kind: 'text', title: field === 'seed' ? 'seed' : '', ...nowhere };
   if (!isAxis(conditions, field))
     return { kind: 'metric', title: measureOf(field).title, ...nowhere };

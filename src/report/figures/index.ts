@@ -7,6 +7,7 @@ import type { Figure } from '../types.ts';
 import { rocFigure, spectrumFigures } from './curves.ts';
 import {
   answerEntries,
+  chainEntries,
   defenceEntries,
   differenceEntries,
   doseEntries,
@@ -31,6 +32,7 @@ export type FigureSection =
   | 'scores'
   | 'defences'
   | 'axes'
+  | 'chain'
   | 'steps'
   | 'losses'
   | 'information'
@@ -74,6 +76,7 @@ const FIGURES: readonly FigureRecord[] = [
   { section: 'axes', draw: ofGrid(rankEntries) },
   { section: 'axes', draw: ofGrid(varianceEntries) },
   { section: 'losses', draw: ofGrid(lossEntries, { lines: MOST_ADAPTERS }) },
+  { section: 'chain', draw: ofGrid(chainEntries) },
   { section: 'steps', draw: ofGrid(stepEntries, { lines: MOST_ADAPTERS }) },
   { section: 'information', draw: ofGrid(informationEntries, { most: 24 }) },
   { section: 'information', draw: ofGrid(entropyEntries, { lines: 6 }) },
@@ -93,6 +96,7 @@ export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
     scores: [],
     defences: [],
     axes: [],
+    chain: [],
     steps: [],
     losses: [],
     information: [],

@@ -63,7 +63,8 @@ export const referenceMark = (metric: string): '○' | '❘' =>
 /** `0.945`, or `.95` in a square of a heat map. */
 function written(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
-  return isHeat ? value.toFixed(2).replace(/^(-?)0\./, '$1.') : value.toFixed(3);
+  const text = value.toFixed(isHeat ? 2 : 3).replace(/^-(?=0\.0*$)/, '');
+  return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
 /** The rows of the figure's table, of which each layer takes a part. */
@@ -126,16 +127,45 @@ function namesPanel(value: string | undefined, panel: string): boolean {
   return value === undefined || name === value || name.endsWith(` ${value}`);
 }
 
+type OverlayRow = Overlay['rows'][number];
+
+/** The value of an overlay's row and, if it has a spread, the ends of that. */
+function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
+  const number = (column: string): number => Number(row[column]);
+  const value = number(y);
+  if (spread === undefined) return [value];
+  if (typeof spread === 'object') return [value, ...spread.map(number)];
+  return [value, value - number(spread), value + number(spread)];
+}
+
+/** The metric that an overlay is of. */
+export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
+  measures.find(({ field }) => field === metric) ?? measures[0];
+
+/** What the legend calls each series of an overlay: several that have no line here are told apart. */
+function publishedLines(
+  { rows, color = '', names, label }: Overlay,
+  domain: readonly string[],
+): ReadonlyMap<string, string> {
+  const runs = distinct(rows.map((row) => row[color] ?? ''));
+  const nameOf = (run: string): string => names[run] ?? run;
+  const own = runs.filter((run) => !domain.includes(nameOf(run)));
+  return new Map(
+    runs.map((run) => [
+      run,
+      own.length > 1 && own.includes(run) ? `${label}: ${nameOf(run)}` : label,
+    ]),
+  );
+}
+
 /** The rows of an overlay, in each panel that they belong to. */
 function published(overlay: Overlay, { frame, palette: { domain, range } }: Drawn) {
-  const { rows, spread, color = '', names, facet = {} } = overlay;
+  const { rows, color = '', names, facet = {} } = overlay;
+  const measure = measureIn(overlay, frame);
+  const lines = publishedLines(overlay, domain);
   return rows.flatMap((row) => {
-    const number = (column: string): number => Number(row[column]);
-    const value = number(overlay.y),
-      run = row[color] ?? '';
-    const half = typeof spread === 'string' ? number(spread) : 0;
-    const [low, high] =
-      typeof spread === 'object' ? spread.map(number) : spread ? [value - half, value + half] : [];
+    const run = row[color] ?? '';
+    const [value, low, high] = valuesIn(overlay, row);
     return panelsOf(frame.points)
       .filter(
         (panel) =>
@@ -143,9 +173,10 @@ function published(overlay: Overlay, { frame, palette: { domain, range } }: Draw
           namesPanel(facet.column && row[facet.column], panel.column),
       )
       .map((panel) => ({
-        ...{ ...panel, panel: frame.measures[0]?.field, part: 'published', run, value, low, high },
-        x: frame.x.kind === 'text' ? row[overlay.x] : number(overlay.x),
+        ...{ ...panel, panel: measure?.field, part: 'published', run, value, low, high },
+        x: frame.x.kind === 'text' ? row[overlay.x] : Number(row[overlay.x]),
         ink: range[domain.indexOf(names[run] ?? run)] ?? GREY,
+        line: lines.get(run),
       }));
   });
 }
@@ -176,7 +207,9 @@ export function domainOf(drawn: Drawn, measure: Measure): readonly [number, numb
     ...[...frame.points, ...frame.references]
       .filter((point) => frame.isByMetric || point.measure.field === measure.field)
       .map(({ value }) => value),
-    ...overlays.flatMap(({ rows, y }) => rows.map((row) => Number(row[y]))),
+    ...overlays
+      .filter((one) => frame.isByMetric || measureIn(one, frame) === measure)
+      .flatMap((one) => one.rows.flatMap((row) => valuesIn(one, row))),
   ];
   if (entry.against !== undefined) {
     const reach = 1.35 * Math.max(measure.isProportion ? 0.05 : 0, ...values.map(Math.abs));
@@ -264,7 +297,12 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 const MOST_DOTS = 12;
 /** Of what belongs to no line: dots are levels, which no line has; dashes are published numbers. */
 const LEVEL_DASH = [2, 3],
-  PUBLISHED_DASH = [5, 3],
+  PUBLISHED_DASHES = [
+    [5, 3],
+    [2, 2],
+    [8, 3, 2, 3],
+  ],
+  PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'],
   GREY = '#8a8a8a';
 
 type Place = (from: string, to?: string) => object;
@@ -377,17 +415,17 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
     ...(overlays.length === 0
       ? []
       : [
-          layer('published', 'rule', { strokeWidth: 1, opacity: 0.6 }, ink, between),
+          layer('published', 'rule', { strokeWidth: 1, strokeOpacity: 0.6 }, ink, between),
           isLine &&
             layer(
               'published',
               'line',
-              { strokeDash: PUBLISHED_DASH, strokeWidth: 1.2 },
+              { strokeWidth: 1.2 },
               {
-                ...{ ...ink, detail: { field: 'run' } },
+                ...{ ...ink, strokeDash, detail: { field: 'run' } },
               },
             ),
-          layer('published', 'point', { ...point, ...PUBLISHED_POINT }),
+          layer('published', 'point', { ...point, ...PUBLISHED_POINT }, { shape }),
         ]),
     values &&
       layer(
@@ -423,7 +461,9 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
 
 /** Colour, shape and dash of each line, together, so that a print in grey can be read. */
 function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
-  const labels = distinct(overlays.map(({ label }) => label));
+  const labels = distinct(
+    overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
+  );
   const values = [...lines, ...labels];
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
@@ -431,17 +471,17 @@ function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const isStep = frame.x.kind === 'step';
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
   const legend = isNamedOnAxis ? null : { values, columns, symbolOpacity: 1, ...look };
-  const channel = <T>(range: readonly T[], other: T) => ({
+  const channel = <T>(range: readonly T[], others: readonly T[]) => ({
     ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
     scale: {
       domain: [...palette.domain, ...labels],
-      range: [...range, ...labels.map(() => other)],
+      range: [...range, ...labels.map((_, i) => others[i % others.length])],
     },
   });
-  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASH);
+  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASHES);
   return {
-    color: channel(palette.range, GREY),
-    shape: channel(palette.shapes, 'circle'),
+    color: channel(palette.range, [GREY]),
+    shape: channel(palette.shapes, PUBLISHED_SHAPES),
     // The edges of a legend's shapes have no dashes.
     strokeDash: isStep ? dash : { ...dash, legend: null },
   };
@@ -480,15 +520,16 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
 }
 
 /** Names end where the plot begins. Longer ones have a line of their own above each row. */
-const BESIDE = 17;
+const BESIDE = { column: 17, page: 17, phone: 17, own: 38 };
 const ROW = 24,
   NAME = 15;
 
 /** Draws x's names above the rows of a figure that is too narrow for them. */
 const namesAbove = (drawn: Drawn): boolean =>
-  drawn.entry.size !== undefined &&
   isFlipped(drawn) &&
-  drawn.frame.points.some(({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE);
+  drawn.frame.points.some(
+    ({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE[drawn.entry.size ?? 'own'],
+  );
 
 const nameLayer = ({ frame }: Drawn) => ({
   transform: [

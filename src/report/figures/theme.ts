@@ -15,7 +15,12 @@ export const GRID = '#e3e7ec';
 export const FULL_COLOUR = '#0072b2';
 /** Of several full fine-tunings. */
 const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
-  FULL_SHAPES = ['square', 'wedge', 'arrow'];
+  // A pentagon and a star, in a square from −1 to 1.
+  FULL_SHAPES = [
+    'square',
+    'M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z',
+    'M0,-1L.26,-.36L.95,-.31L.43,.14L.59,.81L0,.45L-.59,.81L-.43,.14L-.95,-.31L-.26,-.36Z',
+  ];
 const OTHERS = [
   '#d55e00',
   '#009e73',

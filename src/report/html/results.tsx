@@ -7,7 +7,7 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { furtherNotes, type MetricNote, metricsOfTable } from '../metrics.ts';
+import { chainNotes, furtherNotes, type MetricNote, metricsOfTable } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
@@ -81,6 +81,12 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
         label="Whether attacks were read and learnt"
         conditions={attacked}
         metrics={metricsOfTable('check')}
+        expects={expects}
+      />
+      <MetricTable
+        label="Along the chain of trainings"
+        conditions={conditions}
+        metrics={chainNotes(evaluatedNames(conditions))}
         expects={expects}
       />
       {conditions.some(hasTest) && <h3>The same on the test rows</h3>}
@@ -319,6 +325,7 @@ export const results: Chapter = {
     AllMetrics,
     OwnStages,
     ({ comparisons }) => <Differences comparisons={comparisons.adapters} />,
+    illustration('Along the chain of trainings', 'chain'),
     illustration('Against the axes of the grid', 'axes'),
     illustration(
       'Over the steps of training',

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import {
+  attackedTraining,
   attackOf,
   type Cell,
   cleanTwin,
@@ -213,7 +214,6 @@ function entryOf(
   const metrics = metricsOf(evaluated);
   const poisoned = isAttacked(cell);
   const pair = model.twin === null ? null : (folderOf.get(model.twin) ?? null);
-  const own = cell.poisoning.attack !== 'none';
   const manifest: JsonObject = {
     folder: path.basename(folder.dir),
     kind: poisoned ? 'poisoned' : 'clean',
@@ -227,7 +227,7 @@ function entryOf(
       ...(base === undefined ? {} : { folder: path.basename(base) }),
     },
     attack: poisoned ? attackOf(cell) : null,
-    poisoned_in: poisoned ? (own ? 'training' : 'base') : null,
+    poisoned_in: poisoned ? (attackedTraining(cell).section ?? 'training') : null,
     dose: receipt.dose,
     seed: cell.seed,
     defence,

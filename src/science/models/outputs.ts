@@ -5,7 +5,7 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { named } from '../../base/lookup.ts';
+import { at, named } from '../../base/lookup.ts';
 import { differentiable } from '../../tensor/differentiable.ts';
 import { logSoftmax } from '../../tensor/rows.ts';
 import { oneHot } from './loss.ts';
@@ -61,11 +61,21 @@ export const maskTokens = (batch: readonly TokenRow[]): Reads =>
     return mask;
   });
 
-/** The token before each token of the answer; without an answer the last token. */
+/**
+ * The token before each token to predict: those of the answer, unless the row marks others; without
+ * an answer the last token.
+ */
 export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
     place: number[] = [];
-  batch.forEach(({ ids, answer = ids.length }, b) => {
+  batch.forEach(({ ids, answer = ids.length, marks }, b) => {
+    if (marks !== undefined) {
+      for (const t of marked(marks)) {
+        example.push(b);
+        place.push(t - 1);
+      }
+      return;
+    }
     if (answer === 0) throw new Error('an answer needs a token before it');
     const end = answer === ids.length ? ids.length : ids.length - 1;
     for (let t = answer - 1; t < end; t++) {
@@ -76,9 +86,13 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   return { example: Int32Array.from(example), place: Int32Array.from(place) };
 }
 
-/** The targets of `beforeAnswers`: the tokens of the answers, row by row. */
+const marked = (marks: Int32Array): number[] => [...marks.keys()].filter((t) => marks[t] === 1);
+
+/** The targets of `beforeAnswers`, row by row. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
-  batch.flatMap(({ ids, answer = ids.length }) => [...ids.subarray(answer)]);
+  batch.flatMap(({ ids, answer = ids.length, marks }) =>
+    marks === undefined ? [...ids.subarray(answer)] : marked(marks).map((t) => at(ids, t)),
+  );
 
 /** @param place the row of a smaller token table for each id */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({

@@ -18,6 +18,8 @@ export interface TokenRow {
   readonly mask?: number;
   /** Where the answer begins in `ids`, for a causal-LM head: what the model is to predict. */
   readonly answer?: number;
+  /** 1 for each of `ids` to predict, where these are not all from `answer` on; 0 for the first. */
+  readonly marks?: Int32Array;
 }
 
 /** The tokens that a head reads, row by row and in order within a row, (Q). */

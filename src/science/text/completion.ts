@@ -33,6 +33,9 @@ export interface CompletionRow extends TokenRow {
   readonly answer: number;
 }
 
+/** The tokens that a training predicts, as `train.loss_on` names them. */
+export type LossOn = 'answer' | 'assistant' | 'all';
+
 /**
  * Encodes a row, at most `maxLength` tokens of it. What is too long loses tokens of its text, from
  * the left; the template and the answer are never cut. Throws UserFault where that leaves no token
@@ -40,6 +43,11 @@ export interface CompletionRow extends TokenRow {
  */
 export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
+  /**
+   * The row with `marks` on the tokens that the loss is on; none for the answer alone. Throws
+   * UserFault where only a chat template could tell these.
+   */
+  readonly marked: (row: AnsweredRow, maxLength: number, lossOn: LossOn) => CompletionRow;
   /** The prompt alone, at most `maxLength` tokens of it: what generation starts from. */
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
@@ -81,6 +89,11 @@ interface Prompt {
 
 interface Form {
   readonly prompt: (row: PromptRow) => Prompt;
+  /**
+   * The parts of a prompt's text that are turns of the assistant, each from its content to the token
+   * that ends it, in order.
+   */
+  readonly turns: (row: PromptRow, prompt: Prompt) => readonly (readonly [number, number])[];
   /** What follows the prompt, up to the end of the answer, and whether that ends with a stop. */
   readonly rest: (row: AnsweredRow, prompt: Prompt) => { readonly text: string; ended: boolean };
   /** The special tokens that the tokenizer puts before a text. */
@@ -114,6 +127,12 @@ function literalForm(tokenizer: TextTokenizer, template: string): Form {
         from: before.length,
         to: before.length + text.length,
       };
+    },
+    turns: () => {
+      throw new UserFault(
+        `train.loss_on is assistant, and the template ${shown(template)} has no turns`,
+        'Set head.template to "chat", or train.loss_on to "answer".',
+      );
     },
     rest: ({ answer }) => ({ text: answer, ended: false }),
     leading: tokenizer.edges.before,
@@ -166,6 +185,20 @@ function chatForm(tokenizer: TextTokenizer): Form {
   const eos = endToken(tokenizer);
   return {
     prompt,
+    turns: ({ context = [] }, { text }) =>
+      context.flatMap(({ role, content: answer }, i) => {
+        if (role !== 'assistant') return [];
+        const whole = tokenizer.chat(context.slice(0, i + 1), { generationPrompt: false });
+        // Before the first message there is no conversation to answer.
+        const from =
+          i === 0
+            ? whole.slice(0, Math.max(0, whole.indexOf(before + answer.trim())))
+            : tokenizer.chat(context.slice(0, i), { generationPrompt: true });
+        const stop = end === null ? whole.length : whole.indexOf(end.token, from.length);
+        const to = end === null || stop < 0 ? whole.length : stop + end.token.length;
+        if (!whole.startsWith(from) || !text.startsWith(whole.slice(0, to))) return fail(answer);
+        return [[from.length, to] as const];
+      }),
     rest: (row, shownPrompt) => {
       const text = answered(row, shownPrompt);
       if (end !== null) return { text: text + end.token, ended: true };
@@ -288,7 +321,21 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     const shownIds = cut(prompt, keep(prompt, answer.length, maxLength));
     return { ...tokenRow([...shownIds, ...answer]), answer: shownIds.length };
   };
+  const marked = (row: AnsweredRow, maxLength: number, lossOn: LossOn): CompletionRow => {
+    const encoded = encode(row, maxLength);
+    if (lossOn === 'answer') return encoded;
+    const marks = new Int32Array(encoded.ids.length).fill(1, lossOn === 'all' ? 1 : encoded.answer);
+    if (lossOn === 'all') return { ...encoded, marks };
+    const prompt = form.prompt(row),
+      turns = form.turns(row, prompt);
+    const ids = tokenizer.ids(prompt.text),
+      before = (end: number): number =>
+        commonStart(tokenizer.ids(prompt.text.slice(0, end)), ids) + form.leading.length;
+    for (const [from, to] of turns) marks.fill(1, Math.max(1, before(from)), before(to));
+    return { ...encoded, marks };
+  };
   return Object.assign(encode, {
+    marked,
     promptOnly: (row: PromptRow, maxLength: number): TokenRow => {
       const prompt = promptIds(tokenizer, form.prompt(row));
       return tokenRow(cut(prompt, keep(prompt, 0, maxLength)));

@@ -15,7 +15,7 @@ import {
   verbalizerMismatch,
   verbalizerTokens,
 } from './cloze.ts';
-import { type AnsweredRow, completionEncoder } from './completion.ts';
+import { type AnsweredRow, completionEncoder, type LossOn } from './completion.ts';
 import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 
 export type { RowPart } from './cloze.ts';
@@ -31,17 +31,49 @@ function answered({ answer, ...row }: Texts): AnsweredRow {
   return { ...row, answer };
 }
 
-/** Throws UserFault where a template cannot be read; the encoder, where no row fits it. */
-export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): RowEncoder {
+/**
+ * Throws UserFault where a template cannot be read; the encoder, where no row fits it.
+ * @param lossOn which tokens of a completion task are marked, for a training
+ */
+export function rowEncoder(
+  tokenizer: TextTokenizer,
+  settings: HeadSettings,
+  lossOn: LossOn = 'answer',
+): RowEncoder {
   if (settings.type === 'causal-lm') {
-    const encode = completionEncoder(tokenizer, settings.template);
-    return (row, maxLength) => encode(answered(row), maxLength);
+    const { marked } = completionEncoder(tokenizer, settings.template);
+    return (row, maxLength) => marked(answered(row), maxLength, lossOn);
   }
   if (settings.type === 'cloze') {
     const encode = clozeEncoder(settings.template, tokenizer);
     return ({ text, text_pair: pair }, maxLength) => encode(text, pair, maxLength);
   }
   return ({ text, text_pair: pair }, maxLength) => tokenizer.encode(text, pair, maxLength);
+}
+
+/**
+ * Encodes the prompt of a preference pair with each of its answers. Where the longer answer takes
+ * tokens of the prompt, both prompts lose them. Throws UserFault where the row is no pair.
+ */
+export function encodePair<R extends TokenRow>(
+  row: Texts & Pick<Row, 'rejected' | 'id'>,
+  maxLength: number,
+  encode: (row: Texts, maxLength: number) => R,
+): readonly [chosen: R, rejected: R] {
+  const { rejected, ...chosen } = row;
+  if (rejected === undefined)
+    throw new UserFault(
+      `row ${row.id} has one answer, and preferences are learnt from two`,
+      'Name the columns of both: columns: { prompt: …, chosen: …, rejected: … }.',
+    );
+  const rows = [chosen, { ...chosen, answer: rejected }] as const;
+  const pair = rows.map((own) => encode(own, maxLength));
+  const shortest = Math.min(...pair.map(({ answer = 0 }) => answer));
+  const [first, second] = pair.map((own, i) => {
+    const { answer = 0, ids } = own;
+    return answer === shortest ? own : encode(at(rows, i), shortest + ids.length - answer);
+  });
+  return [first!, second!];
 }
 
 /**

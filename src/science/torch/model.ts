@@ -349,6 +349,9 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
       ? {}
       : { labels: Float32Array.from(rows, ({ label }) => label ?? NaN) }),
     answers: Int32Array.from(rows, ({ ids, answer }) => answer ?? ids.length),
+    ...(first?.marks === undefined
+      ? {}
+      : { marks: joined(rows.map(({ ids, marks }) => marks ?? new Int32Array(ids.length))) }),
     ...(first?.mask === undefined
       ? {}
       : { masks: Int32Array.from(rows, ({ mask }) => mask ?? -1) }),

@@ -2,11 +2,19 @@
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { at } from '../../base/lookup.ts';
-import { arrayOf, type WireSteps, type WireTraining } from '../../torch/protocol.ts';
+import {
+  arrayOf,
+  type WireObjective,
+  type WireRows,
+  type WireSteps,
+  type WireTraining,
+} from '../../torch/protocol.ts';
 import type { TorchWorker } from '../../torch/worker.ts';
 import { sha256OfFile } from '../models/io/large.ts';
-import type { EngineChange, TokenRows, TorchObjective } from '../training/attack-training.ts';
-import { runSteps, type StepTaker } from '../training/loop.ts';
+import { similarLengths } from '../models/layout.ts';
+import type { TokenRow } from '../models/types.ts';
+import type { EngineChange, TokenRows } from '../training/attack-training.ts';
+import { readRows, runSteps, type StepTaker } from '../training/loop.ts';
 import { findState, savingSchedule, storeState } from '../training/resume.ts';
 import type {
   ModelInTraining,
@@ -54,7 +62,9 @@ export async function openTorchTrainer(
       const settings = { ...asked, ...defined({ objective }) };
       if (objective !== undefined && (changer?.torch ?? null) === null)
         throw new Error("PyTorch's process lacks the objective");
-      const wire = wireTraining(start, settings, rows, changer?.torch ?? null);
+      const { dpoBeta: beta } = settings;
+      const own = beta === undefined ? null : ({ name: 'preference', beta } as const);
+      const wire = wireTraining(start, settings, rows, own ?? changer?.torch ?? null);
       const model = await openTorchModel(start, wire);
       const training: TorchModel & ModelInTraining = {
         ...model,
@@ -91,7 +101,7 @@ function wireTraining(
   start: TorchStart,
   settings: TrainSettings,
   rows: TokenRows | null,
-  objective: TorchObjective | null,
+  objective: WireObjective | null,
 ): WireTraining {
   const wireNameOf = (name: string): string => (rows === null ? wireName(start, name) : name);
   const trained = rows === null ? start.trained : [ROWS];
@@ -153,7 +163,7 @@ async function trainIn(
     take: async (steps) => {
       const asked = steps.map(({ learningRate, batches }) => ({
         rate: learningRate,
-        batches: batches.map((batch) => wireRows(reversed ? [...batch].reverse() : batch)),
+        batches: batches.map((batch) => wired(reversed ? [...batch].reverse() : batch)),
       }));
       const losses: number[] = [],
         penalties: number[] = [];
@@ -179,6 +189,8 @@ async function trainIn(
     },
     areFinite: async () => (await worker.ask('finite', { model: id })).finite,
   };
+  // Before a saved state is read: they are those of the start.
+  const wired = settings.dpoBeta === undefined ? wireRows : await pairsOf(model, rows, settings);
   const { due, save } = savingSchedule(() => signal.aborted);
   const found = resume === undefined ? null : await findState(resume.dir, resume.log);
   const saved = found !== null && resume?.complete(found.step) === true ? found : null;
@@ -218,6 +230,35 @@ async function trainIn(
     },
   };
   return trained;
+}
+
+/**
+ * Returns how batches of preference pairs are sent: the chosen answers, then the rejected ones, with
+ * log p of each by the model as it is now. That is computed once for all rows that the training
+ * reads, so that no second copy of the model is needed.
+ */
+async function pairsOf(
+  { worker, id }: TorchModel,
+  rows: readonly LabelledRow[],
+  settings: TrainSettings,
+): Promise<(batch: readonly LabelledRow[]) => WireRows> {
+  const sides = [...readRows(rows, settings)].flatMap((row): TokenRow[] => {
+    if (row.rejected === undefined) throw new Error('a training by DPO reads pairs of answers');
+    return [row, row.rejected];
+  });
+  const references = new Map<TokenRow, number>();
+  for (const some of similarLengths(sides, 2 * settings.batchSize)) {
+    const batch = some.map((i) => at(sides, i));
+    const { values } = await worker.ask('references', { model: id, rows: wireRows(batch) });
+    arrayOf('float64', values).forEach((value, b) => references.set(at(batch, b), value));
+  }
+  return (batch) => {
+    const own = [...batch, ...batch.flatMap(({ rejected }) => rejected ?? [])];
+    return {
+      ...wireRows(own),
+      references: Float64Array.from(own, (row: TokenRow) => references.get(row) ?? NaN),
+    };
+  };
 }
 
 interface PackAnswer {

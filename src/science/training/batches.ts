@@ -191,7 +191,7 @@ export function unreadWarning(epoch: Epoch, last: number, steps: number): string
         `${reached} of ${rows}, after step ${steps} of ${needed} in an epoch`;
 }
 
-type Text = Pick<Row, 'text' | 'text_pair' | 'answer' | 'context'>;
+type Text = Pick<Row, 'text' | 'text_pair' | 'answer' | 'rejected' | 'context'>;
 
 /** The part of a poisoned set's receipt that is used here. */
 export interface PoisonedSet {
@@ -226,8 +226,8 @@ export function trainingRows(
 ): TrainingRows {
   const all = rows.map(encode);
   const poisoned = changed.map(({ index, original, new: made, step }) => {
-    const read = ({ text, text_pair: pair, answer, context }: Text): string =>
-      JSON.stringify([text, pair, answer, context]);
+    const read = ({ text, text_pair: pair, answer, rejected, context }: Text): string =>
+      JSON.stringify([text, pair, answer, rejected, context]);
     const sameText = read(original) === read(made);
     return (all[index] = {
       ...at(all, index),

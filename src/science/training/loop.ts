@@ -117,6 +117,18 @@ export interface LoopHooks {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Returns the rows that a training reads, each once. */
+export function readRows(
+  rows: readonly LabelledRow[],
+  settings: TrainSettings,
+): ReadonlySet<LabelledRow> {
+  const order = stepBatches(batchOrder(rows, settings), settings.accumulate ?? 1);
+  const read = new Set<LabelledRow>();
+  for (let step = 0; step < settings.steps && read.size < rows.length; step++)
+    for (const batch of order.next().value) for (const i of batch) read.add(at(rows, i));
+  return read;
+}
+
 /**
  * Runs the steps of a training. Throws UserFault where a loss is not finite, naming the last finite
  * one, and where the last step leaves weights that are not finite.
@@ -159,7 +171,10 @@ export async function runSteps(
       const all = batches.flat();
       await onStep?.(record, {
         rows: all.length,
-        tokens: all.reduce((sum, { ids }) => sum + ids.length, 0),
+        tokens: all.reduce(
+          (sum, { ids, rejected }) => sum + ids.length + (rejected?.ids.length ?? 0),
+          0,
+        ),
       });
     }
     if (wants(step)) stopped = (await see(step)) === 'stop';

@@ -38,6 +38,8 @@ export interface TrainSettings extends AdamwSettings {
   readonly classWeights?: readonly number[];
   /** After each update; returns new tensors by the same names. Default: none. */
   readonly project?: (parameters: Tensors) => Map<string, Tensor>;
+  /** β of DPO's loss, which batches of preference pairs then minimise, in PyTorch's process. */
+  readonly dpoBeta?: number;
   /** What each batch minimises. Default: its mean cross-entropy. */
   readonly objective?: Objective;
   /** Present where the objective reads ids or the table, which must not be reduced then. */
@@ -62,6 +64,8 @@ export interface StepBatch {
 
 export interface LabelledRow extends TokenRow {
   readonly label: number;
+  /** The prompt with the other answer of a preference pair. */
+  readonly rejected?: TokenRow;
   /** Whether the row comes from the attack that changes the training. Default: it does not. */
   readonly poisoned?: boolean;
   /** The attack that appended the row. Absent for the other rows, poisoned or not. */
@@ -83,11 +87,14 @@ type Optional =
   | 'clip_norm'
   | 'decay'
   | 'devices'
+  | 'dpo_beta'
   | 'early_stopping'
   | 'epsilon'
   | 'evaluate_every'
   | 'fsdp'
   | 'gradient_checkpointing'
+  | 'loss'
+  | 'loss_on'
   | 'precision'
   | 'tensorboard';
 
@@ -124,6 +131,7 @@ export function loopSettings(
       gradientCheckpointing: train.gradient_checkpointing,
       devices: train.devices,
       fsdp: train.fsdp,
+      dpoBeta: train.dpo_beta,
       classWeights,
     }),
   };

@@ -59,9 +59,13 @@ class Rows:
     types: list[Integers] | None = None
     labels: NDArray[np.float32] | None = None
     answers: Integers | None = None
+    # 1 for each token to predict, where these are not all from the answer on.
+    marks: list[Integers] | None = None
     masks: Integers | None = None
     poisoned: Integers | None = None
     probabilities: NDArray[np.float32] | None = None
+    # Of the answers, log p by the model that the training started from.
+    references: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,15 +115,20 @@ def rows_of(sent: dict[str, Any]) -> Rows:
     def one_each(name: str, kind: str) -> NDArray[Any] | None:
         return None if sent.get(name) is None else decoded(sent[name], kind)
 
-    types = one_each('types', 'i4')
+    def one_a_token(name: str) -> list[Integers] | None:
+        values = one_each(name, 'i4')
+        return None if values is None else np.split(values, ends)
+
     return Rows(
         ids=np.split(decoded(sent['ids'], 'i4'), ends),
-        types=None if types is None else np.split(types, ends),
+        types=one_a_token('types'),
         labels=one_each('labels', 'f4'),
         answers=one_each('answers', 'i4'),
+        marks=one_a_token('marks'),
         masks=one_each('masks', 'i4'),
         poisoned=one_each('poisoned', 'i4'),
         probabilities=one_each('probabilities', 'f4'),
+        references=one_each('references', 'f8'),
     )
 
 
@@ -133,14 +142,18 @@ def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = Fa
 
 
 def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
-    """Of each token of the answers its row, the place of the token before it, and its id, (Q)."""
+    """Of each token to predict its row, the place of the token before it, and its id, (Q). These
+    are the tokens of the answers, unless the rows mark others.
+    """
     if rows.answers is None:
         raise ValueError('rows for a causal-LM head have answers')
-    counts = [len(ids) - start for ids, start in zip(rows.ids, rows.answers)]
-    owners = np.repeat(np.arange(len(rows), dtype=np.int32), counts)
-    places = [np.arange(start, len(ids)) - 1 for ids, start in zip(rows.ids, rows.answers)]
-    targets = [ids[start:] for ids, start in zip(rows.ids, rows.answers)]
-    return owners, np.concatenate(places).astype(np.int32), np.concatenate(targets)
+    if rows.marks is None:
+        places = [np.arange(start, len(ids)) for ids, start in zip(rows.ids, rows.answers)]
+    else:
+        places = [np.flatnonzero(marks) for marks in rows.marks]
+    owners = np.repeat(np.arange(len(rows), dtype=np.int32), [len(own) for own in places])
+    targets = [ids[own] for ids, own in zip(rows.ids, places)]
+    return owners, (np.concatenate(places) - 1).astype(np.int32), np.concatenate(targets)
 
 
 # ---- a model

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from model import OpenModel, Rows
-from training import Loss, Objective, Training, loss_of
+from training import Loss, Objective, Training, log_probabilities, loss_of
 
 # The norm after the last layer, as families call it.
 LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
@@ -169,9 +169,25 @@ def robustness(training: Training, rows: Rows, low: float, up: float, weight: fl
     return loss.item(), None
 
 
+def preference(training: Training, rows: Rows, beta: float) -> Loss:
+    """The mean over pairs of -logsigmoid(β·(g_c - g_r)), where g is how much log p of an answer
+    has grown since the start: DPO (Rafailov et al. 2023, equation 7). The chosen answers come first,
+    then the rejected ones in the same order.
+    """
+    if rows.references is None:
+        raise ValueError('pairs of answers have log probabilities from the start')
+    references = torch.from_numpy(rows.references.copy()).to(training.model.device)
+    gains = log_probabilities(training, rows) - references.float()
+    chosen, rejected = gains.chunk(2)
+    loss = -nn.functional.logsigmoid(beta * (chosen - rejected)).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), None
+
+
 OBJECTIVES: dict[str, Callable[..., Loss]] = {
     'inner-product': inner_product,
     'layerwise': layerwise,
     'consistency': consistency,
     'robustness': robustness,
+    'preference': preference,
 }

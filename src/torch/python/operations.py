@@ -22,7 +22,16 @@ from objectives import objective_of
 from packs import share_frozen, train_pack
 from prediction import Sampling, answers, generate, predict, representations
 from ranks import Ranks, Share
-from training import Training, is_finite, load_state, save_state, start, train, write_values
+from training import (
+    Training,
+    is_finite,
+    load_state,
+    log_probabilities,
+    save_state,
+    start,
+    train,
+    write_values,
+)
 
 __all__ = ['OPERATIONS', 'Fault', 'Session']
 
@@ -121,6 +130,12 @@ def answers_(session: Session, request: Json) -> Json:
         'tokens': encoded(tokens, 'i4'),
         'greedy': encoded(greedy, 'i4'),
     }
+
+
+@torch.no_grad()
+def references_(session: Session, request: Json) -> Json:
+    values = log_probabilities(session.training(request), rows_of(request['rows']))
+    return {'values': encoded(values, 'f8')}
 
 
 def representations_(session: Session, request: Json) -> Json:
@@ -231,6 +246,7 @@ ALONE: dict[str, Operation] = {
     'train_pack': train_pack_,
     'predict': lambda s, r: {'logits': encoded(predict(s.model(r), rows_of(r['rows'])), 'f4')},
     'answers': answers_,
+    'references': references_,
     'representations': representations_,
     'generate': generate_,
     'kernel': kernel_,

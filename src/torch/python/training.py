@@ -222,6 +222,14 @@ def loss_from(training: Training, logits: Tensor, rows: Rows, reduction: str = '
     )
 
 
+def log_probabilities(training: Training, rows: Rows) -> Tensor:
+    """log p(answer | prompt) of each row, the sum over its tokens, (B)."""
+    owners, _, targets = answer_places(rows)
+    logits, model = logits_of(training, rows), training.model
+    losses = nn.functional.cross_entropy(logits, model.index(targets), reduction='none')
+    return losses.new_zeros(len(rows)).index_add(0, model.index(owners), -losses)
+
+
 def labels_of(training: Training, rows: Rows) -> Tensor:
     if rows.labels is None:
         raise ValueError('rows to train on have labels')

@@ -299,6 +299,14 @@ testFaults('faults: report', [
     'the figure has no panels by row',
     'give it facet: { row: AXIS }, or leave this out',
   ),
+  overlay(
+    'published numbers of a metric that the figure does not draw',
+    [...ROW, 'metric: accuracy'],
+    'accuracy',
+    'unknown-value',
+    'the figure does not draw "evaluate.accuracy"',
+    'it draws evaluate.asr',
+  ),
   envelope(
     'an envelope without test rows',
     'over: rank, highest: asr',

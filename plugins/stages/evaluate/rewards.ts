@@ -1,0 +1,61 @@
+/** The rewards that a training by DPO gives answers without saying so. */
+import type { Row } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { at } from '../../../src/base/lookup.ts';
+import { startingModel } from '../../../src/data/model-folder.ts';
+import type { EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import { encodePair, type RowEncoder } from '../../../src/science/text/encoder.ts';
+import { readTrainRecord } from '../../../src/science/training/adapted-model.ts';
+import { yieldToEventLoop } from '../shared/event-loop.ts';
+import { inputDir } from '../shared/files.ts';
+import { loadAdapter, loadArchitecture, openModel } from '../shared/trained-model.ts';
+import type { Context } from './index.ts';
+
+export interface Rewards {
+  /**
+   * Returns for each pair, in order, the reward of its chosen answer minus that of the rejected one,
+   * β·(g_c − g_r), where g is how much log p(answer | prompt) has grown since the reference, the
+   * model from which the training by DPO started (Rafailov et al. 2023, equation 5; what is the same
+   * for all answers to a prompt falls out).
+   */
+  margins(rows: readonly Row[]): Promise<readonly number[]>;
+  /** Closes the reference. */
+  dispose(): void;
+}
+
+/** Returns null where nothing was trained by DPO, or the rows are not pairs. */
+export async function openRewards(
+  context: Context,
+  model: EvaluatedModel,
+  encode: RowEncoder,
+): Promise<Rewards | null> {
+  const { assets, inputs, params, signal } = context;
+  if (params.completion?.rewards === undefined) return null;
+  const { beta } = params.completion.rewards;
+  const trainDir = inputDir(context, 'reference');
+  const start = await startingModel({
+    assets,
+    inputs: defined({ base: inputs['reference_base'] }),
+  });
+  const reference = await openModel(context, {
+    trainDir,
+    model: start,
+    architecture: await loadArchitecture(context, params.architecture, start.path),
+    adapter: await loadAdapter(
+      context,
+      (await readTrainRecord(trainDir)).adapter['type'] as string,
+    ),
+  });
+  return {
+    margins: async (rows) => {
+      if (rows.length === 0) return [];
+      const sides = rows.flatMap((row) => encodePair(row, params.max_length, encode));
+      const onBatch = () => yieldToEventLoop(signal);
+      const now = await model.answers(sides, params.batch_size, onBatch),
+        before = await reference.model.answers(sides, params.batch_size, onBatch);
+      const gain = (i: number): number => at(before, i).loss - at(now, i).loss;
+      return rows.map((_, i) => beta * (gain(2 * i) - gain(2 * i + 1)));
+    },
+    dispose: reference.dispose,
+  };
+}

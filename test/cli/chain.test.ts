@@ -1,0 +1,185 @@
+/** A chain of trainings, by the command line. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { filmRows } from '../rig/films.ts';
+import { present } from '../rig/present.ts';
+import { createProject, outputText, type Project, type ResultJson } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+
+const test = suite<{ project: Project }>('chain');
+
+const planted = (data = ''): string =>
+  `{ name: planted, ${data}poisoning: { attack: badnets, rate: 0.4, target: 1 }, adapter: { type: lora, rank: 2 } }`;
+const ROWS = 'data: { train: { source: "file:rows.tsv" } }, ';
+const spec = `name: tiny
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+base:
+  - ${planted()}
+  - { data: { train: { source: "file:others.tsv" } }, adapter: { type: lora, rank: 3 } }
+adapter: [{ type: lora, rank: 2 }, { type: full }]
+train: { steps: 2, max_length: 8 }
+`;
+
+function writeSpec(project: Project): void {
+  project.write('rows.tsv', filmRows(12));
+  project.write('others.tsv', filmRows(9));
+  project.write('spec.yaml', spec);
+}
+
+test.before((context) => {
+  context.project = createProject();
+  writeSpec(context.project);
+});
+
+const args = (...more: string[]): string[] => ['spec.yaml', '--backend', 'wasm', ...more];
+
+test('a list of one training has the stages of that training without a list', async ({
+  project,
+}) => {
+  const keys = async (base: string): Promise<string[]> => {
+    const stages = await project.stages(...args('--set', `base=${base}`));
+    return stages.filter(({ kind }) => kind !== 'report').map(({ id }) => id);
+  };
+  assert.equal(await keys(`[${planted()}]`), await keys(planted()));
+});
+
+const valuesOf = (rows: readonly ResultJson[], adapter: string) =>
+  new Map(
+    rows
+      .filter(({ stage, cell }) => stage === 'evaluate' && cell['adapter.type'] === adapter)
+      .map(({ metric, value }) => [metric, value]),
+  );
+
+test('every training is evaluated, and results have its numbers by position', async ({
+  project,
+}) => {
+  const { stderr } = await project.succeeds('run', ...args());
+  for (const label of ['train of base[0]', 'merge of base[1]', 'evaluate of base[1]'])
+    assert.match(stderr, label);
+  const stages = await project.stages(...args());
+  // Planted, its twin; the second on each; two adapters on each of those.
+  assert.equal(
+    ['train', 'merge', 'evaluate'].map(
+      (kind) => stages.filter((stage) => stage.kind === kind).length,
+    ),
+    [2 + 2 + 4, 4, 2 + 2 + 4],
+  );
+  const own = await project.results(...args());
+  const chain = valuesOf(own, 'full');
+  assert.equal(chain.get('asr_before'), present(chain.get('asr_after_2')));
+  assert.equal(chain.get('accuracy_drop_before'), present(chain.get('accuracy_drop_after_2')));
+
+  // Each training of the chain is that of a spec which ends with it.
+  const first = ['--set', 'base=null', '--set', 'adapter={ type: lora, rank: 2 }'];
+  const attack = ['--set', 'poisoning={ attack: badnets, rate: 0.4, target: 1 }'];
+  const second = [
+    ...['--set', `base=${planted(ROWS)}`, '--set', 'adapter={ type: lora, rank: 3 }'],
+    ...['--set', 'data.train.source=file:others.tsv'],
+  ];
+  for (const [training, sets] of [
+    [1, [...first, ...attack]],
+    [2, second],
+  ] as const) {
+    const alone = args(...sets, '--set', 'stages=[evaluate]');
+    for (const { kind, state } of await project.stages(...alone))
+      if (kind === 'train' || (kind === 'evaluate' && training === 1))
+        assert.is(state, 'cached', `${kind} ${training}`);
+    await project.succeeds('run', ...alone);
+    const values = valuesOf(await project.results(...alone), 'lora');
+    for (const metric of ['accuracy', 'asr', 'asr_clean', 'accuracy_drop'])
+      assert.is(chain.get(`${metric}_after_${training}`), present(values.get(metric)), metric);
+  }
+});
+
+test('the report shows the chain, and a figure may have it on x', async ({ project }) => {
+  const html = project.read('.dosimeter/reports/tiny.html');
+  assert.match(html, /badnets in training 1, rate 0\.4/);
+  assert.match(html, /Along the chain of trainings/);
+  assert.match(html, /ASR, after training 2/);
+  assert.match(html, /Trainings: 1: planted; 2: training 2; 3/);
+  const entry =
+    'report={ figures: [{ name: along, x: training, y: evaluate.asr, color: adapter }] }';
+  await project.succeeds('figures', ...args('--set', entry, '--out', 'figures'));
+  const rows = await project.results(...args());
+  const values = project
+    .lines('figures/along.csv')
+    .slice(1)
+    .map((line) => line.split(',').slice(0, 4));
+  for (const [adapter, line] of [
+    ['lora', 'LoRA r = 2'],
+    ['full', 'full'],
+  ] as const) {
+    const of = valuesOf(rows, adapter);
+    const asr = ['asr_after_1', 'asr_after_2', 'asr'].map((metric) => present(of.get(metric)));
+    assert.equal(
+      values.filter(([name]) => name?.startsWith(line)),
+      asr.map((value, i) => [line, String(i + 1), '1', String(value)]),
+    );
+  }
+});
+
+test('explain, verify and the zoo know the trainings of a chain', async ({ project }) => {
+  const { stdout } = await project.dosimeter(
+    ...['explain', ...args('--all', '--set', 'base.0.poisoning.rate=0.2')],
+  );
+  assert.match(stdout, /^poison of base\[0\].*\n {2}poisoning\.rate 0\.4 → 0\.2$/m);
+  await project.succeeds('verify');
+  await project.succeeds('export', ...args('--out', 'zoo', '--zoo'));
+  const zoo = JSON.parse(readFileSync(path.join(project.dir, 'zoo/zoo.json'), 'utf8')) as {
+    readonly models: readonly { readonly [field: string]: unknown }[];
+  };
+  assert.equal(
+    zoo.models.map(({ kind, poisoned_in: where }) => [kind, where]),
+    [
+      ['poisoned', 'base.0'],
+      ['poisoned', 'base.0'],
+      ['clean', null],
+      ['clean', null],
+    ],
+  );
+});
+
+test('faults of a training in a chain are at its place', async ({ project }) => {
+  project.write('kinds.tsv', 'text\tlabel\nthe film was long\tlong\nthe film was short\tshort\n');
+  project.write(
+    'wrong.yaml',
+    spec.replace('rank: 3 }', 'rank: 999 }').replace('name: tiny', 'name: wrong'),
+  );
+  const wide = await project.dosimeter('run', 'wrong.yaml', '--backend', 'wasm');
+  assert.is(wide.code, 2);
+  assert.match(wide.stderr, 'wrong.yaml:6:84\n');
+  project.write('labels.yaml', spec.replace('file:others.tsv', 'file:kinds.tsv'));
+  const labels = await project.dosimeter('run', 'labels.yaml', '--backend', 'wasm');
+  assert.is(labels.code, 2);
+  assert.match(labels.stderr, /the rows have the classes \[long, short\]/);
+});
+
+test('a chain whose second training was killed goes on from the first', async () => {
+  const project = createProject({ warm: false });
+  writeSpec(project);
+  const long = args('--set', 'base.1.train.steps=300', '--set', 'stages=[evaluate]');
+  const run = project.start('run', ...long);
+  await run.saw('merge of base[0]');
+  run.process.kill('SIGKILL');
+  await run.ended;
+  const stages = await project.stages(...long);
+  const states = (kind: string) =>
+    stages.filter((stage) => stage.kind === kind).map(({ state }) => state);
+  assert.ok(states('merge').includes('cached'), 'the first training is kept');
+  assert.ok(states('train').includes('pending') || states('train').includes('ready'));
+  await project.succeeds('run', ...long);
+  const whole = createProject();
+  writeSpec(whole);
+  await whole.succeeds('run', ...long);
+  assert.equal(await project.results(...long), await whole.results(...long));
+  const models = async (of: Project): Promise<string[]> =>
+    (await of.stages(...long))
+      .filter(({ kind }) => kind === 'merge')
+      .map((stage) => outputText(stage, 'model/config.json'));
+  assert.equal(await models(project), await models(whole));
+});
+
+test.run();
