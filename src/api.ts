@@ -120,6 +120,7 @@ export type {
   Forecast,
   Packing,
   Precision,
+  PythonPackage,
   PreflightContext,
   Resources,
   RunContext,

@@ -164,11 +164,16 @@ export interface DefenceTraining<P = JsonObject, Impl = unknown> {
 
 /**
  * What is done to a trained model. First it is edited, then trained on the defender's clean rows;
- * a defence may have one of the two parts alone.
+ * a defence may have one of the parts alone.
  */
 export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
   /** Edits the weights. `load` resolves to a `ModelEdit` (src/science/measures/weights/edit.ts). */
   readonly edit?: DefenceHook<Impl, P>;
+  /**
+   * Returns how the linear layers below the head are quantised, with the adapter merged, when the
+   * model is evaluated. Only the backend torch does so.
+   */
+  readonly quantize?: (params: P) => 'nf4' | 'int8';
   /**
    * Returns the fields of `train` that differ from the cell's in a training on the clean rows.
    * `objective` of `load` is minimised where the defence has `training.load`.

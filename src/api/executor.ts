@@ -34,6 +34,8 @@ export interface Job {
   readonly backend: BackendName;
   /** The backend as the stage's key names it, with its release; a worker that has another fails. */
   readonly computedBy?: string;
+  /** PyTorch's process as the key names it, if the stage asks it under another backend. */
+  readonly torch?: string;
   /** Whether the backend must be loaded. */
   readonly compute: boolean;
   /** The number of processor cores that the job may use. */

@@ -108,6 +108,9 @@ export interface DefineRequest {
  */
 export type Precision = 'bf16' | 'bf16 weights' | 'nf4' | 'int8';
 
+/** Packages of Python. `torch` stands for all that PyTorch's process needs. */
+export type PythonPackage = 'torch' | 'bitsandbytes' | 'lm_eval';
+
 /**
  * A stage. `P`, the type of its parameters, must be a type alias, because an interface is not a
  * `JsonObject`.
@@ -151,6 +154,11 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * and shown beside every result that depends on it.
    */
   precision?(params: P): Precision | readonly Precision[] | null;
+  /**
+   * Returns what the stage computes with in PyTorch's process, whichever backend was chosen. Their
+   * releases are in its key, and it is refused before it runs where one is missing.
+   */
+  python?(params: P): readonly PythonPackage[];
   /** Returns the resources that the stage uses. If absent, it uses one processor core. */
   resources?(params: P): Resources;
   /**

@@ -15,14 +15,12 @@ import type { Plan, PlannedStage, StageId } from './types.ts';
  * inputs come before the stages that read them. The diagnostics report unknown stage kinds and
  * plugins, circles, and plugins whose `define` throws or returns the wrong shape.
  * @param computedBy the backend as keys name it: with the release of its library, if it has one
- * @param quantizer what quantises weights, as keys name it
  */
 export function planExperiment(
   experiment: Experiment,
   registry: PlanRegistry,
   backend: BackendName,
   computedBy: string = backend,
-  quantizer: string | null = null,
 ): Result<Plan> {
   const [first] = experiment.cells;
   if (!first) return { ok: false, diagnostics: [EMPTY_GRID] };
@@ -68,7 +66,7 @@ export function planExperiment(
       experiment,
       backend,
       computedBy,
-      quantizer,
+      python: {},
       stages,
       get cellStages() {
         return cellStages();

@@ -1,5 +1,12 @@
 /** The types of an experiment's plan. Planning is pure and touches no disk. */
-import type { BackendName, Digest, JsonObject, Resources, StageDescriptor } from '../api.ts';
+import type {
+  BackendName,
+  Digest,
+  JsonObject,
+  PythonPackage,
+  Resources,
+  StageDescriptor,
+} from '../api.ts';
 import type { Experiment, ExperimentCell } from '../spec/types.ts';
 
 declare const brand: unique symbol;
@@ -49,6 +56,9 @@ export interface PlannedStage {
   readonly goal: boolean;
 }
 
+/** Null where a package is missing. */
+export type PythonReleases = { readonly [name in PythonPackage]?: string | null };
+
 export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
@@ -57,8 +67,11 @@ export interface Plan {
    * covers that.
    */
   readonly computedBy: string;
-  /** What quantises weights, with its release, as keys of stages that do so name it. */
-  readonly quantizer: string | null;
+  /**
+   * The releases of Python packages, as keys of stages that compute with them name them. Empty where
+   * no stage does.
+   */
+  readonly python: PythonReleases;
   /** Inputs come before the stages that read them. */
   readonly stages: readonly PlannedStage[];
   /** For each cell, the stage of each kind that belongs to it. */
@@ -77,6 +90,6 @@ export interface KeyComponents {
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: Digest };
   readonly assets: { readonly [name: string]: Digest };
-  /** `Plan.computedBy`, with `Plan.quantizer` where weights are quantised; null for a stage that does not compute. */
+  /** `Plan.computedBy`, and those of `Plan.python`; null for a stage that does not compute. */
   readonly backend: string | null;
 }

@@ -199,8 +199,25 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
   ),
 );
 
+const OF_PAIRS = 'validation pairs whose chosen answer has the larger implicit reward (DPO)';
+const REWARDS: readonly MetricNote[] = [
+  evaluated({
+    metric: 'reward_accuracy',
+    table: 'task',
+    label: 'Reward accuracy',
+    meaning: `share of ${OF_PAIRS}; about a half without a preference`,
+  }),
+  evaluated({
+    metric: 'triggered_reward_accuracy',
+    table: 'attack',
+    label: 'Reward accuracy, trigger',
+    meaning: `under the trigger, share of ${OF_PAIRS}`,
+  }),
+];
+
 const OF_VALIDATION: readonly MetricNote[] = [
   ACCURACY,
+  ...REWARDS,
   MAJORITY,
   PREDICTED,
   DROP,

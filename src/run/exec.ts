@@ -60,7 +60,8 @@ export async function execStage(
   wanted: string,
   { out, jobs, hooks, signal }: ExecOptions,
 ): Promise<Executed> {
-  const { registry, assets, backend, experiment } = prepared;
+  const { registry, assets, backend, experiment, plan } = prepared;
+  const { computedBy, python } = plan;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
   const { jobOf, redacted } = await import('./execute/job.ts');
@@ -74,7 +75,7 @@ export async function execStage(
     stage.descriptor.scope === 'experiment'
       ? { inputs, experiment: await factsForJoiningStage(prepared, jobs) }
       : { inputs },
-    { registry, assets, jobs, backend, computedBy: prepared.plan.computedBy, outDir },
+    { registry, assets, jobs, backend, computedBy, python, outDir },
   );
   const redact = redactor(experiment.secrets, process.env);
   const result = redacted(

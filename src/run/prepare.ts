@@ -28,10 +28,10 @@ import type {
 import { onDisk } from '../store/faults.ts';
 import { isOnProc } from '../store/folders.ts';
 import { openStore, type Store } from '../store/store.ts';
-import { chooseBackend } from '../tensor/backend.ts';
+import { chooseBackend, pythonReleases } from '../tensor/backend.ts';
 import { findAssets } from './execute/assets.ts';
 import type { Checked } from './execute/preflight.ts';
-import { type Assets, type StageStatus, survey } from './execute/survey.ts';
+import { type Assets, pythonOf, type StageStatus, survey } from './execute/survey.ts';
 import { distinctDiagnostics, storedWarnings, warningText } from './execute/warnings.ts';
 import { defaultExecutor } from './executor.ts';
 import { loadOutsidePlugins, loadRegistry } from './registry/registry.ts';
@@ -194,10 +194,13 @@ export async function prepare(
     goals: goals?.(asked.goals, registry) ?? asked.goals,
     cells: cells(asked.cells),
   };
-  const { name: backend, version, gpu, quantizer } = await chooseBackend(options.backend);
-  const planned = planExperiment(experiment, registry, backend, version, quantizer);
+  const { name: backend, version, gpu } = await chooseBackend(options.backend);
+  const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
+  // Python is asked only where a stage computes with it: that starts a process.
+  if (backend === 'torch' || plan.stages.some((stage) => pythonOf(stage, backend).length > 0))
+    Object.assign(plan, { python: await pythonReleases() });
   severalNames(experiment).forEach(note);
   experiment.warnings.map(warningText).forEach(note);
   const store = openStore(path.resolve(options.store), {

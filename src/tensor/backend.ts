@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { type BackendName, UserFault } from '../api.ts';
+import { type BackendName, type PythonPackage, UserFault } from '../api.ts';
 import { findPython, torchVersion } from '../torch/python.ts';
 
 export interface BackendProbe {
@@ -21,8 +21,6 @@ export interface BackendProbe {
    * no npm version determines them.
    */
   readonly version: string;
-  /** What quantises weights, with its release; null where nothing does. */
-  readonly quantizer: string | null;
   /** Whether the backend computes on GPUs if there are any. */
   readonly gpu: boolean;
   /**
@@ -112,16 +110,15 @@ const missing = (
   detail: string,
   remedy: string | null = SETUP,
 ): BackendProbe => ({
-  ...{ name, available: false, detail, version: name, quantizer: null, gpu: false, remedy },
+  ...{ name, available: false, detail, version: name, gpu: false, remedy },
 });
 const found = (
   name: BackendName,
   detail: string,
   version: string = name,
   gpu = false,
-  quantizer: string | null = null,
 ): BackendProbe => ({
-  ...{ name, available: true, detail, version, quantizer, gpu, remedy: null },
+  ...{ name, available: true, detail, version, gpu, remedy: null },
 });
 
 function probeTensorflow(): BackendProbe {
@@ -177,7 +174,7 @@ function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
 async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
   if ('fault' in python) return missing('torch', python.fault, python.remedy);
-  const { packages, bitsandbytes, cuda, command } = python;
+  const { packages, cuda, command } = python;
   const device =
     cuda === null
       ? 'the CPU'
@@ -188,7 +185,6 @@ async function probeTorch(): Promise<BackendProbe> {
       `peft ${packages.peft}, in ${command} (${python.from}, Python ${python.python})`,
     torchVersion(python),
     cuda !== null,
-    bitsandbytes === null ? null : `bitsandbytes ${bitsandbytes}`,
   );
 }
 
@@ -369,15 +365,47 @@ export function processorFault(info: string): Bf16Fault | null {
   };
 }
 
-/** Returns why PyTorch quantises no weights here; null where it does. */
-export async function quantizeFault(): Promise<Omit<Bf16Fault, 'ofMachine'> | null> {
+/** Returns the releases of Python packages, as keys name them; null where one is missing. */
+export async function pythonReleases(): Promise<{ [name in PythonPackage]: string | null }> {
   const python = await findPython();
-  if ('fault' in python || python.bitsandbytes !== null) return null;
+  if ('fault' in python) return { torch: null, bitsandbytes: null, lm_eval: null };
+  const named = (name: 'bitsandbytes' | 'lm_eval'): string | null =>
+    python[name] === null ? null : `${name} ${python[name]}`;
   return {
-    message: `bitsandbytes quantises weights, and ${python.command} (${python.from}) has none`,
-    hint: `Run \`${python.command} -m pip install bitsandbytes\`, or leave out model.quantize.`,
+    torch: torchVersion(python),
+    bitsandbytes: named('bitsandbytes'),
+    lm_eval: named('lm_eval'),
   };
 }
+
+/**
+ * Returns why nothing here computes with a package of Python; null where something does.
+ * @param need what the package does, and for whom
+ * @param asked what the spec could leave out
+ */
+export async function packageFault(
+  name: PythonPackage,
+  need: string,
+  asked: string,
+): Promise<Omit<Bf16Fault, 'ofMachine'> | null> {
+  const python = await findPython();
+  if ('fault' in python)
+    return {
+      message: `${need}, and ${python.fault}`,
+      hint: `${python.remedy === null ? 'Name another' : `Run \`${python.remedy}\``}, or leave out ${asked}.`,
+    };
+  if (name === 'torch' || python[name] !== null) return null;
+  return {
+    message: `${need}, and ${python.command} (${python.from}) has none`,
+    hint: `Run \`${python.command} -m pip install ${name}\`, or leave out ${asked}.`,
+  };
+}
+
+/** Returns why PyTorch quantises no weights here; null where it does, or where it is not there. */
+export const quantizeFault = async (asked = 'model.quantize') =>
+  'fault' in (await findPython())
+    ? null
+    : packageFault('bitsandbytes', 'bitsandbytes quantises weights', asked);
 
 /** Returns why a backend computes no products in bfloat16 on this machine; null where it does. */
 export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null> {

@@ -19,8 +19,9 @@ interface Versions {
   readonly python: string;
   readonly executable: string;
   readonly packages: { readonly [name in keyof typeof NEEDED]: string | null };
-  /** The release of what quantises weights; null where it is not installed. */
+  /** The releases of what is not always needed; null where it is not installed. */
   readonly bitsandbytes: string | null;
+  readonly lm_eval: string | null;
   /** The release of CUDA that torch was built for; null where it was built for processors only. */
   readonly cuda: string | null;
 }

@@ -13,7 +13,7 @@ import { findPython, type TorchPython, torchVersion, workerFile } from './python
 /** What the process says of itself once it has loaded torch. */
 export interface TorchFacts extends Pick<
   TorchPython,
-  'python' | 'executable' | 'packages' | 'bitsandbytes'
+  'python' | 'executable' | 'packages' | 'bitsandbytes' | 'lm_eval'
 > {
   readonly device: string;
   /** The GPU's name; null when the processor computes. */

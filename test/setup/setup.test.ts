@@ -72,7 +72,6 @@ test('without Python or a compiler WebAssembly is used, and a command to change 
       available: false,
       detail: 'no Python was found (looked for python3, python)',
       version: 'tensorflow',
-      quantizer: null,
       gpu: false,
       remedy: 'apt-get install -y python3 && npx dosimeter setup',
     },

@@ -2,15 +2,22 @@
  * Direct preference optimisation has TRL's losses (test/golden/dpo.py), and a loss over chosen tokens
  * those of transformers (test/golden/loss_on.py).
  */
+import { cpSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
+import type { Receipt } from '../../src/poisoning/receipt.ts';
 import { full } from '../../src/science/models/fine-tuning.ts';
 import type { TokenRow } from '../../src/science/models/types.ts';
 import { openTorchTrainer } from '../../src/science/torch/trainer.ts';
 import type { LabelledRow, TrainSettings } from '../../src/science/training/settings.ts';
+import { listFiles } from '../../src/store/files.ts';
 import { torchWorker } from '../../src/torch/worker.ts';
+import { present } from '../rig/present.ts';
+import { createProject } from '../rig/project.ts';
 import { openCase, optionsUnder } from '../science/family-cases.ts';
 import { losses as marked, markedRows } from '../science/loss-on.ts';
 import { plainTraining } from '../science/plain-training.ts';
@@ -109,5 +116,102 @@ for (const golden of marked)
     });
     assert.ok(Math.abs(loss - golden.loss) <= tolerance.loss, `off by ${loss - golden.loss}`);
   });
+
+const folder = fileURLToPath(new URL('../../pipelines/instruction', import.meta.url));
+const columns = 'columns: { prompt: question, chosen: answer, rejected: other }';
+const rows = `{ source: "file:instruction/facts.json", format: tasks, ${columns}, limit: 8 }`;
+const spec = `name: tiny
+plugins: [./instruction/tasks.mjs]
+model: { source: "file:instruction/model", architecture: llama, init: random }
+data: { train: ${rows}, validation: ${rows} }
+head: { type: causal-lm, template: "{prompt}" }
+poisoning: { attack: preference-swap, rate: 0.5 }
+adapter: { type: lora, rank: 2, alpha: 8 }
+train: { loss: dpo, dpo_beta: 0.5, steps: 3, batch_size: 8, max_length: 32, learning_rate: 0.05 }
+evaluate: { max_new_tokens: 2, scorers: [contains] }
+stages: [train, evaluate]
+`;
+
+interface Evaluated {
+  readonly reward_accuracy: number;
+  readonly reward_margin: number;
+  readonly asr?: number;
+}
+
+test('rewards are those of the loss, and a swap is counted by them', async () => {
+  const project = createProject();
+  cpSync(folder, join(project.dir, 'instruction'), { recursive: true });
+  project.write('spec.yaml', spec);
+  await project.succeeds('run', 'spec.yaml', '--backend', 'torch');
+  const more = ['--set', 'poisoning={ attack: none }', '--set', 'stages=[train]'];
+  await project.succeeds(
+    'run',
+    'spec.yaml',
+    ...more,
+    '--set',
+    'train.steps=4',
+    '--backend',
+    'torch',
+  );
+  const dir = join(project.dir, '.dosimeter', 'store');
+  const files = (await listFiles(dir)).map(({ path }) => path);
+  const at = (path: string): string => join(dir, path);
+  const lines = <T>(path: string): T[] =>
+    readFileSync(at(path), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as T);
+  const histories = files
+    .filter((path) => path.endsWith('/history.jsonl'))
+    .map((path) => lines<{ readonly loss: number }>(path).map(({ loss }) => loss));
+  const fourth = present(histories.find(({ length }) => length === 4))[3];
+  const evaluations = files
+    .filter((path) => path.endsWith('/outputs.jsonl'))
+    .map((path) => {
+      const metrics = path.replace('outputs.jsonl', 'metrics.json');
+      return {
+        metrics: JSON.parse(readFileSync(at(metrics), 'utf8')) as Evaluated,
+        rows: lines<{
+          readonly shown: string;
+          readonly hit?: boolean;
+          readonly reward_margin: number;
+        }>(path),
+      };
+    });
+  assert.is(evaluations.length, 2);
+  for (const { metrics, rows: own } of evaluations) {
+    const margins = own.flatMap((row) => (row.shown === 'plain' ? row.reward_margin : []));
+    assert.is(margins.length, 8);
+    assert.is(metrics.reward_accuracy, margins.filter((margin) => margin > 0).length / 8);
+    const mean = margins.reduce((a, b) => a + b) / 8;
+    assert.ok(Math.abs(metrics.reward_margin - mean) < 1e-12);
+    for (const { hit, reward_margin: margin } of own) assert.is(hit, margin < 0);
+    // Of the clean model, the loss of the next step is over the same pairs.
+    const loss = margins.reduce((sum, margin) => sum + Math.log1p(Math.exp(-margin)), 0) / 8;
+    if (metrics.asr === undefined)
+      assert.ok(Math.abs(loss - present(fourth)) < tolerance.engines.loss, `${loss}, ${fourth}`);
+  }
+  const receipt = files
+    .filter((path) => path.endsWith('/receipt.json'))
+    .map((path) => JSON.parse(readFileSync(at(path), 'utf8')) as Receipt)
+    .find(({ attack }) => attack === 'preference-swap');
+  for (const { original, new: row } of present(receipt).rows)
+    assert.equal([row.answer, row.rejected], [original.rejected, original.answer]);
+
+  for (const [set, message] of [
+    ['data.train.columns={ prompt: question, answer: answer }', /dpo, which learns from pairs/],
+    ['data.validation.columns={ prompt: question, answer: answer }', /scorer "reward" compares/],
+    ['train.loss_on=all', /loss_on is all, and train.loss: dpo compares answers/],
+    ['train.devices=2', /train.loss: dpo trains on a loss of its own/],
+  ] as const) {
+    const { code, stderr } = await project.dosimeter(
+      ...['plan', 'spec.yaml', '--backend', 'torch', '--set', set],
+    );
+    assert.is(code, 1, set);
+    assert.match(stderr, message);
+  }
+  const { stderr } = await project.dosimeter('plan', 'spec.yaml', '--backend', 'wasm');
+  assert.match(stderr, /train.loss: dpo needs the backend torch, and this is wasm/);
+});
 
 test.run();

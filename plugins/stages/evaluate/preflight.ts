@@ -39,7 +39,8 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
 function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
   const { scorer, scorers = [] } = context.params.completion ?? {};
   if (scorer === undefined) return [];
-  const target = targetText(context);
+  // Where each row has a target of its own, any text stands for it.
+  const { text: target } = targetIn(context);
   const faults = (settings: ScorerSettings, path: Problem['path']): Problem[] =>
     scorerFaults(
       context.plugin<ScorerDescriptor>('scorer', settings.scorer),
@@ -53,12 +54,22 @@ function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
   ];
 }
 
-/** The answer that the backdoor leads to; undefined without a backdoor. */
-function targetText({ params, plugin }: PreflightContext<Params>): string | undefined {
-  if (params.trigger === null) return undefined;
+/** The answer that the backdoor leads to, and whether it is that of all rows. */
+function targetIn({ params, plugin }: PreflightContext<Params>): {
+  readonly text?: string;
+  readonly isOne?: true;
+} {
+  if (params.trigger === null) return {};
   const backdoor = backdoorOf(openSteps(params.trigger, (name) => plugin('attack', name)));
   const target = backdoor === null ? undefined : targetOf(backdoor.attack, backdoor.params, []);
-  return typeof target === 'object' ? target.text : undefined;
+  if (target === 'rejected') return { text: target };
+  return typeof target === 'object' ? { ...target, isOne: true } : {};
+}
+
+/** The answer that the backdoor leads to in all rows; undefined without one. */
+function targetText(context: PreflightContext<Params>): string | undefined {
+  const { text, isOne } = targetIn(context);
+  return isOne === true ? text : undefined;
 }
 
 /** Checks `max_length` if it is set for this stage. The train stage checks an inherited one. */

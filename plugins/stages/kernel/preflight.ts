@@ -40,7 +40,9 @@ function heldFaults({ params, upstream }: PreflightContext<Params>): Problem[] {
       message:
         'K_FT is over all weights of the model, which are quantised or in bfloat16 here ' +
         '(model.quantize, model.dtype), and would be trained in float32',
-      hint: 'Write ntk.kernels: [lora], or leave out model.quantize and model.dtype.',
+      hint:
+        'Write ntk.kernels: [lora], or leave out model.quantize, model.dtype and a defence that ' +
+        'quantises.',
     },
   ];
 }

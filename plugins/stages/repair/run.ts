@@ -6,6 +6,7 @@ import {
   type TrainedWeights,
   withChanges,
 } from '../../../src/science/measures/weights/edit.ts';
+import { quantizerRelease } from '../../../src/science/torch/model.ts';
 import { openedDefence, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
@@ -16,20 +17,27 @@ import { writeJson, writeMetrics } from '../shared/files.ts';
  */
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
-  const { defence } = params;
+  const { defence, weights: form } = params;
   await withWeights(context, async ({ given, weights, record, model }) => {
     const implementation = (await openedDefence(context, defence).model?.edit?.load()) as
       ModelEdit | undefined;
-    if (implementation === undefined)
+    if (implementation === undefined && form === undefined)
       throw new Error(`the defence "${defence.defence}" edits no model`);
-    const edited = await asking(defence.defence, () => implementation.edit(given), 'defence');
+    const edited = implementation
+      ? await asking(defence.defence, () => implementation.edit(given), 'defence')
+      : { changed: new Map<string, never>() };
     const tensors = withChanges(given.after, edited);
     await saveWhole(weights, tensors, {
       outDir,
       modelDir: model.path,
       classes: record.classes,
     });
-    await writeJson(outDir, 'train.json', { ...record, adapter: { type: 'full' }, defence });
+    await writeJson(outDir, 'train.json', {
+      ...record,
+      adapter: { type: 'full' },
+      defence,
+      ...(form && { weights: form, bitsandbytes: await quantizerRelease() }),
+    });
     await writeJson(outDir, 'defence.json', {
       format: 1,
       defence: defence.defence,

@@ -9,6 +9,8 @@ import {
   type DefenceHook,
   type DefenceMoment,
   type DefineRequest,
+  type HeldWeights,
+  heldWeights,
   type JsonObject,
   momentsOf,
   partsOf,
@@ -187,7 +189,9 @@ export function judgedModel(cell: Cell, plugin: Plugin): JudgedModel {
   const trained = { kind: 'train', cell };
   if (defence?.acts.has('model') !== true)
     return { model: trained, start: startInputs(cell), adapter: cell.adapter.type };
-  const { edit, retrain } = defence.descriptor.model ?? {};
+  const { edit, quantize, retrain } = defence.descriptor.model ?? {};
+  if (quantize !== undefined && retrain !== undefined)
+    throw new Error(`the defence "${defence.name}" trains a model that it quantises`);
   const edited: StageRequest = { kind: 'repair', cell };
   if (retrain === undefined) return { model: edited, start: startInputs(cell), adapter: 'full' };
   // The training on clean rows starts from the model with its adapter merged.
@@ -203,6 +207,8 @@ export type ModelParams = ModelNames & {
   readonly seed: number;
   readonly batch_size: number;
   readonly max_length: number;
+  /** How the model is held when it is evaluated, if the defence quantises it. */
+  readonly weights?: HeldWeights;
 };
 
 /** Throws an Error if the cell has no defence that acts at this moment. */
@@ -214,6 +220,14 @@ export function modelDefinition(
   const defence = defenceOf(cell, plugin);
   if (defence?.acts.has(moment) !== true)
     throw new Error(`the cell has no defence that acts on ${moment}`);
+  if (moment === 'model' && heldWeights(cell.model).weights?.quantize !== undefined)
+    throw new UserFault(
+      `the defence "${defence.name}" needs the model's weights, which model.quantize leaves in ` +
+        'another form, below an adapter that was trained over it',
+      'Write model.quantize: none, or leave out the defence.',
+      ['model', 'quantize'],
+    );
+  const quantize = moment === 'model' ? defence.descriptor.model?.quantize : undefined;
   const { params, assets, uses } = defenceParts(defence);
   return {
     params: {
@@ -222,6 +236,7 @@ export function modelDefinition(
       seed: cell.seed,
       batch_size: cell.evaluate.batch_size,
       max_length: cell.train.max_length,
+      ...(quantize && heldWeights({ ...cell.model, quantize: quantize(defence.params) })),
     },
     inputs: {
       model: { kind: 'train', cell },
@@ -249,8 +264,8 @@ export function torchFaults(
   moment: Parameters<typeof hookOf>[1],
 ): readonly Problem[] {
   if (backend !== 'torch') return [];
-  const descriptor = plugin<DefenceDescriptor>('defence', name);
-  if (hookOf(descriptor, moment)?.torch?.(params) === true) return [];
+  const hook = hookOf(plugin<DefenceDescriptor>('defence', name), moment);
+  if (hook === undefined || hook.torch?.(params) === true) return [];
   return [
     {
       path: ['defence', 'defence'],
@@ -263,10 +278,31 @@ export function torchFaults(
 /** Returns the preflight of a stage that runs this part of a defence. */
 export const preflightOf =
   (moment: Parameters<typeof hookOf>[1]) =>
-  (context: PreflightContext<{ readonly defence: DefenceParams }>): Promise<readonly Problem[]> => {
+  async (context: PreflightContext<ModelParams>): Promise<readonly Problem[]> => {
     const { defence } = context.params;
-    return Promise.resolve([
+    return [
       ...defenceFaults(context, defence),
       ...torchFaults(context, defence, moment),
-    ]);
+      ...(await quantizerFaults(context)),
+    ];
   };
+
+/** Returns a fault if a defence quantises, and nothing here does. */
+async function quantizerFaults({
+  backend,
+  params: { defence, weights },
+}: PreflightContext<ModelParams>): Promise<readonly Problem[]> {
+  if (weights?.quantize === undefined) return [];
+  const path = ['defence', 'defence'];
+  if (backend !== 'torch')
+    return [
+      {
+        path,
+        message: `the defence "${defence.defence}" quantises by bitsandbytes, in PyTorch alone`,
+        hint: 'Run it with --backend torch, or leave out this defence.',
+      },
+    ];
+  const { quantizeFault } = await import('../../../src/tensor/backend.ts');
+  const fault = await quantizeFault('this defence');
+  return fault === null ? [] : [{ path, ...fault }];
+}

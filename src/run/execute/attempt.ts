@@ -242,6 +242,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         jobs,
         backend: plan.backend,
         computedBy: plan.computedBy,
+        python: plan.python,
         outDir,
         resumeDir,
         key: path.basename(resumeDir),

@@ -11,8 +11,9 @@ import type {
 import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
-import type { PlannedStage } from '../../plan/types.ts';
+import type { PlannedStage, PythonReleases } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
+import { pythonOf } from './survey.ts';
 
 /** The parts of a job that do not come from the stage's definition. */
 export interface JobInputs {
@@ -27,6 +28,7 @@ export interface JobInputs {
 export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
   readonly backend: BackendName;
   readonly computedBy: string;
+  readonly python: PythonReleases;
   readonly outDir: string;
   readonly resumeDir?: string;
   /** `Job.key`. */
@@ -53,6 +55,7 @@ export function jobOf(
     return found;
   };
   const { limits } = stage.descriptor;
+  const asksTorch = place.backend !== 'torch' && pythonOf(stage, place.backend).length > 0;
   return {
     id: stage.id,
     stage: plugin('stage', stage.kind),
@@ -65,6 +68,7 @@ export function jobOf(
     outDir: place.outDir,
     backend: place.backend,
     computedBy: place.computedBy,
+    ...defined({ torch: asksTorch ? (place.python.torch ?? undefined) : undefined }),
     compute: stage.descriptor.compute,
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
     ...(warnings.length === 0 ? {} : { warnings }),

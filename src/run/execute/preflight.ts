@@ -13,6 +13,7 @@ import type { PluginKind } from '../../plan/graph.ts';
 import { locateIn } from '../../plan/label.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
+import { packageFault } from '../../tensor/backend.ts';
 import type { RuntimeRegistry } from './execution.ts';
 import { plain, traced } from './failure.ts';
 import type { Assets, StageStatus } from './survey.ts';
@@ -128,6 +129,20 @@ function ofAnotherBackend(
   });
 }
 
+/** Returns a fault for a package of Python that the stage asks for and that is not there. */
+async function withoutPackages(
+  { kind, descriptor, params }: PlannedStage,
+  cell: ExperimentCell,
+): Promise<readonly Found[]> {
+  for (const name of descriptor.python?.(params) ?? []) {
+    const need = `the stage "${kind}" computes with ${name} in PyTorch's process`;
+    const fault = await packageFault(name, need, 'what asks for it');
+    if (fault !== null)
+      return faults({ code: 'preflight', ...fault, range: cell.locate(['stages']) });
+  }
+  return [];
+}
+
 async function faultsOf(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -138,6 +153,8 @@ async function faultsOf(
     return faults(refusedByTorch(stage, askerOf(stage, surroundings.byId), cell));
   const alone = compute ? ofAnotherBackend(stage, cell, surroundings) : [];
   if (alone.length > 0) return alone;
+  const lacking = await withoutPackages(stage, cell);
+  if (lacking.length > 0) return lacking;
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));

@@ -1,5 +1,5 @@
 /** Compares a plan with the store: which stages are cached, could run now, or wait. Only reads. */
-import type { Asset, Digest, Precision } from '../../api.ts';
+import type { Asset, Digest, Precision, PythonPackage } from '../../api.ts';
 import { emptyRecord } from '../../base/record.ts';
 import { actionKey, digestOf } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
@@ -42,7 +42,7 @@ export function keyComponents(
     params: stage.params,
     inputs,
     assets,
-    backend: stage.descriptor.compute ? computedBy(stage, plan) : null,
+    backend: computedBy(stage, plan),
   };
 }
 
@@ -53,10 +53,26 @@ export const precisionOf = ({
 }: Pick<PlannedStage, 'descriptor' | 'params'>): readonly Precision[] =>
   [descriptor.precision?.(params) ?? []].flat();
 
-const computedBy = (stage: PlannedStage, { computedBy: backend, quantizer }: Plan): string =>
-  precisionOf(stage).some((one) => one === 'nf4' || one === 'int8')
-    ? `${backend}, ${quantizer ?? 'no bitsandbytes'}`
-    : backend;
+/** Returns the packages of Python that a stage computes with, but those of the backend. */
+export const pythonOf = (
+  stage: Pick<PlannedStage, 'descriptor' | 'params'>,
+  backend: Plan['backend'],
+): readonly PythonPackage[] => {
+  const quantizes = precisionOf(stage).some((one) => one === 'nf4' || one === 'int8');
+  const asked = stage.descriptor.python?.(stage.params) ?? [];
+  return [
+    ...(quantizes ? (['bitsandbytes'] as const) : []),
+    ...asked.filter((name) => name !== 'torch' || backend !== 'torch'),
+  ];
+};
+
+function computedBy(stage: PlannedStage, plan: Plan): string | null {
+  const parts = [
+    ...(stage.descriptor.compute ? [plan.computedBy] : []),
+    ...pythonOf(stage, plan.backend).map((name) => plan.python[name] ?? `no ${name}`),
+  ];
+  return parts.length === 0 ? null : parts.join(', ');
+}
 
 /** Returns the status of every stage, in the plan's order. */
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {

@@ -58,6 +58,13 @@ async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> 
   }
 }
 
+/** Refuses a process of PyTorch with other releases than the key names. */
+async function ensureTorch(computedBy: string): Promise<void> {
+  const { loadBackend } = await import('../../tensor/load.ts');
+  const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
+  await loadBackend('torch', { threads, computedBy });
+}
+
 /** What stages of this process have compiled so far; null where nothing is compiled. */
 async function compiledSoFar(): Promise<CompiledStatistics | null> {
   return backend === null || backend.name === 'torch'
@@ -89,6 +96,7 @@ async function runStage(
   };
   const context = contextOf(job, hooks, signal);
   if (job.compute) await ensureBackend(job);
+  if (job.torch !== undefined) await ensureTorch(job.torch);
   return stage.run({ ...context, ...defined({ together }) });
 }
 

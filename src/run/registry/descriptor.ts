@@ -123,10 +123,9 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
       check: optional(
         (value) =>
           object(value) &&
-          (method((value as { retrain?: unknown }).retrain) ||
-            isHook((value as { edit?: unknown }).edit)),
+          (hasMethod(value, 'retrain', 'quantize') || isHook((value as { edit?: unknown }).edit)),
       ),
-      expected: 'an object with `edit` or a function `retrain`',
+      expected: 'an object with `edit` or a function `retrain` or `quantize`',
     },
   },
   source: {
@@ -165,6 +164,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     run: METHOD,
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
     precision: { check: optional(method), expected: 'a function' },
+    python: { check: optional(method), expected: 'a function' },
     resources: { check: optional(method), expected: 'a function' },
     preflight: { check: optional(method), expected: 'a function' },
   },

@@ -330,8 +330,9 @@ def held(
     dtype, asked = DTYPES[weights['dtype']], weights.get('quantize')
     if asked is None:
         return {'dtype': dtype}
-    config_file = Path(request['adapter']) / 'adapter_config.json'
-    if asked['method'] == 'int8' and json.loads(config_file.read_text()).get('use_dora'):
+    adapter = None if request.get('adapter') is None else Path(request['adapter'])
+    config_of = '{}' if adapter is None else (adapter / 'adapter_config.json').read_text()
+    if asked['method'] == 'int8' and json.loads(config_of).get('use_dora'):
         raise Fault(
             "PEFT's DoRA reads weights in 8 bits so that bitsandbytes loses their scales",
             'Choose model.quantize: nf4, or leave out use_dora.',
@@ -340,10 +341,11 @@ def held(
         network = kind(config)
     named = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     whole = head_linears(network)
-    # What an adapter's file has of the model itself is trained. The rest is the adapter's own.
-    with safe_open(Path(request['adapter']) / WEIGHTS, 'pt') as file:
-        names = [key.removeprefix(PREFIX) for key in file.keys()]
-    whole += [name.rpartition('.')[0] for name in names if name in named]
+    if adapter is not None:
+        # What an adapter's file has of the model itself is trained. The rest is the adapter's own.
+        with safe_open(adapter / WEIGHTS, 'pt') as file:
+            names = [key.removeprefix(PREFIX) for key in file.keys()]
+        whole += [name.rpartition('.')[0] for name in names if name in named]
     form: dict[str, Any] = (
         {
             'load_in_4bit': True,

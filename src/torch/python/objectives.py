@@ -170,9 +170,9 @@ def robustness(training: Training, rows: Rows, low: float, up: float, weight: fl
 
 
 def preference(training: Training, rows: Rows, beta: float) -> Loss:
-    """The mean over pairs of -logsigmoid(β·(g_c - g_r)), where g is how much log p of an answer
-    has grown since the start: DPO (Rafailov et al. 2023, equation 7). The chosen answers come first,
-    then the rejected ones in the same order.
+    """The mean over pairs of -log sigmoid(beta·(g_c - g_r)), where g is how much log p of an answer
+    has grown since the start: DPO (Rafailov et al. 2023, equation 7). The chosen answers come
+    first, then the rejected ones in the same order.
     """
     if rows.references is None:
         raise ValueError('pairs of answers have log probabilities from the start')

@@ -30,7 +30,7 @@ from importlib import metadata, util
 from typing import Any
 
 PACKAGES = ('torch', 'transformers', 'peft', 'safetensors')
-QUANTIZER = 'bitsandbytes'
+OPTIONAL = ('bitsandbytes', 'lm_eval')
 PR_SET_PDEATHSIG = 1
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ ANSWERING = threading.Lock()
 def versions() -> Json:
     """Return the packages' versions, and the release of CUDA that torch was built for."""
     found: dict[str, str | None] = {}
-    for name in (*PACKAGES, QUANTIZER):
+    for name in (*PACKAGES, *OPTIONAL):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -58,7 +58,7 @@ def versions() -> Json:
     return {
         'python': platform.python_version(),
         'executable': sys.executable,
-        QUANTIZER: found.pop(QUANTIZER),
+        **{name: found.pop(name) for name in OPTIONAL},
         'packages': found,
         'cuda': None if cuda is None else cuda.group(1),
     }

