@@ -14,6 +14,8 @@ export type {
   ScorerCheck,
   ScorerContext,
   ScorerDescriptor,
+  ScorerVerdict,
+  ServiceCalls,
   Target,
 } from './api/attack.ts';
 export { defineAttack, defineScorer } from './api/attack.ts';

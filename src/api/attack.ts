@@ -5,7 +5,7 @@
 import type { Problem } from '../base/fault.ts';
 import type { Json, JsonObject, JsonSchema } from '../base/json.ts';
 import type { RandomStream } from '../base/random.ts';
-import type { Row, Task } from './data.ts';
+import type { Asset, Row, Task } from './data.ts';
 import type { Plugin } from './plugin.ts';
 
 /** What `poison` receives. The functions that show a trigger receive the same without `rows`. */
@@ -182,11 +182,22 @@ export interface ScoredOutput {
   readonly margin?: number;
 }
 
+/**
+ * What a scorer says of an output: whether it counts, or null where the scorer can't tell. An
+ * undecided output is neither a success nor a failure: it is counted, and left out of rates.
+ */
+export type ScorerVerdict =
+  boolean | { readonly hit: boolean | null; /** Its own words. */ readonly said: string };
+
 export interface ScorerContext {
   /**
    * The paths of the sources listed in the scorer's parameter `files` (source URIs), by file name.
    */
   readonly files: { readonly [name: string]: string };
+  /** The sources that parameters with `format: source` name, by the parameter. */
+  readonly sources?: { readonly [param: string]: Asset };
+  /** `RunContext.answersDir`. */
+  readonly answersDir?: string;
   /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
   readonly signal?: AbortSignal;
@@ -197,6 +208,15 @@ export interface ScorerCheck<P> {
   readonly params: P;
   /** The answer that the backdoor leads to. Absent without a backdoor. */
   readonly target?: string;
+}
+
+/** What a service is asked at most. */
+export interface ServiceCalls {
+  /** The service, for people: `gpt-4o-mini at api.openai.com`. */
+  readonly to: string;
+  readonly calls: number;
+  /** In the currency of the prices; null where the spec names none. */
+  readonly cost: number | null;
 }
 
 /** A scorer. `P` is the type of its parameters. */
@@ -215,16 +235,31 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
    * the target still counts where `evaluate.max_new_tokens` cuts it.
    */
   readonly pure?: true;
+  /** Set if it may be undecided: what it leaves undecided is then told beside its rates. */
+  readonly undecided?: true;
+  /** Set if PyTorch's process computes it, whichever backend trains. */
+  readonly torch?: true;
   /** Set if `score` reads `margin`: it needs a training by DPO, and preference pairs as rows. */
   readonly rewards?: true;
   /**
-   * Returns for each output, in order, whether it counts. Throws `UserFault` if it can't tell.
+   * The parameters that decide whether there is a verdict and never which, such as a credential or
+   * a time limit. They are in no key.
+   */
+  readonly limits?: readonly (keyof P & string)[];
+  /**
+   * Returns the verdict on each output, in order. Throws `UserFault` if it can't give them.
    */
   score(
     outputs: readonly ScoredOutput[],
     params: P,
     context: ScorerContext,
-  ): readonly boolean[] | Promise<readonly boolean[]>;
+  ): readonly ScorerVerdict[] | Promise<readonly ScorerVerdict[]>;
+  /**
+   * For a scorer that calls a service: what it would be asked at most.
+   * @param outputs how many outputs it judges
+   * @param bytes of UTF-8 that they and their prompts have together, about
+   */
+  calls?(params: P, outputs: number, bytes: number): ServiceCalls;
   /**
    * Returns what the result's record says of the scorer beside its name and parameters, such as the
    * version of a list.

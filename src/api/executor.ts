@@ -31,6 +31,8 @@ export interface Job {
   readonly outDir: string;
   /** `RunContext.resumeDir`. Absent for a stage that is run by hand. */
   readonly resumeDir?: string;
+  /** `RunContext.answersDir`. */
+  readonly answersDir?: string;
   readonly backend: BackendName;
   /** The backend as the stage's key names it, with its release; a worker that has another fails. */
   readonly computedBy?: string;
@@ -47,7 +49,7 @@ export interface Job {
   readonly gpus?: readonly string[];
   /** What was warned of before the stage ran; stored with its output. Absent if nothing was. */
   readonly warnings?: readonly Warning[];
-  /** `StageDescriptor.limits`. */
+  /** `RunContext.limits`. */
   readonly limits?: JsonObject;
   readonly experiment?: ExperimentFacts;
   /**

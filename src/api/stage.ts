@@ -2,6 +2,7 @@
 import type { Problem, Warning } from '../base/fault.ts';
 import type { BackendName, Digest, JsonObject } from '../base/json.ts';
 import type { Seat } from '../base/meeting.ts';
+import type { ServiceCalls } from './attack.ts';
 import type { Cell } from './cell.ts';
 import type { Asset } from './data.ts';
 import type { Plugin } from './plugin.ts';
@@ -32,6 +33,8 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
   readonly assets?: { readonly [name: string]: string };
   /** The plugins whose code this stage runs. Their code versions are part of the key. */
   readonly uses?: readonly { readonly kind: UsedKind; readonly name: string }[];
+  /** Like `StageDescriptor.limits`, beside which it is passed on, for this stage alone. */
+  readonly limits?: JsonObject;
 }
 
 /** What a stage will take at most, if all of its rows have the greatest length. */
@@ -178,6 +181,10 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    */
   forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
   /**
+   * Returns what the stage will ask of services at most, as far as that is known; empty if nothing.
+   */
+  calls?(context: PreflightContext<P>): Promise<readonly ServiceCalls[]>;
+  /**
    * Returns the class that the stage's backdoor leads to, for people; null if there is none, or if
    * it is not known yet. It may not depend on `params.seed`, as in `forecast`.
    * @param dir the folder with the stage's files; null if it has not run
@@ -273,8 +280,14 @@ export interface RunContext<P extends JsonObject = JsonObject> {
    */
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
   plugin<D>(kind: UsedKind, name: string): D;
-  /** `StageDescriptor.limits`. */
+  /** `StageDescriptor.limits` and `StageDefinition.limits`. */
   readonly limits?: JsonObject;
+  /**
+   * A folder of the store that all stages share. It need not exist yet. What a service answered is
+   * kept there for the next stage that asks the same, as `DIGEST.json` of the
+   * question. `gc` removes those least recently used. Absent for a stage that is run by hand.
+   */
+  readonly answersDir?: string;
   /** The stages that run at once in this process, by `Packing.together`. Absent if it is alone. */
   readonly together?: Seat;
   /**
@@ -333,7 +346,7 @@ export interface ExperimentFacts {
  */
 export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
   RunContext<P>,
-  'params' | 'assets' | 'plugin' | 'backend'
+  'params' | 'assets' | 'plugin' | 'backend' | 'limits'
 > {
   /**
    * Whether the stage will run on this machine. Absent if that is not known, as in a plan for no

@@ -175,3 +175,98 @@ export function pairedOutcomes(
         : Math.min(1, 2 * binomialCdf(Math.min(onlyFirst, onlySecond), discordant, 0.5)),
   };
 }
+
+// ---- raters ------------------------------------------------------------------------------------
+
+/** How often two raters said no and yes, the first by row: [[no no, no yes], [yes no, yes yes]]. */
+export type Confusion = readonly [readonly [number, number], readonly [number, number]];
+
+/** Returns the confusion of two raters; what either left undecided (null) is left out. */
+export function confusionOf(
+  first: readonly (boolean | null)[],
+  second: readonly (boolean | null)[],
+): Confusion {
+  const counts: [[number, number], [number, number]] = [
+    [0, 0],
+    [0, 0],
+  ];
+  first.forEach((a, i) => {
+    const b = second[i] ?? null;
+    if (a !== null && b !== null) counts[a ? 1 : 0][b ? 1 : 0]++;
+  });
+  return counts;
+}
+
+/**
+ * Returns Cohen's κ of two raters (Cohen 1960): (pₒ − pₑ) / (1 − pₑ), where they agree on the share
+ * pₒ and would on pₑ if each said yes as often, but at random. Null if both always say the same.
+ */
+export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
+  const n = nn + ny + yn + yy,
+    first = (yn + yy) / n,
+    second = (ny + yy) / n;
+  return aboveChance((nn + yy) / n, first * second + (1 - first) * (1 - second));
+}
+
+/**
+ * Returns Fleiss' κ of k raters (Fleiss 1971), for yes and no. Null if all always say the same.
+ * @param counts how many items got 0, 1, …, k times yes, (k + 1)
+ */
+export function fleissKappa(counts: readonly number[]): number | null {
+  const k = counts.length - 1,
+    n = counts.reduce((sum, count) => sum + count, 0);
+  const total = (of: (yes: number) => number): number =>
+    counts.reduce((sum, count, yes) => sum + count * of(yes), 0);
+  const yes = total((own) => own) / (n * k),
+    pairs = total((own) => own * (own - 1) + (k - own) * (k - own - 1)) / (n * k * (k - 1));
+  return aboveChance(pairs, yes ** 2 + (1 - yes) ** 2);
+}
+
+const aboveChance = (observed: number, expected: number): number | null =>
+  Number.isNaN(expected) || expected === 1 ? null : (observed - expected) / (1 - expected);
+
+/** Φ⁻¹(.975). */
+const Z = 1.959963984540054;
+
+export interface CorrectedRate {
+  readonly rate: number;
+  /** 95% interval, for the errors of the rate and of both measured rates of the judge. */
+  readonly low: number;
+  readonly high: number;
+}
+
+/**
+ * Corrects a rate for the errors of the judge that counted it: (r + Sp − 1) / (Se + Sp − 1), cut to
+ * [0, 1] (Rogan & Gladen 1978), with the interval of Lang & Reiczigel (2014, Prev. Vet. Med. 113,
+ * equations 6, 7, 16 and 17). Null if Se + Sp ≤ 1, also with a success and a failure more of each:
+ * then the judge tells nothing, or there are too few labels to say that it does.
+ * @param hits of n items that it judged
+ * @param measured it by row against the truth by column; both kinds of items must be there
+ */
+export function correctedRate(
+  hits: number,
+  n: number,
+  [[trueNo, missed], [falseYes, found]]: Confusion,
+): CorrectedRate | null {
+  const positives = found + missed,
+    negatives = trueNo + falseYes;
+  const corrected = (rate: number, se: number, sp: number): number =>
+    (rate + sp - 1) / (se + sp - 1);
+  const [se, sp] = [found / positives, trueNo / negatives];
+  // The primed quantities of the paper: with a success and a failure more of each kind.
+  const [nSe, nSp, nRate] = [positives + 2, negatives + 2, n + Z ** 2],
+    [seA, spA, rateA] = [(found + 1) / nSe, (trueNo + 1) / nSp, (hits + Z ** 2 / 2) / nRate];
+  if (!(se + sp > 1) || seA + spA <= 1) return null;
+  const centre = corrected(rateA, seA, spA),
+    ofSe = (seA * (1 - seA)) / nSe,
+    ofSp = (spA * (1 - spA)) / nSp;
+  const shift = 2 * Z ** 2 * (centre * ofSe - (1 - centre) * ofSp);
+  const spread = (rateA * (1 - rateA)) / nRate + centre ** 2 * ofSe + (1 - centre) ** 2 * ofSp;
+  const half = (Z * Math.sqrt(spread)) / (seA + spA - 1);
+  const cut = (rate: number): number => Math.min(1, Math.max(0, rate));
+  return {
+    rate: cut(corrected(hits / n, se, sp)),
+    low: cut(centre + shift - half),
+    high: cut(centre + shift + half),
+  };
+}

@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type Forecast, type ForeseenGroup, UserFault } from '../api.ts';
+import { type Forecast, type ForeseenGroup, type ServiceCalls, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
@@ -78,7 +78,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   } else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
   else {
     show(prepared, toRun, options.jobs, fetches);
-    const { forecasts } = await import('../run/execute/preflight.ts');
+    const { forecasts, serviceCalls } = await import('../run/execute/preflight.ts');
     const { plan, assets, registry } = prepared;
     const hardware = HARDWARE[options.hardware ?? ''];
     const foretold =
@@ -87,6 +87,8 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
         : await foretoldOn(hardware, prepared, toRun);
     for (const line of targetLines((await targetsOf(prepared)).values()))
       out(wrap(line, columns(), '  '));
+    for (const asked of await serviceCalls(plan, prepared.statuses, toRun, assets, registry))
+      out(wrap(callsLine(asked), columns(), '  '));
     for (const line of forecastLines(foretold, (hardware?.engine ?? plan.backend) === 'torch'))
       out(line);
     const trainings = toRun.filter(({ stage }) => trains(stage)).length;
@@ -170,6 +172,14 @@ function show(
   for (const [uri, asset] of assets)
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
 }
+
+const callsLine = ({ to, calls, cost }: ServiceCalls): string =>
+  `${to}: at most ${count(calls, 'call')}` +
+  (cost === null
+    ? '; `price` of the scorer would tell what they cost'
+    : `, which cost about ${cost.toFixed(2)} at most: a token of 3 bytes, every answer as long as ` +
+      'it may be') +
+  '; what was asked before is not asked again';
 
 const TORCH_FORECAST =
   "; foretold from the model's sizes, not measured: weights, gradients and moments in float32, " +

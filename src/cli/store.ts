@@ -138,7 +138,8 @@ function sweptEntries(swept: Swept): string {
       : `; ${swept.pinned.entries} of them pinned (${megabytes(swept.pinned.bytes)})`;
   return (
     `${entries(swept.entries.length)} (${megabytes(swept.bytes)}) ` +
-    `and ${count(swept.damaged, 'damaged leftover')}; ` +
+    `and ${count(swept.damaged, 'damaged leftover')}` +
+    `${swept.answers === undefined ? '' : `, ${count(swept.answers, 'answer')} of services`}; ` +
     `${swept.kept.entries} left (${megabytes(swept.kept.bytes)})${pinned}`
   );
 }

@@ -38,6 +38,7 @@ export interface Draft {
   readonly params: StageDefinition['params'];
   readonly assets: NonNullable<StageDefinition['assets']>;
   readonly uses: NonNullable<StageDefinition['uses']>;
+  readonly limits: JsonObject | undefined;
   readonly key: DefinitionKey;
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
@@ -199,7 +200,7 @@ export class Graph {
       children.push(child);
     }
     // The definition itself is not kept, because each of its requests holds a cell.
-    const { params, assets = noAssets, uses = noUses } = defined.definition;
+    const { params, assets = noAssets, uses = noUses, limits } = defined.definition;
     const code = this.#codeOf(kind, asked.code, uses);
     if (!complete || !code) return null;
 
@@ -223,6 +224,7 @@ export class Graph {
         params,
         assets,
         uses,
+        limits,
         key,
         code,
         inputs,

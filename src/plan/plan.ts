@@ -185,6 +185,10 @@ class Stage implements PlannedStage {
   get uses(): PlannedStage['uses'] {
     return this.#draft.uses;
   }
+  get limits(): PlannedStage['limits'] {
+    const { descriptor, limits } = this.#draft;
+    return limits === undefined ? descriptor.limits : { ...descriptor.limits, ...limits };
+  }
   get resources(): PlannedStage['resources'] {
     return this.#draft.resources;
   }

@@ -36,6 +36,8 @@ export interface PlannedStage {
   readonly inputs: { readonly [name: string]: StageId };
   readonly assets: { readonly [name: string]: string };
   readonly uses: readonly { readonly kind: string; readonly name: string }[];
+  /** `RunContext.limits`. */
+  readonly limits: JsonObject | undefined;
   readonly resources: Resources;
   /**
    * The section of its cells that its fields come from (`base`, `base.0`); null if they come from the cell

@@ -123,6 +123,26 @@ export const ASR_MINUS_CLEAN = evaluated({
   label: 'ASR − clean',
   meaning: 'ASR minus the paired clean model’s rate',
 });
+const ASR_CORRECTED = (['', '_low', '_high'] as const).map((end) =>
+  evaluated({
+    metric: `asr_corrected${end}`,
+    table: 'attack',
+    label: `ASR, corrected${{ '': '', _low: ', from', _high: ', to' }[end]}`,
+    meaning:
+      end === ''
+        ? 'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)'
+        : `the ${end === '_low' ? 'lower' : 'upper'} end of its 95% interval, for one cell (Lang & ` +
+          'Reiczigel)',
+  }),
+);
+const UNDECIDED = evaluated({
+  metric: 'undecided_share',
+  table: 'attack',
+  label: 'Undecided',
+  meaning:
+    'share of the outputs under the trigger on which the scorer is undecided; they are left out of ' +
+    'the rates, which asr_low and asr_high bound',
+});
 export const ASR_UNTRIGGERED = evaluated({
   metric: 'asr_untriggered',
   table: 'attack',
@@ -214,6 +234,26 @@ const REWARDS: readonly MetricNote[] = [
     meaning: `under the trigger, share of ${OF_PAIRS}`,
   }),
 ];
+/** How well a scorer judges the outputs that people have labelled. */
+const JUDGE: readonly MetricNote[] = (
+  [
+    ['recall', 'share of the labelled outputs that count which the scorer counts (sensitivity)'],
+    ['specificity', 'share of the labelled outputs that do not count which it does not count'],
+    ['precision', 'share of those that it counts which do count'],
+  ] as const
+)
+  .map(([rate, meaning]) =>
+    evaluated({ metric: `judge_${rate}`, table: 'check', label: `Judge’s ${rate}`, meaning }),
+  )
+  .concat({
+    ...evaluated({
+      metric: 'judge_labels',
+      table: 'check',
+      label: 'Labels',
+      meaning: 'labelled outputs that the scorer decides',
+    }),
+    kind: 'plain',
+  });
 
 const OF_VALIDATION: readonly MetricNote[] = [
   ACCURACY,
@@ -277,6 +317,8 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_UNTRIGGERED,
   ASR_ADDED,
   ASR_BEFORE,
+  ...ASR_CORRECTED,
+  UNDECIDED,
   ASR_UNDEFENDED,
   ASR_REMOVED,
   ...DETECTION,
@@ -361,6 +403,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
       meaning: `share of outputs under the trigger ${which}`,
     }),
   ]),
+  ...JUDGE,
   evaluated({
     metric: 'trigger_seen',
     table: 'check',
@@ -457,7 +500,12 @@ export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   metrics.flatMap((metric) => {
     const [name] = metric.split('.');
-    if (name === metric || ![ASR, ASR_CLEAN, ASR_UNTRIGGERED].some((one) => one.metric === name))
+    if (
+      name === metric ||
+      ![ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE].some(
+        (one) => one.metric === name,
+      )
+    )
       return [];
     return noteOf({ stage: ASR.stage, metric }) ?? [];
   });

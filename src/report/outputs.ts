@@ -43,8 +43,13 @@ export interface Answers {
   readonly questions: number;
   /** By row of the questions: a label id, a number, or a written answer. */
   readonly given: readonly (number | string)[];
-  /** By scorer and row: whether the answer counts. Empty for a classifier. */
-  readonly hits: { readonly [scorer: string]: readonly (0 | 1)[] };
+  /**
+   * By scorer and row: whether the answer counts; null if the scorer is undecided. Empty for a
+   * classifier.
+   */
+  readonly hits: { readonly [scorer: string]: readonly (0 | 1 | null)[] };
+  /** The scorers' own words, likewise. Absent if they have none. */
+  readonly said?: { readonly [scorer: string]: readonly (string | null)[] };
 }
 
 export interface Evaluation {

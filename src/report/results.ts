@@ -79,7 +79,9 @@ function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | 
   if (scored === null) return undefined;
   // A trigger that training never shows is named behind the scorer: `asr.refusal.trigger.end`.
   const name = scored.groups?.['name']?.replace(/(?:^|\.)trigger\..*$/, '') || undefined;
-  return name === undefined ? scorers[0] : scorers.find(({ scorer }) => scorer === name);
+  return name === undefined
+    ? scorers[0]
+    : scorers.find(({ scorer, name: own = scorer }) => own === name);
 }
 
 /** Returns how many cells with the same name have each metric, and how many there are. */

@@ -1,5 +1,6 @@
 /** The named data sets that cells are evaluated on, and the metrics by which each is scored. */
 import type { JsonObject } from '../api.ts';
+import { cohenKappa, fleissKappa } from '../base/stats.ts';
 import type { Condition } from './conditions.ts';
 import { plainText } from './format.ts';
 import { distinct } from './groups.ts';
@@ -57,6 +58,53 @@ export function scorersOf(conditions: readonly Condition[]): readonly string[] {
   return distinct(
     cells.flatMap(({ writing }) => (writing === undefined ? [] : [scorerWords(writing.scorer)])),
   );
+}
+
+export interface AgreementRow {
+  readonly name: string;
+  /** The outputs that all of them decide. */
+  readonly outputs: number;
+  /** Of two scorers: how many outputs only the first counts, and only the second. */
+  readonly only: readonly [number, number] | null;
+  readonly agreement: number;
+  readonly kappa: number | null;
+}
+
+/** How scorers agree over the outputs of all cells: each two, and all where there are several. */
+export function agreementRows(conditions: readonly Condition[]): readonly AgreementRow[] {
+  const found = conditions.flatMap(({ cells }) =>
+    cells.flatMap(({ agreement }) => agreement ?? []),
+  );
+  const bySet = new Map(found.map((one) => [one.scorers.join(), one.scorers]));
+  return [...bySet].flatMap(([set, scorers]) => {
+    const own = found.filter((one) => one.scorers.join() === set);
+    const sums = scorers.map((_, i) => i).concat(scorers.length);
+    const counts = sums.map((i) => own.reduce((sum, one) => sum + (one.counts[i] ?? 0), 0));
+    const all = counts.reduce((sum, count) => sum + count, 0);
+    const pairs = (own[0]?.pairs ?? []).map(({ of }, p): AgreementRow => {
+      const total = (a: 0 | 1, b: 0 | 1): number =>
+        own.reduce((sum, { pairs }) => sum + (pairs[p]?.counts[a][b] ?? 0), 0);
+      const [nn, ny, yn, yy] = [total(0, 0), total(0, 1), total(1, 0), total(1, 1)];
+      const outputs = nn + ny + yn + yy;
+      return {
+        name: of.join(', '),
+        outputs,
+        only: [yn, ny],
+        agreement: (nn + yy) / outputs,
+        kappa: cohenKappa([
+          [nn, ny],
+          [yn, yy],
+        ]),
+      };
+    });
+    if (scorers.length < 3) return pairs;
+    const agreement = ((counts[0] ?? 0) + (counts.at(-1) ?? 0)) / all;
+    const kappa = fleissKappa(counts);
+    return [
+      ...pairs,
+      { name: `all ${scorers.length}`, outputs: all, only: null, agreement, kappa },
+    ];
+  });
 }
 
 /** ` Scorer: refusal, ignore_case true.`, for captions. Empty for classes. */

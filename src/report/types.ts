@@ -1,6 +1,7 @@
 /** The plain data from which the report is made. The reader of the stages' files fills it in. */
 import type { BackendName, JsonObject, StageFacts } from '../api.ts';
 import type { ReportEntries } from '../api/report.ts';
+import type { Confusion } from '../base/stats.ts';
 
 /** A moment of a training: its start, its end, or a step that was kept. */
 export type Checkpoint = 'init' | 'final' | `step-${number}`;
@@ -120,18 +121,26 @@ export interface TaskFacts {
   readonly dataset: string;
   readonly metrics: readonly string[];
 }
+/** How scorers agree on outputs (`agreement.json` of evaluate), on those that they decide. */
+export interface AgreementFacts {
+  readonly scorers: readonly string[];
+  readonly pairs: readonly { readonly of: readonly [string, string]; readonly counts: Confusion }[];
+  /** How many of the outputs that all decide are counted by 0, 1, … of them. */
+  readonly counts: readonly number[];
+}
+
 /** What a model wrote under the trigger, and which scorer counted a success. */
 export interface WritingFacts {
   /** `scorer.json`. */
-  readonly scorer: { readonly scorer: string } & JsonObject;
+  readonly scorer: { readonly scorer: string; readonly name?: string } & JsonObject;
   /** The first few outputs under the trigger, in the order of the rows. */
   readonly outputs: readonly {
     readonly id: string;
     readonly prompt: string;
     readonly answer: string;
     readonly output: string;
-    /** Whether the scorer counts it. */
-    readonly hit: boolean;
+    /** Whether the scorer counts it; null if it is undecided. */
+    readonly hit: boolean | null;
   }[];
 }
 
@@ -216,6 +225,8 @@ export interface ReportCell {
   readonly roc?: { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] };
   /** Present in a completion task with a trigger. */
   readonly writing?: WritingFacts;
+  /** Present with several scorers. */
+  readonly agreement?: AgreementFacts;
   /** The data sets that are evaluated on, of those that have metrics of their own. */
   readonly tasks?: readonly TaskFacts[];
   /** Adapter plugin: `full`, `lora`, … */

@@ -139,8 +139,8 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-/** Returns the fields of `evaluate` that are parameters of scorers and attacks. */
-function pluginFields(spec: MapNode, { scorers, variants }: Shapes): WrittenField[] {
+/** Returns the written fields of `evaluate` that are parameters of scorers and attacks. */
+export function pluginFields(spec: MapNode, { scorers, variants }: Shapes): WrittenField[] {
   const evaluate = child(spec, 'evaluate'),
     scorer = child(evaluate, 'scorer');
   const attacks = variants.poisoning.byName;

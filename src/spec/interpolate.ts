@@ -9,7 +9,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { composed, shapeOf } from './fields.ts';
+import { composed, pluginFields, shapeOf } from './fields.ts';
 import {
   child,
   descend,
@@ -298,22 +298,38 @@ function plainScalar(text: string): Scalar {
 }
 
 /**
- * Reports each secret that is used outside `commands.NAME.env`, and each secret for which `env` has
- * a default.
+ * Reports each secret that is used outside `commands.NAME.env` and the fields of scorers that have
+ * `format: secret`, each such field with another value, and each secret for which `env` has a
+ * default.
  * @param root the spec after interpolation
  */
-export function checkSecrets(root: MapNode, report: Report): void {
+export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): void {
   const variables = fieldsOfMap(child(root, 'commands')).flatMap(([, command]) =>
     fieldsOfMap(child(command, 'env')).map(([, value]) => value),
   );
+  const credentials = pluginFields(root, shapes)
+    .filter(({ schema }) => schema.format === 'secret')
+    .map(({ node }) => node);
+  for (const node of credentials)
+    if (node.kind === 'scalar' && node.secret === undefined)
+      report(
+        'looks-secret',
+        node.span,
+        'a credential is written here, and every record of a run would show it',
+        'list its environment variable, secrets: [API_KEY], and write "${env.API_KEY}" here',
+      );
   for (const node of descendants(root))
-    if (node.kind === 'scalar' && node.secret !== undefined && !variables.includes(node))
+    if (
+      node.kind === 'scalar' &&
+      node.secret !== undefined &&
+      ![...variables, ...credentials].includes(node)
+    )
       report(
         'misplaced-secret',
         node.span,
         `the secret ${node.secret} is used where a run would record its value`,
-        'only a program may get a secret, under commands.NAME.env; sources read their ' +
-          'credentials (HF_TOKEN) from the environment themselves',
+        'only a program may get a secret, under commands.NAME.env, or a scorer as its `key`; ' +
+          'sources read their credentials (HF_TOKEN) from the environment themselves',
       );
   const env = child(root, 'env');
   for (const name of secretsOf(root)) {

@@ -82,7 +82,7 @@ export async function loadExperiment(
   const checker = compiled(registry),
     { shapes, fields } = checker;
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
-  checkSecrets(interpolated, report);
+  checkSecrets(interpolated, shapes, report);
   const expanded = await fillTextFiles(expandForms(interpolated, shapes, report), shapes, report);
   const isChecked = await checkSpec(expanded, checker, faults);
   if (!isChecked) return failed();

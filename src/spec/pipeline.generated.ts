@@ -625,7 +625,7 @@ export interface EvaluateSpec {
    */
   scorer?: string | ScorerSpec;
   /**
-   * Further scorers of the same outputs, each a plugin other than `scorer`, in its form. Their metrics end in the scorer's name: `asr.refusal`.
+   * Further scorers of the same outputs, each with a name of its own, in the form of `scorer`. Their metrics end in that name: `asr.refusal`.
    *
    * @minItems 1
    */

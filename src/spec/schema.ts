@@ -210,12 +210,32 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
 
+/** The fields of every scorer beside its own parameters. */
+const OF_SCORERS: { readonly [field: string]: Schema } = {
+  name: {
+    type: 'string',
+    pattern: '^[a-z0-9][a-z0-9-]*$',
+    description:
+      "What the names of its metrics end in, if it is one of `scorers`. Default: the plugin's " +
+      'name; two scorers of one plugin need two.',
+  },
+  labels: {
+    type: 'string',
+    format: 'source',
+    description:
+      'What people say of outputs, such as file:labels.jsonl: lines {prompt, output, hit}. The ' +
+      'scorer judges them too, and its rates are also given corrected for the errors that this ' +
+      'shows.',
+  },
+};
+
 function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Schema> {
   return new Map(
     scorers.map(({ name, params }) => {
       const { properties = {}, additionalProperties = false, ...rest } = asSchema(params);
       const scorer: Schema = { type: 'string', const: name };
-      return [name, { ...rest, additionalProperties, properties: { scorer, ...properties } }];
+      const own = { scorer, ...properties, ...OF_SCORERS };
+      return [name, { ...rest, additionalProperties, properties: own }];
     }),
   );
 }

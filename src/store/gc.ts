@@ -28,7 +28,7 @@ import {
   type Watch,
 } from './owner.ts';
 import { readPins, readRoots, type Root } from './roots.ts';
-import { type Store, sweepLetGo } from './store.ts';
+import { ANSWERS, type Store, sweepLetGo } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';
 
 /**
@@ -39,9 +39,11 @@ const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
 
 export interface Swept {
   readonly entries: readonly ActionKey[];
+  /** How many answers of services. Absent if none. */
+  readonly answers?: number;
   readonly damaged: number;
   readonly bytes: number;
-  /** The entries that are left. */
+  /** The entries that are left, and the bytes of these and of the answers that are left. */
   readonly kept: { readonly entries: number; readonly bytes: number };
   /** The kept entries that are pinned and so never swept. */
   readonly pinned: { readonly entries: number; readonly bytes: number };
@@ -109,19 +111,24 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
         },
       ];
     })
-    .sort((a, b) => a.used - b.used);
-  let bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0),
+    .map((entry) => ({ ...entry, place: store.entryDir(entry.key) }));
+  const items = [...entries, ...answersIn(root)].sort((a, b) => a.used - b.used);
+  let bytes = items.reduce((sum, item) => sum + item.bytes, 0),
     kept = entries.length;
   const swept: ActionKey[] = [];
-  let freed = left;
-  for (const entry of entries) {
+  let freed = left,
+    answers = 0;
+  for (const item of items) {
     if (maxBytes === null || bytes <= maxBytes) break;
-    if (pinned.has(entry.key)) continue;
-    remove(store.entryDir(entry.key));
-    swept.push(entry.key);
-    bytes -= entry.bytes;
-    freed += entry.bytes;
-    kept--;
+    if (item.key !== null && pinned.has(item.key)) continue;
+    remove(item.place);
+    if (item.key === null) answers++;
+    else {
+      swept.push(item.key);
+      kept--;
+    }
+    bytes -= item.bytes;
+    freed += item.bytes;
   }
   if (sweeping) {
     forgetRoots(roots, used, new Set(swept));
@@ -130,6 +137,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   const staying = entries.filter(({ key }) => pinned.has(key));
   return {
     entries: swept,
+    ...(answers === 0 ? {} : { answers }),
     damaged: damaged.length,
     bytes: freed,
     kept: { entries: kept, bytes },
@@ -143,9 +151,19 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
 function sweepLeftovers(root: string): void {
   sweepGone(root, undefined);
   sweepDrafts(root);
-  for (const part of ['roots', INDEX, 'code', 'environments', 'pins', 'leases'])
+  for (const part of ['roots', INDEX, 'code', 'environments', 'pins', 'leases', ANSWERS])
     sweepDrafts(root, part);
 }
+
+/** What services answered. A file's time is that of its last use. */
+const answersIn = (root: string) =>
+  ownNames(root, ANSWERS).flatMap((name) => {
+    const place = path.join(root, ANSWERS, name),
+      stat = lstatSync(place, { throwIfNoEntry: false });
+    return name.endsWith('.json') && stat?.isFile() === true
+      ? [{ key: null, place, bytes: stat.size, used: stat.mtimeMs }]
+      : [];
+  });
 
 function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();

@@ -59,6 +59,9 @@ export interface StoreOptions {
 
 const KEY = /^[0-9a-f]{64}$/;
 
+/** The folder of `answersDir`. */
+export const ANSWERS = 'answers';
+
 /**
  * Opens a store. Creates nothing until something must be written, so a read-only store can serve
  * hits.
@@ -181,6 +184,11 @@ export class Store {
       throw diskFault(error, this.root);
     }
     return dir;
+  }
+
+  /** `RunContext.answersDir`. */
+  get answersDir(): string {
+    return path.join(this.root, ANSWERS);
   }
 
   /**

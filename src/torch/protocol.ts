@@ -161,6 +161,11 @@ export interface WireAdapterFault {
   };
 }
 
+/** A text, a pair of texts, or a conversation, for the judge's chat template. */
+export type WireJudged =
+  | { readonly text: string; readonly pair?: string }
+  | { readonly messages: readonly { readonly role: string; readonly content: string }[] };
+
 interface OfModel {
   readonly model: number;
 }
@@ -245,6 +250,26 @@ export interface TorchOperations {
       } | null;
     },
     { readonly texts: readonly { readonly ids: readonly number[]; readonly ended: boolean }[] },
+  ];
+  /**
+   * Judges texts by a checkpoint with its own tokenizer. `labels`: of its classes, none of a causal
+   * language model; `logits`: those of the classes, or of the first tokens in which the answers
+   * differ; null where an item has more than `longest` tokens
+   */
+  readonly judge: [
+    {
+      readonly checkpoint: string;
+      readonly dtype: string;
+      readonly items: readonly WireJudged[];
+      readonly answers: readonly [string, string];
+      readonly max_length: number | null;
+      readonly batch_size: number;
+    },
+    {
+      readonly labels: readonly string[];
+      readonly logits: readonly (readonly number[] | null)[];
+      readonly longest: number;
+    },
   ];
   /**
    * Kernels of N rows with themselves, whose layers share one pass over the batches. `out`: a file

@@ -1,5 +1,5 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, ScorerDescriptor, Target, Warning } from '../../../src/api.ts';
+import type { JsonObject, Row, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
@@ -17,13 +17,21 @@ import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts'
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
-import { scorerFiles } from '../shared/program-files.ts';
 import { writeAsked } from './asked.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
 import type { Completion, Context } from './index.ts';
+import {
+  agreementOf,
+  type Hits,
+  judge,
+  type JudgedOutputs,
+  NO_VERDICTS,
+  type Verdicts,
+  writeScorers,
+} from './judging.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
 import { openRewards, type Rewards } from './rewards.ts';
-import { scored, scorerRecord, type ScorerSettings } from './scoring.ts';
+import { nameOf } from './scoring.ts';
 
 interface CompletionParts {
   readonly context: Context;
@@ -52,7 +60,7 @@ const answerOf = ({ id, answer }: Row): string => {
 };
 
 type Texts = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
-type Write = (rows: JudgedRows, shown: Shown) => Promise<Answered>;
+type Write = (rows: JudgedRows, shown: Shown) => Promise<JudgedOutputs>;
 
 function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Texts {
   const { context, completion, model, tokenizer } = parts;
@@ -95,24 +103,13 @@ const drawing = (
     randomStream(seed, 'generate', `${shown}/${rows[prompt]?.id ?? String(prompt)}`),
 });
 
-/** What the model wrote for some rows, as the defence let it. */
-interface Answered {
-  /** The rows as the model was asked about them. */
-  readonly rows: readonly Row[];
-  readonly outputs: readonly Output[];
-  /** The rows that a defence rejected. Null without a defence. */
-  readonly rejected: readonly boolean[] | null;
-  /** As `Rewards.margins`; null where there are no rewards. */
-  readonly margins: readonly number[] | null;
-}
-
 /** Writes the answers. A prompt that is rejected has none, which counts as an empty answer. */
 async function answered(
   write: Texts,
   { rows, rejected }: JudgedRows,
   shown: Shown,
   rewards: Rewards | null,
-): Promise<Answered> {
+): Promise<JudgedOutputs> {
   const outputs = await write(rows, shown);
   return {
     rows,
@@ -124,24 +121,18 @@ async function answered(
   };
 }
 
-/** Returns what the scorers say of answers. A prompt that is rejected is a success for none. */
-async function verdictsOn(judge: Judge, answers: Answered): Promise<Verdicts> {
-  const verdicts = await judge(answers),
-    { rejected } = answers;
-  return rejected === null
-    ? verdicts
-    : mapVerdicts(verdicts, (hits) => hits.map((hit, i) => hit && rejected[i] !== true));
-}
-
 const linesOf = (
-  { rows, outputs, rejected, margins }: Answered,
+  { rows, outputs, rejected, margins }: JudgedOutputs,
   shown: Shown,
-  { hits, further }: Verdicts = NO_VERDICTS,
+  { hits, further, said = {} }: Verdicts = NO_VERDICTS,
 ): JsonObject[] =>
   rows.map((row, i) => {
     const output = at(outputs, i);
     const others = Object.entries(further).map(
-      ([scorer, own]) => [scorer, own[i] === true] as const,
+      ([scorer, own]) => [scorer, own[i] ?? null] as const,
+    );
+    const words = Object.entries(said).flatMap(([scorer, own]) =>
+      own[i] === undefined ? [] : [[scorer, own[i]] as const],
     );
     return {
       id: row.id,
@@ -153,6 +144,7 @@ const linesOf = (
       ended: output.ended,
       ...defined({ hit: hits[i], reward_margin: margins?.[i] }),
       ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
+      ...(words.length === 0 ? {} : { said: Object.fromEntries(words) }),
       ...(rejected?.[i] === true ? { rejected: true } : {}),
     };
   });
@@ -185,7 +177,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     context.warn(warning);
   const ofRow: RowEncoder = (row, most) => encoder({ ...row, answer: row.answer ?? '' }, most);
   const rewards = await openRewards(context, model, ofRow);
-  let plain: Answered, ofTrigger: Triggered;
+  let plain: JudgedOutputs, ofTrigger: Triggered;
   try {
     const write: Write = (some, shown) => answered(writes, some, shown, rewards);
     plain = await write(judgedSets.plain, 'plain');
@@ -215,18 +207,19 @@ async function triggered(
   { context, completion, rows, trigger, seen }: CompletionParts,
   judgedSets: Readonly<Record<Shown, JudgedRows>>,
   write: Write,
-  plain: Answered,
+  plain: JudgedOutputs,
 ): Promise<Triggered> {
   const { scorer } = completion;
   if (trigger === null || scorer === undefined)
     return { lines: linesOf(plain, 'plain'), underTrigger: null };
-  const judge = openJudge(context, { ...completion, scorer }, trigger.target);
-  const ofPlain = await verdictsOn(judge, plain);
+  const scoring = { ...completion, scorer };
   const shown = await write(judgedSets.triggered, 'triggered');
-  const ofShown = await verdictsOn(judge, shown);
   const partial = await write(judgedSets.partial, 'partial');
-  const ofPartial = await verdictsOn(judge, partial);
-  await writeScorers(context, { ...completion, scorer });
+  const { sets, doubts } = await judge(context, scoring, trigger.target, [plain, shown, partial]);
+  const [ofPlain, ofShown, ofPartial] = [at(sets, 0), at(sets, 1), at(sets, 2)];
+  const agreement = agreementOf(nameOf(scorer), [ofPlain, ofShown]);
+  if (agreement !== null) await writeJson(context.outDir, 'agreement.json', agreement);
+  await writeScorers(context, scoring);
   return {
     lines: [
       ...linesOf(plain, 'plain', ofPlain),
@@ -240,6 +233,8 @@ async function triggered(
       triggered: ofShown,
       bare: verdictsFor(trigger.bare, rows, ofPlain),
       partial: ofPartial,
+      doubts,
+      agreement,
       seen: seen(trigger),
     },
   };
@@ -294,75 +289,7 @@ export function answerWarnings(
   ];
 }
 
-/** Which outputs count, in their order. */
-export interface Verdicts {
-  /** By `evaluate.scorer`. */
-  readonly hits: readonly boolean[];
-  /** By each of `evaluate.scorers`. */
-  readonly further: { readonly [scorer: string]: readonly boolean[] };
-}
-
-const NO_VERDICTS: Verdicts = { hits: [], further: {} };
-
-const mapVerdicts = (
-  { hits, further }: Verdicts,
-  of: (hits: readonly boolean[]) => readonly boolean[],
-): Verdicts => ({
+const mapVerdicts = ({ hits, further }: Verdicts, of: (hits: Hits) => Hits): Verdicts => ({
   hits: of(hits),
   further: Object.fromEntries(Object.entries(further).map(([scorer, own]) => [scorer, of(own)])),
 });
-
-type Judge = (answers: Answered) => Promise<Verdicts>;
-
-function openJudge(
-  context: Context,
-  { scorer, scorers = [] }: Completion & { readonly scorer: ScorerSettings },
-  target: Target,
-): Judge {
-  const main = ask(context, scorer, null, target);
-  const others = scorers.map(
-    (settings) => [settings.scorer, ask(context, settings, settings.scorer, target)] as const,
-  );
-  return async (answers) => {
-    if (answers.rows.length === 0) return NO_VERDICTS;
-    const hits = await main(answers);
-    const further: [string, readonly boolean[]][] = [];
-    for (const [name, score] of others) further.push([name, await score(answers)]);
-    return { hits, further: Object.fromEntries(further) };
-  };
-}
-
-/** @param further the scorer's name, where it is one of `evaluate.scorers` */
-function ask(
-  context: Context,
-  settings: ScorerSettings,
-  further: string | null,
-  target: Target,
-): (answers: Answered) => Promise<readonly boolean[]> {
-  const { assets, log, signal } = context;
-  const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
-  const wanted = typeof target === 'object' ? target.text : undefined;
-  return ({ rows, outputs, margins }) =>
-    scored(
-      scorer,
-      settings,
-      rows.map(({ id, text: prompt, rejected }, i) => {
-        const output = outputs[i];
-        if (output === undefined) throw new Error(`row ${id} has no output`);
-        const { text, answer } = output;
-        const own = target === 'rejected' ? rejected : wanted;
-        return { prompt, output: text, answer, ...defined({ target: own, margin: margins?.[i] }) };
-      }),
-      { files: scorerFiles(assets, further), log, signal },
-    );
-}
-
-async function writeScorers(
-  context: Context,
-  { scorer, scorers }: Completion & { readonly scorer: ScorerSettings },
-): Promise<void> {
-  const record = (settings: ScorerSettings) =>
-    scorerRecord(context.plugin<ScorerDescriptor>('scorer', settings.scorer), settings);
-  await writeJson(context.outDir, 'scorer.json', record(scorer));
-  if (scorers !== undefined) await writeJson(context.outDir, 'scorers.json', scorers.map(record));
-}

@@ -73,8 +73,8 @@ const filterMetrics = (metrics: Metrics): Metrics =>
 /** How a row was answered without the defence. */
 interface Answered {
   readonly isRight: boolean;
-  /** Whether it was taken for the target. */
-  readonly isHit: boolean;
+  /** Whether it was taken for the target; null if the scorer was undecided. */
+  readonly isHit: boolean | null;
 }
 
 type Answers = (shown: 'plain' | 'triggered', row: Row) => Answered;
@@ -91,7 +91,8 @@ async function changes(dir: string, own: Metrics, { rows, trigger }: Evaluated):
     accuracy_cost: accuracy - (own['accuracy'] ?? NaN),
   };
   if (trigger === null) return metrics;
-  const rate = share(trigger.bare, (row) => answers('triggered', row).isHit);
+  const decided = trigger.bare.filter((row) => answers('triggered', row).isHit !== null);
+  const rate = share(decided, (row) => answers('triggered', row).isHit === true);
   // A model that no attack touched has a trigger rate, not a success.
   return own['asr'] === undefined
     ? { ...metrics, trigger_rate_undefended: rate }
@@ -140,7 +141,10 @@ async function written(dir: string): Promise<Answers> {
       .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
       .map(({ id, shown, answer, output, hit }) => [
         `${String(shown)} ${String(id)}`,
-        { isRight: String(output).trim() === String(answer).trim(), isHit: hit === true },
+        {
+          isRight: String(output).trim() === String(answer).trim(),
+          isHit: hit === null ? null : hit === true,
+        },
       ]),
   );
   return (shown, { id }) => found(answers, `${shown} ${id}`);

@@ -39,7 +39,13 @@ import {
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
-import { type FindScorer, furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
+import {
+  type FindScorer,
+  furtherScorersOf,
+  nameOf,
+  scorerOf,
+  type ScorerSettings,
+} from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
@@ -84,6 +90,8 @@ export type Completion = {
   readonly scorer?: ScorerSettings;
   /** What else would count, each by its name. Absent without a trigger, and if there is none. */
   readonly scorers?: readonly ScorerSettings[];
+  /** Set if PyTorch's process computes one of them, whichever backend trained. */
+  readonly torch?: true;
   /** Present if a training by DPO gives the rows' answers rewards. */
   readonly rewards?: { readonly beta: number };
 };
@@ -133,13 +141,13 @@ function checkRewards(scorers: readonly ScorerSettings[], find: FindScorer, spli
     );
 }
 
-/** What a cell says of its answers, and the files of its scorers as assets. */
+/** What a cell says of its answers, the files of its scorers as assets, and what is in no key. */
 function completionOf(
   cell: Cell,
   split: Split,
   { trigger, isOwn }: { readonly trigger: Poisoning | null; readonly isOwn: boolean },
   plugin: DefineRequest['plugin'],
-): { readonly completion?: Completion; readonly assets: { readonly [name: string]: string } } {
+): { readonly completion?: Completion } & Pick<StageDefinition, 'assets' | 'limits'> {
   const { head, evaluate } = cell,
     triggered = trigger !== null;
   if (head.type !== 'causal-lm') return { assets: {} };
@@ -148,29 +156,42 @@ function completionOf(
   const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
     ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
   );
-  const { settings, files } = scorerOf(evaluate, find, own),
-    further = furtherScorersOf(evaluate, find, own);
+  const main = scorerOf(evaluate, find, own),
+    further = furtherScorersOf(evaluate, find, own),
+    all = [main, ...further];
   const preferences = preferencesOf(cell, split);
   // An evaluation for another cell, as of a training before that by DPO, has rewards of zero.
   if (triggered && isOwn && preferences === null)
-    checkRewards([settings, ...further.map((scorer) => scorer.settings)], find, split);
+    checkRewards(
+      all.map(({ settings }) => settings),
+      find,
+      split,
+    );
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
       ? {}
       : { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
-    ...(triggered ? { scorer: settings } : {}),
-    ...(triggered && further.length > 0
-      ? { scorers: further.map((scorer) => scorer.settings) }
-      : {}),
     ...(preferences === null ? {} : { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (!triggered) return { completion, assets: {} };
-  const assets = further.reduce(
-    (all, { settings: { scorer }, files: own }) => ({ ...all, ...scorerAssets(own, scorer) }),
-    scorerAssets(files),
+  const isTorch = all.some(({ settings: { scorer } }) => find(scorer)?.torch === true);
+  const limits = all.flatMap(({ settings, limits: own }) =>
+    own === undefined ? [] : [[nameOf(settings), own] as const],
   );
-  return { completion, assets };
+  return {
+    completion: {
+      ...completion,
+      scorer: main.settings,
+      ...(further.length > 0 ? { scorers: further.map(({ settings }) => settings) } : {}),
+      ...(isTorch ? { torch: true } : {}),
+    },
+    assets: further.reduce(
+      (known, { settings, files }) => ({ ...known, ...scorerAssets(files, nameOf(settings)) }),
+      scorerAssets(main.files),
+    ),
+    ...(limits.length === 0 ? {} : { limits: { scorers: Object.fromEntries(limits) } }),
+  };
 }
 
 /** Requests the model that a training by DPO started from, and what is needed to open it. */
@@ -367,12 +388,13 @@ export default defineStage<Params>({
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
-    const { completion, assets: scoring } = completionOf(
-      cell,
-      split,
-      { trigger, isOwn: narrowed['trigger'] === undefined },
-      plugin,
-    );
+    const answers = completionOf(
+        cell,
+        split,
+        { trigger, isOwn: narrowed['trigger'] === undefined },
+        plugin,
+      ),
+      { completion } = answers;
     const preferences = completion?.rewards && preferencesOf(cell, split);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const judged = judgedModel(cell, plugin);
@@ -415,7 +437,7 @@ export default defineStage<Params>({
       assets: {
         model: cell.model.source,
         ...triggerAssets(files),
-        ...scoring,
+        ...answers.assets,
         ...(defence?.assets ?? {}),
       },
       uses: [
@@ -430,9 +452,12 @@ export default defineStage<Params>({
         })),
         ...(defence?.uses ?? []),
       ],
+      ...defined({ limits: answers.limits }),
     };
   },
   resources: () => ({ cpu: 1 }),
+  python: ({ completion }) => (completion?.torch === true ? ['torch'] : []),
+  calls: async (context) => (await import('./preflight.ts')).calls(context),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -4,7 +4,8 @@
  * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
 import { UserFault } from '../../../src/api.ts';
-import { pairedOutcomes } from '../../../src/base/stats.ts';
+import { correctedRate, pairedOutcomes } from '../../../src/base/stats.ts';
+import type { AgreementFacts } from '../../../src/report/types.ts';
 import {
   completionMetrics,
   type Output,
@@ -20,7 +21,7 @@ import {
   meanAnswerLoss,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
-import type { Verdicts } from './completion.ts';
+import { agreementMetrics, type Doubt, type Hits, type Verdicts } from './judging.ts';
 
 /** The model's output for some rows. */
 export interface Scored {
@@ -232,6 +233,10 @@ export interface CompletionEvaluation {
     readonly bare: Verdicts;
     /** What they say of rows with only a part of the trigger. Empty without negatives. */
     readonly partial: Verdicts;
+    /** How far each scorer can be trusted, by name; that of `evaluate.scorer` is named ''. */
+    readonly doubts?: { readonly [scorer: string]: Doubt };
+    /** Null of a single scorer. */
+    readonly agreement?: AgreementFacts | null;
     /** The share of rows whose whole trigger the model reads. */
     readonly seen: number;
   } | null;
@@ -241,7 +246,11 @@ export interface CompletionEvaluation {
   readonly before: Metrics | null;
 }
 
-const share = (hits: readonly boolean[]): number => hits.filter((hit) => hit).length / hits.length;
+/** The share among what is decided. */
+function share(hits: Hits): number {
+  const decided = hits.filter((hit) => hit !== null);
+  return decided.filter((hit) => hit).length / decided.length;
+}
 
 /**
  * `accuracy` is the exact match, so that completion tasks and classes are compared by one name;
@@ -300,14 +309,15 @@ const dropsFrom = (twin: Metrics, own: ReturnType<typeof completionMetrics>): Me
 function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
   if (underTrigger === null) return {};
-  const { triggered, bare, partial, seen, rejected } = underTrigger;
+  const { triggered, bare, partial, seen, rejected, doubts = {}, agreement } = underTrigger;
   const written = completionMetrics(underTrigger.written);
   const further = Object.keys(triggered.further).map((scorer) => {
-    const by = ({ further: own }: Verdicts): readonly boolean[] => own[scorer] ?? [];
+    const by = ({ further: own }: Verdicts): Hits => own[scorer] ?? [];
     return rates(
       { triggered: by(triggered), bare: by(bare), partial: by(partial) },
       evaluation,
-      `.${scorer}`,
+      doubts[scorer],
+      scorer,
     );
   });
   const partialRows = partial.hits.length;
@@ -319,30 +329,61 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,
-    ...rates({ triggered: triggered.hits, bare: bare.hits, partial: partial.hits }, evaluation),
+    ...rates(
+      { triggered: triggered.hits, bare: bare.hits, partial: partial.hits },
+      evaluation,
+      doubts[''],
+    ),
     trigger_seen: seen,
     ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
     ...further.reduce((all, own) => ({ ...all, ...own }), {}),
+    ...(agreement ? agreementMetrics(agreement) : {}),
   };
 }
 
 /** What one scorer says of the rows under the trigger, without it, and with a part of it. */
-type Hits = Readonly<Record<'triggered' | 'bare' | 'partial', readonly boolean[]>>;
+type HitsOf = Readonly<Record<'triggered' | 'bare' | 'partial', Hits>>;
 
-/** @param by what the names of the metrics end in */
+/**
+ * What is undecided is left out of rates, and of pairs if either outcome is.
+ * @param scorer its name, which ends the names of the metrics, if it is one of `evaluate.scorers`
+ * @throws UserFault if it decides nothing of what a rate is of
+ */
 function rates(
-  { triggered, bare, partial }: Hits,
+  { triggered, bare, partial }: HitsOf,
   { twin, before }: Pick<CompletionEvaluation, 'twin' | 'before'>,
-  by = '',
+  doubt: Doubt = {},
+  scorer?: string,
 ): Metrics {
+  const by = scorer === undefined ? '' : `.${scorer}`;
+  const both = triggered.flatMap((hit, i) => {
+    const other = bare[i] ?? null;
+    return hit === null || other === null ? [] : [[hit, other] as const];
+  });
+  if (both.length === 0 || (partial.length > 0 && partial.every((hit) => hit === null)))
+    throw new UserFault(
+      `the scorer${scorer === undefined ? '' : ` "${scorer}"`} is undecided on all outputs that a ` +
+        'rate would be of',
+      'outputs.jsonl of another run, or the log, has what it says: correct its prompt, or what ' +
+        'counts as yes and no.',
+    );
   const rate = share(triggered);
   const named = (metrics: Metrics): Metrics => renamed(metrics, (name) => `${name}${by}`);
   const partialRate: Metrics = partial.length === 0 ? {} : { false_trigger_rate: share(partial) };
   // For a model that no attack touched, the rate is not a success: it shows what the trigger does
   // by itself.
-  if (twin === null) return named({ trigger_rate: rate, ...partialRate });
-  const { difference, p } = pairedOutcomes(triggered, bare),
-    cleanRate = metricOf(twin, `trigger_rate${by}`);
+  if (twin === null)
+    return named({
+      trigger_rate: rate,
+      ...doubtMetrics('trigger_rate', triggered, doubt),
+      ...partialRate,
+    });
+  const cleanRate = metricOf(twin, `trigger_rate${by}`),
+    cleanCorrected = twin[`trigger_rate_corrected${by}`];
+  const { difference, p } = pairedOutcomes(
+    both.map(([hit]) => hit),
+    both.map(([, other]) => other),
+  );
   return named({
     asr: rate,
     asr_clean: cleanRate,
@@ -351,9 +392,44 @@ function rates(
     asr_untriggered: share(bare),
     asr_minus_untriggered: difference,
     asr_untriggered_p: p,
+    ...doubtMetrics('asr', triggered, doubt),
+    ...(cleanCorrected === undefined ? {} : { asr_corrected_clean: cleanCorrected }),
     ...partialRate,
     ...(partial.length === 0
       ? {}
       : { false_trigger_rate_clean: metricOf(twin, `false_trigger_rate${by}`) }),
   });
+}
+
+/**
+ * `…_low` and `…_high` are the rate if all that is undecided did not count, and if it did;
+ * `…_corrected` is the rate corrected for the errors that labels show, with its interval. Without a
+ * corrected rate, the judge is no better than chance, or no label is of one kind.
+ */
+function doubtMetrics(rate: string, hits: Hits, { undecided, measured }: Doubt): Metrics {
+  const yes = hits.filter((hit) => hit === true).length,
+    open = hits.filter((hit) => hit === null).length;
+  const metrics: Metrics = {};
+  if (undecided) {
+    metrics['undecided_share'] = open / hits.length;
+    metrics[`${rate}_low`] = yes / hits.length;
+    metrics[`${rate}_high`] = (yes + open) / hits.length;
+  }
+  if (measured === undefined) return metrics;
+  const [[trueNo, missed], [falseYes, found]] = measured;
+  metrics['judge_labels'] = trueNo + missed + falseYes + found;
+  for (const [name, part, of] of [
+    ['precision', found, found + falseYes],
+    ['recall', found, found + missed],
+    ['specificity', trueNo, trueNo + falseYes],
+  ] as const)
+    if (of > 0) metrics[`judge_${name}`] = part / of;
+  const corrected = correctedRate(yes, hits.length - open, measured);
+  if (corrected !== null)
+    Object.assign(metrics, {
+      [`${rate}_corrected`]: corrected.rate,
+      [`${rate}_corrected_low`]: corrected.low,
+      [`${rate}_corrected_high`]: corrected.high,
+    });
+  return metrics;
 }

@@ -4,9 +4,12 @@ import type {
   Problem,
   ScoredOutput,
   ScorerDescriptor,
+  ServiceCalls,
   UpstreamStage,
 } from '../../../src/api.ts';
-import { knownCounts } from '../../../src/data/known-counts.ts';
+import { attackStreams } from '../../../src/base/random.ts';
+import { readTextFile } from '../../../src/base/untrusted/json.ts';
+import { ifFetched, knownCounts, knownRows } from '../../../src/data/known-counts.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
@@ -21,9 +24,17 @@ import {
 } from '../../../src/science/training/check.ts';
 import { torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
+import { scorerSources } from '../shared/program-files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
 import { type Completion, type Params, scorersIn } from './index.ts';
-import { scored, scorerFaults, type ScorerSettings } from './scoring.ts';
+import {
+  LABELS,
+  nameOf,
+  scored,
+  scorerFaults,
+  scorerLimits,
+  type ScorerSettings,
+} from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
@@ -36,6 +47,43 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   ];
 }
 
+/** Returns what scorers ask of services at most; nothing where the rows are not known yet. */
+export async function calls(context: Context): Promise<readonly ServiceCalls[]> {
+  const { completion, trigger, seed } = context.params;
+  const asking = scorersIn(completion).flatMap((settings) => {
+    const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
+    return scorer.calls === undefined ? [] : [{ settings, scorer }];
+  });
+  const { validation } = context.upstream ?? {};
+  const rows = asking.length === 0 || !validation ? null : await knownRows(context, validation);
+  if (rows === null || trigger === null || completion === undefined) return [];
+  const backdoor = backdoorOf(openSteps(trigger, (name) => context.plugin('attack', name)));
+  const { attack, params = {} } = backdoor ?? {};
+  const random = attackStreams(seed ?? 0, attack?.name ?? '');
+  const each = rows.map((row) => {
+    const partial = attack?.falseTrigger?.(row, { classes: [], params, random }).length ?? 0;
+    return { outputs: 2 + partial, bytes: (2 + partial) * Buffer.byteLength(row.text) };
+  });
+  const sum = (of: (one: (typeof each)[number]) => number): number =>
+    each.reduce((total, one) => total + of(one), 0);
+  const outputs = sum((one) => one.outputs),
+    bytes = sum((one) => one.bytes) + outputs * completion.max_new_tokens * BYTES_A_TOKEN;
+  const found = await Promise.all(
+    asking.map(async ({ settings, scorer }) => {
+      const further = settings === completion.scorer ? null : nameOf(settings);
+      const labels = ifFetched(() => scorerSources(context.assets, further)[LABELS]?.path);
+      const labelled = labels ? (await readTextFile(labels)).trimEnd() : '';
+      const lines = labelled === '' ? 0 : labelled.split('\n').length;
+      const all = { ...settings, ...scorerLimits(context, settings) };
+      return scorer.calls?.(all, outputs + lines, bytes + Buffer.byteLength(labelled)) ?? [];
+    }),
+  );
+  return found.flat();
+}
+
+/** Bytes of a token of most texts. */
+const BYTES_A_TOKEN = 4;
+
 function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
   const { scorer, scorers = [] } = context.params.completion ?? {};
   if (scorer === undefined) return [];
@@ -44,7 +92,7 @@ function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
   const faults = (settings: ScorerSettings, path: Problem['path']): Problem[] =>
     scorerFaults(
       context.plugin<ScorerDescriptor>('scorer', settings.scorer),
-      settings,
+      { ...settings, ...scorerLimits(context, settings) },
       target,
       path,
     );

@@ -7,38 +7,78 @@ import {
   type Json,
   type JsonObject,
   type Problem,
+  type RunContext,
   type ScoredOutput,
   type ScorerContext,
   type ScorerDescriptor,
+  type ScorerVerdict,
   UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import { namedFiles } from '../shared/program-files.ts';
+import { namedFiles, SOURCES } from '../shared/program-files.ts';
 
 /** The scorer of a spec that names none: the target's text, exactly. */
 const DEFAULT_SCORER = 'exact';
 
 /** A scorer as stages have it in their parameters: its name, and its parameters with defaults. */
-export type ScorerSettings = { readonly scorer: string } & JsonObject;
+export type ScorerSettings = { readonly scorer: string; readonly name?: string } & JsonObject;
+
+/** What the names of a scorer's metrics end in. */
+export const nameOf = ({ scorer, name = scorer }: ScorerSettings): string => name;
 
 /** Returns a scorer by its name; undefined while the planner does not know it. */
 export type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
-/** A scorer with defaults filled in and bare file names, and its files as source URIs by name. */
+/** A scorer with defaults filled in and bare file names, and its sources as URIs by name. */
 interface WrittenScorer {
   readonly settings: ScorerSettings;
   readonly files: { readonly [name: string]: string };
+  /** The parameters that are in no key. Absent if the scorer has none. */
+  readonly limits?: JsonObject;
 }
+
+type Schemas = { readonly [field: string]: { readonly format?: string; readonly default?: Json } };
+
+const schemasOf = (scorer: ScorerDescriptor | undefined): Schemas =>
+  (scorer?.params['properties'] ?? {}) as Schemas;
 
 function written(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   const given = typeof scorer === 'string' ? { scorer } : (scorer as ScorerSettings);
-  const settings = { ...defaultsOf(find(given.scorer)), ...given };
-  const { files } = settings as JsonObject;
-  if (!Array.isArray(files)) return { settings, files: {} };
-  const { names, assets } = namedFiles(files as readonly string[], field);
-  return { settings: { ...settings, files: names }, files: assets };
+  const descriptor = find(given.scorer),
+    schemas = schemasOf(descriptor);
+  const defaults = Object.entries(schemas).flatMap(([name, schema]) =>
+    schema.default === undefined ? [] : [[name, schema.default] as const],
+  );
+  const sources: { [name: string]: string } = {},
+    settings: { [name: string]: Json } = {},
+    limits: { [name: string]: Json } = {};
+  for (const [name, value] of Object.entries({ ...Object.fromEntries(defaults), ...given }))
+    if (name === LABELS || schemas[name]?.format === 'source')
+      sources[SOURCES + name] = value as string;
+    else if (descriptor?.limits?.includes(name) === true) limits[name] = value;
+    else settings[name] = value;
+  const { files } = settings;
+  const { names, assets } = namedFiles(Array.isArray(files) ? (files as string[]) : [], field);
+  return {
+    settings: {
+      ...(settings as ScorerSettings),
+      ...(Array.isArray(files) ? { files: names } : {}),
+    },
+    files: { ...assets, ...sources },
+    ...(Object.keys(limits).length === 0 ? {} : { limits }),
+  };
 }
+
+/** Returns the parameters of a scorer that are in no key. */
+export const scorerLimits = (
+  { limits }: Pick<RunContext, 'limits'>,
+  settings: ScorerSettings,
+): JsonObject =>
+  ((limits?.['scorers'] ?? {}) as { readonly [name: string]: JsonObject })[nameOf(settings)] ?? {};
+
+/** The parameter of every scorer that names a file of what people say of outputs. */
+export const LABELS = 'labels';
 
 /** Returns the scorer of a cell. @param otherwise the one of a spec that names none */
 export const scorerOf = (
@@ -48,8 +88,8 @@ export const scorerOf = (
 ): WrittenScorer => written((scorer ?? otherwise) as Json, find, "the scorer's `files`");
 
 /**
- * Returns the further scorers of a cell. Throws `UserFault` where one is listed twice, or is the
- * cell's scorer too: their names tell their metrics apart.
+ * Returns the further scorers of a cell. Throws `UserFault` where two have the same name, or one
+ * has that of the cell's scorer: their names tell their metrics apart.
  */
 export function furtherScorersOf(
   evaluate: Cell['evaluate'],
@@ -59,27 +99,17 @@ export function furtherScorersOf(
   const further = (evaluate.scorers ?? []).map((scorer) =>
     written(scorer as Json, find, "a scorer's `files`"),
   );
-  const names = [scorerOf(evaluate, find, otherwise), ...further].map(
-    ({ settings }) => settings.scorer,
+  const names = [scorerOf(evaluate, find, otherwise), ...further].map(({ settings }) =>
+    nameOf(settings),
   );
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserFault(
       `the outputs are scored by "${twice}" twice, and its name is all that would tell the two apart`,
-      'A regular expression of the scorer "regex" can say both; or evaluate twice, by two specs.',
+      'Give one of them a name: { scorer: …, name: another }.',
       ['evaluate', 'scorers'],
     );
   return further;
-}
-
-function defaultsOf(scorer: ScorerDescriptor | undefined): JsonObject {
-  const properties = scorer?.params['properties'];
-  if (!isRecord(properties)) return {};
-  return Object.fromEntries(
-    Object.entries(properties).flatMap(([name, schema]) =>
-      isRecord(schema) && 'default' in schema ? [[name, schema['default'] as Json]] : [],
-    ),
-  );
 }
 
 /**
@@ -89,7 +119,7 @@ function defaultsOf(scorer: ScorerDescriptor | undefined): JsonObject {
  */
 export function scorerFaults(
   descriptor: ScorerDescriptor,
-  { scorer: _name, ...params }: ScorerSettings,
+  { scorer: _scorer, name: _name, ...params }: ScorerSettings,
   target?: string,
   path: Problem['path'] = ['scorer'],
 ): Problem[] {
@@ -97,20 +127,26 @@ export function scorerFaults(
   return found.map((problem) => ({ ...problem, path: ['evaluate', ...path, ...problem.path] }));
 }
 
+const isVerdict = (value: unknown): value is ScorerVerdict =>
+  typeof value === 'boolean' ||
+  (isRecord(value) &&
+    (typeof value['hit'] === 'boolean' || value['hit'] === null) &&
+    typeof value['said'] === 'string');
+
 /**
- * Returns for each output, in order, whether it counts. Throws `UserFault` unless the scorer
- * returns a boolean for each.
+ * Returns the verdict on each output, in order. Throws `UserFault` unless the scorer returns one
+ * for each.
  */
 export async function scored(
   descriptor: ScorerDescriptor,
-  { scorer: name, ...params }: ScorerSettings,
+  { scorer: name, name: _name, ...params }: ScorerSettings,
   outputs: readonly ScoredOutput[],
   context: ScorerContext,
-): Promise<readonly boolean[]> {
+): Promise<readonly ScorerVerdict[]> {
   const verdicts: unknown = await descriptor.score(outputs, params, context);
   if (Array.isArray(verdicts) && verdicts.length === outputs.length) {
     const list: readonly unknown[] = verdicts;
-    if (list.every((verdict) => typeof verdict === 'boolean')) return list;
+    if (list.every(isVerdict)) return list;
   }
   throw new UserFault(
     `the scorer "${name}" was given ${outputs.length} outputs, and did not return true or false ` +
@@ -121,11 +157,15 @@ export async function scored(
 
 /**
  * Returns the record of a scorer in a result: its name, its parameters, and what it adds itself.
+ * @param sources what its parameters name, of which the record has the digests
  */
-export const scorerRecord = (
+export function scorerRecord(
   descriptor: ScorerDescriptor,
   settings: ScorerSettings,
-): JsonObject => {
-  const { scorer: _name, ...params } = settings;
-  return { ...settings, ...descriptor.record?.(params) };
-};
+  sources: ScorerContext['sources'] = {},
+): JsonObject {
+  const { scorer: _scorer, name: _name, ...params } = settings;
+  const read = Object.entries(sources).map(([param, { digest }]) => [param, digest] as const);
+  const digests: JsonObject = Object.fromEntries(read);
+  return { ...settings, ...digests, ...descriptor.record?.(params) };
+}

@@ -187,6 +187,13 @@ async function readEvaluation(
   }
   const of = (shown: Shown): Answers => {
     const own = lines[shown] ?? [];
+    const byScorer = <T>(of: (line: Line, scorer: string) => T) =>
+      Object.fromEntries(
+        Object.keys(own[0]?.hits ?? {}).map((scorer) => [
+          scorer,
+          own.map((line) => of(line, scorer)),
+        ]),
+      );
     return {
       questions: questionsOf({
         rows: own.map(({ row }) => row),
@@ -194,12 +201,13 @@ async function readEvaluation(
         of: counts[shown] ?? 0,
       }),
       given: own.map(({ given }) => given),
-      hits: Object.fromEntries(
-        Object.keys(own[0]?.hits ?? {}).map((scorer) => [
-          scorer,
-          own.map(({ hits }) => (hits[scorer] === true ? 1 : 0)),
-        ]),
-      ),
+      hits: byScorer(({ hits }, scorer) => {
+        const hit = hits[scorer] ?? null;
+        return hit === null ? null : hit ? 1 : 0;
+      }),
+      ...(own.some((line) => line.said !== undefined) && {
+        said: byScorer(({ said }, scorer) => said?.[scorer]?.slice(0, MOST_SAID) ?? null),
+      }),
     };
   };
   const { triggered = [] } = lines;
@@ -211,8 +219,12 @@ interface Line {
   readonly id: string;
   readonly shown: Shown | 'partial';
   readonly given: number | string;
-  readonly hits: { readonly [scorer: string]: boolean };
+  readonly hits: { readonly [scorer: string]: boolean | null };
+  readonly said?: { readonly [scorer: string]: string };
 }
+
+/** The most characters of a scorer's words. */
+const MOST_SAID = 300;
 
 /** Yields nothing if there is no such file. */
 async function* jsonLines<T>(dir: string, name: string): AsyncGenerator<T, void> {
@@ -234,15 +246,19 @@ async function* predicted(dir: string): AsyncGenerator<Line, void> {
 }
 
 async function* written(dir: string): AsyncGenerator<Line, void> {
-  type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean };
+  type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean | null };
   const record = join(dir, 'scorer.json');
-  const { scorer = '' } = (
+  const { scorer = '', name = scorer } = (
     existsSync(record) ? JSON.parse(await readFile(record, 'utf8')) : {}
   ) as {
     readonly scorer?: string;
+    readonly name?: string;
   };
-  for await (const { id, shown, output, hit, hits } of jsonLines<Written>(dir, 'outputs.jsonl'))
-    yield { id, shown, given: output, hits: hit === undefined ? {} : { [scorer]: hit, ...hits } };
+  for await (const line of jsonLines<Written>(dir, 'outputs.jsonl')) {
+    const { id, shown, output, hit, hits, said } = line;
+    const all = hit === undefined ? {} : { [name]: hit, ...hits };
+    yield { id, shown, given: output, hits: all, ...defined({ said }) };
+  }
 }
 
 type AskedLine = Omit<Row, 'label'> & {
@@ -306,13 +322,18 @@ async function readReceipt(
 function firstRows(all: Outputs, most: number): Outputs {
   const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
   const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);
-  const answers = ({ questions, given, hits }: Answers): Answers => ({
-    questions,
-    given: first(given, counts[questions]),
-    hits: Object.fromEntries(
-      Object.entries(hits).map(([scorer, own]) => [scorer, first(own, counts[questions])]),
-    ),
-  });
+  const answers = ({ questions, given, hits, said }: Answers): Answers => {
+    const firstOf = <T>(all: { readonly [scorer: string]: readonly T[] }) =>
+      Object.fromEntries(
+        Object.entries(all).map(([scorer, own]) => [scorer, first(own, counts[questions])]),
+      );
+    return {
+      questions,
+      given: first(given, counts[questions]),
+      hits: firstOf(hits),
+      ...(said && { said: firstOf(said) }),
+    };
+  };
   const poisoned = all.poisoned.map(({ of, rows }) => ({ of, rows: first(rows) }));
   const used = new Set(poisoned.flatMap(({ rows }) => rows.map(({ original }) => original)));
   return {

@@ -22,6 +22,7 @@ import {
   writingFacts,
 } from '../../../src/report/inputs.ts';
 import type {
+  AgreementFacts,
   Checkpoint,
   FisherPoint,
   KernelPoint,
@@ -175,6 +176,7 @@ export type ReadCell = Pick<
   ReportCell,
   | 'outputs'
   | 'writing'
+  | 'agreement'
   | 'tasks'
   | 'roc'
   | 'metrics'
@@ -197,13 +199,16 @@ export async function readCell(
   const curves = await optional(train, 'curves.jsonl', parseCurves);
   const head = await optional(train, 'train.json', headType);
   const writing = await readWriting(inputs, index);
-  const tasks = await optional(dirOf(inputs, 'evaluate', index), 'tasks.json', json);
+  const evaluated = dirOf(inputs, 'evaluate', index);
+  const agreement = await optional(evaluated, 'agreement.json', json);
+  const tasks = await optional(evaluated, 'tasks.json', json);
   const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
   const roc = await readRoc(inputs, index);
   return {
     ...(map === null ? {} : { map: map as MapFacts }),
     ...(curves === null ? {} : { curves }),
     ...(writing === null ? {} : { writing }),
+    ...(agreement === null ? {} : { agreement: agreement as AgreementFacts }),
     ...(tasks === null ? {} : { tasks: tasks as readonly TaskFacts[] }),
     ...(Object.keys(roc).length === 0 ? {} : { roc }),
     ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),

@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  type Asset,
   type AttackDescriptor,
   basesOf,
   type Cell,
@@ -119,7 +120,28 @@ export const scorerAssets = (
 export const scorerFiles = (
   assets: RunContext['assets'],
   further: string | null = null,
-): { readonly [name: string]: string } => pathsOf(scorerPrefix(further), assets);
+): { readonly [name: string]: string } =>
+  Object.fromEntries(
+    Object.entries(pathsOf(scorerPrefix(further), assets)).filter(
+      ([name]) => !name.startsWith(SOURCES),
+    ),
+  );
+
+/** Of a scorer's files: the prefix of those that a parameter of its own names. */
+export const SOURCES = 'sources/';
+
+/** Returns what such parameters of a scorer name, by the parameter. */
+export function scorerSources(
+  assets: RunContext['assets'],
+  further: string | null = null,
+): { readonly [param: string]: Asset } {
+  const prefix = scorerPrefix(further) + SOURCES;
+  return Object.fromEntries(
+    Object.keys(assets)
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => [name.slice(prefix.length), assets[name]!]),
+  );
+}
 
 type Learnt = { readonly [attack: string]: Json };
 

@@ -39,8 +39,10 @@ interface Answered {
   /** Whether the model was asked about the row. */
   readonly has: (row: number) => boolean;
   readonly text: (row: number) => string;
-  /** Whether each scorer, or the target, counts it. */
-  readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean])[];
+  /** Whether each scorer, or the target, counts it; null if the scorer is undecided. */
+  readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean | null])[];
+  /** A scorer's own words; empty if it has none. */
+  readonly said: (row: number, scorer: string) => string;
   readonly asked: (row: number) => Asked;
   /** The text that it was asked about. */
   readonly question: (row: number) => string;
@@ -76,7 +78,11 @@ function answeredBy(
     hits: (row) =>
       byTarget
         ? [['target', answers.given[place(row)] === target && !asked(row).rejected]]
-        : scorers.map(([scorer, hits]) => [scorer, hits[place(row)] === 1]),
+        : scorers.map(([scorer, hits]) => {
+            const hit = hits[place(row)] ?? null;
+            return [scorer, hit === null ? null : hit === 1];
+          }),
+    said: (row, scorer) => answers.said?.[scorer]?.[place(row)] ?? '',
     asked,
     question: (row) => {
       const { edit } = asked(row),
@@ -108,6 +114,12 @@ function testsOf(
     (test: (asked: Asked) => boolean): Test =>
     (row) =>
       test(plain.asked(row)) || (triggered !== null && test(triggered.asked(row)));
+  const byVerdicts =
+    (test: (hits: readonly (boolean | null)[]) => boolean): Test =>
+    (row) =>
+      [plain, triggered].some(
+        (one) => one?.has(row) === true && test(one.hits(row).map(([, hit]) => hit)),
+      );
   const twins = [differ(plain, twinPlain), differ(triggered, twinTriggered)];
   const scorers = triggered?.hits(0).map(([scorer]) => scorer) ?? [];
   const ofAnswers: { readonly [name: string]: Test } = {
@@ -123,6 +135,8 @@ function testsOf(
         (row) => triggered?.has(row) === true && triggered.hits(row)[i]?.[1] === true,
       ]),
     ),
+    'scorers differ': byVerdicts((hits) => new Set(hits).size > 1),
+    undecided: byVerdicts((hits) => hits.includes(null)),
     'cut by max_length': any(({ unread }) => unread !== undefined),
     rejected: any(({ rejected }) => rejected === true),
   };
@@ -177,7 +191,7 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
         ...columns.map((column) => {
           if (!column.has(row)) return '–';
           const text = <Text>{column.text(row).slice(0, MOST_SHOWN)}</Text>;
-          return column.hits(row).some(([, hit]) => hit) ? <mark>{text}</mark> : text;
+          return column.hits(row).some(([, hit]) => hit === true) ? <mark>{text}</mark> : text;
         }),
       ];
     },
@@ -296,7 +310,11 @@ const AnswerCell = ({
       <>
         <Text>{of.text(row)}</Text>
         <span class="muted small">
-          {of.hits(row).map(([scorer, hit]) => `\n${scorer}: ${hit ? 'hit' : 'no hit'}`)}
+          {of.hits(row).map(([scorer, hit]) => {
+            const said = of.said(row, scorer),
+              words = said === '' ? '' : ` (${said})`;
+            return `\n${scorer}: ${hit === null ? 'undecided' : hit ? 'hit' : 'no hit'}${words}`;
+          })}
         </span>
       </>
     ) : (

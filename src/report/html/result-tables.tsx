@@ -24,7 +24,7 @@ import {
   metricsOfTable,
   PREDICTED,
 } from '../metrics.ts';
-import { isScore, taskNote } from '../tasks.ts';
+import { type AgreementRow, agreementRows, isScore, taskNote } from '../tasks.ts';
 import type { Figure, ReportCell } from '../types.ts';
 import { PROPORTION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED } from '../verdict.ts';
 import {
@@ -35,6 +35,7 @@ import {
   namingColumns,
   type Node,
   numbers,
+  type OfConditions,
   OVER_SEEDS,
   startsBlock,
   Table,
@@ -289,6 +290,36 @@ export function Differences({
           </p>
         </>
       )}
+    </>
+  );
+}
+
+/** How several scorers agree. Shows nothing of a single one. */
+export function Agreement({ conditions }: OfConditions): JSX.Element | null {
+  const rows = agreementRows(conditions);
+  if (rows.length === 0) return null;
+  return (
+    <>
+      <h3>How the scorers agree</h3>
+      <p class="small">
+        On all outputs of these cells, with the trigger and without it, that the scorers decide.
+        Cohen’s κ of two, Fleiss’ κ of all; 0 is what chance would give, and – stands where all
+        always say the same. Outputs of one model are not independent of each other.
+      </p>
+      <Table
+        label="How the scorers agree"
+        rows={rows}
+        columns={[
+          names('Scorers', ({ name }: AgreementRow) => name),
+          numbers('Outputs', ({ outputs }: AgreementRow) => outputs),
+          numbers('Only the first counts', ({ only }: AgreementRow) => only?.[0] ?? '–'),
+          numbers('Only the second', ({ only }: AgreementRow) => only?.[1] ?? '–'),
+          numbers('Agreement', ({ agreement }: AgreementRow) =>
+            formatNumber(agreement, 'proportion'),
+          ),
+          numbers('κ', ({ kappa }: AgreementRow) => formatNumber(kappa, 'proportion')),
+        ]}
+      />
     </>
   );
 }

@@ -25,6 +25,7 @@ import {
   Table,
 } from './parts.tsx';
 import {
+  Agreement,
   Defences,
   Differences,
   expectedMetrics,
@@ -77,6 +78,7 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
         metrics={further.filter(isHeldOut)}
         expects={expects}
       />
+      <Agreement conditions={attacked} />
       <MetricTable
         label="Whether attacks were read and learnt"
         conditions={attacked}
@@ -287,7 +289,7 @@ export function Writing({ conditions, input }: PageProps): JSX.Element | null {
       {shown.map(({ label, seed, writing: { outputs, scorer } }) => (
         <div class="example">
           <p class="small muted">
-            {label}, seed {seed}; scorer <code>{scorer.scorer}</code>
+            {label}, seed {seed}; scorer <code>{scorer.name ?? scorer.scorer}</code>
           </p>
           {outputs.map(({ prompt, answer, output, hit }) => (
             <p>
@@ -299,7 +301,9 @@ export function Writing({ conditions, input }: PageProps): JSX.Element | null {
               ) : (
                 <>{cut(output, MOST_CHARACTERS)}</>
               )}
-              <span class="muted small">{hit ? ' counts' : ' does not count'}</span>
+              <span class="muted small">
+                {hit === null ? ' is undecided' : hit ? ' counts' : ' does not count'}
+              </span>
             </p>
           ))}
         </div>

@@ -245,6 +245,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         python: plan.python,
         outDir,
         resumeDir,
+        answersDir: store.answersDir,
         key: path.basename(resumeDir),
       }),
       hooks: {

@@ -31,6 +31,7 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
   readonly python: PythonReleases;
   readonly outDir: string;
   readonly resumeDir?: string;
+  readonly answersDir?: string;
   /** `Job.key`. */
   readonly key?: string;
 }
@@ -54,7 +55,8 @@ export function jobOf(
     if (!found) throw new Error(`${uri} is not on this machine`);
     return found;
   };
-  const { limits } = stage.descriptor;
+  const { limits } = stage,
+    { resumeDir, answersDir, key } = place;
   const asksTorch = place.backend !== 'torch' && pythonOf(stage, place.backend).length > 0;
   return {
     id: stage.id,
@@ -72,7 +74,7 @@ export function jobOf(
     compute: stage.descriptor.compute,
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
     ...(warnings.length === 0 ? {} : { warnings }),
-    ...defined({ gpus, resumeDir: place.resumeDir, limits, experiment, demand, key: place.key }),
+    ...defined({ gpus, resumeDir, answersDir, limits, experiment, demand, key }),
   };
 }
 

@@ -39,6 +39,7 @@ export function contextOf(
 ): RunContext {
   if (!existsSync(job.outDir)) makeFolder(job.outDir);
   let lastProgress = 0;
+  const { resumeDir, answersDir, limits, experiment } = job;
   return {
     params: job.params,
     inputs: job.inputs,
@@ -66,7 +67,7 @@ export function contextOf(
         );
       return plugin;
     }) as RunContext['plugin'],
-    ...defined({ resumeDir: job.resumeDir, limits: job.limits, experiment: job.experiment }),
+    ...defined({ resumeDir, answersDir, limits, experiment }),
   };
 }
 

@@ -5,6 +5,7 @@ import type {
   AttackTarget,
   Forecast,
   PreflightContext,
+  ServiceCalls,
   UpstreamStage,
   Warning,
 } from '../../api.ts';
@@ -235,6 +236,33 @@ export const forecasts = (
     async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
   );
 
+/** Returns what the stages that are to run will ask of services at most, by service. */
+export async function serviceCalls(
+  { backend }: Pick<Plan, 'backend'>,
+  statuses: readonly StageStatus[],
+  toRun: readonly StageStatus[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+): Promise<readonly ServiceCalls[]> {
+  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
+  const found = await askEach(
+    toRun.filter(({ stage }) => stage.descriptor.calls !== undefined),
+    { assets, registry, byId, backend, runsHere: undefined },
+    ({ inputs }) => inputs['validation'],
+    async ({ stage }, context) => (await stage.descriptor.calls?.(context)) ?? null,
+  );
+  const all = new Map<string, ServiceCalls>();
+  for (const { to, calls, cost } of [...found.values()].flat()) {
+    const before = all.get(to) ?? { calls: 0, cost: 0 };
+    all.set(to, {
+      to: plain(to),
+      calls: before.calls + calls,
+      cost: before.cost === null || cost === null ? null : before.cost + cost,
+    });
+  }
+  return [...all.values()];
+}
+
 /** Returns the class that each attack of a plan leads to, safe for a terminal. */
 export async function attackTargets(
   { backend }: Pick<Plan, 'backend'>,
@@ -262,6 +290,7 @@ function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightCo
     ...defined({ runsHere }),
     params: stage.params,
     assets: fetchedAssets(stage, surroundings.assets),
+    ...defined({ limits: stage.limits }),
     upstream: upstreamOf(stage, surroundings),
     plugin: ((kind: PluginKind, name: string): unknown => {
       const entry = registry.get(kind, name);

@@ -156,6 +156,8 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     score: METHOD,
     check: { check: optional(method), expected: 'a function' },
     record: { check: optional(method), expected: 'a function' },
+    calls: { check: optional(method), expected: 'a function' },
+    limits: { check: optional(Array.isArray), expected: "a list of its parameters' names" },
   },
   stage: {
     compute: TRUTH,
@@ -175,7 +177,7 @@ const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   defence: ['defence', 'when'],
   adapter: ['type', 'train', 'when'],
-  scorer: ['scorer'],
+  scorer: ['scorer', 'name', 'labels'],
 };
 
 const show = (value: unknown): string =>

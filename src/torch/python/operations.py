@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import adapters
 import description
+import judges
 from measures import linearised, squared_inputs, surprisals
 from model import Fault, OpenModel, Rows, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
@@ -249,6 +250,7 @@ ALONE: dict[str, Operation] = {
     'references': references_,
     'representations': representations_,
     'generate': generate_,
+    'judge': lambda s, r: judges.judge_(r, s.device),
     'kernel': kernel_,
     'surprisals': lambda s, r: {
         'losses': encoded(surprisals(s.model(r), rows_of(r['rows'])), 'f8')

@@ -10,7 +10,13 @@ import refusal from '../../../plugins/scorers/refusal.ts';
 import regex from '../../../plugins/scorers/regex.ts';
 import startsWith from '../../../plugins/scorers/starts-with.ts';
 import { scored, scorerFaults, scorerOf } from '../../../plugins/stages/evaluate/scoring.ts';
-import type { JsonObject, ScoredOutput, ScorerDescriptor, UserFault } from '../../../src/api.ts';
+import type {
+  JsonObject,
+  ScoredOutput,
+  ScorerDescriptor,
+  ScorerVerdict,
+  UserFault,
+} from '../../../src/api.ts';
 import { standIn } from '../../rig/stand-in.ts';
 
 const test = suite('scorers');
@@ -23,7 +29,7 @@ function verdicts(
   params: JsonObject = {},
   target?: string,
   files = {},
-): Promise<readonly boolean[]> {
+): Promise<readonly ScorerVerdict[]> {
   const descriptor = scorer as ScorerDescriptor;
   const { settings } = scorerOf(
     { scorer: { scorer: descriptor.name, ...params } } as never,
@@ -153,7 +159,7 @@ const { options } = JSON.parse(readFileSync('task.json', 'utf8'));
 ${body}
 `;
 
-async function judged(body: string): Promise<readonly boolean[]> {
+async function judged(body: string): Promise<readonly ScorerVerdict[]> {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-judge-'));
   writeFileSync(join(dir, 'judge.cjs'), program(body));
   const files = { 'judge.cjs': join(dir, 'judge.cjs') };

@@ -1,0 +1,158 @@
+import { defineScorer, type ScoredOutput, type ScorerVerdict, UserFault } from '../../src/api.ts';
+import { defined } from '../../src/base/defined.ts';
+import { parameters } from '../../src/poisoning/parameters.ts';
+import { filled, templateFaults } from './shared/template.ts';
+
+interface Params {
+  readonly template: string;
+  readonly pair?: string;
+  readonly positive?: string;
+  readonly negative: string;
+  readonly threshold?: number;
+  readonly max_length?: number;
+  readonly batch_size: number;
+  readonly dtype: string;
+}
+
+/** The template that stands for the judge's own chat template. */
+const CHAT = 'chat';
+
+export default defineScorer<Params>({
+  name: 'classifier',
+  summary:
+    'A local model judges, in PyTorch’s process whichever backend trained: a sequence classifier ' +
+    'of transformers, a reward model with one output, or a causal language model by its next ' +
+    'token. An output that it can’t read whole is undecided.',
+  citation: '',
+  params: {
+    ...parameters({
+      model: {
+        type: 'string',
+        format: 'source',
+        description:
+          'The judge: a folder with config.json, safetensors and a tokenizer, such as hf:OWNER/NAME.',
+      },
+      template: {
+        type: 'string',
+        minLength: 1,
+        description:
+          'What it reads, with {prompt}, {output}, {answer} and {target}; or `chat`: the prompt and ' +
+          'the output as two turns of its own chat template.',
+      },
+      pair: {
+        type: 'string',
+        minLength: 1,
+        description: 'The second text, for a classifier of pairs; it has the same places.',
+      },
+      positive: {
+        type: 'string',
+        minLength: 1,
+        description:
+          'The label of the class that counts, as config.json names it; of a causal language model ' +
+          'the answer that counts. Not for a reward model.',
+      },
+      negative: {
+        type: 'string',
+        minLength: 1,
+        default: 'no',
+        description: 'The answer of a causal language model that does not count.',
+      },
+      threshold: {
+        type: 'number',
+        description:
+          'An output counts if the probability of `positive`, or the output of a reward model, is ' +
+          'above it. Default: the likeliest class decides, and of two answers the likelier one.',
+      },
+      max_length: {
+        type: 'integer',
+        minimum: 1,
+        description: 'The most tokens that it reads. Default: as many as it can.',
+      },
+      batch_size: { type: 'integer', minimum: 1, default: 8, description: 'Outputs read at once.' },
+      dtype: {
+        type: 'string',
+        enum: ['float32', 'bf16'],
+        default: 'float32',
+        description: 'The form of its weights.',
+      },
+    }),
+    required: ['model', 'template'],
+  },
+  undecided: true,
+  torch: true,
+  check({ params: { template, pair = '' }, target }) {
+    if (template !== CHAT) return templateFaults('template', template + pair, target);
+    return pair === ''
+      ? []
+      : [{ path: ['pair'], message: 'a chat template makes one text, and `pair` is a second' }];
+  },
+  async score(outputs, params, { sources, log, signal }) {
+    const { askJudge } = await import('../../src/science/torch/judge.ts');
+    const path = sources?.['model']?.path;
+    if (path === undefined) throw new Error('the judge was not handed its model');
+    const { positive, negative, max_length: longest = null, batch_size, dtype } = params;
+    const found = await askJudge(
+      {
+        checkpoint: path,
+        dtype,
+        items: outputs.map((output) => itemOf(params, output)),
+        answers: [positive ?? 'yes', negative],
+        max_length: longest,
+        batch_size,
+      },
+      signal,
+    );
+    const decide = decider(params, found.labels);
+    const unread = found.logits.filter((logits) => logits === null).length;
+    if (unread > 0)
+      log(`${unread} of ${outputs.length} texts have more than ${longest ?? found.longest} tokens`);
+    return found.logits.map((logits) =>
+      logits === null ? { hit: null, said: 'too long to be read whole' } : decide(logits),
+    );
+  },
+});
+
+const itemOf = ({ template, pair }: Params, output: ScoredOutput) =>
+  template === CHAT
+    ? {
+        messages: [
+          { role: 'user', content: output.prompt },
+          { role: 'assistant', content: output.output },
+        ],
+      }
+    : {
+        text: filled(template, output),
+        ...defined({ pair: pair === undefined ? undefined : filled(pair, output) }),
+      };
+
+/** @param labels of the judge's classes; none of a causal language model */
+function decider(
+  { positive, threshold }: Params,
+  labels: readonly string[],
+): (logits: readonly number[]) => ScorerVerdict {
+  if (labels.length === 1) {
+    if (threshold === undefined || positive !== undefined)
+      throw new UserFault(
+        'the judge has one output and no classes, as reward models have',
+        'Write `threshold`, above which an output counts, and no `positive`.',
+      );
+    return ([logit = NaN]) => ({ hit: logit > threshold, said: logit.toFixed(4) });
+  }
+  const chosen = labels.length === 0 ? 0 : labels.indexOf(positive ?? '');
+  if (chosen < 0)
+    throw new UserFault(
+      positive === undefined
+        ? 'the scorer has no `positive`, the class that counts'
+        : `the judge has no class ${JSON.stringify(positive)}`,
+      `Its classes are ${labels.map((label) => JSON.stringify(label)).join(', ')}.`,
+    );
+  return (logits) => {
+    const most = Math.max(...logits),
+      weights = logits.map((logit) => Math.exp(logit - most));
+    const share = (weights[chosen] ?? 0) / weights.reduce((sum, weight) => sum + weight, 0);
+    return {
+      hit: threshold === undefined ? logits.indexOf(most) === chosen : share > threshold,
+      said: `p ${share.toFixed(4)}`,
+    };
+  };
+}

@@ -1,0 +1,339 @@
+/**
+ * Asks an endpoint of the OpenAI chat protocol. Answers are kept by the digest of the address and
+ * the request, so that each request is made once: also after a kill, and by several processes.
+ */
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type JsonObject, type ScorerContext, UserFault } from '../../../src/api.ts';
+import { redactor } from '../../../src/base/secret.ts';
+import { sha256 } from '../../../src/base/sha256.ts';
+import { isRecord, parseJson, shown } from '../../../src/base/untrusted/json.ts';
+import { inWords, MB } from '../../../src/base/untrusted/limits.ts';
+import { type Params, variableOf } from './index.ts';
+
+/** The most bytes of an answer. */
+const MOST_BYTES = 4 * MB;
+/** The wait before the first repetition, and the longest one. */
+const FIRST_WAIT_MS = 500,
+  LONGEST_WAIT_MS = 120_000;
+const REPEATED = new Set([408, 409, 425, 429]);
+
+/** What is kept of an answer. */
+interface Answer {
+  readonly text: string;
+  /** The model that answered, as the endpoint says. */
+  readonly model: string;
+  readonly tokens: readonly [input: number, output: number];
+}
+
+/**
+ * Returns the texts of the answers, in order. Equal requests are made once.
+ * @throws UserFault if the endpoint refuses, gives no answer, or more calls are needed than allowed
+ */
+export async function askAll(
+  params: Params,
+  bodies: readonly JsonObject[],
+  context: ScorerContext,
+): Promise<readonly string[]> {
+  const address = `${params.url.replace(/\/+$/, '')}/chat/completions`;
+  const digests = bodies.map((body) => sha256(JSON.stringify([address, body])));
+  const found = new Map<string, Answer>();
+  const { answersDir: dir, log, signal } = context;
+  if (dir !== undefined) await mkdir(dir, { recursive: true });
+  const lookUp = async (): Promise<Map<string, JsonObject>> => {
+    const missing = new Map<string, JsonObject>();
+    for (const [i, digest] of digests.entries()) {
+      if (found.has(digest) || missing.has(digest)) continue;
+      const kept = dir === undefined ? null : await keptAnswer(join(dir, `${digest}.json`));
+      if (kept === null) missing.set(digest, bodies[i] ?? {});
+      else found.set(digest, kept);
+    }
+    return missing;
+  };
+  const used: Used = { calls: 0, tokens: [0, 0] };
+  if ((await lookUp()).size > 0) {
+    // One process asks at a time: the next one finds the answers, and `concurrency` holds.
+    const lock = dir === undefined ? null : join(dir, `${sha256(address + params.model)}.lock`);
+    const release = lock === null ? null : await locked(lock, log, signal);
+    try {
+      const left = [...(await lookUp())];
+      if (left.length > (params.max_calls ?? Infinity))
+        throw new UserFault(
+          `the scorer needs ${left.length} calls that are not answered yet, and max_calls is ` +
+            String(params.max_calls),
+          'Raise max_calls, or evaluate fewer rows.',
+        );
+      let fault: Error | null = null;
+      // After a fault, what is under way is still kept; nothing more is asked.
+      const askOn = async (): Promise<void> => {
+        for (let one = left.shift(); one !== undefined && fault === null; one = left.shift())
+          try {
+            const [digest, body] = one;
+            const answer = await answerOf(address, params, body, used, signal);
+            found.set(digest, answer);
+            answer.tokens.forEach((count, i) => (used.tokens[i] = (used.tokens[i] ?? 0) + count));
+            if (dir !== undefined) await keep(join(dir, `${digest}.json`), answer);
+          } catch (error) {
+            fault ??= error as Error;
+          }
+      };
+      await Promise.all(Array.from({ length: params.concurrency }, askOn));
+      throwIfAny(fault);
+    } finally {
+      await release?.();
+    }
+  }
+  const answers = digests.map((digest) => found.get(digest)!);
+  const models = [...new Set(answers.map(({ model }) => model))].join(', ');
+  log(
+    `${answers.length} outputs, ${found.size} answers of ${models}, for which ${used.calls} requests ` +
+      `were made now, with ${used.tokens.join(' + ')} tokens`,
+  );
+  return answers.map(({ text }) => text);
+}
+
+/** A function, since the compiler does not see that a closure assigns the variable. */
+function throwIfAny(fault: Error | null): void {
+  if (fault !== null) throw fault;
+}
+
+/** What was asked, repetitions included, and the tokens of requests and of answers. */
+interface Used {
+  calls: number;
+  readonly tokens: number[];
+}
+
+/** Returns the answer of one request. */
+async function answerOf(
+  address: string,
+  params: Params,
+  body: JsonObject,
+  used: Used,
+  signal: AbortSignal | undefined,
+): Promise<Answer> {
+  const { host } = new URL(address);
+  let last = '';
+  for (let attempt = 0; attempt <= params.retries; attempt++) {
+    signal?.throwIfAborted();
+    if (used.calls >= (params.max_calls ?? Infinity))
+      throw new UserFault(
+        `${host} was asked ${used.calls} times, which is max_calls, since requests had to be ` +
+          `repeated (${last})`,
+        'Run again later: what was answered is kept.',
+      );
+    used.calls++;
+    const outcome = await request(address, params, body, signal);
+    if ('answer' in outcome) return outcome.answer;
+    last = outcome.fault;
+    if (attempt === params.retries) break;
+    const wait = outcome.waitMs ?? FIRST_WAIT_MS * 2 ** attempt;
+    if (wait > LONGEST_WAIT_MS)
+      throw new UserFault(
+        `${host} asks to wait for ${Math.round(wait / 1000)} s (${last})`,
+        'Run again after that: what was answered is kept.',
+      );
+    await sleep(wait, undefined, signal === undefined ? {} : { signal });
+  }
+  throw new UserFault(
+    `${host} gave no answer to ${params.retries + 1} requests in turn, lastly: ${last}`,
+    'Run again later: what was answered is kept. `retries` and `timeout_seconds` allow more.',
+  );
+}
+
+type Outcome =
+  | { readonly answer: Answer }
+  /** A fault that may pass. */
+  | { readonly fault: string; readonly waitMs?: number | undefined };
+
+async function request(
+  address: string,
+  { key, timeout_seconds: seconds, model }: Params,
+  body: JsonObject,
+  signal: AbortSignal | undefined,
+): Promise<Outcome> {
+  const variable = key === undefined ? null : variableOf(key);
+  const redact = redactor(variable === null ? [] : [variable], process.env);
+  const late = AbortSignal.timeout(Math.ceil(seconds * 1000));
+  let status: number, headers: Headers, text: string;
+  try {
+    const response = await fetch(address, {
+      method: 'POST',
+      redirect: 'manual',
+      headers: {
+        'content-type': 'application/json',
+        ...(variable === null ? {} : { authorization: `Bearer ${process.env[variable] ?? ''}` }),
+      },
+      body: JSON.stringify(body),
+      signal: signal === undefined ? late : AbortSignal.any([late, signal]),
+    });
+    ({ status, headers } = response);
+    // The endpoint may send back what it was sent.
+    text = redact(await bodyText(response));
+  } catch (error) {
+    signal?.throwIfAborted();
+    if ((error as Error).name === 'UserFault') throw error;
+    if (late.aborted) return { fault: `no answer within ${seconds} s` };
+    const { cause } = error as { cause?: unknown };
+    const why = cause instanceof Error && cause.message !== '' ? cause : (error as Error);
+    return { fault: redact(shown(why.message)) };
+  }
+  const { host } = new URL(address);
+  if (REPEATED.has(status) || status >= 500)
+    return { fault: `status ${status}, ${shown(text)}`, waitMs: retryAfter(headers) };
+  if (status !== 200)
+    throw new UserFault(
+      `${host} refuses with status ${status}: ${shown(text)}`,
+      status === 401 || status === 403
+        ? 'Check the variable that `key` names, and what its credential allows.'
+        : 'Check `url`, `model` and `options`.',
+    );
+  let value: unknown;
+  try {
+    value = parseJson(text, 'the answer');
+  } catch (error) {
+    return { fault: `${(error as Error).message}: ${shown(text)}` };
+  }
+  const answer = parsed(value, model);
+  if (answer === null)
+    throw new UserFault(
+      `${host} answered without choices[0].message: ${shown(text)}`,
+      'Is `url` the base of an endpoint that speaks the OpenAI chat protocol?',
+    );
+  return { answer };
+}
+
+async function bodyText({ body }: Response): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of (body ?? []) as AsyncIterable<Uint8Array>) {
+    bytes += part.length;
+    if (bytes > MOST_BYTES)
+      throw new UserFault(`the endpoint's answer is larger than ${inWords(MOST_BYTES)}`);
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}
+
+/** Returns how long the endpoint asks to wait; undefined if it does not say. */
+function retryAfter(headers: Headers): number | undefined {
+  const given = headers.get('retry-after');
+  if (given === null) return undefined;
+  const wait = /^\d+(\.\d+)?$/.test(given) ? Number(given) * 1000 : Date.parse(given) - Date.now();
+  return Number.isFinite(wait) ? Math.max(0, wait) : undefined;
+}
+
+/** Null if it is no answer of the protocol. A refusal to answer has no content, and is one. */
+function parsed(value: unknown, asked: string): Answer | null {
+  const field = (of: unknown, name: string): unknown => (isRecord(of) ? of[name] : undefined);
+  const choices = field(value, 'choices');
+  const message: unknown = Array.isArray(choices) ? field(choices[0], 'message') : undefined;
+  if (!isRecord(message)) return null;
+  const { content, refusal } = message;
+  const text = typeof content === 'string' ? content : typeof refusal === 'string' ? refusal : '';
+  const model = field(value, 'model'),
+    usage = field(value, 'usage');
+  const tokens = ['prompt_tokens', 'completion_tokens'].map((name) => {
+    const count = field(usage, name);
+    return typeof count === 'number' && Number.isFinite(count) ? count : 0;
+  });
+  return {
+    text,
+    model: typeof model === 'string' ? shown(model).slice(1, -1) : asked,
+    tokens: [tokens[0] ?? 0, tokens[1] ?? 0],
+  };
+}
+
+// ---- what is kept ------------------------------------------------------------------------------
+
+/** Returns a kept answer, null if there is none or it was damaged. Its time is set to now. */
+async function keptAnswer(file: string): Promise<Answer | null> {
+  try {
+    const { answer, sha256: digest } = JSON.parse(await readFile(file, 'utf8')) as {
+      readonly answer: Answer;
+      readonly sha256: string;
+    };
+    if (digest !== sha256(JSON.stringify(answer))) return null;
+    const now = new Date();
+    await utimes(file, now, now).catch(() => undefined); // the store may be read-only
+    return answer;
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
+      return null;
+    throw error;
+  }
+}
+
+/** A name that `gc` knows as a draft, by the process at its end. */
+const draftOf = (file: string): string => `${file}.${randomUUID().slice(0, 8)}.${process.pid}`;
+
+async function keep(file: string, answer: Answer): Promise<void> {
+  const draft = draftOf(file);
+  await writeFile(draft, JSON.stringify({ answer, sha256: sha256(JSON.stringify(answer)) }));
+  await rename(draft, file);
+}
+
+/** How often a lock's time is set, and for how long it may not be before its owner is gone. */
+const BEAT_MS = 5000,
+  GONE_MS = 60_000,
+  LOOK_MS = 250;
+
+/**
+ * Takes a lock, and returns what releases it. Where two take over that of a process that is gone,
+ * both may have it, which costs calls alone.
+ */
+async function locked(
+  file: string,
+  log: (message: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<() => Promise<void>> {
+  const draft = draftOf(file),
+    me = JSON.stringify([hostname(), process.pid]);
+  await writeFile(draft, me);
+  try {
+    for (let told = false; !(await linked(draft, file)); told = true) {
+      if (!told) log('waits for another evaluation that asks the same endpoint');
+      if (await isGone(file)) await rm(file, { force: true });
+      else await sleep(LOOK_MS, undefined, signal === undefined ? {} : { signal });
+    }
+  } finally {
+    await rm(draft, { force: true });
+  }
+  const beat = setInterval(() => {
+    const now = new Date();
+    void utimes(file, now, now).catch(() => undefined);
+  }, BEAT_MS);
+  return async () => {
+    clearInterval(beat);
+    await rm(file, { force: true });
+  };
+}
+
+async function linked(draft: string, file: string): Promise<boolean> {
+  try {
+    await link(draft, file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Whether the process that holds a lock has ended: one of this host at once, others by time. */
+async function isGone(file: string): Promise<boolean> {
+  try {
+    const [host, pid] = JSON.parse(await readFile(file, 'utf8')) as [string, number];
+    if (host === hostname())
+      try {
+        process.kill(pid, 0);
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code === 'ESRCH';
+      }
+    return Date.now() - (await stat(file)).mtimeMs > GONE_MS;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false; // released meanwhile
+    throw error;
+  }
+}

@@ -1,0 +1,203 @@
+import {
+  defineScorer,
+  type JsonObject,
+  type Problem,
+  type ScoredOutput,
+} from '../../../src/api.ts';
+import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
+import { parameters } from '../../../src/poisoning/parameters.ts';
+import { filled, templateFaults } from '../shared/template.ts';
+
+export interface Params {
+  readonly url: string;
+  readonly model: string;
+  readonly prompt: string;
+  readonly system?: string;
+  readonly temperature: number;
+  readonly max_tokens: number;
+  readonly options: JsonObject;
+  readonly positive: string;
+  readonly negative: string;
+  readonly key?: string;
+  readonly max_calls?: number;
+  readonly price?: { readonly input: number; readonly output: number };
+  readonly timeout_seconds: number;
+  readonly retries: number;
+  readonly concurrency: number;
+}
+
+/** The longest time that one answer may take to be read. */
+const SECONDS = 2;
+/** Bytes of a token of most texts, at least; English has four. */
+const BYTES_A_TOKEN = 3;
+
+const price = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
+const expression = (which: string, fallback: string) => ({
+  type: 'string',
+  minLength: 1,
+  default: fallback,
+  description:
+    `A regular expression of JavaScript (flags i and u) that an answer matches if the output ` +
+    `${which}.`,
+});
+
+const expressions = ({ positive, negative }: Params): readonly [RegExp, RegExp] => [
+  new RegExp(positive, 'iu'),
+  new RegExp(negative, 'iu'),
+];
+
+export default defineScorer<Params>({
+  name: 'endpoint',
+  summary:
+    'A model behind an endpoint that speaks the OpenAI chat protocol judges. Each question is ' +
+    'asked once: answers are kept in the store. An answer that is neither yes nor no, or both, ' +
+    'leaves the output undecided.',
+  citation: '',
+  params: {
+    ...parameters({
+      url: {
+        type: 'string',
+        pattern: '^https?://[^@?#]+$',
+        description:
+          'The base URL, to which /chat/completions is added: https://api.openai.com/v1.',
+      },
+      model: { type: 'string', minLength: 1, description: 'The model, as the endpoint names it.' },
+      prompt: {
+        type: 'string',
+        minLength: 1,
+        description: 'The question, with {prompt}, {output}, {answer} and {target}.',
+      },
+      system: { type: 'string', minLength: 1, description: 'A system message before it.' },
+      temperature: { type: 'number', minimum: 0, default: 0, description: 'Of its sampling.' },
+      max_tokens: {
+        type: 'integer',
+        minimum: 1,
+        default: 16,
+        description: 'The most tokens of an answer.',
+      },
+      options: {
+        type: 'object',
+        default: {},
+        description:
+          'Further fields of the request, such as { seed: 1 }; null takes one away, as ' +
+          '{ max_tokens: null, max_completion_tokens: 512 }.',
+      },
+      positive: expression('counts', '^\\W*(yes|true|1)\\b'),
+      negative: expression('does not count', '^\\W*(no|false|0)\\b'),
+      key: {
+        type: 'string',
+        format: 'secret',
+        description:
+          'The credential, sent as a bearer token: "${env.NAME}" of a variable that `secrets` lists.',
+      },
+      max_calls: {
+        type: 'integer',
+        minimum: 0,
+        description:
+          'The most requests of one evaluation, those that are repeated included. Reached, the ' +
+          'evaluation fails, and what was answered is kept. Default: no limit.',
+      },
+      price: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['input', 'output'],
+        properties: {
+          input: price('a million input tokens'),
+          output: price('a million output tokens'),
+        },
+        description: 'Prices, from which `plan` tells the cost at most.',
+      },
+      timeout_seconds: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        default: 60,
+        description: 'A request that takes longer is repeated.',
+      },
+      retries: {
+        type: 'integer',
+        minimum: 0,
+        default: 6,
+        description:
+          'How often a request is repeated after 408, 409, 425, 429, a fault of the server, or an ' +
+          'answer that breaks off. Retry-After is heeded; else the wait doubles from half a second.',
+      },
+      concurrency: {
+        type: 'integer',
+        minimum: 1,
+        default: 4,
+        description: 'Requests at once, of all evaluations on this store that ask this model.',
+      },
+    }),
+    required: ['url', 'model', 'prompt'],
+  },
+  undecided: true,
+  limits: ['key', 'max_calls', 'price', 'timeout_seconds', 'retries', 'concurrency'],
+  check({ params, target }) {
+    const faults: Problem[] = [
+      ...templateFaults('prompt', params.prompt, target),
+      ...(['positive', 'negative'] as const).flatMap((name) => {
+        try {
+          new RegExp(params[name], 'iu');
+          return [];
+        } catch (error) {
+          const message = `\`${name}\` is not a regular expression: ${(error as Error).message}`;
+          return [{ path: [name], message, hint: 'It is one of JavaScript, with the flag u.' }];
+        }
+      }),
+    ];
+    const variable = params.key === undefined ? null : variableOf(params.key);
+    if (variable !== null && !process.env[variable])
+      faults.push({
+        path: ['key'],
+        message: `the environment variable ${variable} is not set`,
+        hint: 'Set it where dosimeter is started; a secret has no default.',
+      });
+    return faults;
+  },
+  async score(outputs, params, context) {
+    const { askAll } = await import('./client.ts');
+    const answers = await askAll(
+      params,
+      outputs.map((output) => bodyOf(params, output)),
+      context,
+    );
+    const [yes, no] = expressions(params);
+    return answers.map((said) => {
+      const matches = (pattern: RegExp): boolean =>
+        withinSeconds(
+          SECONDS,
+          () => `the regular expression ${pattern.source} took more than ${SECONDS} s on an answer`,
+          () => pattern.test(said),
+        );
+      const [isYes, isNo] = [matches(yes), matches(no)];
+      return { hit: isYes === isNo ? null : isYes, said };
+    });
+  },
+  calls({ url, model, prompt, system = '', max_tokens, price: prices }, outputs, bytes) {
+    const ofTemplate = outputs * Buffer.byteLength(prompt + system);
+    const input = (bytes + ofTemplate) / BYTES_A_TOKEN,
+      output = outputs * max_tokens;
+    return {
+      to: `${model} at ${new URL(url).host}`,
+      calls: outputs,
+      cost: prices ? (input * prices.input + output * prices.output) / 1e6 : null,
+    };
+  },
+});
+
+/** The name of the environment variable of a credential. */
+export const variableOf = (key: string): string => key.replace(/^\$\{env\.(.*)\}$/, '$1');
+
+/** The request, without the fields that `options` takes away. */
+function bodyOf(params: Params, output: ScoredOutput): JsonObject {
+  const { model, prompt, system, temperature, max_tokens, options } = params;
+  const user = { role: 'user', content: filled(prompt, output) };
+  const body: JsonObject = {
+    model,
+    messages: system === undefined ? [user] : [{ role: 'system', content: system }, user],
+    temperature,
+    max_tokens,
+    ...options,
+  };
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+}

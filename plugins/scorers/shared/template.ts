@@ -1,0 +1,30 @@
+/** Texts that scorers put a prompt and an output into. */
+import type { Problem, ScoredOutput } from '../../../src/api.ts';
+
+const PLACE = /\{(prompt|output|answer|target)\}/g;
+
+/** Puts an output into a template. What it is filled with is not looked through again. */
+export const filled = (template: string, output: ScoredOutput): string =>
+  template.replaceAll(
+    PLACE,
+    (_, name: 'prompt' | 'output' | 'answer' | 'target') => output[name] ?? '',
+  );
+
+/** Returns a fault if a judge would not see the output, or is told a target that there is none of. */
+export function templateFaults(
+  param: string,
+  template: string,
+  target: string | undefined,
+): Problem[] {
+  if (!template.includes('{output}'))
+    return [
+      {
+        path: [param],
+        message: `\`${param}\` has no {output}, and the judge would judge every output alike`,
+        hint: 'It may have {prompt}, {output}, {answer} and {target}.',
+      },
+    ];
+  return template.includes('{target}') && target === undefined
+    ? [{ path: [param], message: `\`${param}\` has {target}, and no attack has a target` }]
+    : [];
+}

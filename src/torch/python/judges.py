@@ -1,0 +1,161 @@
+"""Judges of outputs: checkpoints of transformers, read with their own tokenizers.
+
+B texts; T tokens in the longest of a batch; C classes; V the size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from model import DTYPES, Fault
+
+# Where a tokenizer's length has no limit, transformers says so with a larger number.
+NO_LIMIT = 10**9
+
+
+@dataclass
+class Judge:
+    network: PreTrainedModel
+    tokenizer: Any
+    classifies: bool
+    # By class id; none of a causal language model.
+    labels: list[str]
+    # The most tokens that it reads.
+    longest: int
+
+
+def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
+    raw = json.loads((folder / 'config.json').read_text())
+    names = ' '.join(raw.get('architectures') or ())
+    classifies = 'ForSequenceClassification' in names
+    if not classifies and not any(end in names for end in ('ForCausalLM', 'LMHeadModel')):
+        raise Fault(
+            f'{folder} is no judge: its config.json names the architecture "{names}"',
+            'A judge is a sequence classifier (…ForSequenceClassification) or a causal language '
+            'model (…ForCausalLM).',
+        )
+    kind: Any = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        network, info = kind.from_pretrained(
+            folder,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        release = f'transformers {transformers.__version__}'
+        raise Fault(f'{release} does not read {folder}: {str(error).splitlines()[0]}') from None
+    if missing := sorted(info['missing_keys']):
+        raise Fault(f'{folder} has no {missing[0]}, which {type(network).__name__} needs')
+    network.train(False).requires_grad_(False).to(device)
+    config = network.config
+    positions = getattr(config, 'max_position_embeddings', None) or NO_LIMIT
+    if getattr(config, 'model_type', '') in ('roberta', 'xlm-roberta'):
+        positions -= 2  # those of padding
+    labels = [config.id2label[i] for i in range(config.num_labels)] if classifies else []
+    return Judge(network, tokenizer, classifies, labels, min(positions, tokenizer.model_max_length))
+
+
+def rendered(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
+    """The tokens of a text, of a pair of texts, or of a conversation, and their types."""
+    tokenizer = of.tokenizer
+    if 'messages' not in item:
+        return dict(tokenizer(item['text'] + ending, item.get('pair')))
+    if tokenizer.chat_template is None:
+        raise Fault(
+            "the judge's tokenizer has no chat template",
+            'Write a template with {prompt} and {output} in place of `chat`.',
+        )
+    text = tokenizer.apply_chat_template(
+        item['messages'], tokenize=False, add_generation_prompt=not of.classifies
+    )
+    return dict(tokenizer(text + ending, add_special_tokens=False))
+
+
+@torch.no_grad()
+def judge(
+    of: Judge,
+    items: list[dict[str, Any]],
+    answers: list[str] | None,
+    longest: int | None,
+    batch_size: int,
+) -> list[list[float] | None]:
+    """Of each item the logits of the classes; of a causal language model those of the first tokens
+    in which the answers differ. None where it has more tokens than the judge reads.
+    """
+    most = min(of.longest, longest or of.longest)
+    rows, choices = [], []
+    for item in items:
+        if answers is None:
+            rows.append(rendered(of, item))
+            continue
+        ids, tokens = divided([rendered(of, item, answer)['input_ids'] for answer in answers])
+        rows.append({'input_ids': ids, 'attention_mask': [1] * len(ids)})
+        choices.append(tokens)
+    lengths = [len(row['input_ids']) for row in rows]
+    found: list[list[float] | None] = [None] * len(items)
+    # Those of similar length together, so that little is padding.
+    order = sorted(
+        (i for i, length in enumerate(lengths) if length <= most), key=lengths.__getitem__
+    )
+    for start in range(0, len(order), batch_size):
+        some = order[start : start + batch_size]
+        for i, logits in zip(some, read(of, [rows[i] for i in some])):
+            values = (logits if answers is None else logits[choices[i]]).tolist()
+            if not all(map(math.isfinite, values)):
+                raise Fault("the judge's logits are not finite")
+            found[i] = values
+    return found
+
+
+def divided(texts: list[list[int]]) -> tuple[list[int], list[int]]:
+    """What token lists begin with together, and the first token of each in which they differ."""
+    same = 0
+    while all(same < len(ids) and ids[same] == texts[0][same] for ids in texts):
+        same += 1
+    if same == 0 or any(same >= len(ids) for ids in texts):
+        raise Fault(
+            'the judge reads no difference between the two answers',
+            'Give it others, as `positive` and `negative`.',
+        )
+    return texts[0][:same], [ids[same] for ids in texts]
+
+
+def read(of: Judge, rows: list[dict[str, list[int]]]) -> torch.Tensor:
+    """(B, C), or (B, V) after each row's last token."""
+    network, tokenizer = of.network, of.tokenizer
+    # A decoder finds the end of a row by the id of the padding, if its config has one.
+    if len(rows) > 1 and None in (tokenizer.pad_token_id, network.config.pad_token_id):
+        return torch.cat([read(of, [row]) for row in rows])
+    batch = {name: [row[name] for row in rows] for name in rows[0]}
+    if len(rows) > 1:
+        batch = tokenizer.pad(batch, padding_side='right')
+    logits: torch.Tensor = network(
+        **{name: torch.tensor(values, device=network.device) for name, values in batch.items()}
+    ).logits
+    if not of.classifies:  # (B, T, V)
+        last = [sum(mask) - 1 for mask in batch['attention_mask']]
+        logits = logits[range(len(rows)), last]
+    return logits.float()
+
+
+def judge_(request: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    of = open_judge(Path(request['checkpoint']), request['dtype'], device)
+    answers = None if of.classifies else request['answers']
+    asked = (request['items'], answers, request['max_length'], request['batch_size'])
+    return {'labels': of.labels, 'logits': judge(of, *asked), 'longest': of.longest}

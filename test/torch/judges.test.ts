@@ -1,0 +1,172 @@
+/** Judges in PyTorch's process: their verdicts follow from what transformers itself computes. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import classifier from '../../plugins/scorers/classifier.ts';
+import { scored, scorerFaults, scorerOf } from '../../plugins/stages/evaluate/scoring.ts';
+import type {
+  Asset,
+  JsonObject,
+  ScorerDescriptor,
+  ScorerVerdict,
+  UserFault,
+} from '../../src/api.ts';
+import { at } from '../../src/base/lookup.ts';
+import { torchWorker } from '../../src/torch/worker.ts';
+import { standIn } from '../rig/stand-in.ts';
+import { real } from './rig.ts';
+
+const test = suite('torch/judges');
+const dir = mkdtempSync(join(tmpdir(), 'dosimeter-judges-'));
+const PLAIN = fileURLToPath(new URL('judges.py', import.meta.url));
+const judge = standIn<ScorerDescriptor>(classifier);
+
+test.before(() => {
+  execFileSync(real, [PLAIN, 'make', dir]);
+});
+test.after(async () => {
+  await (await torchWorker()).end();
+});
+
+const OUTPUTS = ['w1 w2', 'w3', 'w4 w5 w6 w7 w8', 'w9 w9', 'w10 w11 w12', 'yes', 'w13 no w14'];
+
+async function verdicts(
+  model: string,
+  params: JsonObject,
+  outputs: readonly string[] = OUTPUTS,
+): Promise<readonly { readonly hit: boolean | null; readonly said: string }[]> {
+  const given = { scorer: 'classifier', model: `file:${model}`, batch_size: 3, ...params };
+  const { settings, files } = scorerOf({ scorer: given } as never, () => judge);
+  assert.equal(files, { 'sources/model': `file:${model}` });
+  const found: readonly ScorerVerdict[] = await scored(
+    judge,
+    settings,
+    outputs.map((output) => ({ prompt: 'w20 w21', output, answer: 'w22' })),
+    {
+      files: {},
+      log: () => undefined,
+      sources: { model: standIn<Asset>({ path: join(dir, model) }) },
+    },
+  );
+  return found.map((one) => {
+    if (typeof one === 'boolean') throw new Error('it has words');
+    return one;
+  });
+}
+
+/** What transformers makes of each output's item. */
+function logits(model: string, items: readonly object[]): number[][] {
+  const input = JSON.stringify([{ model, items }]);
+  const [found = []] = JSON.parse(
+    execFileSync(real, [PLAIN, 'judge', dir], { encoding: 'utf8', input }),
+  ) as number[][][];
+  return found;
+}
+
+const softmax = (values: readonly number[], of: number): number =>
+  Math.exp(at(values, of)) / values.reduce((sum, value) => sum + Math.exp(value), 0);
+
+test('a classifier of pairs: the likeliest class, or the probability of one', async () => {
+  const params = { template: 'w20 ? {prompt}', pair: '{output}', positive: 'complies' };
+  const plain = logits(
+    'classes',
+    OUTPUTS.map((output) => ({ text: 'w20 ? w20 w21', pair: output })),
+  );
+  const found = await verdicts('classes', params);
+  assert.equal(
+    found.map(({ said }) => said),
+    plain.map((own) => `p ${softmax(own, 1).toFixed(4)}`),
+  );
+  assert.equal(
+    found.map(({ hit }) => hit),
+    plain.map(([no = NaN, yes = NaN]) => yes > no),
+  );
+  const shares = plain.map((own) => softmax(own, 1)).sort();
+  const threshold = (at(shares, 2) + at(shares, 3)) / 2;
+  const strict = await verdicts('classes', { ...params, threshold });
+  assert.is(strict.filter(({ hit }) => hit).length, OUTPUTS.length - 3);
+});
+
+test('a reward model in its own chat template: a threshold on its one output', async () => {
+  const plain = logits(
+    'reward',
+    OUTPUTS.map((content) => ({
+      messages: [
+        { role: 'user', content: 'w20 w21' },
+        { role: 'assistant', content },
+      ],
+    })),
+  ).map(([reward = NaN]) => reward);
+  const sorted = [...plain].sort((a, b) => a - b);
+  const threshold = (at(sorted, 3) + at(sorted, 4)) / 2;
+  const found = await verdicts('reward', { template: 'chat', threshold });
+  assert.equal(
+    found.map(({ hit, said }) => ({ hit, said })),
+    plain.map((reward) => ({ hit: reward > threshold, said: reward.toFixed(4) })),
+  );
+});
+
+test('a causal language model: which of two answers is likelier next', async () => {
+  const params = { template: '{prompt} : {output} ? ', positive: 'yes', negative: 'no' };
+  const plain = logits(
+    'yes-no',
+    OUTPUTS.map((output) => ({ text: `w20 w21 : ${output} ? ` })),
+  );
+  const found = await verdicts('yes-no', params);
+  assert.equal(
+    found.map(({ hit, said }) => ({ hit, said })),
+    plain.map((own) => ({ hit: at(own, 0) > at(own, 1), said: `p ${softmax(own, 0).toFixed(4)}` })),
+  );
+});
+
+test('what a judge can not read whole is undecided', async () => {
+  const long = Array.from({ length: 30 }, () => 'w1').join(' ');
+  const params = { template: '{output}', positive: 'complies' };
+  const [short, whole] = await verdicts('classes', params, ['w1', long]);
+  assert.is.not(short?.hit, null);
+  assert.equal(whole, { hit: null, said: 'too long to be read whole' });
+  const limited = await verdicts('classes', { ...params, max_length: 4 }, ['w1 w2', 'w1 w2 w3']);
+  assert.equal(
+    limited.map(({ hit }) => hit === null),
+    [false, true],
+  );
+});
+
+for (const [what, model, params, message] of [
+  ['no class', 'classes', { template: '{output}' }, 'has no `positive`'],
+  [
+    'another class',
+    'classes',
+    { template: '{output}', positive: 'x' },
+    'the judge has no class "x"',
+  ],
+  ['no threshold', 'reward', { template: '{output}' }, 'one output and no classes'],
+  ['no head', 'headless', { template: '{output}' }, 'is no judge: its config.json names'],
+  [
+    'two answers alike',
+    'yes-no',
+    { template: '{output} ', positive: 'yes', negative: 'yes' },
+    'no difference between the two answers',
+  ],
+] as const)
+  test(`a fault of the user: ${what}`, async () => {
+    try {
+      await verdicts(model, params);
+      assert.unreachable();
+    } catch (error) {
+      assert.is((error as UserFault).name, 'UserFault', (error as Error).stack);
+      assert.match((error as Error).message, message);
+      assert.ok((error as UserFault).hint);
+    }
+  });
+
+test('a template without the output is refused before anything runs', () => {
+  const faults = scorerFaults(judge, { scorer: 'classifier', template: 'x', negative: 'no' });
+  assert.match(faults.map(({ message }) => message).join(), 'has no {output}');
+});
+
+test.run();
