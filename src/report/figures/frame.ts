@@ -433,7 +433,9 @@ function withLines(
   if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
   const more = tellingApart(named(asked));
   const fields =
-    more.length > 0 && color === undefined && ofX.length > 0 ? more : [...asked, ...more];
+    more.length > 0 && color === undefined && ofX.length > 0
+      ? more
+      : withoutConstant([...asked, ...more], points);
   const [first] = points;
   const isOne = first && every.includes('adapter') && !fields.includes('adapter');
   const note = isOne ? `Adapter: ${labelIn(first.subject.labels, 'adapter')}.` : '';
