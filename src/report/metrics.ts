@@ -529,14 +529,21 @@ const OF_TASKS: ReadonlySet<string> = new Set(
   [ACCURACY, MAJORITY, DROP].map(({ metric }) => metric),
 );
 
-/** Returns the notes of what was measured along a chain among the names of metrics of `evaluate`. */
+/**
+ * Returns the notes of what was measured along a chain among the names of metrics of `evaluate`, by
+ * scorer, each with that of the cell's own training.
+ */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
-  [ACCURACY, ASR, ASR_CLEAN].flatMap((note) => {
-    const along = metrics.filter((metric) => metric.startsWith(`${note.metric}_after_`));
-    return along.length === 0
-      ? []
-      : [...along.flatMap((metric) => noteOf({ stage: note.stage, metric }) ?? []), note];
-  });
+  [ACCURACY, ASR, ASR_CLEAN].flatMap(({ stage, metric }) =>
+    metrics.flatMap((first) => {
+      const [own, by] = first.split('_after_1');
+      if (own !== metric || by === undefined) return [];
+      const along = metrics.filter((name) => name.replace(/_after_\d+/, '_after_1') === first);
+      return along
+        .flatMap((name) => noteOf({ stage, metric: name }) ?? [])
+        .concat(noteOf({ stage, metric: `${metric}${by}` }) ?? []);
+    }),
+  );
 
 /** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>

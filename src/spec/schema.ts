@@ -229,7 +229,7 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
 const OF_SCORERS: { readonly [field: string]: Schema } = {
   name: {
     type: 'string',
-    pattern: '^[a-z0-9][a-z0-9-]*$',
+    pattern: '^(?!trigger$)[a-z0-9][a-z0-9-]*$',
     description:
       "What the names of its metrics end in, if it is one of `scorers`. Default: the plugin's " +
       'name; two scorers of one plugin need two.',

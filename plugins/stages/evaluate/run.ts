@@ -326,7 +326,7 @@ async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
 }
 
 /** What is measured under a trigger, of which the other metrics are independent. */
-const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy)/;
+const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_share)/;
 
 /** Returns the metrics under each trigger that training never shows: `asr.trigger.NAME`. */
 async function heldOutMetrics(context: Context): Promise<Metrics> {

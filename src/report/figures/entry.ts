@@ -153,7 +153,10 @@ const POINTS = 7.5 / 12;
 /** Widths in points (1/72 in), and a phone's in pixels. */
 const WIDTHS = { column: 3.25 * 72, page: 6.75 * 72, phone: 366 } as const;
 
-/** Draws a figure, which becomes as wide as was asked for by changing the width of its panels. */
+/**
+ * Draws a figure, which becomes as wide as was asked for by changing the width of its panels. Where
+ * its legend alone is wider, all of it is made smaller.
+ */
 async function drawSized(
   drawn: Drawn,
   head: Pick<Figure, 'id' | 'title'>,
@@ -161,24 +164,37 @@ async function drawSized(
 ): Promise<Figure> {
   const { size } = drawn.entry;
   const csv = csvOfPoints(drawn);
+  const draw = (width: number) => drawFigure(head, caption, specOf(drawn, width), csv);
   let width = widthOf(drawn),
-    figure = await drawFigure(head, caption, specOf(drawn, width), csv);
+    figure = await draw(width);
   if (size === undefined) return figure;
-  const scale = size === 'phone' ? 1 : POINTS,
-    target = WIDTHS[size] / scale;
+  const asked = size === 'phone' ? WIDTHS.phone : WIDTHS[size] / POINTS;
+  let target = asked;
   for (let tries = 0; tries < 4; tries++) {
-    const missing = target - Number(/ width="([\d.]+)"/.exec(figure.svg)?.[1]);
+    const before = widthIn(figure),
+      missing = target - before;
     if (Math.abs(missing) < 0.5) break;
-    width = Math.max(MOST_NARROW, width + missing / columnsOf(drawn));
-    figure = await drawFigure(head, caption, specOf(drawn, width), csv);
+    const wanted = (all: number): number =>
+      Math.max(MOST_NARROW, width + (all - before) / columnsOf(drawn));
+    figure = await draw(wanted(target));
+    const least = widthIn(figure);
+    const isTooWide = missing < 0 && least - target > 0.5;
+    if (isTooWide) {
+      target = least;
+      figure = await draw(wanted(target));
+    }
+    width = wanted(target);
   }
-  return { ...figure, svg: scale === 1 ? figure.svg : inPoints(figure.svg, scale) };
+  const scale = (size === 'phone' ? 1 : POINTS) * (asked / target);
+  const unit = size === 'phone' ? '' : 'pt';
+  return { ...figure, svg: scale === 1 ? figure.svg : scaled(figure.svg, scale, unit) };
 }
+const widthIn = ({ svg }: Figure): number => Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
 /** In pixels, of a panel. */
 const MOST_NARROW = 40;
 
-/** Scales an `<svg>`, whose units become points. */
-const inPoints = (svg: string, scale: number): string =>
+/** Scales an `<svg>`, whose units become others. */
+const scaled = (svg: string, scale: number, unit: string): string =>
   svg.replace(
     /^<svg([^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"([^>]*)>(<title.*?<\/title>)(.*)<\/svg>$/s,
     (
@@ -192,7 +208,7 @@ const inPoints = (svg: string, scale: number): string =>
     ) => {
       const [w, h] = [width, height].map((side) => Number((Number(side) * scale).toFixed(2)));
       return (
-        `<svg${before} width="${w}pt" height="${h}pt" viewBox="0 0 ${w} ${h}"${after}>${title}` +
+        `<svg${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ${h}"${after}>${title}` +
         `<g transform="scale(${scale})">${inner}</g></svg>`
       );
     },

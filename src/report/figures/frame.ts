@@ -282,7 +282,7 @@ function axisTitle(path: string): string {
 /** Names the trainings of a chain. */
 function chainNote(conditions: readonly Condition[]): string {
   const chain = conditions.flatMap(({ cells }) => cells).find((cell) => cell.chain)?.chain ?? [];
-  const named = [...chain, 'the own of the cell'].map((name, i) => `${i + 1}: ${name}`);
+  const named = [...chain, 'the cell’s own'].map((name, i) => `${i + 1}: ${name}`);
   return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
 }
 
@@ -433,7 +433,9 @@ function withLines(
   if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
   const more = tellingApart(named(asked));
   const fields =
-    more.length > 0 && color === undefined && ofX.length > 0 ? more : [...asked, ...more];
+    more.length > 0 && color === undefined && ofX.length > 0
+      ? more
+      : withoutConstant([...asked, ...more], points);
   const [first] = points;
   const isOne = first && every.includes('adapter') && !fields.includes('adapter');
   const note = isOne ? `Adapter: ${labelIn(first.subject.labels, 'adapter')}.` : '';

@@ -254,12 +254,12 @@ function namesOnX({ points }: Frame): string[] {
 
 const isLong = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
 
-/** The encoding of x. */
-function placeEncoding(drawn: Drawn): object {
+/** The encoding of x. Of panels above each other, the last one has its title. */
+function placeEncoding(drawn: Drawn, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
   // Panels side by side share one title.
-  const title = has(frame, 'column') && kind !== 'text' ? null : titleOnX(drawn);
+  const title = (has(frame, 'column') && kind !== 'text') || !isTitled ? null : titleOnX(drawn);
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
@@ -308,14 +308,14 @@ const LEVEL_DASH = [2, 3],
 type Place = (from: string, to?: string) => object;
 
 /** Returns the layers of one panel. */
-function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean): object[] {
+function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boolean): object[] {
   const { entry, frame, palette, overlays } = drawn;
   const { form, x, measures, isDodged } = frame;
   const { seeds = true, values = false, against } = entry;
   const isFlip = isFlipped(drawn);
   const y = entry.y[measures.indexOf(measure)];
   const [along, up, toUp] = isFlip ? ['y', 'x', 'x2'] : ['x', 'y', 'y2'];
-  const place = placeEncoding(drawn);
+  const place = placeEncoding(drawn, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
   const scale = {
     ...scaleType(withZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
@@ -467,7 +467,7 @@ function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const values = [...lines, ...labels];
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
-  const columns = Math.min(entry.size === 'page' ? 5 : 3, legendColumns(values));
+  const columns = Math.min(entry.size === 'page' ? 5 : 3, legendColumns(values, entry.size));
   const isStep = frame.x.kind === 'step';
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
   const legend = isNamedOnAxis ? null : { values, columns, symbolOpacity: 1, ...look };
@@ -555,12 +555,14 @@ const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measur
     ? measures.slice(0, 1)
     : measures.filter((measure) => points.some((point) => point.measure === measure));
 
-/** The most panels of metrics side by side. */
-const ABREAST = 3;
+/** The most panels of metrics side by side: a column of a paper has room for one. */
+const abreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
+  size !== 'page' || has(frame, 'column') ? 1 : 3;
+
 /** How many panels stand side by side. */
-export function columnsOf({ frame }: Drawn): number {
-  const columns = new Set(frame.points.map(({ column }) => column)).size;
-  return columns > 1 ? columns : Math.min(ABREAST, shownMeasures(frame).length);
+export function columnsOf(drawn: Drawn): number {
+  const columns = new Set(drawn.frame.points.map(({ column }) => column)).size;
+  return columns > 1 ? columns : Math.min(abreast(drawn), shownMeasures(drawn.frame).length);
 }
 
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
@@ -598,8 +600,12 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   // Where lines share a place, Vega-Lite would lose how they stand beside each other.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
-  const panels = measures.map((measure) => {
-    const layer = isHeat ? heatLayers(drawn, measure) : layersOf(drawn, measure, !measures[1]);
+  const columns = abreast(drawn);
+  const panels = measures.map((measure, i) => {
+    const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
+    const layer = isHeat
+      ? heatLayers(drawn, measure)
+      : layersOf(drawn, measure, !measures[1], isTitled);
     const one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
     const head = {
       text: titleOf(drawn, measure) ?? measure.title,
@@ -615,7 +621,6 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     };
   });
   const [only = {}] = panels;
-  const columns = has(frame, 'column') ? 1 : ABREAST;
   const shape = panels.length === 1 ? only : { concat: panels, columns };
   return { data: { values: tableOf(drawn) }, ...shape } as TopLevelSpec;
 }

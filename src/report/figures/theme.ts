@@ -66,7 +66,7 @@ export const config: Config = {
     titleColor: MUTED,
     titleFontWeight: 'normal',
     labelColor: INK,
-    labelLimit: 340,
+    labelLimit: 0, // a name that is cut may be that of two lines
     orient: 'top',
     direction: 'horizontal',
     symbolSize: 80,
@@ -85,14 +85,17 @@ export const config: Config = {
 };
 
 /** In pixels. */
-const LEGEND_WIDTH = 520;
+const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 520 };
 /**
  * Returns how many of these names fit into one row of a legend. A wider legend would shrink the
  * figure under it.
  */
-export function legendColumns(names: readonly string[]): number {
+export function legendColumns(
+  names: readonly string[],
+  size: keyof typeof LEGEND_WIDTHS = 'own',
+): number {
   const longest = Math.max(1, ...names.map((name) => codePoints(name).length));
-  return Math.max(1, Math.floor(LEGEND_WIDTH / (34 + 7.1 * longest)));
+  return Math.max(1, Math.floor(LEGEND_WIDTHS[size] / (34 + 7.1 * longest)));
 }
 
 /** Parallel lists. They are not readonly because Vega-Lite's types are not. */

@@ -81,6 +81,8 @@ export const FEATURES_OFF = {
   devices: 1,
   fsdp: false,
   tensorboard: false,
+  loss: 'supervised',
+  loss_on: 'answer',
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
 };
 

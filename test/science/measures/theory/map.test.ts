@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
@@ -26,6 +27,19 @@ const near = (a: number, b: number, within = 1e-12): void =>
   assert.ok(Math.abs(a - b) <= within * Math.max(1, Math.abs(b)), `${a} is not ${b}`);
 test.before(async () => {
   await useBackend('cpu');
+});
+
+// Scales and ranks have six digits: 5e-6 + 5e-6 + 5e-7.
+test("the paper's Figure 3 has the closed form at σ² = scale/d, to the digits that it was read with", () => {
+  const [, ...rows] = readFileSync('pipelines/paper/published/visual_r.csv', 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => line.split(','));
+  assert.is(rows.length, 1600);
+  for (const [, , series = '', , rank, , value] of rows) {
+    const scale = Number(series.replace('variance_scale=', ''));
+    near(closedForm('uniform', Number(rank), 1024, scale / 1024).h1, Number(value), 1.1e-5);
+  }
 });
 
 test('closed forms, as published and exact, computed by hand', () => {
