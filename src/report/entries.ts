@@ -114,7 +114,7 @@ function ofChosen(
   { envelope: _envelope, cells: _cells, ...entry }: FigureEntry,
   { shown, notes }: Applied,
 ): FigureEntry {
-  const { x, y, color, references, caption } = entry;
+  const { x, y, color, references, overlays, caption } = entry;
   const text = [...(caption === undefined ? [] : [caption]), ...notes].join(' ');
   return {
     ...entry,
@@ -123,6 +123,10 @@ function ofChosen(
     ...defined({
       color: color && { ...color, fields: color.fields.map(shown) },
       references: references?.map(shown),
+      overlays: overlays?.map(({ metric, ...overlay }) => ({
+        ...overlay,
+        ...defined({ metric: metric && shown(metric) }),
+      })),
       caption: text === '' ? undefined : text,
     }),
   };

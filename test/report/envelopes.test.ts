@@ -243,6 +243,23 @@ test('a figure of what was chosen: differences, clean runs, and the point in its
   assert.match(present(full.figures[0]).caption, '“LoRA has the lower ASR”: held.');
 });
 
+test('published numbers stay with the metric that they are of', async () => {
+  const overlay = {
+    ...{ rows: [{ at: 'LoRA r = 4', value: '0.77' }], x: 'at', y: 'value', citation: 'made up' },
+    ...{ metric: 'evaluate.accuracy', names: {}, label: 'published' },
+  };
+  const { figures } = await drawn(RATES, {
+    figures: [
+      {
+        ...{ name: 'best', x: { field: 'adapter' }, envelope: BEST_RATE, overlays: [overlay] },
+        y: [{ field: 'evaluate.asr' }, { field: 'evaluate.accuracy' }],
+      },
+    ],
+  });
+  const last = present(present(figures[0]).csv).trim().split('\r\n').at(-1);
+  assert.match(present(last), 'evaluate.test_accuracy,0.77');
+});
+
 test('some seeds choose, and the others are shown', async () => {
   const asr: Readonly<Record<number, readonly number[]>> = {
     0.1: [0.9, 0.2, 0.3],
