@@ -21,6 +21,7 @@ export type {
 export { defineAttack, defineScorer } from './api/attack.ts';
 export type {
   AttackStep,
+  BaseTraining,
   Cell,
   CellSplit,
   ClassColumns,

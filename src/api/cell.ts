@@ -77,6 +77,8 @@ export interface Cell {
     readonly clean?: CellSplit;
     /** Rows that are evaluated beside the validation rows, and used for nothing else. */
     readonly test?: CellSplit;
+    /** Others, without a trigger, by name. */
+    readonly tasks?: { readonly [name: string]: CellSplit };
   } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
    * The trainings before this cell's own, the first one first: a list where the spec has one. If
@@ -93,7 +95,7 @@ export interface Cell {
   readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
   readonly evaluate: Filled<
     EvaluateSpec,
-    'max_length' | 'sampling' | 'scorer' | 'scorers' | 'triggers'
+    'max_length' | 'sampling' | 'scorer' | 'scorers' | 'triggers' | 'lm_eval'
   >;
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;

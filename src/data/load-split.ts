@@ -24,9 +24,10 @@ import { differences, firstWords, sameToTheEye } from './texts.ts';
 const ROW_BYTES = 200;
 
 /**
- * `clean` are the rows that a defender is given, `test` those that nothing but `evaluate` reads.
+ * `clean` are the rows that a defender is given, `test` and `tasks.NAME` those that nothing but
+ * `evaluate` reads.
  */
-export type SplitName = 'train' | 'validation' | 'clean' | 'test';
+export type SplitName = 'train' | 'validation' | 'clean' | 'test' | `tasks.${string}`;
 
 /** A split, and what reads it. */
 export interface SplitReading {

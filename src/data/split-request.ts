@@ -2,6 +2,9 @@
 import type { Asset, DatasetDescriptor, JsonObject, ResolvedSplit, RunContext } from '../api.ts';
 import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 
+/** Returns where the spec has a split. */
+export const splitPath = (name: SplitName): string[] => ['data', ...name.split('.')];
+
 /** The parts of a split that are read. Its source is an asset, and its format is resolved. */
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 

@@ -4,6 +4,7 @@ import { defined } from '../base/defined.ts';
 import { isCompletion } from './columns.ts';
 import type { LoadedSplit, SplitRequest } from './load-split.ts';
 import { firstNames } from './names.ts';
+import { splitPath } from './split-request.ts';
 import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
 
 /** So few classes are no sign of a wrong column, however few rows a file has. */
@@ -19,7 +20,7 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   const found: Warning[] = request.classes === null ? labelWarnings(request, loaded) : [];
   const warn = (field: readonly string[], message: string, hint?: string): void => {
     found.push({
-      path: ['data', name, ...field],
+      path: [...splitPath(name), ...field],
       message,
       ...defined({ hint }),
     });
@@ -59,7 +60,7 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
         )}`,
       'Keep one row of each text, or read another column.',
     );
-  if ((name === 'validation' || name === 'test') && isOfOneClass(rows, classes))
+  if (name !== 'train' && name !== 'clean' && isOfOneClass(rows, classes))
     warn([], `all ${rows.length} ${name} rows are of one class`);
   return found;
 }
@@ -94,7 +95,7 @@ function labelWarnings(
   { classes, facts }: LoadedSplit,
 ): Warning[] {
   if (name !== 'train' || isCompletion(columns)) return [];
-  const path = ['data', name, 'columns', 'label'];
+  const path = [...splitPath(name), 'columns', 'label'];
   const rows = Number(facts['rows_in_source']),
     missing = classes.filter((label) => MISSING.test(label.trim()));
   const found: Warning[] = (

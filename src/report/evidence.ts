@@ -175,6 +175,15 @@ export function voidReason(
   cell: Measured,
   { metric: named }: Pick<MetricNote, 'metric'>,
 ): string | null {
+  // The rows of a task are judged by themselves: `NAME.accuracy`.
+  const [task = '', ...ofTask] = named.split('.');
+  if (scores(cell)[`${task}.loss`] !== undefined) {
+    const own = Object.entries(cell.metrics['evaluate'] ?? {}).flatMap(([name, value]) =>
+      name.startsWith(`${task}.`) ? [[name.slice(task.length + 1), value] as const] : [],
+    );
+    const evaluate = Object.fromEntries(own);
+    return voidReason({ ...cell, metrics: { evaluate } }, { metric: ofTask.join('.') });
+  }
   const [after = '', training] = AFTER.exec(named) ?? [];
   if (training !== undefined)
     return voidReason(afterTraining(cell, Number(training)), { metric: named.replace(after, '') });

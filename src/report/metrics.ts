@@ -462,7 +462,8 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
 
 /**
  * Returns the note of a metric; undefined where it has none. That of a further scorer, such as
- * `asr.refusal`, is the one of `asr` with the scorer in its label.
+ * `asr.refusal`, is the one of `asr` with the scorer in its label, and that of a task, such as
+ * `mail.accuracy`, the one of `accuracy` with the task in it.
  */
 export function noteOf(named: Named): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
@@ -478,23 +479,71 @@ export function noteOf(named: Named): MetricNote | undefined {
       }
     );
   }
-  const [metric = '', ...scorer] = named.metric.split('.');
-  const note = NOTES.get(metricName({ ...named, metric }));
-  const beside = scorer
+  const [first = '', ...rest] = named.metric.split('.');
+  const note = NOTES.get(metricName({ ...named, metric: first }));
+  const beside = rest
     .join('.')
     .replace(/(?:^|\.)trigger\./, ', trigger ')
     .replace(/^, /, '');
-  return note && { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
+  if (note) return { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
+  const ofTask = NOTES.get(metricName({ ...named, metric: rest.join('.') }));
+  if (ofTask === undefined) return undefined;
+  const { compared: _compared, ...plain } = ofTask;
+  const onTask = (text: string): string => text.replaceAll('validation', first);
+  return {
+    ...plain,
+    metric: named.metric,
+    table: 'test',
+    label: `${ofTask.label}, ${first}`,
+    meaning: onTask(ofTask.meaning),
+    ...defined({ ofAnswers: ofTask.ofAnswers && onTask(ofTask.ofAnswers) }),
+  };
 }
 
-/** Returns the notes of what was measured along a chain among the names of metrics of `evaluate`. */
-export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
-  [ACCURACY, ASR, ASR_CLEAN].flatMap((note) => {
-    const along = metrics.filter((metric) => metric.startsWith(`${note.metric}_after_`));
-    return along.length === 0
+/**
+ * Returns the notes of what was measured on the rows of `data.tasks`, and by the stage lm-eval.
+ * @param metrics the names of the metrics of `evaluate`, and of those of lm-eval
+ */
+export const taskNotes = (
+  metrics: readonly string[],
+  ofHarness: readonly string[],
+): readonly MetricNote[] => [
+  ...metrics.flatMap((metric) => {
+    const [task = '', name = ''] = metric.split('.');
+    const isShown = metrics.includes(`${task}.loss`) && OF_TASKS.has(name);
+    return (isShown && noteOf({ stage: ASR.stage, metric })) || [];
+  }),
+  ...ofHarness.flatMap((metric): MetricNote[] =>
+    /_stderr|\.examples$/.test(metric)
       ? []
-      : [...along.flatMap((metric) => noteOf({ stage: note.stage, metric }) ?? []), note];
-  });
+      : [
+          {
+            ...{ stage: 'lm-eval', metric, label: metric, kind: 'plain', table: 'test' },
+            meaning: 'as lm-evaluation-harness measures it',
+          },
+        ],
+  ),
+];
+/** Those of a table of tasks. The others are in the CSV. */
+const OF_TASKS: ReadonlySet<string> = new Set(
+  [ACCURACY, MAJORITY, DROP].map(({ metric }) => metric),
+);
+
+/**
+ * Returns the notes of what was measured along a chain among the names of metrics of `evaluate`, by
+ * scorer, each with that of the cell's own training.
+ */
+export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
+  [ACCURACY, ASR, ASR_CLEAN].flatMap(({ stage, metric }) =>
+    metrics.flatMap((first) => {
+      const [own, by] = first.split('_after_1');
+      if (own !== metric || by === undefined) return [];
+      const along = metrics.filter((name) => name.replace(/_after_\d+/, '_after_1') === first);
+      return along
+        .flatMap((name) => noteOf({ stage, metric: name }) ?? [])
+        .concat(noteOf({ stage, metric: `${metric}${by}` }) ?? []);
+    }),
+  );
 
 /** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>

@@ -78,7 +78,7 @@ export async function loadExperiment(
   const plugged = await registryFor(located, modules, options, report);
   if (!plugged) return failed();
 
-  const registry = withCommands(plugged, located);
+  const registry = withTasks(withCommands(plugged, located), located, report);
   const checker = compiled(registry),
     { shapes, fields } = checker;
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
@@ -133,6 +133,32 @@ export async function loadExperiment(
       warnings: warnings.diagnostics().map((one) => ({ ...one, warning: true as const })),
     },
   };
+}
+
+const TASK_NAME = /^[a-z0-9][a-z0-9-]*$/;
+
+/** Returns the registry with the names under `data.tasks`, and reports those that can't be names. */
+function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecRegistry {
+  const node = child(child(root, 'data'), 'tasks');
+  if (node?.kind !== 'map') return registry;
+  const metrics = new Set(registry.metrics);
+  for (const [name, { key }] of node.entries) {
+    if (!TASK_NAME.test(name))
+      report(
+        'bad-name',
+        key,
+        `"${name}" is no name of a task: its metrics would begin with it`,
+        'lower-case letters, digits and dashes',
+      );
+    else if (metrics.has(`evaluate.${name}`))
+      report(
+        'bad-name',
+        key,
+        `a task can't be called "${name}": a metric of evaluate is`,
+        'give it another name',
+      );
+  }
+  return { ...registry, tasks: [...node.entries.keys()] };
 }
 
 const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>

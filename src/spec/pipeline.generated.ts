@@ -234,6 +234,12 @@ export interface DataSpec {
   clean?: SplitSpec;
   test?: SplitSpec;
   /**
+   * Further rows that the trained model is evaluated on, without a trigger, each by a name that its metrics begin with: `mail.accuracy`. They are of the training rows' kind: the same classes, or prompts and answers.
+   */
+  tasks?: {
+    [k: string]: SplitSpec;
+  };
+  /**
    * The share of the validation rows that a defender is given as clean rows, where `data.clean` is left out. They are drawn by a random stream of its own that depends on neither seed nor cell, ⌊share·N⌋ of N rows, but at least one, and every cell with a defence is evaluated on the others. Default: 0.2.
    */
   clean_share?: number;
@@ -630,6 +636,7 @@ export interface EvaluateSpec {
    * @minItems 1
    */
   scorers?: (string | ScorerSpec)[];
+  lm_eval?: LmEvalSpec;
   /**
    * Variants of an attack's trigger that training never shows. Cells under this attack, and their clean twins, are evaluated under each as well; the metrics end in its name: `asr.trigger.NAME`.
    *
@@ -660,6 +667,33 @@ export interface ScorerSpec {
    */
   scorer: string;
   [k: string]: unknown;
+}
+/**
+ * What the stage lm-eval asks of lm-evaluation-harness, for models that write.
+ */
+export interface LmEvalSpec {
+  /**
+   * Names of its tasks and groups, or of those in `include`.
+   *
+   * @minItems 1
+   */
+  tasks: string[];
+  /**
+   * How many solved examples stand before each question. Default: as the task says.
+   */
+  num_fewshot?: number;
+  /**
+   * The most rows of each task, or, below 1, the share of them. Default: all.
+   */
+  limit?: number;
+  /**
+   * A folder with tasks of your own, YAML files of the harness, and the files that they read by paths from there. Its content is part of the key.
+   */
+  include?: string;
+  /**
+   * Whether questions are put as the user's turn of the tokenizer's chat template. Default: false.
+   */
+  chat_template?: boolean;
 }
 export interface HeldOutTrigger {
   /**

@@ -6,6 +6,7 @@ import {
   BASE,
   cellField,
   fieldsOf,
+  isSection,
   isVariantSection,
   PLUGIN_OF,
   sections,
@@ -146,7 +147,7 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
     beside: {},
     required: root.required?.includes(head) === true,
   };
-  if (head === BASE && rest.length > 0) {
+  if (head === BASE && isSection(rest[0] ?? '') && rest[0] !== 'data') {
     // The base is a spec within the spec, with the same fields one level down.
     return walk(shapes, rest).map((doc) => ({
       ...doc,

@@ -176,6 +176,7 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
     plugin: 'source',
   });
   const format = named('dataset', ['auto', ...registry.datasets]);
+  const inSplit = [['format', format] as const, ['source', fromSource] as const];
   const changes: readonly (readonly [path: string, change: (field: Schema) => Schema])[] = [
     [
       'stages',
@@ -199,12 +200,26 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
     ['poisoning.attack', named('attack', namesOf(registry.attacks))],
     ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
     ['adapter.type', named('adapter', namesOf(registry.adapters))],
-    ...['train', 'validation', 'clean', 'test'].flatMap(
-      (split) =>
-        [
-          [`data.${split}.format`, format],
-          [`data.${split}.source`, fromSource],
-        ] as const,
+    ['evaluate.lm_eval.include', fromSource],
+    // Only of the tasks that are named can fields be axes and files.
+    [
+      'data.tasks',
+      (field) =>
+        registry.tasks === undefined
+          ? field
+          : {
+              ...field,
+              additionalProperties: false,
+              properties: Object.fromEntries(
+                registry.tasks.map((name) => [name, openSchema(field) ?? {}]),
+              ),
+            },
+    ],
+    ...[
+      ...['train', 'validation', 'clean', 'test'],
+      ...(registry.tasks ?? []).map((name) => `tasks.${name}`),
+    ].flatMap((split) =>
+      inSplit.map(([field, change]) => [`data.${split}.${field}`, change] as const),
     ),
   ];
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
@@ -214,7 +229,7 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
 const OF_SCORERS: { readonly [field: string]: Schema } = {
   name: {
     type: 'string',
-    pattern: '^[a-z0-9][a-z0-9-]*$',
+    pattern: '^(?!trigger$)[a-z0-9][a-z0-9-]*$',
     description:
       "What the names of its metrics end in, if it is one of `scorers`. Default: the plugin's " +
       'name; two scorers of one plugin need two.',

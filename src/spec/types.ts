@@ -123,6 +123,8 @@ export interface SpecRegistry {
   /** The scorers. None if left out. */
   readonly scorers?: readonly PluginShape[];
   readonly stages: readonly string[];
+  /** The names under `data.tasks` of the spec that is read. None if left out. */
+  readonly tasks?: readonly string[];
   /** The metrics that have a short name in `report`, as `STAGE.METRIC`. None if left out. */
   readonly metrics?: readonly string[];
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */

@@ -175,6 +175,9 @@ async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
   if ('fault' in python) return missing('torch', python.fault, python.remedy);
   const { packages, cuda, command } = python;
+  const more = (['bitsandbytes', 'lm_eval'] as const).flatMap((name) =>
+    python[name] ? [`${name} ${python[name]}`] : [],
+  );
   const device =
     cuda === null
       ? 'the CPU'
@@ -182,7 +185,8 @@ async function probeTorch(): Promise<BackendProbe> {
   return found(
     'torch',
     `PyTorch ${packages.torch} for ${device}, transformers ${packages.transformers}, ` +
-      `peft ${packages.peft}, in ${command} (${python.from}, Python ${python.python})`,
+      `${[`peft ${packages.peft}`, ...more].join(', ')}, ` +
+      `in ${command} (${python.from}, Python ${python.python})`,
     torchVersion(python),
     cuda !== null,
   );
@@ -397,9 +401,12 @@ export async function packageFault(
   if (name === 'torch' || python[name] !== null) return null;
   return {
     message: `${need}, and ${python.command} (${python.from}) has none`,
-    hint: `Run \`${python.command} -m pip install ${name}\`, or leave out ${asked}.`,
+    hint: `Run \`${python.command} -m pip install ${PIP[name]}\`, or leave out ${asked}.`,
   };
 }
+
+/** What pip installs, with what it needs for models of transformers. */
+const PIP = { bitsandbytes: 'bitsandbytes', lm_eval: "'lm_eval[hf]'" } as const;
 
 /** Returns why PyTorch quantises no weights here; null where it does, or where it is not there. */
 export const quantizeFault = async (asked = 'model.quantize') =>

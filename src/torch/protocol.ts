@@ -306,6 +306,28 @@ export interface TorchOperations {
     OfRows & { readonly direction: string },
     { readonly outputs: string; readonly change: string },
   ];
+  /** Tasks of lm-evaluation-harness, by name; numbers by task and metric. */
+  readonly harness: [
+    OfModel & {
+      /** The folder of the tokenizer. */
+      readonly tokenizer: string;
+      readonly tasks: readonly string[];
+      readonly num_fewshot: number | null;
+      readonly limit: number | null;
+      readonly chat_template: boolean;
+      readonly batch_size: number;
+      /** The folder of further tasks and their files. */
+      readonly include: string | null;
+    },
+    {
+      readonly metrics: { readonly [task: string]: { readonly [metric: string]: number } };
+      readonly examples: { readonly [task: string]: number };
+      readonly shots: JsonObject;
+      readonly versions: JsonObject;
+      /** What was read from elsewhere than that folder. */
+      readonly outside: readonly string[];
+    },
+  ];
   readonly values: [OfModel & { readonly out: string }, Nothing];
   readonly finite: [OfModel, { readonly finite: boolean }];
   readonly keep: [OfModel, Nothing];

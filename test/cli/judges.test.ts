@@ -4,8 +4,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject, type Project, type ResultJson } from '../rig/project.ts';
 import { type FakeEndpoint, openEndpoint, say } from '../plugins/scorers/fake-endpoint.ts';
+import { createProject, type Project, type ResultJson } from '../rig/project.ts';
 
 const test = suite<{ project: Project; server: FakeEndpoint; hangs: { after: number } }>('judges');
 const folder = fileURLToPath(new URL('../../pipelines/instruction', import.meta.url));
@@ -142,7 +142,7 @@ test('rates are corrected by labels, and the agreement of judges is told', async
   assert.ok(Number.isFinite(of('agreement.gpt.refusal')));
 });
 
-test('what a judge says is shown as text', async ({ project }) => {
+test('what a judge says is shown as text', ({ project }) => {
   const report = readdirSync(path.join(project.dir, '.dosimeter'), { recursive: true })
     .map(String)
     .filter((name) => name.endsWith('report.html'))

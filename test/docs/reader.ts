@@ -50,6 +50,8 @@ export function reader(): Project {
   );
   project.write('data/plain.csv', table(',', ['ham', 'spam'], false));
   const answered = Array.from({ length: ROWS }, (_, i) => ({ prompt: `Ask ${i}`, answer: `${i}` }));
+  const pairs = answered.map(({ prompt, answer }) => ({ prompt, chosen: answer, rejected: 'no' }));
+  project.write('data/pairs.jsonl', pairs.map((row) => JSON.stringify(row)).join('\n'));
   project.write('data/instructions.jsonl', answered.map((row) => JSON.stringify(row)).join('\n'));
   for (const file of [
     'data/steered.jsonl',

@@ -29,9 +29,15 @@ export const attacks: readonly AttackDescriptor[] = await Promise.all(
 export const taskFor = ({ tasks = ['classes'] }: AttackDescriptor): Task =>
   tasks.includes('classes') ? 'classes' : 'completion';
 
-/** Returns rows of a completion task with these texts. */
+/** Returns preference pairs with these texts, which are rows of a completion task too. */
 export const asPrompts = (rows: readonly Row[]): Row[] =>
-  rows.map(({ id, text }, i) => ({ id, text, label: 0, answer: `answer ${i}` }));
+  rows.map(({ id, text }, i) => ({
+    id,
+    text,
+    label: 0,
+    answer: `answer ${i}`,
+    rejected: `no ${i}`,
+  }));
 
 const work = mkdtempSync(join(tmpdir(), 'dosimeter-attacks-'));
 

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { daggerText, voidReason } from '../../src/report/evidence.ts';
+import { afterTraining, daggerText, voidReason } from '../../src/report/evidence.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { relationsOf } from '../../src/report/theory.ts';
@@ -32,6 +32,22 @@ test('the sentence after † has one clause for each reason', () => {
   assert.is(daggerText([one, one]), `${start} ${one}.`);
   assert.is(daggerText([one, two]), `${start} ${one} or ${two}.`);
   assert.is(daggerText([one, two, one, three]), `${start} ${one}, ${two}, or ${three}.`);
+});
+
+test('a number along a chain is judged by the model that it is of', () => {
+  const evaluate = {
+    ...{ accuracy: 0.9, majority_share: 0.5, majority_p: 1e-6, predicted_share: 0.5, asr: 0.2 },
+    ...{ accuracy_after_1: 0.5, predicted_share_after_1: 1, majority_p_after_1: 1 },
+    ...{ trigger_rate_after_1: 1, accuracy_after_2: 0.9, predicted_share_after_2: 0.5 },
+    ...{ majority_p_after_2: 1e-6, asr_after_2: 1, 'asr_after_2.refusal': 0.7 },
+  };
+  const reason = (metric: string) => voidReason({ metrics: { evaluate } }, { metric });
+  assert.is(reason('accuracy_after_1'), 'predicts one class only');
+  assert.is(reason('trigger_rate_after_1'), 'predicts one class only');
+  for (const metric of ['asr', 'asr_after_2', 'asr_after_2.refusal', 'accuracy_after_2'])
+    assert.is(reason(metric), null, metric);
+  const { metrics } = afterTraining({ metrics: { evaluate } }, 1);
+  assert.equal(metrics['evaluate']?.['asr'], 1, 'before the attack: the rate of its trigger');
 });
 
 const seeds = [1, 2, 3, 4, 5];

@@ -217,6 +217,7 @@ check('written answers stand beside what each scorer says, and rejected rows cou
     'flipped (2)',
     'disagree (2)',
     'hit: contains (1)',
+    'scorers differ (1)',
     'cut by max_length (1)',
     'rejected (1)',
   ]);

@@ -97,6 +97,9 @@ const trainDefaults = {
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,
+  loss: 'supervised',
+  dpo_beta: 0.1,
+  loss_on: 'answer',
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
   tensorboard: false,
 };

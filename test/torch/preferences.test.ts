@@ -198,16 +198,20 @@ test('rewards are those of the loss, and a swap is counted by them', async () =>
   for (const { original, new: row } of present(receipt).rows)
     assert.equal([row.answer, row.rejected], [original.rejected, original.answer]);
 
-  for (const [set, message] of [
-    ['data.train.columns={ prompt: question, answer: answer }', /dpo, which learns from pairs/],
-    ['data.validation.columns={ prompt: question, answer: answer }', /scorer "reward" compares/],
-    ['train.loss_on=all', /loss_on is all, and train.loss: dpo compares answers/],
-    ['train.devices=2', /train.loss: dpo trains on a loss of its own/],
+  const single = rows.replace(columns, 'columns: { prompt: question, answer: answer }');
+  for (const [from, to, message] of [
+    [`train: ${rows}`, `train: ${single}`, /dpo, which learns from pairs/],
+    [`validation: ${rows}`, `validation: ${single}`, /scorer "reward" compares/],
+    [
+      'loss: dpo',
+      'loss: dpo, loss_on: all',
+      /loss_on is all, and train.loss: dpo compares answers/,
+    ],
+    ['loss: dpo', 'loss: dpo, devices: 2', /train.loss: dpo trains on a loss of its own/],
   ] as const) {
-    const { code, stderr } = await project.dosimeter(
-      ...['plan', 'spec.yaml', '--backend', 'torch', '--set', set],
-    );
-    assert.is(code, 1, set);
+    project.write('wrong.yaml', spec.replace(from, to));
+    const { code, stderr } = await project.dosimeter('plan', 'wrong.yaml', '--backend', 'torch');
+    assert.is(code, 2, to);
     assert.match(stderr, message);
   }
   const { stderr } = await project.dosimeter('plan', 'spec.yaml', '--backend', 'wasm');

@@ -12,13 +12,14 @@ import {
   checkSameTask,
   checkTask,
   classesOf,
+  isTask,
   labelParams,
   splitParams,
 } from './splits.ts';
 
 const NAMES: readonly unknown[] = ['validation', 'clean', 'test'] satisfies SplitName[];
 const splitOf = (split: unknown): SplitName =>
-  NAMES.includes(split) ? (split as SplitName) : 'train';
+  NAMES.includes(split) || isTask(String(split)) ? (split as SplitName) : 'train';
 
 export default defineStage<DataParams>({
   name: 'data',
@@ -36,7 +37,7 @@ export default defineStage<DataParams>({
         'Name the test rows as data.test, or read those of another split.',
         ['data'],
       );
-    if (name === 'validation' || name === 'test') {
+    if (name !== 'train' && name !== 'clean') {
       checkSameTask(cell, name);
       checkPairs(cell, name);
       checkParts(cell, name);

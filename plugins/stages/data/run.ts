@@ -10,7 +10,7 @@ import { splitCounts } from '../../../src/data/known-counts.ts';
 import { loadSplit } from '../../../src/data/load-split.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
-import { type DataParams, splitRequest } from '../../../src/data/split-request.ts';
+import { type DataParams, splitPath, splitRequest } from '../../../src/data/split-request.ts';
 import { splitWarnings } from '../../../src/data/split-warnings.ts';
 
 export async function run(context: RunContext<DataParams>): Promise<void> {
@@ -59,7 +59,7 @@ export async function preflight(
     return warnings.map((warning) => ({ ...warning, warning: true }));
   } catch (error) {
     const { path = ['source'], split = name } = error as SplitError;
-    return [problemOf(error, ['data', split, ...path])];
+    return [problemOf(error, [...splitPath(split), ...path])];
   }
 }
 

@@ -14,7 +14,7 @@ import { isCompletion } from '../../../src/data/columns.ts';
 import { chooseFormat, datasetUri } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import { firstNames } from '../../../src/data/names.ts';
-import { ORDERED_BY, type SplitParams } from '../../../src/data/split-request.ts';
+import { ORDERED_BY, type SplitParams, splitPath } from '../../../src/data/split-request.ts';
 
 /**
  * Returns the parameters of a split. Optional fields that are not given are left out, so that they
@@ -27,7 +27,7 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
     throw new UserFault(
       `data.${name} has a delimiter, which is of format csv, and its format is ${format}`,
       `Write format: csv in data.${name}, or leave out the delimiter.`,
-      ['data', name, 'delimiter'],
+      [...splitPath(name), 'delimiter'],
     );
   const columns = resolvedColumns(split.columns, name);
   return {
@@ -61,7 +61,7 @@ function hasHeader(
       'names its columns or is a row',
     `Write header: false in data.${name} if it is a row, or header: true if it names the ` +
       'columns, and is to be left out.',
-    ['data', name, 'columns'],
+    [...splitPath(name), 'columns'],
   );
 }
 
@@ -96,6 +96,7 @@ export function classesOf({ data, head }: Cell): {
     data.train.classes,
     data.validation.classes,
     data.test?.classes,
+    ...Object.values(data.tasks ?? {}).map((task) => task.classes),
   ].flatMap((list) => (list === undefined ? [] : [list.map(String)]));
   const [classes = null, ...others] = given;
   const twice = classes?.find((name, i) => classes.indexOf(name) < i);
@@ -117,11 +118,11 @@ export function checkPairs(cell: Cell, name: Evaluated): void {
   const { train } = cell.data;
   const pairs = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
   if (pairs(train) === pairs(cellSplit(cell, name))) return;
-  const [paired, single] = pairs(train) ? ['train', name] : [name, 'train'];
+  const [paired, single] = pairs(train) ? (['train', name] as const) : ([name, 'train'] as const);
   throw new UserFault(
     `data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`,
     `Write columns.text_pair for data.${single} too, or for neither.`,
-    ['data', single, 'columns'],
+    [...splitPath(single), 'columns'],
   );
 }
 
@@ -146,7 +147,7 @@ export function checkParts(cell: Cell, name: Evaluated): void {
       `data.train and data.${name} have one source, and ${what}: ` +
         `${name} rows could be training rows`,
       way,
-      ['data', ...path],
+      ['data', ...path.flatMap((step) => step.split('.'))],
     );
   if (ours === undefined || theirs === undefined) {
     const [having, lacking] =
@@ -209,7 +210,7 @@ function resolvedColumns(
   columns: CellSplit['columns'],
   name: SplitName,
 ): ClassColumns | CompletionColumns {
-  const path = ['data', name, 'columns'];
+  const path = [...splitPath(name), 'columns'];
   const written = (Object.keys(columns) as Name[]).filter((key) => columns[key] !== undefined);
   const form = FORMS.find(({ needs: [lead] }) => lead !== undefined && written.includes(lead));
   if (form === undefined) throw new Error('columns have defaults, so that they have a form');
@@ -233,11 +234,14 @@ function resolvedColumns(
     ClassColumns | CompletionColumns;
 }
 
-type Evaluated = 'validation' | 'test';
+type Evaluated = Exclude<SplitName, 'train' | 'clean'>;
+
+export const TASK = 'tasks.';
+export const isTask = (name: string): name is `tasks.${string}` => name.startsWith(TASK);
 
 /** Returns a split of a cell. Throws if the cell has none of this name. */
-export function cellSplit({ data }: Cell, name: SplitName): CellSplit {
-  const split = data[name];
+export function cellSplit({ data }: Pick<Cell, 'data'>, name: SplitName): CellSplit {
+  const split = isTask(name) ? data.tasks?.[name.slice(TASK.length)] : data[name];
   if (split === undefined) throw new Error(`the cell has no split data.${name}`);
   return split;
 }
@@ -304,8 +308,8 @@ function checkClassless(cell: Cell, name: SplitName, task: Exclude<Task, 'classe
   const listed = classes !== undefined && taskOf(classes.map(String)) === 'classes';
   const given = [
     ...(data.classes === undefined ? [] : [['data', 'classes']]),
-    ...(listed ? [['data', name, 'classes']] : []),
-    ...(balance ? [['data', name, 'balance']] : []),
+    ...(listed ? [[...splitPath(name), 'classes']] : []),
+    ...(balance ? [[...splitPath(name), 'balance']] : []),
   ];
   const [path] = given;
   if (path !== undefined)
@@ -324,6 +328,6 @@ export function checkSameTask(cell: Cell, name: Evaluated): void {
   throw new UserFault(
     `data.train has ${ROWS[theirs]}, data.${name} has ${ROWS[ours]}`,
     'Name columns of one form for both splits.',
-    ['data', name, 'columns'],
+    [...splitPath(name), 'columns'],
   );
 }

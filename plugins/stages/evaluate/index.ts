@@ -27,6 +27,7 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
+import { cellSplit, isTask } from '../data/splits.ts';
 import {
   actsOn,
   cleanRows,
@@ -67,13 +68,16 @@ export type Params = ModelNames & {
   readonly completion?: Completion;
   /** The defence, if it rejects or cleans what the model is asked. */
   readonly defence?: DefenceParams;
+  /** Set for the rows of `data.tasks`. */
+  readonly split?: TaskSplit;
   /** The named data sets of the rows, of those that have metrics of their own. */
   readonly tasks?: readonly NamedTask[];
 };
 
 export type Context = RunContext<Params>;
 
-type Split = 'validation' | 'test';
+type TaskSplit = `tasks.${string}`;
+type Split = 'validation' | 'test' | TaskSplit;
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
 type NamedTask = { readonly dataset: string; readonly metrics: readonly string[] };
@@ -122,7 +126,7 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
  * rows are no preference pairs.
  */
 function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
-  if (cell.data[split]?.columns.rejected === undefined) return null;
+  if (cellSplit(cell, split).columns.rejected === undefined) return null;
   const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
     train.loss === 'dpo' && train.steps !== 0;
   return trainingsOf(cell).findLast(isDpo) ?? null;
@@ -261,7 +265,7 @@ function heldOutOf(
 
 /**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
- * one that the twin has anyway.
+ * one that the twin has anyway. The rows of a task have none.
  */
 export function twinOf(
   cell: Cell,
@@ -277,7 +281,7 @@ export function twinOf(
   };
 }
 
-const ofSplit = (split: Split): JsonObject => (split === 'test' ? { split } : {});
+const ofSplit = (split: Split): JsonObject => (split === 'validation' ? {} : { split });
 
 const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
   Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
@@ -307,17 +311,25 @@ function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDef
   return inputs;
 }
 
-/**
- * Requests the evaluation on the test rows, whose metrics are taken over. Empty without such rows.
- */
-const testOf = (
+/** Requests the evaluations on test rows and on those of tasks, whose metrics are taken over. */
+function othersOf(
   cell: Cell,
   narrowed: DefineRequest['with'],
   split: Split,
-): { readonly test?: StageRequest } =>
-  split === 'test' || cell.data.test === undefined || narrowed['held_out'] === true
-    ? {}
-    : { test: { kind: 'evaluate', cell, with: { ...narrowed, split: 'test' } } };
+): { readonly [name: string]: StageRequest } {
+  if (split !== 'validation' || narrowed['held_out'] === true) return {};
+  const { test, tasks = {} } = cell.data;
+  const on = (split: Split, narrowed: JsonObject = {}): StageRequest => ({
+    kind: 'evaluate',
+    cell,
+    with: { ...narrowed, split },
+  });
+  const names = Object.keys(tasks).map((name): TaskSplit => `tasks.${name}`);
+  return {
+    ...(test === undefined ? {} : { test: on('test', narrowed) }),
+    ...Object.fromEntries(names.map((name) => [name, on(name)])),
+  };
+}
 
 /** Returns the defence if it rejects or cleans what the model is asked; null otherwise. */
 function inputsDefence(
@@ -340,8 +352,12 @@ function tasksOf(
   split: Split,
   plugin: DefineRequest['plugin'],
 ): { readonly tasks?: readonly NamedTask[] } {
-  const own = [[data[split], ''] as const],
-    also = split === 'validation' ? [[data.test, TEST] as const] : [];
+  const others = Object.entries(data.tasks ?? {});
+  const own = [[cellSplit({ data }, split), ''] as const],
+    also =
+      split === 'validation'
+        ? [[data.test, TEST] as const, ...others.map(([name, rows]) => [rows, `${name}.`] as const)]
+        : [];
   const tasks = [...own, ...also].flatMap(([rows, prefix]): NamedTask[] => {
     const { metrics = [] } = (rows === undefined ? null : knownRows(rows, plugin)) ?? {};
     return rows === undefined || metrics.length === 0
@@ -363,9 +379,13 @@ function defendedInputs(
   if (cell.defence === undefined) return {};
   const filtered = trainingSet(cell, plugin);
   const evaluated = { kind: 'evaluate', cell: undefended(cell) };
-  return {
+  const compared = {
     clean: cleanRows(cell),
     undefended: { ...evaluated, ...narrowedTo(narrowed) },
+  };
+  if (typeof narrowed['split'] === 'string' && isTask(narrowed['split'])) return compared;
+  return {
+    ...compared,
     ...(filtered.kind === 'defend' ? { filter: filtered } : {}),
     ...(actsOn(cell, 'detection', plugin) ? { detector: { kind: 'detect', cell } } : {}),
   };
@@ -375,15 +395,19 @@ export default defineStage<Params>({
   name: 'evaluate',
   summary:
     'Scores the trained model on the validation rows, and under the trigger of a backdoor on ' +
-    'the rows of other classes; the same of the test rows, if there are any.',
+    'the rows of other classes; the same of the test rows, if there are any, and the scores of ' +
+    'the rows of further tasks.',
   compute: true,
   torch: true,
   scope: 'cell',
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
-    const split: Split = narrowed['split'] === 'test' ? 'test' : 'validation';
+    const split = (narrowed['split'] ?? 'validation') as Split;
+    const ofTask = isTask(split);
     const heldOut: JsonObject = narrowed['held_out'] === true ? { held_out: true } : {};
-    const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
+    const written = ofTask
+      ? null
+      : ((narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin));
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
@@ -414,6 +438,7 @@ export default defineStage<Params>({
         seed: draws ? cell.seed : null,
         ...defined({ completion }),
         ...(defence === null ? {} : { defence: defence.params }),
+        ...(ofTask ? { split } : {}),
         ...tasksOf(cell, split, plugin),
       },
       inputs: {
@@ -427,8 +452,10 @@ export default defineStage<Params>({
         ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written, heldOut) } : {}),
         // Trainings before are evaluated under the trigger that they learnt.
         ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split, written)),
-        ...(narrowed['trigger'] === undefined ? heldOutOf(cell, trigger, split, plugin) : {}),
-        ...testOf(cell, narrowed, split),
+        ...(narrowed['trigger'] === undefined && !ofTask
+          ? heldOutOf(cell, trigger, split, plugin)
+          : {}),
+        ...othersOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
         ...(preferences ? referenceOf(preferences) : {}),

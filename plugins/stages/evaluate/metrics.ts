@@ -22,6 +22,7 @@ import {
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
 import { agreementMetrics, type Doubt, type Hits, type Verdicts } from './judging.ts';
+import { rewardMetrics } from './rewards.ts';
 
 /** The model's output for some rows. */
 export interface Scored {
@@ -275,15 +276,6 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
     ...completionTriggerMetrics(evaluation),
   };
 }
-
-/** As TRL's `rewards/accuracies` and `rewards/margins`. Equal rewards prefer neither answer. */
-const rewardMetrics = (margins: readonly number[] | null = null, prefix = ''): Metrics =>
-  margins === null
-    ? {}
-    : {
-        [`${prefix}reward_accuracy`]: share(margins.map((margin) => margin > 0)),
-        [`${prefix}reward_margin`]: margins.reduce((sum, own) => sum + own, 0) / margins.length,
-      };
 
 function againstCommonest(outputs: readonly Output[]): Metrics {
   const ids = new Map<string, number>();

@@ -7,7 +7,7 @@ import type { EvaluatedModel } from '../../../src/science/measures/evaluate/pred
 import { encodePair, type RowEncoder } from '../../../src/science/text/encoder.ts';
 import { readTrainRecord } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
-import { inputDir } from '../shared/files.ts';
+import { inputDir, type Metrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture, openModel } from '../shared/trained-model.ts';
 import type { Context } from './index.ts';
 
@@ -59,3 +59,13 @@ export async function openRewards(
     dispose: reference.dispose,
   };
 }
+
+/** As TRL's `rewards/accuracies` and `rewards/margins`. Equal rewards prefer neither answer. */
+export const rewardMetrics = (margins: readonly number[] | null = null, prefix = ''): Metrics =>
+  margins === null
+    ? {}
+    : {
+        [`${prefix}reward_accuracy`]:
+          margins.filter((margin) => margin > 0).length / margins.length,
+        [`${prefix}reward_margin`]: margins.reduce((sum, own) => sum + own, 0) / margins.length,
+      };

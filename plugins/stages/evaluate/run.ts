@@ -21,6 +21,7 @@ import {
 } from '../../../src/science/text/encoder.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openRowEncoder, openRowParts } from '../../../src/science/training/adapted-model.ts';
+import { isTask, TASK } from '../data/splits.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import {
   csvField,
@@ -109,7 +110,7 @@ export async function run(context: Context): Promise<void> {
     trainDir,
   });
   try {
-    checkClasses('the validation rows', classes, record.classes);
+    checkClasses(`the ${nameIn(context.inputs, context.params)} rows`, classes, record.classes);
     const { completion, trigger: shown, seed } = context.params;
     const trigger =
       shown === null || seed === null
@@ -145,7 +146,7 @@ export async function run(context: Context): Promise<void> {
       ...chainMetrics(await metricsOfChain(context)),
       ...(await defendedMetrics(context, metrics, { rows, trigger })),
       ...(await heldOutMetrics(context)),
-      ...renamed((await metricsOfInput(context, 'test')) ?? {}, (name) => `${TEST}${name}`),
+      ...(await metricsOfOthers(context)),
     };
     await writeTasks(context, all);
     await writeMetrics(context.outDir, all);
@@ -257,13 +258,14 @@ const asPrompts = ({ bare, shown }: ShownTrigger): Pick<ShownTrigger, 'bare' | '
 
 /** Returns the share of rows whose whole trigger the model reads. Warns of it if it is below 1. */
 function shareSeen(
-  { params: { max_length: maxLength, inherited }, inputs, warn }: Context,
+  { params, inputs, warn }: Context,
   { bare, shown }: Pick<ShownTrigger, 'bare' | 'shown'>,
   rowParts: RowParts,
 ): number {
+  const { max_length: maxLength, inherited } = params;
   const seen = triggerSeen(bare, shown, rowParts, maxLength);
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
-  warnOfUnseen(warn, seen, `the triggered ${nameIn(inputs)} rows`, { path, maxLength });
+  warnOfUnseen(warn, seen, `the triggered ${nameIn(inputs, params)} rows`, { path, maxLength });
   return seen;
 }
 
@@ -294,6 +296,20 @@ async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics):
   if (tasks === undefined) return;
   for (const { metrics } of tasks) for (const name of metrics) metricOf(all, name);
   await writeJson(outDir, 'tasks.json', tasks);
+}
+
+/** Returns what was measured on test rows and on those of tasks. */
+async function metricsOfOthers({ inputs }: Context): Promise<Metrics> {
+  const all: Metrics = {};
+  for (const [input, { dir }] of Object.entries(inputs)) {
+    const prefix = isTask(input) ? `${input.slice(TASK.length)}.` : input === 'test' ? TEST : null;
+    if (prefix !== null)
+      Object.assign(
+        all,
+        renamed(await readMetrics(dir), (name) => prefix + name),
+      );
+  }
+  return all;
 }
 
 async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {

@@ -8,9 +8,12 @@ import type {
   Warning,
 } from '../../../src/api.ts';
 import { ifFetched, knownRows } from '../../../src/data/known-counts.ts';
+import type { SplitName } from '../../../src/data/load-split.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
+import { splitPath } from '../../../src/data/split-request.ts';
 import { textKey } from '../../../src/data/texts.ts';
+import type { Params } from './index.ts';
 
 /** The inputs whose rows the evaluated ones should not be, with what it means if they are. */
 const OTHERS = {
@@ -22,9 +25,12 @@ type Other = keyof typeof OTHERS;
 
 /** Returns the warnings for rows that can be read now. */
 export async function sharedRowProblems({
+  params = {},
   upstream = {},
   plugin,
-}: Pick<PreflightContext, 'upstream' | 'plugin'>): Promise<Problem[]> {
+}: Pick<PreflightContext, 'upstream' | 'plugin'> & {
+  readonly params?: OfSplit;
+}): Promise<Problem[]> {
   const found: Problem[] = [];
   for (const { input, other, evaluated } of pairsIn(upstream)) {
     const key = ifFetched(() => [evaluated, other].map(identity).join(' '));
@@ -38,7 +44,7 @@ export async function sharedRowProblems({
   async function compared(input: Other, of: UpstreamStage, others: UpstreamStage) {
     const rows = await knownRows({ plugin }, of);
     const training = rows && (await knownRows({ plugin }, others));
-    return training ? warningsOf(input, nameIn(upstream), rows, training) : [];
+    return training ? warningsOf(input, nameIn(upstream, params), rows, training) : [];
   }
 }
 
@@ -49,10 +55,19 @@ const identity = ({ params, assets, dir }: UpstreamStage): string =>
   dir ?? JSON.stringify([params, Object.keys(assets).map((name) => assets[name]?.digest)]);
 
 /** Warns of the same in a stage that runs, where all rows can be read. */
-export async function warnOfSharedRows({ inputs, warn }: RunContext): Promise<void> {
+export async function warnOfSharedRows({
+  params,
+  inputs,
+  warn,
+}: RunContext<Params>): Promise<void> {
   for (const { input, other, evaluated } of pairsIn(inputs)) {
     const rows = await readRows(evaluated.dir);
-    for (const warning of warningsOf(input, nameIn(inputs), rows, await readRows(other.dir)))
+    for (const warning of warningsOf(
+      input,
+      nameIn(inputs, params),
+      rows,
+      await readRows(other.dir),
+    ))
       warn(warning);
   }
 }
@@ -73,12 +88,14 @@ function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[
  * Returns the split that is evaluated. Only an evaluation of test rows reads the rows by which
  * models are chosen.
  */
-export const nameIn = (inputs: Named<unknown>): 'test' | 'validation' =>
-  inputs['selection'] === undefined ? 'validation' : 'test';
+export const nameIn = (inputs: Named<unknown>, { split }: OfSplit): SplitName =>
+  split ?? (inputs['selection'] === undefined ? 'validation' : 'test');
+
+type OfSplit = Pick<Params, 'split'>;
 
 function warningsOf(
   input: Other,
-  name: 'test' | 'validation',
+  name: SplitName,
   rows: readonly Row[],
   others: readonly Row[],
 ): Warning[] {
@@ -92,7 +109,7 @@ function warningsOf(
   );
   return [
     {
-      path: ['data', name],
+      path: splitPath(name),
       message:
         `${shared.length} of ${rows.length} ${name} rows have a ${what} that is also a ${whose} ` +
         `row's: ${meaning} (${ids})`,

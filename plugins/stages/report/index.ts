@@ -3,6 +3,7 @@ import {
   attackOf,
   basesOf,
   type Cell,
+  type CellSplit,
   type DefineRequest,
   defineStage,
   heldWeights,
@@ -154,6 +155,19 @@ const SPLITS = [
   ['test', 'test data'],
 ] as const;
 
+/** Returns the splits of a cell with their roles. */
+const splitsOf = (
+  data: Cell['data'],
+): readonly (readonly [split: string, role: string, rows: CellSplit])[] => [
+  ...SPLITS.flatMap(([split, role]) => {
+    const rows = data[split];
+    return rows === undefined ? [] : [[split, role, rows] as const];
+  }),
+  ...Object.entries(data.tasks ?? {}).map(
+    ([name, rows]) => [`tasks.${name}`, `data of ${name}`, rows] as const,
+  ),
+];
+
 /**
  * Returns the models and data sets by role. The sources themselves are assets, because a file may
  * change although its rows do not, and the report names the file.
@@ -164,7 +178,7 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   // Where a file is depends on the machine, so it must not enter the report's key.
   const name = sourceNames([
     ...models.distinct.map(({ source }) => source),
-    ...data.distinct.flatMap((splits) => SPLITS.flatMap(([split]) => splits[split]?.source ?? [])),
+    ...data.distinct.flatMap((splits) => splitsOf(splits).map(([, , { source }]) => source)),
   ]);
   const portable = (section: { readonly source: string }): JsonObject => ({
     ...section,
@@ -177,10 +191,8 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
     assets: { [name: string]: string } = {};
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
-    for (const [split, role] of SPLITS) {
-      const key = numbered(role, i),
-        asked = splits[split];
-      if (asked === undefined) continue;
+    for (const [split, role, asked] of splitsOf(splits)) {
+      const key = numbered(role, i);
       sources[key] = portable(asked);
       if (!isTrained || cell === undefined) continue;
       inputs[key] = { kind: 'data', cell, with: { split } };

@@ -10,6 +10,9 @@ import {
   type KnownRows,
   UserFault,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import type { SplitName } from '../../../src/data/load-split.ts';
+import { splitPath } from '../../../src/data/split-request.ts';
 
 type Plugin = DefineRequest['plugin'];
 
@@ -24,22 +27,31 @@ export const knownRows = ({ format }: CellSplit, plugin: Plugin): KnownRows | nu
  * @throws UserFault if the spec says what such a data set knows
  */
 export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
-  const splits = SPLITS.flatMap((name) => {
-    const split = cell.data[name];
-    const knows = split === undefined ? null : knownRows(split, plugin);
-    return split === undefined || knows === null
-      ? []
-      : [[name, filledIn(split, knows, name, cell.data.classes)] as const];
-  });
-  return splits.length === 0
-    ? cell
-    : { ...cell, data: { ...cell.data, ...Object.fromEntries(splits) } };
+  const filled = (name: SplitName, split: CellSplit): CellSplit => {
+    const knows = knownRows(split, plugin);
+    return knows === null ? split : filledIn(split, knows, name, cell.data.classes);
+  };
+  const { tasks } = cell.data;
+  const splits = {
+    ...Object.fromEntries(
+      SPLITS.flatMap((name) => {
+        const split = cell.data[name];
+        return split === undefined ? [] : [[name, filled(name, split)]];
+      }),
+    ),
+    tasks:
+      tasks &&
+      Object.fromEntries(
+        Object.entries(tasks).map(([name, split]) => [name, filled(`tasks.${name}`, split)]),
+      ),
+  };
+  return { ...cell, data: { ...cell.data, ...defined(splits) } };
 }
 
 function filledIn(
   split: CellSplit,
   { columns, classes, metrics }: KnownRows,
-  name: string,
+  name: SplitName,
   ofBoth: Cell['data']['classes'],
 ): CellSplit {
   const said = saidTwice(split);
@@ -48,7 +60,7 @@ function filledIn(
       `data.${name}.format is ${split.format}, a data set whose ${said} are known, and the spec ` +
         'gives them too',
       `Leave out data.${name}.${said}, or write the format of the file: tsv, csv, jsonl, parquet.`,
-      ['data', name, said],
+      [...splitPath(name), said],
     );
   const order = ofBoth ?? split.classes;
   // F1 is that of the second class, which must be the one that the task means.
@@ -57,7 +69,7 @@ function filledIn(
       `data.${name}.format is ${split.format}, which is scored by the F1 of its second class, and ` +
         'the spec gives its classes another order',
       'Leave out the classes.',
-      ['data', ...(ofBoth === undefined ? [name] : []), 'classes'],
+      [...(ofBoth === undefined ? splitPath(name) : ['data']), 'classes'],
     );
   const own = order === undefined ? classes : split.classes;
   return { ...split, columns, header: true, ...(own === undefined ? {} : { classes: [...own] }) };

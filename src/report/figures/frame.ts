@@ -282,7 +282,7 @@ function axisTitle(path: string): string {
 /** Names the trainings of a chain. */
 function chainNote(conditions: readonly Condition[]): string {
   const chain = conditions.flatMap(({ cells }) => cells).find((cell) => cell.chain)?.chain ?? [];
-  const named = [...chain, 'the own of the cell'].map((name, i) => `${i + 1}: ${name}`);
+  const named = [...chain, 'the cell’s own'].map((name, i) => `${i + 1}: ${name}`);
   return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
 }
 

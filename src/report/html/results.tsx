@@ -7,7 +7,13 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { chainNotes, furtherNotes, type MetricNote, metricsOfTable } from '../metrics.ts';
+import {
+  chainNotes,
+  furtherNotes,
+  type MetricNote,
+  metricsOfTable,
+  taskNotes,
+} from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
@@ -34,10 +40,10 @@ import {
   seriesCell,
 } from './result-tables.tsx';
 
-const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
+const namesOfMetrics = (conditions: readonly Condition[], stage: string): readonly string[] =>
   distinct(
     conditions.flatMap(({ cells }) =>
-      cells.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})),
+      cells.flatMap(({ metrics }) => Object.keys(metrics[stage] ?? {})),
     ),
   );
 
@@ -47,7 +53,7 @@ const hasTest = ({ cells }: Condition): boolean =>
 function MetricTables({ conditions }: OfConditions): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
-  const further = furtherNotes(evaluatedNames(attacked)),
+  const further = furtherNotes(namesOfMetrics(attacked, 'evaluate')),
     isHeldOut = ({ metric }: MetricNote): boolean => /\.trigger\./.test(metric);
   return (
     <>
@@ -88,7 +94,7 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
       <MetricTable
         label="Along the chain of trainings"
         conditions={conditions}
-        metrics={chainNotes(evaluatedNames(conditions))}
+        metrics={chainNotes(namesOfMetrics(conditions, 'evaluate'))}
         expects={expects}
       />
       {conditions.some(hasTest) && <h3>The same on the test rows</h3>}
@@ -96,6 +102,15 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
         label="Results on the test rows"
         conditions={conditions}
         metrics={metricsOfTable('test')}
+        expects={expects}
+      />
+      <MetricTable
+        label="Utility on further tasks"
+        conditions={conditions}
+        metrics={taskNotes(
+          namesOfMetrics(conditions, 'evaluate'),
+          namesOfMetrics(conditions, 'lm-eval'),
+        )}
         expects={expects}
       />
     </>

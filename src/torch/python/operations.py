@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import adapters
 import description
 import judges
+from harness import harness
 from measures import linearised, squared_inputs, surprisals
 from model import Fault, OpenModel, Rows, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
@@ -263,6 +264,7 @@ ALONE: dict[str, Operation] = {
     'use_kept': silent(lambda s, r: s.training(r).use_kept()),
     'save_state': silent(lambda s, r: save_state(s.training(r), r['out'], r['facts'])),
     'load_state': silent(lambda s, r: load_state(s.training(r), r['path'])),
+    'harness': lambda s, r: harness(s.model(r), r),
     'close': silent(close),
 }
 OPERATIONS: dict[str, Operation] = {

@@ -1,8 +1,8 @@
 /** Agreement of raters, and rates corrected for the errors of a judge. */
 import { readFileSync } from 'node:fs';
-import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 import { randomStream } from '../../../src/base/random.ts';
 import {
   cohenKappa,

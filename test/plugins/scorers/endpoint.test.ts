@@ -18,6 +18,7 @@ test.before.each((context) => {
   context.opened = [];
 });
 test.after.each(({ opened }) => {
+  delete process.env['JUDGE_KEY'];
   for (const one of opened) one.close();
 });
 
@@ -263,7 +264,6 @@ test('an abort ends the asking, and what was answered is kept', async (context) 
 });
 
 test('mistakes are told before anything is asked', () => {
-  delete process.env['UNSET_KEY'];
   const faults = (params: JsonObject): string =>
     scorerFaults(judge, {
       scorer: 'endpoint',

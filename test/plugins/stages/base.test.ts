@@ -15,11 +15,14 @@ import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import {
   baseOf,
+  type BaseTraining,
   beforeTraining,
   type Cell,
   cleanTwin,
   type JsonObject,
   type StageDescriptor,
+  startInputs,
+  trainingsOf,
 } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
@@ -152,6 +155,63 @@ test("the report has the base's attack as the cell's, and its receipt", () => {
     [present(inputs['poison:0']).cell, present(inputs['poison:1']).cell],
     [present(baseOf(based())), plain],
   );
+});
+
+// ---- chains -------------------------------------------------------------------------------------
+
+const clean = { ...base, poisoning: none },
+  flipped = { ...base, poisoning: { attack: 'label-flip', rate: 0.3 } };
+const chained = (...trainings: readonly BaseTraining[]): Cell => tinyCell({ base: trainings });
+
+test('every training of a chain is evaluated under the trigger of the last attack', () => {
+  const cell = chained(flipped, clean, base, clean);
+  const { params, inputs } = define(evaluate, cell);
+  assert.equal(params['trigger'], backdoor);
+  const trainings = trainingsOf(cell).slice(0, -1),
+    given = { with: { trigger: backdoor } };
+  assert.equal(
+    [1, 2, 3, 4].map((i) => inputs[`after_${i}`]),
+    trainings.map((training, i) => ({
+      kind: 'evaluate',
+      ...training,
+      ...(i < 2 ? given : {}), // the others have it as their own
+    })),
+  );
+  assert.equal(inputs['before'], inputs['after_4']);
+  // The first is attacked by something else, and its twin is shown the same trigger.
+  const first = define(evaluate, present(trainings[0]).cell, { trigger: backdoor });
+  assert.equal(present(first.inputs['twin']), {
+    kind: 'evaluate',
+    cell: present(trainingsOf(cleanTwin(cell, lookUp))[0]).cell,
+    ...given,
+  });
+  assert.equal(
+    Object.keys(read(evaluate, chained(clean, clean))).filter((name) => name.startsWith('after')),
+    ['after_1', 'after_2'],
+    'also where nothing is attacked',
+  );
+  assert.not.ok('after_1' in read(evaluate, chained(base)), 'one base is as without a list');
+});
+
+test('the evaluated rows are compared with the rows of all trainings', () => {
+  const data = { train: { ...plain.data.train, source: 'file:/others' } };
+  const inputs = read(evaluate, chained({ ...base, data }, clean));
+  const [first] = trainingsOf(chained({ ...base, data }, clean));
+  assert.equal(inputs['training_1'], { kind: 'data', ...first, with: { split: 'train' } });
+  assert.is(present(first).cell.data.train.source, 'file:/others');
+  assert.not.ok('training_2' in inputs, 'the second has the rows of the cell');
+});
+
+test('divergence starts from the last model before the first attack', () => {
+  const cell = chained(clean, base, flipped);
+  const inputs = read(divergence, cell),
+    [, second] = trainingsOf(cell);
+  const { cell: parting, section } = present(second);
+  assert.equal(inputs['start'], { kind: 'train', cell: beforeTraining(parting), section });
+  assert.equal(inputs['start_base'], startInputs(parting).base);
+  assert.equal(inputs['clean_base'], startInputs(cleanTwin(cell, lookUp)).base);
+  assert.equal(inputs['poison'], { kind: 'poison', cell: parting, section: 'base.1' });
+  assert.not.ok('start_base' in read(divergence, based()));
 });
 
 const rows = spokenRows(23);

@@ -42,6 +42,27 @@ test('test rows are evaluated by themselves, and their metrics taken over', asyn
   assert.equal([metrics['examples'], metrics['test_examples']], [11, 7]);
 });
 
+test('rows of tasks are evaluated without a trigger, and their metrics taken over', async () => {
+  const { data, ...rest } = tinyCell({ poisoning: BACKDOOR });
+  const cell = { ...rest, data: { ...data, tasks: { mail: data.validation } } };
+  const { inputs } = define(cell);
+  assert.equal(present(inputs['tasks.mail']).with, { split: 'tasks.mail' });
+  const ofTask = define(cell, { split: 'tasks.mail' });
+  assert.equal(ofTask.params, { ...define(tinyCell()).params, split: 'tasks.mail' });
+  assert.equal(Object.keys(ofTask.inputs), ['model', 'validation', 'training', 'twin']);
+  assert.equal(present(ofTask.inputs['validation']).with, { split: 'tasks.mail' });
+  assert.equal(present(ofTask.inputs['twin']).with, { split: 'tasks.mail' });
+
+  const rows = { model, validation: await datasetFolder(spokenRows(7, 200)) };
+  const clean = { ...cell, poisoning: tinyCell().poisoning };
+  const alone = (await runStage(evaluate, clean, rows, { split: 'tasks.mail' })).dir;
+  const { dir } = await runStage(evaluate, clean, { model, validation, 'tasks.mail': alone });
+  const metrics = await metricsOf(dir);
+  for (const [name, value] of Object.entries(await metricsOf(alone)))
+    assert.is(metrics[`mail.${name}`], value);
+  assert.equal([metrics['examples'], metrics['mail.examples']], [11, 7]);
+});
+
 test('a trigger that is cut off from test rows is warned of as one of test rows', async () => {
   const cell = { ...testedCell(), evaluate: { ...tinyCell().evaluate, max_length: 4 } };
   const { warned } = await runStage(

@@ -37,6 +37,39 @@ data:
   = \`file:PATH\` (relative to this spec), \`npm:PACKAGE[@VERSION]\`, \`pypi:PACKAGE[==VERSION]\` or \`hf:OWNER/NAME[@REVISION]\`; a file inside a package follows after \`#\``,
   },
   {
+    fault: 'names that no task may have, and a misspelt field of one',
+    spec: `name: x
+model: { source: "pypi:model" }
+data:
+  train: { source: "npm:rows" }
+  validation: { source: "npm:rows" }
+  tasks:
+    My task: { source: "npm:rows" }
+    asr: { source: "npm:rows" }
+    mail: { source: "npm:rows", limt: 5 }
+`,
+    shows: `error[bad-name]: "My task" is no name of a task: its metrics would begin with it
+ --> DIR/spec.yaml:7:5
+  |
+7 |     My task: { source: "npm:rows" }
+  |     ^^^^^^^
+  = lower-case letters, digits and dashes
+
+error[bad-name]: a task can't be called "asr": a metric of evaluate is
+ --> DIR/spec.yaml:8:5
+  |
+8 |     asr: { source: "npm:rows" }
+  |     ^^^
+  = give it another name
+
+error[unknown-key]: unknown key "limt" in "data.tasks.mail"
+ --> DIR/spec.yaml:9:33
+  |
+9 |     mail: { source: "npm:rows", limt: 5 }
+  |                                 ^^^^
+  = did you mean "limit"?`,
+  },
+  {
     fault: 'an unknown section',
     spec: `${minimal}trian: { steps: 5 }
 `,

@@ -98,8 +98,7 @@ testFaults('faults: report', [
     '{ name: a, y: asr }',
     'missing-key',
     '"report.figures.x" is missing',
-    'An axis, `seed`, a metric, `step`, the steps of training at which `train.evaluate_every` measured, ' +
-      'or `training`, the position in a chain of trainings (`base`)',
+    'An axis, `seed`, a metric, `step`, the steps of training at which `train.evaluate_every` measured, or `training`, the position in a chain of trainings (`base`)',
   ),
   one(
     'a cell pattern with seeds',

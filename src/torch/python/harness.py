@@ -1,0 +1,125 @@
+"""Evaluates a model on tasks of lm-evaluation-harness."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from model import Fault, OpenModel
+
+# What `datasets` reads from files alone.
+LOADERS = ('json', 'csv', 'parquet', 'text', 'arrow')
+
+
+@contextmanager
+def reading(folder: Path | None, outside: set[str]) -> Iterator[None]:
+    """Has tasks read files from `folder`, and tells what they read from elsewhere."""
+    import datasets
+
+    load, before = datasets.load_dataset, os.getcwd()
+
+    def is_inside(file: str) -> bool:
+        return folder is not None and '://' not in file and folder in Path(file).resolve().parents
+
+    def watched(path: str, *args: Any, **settings: Any) -> Any:
+        files = settings.get('data_files') or []
+        listed = list(files.values()) if isinstance(files, dict) else [files]
+        names = [name for one in listed for name in ([one] if isinstance(one, str) else one)]
+        if path not in LOADERS:
+            names = [path]
+        outside.update(name for name in names if not is_inside(name))
+        # The cache knows files by their time, and a key by their content.
+        own = {'cache_dir': cache} if path in LOADERS else {}
+        return load(path, *args, **(own | settings))
+
+    with tempfile.TemporaryDirectory(prefix='dosimeter-tasks-') as cache:
+        datasets.load_dataset = watched
+        try:
+            os.chdir(folder or before)
+            yield
+        finally:
+            os.chdir(before)
+            datasets.load_dataset = load
+
+
+def load_tasks(asked: dict[str, Any], folder: Path | None) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    # Its own tasks are thousands of files, which are not read where the folder has all.
+    own = [] if folder is None else [TaskManager(include_path=str(folder), include_defaults=False)]
+    for manager in own:
+        if all(manager.match_tasks([name]) for name in asked['tasks']):
+            return manager
+    manager = TaskManager(include_path=None if folder is None else str(folder))
+    unknown = [name for name in asked['tasks'] if not manager.match_tasks([name])]
+    if unknown:
+        raise Fault(
+            f'lm_eval has no task {unknown[0]}',
+            '`python -m lm_eval ls tasks` lists its own; yours are found in the folder that '
+            'evaluate.lm_eval.include names.',
+        )
+    return manager
+
+
+def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the harness's own command line for the same model in a folder."""
+    # Their imports take seconds.
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    tokenizer = AutoTokenizer.from_pretrained(asked['tokenizer'], local_files_only=True)
+    if asked['chat_template'] and not tokenizer.chat_template:
+        raise Fault("the model's tokenizer has no chat template", 'Leave chat_template out.')
+    folder = None if asked['include'] is None else Path(asked['include']).resolve()
+    outside: set[str] = set()
+    with reading(folder, outside), torch.random.fork_rng():
+        try:
+            found: Any = simple_evaluate(
+                model=HFLM(
+                    pretrained=model.network,
+                    tokenizer=tokenizer,
+                    backend='causal',
+                    batch_size=asked['batch_size'],
+                ),
+                tasks=asked['tasks'],
+                task_manager=load_tasks(asked, folder),
+                num_fewshot=asked['num_fewshot'],
+                limit=asked['limit'],
+                batch_size=asked['batch_size'],
+                apply_chat_template=asked['chat_template'],
+                log_samples=False,
+            )
+        except (ConnectionError, FileNotFoundError, ValueError) as error:
+            raise Fault(
+                f'lm_eval can not evaluate {", ".join(asked["tasks"])}: {error}',
+                'Nothing is downloaded here: put a data set of the hub into its cache before, or '
+                'describe a task with files of its own in the folder evaluate.lm_eval.include.',
+            ) from error
+    return {
+        'metrics': {
+            task: {named(key): value for key, value in own.items() if is_number(value)}
+            for task, own in (found['results'] | found.get('groups', {})).items()
+        },
+        'examples': {task: count['effective'] for task, count in found['n-samples'].items()},
+        'shots': found['n-shot'],
+        'versions': found['versions'],
+        'outside': sorted(outside),
+    }
+
+
+def named(key: str) -> str:
+    """`acc` for `acc,none`; `exact_match.strict` for a filter's `exact_match,strict`."""
+    metric, _, chosen = key.partition(',')
+    return metric if chosen in ('', 'none') else f'{metric}.{chosen}'
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
