@@ -2,7 +2,7 @@
  * The figures and tables that a spec's `report` asks for, each with what it does not show and why.
  */
 import { closest } from 'fastest-levenshtein';
-import type { Envelope, FigureEntry, TableEntry } from '../api/report.ts';
+import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
 import { type Analysis, scoreTallies } from './analysis.ts';
@@ -55,26 +55,36 @@ export interface DrawnEntry {
 export async function drawSpecEntries(analysis: Analysis): Promise<readonly DrawnEntry[]> {
   const { figures = [], tables = [] } = analysis.input.entries ?? {};
   const drawn: DrawnEntry[] = [];
-  for (const entry of figures) drawn.push(await drawFigureEntry(entry, analysis));
-  for (const entry of tables) drawn.push(drawTable(entry, analysis));
+  for (const entry of figures)
+    drawn.push(await orFault(entry.name, () => drawFigureEntry(entry, analysis)));
+  for (const entry of tables)
+    drawn.push(await orFault(entry.name, async () => drawTable(entry, analysis)));
   return drawn;
 }
 
-/** An entry whose envelope is applied: the conditions that it shows, and what it says of them. */
-interface Applied extends Pick<Enveloped, 'conditions' | 'empty' | 'notes' | 'shown'> {
-  /** The metrics that chose. */
-  readonly deciding: readonly string[];
+/** Draws an entry; where a fault of the user prevents that, returns why. */
+async function orFault(name: string, draw: () => Promise<DrawnEntry>): Promise<DrawnEntry> {
+  try {
+    return await draw();
+  } catch (error) {
+    if (!(error instanceof UserFault)) throw error;
+    const { message, hint } = error;
+    return { name, figures: [], table: null, lacks: [hint ? `${message}: ${hint}` : message] };
+  }
 }
 
-/** @param metrics the metrics of the entry */
+/**
+ * Returns the conditions that an entry shows, and what it says of them.
+ * @param metrics the metrics of the entry
+ */
 function applied(
   { envelope, cells, against }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
   metrics: readonly string[],
-  { conditions, input }: Analysis,
-): Applied {
+  { conditions, input: { stages } }: Analysis,
+): Enveloped {
   if (envelope === undefined)
     return { conditions, empty: [], notes: [], shown: (field) => field, deciding: [] };
-  const found = envelopeOf(envelope, conditions, input.stages, cells);
+  const found = envelopeOf(envelope, metrics, { conditions, stages }, cells);
   const verdicts =
     against === 'full'
       ? scoreTallies(compareAdapters(found.conditions, onTest), (metric) =>
@@ -87,34 +97,26 @@ function applied(
       ...found.notes,
       ...(verdicts.length === 0 ? [] : [`Each adapter at its own choice: ${verdicts.join(' ')}`]),
     ],
-    deciding: decidingIn(envelope),
   };
 }
 
-const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
-
 async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
-  const { name } = asked;
-  try {
-    const own = applied(asked, metricsOf(asked), analysis),
-      entry = asked.envelope === undefined ? asked : ofChosen(asked, own);
-    const figures = await drawEntry(entry, own),
-      isShown = figures.length > 0;
-    const lacks = lackedBy(asked, metricsOf(entry), analysis.conditions, isShown, own);
-    return { name, figures, table: null, lacks };
-  } catch (error) {
-    if (!(error instanceof UserFault)) throw error;
-    const { message, hint } = error;
-    return { name, figures: [], table: null, lacks: [hint ? `${message}: ${hint}` : message] };
-  }
+  const axes = new Set(analysis.conditions.flatMap((condition) => Object.keys(condition.axes)));
+  const asksFor = metricsOf(asked).filter((field) => !axes.has(field));
+  const own = applied(asked, asksFor, analysis),
+    entry = asked.envelope === undefined ? asked : ofChosen(asked, own);
+  const figures = await drawEntry(entry, own),
+    isShown = figures.length > 0;
+  const lacks = lackedBy(asked, metricsOf(entry), analysis.conditions, isShown, own);
+  return { name: asked.name, figures, table: null, lacks };
 }
 
 /** The entry as it shows what its envelope chose. */
 function ofChosen(
   { envelope: _envelope, cells: _cells, ...entry }: FigureEntry,
-  { shown, notes }: Applied,
+  { shown, notes }: Enveloped,
 ): FigureEntry {
-  const { x, y, color, references, caption } = entry;
+  const { x, y, color, references, overlays, caption } = entry;
   const text = [...(caption === undefined ? [] : [caption]), ...notes].join(' ');
   return {
     ...entry,
@@ -123,6 +125,10 @@ function ofChosen(
     ...defined({
       color: color && { ...color, fields: color.fields.map(shown) },
       references: references?.map(shown),
+      overlays: overlays?.map(({ metric, ...overlay }) => ({
+        ...overlay,
+        ...defined({ metric: metric && shown(metric) }),
+      })),
       caption: text === '' ? undefined : text,
     }),
   };
@@ -146,7 +152,7 @@ function lackedBy(
   fields: readonly string[],
   conditions: readonly Condition[],
   isShown: boolean,
-  { deciding, empty, conditions: chosen }: Applied,
+  { deciding, empty, conditions: chosen }: Enveloped,
 ): readonly string[] {
   const shown = chooseByName(conditions, cells);
   if (shown.length === 0) return ['no cell matches its `cells`'];
@@ -248,7 +254,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
  */
 function csvOfTable(
   { grid, rowAxes, columnAxes, against }: GridTable,
-  { conditions, empty }: Applied,
+  { conditions, empty }: Enveloped,
 ): string {
   const points = new Map(
     conditions.map(({ axes, cells }) => [

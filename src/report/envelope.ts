@@ -5,12 +5,13 @@
  */
 import { basePrefix, type JsonObject, type StageFacts } from '../api.ts';
 import type { CellPattern, Envelope } from '../api/report.ts';
+import { UserFault } from '../base/fault.ts';
 import { byName, choose, type Condition, conditionsOf, metricOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel } from './labels.ts';
-import { metricName, metricNamed, noteOf, onTest } from './metrics.ts';
+import { hasTestRows, metricName, metricNamed, noteOf, onTest } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
 
@@ -19,6 +20,8 @@ export interface Enveloped {
   readonly conditions: readonly Condition[];
   /** The axes of each group that has no point, and why. */
   readonly empty: readonly { readonly axes: JsonObject; readonly reason: string }[];
+  /** The metrics that chose. */
+  readonly deciding: readonly string[];
   /** What was chosen, by what and among what: sentences for captions. */
   readonly notes: readonly string[];
   /** Returns the metric that is shown in the place of one that was asked for. */
@@ -156,14 +159,36 @@ function groupOf(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
     : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
 }
 
-/** Which rows chose or are shown: `144 validation rows`. */
-function rowsText(cells: readonly ReportCell[], prefix: '' | 'test_'): string {
-  const counts = cells.flatMap(({ metrics }) => metrics['evaluate']?.[`${prefix}examples`] ?? []);
-  const name = `${prefix === '' ? 'validation' : 'test'} row`;
-  const [least, most] = [Math.min(...counts), Math.max(...counts)];
-  if (counts.length === 0) return `the ${name}s`;
-  return least === most ? plural(least, name) : `${least} to ${plural(most, name)}`;
+/** What is measured on the rows that can show the trigger. */
+const UNDER_TRIGGER = /^(?:test_)?(?:asr|robust_accuracy|triggered_|undecided_share)/;
+
+/**
+ * Which rows chose or are shown: `144 validation rows and 72 triggered validation rows`. Empty if
+ * the metrics are of no such rows.
+ */
+function rowsText(
+  cells: readonly ReportCell[],
+  split: 'validation' | 'test',
+  metrics: readonly string[],
+): string {
+  const prefix = split === 'test' ? 'test_' : '';
+  const ofRows = metrics.map(metricNamed).filter(hasTestRows);
+  const counted = (of: string, name: string): string => {
+    const counts = cells.flatMap(({ metrics: own }) => own['evaluate']?.[`${prefix}${of}`] ?? []);
+    const [least, most] = [Math.min(...counts), Math.max(...counts)];
+    if (counts.length === 0) return `the ${name}s`;
+    return least === most ? plural(least, name) : `${least} to ${plural(most, name)}`;
+  };
+  const isTriggered = ({ metric }: { readonly metric: string }) => UNDER_TRIGGER.test(metric);
+  return [
+    ...(ofRows.every(isTriggered) ? [] : [counted('examples', `${split} row`)]),
+    ...(ofRows.some(isTriggered) ? [counted('triggered_rows', `triggered ${split} row`)] : []),
+  ].join(' and ');
 }
+
+const labelOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;
+
+const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
 
 /** The most groups that a caption lists. */
 const MOST = 12;
@@ -175,24 +200,37 @@ function listed(lead: string, groups: readonly (readonly [name: string, text: st
   return [`${lead} ${texts.join('; ')}${more}.`];
 }
 
-/** Says what is chosen, by what, over what, and on which rows. */
-function ruleText(envelope: Envelope, cells: readonly ReportCell[]): string {
+/**
+ * Says what is chosen, by what, over what, and on which rows.
+ * @param fields the metrics that are shown
+ */
+function ruleText(
+  envelope: Envelope,
+  cells: readonly ReportCell[],
+  fields: readonly string[],
+): readonly string[] {
   const { over, choose: most, by, where = {}, selectionSeeds } = envelope;
-  const nameOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;
   const bounds = Object.entries(where).map(([field, { min, max }]) =>
     min !== undefined && max !== undefined
-      ? `${nameOf(field)} from ${plainValue(min)} to ${plainValue(max)}`
-      : `${nameOf(field)} ${min === undefined ? `≤ ${plainValue(max ?? NaN)}` : `≥ ${plainValue(min)}`}`,
+      ? `${labelOf(field)} from ${plainValue(min)} to ${plainValue(max)}`
+      : `${labelOf(field)} ${min === undefined ? `≤ ${plainValue(max ?? NaN)}` : `≥ ${plainValue(min)}`}`,
   );
   const seeds =
     selectionSeeds === undefined
       ? 'the seeds'
       : `${selectionSeeds.length === 1 ? 'seed' : 'seeds'} ${list(selectionSeeds.map(String))} alone`;
-  return (
-    `The ${most} ${nameOf(by)}${bounds.length === 0 ? '' : ` with ${list(bounds)}`} over ` +
-    `${list(over.map((path) => (path.includes('.') ? axisName(path) : path)))}, chosen by the mean ` +
-    `over ${seeds} on ${rowsText(cells, '')}; the numbers are of ${rowsText(cells, 'test_')}.`
-  );
+  const isOfTest = (field: string): boolean =>
+    hasTestRows(metricNamed(field)) && field.startsWith('evaluate.test_');
+  const chosenOn = rowsText(cells, 'validation', decidingIn(envelope)),
+    shownOn = rowsText(cells, 'test', fields.filter(isOfTest)),
+    others = fields.filter((field) => !isOfTest(field));
+  return [
+    `The ${most} ${labelOf(by)}${bounds.length === 0 ? '' : ` with ${list(bounds)}`} over ` +
+      `${list(over.map((path) => (path.includes('.') ? axisName(path) : path)))}, chosen by the ` +
+      `mean over ${seeds}${chosenOn && ` on ${chosenOn}`}` +
+      `${shownOn && `; the numbers are of ${shownOn}`}.`,
+    ...(others.length === 0 ? [] : [`Not of test rows: ${list(others.map(labelOf))}.`]),
+  ];
 }
 
 /** What a choice by test rows can't take out of its numbers. */
@@ -200,16 +238,37 @@ const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   '`selection_seeds` takes that out.';
 
+/** Throws a UserFault if a metric that decides is shown, and is one number on all rows. */
+function checkShown(envelope: Envelope, fields: readonly string[]): void {
+  const same = decidingIn(envelope).find(
+    (field) =>
+      !hasTestRows(metricNamed(field)) &&
+      [field, metricName(onTest(metricNamed(field)))].some((name) => fields.includes(name)),
+  );
+  if (same !== undefined && envelope.selectionSeeds === undefined)
+    throw new UserFault(
+      `its envelope chooses by ${same}, which test rows do not measure anew, so that the number ` +
+        'shown would be the one that was chosen for',
+      'give `selection_seeds`, and the other seeds are shown',
+    );
+}
+
 /**
  * Chooses in each group of conditions that differ in the axes `over` alone.
+ * @param fields the metrics that the entry asks for
  * @param cells the conditions that are chosen from
+ * @throws UserFault if what is shown is what chose
  */
 export function envelopeOf(
   envelope: Envelope,
-  conditions: readonly Condition[],
-  stages: readonly StageFacts[],
+  fields: readonly string[],
+  {
+    conditions,
+    stages,
+  }: { readonly conditions: readonly Condition[]; stages: readonly StageFacts[] },
   cells?: readonly CellPattern[],
 ): Enveloped {
+  checkShown(envelope, fields);
   const from = choose(byName(conditions), cells);
   const groups = [
     ...groupBy(from, (one) => contentKey(withoutOver(envelope, one))).values(),
@@ -234,22 +293,25 @@ export function envelopeOf(
       ),
     ),
   );
-  const deciding = [envelope.by, ...Object.keys(envelope.where ?? {})];
+  const deciding = decidingIn(envelope);
+  // What was measured on other rows than the validation rows has no test rows, and needs none.
+  const shown = (field: string): string => {
+    const named = metricNamed(field),
+      test = metricName(onTest(named));
+    return hasTestRows(named) && (measured.has(test) || deciding.includes(field)) ? test : field;
+  };
   return {
     conditions: all.filter((one) => byKey.get(keyOf(one))?.isEmpty === false),
     empty: groups
       .filter(({ isEmpty }) => isEmpty)
       .map(({ axes, text }) => ({ axes, reason: text })),
+    deciding,
     notes: [
-      ruleText(envelope, used),
+      ...ruleText(envelope, used, fields.map(shown)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
       ...listed('Chosen:', named(false)),
       ...listed('No point can be chosen:', named(true)),
     ],
-    // What was measured on other rows than the validation rows has no test rows, and needs none.
-    shown: (field) => {
-      const test = metricName(onTest(metricNamed(field)));
-      return measured.has(test) || deciding.includes(field) ? test : field;
-    },
+    shown,
   };
 }

@@ -48,6 +48,13 @@ export const onTest = <T extends Named>(named: T): T =>
     ? { ...named, metric: `test_${named.metric}` }
     : named;
 
+/**
+ * Whether test rows have a number of their own. What a defence finds in the training rows or in the
+ * model, and how a scorer judges labelled outputs, is the same number beside both splits.
+ */
+export const hasTestRows = ({ stage, metric }: Named): boolean =>
+  stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
+
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',
   kind: 'proportion',

@@ -19,6 +19,7 @@ type Scores = { readonly [metric: string]: number };
 const EVIDENCE: Scores = {
   ...{ predicted_share: 0.5, majority_share: 0.5, majority_p: 0, accuracy: 0.9 },
   ...{ predicted_share_clean: 0.5, majority_p_clean: 0, examples: 100, test_examples: 200 },
+  ...{ triggered_rows: 50, test_triggered_rows: 90 },
 };
 
 interface Made {
@@ -106,8 +107,8 @@ test('the highest mean over an axis is chosen by validation rows, and test rows 
   const notes = present(table).notes.join('\n');
   assert.match(
     notes,
-    'The highest ASR over rate, chosen by the mean over the seeds on 100 validation rows; the ' +
-      'numbers are of 200 test rows.',
+    'The highest ASR over rate, chosen by the mean over the seeds on 50 triggered validation ' +
+      'rows; the numbers are of 90 triggered test rows.',
   );
   assert.match(notes, 'Chosen: LoRA r = 4, badnets: rate 0.4 (of 3 points); full, badnets: rate');
   assert.match(notes, 'a lucky training still counts');
@@ -243,6 +244,23 @@ test('a figure of what was chosen: differences, clean runs, and the point in its
   assert.match(present(full.figures[0]).caption, '“LoRA has the lower ASR”: held.');
 });
 
+test('published numbers stay with the metric that they are of', async () => {
+  const overlay = {
+    ...{ rows: [{ at: 'LoRA r = 4', value: '0.77' }], x: 'at', y: 'value', citation: 'made up' },
+    ...{ metric: 'evaluate.accuracy', names: {}, label: 'published' },
+  };
+  const { figures } = await drawn(RATES, {
+    figures: [
+      {
+        ...{ name: 'best', x: { field: 'adapter' }, envelope: BEST_RATE, overlays: [overlay] },
+        y: [{ field: 'evaluate.asr' }, { field: 'evaluate.accuracy' }],
+      },
+    ],
+  });
+  const last = present(present(figures[0]).csv).trim().split('\r\n').at(-1);
+  assert.match(present(last), 'evaluate.test_accuracy,0.77');
+});
+
 test('some seeds choose, and the others are shown', async () => {
   const asr: Readonly<Record<number, readonly number[]>> = {
     0.1: [0.9, 0.2, 0.3],
@@ -259,7 +277,7 @@ test('some seeds choose, and the others are shown', async () => {
   assert.equal([present(row)['chosen'], present(row)['n']], ['rate 0.1', '2']);
   assert.is(Number(present(row)['mean']).toFixed(4), '0.2500');
   const notes = present((await drawn(cells, { tables: [table] })).table).notes.join('\n');
-  assert.match(notes, 'chosen by the mean over seed 1 alone on 100 validation rows');
+  assert.match(notes, 'chosen by the mean over seed 1 alone on 50 triggered validation rows');
   assert.not.match(notes, 'lucky');
 });
 
@@ -273,6 +291,12 @@ test('a metric that no test row has is asked for in vain if it chose', async () 
     [present(utility)['metric'], present(utility)['mean']],
     ['evaluate.qa.accuracy', '0.5'],
   );
+  const { table } = await drawn(cells, {
+    tables: [{ ...bounded(1), metrics: ['evaluate.qa.accuracy', 'evaluate.asr'] }],
+  });
+  const notes = present(table).notes.join('\n');
+  assert.match(notes, 'on 100 validation rows and 50 triggered validation rows; the numbers are');
+  assert.match(notes, 'of 90 triggered test rows.\nNot of test rows: Clean accuracy, qa.');
   const { lacks } = await drawn(cells, {
     tables: [{ ...bounded(1), metrics: ['evaluate.asr', 'evaluate.accuracy_drop'] }],
   });
@@ -280,6 +304,36 @@ test('a metric that no test row has is asked for in vain if it chose', async () 
     'no finished cell has a metric "evaluate.test_accuracy_drop": did you mean ' +
       'evaluate.accuracy_drop?',
   ]);
+});
+
+test('a number that test rows do not measure anew is not shown if it chose', async () => {
+  const cells = [1, 2].flatMap((seed) =>
+    [0.1, 0.2].map((rate) => {
+      const own = { filter_recall: rate, test_filter_recall: rate, asr: 0.5, test_asr: 0.4 };
+      const { metrics, ...cell } = made({ rate, seed }, own);
+      return { ...cell, metrics: { ...metrics, train: { poisoned_accuracy: rate } } };
+    }),
+  );
+  for (const by of ['evaluate.filter_recall', 'train.poisoned_accuracy']) {
+    const asked = { ...TABLE, envelope: { ...OVER_RATE, by } };
+    for (const metric of [by, by.replace('evaluate.', 'evaluate.test_')]) {
+      const { table, lacks } = await drawn(cells, { tables: [{ ...asked, metrics: [metric] }] });
+      assert.is(table, null);
+      assert.match(present(lacks[0]), `its envelope chooses by ${by}, which test rows do not`);
+    }
+    const apart = { ...asked, metrics: [by], envelope: { ...asked.envelope, selectionSeeds: [1] } };
+    const [row] = await tableOf(cells, apart);
+    assert.equal(
+      [present(row)['metric'], present(row)['mean'], present(row)['n']],
+      [by, '0.2', '1'],
+    );
+    const [other] = await tableOf(cells, asked);
+    assert.equal([present(other)['chosen'], present(other)['mean']], ['rate 0.2', '0.4']);
+  }
+  const { table } = await drawn(cells, {
+    tables: [{ ...TABLE, metrics: ['evaluate.asr', 'evaluate.filter_recall'] }],
+  });
+  assert.match(present(table).notes.join('\n'), 'Not of test rows: Recall.');
 });
 
 // ---- what a choice does to its number ----------------------------------------------------------

@@ -140,7 +140,7 @@ function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
 
 /** The metric that an overlay is of. */
 export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
-  measures.find(({ field }) => field === metric) ?? measures[0];
+  metric === undefined ? measures[0] : measures.find(({ field }) => field === metric);
 
 /** What the legend calls each series of an overlay: several that have no line here are told apart. */
 function publishedLines(

@@ -91,6 +91,12 @@ test('an attack that cannot show a variant says so', () => {
     faultOf([{ name: 'a', attack: 'label-flip', map: {} }], { attack: 'label-flip', rate: 0.1 }),
     ['the attack "label-flip" has no trigger to vary', path],
   );
+  const steps = { badnets: { target: 1, triggers: ['cf'] }, addsent: { target: 1, sentence: 'a' } };
+  const both = [END, { name: 'end', attack: 'addsent', sentence: 'b' }];
+  assert.equal(faultOf(both, { attack: 'badnets+addsent', steps }), [
+    'two triggers of the steps of "badnets+addsent" are called "end"',
+    ['evaluate', 'triggers', 1],
+  ]);
 });
 
 test('their metrics end in their names, beside those of the trigger that training shows', async () => {
