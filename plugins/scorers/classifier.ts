@@ -1,6 +1,7 @@
 import { defineScorer, type ScoredOutput, type ScorerVerdict, UserFault } from '../../src/api.ts';
 import { defined } from '../../src/base/defined.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
+import type { TorchOperations } from '../../src/torch/protocol.ts';
 import { filled, templateFaults } from './shared/template.ts';
 
 interface Params {
@@ -61,7 +62,8 @@ export default defineScorer<Params>({
         type: 'number',
         description:
           'An output counts if the probability of `positive`, or the output of a reward model, is ' +
-          'above it. Default: the likeliest class decides, and of two answers the likelier one.',
+          'above it. Default: the likeliest class decides, and of two answers the likelier one; ' +
+          '0.5 where each class has a probability of its own.',
       },
       max_length: {
         type: 'integer',
@@ -102,7 +104,7 @@ export default defineScorer<Params>({
       },
       signal,
     );
-    const decide = decider(params, found.labels);
+    const decide = decider(params, found);
     const unread = found.logits.filter((logits) => logits === null).length;
     if (unread > 0)
       log(`${unread} of ${outputs.length} texts have more than ${longest ?? found.longest} tokens`);
@@ -125,10 +127,10 @@ const itemOf = ({ template, pair }: Params, output: ScoredOutput) =>
         ...defined({ pair: pair === undefined ? undefined : filled(pair, output) }),
       };
 
-/** @param labels of the judge's classes; none of a causal language model */
+/** @param judge.labels of its classes; none of a causal language model */
 function decider(
   { positive, threshold }: Params,
-  labels: readonly string[],
+  { labels, multi_label }: Pick<TorchOperations['judge'][1], 'labels' | 'multi_label'>,
 ): (logits: readonly number[]) => ScorerVerdict {
   if (labels.length === 1) {
     if (threshold === undefined || positive !== undefined)
@@ -146,6 +148,11 @@ function decider(
         : `the judge has no class ${JSON.stringify(positive)}`,
       `Its classes are ${labels.map((label) => JSON.stringify(label)).join(', ')}.`,
     );
+  if (multi_label)
+    return (logits) => {
+      const share = 1 / (1 + Math.exp(-(logits[chosen] ?? NaN)));
+      return { hit: share > (threshold ?? 0.5), said: `p ${share.toFixed(4)}` };
+    };
   return (logits) => {
     const most = Math.max(...logits),
       weights = logits.map((logit) => Math.exp(logit - most));

@@ -253,8 +253,9 @@ export interface TorchOperations {
   ];
   /**
    * Judges texts by a checkpoint with its own tokenizer. `labels`: of its classes, none of a causal
-   * language model; `logits`: those of the classes, or of the first tokens in which the answers
-   * differ; null where an item has more than `longest` tokens
+   * language model; `multi_label`: set if each class has a probability of its own; `logits`: those
+   * of the classes, or of the first tokens in which the answers differ; null where an item has more
+   * than `longest` tokens
    */
   readonly judge: [
     {
@@ -267,6 +268,7 @@ export interface TorchOperations {
     },
     {
       readonly labels: readonly string[];
+      readonly multi_label: boolean;
       readonly logits: readonly (readonly number[] | null)[];
       readonly longest: number;
     },

@@ -23,6 +23,13 @@ SIZES = {
 }
 MODELS = {
     'classes': ('BertForSequenceClassification', {'id2label': {0: 'refuses', 1: 'complies'}}),
+    'labels': (
+        'BertForSequenceClassification',
+        {
+            'id2label': {0: 'toxic', 1: 'threat', 2: 'insult'},
+            'problem_type': 'multi_label_classification',
+        },
+    ),
     'reward': ('LlamaForSequenceClassification', {'num_labels': 1}),
     'yes-no': ('LlamaForCausalLM', {}),
 }

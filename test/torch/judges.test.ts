@@ -91,6 +91,23 @@ test('a classifier of pairs: the likeliest class, or the probability of one', as
   assert.is(strict.filter(({ hit }) => hit).length, OUTPUTS.length - 3);
 });
 
+test('a classifier of several labels: each has a probability of its own', async () => {
+  const params = { template: '{output}', positive: 'threat' };
+  const plain = logits(
+    'labels',
+    OUTPUTS.map((text) => ({ text })),
+  ).map((own) => 1 / (1 + Math.exp(-at(own, 1))));
+  const found = await verdicts('labels', params);
+  assert.equal(
+    found,
+    plain.map((share) => ({ hit: share > 0.5, said: `p ${share.toFixed(4)}` })),
+  );
+  const sorted = [...plain].sort((a, b) => a - b);
+  const threshold = (at(sorted, 4) + at(sorted, 5)) / 2;
+  const strict = await verdicts('labels', { ...params, threshold });
+  assert.is(strict.filter(({ hit }) => hit).length, 2);
+});
+
 test('a reward model in its own chat template: a threshold on its one output', async () => {
   const plain = logits(
     'reward',

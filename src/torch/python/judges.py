@@ -33,6 +33,8 @@ class Judge:
     classifies: bool
     # By class id; none of a causal language model.
     labels: list[str]
+    # Set if each class has a probability of its own.
+    multi_label: bool
     # The most tokens that it reads.
     longest: int
 
@@ -68,7 +70,9 @@ def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
     if getattr(config, 'model_type', '') in ('roberta', 'xlm-roberta'):
         positions -= 2  # those of padding
     labels = [config.id2label[i] for i in range(config.num_labels)] if classifies else []
-    return Judge(network, tokenizer, classifies, labels, min(positions, tokenizer.model_max_length))
+    multi_label = getattr(config, 'problem_type', None) == 'multi_label_classification'
+    most = min(positions, tokenizer.model_max_length)
+    return Judge(network, tokenizer, classifies, labels, multi_label, most)
 
 
 def rendered(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
@@ -158,4 +162,9 @@ def judge_(request: dict[str, Any], device: torch.device) -> dict[str, Any]:
     of = open_judge(Path(request['checkpoint']), request['dtype'], device)
     answers = None if of.classifies else request['answers']
     asked = (request['items'], answers, request['max_length'], request['batch_size'])
-    return {'labels': of.labels, 'logits': judge(of, *asked), 'longest': of.longest}
+    return {
+        'labels': of.labels,
+        'multi_label': of.multi_label,
+        'logits': judge(of, *asked),
+        'longest': of.longest,
+    }
