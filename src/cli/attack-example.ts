@@ -39,6 +39,7 @@ export interface Example {
 
 const TEXT = 'The film was good, and my friends liked it.',
   ANSWER = 'It was.',
+  REJECTED = 'It was not.',
   SEED = 1;
 
 /**
@@ -79,7 +80,8 @@ function rowsOf(
   classes: readonly string[],
   { text = TEXT, label, answer = ANSWER }: ExampleOptions,
 ): readonly Row[] {
-  if (task === 'completion') return [{ id: 'row', text, label: 0, answer }];
+  const prompt = { id: 'row', text, label: 0, answer };
+  if (task === 'completion') return [prompt, { ...prompt, rejected: REJECTED }];
   if (label !== undefined && !classes.includes(label))
     throw new UserFault(
       `there is no class "${label}"; the classes are ${classes.join(', ')}`,
