@@ -81,8 +81,8 @@ test('a field that does not exist gets a suggestion; --json prints JSON Schema',
     ['trian', 'did you mean "train"?'],
     [
       'limit',
-      'did you mean "data.train.limit", "data.validation.limit", "data.clean.limit" or ' +
-        '"data.test.limit"?',
+      'did you mean "data.train.limit", "data.validation.limit", "data.clean.limit", ' +
+        '"data.test.limit" or "evaluate.lm_eval.limit"?',
     ],
     ['train.learning-rate', 'did you mean "train.learning_rate"?'],
     ['zzz.zzz', '`dosimeter schema spec` lists the sections'],
