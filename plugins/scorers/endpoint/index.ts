@@ -6,7 +6,7 @@ import {
 } from '../../../src/api.ts';
 import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
 import { parameters } from '../../../src/poisoning/parameters.ts';
-import { filled, templateFaults } from '../shared/template.ts';
+import { filled, filledBytes, templateFaults } from '../shared/template.ts';
 
 export interface Params {
   readonly url: string;
@@ -173,14 +173,18 @@ export default defineScorer<Params>({
       return { hit: isYes === isNo ? null : isYes, said };
     });
   },
-  calls({ url, model, prompt, system = '', max_tokens, price: prices }, outputs, bytes) {
-    const ofTemplate = outputs * Buffer.byteLength(prompt + system);
-    const input = (bytes + ofTemplate) / BYTES_A_TOKEN,
-      output = outputs * max_tokens;
+  calls({ url, model, prompt, system = '', max_tokens, options, price }, outputs, bytes) {
+    const whole = filledBytes(prompt, outputs, bytes) + outputs * Buffer.byteLength(system);
+    const { max_completion_tokens, n = 1, ...own } = { max_tokens, ...options };
+    const limits = [own.max_tokens, max_completion_tokens].filter(
+      (limit) => typeof limit === 'number',
+    );
+    const output = limits.length === 0 ? NaN : outputs * Math.max(...limits) * Number(n ?? 1);
+    const cost = price ? ((whole / BYTES_A_TOKEN) * price.input + output * price.output) / 1e6 : 0;
     return {
-      to: `${model} at ${new URL(url).host}`,
+      to: `${model} at ${URL.canParse(url) ? new URL(url).host : url}`,
       calls: outputs,
-      cost: prices ? (input * prices.input + output * prices.output) / 1e6 : null,
+      cost: price && Number.isFinite(cost) ? cost : null,
     };
   },
 });

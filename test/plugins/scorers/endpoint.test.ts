@@ -292,18 +292,26 @@ test('calls and cost at most', () => {
         scorer: 'endpoint',
         url: 'https://api.example.org/v1',
         model: 'm',
-        prompt: '123456{output}',
+        prompt: '123456{output}{prompt}{prompt}{answer}',
         max_tokens: 10,
         price: { input: 2, output: 8 },
       },
     } as never,
     () => judge,
   );
-  // 100 outputs: (3000 + 100·14) bytes / 3 input tokens, 1000 output tokens.
-  const found = judge.calls?.({ ...settings, ...limits }, 100, 3000);
+  // 100 outputs: (3000 + 2·500 + 40 + 100·6) bytes / 3 input tokens, 1000 output tokens.
+  const bytes = { prompt: 500, output: 3000, answer: 40, target: 9 };
+  const calls = (options: JsonObject = {}) =>
+    judge.calls?.({ ...settings, ...limits, options }, 100, bytes);
+  const found = calls();
   assert.is(found?.to, 'm at api.example.org');
   assert.is(found?.calls, 100);
-  assert.ok(Math.abs((found?.cost ?? NaN) - ((4400 / 3) * 2 + 1000 * 8) / 1e6) < 1e-12);
+  const near = (cost: number | null | undefined, outputTokens: number): void =>
+    assert.ok(Math.abs((cost ?? NaN) - ((4640 / 3) * 2 + outputTokens * 8) / 1e6) < 1e-12);
+  near(found?.cost, 1000);
+  near(calls({ max_tokens: 50 })?.cost, 5000);
+  near(calls({ max_completion_tokens: 50, n: 2 })?.cost, 10_000);
+  assert.is(calls({ max_tokens: null })?.cost, null);
   assert.equal(Object.keys(limits ?? {}).sort(), [
     'concurrency',
     'price',
