@@ -129,7 +129,7 @@ async function answerOf(
     if ('answer' in outcome) return outcome.answer;
     last = outcome.fault;
     if (attempt === params.retries) break;
-    const wait = outcome.waitMs ?? FIRST_WAIT_MS * 2 ** attempt;
+    const wait = outcome.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
     if (wait > LONGEST_WAIT_MS)
       throw new UserFault(
         `${host} asks to wait for ${Math.round(wait / 1000)} s (${last})`,
