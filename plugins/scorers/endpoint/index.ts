@@ -145,6 +145,8 @@ export default defineScorer<Params>({
         }
       }),
     ];
+    if (!URL.canParse(params.url))
+      faults.push({ path: ['url'], message: `${JSON.stringify(params.url)} is no URL` });
     const variable = params.key === undefined ? null : variableOf(params.key);
     if (variable !== null && !process.env[variable])
       faults.push({

@@ -282,6 +282,7 @@ test('mistakes are told before anything is asked', () => {
   );
   assert.match(faults({ prompt: '{output} {target}' }), 'no attack has a target');
   assert.match(faults({ positive: '(' }), 'evaluate.scorer.positive: `positive` is not a regular');
+  assert.match(faults({ url: 'http://:x' }), 'evaluate.scorer.url: "http://:x" is no URL');
   assert.match(faults({ key: '${env.UNSET_KEY}' }), 'variable UNSET_KEY is not set');
 });
 
