@@ -31,6 +31,9 @@ const SECONDS = 2;
 /** Bytes of a token of most texts, at least; English has four. */
 const BYTES_A_TOKEN = 3;
 
+/** What a header can carry. */
+const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
+
 const price = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
 const expression = (which: string, fallback: string) => ({
   type: 'string',
@@ -148,11 +151,19 @@ export default defineScorer<Params>({
     if (!URL.canParse(params.url))
       faults.push({ path: ['url'], message: `${JSON.stringify(params.url)} is no URL` });
     const variable = params.key === undefined ? null : variableOf(params.key);
-    if (variable !== null && !process.env[variable])
+    if (variable === null) return faults;
+    const secret = process.env[variable];
+    if (!secret)
       faults.push({
         path: ['key'],
         message: `the environment variable ${variable} is not set`,
         hint: 'Set it where dosimeter is started; a secret has no default.',
+      });
+    else if (!HEADER.test(secret))
+      faults.push({
+        path: ['key'],
+        message: `the value of ${variable} has characters that no header can carry`,
+        hint: 'Look for a line break at its end, or a letter outside of Latin-1.',
       });
     return faults;
   },

@@ -228,8 +228,16 @@ test('a credential is in no answer, message or file, although the endpoint sends
   log.length = 0;
   const params = { key: '${env.JUDGE_KEY}' };
   const server = await openEndpoint(({ authorization, body }, response) => {
-    if (body.messages[0]?.content === 'Is a bad?') say(response, `yes, ${authorization ?? ''}`);
-    else {
+    const asked = body.messages[0]?.content;
+    if (asked === 'Is a bad?') say(response, `yes, ${authorization ?? ''}`);
+    else if (asked === 'Is c bad?') {
+      const escaped = [...KEY]
+        .map((letter) => `\\u00${letter.charCodeAt(0).toString(16)}`)
+        .join('');
+      response.end(
+        `{ "model": "m ${escaped}", "choices": [{ "message": { "content": "no, ${escaped}" } }] }`,
+      );
+    } else {
       response.writeHead(401);
       response.end(`no such key: ${authorization ?? ''}`);
     }
@@ -237,6 +245,8 @@ test('a credential is in no answer, message or file, although the endpoint sends
   context.opened.push(server);
   const found = await verdicts(server, { dir, params });
   assert.equal(found, [{ hit: true, said: 'yes, Bearer ${env.JUDGE_KEY}' }]);
+  const spelled = await verdicts(server, { dir, params, outputs: ['c'] });
+  assert.equal(spelled, [{ hit: false, said: 'no, ${env.JUDGE_KEY}' }]);
   const { message, hint = '' } = await fault(verdicts(server, { dir, params, outputs: ['b'] }));
   assert.match(message, 'refuses with status 401');
   const written = readdirSync(dir).map((name) => readFileSync(join(dir, name), 'utf8'));
@@ -284,6 +294,12 @@ test('mistakes are told before anything is asked', () => {
   assert.match(faults({ positive: '(' }), 'evaluate.scorer.positive: `positive` is not a regular');
   assert.match(faults({ url: 'http://:x' }), 'evaluate.scorer.url: "http://:x" is no URL');
   assert.match(faults({ key: '${env.UNSET_KEY}' }), 'variable UNSET_KEY is not set');
+  for (const value of ['sk-a\n', 'sk-\u0416']) {
+    process.env['JUDGE_KEY'] = value;
+    const told = faults({ key: '${env.JUDGE_KEY}' });
+    assert.match(told, 'the value of JUDGE_KEY has characters that no header can carry');
+    assert.not.match(told, 'sk-');
+  }
 });
 
 test('calls and cost at most', () => {
