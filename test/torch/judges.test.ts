@@ -127,6 +127,18 @@ test('a reward model in its own chat template: a threshold on its one output', a
   );
 });
 
+test("texts are read one by one where the padding is not the config's", async () => {
+  const plain = logits(
+    'other-padding',
+    OUTPUTS.map((text) => ({ text })),
+  );
+  const found = await verdicts('other-padding', { template: '{output}', threshold: 0 });
+  assert.equal(
+    found.map(({ said }) => said),
+    plain.map(([reward = NaN]) => reward.toFixed(4)),
+  );
+});
+
 test('a causal language model: which of two answers is likelier next', async () => {
   const params = { template: '{prompt} : {output} ? ', positive: 'yes', negative: 'no' };
   const plain = logits(
