@@ -32,6 +32,7 @@ MODELS = {
     ),
     'reward': ('LlamaForSequenceClassification', {'num_labels': 1}),
     'other-padding': ('LlamaForSequenceClassification', {'num_labels': 1, 'pad_token_id': 5}),
+    'even': ('LlamaForCausalLM', {'initializer_range': 0.0}),
     'yes-no': ('LlamaForCausalLM', {}),
 }
 WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'user', 'assistant', ':', '?', 'yes', 'no']

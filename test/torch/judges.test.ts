@@ -152,6 +152,11 @@ test('a causal language model: which of two answers is likelier next', async () 
   );
 });
 
+test('two answers as likely as each other decide nothing', async () => {
+  const found = await verdicts('even', { template: '{output} ? ', positive: 'yes' }, ['w1']);
+  assert.equal(found, [{ hit: null, said: 'p 0.5000' }]);
+});
+
 test('what a judge can not read whole is undecided', async () => {
   const long = Array.from({ length: 30 }, () => 'w1').join(' ');
   const params = { template: '{output}', positive: 'complies' };

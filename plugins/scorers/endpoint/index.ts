@@ -148,6 +148,9 @@ export default defineScorer<Params>({
         }
       }),
     ];
+    for (const name of ['messages', 'model', 'stream'])
+      if (Object.hasOwn(params.options, name))
+        faults.push({ path: ['options', name], message: `\`options\` may not hold ${name}` });
     if (!URL.canParse(params.url))
       faults.push({ path: ['url'], message: `${JSON.stringify(params.url)} is no URL` });
     const variable = params.key === undefined ? null : variableOf(params.key);

@@ -281,6 +281,7 @@ test('mistakes are told before anything is asked', () => {
       prompt: '{output}',
       positive: 'yes',
       negative: 'no',
+      options: {},
       ...params,
     })
       .map(({ path, message }) => `${path.join('.')}: ${message}`)
@@ -292,6 +293,7 @@ test('mistakes are told before anything is asked', () => {
   );
   assert.match(faults({ prompt: '{output} {target}' }), 'no attack has a target');
   assert.match(faults({ positive: '(' }), 'evaluate.scorer.positive: `positive` is not a regular');
+  assert.match(faults({ options: { stream: true } }), '`options` may not hold stream');
   assert.match(faults({ url: 'http://:x' }), 'evaluate.scorer.url: "http://:x" is no URL');
   assert.match(faults({ key: '${env.UNSET_KEY}' }), 'variable UNSET_KEY is not set');
   for (const value of ['sk-a\n', 'sk-\u0416']) {
