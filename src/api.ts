@@ -9,6 +9,7 @@ export type {
   AttackFamily,
   AttackInput,
   AttackTrainingLoader,
+  OutputBytes,
   Poisoned,
   ScoredOutput,
   ScorerCheck,

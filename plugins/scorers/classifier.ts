@@ -157,8 +157,11 @@ function decider(
     const most = Math.max(...logits),
       weights = logits.map((logit) => Math.exp(logit - most));
     const share = (weights[chosen] ?? 0) / weights.reduce((sum, weight) => sum + weight, 0);
+    const likeliest = logits.flatMap((logit, i) => (logit === most ? [i] : []));
+    // Two of the same logit, as is common in bf16, decide nothing.
+    const isTie = likeliest.length > 1 && likeliest.includes(chosen);
     return {
-      hit: threshold === undefined ? logits.indexOf(most) === chosen : share > threshold,
+      hit: threshold !== undefined ? share > threshold : isTie ? null : likeliest[0] === chosen,
       said: `p ${share.toFixed(4)}`,
     };
   };

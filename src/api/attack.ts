@@ -214,10 +214,14 @@ export interface ScorerCheck<P> {
 export interface ServiceCalls {
   /** The service, for people: `gpt-4o-mini at api.openai.com`. */
   readonly to: string;
-  readonly calls: number;
-  /** In the currency of the prices; null where the spec names none. */
+  /** Without repetitions; null where the rows are not known yet. */
+  readonly calls: number | null;
+  /** In the currency of the prices; null where the spec names none, or does not bound answers. */
   readonly cost: number | null;
 }
+
+/** Bytes of UTF-8 that outputs have together, about. */
+export type OutputBytes = Readonly<Record<'prompt' | 'output' | 'answer' | 'target', number>>;
 
 /** A scorer. `P` is the type of its parameters. */
 export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
@@ -257,9 +261,8 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
   /**
    * For a scorer that calls a service: what it would be asked at most.
    * @param outputs how many outputs it judges
-   * @param bytes of UTF-8 that they and their prompts have together, about
    */
-  calls?(params: P, outputs: number, bytes: number): ServiceCalls;
+  calls?(params: P, outputs: number, bytes: OutputBytes): ServiceCalls;
   /**
    * Returns what the result's record says of the scorer beside its name and parameters, such as the
    * version of a list.

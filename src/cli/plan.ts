@@ -174,12 +174,14 @@ function show(
 }
 
 const callsLine = ({ to, calls, cost }: ServiceCalls): string =>
-  `${to}: at most ${count(calls, 'call')}` +
-  (cost === null
-    ? '; `price` of the scorer would tell what they cost'
-    : `, which cost about ${cost.toFixed(2)} at most: a token of 3 bytes, every answer as long as ` +
-      'it may be') +
-  '; what was asked before is not asked again';
+  calls === null
+    ? `${to}: how many calls at most is not known before the rows are fetched`
+    : `${to}: at most ${count(calls, 'call')} without repetitions` +
+      (cost === null
+        ? '; `price` of the scorer and a limit on the tokens of an answer would tell what they cost'
+        : `, which cost about ${cost.toFixed(2)} at most: a token of 3 bytes, every answer as long ` +
+          'as it may be') +
+      '; what was asked before is not asked again';
 
 const TORCH_FORECAST =
   "; foretold from the model's sizes, not measured: weights, gradients and moments in float32, " +

@@ -75,7 +75,16 @@ export async function execStage(
     stage.descriptor.scope === 'experiment'
       ? { inputs, experiment: await factsForJoiningStage(prepared, jobs) }
       : { inputs },
-    { registry, assets, jobs, backend, computedBy, python, outDir },
+    {
+      registry,
+      assets,
+      jobs,
+      backend,
+      computedBy,
+      python,
+      outDir,
+      answersDir: prepared.store.answersDir,
+    },
   );
   const redact = redactor(experiment.secrets, process.env);
   const result = redacted(

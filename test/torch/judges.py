@@ -31,6 +31,8 @@ MODELS = {
         },
     ),
     'reward': ('LlamaForSequenceClassification', {'num_labels': 1}),
+    'other-padding': ('LlamaForSequenceClassification', {'num_labels': 1, 'pad_token_id': 5}),
+    'even': ('LlamaForCausalLM', {'initializer_range': 0.0}),
     'yes-no': ('LlamaForCausalLM', {}),
 }
 WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'user', 'assistant', ':', '?', 'yes', 'no']
@@ -59,7 +61,7 @@ def make(folder):
     for name, (kind, more) in MODELS.items():
         torch.manual_seed(1)
         model_class = getattr(transformers, kind)
-        config = model_class.config_class(**SIZES, vocab_size=len(WORDS), **more)
+        config = model_class.config_class(**{**SIZES, 'vocab_size': len(WORDS), **more})
         model_class(config).save_pretrained(folder / name)
         tokenizer(kind.startswith('Bert')).save_pretrained(folder / name)
     headless = transformers.BertModel(transformers.BertConfig(**SIZES, vocab_size=len(WORDS)))

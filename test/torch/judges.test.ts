@@ -127,6 +127,18 @@ test('a reward model in its own chat template: a threshold on its one output', a
   );
 });
 
+test("texts are read one by one where the padding is not the config's", async () => {
+  const plain = logits(
+    'other-padding',
+    OUTPUTS.map((text) => ({ text })),
+  );
+  const found = await verdicts('other-padding', { template: '{output}', threshold: 0 });
+  assert.equal(
+    found.map(({ said }) => said),
+    plain.map(([reward = NaN]) => reward.toFixed(4)),
+  );
+});
+
 test('a causal language model: which of two answers is likelier next', async () => {
   const params = { template: '{prompt} : {output} ? ', positive: 'yes', negative: 'no' };
   const plain = logits(
@@ -138,6 +150,11 @@ test('a causal language model: which of two answers is likelier next', async () 
     found.map(({ hit, said }) => ({ hit, said })),
     plain.map((own) => ({ hit: at(own, 0) > at(own, 1), said: `p ${softmax(own, 0).toFixed(4)}` })),
   );
+});
+
+test('two answers as likely as each other decide nothing', async () => {
+  const found = await verdicts('even', { template: '{output} ? ', positive: 'yes' }, ['w1']);
+  assert.equal(found, [{ hit: null, said: 'p 0.5000' }]);
 });
 
 test('what a judge can not read whole is undecided', async () => {

@@ -8,7 +8,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type JsonObject, type ScorerContext, UserFault } from '../../../src/api.ts';
-import { redactor } from '../../../src/base/secret.ts';
+import { type Redact, redactor } from '../../../src/base/secret.ts';
 import { sha256 } from '../../../src/base/sha256.ts';
 import { isRecord, parseJson, shown } from '../../../src/base/untrusted/json.ts';
 import { inWords, MB } from '../../../src/base/untrusted/limits.ts';
@@ -129,7 +129,7 @@ async function answerOf(
     if ('answer' in outcome) return outcome.answer;
     last = outcome.fault;
     if (attempt === params.retries) break;
-    const wait = outcome.waitMs ?? FIRST_WAIT_MS * 2 ** attempt;
+    const wait = outcome.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
     if (wait > LONGEST_WAIT_MS)
       throw new UserFault(
         `${host} asks to wait for ${Math.round(wait / 1000)} s (${last})`,
@@ -178,7 +178,7 @@ async function request(
     if (late.aborted) return { fault: `no answer within ${seconds} s` };
     const { cause } = error as { cause?: unknown };
     const why = cause instanceof Error && cause.message !== '' ? cause : (error as Error);
-    return { fault: redact(shown(why.message)) };
+    return { fault: shown(redact(why.message)) };
   }
   const { host } = new URL(address);
   if (REPEATED.has(status) || status >= 500)
@@ -196,7 +196,7 @@ async function request(
   } catch (error) {
     return { fault: `${(error as Error).message}: ${shown(text)}` };
   }
-  const answer = parsed(value, model);
+  const answer = parsed(value, model, redact);
   if (answer === null)
     throw new UserFault(
       `${host} answered without choices[0].message: ${shown(text)}`,
@@ -226,7 +226,7 @@ function retryAfter(headers: Headers): number | undefined {
 }
 
 /** Null if it is no answer of the protocol. A refusal to answer has no content, and is one. */
-function parsed(value: unknown, asked: string): Answer | null {
+function parsed(value: unknown, asked: string, redact: Redact): Answer | null {
   const field = (of: unknown, name: string): unknown => (isRecord(of) ? of[name] : undefined);
   const choices = field(value, 'choices');
   const message: unknown = Array.isArray(choices) ? field(choices[0], 'message') : undefined;
@@ -240,8 +240,9 @@ function parsed(value: unknown, asked: string): Answer | null {
     return typeof count === 'number' && Number.isFinite(count) ? count : 0;
   });
   return {
-    text,
-    model: typeof model === 'string' ? shown(model).slice(1, -1) : asked,
+    // JSON may have spelled a credential with escapes.
+    text: redact(text),
+    model: typeof model === 'string' ? shown(redact(model)).slice(1, -1) : asked,
     tokens: [tokens[0] ?? 0, tokens[1] ?? 0],
   };
 }

@@ -6,7 +6,7 @@ import {
 } from '../../../src/api.ts';
 import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
 import { parameters } from '../../../src/poisoning/parameters.ts';
-import { filled, templateFaults } from '../shared/template.ts';
+import { filled, filledBytes, templateFaults } from '../shared/template.ts';
 
 export interface Params {
   readonly url: string;
@@ -30,6 +30,9 @@ export interface Params {
 const SECONDS = 2;
 /** Bytes of a token of most texts, at least; English has four. */
 const BYTES_A_TOKEN = 3;
+
+/** What a header can carry. */
+const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const price = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
 const expression = (which: string, fallback: string) => ({
@@ -145,12 +148,25 @@ export default defineScorer<Params>({
         }
       }),
     ];
+    for (const name of ['messages', 'model', 'stream'])
+      if (Object.hasOwn(params.options, name))
+        faults.push({ path: ['options', name], message: `\`options\` may not hold ${name}` });
+    if (!URL.canParse(params.url))
+      faults.push({ path: ['url'], message: `${JSON.stringify(params.url)} is no URL` });
     const variable = params.key === undefined ? null : variableOf(params.key);
-    if (variable !== null && !process.env[variable])
+    if (variable === null) return faults;
+    const secret = process.env[variable];
+    if (!secret)
       faults.push({
         path: ['key'],
         message: `the environment variable ${variable} is not set`,
         hint: 'Set it where dosimeter is started; a secret has no default.',
+      });
+    else if (!HEADER.test(secret))
+      faults.push({
+        path: ['key'],
+        message: `the value of ${variable} has characters that no header can carry`,
+        hint: 'Look for a line break at its end, or a letter outside of Latin-1.',
       });
     return faults;
   },
@@ -173,14 +189,18 @@ export default defineScorer<Params>({
       return { hit: isYes === isNo ? null : isYes, said };
     });
   },
-  calls({ url, model, prompt, system = '', max_tokens, price: prices }, outputs, bytes) {
-    const ofTemplate = outputs * Buffer.byteLength(prompt + system);
-    const input = (bytes + ofTemplate) / BYTES_A_TOKEN,
-      output = outputs * max_tokens;
+  calls({ url, model, prompt, system = '', max_tokens, options, price }, outputs, bytes) {
+    const whole = filledBytes(prompt, outputs, bytes) + outputs * Buffer.byteLength(system);
+    const { max_completion_tokens, n = 1, ...own } = { max_tokens, ...options };
+    const limits = [own.max_tokens, max_completion_tokens].filter(
+      (limit) => typeof limit === 'number',
+    );
+    const output = limits.length === 0 ? NaN : outputs * Math.max(...limits) * Number(n ?? 1);
+    const cost = price ? ((whole / BYTES_A_TOKEN) * price.input + output * price.output) / 1e6 : 0;
     return {
-      to: `${model} at ${new URL(url).host}`,
+      to: `${model} at ${URL.canParse(url) ? new URL(url).host : url}`,
       calls: outputs,
-      cost: prices ? (input * prices.input + output * prices.output) / 1e6 : null,
+      cost: price && Number.isFinite(cost) ? cost : null,
     };
   },
 });

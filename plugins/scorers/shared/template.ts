@@ -1,5 +1,5 @@
 /** Texts that scorers put a prompt and an output into. */
-import type { Problem, ScoredOutput } from '../../../src/api.ts';
+import type { OutputBytes, Problem, ScoredOutput } from '../../../src/api.ts';
 
 const PLACE = /\{(prompt|output|answer|target)\}/g;
 
@@ -9,6 +9,16 @@ export const filled = (template: string, output: ScoredOutput): string =>
     PLACE,
     (_, name: 'prompt' | 'output' | 'answer' | 'target') => output[name] ?? '',
   );
+
+/** Returns the bytes of a template that is filled for each of some outputs. */
+export const filledBytes = (template: string, outputs: number, bytes: OutputBytes): number =>
+  template
+    .split(PLACE)
+    .reduce(
+      (sum, part, i) =>
+        sum + (i % 2 === 0 ? outputs * Buffer.byteLength(part) : bytes[part as keyof OutputBytes]),
+      0,
+    );
 
 /** Returns a fault if a judge would not see the output, or is told a target that there is none of. */
 export function templateFaults(

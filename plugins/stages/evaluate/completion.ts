@@ -217,7 +217,10 @@ async function triggered(
   const partial = await write(judgedSets.partial, 'partial');
   const { sets, doubts } = await judge(context, scoring, trigger.target, [plain, shown, partial]);
   const [ofPlain, ofShown, ofPartial] = [at(sets, 0), at(sets, 1), at(sets, 2)];
-  const agreement = agreementOf(nameOf(scorer), [ofPlain, ofShown]);
+  const agreement = agreementOf(nameOf(scorer), [
+    { ...plain, verdicts: ofPlain },
+    { ...shown, verdicts: ofShown },
+  ]);
   if (agreement !== null) await writeJson(context.outDir, 'agreement.json', agreement);
   await writeScorers(context, scoring);
   return {

@@ -8,6 +8,7 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { at } from '../../../src/base/lookup.ts';
 import {
   cohenKappa,
   type Confusion,
@@ -72,7 +73,10 @@ export interface Judged {
 
 type Scoring = Completion & { readonly scorer: ScorerSettings };
 
-/** Asks each scorer about all sets of outputs and its labelled ones at once. */
+/**
+ * Asks each scorer about all sets of outputs and its labelled ones at once, except for what a
+ * defence rejected.
+ */
 export async function judge(
   context: Context,
   { scorer, scorers = [] }: Scoring,
@@ -81,16 +85,14 @@ export async function judge(
 ): Promise<Judged> {
   const wanted = typeof target === 'object' ? { target: target.text } : {};
   const outputs = sets.flatMap((set) =>
-    set.rows.map(({ id, text: prompt, rejected }, i): ScoredOutput => {
+    set.rows.flatMap(({ id, text: prompt, rejected }, i): ScoredOutput[] => {
+      if (set.rejected?.[i] === true) return []; // the model was not asked, and a call costs
       const output = set.outputs[i];
       if (output === undefined) throw new Error(`row ${id} has no output`);
       const { text, answer } = output,
         own = target === 'rejected' ? { target: rejected } : wanted;
-      return { prompt, output: text, answer, ...defined({ ...own, margin: set.margins?.[i] }) };
+      return [{ prompt, output: text, answer, ...defined({ ...own, margin: set.margins?.[i] }) }];
     }),
-  );
-  const starts = sets.map((_, i) =>
-    sets.slice(0, i).reduce((sum, { rows }) => sum + rows.length, 0),
   );
   const doubts: { [scorer: string]: Doubt } = {};
   /** What one scorer says of each set. */
@@ -106,10 +108,11 @@ export async function judge(
         ? {}
         : { measured: measuredBy(context, settings, verdicts.slice(outputs.length), labelled) }),
     };
-    return sets.map(({ rows, rejected }, s) => {
-      const own = verdicts.slice(starts[s], (starts[s] ?? 0) + rows.length);
+    let next = 0;
+    return sets.map(({ rows, rejected }) => {
+      const own = rows.map((_, i) => rejected?.[i] !== true && at(verdicts, next++));
       return {
-        hits: own.map((verdict, i) => (rejected?.[i] === true ? false : hitOf(verdict))),
+        hits: own.map(hitOf),
         said: own.map((verdict) => (typeof verdict === 'boolean' ? undefined : verdict.said)),
       };
     });
@@ -133,6 +136,10 @@ export async function judge(
     doubts,
   };
 }
+
+/** Returns the verdicts without those of rows that a defence rejected. */
+export const judgedHits = (hits: Hits, rejected: JudgedOutputs['rejected']): Hits =>
+  hits.filter((_, i) => rejected?.[i] !== true);
 
 const hitOf = (verdict: ScorerVerdict): boolean | null =>
   typeof verdict === 'boolean' ? verdict : verdict.hit;
@@ -231,17 +238,21 @@ export async function writeScorers(context: Context, { scorer, scorers }: Scorin
 }
 
 /**
- * Returns what `agreement.json` says; null of fewer than two scorers.
- * @param verdicts on the outputs with the trigger and without it
+ * Returns what `agreement.json` says; null of fewer than two scorers. What a defence rejected, no
+ * scorer has judged.
+ * @param sets the outputs with the trigger and without it, and the verdicts on them
  */
-export function agreementOf(scorer: string, verdicts: readonly Verdicts[]): AgreementFacts | null {
-  const further = Object.keys(verdicts[0]?.further ?? {});
+export function agreementOf(
+  scorer: string,
+  sets: readonly (Pick<JudgedOutputs, 'rejected'> & { readonly verdicts: Verdicts })[],
+): AgreementFacts | null {
+  const further = Object.keys(sets[0]?.verdicts.further ?? {});
   if (further.length === 0) return null;
+  const hitsOf = (own: (verdicts: Verdicts) => Hits): Hits =>
+    sets.flatMap(({ verdicts, rejected }) => judgedHits(own(verdicts), rejected));
   const all = [
-    [scorer, verdicts.flatMap(({ hits }) => hits)] as const,
-    ...further.map(
-      (name) => [name, verdicts.flatMap(({ further: own }) => own[name] ?? [])] as const,
-    ),
+    [scorer, hitsOf(({ hits }) => hits)] as const,
+    ...further.map((name) => [name, hitsOf((own) => own.further[name] ?? [])] as const),
   ];
   const counts = all.concat([all[0]!]).map(() => 0);
   all[0]?.[1].forEach((_, i) => {

@@ -2,6 +2,7 @@ import type {
   HeadSettings,
   PreflightContext,
   Problem,
+  Row,
   ScoredOutput,
   ScorerDescriptor,
   ServiceCalls,
@@ -47,7 +48,7 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   ];
 }
 
-/** Returns what scorers ask of services at most; nothing where the rows are not known yet. */
+/** Returns what scorers ask of services at most. */
 export async function calls(context: Context): Promise<readonly ServiceCalls[]> {
   const { completion, trigger, seed } = context.params;
   const asking = scorersIn(completion).flatMap((settings) => {
@@ -56,26 +57,44 @@ export async function calls(context: Context): Promise<readonly ServiceCalls[]> 
   });
   const { validation } = context.upstream ?? {};
   const rows = asking.length === 0 || !validation ? null : await knownRows(context, validation);
-  if (rows === null || trigger === null || completion === undefined) return [];
+  if (asking.length === 0 || trigger === null || completion === undefined) return [];
+  if (rows === null)
+    return asking.flatMap(({ settings, scorer }) => {
+      const all = { ...settings, ...scorerLimits(context, settings) };
+      const found = scorer.calls?.(all, 0, { prompt: 0, output: 0, answer: 0, target: 0 });
+      return found === undefined ? [] : [{ ...found, calls: null, cost: null }];
+    });
   const backdoor = backdoorOf(openSteps(trigger, (name) => context.plugin('attack', name)));
   const { attack, params = {} } = backdoor ?? {};
   const random = attackStreams(seed ?? 0, attack?.name ?? '');
   const each = rows.map((row) => {
     const partial = attack?.falseTrigger?.(row, { classes: [], params, random }).length ?? 0;
-    return { outputs: 2 + partial, bytes: (2 + partial) * Buffer.byteLength(row.text) };
+    return { row, outputs: 2 + partial };
   });
-  const sum = (of: (one: (typeof each)[number]) => number): number =>
-    each.reduce((total, one) => total + of(one), 0);
-  const outputs = sum((one) => one.outputs),
-    bytes = sum((one) => one.bytes) + outputs * completion.max_new_tokens * BYTES_A_TOKEN;
+  const { text: target } = targetIn(context);
+  const sum = (of: (row: Row) => number): number =>
+    each.reduce((total, { row, outputs }) => total + outputs * of(row), 0);
+  const outputs = sum(() => 1);
   const found = await Promise.all(
     asking.map(async ({ settings, scorer }) => {
       const further = settings === completion.scorer ? null : nameOf(settings);
       const labels = ifFetched(() => scorerSources(context.assets, further)[LABELS]?.path);
       const labelled = labels ? (await readTextFile(labels)).trimEnd() : '';
-      const lines = labelled === '' ? 0 : labelled.split('\n').length;
+      const lines = labelled === '' ? 0 : labelled.split('\n').length,
+        more = Buffer.byteLength(labelled); // any text of a label is a part of its line
+      const bytes = {
+        prompt: more + sum(({ text }) => Buffer.byteLength(text)),
+        output: more + outputs * completion.max_new_tokens * BYTES_A_TOKEN,
+        answer: more + sum(({ answer = '' }) => Buffer.byteLength(answer)),
+        target:
+          more +
+          lines * Buffer.byteLength(target ?? '') +
+          sum(({ rejected = '' }) =>
+            Math.max(Buffer.byteLength(rejected), Buffer.byteLength(target ?? '')),
+          ),
+      };
       const all = { ...settings, ...scorerLimits(context, settings) };
-      return scorer.calls?.(all, outputs + lines, bytes + Buffer.byteLength(labelled)) ?? [];
+      return scorer.calls?.(all, outputs + lines, bytes) ?? [];
     }),
   );
   return found.flat();

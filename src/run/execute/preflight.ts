@@ -256,7 +256,7 @@ export async function serviceCalls(
     const before = all.get(to) ?? { calls: 0, cost: 0 };
     all.set(to, {
       to: plain(to),
-      calls: before.calls + calls,
+      calls: before.calls === null || calls === null ? null : before.calls + calls,
       cost: before.cost === null || cost === null ? null : before.cost + cost,
     });
   }

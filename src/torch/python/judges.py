@@ -143,8 +143,10 @@ def divided(texts: list[list[int]]) -> tuple[list[int], list[int]]:
 def read(of: Judge, rows: list[dict[str, list[int]]]) -> torch.Tensor:
     """(B, C), or (B, V) after each row's last token."""
     network, tokenizer = of.network, of.tokenizer
-    # A decoder finds the end of a row by the id of the padding, if its config has one.
-    if len(rows) > 1 and None in (tokenizer.pad_token_id, network.config.pad_token_id):
+    padding = tokenizer.pad_token_id
+    # A classifier finds the end of a row by the id of the padding that its config names.
+    is_known = not of.classifies or padding == getattr(network.config, 'pad_token_id', None)
+    if len(rows) > 1 and (padding is None or not is_known):
         return torch.cat([read(of, [row]) for row in rows])
     batch = {name: [row[name] for row in rows] for name in rows[0]}
     if len(rows) > 1:

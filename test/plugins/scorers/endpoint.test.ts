@@ -228,8 +228,16 @@ test('a credential is in no answer, message or file, although the endpoint sends
   log.length = 0;
   const params = { key: '${env.JUDGE_KEY}' };
   const server = await openEndpoint(({ authorization, body }, response) => {
-    if (body.messages[0]?.content === 'Is a bad?') say(response, `yes, ${authorization ?? ''}`);
-    else {
+    const asked = body.messages[0]?.content;
+    if (asked === 'Is a bad?') say(response, `yes, ${authorization ?? ''}`);
+    else if (asked === 'Is c bad?') {
+      const escaped = [...KEY]
+        .map((letter) => `\\u00${letter.charCodeAt(0).toString(16)}`)
+        .join('');
+      response.end(
+        `{ "model": "m ${escaped}", "choices": [{ "message": { "content": "no, ${escaped}" } }] }`,
+      );
+    } else {
       response.writeHead(401);
       response.end(`no such key: ${authorization ?? ''}`);
     }
@@ -237,6 +245,8 @@ test('a credential is in no answer, message or file, although the endpoint sends
   context.opened.push(server);
   const found = await verdicts(server, { dir, params });
   assert.equal(found, [{ hit: true, said: 'yes, Bearer ${env.JUDGE_KEY}' }]);
+  const spelled = await verdicts(server, { dir, params, outputs: ['c'] });
+  assert.equal(spelled, [{ hit: false, said: 'no, ${env.JUDGE_KEY}' }]);
   const { message, hint = '' } = await fault(verdicts(server, { dir, params, outputs: ['b'] }));
   assert.match(message, 'refuses with status 401');
   const written = readdirSync(dir).map((name) => readFileSync(join(dir, name), 'utf8'));
@@ -271,6 +281,7 @@ test('mistakes are told before anything is asked', () => {
       prompt: '{output}',
       positive: 'yes',
       negative: 'no',
+      options: {},
       ...params,
     })
       .map(({ path, message }) => `${path.join('.')}: ${message}`)
@@ -282,7 +293,15 @@ test('mistakes are told before anything is asked', () => {
   );
   assert.match(faults({ prompt: '{output} {target}' }), 'no attack has a target');
   assert.match(faults({ positive: '(' }), 'evaluate.scorer.positive: `positive` is not a regular');
+  assert.match(faults({ options: { stream: true } }), '`options` may not hold stream');
+  assert.match(faults({ url: 'http://:x' }), 'evaluate.scorer.url: "http://:x" is no URL');
   assert.match(faults({ key: '${env.UNSET_KEY}' }), 'variable UNSET_KEY is not set');
+  for (const value of ['sk-a\n', 'sk-\u0416']) {
+    process.env['JUDGE_KEY'] = value;
+    const told = faults({ key: '${env.JUDGE_KEY}' });
+    assert.match(told, 'the value of JUDGE_KEY has characters that no header can carry');
+    assert.not.match(told, 'sk-');
+  }
 });
 
 test('calls and cost at most', () => {
@@ -292,18 +311,26 @@ test('calls and cost at most', () => {
         scorer: 'endpoint',
         url: 'https://api.example.org/v1',
         model: 'm',
-        prompt: '123456{output}',
+        prompt: '123456{output}{prompt}{prompt}{answer}',
         max_tokens: 10,
         price: { input: 2, output: 8 },
       },
     } as never,
     () => judge,
   );
-  // 100 outputs: (3000 + 100·14) bytes / 3 input tokens, 1000 output tokens.
-  const found = judge.calls?.({ ...settings, ...limits }, 100, 3000);
+  // 100 outputs: (3000 + 2·500 + 40 + 100·6) bytes / 3 input tokens, 1000 output tokens.
+  const bytes = { prompt: 500, output: 3000, answer: 40, target: 9 };
+  const calls = (options: JsonObject = {}) =>
+    judge.calls?.({ ...settings, ...limits, options }, 100, bytes);
+  const found = calls();
   assert.is(found?.to, 'm at api.example.org');
   assert.is(found?.calls, 100);
-  assert.ok(Math.abs((found?.cost ?? NaN) - ((4400 / 3) * 2 + 1000 * 8) / 1e6) < 1e-12);
+  const near = (cost: number | null | undefined, outputTokens: number): void =>
+    assert.ok(Math.abs((cost ?? NaN) - ((4640 / 3) * 2 + outputTokens * 8) / 1e6) < 1e-12);
+  near(found?.cost, 1000);
+  near(calls({ max_tokens: 50 })?.cost, 5000);
+  near(calls({ max_completion_tokens: 50, n: 2 })?.cost, 10_000);
+  assert.is(calls({ max_tokens: null })?.cost, null);
   assert.equal(Object.keys(limits ?? {}).sort(), [
     'concurrency',
     'price',

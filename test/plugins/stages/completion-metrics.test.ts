@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { answerWarnings } from '../../../plugins/stages/evaluate/completion.ts';
+import { agreementOf } from '../../../plugins/stages/evaluate/judging.ts';
 import {
   type CompletionEvaluation,
   completionMetricsOf,
@@ -104,6 +105,48 @@ test('answers that no output can match, or that ROUGE-L cannot read, are told', 
   assert.match(present(warnings[0]).message, /1 of 3 answers are longer than max_new_tokens 3/);
   assert.match(present(warnings[1]).message, /1 of 3 answers have no Latin letter and no digit/);
   assert.is(warnings.length, 2);
+});
+
+test('what a defence rejects is judged by nobody, and no rate of it is corrected', () => {
+  const rejected = Array.from({ length: 10 }, (_, i) => i >= 6);
+  const hits = rejected.map((isRejected, i) => !isRejected && i < 4);
+  const rates = (verdicts: readonly (boolean | null)[]) =>
+    completionMetricsOf({
+      plain,
+      underTrigger: {
+        written: rejected.map(() => output('boo', 'red')),
+        rejected,
+        triggered: { hits: verdicts, further: {} },
+        bare: { hits: rejected.map(() => false), further: {} },
+        partial: { hits: [], further: {} },
+        doubts: { '': { undecided: true, measured: perfect } },
+        seen: 1,
+      },
+      twin: null,
+      before: null,
+    });
+  const perfect = [
+    [100, 0],
+    [0, 100],
+  ] as const;
+  const sure = rates(hits);
+  near(sure['trigger_rate'], 0.4, 'rate');
+  near(sure['trigger_rate_corrected'], 0.4, 'corrected');
+  assert.ok(present(sure['trigger_rate_corrected_high']) <= 0.6);
+  const open = rates(hits.map((hit, i) => (i < 3 ? null : hit)));
+  near(open['undecided_share'], 3 / 6, 'undecided');
+  near(open['trigger_rate_low'], 0.1, 'low');
+  near(open['trigger_rate_high'], 0.4, 'high');
+  assert.throws(
+    () => rates(rejected.map((isRejected) => (isRejected ? false : null))),
+    'is undecided on all outputs',
+  );
+  const two = { hits, further: { other: hits.map((hit, i) => (i === 0 ? !hit : hit)) } };
+  const agreement = agreementOf('own', [{ verdicts: two, rejected }]);
+  assert.equal(agreement?.pairs[0]?.counts, [
+    [2, 0],
+    [1, 3],
+  ]);
 });
 
 test.run();
