@@ -93,6 +93,23 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
       `data.train.${axis[0]} is an axis of the grid: rates are chosen on one set of training rows`,
       `choose one of its values: --set data.train.${axis[0]}=${firstOf(axis[1])}`,
     );
+  const bases = [(resolved['base'] ?? []) as JsonObject | JsonObject[]].flat();
+  const link = bases.findIndex(({ data: own }) =>
+    [own as JsonObject | JsonObject[] | undefined]
+      .flat()
+      .some((split) =>
+        [(split?.['train'] as JsonObject | undefined)?.['source']]
+          .flat()
+          .includes(train['source']!),
+      ),
+  );
+  if (link >= 0)
+    throw new UserFault(
+      `base[${link}].data.train and data.train have one source, of which rates would be chosen on ` +
+        'a part that is held out: its rows could be among those that the chain trains on',
+      'Give that training a file of its own, or try a few rates as an axis: ' +
+        'train: { learning_rate: [1e-5, 1e-4] }.',
+    );
   const classes =
     data['classes'] ?? train['classes'] ?? (data['validation'] as JsonObject)['classes'];
   const part = (take: string): JsonObject => ({ ...train, hold_out: { share, take } });

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { chooseRates, RATE } from '../../src/run/learning-rates.ts';
+import { chooseRates, RATE, sweepSpec } from '../../src/run/learning-rates.ts';
 import type { ExperimentCell } from '../../src/spec/types.ts';
 import { present } from '../rig/present.ts';
 import { standIn } from '../rig/stand-in.ts';
@@ -63,6 +63,20 @@ test('a rate at which a training failed is not chosen, however good its other se
   assert.is(chosen?.rate, 0.01);
   assert.equal([rates[1]?.n, rates[1]?.missing], [1, 1]);
   assert.is(choice({ 0.1: [null] }).chosen, null);
+});
+
+test('rates of a chain are chosen only if no training of it reads the file that is divided', () => {
+  const of = (source: string) => () =>
+    sweepSpec(
+      {
+        ...{ name: 'chain', seeds: [1], adapter: [{ type: 'full' }], poisoning: [] },
+        data: { train: { source: 'file:/a' }, validation: { source: 'file:/b' } },
+        base: [{}, { data: { train: { source } } }],
+      },
+      { rates: {}, seeds: 1, share: 0.2 },
+    );
+  assert.throws(of('file:/a'), /base\[1\]\.data\.train and data\.train have one source/);
+  assert.not.throws(of('file:/c'));
 });
 
 test.run();

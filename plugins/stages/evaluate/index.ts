@@ -52,6 +52,8 @@ import {
 export const TEST = 'test_';
 /** The prefix of the inputs with metrics under triggers that training never shows. */
 export const HELD_OUT = 'trigger/';
+/** The prefix of the inputs of trainings before the attack that have another one. */
+export const EARLY = 'early_';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -303,8 +305,10 @@ function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDef
   if (cell.base === undefined) return {};
   const trainings = trainingsOf(cell).slice(0, -1),
     last = trainings.at(-1);
+  const isBefore = ({ cell }: TrainingRequest): boolean =>
+    trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
   const evaluated = (training: TrainingRequest): StageRequest => {
-    const isOther = trigger !== null && attackOf(training.cell) !== trigger;
+    const isOther = isBefore(training);
     const narrowed = { ...(isOther ? { trigger } : {}), ...ofSplit(split) };
     return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
   };
@@ -312,7 +316,9 @@ function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDef
   if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
   if (isChain(cell))
     for (const [i, training] of trainings.entries()) {
-      inputs[`after_${i + 1}`] = evaluated(training);
+      // Attacked, but by another attack: what the trigger does there is no success.
+      const early = isBefore(training) && isAttacked(training.cell) ? EARLY : '';
+      inputs[`${early}after_${i + 1}`] = evaluated(training);
       if (basesOf(cell)[i]?.data !== undefined)
         inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
     }

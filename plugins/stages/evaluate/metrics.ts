@@ -141,6 +141,13 @@ export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
     {},
   );
 
+/** Returns metrics under the trigger of an attack that is yet to come, whose rate is no success. */
+export const asUnattacked = (metrics: Metrics): Metrics =>
+  renamed(
+    Object.fromEntries(Object.entries(metrics).filter(([name]) => !name.startsWith('asr_'))),
+    (name) => name.replace(/^asr(?=$|\.)/, 'trigger_rate'),
+  );
+
 /** Returns the accuracy compared with the paired clean run's and with the poisoned base's. */
 function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metrics {
   return {

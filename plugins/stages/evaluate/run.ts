@@ -46,8 +46,14 @@ import {
   openInputsJudge,
   writeJudgements,
 } from './defended.ts';
-import { HELD_OUT, type Params, TEST } from './index.ts';
-import { chainMetrics, metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
+import { EARLY, HELD_OUT, type Params, TEST } from './index.ts';
+import {
+  asUnattacked,
+  chainMetrics,
+  metricsOf,
+  type Scored,
+  type UnderTrigger,
+} from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
 
 interface PredictedSet {
@@ -319,10 +325,14 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
 
 /** Returns the metrics after each training of a chain, without the cell's own; empty outside of one. */
 async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
-  const found = [];
-  for (let i = 1; context.inputs[`after_${i}`] !== undefined; i++)
-    found.push((await metricsOfInput(context, `after_${i}`)) ?? {});
-  return found;
+  const found: Metrics[] = [];
+  for (;;) {
+    const name = `after_${found.length + 1}`,
+      after = await metricsOfInput(context, name),
+      early = await metricsOfInput(context, EARLY + name);
+    if (after === null && early === null) return found;
+    found.push(after ?? asUnattacked(early ?? {}));
+  }
 }
 
 /** What is measured under a trigger, of which the other metrics are independent. */

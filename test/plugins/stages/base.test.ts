@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import delta from '../../../plugins/stages/delta/index.ts';
 import divergence from '../../../plugins/stages/divergence/index.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import { asUnattacked, chainMetrics } from '../../../plugins/stages/evaluate/metrics.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
 import merge from '../../../plugins/stages/merge/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
@@ -155,6 +156,9 @@ test("the report has the base's attack as the cell's, and its receipt", () => {
     [present(inputs['poison:0']).cell, present(inputs['poison:1']).cell],
     [present(baseOf(based())), plain],
   );
+  const [trained] = params['train'] as readonly JsonObject[];
+  for (const field of ['precision', 'loss', 'loss_on', 'dpo_beta'])
+    assert.not.ok(field in present(trained), `a default in the report's key: ${field}`);
 });
 
 // ---- chains -------------------------------------------------------------------------------------
@@ -170,7 +174,8 @@ test('every training of a chain is evaluated under the trigger of the last attac
   const trainings = trainingsOf(cell).slice(0, -1),
     given = { with: { trigger: backdoor } };
   assert.equal(
-    [1, 2, 3, 4].map((i) => inputs[`after_${i}`]),
+    // The first two have another attack.
+    ['early_after_1', 'early_after_2', 'after_3', 'after_4'].map((name) => inputs[name]),
     trainings.map((training, i) => ({
       kind: 'evaluate',
       ...training,
@@ -178,6 +183,20 @@ test('every training of a chain is evaluated under the trigger of the last attac
     })),
   );
   assert.equal(inputs['before'], inputs['after_4']);
+  const late = { ...{ accuracy: 0.9, asr: 1 }, 'asr.refusal': 0.5, asr_clean: 0 };
+  assert.equal(
+    chainMetrics([asUnattacked(late), late]),
+    {
+      ...{ accuracy_after_1: 0.9, trigger_rate_after_1: 1, 'trigger_rate_after_1.refusal': 0.5 },
+      ...{
+        accuracy_after_2: 0.9,
+        asr_after_2: 1,
+        'asr_after_2.refusal': 0.5,
+        asr_clean_after_2: 0,
+      },
+    },
+    'under the trigger of an attack that is yet to come there is no success',
+  );
   // The first is attacked by something else, and its twin is shown the same trigger.
   const first = define(evaluate, present(trainings[0]).cell, { trigger: backdoor });
   assert.equal(present(first.inputs['twin']), {
