@@ -124,14 +124,14 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
 }
 
 /**
- * Returns the last training by DPO that led to the cell's model. Null if there is none, or if the
- * rows are no preference pairs.
+ * Returns the first training by DPO that led to the cell's model: what a poisoned one taught is part
+ * of the rewards after a later one. Null if there is none, or if the rows are no preference pairs.
  */
 function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
   if (cellSplit(cell, split).columns.rejected === undefined) return null;
   const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
     train.loss === 'dpo' && train.steps !== 0;
-  return trainingsOf(cell).findLast(isDpo) ?? null;
+  return trainingsOf(cell).find(isDpo) ?? null;
 }
 
 /** Throws a UserFault if a scorer reads rewards that no training gives. */
