@@ -6,7 +6,7 @@ import {
 } from '../../../src/api.ts';
 import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
 import { parameters } from '../../../src/poisoning/parameters.ts';
-import { filled, filledBytes, templateFaults } from '../shared/template.ts';
+import { filled, filledBytes, placesIn, templateFaults } from '../shared/template.ts';
 
 export interface Params {
   readonly url: string;
@@ -170,6 +170,7 @@ export default defineScorer<Params>({
       });
     return faults;
   },
+  reads: ({ prompt }) => placesIn(prompt),
   async score(outputs, params, context) {
     const { askAll } = await import('./client.ts');
     const answers = await askAll(
