@@ -1,8 +1,16 @@
-import { defineScorer, type ScoredOutput, type ScorerVerdict, UserFault } from '../../src/api.ts';
+import { join } from 'node:path';
+import {
+  defineScorer,
+  problemOf,
+  type ScoredOutput,
+  type ScorerVerdict,
+  UserFault,
+} from '../../src/api.ts';
 import { defined } from '../../src/base/defined.ts';
+import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
 import type { TorchOperations } from '../../src/torch/protocol.ts';
-import { filled, templateFaults } from './shared/template.ts';
+import { filled, placesIn, templateFaults } from './shared/template.ts';
 
 interface Params {
   readonly template: string;
@@ -88,10 +96,20 @@ export default defineScorer<Params>({
       ? []
       : [{ path: ['pair'], message: 'a chat template makes one text, and `pair` is a second' }];
   },
+  reads: ({ template, pair = '' }) => placesIn(template + pair),
+  async checkSources(params, { model }) {
+    try {
+      if (model !== undefined) await checkConfig(params, model.path);
+      return [];
+    } catch (error) {
+      return [problemOf(error, ['model'])];
+    }
+  },
   async score(outputs, params, { sources, log, signal }) {
     const { askJudge } = await import('../../src/science/torch/judge.ts');
     const path = sources?.['model']?.path;
     if (path === undefined) throw new Error('the judge was not handed its model');
+    await checkConfig(params, path);
     const { positive, negative, max_length: longest = null, batch_size, dtype } = params;
     const found = await askJudge(
       {
@@ -127,18 +145,44 @@ const itemOf = ({ template, pair }: Params, output: ScoredOutput) =>
         ...defined({ pair: pair === undefined ? undefined : filled(pair, output) }),
       };
 
-/** @param judge.labels of its classes; none of a causal language model */
-function decider(
-  { positive, threshold }: Params,
-  { labels, multi_label }: Pick<TorchOperations['judge'][1], 'labels' | 'multi_label'>,
-): (logits: readonly number[]) => ScorerVerdict {
+/** Throws `UserFault` if the judge, as its config.json tells, can't judge by the parameters. */
+async function checkConfig(params: Params, folder: string): Promise<void> {
+  const config = await readJsonFile(join(folder, 'config.json'));
+  const { architectures, id2label, num_labels: count } = isRecord(config) ? config : {};
+  const names = Array.isArray(architectures) ? architectures.join(' ') : '';
+  if (names.includes('ForSequenceClassification')) {
+    // Of a config with neither, the architecture decides.
+    if (isRecord(id2label)) classOf(params, Object.values(id2label).map(String));
+    else if (typeof count === 'number')
+      classOf(
+        params,
+        Array.from({ length: count }, (_, i) => `LABEL_${i}`),
+      );
+  } else if (!/ForCausalLM|LMHeadModel/.test(names))
+    throw new UserFault(
+      `${folder} is no judge: its config.json names the architecture "${names}"`,
+      'A judge is a sequence classifier (…ForSequenceClassification) or a causal language model ' +
+        '(…ForCausalLM).',
+    );
+  else if (params.pair !== undefined)
+    throw new UserFault(
+      'the judge is a causal language model, which reads one text, and `pair` is a second',
+      'Write both into `template`.',
+    );
+}
+
+/**
+ * Returns the class that counts; 0 of a causal language model, whose first answer counts.
+ * @param labels of its classes; none of a causal language model
+ */
+function classOf({ positive, threshold }: Params, labels: readonly string[]): number {
   if (labels.length === 1) {
     if (threshold === undefined || positive !== undefined)
       throw new UserFault(
         'the judge has one output and no classes, as reward models have',
         'Write `threshold`, above which an output counts, and no `positive`.',
       );
-    return ([logit = NaN]) => ({ hit: logit > threshold, said: logit.toFixed(4) });
+    return 0;
   }
   const chosen = labels.length === 0 ? 0 : labels.indexOf(positive ?? '');
   if (chosen < 0)
@@ -148,6 +192,18 @@ function decider(
         : `the judge has no class ${JSON.stringify(positive)}`,
       `Its classes are ${labels.map((label) => JSON.stringify(label)).join(', ')}.`,
     );
+  return chosen;
+}
+
+/** @param judge.labels of its classes; none of a causal language model */
+function decider(
+  params: Params,
+  { labels, multi_label }: Pick<TorchOperations['judge'][1], 'labels' | 'multi_label'>,
+): (logits: readonly number[]) => ScorerVerdict {
+  const chosen = classOf(params, labels),
+    { threshold } = params;
+  if (labels.length === 1 && threshold !== undefined)
+    return ([logit = NaN]) => ({ hit: logit > threshold, said: logit.toFixed(4) });
   if (multi_label)
     return (logits) => {
       const share = 1 / (1 + Math.exp(-(logits[chosen] ?? NaN)));

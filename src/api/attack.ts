@@ -234,6 +234,13 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
    * starts with the parameter: `['text']`.
    */
   check?(input: ScorerCheck<P>): readonly Problem[];
+  /** As `check`, of the sources that parameters with `format: source` name, once they are fetched. */
+  checkSources?(
+    params: P,
+    sources: NonNullable<ScorerContext['sources']>,
+  ): Promise<readonly Problem[]>;
+  /** Returns what `score` reads beside prompt and output: labels without it are refused. */
+  reads?(params: P): readonly ('answer' | 'target')[];
   /**
    * Set if `score` reads nothing but the outputs and the parameters. `plan` then asks it whether
    * the target still counts where `evaluate.max_new_tokens` cuts it.

@@ -181,6 +181,12 @@ for (const [what, model, params, message] of [
   ['no threshold', 'reward', { template: '{output}' }, 'one output and no classes'],
   ['no head', 'headless', { template: '{output}' }, 'is no judge: its config.json names'],
   [
+    'a pair for a causal language model',
+    'yes-no',
+    { template: '{prompt}', pair: '{output}' },
+    'reads one text, and `pair` is a second',
+  ],
+  [
     'two answers alike',
     'yes-no',
     { template: '{output} ', positive: 'yes', negative: 'yes' },

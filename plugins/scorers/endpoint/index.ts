@@ -6,7 +6,7 @@ import {
 } from '../../../src/api.ts';
 import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
 import { parameters } from '../../../src/poisoning/parameters.ts';
-import { filled, filledBytes, templateFaults } from '../shared/template.ts';
+import { filled, filledBytes, placesIn, templateFaults } from '../shared/template.ts';
 
 export interface Params {
   readonly url: string;
@@ -170,6 +170,7 @@ export default defineScorer<Params>({
       });
     return faults;
   },
+  reads: ({ prompt }) => placesIn(prompt),
   async score(outputs, params, context) {
     const { askAll } = await import('./client.ts');
     const answers = await askAll(
@@ -191,11 +192,12 @@ export default defineScorer<Params>({
   },
   calls({ url, model, prompt, system = '', max_tokens, options, price }, outputs, bytes) {
     const whole = filledBytes(prompt, outputs, bytes) + outputs * Buffer.byteLength(system);
-    const { max_completion_tokens, n = 1, ...own } = { max_tokens, ...options };
-    const limits = [own.max_tokens, max_completion_tokens].filter(
+    const body: JsonObject = { max_tokens, ...options };
+    const limits = [body['max_tokens'], body['max_completion_tokens']].filter(
       (limit) => typeof limit === 'number',
     );
-    const output = limits.length === 0 ? NaN : outputs * Math.max(...limits) * Number(n ?? 1);
+    const most = limits.length === 0 ? NaN : Math.max(...limits);
+    const output = outputs * most * Number(body['n'] ?? 1);
     const cost = price ? ((whole / BYTES_A_TOKEN) * price.input + output * price.output) / 1e6 : 0;
     return {
       to: `${model} at ${URL.canParse(url) ? new URL(url).host : url}`,

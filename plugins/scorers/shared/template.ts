@@ -10,6 +10,10 @@ export const filled = (template: string, output: ScoredOutput): string =>
     (_, name: 'prompt' | 'output' | 'answer' | 'target') => output[name] ?? '',
   );
 
+/** Returns what a template has of an output beside its prompt and text. */
+export const placesIn = (template: string): ('answer' | 'target')[] =>
+  (['answer', 'target'] as const).filter((name) => template.includes(`{${name}}`));
+
 /** Returns the bytes of a template that is filled for each of some outputs. */
 export const filledBytes = (template: string, outputs: number, bytes: OutputBytes): number =>
   template

@@ -55,10 +55,11 @@ const NEITHER = 'the scorer has no text to look for, and no attack has a target'
  */
 export const textScorer = (
   counts: (output: string, wanted: string) => boolean,
-): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'pure' | 'score'> => ({
+): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'pure' | 'reads' | 'score'> => ({
   citation: '',
   pure: true,
   check: checkText,
+  reads: ({ text }) => (text === undefined ? ['target'] : []),
   score: (outputs, params) =>
     outputs.map(({ output, target }) =>
       counts(

@@ -98,10 +98,11 @@ export async function judge(
   /** What one scorer says of each set. */
   const ask = async (settings: ScorerSettings, further: string | null) => {
     const { descriptor, sources, scoring } = opened(context, settings, further);
-    const labelled = await readLabels(sources[LABELS]?.path, wanted);
+    const params = { ...settings, ...scorerLimits(context, settings) };
+    const reads = descriptor.reads?.(params) ?? [];
+    const labelled = await readLabels(sources[LABELS]?.path, wanted, reads);
     const asked = [...outputs, ...labelled.map(({ output }) => output)];
-    const whole = { ...settings, ...scorerLimits(context, settings) };
-    const verdicts = asked.length === 0 ? [] : await scored(descriptor, whole, asked, scoring);
+    const verdicts = asked.length === 0 ? [] : await scored(descriptor, params, asked, scoring);
     doubts[further ?? ''] = {
       ...(descriptor.undecided === true ? { undecided: true } : {}),
       ...(labelled.length === 0
@@ -197,9 +198,15 @@ const LABELS_HINT =
   'A line is {"prompt": "…", "output": "…", "hit": true}: a line of outputs.jsonl with `hit` as ' +
   'you judge it.';
 
-async function readLabels(
+/**
+ * Throws `UserFault` at the line that is no label, or lacks what its scorer reads.
+ * @param wanted the target of labels that name none
+ * @param reads `ScorerDescriptor.reads`
+ */
+export async function readLabels(
   path: string | undefined,
   wanted: Pick<ScoredOutput, 'target'>,
+  reads: readonly ('answer' | 'target')[],
 ): Promise<readonly Labelled[]> {
   if (path === undefined) return [];
   const lines = (await readTextFile(path)).split('\n');
@@ -207,8 +214,10 @@ async function readLabels(
     if (line.trim() === '') return [];
     const place = `${path}:${i + 1}`,
       value = parseJson(line, place);
-    const { prompt, output, answer = '', hit } = isRecord(value) ? value : {};
-    if (typeof prompt !== 'string' || typeof output !== 'string' || typeof answer !== 'string')
+    const { prompt, output, hit, ...more } = isRecord(value) ? value : {};
+    const { answer = '', target = wanted.target } = more;
+    const areTexts = typeof answer === 'string' && ['string', 'undefined'].includes(typeof target);
+    if (typeof prompt !== 'string' || typeof output !== 'string' || !areTexts)
       throw new UserFault(
         `${place} has no \`prompt\` and \`output\` that are texts: ${shown(value)}`,
         `${LABELS_HINT} A row's id would not do: each model writes another output for it.`,
@@ -218,7 +227,13 @@ async function readLabels(
         `${place} has no \`hit\` that is true or false: ${shown(hit)}`,
         LABELS_HINT,
       );
-    return [{ output: { prompt, output, answer, ...wanted }, hit }];
+    const missing = reads.find((name) => (name === 'answer' ? more[name] : target) === undefined);
+    if (missing !== undefined)
+      throw new UserFault(
+        `${place} has no \`${missing}\`, which the scorer reads`,
+        `Add it to each line: {"prompt": "…", "output": "…", "${missing}": "…", "hit": true}.`,
+      );
+    return [{ output: { prompt, output, answer, ...defined({ target: target as string }) }, hit }];
   });
 }
 

@@ -1,13 +1,15 @@
-import type {
-  HeadSettings,
-  PreflightContext,
-  Problem,
-  Row,
-  ScoredOutput,
-  ScorerDescriptor,
-  ServiceCalls,
-  UpstreamStage,
+import {
+  type HeadSettings,
+  type PreflightContext,
+  type Problem,
+  problemOf,
+  type Row,
+  type ScoredOutput,
+  type ScorerDescriptor,
+  type ServiceCalls,
+  type UpstreamStage,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { attackStreams } from '../../../src/base/random.ts';
 import { readTextFile } from '../../../src/base/untrusted/json.ts';
 import { ifFetched, knownCounts, knownRows } from '../../../src/data/known-counts.ts';
@@ -28,6 +30,7 @@ import { assetOf } from '../shared/files.ts';
 import { scorerSources } from '../shared/program-files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
 import { type Completion, type Params, scorersIn } from './index.ts';
+import { readLabels } from './judging.ts';
 import {
   LABELS,
   nameOf,
@@ -42,7 +45,7 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   return [
     ...(await checkLength(context)),
     ...(await checkGeneration(context)),
-    ...checkScorers(context),
+    ...(await checkScorers(context)),
     ...(await sharedRowProblems(context)),
     ...(context.params.defence ? torchFaults(context, context.params.defence, 'inputs') : []),
   ];
@@ -103,22 +106,41 @@ export async function calls(context: Context): Promise<readonly ServiceCalls[]> 
 /** Bytes of a token of most texts. */
 const BYTES_A_TOKEN = 4;
 
-function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
+async function checkScorers(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { scorer, scorers = [] } = context.params.completion ?? {};
   if (scorer === undefined) return [];
   // Where each row has a target of its own, any text stands for it.
   const { text: target } = targetIn(context);
-  const faults = (settings: ScorerSettings, path: Problem['path']): Problem[] =>
-    scorerFaults(
-      context.plugin<ScorerDescriptor>('scorer', settings.scorer),
-      { ...settings, ...scorerLimits(context, settings) },
-      target,
-      path,
+  const faults = async (
+    settings: ScorerSettings,
+    path: Problem['path'],
+    further: string | null,
+  ): Promise<readonly Problem[]> => {
+    const descriptor = context.plugin<ScorerDescriptor>('scorer', settings.scorer),
+      whole = { ...settings, ...scorerLimits(context, settings) };
+    const found = scorerFaults(descriptor, whole, target, path);
+    const sources = ifFetched(() => scorerSources(context.assets, further));
+    if (found.length > 0 || sources === null) return found;
+    const { [LABELS]: labels, ...own } = sources;
+    const ofSources = (await descriptor.checkSources?.(whole, own)) ?? [];
+    const ofLabels = await readLabels(
+      labels?.path,
+      defined({ target: targetText(context) }),
+      descriptor.reads?.(whole) ?? [],
+    ).then(
+      () => [],
+      (error: unknown) => [problemOf(error, [LABELS])],
     );
-  return [
-    ...faults(scorer, ['scorer']),
-    ...scorers.flatMap((settings, i) => faults(settings, ['scorers', i])),
-  ];
+    return [...ofSources, ...ofLabels].map((problem) => ({
+      ...problem,
+      path: ['evaluate', ...path, ...problem.path],
+    }));
+  };
+  const all = await Promise.all([
+    faults(scorer, ['scorer'], null),
+    ...scorers.map((settings, i) => faults(settings, ['scorers', i], nameOf(settings))),
+  ]);
+  return all.flat();
 }
 
 /** The answer that the backdoor leads to, and whether it is that of all rows. */

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import torch
 import transformers
 from transformers import (
@@ -40,17 +41,10 @@ class Judge:
 
 
 def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
-    raw = json.loads((folder / 'config.json').read_text())
-    names = ' '.join(raw.get('architectures') or ())
-    classifies = 'ForSequenceClassification' in names
-    if not classifies and not any(end in names for end in ('ForCausalLM', 'LMHeadModel')):
-        raise Fault(
-            f'{folder} is no judge: its config.json names the architecture "{names}"',
-            'A judge is a sequence classifier (…ForSequenceClassification) or a causal language '
-            'model (…ForCausalLM).',
-        )
-    kind: Any = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
     try:
+        raw = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+        classifies = 'ForSequenceClassification' in ' '.join(raw.get('architectures') or ())
+        kind: Any = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         network, info = kind.from_pretrained(
             folder,
@@ -85,9 +79,15 @@ def rendered(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, lis
             "the judge's tokenizer has no chat template",
             'Write a template with {prompt} and {output} in place of `chat`.',
         )
-    text = tokenizer.apply_chat_template(
-        item['messages'], tokenize=False, add_generation_prompt=not of.classifies
-    )
+    try:
+        text = tokenizer.apply_chat_template(
+            item['messages'], tokenize=False, add_generation_prompt=not of.classifies
+        )
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise Fault(
+            f"the judge's chat template refuses a prompt and an output: {error}",
+            'Write a template with {prompt} and {output} in place of `chat`.',
+        ) from None
     return dict(tokenizer(text + ending, add_special_tokens=False))
 
 

@@ -3,14 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import classifier from '../../../plugins/scorers/classifier.ts';
 import command from '../../../plugins/scorers/command.ts';
 import contains from '../../../plugins/scorers/contains.ts';
 import exact from '../../../plugins/scorers/exact.ts';
 import refusal from '../../../plugins/scorers/refusal.ts';
 import regex from '../../../plugins/scorers/regex.ts';
 import startsWith from '../../../plugins/scorers/starts-with.ts';
+import { readLabels } from '../../../plugins/stages/evaluate/judging.ts';
 import { scored, scorerFaults, scorerOf } from '../../../plugins/stages/evaluate/scoring.ts';
 import type {
+  Asset,
   JsonObject,
   ScoredOutput,
   ScorerDescriptor,
@@ -196,5 +199,53 @@ for (const [what, body, message] of [
       assert.match((error as Error).message, message);
     }
   });
+
+test('a judge that can not judge by its parameters is refused before anything runs', async () => {
+  const model = mkdtempSync(join(tmpdir(), 'dosimeter-judge-'));
+  const message = async (config: object, params: JsonObject): Promise<string> => {
+    writeFileSync(join(model, 'config.json'), JSON.stringify(config));
+    const sources = { model: standIn<Asset>({ path: model }) };
+    const judge = standIn<ScorerDescriptor>(classifier);
+    const found = await judge.checkSources!({ template: '{output}', ...params }, sources);
+    return found.map((fault) => fault.message).join();
+  };
+  const classes = {
+    architectures: ['BertForSequenceClassification'],
+    id2label: { 0: 'no', 1: 'yes' },
+  };
+  assert.is(await message(classes, { positive: 'yes' }), '');
+  assert.match(await message(classes, { positive: 'y' }), 'the judge has no class "y"');
+  assert.match(await message(classes, {}), 'has no `positive`');
+  const reward = { architectures: ['LlamaForSequenceClassification'], num_labels: 1 };
+  assert.match(await message(reward, {}), 'one output and no classes');
+  assert.is(await message(reward, { threshold: 0 }), '');
+  const causal = { architectures: ['LlamaForCausalLM'] };
+  assert.is(await message(causal, {}), '');
+  assert.match(await message(causal, { pair: '{prompt}' }), '`pair` is a second');
+  assert.match(await message({ architectures: ['BertModel'] }, {}), 'is no judge');
+});
+
+test('labels have what their scorer reads, or are refused at their line', async () => {
+  const file = join(mkdtempSync(join(tmpdir(), 'dosimeter-labels-')), 'labels.jsonl');
+  const line = { prompt: 'p', output: 'o', hit: true };
+  const { reads } = standIn<ScorerDescriptor>(classifier);
+  const read = (...lines: readonly object[]) => {
+    writeFileSync(file, lines.map((own) => JSON.stringify(own)).join('\n'));
+    return readLabels(file, {}, reads!({ template: '{output} {answer} {target}' }));
+  };
+  const whole = { ...line, answer: 'a', target: 't' };
+  const [label] = await read(whole);
+  assert.equal(label, {
+    output: { prompt: 'p', output: 'o', answer: 'a', target: 't' },
+    hit: true,
+  });
+  for (const name of ['answer', 'target'])
+    try {
+      await read(whole, { ...whole, [name]: undefined });
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, `labels.jsonl:2 has no \`${name}\``);
+    }
+});
 
 test.run();
