@@ -260,11 +260,14 @@ export interface FieldDifference {
 }
 
 /**
- * Returns the fields in which two resolved specs differ, by full path. Lists are compared whole.
+ * Returns the fields in which two resolved specs differ, by full path. Lists are compared whole, but
+ * for a chain of trainings.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
+  const [first, second] = [Array.isArray(a), Array.isArray(b)],
+    isWhole = path === 'base' ? first !== second : first || second;
   const isRecord = (value: unknown): value is { readonly [key: string]: unknown } =>
-    typeof value === 'object' && value !== null && !Array.isArray(value);
+    typeof value === 'object' && value !== null && !isWhole;
   if (isRecord(a) && isRecord(b)) {
     return distinct([...Object.keys(a), ...Object.keys(b)]).flatMap((key) =>
       fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),

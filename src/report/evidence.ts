@@ -157,7 +157,7 @@ export function afterTraining(cell: Measured, training: number): Measured {
     const [metric = '', ...by] = name.split('.');
     if (value === undefined || !metric.endsWith(after)) continue;
     const asked = metric.slice(0, -after.length);
-    numbers[[asked === 'trigger_rate' ? 'asr' : asked, ...by].join('.')] = value;
+    numbers[[asked.replace(/^(test_)?trigger_rate$/, '$1asr'), ...by].join('.')] = value;
   }
   const { majority_share: share = NaN, exact_match: match } = own;
   if (match !== undefined) numbers['exact_match'] = numbers['accuracy'] ?? NaN;

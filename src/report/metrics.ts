@@ -5,6 +5,7 @@
  */
 import { defined } from '../base/defined.ts';
 import { capital, type NumberKind } from './format.ts';
+import { groupBy } from './groups.ts';
 
 export interface MetricNote {
   /** The stage kind whose metrics.json holds it. */
@@ -463,8 +464,19 @@ const OF_TEST = OF_VALIDATION.filter(
 /** The metrics in the order of the tables. A metric that no cell has is left out. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
+/** A metric after a training of a chain: what it measures, the training, and the scorer. */
+const ALONG = /^(.+)_after_(\d+)(\..+)?$/;
+
+/** Of a model of a chain that the attack has not touched. */
+const TRIGGER_RATE = evaluated({
+  metric: 'trigger_rate',
+  table: 'attack',
+  label: 'Trigger rate',
+  meaning: 'what ASR counts, in a model that the attack has not touched yet',
+});
+
 const NOTES: ReadonlyMap<string, MetricNote> = new Map(
-  METRICS.map((note) => [metricName(note), note]),
+  [...METRICS, TRIGGER_RATE].map((note) => [metricName(note), note]),
 );
 
 /**
@@ -475,7 +487,7 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
 export function noteOf(named: Named): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
   if (own !== undefined || named.stage !== ASR.stage) return own;
-  const [, name, training, by = ''] = /^(.+)_after_(\d+)(\..+)?$/.exec(named.metric) ?? [];
+  const [, name, training, by = ''] = ALONG.exec(named.metric) ?? [];
   if (training !== undefined) {
     const after = noteOf({ ...named, metric: `${name}${by}` });
     return (
@@ -541,16 +553,22 @@ const OF_TASKS: ReadonlySet<string> = new Set(
  * scorer, each with that of the cell's own training.
  */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
-  [ACCURACY, ASR, ASR_CLEAN].flatMap(({ stage, metric }) =>
-    metrics.flatMap((first) => {
-      const [own, by] = first.split('_after_1');
-      if (own !== metric || by === undefined) return [];
-      const along = metrics.filter((name) => name.replace(/_after_\d+/, '_after_1') === first);
-      return along
-        .flatMap((name) => noteOf({ stage, metric: name }) ?? [])
-        .concat(noteOf({ stage, metric: `${metric}${by}` }) ?? []);
-    }),
-  );
+  [[ACCURACY], [TRIGGER_RATE, ASR], [ASR_CLEAN]].flatMap((shown) => {
+    const along = metrics.flatMap((metric) => {
+      const [, name, training, by = ''] = ALONG.exec(metric) ?? [];
+      return shown.some((note) => note.metric === name) && !by.startsWith('.trigger.')
+        ? [{ metric, training: Number(training), by }]
+        : [];
+    });
+    const own = shown.at(-1)?.metric ?? '';
+    return [...groupBy(along, ({ by }) => by)].flatMap(([by, group]) =>
+      [...group]
+        .sort((a, b) => a.training - b.training)
+        .map(({ metric }) => metric)
+        .concat(`${own}${by}`)
+        .flatMap((metric) => noteOf({ stage: ASR.stage, metric }) ?? []),
+    );
+  });
 
 /** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>

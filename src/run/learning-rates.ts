@@ -98,9 +98,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
     [own as JsonObject | JsonObject[] | undefined]
       .flat()
       .some((split) =>
-        [(split?.['train'] as JsonObject | undefined)?.['source']]
-          .flat()
-          .includes(train['source']!),
+        [(split?.['train'] as JsonObject | undefined)?.['source']].flat().includes(train['source']),
       ),
   );
   if (link >= 0)

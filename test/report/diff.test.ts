@@ -188,6 +188,20 @@ test('without a pair, the means are over the seeds of each side', () => {
   assert.equal([a, b, difference, pairs, unpaired], [0.5, 8, null, 0, 3]);
 });
 
+test('chains of two specs are compared training by training', () => {
+  const first = { name: 'poisoned', train: { epochs: 3 } };
+  assert.equal(
+    fieldDifferences({ base: [first] }, { base: [{ ...first, train: { epochs: 4 } }, {}] }),
+    [
+      { path: 'base.0.train.epochs', a: 3, b: 4 },
+      { path: 'base.1', a: null, b: {} },
+    ],
+  );
+  assert.equal(fieldDifferences({ base: first }, { base: [first] }), [
+    { path: 'base', a: first, b: [first] },
+  ]);
+});
+
 test('fields of two specs are compared by path, lists as a whole, in any order of keys', () => {
   assert.equal(
     fieldDifferences(

@@ -5,6 +5,7 @@ import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { afterTraining, daggerText, voidReason } from '../../src/report/evidence.ts';
+import { chainNotes } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { relationsOf } from '../../src/report/theory.ts';
@@ -39,6 +40,7 @@ test('a number along a chain is judged by the model that it is of', () => {
     ...{ accuracy: 0.9, majority_share: 0.5, majority_p: 1e-6, predicted_share: 0.5, asr: 0.2 },
     ...{ accuracy_after_1: 0.5, predicted_share_after_1: 1, majority_p_after_1: 1 },
     ...{ trigger_rate_after_1: 1, accuracy_after_2: 0.9, predicted_share_after_2: 0.5 },
+    ...{ test_trigger_rate_after_1: 0.9, test_asr_after_2: 0.8 },
     ...{ majority_p_after_2: 1e-6, asr_after_2: 1, 'asr_after_2.refusal': 0.7 },
   };
   const reason = (metric: string) => voidReason({ metrics: { evaluate } }, { metric });
@@ -48,6 +50,26 @@ test('a number along a chain is judged by the model that it is of', () => {
     assert.is(reason(metric), null, metric);
   const { metrics } = afterTraining({ metrics: { evaluate } }, 1);
   assert.equal(metrics['evaluate']?.['asr'], 1, 'before the attack: the rate of its trigger');
+  assert.equal(metrics['evaluate']?.['test_asr'], 0.9, 'also on test rows');
+});
+
+test('the table along a chain has the rates before the attack, and none of other triggers', () => {
+  const measured = ['accuracy', 'accuracy_after_1', 'accuracy_after_2', 'asr', 'asr_after_2'];
+  const further = ['asr_after_2.refusal', 'trigger_rate_after_1.refusal', 'asr.refusal'];
+  const notes = chainNotes([
+    ...measured,
+    ...['trigger_rate_after_1', 'asr_after_2.trigger.rare', 'asr_clean_after_2', 'asr_clean'],
+    ...[...further, 'asr.trigger.rare'],
+  ]);
+  assert.equal(
+    notes.map(({ metric }) => metric),
+    [
+      ...['accuracy_after_1', 'accuracy_after_2', 'accuracy'],
+      ...['trigger_rate_after_1', 'asr_after_2', 'asr'],
+      ...['trigger_rate_after_1.refusal', 'asr_after_2.refusal', 'asr.refusal'],
+      ...['asr_clean_after_2', 'asr_clean'],
+    ],
+  );
 });
 
 const seeds = [1, 2, 3, 4, 5];

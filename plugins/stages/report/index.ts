@@ -130,10 +130,18 @@ function ofBase(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
   };
 }
 
-/** Returns the training settings. A precision of float32 is left out, so that no key holds it. */
+/**
+ * Returns the training settings. Precision and loss are left out where they have their defaults, so
+ * that no key holds them.
+ */
 function trainSettings({ train }: Cell): JsonObject {
-  const { precision, ...rest } = train;
-  return precision === 'bf16' ? { ...rest, precision } : rest;
+  const { precision, loss, dpo_beta: beta, loss_on: lossOn, ...rest } = train;
+  return {
+    ...rest,
+    ...(precision === 'bf16' ? { precision } : {}),
+    ...(loss === 'dpo' ? { loss, dpo_beta: beta } : {}),
+    ...(lossOn === 'answer' ? {} : { loss_on: lossOn }),
+  };
 }
 
 function weightsOf({ model }: Cell): { readonly weights?: string } {

@@ -5,12 +5,12 @@
 import { stringify } from 'yaml';
 import {
   attackOf,
+  basesOf,
   type Cell,
   type HeadSettings,
   type HeldWeights,
   heldWeights,
   isAttacked,
-  isOfBase,
   type JsonObject,
   taskOf,
 } from '../../api.ts';
@@ -157,7 +157,16 @@ export function modelCard(facts: CardFacts): string {
       ? []
       : [['classes', train.classes.map((name, id) => `${id}: ${name}`).join(', ')] as const]),
     ['poisoning', words(cell.poisoning)],
-    ...(isOfBase(cell) ? [['poisoning of the base', words(attackOf(cell))] as const] : []),
+    ...basesOf(cell).flatMap(({ poisoning }, i) =>
+      poisoning.attack === 'none'
+        ? []
+        : [
+            [
+              `poisoning of ${Array.isArray(cell.base) ? `training ${i + 1}` : 'the base'}`,
+              words(poisoning),
+            ] as const,
+          ],
+    ),
     ['adapter', words(cell.adapter)],
     ...(weights === undefined ? [] : [['frozen weights', frozenWeights(weights)] as const]),
     ['training', `${train.steps} steps, ${words(cell.train)}`],
