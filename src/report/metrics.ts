@@ -536,9 +536,13 @@ const OF_TASKS: ReadonlySet<string> = new Set(
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   [ACCURACY, ASR, ASR_CLEAN].flatMap(({ stage, metric }) =>
     metrics.flatMap((first) => {
-      const [own, by] = first.split('_after_1');
+      const [own, by] = first.split(/_after_\d+/);
       if (own !== metric || by === undefined) return [];
-      const along = metrics.filter((name) => name.replace(/_after_\d+/, '_after_1') === first);
+      // Not all trainings need have it: there are no rewards before a training by DPO.
+      const along = metrics.filter(
+        (name) => name.replace(/_after_\d+/, '') === own + by && name !== own + by,
+      );
+      if (along[0] !== first) return [];
       return along
         .flatMap((name) => noteOf({ stage, metric: name }) ?? [])
         .concat(noteOf({ stage, metric: `${metric}${by}` }) ?? []);

@@ -210,16 +210,18 @@ async function triggered(
   plain: JudgedOutputs,
 ): Promise<Triggered> {
   const { scorer } = completion;
-  if (trigger === null || scorer === undefined)
-    return { lines: linesOf(plain, 'plain'), underTrigger: null };
-  const scoring = { ...completion, scorer };
+  if (trigger === null) return { lines: linesOf(plain, 'plain'), underTrigger: null };
   const shown = await write(judgedSets.triggered, 'triggered');
   const partial = await write(judgedSets.partial, 'partial');
-  const { sets, doubts } = await judge(context, scoring, trigger.target, [plain, shown, partial]);
+  const { sets, doubts } = await judge(context, completion, trigger.target, [
+    plain,
+    shown,
+    partial,
+  ]);
   const [ofPlain, ofShown, ofPartial] = [at(sets, 0), at(sets, 1), at(sets, 2)];
-  const agreement = agreementOf(nameOf(scorer), [ofPlain, ofShown]);
+  const agreement = scorer ? agreementOf(nameOf(scorer), [ofPlain, ofShown]) : null;
   if (agreement !== null) await writeJson(context.outDir, 'agreement.json', agreement);
-  await writeScorers(context, scoring);
+  await writeScorers(context, completion);
   return {
     lines: [
       ...linesOf(plain, 'plain', ofPlain),
@@ -235,6 +237,7 @@ async function triggered(
       partial: ofPartial,
       doubts,
       agreement,
+      isScored: scorer !== undefined,
       seen: seen(trigger),
     },
   };
@@ -243,11 +246,13 @@ async function triggered(
 function verdictsFor(some: readonly Row[], rows: readonly Row[], verdicts: Verdicts): Verdicts {
   const places = new Map(rows.map(({ id }, i) => [id, i]));
   return mapVerdicts(verdicts, (hits) =>
-    some.map(({ id }) => {
-      const hit = hits[places.get(id) ?? -1];
-      if (hit === undefined) throw new Error(`row ${id} is not among the validation rows`);
-      return hit;
-    }),
+    hits.length === 0
+      ? []
+      : some.map(({ id }) => {
+          const hit = hits[places.get(id) ?? -1];
+          if (hit === undefined) throw new Error(`row ${id} is not among the validation rows`);
+          return hit;
+        }),
   );
 }
 

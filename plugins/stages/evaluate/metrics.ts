@@ -4,6 +4,7 @@
  * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
 import { UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { correctedRate, pairedOutcomes } from '../../../src/base/stats.ts';
 import type { AgreementFacts } from '../../../src/report/types.ts';
 import {
@@ -238,6 +239,8 @@ export interface CompletionEvaluation {
     readonly doubts?: { readonly [scorer: string]: Doubt };
     /** Null of a single scorer. */
     readonly agreement?: AgreementFacts | null;
+    /** Whether there is an `evaluate.scorer`, and not further scorers at most. */
+    readonly isScored?: boolean;
     /** The share of rows whose whole trigger the model reads. */
     readonly seen: number;
   } | null;
@@ -302,6 +305,7 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
   if (underTrigger === null) return {};
   const { triggered, bare, partial, seen, rejected, doubts = {}, agreement } = underTrigger;
+  const { isScored = true } = underTrigger;
   const written = completionMetrics(underTrigger.written);
   const further = Object.keys(triggered.further).map((scorer) => {
     const by = ({ further: own }: Verdicts): Hits => own[scorer] ?? [];
@@ -314,18 +318,20 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   });
   const partialRows = partial.hits.length;
   return {
-    triggered_rows: triggered.hits.length,
+    triggered_rows: underTrigger.written.length,
     robust_accuracy: written.exact_match,
     ...(rejected === null ? {} : { triggered_rejected_share: share(rejected) }),
     ...rewardMetrics(underTrigger.margins, 'triggered_'),
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,
-    ...rates(
-      { triggered: triggered.hits, bare: bare.hits, partial: partial.hits },
-      evaluation,
-      doubts[''],
-    ),
+    ...(isScored
+      ? rates(
+          { triggered: triggered.hits, bare: bare.hits, partial: partial.hits },
+          evaluation,
+          doubts[''],
+        )
+      : {}),
     trigger_seen: seen,
     ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
     ...further.reduce((all, own) => ({ ...all, ...own }), {}),
@@ -380,7 +386,7 @@ function rates(
     asr: rate,
     asr_clean: cleanRate,
     asr_minus_clean: rate - cleanRate,
-    ...(before === null ? {} : { asr_before: metricOf(before, `asr${by}`) }),
+    ...defined({ asr_before: before?.[`asr${by}`] }),
     asr_untriggered: share(bare),
     asr_minus_untriggered: difference,
     asr_untriggered_p: p,

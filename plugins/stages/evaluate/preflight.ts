@@ -86,7 +86,6 @@ const BYTES_A_TOKEN = 4;
 
 function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
   const { scorer, scorers = [] } = context.params.completion ?? {};
-  if (scorer === undefined) return [];
   // Where each row has a target of its own, any text stands for it.
   const { text: target } = targetIn(context);
   const faults = (settings: ScorerSettings, path: Problem['path']): Problem[] =>
@@ -97,7 +96,7 @@ function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
       path,
     );
   return [
-    ...faults(scorer, ['scorer']),
+    ...(scorer === undefined ? [] : faults(scorer, ['scorer'])),
     ...scorers.flatMap((settings, i) => faults(settings, ['scorers', i])),
   ];
 }
