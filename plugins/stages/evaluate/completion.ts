@@ -1,5 +1,5 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, Warning } from '../../../src/api.ts';
+import type { JsonObject, Row, ScorerDescriptor, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
@@ -19,7 +19,7 @@ import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { writeAsked } from './asked.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
-import type { Completion, Context } from './index.ts';
+import { type Completion, type Context, scorersIn } from './index.ts';
 import {
   agreementOf,
   type Hits,
@@ -237,6 +237,10 @@ async function triggered(
       partial: ofPartial,
       doubts,
       agreement,
+      byRewards: scorersIn(completion).flatMap((settings) => {
+        const { rewards } = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
+        return rewards === true ? [settings === scorer ? '' : nameOf(settings)] : [];
+      }),
       isScored: scorer !== undefined,
       seen: seen(trigger),
     },

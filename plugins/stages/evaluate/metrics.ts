@@ -23,7 +23,7 @@ import {
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
 import { agreementMetrics, type Doubt, type Hits, type Verdicts } from './judging.ts';
-import { rewardMetrics } from './rewards.ts';
+import { rewardMetrics, rewardP } from './rewards.ts';
 
 /** The model's output for some rows. */
 export interface Scored {
@@ -123,7 +123,7 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
 
 /** What of each earlier training is told beside the cell's own metrics, and what it is judged by. */
 const TOLD =
-  /^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|(?:predicted_share|majority_p)(?:_clean)?)(?=$|\.)/;
+  /^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\.)/;
 
 /**
  * Returns what was measured after each training of a chain, as `asr_after_1`; by a further scorer,
@@ -239,6 +239,8 @@ export interface CompletionEvaluation {
     readonly doubts?: { readonly [scorer: string]: Doubt };
     /** Null of a single scorer. */
     readonly agreement?: AgreementFacts | null;
+    /** The scorers that count rewards, by name; `evaluate.scorer` is named ''. */
+    readonly byRewards?: readonly string[];
     /** Whether there is an `evaluate.scorer`, and not further scorers at most. */
     readonly isScored?: boolean;
     /** The share of rows whose whole trigger the model reads. */
@@ -303,7 +305,8 @@ const dropsFrom = (twin: Metrics, own: ReturnType<typeof completionMetrics>): Me
 
 function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
-  if (underTrigger === null) return {};
+  // Without an attack's rates, what the model prefers tells whether it has learnt.
+  if (underTrigger === null) return rewardEvidence(evaluation, ['']);
   const { triggered, bare, partial, seen, rejected, doubts = {}, agreement } = underTrigger;
   const { isScored = true } = underTrigger;
   const written = completionMetrics(underTrigger.written);
@@ -335,8 +338,34 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
     trigger_seen: seen,
     ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
     ...further.reduce((all, own) => ({ ...all, ...own }), {}),
+    ...rewardEvidence(evaluation, underTrigger.byRewards),
     ...(agreement ? agreementMetrics(agreement) : {}),
   };
+}
+
+/**
+ * What the rates that count rewards are judged by, of the model and of its clean twin:
+ * `reward_accuracy` against a half, by `reward_accuracy_p`, which ends as the names of these rates.
+ */
+function rewardEvidence(
+  { plain: { margins }, twin }: CompletionEvaluation,
+  scorers: readonly string[] = [],
+): Metrics {
+  if (!margins || scorers.length === 0) return {};
+  const p = rewardP(margins);
+  return scorers.reduce<Metrics>(
+    (all, scorer) => {
+      const by = scorer === '' ? '' : `.${scorer}`;
+      return {
+        ...all,
+        [`reward_accuracy_p${by}`]: p,
+        ...(twin === null
+          ? {}
+          : { [`reward_accuracy_p_clean${by}`]: metricOf(twin, `reward_accuracy_p${by}`) }),
+      };
+    },
+    twin === null ? {} : { reward_accuracy_clean: metricOf(twin, 'reward_accuracy') },
+  );
 }
 
 /** What one scorer says of the rows under the trigger, without it, and with a part of it. */

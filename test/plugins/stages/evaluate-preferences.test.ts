@@ -5,6 +5,7 @@ import preferenceSwap from '../../../plugins/attacks/preference-swap.ts';
 import contains from '../../../plugins/scorers/contains.ts';
 import reward from '../../../plugins/scorers/reward.ts';
 import evaluate, { type Params } from '../../../plugins/stages/evaluate/index.ts';
+import trainStage from '../../../plugins/stages/train/index.ts';
 import type {
   AnyPlugin,
   Cell,
@@ -24,7 +25,7 @@ const plugin: NonNullable<DefineRequest['plugin']> = (kind, name) =>
   (own.find((one) => one.kind === kind && one.name === name) as never) ?? lookUp(kind, name);
 
 const define = (cell: Cell, given: StageRequest['with'] = {}): StageDefinition<Params> =>
-  standIn(evaluate.define([cell], { with: given, plugin, goals: [] }));
+  standIn<StageDefinition<Params>>(evaluate.define([cell], { with: given, plugin, goals: [] }));
 
 const { data, train } = tinyCell();
 const split = { ...data.train, columns: { prompt: 'prompt', chosen: 'chosen', rejected: 'other' } };
@@ -93,6 +94,14 @@ test('a scorer of rewards that is given none is a bug, not a rate of 0', () => {
   assert.equal(score(-1), [true]);
   assert.equal(score(0), [false]);
   assert.throws(() => score(), /is given no rewards/);
+});
+
+test('a loss over the turns of an assistant needs the template chat', () => {
+  const cell = pairs({ train: { ...supervised, loss_on: 'assistant' } });
+  assert.throws(
+    () => trainStage.define([cell], { with: {}, plugin, goals: [] }),
+    ({ message }: Error) => message.includes('head.template is not chat'),
+  );
 });
 
 test.run();
