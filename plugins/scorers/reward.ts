@@ -9,5 +9,9 @@ export default defineScorer({
   citation: 'Rafailov et al., Direct Preference Optimization, NeurIPS 2023 (arXiv 2305.18290)',
   params: parameters({}),
   rewards: true,
-  score: (outputs) => outputs.map(({ margin = 0 }) => margin < 0),
+  score: (outputs) =>
+    outputs.map(({ margin }) => {
+      if (margin === undefined) throw new Error('the scorer reward is given no rewards');
+      return margin < 0;
+    }),
 });

@@ -176,8 +176,8 @@ export interface ScoredOutput {
   readonly target?: string;
   /**
    * The reward of the row's own answer minus that of the rejected one, for a scorer that asks for
-   * `rewards`: negative if the model prefers the rejected one. Absent before a training by DPO, when
-   * neither is rewarded.
+   * `rewards`: negative if the model prefers the rejected one. Absent of a model without a training
+   * by DPO, which no such scorer is asked about.
    */
   readonly margin?: number;
 }

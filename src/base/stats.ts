@@ -164,17 +164,19 @@ export function pairedOutcomes(
     if (outcome && !second[i]) onlyFirst++;
     else if (!outcome && second[i]) onlySecond++;
   });
-  const discordant = onlyFirst + onlySecond;
   return {
     onlyFirst,
     onlySecond,
     difference: (onlyFirst - onlySecond) / first.length,
-    p:
-      discordant === 0
-        ? 1
-        : Math.min(1, 2 * binomialCdf(Math.min(onlyFirst, onlySecond), discordant, 0.5)),
+    p: signTest(onlyFirst, onlySecond),
   };
 }
+
+/** Returns the two-sided p-value of heads and tails under a fair coin; 1 without a toss. */
+export const signTest = (heads: number, tails: number): number =>
+  heads + tails === 0
+    ? 1
+    : Math.min(1, 2 * binomialCdf(Math.min(heads, tails), heads + tails, 0.5));
 
 // ---- raters ------------------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ function tellWarnings({ choices, heldOut, apart }: Found): void {
 
 const figure = (value: number | null): string => (value === null ? '–' : value.toFixed(4));
 
-function asTable({ label, rates, chosen }: Choice): string {
+function asTable({ label, metric, rates, chosen }: Choice): string {
   const row = (one: TriedRate): string[] => [
     `  ${one === chosen ? '▸' : ' '} ${rateText(one.rate)}`,
     figure(one.mean),
@@ -151,12 +151,12 @@ function asTable({ label, rates, chosen }: Choice): string {
     String(one.n),
     one.missing > 0 ? `${one.missing} without a result` : '',
   ];
-  const head = ['    rate', 'accuracy', 'deviation', 'seeds', ''];
+  const head = ['    rate', metric.replace('_', ' '), 'deviation', 'seeds', ''];
   return `${paint.bold(label)}\n${table([head, ...rates.map(row)])}`;
 }
 
 function* warnings(
-  { chosen, edge, rates }: Choice,
+  { chosen, edge, metric, rates }: Choice,
   heldOut: HeldOutRows | null,
 ): Generator<string> {
   if (chosen === null) {
@@ -169,7 +169,10 @@ function* warnings(
       'widen the grid (--rates) before you trust it'
     );
   const mean = chosen.mean ?? -Infinity;
-  if (heldOut !== null && mean <= heldOut.majority_share)
+  if (metric === 'reward_accuracy') {
+    if (mean <= 0.5)
+      yield 'no rate rewards more chosen answers than rejected ones: train longer, or on more pairs';
+  } else if (heldOut !== null && mean <= heldOut.majority_share)
     yield (
       'no rate is better than always predicting the most frequent class ' +
       `(${figure(heldOut.majority_share)}): train longer, or on more rows`

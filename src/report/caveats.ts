@@ -4,10 +4,12 @@
  */
 import {
   beatsMajority,
+  countsRewards,
   type Measured,
   predictsOneClass,
   TRIGGERED,
   triggerTold,
+  unlearnt,
   unseen,
   writesAnswers,
 } from './evidence.ts';
@@ -23,7 +25,7 @@ export interface CaveatGroup {
 }
 
 export interface Caveat {
-  readonly id: 'one-class' | 'no-better' | 'not-told' | 'not-read';
+  readonly id: 'one-class' | 'no-better' | 'no-preference' | 'not-told' | 'not-read';
   /** Whether the caveat makes numbers void. Otherwise they are valid, but easily misread. */
   readonly severe: boolean;
   /** A few words. */
@@ -134,12 +136,13 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     answers
       ? `${isOne ? 'writes' : 'write'} one text only`
       : `${isOne ? 'predicts' : 'predict'} one class only`;
-  const oneClass = having(groups, predictsOneClass);
-  const noBetter = having(groups, (cell) => !predictsOneClass(cell) && !beatsMajority(cell));
-  const noEffect = having(
+  const oneClass = having(groups, (cell) => !countsRewards(cell) && predictsOneClass(cell));
+  const noBetter = having(
     groups,
-    (cell) => !predictsOneClass(cell) && beatsMajority(cell) && !triggerTold(cell),
+    (cell) => !countsRewards(cell) && !predictsOneClass(cell) && !beatsMajority(cell),
   );
+  const noPreference = having(groups, (cell) => countsRewards(cell) && unlearnt(cell) !== null);
+  const noEffect = having(groups, (cell) => unlearnt(cell) === null && !triggerTold(cell));
   const rates = ({ cells }: Found): string =>
     `ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
@@ -160,6 +163,14 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
         `${of(noBetter)} ${isOrAre(noBetter)} no better than ` +
         (answers ? 'the commonest answer' : 'the majority class'),
       text: `${named(noBetter)}No verdict on attack success counts ${them(noBetter)}.`,
+    },
+    noPreference.length > 0 && {
+      id: 'no-preference',
+      severe: true,
+      title:
+        `${of(noPreference)} ${count(noPreference) === 1 ? 'rewards' : 'reward'} the chosen answer ` +
+        'of no more than half of the pairs',
+      text: `${named(noPreference)}No verdict on attack success counts ${them(noPreference)}.`,
     },
     noEffect.length > 0 && {
       id: 'not-told',

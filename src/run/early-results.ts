@@ -6,12 +6,7 @@
 import path from 'node:path';
 import { isAttacked } from '../api.ts';
 import type { Plan, StageId } from '../plan/types.ts';
-import {
-  beatsMajority,
-  type Measured,
-  predictsOneClass,
-  writesAnswers,
-} from '../report/evidence.ts';
+import { type Measured, unlearnt, writesAnswers } from '../report/evidence.ts';
 import { formatNumber } from '../report/format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, MAJORITY } from '../report/metrics.ts';
 import type { ExperimentCell } from '../spec/types.ts';
@@ -66,7 +61,7 @@ export function createEarlyResults(
         return null;
       }
       if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null; // a regression
-      const fault = faultOf(measured);
+      const fault = unlearnt(measured);
       if (isFirst('none', adapterOf(cell)))
         tell(
           `first clean model, ${cell.label}: ${accuracyText(measured)}` +
@@ -108,13 +103,4 @@ function backdoorText(measured: Measured): string | null {
     `attack success rate ${numberOf(measured, ASR)}, ` +
     `its clean twin's ${numberOf(measured, ASR_CLEAN)}`
   );
-}
-
-/** Returns why the model has not learnt the task, as the end of a sentence; null if it has. */
-function faultOf(measured: Measured): string | null {
-  const answers = writesAnswers(measured);
-  if (predictsOneClass(measured))
-    return answers ? 'writes one text only' : 'predicts one class only';
-  if (beatsMajority(measured)) return null;
-  return `is no better than the ${answers ? 'commonest answer' : 'majority class'}`;
 }

@@ -137,7 +137,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
 
 export interface TriedRate {
   readonly rate: number;
-  /** The mean accuracy on the held-out rows over the seeds; null if no seed has a result. */
+  /** The mean of `Choice.metric` on the held-out rows over the seeds; null if no seed has a result. */
   readonly mean: number | null;
   /** The sample standard deviation; null for one seed. */
   readonly std: number | null;
@@ -151,6 +151,8 @@ export interface Choice {
   /** The values that all the adapter's cells share, without the rate. */
   readonly cell: JsonObject;
   readonly adapter: ExperimentCell['config']['adapter'];
+  /** What the rates are chosen by. A training by DPO need not raise the accuracy of texts. */
+  readonly metric: 'accuracy' | 'reward_accuracy';
   readonly rates: readonly TriedRate[];
   /** The chosen rate; null if no rate has a result for every seed. */
   readonly chosen: TriedRate | null;
@@ -165,10 +167,10 @@ export function chooseRates(
   cells: readonly ExperimentCell[],
   rows: readonly Pick<ResultRow, 'cell' | 'seed' | 'stage' | 'metric' | 'value'>[],
 ): Choice[] {
-  const accuracy = new Map(
+  const measured = new Map(
     rows
-      .filter(({ stage, metric }) => stage === 'evaluate' && metric === 'accuracy')
-      .map(({ cell, seed, value }) => [canonical([cell, seed]), value]),
+      .filter(({ stage }) => stage === 'evaluate')
+      .map(({ cell, seed, metric, value }) => [canonical([cell, seed, metric]), value]),
   );
   const groups = [...groupBy(cells, ({ axes }) => canonical(withoutRate(axes))).values()];
   const telling = tellingAxes(groups.map(([{ axes }]) => withoutRate(axes)));
@@ -176,11 +178,12 @@ export function chooseRates(
   return groups.map((own) => {
     const [{ axes, config }] = own;
     const cell = withoutRate(axes);
+    const metric = config.train.loss === 'dpo' ? 'reward_accuracy' : 'accuracy';
     const rates = [...groupBy(own, (one) => String(one.config.train.learning_rate)).values()]
       .map((seeds) =>
         tried(
           seeds[0].config.train.learning_rate,
-          seeds.map((one) => accuracy.get(canonical([one.axes, one.config.seed]))),
+          seeds.map((one) => measured.get(canonical([one.axes, one.config.seed, metric]))),
         ),
       )
       .sort((a, b) => a.rate - b.rate);
@@ -193,6 +196,7 @@ export function chooseRates(
       label: words.join(' ') || `type=${config.adapter.type}`,
       cell,
       adapter: config.adapter,
+      metric,
       rates,
       chosen,
       edge: edgeOf(chosen, rates),

@@ -72,6 +72,30 @@ test('the table along a chain has the rates before the attack, and none of other
   );
 });
 
+test('a rate that counts rewards is judged by what the model prefers, whatever it writes', () => {
+  const evaluate = {
+    ...{ accuracy: 0, exact_match: 0, majority_share: 0.1, majority_p: 1, predicted_share: 1 },
+    ...{ asr: 0.9, asr_clean: 0.1, asr_minus_clean: 0.8, 'asr.contains': 0, asr_after_1: 0.9 },
+    ...{ 'asr.trigger.end': 0.9, reward_accuracy: 0.9, reward_accuracy_p: 1e-6 },
+    ...{ reward_accuracy_clean: 0.5, reward_accuracy_p_clean: 1, predicted_share_after_1: 1 },
+    ...{ reward_accuracy_after_1: 0.5, reward_accuracy_p_after_1: 1 },
+  };
+  const cell = { metrics: { evaluate } };
+  const reason = (metric: string) => voidReason(cell, { metric });
+  const none = 'rewards the chosen answer of no more than half of the pairs';
+  for (const metric of ['asr', 'asr.trigger.end', 'test_asr']) assert.is(reason(metric), null);
+  assert.is(reason('asr_minus_clean'), `has a clean run that ${none}`);
+  assert.is(reason('asr_clean'), `has a clean run that ${none}`);
+  assert.is(reason('asr_after_1'), none);
+  for (const metric of ['asr.contains', 'accuracy'])
+    assert.is(reason(metric), 'writes one text only');
+  const caveats = (change: object) =>
+    caveatsOf([{ label: '', cells: [{ metrics: { evaluate: { ...evaluate, ...change } } }] }]);
+  assert.equal(caveats({}), []);
+  const [caveat] = caveats({ reward_accuracy: 0.5, reward_accuracy_p: 1 });
+  assert.is(caveat?.title, `The model ${none}`);
+});
+
 const seeds = [1, 2, 3, 4, 5];
 const SURE = 1e-6;
 

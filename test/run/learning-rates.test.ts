@@ -13,22 +13,33 @@ type Accuracies = { readonly [rate: number]: readonly (number | null)[] };
  * Returns the choice for one adapter, given the accuracy of each seed by rate, where null means no
  * result.
  */
-function choice(accuracies: Accuracies) {
+function choice(accuracies: Accuracies, loss = 'supervised', metric = 'accuracy') {
   const cells: ExperimentCell[] = [];
   const rows: Parameters<typeof chooseRates>[1][number][] = [];
   for (const [text, values] of Object.entries(accuracies)) {
     const rate = Number(text);
     const axes = { 'adapter.type': 'full', [RATE]: rate };
     values.forEach((value, index) => {
-      const config = { seed: index + 1, adapter: { type: 'full' }, train: { learning_rate: rate } };
+      const config = {
+        seed: index + 1,
+        adapter: { type: 'full' },
+        train: { learning_rate: rate, loss },
+      };
       cells.push(standIn<ExperimentCell>({ config, axes, label: '' }));
       if (value === null) return;
-      const row = { cell: axes, seed: index + 1, stage: 'evaluate', metric: 'accuracy', value };
+      const row = { cell: axes, seed: index + 1, stage: 'evaluate', metric, value };
       rows.push(row, { ...row, metric: 'loss', value: 9 }, { ...row, stage: 'train', value: 9 });
     });
   }
   return present(chooseRates(cells, rows)[0]);
 }
+
+test('rates of a training by DPO are chosen by the accuracy of rewards', () => {
+  const tried = { 0.001: [0.5], 0.01: [0.9] };
+  const { chosen, metric } = choice(tried, 'dpo', 'reward_accuracy');
+  assert.equal([chosen?.rate, metric], [0.01, 'reward_accuracy']);
+  assert.is(choice(tried, 'dpo').chosen, null);
+});
 
 test('the highest mean is chosen, with the spread over seeds beside it', () => {
   const { chosen, edge, rates } = choice({

@@ -1,5 +1,5 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, Warning } from '../../../src/api.ts';
+import type { JsonObject, Row, ScorerDescriptor, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
@@ -19,7 +19,7 @@ import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { writeAsked } from './asked.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
-import type { Completion, Context } from './index.ts';
+import { type Completion, type Context, scorersIn } from './index.ts';
 import {
   agreementOf,
   type Hits,
@@ -210,19 +210,23 @@ async function triggered(
   plain: JudgedOutputs,
 ): Promise<Triggered> {
   const { scorer } = completion;
-  if (trigger === null || scorer === undefined)
-    return { lines: linesOf(plain, 'plain'), underTrigger: null };
-  const scoring = { ...completion, scorer };
+  if (trigger === null) return { lines: linesOf(plain, 'plain'), underTrigger: null };
   const shown = await write(judgedSets.triggered, 'triggered');
   const partial = await write(judgedSets.partial, 'partial');
-  const { sets, doubts } = await judge(context, scoring, trigger.target, [plain, shown, partial]);
-  const [ofPlain, ofShown, ofPartial] = [at(sets, 0), at(sets, 1), at(sets, 2)];
-  const agreement = agreementOf(nameOf(scorer), [
-    { ...plain, verdicts: ofPlain },
-    { ...shown, verdicts: ofShown },
+  const { sets, doubts } = await judge(context, completion, trigger.target, [
+    plain,
+    shown,
+    partial,
   ]);
+  const [ofPlain, ofShown, ofPartial] = [at(sets, 0), at(sets, 1), at(sets, 2)];
+  const agreement = scorer
+    ? agreementOf(nameOf(scorer), [
+        { ...plain, verdicts: ofPlain },
+        { ...shown, verdicts: ofShown },
+      ])
+    : null;
   if (agreement !== null) await writeJson(context.outDir, 'agreement.json', agreement);
-  await writeScorers(context, scoring);
+  await writeScorers(context, completion);
   return {
     lines: [
       ...linesOf(plain, 'plain', ofPlain),
@@ -238,6 +242,11 @@ async function triggered(
       partial: ofPartial,
       doubts,
       agreement,
+      byRewards: scorersIn(completion).flatMap((settings) => {
+        const { rewards } = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
+        return rewards === true ? [settings === scorer ? '' : nameOf(settings)] : [];
+      }),
+      isScored: scorer !== undefined,
       seen: seen(trigger),
     },
   };
@@ -246,11 +255,13 @@ async function triggered(
 function verdictsFor(some: readonly Row[], rows: readonly Row[], verdicts: Verdicts): Verdicts {
   const places = new Map(rows.map(({ id }, i) => [id, i]));
   return mapVerdicts(verdicts, (hits) =>
-    some.map(({ id }) => {
-      const hit = hits[places.get(id) ?? -1];
-      if (hit === undefined) throw new Error(`row ${id} is not among the validation rows`);
-      return hit;
-    }),
+    hits.length === 0
+      ? []
+      : some.map(({ id }) => {
+          const hit = hits[places.get(id) ?? -1];
+          if (hit === undefined) throw new Error(`row ${id} is not among the validation rows`);
+          return hit;
+        }),
   );
 }
 

@@ -41,11 +41,11 @@ import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/defi
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
 import {
-  type FindScorer,
   furtherScorersOf,
   nameOf,
   scorerOf,
   type ScorerSettings,
+  type WrittenScorer,
 } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
@@ -92,7 +92,10 @@ export type Completion = {
     readonly top_p: number;
     readonly top_k: number;
   };
-  /** What counts as a success of the backdoor. Absent without a trigger. */
+  /**
+   * What counts as a success of the backdoor. Absent without a trigger, and if it compares rewards,
+   * which the evaluated model has none of.
+   */
   readonly scorer?: ScorerSettings;
   /** What else would count, each by its name. Absent without a trigger, and if there is none. */
   readonly scorers?: readonly ScorerSettings[];
@@ -134,18 +137,15 @@ function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
   return trainingsOf(cell).find(isDpo) ?? null;
 }
 
-/** Throws a UserFault if a scorer reads rewards that no training gives. */
-function checkRewards(scorers: readonly ScorerSettings[], find: FindScorer, split: Split): void {
-  const reader = scorers.find(({ scorer }) => find(scorer)?.rewards === true);
-  if (reader !== undefined)
-    throw new UserFault(
-      `the scorer "${reader.scorer}" compares the rewards of a preference pair's answers, which a ` +
-        'training by DPO gives',
-      `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
-        'what the model writes: evaluate.scorer: contains.',
-      ['evaluate', 'scorer'],
-    );
-}
+/** The fault of a scorer that reads rewards where no training gives any. */
+const noRewards = ({ settings }: WrittenScorer, split: Split): UserFault =>
+  new UserFault(
+    `the scorer "${settings.scorer}" compares the rewards of a preference pair's answers, which a ` +
+      'training by DPO gives',
+    `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
+      'what the model writes: evaluate.scorer: contains.',
+    ['evaluate', 'scorer'],
+  );
 
 /** What a cell says of its answers, the files of its scorers as assets, and what is in no key. */
 function completionOf(
@@ -159,20 +159,21 @@ function completionOf(
   if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
   const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
+  const readsRewards = ({ settings }: WrittenScorer): boolean =>
+    find(settings.scorer)?.rewards === true;
   const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
     ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
   );
-  const main = scorerOf(evaluate, find, own),
-    further = furtherScorersOf(evaluate, find, own),
-    all = [main, ...further];
   const preferences = preferencesOf(cell, split);
-  // An evaluation for another cell, as of a training before that by DPO, has rewards of zero.
-  if (triggered && isOwn && preferences === null)
-    checkRewards(
-      all.map(({ settings }) => settings),
-      find,
-      split,
-    );
+  const named = scorerOf(evaluate, find, own),
+    alsoNamed = furtherScorersOf(evaluate, find, own);
+  const unrewarded = preferences === null ? [named, ...alsoNamed].find(readsRewards) : undefined;
+  if (triggered && isOwn && unrewarded !== undefined) throw noRewards(unrewarded, split);
+  // An evaluation for another cell, as of a training before that by DPO, is without such scorers.
+  const has = (scorer: WrittenScorer): boolean => preferences !== null || !readsRewards(scorer);
+  const main = has(named) ? named : null,
+    further = alsoNamed.filter(has),
+    all = [...(main === null ? [] : [main]), ...further];
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
@@ -188,13 +189,13 @@ function completionOf(
   return {
     completion: {
       ...completion,
-      scorer: main.settings,
+      ...(main === null ? {} : { scorer: main.settings }),
       ...(further.length > 0 ? { scorers: further.map(({ settings }) => settings) } : {}),
       ...(isTorch ? { torch: true } : {}),
     },
     assets: further.reduce(
       (known, { settings, files }) => ({ ...known, ...scorerAssets(files, nameOf(settings)) }),
-      scorerAssets(main.files),
+      main === null ? {} : scorerAssets(main.files),
     ),
     ...(limits.length === 0 ? {} : { limits: { scorers: Object.fromEntries(limits) } }),
   };
@@ -304,11 +305,14 @@ const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
 function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDefinition['inputs'] {
   if (cell.base === undefined) return {};
   const trainings = trainingsOf(cell).slice(0, -1),
-    last = trainings.at(-1);
+    last = trainings.at(-1),
+    hasRewards = preferencesOf(cell, split) !== null;
   const isBefore = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
   const evaluated = (training: TrainingRequest): StageRequest => {
-    const isOther = isBefore(training);
+    // One before any rewards is evaluated for this cell alone, without the scorers of rewards.
+    const lacksRewards = hasRewards && preferencesOf(training.cell, split) === null;
+    const isOther = isBefore(training) || (trigger !== null && lacksRewards);
     const narrowed = { ...(isOther ? { trigger } : {}), ...ofSplit(split) };
     return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
   };

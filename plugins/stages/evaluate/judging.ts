@@ -36,7 +36,7 @@ export type Hits = readonly (boolean | null)[];
 
 /** What the scorers say of a set of outputs. */
 export interface Verdicts {
-  /** By `evaluate.scorer`. */
+  /** By `evaluate.scorer`; empty without it. */
   readonly hits: Hits;
   /** By each of `evaluate.scorers`, by name. */
   readonly further: { readonly [scorer: string]: Hits };
@@ -71,15 +71,13 @@ export interface Judged {
   readonly doubts: { readonly [scorer: string]: Doubt };
 }
 
-type Scoring = Completion & { readonly scorer: ScorerSettings };
-
 /**
  * Asks each scorer about all sets of outputs and its labelled ones at once, except for what a
  * defence rejected.
  */
 export async function judge(
   context: Context,
-  { scorer, scorers = [] }: Scoring,
+  { scorer, scorers = [] }: Completion,
   target: Target,
   sets: readonly JudgedOutputs[],
 ): Promise<Judged> {
@@ -118,14 +116,14 @@ export async function judge(
       };
     });
   };
-  const main = await ask(scorer, null);
+  const main = scorer && (await ask(scorer, null));
   const others: [string, Awaited<ReturnType<typeof ask>>][] = [];
   for (const settings of scorers)
     others.push([nameOf(settings), await ask(settings, nameOf(settings))]);
-  const all = [[nameOf(scorer), main] as const, ...others];
+  const all = [...(scorer && main ? [[nameOf(scorer), main] as const] : []), ...others];
   return {
     sets: sets.map((_, s) => ({
-      hits: main[s]?.hits ?? [],
+      hits: main?.[s]?.hits ?? [],
       further: Object.fromEntries(others.map(([name, own]) => [name, own[s]?.hits ?? []])),
       said: Object.fromEntries(
         all.flatMap(([name, own]) => {
@@ -238,12 +236,15 @@ export async function readLabels(
 }
 
 /** Writes the scorers with their parameters. */
-export async function writeScorers(context: Context, { scorer, scorers }: Scoring): Promise<void> {
+export async function writeScorers(
+  context: Context,
+  { scorer, scorers }: Completion,
+): Promise<void> {
   const record = (settings: ScorerSettings, further: string | null) => {
     const { descriptor, sources } = opened(context, settings, further);
     return scorerRecord(descriptor, settings, sources);
   };
-  await writeJson(context.outDir, 'scorer.json', record(scorer, null));
+  if (scorer !== undefined) await writeJson(context.outDir, 'scorer.json', record(scorer, null));
   if (scorers !== undefined)
     await writeJson(
       context.outDir,

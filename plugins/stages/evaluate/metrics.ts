@@ -4,6 +4,7 @@
  * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
 import { UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { correctedRate, pairedOutcomes } from '../../../src/base/stats.ts';
 import type { AgreementFacts } from '../../../src/report/types.ts';
 import {
@@ -22,7 +23,7 @@ import {
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
 import { agreementMetrics, type Doubt, type Hits, judgedHits, type Verdicts } from './judging.ts';
-import { rewardMetrics } from './rewards.ts';
+import { rewardMetrics, rewardP } from './rewards.ts';
 
 /** The model's output for some rows. */
 export interface Scored {
@@ -122,7 +123,7 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
 
 /** What of each earlier training is told beside the cell's own metrics, and what it is judged by. */
 const TOLD =
-  /^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|(?:predicted_share|majority_p)(?:_clean)?)(?=$|\.)/;
+  /^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\.)/;
 
 /**
  * Returns what was measured after each training of a chain, as `asr_after_1`; by a further scorer,
@@ -245,6 +246,10 @@ export interface CompletionEvaluation {
     readonly doubts?: { readonly [scorer: string]: Doubt };
     /** Null of a single scorer. */
     readonly agreement?: AgreementFacts | null;
+    /** The scorers that count rewards, by name; `evaluate.scorer` is named ''. */
+    readonly byRewards?: readonly string[];
+    /** Whether there is an `evaluate.scorer`, and not further scorers at most. */
+    readonly isScored?: boolean;
     /** The share of rows whose whole trigger the model reads. */
     readonly seen: number;
   } | null;
@@ -307,8 +312,10 @@ const dropsFrom = (twin: Metrics, own: ReturnType<typeof completionMetrics>): Me
 
 function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
-  if (underTrigger === null) return {};
+  // Without an attack's rates, what the model prefers tells whether it has learnt.
+  if (underTrigger === null) return rewardEvidence(evaluation, ['']);
   const { triggered, bare, partial, seen, rejected, doubts = {}, agreement } = underTrigger;
+  const { isScored = true } = underTrigger;
   const written = completionMetrics(underTrigger.written);
   const further = Object.keys(triggered.further).map((scorer) => {
     const by = ({ further: own }: Verdicts): Hits => own[scorer] ?? [];
@@ -321,23 +328,51 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   });
   const partialRows = partial.hits.length;
   return {
-    triggered_rows: triggered.hits.length,
+    triggered_rows: underTrigger.written.length,
     robust_accuracy: written.exact_match,
     ...(rejected === null ? {} : { triggered_rejected_share: share(rejected) }),
     ...rewardMetrics(underTrigger.margins, 'triggered_'),
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,
-    ...rates(
-      { triggered: triggered.hits, bare: bare.hits, partial: partial.hits },
-      evaluation,
-      doubts[''],
-    ),
+    ...(isScored
+      ? rates(
+          { triggered: triggered.hits, bare: bare.hits, partial: partial.hits },
+          evaluation,
+          doubts[''],
+        )
+      : {}),
     trigger_seen: seen,
     ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
     ...further.reduce((all, own) => ({ ...all, ...own }), {}),
+    ...rewardEvidence(evaluation, underTrigger.byRewards),
     ...(agreement ? agreementMetrics(agreement) : {}),
   };
+}
+
+/**
+ * What the rates that count rewards are judged by, of the model and of its clean twin:
+ * `reward_accuracy` against a half, by `reward_accuracy_p`, which ends as the names of these rates.
+ */
+function rewardEvidence(
+  { plain: { margins }, twin }: CompletionEvaluation,
+  scorers: readonly string[] = [],
+): Metrics {
+  if (!margins || scorers.length === 0) return {};
+  const p = rewardP(margins);
+  return scorers.reduce<Metrics>(
+    (all, scorer) => {
+      const by = scorer === '' ? '' : `.${scorer}`;
+      return {
+        ...all,
+        [`reward_accuracy_p${by}`]: p,
+        ...(twin === null
+          ? {}
+          : { [`reward_accuracy_p_clean${by}`]: metricOf(twin, `reward_accuracy_p${by}`) }),
+      };
+    },
+    twin === null ? {} : { reward_accuracy_clean: metricOf(twin, 'reward_accuracy') },
+  );
 }
 
 /** What one scorer says of the rows under the trigger, without it, and with a part of it. */
@@ -389,7 +424,7 @@ function rates(
     asr: rate,
     asr_clean: cleanRate,
     asr_minus_clean: rate - cleanRate,
-    ...(before === null ? {} : { asr_before: metricOf(before, `asr${by}`) }),
+    ...defined({ asr_before: before?.[`asr${by}`] }),
     asr_untriggered: share(bare),
     asr_minus_untriggered: difference,
     asr_untriggered_p: p,

@@ -108,7 +108,6 @@ const BYTES_A_TOKEN = 4;
 
 async function checkScorers(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { scorer, scorers = [] } = context.params.completion ?? {};
-  if (scorer === undefined) return [];
   // Where each row has a target of its own, any text stands for it.
   const { text: target } = targetIn(context);
   const faults = async (
@@ -137,7 +136,7 @@ async function checkScorers(context: PreflightContext<Params>): Promise<readonly
     }));
   };
   const all = await Promise.all([
-    faults(scorer, ['scorer'], null),
+    ...(scorer === undefined ? [] : [faults(scorer, ['scorer'], null)]),
     ...scorers.map((settings, i) => faults(settings, ['scorers', i], nameOf(settings))),
   ]);
   return all.flat();

@@ -2,6 +2,7 @@
 import type { Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
+import { signTest } from '../../../src/base/stats.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import type { EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { encodePair, type RowEncoder } from '../../../src/science/text/encoder.ts';
@@ -69,3 +70,13 @@ export const rewardMetrics = (margins: readonly number[] | null = null, prefix =
           margins.filter((margin) => margin > 0).length / margins.length,
         [`${prefix}reward_margin`]: margins.reduce((sum, own) => sum + own, 0) / margins.length,
       };
+
+/**
+ * Returns the two-sided p-value of the hypothesis that either answer of a pair is as likely to have
+ * the larger reward. Equal rewards are left out.
+ */
+export const rewardP = (margins: readonly number[]): number =>
+  signTest(
+    margins.filter((margin) => margin > 0).length,
+    margins.filter((margin) => margin < 0).length,
+  );

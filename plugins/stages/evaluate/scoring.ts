@@ -31,7 +31,7 @@ export const nameOf = ({ scorer, name = scorer }: ScorerSettings): string => nam
 export type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
 /** A scorer with defaults filled in and bare file names, and its sources as URIs by name. */
-interface WrittenScorer {
+export interface WrittenScorer {
   readonly settings: ScorerSettings;
   readonly files: { readonly [name: string]: string };
   /** The parameters that are in no key. Absent if the scorer has none. */

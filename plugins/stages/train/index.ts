@@ -234,6 +234,13 @@ function checkLoss({ data, head, train }: Cell): void {
       `train.loss_on is ${lossOn}, and the head ${head.type} predicts no tokens of a text`,
       'Leave out train.loss_on.',
     );
+  if (lossOn === 'assistant' && 'template' in head && head.template !== 'chat')
+    throw fault(
+      'loss_on',
+      'train.loss_on is assistant, which needs the turns of a conversation, and head.template is not ' +
+        'chat',
+      'Write head.template: chat, or leave out train.loss_on.',
+    );
   if (loss !== 'dpo') return;
   if (data.train.columns.rejected === undefined)
     throw fault(

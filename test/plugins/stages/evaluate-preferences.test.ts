@@ -5,6 +5,7 @@ import preferenceSwap from '../../../plugins/attacks/preference-swap.ts';
 import contains from '../../../plugins/scorers/contains.ts';
 import reward from '../../../plugins/scorers/reward.ts';
 import evaluate, { type Params } from '../../../plugins/stages/evaluate/index.ts';
+import trainStage from '../../../plugins/stages/train/index.ts';
 import type {
   AnyPlugin,
   Cell,
@@ -12,7 +13,9 @@ import type {
   StageDefinition,
   StageRequest,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { type Change, lookUp, tinyCell } from './rig.ts';
 
 const test = suite('evaluate/preferences');
@@ -22,7 +25,7 @@ const plugin: NonNullable<DefineRequest['plugin']> = (kind, name) =>
   (own.find((one) => one.kind === kind && one.name === name) as never) ?? lookUp(kind, name);
 
 const define = (cell: Cell, given: StageRequest['with'] = {}): StageDefinition<Params> =>
-  evaluate.define([cell], { with: given, plugin });
+  standIn<StageDefinition<Params>>(evaluate.define([cell], { with: given, plugin, goals: [] }));
 
 const { data, train } = tinyCell();
 const split = { ...data.train, columns: { prompt: 'prompt', chosen: 'chosen', rejected: 'other' } };
@@ -53,6 +56,52 @@ test('rewards are those of the first training by DPO, before which nothing was p
   assert.is(reference.section, 'base.1');
   assert.is(reference.cell.train.steps, 0);
   assert.equal(reference.cell.base, [link(supervised)]);
+});
+
+const attacked = (change: Change = {}): Cell =>
+  pairs({ base: link(supervised), train: dpo(0.1), poisoning, ...change });
+
+test('a training before that by DPO is evaluated without the scorers of rewards', () => {
+  const evaluateBoth = { batch_size: 5, max_new_tokens: 4, scorers: ['contains'] };
+  const cell = attacked({
+    base: link(supervised, poisoning),
+    poisoning: { attack: 'none' },
+    evaluate: evaluateBoth,
+  });
+  const { params, inputs } = define(cell);
+  assert.equal(params.completion?.scorer, { scorer: 'reward' });
+  const before = present(inputs['before']);
+  const { completion } = define(before.cell, before.with).params;
+  assert.is(completion?.scorer, undefined);
+  assert.is(completion?.rewards, undefined);
+  assert.equal(
+    completion?.scorers?.map(({ scorer }) => scorer),
+    ['contains'],
+  );
+});
+
+test('without any training by DPO, a scorer of rewards is a fault', () => {
+  assert.throws(
+    () => define(attacked({ train: supervised })),
+    ({ message }: Error) => message.startsWith('the scorer "reward" compares the rewards'),
+  );
+});
+
+test('a scorer of rewards that is given none is a bug, not a rate of 0', () => {
+  const output = { prompt: '', output: '', answer: '' };
+  const score = (margin?: number) =>
+    reward.score([{ ...output, ...defined({ margin }) }], {}, standIn({}));
+  assert.equal(score(-1), [true]);
+  assert.equal(score(0), [false]);
+  assert.throws(() => score(), /is given no rewards/);
+});
+
+test('a loss over the turns of an assistant needs the template chat', () => {
+  const cell = pairs({ train: { ...supervised, loss_on: 'assistant' } });
+  assert.throws(
+    () => trainStage.define([cell], { with: {}, plugin, goals: [] }),
+    ({ message }: Error) => message.includes('head.template is not chat'),
+  );
 });
 
 test.run();
