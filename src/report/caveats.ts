@@ -96,7 +96,8 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
         .map((one) => ({ ...one, label })),
     ),
   );
-  const least = TRIGGERED.flatMap(({ rows }) => {
+  const kinds = distinct([...TRIGGERED, ...shares].map(({ rows }) => rows));
+  const least = kinds.flatMap((rows) => {
     const [first, ...others] = shares.filter((one) => one.rows === rows);
     if (first === undefined) return [];
     const { share, label } = others.reduce(

@@ -204,7 +204,11 @@ export function compareAdapters(
       .filter(({ difference, excluded }) => difference !== null || excluded > 0);
     const verdicts = new Map<AdapterComparison, Verdict | undefined>();
     for (const direction of [1, -1] as const) {
-      const family = found.filter(({ adapter }) => claimed(metric, adapter) === direction);
+      // Each at its worst attack, two adapters may be under different ones.
+      const family = found.filter(
+        ({ adapter, full }) =>
+          claimed(metric, adapter) === direction && adapter.attack === full.attack,
+      );
       const judged =
         metric === ASR
           ? judgeBoth(

@@ -78,16 +78,19 @@ async function orFault(name: string, draw: () => Promise<DrawnEntry>): Promise<D
  * @param metrics the metrics of the entry
  */
 function applied(
-  { envelope, cells, against }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
+  { envelope, ...entry }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
   metrics: readonly string[],
   { conditions, input: { stages } }: Analysis,
 ): Enveloped {
   if (envelope === undefined)
-    return { conditions, empty: [], notes: [], shown: (field) => field, deciding: [] };
-  const found = envelopeOf(envelope, metrics, { conditions, stages }, cells);
+    return {
+      ...{ conditions, partners: [], empty: [], notes: [], deciding: [] },
+      shown: (field) => field,
+    };
+  const found = envelopeOf(envelope, metrics, { conditions, stages }, entry);
   const verdicts =
-    against === 'full'
-      ? scoreTallies(compareAdapters(found.conditions, onTest), (metric) =>
+    entry.against === 'full'
+      ? scoreTallies(compareAdapters([...found.conditions, ...found.partners], onTest), (metric) =>
           metrics.some((field) => found.shown(field) === metricName(onTest(metric))),
         )
       : [];
@@ -105,7 +108,8 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
   const asksFor = metricsOf(asked).filter((field) => !axes.has(field));
   const own = applied(asked, asksFor, analysis),
     entry = asked.envelope === undefined ? asked : ofChosen(asked, own);
-  const figures = await drawEntry(entry, own),
+  const { conditions, partners } = own;
+  const figures = await drawEntry(entry, { conditions: [...conditions, ...partners] }),
     isShown = figures.length > 0;
   const lacks = lackedBy(asked, metricsOf(entry), analysis.conditions, isShown, own);
   return { name: asked.name, figures, table: null, lacks };
@@ -189,10 +193,10 @@ const measuredIn = ({ metrics, history }: ReportCell): string[] => [
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
   const own = applied(entry, entry.metrics, analysis),
-    { conditions, notes } = own;
+    { conditions, partners, notes } = own;
   const fields = entry.metrics.map(own.shown),
     metrics = fields.map(metricNamed);
-  const cells = conditions.flatMap((condition) => [...condition.cells]);
+  const cells = [...conditions, ...partners].flatMap((condition) => [...condition.cells]);
   const chosen = entry.envelope ? conditions : chooseByName(conditions, entry.cells),
     shown = new Set(chosen.map(({ axes }) => contentKey(axes)));
   const rows = collectResults(cells.map(({ axes, ...cell }) => ({ ...cell, cell: axes })));

@@ -4,13 +4,14 @@
  * test rows are shown. Pure.
  */
 import { basePrefix, type JsonObject, type StageFacts } from '../api.ts';
-import type { CellPattern, Envelope } from '../api/report.ts';
+import type { Envelope, FigureEntry } from '../api/report.ts';
 import { UserFault } from '../base/fault.ts';
-import { byName, choose, type Condition, conditionsOf, metricOf } from './conditions.ts';
+import { adapterPairs } from './comparisons.ts';
+import { byName, choose, type Condition, conditionsOf, isFull, metricOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
-import { contentKey, groupBy, type NonEmpty } from './groups.ts';
-import { axisName, blockLabel } from './labels.ts';
+import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
+import { axisName, blockLabel, defenceOf } from './labels.ts';
 import { hasTestRows, metricName, metricNamed, noteOf, onTest } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
@@ -18,6 +19,8 @@ import type { ReportCell } from './types.ts';
 export interface Enveloped {
   /** The chosen conditions, without the axes that were chosen over. */
   readonly conditions: readonly Condition[];
+  /** Full fine-tunings, each at its own choice, that are compared with and not shown. */
+  readonly partners: readonly Condition[];
   /** The axes of each group that has no point, and why. */
   readonly empty: readonly { readonly axes: JsonObject; readonly reason: string }[];
   /** The metrics that chose. */
@@ -28,6 +31,9 @@ export interface Enveloped {
   readonly shown: (field: string) => string;
 }
 
+/** The metrics that decide, the one that chooses first. */
+const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
+
 /** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
 const EQUAL = 1e-9;
 
@@ -37,10 +43,13 @@ const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
 const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean => {
   const inner = path.slice(basePrefix(path).length);
   const own = ofBase && inner.startsWith('poisoning.') ? inner : path;
-  return over.some(
-    (one) => own === one || (!one.includes('.') && own.startsWith(`${SECTIONS[one] ?? one}.`)),
-  );
+  return isNamed(over, own);
 };
+
+const isNamed = (over: readonly string[], path: string): boolean =>
+  over.some(
+    (one) => path === one || (!one.includes('.') && path.startsWith(`${SECTIONS[one] ?? one}.`)),
+  );
 
 const withoutOver = (envelope: Envelope, condition: Condition): JsonObject =>
   Object.fromEntries(
@@ -71,23 +80,37 @@ const WHY = {
 } as const;
 type Why = keyof typeof WHY;
 
-/** Returns the mean by which cells are chosen, or why they are not. */
-function standingOf({ by, where = {} }: Envelope, cells: readonly ReportCell[]): number | Why {
-  const fields = [by, ...Object.keys(where)].map(metricNamed);
+/** Differences from the same cell without its defence: 0 where there is none. */
+const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
+
+/** The mean by which cells are chosen, and why they are not. */
+interface Place {
+  readonly value: number;
+  readonly why: Why | null;
+  /** Whether it is not evidence alone that leaves them out. */
+  readonly isWithin: boolean;
+}
+
+function placeOf(envelope: Envelope, cells: readonly ReportCell[]): Place {
+  const fields = decidingIn(envelope).map(metricNamed);
   const means = fields.map(({ stage, metric }) => {
     const read = metricOf(stage, metric);
-    return cells.reduce((sum, cell) => sum + (read(cell) ?? NaN), 0) / cells.length;
+    const valueOf = (cell: ReportCell): number =>
+      read(cell) ?? (OF_DEFENCE.test(metric) && defenceOf(cell) === null ? 0 : NaN);
+    return cells.reduce((sum, cell) => sum + valueOf(cell), 0) / cells.length;
   });
-  if (!means.every(Number.isFinite)) return 'lacking';
+  const [value = NaN, ...bounded] = means;
+  if (!means.every(Number.isFinite)) return { value, why: 'lacking', isWithin: false };
+  const isWithin = Object.values(envelope.where ?? {}).every(
+    ({ min = -Infinity, max = Infinity }, i) => {
+      const mean = bounded[i] ?? NaN;
+      return mean >= min - EQUAL && mean <= max + EQUAL;
+    },
+  );
   const isVoid = cells.some((cell) =>
     fields.some((field) => field.stage === 'evaluate' && voidReason(cell, field) !== null),
   );
-  if (isVoid) return 'void';
-  const isWithin = Object.values(where).every(({ min = -Infinity, max = Infinity }, i) => {
-    const mean = means[i + 1] ?? NaN;
-    return mean >= min - EQUAL && mean <= max + EQUAL;
-  });
-  return isWithin ? (means[0] ?? NaN) : 'beyond';
+  return { value, why: isVoid ? 'void' : isWithin ? null : 'beyond', isWithin };
 }
 
 interface Choice {
@@ -100,21 +123,25 @@ interface Choice {
 function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choice {
   const { choose: most, selectionSeeds } = envelope;
   const sign = most === 'highest' ? 1 : -1;
-  const judged = candidates.map((condition) => ({
-    condition,
-    standing: standingOf(
-      envelope,
-      condition.cells.filter(({ seed }) => selectionSeeds?.includes(seed) !== false),
-    ),
-  }));
-  const whole = judged.flatMap(({ condition, standing }) =>
-    typeof standing === 'number' ? [{ condition, value: sign * standing }] : [],
-  );
+  const judged = candidates.map((condition) => {
+    const cells = condition.cells.filter(({ seed }) => selectionSeeds?.includes(seed) !== false),
+      { value, ...place } = placeOf(envelope, cells);
+    return { condition, ...place, value: sign * value };
+  });
+  const whole = judged.filter(({ why }) => why === null);
   const top = Math.max(...whole.map(({ value }) => value));
   const [best, ...equal] = whole.filter(({ value }) => value >= top - EQUAL);
+  const further = judged.filter(
+    ({ why, isWithin, value }) => why === 'void' && isWithin && value > top + EQUAL,
+  );
+  const named = list(further.map(({ condition }) => pointText(envelope, condition)));
   const left = (Object.keys(WHY) as Why[]).flatMap((why) => {
-    const count = judged.filter(({ standing }) => standing === why).length;
-    return count === 0 ? [] : [`${count} ${WHY[why]}`];
+    const count = judged.filter((one) => one.why === why).length;
+    const beyond =
+      why === 'void' && best !== undefined && named !== ''
+        ? ` (${most === 'highest' ? 'higher' : 'lower'}: ${named})`
+        : '';
+    return count === 0 ? [] : [`${count} ${WHY[why]}${beyond}`];
   });
   return {
     best: best?.condition ?? null,
@@ -188,8 +215,6 @@ function rowsText(
 
 const labelOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;
 
-const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
-
 /** The most groups that a caption lists. */
 const MOST = 12;
 
@@ -256,7 +281,7 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
 /**
  * Chooses in each group of conditions that differ in the axes `over` alone.
  * @param fields the metrics that the entry asks for
- * @param cells the conditions that are chosen from
+ * @param entry `cells` are the conditions that are chosen from
  * @throws UserFault if what is shown is what chose
  */
 export function envelopeOf(
@@ -266,24 +291,52 @@ export function envelopeOf(
     conditions,
     stages,
   }: { readonly conditions: readonly Condition[]; stages: readonly StageFacts[] },
-  cells?: readonly CellPattern[],
+  entry: Pick<FigureEntry, 'cells' | 'against'>,
 ): Enveloped {
+  const { cells, against } = entry;
   checkShown(envelope, fields);
-  const from = choose(byName(conditions), cells);
-  const groups = [
-    ...groupBy(from, (one) => contentKey(withoutOver(envelope, one))).values(),
-  ].flatMap((group) => groupOf(envelope, group) ?? []);
+  const groupsIn = (from: readonly Condition[]): Group[] =>
+    [...groupBy(from, (one) => contentKey(withoutOver(envelope, one))).values()].flatMap(
+      (group) => groupOf(envelope, group) ?? [],
+    );
   const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
-  const byKey = new Map(groups.map((group) => [keyOf(group), group]));
+  const from = choose(byName(conditions), cells),
+    groups = groupsIn(from),
+    byKey = new Map(groups.map((group) => [keyOf(group), group]));
+  // What is compared with need not be among the cells that are shown.
+  const beside =
+    against === 'full'
+      ? groupsIn(
+          choose(
+            byName(conditions).filter(isFull),
+            cells?.map((pattern) =>
+              Object.fromEntries(
+                Object.entries(pattern).filter(([path]) => isNamed(envelope.over, path)),
+              ),
+            ),
+          ),
+        ).filter((group) => !group.isEmpty && !byKey.has(keyOf(group)))
+      : [];
   const all = conditionsOf(
-    groups.flatMap((group) => group.cells),
+    [...groups, ...beside].flatMap((group) => group.cells),
     stages,
   );
-  const named = (isEmpty: boolean) =>
-    all.flatMap((one): readonly (readonly [string, string])[] => {
-      const group = byKey.get(keyOf(one));
-      if (group?.isEmpty !== isEmpty) return [];
-      return [[[one.adapterLabel, blockLabel(one)].join(', '), group.text]];
+  const isWhole = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
+  const others = new Map(beside.map((group) => [keyOf(group), group]));
+  const partners = distinct(
+    adapterPairs(all.filter((one) => isWhole(one) || others.has(keyOf(one))))
+      .map(({ full }) => full)
+      .filter((full) => others.has(keyOf(full))),
+  );
+  const named = (
+    some: readonly Condition[],
+    of: ReadonlyMap<string, Group>,
+  ): (readonly [string, string])[] =>
+    some.flatMap((one) => {
+      const group = of.get(keyOf(one));
+      return group === undefined
+        ? []
+        : [[[one.adapterLabel, blockLabel(one)].join(', '), group.text] as const];
     });
   const used = from.flatMap((condition) => condition.cells);
   const measured = new Set(
@@ -301,7 +354,8 @@ export function envelopeOf(
     return hasTestRows(named) && (measured.has(test) || deciding.includes(field)) ? test : field;
   };
   return {
-    conditions: all.filter((one) => byKey.get(keyOf(one))?.isEmpty === false),
+    conditions: all.filter(isWhole),
+    partners,
     empty: groups
       .filter(({ isEmpty }) => isEmpty)
       .map(({ axes, text }) => ({ axes, reason: text })),
@@ -309,8 +363,14 @@ export function envelopeOf(
     notes: [
       ...ruleText(envelope, used, fields.map(shown)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
-      ...listed('Chosen:', named(false)),
-      ...listed('No point can be chosen:', named(true)),
+      ...listed('Chosen:', [...named(all.filter(isWhole), byKey), ...named(partners, others)]),
+      ...listed(
+        'No point can be chosen:',
+        named(
+          all.filter((one) => !isWhole(one)),
+          byKey,
+        ),
+      ),
     ],
     shown,
   };

@@ -257,14 +257,21 @@ export const TRIGGERED = [
   { rows: 'poisoned training rows', stage: 'train', metric: 'trigger_seen' },
 ] as const;
 
+/** Under triggers that training never shows. */
+const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;
+
 /** Returns the shares of rows whose whole trigger the model reads, but only those below 1. */
-export const unseen = ({
+export function unseen({
   metrics,
-}: Measured): readonly {
-  readonly rows: (typeof TRIGGERED)[number]['rows'];
-  readonly share: number;
-}[] =>
-  TRIGGERED.flatMap(({ rows, stage, metric }) => {
-    const share = metrics[stage]?.[metric];
-    return share !== undefined && share < 1 ? [{ rows, share }] : [];
+}: Measured): readonly { readonly rows: string; readonly share: number }[] {
+  const heldOut = Object.entries(metrics['evaluate'] ?? {}).flatMap(([metric, share]) => {
+    const [, test, name] = HELD_OUT.exec(metric) ?? [];
+    const of = test === undefined ? 'validation' : 'test';
+    return name === undefined ? [] : [{ rows: `${of} rows under the trigger “${name}”`, share }];
   });
+  const own = TRIGGERED.flatMap(({ rows, stage, metric }) => {
+    const share = metrics[stage]?.[metric];
+    return share === undefined ? [] : [{ rows, share }];
+  });
+  return [...own, ...heldOut].filter(({ share }) => share < 1);
+}

@@ -263,6 +263,15 @@ const JUDGE: readonly MetricNote[] = (
     kind: 'plain',
   });
 
+const SEEN = evaluated({
+  metric: 'trigger_seen',
+  table: 'check',
+  label: 'Trigger read',
+  meaning:
+    'share of triggered validation rows whose whole trigger is within max_length ' +
+    'and that the tokenizer tells from the original',
+});
+
 const OF_VALIDATION: readonly MetricNote[] = [
   ACCURACY,
   ...REWARDS,
@@ -412,14 +421,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
     }),
   ]),
   ...JUDGE,
-  evaluated({
-    metric: 'trigger_seen',
-    table: 'check',
-    label: 'Trigger read',
-    meaning:
-      'share of triggered validation rows whose whole trigger is within max_length ' +
-      'and that the tokenizer tells from the original',
-  }),
+  SEEN,
   {
     stage: 'train',
     metric: 'trigger_seen',
@@ -576,7 +578,7 @@ export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] 
     const [name] = metric.split('.');
     if (
       name === metric ||
-      ![ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE].some(
+      ![ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE, SEEN].some(
         (one) => one.metric === name,
       )
     )

@@ -275,7 +275,10 @@ function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Sche
 }
 
 /** What an attack's parameters say of the training rows, not of the trigger. */
-const OF_TRAINING = new Set(['rate', 'count', 'order', 'mode', 'target']);
+const OF_TRAINING = new Set([
+  ...['rate', 'count', 'order', 'mode', 'target'],
+  ...['negative_rate', 'keep_norm', 'separator'],
+]);
 
 /** Returns the schema of a held-out trigger: its attack's parameters that describe a trigger. */
 function triggerSchema(item: Schema, attacks: readonly PluginShape[]): Schema {

@@ -14,6 +14,7 @@ const FAMILIES: Readonly<Record<string, AttackFamily>> = {
   none: 'none',
   'label-flip': 'untargeted',
   badnets: 'backdoor',
+  addsent: 'backdoor',
 };
 
 export interface Small {

@@ -168,7 +168,8 @@ test('what is not evidence, or lacks a seed, is not chosen', async () => {
   const { table } = await drawn(cells, { tables: [TABLE] });
   assert.match(
     present(table).notes.join('\n'),
-    'rate 0.1 (of 3 points, 1 without a number at some seed, 1 not evidence at some seed)',
+    'rate 0.1 (of 3 points, 1 without a number at some seed, 1 not evidence at some seed (higher: ' +
+      'rate 0.2))',
   );
 });
 
@@ -177,16 +178,23 @@ test('`cells` says which points are chosen from, and the defender has the lowest
   const [most] = await tableOf(DOSES, { ...TABLE, cells: [cells] });
   assert.is(present(most)['chosen'], 'rate 0.2');
   const defended = [null, 'onion', 'cube'].map((defence, i) => {
-    const cell = made({}, { asr: 0.9 - i / 10, accuracy_cost: i / 10, test_asr: 0.5 });
-    return defence === null
-      ? cell
-      : { ...cell, axes: { ...cell.axes, 'defence.defence': defence, 'defence.q': i } };
+    const asr = 0.9 - i / 10;
+    if (defence === null) return made({}, { asr, test_asr: asr });
+    const cell = made({}, { asr, accuracy_cost: i / 10, test_asr: asr });
+    return { ...cell, axes: { ...cell.axes, 'defence.defence': defence, 'defence.q': i } };
   });
-  const [best] = await tableOf(defended, {
-    ...{ ...TABLE, rows: ['poisoning.attack'] },
-    envelope: { over: ['defence'], choose: 'lowest', by: 'evaluate.asr' },
-  });
-  assert.is(present(best)['chosen'], 'cube');
+  for (const [max, chosen] of [
+    [1, 'cube'],
+    [0.1, 'onion'],
+    [0.02, 'no defence'],
+  ] as const) {
+    const where = { 'evaluate.accuracy_cost': { max } };
+    const [best] = await tableOf(defended, {
+      ...{ ...TABLE, rows: ['poisoning.attack'] },
+      envelope: { over: ['defence'], choose: 'lowest', by: 'evaluate.asr', where },
+    });
+    assert.is(present(best)['chosen'], chosen);
+  }
 });
 
 /** LoRA learns best at 1e-3, full fine-tuning at 1e-4. */
@@ -222,6 +230,12 @@ test('LoRA and full fine-tuning are compared each at its own learning rate', asy
     present(written).notes.join('\n'),
     'Each adapter at its own choice: Backdoors, “LoRA has the lower ASR”: held.',
   );
+  const alone = { ...table, cells: [{ 'adapter.type': ['lora'] }] };
+  const shown = await tableOf(RATES, alone);
+  assert.is(shown.length, 1, 'full fine-tuning is compared with, and not shown');
+  assert.is(present(shown[0])['difference'], present(lora)['difference']);
+  const { table: part } = await drawn(RATES, { tables: [alone] });
+  assert.match(present(part).notes.join('\n'), 'full, badnets, rate 0.1: learning rate 1e−4 (of 2');
   const apart = await drawn(RATES, {
     tables: [{ ...TABLE, rows: ['adapter.type', 'train.learning_rate'], against: 'full' }],
   });
@@ -242,6 +256,49 @@ test('a figure of what was chosen: differences, clean runs, and the point in its
   assert.match(caption, 'The highest Clean accuracy over learning rate');
   const full = await drawn(RATES, { figures: [{ ...figure, against: 'full' }] });
   assert.match(present(full.figures[0]).caption, '“LoRA has the lower ASR”: held.');
+});
+
+test('two adapters under different attacks get no verdict', async () => {
+  const notesWith = async (ofFull: number): Promise<string> => {
+    const cells = [1, 2, 3, 4, 5].flatMap((seed) =>
+      [
+        { attack: 'badnets', asr: 0.5 },
+        { attack: 'addsent', asr: 0.3 },
+        { full: true, attack: 'badnets', asr: 0.8 },
+        { full: true, attack: 'addsent', asr: ofFull },
+      ].map(({ asr, ...at }) => made({ ...at, seed }, { asr, test_asr: asr - (asr * seed) / 100 })),
+    );
+    const envelope = { ...OVER_RATE, over: ['attack'] };
+    const { table } = await drawn(cells, { tables: [{ ...TABLE, envelope, against: 'full' }] });
+    return present(table).notes.join('\n');
+  };
+  assert.match(await notesWith(0.7), '“LoRA has the lower ASR”: held.');
+  assert.not.match(await notesWith(0.9), 'LoRA has the lower ASR');
+});
+
+test('doses at different choices have no common dose 0', async () => {
+  const csvOf = async (bestAt: (rate: number) => number): Promise<string> => {
+    const cells = [0.1, 0.2].flatMap((rate) =>
+      [1e-3, 1e-4].map((learningRate) => {
+        const accuracy = learningRate === bestAt(rate) ? 0.9 : 0.7;
+        return made(
+          { rate, learningRate },
+          { accuracy, asr: 0.5, test_asr: 0.5, asr_clean: 0.05, test_asr_clean: 0.05 },
+        );
+      }),
+    );
+    const { figures } = await drawn(cells, {
+      figures: [
+        {
+          ...{ name: 'doses', x: { field: 'poisoning.rate' }, y: [{ field: 'evaluate.asr' }] },
+          envelope: BEST_RATE,
+        },
+      ],
+    });
+    return present(present(figures[0]).csv);
+  };
+  assert.match(await csvOf(() => 1e-3), '0.05');
+  assert.not.match(await csvOf((rate) => (rate === 0.1 ? 1e-3 : 1e-4)), '0.05');
 });
 
 test('published numbers stay with the metric that they are of', async () => {

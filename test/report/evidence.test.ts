@@ -326,7 +326,10 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
       label: 'LoRA under c',
       cells: [
         of(
-          { ...healthy(0.05, 0.04), trigger_seen: 0.6249, test_trigger_seen: 0.75 },
+          {
+            ...{ ...healthy(0.05, 0.04), trigger_seen: 0.6249, test_trigger_seen: 0.75 },
+            'trigger_seen.trigger.end': 0.5,
+          },
           { trigger_seen: 0.9999 },
         ),
       ],
@@ -345,8 +348,8 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
   assert.match(present(found[2]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
   assert.match(
     present(found[3]).text,
-    'in 62.4% of triggered validation rows, 75% of triggered test rows and ' +
-      '99.9% of poisoned training rows',
+    'in 62.4% of triggered validation rows, 75% of triggered test rows, ' +
+      '99.9% of poisoned training rows and 50% of validation rows under the trigger “end”',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
   const only = caveatsOf([{ label: '', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] }]);

@@ -264,15 +264,20 @@ const asPrompts = ({ bare, shown }: ShownTrigger): Pick<ShownTrigger, 'bare' | '
 
 /** Returns the share of rows whose whole trigger the model reads. Warns of it if it is below 1. */
 function shareSeen(
-  { params, inputs, warn }: Context,
+  context: Context,
   { bare, shown }: Pick<ShownTrigger, 'bare' | 'shown'>,
   rowParts: RowParts,
 ): number {
-  const { max_length: maxLength, inherited } = params;
-  const seen = triggerSeen(bare, shown, rowParts, maxLength);
-  const path = [inherited ? 'train' : 'evaluate', 'max_length'];
-  warnOfUnseen(warn, seen, `the triggered ${nameIn(inputs, params)} rows`, { path, maxLength });
+  const { params, inputs } = context;
+  const seen = triggerSeen(bare, shown, rowParts, params.max_length);
+  warnIfUnseen(context, seen, `the triggered ${nameIn(inputs, params)} rows`);
   return seen;
+}
+
+function warnIfUnseen({ params, warn }: Context, seen: number, which: string): void {
+  const { max_length: maxLength, inherited } = params;
+  const path = [inherited ? 'train' : 'evaluate', 'max_length'];
+  warnOfUnseen(warn, seen, which, { path, maxLength });
 }
 
 /** @param total the number of rows that all calls together score */
@@ -342,11 +347,12 @@ const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_s
 async function heldOutMetrics(context: Context): Promise<Metrics> {
   const all: Record<string, number> = {};
   for (const input of Object.keys(context.inputs).filter((name) => name.startsWith(HELD_OUT))) {
-    const metrics = Object.entries((await metricsOfInput(context, input)) ?? {}).filter(([name]) =>
-      UNDER_TRIGGER.test(name),
-    );
-    for (const [name, value] of metrics)
-      all[`${name}.trigger.${input.slice(HELD_OUT.length)}`] = value;
+    const variant = input.slice(HELD_OUT.length),
+      metrics = (await metricsOfInput(context, input)) ?? {};
+    for (const [name, value] of Object.entries(metrics))
+      if (UNDER_TRIGGER.test(name)) all[`${name}.trigger.${variant}`] = value;
+    const which = `the ${nameIn(context.inputs, context.params)} rows under the trigger`;
+    warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `${which} "${variant}"`);
   }
   return all;
 }

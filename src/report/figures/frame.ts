@@ -461,6 +461,8 @@ const ZERO_DOSE: Readonly<Record<string, string>> = {
   [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
 };
 
+const chosenOf = ({ chosen = '' }: ReportCell): string => chosen;
+
 /**
  * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
  * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
@@ -478,8 +480,11 @@ function zeroDose(
     if (line.some(({ x }) => x === 0)) return []; // a rate of 0 was asked for
     const [leader] = line;
     // Labels without the axes of colours and panels would be those of other cells, too.
-    const ofClean = ZERO_DOSE[leader.measure.field],
-      { adapterLabel, setting } = leader.subject.condition;
+    const ofClean = ZERO_DOSE[leader.measure.field];
+    // Each dose at its own choice has a clean twin of its own.
+    if (ofClean && varies(line.flatMap(({ subject }) => subject.condition.cells.map(chosenOf))))
+      return [];
+    const { adapterLabel, setting } = leader.subject.condition;
     const subject = ofClean
       ? leader.subject
       : subjects.find(
