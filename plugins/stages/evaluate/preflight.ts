@@ -107,7 +107,8 @@ export async function calls(context: Context): Promise<readonly ServiceCalls[]> 
 const BYTES_A_TOKEN = 4;
 
 async function checkScorers(context: PreflightContext<Params>): Promise<readonly Problem[]> {
-  const { scorer, scorers = [] } = context.params.completion ?? {};
+  if (context.params.completion === undefined) return [];
+  const { scorer, scorers = [] } = context.params.completion;
   // Where each row has a target of its own, any text stands for it.
   const { text: target } = targetIn(context);
   const faults = async (
