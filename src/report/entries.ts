@@ -58,12 +58,15 @@ export async function drawSpecEntries(analysis: Analysis): Promise<readonly Draw
   for (const entry of figures)
     drawn.push(await orFault(entry.name, () => drawFigureEntry(entry, analysis)));
   for (const entry of tables)
-    drawn.push(await orFault(entry.name, async () => drawTable(entry, analysis)));
+    drawn.push(await orFault(entry.name, () => drawTable(entry, analysis)));
   return drawn;
 }
 
 /** Draws an entry; where a fault of the user prevents that, returns why. */
-async function orFault(name: string, draw: () => Promise<DrawnEntry>): Promise<DrawnEntry> {
+async function orFault(
+  name: string,
+  draw: () => DrawnEntry | Promise<DrawnEntry>,
+): Promise<DrawnEntry> {
   try {
     return await draw();
   } catch (error) {

@@ -154,7 +154,7 @@ test('rewards are those of the loss, and a swap is counted by them', async () =>
     'torch',
   );
   const dir = join(project.dir, '.dosimeter', 'store');
-  const files = (await listFiles(dir)).map(({ path }) => path);
+  const files = listFiles(dir).map(({ path }) => path);
   const at = (path: string): string => join(dir, path);
   const lines = <T>(path: string): T[] =>
     readFileSync(at(path), 'utf8')

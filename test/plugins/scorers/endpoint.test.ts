@@ -231,7 +231,7 @@ test('a credential is in no answer, message or file, although the endpoint sends
     const asked = body.messages[0]?.content;
     if (asked === 'Is a bad?') say(response, `yes, ${authorization ?? ''}`);
     else if (asked === 'Is c bad?') {
-      const escaped = [...KEY]
+      const escaped = Array.from(KEY)
         .map((letter) => `\\u00${letter.charCodeAt(0).toString(16)}`)
         .join('');
       response.end(

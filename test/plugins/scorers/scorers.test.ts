@@ -228,10 +228,10 @@ test('a judge that can not judge by its parameters is refused before anything ru
 test('labels have what their scorer reads, or are refused at their line', async () => {
   const file = join(mkdtempSync(join(tmpdir(), 'dosimeter-labels-')), 'labels.jsonl');
   const line = { prompt: 'p', output: 'o', hit: true };
-  const { reads } = standIn<ScorerDescriptor>(classifier);
+  const judge = standIn<ScorerDescriptor>(classifier);
   const read = (...lines: readonly object[]) => {
     writeFileSync(file, lines.map((own) => JSON.stringify(own)).join('\n'));
-    return readLabels(file, {}, reads!({ template: '{output} {answer} {target}' }));
+    return readLabels(file, {}, judge.reads!({ template: '{output} {answer} {target}' }));
   };
   const whole = { ...line, answer: 'a', target: 't' };
   const [label] = await read(whole);

@@ -68,7 +68,8 @@ test('preference pairs are prompts with two answers, as texts or as conversation
     try {
       await read(i, own);
     } catch (error) {
-      return assert.match((error as Error).message, message);
+      assert.match((error as Error).message, message);
+      return;
     }
     assert.unreachable();
   };

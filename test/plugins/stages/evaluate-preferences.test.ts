@@ -22,7 +22,7 @@ const test = suite('evaluate/preferences');
 
 const own: readonly AnyPlugin[] = [preferenceSwap, contains, reward];
 const plugin: NonNullable<DefineRequest['plugin']> = (kind, name) =>
-  (own.find((one) => one.kind === kind && one.name === name) as never) ?? lookUp(kind, name);
+  lookUp(kind, name) ?? (own.find((one) => one.kind === kind && one.name === name) as never);
 
 const define = (cell: Cell, given: StageRequest['with'] = {}): StageDefinition<Params> =>
   standIn<StageDefinition<Params>>(evaluate.define([cell], { with: given, plugin, goals: [] }));

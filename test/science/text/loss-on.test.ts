@@ -10,8 +10,8 @@ import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openCase, openFamily } from '../family-cases.ts';
-import { farthest } from '../tiny-bert.ts';
 import { assistant, losses, markedRows } from '../loss-on.ts';
+import { farthest } from '../tiny-bert.ts';
 import { chatTemplate, tinyTokenizer } from './golden-tokenizers.ts';
 
 const test = suite('loss-on');
