@@ -9,7 +9,7 @@ import {
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
-import type { TorchOperations } from '../../src/torch/protocol.ts';
+import type { JudgeAnswer } from '../../src/science/torch/judge.ts';
 import { filled, placesIn, templateFaults } from './shared/template.ts';
 
 interface Params {
@@ -198,7 +198,7 @@ function classOf({ positive, threshold }: Params, labels: readonly string[]): nu
 /** @param judge.labels of its classes; none of a causal language model */
 function decider(
   params: Params,
-  { labels, multi_label }: Pick<TorchOperations['judge'][1], 'labels' | 'multi_label'>,
+  { labels, multi_label }: Pick<JudgeAnswer, 'labels' | 'multi_label'>,
 ): (logits: readonly number[]) => ScorerVerdict {
   const chosen = classOf(params, labels),
     { threshold } = params;

@@ -82,7 +82,10 @@ test('plan tells the calls and the cost at most', async ({ project, server }) =>
   assert.is(code, 0, stderr);
   // The attacked model and its clean twin, each on 6 rows, twice, and 8 labels.
   const line = stdout.replaceAll(/\s+/g, ' ');
-  assert.match(line, /m at 127\.0\.0\.1:\d+: at most 40 calls without repetitions, which cost about 0\.00 at most/);
+  assert.match(
+    line,
+    /m at 127\.0\.0\.1:\d+: at most 40 calls without repetitions, which cost about 0\.00 at most/,
+  );
   assert.is(server.asked.length, 0);
 });
 

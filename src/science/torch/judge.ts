@@ -2,8 +2,12 @@
 import type { TorchOperations } from '../../torch/protocol.ts';
 import { torchWorker } from '../../torch/worker.ts';
 
+type JudgeQuestion = TorchOperations['judge'][0];
+/** What the judge says of texts. */
+export type JudgeAnswer = TorchOperations['judge'][1];
+
 /** Has a checkpoint judge texts, once its process is there. */
 export const askJudge = async (
-  request: TorchOperations['judge'][0],
+  request: JudgeQuestion,
   signal?: AbortSignal,
-): Promise<TorchOperations['judge'][1]> => (await torchWorker()).ask('judge', request, signal);
+): Promise<JudgeAnswer> => (await torchWorker()).ask('judge', request, signal);
