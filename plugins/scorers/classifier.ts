@@ -9,7 +9,7 @@ import {
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
-import type { JudgeAnswer } from '../../src/science/torch/judge.ts';
+import type { JudgeAnswer } from '../../src/science/torch/model.ts';
 import { filled, placesIn, templateFaults } from './shared/template.ts';
 
 interface Params {
@@ -106,7 +106,7 @@ export default defineScorer<Params>({
     }
   },
   async score(outputs, params, { sources, log, signal }) {
-    const { askJudge } = await import('../../src/science/torch/judge.ts');
+    const { askJudge } = await import('../../src/science/torch/model.ts');
     const path = sources?.['model']?.path;
     if (path === undefined) throw new Error('the judge was not handed its model');
     await checkConfig(params, path);

@@ -32,7 +32,7 @@ MODELS = {
     ),
     'reward': ('LlamaForSequenceClassification', {'num_labels': 1}),
     'other-padding': ('LlamaForSequenceClassification', {'num_labels': 1, 'pad_token_id': 5}),
-    'even': ('LlamaForCausalLM', {'initializer_range': 0.0}),
+    'even': ('LlamaForCausalLM', {}),
     'yes-no': ('LlamaForCausalLM', {}),
 }
 WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'user', 'assistant', ':', '?', 'yes', 'no']
@@ -62,7 +62,10 @@ def make(folder):
         torch.manual_seed(1)
         model_class = getattr(transformers, kind)
         config = model_class.config_class(**{**SIZES, 'vocab_size': len(WORDS), **more})
-        model_class(config).save_pretrained(folder / name)
+        model = model_class(config)
+        if name == 'even':
+            torch.nn.init.zeros_(model.get_output_embeddings().weight)
+        model.save_pretrained(folder / name)
         tokenizer(kind.startswith('Bert')).save_pretrained(folder / name)
     headless = transformers.BertModel(transformers.BertConfig(**SIZES, vocab_size=len(WORDS)))
     headless.save_pretrained(folder / 'headless')

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
+import type { TorchOperations } from '../../torch/protocol.ts';
 import { arrayOf, type WireModel, type WireRows, type WireTraining } from '../../torch/protocol.ts';
 import { type TorchWorker, torchWorker } from '../../torch/worker.ts';
 import {
@@ -391,3 +392,15 @@ async function generated(
   }
   return prompts.map((_, i) => named(out, i));
 }
+
+// ---- judges of outputs ---------------------------------------------------------------------------
+
+type JudgeQuestion = TorchOperations['judge'][0];
+/** What the judge says of texts. */
+export type JudgeAnswer = TorchOperations['judge'][1];
+
+/** Has a checkpoint judge texts, once its process is there. */
+export const askJudge = async (
+  request: JudgeQuestion,
+  signal?: AbortSignal,
+): Promise<JudgeAnswer> => (await torchWorker()).ask('judge', request, signal);
