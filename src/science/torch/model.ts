@@ -8,8 +8,13 @@ import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
-import type { TorchOperations } from '../../torch/protocol.ts';
-import { arrayOf, type WireModel, type WireRows, type WireTraining } from '../../torch/protocol.ts';
+import {
+  arrayOf,
+  type TorchOperations,
+  type WireModel,
+  type WireRows,
+  type WireTraining,
+} from '../../torch/protocol.ts';
 import { type TorchWorker, torchWorker } from '../../torch/worker.ts';
 import {
   type EvaluatedModel,
