@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from description import positions_of
 from model import DTYPES, Fault
 
 # Where a tokenizer's length has no limit, transformers says so with a larger number.
@@ -60,12 +61,9 @@ def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
         raise Fault(f'{folder} has no {missing[0]}, which {type(network).__name__} needs')
     network.train(False).requires_grad_(False).to(device)
     config = network.config
-    positions = getattr(config, 'max_position_embeddings', None) or NO_LIMIT
-    if getattr(config, 'model_type', '') in ('roberta', 'xlm-roberta'):
-        positions -= 2  # those of padding
     labels = [config.id2label[i] for i in range(config.num_labels)] if classifies else []
     multi_label = getattr(config, 'problem_type', None) == 'multi_label_classification'
-    most = min(positions, tokenizer.model_max_length)
+    most = min(positions_of(network) or NO_LIMIT, tokenizer.model_max_length)
     return Judge(network, tokenizer, classifies, labels, multi_label, most)
 
 
