@@ -20,11 +20,11 @@ import {
   type Drawn,
   isBeyond,
   meansOf,
-  measureIn,
   referenceMark,
   specOf,
   spreadOf,
 } from './marks.ts';
+import { measureIn } from './overlays.ts';
 import { adapterPalette, linePalette } from './theme.ts';
 
 export interface Limits {

@@ -8,6 +8,7 @@ import { type Centred, centred } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, varies } from './encode.ts';
 import { type Frame, type Measure, measureOf, type Point } from './frame.ts';
+import { GREY, measureIn, published, publishedLines, valuesIn } from './overlays.ts';
 import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
 
 /** The statistic of the points at one place. */
@@ -92,7 +93,12 @@ function tableOf(drawn: Drawn): object[] {
   const references = meansOf(frame.references, drawn).map((mean) => ({
     ...{ ...place(mean), part: referenceMark(mean.metric), value: mean.centre },
   }));
-  return [...means, ...seeds, ...references, ...overlays.flatMap((one) => published(one, drawn))];
+  return [
+    ...means,
+    ...seeds,
+    ...references,
+    ...overlays.flatMap((one) => published(one, frame, drawn.palette)),
+  ];
 }
 
 /** Whether a number lies beyond the ends that the author gave an axis. */
@@ -115,70 +121,6 @@ function placesOf({ frame, overlays }: Drawn): number[] {
   return distinct([...frame.points.map(({ x }) => x), ...ofOverlays])
     .filter((x) => typeof x === 'number')
     .sort((a, b) => a - b);
-}
-
-const panelsOf = (points: readonly Point[]) => [
-  ...new Map(points.map(({ row, column }) => [keyed(row, column), { row, column }])).values(),
-];
-
-/** Whether a value of an overlay names a panel: `0.1` that of `rate 0.1`. */
-function namesPanel(value: string | undefined, panel: string): boolean {
-  const name = panel.replaceAll('−', '-');
-  return value === undefined || name === value || name.endsWith(` ${value}`);
-}
-
-type OverlayRow = Overlay['rows'][number];
-
-/** The value of an overlay's row and, if it has a spread, the ends of that. */
-function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
-  const number = (column: string): number => Number(row[column]);
-  const value = number(y);
-  if (spread === undefined) return [value];
-  if (typeof spread === 'object') return [value, ...spread.map(number)];
-  return [value, value - number(spread), value + number(spread)];
-}
-
-/** The metric that an overlay is of. */
-export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
-  metric === undefined ? measures[0] : measures.find(({ field }) => field === metric);
-
-/** What the legend calls each series of an overlay: several that have no line here are told apart. */
-function publishedLines(
-  { rows, color = '', names, label }: Overlay,
-  domain: readonly string[],
-): ReadonlyMap<string, string> {
-  const runs = distinct(rows.map((row) => row[color] ?? ''));
-  const nameOf = (run: string): string => names[run] ?? run;
-  const own = runs.filter((run) => !domain.includes(nameOf(run)));
-  return new Map(
-    runs.map((run) => [
-      run,
-      own.length > 1 && own.includes(run) ? `${label}: ${nameOf(run)}` : label,
-    ]),
-  );
-}
-
-/** The rows of an overlay, in each panel that they belong to. */
-function published(overlay: Overlay, { frame, palette: { domain, range } }: Drawn) {
-  const { rows, color = '', names, facet = {} } = overlay;
-  const measure = measureIn(overlay, frame);
-  const lines = publishedLines(overlay, domain);
-  return rows.flatMap((row) => {
-    const run = row[color] ?? '';
-    const [value, low, high] = valuesIn(overlay, row);
-    return panelsOf(frame.points)
-      .filter(
-        (panel) =>
-          namesPanel(facet.row && row[facet.row], panel.row) &&
-          namesPanel(facet.column && row[facet.column], panel.column),
-      )
-      .map((panel) => ({
-        ...{ ...panel, panel: measure?.field, part: 'published', run, value, low, high },
-        x: frame.x.kind === 'text' ? row[overlay.x] : Number(row[overlay.x]),
-        ink: range[domain.indexOf(names[run] ?? run)] ?? GREY,
-        line: lines.get(run),
-      }));
-  });
 }
 
 /** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
@@ -302,8 +244,7 @@ const LEVEL_DASH = [2, 3],
     [2, 2],
     [8, 3, 2, 3],
   ],
-  PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'],
-  GREY = '#8a8a8a';
+  PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'];
 
 type Place = (from: string, to?: string) => object;
 

@@ -1,0 +1,73 @@
+/** Published numbers as points of a figure, and what they stand beside. */
+import type { Overlay } from '../../api/report.ts';
+import { distinct } from '../groups.ts';
+import { keyed } from './encode.ts';
+import type { Frame, Measure, Point } from './frame.ts';
+import type { LinePalette } from './theme.ts';
+
+/** Of series that have no line in the figure. */
+export const GREY = '#8a8a8a';
+
+const panelsOf = (points: readonly Point[]) => [
+  ...new Map(points.map(({ row, column }) => [keyed(row, column), { row, column }])).values(),
+];
+
+/** Whether a value of an overlay names a panel: `0.1` that of `rate 0.1`. */
+function namesPanel(value: string | undefined, panel: string): boolean {
+  const name = panel.replaceAll('−', '-');
+  return value === undefined || name === value || name.endsWith(` ${value}`);
+}
+
+type OverlayRow = Overlay['rows'][number];
+
+/** The value of an overlay's row and, if it has a spread, the ends of that. */
+export function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
+  const number = (column: string): number => Number(row[column]);
+  const value = number(y);
+  if (spread === undefined) return [value];
+  if (typeof spread === 'object') return [value, ...spread.map(number)];
+  return [value, value - number(spread), value + number(spread)];
+}
+
+/** The metric that an overlay is of. */
+export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
+  metric === undefined ? measures[0] : measures.find(({ field }) => field === metric);
+
+/** What the legend calls each series of an overlay: several that have no line here are told apart. */
+export function publishedLines(
+  { rows, color = '', names, label }: Overlay,
+  domain: readonly string[],
+): ReadonlyMap<string, string> {
+  const runs = distinct(rows.map((row) => row[color] ?? ''));
+  const nameOf = (run: string): string => names[run] ?? run;
+  const own = runs.filter((run) => !domain.includes(nameOf(run)));
+  return new Map(
+    runs.map((run) => [
+      run,
+      own.length > 1 && own.includes(run) ? `${label}: ${nameOf(run)}` : label,
+    ]),
+  );
+}
+
+/** The rows of an overlay, in each panel that they belong to. */
+export function published(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
+  const { rows, color = '', names, facet = {} } = overlay;
+  const measure = measureIn(overlay, frame);
+  const lines = publishedLines(overlay, domain);
+  return rows.flatMap((row) => {
+    const run = row[color] ?? '';
+    const [value, low, high] = valuesIn(overlay, row);
+    return panelsOf(frame.points)
+      .filter(
+        (panel) =>
+          namesPanel(facet.row && row[facet.row], panel.row) &&
+          namesPanel(facet.column && row[facet.column], panel.column),
+      )
+      .map((panel) => ({
+        ...{ ...panel, panel: measure?.field, part: 'published', run, value, low, high },
+        x: frame.x.kind === 'text' ? row[overlay.x] : Number(row[overlay.x]),
+        ink: range[domain.indexOf(names[run] ?? run)] ?? GREY,
+        line: lines.get(run),
+      }));
+  });
+}
