@@ -127,8 +127,9 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
 }
 
 /**
- * Returns the first training by DPO that led to the cell's model: what a poisoned one taught is part
- * of the rewards after a later one. Null if there is none, or if the rows are no preference pairs.
+ * Returns the first training by DPO that led to the cell's model: what a poisoned one taught is
+ * part of the rewards after a later one. Null if there is none, or if the rows are no preference
+ * pairs.
  */
 function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
   if (cellSplit(cell, split).columns.rejected === undefined) return null;
@@ -166,7 +167,7 @@ function completionOf(
   );
   const preferences = preferencesOf(cell, split);
   const named = scorerOf(evaluate, find, own),
-    alsoNamed = furtherScorersOf(evaluate, find, own);
+    alsoNamed = furtherScorersOf(evaluate, find, named);
   const unrewarded = preferences === null ? [named, ...alsoNamed].find(readsRewards) : undefined;
   if (triggered && isOwn && unrewarded !== undefined) throw noRewards(unrewarded, split);
   // An evaluation for another cell, as of a training before that by DPO, is without such scorers.

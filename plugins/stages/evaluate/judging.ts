@@ -58,7 +58,9 @@ export interface Doubt {
 export interface JudgedOutputs {
   readonly rows: readonly Row[];
   readonly outputs: readonly Output[];
-  /** The rows that a defence rejected, which are a success for no scorer. Null without a defence. */
+  /**
+   * The rows that a defence rejected, which are a success for no scorer. Null without a defence.
+   */
   readonly rejected: readonly boolean[] | null;
   /** As `Rewards.margins`; null where there are no rewards. */
   readonly margins: readonly number[] | null;
@@ -171,17 +173,18 @@ function measuredBy(
 /** @param further the scorer's name, where it is one of `evaluate.scorers` */
 function opened(context: Context, settings: ScorerSettings, further: string | null) {
   const { assets, answersDir, log, signal } = context;
-  const { [LABELS]: labels, ...sources } = scorerSources(assets, further);
+  const sources = scorerSources(assets, further),
+    { [LABELS]: _labels, ...own } = sources;
   const name = nameOf(settings);
   return {
     descriptor: context.plugin<ScorerDescriptor>('scorer', settings.scorer),
-    sources: { ...sources, ...(labels === undefined ? {} : { [LABELS]: labels }) },
+    sources,
     scoring: {
       files: scorerFiles(assets, further),
-      sources,
+      sources: own,
       log: (message: string) => log(`${name}: ${message}`),
       signal,
-      ...(answersDir === undefined ? {} : { answersDir }),
+      ...defined({ answersDir }),
     },
   };
 }

@@ -90,18 +90,15 @@ export const scorerOf = (
 /**
  * Returns the further scorers of a cell. Throws `UserFault` where two have the same name, or one
  * has that of the cell's scorer: their names tell their metrics apart.
+ * @param main the cell's scorer
  */
 export function furtherScorersOf(
-  evaluate: Cell['evaluate'],
+  { scorers = [] }: Cell['evaluate'],
   find: FindScorer,
-  otherwise?: string,
+  main: WrittenScorer,
 ): WrittenScorer[] {
-  const further = (evaluate.scorers ?? []).map((scorer) =>
-    written(scorer as Json, find, "a scorer's `files`"),
-  );
-  const names = [scorerOf(evaluate, find, otherwise), ...further].map(({ settings }) =>
-    nameOf(settings),
-  );
+  const further = scorers.map((scorer) => written(scorer as Json, find, "a scorer's `files`"));
+  const names = [main, ...further].map(({ settings }) => nameOf(settings));
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserFault(

@@ -8,7 +8,12 @@ import {
   scorerRecord,
 } from '../../../plugins/stages/evaluate/scoring.ts';
 import { scorerAssets, scorerFiles } from '../../../plugins/stages/shared/program-files.ts';
-import { defineScorer, type ScorerDescriptor, type UserFault } from '../../../src/api.ts';
+import {
+  type Cell,
+  defineScorer,
+  type ScorerDescriptor,
+  type UserFault,
+} from '../../../src/api.ts';
 import { standIn } from '../../rig/stand-in.ts';
 
 const test = suite('scorer settings');
@@ -61,9 +66,10 @@ test('further scorers have defaults too, and each scorer is there once', () => {
   const find = (name: string) => (name === 'own' ? own(() => []) : undefined);
   const evaluated = (scorers?: unknown, scorer?: unknown) =>
     ({ ...(evaluate(scorer) as object), ...(scorers === undefined ? {} : { scorers }) }) as never;
-  assert.equal(furtherScorersOf(evaluated(), find), []);
+  const furtherOf = (cell: Cell['evaluate']) => furtherScorersOf(cell, find, scorerOf(cell, find));
+  assert.equal(furtherOf(evaluated()), []);
   assert.equal(
-    furtherScorersOf(evaluated(['own', { scorer: 'contains', text: 'a' }]), find).map(
+    furtherOf(evaluated(['own', { scorer: 'contains', text: 'a' }])).map(
       ({ settings }) => settings,
     ),
     [
@@ -73,7 +79,7 @@ test('further scorers have defaults too, and each scorer is there once', () => {
   );
   for (const odd of [evaluated(['exact']), evaluated(['own'], 'own'), evaluated(['own', 'own'])])
     assert.throws(
-      () => furtherScorersOf(odd, find),
+      () => furtherOf(odd),
       (error: UserFault) => error.path?.join('.') === 'evaluate.scorers',
     );
 });
