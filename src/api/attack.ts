@@ -68,8 +68,8 @@ export interface AttackCheck<P> {
 }
 
 /**
- * What a backdoor leads to: the label id of a class or, in a completion task, an answer: one text, or
- * the answer that each row's preference pair rejects.
+ * What a backdoor leads to: the label id of a class or, in a completion task, an answer: one text,
+ * or the answer that each row's preference pair rejects.
  */
 export type Target = number | { readonly text: string } | 'rejected';
 
@@ -234,7 +234,9 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
    * starts with the parameter: `['text']`.
    */
   check?(input: ScorerCheck<P>): readonly Problem[];
-  /** As `check`, of the sources that parameters with `format: source` name, once they are fetched. */
+  /**
+   * As `check`, of the sources that parameters with `format: source` name, once they are fetched.
+   */
   checkSources?(
     params: P,
     sources: NonNullable<ScorerContext['sources']>,

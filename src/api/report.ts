@@ -40,8 +40,8 @@ export type SpreadName = 'interval' | 'std' | 'range' | 'none';
 
 /**
  * Of the conditions that differ in the axes `over` alone, the one of the highest or the lowest mean
- * of a metric over the seeds, among those within bounds. Validation rows choose, and the numbers are
- * those of the test rows.
+ * of a metric over the seeds, among those within bounds. Validation rows choose, and the numbers
+ * are those of the test rows.
  */
 export interface Envelope {
   /** Paths of axes, or `adapter`, `attack` or `defence` for all that varies in them. */

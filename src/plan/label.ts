@@ -95,8 +95,8 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
 /**
  * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
  * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
- * labelled `of base needed by` and those cells, or `of base[0]` in a chain. The clean run that is repeated for a noise floor is
- * labelled `train(reversed) needed by` and those cells.
+ * labelled `of base needed by` and those cells, or `of base[0]` in a chain. The clean run that is
+ * repeated for a noise floor is labelled `train(reversed) needed by` and those cells.
  * @param whole the experiment with all its cells, given if the plan covers only a part of them
  *   (--only): the labels are then the same for any part
  */

@@ -40,8 +40,8 @@ export interface PlannedStage {
   readonly limits: JsonObject | undefined;
   readonly resources: Resources;
   /**
-   * The section of its cells that its fields come from (`base`, `base.0`); null if they come from the cell
-   * itself.
+   * The section of its cells that its fields come from (`base`, `base.0`); null if they come from
+   * the cell itself.
    */
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
@@ -70,8 +70,8 @@ export interface Plan {
    */
   readonly computedBy: string;
   /**
-   * The releases of Python packages, as keys of stages that compute with them name them. Empty where
-   * no stage does.
+   * The releases of Python packages, as keys of stages that compute with them name them. Empty
+   * where no stage does.
    */
   readonly python: PythonReleases;
   /** Inputs come before the stages that read them. */

@@ -49,8 +49,8 @@ export const otherLabel = (
 
 /**
  * Whether a row's class or answer is the target already. White space around an answer does not
- * count, because models and scorers disregard it too. A row that is no pair has nothing else to lead
- * to than what it has.
+ * count, because models and scorers disregard it too. A row that is no pair has nothing else to
+ * lead to than what it has.
  */
 export const isOfTarget = (
   { label, answer = '', rejected = answer }: Pick<Row, 'label' | 'answer' | 'rejected'>,
@@ -60,7 +60,9 @@ export const isOfTarget = (
     ? label === target
     : answer.trim() === (target === 'rejected' ? rejected : target.text).trim();
 
-/** Returns the row with the target as its label or its answer. The answers of a pair are swapped. */
+/**
+ * Returns the row with the target as its label or its answer. The answers of a pair are swapped.
+ */
 export function withTarget(row: Row, target: Target): Row {
   if (typeof target === 'number') return { ...row, label: target };
   if (target !== 'rejected') return { ...row, answer: target.text };

@@ -260,8 +260,8 @@ export interface FieldDifference {
 }
 
 /**
- * Returns the fields in which two resolved specs differ, by full path. Lists are compared whole, but
- * for a chain of trainings.
+ * Returns the fields in which two resolved specs differ, by full path. Lists are compared whole,
+ * but for a chain of trainings.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [first, second] = [Array.isArray(a), Array.isArray(b)],

@@ -81,7 +81,9 @@ const above = (
 const scorerIn = (metric: string): string =>
   (/\..*$/.exec(metric)?.[0] ?? '').replace(/\.trigger\..*$/, '');
 
-/** Whether the rates of a scorer count rewards, so that it does not matter what the model writes. */
+/**
+ * Whether the rates of a scorer count rewards, so that it does not matter what the model writes.
+ */
 export const countsRewards = (cell: Measured, by = ''): boolean =>
   scores(cell)[`reward_accuracy_p${by}`] !== undefined;
 

@@ -203,8 +203,8 @@ export interface ReportCell {
   readonly attack: string;
   readonly family: AttackFamily;
   /**
-   * Set if the attack is on a training before the cell's own, clean one: its section in the paths of
-   * axes, `base` or, in a chain, `base.0`.
+   * Set if the attack is on a training before the cell's own, clean one: its section in the paths
+   * of axes, `base` or, in a chain, `base.0`.
    */
   readonly ofBase?: string;
   /** The names of the trainings of a chain before the cell's own. */

@@ -137,7 +137,9 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
 
 export interface TriedRate {
   readonly rate: number;
-  /** The mean of `Choice.metric` on the held-out rows over the seeds; null if no seed has a result. */
+  /**
+   * The mean of `Choice.metric` on the held-out rows over the seeds; null if no seed has a result.
+   */
   readonly mean: number | null;
   /** The sample standard deviation; null for one seed. */
   readonly std: number | null;

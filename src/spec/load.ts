@@ -137,7 +137,9 @@ export async function loadExperiment(
 
 const TASK_NAME = /^[a-z0-9][a-z0-9-]*$/;
 
-/** Returns the registry with the names under `data.tasks`, and reports those that can't be names. */
+/**
+ * Returns the registry with the names under `data.tasks`, and reports those that can't be names.
+ */
 function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecRegistry {
   const node = child(child(root, 'data'), 'tasks');
   if (node?.kind !== 'map') return registry;

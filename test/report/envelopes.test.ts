@@ -1,4 +1,6 @@
-/** Envelopes on made-up results: what is chosen, what is shown, and that the choice makes no effect. */
+/**
+ * Envelopes on made-up results: what is chosen, what is shown, and that the choice makes no effect.
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';

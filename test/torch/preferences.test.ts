@@ -1,6 +1,6 @@
 /**
- * Direct preference optimisation has TRL's losses (test/golden/dpo.py), and a loss over chosen tokens
- * those of transformers (test/golden/loss_on.py).
+ * Direct preference optimisation has TRL's losses (test/golden/dpo.py), and a loss over chosen
+ * tokens those of transformers (test/golden/loss_on.py).
  */
 import { cpSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';

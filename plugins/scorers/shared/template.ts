@@ -24,7 +24,9 @@ export const filledBytes = (template: string, outputs: number, bytes: OutputByte
       0,
     );
 
-/** Returns a fault if a judge would not see the output, or is told a target that there is none of. */
+/**
+ * Returns a fault if a judge would not see the output, or is told a target that there is none of.
+ */
 export function templateFaults(
   param: string,
   template: string,

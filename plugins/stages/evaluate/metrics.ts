@@ -121,9 +121,13 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
   };
 }
 
-/** What of each earlier training is told beside the cell's own metrics, and what it is judged by. */
-const TOLD =
-  /^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\.)/;
+/**
+ * What of each earlier training is told beside the cell's own metrics, and what it is judged by.
+ */
+const TOLD = new RegExp(
+  '^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|' +
+    '(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
+);
 
 /**
  * Returns what was measured after each training of a chain, as `asr_after_1`; by a further scorer,

@@ -14,10 +14,10 @@ import type { Context } from './index.ts';
 
 export interface Rewards {
   /**
-   * Returns for each pair, in order, the reward of its chosen answer minus that of the rejected one,
-   * β·(g_c − g_r), where g is how much log p(answer | prompt) has grown since the reference, the
-   * model from which the training by DPO started (Rafailov et al. 2023, equation 5; what is the same
-   * for all answers to a prompt falls out).
+   * Returns for each pair, in order, the reward of its chosen answer minus that of the rejected
+   * one, β·(g_c − g_r), where g is how much log p(answer | prompt) has grown since the reference,
+   * the model from which the training by DPO started (Rafailov et al. 2023, equation 5; what is the
+   * same for all answers to a prompt falls out).
    */
   margins(rows: readonly Row[]): Promise<readonly number[]>;
   /** Closes the reference. */

@@ -328,7 +328,9 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
   return input === undefined ? null : readMetrics(input.dir);
 }
 
-/** Returns the metrics after each training of a chain, without the cell's own; empty outside of one. */
+/**
+ * Returns the metrics after each training of a chain, without the cell's own; empty outside of one.
+ */
 async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
   const found: Metrics[] = [];
   for (;;) {

@@ -96,7 +96,10 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   ];
 }
 
-/** Returns the fault of rows with other classes than those of the training before, if both are known. */
+/**
+ * Returns the fault of rows with other classes than those of the training before, if both are
+ * known.
+ */
 async function chainFault(context: Preflight): Promise<Problem | null> {
   const rowsOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
     const set = train?.['data'];

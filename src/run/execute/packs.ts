@@ -1,9 +1,9 @@
 /**
  * Packs: stages that share a job of a scheduler, which performs them one after another, or a process
  * of this machine, which performs them at once. When the queue has room for one of them, that stage
- * forms a pack with an even share of the stages that are ready by then. Nothing waits for a stage that is not ready. Each member takes its own lease and
- * looks for its own entry; those that must be attempted are attempted in one job. A member that
- * fails is retried alone.
+ * forms a pack with an even share of the stages that are ready by then. Nothing waits for a stage
+ * that is not ready. Each member takes its own lease and looks for its own entry; those that must
+ * be attempted are attempted in one job. A member that fails is retried alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../../api.ts';

@@ -17,7 +17,9 @@ import type { RunEvent } from './events.ts';
 
 type StageGroup = {
   readonly kind: string;
-  /** The section of the cells that it belongs to (`base`, `base.0`); null for the cells themselves. */
+  /**
+   * The section of the cells that it belongs to (`base`, `base.0`); null for the cells themselves.
+   */
   readonly section: string | null;
   /** Whether the spec asks for the stage. */
   readonly goal: boolean;

@@ -90,8 +90,8 @@ interface Prompt {
 interface Form {
   readonly prompt: (row: PromptRow) => Prompt;
   /**
-   * The parts of a prompt's text that are turns of the assistant, each from its content to the token
-   * that ends it, in order.
+   * The parts of a prompt's text that are turns of the assistant, each from its content to the
+   * token that ends it, in order.
    */
   readonly turns: (row: PromptRow, prompt: Prompt) => readonly (readonly [number, number])[];
   /** What follows the prompt, up to the end of the answer, and whether that ends with a stop. */

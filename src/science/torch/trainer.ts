@@ -233,9 +233,9 @@ async function trainIn(
 }
 
 /**
- * Returns how batches of preference pairs are sent: the chosen answers, then the rejected ones, with
- * log p of each by the model as it is now. That is computed once for all rows that the training
- * reads, so that no second copy of the model is needed.
+ * Returns how batches of preference pairs are sent: the chosen answers, then the rejected ones,
+ * with log p of each by the model as it is now. That is computed once for all rows that the
+ * training reads, so that no second copy of the model is needed.
  */
 async function pairsOf(
   { worker, id }: TorchModel,
