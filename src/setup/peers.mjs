@@ -1,6 +1,6 @@
 /**
- * The Python of `test/peers` and `test/torch`, with the packages of test/peers/requirements.txt. It is made once, in
- * `.cache/`.
+ * The Python of `test/peers` and `test/torch`, with the packages of test/peers/requirements.txt. It
+ * is made once, in `.cache/`.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
