@@ -341,8 +341,8 @@ export interface ExperimentFacts {
 
 /**
  * What a stage's preflight receives: the stage's parameters and assets, and those of each input.
- * `plan` fetches nothing, so reading an asset that has not been fetched ends the check without a
- * fault.
+ * `plan` fetches nothing: reading an asset that has not been fetched throws, which the engine takes
+ * for a check that finds no problems.
  */
 export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
   RunContext<P>,

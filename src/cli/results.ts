@@ -112,8 +112,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
   const { rows: final, warnings } = resultsOf(prepared);
   sayWarnings(warnings);
-  // Steps are not judged; what is known of the models that they lead to tells what to think of
-  // them.
+  // Caveats are known of final models only: those of the model that each curve ends in are shown.
   const ends = caveatLines(final).map((sentence) => `After the last step: ${sentence}`);
   const rows = asResults(steps);
   const metrics = askedMetrics(rows, options.metric) ?? metricsIn(rows);

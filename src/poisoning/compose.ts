@@ -13,7 +13,7 @@ import { isRecord } from '../base/untrusted/json.ts';
 import { isContext } from '../data/messages.ts';
 import { askedRows, type Dose, totalRows } from './dose.ts';
 import { withChanges } from './exchange.ts';
-import { asking, readOnly } from './read-only.ts';
+import { callReadOnly, readOnly } from './read-only.ts';
 import type { Step } from './steps.ts';
 
 export interface PoisonedStep {
@@ -44,7 +44,7 @@ export async function poisonRows(
   for (const { attack, params, files } of steps) {
     const given = current,
       earlier = taken.size === 0 ? {} : { taken: new Set(taken) };
-    const poisoned = await asking(attack.name, () =>
+    const poisoned = await callReadOnly(attack.name, () =>
       attack.poison({
         rows: given,
         classes,

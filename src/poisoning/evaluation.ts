@@ -19,7 +19,7 @@ import { attackStreams } from '../base/random.ts';
 import { isRecord, shown } from '../base/untrusted/json.ts';
 import { firstNames } from '../data/names.ts';
 import { isOfTarget } from './classes.ts';
-import { asking, readOnly } from './read-only.ts';
+import { callReadOnly, readOnly } from './read-only.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
 
 /** The family of an attack with these parameters. */
@@ -89,7 +89,7 @@ export async function triggeredRows(
   input: Input,
 ): Promise<Row[]> {
   const handed = readOnly(rows);
-  const made: unknown = await asking<unknown>(attack.name, () =>
+  const made: unknown = await callReadOnly<unknown>(attack.name, () =>
     attack.triggerAll
       ? attack.triggerAll(handed, input)
       : handed.map((row) => attack.trigger?.(row, input)),
@@ -123,7 +123,7 @@ export async function falselyTriggeredRows(
   rows: readonly Row[],
   input: Input,
 ): Promise<Row[]> {
-  return asking(attack.name, () =>
+  return callReadOnly(attack.name, () =>
     readOnly(rows).flatMap((row) =>
       (attack.falseTrigger?.(row, input) ?? []).map((other) => asLabelled(other, row)),
     ),

@@ -1,4 +1,4 @@
-/** Schemas of the parameters that attacks share. */
+/** Schemas of the parameters of attacks and scorers, and those that attacks share. */
 import type { JsonSchema } from '../api.ts';
 
 /** The parameter `order`. It has no default, so that an attack without it keeps its key. */

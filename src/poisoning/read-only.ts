@@ -15,7 +15,7 @@ const WRITE = /^Cannot (assign to read only|add|define|redefine|delete) property
  * Calls an attack or a defence. Throws `UserFault` if it writes to a frozen value, and otherwise
  * whatever it throws.
  */
-export async function asking<T>(
+export async function callReadOnly<T>(
   name: string,
   call: () => T | Promise<T>,
   kind: 'attack' | 'defence' = 'attack',

@@ -143,7 +143,7 @@ function trainingAxes(cells: readonly ReportCell[]): (cell: ReportCell, path: st
   return ({ adapter }, path) => named.has(contentKey([adapter, path]));
 }
 
-/** Returns `r = 4`, or `α = r = 16` if the cell's names differ in this axis. */
+/** Returns `r = 4`; or, where the grid writes one cell as alpha: r and as 16, `α = r = 16`. */
 function axisText(path: string, cell: Named, prefix = ''): string {
   const values = distinct(
     namesOf(cell)

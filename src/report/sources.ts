@@ -1,4 +1,4 @@
-/** Shows sources without a file's place on this machine, which is not part of the source. */
+/** Shows file sources by name, without the folders of this machine. */
 const FILE = 'file:';
 const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);
 

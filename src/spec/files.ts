@@ -383,8 +383,8 @@ function fileOf(node: Node): TextNode | undefined {
 }
 
 /**
- * Returns the spec with these texts in place of the names of their files. A file that can't be read
- * is reported, and its value stays.
+ * Returns the spec with the text of the file in place of each `{ file: … }`. A file that can't be
+ * read is reported, and its value stays.
  */
 export async function fillTextFiles(
   root: MapNode,

@@ -14,11 +14,11 @@ export interface Member extends PackedJob {
 export interface Work {
   readonly kind: string;
   readonly members: Set<Member>;
-  /** How often its stages were submitted before. */
+  /** How many times its stages were submitted before. */
   tries: number;
-  /** How often its time limit is to be doubled. */
+  /** How many times its time limit is to be doubled. */
   longer: number;
-  /** How often its memory is to be doubled. */
+  /** How many times its memory is to be doubled. */
   more: number;
   /** Its submitted task; null while it waits to be submitted. */
   task: Task | null;

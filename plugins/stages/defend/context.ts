@@ -11,7 +11,7 @@ import type {
 } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
-import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
+import { callReadOnly, readOnly } from '../../../src/poisoning/read-only.ts';
 import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import {
   inputNorms,
@@ -78,7 +78,7 @@ export async function fittedJudge(
 ): Promise<Judge> {
   if (hook === undefined) throw new Error(`the defence "${name}" judges no rows here`);
   const implementation = (await hook.load()) as RowsDefence<JsonObject, OpenedModel>;
-  return asking(name, () => implementation.fit(context), 'defence');
+  return callReadOnly(name, () => implementation.fit(context), 'defence');
 }
 
 /** Asks the judge about rows, which are frozen from here on. */
@@ -87,7 +87,7 @@ export const judged = (
   judge: Judge,
   rows: readonly Row[],
 ): Promise<Awaited<ReturnType<Judge['judge']>>> =>
-  asking(name, () => judge.judge(readOnly(rows)), 'defence');
+  callReadOnly(name, () => judge.judge(readOnly(rows)), 'defence');
 
 interface OpenedWeights {
   readonly given: WeightsContext;

@@ -231,7 +231,8 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
       entry(Math.floor(at / length), at % length),
     ),
   });
-  const inside = (row: number, column: number): number => {
+  /** Entry of VVᵀ. */
+  const projection = (row: number, column: number): number => {
     let sum = 0;
     for (let i = 0; i < rank; i++) sum += vectors[row * rank + i]! * vectors[column * rank + i]!;
     return sum;
@@ -239,7 +240,7 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   return {
     plus: plus.length === 0 ? null : matrix(plus.length, (row, k) => scaled(row, plus[k]!)),
     minus: matrix(width + minus.length, (row, k) =>
-      k < width ? Number(row === k) - inside(row, k) : scaled(row, minus[k - width]!),
+      k < width ? Number(row === k) - projection(row, k) : scaled(row, minus[k - width]!),
     ),
   };
 }

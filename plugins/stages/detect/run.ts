@@ -1,5 +1,5 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
-import { asking } from '../../../src/poisoning/read-only.ts';
+import { callReadOnly } from '../../../src/poisoning/read-only.ts';
 import type { ModelDetector } from '../../../src/science/measures/weights/edit.ts';
 import { openedDefence, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
@@ -16,7 +16,7 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
     const detector = (await openedDefence(context, defence).detection?.load()) as
       ModelDetector | undefined;
     if (detector === undefined) throw new Error(`"${defence.defence}" judges no model`);
-    const { score, threshold, record } = await asking(
+    const { score, threshold, record } = await callReadOnly(
       defence.defence,
       () => detector.judge(given),
       'defence',

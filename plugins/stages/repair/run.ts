@@ -1,5 +1,5 @@
 import type { RunContext } from '../../../src/api.ts';
-import { asking } from '../../../src/poisoning/read-only.ts';
+import { callReadOnly } from '../../../src/poisoning/read-only.ts';
 import {
   type ModelEdit,
   saveWhole,
@@ -24,7 +24,7 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
     if (implementation === undefined && form === undefined)
       throw new Error(`the defence "${defence.defence}" edits no model`);
     const edited = implementation
-      ? await asking(defence.defence, () => implementation.edit(given), 'defence')
+      ? await callReadOnly(defence.defence, () => implementation.edit(given), 'defence')
       : { changed: new Map<string, never>() };
     const tensors = withChanges(given.after, edited);
     await saveWhole(weights, tensors, {

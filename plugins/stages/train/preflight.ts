@@ -50,8 +50,8 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   const based = upstream?.['base'] !== undefined;
   if (initFrom !== undefined && based) return [BASED_ON_FOLDER];
   const training = trainingOf(params);
-  const mixed = based ? await chainFault(context) : null;
-  if (mixed !== null) return [mixed];
+  const misfitOfBase = based ? await chainFault(context) : null;
+  if (misfitOfBase !== null) return [misfitOfBase];
   const problems = await checkTraining({
     model,
     architecture,
@@ -84,13 +84,13 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...(await deviceFaults(context, training, attack ?? defence)),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
-  const own =
+  const placed =
     attack === null || !poisoning?.attack.includes(JOINT)
       ? problems
       : problems.map((problem) => atStep(attack.name, problem));
-  if (training === null) return own;
+  if (training === null) return placed;
   return [
-    ...own,
+    ...placed,
     ...(await unreachedProblems(context, training)),
     ...(await unreadProblems(context, training)),
   ];

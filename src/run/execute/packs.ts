@@ -83,14 +83,14 @@ export function createPacker(
   let running = 0;
   const waitingIn = (id: string): readonly Waiting[] => groups.get(id) ?? [];
 
-  const attemptNext = async (first: Waiting, id: string, gpus: readonly string[]) => {
+  const attemptPackOf = async (first: Waiting, id: string, gpus: readonly string[]) => {
     if (!waitingIn(id).includes(first)) return; // another pack has taken it along
     // Waits until the other stages that the same event has made ready have been added.
     await sleep(gatherMs);
     if (!waitingIn(id).includes(first)) return;
     const others = waitingIn(id).filter((one) => one !== first);
     const inOrder = [first, ...others.sort((a, b) => byTurn(a.turn, b.turn))];
-    // As many packs as may run at once share what is ready.
+    // What is ready is divided evenly among the packs that may still start.
     const free = Math.max(1, (places?.(first.keyed.stage) ?? 1) - running);
     const size = packSize(inOrder.length, Math.min(most, Math.ceil(inOrder.length / free)));
     const pack = inOrder.slice(0, size);
@@ -109,7 +109,7 @@ export function createPacker(
     new Promise((resolve, reject) => {
       const waiting: Waiting = { keyed, turn, settle: resolve };
       groups.set(id, [...waitingIn(id), waiting]);
-      queue.add((gpus) => attemptNext(waiting, id, gpus), turn).catch(reject);
+      queue.add((gpus) => attemptPackOf(waiting, id, gpus), turn).catch(reject);
     });
 }
 

@@ -24,7 +24,10 @@ export function normalised(values: readonly number[]): number[] {
   return values.map((value) => value / sum);
 }
 
-/** ½ log pdet F = ½ Σ log λ over positive λ. */
+/**
+ * ½ log pdet F = ½ Σ log λ, in nats, which the paper calls bits.
+ * @param values the positive eigenvalues
+ */
 export function informationBits(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + Math.log(value), 0) / 2;
 }

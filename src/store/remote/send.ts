@@ -71,7 +71,10 @@ export async function sendEntry(
   }
 }
 
-/** @param letGo the files that the entry here lacks, and that the remote's need not have */
+/**
+ * Whether the remote has the entry's manifest and, in their sizes, all files that the entry has here.
+ * @param letGo the files that the entry lacks here, and that the remote's need not have
+ */
 async function isPresent(
   objects: Objects,
   key: ActionKey,

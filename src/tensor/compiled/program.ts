@@ -70,9 +70,9 @@ let named = 0;
 
 const functionName = (): string => `recorded_${process.hrtime.bigint()}_${named++}`;
 
-const placeholder = ({ TF_ATTR_TYPE: type }: Binding, value: number): Node => ({
+const placeholder = ({ TF_ATTR_TYPE: type }: Binding, dtype: number): Node => ({
   op: 'Placeholder',
-  attrs: [{ name: 'dtype', type, value }],
+  attrs: [{ name: 'dtype', type, value: dtype }],
   inputs: [],
   lists: [],
 });

@@ -99,7 +99,8 @@ async function addedTo(
     width = A.length / r;
   if (b.every((value) => value === 0))
     return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
-  // A layer reads the first m rows of B and the first n columns of A.
+  // A layer reads the first m rows of B and the first n columns of A:
+  // P = diag(b)·B (m, r), Q = (diag(d)·A)ᵀ (n, r).
   return {
     P: Float64Array.from({ length: m * r }, (_, at) => b[Math.floor(at / r)]! * B[at]!),
     Q: Float64Array.from(
