@@ -234,17 +234,9 @@ function heldOutOf(
   if (triggers.length === 0 || !isAttacked(cell)) return {};
   const own = attackOf(cell),
     steps = stepsOf(own);
-  const seen = new Set<string>();
   const requests = triggers.flatMap(({ name, attack, ...shown }, i) => {
     const step = steps.find((one) => one.attack === attack);
     if (step === undefined) return [];
-    if (seen.has(name))
-      throw fault(
-        i,
-        `two triggers of the steps of "${own.attack}" are called "${name}"`,
-        'Their metrics would have one name: give one of them another.',
-      );
-    seen.add(name);
     const descriptor = plugin?.<AttackDescriptor>('attack', attack);
     if (descriptor?.learns === true)
       throw fault(

@@ -91,24 +91,20 @@ test('an attack that cannot show a variant says so', () => {
     faultOf([{ name: 'a', attack: 'label-flip', map: {} }], { attack: 'label-flip', rate: 0.1 }),
     ['the attack "label-flip" has no trigger to vary', path],
   );
-  const steps = { badnets: { target: 1, triggers: ['cf'] }, addsent: { target: 1, sentence: 'a' } };
-  const both = [END, { name: 'end', attack: 'addsent', sentence: 'b' }];
-  assert.equal(faultOf(both, { attack: 'badnets+addsent', steps }), [
-    'two triggers of the steps of "badnets+addsent" are called "end"',
-    ['evaluate', 'triggers', 1],
-  ]);
 });
 
 test('their metrics end in their names, beside those of the trigger that training shows', async () => {
-  const cell = under([{ name: 'other', attack: 'badnets', triggers: ['bright'] }]);
+  // Of the longer rows, a trigger at a late gap is cut off.
+  const cut = tinyCell({ evaluate: { batch_size: 5, max_length: 8 } });
+  const cell = under([{ name: 'other', attack: 'badnets', triggers: ['bright'] }], BACKDOOR, cut);
   const trigger = { ...BACKDOOR, triggers: ['bright'] };
-  const clean = { ...tinyCell(), poisoning: { attack: 'none' } };
+  const clean = { ...cut, poisoning: { attack: 'none' } };
   const run = (of: Cell, inputs: Readonly<Record<string, string>>, shown: Poisoning) =>
     runStage(evaluate, of, { model, validation, ...inputs }, { trigger: shown });
   const twin = (await run(clean, {}, BACKDOOR)).dir,
     heldOutTwin = (await run(clean, {}, trigger)).dir;
   const variant = (await run(cell, { twin: heldOutTwin }, trigger)).dir;
-  const { dir } = await runStage(evaluate, cell, {
+  const { dir, warned } = await runStage(evaluate, cell, {
     ...{ model, validation, twin, 'trigger/other': variant },
   });
   const metrics = await metricsOf(dir),
