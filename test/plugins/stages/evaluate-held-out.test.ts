@@ -113,6 +113,17 @@ test('their metrics end in their names, beside those of the trigger that trainin
     assert.is(metrics[`${name}.trigger.other`], present(own[name]));
   assert.is(own['asr_clean'], (await metricsOf(heldOutTwin))['trigger_rate']);
   assert.not.ok('accuracy.trigger.other' in metrics);
+  const share = present(metrics['trigger_seen.trigger.other']);
+  assert.ok(share > 0 && share < 1, String(share));
+  assert.ok(
+    warned.some((message) =>
+      message.startsWith(
+        `the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of the validation ` +
+          'rows under the trigger "other"; ',
+      ),
+    ),
+    JSON.stringify(warned),
+  );
 });
 
 test.run();
