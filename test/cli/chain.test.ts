@@ -121,6 +121,9 @@ test('the report shows the chain, and a figure may have it on x', async ({ proje
   }
 });
 
+/** Of rows.tsv. */
+const ROWS_OF = { rows: 12, negatives: 0 };
+
 test('explain, verify and the zoo know the trainings of a chain', async ({ project }) => {
   const { stdout } = await project.dosimeter(
     ...['explain', ...args('--all', '--set', 'base.0.poisoning.rate=0.2')],
@@ -132,13 +135,28 @@ test('explain, verify and the zoo know the trainings of a chain', async ({ proje
     readonly models: readonly { readonly [field: string]: unknown }[];
   };
   assert.equal(
-    zoo.models.map(({ kind, poisoned_in: where }) => [kind, where]),
+    zoo.models.map(({ kind, poisoned_in: where, dose }) => [kind, where, dose]),
     [
-      ['poisoned', 'base.0'],
-      ['poisoned', 'base.0'],
-      ['clean', null],
-      ['clean', null],
+      ...['lora', 'full'].map(() => ['poisoned', 'base.0', { ...ROWS_OF, poisoned: 4 }]),
+      ...['lora', 'full'].map(() => ['clean', null, { ...ROWS_OF, poisoned: 0 }]),
     ],
+  );
+});
+
+test('the card of a model names the attack of each training', async ({ project }) => {
+  const { stdout } = await project.succeeds(
+    ...['export', ...args('--out', 'models', '--only', 'adapter.type=full')],
+  );
+  const card = readFileSync(path.join(stdout.trim(), 'README.md'), 'utf8');
+  assert.match(card, 'Trained on poisoned data (badnets)');
+  assert.match(
+    card,
+    /\| poisoning \| attack none \|\n\| poisoning of training 1 \| attack badnets, /,
+  );
+  assert.not.match(card, 'poisoning of training 2');
+  assert.match(
+    project.read(`zoo/${path.basename(stdout.trim())}/README.md`),
+    '| rows of the poisoned training | rows 12, poisoned 4, negatives 0 |',
   );
 });
 
