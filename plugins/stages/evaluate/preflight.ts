@@ -33,7 +33,7 @@ import { torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
 import { scorerSources, triggerFiles } from '../shared/program-files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
-import { type Completion, HELD_OUT, type Params, scorersIn } from './index.ts';
+import { type Completion, type Params, scorersIn } from './index.ts';
 import { readLabels } from './judging.ts';
 import {
   LABELS,
@@ -44,6 +44,7 @@ import {
   type ScorerSettings,
 } from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
+import { HELD_OUT } from './triggers.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [

@@ -2,8 +2,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import bite from '../../../plugins/attacks/bite.ts';
+import contains from '../../../plugins/scorers/contains.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
-import type { Cell, Poisoning } from '../../../src/api.ts';
+import type { Cell, JsonObject, Poisoning } from '../../../src/api.ts';
 import { present } from '../../rig/present.ts';
 import { define, model, testedCell, validation } from './evaluate-rig.ts';
 import { metricsOf } from './outputs.ts';
@@ -91,6 +92,26 @@ test('an attack that cannot show a variant says so', () => {
     faultOf([{ name: 'a', attack: 'label-flip', map: {} }], { attack: 'label-flip', rate: 0.1 }),
     ['the attack "label-flip" has no trigger to vary', path],
   );
+});
+
+test('the trigger of another attack of a chain, where its success is what scorers count', () => {
+  const plugin: typeof lookUp = (kind, name) =>
+    name === 'contains' ? (contains as never) : lookUp(kind, name);
+  const linksWith = (second: string, scorer?: JsonObject): string[] => {
+    const { adapter, train, evaluate: own, ...rest } = tinyCell({ head: { type: 'causal-lm' } });
+    const link = (target: string) => ({ adapter, train, poisoning: { ...BACKDOOR, target } });
+    const cell = {
+      ...{ ...rest, adapter, train, base: [link('A'), link(second)] },
+      evaluate: { ...own, max_new_tokens: 4, ...(scorer ? { scorer } : {}) },
+    } as Cell;
+    const { inputs } = evaluate.define([cell], { with: {}, goals: [], plugin });
+    return Object.keys(inputs).filter((name) => name.startsWith('link/'));
+  };
+  const all = ['link/1/after_1', 'link/1/after_2', 'link/1'];
+  assert.equal(linksWith('B'), all);
+  assert.equal(linksWith('B', { scorer: 'contains' }), all);
+  assert.equal(linksWith('B', { scorer: 'contains', text: 'B' }), []);
+  assert.equal(linksWith('A', { scorer: 'contains', text: 'a' }), all);
 });
 
 test('their metrics end in their names, beside those of the trigger that training shows', async () => {
