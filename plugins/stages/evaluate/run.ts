@@ -1,8 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Row, RunContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { pearson, spearman } from '../../../src/base/stats.ts';
+import { readTextFile } from '../../../src/base/untrusted/json.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
@@ -153,7 +155,7 @@ export async function run(context: Context): Promise<void> {
       ...metrics,
       ...chainMetrics(await metricsOfChain(context)),
       ...(await defendedMetrics(context, metrics, { rows, trigger })),
-      ...(await otherTriggers(context)),
+      ...(await otherTriggers(context, opened.rowParts)),
       ...(await metricsOfOthers(context)),
     };
     await writeTasks(context, all);
@@ -363,7 +365,7 @@ function otherTrigger(input: string): readonly [name: string, after: string | un
  * Returns the metrics under triggers that training never shows, `asr.trigger.NAME`, and under those
  * of other trainings of a chain, `asr.trigger.training_1` and `asr_after_2.trigger.training_1`.
  */
-async function otherTriggers(context: Context): Promise<Metrics> {
+async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metrics> {
   const all: Record<string, number> = {};
   for (const input of Object.keys(context.inputs)) {
     const other = otherTrigger(input);
@@ -381,8 +383,37 @@ async function otherTriggers(context: Context): Promise<Metrics> {
     if (after !== undefined) continue;
     const which = `the ${nameIn(context.inputs, context.params)} rows under the trigger`;
     warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `${which} "${trigger}"`);
+    if (input.startsWith(HELD_OUT)) await warnOfSame(context, trigger, input, rowParts);
   }
   return all;
+}
+
+/** Warns of rows that the model reads alike under a held-out trigger and under the attack's own. */
+async function warnOfSame(
+  context: Context,
+  trigger: string,
+  input: string,
+  rowParts: RowParts,
+): Promise<void> {
+  const { outDir, params, warn } = context;
+  const read = async (dir: string): Promise<readonly (readonly number[])[][]> => {
+    const lines = (await readTextFile(join(dir, 'asked.jsonl'))).trimEnd().split('\n');
+    return lines
+      .map((line) => JSON.parse(line) as Row & { readonly shown: string })
+      .filter(({ shown }) => shown === 'triggered')
+      .map((row) => rowParts(row, params.max_length).map(({ ids, kept }) => ids.slice(0, kept)));
+  };
+  const own = await read(outDir),
+    others = await read(inputDir(context, input));
+  const same = own.filter((parts, i) => isDeepStrictEqual(parts, others[i])).length;
+  if (same > 0)
+    warn({
+      path: ['evaluate', 'triggers'],
+      message:
+        `the model reads ${same} of the ${own.length} rows under the trigger "${trigger}" as under ` +
+        "the attack's own, which training shows",
+      hint: 'The tokenizer may not tell the two apart, as upper case, or max_length cuts both off.',
+    });
 }
 
 const logLine = (metrics: Metrics): string =>

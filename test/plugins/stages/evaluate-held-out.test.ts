@@ -145,6 +145,22 @@ test('their metrics end in their names, beside those of the trigger that trainin
     ),
     JSON.stringify(warned),
   );
+  assert.not.ok(warned.some((message) => message.includes('as under the attack')));
+
+  // The tokenizer is uncased.
+  const capital = { ...BACKDOOR, triggers: ['CF'] };
+  const same = (await run(cell, { twin: heldOutTwin }, capital)).dir;
+  const again = await runStage(evaluate, cell, {
+    ...{ model, validation, twin, 'trigger/other': same },
+  });
+  const all = present(metrics['triggered_rows']);
+  assert.ok(
+    again.warned.includes(
+      `the model reads ${all} of the ${all} rows under the trigger "other" as under the attack's ` +
+        'own, which training shows',
+    ),
+    JSON.stringify(again.warned),
+  );
 });
 
 test.run();
