@@ -147,7 +147,7 @@ ${triggers}`;
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
   const shows = (name: string, attack: string): string[] => [
-    `the trigger "${name}" shows what training can show: on 8 of the 8 shortest rows, the text is ` +
+    `the trigger "${name}" shows what training can show: on 8 of 8 short rows, the text is ` +
       `one of "${attack}"`,
     'spec.yaml:12:5',
   ];
@@ -156,8 +156,13 @@ ${triggers}`;
     ...shows('end', 'badnets'),
     ...shows('alone', 'combination'),
   ]);
+  // Rows that can't be read yet are not waited for.
+  project.write('broken.tsv', 'words\na\n');
+  const broken = 'data.validation={ source: "file:broken.tsv" }';
+  const unread = await project.dosimeter('run', 'spec.yaml', '--set', broken);
+  assert.match(unread.stderr, /"one" shows what training can show: on 8 of 8 made-up rows/);
   const inPart =
-    /the trigger "part" shows in part what training can show: on [1-7] of the 8 shortest rows/g;
+    /the trigger "part" shows in part what training can show: on [1-7] of 8 short rows/g;
   assert.is(said.stderr.match(inPart)?.length, 1);
   project.write('spec.yaml', under(''));
   const { stderr } = await project.succeeds('run', 'spec.yaml');

@@ -1,7 +1,5 @@
 import {
-  type AttackDescriptor,
   type HeadSettings,
-  type Poisoning,
   type PreflightContext,
   type Problem,
   problemOf,
@@ -17,9 +15,7 @@ import { readTextFile } from '../../../src/base/untrusted/json.ts';
 import { ifFetched, knownCounts, knownRows } from '../../../src/data/known-counts.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
-import { isOfTarget } from '../../../src/poisoning/classes.ts';
-import { showTrigger, targetOf } from '../../../src/poisoning/evaluation.ts';
-import { sameContent } from '../../../src/poisoning/receipt.ts';
+import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps } from '../../../src/poisoning/steps.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -31,8 +27,9 @@ import {
 } from '../../../src/science/training/check.ts';
 import { torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
-import { scorerSources, triggerFiles } from '../shared/program-files.ts';
+import { scorerSources } from '../shared/program-files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
+import { checkHeldOut } from './held-out.ts';
 import { type Completion, type Params, scorersIn } from './index.ts';
 import { readLabels } from './judging.ts';
 import {
@@ -44,7 +41,6 @@ import {
   type ScorerSettings,
 } from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
-import { HELD_OUT } from './triggers.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [
@@ -165,90 +161,6 @@ function targetIn({ params, plugin }: PreflightContext<Params>): {
 function targetText(context: PreflightContext<Params>): string | undefined {
   const { text, isOne } = targetIn(context);
   return isOne === true ? text : undefined;
-}
-
-/** On how many rows, and with how many draws of the own trigger, a held-out one is compared. */
-const COMPARED = 8,
-  DRAWS = 1000;
-
-/** What is found of triggers, by what decides it: cells differ in it more rarely than in seeds. */
-const compared = new Map<string, Promise<readonly Problem[]>>();
-
-/**
- * Checks that held-out triggers show texts that the own trigger doesn't, whatever it draws. The
- * shortest rows are compared, whose gaps are drawn most often.
- */
-async function checkHeldOut(context: Context): Promise<readonly Problem[]> {
-  const { params, upstream = {} } = context,
-    { validation } = upstream;
-  const own = params.trigger,
-    others = Object.entries(upstream).filter(([input]) => input.startsWith(HELD_OUT));
-  if (own === null || !validation || others.length === 0) return [];
-  const digests = ifFetched(() => Object.values(validation.assets).map(({ digest }) => digest));
-  const found = others.map(async ([input, { params: shown, assets }]) => {
-    const variant = shown['trigger'] as Poisoning,
-      files = ifFetched(() => triggerFiles(assets));
-    if (files === null || digests === null) return [];
-    const key = JSON.stringify([input, own, variant, validation.params, digests, files]);
-    const problems =
-      compared.get(key) ??
-      compareTriggers(context, { name: input.slice(HELD_OUT.length), own, variant, files }).catch(
-        (error: unknown) => [problemOf(error, ['evaluate', 'triggers'])],
-      );
-    compared.set(key, problems);
-    return problems;
-  });
-  return (await Promise.all(found)).flat();
-}
-
-interface HeldOut {
-  readonly name: string;
-  readonly own: Poisoning;
-  readonly variant: Poisoning;
-  readonly files: { readonly [name: string]: string };
-}
-
-async function compareTriggers(
-  context: Context,
-  { name, own, variant, files }: HeldOut,
-): Promise<readonly Problem[]> {
-  const validation = context.upstream!['validation']!;
-  const { classes } = (await knownCounts(context, validation)) ?? {},
-    all = await knownRows(context, validation);
-  const plugin = (attack: string): AttackDescriptor => context.plugin('attack', attack);
-  const step = backdoorOf(openSteps(own, plugin));
-  // A program or a model that makes triggers is not run for a check.
-  if (!classes || !all || !step || step.attack.triggerAll) return [];
-  const target = targetOf(step.attack, step.params, classes);
-  const rows = all
-    .filter((row) => !isOfTarget(row, target))
-    .sort((a, b) => a.text.length - b.text.length)
-    .slice(0, COMPARED);
-  const drawn = async (trigger: Poisoning, seed: number): Promise<readonly Row[]> => {
-    const options = { classes, seed, plugin, files, log: () => undefined };
-    return (await showTrigger(trigger, rows, options))?.shown ?? [];
-  };
-  const held = await drawn(variant, 0),
-    first = await drawn(own, 0);
-  const isIn = (shown: readonly Row[]) => (row: Row, i: number) => sameContent(row, shown[i]!);
-  const seen = new Set<string>();
-  for (let seed = 0; seed < DRAWS && seen.size < rows.length; seed++) {
-    const shown = seed === 0 ? first : await drawn(own, seed);
-    for (const { id } of held.filter(isIn(shown))) seen.add(id);
-    if (seed === 1 && shown.every(isIn(first))) break; // it draws nothing
-  }
-  if (seen.size === 0) return [];
-  const isWhole = seen.size === rows.length;
-  return [
-    {
-      path: ['evaluate', 'triggers'],
-      message:
-        `the trigger "${name}" shows ${isWhole ? '' : 'in part '}what training can show: on ` +
-        `${seen.size} of the ${rows.length} shortest rows, the text is one of "${step.attack.name}"`,
-      hint: 'A trigger that training never shows differs in what is inserted, or where.',
-      ...(isWhole ? {} : { warning: true as const }),
-    },
-  ];
 }
 
 /** Checks `max_length` if it is set for this stage. The train stage checks an inherited one. */
