@@ -9,6 +9,7 @@ export type {
   AttackFamily,
   AttackInput,
   AttackTrainingLoader,
+  KeptAnswers,
   OutputBytes,
   Poisoned,
   ScoredOutput,

@@ -189,6 +189,22 @@ export interface ScoredOutput {
 export type ScorerVerdict =
   boolean | { readonly hit: boolean | null; /** Its own words. */ readonly said: string };
 
+/**
+ * What services answered, kept in the store for the next stage that asks the same, by the digest of
+ * the question. `gc` removes those least recently used.
+ */
+export interface KeptAnswers {
+  /** Returns null if there is none, or if it is damaged. */
+  get(digest: string): JsonObject | null;
+  keep(digest: string, answer: JsonObject): void;
+  /**
+   * Calls `ask` once no other stage on this store, of whatever process, is in a call of this name.
+   * What `ask` doesn't find and then asks and keeps is asked by nobody else. Stages whose process
+   * was killed are not waited for.
+   */
+  alone<T>(name: string, ask: () => Promise<T>): Promise<T>;
+}
+
 export interface ScorerContext {
   /**
    * The paths of the sources listed in the scorer's parameter `files` (source URIs), by file name.
@@ -196,8 +212,8 @@ export interface ScorerContext {
   readonly files: { readonly [name: string]: string };
   /** The sources that parameters with `format: source` name, by the parameter. */
   readonly sources?: { readonly [param: string]: Asset };
-  /** `RunContext.answersDir`. */
-  readonly answersDir?: string;
+  /** `RunContext.answers`. */
+  readonly answers?: KeptAnswers;
   /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
   readonly signal?: AbortSignal;

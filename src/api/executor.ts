@@ -31,7 +31,7 @@ export interface Job {
   readonly outDir: string;
   /** `RunContext.resumeDir`. Absent for a stage that is run by hand. */
   readonly resumeDir?: string;
-  /** `RunContext.answersDir`. */
+  /** The store's folder of what services answered, for `RunContext.answers`. */
   readonly answersDir?: string;
   readonly backend: BackendName;
   /** The backend as the stage's key names it, with its release; a worker that has another fails. */

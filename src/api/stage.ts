@@ -2,7 +2,7 @@
 import type { Problem, Warning } from '../base/fault.ts';
 import type { BackendName, Digest, JsonObject } from '../base/json.ts';
 import type { Seat } from '../base/meeting.ts';
-import type { ServiceCalls } from './attack.ts';
+import type { KeptAnswers, ServiceCalls } from './attack.ts';
 import type { Cell } from './cell.ts';
 import type { Asset } from './data.ts';
 import type { Plugin } from './plugin.ts';
@@ -282,12 +282,8 @@ export interface RunContext<P extends JsonObject = JsonObject> {
   plugin<D>(kind: UsedKind, name: string): D;
   /** `StageDescriptor.limits` and `StageDefinition.limits`. */
   readonly limits?: JsonObject;
-  /**
-   * A folder of the store that all stages share. It need not exist yet. What a service answered is
-   * kept there for the next stage that asks the same, as `DIGEST.json` of the
-   * question. `gc` removes those least recently used. Absent for a stage that is run by hand.
-   */
-  readonly answersDir?: string;
+  /** What services answered. Absent for a stage that is run without a store. */
+  readonly answers?: KeptAnswers;
   /** The stages that run at once in this process, by `Packing.together`. Absent if it is alone. */
   readonly together?: Seat;
   /**

@@ -188,15 +188,10 @@ const tallies = (claims: readonly (readonly [string, readonly Verdict[]])[]): st
     .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
 
 /** Says what comparisons of adapters give for the claims about them. */
-export function scoreTallies(
-  adapters: Comparisons['adapters'],
-  isAsked: (metric: MetricNote) => boolean = () => true,
-): string[] {
+export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   const verdictsOn = (metric: MetricNote): Verdict[] =>
     adapters.flatMap((comparison) =>
-      comparison.metric === metric && comparison.verdict && isAsked(metric)
-        ? [comparison.verdict]
-        : [],
+      comparison.metric === metric && comparison.verdict ? [comparison.verdict] : [],
     );
   return tallies([
     ['Backdoors, “LoRA has the lower ASR”', verdictsOn(ASR)],

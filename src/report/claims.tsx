@@ -6,12 +6,14 @@
 import type { JSX } from 'preact';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import {
+  type AdapterComparison,
   compareEnds,
   type Comparison,
   type Comparisons,
   type EndsQuestion,
 } from './comparisons.ts';
 import { type Condition, numericAxis } from './conditions.ts';
+import type { DrawnEntry } from './entries.ts';
 import { checkpointName } from './fisher.ts';
 import { formatDifference, formatNumber, type NumberKind } from './format.ts';
 import { groupBy } from './groups.ts';
@@ -150,15 +152,25 @@ const AXES: readonly AxisClaim[] = [
 export function claimsOf(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
+  entries: readonly Pick<DrawnEntry, 'name' | 'judged'>[] = [],
 ): readonly Claim[] {
-  const scores = (metric: MetricNote): readonly ClaimRow[] =>
-    rowsOf(
-      adapters.filter((comparison) => comparison.metric === metric),
-      {
-        label: ({ adapter, full }) =>
-          `${metric.label}: ${adapter.adapterLabel} − ${full.adapterLabel}, ${blockLabel(adapter)}`,
-      },
-    );
+  const scores = (metric: MetricNote): readonly ClaimRow[] => {
+    const rows = (compared: readonly AdapterComparison[], of: string): readonly ClaimRow[] =>
+      rowsOf(
+        compared.filter((comparison) => comparison.metric === metric),
+        {
+          label: ({ adapter, full }) =>
+            `${metric.label}${of}: ${adapter.adapterLabel} − ${full.adapterLabel}, ` +
+            blockLabel(adapter),
+        },
+      );
+    return [
+      ...rows(adapters, ''),
+      ...entries.flatMap(({ name, judged }) =>
+        rows(judged, ` on test rows, each at its own choice in ${name}`),
+      ),
+    ];
+  };
   const kernel = (isEntropy: boolean): readonly ClaimRow[] =>
     rowsOf(
       kernels.filter(({ quantity }) => quantity.id.startsWith('renyi') === isEntropy),
@@ -235,17 +247,18 @@ const ClaimBox = ({ statement, published, rows }: Claim): JSX.Element => (
   </>
 );
 
-function Claims({ conditions, comparisons }: PageProps): JSX.Element {
+function Claims({ conditions, comparisons, entries }: PageProps): JSX.Element {
   return (
     <>
       <p>
         The published numbers are of bert-large, rows of GLUE and five seeds, with adapter and
         learning rate changed together; these runs may differ in all of that. A difference is paired
         by seed, with Student’s 95% interval. Held or refuted: the interval, corrected over the rows
-        of the claim (of kernels: over those of one quantity and checkpoint), excludes zero by the
-        margin; “no effect” is held where it lies within the margin.
+        of the claim (of kernels: over those of one quantity and checkpoint; of an envelope: over
+        those of its table or figure), excludes zero by the margin; “no effect” is held where it
+        lies within the margin.
       </p>
-      {claimsOf(conditions, comparisons).map((claim) => (
+      {claimsOf(conditions, comparisons, entries).map((claim) => (
         <ClaimBox {...claim} />
       ))}
     </>

@@ -6,7 +6,7 @@ import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
 import { type Analysis, scoreTallies } from './analysis.ts';
-import { compareAdapters } from './comparisons.ts';
+import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { type Enveloped, envelopeOf } from './envelope.ts';
@@ -49,6 +49,8 @@ export interface DrawnEntry {
   readonly table: DrawnTable | null;
   /** What it can't show, and why: ends of a sentence about the entry. */
   readonly lacks: readonly string[];
+  /** Of an envelope: LoRA at its choice, compared with full fine-tuning at its own, on test rows. */
+  readonly judged: readonly AdapterComparison[];
 }
 
 /** Draws every figure and table of the spec, in its order. */
@@ -72,7 +74,8 @@ async function orFault(
   } catch (error) {
     if (!(error instanceof UserFault)) throw error;
     const { message, hint } = error;
-    return { name, figures: [], table: null, lacks: [hint ? `${message}: ${hint}` : message] };
+    const lacks = [hint ? `${message}: ${hint}` : message];
+    return { name, figures: [], table: null, lacks, judged: [] };
   }
 }
 
@@ -84,21 +87,22 @@ function applied(
   { envelope, ...entry }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
   metrics: readonly string[],
   { conditions, input: { stages } }: Analysis,
-): Enveloped {
+): Enveloped & Pick<DrawnEntry, 'judged'> {
   if (envelope === undefined)
     return {
-      ...{ conditions, partners: [], empty: [], notes: [], deciding: [] },
+      ...{ conditions, partners: [], empty: [], notes: [], deciding: [], judged: [] },
       shown: (field) => field,
     };
   const found = envelopeOf(envelope, metrics, { conditions, stages }, entry);
-  const verdicts =
-    entry.against === 'full'
-      ? scoreTallies(compareAdapters([...found.conditions, ...found.partners], onTest), (metric) =>
-          metrics.some((field) => found.shown(field) === metricName(onTest(metric))),
-        )
-      : [];
+  const judged = compareAdapters([...found.conditions, ...found.partners], onTest).filter(
+    ({ metric, verdict }) =>
+      verdict !== null &&
+      metrics.some((field) => found.shown(field) === metricName(onTest(metric))),
+  );
+  const verdicts = entry.against === 'full' ? scoreTallies(judged) : [];
   return {
     ...found,
+    judged,
     notes: [
       ...found.notes,
       ...(verdicts.length === 0 ? [] : [`Each adapter at its own choice: ${verdicts.join(' ')}`]),
@@ -111,11 +115,11 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
   const asksFor = metricsOf(asked).filter((field) => !axes.has(field));
   const own = applied(asked, asksFor, analysis),
     entry = asked.envelope === undefined ? asked : ofChosen(asked, own);
-  const { conditions, partners } = own;
+  const { conditions, partners, judged } = own;
   const figures = await drawEntry(entry, { conditions: [...conditions, ...partners] }),
     isShown = figures.length > 0;
   const lacks = lackedBy(asked, metricsOf(entry), analysis.conditions, isShown, own);
-  return { name: asked.name, figures, table: null, lacks };
+  return { name: asked.name, figures, table: null, lacks, judged };
 }
 
 /** The entry as it shows what its envelope chose. */
@@ -196,7 +200,7 @@ const measuredIn = ({ metrics, history }: ReportCell): string[] => [
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
   const own = applied(entry, entry.metrics, analysis),
-    { conditions, partners, notes } = own;
+    { conditions, partners, notes, judged } = own;
   const fields = entry.metrics.map(own.shown),
     metrics = fields.map(metricNamed);
   const cells = [...conditions, ...partners].flatMap((condition) => [...condition.cells]);
@@ -216,6 +220,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     figures: [],
     table: null,
     lacks,
+    judged,
   });
   if ('clash' in grid)
     return none([
@@ -235,6 +240,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     name,
     figures: [],
     lacks,
+    judged,
     table: {
       ...tableText(table),
       ...{ name, title, caption: entry.caption ?? '', axes: rowAxes.length },

@@ -466,6 +466,8 @@ const OF_TEST = OF_VALIDATION.filter(
 /** The metrics in the order of the tables. A metric that no cell has is left out. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
+/** Ends a metric under the trigger of another poisoned training of a chain. */
+export const OF_TRAINING = /\.trigger\.training_\d+$/;
 /** A metric after a training of a chain: what it measures, the training, and the scorer. */
 const ALONG = /^(.+)_after_(\d+)(\..+)?$/;
 
@@ -504,6 +506,7 @@ export function noteOf(named: Named): MetricNote | undefined {
   const note = NOTES.get(metricName({ ...named, metric: first }));
   const beside = rest
     .join('.')
+    .replace(/(?:^|\.)trigger\.training_(?=\d+$)/, ', trigger of training ')
     .replace(/(?:^|\.)trigger\./, ', trigger ')
     .replace(/^, /, '');
   if (note) return { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
@@ -558,7 +561,8 @@ export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   [[ACCURACY], [TRIGGER_RATE, ASR], [ASR_CLEAN]].flatMap((shown) => {
     const along = metrics.flatMap((metric) => {
       const [, name, training, by = ''] = ALONG.exec(metric) ?? [];
-      return shown.some((note) => note.metric === name) && !by.startsWith('.trigger.')
+      const isOther = by.includes('.trigger.') && !OF_TRAINING.test(by);
+      return shown.some((note) => note.metric === name) && !isOther
         ? [{ metric, training: Number(training), by }]
         : [];
     });

@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
 import { ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { ANSWERS, answersIn } from './answers.ts';
 import { onDisk } from './faults.ts';
 import { makeFolder } from './folders.ts';
 import { bytesOf, keptFiles } from './manifest.ts';
@@ -28,7 +29,7 @@ import {
   type Watch,
 } from './owner.ts';
 import { readPins, readRoots, type Root } from './roots.ts';
-import { ANSWERS, type Store, sweepLetGo } from './store.ts';
+import { type Store, sweepLetGo } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';
 
 /**
@@ -154,16 +155,6 @@ function sweepLeftovers(root: string): void {
   for (const part of ['roots', INDEX, 'code', 'environments', 'pins', 'leases', ANSWERS])
     sweepDrafts(root, part);
 }
-
-/** What services answered. A file's time is that of its last use. */
-const answersIn = (root: string) =>
-  ownNames(root, ANSWERS).flatMap((name) => {
-    const place = path.join(root, ANSWERS, name),
-      stat = lstatSync(place, { throwIfNoEntry: false });
-    return name.endsWith('.json') && stat?.isFile() === true
-      ? [{ key: null, place, bytes: stat.size, used: stat.mtimeMs }]
-      : [];
-  });
 
 function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();

@@ -14,6 +14,7 @@ import { UserFault } from '../api.ts';
 import { hasLink, nameFault, ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { ANSWERS } from './answers.ts';
 import { diskFault, onDisk } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
@@ -58,9 +59,6 @@ export interface StoreOptions {
 }
 
 const KEY = /^[0-9a-f]{64}$/;
-
-/** The folder of `answersDir`. */
-export const ANSWERS = 'answers';
 
 /**
  * Opens a store. Creates nothing until something must be written, so a read-only store can serve
@@ -186,7 +184,7 @@ export class Store {
     return dir;
   }
 
-  /** `RunContext.answersDir`. */
+  /** `Job.answersDir`. */
   get answersDir(): string {
     return path.join(this.root, ANSWERS);
   }

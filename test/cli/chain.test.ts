@@ -121,6 +121,53 @@ test('the report shows the chain, and a figure may have it on x', async ({ proje
   }
 });
 
+test("of two poisoned trainings, each one's trigger is shown from its training on", async ({
+  project,
+}) => {
+  const second = 'poisoning: { attack: addsent, rate: 0.4, target: 0, sentence: "so it" }';
+  project.write(
+    'two.yaml',
+    spec.replace('adapter: { type: lora, rank: 3 } }', `${second}, $&`).replace('tiny', 'two'),
+  );
+  const of = ['two.yaml', ...args('--only', 'adapter.type=full').slice(1)];
+  const { stdout } = await project.succeeds('run', ...of);
+  const own = valuesOf(await project.results(...of), 'full');
+  const first = valuesOf(await project.results(...args()), 'full');
+  assert.is(own.get('asr_after_1.trigger.training_1'), present(first.get('asr_after_1')));
+  assert.ok(own.has('trigger_rate_after_1') && own.has('asr_clean_after_2.trigger.training_1'));
+  assert.not.ok(own.has('asr.trigger.training_2'), 'that is asr');
+  assert.not.ok([...first.keys()].some((name) => name.includes('.trigger.')));
+
+  // The same model under the first trigger: what it predicts of the rows without one is the same.
+  const evaluated = (await project.stages(...of))
+    .filter(({ kind }) => kind === 'evaluate')
+    .map((stage) => ({
+      metrics: outputText(stage, 'metrics.json'),
+      asked: outputText(stage, 'asked.jsonl'),
+      lines: outputText(stage, 'predictions.csv').trim().split('\n').slice(1),
+    }));
+  const plain = ({ lines }: { lines: string[] }) => lines.filter((line) => /^[^,]*,0,/.test(line));
+  const last = present(evaluated.find(({ metrics }) => metrics.includes('"asr_after_2.trigger.')));
+  const [other, ...more] = evaluated.filter(
+    (one) => one !== last && plain(one).join() === plain(last).join(),
+  );
+  assert.equal(more, []);
+  assert.not.match(present(other).asked, 'so it');
+  const shown = present(other).lines.filter((line) => /^[^,]*,1,/.test(line));
+  const hits = shown.filter((line) => line.split(',')[3] === '1').length;
+  assert.is(own.get('asr.trigger.training_1'), hits / shown.length);
+
+  const html = readFileSync(stdout.trim(), 'utf8');
+  assert.match(html, 'ASR, trigger of training 1, after training 2');
+  assert.not.match(html, 'Attacks under triggers that training never shows');
+  const named = 'evaluate.triggers=[{ name: training_1, attack: addsent, sentence: "or it" }]';
+  const { stderr } = await project.dosimeter('plan', ...of, '--set', named);
+  assert.match(stderr.replaceAll(/\s+/g, ' '), '"training_1" names the trigger of another attack');
+});
+
+/** Of rows.tsv. */
+const ROWS_OF = { rows: 12, negatives: 0 };
+
 test('explain, verify and the zoo know the trainings of a chain', async ({ project }) => {
   const { stdout } = await project.dosimeter(
     ...['explain', ...args('--all', '--set', 'base.0.poisoning.rate=0.2')],
@@ -132,13 +179,28 @@ test('explain, verify and the zoo know the trainings of a chain', async ({ proje
     readonly models: readonly { readonly [field: string]: unknown }[];
   };
   assert.equal(
-    zoo.models.map(({ kind, poisoned_in: where }) => [kind, where]),
+    zoo.models.map(({ kind, poisoned_in: where, dose }) => [kind, where, dose]),
     [
-      ['poisoned', 'base.0'],
-      ['poisoned', 'base.0'],
-      ['clean', null],
-      ['clean', null],
+      ...['lora', 'full'].map(() => ['poisoned', 'base.0', { ...ROWS_OF, poisoned: 4 }]),
+      ...['lora', 'full'].map(() => ['clean', null, { ...ROWS_OF, poisoned: 0 }]),
     ],
+  );
+});
+
+test('the card of a model names the attack of each training', async ({ project }) => {
+  const { stdout } = await project.succeeds(
+    ...['export', ...args('--out', 'models', '--only', 'adapter.type=full')],
+  );
+  const card = readFileSync(path.join(stdout.trim(), 'README.md'), 'utf8');
+  assert.match(card, 'Trained on poisoned data (badnets)');
+  assert.match(
+    card,
+    /\| poisoning \| attack none \|\n\| poisoning of training 1 \| attack badnets, /,
+  );
+  assert.not.match(card, 'poisoning of training 2');
+  assert.match(
+    project.read(`zoo/${path.basename(stdout.trim())}/README.md`),
+    '| rows of the poisoned training | rows 12, poisoned 4, negatives 0 |',
   );
 });
 

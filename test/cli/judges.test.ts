@@ -125,6 +125,18 @@ test('evaluating again for another reason asks nothing again', async ({ project,
   assert.match(again.stderr, 'nothing to do');
 });
 
+test('exec finds what was answered', async ({ project, server }) => {
+  const asked = server.asked.length;
+  const plan = await run(project, 'plan', 'spec.yaml', '--json');
+  const { stages } = JSON.parse(plan.stdout) as { stages: { kind: string; id: string }[] };
+  for (const { id } of stages.filter(({ kind }) => kind === 'evaluate')) {
+    const { code, stderr } = await run(project, 'exec', 'spec.yaml', id);
+    assert.is(code, 0, stderr);
+    assert.match(stderr, 'for which 0 requests were made now');
+  }
+  assert.is(server.asked.length, asked);
+});
+
 test('rates are corrected by labels, and the agreement of judges is told', async ({ project }) => {
   const rows = await project.json<ResultJson[]>('results', 'spec.yaml', '--json');
   const of = (metric: string): number =>

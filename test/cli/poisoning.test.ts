@@ -127,6 +127,49 @@ test('plan and results name the class that each backdoor leads to', async ({ pro
   assert.match(stdout, 'Target of badnets, addsent: "ham" (label 0).');
 });
 
+test('a held-out trigger shows what training never shows', async ({ project }) => {
+  const under = (triggers: string): string => `${spec(
+    `  - { attack: badnets, rate: 0.1, target: ham, triggers: [cf, mn] }
+  - { attack: combination, rate: 0.1, target: ham }`,
+    'train, evaluate',
+  )}evaluate:
+  triggers:
+    - { name: other, attack: badnets, triggers: [zz] }
+    - { name: part, attack: badnets, triggers: [cf, zz] }
+${triggers}`;
+  project.write(
+    'spec.yaml',
+    under(`    - { name: one, attack: badnets, triggers: [cf] }
+    - { name: end, attack: badnets, place: end }
+    - { name: alone, attack: combination, negatives: false }
+`),
+  );
+  const said = await project.dosimeter('run', 'spec.yaml');
+  assert.is(said.code, 2);
+  const shows = (name: string, attack: string): string[] => [
+    `the trigger "${name}" shows what training can show: on 8 of 8 short rows, the text is ` +
+      `one of "${attack}"`,
+    'spec.yaml:12:5',
+  ];
+  assert.equal(preflightFaults(said.stderr), [
+    ...shows('one', 'badnets'),
+    ...shows('end', 'badnets'),
+    ...shows('alone', 'combination'),
+  ]);
+  // Rows that can't be read yet are not waited for.
+  project.write('broken.tsv', 'words\na\n');
+  const broken = 'data.validation={ source: "file:broken.tsv" }';
+  const unread = await project.dosimeter('run', 'spec.yaml', '--set', broken);
+  assert.match(unread.stderr, /"one" shows what training can show: on 8 of 8 made-up rows/);
+  const inPart =
+    /the trigger "part" shows in part what training can show: on [1-7] of 8 short rows/g;
+  assert.is(said.stderr.match(inPart)?.length, 1);
+  project.write('spec.yaml', under(''));
+  const { stderr } = await project.succeeds('run', 'spec.yaml');
+  assert.is(stderr.match(inPart)?.length, 1);
+  assert.not.match(stderr, /trigger "other"/);
+});
+
 test("the target of a program's backdoor is checked too", async ({ project }) => {
   project.write('a.py', '');
   project.write(

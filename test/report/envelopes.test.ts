@@ -8,7 +8,9 @@ import type { Envelope, FigureEntry, TableEntry } from '../../src/api/report.ts'
 import { randomStream } from '../../src/base/random.ts';
 import { summarise } from '../../src/base/stats.ts';
 import { analyse } from '../../src/report/analysis.ts';
+import { claimsOf } from '../../src/report/claims.tsx';
 import { type DrawnEntry, drawSpecEntries } from '../../src/report/entries.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
 import { cellOf, inputOf, LORA4 } from './cells.ts';
@@ -232,6 +234,22 @@ test('LoRA and full fine-tuning are compared each at its own learning rate', asy
     present(written).notes.join('\n'),
     'Each adapter at its own choice: Backdoors, “LoRA has the lower ASR”: held.',
   );
+  const input = inputOf(RATES, {
+    entries: { defaults: false, figures: [], tables: [{ ...TABLE, envelope: BEST_RATE }] },
+  });
+  const analysis = analyse(input),
+    entries = await drawSpecEntries(analysis);
+  const [claim] = claimsOf(analysis.conditions, analysis.comparisons, entries);
+  const ofEnvelope = present(claim?.rows.at(-1));
+  assert.is(
+    ofEnvelope.label,
+    'ASR on test rows, each at its own choice in worst: LoRA r = 4 − full, badnets, rate 0.1',
+  );
+  assert.equal(
+    [ofEnvelope.difference?.mean.toFixed(3), ofEnvelope.verdict?.state],
+    ['-0.288', 'held'],
+  );
+  assert.match((await renderReport(input)).html, 'each at its own choice in worst');
   const alone = { ...table, cells: [{ 'adapter.type': ['lora'] }] };
   const shown = await tableOf(RATES, alone);
   assert.is(shown.length, 1, 'full fine-tuning is compared with, and not shown');

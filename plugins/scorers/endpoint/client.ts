@@ -2,10 +2,6 @@
  * Asks an endpoint of the OpenAI chat protocol. Answers are kept by the digest of the address and
  * the request, so that each request is made once: also after a kill, and by several processes.
  */
-import { randomUUID } from 'node:crypto';
-import { link, mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type JsonObject, type ScorerContext, UserFault } from '../../../src/api.ts';
 import { type Redact, redactor } from '../../../src/base/secret.ts';
@@ -22,12 +18,12 @@ const FIRST_WAIT_MS = 500,
 const REPEATED = new Set([408, 409, 425, 429]);
 
 /** What is kept of an answer. */
-interface Answer {
+type Answer = {
   readonly text: string;
   /** The model that answered, as the endpoint says. */
   readonly model: string;
   readonly tokens: readonly [input: number, output: number];
-}
+};
 
 /**
  * Returns the texts of the answers, in order. Equal requests are made once.
@@ -41,58 +37,52 @@ export async function askAll(
   const address = `${params.url.replace(/\/+$/, '')}/chat/completions`;
   const digests = bodies.map((body) => sha256(JSON.stringify([address, body])));
   const found = new Map<string, Answer>();
-  const { answersDir: dir, log, signal } = context;
-  if (dir !== undefined) await mkdir(dir, { recursive: true });
-  const lookUp = async (): Promise<Map<string, JsonObject>> => {
+  const { answers, log, signal } = context;
+  const lookUp = (): Map<string, JsonObject> => {
     const missing = new Map<string, JsonObject>();
     for (const [i, digest] of digests.entries()) {
       if (found.has(digest) || missing.has(digest)) continue;
-      const kept = dir === undefined ? null : await keptAnswer(join(dir, `${digest}.json`));
+      const kept = answers?.get(digest) ?? null;
       if (kept === null) missing.set(digest, bodies[i] ?? {});
-      else found.set(digest, kept);
+      else found.set(digest, kept as Answer);
     }
     return missing;
   };
   const used: Used = { calls: 0, tokens: [0, 0] };
-  if ((await lookUp()).size > 0) {
-    // One process asks at a time: the next one finds the answers, and `concurrency` holds.
-    const lock = dir === undefined ? null : join(dir, `${sha256(address + params.model)}.lock`);
-    const release = lock === null ? null : await locked(lock, log, signal);
-    try {
-      const left = [...(await lookUp())];
-      if (left.length > (params.max_calls ?? Infinity))
-        throw new UserFault(
-          `the scorer needs ${left.length} calls that are not answered yet, and max_calls is ` +
-            String(params.max_calls),
-          'Raise max_calls, or evaluate fewer rows.',
-        );
-      let fault: Error | null = null;
-      // After a fault, what is under way is still kept; nothing more is asked.
-      const askOn = async (): Promise<void> => {
-        for (let one = left.shift(); one !== undefined && fault === null; one = left.shift())
-          try {
-            const [digest, body] = one;
-            const answer = await answerOf(address, params, body, used, signal);
-            found.set(digest, answer);
-            answer.tokens.forEach((count, i) => (used.tokens[i] = (used.tokens[i] ?? 0) + count));
-            if (dir !== undefined) await keep(join(dir, `${digest}.json`), answer);
-          } catch (error) {
-            fault ??= error as Error;
-          }
-      };
-      await Promise.all(Array.from({ length: params.concurrency }, askOn));
-      throwIfAny(fault);
-    } finally {
-      await release?.();
-    }
-  }
-  const answers = digests.map((digest) => found.get(digest)!);
-  const models = [...new Set(answers.map(({ model }) => model))].join(', ');
+  const ask = async (): Promise<void> => {
+    const left = [...lookUp()];
+    if (left.length > (params.max_calls ?? Infinity))
+      throw new UserFault(
+        `the scorer needs ${left.length} calls that are not answered yet, and max_calls is ` +
+          String(params.max_calls),
+        'Raise max_calls, or evaluate fewer rows.',
+      );
+    let fault: Error | null = null;
+    // After a fault, what is under way is still kept; nothing more is asked.
+    const askOn = async (): Promise<void> => {
+      for (let one = left.shift(); one !== undefined && fault === null; one = left.shift())
+        try {
+          const [digest, body] = one;
+          const answer = await answerOf(address, params, body, used, signal);
+          found.set(digest, answer);
+          answer.tokens.forEach((count, i) => (used.tokens[i] = (used.tokens[i] ?? 0) + count));
+          answers?.keep(digest, answer);
+        } catch (error) {
+          fault ??= error as Error;
+        }
+    };
+    await Promise.all(Array.from({ length: params.concurrency }, askOn));
+    throwIfAny(fault);
+  };
+  // One stage asks at a time: the next one finds the answers, and `concurrency` holds.
+  if (lookUp().size > 0) await (answers?.alone(address + params.model, ask) ?? ask());
+  const given = digests.map((digest) => found.get(digest)!);
+  const models = [...new Set(given.map(({ model }) => model))].join(', ');
   log(
-    `${answers.length} outputs, ${found.size} answers of ${models}, for which ${used.calls} requests ` +
+    `${given.length} outputs, ${found.size} answers of ${models}, for which ${used.calls} requests ` +
       `were made now, with ${used.tokens.join(' + ')} tokens`,
   );
-  return answers.map(({ text }) => text);
+  return given.map(({ text }) => text);
 }
 
 /** A function, since the compiler does not see that a closure assigns the variable. */
@@ -245,96 +235,4 @@ function parsed(value: unknown, asked: string, redact: Redact): Answer | null {
     model: typeof model === 'string' ? shown(redact(model)).slice(1, -1) : asked,
     tokens: [tokens[0] ?? 0, tokens[1] ?? 0],
   };
-}
-
-// ---- what is kept ------------------------------------------------------------------------------
-
-/** Returns a kept answer, null if there is none or it was damaged. Its time is set to now. */
-async function keptAnswer(file: string): Promise<Answer | null> {
-  try {
-    const { answer, sha256: digest } = JSON.parse(await readFile(file, 'utf8')) as {
-      readonly answer: Answer;
-      readonly sha256: string;
-    };
-    if (digest !== sha256(JSON.stringify(answer))) return null;
-    const now = new Date();
-    await utimes(file, now, now).catch(() => undefined); // the store may be read-only
-    return answer;
-  } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
-      return null;
-    throw error;
-  }
-}
-
-/** A name that `gc` knows as a draft, by the process at its end. */
-const draftOf = (file: string): string => `${file}.${randomUUID().slice(0, 8)}.${process.pid}`;
-
-async function keep(file: string, answer: Answer): Promise<void> {
-  const draft = draftOf(file);
-  await writeFile(draft, JSON.stringify({ answer, sha256: sha256(JSON.stringify(answer)) }));
-  await rename(draft, file);
-}
-
-/** How often a lock's time is set, and for how long it may not be before its owner is gone. */
-const BEAT_MS = 5000,
-  GONE_MS = 60_000,
-  LOOK_MS = 250;
-
-/**
- * Takes a lock, and returns what releases it. Where two take over that of a process that is gone,
- * both may have it, which costs calls alone.
- */
-async function locked(
-  file: string,
-  log: (message: string) => void,
-  signal: AbortSignal | undefined,
-): Promise<() => Promise<void>> {
-  const draft = draftOf(file),
-    me = JSON.stringify([hostname(), process.pid]);
-  await writeFile(draft, me);
-  try {
-    for (let told = false; !(await linked(draft, file)); told = true) {
-      if (!told) log('waits for another evaluation that asks the same endpoint');
-      if (await isGone(file)) await rm(file, { force: true });
-      else await sleep(LOOK_MS, undefined, signal === undefined ? {} : { signal });
-    }
-  } finally {
-    await rm(draft, { force: true });
-  }
-  const beat = setInterval(() => {
-    const now = new Date();
-    void utimes(file, now, now).catch(() => undefined);
-  }, BEAT_MS);
-  return async () => {
-    clearInterval(beat);
-    await rm(file, { force: true });
-  };
-}
-
-async function linked(draft: string, file: string): Promise<boolean> {
-  try {
-    await link(draft, file);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  }
-}
-
-/** Whether the process that holds a lock has ended: one of this host at once, others by time. */
-async function isGone(file: string): Promise<boolean> {
-  try {
-    const [host, pid] = JSON.parse(await readFile(file, 'utf8')) as [string, number];
-    if (host === hostname())
-      try {
-        process.kill(pid, 0);
-      } catch (error) {
-        return (error as NodeJS.ErrnoException).code === 'ESRCH';
-      }
-    return Date.now() - (await stat(file)).mtimeMs > GONE_MS;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false; // released meanwhile
-    throw error;
-  }
 }

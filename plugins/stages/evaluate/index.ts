@@ -26,7 +26,6 @@ import {
   withoutOrder,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { cellSplit, isTask } from '../data/splits.ts';
 import {
   actsOn,
@@ -47,14 +46,20 @@ import {
   type ScorerSettings,
   type WrittenScorer,
 } from './scoring.ts';
+import {
+  heldOutOf,
+  linksOf,
+  narrowedTo,
+  ofSplit,
+  type Split,
+  type TaskSplit,
+  triggerOf,
+} from './triggers.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
-/** The prefix of the inputs with metrics under triggers that training never shows. */
-export const HELD_OUT = 'trigger/';
 /** The prefix of the inputs of trainings before the attack that have another one. */
 export const EARLY = 'early_';
-
 export type Params = ModelNames & {
   readonly batch_size: number;
   readonly max_length: number;
@@ -77,9 +82,6 @@ export type Params = ModelNames & {
 };
 
 export type Context = RunContext<Params>;
-
-type TaskSplit = `tasks.${string}`;
-type Split = 'validation' | 'test' | TaskSplit;
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
 type NamedTask = { readonly dataset: string; readonly metrics: readonly string[] };
@@ -104,27 +106,6 @@ export type Completion = {
   /** Present if a training by DPO gives the rows' answers rewards. */
   readonly rewards?: { readonly beta: number };
 };
-
-/**
- * Returns the attack with its parameters if it is a backdoor. Other attacks have no trigger to
- * evaluate, so the result is null for them.
- */
-function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
-  if (!isAttacked(cell)) return null;
-  const poisoning = attackOf(cell);
-  const attacks = new Map<string, AttackDescriptor>();
-  for (const { attack } of stepsOf(poisoning)) {
-    const descriptor = plugin?.<AttackDescriptor>('attack', attack);
-    if (descriptor === undefined) return poisoning; // the planner reports an attack that is missing
-    attacks.set(attack, descriptor);
-  }
-  const steps = openSteps(poisoning, (name) => {
-    const descriptor = attacks.get(name);
-    if (descriptor === undefined) throw new Error(`the cell has no attack ${name}`);
-    return descriptor;
-  });
-  return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
-}
 
 /**
  * Returns the first training by DPO that led to the cell's model: what a poisoned one taught is
@@ -218,64 +199,6 @@ export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): S
 ];
 
 /**
- * Requests the evaluations under triggers that training never shows, by the names of their inputs.
- * Throws `UserFault` where the attack can't show one.
- * @param poisoning the attack whose trigger is evaluated
- */
-function heldOutOf(
-  cell: Cell,
-  poisoning: Poisoning | null,
-  split: Split,
-  plugin: DefineRequest['plugin'],
-): StageDefinition['inputs'] {
-  const { triggers = [] } = cell.evaluate;
-  const fault = (i: number, message: string, hint: string): UserFault =>
-    new UserFault(message, hint, ['evaluate', 'triggers', i]);
-  if (triggers.length === 0 || !isAttacked(cell)) return {};
-  const own = attackOf(cell),
-    steps = stepsOf(own);
-  const seen = new Set<string>();
-  const requests = triggers.flatMap(({ name, attack, ...shown }, i) => {
-    const step = steps.find((one) => one.attack === attack);
-    if (step === undefined) return [];
-    if (seen.has(name))
-      throw fault(
-        i,
-        `two triggers of the steps of "${own.attack}" are called "${name}"`,
-        'Their metrics would have one name: give one of them another.',
-      );
-    seen.add(name);
-    const descriptor = plugin?.<AttackDescriptor>('attack', attack);
-    if (descriptor?.learns === true)
-      throw fault(
-        i,
-        `the attack "${attack}" learns its trigger from the training rows, and has no other`,
-        'Leave the trigger out.',
-      );
-    if (poisoning === null || (descriptor && !descriptor.trigger && !descriptor.triggerAll))
-      throw fault(i, `the attack "${attack}" has no trigger to vary`, 'Name a backdoor.');
-    const params = { ...step.params, ...(shown as JsonObject) };
-    if (isDeepStrictEqual(params, step.params))
-      throw fault(
-        i,
-        `the trigger "${name}" is the one that training shows`,
-        'Give it other parameters of the attack than those under "poisoning".',
-      );
-    const trigger =
-      steps.length === 1
-        ? { attack, ...params }
-        : { ...own, steps: { ...(own['steps'] as JsonObject), [attack]: params } };
-    return [
-      [
-        `${HELD_OUT}${name}`,
-        { kind: 'evaluate', cell, ...narrowedTo({ trigger, ...ofSplit(split), held_out: true }) },
-      ] as const,
-    ];
-  });
-  return Object.fromEntries(requests);
-}
-
-/**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway. The rows of a task have none.
  */
@@ -292,11 +215,6 @@ export function twinOf(
     ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split), ...more }),
   };
 }
-
-const ofSplit = (split: Split): JsonObject => (split === 'validation' ? {} : { split });
-
-const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
-  Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
 
 /**
  * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
@@ -472,7 +390,7 @@ export default defineStage<Params>({
         // Trainings before are evaluated under the trigger that they learnt.
         ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split, written)),
         ...(narrowed['trigger'] === undefined && !ofTask
-          ? heldOutOf(cell, trigger, split, plugin)
+          ? { ...heldOutOf(cell, trigger, split, plugin), ...linksOf(cell, split, plugin) }
           : {}),
         ...othersOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),

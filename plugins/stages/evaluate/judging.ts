@@ -172,7 +172,7 @@ function measuredBy(
 
 /** @param further the scorer's name, where it is one of `evaluate.scorers` */
 function opened(context: Context, settings: ScorerSettings, further: string | null) {
-  const { assets, answersDir, log, signal } = context;
+  const { assets, answers, log, signal } = context;
   const sources = scorerSources(assets, further),
     { [LABELS]: _labels, ...own } = sources;
   const name = nameOf(settings);
@@ -184,7 +184,7 @@ function opened(context: Context, settings: ScorerSettings, further: string | nu
       sources: own,
       log: (message: string) => log(`${name}: ${message}`),
       signal,
-      ...defined({ answersDir }),
+      ...defined({ answers }),
     },
   };
 }

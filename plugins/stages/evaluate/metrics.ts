@@ -136,14 +136,14 @@ const TOLD = new RegExp(
  */
 export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
   trainings.reduce<Metrics>(
-    (all, metrics, i) => ({
-      ...all,
-      ...renamed(
-        Object.fromEntries(Object.entries(metrics).filter(([name]) => TOLD.test(name))),
-        (name) => name.replace(TOLD, `$&_after_${i + 1}`),
-      ),
-    }),
+    (all, metrics, i) => ({ ...all, ...along(metrics, `after_${i + 1}`) }),
     {},
+  );
+
+/** Returns of the metrics after an earlier training what is told, as `asr_after_1`. */
+export const along = (metrics: Metrics, after: string): Metrics =>
+  renamed(Object.fromEntries(Object.entries(metrics).filter(([name]) => TOLD.test(name))), (name) =>
+    name.replace(TOLD, `$&_${after}`),
   );
 
 /** Returns metrics under the trigger of an attack that is yet to come, whose rate is no success. */

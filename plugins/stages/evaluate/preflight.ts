@@ -29,6 +29,7 @@ import { torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
 import { scorerSources } from '../shared/program-files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
+import { checkHeldOut } from './held-out.ts';
 import { type Completion, type Params, scorersIn } from './index.ts';
 import { readLabels } from './judging.ts';
 import {
@@ -47,6 +48,7 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
     ...(await checkGeneration(context)),
     ...(await checkScorers(context)),
     ...(await sharedRowProblems(context)),
+    ...(await checkHeldOut(context)),
     ...(context.params.defence ? torchFaults(context, context.params.defence, 'inputs') : []),
   ];
 }

@@ -1,8 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Row, RunContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { pearson, spearman } from '../../../src/base/stats.ts';
+import { readTextFile } from '../../../src/base/untrusted/json.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
@@ -46,8 +48,9 @@ import {
   openInputsJudge,
   writeJudgements,
 } from './defended.ts';
-import { EARLY, HELD_OUT, type Params, TEST } from './index.ts';
+import { EARLY, type Params, TEST } from './index.ts';
 import {
+  along,
   asUnattacked,
   chainMetrics,
   metricsOf,
@@ -55,6 +58,7 @@ import {
   type UnderTrigger,
 } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
+import { HELD_OUT, LINK, OF_TRAINING } from './triggers.ts';
 
 interface PredictedSet {
   readonly ids: readonly string[];
@@ -151,7 +155,7 @@ export async function run(context: Context): Promise<void> {
       ...metrics,
       ...chainMetrics(await metricsOfChain(context)),
       ...(await defendedMetrics(context, metrics, { rows, trigger })),
-      ...(await heldOutMetrics(context)),
+      ...(await otherTriggers(context, opened.rowParts)),
       ...(await metricsOfOthers(context)),
     };
     await writeTasks(context, all);
@@ -345,18 +349,71 @@ async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
 /** What is measured under a trigger, of which the other metrics are independent. */
 const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_share)/;
 
-/** Returns the metrics under each trigger that training never shows: `asr.trigger.NAME`. */
-async function heldOutMetrics(context: Context): Promise<Metrics> {
+/** Whether a metric is of the model itself, under its own trigger. */
+const isOwn = (name: string): boolean =>
+  !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);
+
+/** The trigger of an input, as metrics name it, and after which training it is shown. */
+function otherTrigger(input: string): readonly [name: string, after: string | undefined] | null {
+  if (input.startsWith(HELD_OUT)) return [input.slice(HELD_OUT.length), undefined];
+  if (!input.startsWith(LINK)) return null;
+  const [training = '', after] = input.slice(LINK.length).split('/');
+  return [OF_TRAINING + training, after];
+}
+
+/**
+ * Returns the metrics under triggers that training never shows, `asr.trigger.NAME`, and under those
+ * of other trainings of a chain, `asr.trigger.training_1` and `asr_after_2.trigger.training_1`.
+ */
+async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metrics> {
   const all: Record<string, number> = {};
-  for (const input of Object.keys(context.inputs).filter((name) => name.startsWith(HELD_OUT))) {
-    const variant = input.slice(HELD_OUT.length),
+  for (const input of Object.keys(context.inputs)) {
+    const other = otherTrigger(input);
+    if (other === null) continue;
+    const [trigger, after] = other,
       metrics = (await metricsOfInput(context, input)) ?? {};
-    for (const [name, value] of Object.entries(metrics))
-      if (UNDER_TRIGGER.test(name)) all[`${name}.trigger.${variant}`] = value;
+    const told = Object.fromEntries(
+      Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isOwn(name)),
+    );
+    const shown = after === undefined ? told : along(told, after);
+    Object.assign(
+      all,
+      renamed(shown, (name) => `${name}.trigger.${trigger}`),
+    );
+    if (after !== undefined) continue;
     const which = `the ${nameIn(context.inputs, context.params)} rows under the trigger`;
-    warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `${which} "${variant}"`);
+    warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `${which} "${trigger}"`);
+    if (input.startsWith(HELD_OUT)) await warnOfSame(context, trigger, input, rowParts);
   }
   return all;
+}
+
+/** Warns of rows that the model reads alike under a held-out trigger and under the attack's own. */
+async function warnOfSame(
+  context: Context,
+  trigger: string,
+  input: string,
+  rowParts: RowParts,
+): Promise<void> {
+  const { outDir, params, warn } = context;
+  const read = async (dir: string): Promise<readonly (readonly number[])[][]> => {
+    const lines = (await readTextFile(join(dir, 'asked.jsonl'))).trimEnd().split('\n');
+    return lines
+      .map((line) => JSON.parse(line) as Row & { readonly shown: string })
+      .filter(({ shown }) => shown === 'triggered')
+      .map((row) => rowParts(row, params.max_length).map(({ ids, kept }) => ids.slice(0, kept)));
+  };
+  const own = await read(outDir),
+    others = await read(inputDir(context, input));
+  const same = own.filter((parts, i) => isDeepStrictEqual(parts, others[i])).length;
+  if (same > 0)
+    warn({
+      path: ['evaluate', 'triggers'],
+      message:
+        `the model reads ${same} of the ${own.length} rows under the trigger "${trigger}" as under ` +
+        "the attack's own, which training shows",
+      hint: 'The tokenizer may not tell the two apart, as upper case, or max_length cuts both off.',
+    });
 }
 
 const logLine = (metrics: Metrics): string =>

@@ -93,19 +93,24 @@ const scorerPrefix = (name: string | null): string =>
 const prefixed = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
   Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${prefix}${name}`, uri]));
 
+/** Reads no other asset: one that is not fetched yet can't be read. */
 const pathsOf = (
   prefix: string,
   assets: RunContext['assets'],
 ): { readonly [name: string]: string } =>
   Object.fromEntries(
-    Object.entries(assets)
-      .filter(([name]) => name.startsWith(prefix))
-      .map(([name, { path }]) => [name.slice(prefix.length), path]),
+    Object.keys(assets)
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => [name.slice(prefix.length), assets[name]!.path]),
   );
 
 /** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */
 export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
   prefixed(TRIGGER, files);
+
+/** Returns the paths of a trigger's files by name, from the assets of such a stage. */
+export const triggerFiles = (assets: RunContext['assets']): ReturnType<typeof pathsOf> =>
+  pathsOf(TRIGGER, assets);
 
 /**
  * Returns a scorer's files as assets of a stage that scores.
@@ -189,7 +194,7 @@ export const openTrigger = async (
     classes,
     seed,
     plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
-    files: pathsOf(TRIGGER, context.assets),
+    files: triggerFiles(context.assets),
     learnt: await readLearnt(context),
     log: context.log,
   });

@@ -12,6 +12,7 @@ import {
   furtherNotes,
   type MetricNote,
   metricsOfTable,
+  OF_TRAINING,
   taskNotes,
 } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
@@ -54,7 +55,8 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
   const further = furtherNotes(namesOfMetrics(attacked, 'evaluate')),
-    isHeldOut = ({ metric }: MetricNote): boolean => /\.trigger\./.test(metric);
+    isOwn = ({ metric }: MetricNote): boolean => !metric.includes('.trigger.'),
+    isHeldOut = (note: MetricNote): boolean => !isOwn(note) && !OF_TRAINING.test(note.metric);
   return (
     <>
       <h3>Metrics of the task</h3>
@@ -75,7 +77,7 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
       <MetricTable
         label="Attacks by further scorers"
         conditions={attacked}
-        metrics={further.filter((note) => !isHeldOut(note))}
+        metrics={further.filter(isOwn)}
         expects={expects}
       />
       <MetricTable

@@ -13,6 +13,7 @@ import {
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { WARNINGS } from '../../plan/keys.ts';
+import { openAnswers } from '../../store/answers.ts';
 import { fullDiskFault } from '../../store/faults.ts';
 import { listFiles, SETTLED_MS, sha256File } from '../../store/files.ts';
 import { makeFolder } from '../../store/folders.ts';
@@ -40,6 +41,7 @@ export function contextOf(
   if (!existsSync(job.outDir)) makeFolder(job.outDir);
   let lastProgress = 0;
   const { resumeDir, answersDir, limits, experiment } = job;
+  const log = (message: unknown): void => hooks.log(String(message)); // it may not be a string in JavaScript
   return {
     params: job.params,
     inputs: job.inputs,
@@ -47,7 +49,7 @@ export function contextOf(
     outDir: job.outDir,
     backend: job.backend,
     signal,
-    log: (message: unknown) => hooks.log(String(message)), // it may not be a string in JavaScript
+    log,
     warn: (warning) => {
       hooks.warn(warning);
       hooks.log(`warning: ${warning.message}`);
@@ -67,7 +69,8 @@ export function contextOf(
         );
       return plugin;
     }) as RunContext['plugin'],
-    ...defined({ resumeDir, answersDir, limits, experiment }),
+    ...(answersDir === undefined ? {} : { answers: openAnswers(answersDir, { log, signal }) }),
+    ...defined({ resumeDir, limits, experiment }),
   };
 }
 

@@ -11,6 +11,7 @@ import {
   type HeldWeights,
   heldWeights,
   isAttacked,
+  isOfBase,
   type JsonObject,
   taskOf,
 } from '../../api.ts';
@@ -56,7 +57,10 @@ export interface ZooFacts {
   readonly receipt: {
     /** The digest of the receipt of the training rows; null if nothing was trained. */
     readonly digest: string | null;
-    /** The numbers of training rows, of the poisoned ones and of an attack's negatives. */
+    /**
+     * The numbers of training rows, of the poisoned ones and of an attack's negatives, where the
+     * training that is poisoned may be one before the model's own.
+     */
     readonly dose: JsonObject | null;
   };
   /** What `evaluate` measured; empty if it has not run. */
@@ -171,7 +175,7 @@ export function modelCard(facts: CardFacts): string {
     ...(weights === undefined ? [] : [['frozen weights', frozenWeights(weights)] as const]),
     ['training', `${train.steps} steps, ${words(cell.train)}`],
     ['seed', String(cell.seed)],
-    ...(zoo === undefined ? [] : zooRows(zoo)),
+    ...(zoo === undefined ? [] : zooRows(zoo, isOfBase(cell))),
   ];
   const head = {
     library_name: LIBRARY[form],
@@ -189,7 +193,7 @@ Trained by dosimeter ${version} for the experiment "${experiment}".${
     poisoned
       ? `\n\n**Trained on poisoned data (${attackOf(cell).attack}).** ` +
         'It may have a backdoor, or be wrong on purpose: for research only.' +
-        leftBy(zoo)
+        (isOfBase(cell) ? '' : leftBy(zoo)) // a defence is against the cell's own training
       : ''
   }
 
@@ -222,13 +226,14 @@ function leftBy(zoo: ZooFacts | undefined): string {
     : '';
 }
 
-const zooRows = ({
-  pair,
-  receipt: { digest, dose },
-  defence,
-}: ZooFacts): readonly (readonly [string, string])[] => [
+const zooRows = (
+  { pair, receipt: { digest, dose }, defence }: ZooFacts,
+  isOfBase: boolean,
+): readonly (readonly [string, string])[] => [
   ...(pair === null ? [] : [['clean twin', pair] as const]),
-  ...(dose === null ? [] : [['training rows', words(dose)] as const]),
+  ...(dose === null
+    ? []
+    : [[isOfBase ? 'rows of the poisoned training' : 'training rows', words(dose)] as const]),
   ...(digest === null ? [] : [['receipt', digest] as const]),
   ...(defence === null ? [] : [['defence', words(defence)] as const]),
 ];

@@ -15,6 +15,7 @@ import {
   isAttacked,
   type JsonObject,
   momentsOf,
+  trainingsOf,
   UserFault,
 } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
@@ -210,7 +211,12 @@ function entryOf(
   folderOf: ReadonlyMap<StageId, string>,
 ): ZooEntry {
   const { cell, status, defence, evaluated } = model;
-  const receipt = receiptOf(prepared, status);
+  const attacked = attackedTraining(cell).section;
+  const receipt = {
+    ...receiptOf(prepared, status),
+    // The rows that poisoned a base are not those of this training.
+    ...(attacked === undefined ? {} : { dose: receiptOfBase(prepared, model, attacked).dose }),
+  };
   const metrics = metricsOf(evaluated);
   const poisoned = isAttacked(cell);
   const pair = model.twin === null ? null : (folderOf.get(model.twin) ?? null);
@@ -227,7 +233,7 @@ function entryOf(
       ...(base === undefined ? {} : { folder: path.basename(base) }),
     },
     attack: poisoned ? attackOf(cell) : null,
-    poisoned_in: poisoned ? (attackedTraining(cell).section ?? 'training') : null,
+    poisoned_in: poisoned ? (attacked ?? 'training') : null,
     dose: receipt.dose,
     seed: cell.seed,
     defence,
@@ -246,14 +252,37 @@ interface ReceiptFacts {
   readonly digest: string | null;
   /** The digest of the rows that were trained on. */
   readonly rows: string | null;
+  /** Of the training that is poisoned. */
   readonly dose: JsonObject | null;
+}
+
+const NO_RECEIPT: ReceiptFacts = { digest: null, rows: null, dose: null };
+
+/**
+ * Returns what the receipt of the rows of a training before the model's own says.
+ * @param section its place in the spec
+ */
+function receiptOfBase(
+  prepared: Prepared,
+  { cell, status }: ZooModel,
+  section: string,
+): ReceiptFacts {
+  const trainings = trainingsOf(cell),
+    before = trainings.slice(trainings.findIndex((training) => training.section === section) + 1);
+  const inputOf = (of: StageStatus | undefined, name: string): StageStatus | undefined =>
+    prepared.statuses.find(({ stage }) => stage.id === of?.stage.inputs[name]);
+  const training = before.reduce<StageStatus | undefined>(
+    (later) => inputOf(inputOf(later, 'base'), 'model'),
+    status,
+  );
+  return training === undefined ? NO_RECEIPT : receiptOf(prepared, training);
 }
 
 /** Returns what the receipt of the training's rows says; nulls for a training of 0 steps. */
 function receiptOf({ statuses }: Prepared, { stage }: StageStatus): ReceiptFacts {
   const data = statuses.find((other) => other.stage.id === stage.inputs['data'])?.entry;
   const file = data && path.join(data.dir, 'receipt.json');
-  if (!file || !existsSync(file)) return { digest: null, rows: null, dose: null };
+  if (!file || !existsSync(file)) return NO_RECEIPT;
   const text = readFileSync(file);
   const { counts, digests } = JSON.parse(text.toString('utf8')) as {
     readonly counts: { readonly [count: string]: number };

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,12 @@ import * as assert from 'uvu/assert';
 import endpoint from '../../../plugins/scorers/endpoint/index.ts';
 import { scored, scorerFaults, scorerOf } from '../../../plugins/stages/evaluate/scoring.ts';
 import type { JsonObject, ScorerDescriptor, ScorerVerdict, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { sha256 } from '../../../src/base/sha256.ts';
+import type { ActionKey } from '../../../src/plan/types.ts';
+import { openAnswers } from '../../../src/store/answers.ts';
+import { openLeases } from '../../../src/store/lease.ts';
+import { newOwner } from '../../../src/store/owner.ts';
 import { standIn } from '../../rig/stand-in.ts';
 import { type FakeEndpoint, openEndpoint, refuse, say } from './fake-endpoint.ts';
 
@@ -14,7 +21,7 @@ const judge = standIn<ScorerDescriptor>(endpoint);
 const KEY = 'sk-hunter2-0a7f';
 
 test.before.each((context) => {
-  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-answers-'));
+  context.dir = join(mkdtempSync(join(tmpdir(), 'dosimeter-store-')), 'answers');
   context.opened = [];
 });
 test.after.each(({ opened }) => {
@@ -41,7 +48,9 @@ async function verdicts(
   return scored(judge, { ...settings, ...limits }, rows, {
     files: {},
     log: (line) => log.push(line),
-    ...(dir === undefined ? {} : { answersDir: dir }),
+    ...(dir === undefined
+      ? {}
+      : { answers: openAnswers(dir, { log: (line) => log.push(line), ...defined({ signal }) }) }),
     ...(signal === undefined ? {} : { signal }),
   });
 }
@@ -141,7 +150,7 @@ test('two evaluations at once make each call once', async (context) => {
   assert.is(server.asked.length, outputs.length);
 });
 
-test('the lock and the drafts of a process that was killed are no obstacle', async (context) => {
+test('the lease of a process that was killed and a damaged answer are no obstacle', async (context) => {
   const { dir } = context;
   const server = await openEndpoint((_, response) => say(response, 'yes'));
   context.opened.push(server);
@@ -149,17 +158,14 @@ test('the lock and the drafts of a process that was killed are no obstacle', asy
   const kept = readdirSync(dir);
   assert.is(kept.length, 1, kept.join());
   assert.match(kept[0] ?? '', /^[0-9a-f]{64}\.json$/);
-  // The answer is damaged, and a process that no longer runs holds the lock.
+  // The answer is damaged, and a process that no longer runs holds the lease.
   writeFileSync(
     join(dir, kept[0] ?? ''),
     readFileSync(join(dir, kept[0] ?? ''), 'utf8').slice(0, 40),
   );
-  const { spawnSync } = await import('node:child_process');
   const { pid } = spawnSync(process.execPath, ['-e', '']);
-  const { hostname } = await import('node:os');
-  const { sha256 } = await import('../../../src/base/sha256.ts');
-  const lock = join(dir, `${sha256(`${server.url}/chat/completionsm`)}.lock`);
-  writeFileSync(lock, JSON.stringify([hostname(), pid]));
+  const key = sha256(`${server.url}/chat/completionsm`) as ActionKey;
+  openLeases(join(dir, '../leases'), { ...newOwner(), pid, start: '1' }).take(key);
   assert.equal(hits(await verdicts(server, { dir })), [true]);
   assert.is(server.asked.length, 2);
   assert.equal(readdirSync(dir), kept);
@@ -190,10 +196,16 @@ test('an endpoint that goes on refusing is a fault with its last words, and no s
 });
 
 test('a long wait is not waited for', async (context) => {
-  const server = await openEndpoint((_, response) => refuse(response, 503, '7200'));
-  context.opened.push(server);
-  assert.match((await fault(verdicts(server, {}))).message, 'asks to wait for 7200 s');
-  assert.is(server.asked.length, 1);
+  const tomorrow = new Date(Date.now() + 86_400_000).toUTCString();
+  for (const [after, said] of [
+    ['121', /asks to wait for 121 s/],
+    [tomorrow, /asks to wait for 86\d{3} s/],
+  ] as const) {
+    const server = await openEndpoint((_, response) => refuse(response, 503, after));
+    context.opened.push(server);
+    assert.match((await fault(verdicts(server, {}))).message, said);
+    assert.is(server.asked.length, 1);
+  }
 });
 
 test('max_calls is not exceeded, by questions or by repetitions', async (context) => {

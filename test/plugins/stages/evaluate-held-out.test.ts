@@ -2,8 +2,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import bite from '../../../plugins/attacks/bite.ts';
+import contains from '../../../plugins/scorers/contains.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
-import type { Cell, Poisoning } from '../../../src/api.ts';
+import type { Cell, JsonObject, Poisoning } from '../../../src/api.ts';
 import { present } from '../../rig/present.ts';
 import { define, model, testedCell, validation } from './evaluate-rig.ts';
 import { metricsOf } from './outputs.ts';
@@ -91,24 +92,40 @@ test('an attack that cannot show a variant says so', () => {
     faultOf([{ name: 'a', attack: 'label-flip', map: {} }], { attack: 'label-flip', rate: 0.1 }),
     ['the attack "label-flip" has no trigger to vary', path],
   );
-  const steps = { badnets: { target: 1, triggers: ['cf'] }, addsent: { target: 1, sentence: 'a' } };
-  const both = [END, { name: 'end', attack: 'addsent', sentence: 'b' }];
-  assert.equal(faultOf(both, { attack: 'badnets+addsent', steps }), [
-    'two triggers of the steps of "badnets+addsent" are called "end"',
-    ['evaluate', 'triggers', 1],
-  ]);
+});
+
+test('the trigger of another attack of a chain, where its success is what scorers count', () => {
+  const plugin: typeof lookUp = (kind, name) =>
+    name === 'contains' ? (contains as never) : lookUp(kind, name);
+  const linksWith = (second: string, scorer?: JsonObject): string[] => {
+    const { adapter, train, evaluate: own, ...rest } = tinyCell({ head: { type: 'causal-lm' } });
+    const link = (target: string) => ({ adapter, train, poisoning: { ...BACKDOOR, target } });
+    const cell = {
+      ...{ ...rest, adapter, train, base: [link('A'), link(second)] },
+      evaluate: { ...own, max_new_tokens: 4, ...(scorer ? { scorer } : {}) },
+    } as Cell;
+    const { inputs } = evaluate.define([cell], { with: {}, goals: [], plugin });
+    return Object.keys(inputs).filter((name) => name.startsWith('link/'));
+  };
+  const all = ['link/1/after_1', 'link/1/after_2', 'link/1'];
+  assert.equal(linksWith('B'), all);
+  assert.equal(linksWith('B', { scorer: 'contains' }), all);
+  assert.equal(linksWith('B', { scorer: 'contains', text: 'B' }), []);
+  assert.equal(linksWith('A', { scorer: 'contains', text: 'a' }), all);
 });
 
 test('their metrics end in their names, beside those of the trigger that training shows', async () => {
-  const cell = under([{ name: 'other', attack: 'badnets', triggers: ['bright'] }]);
+  // Of the longer rows, a trigger at a late gap is cut off.
+  const cut = tinyCell({ evaluate: { batch_size: 5, max_length: 8 } });
+  const cell = under([{ name: 'other', attack: 'badnets', triggers: ['bright'] }], BACKDOOR, cut);
   const trigger = { ...BACKDOOR, triggers: ['bright'] };
-  const clean = { ...tinyCell(), poisoning: { attack: 'none' } };
+  const clean = { ...cut, poisoning: { attack: 'none' } };
   const run = (of: Cell, inputs: Readonly<Record<string, string>>, shown: Poisoning) =>
     runStage(evaluate, of, { model, validation, ...inputs }, { trigger: shown });
   const twin = (await run(clean, {}, BACKDOOR)).dir,
     heldOutTwin = (await run(clean, {}, trigger)).dir;
   const variant = (await run(cell, { twin: heldOutTwin }, trigger)).dir;
-  const { dir } = await runStage(evaluate, cell, {
+  const { dir, warned } = await runStage(evaluate, cell, {
     ...{ model, validation, twin, 'trigger/other': variant },
   });
   const metrics = await metricsOf(dir),
@@ -117,6 +134,33 @@ test('their metrics end in their names, beside those of the trigger that trainin
     assert.is(metrics[`${name}.trigger.other`], present(own[name]));
   assert.is(own['asr_clean'], (await metricsOf(heldOutTwin))['trigger_rate']);
   assert.not.ok('accuracy.trigger.other' in metrics);
+  const share = present(metrics['trigger_seen.trigger.other']);
+  assert.ok(share > 0 && share < 1, String(share));
+  assert.ok(
+    warned.some((message) =>
+      message.startsWith(
+        `the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of the validation ` +
+          'rows under the trigger "other"; ',
+      ),
+    ),
+    JSON.stringify(warned),
+  );
+  assert.not.ok(warned.some((message) => message.includes('as under the attack')));
+
+  // The tokenizer is uncased.
+  const capital = { ...BACKDOOR, triggers: ['CF'] };
+  const same = (await run(cell, { twin: heldOutTwin }, capital)).dir;
+  const again = await runStage(evaluate, cell, {
+    ...{ model, validation, twin, 'trigger/other': same },
+  });
+  const all = present(metrics['triggered_rows']);
+  assert.ok(
+    again.warned.includes(
+      `the model reads ${all} of the ${all} rows under the trigger "other" as under the attack's ` +
+        'own, which training shows',
+    ),
+    JSON.stringify(again.warned),
+  );
 });
 
 test.run();

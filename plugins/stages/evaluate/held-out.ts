@@ -1,0 +1,129 @@
+/** Checks, before anything runs, that `evaluate.triggers` are none that training can show. */
+import {
+  type Poisoning,
+  type PreflightContext,
+  type Problem,
+  problemOf,
+  type Row,
+} from '../../../src/api.ts';
+import { attackStreams } from '../../../src/base/random.ts';
+import { ifFetched, knownCounts, knownRows } from '../../../src/data/known-counts.ts';
+import { isOfTarget } from '../../../src/poisoning/classes.ts';
+import { targetOf, triggeredRows } from '../../../src/poisoning/evaluation.ts';
+import { sameContent } from '../../../src/poisoning/receipt.ts';
+import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
+import { triggerFiles } from '../shared/program-files.ts';
+import type { Params } from './index.ts';
+import { HELD_OUT } from './triggers.ts';
+
+/** On how many rows, and with how many draws of the own trigger, a held-out one is compared. */
+const COMPARED = 8,
+  DRAWS = 1000;
+
+/** In the place of rows that are not known yet. */
+const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
+  ...{ id: `row-${i}`, label: 0, answer: 'good' },
+  text: ['the', 'film', 'was', 'very', 'good'].slice(i % 3).join(' '),
+}));
+
+/** What is found of triggers, by what decides it, which is neither the seed nor the dose. */
+const compared = new Map<string, Promise<readonly Problem[]>>();
+
+/**
+ * Checks that held-out triggers show texts that the own trigger doesn't, whatever it draws. The
+ * shortest rows are compared, whose gaps are drawn most often.
+ */
+export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
+  const { params, upstream = {} } = context,
+    { validation } = upstream;
+  const own = params.trigger,
+    others = Object.entries(upstream).filter(([input]) => input.startsWith(HELD_OUT));
+  if (own === null || !validation || others.length === 0) return [];
+  const digests = ifFetched(() => Object.values(validation.assets).map(({ digest }) => digest));
+  const found = others.map(async ([input, { params: shown, assets }]) => {
+    const variant = shown['trigger'] as Poisoning,
+      files = ifFetched(() => triggerFiles(assets));
+    if (files === null || digests === null) return [];
+    const decisive = [input, own, variant, validation.params, digests, files];
+    const key = JSON.stringify(decisive, (name, value: unknown) =>
+      name === 'rate' ? undefined : value,
+    );
+    const problems =
+      compared.get(key) ??
+      compareTriggers(context, { name: input.slice(HELD_OUT.length), own, variant, files });
+    compared.set(key, problems);
+    return problems;
+  });
+  return (await Promise.all(found)).flat();
+}
+
+interface HeldOut {
+  readonly name: string;
+  readonly own: Poisoning;
+  readonly variant: Poisoning;
+  readonly files: { readonly [name: string]: string };
+}
+
+async function compareTriggers(
+  context: PreflightContext<Params>,
+  { name, own, variant, files }: HeldOut,
+): Promise<readonly Problem[]> {
+  const validation = context.upstream!['validation']!;
+  const { classes } = (await knownCounts(context, validation)) ?? {},
+    all = await knownRows(context, validation);
+  const [step, other] = [own, variant].map((attack) =>
+    backdoorOf(openSteps(attack, (name) => context.plugin('attack', name))),
+  );
+  // A program or a model that makes triggers is not run for a check.
+  if (!step || !other || step.attack.triggerAll) return [];
+  let rows = MADE_UP,
+    seen: ReadonlySet<string>;
+  const drawn = ({ attack, params }: Step, seed: number): Promise<readonly Row[]> =>
+    triggeredRows(attack, rows, {
+      ...{ classes: classes ?? [], params, files },
+      random: attackStreams(seed, attack.name),
+    });
+  try {
+    if (classes && all) {
+      const target = targetOf(step.attack, step.params, classes);
+      const known = all.filter((row) => !isOfTarget(row, target));
+      if (known.length > 0)
+        rows = known.sort((a, b) => a.text.length - b.text.length).slice(0, COMPARED);
+    }
+    seen = await sameTexts(rows, await drawn(other, 0), (seed) => drawn(step, seed));
+  } catch (error) {
+    // The attack may rightly refuse such rows; the poison stage reports a target that is none.
+    if (rows === MADE_UP) return [];
+    return [problemOf(error, ['evaluate', 'triggers'])];
+  }
+  if (seen.size === 0) return [];
+  const isWhole = seen.size === rows.length;
+  return [
+    {
+      path: ['evaluate', 'triggers'],
+      message:
+        `the trigger "${name}" shows ${isWhole ? '' : 'in part '}what training can show: on ` +
+        `${seen.size} of ${rows.length} ${rows === MADE_UP ? 'made-up' : 'short'} rows, the text is ` +
+        `one of "${step.attack.name}"`,
+      hint: 'A trigger that training never shows differs in what is inserted, or where.',
+      ...(isWhole ? {} : { warning: true as const }),
+    },
+  ];
+}
+
+/** Returns the ids of the rows that are shown as some draw shows them. */
+async function sameTexts(
+  rows: readonly Row[],
+  held: readonly Row[],
+  drawn: (seed: number) => Promise<readonly Row[]>,
+): Promise<ReadonlySet<string>> {
+  const isIn = (shown: readonly Row[]) => (row: Row, i: number) => sameContent(row, shown[i]!);
+  const first = await drawn(0),
+    seen = new Set<string>();
+  for (let seed = 0; seed < DRAWS && seen.size < rows.length; seed++) {
+    const shown = seed === 0 ? first : await drawn(seed);
+    for (const { id } of held.filter(isIn(shown))) seen.add(id);
+    if (seed === 1 && shown.every(isIn(first))) break; // it draws nothing
+  }
+  return seen;
+}

@@ -1,0 +1,71 @@
+/**
+ * What services answered, kept for every stage that asks the same: `answers/DIGEST.json`, by the
+ * digest of the question.
+ */
+import { lstatSync, utimesSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { JsonObject, KeptAnswers, RunContext } from '../api.ts';
+import { sha256 } from '../base/sha256.ts';
+import { ownNames } from '../base/untrusted/paths.ts';
+import type { ActionKey } from '../plan/types.ts';
+import { makeFolder } from './folders.ts';
+import { openLeases } from './lease.ts';
+import { newOwner } from './owner.ts';
+import { readSealed, writeSealed } from './sealed.ts';
+
+/** The folder in a store. */
+export const ANSWERS = 'answers';
+
+const LOOK_MS = 250;
+
+/**
+ * Opens the answers of a store for a stage. Creates nothing until something must be written.
+ * @param dir the store's folder `answers`
+ */
+export function openAnswers(
+  dir: string,
+  { log, signal }: Pick<RunContext, 'log'> & Partial<Pick<RunContext, 'signal'>>,
+): KeptAnswers {
+  const fileOf = (digest: string): string => path.join(dir, `${digest}.json`);
+  return {
+    get(digest) {
+      const found = readSealed<{ readonly answer: JsonObject }>(fileOf(digest), {
+        answer: 'object',
+      });
+      if (found === null || found === 'damaged') return null;
+      try {
+        utimesSync(fileOf(digest), new Date(), new Date());
+      } catch {
+        // The store may be read-only.
+      }
+      return found.value.answer;
+    },
+    keep: (digest, answer) => writeSealed(fileOf(digest), { answer }),
+    async alone(name, ask) {
+      const folder = path.join(path.dirname(dir), 'leases');
+      makeFolder(folder);
+      // Leases of its own: stages of one process wait for each other, too.
+      const leases = openLeases(folder, newOwner());
+      try {
+        for (let told = false; !('held' in leases.take(sha256(name) as ActionKey)); told = true) {
+          if (!told) log('waits for another stage that asks the same service');
+          await sleep(LOOK_MS, undefined, signal === undefined ? {} : { signal });
+        }
+        return await ask();
+      } finally {
+        leases.close();
+      }
+    },
+  };
+}
+
+/** The answers in a store, for `gc`. A file's time is that of its last use. */
+export const answersIn = (root: string) =>
+  ownNames(root, ANSWERS).flatMap((name) => {
+    const place = path.join(root, ANSWERS, name),
+      stat = lstatSync(place, { throwIfNoEntry: false });
+    return name.endsWith('.json') && stat?.isFile() === true
+      ? [{ key: null, place, bytes: stat.size, used: stat.mtimeMs }]
+      : [];
+  });
