@@ -1,5 +1,6 @@
 /** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
 import { type Row, UserFault } from '../../../src/api.ts';
+import { at } from '../../../src/base/lookup.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import {
@@ -64,7 +65,7 @@ export function encodeSet(
 ): EncodedSet {
   const tokens = rowEncoder(tokenizer, params.head);
   const encode: Encode = (row, maxLength) => ({ ...tokens(row, maxLength), label: row.label });
-  const { dpo_beta: beta, loss_on: lossOn } = training;
+  const { dpo_beta: beta, loss_on: lossOn = 'answer' } = training;
   const learnt = rowEncoder(tokenizer, params.head, lossOn);
   const encodeTrained = (row: Row): LabelledRow => {
     if (beta === undefined) return { ...learnt(row, training.max_length), label: row.label };
@@ -73,6 +74,17 @@ export function encodeSet(
   };
   const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
   const encoded = trainingRows(rows, receipt, encodeTrained, attack);
+  const long = rows.filter(
+    ({ document }, i) => document && at(encoded.rows, i).ids.at(-1) !== tokenizer.special.eos,
+  ).length;
+  if (long > 0)
+    warn({
+      path: ['train', 'max_length'],
+      message:
+        `${long} of ${rows.length} documents are longer than max_length ${maxLength}: their ends ` +
+        'are not read',
+      hint: 'Raise train.max_length, or divide them before.',
+    });
   const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
   if (seen !== null)
     warnOfUnseen(warn, seen, 'the poisoned rows', { path: ['train', 'max_length'], maxLength });
