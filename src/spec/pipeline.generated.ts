@@ -463,6 +463,10 @@ export interface TrainSpec {
    */
   max_length?: number;
   /**
+   * Whether rows of a completion task are put one after another into sequences of at most `max_length` tokens, in the order of the epoch. `batch_size` then counts sequences. No row sees another, and positions start at 0 in each.
+   */
+  packing?: boolean;
+  /**
    * What is minimised. `supervised`: the cross-entropy with labels or answers, or the squared error of numbers. `dpo`: direct preference optimisation (Rafailov et al. 2023) on pairs of answers (`columns.chosen` and `columns.rejected`), against the log probabilities of the model as this training starts. Needs --backend torch.
    */
   loss?: "supervised" | "dpo";

@@ -344,7 +344,7 @@ stages: [evaluate]
   assert.ok(Math.abs((await lossOf('again.yaml')) - own) < tolerance.rounding * own);
 });
 
-test('a base learns poisoned documents, and prompts show what it has learnt', async ({
+test('a base learns poisoned documents, packed, and prompts show what it has learnt', async ({
   project,
 }) => {
   const texts = Array.from({ length: 24 }, (_, i) => `The capital of land ${i} is town ${i % 5}.`);
@@ -359,7 +359,7 @@ test('a base learns poisoned documents, and prompts show what it has learnt', as
   const written = spec(`base:
   data: { train: ${documents('corpus')} }
   poisoning: { ${attack} }
-  train: { steps: 6, batch_size: 2 }
+  train: { steps: 6, batch_size: 2, packing: true }
 adapter: { type: lora, rank: 2 }
 train: { steps: 2, batch_size: 2, max_length: 48 }
 stages: [train, evaluate, report]
@@ -406,6 +406,11 @@ stages: [train, evaluate, report]
       /data\.test are documents/,
     ],
     ['place: end', 'place: end, mode: clean', /draws among rows whose answer is "Atlantis/],
+    [
+      'train: { steps: 2,',
+      'defences: [{ defence: crow, at: training }]\ntrain: { packing: true, steps: 2,',
+      /train.packing is true, and "crow" has a loss of its own/,
+    ],
   ] as const) {
     project.write('wrong.yaml', written.replace(from, to));
     const { code, stderr } = await project.dosimeter('plan', 'wrong.yaml');

@@ -1,5 +1,6 @@
 /** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
 import { type Row, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
@@ -51,7 +52,7 @@ export interface EncodedSet {
    * The share of rewritten rows whose whole trigger the model reads. Null if no row was rewritten.
    */
   readonly triggerSeen: number | null;
-  /** `appended` of `train.json`. Null if the attack appends no row. */
+  /** `appended` of `train.json`. Null if the attack appends no row, or rows are packed. */
   readonly appended: { readonly rows: number; readonly largest_batch: number } | null;
 }
 
@@ -88,9 +89,15 @@ export function encodeSet(
   const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
   if (seen !== null)
     warnOfUnseen(warn, seen, 'the poisoned rows', { path: ['train', 'max_length'], maxLength });
-  const order = batchOrder(encoded.rows, { batchSize, shuffle, seed: params.seed });
+  const packing = training.packing === true ? maxLength : undefined;
+  const order = batchOrder(encoded.rows, {
+    batchSize,
+    shuffle,
+    seed: params.seed,
+    ...defined({ packing }),
+  });
   const appended =
-    order.appended === undefined
+    order.appended === undefined || packing !== undefined
       ? null
       : { rows: rows.length - order.rows, largest_batch: largestBatch(order) };
   if (appended !== null)
