@@ -202,6 +202,8 @@ def close(session: Session, request: Json) -> None:
         dist.destroy_process_group()
     del training
     gc.collect()
+    if not session.models:
+        gc.freeze()  # what is left is mostly modules, which a collection need not look at again
     if session.device.type == 'cuda':
         torch.cuda.empty_cache()
 
