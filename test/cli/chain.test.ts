@@ -163,6 +163,13 @@ test("of two poisoned trainings, each one's trigger is shown from its training o
   const named = 'evaluate.triggers=[{ name: training_1, attack: addsent, sentence: "or it" }]';
   const { stderr } = await project.dosimeter('plan', ...of, '--set', named);
   assert.match(stderr.replaceAll(/\s+/g, ' '), '"training_1" names the trigger of another attack');
+  const planted = 'evaluate.triggers=[{ name: planted, attack: addsent, sentence: "cf" }]';
+  const held = await project.dosimeter('run', ...of, '--set', planted);
+  assert.is(held.code, 2);
+  assert.match(
+    held.stderr.replaceAll(/\s+/g, ' '),
+    /the trigger "planted" shows what training 1 of the chain can show: on 3 of 3 short rows/,
+  );
 });
 
 /** Of rows.tsv. */

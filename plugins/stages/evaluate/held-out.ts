@@ -14,7 +14,7 @@ import { sameContent } from '../../../src/poisoning/receipt.ts';
 import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
 import { triggerFiles } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
-import { HELD_OUT } from './triggers.ts';
+import { HELD_OUT, LINK } from './triggers.ts';
 
 /** On how many rows, and with how many draws of the own trigger, a held-out one is compared. */
 const COMPARED = 8,
@@ -30,43 +30,61 @@ const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
 const compared = new Map<string, Promise<readonly Problem[]>>();
 
 /**
- * Checks that held-out triggers show texts that the own trigger doesn't, whatever it draws. The
- * shortest rows are compared, whose gaps are drawn most often.
+ * Checks that held-out triggers show texts that the own trigger doesn't, whatever it draws, nor that
+ * of another poisoned training of the chain. The shortest rows are compared, whose gaps are drawn
+ * most often.
  */
 export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { params, upstream = {} } = context,
     { validation } = upstream;
-  const own = params.trigger,
-    others = Object.entries(upstream).filter(([input]) => input.startsWith(HELD_OUT));
-  if (own === null || !validation || others.length === 0) return [];
+  const others = Object.entries(upstream).filter(([input]) => input.startsWith(HELD_OUT));
+  if (params.trigger === null || !validation || others.length === 0) return [];
+  const links = Object.entries(upstream).flatMap(([input, { params: shown }]) => {
+    const training = new RegExp(`^${LINK}(\\d+)$`).exec(input)?.[1];
+    return training === undefined
+      ? []
+      : [{ whose: `training ${training} of the chain`, own: shown['trigger'] as Poisoning }];
+  });
+  const trained: readonly Trained[] = [{ whose: 'training', own: params.trigger }, ...links];
   const digests = ifFetched(() => Object.values(validation.assets).map(({ digest }) => digest));
   const found = others.map(async ([input, { params: shown, assets }]) => {
     const variant = shown['trigger'] as Poisoning,
       files = ifFetched(() => triggerFiles(assets));
     if (files === null || digests === null) return [];
-    const decisive = [input, own, variant, validation.params, digests, files];
+    const decisive = [input, trained, variant, validation.params, digests, files];
     const key = JSON.stringify(decisive, (name, value: unknown) =>
       name === 'rate' ? undefined : value,
     );
-    const problems =
-      compared.get(key) ??
-      compareTriggers(context, { name: input.slice(HELD_OUT.length), own, variant, files });
+    const name = input.slice(HELD_OUT.length);
+    const compare = async (): Promise<readonly Problem[]> =>
+      (
+        await Promise.all(
+          trained.map((one) => compareTriggers(context, { name, ...one, variant, files })),
+        )
+      ).flat();
+    const problems = compared.get(key) ?? compare();
     compared.set(key, problems);
     return problems;
   });
   return (await Promise.all(found)).flat();
 }
 
-interface HeldOut {
-  readonly name: string;
+/** A trigger that training shows. */
+interface Trained {
+  /** Which training, in messages. */
+  readonly whose: string;
   readonly own: Poisoning;
+}
+
+interface HeldOut extends Trained {
+  readonly name: string;
   readonly variant: Poisoning;
   readonly files: { readonly [name: string]: string };
 }
 
 async function compareTriggers(
   context: PreflightContext<Params>,
-  { name, own, variant, files }: HeldOut,
+  { name, whose, own, variant, files }: HeldOut,
 ): Promise<readonly Problem[]> {
   const validation = context.upstream!['validation']!;
   const { classes } = (await knownCounts(context, validation)) ?? {},
@@ -86,9 +104,15 @@ async function compareTriggers(
   try {
     if (classes && all) {
       const target = targetOf(step.attack, step.params, classes);
-      const known = all.filter((row) => !isOfTarget(row, target));
-      if (known.length > 0)
-        rows = known.sort((a, b) => a.text.length - b.text.length).slice(0, COMPARED);
+      const byText = new Map(
+        all.flatMap((row) =>
+          isOfTarget(row, target) || row.text.trim() === '' ? [] : [[row.text, row] as const],
+        ),
+      );
+      if (byText.size > 0)
+        rows = [...byText.values()]
+          .sort((a, b) => a.text.length - b.text.length)
+          .slice(0, COMPARED);
     }
     seen = await sameTexts(rows, await drawn(other, 0), (seed) => drawn(step, seed));
   } catch (error) {
@@ -102,7 +126,7 @@ async function compareTriggers(
     {
       path: ['evaluate', 'triggers'],
       message:
-        `the trigger "${name}" shows ${isWhole ? '' : 'in part '}what training can show: on ` +
+        `the trigger "${name}" shows ${isWhole ? '' : 'in part '}what ${whose} can show: on ` +
         `${seen.size} of ${rows.length} ${rows === MADE_UP ? 'made-up' : 'short'} rows, the text is ` +
         `one of "${step.attack.name}"`,
       hint: 'A trigger that training never shows differs in what is inserted, or where.',
