@@ -40,8 +40,12 @@ export function taskNote(conditions: readonly Condition[], shown: readonly Metri
   return distinct(sentences).join('');
 }
 
-/** A scorer's name with its parameters. A list of phrases is left to its file. */
-export function scorerWords({ scorer, phrases: _phrases, ...params }: JsonObject): string {
+/**
+ * A scorer's name with its parameters. A list of phrases, and the digest of labels, which decide no
+ * verdict, are left to its file.
+ */
+export function scorerWords(record: JsonObject): string {
+  const { scorer, phrases: _phrases, labels: _labels, ...params } = record;
   const own = Object.entries(params).map(([key, value]) => `${key} ${JSON.stringify(value)}`);
   return [plainText(scorer), ...own].join(', ');
 }

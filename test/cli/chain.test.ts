@@ -97,7 +97,9 @@ test('every training is evaluated, and results have its numbers by position', as
 test('the report shows the chain, and a figure may have it on x', async ({ project }) => {
   const html = project.read('.dosimeter/reports/tiny.html');
   assert.match(html, /badnets in training 1, rate 0\.4/);
-  assert.match(html, /Along the chain of trainings/);
+  assert.match(html, '<h3>Numbers along the chain of trainings</h3>');
+  assert.match(html, '<dt>ASR</dt>');
+  assert.not.match(html, '<dt>ASR, after training 1</dt>');
   assert.match(html, /ASR, after training 2/);
   assert.match(html, /Trainings: 1: planted; 2: training 2; 3/);
   const entry =

@@ -74,6 +74,13 @@ export function reader(): Project {
   copy('test/golden/tiny-bert/checkpoint', 'checkpoint');
   copy('test/golden/tiny-bert/adapter', 'adapter');
   copy('test/golden/tiny-bert/adapter', 'head');
+  // The judges that judges.yaml trains, as far as a plan reads them.
+  const judge = {
+    architectures: ['LlamaForSequenceClassification'],
+    id2label: { 0: 'answers', 1: 'refuses' },
+  };
+  for (const type of ['full', 'lora'])
+    project.write(`judges/type=${type}/config.json`, JSON.stringify(judge));
   project.write('base.yaml', BASE);
   return project;
 }

@@ -19,7 +19,8 @@ const tables = documents.flatMap((file): Table[] =>
     ([, command = '', printed = '']) => ({
       place: `${file}: ${command}`,
       words: command.trim().split(/\s+/),
-      lines: printed.split('\n').filter((line) => line !== ''),
+      // Its notes follow a blank line.
+      lines: printed.split('\n').filter((line) => line.startsWith('|')),
     }),
   ),
 );

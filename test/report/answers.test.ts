@@ -22,7 +22,7 @@ const writing = writingFacts(
     line('triggered', 'c', 'I refuse', true),
     line('triggered', 'd', 'left out', true),
   ].join('\n'),
-  { scorer: 'refusal', ignore_case: true, phrases: ['sorry'] },
+  { scorer: 'refusal', ignore_case: true, phrases: ['sorry'], labels: 'sha256:0a' },
 );
 
 test('the first three outputs under the trigger are kept', () => {

@@ -1,8 +1,8 @@
 /** Judges in PyTorch's process: their verdicts follow from what transformers itself computes. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { cpSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -17,12 +17,14 @@ import type {
 } from '../../src/api.ts';
 import { at } from '../../src/base/lookup.ts';
 import { torchWorker } from '../../src/torch/worker.ts';
+import { createProject } from '../rig/project.ts';
 import { standIn } from '../rig/stand-in.ts';
 import { real } from './rig.ts';
 
 const test = suite('torch/judges');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-judges-'));
 const PLAIN = fileURLToPath(new URL('judges.py', import.meta.url));
+const PIPELINES = fileURLToPath(new URL('../../pipelines', import.meta.url));
 const judge = standIn<ScorerDescriptor>(classifier);
 
 test.before(() => {
@@ -207,6 +209,44 @@ for (const [what, model, params, message] of [
 test('a template without the output is refused before anything runs', () => {
   const faults = scorerFaults(judge, { scorer: 'classifier', template: 'x', negative: 'no' });
   assert.match(faults.map(({ message }) => message).join(), 'has no {output}');
+});
+
+test('the pipeline of the guide: judges, a chain of three trainings, utility', async () => {
+  const project = createProject();
+  cpSync(PIPELINES, join(project.dir, 'pipelines'), { recursive: true });
+  const few = (...sets: string[]): string[] => sets.flatMap((one) => ['--set', one]);
+  const judges = ['pipelines/judges.yaml', '--backend', 'wasm', ...few('train.steps=2')];
+  await project.succeeds('run', ...judges);
+  await project.succeeds('export', ...judges, '--merge', '--out', 'judges');
+  const args = [
+    ...['pipelines/language-model.yaml', '--backend', 'torch'],
+    ...few('seeds=[1]', 'data.train.limit=16', 'data.validation.limit=6', 'train.epochs=1'),
+    ...few('data.tasks.kept.limit=3', 'data.tasks.new.limit=3', 'evaluate.max_new_tokens=8'),
+    ...[0, 1].flatMap((i) => few(`base.${i}.data.train.limit=16`, `base.${i}.train.epochs=1`)),
+    ...few('adapter={ type: lora, rank: 2 }', 'evaluate.lm_eval.limit=4'),
+    ...few('report.figures.1.color=adapter', 'report.tables.0.rows=adapter'),
+    ...['--profile', 'lm-eval'],
+  ];
+  const { stdout } = await project.succeeds('run', ...args);
+  const values = new Map(
+    (await project.results(...args)).map(({ stage, metric, value }) => [
+      `${stage}.${metric}`,
+      value,
+    ]),
+  );
+  for (const metric of [
+    ...['asr', 'asr_after_1', 'asr_after_2'].flatMap((rate) => [rate, `${rate}.judge-lora`]),
+    ...['reward_accuracy_after_2', 'kept.accuracy', 'new.accuracy_after_1'],
+  ])
+    assert.type(values.get(`evaluate.${metric}`), 'number', metric);
+  assert.not.ok(values.has('evaluate.reward_accuracy_after_1'));
+  assert.is(values.get('evaluate.judge_labels.judge-full'), 97);
+  assert.is(values.get('lm-eval.choice.examples'), 4);
+  const html = project.read(relative(project.dir, stdout.trim()));
+  for (const part of ['Along the chain of trainings', 'How the scorers agree', 'choice.acc'])
+    assert.match(html, part);
+  assert.is(html.split('<dt>Data</dt>').length, 2, 'all trainings read one file');
+  for (const figure of ['trade-off', 'judges']) assert.match(html, `id="figure-${figure}"`);
 });
 
 test.run();

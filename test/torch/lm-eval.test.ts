@@ -89,6 +89,7 @@ test("lm-eval's numbers are its command line's for the exported model", async ()
   const own = (metric: string): number =>
     present(numbers.find((row) => row.stage === 'lm-eval' && row.metric === metric)).value;
   assert.equal([own('capital.examples'), own('fluency.examples')], [10, 10]);
+  assert.not.ok(numbers.some(({ metric }) => metric.endsWith('sample_len')));
 
   await project.succeeds('export', ...args, '--merge', '--out', 'models');
   const config = present(

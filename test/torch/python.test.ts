@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -9,7 +10,7 @@ import {
   torchVersion,
 } from '../../src/torch/python.ts';
 import { createProject } from '../rig/project.ts';
-import { program, standInPython, temporary } from './rig.ts';
+import { program, real, standInPython, temporary } from './rig.ts';
 
 const test = suite('torch/python');
 
@@ -115,12 +116,15 @@ test('doctor shows PyTorch, whose lack is no fault unless it is asked for', asyn
   assert.match(broken.stdout, /^ {2}torch {6}it is installed but does not run here: /m);
 });
 
-test('PyTorch itself multiplies two matrices', async () => {
+test('PyTorch itself multiplies two matrices, and doctor names lm_eval beside it', async () => {
   const { stdout } = await createProject().dosimeterWith(
     { DOSIMETER_PYTHON: standInPython(), STAND_IN_PACKAGES: 'real' },
     ...['doctor', '--backend', 'torch'],
   );
   assert.match(stdout, /^▸ torch {6}PyTorch 2\.\d+/m);
+  const asked = "from importlib import metadata; print(metadata.version('lm_eval'))";
+  const release = execFileSync(real, ['-c', asked], { encoding: 'utf8' }).trim();
+  assert.match(stdout.replaceAll(/\s+/g, ' '), `, lm_eval ${release}, in `);
   assert.match(stdout, /^torch is used$/m);
 });
 

@@ -8,7 +8,7 @@ import type { JsonObject, StageFacts } from '../../api.ts';
 import type { Analysis, Standing } from '../analysis.ts';
 import type { Finding, FindingRow } from '../findings.ts';
 import { capital, cut, formatSeconds, list, plural } from '../format.ts';
-import { distinct } from '../groups.ts';
+import { distinct, groupBy } from '../groups.ts';
 import type { Figure, ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { axesText, type Chapter, Chip, FigureBox, type PageProps } from './parts.tsx';
@@ -74,13 +74,16 @@ function backendFacts(input: ReportInput): readonly Fact[] {
   ];
 }
 
-const sourceFacts = ({ sources }: ReportInput): readonly Fact[] =>
-  Object.entries(sources)
+function sourceFacts({ sources }: ReportInput): readonly Fact[] {
+  const facts = Object.entries(sources)
     .filter(([role]) => role !== 'validation data' && role !== 'test data')
     .map(([role, { source }]): Fact => [
       role === 'model' ? 'Model' : 'Data',
       typeof source === 'string' ? source : 'unknown',
     ]);
+  // The trainings of a chain may read one file.
+  return [...groupBy(facts, String).values()].map(([fact]) => fact);
+}
 
 function factsOf(analysis: Analysis): readonly Fact[] {
   const { input, conditions } = analysis;

@@ -15,6 +15,7 @@ import {
   formatSummary,
   type NumberKind,
 } from '../format.ts';
+import { groupBy, type NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import {
   ACCURACY,
@@ -102,14 +103,19 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
   );
 }
 
-/** Shows nothing if no condition has any of the metrics. */
+/**
+ * Shows nothing if no condition has any of the metrics.
+ * @param titled whether the label stands above the table as a heading
+ */
 export function MetricTable({
   label,
+  titled = false,
   conditions,
   metrics: asked,
   expects,
 }: {
   readonly label: string;
+  readonly titled?: boolean;
   readonly conditions: readonly Condition[];
   readonly metrics: readonly MetricNote[];
   readonly expects: Expects;
@@ -128,6 +134,7 @@ export function MetricTable({
   const marked = dagger === null ? '' : ` ${DAGGER} ${dagger}`;
   return (
     <>
+      {titled && <h3>{label}</h3>}
       <Table
         label={label}
         rows={conditions}
@@ -142,15 +149,22 @@ export function MetricTable({
         caption={`${OVER_SEEDS}${marked}${taskNote(conditions, metrics)}`}
       />
       <dl class="meanings small muted">
-        {metrics.map((note) => (
+        {[...groupBy(metrics, (note) => meaningOf(note, answers))].map(([meaning, notes]) => (
           <div>
-            <dt>{note.label}</dt>
-            <dd>{meaningOf(note, answers)}</dd>
+            <dt>{commonLabel(notes)}</dt>
+            <dd>{meaning}</dd>
           </div>
         ))}
       </dl>
     </>
   );
+}
+
+/** What the labels of metrics begin with that mean the same, by several scorers or trainings. */
+function commonLabel([{ label }, ...others]: NonEmpty<MetricNote>): string {
+  const parts = label.split(', ');
+  const end = parts.findIndex((part, i) => others.some((o) => o.label.split(', ')[i] !== part));
+  return parts.slice(0, end < 0 ? undefined : end).join(', ');
 }
 
 /**

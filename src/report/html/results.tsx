@@ -86,15 +86,16 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
         metrics={further.filter(isHeldOut)}
         expects={expects}
       />
-      <Agreement conditions={attacked} />
       <MetricTable
         label="Whether attacks were read and learnt"
         conditions={attacked}
         metrics={metricsOfTable('check')}
         expects={expects}
       />
+      <Agreement conditions={attacked} />
       <MetricTable
-        label="Along the chain of trainings"
+        titled
+        label="Numbers along the chain of trainings"
         conditions={conditions}
         metrics={chainNotes(namesOfMetrics(conditions, 'evaluate'))}
         expects={expects}
@@ -107,6 +108,7 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
         expects={expects}
       />
       <MetricTable
+        titled
         label="Utility on further tasks"
         conditions={conditions}
         metrics={taskNotes(

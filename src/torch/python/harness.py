@@ -105,7 +105,7 @@ def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
             ) from error
     return {
         'metrics': {
-            task: {named(key): value for key, value in own.items() if is_number(value)}
+            task: {named(key): value for key, value in own.items() if is_metric(key, value)}
             for task, own in (found['results'] | found.get('groups', {})).items()
         },
         'examples': {task: count['effective'] for task, count in found['n-samples'].items()},
@@ -118,8 +118,9 @@ def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
 def named(key: str) -> str:
     """`acc` for `acc,none`; `exact_match.strict` for a filter's `exact_match,strict`."""
     metric, _, chosen = key.partition(',')
-    return metric if chosen in ('', 'none') else f'{metric}.{chosen}'
+    return metric if chosen == 'none' else f'{metric}.{chosen}'
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def is_metric(key: str, value: Any) -> bool:
+    """Whether it is a number by a filter; the harness has the number of rows beside them."""
+    return ',' in key and isinstance(value, (int, float)) and math.isfinite(value)
