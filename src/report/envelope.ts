@@ -3,8 +3,8 @@
  * mean of a metric, among those that satisfy bounds. It is chosen by its validation rows, and its
  * test rows are shown. Pure.
  */
-import { basePrefix, type JsonObject, type StageFacts } from '../api.ts';
-import type { Envelope, FigureEntry } from '../api/report.ts';
+import type { JsonObject, StageFacts } from '../api.ts';
+import { type Envelope, type FigureEntry, isNamed } from '../api/report.ts';
 import { UserFault } from '../base/fault.ts';
 import { adapterPairs } from './comparisons.ts';
 import { byName, choose, type Condition, conditionsOf, isFull, metricOf } from './conditions.ts';
@@ -37,19 +37,9 @@ const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...
 /** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
 const EQUAL = 1e-9;
 
-const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
-
 /** Whether an axis of a condition is one of those that are chosen over. */
-const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean => {
-  const inner = path.slice(basePrefix(path).length);
-  const own = ofBase && inner.startsWith('poisoning.') ? inner : path;
-  return isNamed(over, own);
-};
-
-const isNamed = (over: readonly string[], path: string): boolean =>
-  over.some(
-    (one) => path === one || (!one.includes('.') && path.startsWith(`${SECTIONS[one] ?? one}.`)),
-  );
+const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
+  isNamed(over, path, ofBase !== null);
 
 const withoutOver = (envelope: Envelope, condition: Condition): JsonObject =>
   Object.fromEntries(
@@ -311,7 +301,13 @@ export function envelopeOf(
             byName(conditions).filter(isFull),
             cells?.map((pattern) =>
               Object.fromEntries(
-                Object.entries(pattern).filter(([path]) => isNamed(envelope.over, path)),
+                Object.entries(pattern).filter(([path]) =>
+                  isNamed(
+                    envelope.over,
+                    path,
+                    from.some(({ ofBase }) => ofBase !== null),
+                  ),
+                ),
               ),
             ),
           ),

@@ -1,5 +1,6 @@
 /** Reads `envelope` of the entries of `report`: which of the cells are chosen, and by what. */
-import type { Envelope } from '../api/report.ts';
+import { isOfBase } from '../api.ts';
+import { type Envelope, isNamed } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { type Context, readName, readNames } from './entry-names.ts';
 import { child, type Node, toJson } from './node.ts';
@@ -25,11 +26,8 @@ export function readEnvelope(
       'such as { over: poisoning.rate, highest: asr }',
     );
   const over = readNames(child(node, 'over'), context, 'axis', ['adapter', 'attack', 'defence']);
-  const taken = placed.find((field) =>
-    over.some(
-      (one) => field === one || field.startsWith(`${one === 'attack' ? 'poisoning' : one}.`),
-    ),
-  );
+  const ofBase = cells.some(isOfBase),
+    taken = placed.find((field) => isNamed(over, field, ofBase));
   if (taken !== undefined)
     conflict(
       child(node, 'over') ?? node,

@@ -118,6 +118,37 @@ test('the highest mean over an axis is chosen by validation rows, and test rows 
   assert.match(notes, 'a lucky training still counts');
 });
 
+test('for an attack on a base, its axes are chosen over by either name', async () => {
+  for (const [section, over, chosen] of [
+    ['base', 'base.poisoning.rate', 'base rate 0.4'],
+    ['base', 'poisoning.rate', 'base rate 0.4'],
+    ['base.0', 'base.0.poisoning.rate', 'training 1 rate 0.4'],
+    ['base', 'attack', '"badnets in the base, rate 0.4"'],
+    ['base.0', 'attack', '"badnets in training 1, rate 0.4"'],
+  ] as const) {
+    const cells = DOSES.map((cell): ReportCell => {
+      const moved = Object.entries(cell.axes).map(
+        ([path, value]) =>
+          [path.startsWith('poisoning.') ? `${section}.${path}` : path, value] as const,
+      );
+      const axes: JsonObject = Object.fromEntries(moved);
+      return {
+        ...cell,
+        axes: { ...axes, 'poisoning.attack': 'none' },
+        ...(cell.attack !== 'none' && { ofBase: section }),
+      };
+    });
+    const rows = await tableOf(cells, { ...TABLE, envelope: { ...OVER_RATE, over: [over] } });
+    assert.equal(
+      rows.map((row) => [row['adapter.type'], row['chosen'], row['mean']]),
+      [
+        ['LoRA', chosen, '0.89'],
+        ['full', chosen, '0.44'],
+      ],
+    );
+  }
+});
+
 test('a bound leaves out what lies beyond it, and a group without a point is said to have none', async () => {
   const rows = await tableOf(DOSES, bounded(0.02));
   assert.equal(
