@@ -12,7 +12,7 @@ import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf } from './labels.ts';
-import { hasTestRows, metricName, metricNamed, noteOf, onTest } from './metrics.ts';
+import { hasTestRows, metricName, metricNamed, noteOf, onTest, rowsOf } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
 
@@ -176,11 +176,16 @@ function groupOf(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
     : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
 }
 
-/** What is measured on the rows that can show the trigger. */
-const UNDER_TRIGGER = /^(?:test_)?(?:asr|robust_accuracy|triggered_|undecided_share)/;
+/** Of the rows of a metric, how `evaluate` counts them, and what they are called. */
+const COUNTS = {
+  plain: ['examples', (split: string) => `${split} rows`],
+  triggered: ['triggered_rows', (split: string) => `triggered ${split} rows`],
+  all: ['examples', (split: string) => `${split} rows under the trigger`],
+  partial: ['false_trigger_rows', (split: string) => `${split} rows with part of the trigger`],
+} as const;
 
 /**
- * Which rows chose or are shown: `144 validation rows and 72 triggered validation rows`. Empty if
+ * Which rows chose or are shown: `72 triggered validation rows and 144 validation rows`. Empty if
  * the metrics are of no such rows.
  */
 function rowsText(
@@ -188,19 +193,30 @@ function rowsText(
   split: 'validation' | 'test',
   metrics: readonly string[],
 ): string {
-  const prefix = split === 'test' ? 'test_' : '';
-  const ofRows = metrics.map(metricNamed).filter(hasTestRows);
-  const counted = (of: string, name: string): string => {
-    const counts = cells.flatMap(({ metrics: own }) => own['evaluate']?.[`${prefix}${of}`] ?? []);
-    const [least, most] = [Math.min(...counts), Math.max(...counts)];
-    if (counts.length === 0) return `the ${name}s`;
-    return least === most ? plural(least, name) : `${least} to ${plural(most, name)}`;
+  const countsOf = (name: string): readonly number[] =>
+    cells.flatMap(({ metrics: own }) => own['evaluate']?.[name] ?? []);
+  const counted = (name: string, rows: string): string => {
+    const counts = countsOf(name),
+      [least, most] = [Math.min(...counts), Math.max(...counts)];
+    if (counts.length === 0) return `the ${rows}`;
+    const from = least === most ? '' : `${least.toLocaleString('en')} to `;
+    return from + plural(most, rows.replace('rows', 'row'), rows);
   };
-  const isTriggered = ({ metric }: { readonly metric: string }) => UNDER_TRIGGER.test(metric);
-  return [
-    ...(ofRows.every(isTriggered) ? [] : [counted('examples', `${split} row`)]),
-    ...(ofRows.some(isTriggered) ? [counted('triggered_rows', `triggered ${split} row`)] : []),
-  ].join(' and ');
+  const texts = metrics
+    .map(metricNamed)
+    .filter(hasTestRows)
+    .flatMap((named) => {
+      const [task = ''] = named.metric.split('.');
+      if (countsOf(`${task}.examples`).length > 0)
+        return counted(`${task}.examples`, `${task} rows`);
+      // A trigger that training never shows ends the name: `asr.trigger.NAME`.
+      const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
+      return rowsOf(named).map((rows) => {
+        const [count, nameOf] = COUNTS[rows];
+        return counted(`${split === 'test' ? 'test_' : ''}${count}${other}`, nameOf(split));
+      });
+    });
+  return list(distinct(texts));
 }
 
 const labelOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;

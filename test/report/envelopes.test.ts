@@ -149,6 +149,56 @@ test('for an attack on a base, its axes are chosen over by either name', async (
   }
 });
 
+test('a caption counts the rows that a metric is of', async () => {
+  for (const [metric, chosenOn, shownOn] of [
+    ['trigger_rate', '50 triggered validation rows', '90 triggered test rows'],
+    ['asr_low', '50 triggered validation rows', '90 triggered test rows'],
+    ['asr.trigger.end', '48 triggered validation rows', '85 triggered test rows'],
+    [
+      'trigger_accuracy',
+      '100 validation rows under the trigger',
+      '200 test rows under the trigger',
+    ],
+    [
+      'false_trigger_rate',
+      '40 to 60 validation rows with part of the trigger',
+      '1 test row with part of the trigger',
+    ],
+    ['accuracy', '100 validation rows', '200 test rows'],
+    [
+      'inputs_frr',
+      '100 validation rows and 50 triggered validation rows',
+      '200 test rows and 90 triggered test rows',
+    ],
+  ] as const) {
+    const cells = [0.1, 0.2].map((rate) =>
+      made(
+        { rate },
+        {
+          ...{ [metric]: rate, [`test_${metric}`]: rate, asr: rate },
+          ...{ false_trigger_rows: rate === 0.1 ? 40 : 60, test_false_trigger_rows: 1 },
+          ...{ 'triggered_rows.trigger.end': 48, 'test_triggered_rows.trigger.end': 85 },
+        },
+      ),
+    );
+    const by = `evaluate.${metric}`;
+    const { table } = await drawn(cells, {
+      tables: [{ ...TABLE, metrics: [by], envelope: { ...OVER_RATE, by } }],
+    });
+    const notes = present(table).notes.join('\n');
+    assert.match(notes, `the seeds on ${chosenOn}; the numbers are of ${shownOn}.`);
+  }
+  const ofTask = DOSES.map(({ metrics, ...cell }) => ({
+    ...cell,
+    metrics: { evaluate: { ...metrics['evaluate'], 'qa.accuracy': 0.5, 'qa.examples': 30 } },
+  }));
+  const envelope: Envelope = { ...OVER_RATE, by: 'evaluate.qa.accuracy' };
+  const { table } = await drawn(ofTask, {
+    tables: [{ ...TABLE, cells: [{ 'poisoning.attack': ['badnets'] }], envelope }],
+  });
+  assert.match(present(table).notes.join('\n'), 'the seeds on 30 qa rows; the numbers are of 90');
+});
+
 test('a bound leaves out what lies beyond it, and a group without a point is said to have none', async () => {
   const rows = await tableOf(DOSES, bounded(0.02));
   assert.equal(
@@ -403,7 +453,7 @@ test('a metric that no test row has is asked for in vain if it chose', async () 
     tables: [{ ...bounded(1), metrics: ['evaluate.qa.accuracy', 'evaluate.asr'] }],
   });
   const notes = present(table).notes.join('\n');
-  assert.match(notes, 'on 100 validation rows and 50 triggered validation rows; the numbers are');
+  assert.match(notes, 'on 50 triggered validation rows and 100 validation rows; the numbers are');
   assert.match(notes, 'of 90 triggered test rows.\nNot of test rows: Clean accuracy, qa.');
   const { lacks } = await drawn(cells, {
     tables: [{ ...bounded(1), metrics: ['evaluate.asr', 'evaluate.accuracy_drop'] }],
