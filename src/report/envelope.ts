@@ -118,9 +118,9 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choic
       { value, ...place } = placeOf(envelope, cells);
     return { condition, ...place, value: sign * value };
   });
-  const whole = judged.filter(({ why }) => why === null);
-  const top = Math.max(...whole.map(({ value }) => value));
-  const [best, ...equal] = whole.filter(({ value }) => value >= top - EQUAL);
+  const eligible = judged.filter(({ why }) => why === null);
+  const top = Math.max(...eligible.map(({ value }) => value));
+  const [best, ...equal] = eligible.filter(({ value }) => value >= top - EQUAL);
   const further = judged.filter(
     ({ why, isWithin, value }) => why === 'void' && isWithin && value > top + EQUAL,
   );
@@ -284,6 +284,20 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     );
 }
 
+/** Returns the full fine-tunings that what is shown may be compared with. */
+function besides(
+  { over }: Envelope,
+  conditions: readonly Condition[],
+  cells: FigureEntry['cells'],
+): readonly Condition[] {
+  const full = byName(conditions).filter(isFull),
+    ofBase = full.some((one) => one.ofBase !== null);
+  const narrowed = cells?.map((pattern) =>
+    Object.fromEntries(Object.entries(pattern).filter(([path]) => isNamed(over, path, ofBase))),
+  );
+  return choose(full, narrowed);
+}
+
 /**
  * Chooses in each group of conditions that differ in the axes `over` alone.
  * @param fields the metrics that the entry asks for
@@ -297,93 +311,61 @@ export function envelopeOf(
     conditions,
     stages,
   }: { readonly conditions: readonly Condition[]; stages: readonly StageFacts[] },
-  entry: Pick<FigureEntry, 'cells' | 'against'>,
+  { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
 ): Enveloped {
-  const { cells, against } = entry;
   checkShown(envelope, fields);
+  const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
   const groupsIn = (from: readonly Condition[]): Group[] =>
     [...groupBy(from, (one) => contentKey(withoutOver(envelope, one))).values()].flatMap(
       (group) => groupOf(envelope, group) ?? [],
     );
-  const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
   const from = choose(byName(conditions), cells),
     groups = groupsIn(from),
-    byKey = new Map(groups.map((group) => [keyOf(group), group]));
+    own = new Set(groups.map(keyOf));
   // What is compared with need not be among the cells that are shown.
   const beside =
     against === 'full'
-      ? groupsIn(
-          choose(
-            byName(conditions).filter(isFull),
-            cells?.map((pattern) =>
-              Object.fromEntries(
-                Object.entries(pattern).filter(([path]) =>
-                  isNamed(
-                    envelope.over,
-                    path,
-                    from.some(({ ofBase }) => ofBase !== null),
-                  ),
-                ),
-              ),
-            ),
-          ),
-        ).filter((group) => !group.isEmpty && !byKey.has(keyOf(group)))
+      ? groupsIn(besides(envelope, conditions, cells)).filter(
+          (group) => !group.isEmpty && !own.has(keyOf(group)),
+        )
       : [];
+  const byKey = new Map([...groups, ...beside].map((group) => [keyOf(group), group]));
   const all = conditionsOf(
-    [...groups, ...beside].flatMap((group) => group.cells),
+    [...byKey.values()].flatMap((group) => group.cells),
     stages,
   );
-  const isWhole = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
-  const others = new Map(beside.map((group) => [keyOf(group), group]));
-  const partners = distinct(
-    adapterPairs(all.filter((one) => isWhole(one) || others.has(keyOf(one))))
-      .map(({ full }) => full)
-      .filter((full) => others.has(keyOf(full))),
-  );
-  const named = (
-    some: readonly Condition[],
-    of: ReadonlyMap<string, Group>,
-  ): (readonly [string, string])[] =>
-    some.flatMap((one) => {
-      const group = of.get(keyOf(one));
-      return group === undefined
-        ? []
-        : [[[one.adapterLabel, blockLabel(one)].join(', '), group.text] as const];
-    });
-  const used = from.flatMap((condition) => condition.cells);
-  const measured = new Set(
-    used.flatMap(({ metrics }) =>
-      Object.keys(metrics['evaluate'] ?? {}).map((metric) =>
-        metricName({ stage: 'evaluate', metric }),
-      ),
-    ),
-  );
+  const isOwn = (one: Condition): boolean => own.has(keyOf(one)),
+    isChosen = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
+  const chosen = all.filter(isChosen),
+    shown = chosen.filter(isOwn),
+    partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
+  const named = (some: readonly Condition[]): (readonly [string, string])[] =>
+    some.map((one) => [
+      [one.adapterLabel, blockLabel(one)].join(', '),
+      byKey.get(keyOf(one))?.text ?? '',
+    ]);
+  const used = from.flatMap((condition) => condition.cells),
+    measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
   // What was measured on other rows than the validation rows has no test rows, and needs none.
-  const shown = (field: string): string => {
-    const named = metricNamed(field),
-      test = metricName(onTest(named));
-    return hasTestRows(named) && (measured.has(test) || deciding.includes(field)) ? test : field;
+  const shownAs = (field: string): string => {
+    const test = onTest(metricNamed(field)),
+      hasOwn = measured.has(test.metric) || deciding.includes(field);
+    return hasTestRows(test) && hasOwn ? metricName(test) : field;
   };
   return {
-    conditions: all.filter(isWhole),
+    conditions: shown,
     partners,
     empty: groups
       .filter(({ isEmpty }) => isEmpty)
       .map(({ axes, text }) => ({ axes, reason: text })),
     deciding,
     notes: [
-      ...ruleText(envelope, used, fields.map(shown)),
+      ...ruleText(envelope, used, fields.map(shownAs)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
-      ...listed('Chosen:', [...named(all.filter(isWhole), byKey), ...named(partners, others)]),
-      ...listed(
-        'No point can be chosen:',
-        named(
-          all.filter((one) => !isWhole(one)),
-          byKey,
-        ),
-      ),
+      ...listed('Chosen:', named([...shown, ...partners])),
+      ...listed('No point can be chosen:', named(all.filter((one) => !isChosen(one)))),
     ],
-    shown,
+    shown: shownAs,
   };
 }
