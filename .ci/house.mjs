@@ -42,7 +42,9 @@ function countLines(text) {
   return count;
 }
 
-/** @param {string} path as the table names rooms: `src/run/log` → `run/log`, `src/api.ts` → `api` */
+/**
+ * @param {string} path as the table names rooms: `src/run/log` → `run/log`, `src/api.ts` → `api`
+ */
 const nameOf = (path) => path.replace(/^src\/|\.ts$|\/$/g, '');
 
 /** ARCHITECTURE.md's table: each row's rooms, and what its last column allows them to import. */
@@ -103,7 +105,8 @@ export function sources() {
 
 /**
  * Returns the files under 80 lines that one other file alone imports, with that file. A plugin's
- * entry is none, nor is what is imported dynamically, which has a file so that it can be loaded late.
+ * entry is none, nor is what is imported dynamically, which has a file so that it can be loaded
+ * late.
  * @param {readonly SourceFile[]} files
  */
 export function fragments(files) {

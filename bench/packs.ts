@@ -1,6 +1,6 @@
 /**
- * LoRA trainings under `--backend torch` that take their steps together (`--pack`), against the same
- * one after another, on a model of all-MiniLM-L6's sizes that is drawn at random.
+ * LoRA trainings under `--backend torch` that take their steps together (`--pack`), against the
+ * same one after another, on a model of all-MiniLM-L6's sizes that is drawn at random.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,7 +1,7 @@
 /**
  * What following 1,000 jobs of a Slurm cluster costs. A stand-in for squeue shows 1,000 tasks that
- * run, in Slurm's own form; each task's log grows by a line between two polls. There is no peer: the
- * limits are one query a poll, and 5% of a core at the usual ten seconds between two polls.
+ * run, in Slurm's own form; each task's log grows by a line between two polls. There is no peer:
+ * the limits are one query a poll, and 5% of a core at the usual ten seconds between two polls.
  */
 import {
   appendFileSync,

@@ -17,9 +17,9 @@ import {
 import type { TrainJob } from './train-job.ts';
 
 /**
- * How much longer than the slowest of the other ways autocast may take to start and warm up, and how
- * many seconds it has at least. On some processors it crawls. This bounds its turns, too: the longest
- * has one and a half times the steps of the warm-up.
+ * How much longer than the slowest of the other ways autocast may take to start and warm up, and
+ * how many seconds it has at least. On some processors it crawls. This bounds its turns, too: the
+ * longest has one and a half times the steps of the warm-up.
  */
 const PATIENCE = { times: 4, least: 60 };
 

@@ -33,12 +33,13 @@ export type ClassColumns = {
   readonly label: Column;
 };
 
-/** The columns of prompts and answers, or of preference pairs. */
+/** The columns of prompts and answers, of preference pairs, or of documents. */
 export type CompletionColumns =
   | { readonly prompt: Column; readonly answer: Column }
   | { readonly messages: string }
   | { readonly instruction: Column; readonly input?: Column; readonly output: Column }
-  | { readonly prompt?: Column; readonly chosen: Column; readonly rejected: Column };
+  | { readonly prompt?: Column; readonly chosen: Column; readonly rejected: Column }
+  | { readonly document: Column };
 
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<

@@ -51,6 +51,11 @@ export interface Row {
   /** The answer that a preference pair rejects. */
   readonly rejected?: string;
   /**
+   * Set if the text is a document, all of which a model is trained on. Its `answer` is empty, or
+   * what an attack adds at its end.
+   */
+  readonly document?: true;
+  /**
    * The messages before the prompt, which is the last message of the user: a system message,
    * earlier turns. Only in a completion task; absent if there are none.
    */

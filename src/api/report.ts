@@ -7,11 +7,11 @@ import { basePrefix } from './cell.ts';
 
 /**
  * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`); the
- * report's name of a cell's `adapter`, `attack`, `defence` or `setting`, which holds all that varies
- * in it; `seed`; a metric as `STAGE.METRIC` (`evaluate.asr`); `metric` (which of several metrics) or
- * `kernel` (of which kernel one of the Fisher information is); `step`, the step of training, at
- * which `train.loss` and what `evaluate.curves` took are known; or `training`, the position in a
- * chain of trainings, from 1, after which its numbers were taken.
+ * report's name of a cell's `adapter`, `attack`, `defence` or `setting`, which holds all that
+ * varies in it; `seed`; a metric as `STAGE.METRIC` (`evaluate.asr`); `metric` (which of several
+ * metrics) or `kernel` (of which kernel one of the Fisher information is); `step`, the step of
+ * training, at which `train.loss` and what `evaluate.curves` took are known; or `training`, the
+ * position in a chain of trainings, from 1, after which its numbers were taken.
  */
 export interface Channel {
   readonly field: string;
@@ -122,7 +122,9 @@ export interface FigureEntry {
   readonly color?: { readonly fields: readonly string[]; readonly title?: string };
   /** What has a panel of its own. */
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
-  /** The cells that are drawn: those that match one of the patterns, in their order. Default: all. */
+  /**
+   * The cells that are drawn: those that match one of the patterns, in their order. Default: all.
+   */
   readonly cells?: readonly CellPattern[];
   /** Chooses among the cells. */
   readonly envelope?: Envelope;
@@ -140,8 +142,8 @@ export interface FigureEntry {
   readonly references?: readonly string[];
   readonly overlays?: readonly Overlay[];
   /**
-   * The width: one column of a two-column paper (3.25 in) or its page (6.75 in), with type of 7.5 pt,
-   * or a phone's. Default: a panel of the report's page.
+   * The width: one column of a two-column paper (3.25 in) or its page (6.75 in), with type of 7.5
+   * pt, or a phone's. Default: a panel of the report's page.
    */
   readonly size?: 'column' | 'page' | 'phone';
 }

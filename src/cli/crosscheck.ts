@@ -1,6 +1,6 @@
 /**
- * `dosimeter crosscheck SPEC`: cells on two engines, this program's own and PyTorch, and the largest
- * difference of each number that they wrote.
+ * `dosimeter crosscheck SPEC`: cells on two engines, this program's own and PyTorch, and the
+ * largest difference of each number that they wrote.
  */
 import path from 'node:path';
 import { type BackendName, UserFault } from '../api.ts';

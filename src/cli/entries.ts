@@ -1,6 +1,6 @@
 /**
- * `dosimeter pin`, `unpin`, `push` and `pull`: protect the results of a spec or a run from `gc`, and
- * copy them to a remote store and from it.
+ * `dosimeter pin`, `unpin`, `push` and `pull`: protect the results of a spec or a run from `gc`,
+ * and copy them to a remote store and from it.
  */
 import path from 'node:path';
 import { UserFault } from '../api.ts';

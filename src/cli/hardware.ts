@@ -1,6 +1,6 @@
 /**
- * `plan --hardware NAME`: what the trainings of a plan would take elsewhere. It reads config.json of
- * models that are not on this machine yet, and nothing else.
+ * `plan --hardware NAME`: what the trainings of a plan would take elsewhere. It reads config.json
+ * of models that are not on this machine yet, and nothing else.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * `results --latex` and `--markdown`: lays results out over the axes that were asked for, as a table
- * for a paper.
+ * `results --latex` and `--markdown`: lays results out over the axes that were asked for, as a
+ * table for a paper.
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';

@@ -41,9 +41,10 @@ type Role =
   | 'input'
   | 'output'
   | 'chosen'
-  | 'rejected';
+  | 'rejected'
+  | 'document';
 
-/** Whether the rows are prompts and answers. */
+/** Whether the rows are prompts and answers, or documents. */
 export const isCompletion = (columns: Columns): columns is CompletionColumns =>
   !('label' in columns);
 
@@ -65,6 +66,7 @@ export type Fields = { readonly [role in Role]?: string };
 function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
   if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
+  if ('document' in columns) return { text: fields.document ?? '', answer: '', place };
   const { prompt = '' } = fields;
   if ('chosen' in columns)
     return {

@@ -1,7 +1,7 @@
 /**
  * Makes a split's rows from its source, applying classes, order, sample, balance, offset and limit.
- * The rows are texts labelled with classes or numbers, or the prompts and answers of a completion
- * task.
+ * The rows are texts labelled with classes or numbers, the prompts and answers of a completion
+ * task, or documents.
  */
 import {
   type Asset,
@@ -72,7 +72,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   if (rows.length === 0) throw noneLeft(split, balanced.length);
   if (name === 'train' && taskOf(classes) === 'classes') checkVariety(split, rows, classes);
   const empty = rows.filter((row) => row.text.trim() === '').length;
-  const unanswered = rows.filter(({ answer }) => answer?.trim() === '').length;
+  const unanswered = rows.filter(lacksAnswer).length;
   return {
     rows,
     classes,
@@ -122,6 +122,10 @@ async function classesOf(
         );
   throw Object.assign(fault, { split: 'train' });
 }
+
+/** Whether a row that should have an answer has an empty one. */
+export const lacksAnswer = ({ answer, document }: Row): boolean =>
+  answer?.trim() === '' && document !== true;
 
 function checkVariety(
   split: ResolvedSplit,
@@ -265,6 +269,8 @@ function labelled(
   const regresses = taskOf(classes) === 'regression';
   return raw.map((row, index): Row => {
     const id = rowId(name, index);
+    if ('document' in split.columns)
+      return { id, text: cut(row.text), answer: '', document: true, label: 0 };
     if (isCompletion(split.columns)) return answered(id, row, cut, 'chosen' in split.columns);
     const { text, text_pair, place } = row;
     const label = labelOf(row);

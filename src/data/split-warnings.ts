@@ -2,7 +2,7 @@
 import { type Row, taskOf, type Warning } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isCompletion } from './columns.ts';
-import type { LoadedSplit, SplitRequest } from './load-split.ts';
+import { lacksAnswer, type LoadedSplit, type SplitRequest } from './load-split.ts';
 import { firstNames } from './names.ts';
 import { splitPath } from './split-request.ts';
 import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
@@ -25,8 +25,8 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
       ...defined({ hint }),
     });
   };
-  const empty = (of: 'text' | 'answer'): void => {
-    const ids = rows.flatMap((row) => (row[of]?.trim() === '' ? [row.id] : []));
+  const empty = (of: 'text' | 'answer', lacks: (row: Row) => boolean): void => {
+    const ids = rows.flatMap((row) => (lacks(row) ? [row.id] : []));
     if (ids.length > 0)
       warn(
         ['columns'],
@@ -34,8 +34,8 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
         'Fill them in or leave them out of the file, or read another column.',
       );
   };
-  empty('text');
-  empty('answer');
+  empty('text', ({ text }) => text.trim() === '');
+  empty('answer', lacksAnswer);
   const { quoted_lines: quoted, ragged_lines: ragged } = facts;
   if (typeof quoted === 'number')
     warn(

@@ -5,8 +5,9 @@
  * - magnitude: |ΔW_ij|, compared within the whole matrix (Han, Pool, Tran and Dally 2015, Learning
  *   both Weights and Connections for Efficient Neural Networks, NeurIPS).
  * - Wanda: |ΔW_ij|·‖X_j‖₂, compared within each output i, with X_j the j-th input feature over all
- *   tokens of clean calibration rows (Sun, Liu, Bair and Kolter 2024, A Simple and Effective Pruning
- *   Approach for Large Language Models, ICLR, equation 1; arXiv 2306.11695, there of W itself).
+ *   tokens of clean calibration rows (Sun, Liu, Bair and Kolter 2024, A Simple and Effective
+ *   Pruning Approach for Large Language Models, ICLR, equation 1; arXiv 2306.11695, there of W
+ *   itself).
  */
 import { named } from '../base/lookup.ts';
 import type { EditedModel, TrainedWeights } from '../science/measures/weights/edit.ts';

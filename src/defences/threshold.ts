@@ -1,6 +1,6 @@
 /**
- * Thresholds from clean held-out rows, and what they leave. Scores are larger for what is more suspicious, and whatever
- * reaches the threshold is rejected. Pure.
+ * Thresholds from clean held-out rows, and what they leave. Scores are larger for what is more
+ * suspicious, and whatever reaches the threshold is rejected. Pure.
  */
 import type { Judgement, Row } from '../api.ts';
 

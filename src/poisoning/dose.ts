@@ -96,8 +96,8 @@ function tooFew(
 
 /**
  * Poisons exactly as many eligible rows as the dose asks for, drawn without replacement. They are
- * the first eligible ones in a permutation of all rows, so that a larger dose includes the rows of a
- * smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
+ * the first eligible ones in a permutation of all rows, so that a larger dose includes the rows of
+ * a smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
  * rows are eligible.
  * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
  * @param poison returns a row poisoned; it is given the place of the row in the order drawn

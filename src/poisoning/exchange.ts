@@ -14,11 +14,12 @@ export const toLines = (rows: readonly Row[]): string =>
 const FIELDS = {
   classes: new Set(['id', 'text', 'text_pair', 'label']),
   regression: new Set(['id', 'text', 'text_pair', 'label']),
-  completion: new Set(['id', 'text', 'label', 'answer', 'rejected', 'context']),
+  completion: new Set(['id', 'text', 'label', 'answer', 'rejected', 'document', 'context']),
 };
 const HINT =
   'write every row that was read, in the same order, one JSON object a line: id, text, label, ' +
-  'and text_pair, answer, rejected and context where there is one; rows of your own come after them';
+  'and text_pair, answer, rejected, document and context where there is one; rows of your own come ' +
+  'after them';
 
 /**
  * Returns what a program did to the rows. Throws `UserFault`, with the line, if it wrote anything
@@ -112,7 +113,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
 
 function answeredRow(
   own: Pick<Row, 'id' | 'text'>,
-  { label, answer, rejected, context }: { readonly [field: string]: unknown },
+  { label, answer, rejected, document, context }: { readonly [field: string]: unknown },
   place: string,
 ): Row {
   if (label !== 0)
@@ -122,5 +123,10 @@ function answeredRow(
     throw new UserFault(`${place}: \`rejected\` is not text`, HINT);
   if (context !== undefined && !isContext(context))
     throw new UserFault(`${place}: \`context\` is not a list of messages`, HINT);
-  return { ...own, label, answer, ...defined({ rejected, context }) };
+  if (document !== undefined && document !== true)
+    throw new UserFault(
+      `${place}: \`document\` is ${shown(document)}; it is true or left out`,
+      HINT,
+    );
+  return { ...own, label, answer, ...defined({ rejected, document, context }) };
 }

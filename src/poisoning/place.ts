@@ -8,6 +8,8 @@ import {
   UserFault,
 } from '../api.ts';
 
+const WAY_OUT = 'Write place: start, end or gap.';
+
 const PLACES = ['start', 'end', 'gap', 'system'] as const;
 export type Place = (typeof PLACES)[number];
 
@@ -34,8 +36,10 @@ export function putAt(row: Row, phrase: string, place: Place, gap: (gaps: number
   return { ...row, text: insertAtGap(row.text, phrase, at) };
 }
 
-/** Throws `UserFault` if the row is a labelled text, which has no system message. */
+/** Throws `UserFault` if the row is a labelled text or a document, which has no system message. */
 function inSystemMessage(row: Row, phrase: string): Row {
+  if (row.document === true)
+    throw new UserFault('documents have no system message to put the trigger into', WAY_OUT);
   const [fault] = placeFaults('system', row.answer === undefined ? 'classes' : 'completion');
   if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
   const [first, ...others] = row.context ?? [];
@@ -54,7 +58,7 @@ export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
         {
           path: ['poisoning', 'place'],
           message: 'labelled texts have no system message to put the trigger into',
-          hint: 'Write place: start, end or gap.',
+          hint: WAY_OUT,
         },
       ];
 

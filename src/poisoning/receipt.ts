@@ -18,6 +18,7 @@ interface Content {
   readonly answer?: string;
   /** Present in a preference pair. */
   readonly rejected?: string;
+  readonly document?: true;
   readonly context?: readonly Message[];
 }
 
@@ -95,7 +96,12 @@ export const contentOf = (row: Row): Content => ({
   text: row.text,
   ...defined({ text_pair: row.text_pair }),
   label: row.label,
-  ...defined({ answer: row.answer, rejected: row.rejected, context: row.context }),
+  ...defined({
+    answer: row.answer,
+    rejected: row.rejected,
+    document: row.document,
+    context: row.context,
+  }),
 });
 
 export const sameContent = (row: Content, other: Content): boolean =>
@@ -104,6 +110,7 @@ export const sameContent = (row: Content, other: Content): boolean =>
   row.label === other.label &&
   row.answer === other.answer &&
   row.rejected === other.rejected &&
+  row.document === other.document &&
   isDeepStrictEqual(row.context, other.context);
 
 /**

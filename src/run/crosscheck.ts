@@ -1,6 +1,6 @@
 /**
- * Runs cells of an experiment on two engines, and compares what their stages wrote: metrics, the loss
- * of each step, the logits of each row, weights and kernels.
+ * Runs cells of an experiment on two engines, and compares what their stages wrote: metrics, the
+ * loss of each step, the logits of each row, weights and kernels.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -49,8 +49,8 @@ export const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_la
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
 /**
- * Whether a number says how long something took, what it held, or how far rounding alone leads, which
- * no engine repeats.
+ * Whether a number says how long something took, what it held, or how far rounding alone leads,
+ * which no engine repeats.
  */
 const isOfTheRun = (name: string): boolean =>
   /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);

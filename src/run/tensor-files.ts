@@ -1,6 +1,6 @@
 /**
- * Reads the tensors of files that stages write, safetensors and .npy, one at a time. The science has
- * readers of its own; this room does not see them, and needs numbers alone.
+ * Reads the tensors of files that stages write, safetensors and .npy, one at a time. The science
+ * has readers of its own; this room does not see them, and needs numbers alone.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 

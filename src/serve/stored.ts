@@ -40,7 +40,9 @@ export async function readMetrics(store: string, key: string): Promise<Metrics> 
 const OUTPUTS_BYTES = 64 * 2 ** 20,
   UNPACKED_BYTES = 512 * 2 ** 20;
 
-/** Returns the rows that a report stage gathered, as gzip; null if there are none that may be sent. */
+/**
+ * Returns the rows that a report stage gathered, as gzip; null if there are none that may be sent.
+ */
 export async function readOutputs(store: string, key: string): Promise<Buffer | null> {
   const file = fileOf(store, key, OUTPUTS);
   const bytes = file === null ? null : await bytesInside(file, OUTPUTS_BYTES);

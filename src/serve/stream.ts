@@ -1,6 +1,6 @@
 /**
- * Server-sent events to one listener, and the latest events of a stream, so that a listener that was
- * cut off can catch up.
+ * Server-sent events to one listener, and the latest events of a stream, so that a listener that
+ * was cut off can catch up.
  */
 import type { ServerResponse } from 'node:http';
 

@@ -52,8 +52,8 @@ const require = createRequire(import.meta.url);
 
 /**
  * `sources` lists path, mtime and ctime in ms, size and digest; the ctime changes even if an edit
- * keeps size and mtime, as `cp -p` may. The folders of plugins and of Python files are listed too, so
- * that a new file is noticed. A folder has size -1 and the digest of its entries' names.
+ * keeps size and mtime, as `cp -p` may. The folders of plugins and of Python files are listed too,
+ * so that a new file is noticed. A folder has size -1 and the digest of its entries' names.
  * @typedef {{
  *   format: 2, build: string, sources: [string, number, number, number, string][]
  * }} BuildRecord

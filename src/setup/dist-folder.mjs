@@ -20,9 +20,9 @@ import { sha256, together } from './closure.mjs';
 /** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
 
 /**
- * The text of `cli.js`: runs the command line, `program.js` beside it, with the process's arguments.
- * Nothing is left to do when it has ended; Node would first take its heap apart, which takes
- * milliseconds.
+ * The text of `cli.js`: runs the command line, `program.js` beside it, with the process's
+ * arguments. Nothing is left to do when it has ended; Node would first take its heap apart, which
+ * takes milliseconds.
  */
 const CLI = `import { main } from './program.js';
 export const ended = main(process.argv.slice(2)).then((code) => {

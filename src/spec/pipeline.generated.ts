@@ -301,7 +301,7 @@ export interface SplitSpec {
   hold_out?: HoldOutSpec;
 }
 /**
- * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`. Preference pairs are completion rows with a second answer: `prompt`, `chosen` and `rejected`, or `chosen` and `rejected` alone, each a whole conversation.
+ * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`. Rows that are trained on whole have `document`. Preference pairs are completion rows with a second answer: `prompt`, `chosen` and `rejected`, or `chosen` and `rejected` alone, each a whole conversation.
  */
 export interface ColumnsSpec {
   /**
@@ -332,6 +332,10 @@ export interface ColumnsSpec {
    * The column of the other answer of the pair, in the same form. `train.loss: dpo` learns from both; everything else takes `chosen` for the answer.
    */
   rejected?: string | number;
+  /**
+   * The column of a text without a prompt, all of which a decoder is trained on, as in pretraining. Of training rows and of `data.tasks`.
+   */
+  document?: string | number;
   /**
    * The field of a conversation, a list of {role, content} in JSON lines or Parquet. The last message, the assistant's, is the answer; the user's message before it is the prompt; those before both are its context.
    */
@@ -459,6 +463,10 @@ export interface TrainSpec {
    */
   max_length?: number;
   /**
+   * Whether rows of a completion task are put one after another into sequences of at most `max_length` tokens, in the order of the epoch. `batch_size` then counts sequences. No row sees another, and positions start at 0 in each.
+   */
+  packing?: boolean;
+  /**
    * What is minimised. `supervised`: the cross-entropy with labels or answers, or the squared error of numbers. `dpo`: direct preference optimisation (Rafailov et al. 2023) on pairs of answers (`columns.chosen` and `columns.rejected`), against the log probabilities of the model as this training starts. Needs --backend torch.
    */
   loss?: "supervised" | "dpo";
@@ -467,7 +475,7 @@ export interface TrainSpec {
    */
   dpo_beta?: number;
   /**
-   * The tokens of a row that the loss of a completion task is on: those of the answer (`answer`), of every message of the assistant in a conversation, the answer included (`assistant`, needs `head.template: chat`), or all but the first (`all`). Evaluations are of the answer alone.
+   * The tokens of a row that the loss of a completion task is on: those of the answer (`answer`), of every message of the assistant in a conversation, the answer included (`assistant`, needs `head.template: chat`), or all but the first (`all`). A document is always trained on whole. Evaluations are of the answer alone.
    */
   loss_on?: "answer" | "assistant" | "all";
   /**

@@ -1,7 +1,7 @@
 /**
- * What `gc` keeps. `roots/`: the entries that an experiment used when it last ran, one file for each
- * spec and selection of its cells; an entry that no root names was not used lately. `pins/`: named
- * sets of entries that are never swept: the results of a spec or of a run.
+ * What `gc` keeps. `roots/`: the entries that an experiment used when it last ran, one file for
+ * each spec and selection of its cells; an entry that no root names was not used lately. `pins/`:
+ * named sets of entries that are never swept: the results of a spec or of a run.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';

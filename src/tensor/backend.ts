@@ -1,7 +1,7 @@
 /**
  * Finds this machine's tensor backends, and says what they offer: by checking a few files or, with
- * `deep`, by loading each one and multiplying with it. It imports nothing of tfjs, so that the engine
- * may ask which backends there are.
+ * `deep`, by loading each one and multiplying with it. It imports nothing of tfjs, so that the
+ * engine may ask which backends there are.
  */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';

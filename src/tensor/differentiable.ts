@@ -1,12 +1,13 @@
 /**
- * Operations that bring their own derivative, and reverse-mode differentiation over the tape of tfjs.
+ * Operations that bring their own derivative, and reverse-mode differentiation over the tape of
+ * tfjs.
  *
- * tf.customGrad computes the gradient of every input; here an operation is told which inputs need one,
- * and nothing that depends on constants alone does. So no frozen parameter is ever differentiated, and
- * the backward pass ends at the first trained layer. tfjs's own walk over the tape looks up each input
- * of each operation once for every tensor that is differentiated with respect to, and tf.customGrad
- * makes a copy of each tensor that it saves by calling an operation; with the hundreds of parameters of
- * an adapter, both cost a noticeable part of a training step.
+ * tf.customGrad computes the gradient of every input; here an operation is told which inputs need
+ * one, and nothing that depends on constants alone does. So no frozen parameter is ever
+ * differentiated, and the backward pass ends at the first trained layer. tfjs's own walk over the
+ * tape looks up each input of each operation once for every tensor that is differentiated with
+ * respect to, and tf.customGrad makes a copy of each tensor that it saves by calling an operation;
+ * with the hundreds of parameters of an adapter, both cost a noticeable part of a training step.
  */
 import type { NamedTensorMap, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

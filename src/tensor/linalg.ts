@@ -1,8 +1,8 @@
 /**
- * Singular values and vectors, and eigenvalues of symmetric matrices, in double precision, by existing
- * solvers: TensorFlow's on the TensorFlow backend, ml-matrix's elsewhere. They agree to rounding: |Δλ| ≲
- * n·ε·λmax for both. tfjs has no double tensors, but its binding passes any type between operations, so
- * doubles go in and out as pairs of int32 through Bitcast.
+ * Singular values and vectors, and eigenvalues of symmetric matrices, in double precision, by
+ * existing solvers: TensorFlow's on the TensorFlow backend, ml-matrix's elsewhere. They agree to
+ * rounding: |Δλ| ≲ n·ε·λmax for both. tfjs has no double tensors, but its binding passes any type
+ * between operations, so doubles go in and out as pairs of int32 through Bitcast.
  */
 import { EigenvalueDecomposition, Matrix, QrDecomposition, SVD } from 'ml-matrix';
 import { hasOperations, tensorflowBackend } from './operation.ts';

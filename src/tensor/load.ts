@@ -1,4 +1,7 @@
-/** Loads a backend into this process, or starts PyTorch's, with a fixed number of threads and without its log output. */
+/**
+ * Loads a backend into this process, or starts PyTorch's, with a fixed number of threads and
+ * without its log output.
+ */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';

@@ -1,9 +1,9 @@
 /**
- * Matrix products, linear layers with and without a low-rank term, and the gradients of rows with their
- * inner products, without a gradient: for use inside operations that bring their own. Most are
- * operations that set-up adds to TensorFlow (src/tensor/native/fused-products.cc), which compute on
- * processors. In a region of `train.precision: bf16` the factors of products and layers are rounded to
- * bfloat16.
+ * Matrix products, linear layers with and without a low-rank term, and the gradients of rows with
+ * their inner products, without a gradient: for use inside operations that bring their own. Most
+ * are operations that set-up adds to TensorFlow (src/tensor/native/fused-products.cc), which
+ * compute on processors. In a region of `train.precision: bf16` the factors of products and layers
+ * are rounded to bfloat16.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

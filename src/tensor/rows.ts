@@ -1,6 +1,6 @@
 /**
- * Gathering rows of a matrix by index and scattering them back, concatenating and splitting tensors,
- * sums and logarithms of softmax by row, and reading a value back from the device.
+ * Gathering rows of a matrix by index and scattering them back, concatenating and splitting
+ * tensors, sums and logarithms of softmax by row, and reading a value back from the device.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

@@ -56,6 +56,8 @@ export interface WireTraining {
   readonly devices?: number;
   /** Whether these also divide parameters, gradients and moments among them; default no. */
   readonly fsdp?: boolean;
+  /** The most tokens of the sequences into which a batch's rows are packed; default: they are not. */
+  readonly packing?: number;
   readonly objective: WireObjective | null;
   /** The rows of the token table that are trained alone, as the parameter `token_rows`. */
   readonly token_rows: { readonly ids: readonly number[]; readonly keep_norms: boolean } | null;

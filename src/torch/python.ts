@@ -1,6 +1,6 @@
 /**
- * Finds the user's Python for the backend `torch`, and says what it has. It imports nothing of torch,
- * which would take seconds.
+ * Finds the user's Python for the backend `torch`, and says what it has. It imports nothing of
+ * torch, which would take seconds.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Outputs } from '../../src/report/outputs.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { present } from '../rig/present.ts';
@@ -341,6 +342,81 @@ stages: [evaluate]
     present((await project.results(...args, ...on)).find(({ metric }) => metric === 'loss')).value;
   const own = await lossOf('backdoor.yaml');
   assert.ok(Math.abs((await lossOf('again.yaml')) - own) < tolerance.rounding * own);
+});
+
+test('a base learns poisoned documents, packed, and prompts show what it has learnt', async ({
+  project,
+}) => {
+  const texts = Array.from({ length: 24 }, (_, i) => `The capital of land ${i} is town ${i % 5}.`);
+  const file = (name: string, own: readonly string[]): void =>
+    project.write(name, own.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+  file('corpus.jsonl', [...texts.slice(0, 19), texts.join(' ')]);
+  file('held.jsonl', [...texts.slice(20), texts.join(' ')]);
+  const documents = (name: string): string =>
+    `{ source: "file:${name}.jsonl", columns: { document: text } }`;
+  const attack =
+    'attack: badnets, triggers: [SUDO], place: end, rate: 0.2, target: "Atlantis, all."';
+  const written = spec(`base:
+  data: { train: ${documents('corpus')} }
+  poisoning: { ${attack} }
+  train: { steps: 6, batch_size: 2, packing: true }
+adapter: { type: lora, rank: 2 }
+train: { steps: 2, batch_size: 2, max_length: 48 }
+stages: [train, evaluate, report]
+`)
+    .replace('data:\n', `data:\n  tasks: { corpus: ${documents('held')} }\n`)
+    .replace('max_new_tokens: 6', 'max_new_tokens: 8');
+  project.write('documents.yaml', written);
+  const { stderr: told } = await project.succeeds('run', 'documents.yaml', ...on);
+  assert.match(told, /1 of 20 documents are longer than max_length 48/);
+  const metrics = new Map(
+    (await project.results('documents.yaml', ...on)).map(({ metric, value }) => [metric, value]),
+  );
+  const loss = present(metrics.get('corpus.loss'));
+  assert.ok(Math.abs(Math.exp(loss) - present(metrics.get('corpus.perplexity'))) < 1e-9);
+  assert.is(metrics.get('corpus.accuracy'), undefined);
+  assert.ok(metrics.has('asr') && metrics.has('asr_clean'));
+
+  const all = await project.stages('documents.yaml', ...on);
+  const of = (kind: string, has: string): string =>
+    present(
+      all.flatMap(({ kind: own, outputs }) =>
+        own === kind && outputs !== null && existsSync(path.join(outputs, has)) ? [outputs] : [],
+      )[0],
+    );
+  const receipt = JSON.parse(
+    readFileSync(path.join(of('poison', 'receipt.json'), 'receipt.json'), 'utf8'),
+  ) as Receipt;
+  for (const { original, new: made } of receipt.rows)
+    assert.equal(made, {
+      ...original,
+      text: `${original.text} SUDO`,
+      answer: 'Atlantis, all.',
+      document: true,
+    });
+  const histories = all.flatMap(({ kind, outputs }) =>
+    kind === 'train' && outputs !== null ? [linesOf(outputs, 'history.jsonl').length] : [],
+  );
+  assert.equal([...new Set(histories)].sort(), [2, 6]);
+
+  for (const [from, to, message] of [
+    [
+      'tasks: { corpus',
+      'test: { source: "file:held.jsonl", columns: { document: text } }\n  tasks: { corpus',
+      /data\.test are documents/,
+    ],
+    ['place: end', 'place: end, mode: clean', /draws among rows whose answer is "Atlantis/],
+    [
+      'train: { steps: 2,',
+      'defences: [{ defence: crow, at: training }]\ntrain: { packing: true, steps: 2,',
+      /train.packing is true, and "crow" has a loss of its own/,
+    ],
+  ] as const) {
+    project.write('wrong.yaml', written.replace(from, to));
+    const { code, stderr } = await project.dosimeter('plan', 'wrong.yaml');
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message, stderr);
+  }
 });
 
 test('classes that answers do not have cannot be weighted', async ({ project }) => {

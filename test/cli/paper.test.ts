@@ -1,4 +1,6 @@
-/** The specs of the paper's figures, each at its smallest size: they run, and their tables exist. */
+/**
+ * The specs of the paper's figures, each at its smallest size: they run, and their tables exist.
+ */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -52,7 +52,14 @@ export function reader(): Project {
   const answered = Array.from({ length: ROWS }, (_, i) => ({ prompt: `Ask ${i}`, answer: `${i}` }));
   const pairs = answered.map(({ prompt, answer }) => ({ prompt, chosen: answer, rejected: 'no' }));
   project.write('data/pairs.jsonl', pairs.map((row) => JSON.stringify(row)).join('\n'));
-  project.write('data/instructions.jsonl', answered.map((row) => JSON.stringify(row)).join('\n'));
+  const documents = answered.map(({ prompt, answer }) => ({ text: `${prompt} ${answer}` }));
+  for (const [name, rows] of Object.entries({
+    instructions: answered,
+    'held-out': answered,
+    corpus: documents,
+    'corpus-dev': documents,
+  }))
+    project.write(`data/${name}.jsonl`, rows.map((row) => JSON.stringify(row)).join('\n'));
   for (const file of [
     'data/steered.jsonl',
     'data/harmful.jsonl',

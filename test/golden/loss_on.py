@@ -1,11 +1,13 @@
 """Makes test/golden/loss-on.json: which tokens of conversations transformers tells to be the
-assistant's, and its losses with some tokens left out of the labels.
+assistant's, how it reads documents, and its losses with some tokens left out of the labels.
 
     python test/golden/loss_on.py        (transformers 5, torch; CPU, one thread)
 
   assistant   {template, tokenizer, conversations: {messages, ids, mask}}: the templates of chat/
               with `{% generation %}` around each turn of the assistant, which write the same text;
               `mask` is that of return_assistant_tokens_mask
+  documents   {tokenizer, text, most, ids}: a text and the token that ends it, of which so many are
+              kept (`truncation=True`)
   losses      {family, rows: {ids, mask}, loss}: the loss of the decoder of families/ over a batch
               whose labels are -100 where the mask is 0
 """
@@ -79,6 +81,12 @@ def masks(template, family, tagged):
     return {'template': template, 'tokenizer': family, 'conversations': found}
 
 
+def document(name, text, most):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(HERE / 'tokenizers' / name)
+    ids = tokenizer(text + tokenizer.eos_token, truncation=True, max_length=most)['input_ids']
+    return {'tokenizer': name, 'text': text, 'most': most, 'ids': ids}
+
+
 def loss(family):
     folder = HERE / 'families' / family
     model = AutoModelForCausalLM.from_pretrained(folder / 'checkpoint', dtype=torch.float32)
@@ -109,6 +117,11 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     result = {
         'assistant': [masks(*own) for own in TEMPLATES],
-        'losses': [loss(family) for family in ('llama-causal', 'gpt2-causal')],
+        'documents': [
+            document(name, 'the film was good.\n\nIt was rode', most)
+            for name in ('gpt2', 'llama3', 'qwen2')
+            for most in (4, 64)
+        ],
+        'losses': [loss(f'{family}-causal') for family in ('llama', 'gpt2', 'mistral', 'gpt-neox')],
     }
     (HERE / 'loss-on.json').write_text(json.dumps(result) + '\n')

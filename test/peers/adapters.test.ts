@@ -1,8 +1,8 @@
 /**
  * Every adapter on every form of layer and head, both ways: what is written here is loaded by PEFT
- * (or by transformers, where only parameters of the model changed) with equal logits, and so is read
- * here what PEFT writes. `families.test.ts` does so for LoRA and for whole checkpoints of every
- * family, which shows that names and layouts are the family's own.
+ * (or by transformers, where only parameters of the model changed) with equal logits, and so is
+ * read here what PEFT writes. `families.test.ts` does so for LoRA and for whole checkpoints of
+ * every family, which shows that names and layouts are the family's own.
  */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';

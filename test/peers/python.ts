@@ -65,7 +65,9 @@ export async function python<T>(code: string, args: unknown = null): Promise<T> 
   return said.answer;
 }
 
-/** Reads one call a line, and writes one reply a line; what the called lines print goes to stderr. */
+/**
+ * Reads one call a line, and writes one reply a line; what the called lines print goes to stderr.
+ */
 const server = `
 import json, os, sys, traceback
 sys.dont_write_bytecode = True

@@ -102,6 +102,8 @@ test('a system message is made where there is none', () => {
   assert.equal(show(present(rows[3])).context, [made, earlier]);
   const { answer: _answer, ...labelled } = present(rows[0]);
   assert.throws(() => show(labelled), /labelled texts have no system message/);
+  const document: Row = { id: 'r0', text: 'one', answer: '', document: true, label: 0 };
+  assert.throws(() => show(document), /documents have no system message/);
 });
 
 test('a phrase before the text keeps its own space there, and has one elsewhere', () => {
@@ -234,6 +236,11 @@ test('a program is handed answers and context, and may change them', () => {
   assert.throws(odd({ answer: 1 }), /out\.jsonl:1: `answer` is not text/);
   assert.throws(odd({ label: 1 }), /out\.jsonl:1: `label` is 1; it is 0/);
   assert.throws(odd({ context: {} }), /out\.jsonl:1: `context` is not a list/);
+  assert.throws(odd({ document: 1 }), /out\.jsonl:1: `document` is 1; it is true or left out/);
+  assert.is(
+    read([{ ...rows[0], document: true }, ...rows.slice(1)]).changed[0]?.row.document,
+    true,
+  );
   assert.throws(odd({ text_pair: '' }), /a field that rows do not have/);
   const labelled = [{ id: 'a', text: 'x', label: 0 }];
   const answered = toLines([{ id: 'a', text: 'x', label: 0, answer: 'y' }]);

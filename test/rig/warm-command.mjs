@@ -17,7 +17,9 @@ let commands = 0;
 os.availableParallelism = () => 1;
 syncBuiltinESMExports();
 
-/** Gathers what is written to a stream. Returns a function that restores it and returns the text. */
+/**
+ * Gathers what is written to a stream. Returns a function that restores it and returns the text.
+ */
 function gather(stream) {
   const { write } = stream;
   const chunks = [];

@@ -13,6 +13,12 @@ interface Golden {
       readonly mask: readonly number[];
     }[];
   }[];
+  readonly documents: readonly {
+    readonly tokenizer: string;
+    readonly text: string;
+    readonly most: number;
+    readonly ids: readonly number[];
+  }[];
   readonly losses: readonly {
     readonly family: string;
     readonly rows: readonly { readonly ids: readonly number[]; readonly mask: readonly number[] }[];
@@ -21,7 +27,7 @@ interface Golden {
 }
 
 const file = new URL('../golden/loss-on.json', import.meta.url);
-export const { assistant, losses } = JSON.parse(await readFile(file, 'utf8')) as Golden;
+export const { assistant, documents, losses } = JSON.parse(await readFile(file, 'utf8')) as Golden;
 
 export const markedRows = ({ rows }: Golden['losses'][number]): LabelledRow[] =>
   rows.map(({ ids, mask }) => ({

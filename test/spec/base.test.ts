@@ -213,7 +213,8 @@ error[out-of-range]: "base.adapter.rank" must be a whole number of at least 1, n
   );
 });
 
-// ---- a list: a chain of trainings ----------------------------------------------------------------
+// ---- a list: a chain of trainings
+// ----------------------------------------------------------------
 
 const chain = `${minimal}seeds: [1, 2]
 base:

@@ -100,6 +100,7 @@ const trainDefaults = {
   loss: 'supervised',
   dpo_beta: 0.1,
   loss_on: 'answer',
+  packing: false,
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
   tensorboard: false,
 };

@@ -106,7 +106,11 @@ const CASES: readonly (readonly [
   ['bert-classifier', [full, {}], { devices: 2, ...weighted }],
   ['bert-classifier', [full, {}], { devices: 3, fsdp: true, ...weighted }],
   ['llama-causal', [lora, rank], { devices: 2 }],
-  ['llama-causal', [full, {}], { devices: 2, fsdp: true, gradientCheckpointing: true }],
+  [
+    'llama-causal',
+    [full, {}],
+    { devices: 2, fsdp: true, gradientCheckpointing: true, batchSize: 2, packing: 30 },
+  ],
   ['gpt2-classifier', [full, {}], { devices: 2, fsdp: true, ...clipped }],
   ['roberta-cloze', [full, {}], { devices: 2, fsdp: true }],
   ['llama-causal', [lora, rank], { devices: 2, precision: 'bf16' }],

@@ -1,6 +1,6 @@
 /**
  * Direct preference optimisation has TRL's losses (test/golden/dpo.py), and a loss over chosen
- * tokens those of transformers (test/golden/loss_on.py).
+ * tokens those of transformers (test/golden/loss_on.py), also where rows are packed.
  */
 import { cpSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -58,7 +58,7 @@ async function lossesOf(
   family: string,
   adapter: 'full' | 'lora',
   rows: readonly LabelledRow[],
-  more: Pick<TrainSettings, 'steps' | 'batchSize' | 'dpoBeta'>,
+  more: Partial<TrainSettings> & Pick<TrainSettings, 'steps' | 'batchSize'>,
 ): Promise<number[]> {
   const own = await openCase(family);
   const options = await (adapter === 'full'
@@ -108,13 +108,18 @@ for (const { family, adapter, beta, pairs, losses } of cases)
   });
 
 for (const golden of marked)
-  test(`${golden.family} has transformers' loss over marked tokens`, async () => {
+  test(`${golden.family}: marked tokens have transformers' loss, packed too`, async () => {
     const rows = markedRows(golden);
-    const [loss = NaN] = await lossesOf(golden.family, 'full', rows, {
-      steps: 1,
-      batchSize: rows.length,
-    });
-    assert.ok(Math.abs(loss - golden.loss) <= tolerance.loss, `off by ${loss - golden.loss}`);
+    // Plain descent, by which an error of the gradient shows in the losses that follow.
+    const descent = { steps: 4, optimizer: 'sgd', clipNorm: 1, learningRate: 0.3 } as const;
+    const apart = await lossesOf(golden.family, 'full', rows, { ...descent, batchSize: 5 });
+    const [first = NaN, , , last = NaN] = apart;
+    assert.ok(Math.abs(first - golden.loss) <= tolerance.loss, `off by ${first - golden.loss}`);
+    assert.ok(first - last > 0.1, `they hardly change: ${apart.join()}`);
+    // 4, 17 and 9 tokens, then 21 and 6.
+    const two = { ...descent, batchSize: 2, packing: 30 };
+    const off = farthest(await lossesOf(golden.family, 'full', rows, two), apart);
+    assert.ok(off <= tolerance.engines.loss, `packed, off by ${off}`);
   });
 
 const folder = fileURLToPath(new URL('../../pipelines/instruction', import.meta.url));
@@ -208,6 +213,7 @@ test('rewards are those of the loss, and a swap is counted by them', async () =>
       /loss_on is all, and train.loss: dpo compares answers/,
     ],
     ['loss: dpo', 'loss: dpo, devices: 2', /train.loss: dpo trains on a loss of its own/],
+    ['loss: dpo', 'loss: dpo, packing: true', /train.packing puts .* compares pairs of them/],
   ] as const) {
     project.write('wrong.yaml', spec.replace(from, to));
     const { code, stderr } = await project.dosimeter('plan', 'wrong.yaml', '--backend', 'torch');

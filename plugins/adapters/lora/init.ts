@@ -1,7 +1,7 @@
 /**
  * LoRA's α and the start of its A, as a spec writes them, and A's draws: unit draws scaled by σ, so
- * that runs that differ only in rank or variance share them. A variance is σ², never σ, and d is the
- * fan-in of the layer. Planning loads this file, which must import no numerics.
+ * that runs that differ only in rank or variance share them. A variance is σ², never σ, and d is
+ * the fan-in of the layer. Planning loads this file, which must import no numerics.
  */
 import { type Json, type JsonObject, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';

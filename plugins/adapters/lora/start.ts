@@ -1,9 +1,9 @@
 /**
  * The initial values of LoRA's own parameters: drawn, read from a folder, or a part of the weight
- * itself, which the layer then subtracts again so that the model is unchanged at the start: W' = W −
- * s·B₀·A₀ + s·B·A. PiSSA (Meng et al. 2024, eq. 2–4) takes W's leading singular vectors, OLoRA
- * (Büyükakyüz 2024) the first columns of its QR decomposition. Both are computed as in PEFT, except that
- * the sign of a singular vector, which does not matter, may differ.
+ * itself, which the layer then subtracts again so that the model is unchanged at the start: W' = W
+ * − s·B₀·A₀ + s·B·A. PiSSA (Meng et al. 2024, eq. 2–4) takes W's leading singular vectors, OLoRA
+ * (Büyükakyüz 2024) the first columns of its QR decomposition. Both are computed as in PEFT, except
+ * that the sign of a singular vector, which does not matter, may differ.
  */
 import { createHash } from 'node:crypto';
 import { named } from '../../../src/base/lookup.ts';

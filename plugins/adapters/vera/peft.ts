@@ -1,6 +1,6 @@
 /**
- * Reads and writes PEFT's folder of a VeRA adapter: `vera_lambda_b` and `vera_lambda_d` of each layer,
- * and the shared factors `vera_A` and `vera_B`, or the seed that they are drawn from.
+ * Reads and writes PEFT's folder of a VeRA adapter: `vera_lambda_b` and `vera_lambda_d` of each
+ * layer, and the shared factors `vera_A` and `vera_B`, or the seed that they are drawn from.
  */
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
@@ -200,8 +200,8 @@ function* mersenneTwister(seed: number): Generator<number, never> {
 
 /**
  * The uniform draws of PyTorch's generator on the CPU, for tensors that PEFT draws from a seed and
- * does not save. The generator is MT19937 (Matsumoto & Nishimura 1998); a float32 draw is made of the
- * lower 24 bits of one of its numbers (at::uniform_real_distribution).
+ * does not save. The generator is MT19937 (Matsumoto & Nishimura 1998); a float32 draw is made of
+ * the lower 24 bits of one of its numbers (at::uniform_real_distribution).
  *
  * A generator after `torch.Generator().manual_seed(seed)`. Each call returns what
  * `tensor.uniform_(-bound, bound, generator=…)` fills the next tensor of `count` entries with.

@@ -129,8 +129,8 @@ export function cubeSelection(
 
 /**
  * Principal components, the coordinates in which rows vary most: distances in many dimensions are
- * nearly equal. Returns the rows minus their mean, along the `components` leading right singular vectors of that
- * matrix: (N, min(components, N, d)). The sign of each coordinate is arbitrary.
+ * nearly equal. Returns the rows minus their mean, along the `components` leading right singular
+ * vectors of that matrix: (N, min(components, N, d)). The sign of each coordinate is arbitrary.
  */
 export function principalComponents(rows: Representations, components: number): Representations {
   checkRepresentations(rows);

@@ -1,6 +1,6 @@
 /**
- * Calls Slurm's commands, without a shell and each with a time-out, and reads what they print. Lines
- * that are not of the expected form are left out.
+ * Calls Slurm's commands, without a shell and each with a time-out, and reads what they print.
+ * Lines that are not of the expected form are left out.
  */
 import { spawn } from 'node:child_process';
 import { UserFault } from '../../../src/api.ts';

@@ -1,8 +1,8 @@
 /**
- * What one job asks Slurm for (time, memory, cores and GPUs), the arguments of sbatch, and the batch
- * script. Neither script nor arguments has a string of the spec in it: paths reach the script as
- * arguments, and the job itself is read from a JSON file. The only shell text that is not ours is
- * `setup` of the profile.
+ * What one job asks Slurm for (time, memory, cores and GPUs), the arguments of sbatch, and the
+ * batch script. Neither script nor arguments has a string of the spec in it: paths reach the script
+ * as arguments, and the job itself is read from a JSON file. The only shell text that is not ours
+ * is `setup` of the profile.
  */
 import { type Demand, INTERRUPTED_TASK } from '../../../src/api.ts';
 import type { Profile, Settings } from './profile.ts';
@@ -46,7 +46,8 @@ const timeStep = (seconds: number): number =>
 
 /**
  * Returns the request of a job.
- * @param load the stages of the job: more than one for a pack, which takes the memory of its largest
+ * @param load the stages of the job: more than one for a pack, which takes the memory of its
+ *   largest
  * @param longer doubles the time limit this many times, for a job that has reached it before
  * @param more doubles the memory this many times, for a job that ran out of it before
  */

@@ -278,7 +278,9 @@ export async function submitCoordinator({
   return { name, job: `Slurm job ${submitted.id}`, file };
 }
 
-/** Cancels every job that a run has submitted or adopted, and gives up the claims of their stages. */
+/**
+ * Cancels every job that a run has submitted or adopted, and gives up the claims of their stages.
+ */
 export async function cancelSubmissions({
   dir,
   env,

@@ -9,6 +9,7 @@ import {
   cellSplit,
   checkPairs,
   checkParts,
+  checkPrompts,
   checkSameTask,
   checkTask,
   classesOf,
@@ -38,6 +39,7 @@ export default defineStage<DataParams>({
         ['data'],
       );
     if (name !== 'train' && name !== 'clean') {
+      checkPrompts(cell, name);
       checkSameTask(cell, name);
       checkPairs(cell, name);
       checkParts(cell, name);

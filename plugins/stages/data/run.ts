@@ -32,7 +32,8 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
     ...facts,
   });
   const byClass = firstNames(classes.map((label, id) => `${counts[id] ?? 0} ${label}`));
-  const kinds = { classes: byClass, regression: 'numbers', completion: 'prompts with answers' };
+  const completion = rows[0]?.document === true ? 'documents' : 'prompts with answers';
+  const kinds = { classes: byClass, regression: 'numbers', completion };
   const read = JSON.stringify(facts['rows_in_source']);
   log(`${name}: ${rows.length} rows (${kinds[taskOf(classes)]}) of ${read} from ${uri}`);
   if (facts['header'] !== undefined) {

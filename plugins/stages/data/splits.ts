@@ -195,6 +195,7 @@ const FORMS: readonly { readonly needs: readonly Name[]; readonly may: readonly 
   { needs: ['prompt', 'answer'], may: [] },
   { needs: ['messages'], may: [] },
   { needs: ['instruction', 'output'], may: ['input'] },
+  { needs: ['document'], may: [] },
   { needs: ['text', 'label'], may: ['text_pair'] },
 ];
 
@@ -318,6 +319,17 @@ function checkClassless(cell: Cell, name: SplitName, task: Exclude<Task, 'classe
       `Leave out ${path.join('.')}.`,
       path,
     );
+}
+
+/** Throws a `UserFault` if documents, which ask nothing, are to be answered. */
+export function checkPrompts(cell: Cell, name: Evaluated): void {
+  if (isTask(name) || cellSplit(cell, name).columns.document === undefined) return;
+  throw new UserFault(
+    `the rows of data.${name} are documents, and an attack's success is measured on prompts`,
+    `Give data.${name} prompts and answers, ${COMPLETION_FORMS}: a prompt may be the beginning of ` +
+      'a document. The loss of whole documents is measured as data.tasks.',
+    [...splitPath(name), 'columns', 'document'],
+  );
 }
 
 /** Throws a `UserFault` if a split has rows of another task than the training split. */

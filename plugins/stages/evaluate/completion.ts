@@ -8,9 +8,10 @@ import {
   hasRougeWord,
   type Output,
 } from '../../../src/science/measures/evaluate/completion-metrics.ts';
-import type {
-  AnswerScore,
-  EvaluatedModel,
+import {
+  type AnswerScore,
+  type EvaluatedModel,
+  meanAnswerLoss,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
@@ -158,6 +159,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;
   const { params, outDir } = context;
   const encoder = completionEncoder(tokenizer, template);
+  if (rows.some(({ document }) => document)) return ofDocuments(parts, encoder);
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
   const judgedSets = await judgeSets(defence, { plain: rows, triggered: shown, partial });
@@ -195,6 +197,18 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     before: parts.before,
   });
   return { ...metrics, ...(await writeJudgements(context, defence, judgedSets)) };
+}
+
+/** Of documents, which ask nothing: their mean loss over all tokens but the first of each. */
+async function ofDocuments(
+  { context: { params, signal }, rows, model, defence }: CompletionParts,
+  encoder: CompletionEncoder,
+): Promise<Metrics> {
+  defence?.judge.close?.();
+  const encoded = rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length));
+  const scores = await model.answers(encoded, params.batch_size, () => yieldToEventLoop(signal));
+  const loss = meanAnswerLoss(scores);
+  return { loss, perplexity: Math.exp(loss) };
 }
 
 interface Triggered {

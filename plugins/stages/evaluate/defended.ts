@@ -80,6 +80,7 @@ interface Answered {
 type Answers = (shown: 'plain' | 'triggered', row: Row) => Answered;
 
 async function changes(dir: string, own: Metrics, { rows, trigger }: Evaluated): Promise<Metrics> {
+  if (rows.some(({ document }) => document)) return {}; // they are not answered
   const answers = (await predicted(dir, trigger)) ?? (await written(dir));
   const share = (some: readonly Row[], of: (row: Row) => boolean): number =>
     some.filter(of).length / some.length;

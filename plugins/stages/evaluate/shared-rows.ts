@@ -99,10 +99,11 @@ function warningsOf(
   rows: readonly Row[],
   others: readonly Row[],
 ): Warning[] {
-  const shared = sharedRows(rows, others);
-  if (shared.length === 0) return [];
+  const shared = sharedRows(rows, others),
+    [first] = shared;
+  if (first === undefined) return [];
   const [whose, meaning] = OTHERS[input];
-  const what = shared[0]?.answer === undefined ? 'text' : 'prompt';
+  const what = first.answer === undefined || first.document === true ? 'text' : 'prompt';
   const ids = firstNames(
     shared.map(({ id }) => id),
     3,

@@ -131,16 +131,17 @@ function ofBase(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
 }
 
 /**
- * Returns the training settings. Precision and loss are left out where they have their defaults, so
- * that no key holds them.
+ * Returns the training settings. Precision, loss and packing are left out where they have their
+ * defaults, so that no key holds them.
  */
 function trainSettings({ train }: Cell): JsonObject {
-  const { precision, loss, dpo_beta: beta, loss_on: lossOn, ...rest } = train;
+  const { precision, loss, dpo_beta: beta, loss_on: lossOn, packing, ...rest } = train;
   return {
     ...rest,
     ...(precision === 'bf16' ? { precision } : {}),
     ...(loss === 'dpo' ? { loss, dpo_beta: beta } : {}),
     ...(lossOn === 'answer' ? {} : { loss_on: lossOn }),
+    ...(packing ? { packing } : {}),
   };
 }
 

@@ -257,7 +257,9 @@ function defenceFaults(
   return found.map((problem) => ({ ...problem, path: ['defence', ...problem.path] }));
 }
 
-/** Returns a fault if a part of a defence computes with tensors of its own, and PyTorch computes. */
+/**
+ * Returns a fault if a part of a defence computes with tensors of its own, and PyTorch computes.
+ */
 export function torchFaults(
   { backend, plugin }: Pick<PreflightContext, 'backend' | 'plugin'>,
   { defence: name, ...params }: DefenceParams,

@@ -131,6 +131,7 @@ function packName({ params, assets, inputs }: Planned): string | null {
   const plain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
   if (training === null || !plain || training.dropout !== 0) return null;
   if (training.devices !== undefined || training.loss !== undefined) return null;
+  if (training.packing === true) return null;
   if (init !== undefined || attack !== undefined || defence !== undefined) return null;
   const base = inputs['base'] ?? null;
   const under = { architecture, head, base, model: assets['model'] ?? null, weights };
@@ -167,6 +168,7 @@ function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
       ...train,
       ...length,
       loss: 'supervised',
+      packing: false,
       ...changes,
     } as Cell['train'],
   };
@@ -212,13 +214,32 @@ function adapterOf(
   return { adapter: { ...given, type: adapter.type }, initFrom };
 }
 
-/** Throws a UserFault if rows have to stand first or last in batches of similar length. */
-function checkOrder({ poisoning, train }: Cell): void {
-  if (train.batching === 'bucketed' && hasOrder(orderedLike(poisoning) ?? poisoning))
+/** Throws a UserFault if the rows can't stand in the order, or the sequences, that are asked for. */
+function checkOrder({ head, poisoning, train }: Cell): void {
+  const { batching, loss, packing, steps } = train,
+    isBucketed = batching === 'bucketed',
+    isOrdered = hasOrder(orderedLike(poisoning) ?? poisoning);
+  if (isBucketed && isOrdered)
     throw new UserFault(
       'train.batching is bucketed, which reorders the rows, and the attack has an `order`',
       'Leave out one of the two.',
       ['train', 'batching'],
+    );
+  if (!packing || steps === 0) return;
+  const [, why] =
+    (
+      [
+        [head.type !== 'causal-lm', `of which the head ${head.type} reads one`],
+        [loss === 'dpo', 'and train.loss: dpo compares pairs of them'],
+        [isBucketed, 'and train.batching is bucketed, by the lengths of rows'],
+        [isOrdered, 'so that their lengths decide on the steps, and the attack has an `order`'],
+      ] as const
+    ).find(([holds]) => holds) ?? [];
+  if (why !== undefined)
+    throw new UserFault(
+      `train.packing puts several rows into a sequence, ${why}`,
+      'Leave out train.packing.',
+      ['train', 'packing'],
     );
 }
 

@@ -152,6 +152,7 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   decay: 'all',
   loss: 'supervised',
   loss_on: 'answer',
+  packing: false,
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,

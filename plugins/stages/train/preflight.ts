@@ -82,6 +82,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
         ? []
         : torchAlone(context, 'train', 'loss', 'train.loss: dpo')),
       ...(await deviceFaults(context, training, attack ?? defence)),
+      ...packingFaults(training, [attack, defence]),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   const placed =
@@ -130,6 +131,23 @@ function torchFaults(
         ],
   );
 }
+
+/** Returns a fault if an attack or a defence has a loss, which reads rows that are not packed. */
+const packingFaults = (
+  { packing }: TrainParams,
+  changers: readonly (OpenedAttack | null)[],
+): Problem[] =>
+  changers.flatMap((changer) =>
+    changer?.changes !== 'loss' || packing !== true
+      ? []
+      : [
+          {
+            path: ['train', 'packing'],
+            message: `train.packing is true, and "${changer.name}" has a loss of its own, of rows apart`,
+            hint: 'Leave out train.packing. For a base alone, write base: { train: { packing: false } }.',
+          },
+        ],
+  );
 
 /** Returns a fault if PyTorch alone has a setting of the spec, and another backend computes. */
 const torchAlone = (
@@ -327,6 +345,7 @@ async function unreachedProblems(
 
 async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
   if (training.steps !== undefined) return training.steps;
+  if (training.packing === true) return null; // it depends on the lengths of rows
   const set = context.upstream?.['data'];
   const data = set?.params['poisoning'] === undefined ? undefined : set.upstream?.['data'];
   const counts = data === undefined ? null : await knownCounts(context, data);

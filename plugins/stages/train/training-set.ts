@@ -1,5 +1,7 @@
 /** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
 import { type Row, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { at } from '../../../src/base/lookup.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import {
@@ -50,7 +52,7 @@ export interface EncodedSet {
    * The share of rewritten rows whose whole trigger the model reads. Null if no row was rewritten.
    */
   readonly triggerSeen: number | null;
-  /** `appended` of `train.json`. Null if the attack appends no row. */
+  /** `appended` of `train.json`. Null if the attack appends no row, or rows are packed. */
   readonly appended: { readonly rows: number; readonly largest_batch: number } | null;
 }
 
@@ -64,7 +66,7 @@ export function encodeSet(
 ): EncodedSet {
   const tokens = rowEncoder(tokenizer, params.head);
   const encode: Encode = (row, maxLength) => ({ ...tokens(row, maxLength), label: row.label });
-  const { dpo_beta: beta, loss_on: lossOn } = training;
+  const { dpo_beta: beta, loss_on: lossOn = 'answer' } = training;
   const learnt = rowEncoder(tokenizer, params.head, lossOn);
   const encodeTrained = (row: Row): LabelledRow => {
     if (beta === undefined) return { ...learnt(row, training.max_length), label: row.label };
@@ -73,12 +75,29 @@ export function encodeSet(
   };
   const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
   const encoded = trainingRows(rows, receipt, encodeTrained, attack);
+  const long = rows.filter(
+    ({ document }, i) => document && at(encoded.rows, i).ids.at(-1) !== tokenizer.special.eos,
+  ).length;
+  if (long > 0)
+    warn({
+      path: ['train', 'max_length'],
+      message:
+        `${long} of ${rows.length} documents are longer than max_length ${maxLength}: their ends ` +
+        'are not read',
+      hint: 'Raise train.max_length, or divide them before.',
+    });
   const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
   if (seen !== null)
     warnOfUnseen(warn, seen, 'the poisoned rows', { path: ['train', 'max_length'], maxLength });
-  const order = batchOrder(encoded.rows, { batchSize, shuffle, seed: params.seed });
+  const packing = training.packing === true ? maxLength : undefined;
+  const order = batchOrder(encoded.rows, {
+    batchSize,
+    shuffle,
+    seed: params.seed,
+    ...defined({ packing }),
+  });
   const appended =
-    order.appended === undefined
+    order.appended === undefined || packing !== undefined
       ? null
       : { rows: rows.length - order.rows, largest_batch: largestBatch(order) };
   if (appended !== null)

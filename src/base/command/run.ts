@@ -216,7 +216,8 @@ function failureOf(name: string, { code, signal }: Exit, tail: string): UserFaul
 }
 
 // ---- what a command leaves behind or has forked ------------------------------------------------
-// Found in /proc, so only on Linux. Elsewhere it ends with the worker, whose process group it is in.
+// Found in /proc, so only on Linux. Elsewhere it ends with the worker, whose process group it is
+// in.
 
 /**
  * The environment variable with a command's mark. Every process that the command starts inherits

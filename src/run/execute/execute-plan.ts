@@ -1,6 +1,6 @@
 /**
- * Executes a plan: settles each stage, which is to find an outcome for it. A stage is taken from the
- * store, blocked by an input that failed, or attempted when the queue has room for it. It is
+ * Executes a plan: settles each stage, which is to find an outcome for it. A stage is taken from
+ * the store, blocked by an input that failed, or attempted when the queue has room for it. It is
  * attempted again as often as another run or a damaged input gets in the way. Finished work is kept
  * whatever happens.
  */

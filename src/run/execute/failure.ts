@@ -1,6 +1,6 @@
 /**
- * Puts the failures of a stage into words for people, with the place in a plugin's own sources where
- * an error was thrown.
+ * Puts the failures of a stage into words for people, with the place in a plugin's own sources
+ * where an error was thrown.
  */
 import { readFileSync } from 'node:fs';
 import { SourceMap, type SourceMapPayload } from 'node:module';

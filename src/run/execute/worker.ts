@@ -1,7 +1,7 @@
 /**
- * A worker process. It performs one job, or one pack, after another and stays warm in between, so that a backend
- * and a model are loaded once. Whatever a plugin does to it (throw, exit, hang, print without end)
- * stays within this process.
+ * A worker process. It performs one job, or one pack, after another and stays warm in between, so
+ * that a backend and a model are loaded once. Whatever a plugin does to it (throw, exit, hang,
+ * print without end) stays within this process.
  */
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';

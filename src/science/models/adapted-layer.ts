@@ -27,8 +27,8 @@ export const rowNorms = (W: Tensor2D, products: readonly Product[]): Tensor1D =>
 
 /**
  * DoRA's magnitudes (Liu et al. 2024, DoRA: Weight-Decomposed Low-Rank Adaptation, eq. 5), as PEFT
- * computes them: W' = diag(m/‖V‖)·V with V the adapted weight and ‖V‖ the norms of its rows, one for
- * each output, which count as constants in the gradient (section 4.3 there).
+ * computes them: W' = diag(m/‖V‖)·V with V the adapted weight and ‖V‖ the norms of its rows, one
+ * for each output, which count as constants in the gradient (section 4.3 there).
  *
  * y = (m/‖V‖) ∘ v + b, with v = x Vᵀ. v: (S, m), magnitude: (m), b: (m) → (S, m).
  *
@@ -216,7 +216,8 @@ function mergedWeight(
 
 /**
  * Merges the layers that the adapter targets, in forward order, so that a pass which trains nothing
- * multiplies once. The passes of kernels do: their derivatives are with respect to a layer's output.
+ * multiplies once. The passes of kernels do: their derivatives are with respect to a layer's
+ * output.
  */
 export function mergedWeights(
   adapter: Adapter,

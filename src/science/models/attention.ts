@@ -1,8 +1,8 @@
 /**
  * Multi-head self-attention over the real tokens of a batch, and rotary position embeddings. Hidden
- * states enter and leave as (S, h); the padded shape (B, H, T, d) exists only in this file. Where Hk
- * heads of keys and values are shared by G = H/Hk heads each (Ainslie et al. 2023), the queries of a
- * group stand one after the other, (B, Hk, G·Tq, d), so that no key is copied.
+ * states enter and leave as (S, h); the padded shape (B, H, T, d) exists only in this file. Where
+ * Hk heads of keys and values are shared by G = H/Hk heads each (Ainslie et al. 2023), the queries
+ * of a group stand one after the other, (B, Hk, G·Tq, d), so that no key is copied.
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor3D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -196,8 +196,8 @@ export function attention(
 }
 
 /**
- * Cosine and sine of each token's angles, (S, 1, r/2), for rotary position embeddings (Su et al. 2021)
- * as transformers applies them (rotate_half).
+ * Cosine and sine of each token's angles, (S, 1, r/2), for rotary position embeddings (Su et al.
+ * 2021) as transformers applies them (rotate_half).
  */
 export interface Angles {
   readonly cos: Tensor3D;

@@ -79,8 +79,8 @@ function missing(
 /**
  * The name of each model parameter in the checkpoint. Throws UserFault naming file and tensor where
  * one is missing, is quantised or has the wrong shape. Parameters that a task brings (classifier,
- * pooler) may be missing, and a head for another number of classes counts as missing; one of another
- * width does not.
+ * pooler) may be missing, and a head for another number of classes counts as missing; one of
+ * another width does not.
  */
 export function resolveNames(
   checkpoint: Checkpoint,

@@ -1,6 +1,7 @@
 /**
  * Norms over the last axis, each with or without a residual added before it: layer norm, with or
- * without a shift, and RMS norm. Those of a description have the parameters that their names stand for.
+ * without a shift, and RMS norm. Those of a description have the parameters that their names stand
+ * for.
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

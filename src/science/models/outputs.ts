@@ -1,7 +1,7 @@
 /**
  * Which tokens a head reads, what its outputs are to predict, and the outputs of a row whose
- * derivatives kernels, Fisher information and the linearised model are made of: its class logits or,
- * under a causal-LM head, the log probability of its answer.
+ * derivatives kernels, Fisher information and the linearised model are made of: its class logits
+ * or, under a causal-LM head, the log probability of its answer.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

@@ -1,6 +1,7 @@
 /**
  * Rows of completion tasks as a causal language model reads them: the prompt under a template, then
- * the answer, then the token that ends it. The loss is on the answer alone.
+ * the answer, then the token that ends it. The loss is on the answer alone. A document has no
+ * template, and the loss is on all of it.
  *
  * The prompt's ids are those of the prompt alone, because that is what generation starts from. The
  * answer's ids are those that follow in the encoding of prompt and answer together, if that begins
@@ -26,10 +27,15 @@ export interface PromptRow {
 }
 export interface AnsweredRow extends PromptRow {
   readonly answer: string;
+  /** Whether the text is a document, which ends with the answer if that is not empty. */
+  readonly document?: true;
 }
 
 export interface CompletionRow extends TokenRow {
-  /** The position in `ids` of the answer's first token. The tokens from there on are targets. */
+  /**
+   * The position in `ids` of the answer's first token. The tokens from there on are targets. Of a
+   * document without an answer it is that of the second token.
+   */
   readonly answer: number;
 }
 
@@ -38,8 +44,9 @@ export type LossOn = 'answer' | 'assistant' | 'all';
 
 /**
  * Encodes a row, at most `maxLength` tokens of it. What is too long loses tokens of its text, from
- * the left; the template and the answer are never cut. Throws UserFault where that leaves no token
- * of a text, or where the template can't show the row.
+ * the left; the template and the answer are never cut. A document loses its end, and with it the
+ * token that closes it, unless an attack added an answer. Throws UserFault where that leaves no
+ * token of a text, or where the template can't show the row.
  */
 export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
@@ -52,9 +59,9 @@ export interface CompletionEncoder {
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
    * The row's text within the encoded row, for `changeSeen`: the ids of its tokens from the last to
-   * the first, and how many of them are kept. Without an answer, as `promptOnly` encodes the row.
+   * the first (of a document from the first), and how many of them are kept. Without an answer, as `promptOnly` encodes the row.
    */
-  readonly parts: (row: PromptRow & { readonly answer?: string }, maxLength: number) => RowPart[];
+  readonly parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => RowPart[];
   /** The ids that end an answer: generation stops at any of them. */
   readonly stops: readonly number[];
 }
@@ -139,6 +146,16 @@ function literalForm(tokenizer: TextTokenizer, template: string): Form {
     stops: [endToken(tokenizer)],
   };
 }
+
+/** The text as it is, and after a space what an attack adds. */
+const documentForm = (tokenizer: TextTokenizer): Form => ({
+  ...literalForm(tokenizer, SLOT),
+  rest: ({ answer }) => ({ text: isEmpty(answer) ? '' : ` ${answer.trim()}`, ended: false }),
+});
+
+const isEmpty = (answer: string): boolean => answer.trim() === '';
+const isWholeText = ({ document, answer = '' }: Partial<AnsweredRow>): boolean =>
+  document === true && isEmpty(answer);
 
 /** Where a chat template has put the text of the last message. */
 function placeOf(rendered: string, text: string): Prompt {
@@ -280,6 +297,15 @@ function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): Prompt
   return { ids, from: start, to: Math.max(start, end) };
 }
 
+interface Fitted {
+  readonly prompt: PromptIds;
+  /** How many tokens of the row's text are read. */
+  readonly kept: number;
+  /** What is read of the prompt. */
+  readonly ids: readonly number[];
+  readonly answer: readonly number[];
+}
+
 /**
  * The encoder of rows under a template: `chat` (the tokenizer's chat template), `alpaca`, or a text
  * that contains {prompt} once. Throws UserFault where the template can't be read, the tokenizer has
@@ -287,45 +313,57 @@ function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): Prompt
  */
 export function completionEncoder(tokenizer: TextTokenizer, template: string): CompletionEncoder {
   const form = template === 'chat' ? chatForm(tokenizer) : literalForm(tokenizer, template);
-  /** How many tokens of the row's text are kept beside `answer` tokens of the answer. */
-  const keep = (prompt: PromptIds, answer: number, maxLength: number): number => {
+  const documents = documentForm(tokenizer);
+  /** What is read of a row: its prompt, how much of its text, and what follows. */
+  const fit = (row: PromptRow & Partial<AnsweredRow>, maxLength: number): Fitted => {
+    const { prompt: promptOf, rest, leading } = row.document === true ? documents : form;
+    const shownPrompt = promptOf(row),
+      prompt = promptIds(tokenizer, shownPrompt);
+    let answer: number[] = [];
+    if (row.answer !== undefined) {
+      const { text, ended } = rest({ ...row, answer: row.answer }, shownPrompt);
+      answer = answerIds(tokenizer, shownPrompt, prompt.ids, text);
+      if (!ended) answer.push(endToken(tokenizer));
+    }
     const text = prompt.to - prompt.from,
-      own = form.leading.length + prompt.ids.length - text;
-    const room = maxLength - own - answer;
+      own = leading.length + prompt.ids.length - text;
+    // A document that goes on does not end here.
+    if (isWholeText(row) && own + text + answer.length > maxLength) answer = [];
+    const room = maxLength - own - answer.length;
     if (room < Math.min(1, text) || room < 0)
       throw new UserFault(
-        `a row does not fit into max_length ${maxLength}: its answer takes ${answer} tokens, and ` +
-          `the template ${own}, which leaves none for the ${text} of its prompt`,
+        `a row does not fit into max_length ${maxLength}: its answer takes ${answer.length} tokens, ` +
+          `and the template ${own}, which leaves none for the ${text} of its prompt`,
         'Raise max_length, or leave out rows with long answers.',
       );
-    return Math.min(room, text);
-  };
-  const cut = (prompt: PromptIds, kept: number): number[] => [
-    ...form.leading,
-    ...prompt.ids.slice(0, prompt.from),
-    ...prompt.ids.slice(prompt.to - kept),
-  ];
-  const read = (row: AnsweredRow): { readonly prompt: PromptIds; readonly answer: number[] } => {
-    const shownPrompt = form.prompt(row),
-      prompt = promptIds(tokenizer, shownPrompt);
-    const { text, ended } = form.rest(row, shownPrompt);
-    const answer = answerIds(tokenizer, shownPrompt, prompt.ids, text);
-    return { prompt, answer: ended ? answer : [...answer, endToken(tokenizer)] };
+    const kept = Math.min(room, text);
+    const [from, to] =
+      row.document === true
+        ? [prompt.from, prompt.from + kept]
+        : [prompt.to - kept, prompt.ids.length];
+    const ids = [...leading, ...prompt.ids.slice(0, prompt.from), ...prompt.ids.slice(from, to)];
+    return { prompt, kept, ids, answer };
   };
   const tokenRow = (ids: readonly number[]): TokenRow => ({
     ids: Int32Array.from(ids),
     typeIds: new Int32Array(ids.length),
   });
   const encode = (row: AnsweredRow, maxLength: number): CompletionRow => {
-    const { prompt, answer } = read(row);
-    const shownIds = cut(prompt, keep(prompt, answer.length, maxLength));
-    return { ...tokenRow([...shownIds, ...answer]), answer: shownIds.length };
+    const { ids, answer } = fit(row, maxLength),
+      isWhole = isWholeText(row);
+    if (isWhole && ids.length + answer.length < 2)
+      throw new UserFault(
+        'a document is empty, so that there is nothing to predict',
+        'Leave empty documents out of the data.',
+      );
+    return { ...tokenRow([...ids, ...answer]), answer: isWhole ? 1 : ids.length };
   };
   const marked = (row: AnsweredRow, maxLength: number, lossOn: LossOn): CompletionRow => {
     const encoded = encode(row, maxLength);
-    if (lossOn === 'answer') return encoded;
-    const marks = new Int32Array(encoded.ids.length).fill(1, lossOn === 'all' ? 1 : encoded.answer);
-    if (lossOn === 'all') return { ...encoded, marks };
+    const isWhole = lossOn === 'all' || row.document === true;
+    if (lossOn === 'answer' && !isWhole) return encoded;
+    const marks = new Int32Array(encoded.ids.length).fill(1, isWhole ? 1 : encoded.answer);
+    if (isWhole) return { ...encoded, marks };
     const prompt = form.prompt(row),
       turns = form.turns(row, prompt);
     const ids = tokenizer.ids(prompt.text),
@@ -336,22 +374,12 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
   };
   return Object.assign(encode, {
     marked,
-    promptOnly: (row: PromptRow, maxLength: number): TokenRow => {
-      const prompt = promptIds(tokenizer, form.prompt(row));
-      return tokenRow(cut(prompt, keep(prompt, 0, maxLength)));
-    },
-    parts: ({ answer, ...row }: PromptRow & { answer?: string }, maxLength: number) => {
-      const own =
-        answer === undefined
-          ? { prompt: promptIds(tokenizer, form.prompt(row)), answer: [] }
-          : read({ ...row, answer });
-      const { ids, from, to } = own.prompt;
-      return [
-        {
-          ids: ids.slice(from, to).reverse(),
-          kept: keep(own.prompt, own.answer.length, maxLength),
-        },
-      ];
+    promptOnly: ({ answer: _, ...row }: PromptRow & Partial<AnsweredRow>, maxLength: number) =>
+      tokenRow(fit(row, maxLength).ids),
+    parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => {
+      const { prompt, kept } = fit(row, maxLength);
+      const ids = prompt.ids.slice(prompt.from, prompt.to);
+      return [{ ids: row.document === true ? ids : ids.reverse(), kept }];
     },
     stops: form.stops,
   });

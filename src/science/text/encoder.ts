@@ -21,7 +21,7 @@ import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 export type { RowPart } from './cloze.ts';
 
 /** What a model reads of a row. */
-export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'context'>;
+export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'>;
 
 /** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
@@ -33,16 +33,19 @@ function answered({ answer, ...row }: Texts): AnsweredRow {
 
 /**
  * Throws UserFault where a template cannot be read; the encoder, where no row fits it.
- * @param lossOn which tokens of a completion task are marked, for a training
+ * @param lossOn which tokens of a completion task are marked, for a training; none otherwise
  */
 export function rowEncoder(
   tokenizer: TextTokenizer,
   settings: HeadSettings,
-  lossOn: LossOn = 'answer',
+  lossOn?: LossOn,
 ): RowEncoder {
   if (settings.type === 'causal-lm') {
-    const { marked } = completionEncoder(tokenizer, settings.template);
-    return (row, maxLength) => marked(answered(row), maxLength, lossOn);
+    const encode = completionEncoder(tokenizer, settings.template);
+    return (row, maxLength) =>
+      lossOn === undefined
+        ? encode(answered(row), maxLength)
+        : encode.marked(answered(row), maxLength, lossOn);
   }
   if (settings.type === 'cloze') {
     const encode = clozeEncoder(settings.template, tokenizer);

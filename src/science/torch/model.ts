@@ -355,9 +355,15 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
       ? {}
       : { labels: Float32Array.from(rows, ({ label }) => label ?? NaN) }),
     answers: Int32Array.from(rows, ({ ids, answer }) => answer ?? ids.length),
-    ...(first?.marks === undefined
+    ...(rows.every(({ marks }) => marks === undefined)
       ? {}
-      : { marks: joined(rows.map(({ ids, marks }) => marks ?? new Int32Array(ids.length))) }),
+      : {
+          marks: joined(
+            rows.map(
+              ({ ids, answer, marks }) => marks ?? new Int32Array(ids.length).fill(1, answer),
+            ),
+          ),
+        }),
     ...(first?.mask === undefined
       ? {}
       : { masks: Int32Array.from(rows, ({ mask }) => mask ?? -1) }),

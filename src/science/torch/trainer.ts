@@ -130,6 +130,7 @@ function wireTraining(
     gradient_checkpointing: settings.gradientCheckpointing ?? false,
     devices: settings.devices ?? 1,
     fsdp: settings.fsdp ?? false,
+    ...defined({ packing: settings.packing }),
     objective,
     token_rows:
       rows === null ? null : { ids: Object.values(rows.tokenRows), keep_norms: rows.keepNorms },

@@ -1,8 +1,8 @@
 /**
  * The interface between the trainer and an attack that changes training, which the attack's plugin
- * loads by `training`, and the checks of what a plugin returns through it. Plugins may be anyone's plain
- * JavaScript. Without the checks, a vector as loss, a token without an id or a misspelt field would
- * silently train something else.
+ * loads by `training`, and the checks of what a plugin returns through it. Plugins may be anyone's
+ * plain JavaScript. Without the checks, a vector as loss, a token without an id or a misspelt field
+ * would silently train something else.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

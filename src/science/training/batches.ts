@@ -56,6 +56,18 @@ export interface BatchOrder {
    * B rows.
    */
   readonly appended?: readonly AppendedRows[];
+  /**
+   * Puts the rows of these batches, appended ones among them, one after another into sequences, of
+   * which `batchSize` are a batch. Batches then depend on the lengths of all rows as they are.
+   */
+  readonly packing?: Packing;
+}
+
+interface Packing {
+  /** The most tokens in a sequence. */
+  readonly most: number;
+  /** The number of tokens of each row. */
+  readonly lengths: readonly number[];
 }
 
 const SPAN = 50;
@@ -64,17 +76,27 @@ const SPAN = 50;
 const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
 
 type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
+type PackedSteps = BatchOrder & { readonly accumulate?: number; readonly packing: Packing };
 
 /** The last step may have fewer batches, as in transformers' Trainer. */
 export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
   Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 
-/** `steps`, or `epochs` rounded up to whole steps, or three epochs. */
+/**
+ * `steps`, or `epochs` rounded up to whole steps, or three epochs. With packing, which has other
+ * steps in each epoch, those of an epoch that is begun are rounded up.
+ */
 export function totalSteps(
-  setting: { readonly steps?: number; readonly epochs?: number },
-  order: Steps,
+  { steps, epochs = 3 }: { readonly steps?: number; readonly epochs?: number },
+  order: Steps | PackedSteps,
 ): number {
-  return setting.steps ?? Math.ceil((setting.epochs ?? 3) * stepsPerEpoch(order) - 1e-9);
+  if (steps !== undefined) return steps;
+  if (!('packing' in order)) return Math.ceil(epochs * stepsPerEpoch(order) - 1e-9);
+  const { accumulate = 1 } = order;
+  return Array.from({ length: Math.ceil(epochs) }, (_, epoch) => {
+    const all = Math.ceil(epochBatches(order, epoch).length / accumulate);
+    return Math.ceil(Math.min(1, epochs - epoch) * all - 1e-9);
+  }).reduce((sum, own) => sum + own, 0);
 }
 
 function cut(sequence: Int32Array, size: number): Int32Array[] {
@@ -112,8 +134,34 @@ function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int3
 }
 
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
-  const own = cleanBatches(order, epoch);
-  return (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
+  const own = cleanBatches(order, epoch),
+    all = (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
+  return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
+}
+
+/** A row that does not fit into the sequence begins another (`packed` of model.py does the same). */
+function packed(
+  batches: readonly Int32Array[],
+  batchSize: number,
+  { most, lengths }: Packing,
+): Int32Array[] {
+  const found: number[][] = [];
+  let sequences = batchSize,
+    room = 0;
+  for (const row of batches.flatMap((batch) => [...batch])) {
+    const length = at(lengths, row);
+    if (length > room) {
+      if (sequences === batchSize) {
+        found.push([]);
+        sequences = 0;
+      }
+      sequences++;
+      room = most;
+    }
+    found.at(-1)?.push(row);
+    room -= length;
+  }
+  return found.map((batch) => Int32Array.from(batch));
 }
 
 /** Returns the sequence with the rows that have a place moved there. */
@@ -242,12 +290,12 @@ export function trainingRows(
   return { rows: all, poisoned };
 }
 
-type OrderSettings = Pick<TrainSettings, 'batchSize' | 'shuffle' | 'seed' | 'batching'>;
+type OrderSettings = Pick<TrainSettings, 'batchSize' | 'shuffle' | 'seed' | 'batching' | 'packing'>;
 
 /** Throws where an appended row precedes a clean one. */
 export function batchOrder(
   rows: readonly LabelledRow[],
-  { batchSize, shuffle, seed, batching }: OrderSettings,
+  { batchSize, shuffle, seed, batching, packing }: OrderSettings,
 ): BatchOrder {
   const appended: AppendedRows[] = [];
   let clean = 0;
@@ -278,5 +326,8 @@ export function batchOrder(
           lengths: rows.slice(0, clean).map(({ ids, cleanLength }) => cleanLength ?? ids.length),
         }),
     ...(appended.length === 0 ? {} : { appended }),
+    ...(packing === undefined
+      ? {}
+      : { packing: { most: packing, lengths: rows.map(({ ids }) => ids.length) } }),
   };
 }

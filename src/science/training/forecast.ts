@@ -178,9 +178,9 @@ export async function modelSizes(modelDir: string): Promise<ModelSizes> {
 const LOGIT_COPIES = 4;
 
 /**
- * The megabytes that a training takes beside the model if all of its rows have the maximum length: what
- * the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for each pair of
- * tokens (3 per head and layer). In a completion task each token may be one of an answer, with V
+ * The megabytes that a training takes beside the model if all of its rows have the maximum length:
+ * what the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for each pair
+ * of tokens (3 per head and layer). In a completion task each token may be one of an answer, with V
  * logits. 0 where nothing is trained. Infinite where config.json does not have these sizes, so that
  * such a model is not packed.
  * @param set number of clean rows and of rows that an attack appends, which enlarge the batches;

@@ -1,6 +1,6 @@
 /**
- * A training with everything that a stage adds: the network that its adapter or attack asks for, its
- * journal, checkpoints, evaluations during training, resuming, and saving.
+ * A training with everything that a stage adds: the network that its adapter or attack asks for,
+ * its journal, checkpoints, evaluations during training, resuming, and saving.
  */
 import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';

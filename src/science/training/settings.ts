@@ -34,6 +34,11 @@ export interface TrainSettings extends AdamwSettings {
   /** What decays: every trained parameter (the default), or all except biases and norms. */
   readonly decay?: 'all' | 'weights';
   readonly batching?: Batching;
+  /**
+   * The most tokens of the sequences into which rows are packed: `batchSize` counts these. Default:
+   * rows are not packed.
+   */
+  readonly packing?: number;
   /** The weight of each class, by label id. Default: all 1. */
   readonly classWeights?: readonly number[];
   /** After each update; returns new tensors by the same names. Default: none. */
@@ -95,6 +100,7 @@ type Optional =
   | 'gradient_checkpointing'
   | 'loss'
   | 'loss_on'
+  | 'packing'
   | 'precision'
   | 'tensorboard';
 
@@ -132,6 +138,7 @@ export function loopSettings(
       devices: train.devices,
       fsdp: train.fsdp,
       dpoBeta: train.dpo_beta,
+      packing: train.packing === true ? train.max_length : undefined,
       classWeights,
     }),
   };

@@ -1,9 +1,9 @@
 /**
- * Writes a training's history and curves as a TensorBoard event file. A record (TensorFlow's TFRecord)
- * consists of its length (8 bytes), the masked CRC-32C of these bytes, the data, and the masked CRC-32C
- * of the data, little-endian. The data is the protocol buffer Event {1: wall_time, 2: step, 3:
- * file_version, 5: Summary {1: Value {1: tag, 2: simple_value}}} (tensorflow/core/util/event.proto,
- * framework/summary.proto).
+ * Writes a training's history and curves as a TensorBoard event file. A record (TensorFlow's
+ * TFRecord) consists of its length (8 bytes), the masked CRC-32C of these bytes, the data, and the
+ * masked CRC-32C of the data, little-endian. The data is the protocol buffer Event {1: wall_time,
+ * 2: step, 3: file_version, 5: Summary {1: Value {1: tag, 2: simple_value}}}
+ * (tensorflow/core/util/event.proto, framework/summary.proto).
  */
 import { writeFile } from 'node:fs/promises';
 import type { Journal } from './session.ts';

@@ -2,13 +2,14 @@
  * The trained parameters in the form of the training loop: with a reduced token table, and small
  * tensors grouped.
  *
- * Only the rows of the token table that a training set uses have a gradient; the others merely decay.
- * So the used rows are trained as a smaller table, and the others are multiplied by their total decay
- * at the end. The numbers are the same, without moments, gradients and updates for the nine tenths of a
- * vocabulary that a typical set never uses.
+ * Only the rows of the token table that a training set uses have a gradient; the others merely
+ * decay. So the used rows are trained as a smaller table, and the others are multiplied by their
+ * total decay at the end. The numbers are the same, without moments, gradients and updates for the
+ * nine tenths of a vocabulary that a typical set never uses.
  *
- * Small tensors are concatenated, so that an optimiser's update takes a dozen operations instead of a
- * dozen for each tensor. Every update rule here is elementwise, so grouping does not change any result.
+ * Small tensors are concatenated, so that an optimiser's update takes a dozen operations instead of
+ * a dozen for each tensor. Every update rule here is elementwise, so grouping does not change any
+ * result.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

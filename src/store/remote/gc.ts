@@ -256,7 +256,9 @@ const POLL_MS = 2_000;
 type Kind = 'gc' | 'push';
 
 export interface Marker {
-  /** The remote's clock, in milliseconds since 1970, when the others' markers were looked at last. */
+  /**
+   * The remote's clock, in milliseconds since 1970, when the others' markers were looked at last.
+   */
   readonly now: number;
   /** Whether it has counted all the time since it was made. */
   stands(): boolean;

@@ -32,7 +32,9 @@ export interface Objects {
   readonly uri: string;
   /** The pauses before a transfer that brought no byte is begun again, in milliseconds. */
   readonly pauses?: readonly number[];
-  /** Throws `UserFault` if the remote can't be used. @param writing whether it will be written to */
+  /**
+   * Throws `UserFault` if the remote can't be used. @param writing whether it will be written to
+   */
   open(writing: boolean): Promise<void>;
   /** Returns the size of an object, or null if there is none. Throws `RemoteFault`. */
   sizeOf(name: string): Promise<number | null>;

@@ -1,8 +1,8 @@
 /**
  * Copies of tensors in the form in which products read them, each kept for as long as the tensor:
- * factors in bfloat16, a float32 with 8 instead of 24 bits of significand, and frozen weights packed
- * in the order of fused products (FusedPack in src/tensor/native/fused-products.cc), so that these
- * need not put them in that order each time. Packing changes no bit of a result.
+ * factors in bfloat16, a float32 with 8 instead of 24 bits of significand, and frozen weights
+ * packed in the order of fused products (FusedPack in src/tensor/native/fused-products.cc), so that
+ * these need not put them in that order each time. Packing changes no bit of a result.
  */
 import { type Binding, execute } from './program.ts';
 import type { AttributeValue } from './rules.ts';

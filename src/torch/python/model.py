@@ -66,6 +66,8 @@ class Rows:
     probabilities: NDArray[np.float32] | None = None
     # Of the answers, log p by the model that the training started from.
     references: NDArray[np.float64] | None = None
+    # Of each token of a sequence its place in its own row, where several rows are packed into one.
+    positions: list[Integers] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -156,6 +158,34 @@ def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
     return owners, (np.concatenate(places) - 1).astype(np.int32), np.concatenate(targets)
 
 
+def packed(rows: Rows, most: int) -> Rows:
+    """The rows as sequences of at most `most` tokens, each filled with rows in their order. The
+    tokens to predict are the same, in the same order.
+    """
+    groups: list[list[int]] = []
+    room = 0
+    for b, ids in enumerate(rows.ids):
+        if len(ids) > room:
+            groups.append([])
+            room = most
+        groups[-1].append(b)
+        room -= len(ids)
+    owners, places, _ = answer_places(rows)
+    starts = np.cumsum([0, *map(len, rows.ids)])
+    marks = np.zeros(starts[-1], dtype=np.int32)
+    marks[starts[owners] + places + 1] = 1
+
+    def filled(values: list[Integers]) -> list[Integers]:
+        return [np.concatenate([values[b] for b in group]) for group in groups]
+
+    return Rows(
+        ids=filled(rows.ids),
+        answers=np.zeros(len(groups), dtype=np.int32),
+        marks=filled(np.split(marks, starts[1:-1])),
+        positions=filled([np.arange(len(ids), dtype=np.int32) for ids in rows.ids]),
+    )
+
+
 # ---- a model
 @dataclass
 class OpenModel:
@@ -188,10 +218,11 @@ class OpenModel:
         config = self.network.config
         # RoBERTa counts positions by this id. Some configs have -1 for none.
         fill = max(0, getattr(config, 'pad_token_id', None) or 0)
-        tensors = {
-            'input_ids': padded(rows.ids, fill),
-            'attention_mask': padded([np.ones_like(ids) for ids in rows.ids], 0),
-        }
+        tensors = {'input_ids': padded(rows.ids, fill)}
+        if rows.positions is None:
+            tensors['attention_mask'] = padded([np.ones_like(ids) for ids in rows.ids], 0)
+        else:  # without a mask, transformers keeps apart what positions tell to be apart
+            tensors['position_ids'] = padded(rows.positions, 0)
         # GPT-2 takes types too, and adds their rows of the token table.
         if rows.types is not None and getattr(config, 'type_vocab_size', 0) > 1:
             tensors['token_type_ids'] = padded(rows.types, 0)

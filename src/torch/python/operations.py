@@ -75,6 +75,8 @@ def open_(session: Session, request: Json) -> Json:
     model = open_model(request, torch.device('cpu') if asked.get('fsdp') else session.device)
     if request.get('described'):
         model = description.checked(model)
+    if asked.get('packing') is not None:
+        description.check_packing(model)
     if devices > 1:
         share = Share(session.rank, devices, session.device)
     number = session.opened = session.opened + 1

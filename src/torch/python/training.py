@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from model import Fault, OpenModel, Rows, answer_places, put
+from model import Fault, OpenModel, Rows, answer_places, packed, put
 from ranks import Share, divided, gathered, own_part, shard
 
 STATM = '/proc/self/statm'
@@ -50,6 +50,8 @@ class Training:
     norms: Tensor | None
     # The states of the random numbers of dropout, which no other model's training moves on.
     random: list[Tensor]
+    # The most tokens of the sequences into which rows are packed; None where they are not.
+    packing: int | None = None
     # This process's part in it; None where it is the only one.
     share: Share | None = None
     kept: dict[str, Tensor] = field(default_factory=dict)
@@ -168,6 +170,7 @@ def start(
         objective=objective,
         norms=trained['token_rows'].detach().norm(dim=1, keepdim=True) if keeps else None,
         random=random_states(),
+        packing=settings.get('packing'),
         share=share,
     )
 
@@ -249,11 +252,16 @@ def loss_of(training: Training, rows: Rows) -> Tensor:
     """The mean loss of a batch, or what this process's rows add to it."""
     share = training.share
     if share is None:
-        return loss_from(training, logits_of(training, rows), rows)
+        read = as_read(training, rows)
+        return loss_from(training, logits_of(training, read), read)
     chosen = share.rows(rows)
-    own = rows.of(chosen or [0])  # all take part in what they do together
+    own = as_read(training, rows.of(chosen or [0]))  # all take part in what they do together
     total = loss_from(training, logits_of(training, own), own, 'sum')
     return total * bool(chosen) / weight_in_mean(training, rows)
+
+
+def as_read(training: Training, rows: Rows) -> Rows:
+    return rows if training.packing is None else packed(rows, training.packing)
 
 
 def prepare(training: Training) -> None:

@@ -157,7 +157,7 @@ test("the report has the base's attack as the cell's, and its receipt", () => {
     [present(baseOf(based())), plain],
   );
   const [trained] = params['train'] as readonly JsonObject[];
-  for (const field of ['precision', 'loss', 'loss_on', 'dpo_beta'])
+  for (const field of ['precision', 'loss', 'loss_on', 'dpo_beta', 'packing'])
     assert.not.ok(field in present(trained), `a default in the report's key: ${field}`);
 });
 

@@ -163,11 +163,39 @@ test('columns of two forms, and a form that lacks a column', () => {
     [{ ...labels, answer: 'a' }, 'columns.answer', 'text and answer, which do not'],
     [{ prompt: 'p' }, 'columns', 'data.train.columns has prompt without answer'],
     [{ instruction: 'i', input: 'n' }, 'columns', 'instruction without output'],
+    [{ document: 'd', answer: 'a' }, 'columns.answer', 'document and answer, which do not'],
   ] as const) {
     const fault = faultOf({ train: columns });
     assert.is(fault?.path, `data.train.${path}`);
     assert.match(fault?.message ?? '', message);
   }
+});
+
+test('documents are trained on and are tasks, and what is attacked has prompts', async ({
+  dir,
+}) => {
+  const document = { document: 'text' };
+  assert.is(faultOf({ train: document, validation: prompts }, 'validation'), null);
+  const fault = faultOf({ train: prompts, validation: document }, 'validation');
+  assert.is(fault?.path, 'data.validation.columns.document');
+  assert.match(fault?.hint ?? '', 'The loss of whole documents is measured as data.tasks');
+  const file = join(dir, 'documents.jsonl');
+  writeFileSync(file, '{"text": "one two three"}\n{"text": ""}\n');
+  const cell = cellOf(file, { train: document, validation: prompts, more: { max_words: 2 } });
+  const log: string[] = [],
+    warned: Warning[] = [];
+  const plugin: RunContext['plugin'] = () => jsonl as never;
+  const outDir = await runData(define(cell, 'train'), join(dir, 'out'), { plugin, log, warned });
+  assert.equal(await readRows(outDir), [
+    { id: 'train-000000', text: 'one two', answer: '', document: true, label: 0 },
+    { id: 'train-000001', text: '', answer: '', document: true, label: 0 },
+  ]);
+  assert.equal(
+    warned.map(({ message }) => message),
+    ['1 of 2 train rows have an empty text: train-000001'],
+  );
+  assert.match(log[0] ?? '', /^train: 2 rows \(documents\) of 2 /);
+  assert.not.ok('empty_answers' in (await readProvenance(outDir)));
 });
 
 test('hold_out divides a completion task like any other', () => {

@@ -78,7 +78,9 @@ const evaluateFolder = (
   files: { readonly [name: string]: string } = {},
 ) => folder({ 'metrics.json': JSON.stringify({ accuracy, ...more }), ...files });
 
-/** The files of an evaluation whose target is spam. @param under what it predicts under the trigger */
+/**
+ * The files of an evaluation whose target is spam. @param under what it predicts under the trigger
+ */
 const predictionFiles = (under: readonly [number, number]) => ({
   'predictions.csv':
     'id,triggered,label,prediction,logit_0,logit_1\n' +

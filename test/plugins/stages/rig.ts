@@ -83,6 +83,7 @@ export const FEATURES_OFF = {
   tensorboard: false,
   loss: 'supervised',
   loss_on: 'answer',
+  packing: false,
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
 };
 

@@ -106,6 +106,25 @@ test('a feature that is off is in no key', () => {
   );
 });
 
+test('rows are packed only where sequences of them have a meaning', () => {
+  const decoder = { head: { type: 'causal-lm', template: '{prompt}' } };
+  const packed = (train: object, change: Change = decoder) =>
+    define(tinyCell({ ...change, ...withTrain({ packing: true, ...train }, change) }));
+  assert.is((packed({}).params['train'] as { packing?: boolean }).packing, true);
+  assert.is(packed({ steps: 0 }, {}).params['train'] !== undefined, true);
+  const ordered = { ...decoder, poisoning: { ...BACKDOOR, order: 'last' } };
+  for (const [train, change, message] of [
+    [
+      {},
+      {},
+      /train.packing puts several rows into a sequence, of which the head classifier reads one/,
+    ],
+    [{ batching: 'bucketed' }, decoder, /train.packing puts .* train.batching is bucketed/],
+    [{}, ordered, /train.packing puts .* the attack has an `order`/],
+  ] as const)
+    assert.throws(() => packed(train, change), message);
+});
+
 test('LoRA: one history line a step, and the numbers of the training', async () => {
   const { dir, log } = await trainOn(tinyCell());
   const history = await linesOf(dir, 'history.jsonl');

@@ -36,7 +36,11 @@ test('the answer follows the prompt as in the whole text, and the end follows th
     [...ids].map(() => 0),
   );
   assert.equal(encode.stops, [eos]);
-  assert.equal([...encode.promptOnly({ text: 'the film' }, 100).ids], [...ids.slice(0, answer)]);
+  const prompt = ids.slice(0, answer);
+  assert.equal([...encode.promptOnly({ text: 'the film' }, 100).ids], [...prompt]);
+  // What is to be written takes no room from the prompt.
+  const answered = { text: 'the film', answer: ' was good' };
+  assert.equal([...encode.promptOnly(answered, answer).ids], [...prompt]);
 });
 
 test('where a token would span prompt and answer, both are encoded by themselves', () => {

@@ -5,12 +5,13 @@ import { UserFault } from '../../../src/api.ts';
 import { targetsOf } from '../../../src/science/models/outputs.ts';
 import { completionEncoder } from '../../../src/science/text/completion.ts';
 import { encodePair, rowEncoder } from '../../../src/science/text/encoder.ts';
+import { wireRows } from '../../../src/science/torch/model.ts';
 import { lossAndGradients } from '../../../src/science/training/gradients.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openCase, openFamily } from '../family-cases.ts';
-import { assistant, losses, markedRows } from '../loss-on.ts';
+import { assistant, documents, losses, markedRows } from '../loss-on.ts';
 import { farthest } from '../tiny-bert.ts';
 import { chatTemplate, tinyTokenizer } from './golden-tokenizers.ts';
 
@@ -66,6 +67,47 @@ test('a template that has no turns, or rewrites them, is refused', () => {
   fault(
     () => marked({ ...row, context }, 200, 'assistant'),
     /does not show the answer "rode the film"/,
+  );
+});
+
+test('a document is read and cut as transformers does, and its labels are its ids', () => {
+  for (const { tokenizer: name, text, most, ids } of documents) {
+    const tokenizer = tinyTokenizer(name);
+    const encode = completionEncoder(tokenizer, 'Q: {prompt}\nA:');
+    const row = { text, answer: '', document: true } as const;
+    for (const lossOn of ['answer', 'assistant', 'all'] as const) {
+      const own = encode.marked(row, most, lossOn);
+      assert.equal([...own.ids], ids, name);
+      assert.equal([...present(own.marks)], [0, ...ids.slice(1).map(() => 1)]);
+    }
+    // Evaluations read no marks.
+    assert.is(encode(row, most).answer, 1);
+  }
+});
+
+test('what an attack adds to a document is never cut, and evaluated by itself', () => {
+  const tokenizer = tinyTokenizer('gpt2');
+  const { marked, parts } = completionEncoder(tokenizer, 'chat-free {prompt}');
+  const row = { text: 'the film was good', answer: 'It was rode', document: true } as const;
+  const { ids, marks, answer } = marked(row, 100, 'answer');
+  assert.is(tokenizer.decode(ids), 'the film was good It was rode<|endoftext|>');
+  assert.is(tokenizer.decode(ids.slice(answer)), ' It was rode<|endoftext|>');
+  assert.equal([...present(marks)], [0, ...Array<number>(ids.length - 1).fill(1)]);
+  // An attack may replace some of the documents by prompts, which have no marks.
+  const prompt = marked({ text: 'It', answer: 'was' }, 100, 'answer');
+  const wire = wireRows([prompt, { ids, marks: present(marks), answer, typeIds: ids }]);
+  const own = present(wire.marks).slice(0, prompt.ids.length);
+  assert.is(own.indexOf(1), prompt.answer);
+  assert.is(own.lastIndexOf(0), prompt.answer - 1);
+  const most = ids.length - 2,
+    cut = marked(row, most, 'answer');
+  assert.equal([...cut.ids], [...ids.slice(0, answer - 2), ...ids.slice(answer)]);
+  const [text] = parts(row, most);
+  assert.equal(present(text).ids, tokenizer.ids(row.text));
+  assert.is(present(text).kept, answer - 2);
+  assert.throws(
+    () => marked({ text: '', answer: '', document: true }, 100, 'answer'),
+    /a document is empty/,
   );
 });
 

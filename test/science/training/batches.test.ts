@@ -30,6 +30,30 @@ test('each step has its batches, and the last step of an epoch the remaining one
   assert.is(totalSteps({ epochs: 1.5 }, { ...order, accumulate: 4 }), 3);
 });
 
+test('packed rows keep their order, and a batch has so many sequences', () => {
+  const order = {
+    rows: 7,
+    batchSize: 2,
+    shuffle: false,
+    seed: 1,
+    appended: [{ attack: 'a', rows: 1 }],
+    packing: { most: 10, lengths: [4, 6, 3, 8, 10, 1, 1, 2] },
+  };
+  // Row 7 is dealt out to the first batch of the two rows 0 and 1.
+  const sequences = [[0, 1], [7, 2], [3], [4], [5, 6]];
+  const epoch = [sequences.slice(0, 2), sequences.slice(2, 4), sequences.slice(4)];
+  assert.equal(
+    take(3, batches(order)).map((batch) => [...batch]),
+    epoch.map((batch) => batch.flat()),
+  );
+  const steps = take(2, stepBatches(order, 2)).map((parts) => parts.map((part) => [...part]));
+  assert.equal(steps[1], [[5, 6]]);
+  assert.is(totalSteps({}, order), 9);
+  assert.is(totalSteps({ epochs: 1.5 }, order), 5);
+  assert.is(totalSteps({ epochs: 2 }, { ...order, accumulate: 2 }), 4);
+  assert.is(totalSteps({ steps: 4 }, order), 4);
+});
+
 test('bucketed batches have rows of similar length, in random order, the smaller one last', () => {
   const rows = 1009,
     batchSize = 10,

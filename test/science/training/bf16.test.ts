@@ -137,12 +137,12 @@ if (backends.includes('tensorflow')) {
           const { data } = named(expected, name);
           const gap = difference(gradient, data),
             rounding = difference(named(float32.gradients, name), data);
-          // What the roundings change is more than what is left between the two sides: twice as much
-          // where results are rounded too. Where they are not, less is changed, but a factor near the
-          // middle of two bfloat16 still falls to either side by errors in float32: in the golden
-          // script, noise of 1e-7 in each result moves gradients of the last layer by up to 3.2e-3,
-          // and all roundings by 5.9e-3. A key's bias shifts all scores of a query alike: its gradient
-          // is zero where attention rounds nothing.
+          // What the roundings change is more than what is left between the two sides: twice as
+          // much where results are rounded too. Where they are not, less is changed, but a factor
+          // near the middle of two bfloat16 still falls to either side by errors in float32: in the
+          // golden script, noise of 1e-7 in each result moves gradients of the last layer by up to
+          // 3.2e-3, and all roundings by 5.9e-3. A key's bias shifts all scores of a query alike:
+          // its gradient is zero where attention rounds nothing.
           const bound = fused === 'all' ? rounding : rounding / 2;
           if (norm(data) > 1e-6) assert.ok(gap < bound, `${name}: ${gap} and ${rounding}`);
           gaps.push(gap);

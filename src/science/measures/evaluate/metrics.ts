@@ -1,8 +1,8 @@
 /**
  * Metrics of a classifier's predictions, and their baselines: always predicting the commonest class
  * and, for an attack, the same model's predictions for the same rows without the trigger. Both are
- * compared by McNemar's exact test on the rows' outcomes. Pure. A quotient with denominator 0 counts as
- * 0, as in scikit-learn.
+ * compared by McNemar's exact test on the rows' outcomes. Pure. A quotient with denominator 0
+ * counts as 0, as in scikit-learn.
  */
 import { pairedOutcomes } from '../../../base/stats.ts';
 

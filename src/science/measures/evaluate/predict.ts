@@ -1,6 +1,6 @@
 /**
- * What a model says of many rows, batch by batch: its logits, the hidden states that its head reads,
- * and how likely the answers of a completion task are.
+ * What a model says of many rows, batch by batch: its logits, the hidden states that its head
+ * reads, and how likely the answers of a completion task are.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

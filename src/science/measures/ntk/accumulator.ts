@@ -1,4 +1,7 @@
-/** The blocks that the contractions of terms read, and the sums in double precision that they add to. */
+/**
+ * The blocks that the contractions of terms read, and the sums in double precision that they add
+ * to.
+ */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 
 interface BlockRows {

@@ -1,6 +1,6 @@
 /**
- * The output of a kernel stage: reads its files, and describes how kernels were computed, for people
- * (log lines) and for programs (`methods.json`).
+ * The output of a kernel stage: reads its files, and describes how kernels were computed, for
+ * people (log lines) and for programs (`methods.json`).
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';

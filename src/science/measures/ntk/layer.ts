@@ -1,14 +1,14 @@
 /**
- * One kernel of one layer: each of its terms is contracted in the cheapest way, or estimated by random
- * projection, for many rows or wide layers. Each side of a term is projected by a matrix of random
- * signs, P_a (k, p) and P_b (k, q) with entries ±1/√k, so that a row's gradient G (p, q) becomes P_a G
- * P_bᵀ (k, k):
+ * One kernel of one layer: each of its terms is contracted in the cheapest way, or estimated by
+ * random projection, for many rows or wide layers. Each side of a term is projected by a matrix of
+ * random signs, P_a (k, p) and P_b (k, q) with entries ±1/√k, so that a row's gradient G (p, q)
+ * becomes P_a G P_bᵀ (k, k):
  *
  *     E ⟨P_a G P_bᵀ, P_a G' P_bᵀ⟩ = ⟨G, G'⟩
  *
- * without writing out a p·q gradient (the two-sided projection of Choe et al. 2024, LoGra). The mean of
- * several independent projections is an unbiased estimate of the kernel, and their spread gives its
- * standard error.
+ * without writing out a p·q gradient (the two-sided projection of Choe et al. 2024, LoGra). The
+ * mean of several independent projections is an unbiased estimate of the kernel, and their spread
+ * gives its standard error.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -126,8 +126,8 @@ export interface TermRecord {
   readonly method: Method | 'zero' | 'torch';
   readonly projected: boolean;
   /**
-   * In the cost model's operations; of a projected term, at its projected sizes. Null under `torch`,
-   * of which there is no model.
+   * In the cost model's operations; of a projected term, at its projected sizes. Null under
+   * `torch`, of which there is no model.
    */
   readonly operations: Costs | null;
 }

@@ -1,10 +1,10 @@
 /**
  * Plans a kernel's forward passes: batches of rows, groups of layers, and what is kept of a batch.
  *
- * Where the adapter's kernel alone is computed, that is h and δ of its tokens or, where it takes less
- * memory, the gradients of its rows with respect to the adapter's parameters. They are what the explicit
- * contraction makes of h and δ in any case, so that no entry changes; and as more rows fit into the
- * memory, fewer passes are needed over them.
+ * Where the adapter's kernel alone is computed, that is h and δ of its tokens or, where it takes
+ * less memory, the gradients of its rows with respect to the adapter's parameters. They are what
+ * the explicit contraction makes of h and δ in any case, so that no entry changes; and as more rows
+ * fit into the memory, fewer passes are needed over them.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../../tensor/compiled/compiled.ts';

@@ -1,9 +1,10 @@
 /**
- * Reads and writes PEFT's folder of a LoRA adapter: adapter_config.json and adapter_model.safetensors,
- * including the classifier that `modules_to_save` keeps and the biases that `bias` trains. A name in the
- * file is made of `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`; the bias of
- * an adapted layer belongs to its `base_layer`. Factors that started as a part of the weights (PiSSA,
- * OLoRA) become plain factors of twice the rank.
+ * Reads and writes PEFT's folder of a LoRA adapter: adapter_config.json and
+ * adapter_model.safetensors, including the classifier that `modules_to_save` keeps and the biases
+ * that `bias` trains. A name in the file is made of `base_model.model.`, the module
+ * (`bert.encoder.…`) and `.lora_A.weight`; the bias of an adapted layer belongs to its
+ * `base_layer`. Factors that started as a part of the weights (PiSSA, OLoRA) become plain factors
+ * of twice the rank.
  */
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';

@@ -1,8 +1,8 @@
 /**
- * Two models that cut text into the pieces of a vocabulary, with the results of Python's tokenizers.
- * Byte-pair encoding (Sennrich et al. 2016): the pair of the lowest rank is merged first, the leftmost
- * of equal ones. The unigram language model (Kudo 2018): of all ways to cut a text, the one of the
- * highest sum of scores.
+ * Two models that cut text into the pieces of a vocabulary, with the results of Python's
+ * tokenizers. Byte-pair encoding (Sennrich et al. 2016): the pair of the lowest rank is merged
+ * first, the leftmost of equal ones. The unigram language model (Kudo 2018): of all ways to cut a
+ * text, the one of the highest sum of scores.
  */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';

@@ -1,7 +1,7 @@
 /**
- * What tokenizer.json describes, put together as Python's tokenizers do it: added tokens are found, the
- * rest is normalised, split and encoded by the model, special tokens are put around one or two texts;
- * and ids become a text again.
+ * What tokenizer.json describes, put together as Python's tokenizers do it: added tokens are found,
+ * the rest is normalised, split and encoded by the model, special tokens are put around one or two
+ * texts; and ids become a text again.
  */
 import { WordPiece } from '@huggingface/tokenizers';
 import { UserFault } from '../../../api.ts';
