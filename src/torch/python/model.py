@@ -45,9 +45,9 @@ DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16}
 class Fault(Exception):
     """An error that the user can mend."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, field: str | None = None) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint, self.field = hint, field  # the field of a config, if it is of one
 
 
 # ---- rows
