@@ -169,7 +169,7 @@ def robustness(training: Training, rows: Rows, low: float, up: float, weight: fl
     return loss.item(), None
 
 
-def preference(training: Training, rows: Rows, beta: float) -> Loss:
+def dpo(training: Training, rows: Rows, beta: float) -> Loss:
     """The mean over pairs of -log sigmoid(beta·(g_c - g_r)), where g is how much log p of an answer
     has grown since the start: DPO (Rafailov et al. 2023, equation 7). The chosen answers come
     first, then the rejected ones in the same order.
@@ -189,5 +189,5 @@ OBJECTIVES: dict[str, Callable[..., Loss]] = {
     'layerwise': layerwise,
     'consistency': consistency,
     'robustness': robustness,
-    'preference': preference,
+    'dpo': dpo,
 }
