@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from model import OpenModel, Rows
-from training import Loss, Objective, Training, log_probabilities, loss_of
+from training import Loss, Objective, Training, log_probabilities, loss_of, weight_in_mean
 
 # The norm after the last layer, as families call it.
 LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
@@ -33,18 +33,11 @@ def objective_of(asked: dict[str, Any] | None) -> Objective | None:
     return partial(OBJECTIVES[asked['name']], **settings)
 
 
-def weight_of(training: Training, rows: Rows) -> float:
-    """The total weight of the rows in a mean cross-entropy."""
-    if training.class_weights is None or rows.labels is None:
-        return float(len(rows))
-    return float(training.class_weights[rows.labels.astype(np.int64)].sum())
-
-
 def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
     """L + λ·max(0, -⟨∇L_p, ∇L_c⟩): RIPPLe, by second derivatives."""
     flags = np.zeros(len(rows), dtype=bool) if rows.poisoned is None else rows.poisoned > 0
     kinds = [rows.of(np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
-    weights = [weight_of(training, kind) for kind in kinds]
+    weights = [weight_in_mean(training, kind) for kind in kinds]
     if weight == 0 or min(weights) <= 0:
         loss = loss_of(training, rows)
         loss.backward()  # type: ignore[no-untyped-call]
