@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from model import OpenModel, Rows
+from model import OpenModel, Rows, hooked
 from training import Loss, Objective, Training, log_probabilities, loss_of, weight_in_mean
 
 # The norm after the last layer, as families call it.
@@ -104,11 +104,8 @@ def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
     """Adds to the rows of the token table that the tokens read, (B, T, h)."""
     table: nn.Module = model.network.get_input_embeddings()
     scale = getattr(table, 'embed_scale', 1.0)  # Gemma's, of each row
-    handle = table.register_forward_hook(lambda _module, _inputs, output: output + scale * shift)
-    try:
+    with hooked([table], lambda _module, _inputs, output: output + scale * shift):
         yield
-    finally:
-        handle.remove()
 
 
 def inconsistency(training: Training, rows: Rows, shift: Tensor) -> Tensor:
