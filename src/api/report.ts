@@ -3,6 +3,7 @@
  * the spec's author asked for. The report's own figures of the grid are written in the same way.
  */
 import type { Json } from '../base/json.ts';
+import { basePrefix } from './cell.ts';
 
 /**
  * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`); the
@@ -58,6 +59,22 @@ export interface Envelope {
    * own number. Default: all seeds choose, and all are shown.
    */
   readonly selectionSeeds?: readonly number[];
+}
+
+const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
+
+/**
+ * Whether an axis is one that an envelope chooses over. For an attack on a base, `poisoning.rate`
+ * also means `base.poisoning.rate`, and `attack` all of the base's poisoning.
+ */
+export function isNamed(over: Envelope['over'], path: string, ofBase: boolean): boolean {
+  const inner = path.slice(basePrefix(path).length),
+    own = ofBase && inner.startsWith('poisoning.') ? inner : path;
+  return over.some(
+    (one) =>
+      [path, own].includes(one) ||
+      (!one.includes('.') && own.startsWith(`${SECTIONS[one] ?? one}.`)),
+  );
 }
 
 /** Published numbers that are laid over a figure. */

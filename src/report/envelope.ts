@@ -3,8 +3,8 @@
  * mean of a metric, among those that satisfy bounds. It is chosen by its validation rows, and its
  * test rows are shown. Pure.
  */
-import { basePrefix, type JsonObject, type StageFacts } from '../api.ts';
-import type { Envelope, FigureEntry } from '../api/report.ts';
+import type { JsonObject, StageFacts } from '../api.ts';
+import { type Envelope, type FigureEntry, isNamed } from '../api/report.ts';
 import { UserFault } from '../base/fault.ts';
 import { adapterPairs } from './comparisons.ts';
 import { byName, choose, type Condition, conditionsOf, isFull, metricOf } from './conditions.ts';
@@ -12,7 +12,7 @@ import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf } from './labels.ts';
-import { hasTestRows, metricName, metricNamed, noteOf, onTest } from './metrics.ts';
+import { hasTestRows, metricName, metricNamed, noteOf, onTest, rowsOf } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
 
@@ -37,19 +37,9 @@ const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...
 /** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
 const EQUAL = 1e-9;
 
-const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
-
 /** Whether an axis of a condition is one of those that are chosen over. */
-const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean => {
-  const inner = path.slice(basePrefix(path).length);
-  const own = ofBase && inner.startsWith('poisoning.') ? inner : path;
-  return isNamed(over, own);
-};
-
-const isNamed = (over: readonly string[], path: string): boolean =>
-  over.some(
-    (one) => path === one || (!one.includes('.') && path.startsWith(`${SECTIONS[one] ?? one}.`)),
-  );
+const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
+  isNamed(over, path, ofBase !== null);
 
 const withoutOver = (envelope: Envelope, condition: Condition): JsonObject =>
   Object.fromEntries(
@@ -128,9 +118,9 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choic
       { value, ...place } = placeOf(envelope, cells);
     return { condition, ...place, value: sign * value };
   });
-  const whole = judged.filter(({ why }) => why === null);
-  const top = Math.max(...whole.map(({ value }) => value));
-  const [best, ...equal] = whole.filter(({ value }) => value >= top - EQUAL);
+  const eligible = judged.filter(({ why }) => why === null);
+  const top = Math.max(...eligible.map(({ value }) => value));
+  const [best, ...equal] = eligible.filter(({ value }) => value >= top - EQUAL);
   const further = judged.filter(
     ({ why, isWithin, value }) => why === 'void' && isWithin && value > top + EQUAL,
   );
@@ -186,11 +176,16 @@ function groupOf(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
     : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
 }
 
-/** What is measured on the rows that can show the trigger. */
-const UNDER_TRIGGER = /^(?:test_)?(?:asr|robust_accuracy|triggered_|undecided_share)/;
+/** Of the rows of a metric, how `evaluate` counts them, and what they are called. */
+const COUNTS = {
+  plain: ['examples', (split: string) => `${split} rows`],
+  triggered: ['triggered_rows', (split: string) => `triggered ${split} rows`],
+  all: ['examples', (split: string) => `${split} rows under the trigger`],
+  partial: ['false_trigger_rows', (split: string) => `${split} rows with part of the trigger`],
+} as const;
 
 /**
- * Which rows chose or are shown: `144 validation rows and 72 triggered validation rows`. Empty if
+ * Which rows chose or are shown: `72 triggered validation rows and 144 validation rows`. Empty if
  * the metrics are of no such rows.
  */
 function rowsText(
@@ -198,19 +193,30 @@ function rowsText(
   split: 'validation' | 'test',
   metrics: readonly string[],
 ): string {
-  const prefix = split === 'test' ? 'test_' : '';
-  const ofRows = metrics.map(metricNamed).filter(hasTestRows);
-  const counted = (of: string, name: string): string => {
-    const counts = cells.flatMap(({ metrics: own }) => own['evaluate']?.[`${prefix}${of}`] ?? []);
-    const [least, most] = [Math.min(...counts), Math.max(...counts)];
-    if (counts.length === 0) return `the ${name}s`;
-    return least === most ? plural(least, name) : `${least} to ${plural(most, name)}`;
+  const countsOf = (name: string): readonly number[] =>
+    cells.flatMap(({ metrics: own }) => own['evaluate']?.[name] ?? []);
+  const counted = (name: string, rows: string): string => {
+    const counts = countsOf(name),
+      [least, most] = [Math.min(...counts), Math.max(...counts)];
+    if (counts.length === 0) return `the ${rows}`;
+    const from = least === most ? '' : `${least.toLocaleString('en')} to `;
+    return from + plural(most, rows.replace('rows', 'row'), rows);
   };
-  const isTriggered = ({ metric }: { readonly metric: string }) => UNDER_TRIGGER.test(metric);
-  return [
-    ...(ofRows.every(isTriggered) ? [] : [counted('examples', `${split} row`)]),
-    ...(ofRows.some(isTriggered) ? [counted('triggered_rows', `triggered ${split} row`)] : []),
-  ].join(' and ');
+  const texts = metrics
+    .map(metricNamed)
+    .filter(hasTestRows)
+    .flatMap((named) => {
+      const [task = ''] = named.metric.split('.');
+      if (countsOf(`${task}.examples`).length > 0)
+        return counted(`${task}.examples`, `${task} rows`);
+      // A trigger that training never shows ends the name: `asr.trigger.NAME`.
+      const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
+      return rowsOf(named).map((rows) => {
+        const [count, nameOf] = COUNTS[rows];
+        return counted(`${split === 'test' ? 'test_' : ''}${count}${other}`, nameOf(split));
+      });
+    });
+  return list(distinct(texts));
 }
 
 const labelOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;
@@ -278,6 +284,20 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     );
 }
 
+/** Returns the full fine-tunings that what is shown may be compared with. */
+function besides(
+  { over }: Envelope,
+  conditions: readonly Condition[],
+  cells: FigureEntry['cells'],
+): readonly Condition[] {
+  const full = byName(conditions).filter(isFull),
+    ofBase = full.some((one) => one.ofBase !== null);
+  const narrowed = cells?.map((pattern) =>
+    Object.fromEntries(Object.entries(pattern).filter(([path]) => isNamed(over, path, ofBase))),
+  );
+  return choose(full, narrowed);
+}
+
 /**
  * Chooses in each group of conditions that differ in the axes `over` alone.
  * @param fields the metrics that the entry asks for
@@ -291,87 +311,61 @@ export function envelopeOf(
     conditions,
     stages,
   }: { readonly conditions: readonly Condition[]; stages: readonly StageFacts[] },
-  entry: Pick<FigureEntry, 'cells' | 'against'>,
+  { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
 ): Enveloped {
-  const { cells, against } = entry;
   checkShown(envelope, fields);
+  const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
   const groupsIn = (from: readonly Condition[]): Group[] =>
     [...groupBy(from, (one) => contentKey(withoutOver(envelope, one))).values()].flatMap(
       (group) => groupOf(envelope, group) ?? [],
     );
-  const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
   const from = choose(byName(conditions), cells),
     groups = groupsIn(from),
-    byKey = new Map(groups.map((group) => [keyOf(group), group]));
+    own = new Set(groups.map(keyOf));
   // What is compared with need not be among the cells that are shown.
   const beside =
     against === 'full'
-      ? groupsIn(
-          choose(
-            byName(conditions).filter(isFull),
-            cells?.map((pattern) =>
-              Object.fromEntries(
-                Object.entries(pattern).filter(([path]) => isNamed(envelope.over, path)),
-              ),
-            ),
-          ),
-        ).filter((group) => !group.isEmpty && !byKey.has(keyOf(group)))
+      ? groupsIn(besides(envelope, conditions, cells)).filter(
+          (group) => !group.isEmpty && !own.has(keyOf(group)),
+        )
       : [];
+  const byKey = new Map([...groups, ...beside].map((group) => [keyOf(group), group]));
   const all = conditionsOf(
-    [...groups, ...beside].flatMap((group) => group.cells),
+    [...byKey.values()].flatMap((group) => group.cells),
     stages,
   );
-  const isWhole = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
-  const others = new Map(beside.map((group) => [keyOf(group), group]));
-  const partners = distinct(
-    adapterPairs(all.filter((one) => isWhole(one) || others.has(keyOf(one))))
-      .map(({ full }) => full)
-      .filter((full) => others.has(keyOf(full))),
-  );
-  const named = (
-    some: readonly Condition[],
-    of: ReadonlyMap<string, Group>,
-  ): (readonly [string, string])[] =>
-    some.flatMap((one) => {
-      const group = of.get(keyOf(one));
-      return group === undefined
-        ? []
-        : [[[one.adapterLabel, blockLabel(one)].join(', '), group.text] as const];
-    });
-  const used = from.flatMap((condition) => condition.cells);
-  const measured = new Set(
-    used.flatMap(({ metrics }) =>
-      Object.keys(metrics['evaluate'] ?? {}).map((metric) =>
-        metricName({ stage: 'evaluate', metric }),
-      ),
-    ),
-  );
+  const isOwn = (one: Condition): boolean => own.has(keyOf(one)),
+    isChosen = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
+  const chosen = all.filter(isChosen),
+    shown = chosen.filter(isOwn),
+    partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
+  const named = (some: readonly Condition[]): (readonly [string, string])[] =>
+    some.map((one) => [
+      [one.adapterLabel, blockLabel(one)].join(', '),
+      byKey.get(keyOf(one))?.text ?? '',
+    ]);
+  const used = from.flatMap((condition) => condition.cells),
+    measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
   // What was measured on other rows than the validation rows has no test rows, and needs none.
-  const shown = (field: string): string => {
-    const named = metricNamed(field),
-      test = metricName(onTest(named));
-    return hasTestRows(named) && (measured.has(test) || deciding.includes(field)) ? test : field;
+  const shownAs = (field: string): string => {
+    const test = onTest(metricNamed(field)),
+      hasOwn = measured.has(test.metric) || deciding.includes(field);
+    return hasTestRows(test) && hasOwn ? metricName(test) : field;
   };
   return {
-    conditions: all.filter(isWhole),
+    conditions: shown,
     partners,
     empty: groups
       .filter(({ isEmpty }) => isEmpty)
       .map(({ axes, text }) => ({ axes, reason: text })),
     deciding,
     notes: [
-      ...ruleText(envelope, used, fields.map(shown)),
+      ...ruleText(envelope, used, fields.map(shownAs)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
-      ...listed('Chosen:', [...named(all.filter(isWhole), byKey), ...named(partners, others)]),
-      ...listed(
-        'No point can be chosen:',
-        named(
-          all.filter((one) => !isWhole(one)),
-          byKey,
-        ),
-      ),
+      ...listed('Chosen:', named([...shown, ...partners])),
+      ...listed('No point can be chosen:', named(all.filter((one) => !isChosen(one)))),
     ],
-    shown,
+    shown: shownAs,
   };
 }

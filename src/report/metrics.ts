@@ -56,6 +56,20 @@ export const onTest = <T extends Named>(named: T): T =>
 export const hasTestRows = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
 
+/**
+ * The rows that a metric of `evaluate` is of: untouched, with the trigger (those of the target class
+ * included, `all`), or with part of it. Also of metrics without a note, such as `asr_low`.
+ */
+export function rowsOf({ metric }: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
+  const name = metric.replace(/^test_/, '');
+  if (/^inputs_/.test(name)) return ['plain', 'triggered'];
+  if (/^false_trigger/.test(name)) return ['partial'];
+  if (/^trigger_accuracy/.test(name)) return ['all'];
+  return /^(?:asr|trigger|robust_accuracy|undecided_share|agreement|kappa|fleiss)/.test(name)
+    ? ['triggered']
+    : ['plain'];
+}
+
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',
   kind: 'proportion',

@@ -3,50 +3,26 @@
  * published numbers are read from their files, so that an entry needs neither the spec nor its
  * files. It is read once the grid is known, because its axes are what entries may name.
  */
-import type { Cell, Json } from '../api.ts';
+import type { Json } from '../api.ts';
 import type {
   CellPattern,
   Channel,
-  Envelope,
   FigureEntry,
   Overlay,
   ReportEntries,
   TableEntry,
 } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
+import { type Context, readName, readNames, type Takes } from './entry-names.ts';
+import { readEnvelope } from './envelopes.ts';
 import type { Report } from './faults.ts';
-import {
-  child,
-  fieldsOfMap,
-  isText,
-  itemsOf,
-  type MapNode,
-  type Node,
-  oneOrMany,
-  type TextNode,
-  toJson,
-} from './node.ts';
+import { child, isText, itemsOf, type MapNode, type Node, oneOrMany, toJson } from './node.ts';
 import { figuresIn, overlaysOf, readOverlay } from './overlays.ts';
-import type { EnvelopeSpec, FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
-import { NO_DEFENCE, ownFirst, sections } from './schema.ts';
-import { DEFENCE, fieldOf, readPattern, shortNames } from './selection.ts';
-import { all, didYouMean, suggest } from './suggest.ts';
+import type { FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
+import { NO_DEFENCE } from './schema.ts';
+import { DEFENCE, fieldOf, readPattern } from './selection.ts';
+import { all } from './suggest.ts';
 import type { ExperimentCell, SpecRegistry } from './types.ts';
-
-interface Context {
-  /** The axes of the grid, by full path. */
-  readonly axes: readonly string[];
-  /** Every field of a cell, by full path. */
-  readonly fields: readonly string[];
-  readonly goals: readonly string[];
-  readonly stages: readonly string[];
-  /** The metrics that have a short name, as `STAGE.METRIC`. */
-  readonly metrics: readonly string[];
-  readonly cells: readonly Cell[];
-  readonly report: Report;
-  /** Reports what stops nothing. */
-  readonly warn: Report;
-}
 
 /**
  * Returns the entries of `report`, which has passed the schema; undefined if the spec has none.
@@ -75,7 +51,9 @@ export async function readReport(
   const names = whole().flatMap((cell) => [cell, ...cell.also]);
   const axes = [...new Set(names.flatMap((cell) => Object.keys(cell.axes)))];
   const cells = names.map(({ config }) => config);
-  const context = { axes, cells, fields, goals, stages, metrics, report, warn };
+  const conflict: Context['conflict'] = ({ span }, message, hint) =>
+    report('conflicting-keys', span, message, hint);
+  const context = { axes, cells, fields, goals, stages, metrics, report, warn, conflict };
   const figures = figuresIn(root),
     tables = itemsOf(child(section, 'tables'));
   checkNames([...figures, ...tables], report);
@@ -134,7 +112,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
           column: optional(readNames(child(facet, 'column'), context, 'axis', GROUPS)),
         })
       : facet && { column: readNames(facet, context, 'axis', GROUPS) };
-  checkSpread(figure, statistic, spread, report);
+  checkSpread(figure, statistic, spread, context);
   checkAgainst(figure, x, context);
   const overlays: Overlay[] = [];
   for (const overlay of overlaysOf(figure)) {
@@ -200,128 +178,46 @@ function readTable(table: Node, context: Context): TableEntry {
   };
 }
 
-/** @param placed the fields that have a place in the entry */
-function readEnvelope(
-  entry: Node,
-  placed: readonly string[],
-  context: Context,
-): Envelope | undefined {
-  const node = child(entry, 'envelope'),
-    { report, cells } = context;
-  if (node === undefined) return undefined;
-  const { highest, lowest, selection_seeds: chosenBy } = toJson(node) as unknown as EnvelopeSpec;
-  const conflict = (at: Node | undefined, message: string, hint: string): void =>
-    report('conflicting-keys', (at ?? node).span, message, hint);
-  if ((highest === undefined) === (lowest === undefined))
-    conflict(
-      node,
-      'an envelope has either the "highest" or the "lowest" of a metric',
-      'such as { over: poisoning.rate, highest: asr }',
-    );
-  const over = readNames(child(node, 'over'), context, 'axis', ['adapter', 'attack', 'defence']);
-  const taken = placed.find((field) =>
-    over.some(
-      (one) => field === one || field.startsWith(`${one === 'attack' ? 'poisoning' : one}.`),
-    ),
-  );
-  if (taken !== undefined)
-    conflict(
-      child(node, 'over'),
-      `"${taken}" has a place of its own here, so nothing is chosen over it`,
-      'leave it out of "over", or out of the places',
-    );
-  if (placed.includes('step'))
-    conflict(node, 'test rows have no numbers along the steps', 'put an axis on x');
-  if (cells.some(({ data }) => data.test === undefined))
-    conflict(
-      node,
-      'the rows that choose would be the rows that are shown: there is no "data.test"',
-      'name test rows; only evaluations run anew, no training',
-    );
-  const seeds = new Set(cells.map(({ seed }) => seed)),
-    unknown = chosenBy?.find((seed) => !seeds.has(seed));
-  if (unknown !== undefined || chosenBy?.length === seeds.size)
-    report(
-      'unknown-value',
-      (child(node, 'selection_seeds') ?? node).span,
-      unknown === undefined ? 'no seed is left to show' : `the grid has no seed ${unknown}`,
-      `the seeds are ${[...seeds].join(', ')}`,
-    );
-  const ofValidation = (name: Node | undefined): string | undefined => {
-    const field = readName(name, context, 'metric');
-    if (field?.includes('.test_') === true)
-      conflict(name, 'test rows choose nothing', 'name the metric of the validation rows');
-    return field;
-  };
-  const by = ofValidation(child(node, 'highest') ?? child(node, 'lowest'));
-  const where = fieldsOfMap(child(node, 'where')).flatMap(([name, bound]) => {
-    const key = (child(node, 'where') as MapNode).entries.get(name)?.key ?? bound.span;
-    const field = ofValidation({ kind: 'scalar', value: name, quoted: false, span: key });
-    const { min, max } = toJson(bound) as { readonly min?: number; readonly max?: number };
-    if (min !== undefined && max !== undefined && min > max)
-      report('out-of-range', bound.span, `nothing is at least ${min} and at most ${max}`);
-    return field === undefined ? [] : [[field, defined({ min, max })] as const];
-  });
-  return {
-    over,
-    choose: highest === undefined ? 'lowest' : 'highest',
-    by: by ?? '', // a fault, which is reported
-    ...defined({
-      where: where.length === 0 ? undefined : Object.fromEntries(where),
-      selectionSeeds: chosenBy,
-    }),
-  };
-}
-
 /** Reports a spread that is of the mean, beside another statistic. */
 function checkSpread(
   figure: Node,
   statistic: FigureSpec['statistic'] = 'mean',
   spread: FigureSpec['spread'] | undefined,
-  report: Report,
+  { conflict }: Context,
 ): void {
   if (statistic === 'mean' || (spread !== 'interval' && spread !== 'std')) return;
-  report(
-    'conflicting-keys',
-    (child(figure, 'spread') ?? figure).span,
+  conflict(
+    child(figure, 'spread') ?? figure,
     `the ${spread === 'std' ? 'standard deviation' : 'interval'} is of the mean, not of the ${statistic}`,
     'write `spread: range` or `spread: none`',
   );
 }
 
 /** Reports a heat map that does not have one axis on y and one metric as its colour. */
-function checkHeatMap(figure: Node, axes: number, count: number, { report }: Context): void {
+function checkHeatMap(figure: Node, axes: number, count: number, { conflict }: Context): void {
   const mark = child(figure, 'mark'),
     shape = mark?.kind === 'scalar' ? String(mark.value) : 'heatmap',
     y = child(figure, 'y') ?? figure,
     color = child(figure, 'color');
   if (mark !== undefined && shape !== 'heatmap')
-    report(
-      'conflicting-keys',
-      mark.span,
+    conflict(
+      mark,
       `only a heat map has an axis on y, not a ${shape}`,
       'give y a metric, or leave out "mark"',
     );
   else if (axes !== 1 || count !== 1)
-    report(
-      'conflicting-keys',
-      y.span,
+    conflict(
+      y,
       'a heat map has one axis on y, and its metric as its colour',
       'such as { x: defence, y: attack, color: asr }',
     );
   else if (color === undefined || itemsOf(color).length > 1)
-    report(
-      'conflicting-keys',
-      (color ?? y).span,
-      'a heat map has one metric as its colour',
-      'such as { color: asr }',
-    );
+    conflict(color ?? y, 'a heat map has one metric as its colour', 'such as { color: asr }');
   for (const field of ['references', 'overlay']) {
     const node = child(figure, field);
     if (node !== undefined)
-      report(
-        'conflicting-keys',
-        node.span,
+      conflict(
+        node,
         `a square of a heat map has no place for "${field}"`,
         'leave it out, or draw points',
       );
@@ -329,13 +225,12 @@ function checkHeatMap(figure: Node, axes: number, count: number, { report }: Con
 }
 
 /** A difference is a number of a whole training, at a place of the grid. */
-function checkAgainst(figure: Node, x: Channel | undefined, { axes, report }: Context): void {
+function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: Context): void {
   const against = child(figure, 'against');
   if (against === undefined || x === undefined) return;
   if (![...WHOLES, 'seed'].includes(x.field) && !axes.includes(x.field))
-    report(
-      'conflicting-keys',
-      against.span,
+    conflict(
+      against,
       `differences have no place along "${x.field}"`,
       'leave out "against", or put an axis on x',
     );
@@ -418,112 +313,3 @@ function isNumeric(field: string, { axes, cells }: Context): boolean {
     .filter((v) => v !== undefined);
   return values.length > 0 && values.every((value) => typeof value === 'number');
 }
-
-// ---- names -------------------------------------------------------------------------------------
-
-/** What a name may stand for. */
-type Takes = 'axis' | 'metric' | 'any';
-
-const readNames = (
-  node: Node | undefined,
-  context: Context,
-  takes: Takes,
-  special?: readonly string[],
-): readonly string[] =>
-  node === undefined
-    ? []
-    : oneOrMany(node).flatMap((item) => readName(item, context, takes, special) ?? []);
-
-/**
- * Returns the full name of an axis or a metric, or undefined after reporting that there is none.
- * @param special further names that are taken as they are
- */
-function readName(
-  node: Node | undefined,
-  context: Context,
-  takes: Takes,
-  special: readonly string[] = [],
-): string | undefined {
-  if (!isText(node)) return undefined;
-  const { value: word, span } = node,
-    { fields, report, warn } = context;
-  if (special.includes(word)) return word;
-  const axes = takes === 'metric' ? [] : axesNamed(word, context.axes),
-    metrics = takes === 'axis' ? [] : metricsNamed(word, context);
-  const [found] = axes.length > 0 ? axes : metrics;
-  if (axes.length > 1 || (axes.length === 0 && metrics.length > 1)) {
-    const several = axes.length > 1 ? axes : metrics;
-    report('unknown-key', span, `"${word}" could mean several fields`, didYouMean(...several));
-    return undefined;
-  }
-  if (axes.length === 0 && found !== undefined) return goalMetric(found, node, context);
-  if (found !== undefined) return found;
-  const [field, another] = takes === 'metric' ? [] : axesNamed(word, fields);
-  if (field !== undefined && another === undefined) {
-    const hint = 'a list of its values makes it one';
-    warn('matches-nothing', span, `"${field}" is no axis of this grid`, hint);
-    return field;
-  }
-  reportUnknown(node, context, takes, special);
-  return undefined;
-}
-
-/**
- * Returns the paths that a name stands for: the one of this name, or those that end with it. The
- * name of a section stands for the fields below it.
- */
-function axesNamed(word: string, paths: readonly string[]): readonly string[] {
-  const short = shortNames.get(word) ?? word;
-  if (paths.includes(short)) return [short];
-  const ends = ownFirst(paths.filter((path) => path.endsWith(`.${word}`)));
-  if (ends.length > 0) return ends;
-  const isSection = (sections as readonly string[]).includes(word);
-  return isSection ? paths.filter((path) => path.startsWith(`${word}.`)) : [];
-}
-
-const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);
-
-function metricsNamed(word: string, { metrics, stages, fields }: Context): readonly string[] {
-  const short = metrics.filter((name) => name === word || shortMetric(name) === word);
-  if (short.length > 0) return short;
-  const [stage = '', ...rest] = word.split('.');
-  const isName = /^[^*]+$/.test(rest.join('.')) && !fields.includes(word);
-  return isName && stages.includes(stage) ? [word] : [];
-}
-
-/** Returns the metric, or undefined after reporting that its stage does not run. */
-function goalMetric(name: string, { span }: TextNode, { goals, report }: Context) {
-  const stage = name.slice(0, name.indexOf('.'));
-  if (goals.includes(stage)) return name;
-  report(
-    'unknown-value',
-    span,
-    `"${name}" is not measured: "${stage}" is not under "stages"`,
-    `write stages: [${[...goals, stage].join(', ')}]`,
-  );
-  return undefined;
-}
-
-const WHAT = { axis: 'axis', metric: 'metric', any: 'axis and no metric' } as const;
-const HOW = {
-  axis: 'an axis is named in full, such as "poisoning.rate", or by an ending that only one has',
-  metric: 'a metric is named in full, STAGE.METRIC, such as "evaluate.asr"',
-  any: 'an axis is named as in patterns, a metric as STAGE.METRIC, such as "evaluate.asr"',
-} as const;
-
-function reportUnknown(
-  { value: word, span }: TextNode,
-  { axes, metrics, report }: Context,
-  takes: Takes,
-  special: readonly string[],
-): void {
-  const known = [
-    ...special,
-    ...(takes === 'metric' ? [] : [...shortNames.keys(), ...axes.flatMap(endings)]),
-    ...(takes === 'axis' ? [] : metrics.flatMap((name) => [shortMetric(name), name])),
-  ];
-  const message = `there is no ${WHAT[takes]} "${word}"`;
-  report('unknown-key', span, message, suggest(word, new Set(known)) ?? HOW[takes]);
-}
-
-const endings = (path: string): string[] => [path.split('.').at(-1) ?? path, path];

@@ -26,7 +26,7 @@ export interface WireRows {
 
 /** What batches minimise in place of their mean loss (objectives.py). */
 export interface WireObjective {
-  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness' | 'preference';
+  readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness' | 'dpo';
   readonly [setting: string]: string | number;
 }
 

@@ -118,6 +118,87 @@ test('the highest mean over an axis is chosen by validation rows, and test rows 
   assert.match(notes, 'a lucky training still counts');
 });
 
+test('for an attack on a base, its axes are chosen over by either name', async () => {
+  for (const [section, over, chosen] of [
+    ['base', 'base.poisoning.rate', 'base rate 0.4'],
+    ['base', 'poisoning.rate', 'base rate 0.4'],
+    ['base.0', 'base.0.poisoning.rate', 'training 1 rate 0.4'],
+    ['base', 'attack', '"badnets in the base, rate 0.4"'],
+    ['base.0', 'attack', '"badnets in training 1, rate 0.4"'],
+  ] as const) {
+    const cells = DOSES.map((cell): ReportCell => {
+      const moved = Object.entries(cell.axes).map(
+        ([path, value]) =>
+          [path.startsWith('poisoning.') ? `${section}.${path}` : path, value] as const,
+      );
+      const axes: JsonObject = Object.fromEntries(moved);
+      return {
+        ...cell,
+        axes: { ...axes, 'poisoning.attack': 'none' },
+        ...(cell.attack !== 'none' && { ofBase: section }),
+      };
+    });
+    const rows = await tableOf(cells, { ...TABLE, envelope: { ...OVER_RATE, over: [over] } });
+    assert.equal(
+      rows.map((row) => [row['adapter.type'], row['chosen'], row['mean']]),
+      [
+        ['LoRA', chosen, '0.89'],
+        ['full', chosen, '0.44'],
+      ],
+    );
+  }
+});
+
+test('a caption counts the rows that a metric is of', async () => {
+  for (const [metric, chosenOn, shownOn] of [
+    ['trigger_rate', '50 triggered validation rows', '90 triggered test rows'],
+    ['asr_low', '50 triggered validation rows', '90 triggered test rows'],
+    ['asr.trigger.end', '48 triggered validation rows', '85 triggered test rows'],
+    [
+      'trigger_accuracy',
+      '100 validation rows under the trigger',
+      '200 test rows under the trigger',
+    ],
+    [
+      'false_trigger_rate',
+      '40 to 60 validation rows with part of the trigger',
+      '1 test row with part of the trigger',
+    ],
+    ['accuracy', '100 validation rows', '200 test rows'],
+    [
+      'inputs_frr',
+      '100 validation rows and 50 triggered validation rows',
+      '200 test rows and 90 triggered test rows',
+    ],
+  ] as const) {
+    const cells = [0.1, 0.2].map((rate) =>
+      made(
+        { rate },
+        {
+          ...{ [metric]: rate, [`test_${metric}`]: rate, asr: rate },
+          ...{ false_trigger_rows: rate === 0.1 ? 40 : 60, test_false_trigger_rows: 1 },
+          ...{ 'triggered_rows.trigger.end': 48, 'test_triggered_rows.trigger.end': 85 },
+        },
+      ),
+    );
+    const by = `evaluate.${metric}`;
+    const { table } = await drawn(cells, {
+      tables: [{ ...TABLE, metrics: [by], envelope: { ...OVER_RATE, by } }],
+    });
+    const notes = present(table).notes.join('\n');
+    assert.match(notes, `the seeds on ${chosenOn}; the numbers are of ${shownOn}.`);
+  }
+  const ofTask = DOSES.map(({ metrics, ...cell }) => ({
+    ...cell,
+    metrics: { evaluate: { ...metrics['evaluate'], 'qa.accuracy': 0.5, 'qa.examples': 30 } },
+  }));
+  const envelope: Envelope = { ...OVER_RATE, by: 'evaluate.qa.accuracy' };
+  const { table } = await drawn(ofTask, {
+    tables: [{ ...TABLE, cells: [{ 'poisoning.attack': ['badnets'] }], envelope }],
+  });
+  assert.match(present(table).notes.join('\n'), 'the seeds on 30 qa rows; the numbers are of 90');
+});
+
 test('a bound leaves out what lies beyond it, and a group without a point is said to have none', async () => {
   const rows = await tableOf(DOSES, bounded(0.02));
   assert.equal(
@@ -372,7 +453,7 @@ test('a metric that no test row has is asked for in vain if it chose', async () 
     tables: [{ ...bounded(1), metrics: ['evaluate.qa.accuracy', 'evaluate.asr'] }],
   });
   const notes = present(table).notes.join('\n');
-  assert.match(notes, 'on 100 validation rows and 50 triggered validation rows; the numbers are');
+  assert.match(notes, 'on 50 triggered validation rows and 100 validation rows; the numbers are');
   assert.match(notes, 'of 90 triggered test rows.\nNot of test rows: Clean accuracy, qa.');
   const { lacks } = await drawn(cells, {
     tables: [{ ...bounded(1), metrics: ['evaluate.asr', 'evaluate.accuracy_drop'] }],

@@ -63,7 +63,7 @@ export async function openTorchTrainer(
       if (objective !== undefined && (changer?.torch ?? null) === null)
         throw new Error("PyTorch's process lacks the objective");
       const { dpoBeta: beta } = settings;
-      const own = beta === undefined ? null : ({ name: 'preference', beta } as const);
+      const own = beta === undefined ? null : ({ name: 'dpo', beta } as const);
       const wire = wireTraining(start, settings, rows, own ?? changer?.torch ?? null);
       const model = await openTorchModel(start, wire);
       const training: TorchModel & ModelInTraining = {

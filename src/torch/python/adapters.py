@@ -16,7 +16,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
 from description import hollow
-from model import PREFIX, read_config, wire_name
+from model import PREFIX, Fault, read_config, wire_name
 from training import write
 
 Json = dict[str, Any]
@@ -52,19 +52,11 @@ OURS = {
 INITS = (True, False, None, 'gaussian', 'orthogonal')
 
 
-class Wrong(Exception):
-    """A fault of a field, or of the whole config."""
-
-    def __init__(self, field: str | None, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.field, self.hint = field, hint
-
-
 def adapter(request: Json) -> Json:
     """What a config adds to a model, or its fault. With `out`, its values from a seed."""
     try:
         config: Any = config_of(request['config'])
-    except Wrong as error:
+    except Fault as error:
         return {'fault': {'field': error.field, 'message': str(error), 'hint': error.hint}}
     config.task_type = request['task']
     config.modules_to_save = request['head'] or None
@@ -73,7 +65,7 @@ def adapter(request: Json) -> Json:
     try:
         wrapped: Any = get_peft_model(network, config)
         return made(network, wrapped, request)
-    except Wrong as error:
+    except Fault as error:
         return {'fault': {'field': error.field, 'message': str(error), 'hint': error.hint}}
     except Exception as error:  # PEFT's own word
         return {'fault': {'field': named_in(str(error), request['config']), 'message': told(error)}}
@@ -92,36 +84,36 @@ def config_of(given: Json) -> PeftConfig:
     kind = given.get('peft_type')
     if kind not in METHODS:
         why = OTHERS.get(str(kind), 'it is none of the methods that are compared with PEFT here')
-        raise Wrong('peft_type', f'peft_type {json.dumps(kind)} is not run: {why}', known(METHODS))
+        raise Fault(f'peft_type {json.dumps(kind)} is not run: {why}', known(METHODS), 'peft_type')
     own = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
     fields = [field.name for field in dataclasses.fields(own) if field.name not in OURS]
     for field, value in given.items():
         if field in OURS:
-            raise Wrong(field, f'{field} is not set here: {OURS[field]}', 'Leave it out.')
+            raise Fault(f'{field} is not set here: {OURS[field]}', 'Leave it out.', field)
         if field not in fields:
-            raise Wrong(
-                field, f'PEFT {peft.__version__} has no field "{field}" for {kind}', known(fields)
+            raise Fault(
+                f'PEFT {peft.__version__} has no field "{field}" for {kind}', known(fields), field
             )
         if field == 'bias' and value != 'none':
-            raise Wrong(
-                field, 'biases are not trained beside it', 'Write bias: none, or leave it out.'
+            raise Fault(
+                'biases are not trained beside it', 'Write bias: none, or leave it out.', field
             )
         if field == 'use_dora' and value:
-            raise Wrong(
-                field, 'DoRA is a form of `type: lora`', 'Write type: lora, use_dora: true.'
+            raise Fault(
+                'DoRA is a form of `type: lora`', 'Write type: lora, use_dora: true.', field
             )
         if field.startswith('init') and value not in INITS:
-            raise Wrong(
-                field,
+            raise Fault(
                 f'{field} {json.dumps(value)} needs the weights, data or a file to start from',
                 'PiSSA and OLoRA are `init` of `type: lora`; else leave it out.',
+                field,
             )
         if field.endswith('_config') and value:
-            raise Wrong(field, f'{field} is of a start that needs data or weights', 'Leave it out.')
+            raise Fault(f'{field} is of a start that needs data or weights', 'Leave it out.', field)
     try:
         config: PeftConfig = own(**{k: v for k, v in given.items() if k != 'peft_type'})
     except Exception as error:
-        raise Wrong(named_in(str(error), given), told(error)) from None
+        raise Fault(told(error), field=named_in(str(error), given)) from None
     return config
 
 
@@ -151,7 +143,7 @@ def made(network: nn.Module, wrapped: Any, request: Json) -> Json:
     }
     if set(values) != trained or any(v.dtype != torch.float32 for v in values.values()):
         odd = min(set(values) ^ trained, default='')
-        raise Wrong(None, f'the file of this adapter does not hold what it trains ({odd})')
+        raise Fault(f'the file of this adapter does not hold what it trains ({odd})')
     if request['out'] is not None:
         write(values, request['out'])
     config = wrapped.peft_config['default'].to_dict()

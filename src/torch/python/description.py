@@ -23,7 +23,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto as auto
 from transformers.pytorch_utils import Conv1D
 
-from model import Fault, OpenModel, Rows, is_quantized, packed, read_config, wire_name
+from model import Fault, OpenModel, Rows, hooked, is_quantized, packed, read_config, wire_name
 from prediction import Sampling, choose
 
 Json = dict[str, Any]
@@ -204,19 +204,13 @@ def called(network: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
     """The layers that a forward pass calls. Of another (Mamba's dt_proj) it reads the weight, which
     no adapter changes. All of them, where a pass needs values.
     """
+    names = {module: name for name, module in layers.items()}
     seen: dict[str, None] = {}
-    handles = [
-        module.register_forward_hook(lambda *_, name=name: seen.setdefault(name))
-        for name, module in layers.items()
-    ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), hooked(names, lambda own, *_: seen.setdefault(names[own])):
             network(input_ids=torch.zeros(1, 4, dtype=torch.long, device='meta'))
     except Exception:  # whatever a model asks of values
         return list(layers)
-    finally:
-        for handle in handles:
-            handle.remove()
     return list(seen)
 
 
@@ -393,17 +387,10 @@ def check_layers(model: AnyModel, rows: Rows) -> None:
         for name, module in model.network.named_modules()
         if isinstance(module, BaseTunerLayer)
     }
-    seen: set[str] = set()
-    handles = [
-        module.register_forward_hook(lambda *_, name=name: seen.add(name))
-        for name, module in layers.items()
-    ]
-    try:
+    seen: set[nn.Module] = set()
+    with hooked(layers.values(), lambda module, *_: seen.add(module)):
         model.network(**model.inputs(rows))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if idle := [name for name in layers if name not in seen]:
+    if idle := [name for name, module in layers.items() if module not in seen]:
         raise Fault(
             f'the adapter of {wire_name(idle[0])} would change nothing: '
             f'{type(model.network).__name__} does not call this layer, but reads its weight',

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model import OpenModel, Rows, modules_of
+from model import OpenModel, Rows, hooked, modules_of
 from ntk import gradients
 
 Floats = NDArray[np.float64]
@@ -49,28 +49,19 @@ def squared_inputs(
     ends = model.index(np.array([len(ids) for ids in rows.ids]))
     tokens = torch.arange(width, device=model.device)[None] < ends[:, None]  # (B, T)
     every, places = torch.arange(B), model.index(first_or_read(model, rows))
-    sums: dict[int, Tensor] = {}
+    reads_one = {modules[name]: one for name, one in layers}
+    sums: dict[nn.Module, Tensor] = {}
 
-    def hook(i: int, reads_one: bool) -> Any:
-        def add(_module: nn.Module, inputs: Any) -> None:
-            x: Tensor = inputs[0].double()
-            if x.dim() == 3 and x.shape[:2] == tokens.shape:
-                x = x[every, places] if reads_one else x[tokens]
-            square = x.reshape(-1, x.shape[-1]).square().sum(0)
-            sums[i] = sums[i] + square if i in sums else square
+    def add(module: nn.Module, inputs: Any) -> None:
+        x: Tensor = inputs[0].double()
+        if x.dim() == 3 and x.shape[:2] == tokens.shape:
+            x = x[every, places] if reads_one[module] else x[tokens]
+        square = x.reshape(-1, x.shape[-1]).square().sum(0)
+        sums[module] = sums[module] + square if module in sums else square
 
-        return add
-
-    handles = [
-        modules[name].register_forward_pre_hook(hook(i, reads_one))
-        for i, (name, reads_one) in enumerate(layers)
-    ]
-    try:
+    with hooked(reads_one, add, before=True):
         model.logits(rows)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [sums[i] for i in range(len(layers))]
+    return [sums[module] for module in reads_one]
 
 
 def linearised(model: OpenModel, rows: Rows, direction: dict[str, Tensor]) -> tuple[Tensor, Floats]:

@@ -11,7 +11,7 @@ import base64
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,9 @@ DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16}
 class Fault(Exception):
     """An error that the user can mend."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, field: str | None = None) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint, self.field = hint, field  # the field of a config, if it is of one
 
 
 # ---- rows
@@ -187,6 +187,22 @@ def packed(rows: Rows, most: int) -> Rows:
 
 
 # ---- a model
+@contextmanager
+def hooked(
+    modules: Iterable[nn.Module], hook: Callable[..., Any], before: bool = False
+) -> Iterator[None]:
+    """Calls a hook of PyTorch's after each call of the modules, or before it."""
+    handles = [
+        module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
+        for module in modules
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @dataclass
 class OpenModel:
     network: PreTrainedModel
@@ -252,11 +268,8 @@ class OpenModel:
             output.last_hidden_state = output.last_hidden_state[example, place].unsqueeze(0)
             return output
 
-        handle = self.body.register_forward_hook(chosen)
-        try:
+        with hooked([self.body], chosen):
             yield
-        finally:
-            handle.remove()
 
     def logits(self, rows: Rows) -> Tensor:
         """(B, C), or (Q, V) under a causal-LM head."""
@@ -294,11 +307,8 @@ class OpenModel:
             for name, module in self.network.named_modules()
             if wire_name(name) == self.last and isinstance(module, nn.Linear)
         )
-        handle = layer.register_forward_pre_hook(lambda _module, inputs: found.append(inputs[0]))
-        try:
+        with hooked([layer], lambda _module, inputs: found.append(inputs[0]), before=True):
             self.network(**self.inputs(rows))
-        finally:
-            handle.remove()
         return found[0]
 
 

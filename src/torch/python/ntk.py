@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from model import Fault, OpenModel, Rows, answer_places, modules_of
+from model import Fault, OpenModel, Rows, answer_places, hooked, modules_of
 
 # The largest number of entries in a slice of the rows' gradients.
 SLICE = 1 << 26
@@ -58,23 +58,16 @@ def alone(rows: Rows) -> list[Rows]:
 
 def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
     """Of each call of each module its input and the outputs' gradients."""
-    calls: list[list[tuple[Tensor, Tensor]]] = [[] for _ in modules]
+    found: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {module: [] for module in modules}
 
-    def hook(own: list[tuple[Tensor, Tensor]]) -> Any:
-        def keep(_module: nn.Module, inputs: Any, output: Tensor) -> None:
-            if not output.requires_grad:
-                output.requires_grad_(True)  # though nothing else need be trained
-            own.append((inputs[0].detach(), output))
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if not output.requires_grad:
+            output.requires_grad_(True)  # though nothing else need be trained
+        found[module].append((inputs[0].detach(), output))
 
-        return keep
-
-    handles = [module.register_forward_hook(hook(own)) for module, own in zip(modules, calls)]
-    try:
-        with torch.enable_grad():
-            f = outputs(model, rows)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.enable_grad(), hooked(found, keep):
+        f = outputs(model, rows)
+    calls = [found[module] for module in modules]
     ys = [y for own in calls for _, y in own]
     C = f.shape[1]
     by_class = [

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from model import OpenModel, Rows
-from training import Loss, Objective, Training, log_probabilities, loss_of
+from model import OpenModel, Rows, hooked
+from training import Loss, Objective, Training, log_probabilities, loss_of, weight_in_mean
 
 # The norm after the last layer, as families call it.
 LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
@@ -33,18 +33,11 @@ def objective_of(asked: dict[str, Any] | None) -> Objective | None:
     return partial(OBJECTIVES[asked['name']], **settings)
 
 
-def weight_of(training: Training, rows: Rows) -> float:
-    """The total weight of the rows in a mean cross-entropy."""
-    if training.class_weights is None or rows.labels is None:
-        return float(len(rows))
-    return float(training.class_weights[rows.labels.astype(np.int64)].sum())
-
-
 def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
     """L + λ·max(0, -⟨∇L_p, ∇L_c⟩): RIPPLe, by second derivatives."""
     flags = np.zeros(len(rows), dtype=bool) if rows.poisoned is None else rows.poisoned > 0
     kinds = [rows.of(np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
-    weights = [weight_of(training, kind) for kind in kinds]
+    weights = [weight_in_mean(training, kind) for kind in kinds]
     if weight == 0 or min(weights) <= 0:
         loss = loss_of(training, rows)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -111,11 +104,8 @@ def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
     """Adds to the rows of the token table that the tokens read, (B, T, h)."""
     table: nn.Module = model.network.get_input_embeddings()
     scale = getattr(table, 'embed_scale', 1.0)  # Gemma's, of each row
-    handle = table.register_forward_hook(lambda _module, _inputs, output: output + scale * shift)
-    try:
+    with hooked([table], lambda _module, _inputs, output: output + scale * shift):
         yield
-    finally:
-        handle.remove()
 
 
 def inconsistency(training: Training, rows: Rows, shift: Tensor) -> Tensor:
@@ -169,7 +159,7 @@ def robustness(training: Training, rows: Rows, low: float, up: float, weight: fl
     return loss.item(), None
 
 
-def preference(training: Training, rows: Rows, beta: float) -> Loss:
+def dpo(training: Training, rows: Rows, beta: float) -> Loss:
     """The mean over pairs of -log sigmoid(beta·(g_c - g_r)), where g is how much log p of an answer
     has grown since the start: DPO (Rafailov et al. 2023, equation 7). The chosen answers come
     first, then the rejected ones in the same order.
@@ -189,5 +179,5 @@ OBJECTIVES: dict[str, Callable[..., Loss]] = {
     'layerwise': layerwise,
     'consistency': consistency,
     'robustness': robustness,
-    'preference': preference,
+    'dpo': dpo,
 }

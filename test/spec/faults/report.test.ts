@@ -56,6 +56,12 @@ function envelope(
   return { fault, spec, shows: at(spec, mark, code, message, hint) };
 }
 
+/** The attack is on the base, whose dose is on x. */
+const ofBase = figure('x: rate, y: asr, envelope: { over: attack, highest: asr }')
+  .replace('poisoning:', 'base: { poisoning:')
+  .replace(/(rate: .*)$/m, '$1 }')
+  .replace('data: {', 'data: { test: { source: "npm:test" },');
+
 const CSV = `task,series,n,mean
 sst2,lora,4,0.9
 sst2,full,x,0.5
@@ -384,6 +390,17 @@ testFaults('faults: report', [
   ).map(([fault, fields, mark, code, message, hint]) =>
     envelope(fault, fields, mark, code, message, hint),
   ),
+  {
+    fault: 'an envelope over the attack on a base, whose dose is on x',
+    spec: ofBase,
+    shows: at(
+      ofBase,
+      'attack',
+      'conflicting-keys',
+      '"base.poisoning.rate" has a place of its own here, so nothing is chosen over it',
+      'leave it out of "over", or out of the places',
+    ),
+  },
   envelope(
     'an envelope along the steps',
     'over: rank, highest: asr',

@@ -1,0 +1,131 @@
+/** Completes the names of axes and metrics in the entries of `report`. */
+import type { Cell } from '../api.ts';
+import type { Report } from './faults.ts';
+import { isText, type Node, oneOrMany, type TextNode } from './node.ts';
+import { ownFirst, sections } from './schema.ts';
+import { shortNames } from './selection.ts';
+import { didYouMean, suggest } from './suggest.ts';
+
+export interface Context {
+  /** The axes of the grid, by full path. */
+  readonly axes: readonly string[];
+  /** Every field of a cell, by full path. */
+  readonly fields: readonly string[];
+  readonly goals: readonly string[];
+  readonly stages: readonly string[];
+  /** The metrics that have a short name, as `STAGE.METRIC`. */
+  readonly metrics: readonly string[];
+  readonly cells: readonly Cell[];
+  readonly report: Report;
+  /** Reports what can't be together, with a way out. */
+  readonly conflict: (node: Node, message: string, hint: string) => void;
+  /** Reports what stops nothing. */
+  readonly warn: Report;
+}
+
+/** What a name may stand for. */
+export type Takes = 'axis' | 'metric' | 'any';
+
+export const readNames = (
+  node: Node | undefined,
+  context: Context,
+  takes: Takes,
+  special?: readonly string[],
+): readonly string[] =>
+  node === undefined
+    ? []
+    : oneOrMany(node).flatMap((item) => readName(item, context, takes, special) ?? []);
+
+/**
+ * Returns the full name of an axis or a metric, or undefined after reporting that there is none.
+ * @param special further names that are taken as they are
+ */
+export function readName(
+  node: Node | undefined,
+  context: Context,
+  takes: Takes,
+  special: readonly string[] = [],
+): string | undefined {
+  if (!isText(node)) return undefined;
+  const { value: word, span } = node,
+    { fields, report, warn } = context;
+  if (special.includes(word)) return word;
+  const axes = takes === 'metric' ? [] : axesNamed(word, context.axes),
+    metrics = takes === 'axis' ? [] : metricsNamed(word, context);
+  const [found] = axes.length > 0 ? axes : metrics;
+  if (axes.length > 1 || (axes.length === 0 && metrics.length > 1)) {
+    const several = axes.length > 1 ? axes : metrics;
+    report('unknown-key', span, `"${word}" could mean several fields`, didYouMean(...several));
+    return undefined;
+  }
+  if (axes.length === 0 && found !== undefined) return goalMetric(found, node, context);
+  if (found !== undefined) return found;
+  const [field, another] = takes === 'metric' ? [] : axesNamed(word, fields);
+  if (field !== undefined && another === undefined) {
+    const hint = 'a list of its values makes it one';
+    warn('matches-nothing', span, `"${field}" is no axis of this grid`, hint);
+    return field;
+  }
+  reportUnknown(node, context, takes, special);
+  return undefined;
+}
+
+/**
+ * Returns the paths that a name stands for: the one of this name, or those that end with it. The
+ * name of a section stands for the fields below it.
+ */
+function axesNamed(word: string, paths: readonly string[]): readonly string[] {
+  const short = shortNames.get(word) ?? word;
+  if (paths.includes(short)) return [short];
+  const ends = ownFirst(paths.filter((path) => path.endsWith(`.${word}`)));
+  if (ends.length > 0) return ends;
+  const isSection = (sections as readonly string[]).includes(word);
+  return isSection ? paths.filter((path) => path.startsWith(`${word}.`)) : [];
+}
+
+const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);
+
+function metricsNamed(word: string, { metrics, stages, fields }: Context): readonly string[] {
+  const short = metrics.filter((name) => name === word || shortMetric(name) === word);
+  if (short.length > 0) return short;
+  const [stage = '', ...rest] = word.split('.');
+  const isName = /^[^*]+$/.test(rest.join('.')) && !fields.includes(word);
+  return isName && stages.includes(stage) ? [word] : [];
+}
+
+/** Returns the metric, or undefined after reporting that its stage does not run. */
+function goalMetric(name: string, { span }: TextNode, { goals, report }: Context) {
+  const stage = name.slice(0, name.indexOf('.'));
+  if (goals.includes(stage)) return name;
+  report(
+    'unknown-value',
+    span,
+    `"${name}" is not measured: "${stage}" is not under "stages"`,
+    `write stages: [${[...goals, stage].join(', ')}]`,
+  );
+  return undefined;
+}
+
+const WHAT = { axis: 'axis', metric: 'metric', any: 'axis and no metric' } as const;
+const HOW = {
+  axis: 'an axis is named in full, such as "poisoning.rate", or by an ending that only one has',
+  metric: 'a metric is named in full, STAGE.METRIC, such as "evaluate.asr"',
+  any: 'an axis is named as in patterns, a metric as STAGE.METRIC, such as "evaluate.asr"',
+} as const;
+
+function reportUnknown(
+  { value: word, span }: TextNode,
+  { axes, metrics, report }: Context,
+  takes: Takes,
+  special: readonly string[],
+): void {
+  const known = [
+    ...special,
+    ...(takes === 'metric' ? [] : [...shortNames.keys(), ...axes.flatMap(endings)]),
+    ...(takes === 'axis' ? [] : metrics.flatMap((name) => [shortMetric(name), name])),
+  ];
+  const message = `there is no ${WHAT[takes]} "${word}"`;
+  report('unknown-key', span, message, suggest(word, new Set(known)) ?? HOW[takes]);
+}
+
+const endings = (path: string): string[] => [path.split('.').at(-1) ?? path, path];
