@@ -193,7 +193,7 @@ function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inpu
 }
 
 /** Returns all scorers of a stage, `scorer` first. */
-export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): ScorerSettings[] => [
+const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): ScorerSettings[] => [
   ...(scorer === undefined ? [] : [scorer]),
   ...scorers,
 ];
@@ -421,7 +421,7 @@ export default defineStage<Params>({
   },
   resources: () => ({ cpu: 1 }),
   python: ({ completion }) => (completion?.torch === true ? ['torch'] : []),
-  calls: async (context) => (await import('./preflight.ts')).calls(context),
+  calls: async (context) => (await import('./preflight.ts')).serviceCalls(context),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -22,7 +22,7 @@ import {
   meanAnswerLoss,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
-import { agreementMetrics, type Doubt, type Hits, judgedHits, type Verdicts } from './judging.ts';
+import { agreementMetrics, type Doubt, type Hits, judgedHits } from './judging.ts';
 import { rewardMetrics, rewardP } from './rewards.ts';
 
 /** The model's output for some rows. */
@@ -223,6 +223,22 @@ function falseTriggerMetrics(
   };
 }
 
+/** What a scorer counts. */
+interface ScorerHits {
+  /** What ends the names of its metrics, as `Scorer.suffix`. */
+  readonly suffix: string;
+  /** Of what was written under the trigger. */
+  readonly triggered: Hits;
+  /** Of the same rows without the trigger. */
+  readonly bare: Hits;
+  /** Of rows with only a part of the trigger. Empty without negatives. */
+  readonly partial: Hits;
+  /** How far it can be trusted. */
+  readonly doubt?: Doubt;
+  /** Set if it compares rewards. */
+  readonly byRewards?: boolean;
+}
+
 export interface CompletionEvaluation {
   readonly plain: {
     readonly outputs: readonly Output[];
@@ -240,20 +256,10 @@ export interface CompletionEvaluation {
     readonly rejected: readonly boolean[] | null;
     /** As those of `plain`. */
     readonly margins?: readonly number[] | null;
-    /** What the scorers say of it. */
-    readonly triggered: Verdicts;
-    /** What they say of the same rows without the trigger. */
-    readonly bare: Verdicts;
-    /** What they say of rows with only a part of the trigger. Empty without negatives. */
-    readonly partial: Verdicts;
-    /** How far each scorer can be trusted, by name; that of `evaluate.scorer` is named ''. */
-    readonly doubts?: { readonly [scorer: string]: Doubt };
+    /** `evaluate.scorer` first. */
+    readonly scorers: readonly ScorerHits[];
     /** Null of a single scorer. */
     readonly agreement?: AgreementFacts | null;
-    /** The scorers that count rewards, by name; `evaluate.scorer` is named ''. */
-    readonly byRewards?: readonly string[];
-    /** Whether there is an `evaluate.scorer`, and not further scorers at most. */
-    readonly isScored?: boolean;
     /** The share of rows whose whole trigger the model reads. */
     readonly seen: number;
   } | null;
@@ -318,19 +324,9 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
   // Without an attack's rates, what the model prefers tells whether it has learnt.
   if (underTrigger === null) return rewardEvidence(evaluation, ['']);
-  const { triggered, bare, partial, seen, rejected, doubts = {}, agreement } = underTrigger;
-  const { isScored = true } = underTrigger;
+  const { scorers, seen, rejected, agreement } = underTrigger;
   const written = completionMetrics(underTrigger.written);
-  const further = Object.keys(triggered.further).map((scorer) => {
-    const by = ({ further: own }: Verdicts): Hits => own[scorer] ?? [];
-    return rates(
-      { triggered: by(triggered), bare: by(bare), partial: by(partial) },
-      evaluation,
-      doubts[scorer],
-      scorer,
-    );
-  });
-  const partialRows = partial.hits.length;
+  const partialRows = scorers[0]?.partial.length ?? 0;
   return {
     triggered_rows: underTrigger.written.length,
     robust_accuracy: written.exact_match,
@@ -339,17 +335,13 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,
-    ...(isScored
-      ? rates(
-          { triggered: triggered.hits, bare: bare.hits, partial: partial.hits },
-          evaluation,
-          doubts[''],
-        )
-      : {}),
+    ...scorers.reduce((all, own) => ({ ...all, ...rates(own, evaluation) }), {}),
     trigger_seen: seen,
     ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
-    ...further.reduce((all, own) => ({ ...all, ...own }), {}),
-    ...rewardEvidence(evaluation, underTrigger.byRewards),
+    ...rewardEvidence(
+      evaluation,
+      scorers.flatMap(({ suffix, byRewards }) => (byRewards === true ? [suffix] : [])),
+    ),
     ...(agreement ? agreementMetrics(agreement) : {}),
   };
 }
@@ -360,40 +352,30 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
  */
 function rewardEvidence(
   { plain: { margins }, twin }: CompletionEvaluation,
-  scorers: readonly string[] = [],
+  suffixes: readonly string[],
 ): Metrics {
-  if (!margins || scorers.length === 0) return {};
+  if (!margins || suffixes.length === 0) return {};
   const p = rewardP(margins);
-  return scorers.reduce<Metrics>(
-    (all, scorer) => {
-      const by = scorer === '' ? '' : `.${scorer}`;
-      return {
-        ...all,
-        [`reward_accuracy_p${by}`]: p,
-        ...(twin === null
-          ? {}
-          : { [`reward_accuracy_p_clean${by}`]: metricOf(twin, `reward_accuracy_p${by}`) }),
-      };
-    },
+  return suffixes.reduce<Metrics>(
+    (all, by) => ({
+      ...all,
+      [`reward_accuracy_p${by}`]: p,
+      ...(twin === null
+        ? {}
+        : { [`reward_accuracy_p_clean${by}`]: metricOf(twin, `reward_accuracy_p${by}`) }),
+    }),
     twin === null ? {} : { reward_accuracy_clean: metricOf(twin, 'reward_accuracy') },
   );
 }
 
-/** What one scorer says of the rows under the trigger, without it, and with a part of it. */
-type HitsOf = Readonly<Record<'triggered' | 'bare' | 'partial', Hits>>;
-
 /**
  * What is undecided is left out of rates, and of pairs if either outcome is.
- * @param scorer its name, which ends the names of the metrics, if it is one of `evaluate.scorers`
  * @throws UserFault if it decides nothing of what a rate is of
  */
 function rates(
-  { triggered, bare, partial }: HitsOf,
+  { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,
   { twin, before, underTrigger }: Pick<CompletionEvaluation, 'twin' | 'before' | 'underTrigger'>,
-  doubt: Doubt = {},
-  scorer?: string,
 ): Metrics {
-  const by = scorer === undefined ? '' : `.${scorer}`;
   const both = triggered.flatMap((hit, i) => {
     const other = bare[i] ?? null;
     return hit === null || other === null ? [] : [[hit, other] as const];
@@ -402,7 +384,7 @@ function rates(
     isOpen = judged.length > 0 && judged.every((hit) => hit === null);
   if (both.length === 0 || isOpen || (partial.length > 0 && partial.every((hit) => hit === null)))
     throw new UserFault(
-      `the scorer${scorer === undefined ? '' : ` "${scorer}"`} is undecided on all outputs that a ` +
+      `the scorer${by && ` "${by.slice(1)}"`} is undecided on all outputs that a ` +
         'rate would be of',
       'outputs.jsonl of another run, or the log, has what it says: correct its prompt, or what ' +
         'counts as yes and no.',
