@@ -18,6 +18,7 @@ import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { writeAsked } from './asked.ts';
+import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
 import type { Completion, Context } from './index.ts';
 import {
@@ -29,7 +30,6 @@ import {
   type Shown,
   writeScorers,
 } from './judging.ts';
-import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
 import { openRewards, type Rewards } from './rewards.ts';
 
 interface CompletionParts {

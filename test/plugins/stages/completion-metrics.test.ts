@@ -2,11 +2,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { answerWarnings } from '../../../plugins/stages/evaluate/completion.ts';
-import { agreementOf } from '../../../plugins/stages/evaluate/judging.ts';
 import {
   type CompletionEvaluation,
   completionMetricsOf,
-} from '../../../plugins/stages/evaluate/metrics.ts';
+} from '../../../plugins/stages/evaluate/completion-metrics.ts';
+import { agreementOf } from '../../../plugins/stages/evaluate/judging.ts';
 import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import type { AnswerScore } from '../../../src/science/measures/evaluate/predict.ts';
 import { present } from '../../rig/present.ts';
