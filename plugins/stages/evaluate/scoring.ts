@@ -3,15 +3,19 @@
  * anything runs, and their verdicts, which are checked because a scorer may be a user's code.
  */
 import {
+  type AttackDescriptor,
   type Cell,
+  type DefineRequest,
   type Json,
   type JsonObject,
+  type Poisoning,
   type PreflightContext,
   type Problem,
   type ScoredOutput,
   type ScorerContext,
   type ScorerDescriptor,
   type ScorerVerdict,
+  stepsOf,
   UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
@@ -143,6 +147,23 @@ export function furtherScorersOf(
       ['evaluate', 'scorers'],
     );
   return further;
+}
+
+/**
+ * Returns the scorers of a cell, with what finds their descriptors.
+ * @param trigger the attack that is counted, by a scorer of its own where the spec names none
+ */
+export function scorersOfCell(
+  evaluate: Cell['evaluate'],
+  trigger: Poisoning | null,
+  plugin: DefineRequest['plugin'],
+): { readonly find: FindScorer; readonly main: WrittenScorer; readonly further: WrittenScorer[] } {
+  const find: FindScorer = (name) => plugin?.<ScorerDescriptor>('scorer', name);
+  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
+    ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
+  );
+  const main = scorerOf(evaluate, find, own);
+  return { find, main, further: furtherScorersOf(evaluate, find, main) };
 }
 
 /**
