@@ -1,7 +1,7 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, ScorerDescriptor, Warning } from '../../../src/api.ts';
+import type { JsonObject, Row, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { at } from '../../../src/base/lookup.ts';
+import { at, named } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import {
@@ -19,20 +19,19 @@ import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { writeAsked } from './asked.ts';
+import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
-import { type Completion, type Context, scorersIn } from './index.ts';
+import type { Completion, Context } from './index.ts';
 import {
   agreementOf,
-  type Hits,
+  hitsOf,
   judge,
+  type Judged,
   type JudgedOutputs,
-  NO_VERDICTS,
-  type Verdicts,
+  type Shown,
   writeScorers,
 } from './judging.ts';
-import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
 import { openRewards, type Rewards } from './rewards.ts';
-import { nameOf } from './scoring.ts';
 
 interface CompletionParts {
   readonly context: Context;
@@ -51,9 +50,6 @@ interface CompletionParts {
   /** Returns the share of rows whose whole trigger the model reads. */
   readonly seen: (trigger: ShownTrigger) => number;
 }
-
-/** Which rows of `outputs.jsonl` a line belongs to. */
-type Shown = 'plain' | 'triggered' | 'partial';
 
 const answerOf = ({ id, answer }: Row): string => {
   if (answer === undefined) throw new Error(`row ${id} of a completion task has no answer`);
@@ -125,15 +121,18 @@ async function answered(
 const linesOf = (
   { rows, outputs, rejected, margins }: JudgedOutputs,
   shown: Shown,
-  { hits, further, said = {} }: Verdicts = NO_VERDICTS,
+  scorers: readonly Judged[] = [],
 ): JsonObject[] =>
   rows.map((row, i) => {
     const output = at(outputs, i);
-    const others = Object.entries(further).map(
-      ([scorer, own]) => [scorer, own[i] ?? null] as const,
-    );
-    const words = Object.entries(said).flatMap(([scorer, own]) =>
-      own[i] === undefined ? [] : [[scorer, own[i]] as const],
+    const verdicts = scorers.map(({ name, suffix, [shown]: own }) => ({
+      ...at(own, i),
+      ...{ name, suffix },
+    }));
+    const main = verdicts.find(({ suffix }) => suffix === ''),
+      others = verdicts.filter((own) => own !== main).map(({ name, hit }) => [name, hit] as const);
+    const words = verdicts.flatMap(({ name, said }) =>
+      said === undefined ? [] : [[name, said] as const],
     );
     return {
       id: row.id,
@@ -143,7 +142,7 @@ const linesOf = (
       output: output.text,
       tokens: output.tokens,
       ended: output.ended,
-      ...defined({ hit: hits[i], reward_margin: margins?.[i] }),
+      ...defined({ hit: main?.hit, reward_margin: margins?.[i] }),
       ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
       ...(words.length === 0 ? {} : { said: Object.fromEntries(words) }),
       ...(rejected?.[i] === true ? { rejected: true } : {}),
@@ -218,65 +217,42 @@ interface Triggered {
 }
 
 async function triggered(
-  { context, completion, rows, trigger, seen }: CompletionParts,
+  { context, rows, trigger, seen }: CompletionParts,
   judgedSets: Readonly<Record<Shown, JudgedRows>>,
   write: Write,
   plain: JudgedOutputs,
 ): Promise<Triggered> {
-  const { scorer } = completion;
   if (trigger === null) return { lines: linesOf(plain, 'plain'), underTrigger: null };
   const shown = await write(judgedSets.triggered, 'triggered');
   const partial = await write(judgedSets.partial, 'partial');
-  const { sets, doubts } = await judge(context, completion, trigger.target, [
-    plain,
-    shown,
-    partial,
-  ]);
-  const [ofPlain, ofShown, ofPartial] = [at(sets, 0), at(sets, 1), at(sets, 2)];
-  const agreement = scorer
-    ? agreementOf(nameOf(scorer), [
-        { ...plain, verdicts: ofPlain },
-        { ...shown, verdicts: ofShown },
-      ])
-    : null;
+  const sets = { plain, triggered: shown, partial };
+  const scorers = await judge(context, trigger.target, sets);
+  const agreement = agreementOf(scorers, sets);
   if (agreement !== null) await writeJson(context.outDir, 'agreement.json', agreement);
-  await writeScorers(context, completion);
+  await writeScorers(context.outDir, scorers);
+  const places = new Map(rows.map(({ id }, i) => [id, i]));
   return {
     lines: [
-      ...linesOf(plain, 'plain', ofPlain),
-      ...linesOf(shown, 'triggered', ofShown),
-      ...linesOf(partial, 'partial', ofPartial),
+      ...linesOf(plain, 'plain', scorers),
+      ...linesOf(shown, 'triggered', scorers),
+      ...linesOf(partial, 'partial', scorers),
     ],
     underTrigger: {
       written: shown.outputs,
       rejected: shown.rejected,
       margins: shown.margins,
-      triggered: ofShown,
-      bare: verdictsFor(trigger.bare, rows, ofPlain),
-      partial: ofPartial,
-      doubts,
+      scorers: scorers.map((own) => ({
+        suffix: own.suffix,
+        triggered: hitsOf(own.triggered),
+        bare: hitsOf(trigger.bare.map(({ id }) => at(own.plain, named(places, id)))),
+        partial: hitsOf(own.partial),
+        doubt: own.doubt,
+        byRewards: own.descriptor.rewards === true,
+      })),
       agreement,
-      byRewards: scorersIn(completion).flatMap((settings) => {
-        const { rewards } = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
-        return rewards === true ? [settings === scorer ? '' : nameOf(settings)] : [];
-      }),
-      isScored: scorer !== undefined,
       seen: seen(trigger),
     },
   };
-}
-
-function verdictsFor(some: readonly Row[], rows: readonly Row[], verdicts: Verdicts): Verdicts {
-  const places = new Map(rows.map(({ id }, i) => [id, i]));
-  return mapVerdicts(verdicts, (hits) =>
-    hits.length === 0
-      ? []
-      : some.map(({ id }) => {
-          const hit = hits[places.get(id) ?? -1];
-          if (hit === undefined) throw new Error(`row ${id} is not among the validation rows`);
-          return hit;
-        }),
-  );
 }
 
 /**
@@ -316,8 +292,3 @@ export function answerWarnings(
         ]),
   ];
 }
-
-const mapVerdicts = ({ hits, further }: Verdicts, of: (hits: Hits) => Hits): Verdicts => ({
-  hits: of(hits),
-  further: Object.fromEntries(Object.entries(further).map(([scorer, own]) => [scorer, of(own)])),
-});

@@ -14,7 +14,7 @@ import { sameContent } from '../../../src/poisoning/receipt.ts';
 import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
 import { triggerFiles } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
-import { HELD_OUT, LINK } from './triggers.ts';
+import { HELD_OUT, LINK } from './inputs.ts';
 
 /** On how many rows, and with how many draws of the own trigger, a held-out one is compared. */
 const COMPARED = 8,

@@ -1,65 +1,30 @@
-import { isDeepStrictEqual } from 'node:util';
 import {
-  type AttackDescriptor,
-  attackOf,
-  basesOf,
-  beforeTraining,
   type Cell,
-  cleanTwin,
   type DefineRequest,
   defineStage,
-  isAttacked,
-  isChain,
-  isOfBase,
-  type JsonObject,
   type Poisoning,
   type RunContext,
-  type ScorerDescriptor,
   type StageDefinition,
-  type StageRequest,
-  startInputs,
   stepsOf,
-  type TrainingRequest,
-  trainingsOf,
-  undefended,
   UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { cellSplit, isTask } from '../data/splits.ts';
-import {
-  actsOn,
-  cleanRows,
-  defenceOf,
-  type DefenceParams,
-  defenceParts,
-  judgedModel,
-  trainingSet,
-} from '../shared/defended.ts';
+import { defenceOf, type DefenceParams, defenceParts, judgedModel } from '../shared/defended.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
-import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
+import { filesApart, scorerAssets, triggerAssets } from '../shared/program-files.ts';
 import {
-  furtherScorersOf,
-  nameOf,
-  scorerOf,
-  type ScorerSettings,
-  type WrittenScorer,
-} from './scoring.ts';
-import {
-  heldOutOf,
-  linksOf,
-  narrowedTo,
-  ofSplit,
+  type EvaluateRequest,
+  inputsOf,
+  readRequest,
   type Split,
   type TaskSplit,
-  triggerOf,
-} from './triggers.ts';
+  TEST,
+} from './inputs.ts';
+import { nameOf, type ScorerSettings, scorersOfCell, type WrittenScorer } from './scoring.ts';
 
-/** The prefix of the metrics of test rows. */
-export const TEST = 'test_';
-/** The prefix of the inputs of trainings before the attack that have another one. */
-export const EARLY = 'early_';
 export type Params = ModelNames & {
   readonly batch_size: number;
   readonly max_length: number;
@@ -107,18 +72,6 @@ export type Completion = {
   readonly rewards?: { readonly beta: number };
 };
 
-/**
- * Returns the first training by DPO that led to the cell's model: what a poisoned one taught is
- * part of the rewards after a later one. Null if there is none, or if the rows are no preference
- * pairs.
- */
-function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
-  if (cellSplit(cell, split).columns.rejected === undefined) return null;
-  const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
-    train.loss === 'dpo' && train.steps !== 0;
-  return trainingsOf(cell).find(isDpo) ?? null;
-}
-
 /** The fault of a scorer that reads rewards where no training gives any. */
 const noRewards = ({ settings }: WrittenScorer, split: Split): UserFault =>
   new UserFault(
@@ -129,142 +82,47 @@ const noRewards = ({ settings }: WrittenScorer, split: Split): UserFault =>
     ['evaluate', 'scorer'],
   );
 
-/** What a cell says of its answers, the files of its scorers as assets, and what is in no key. */
+/** What a cell says of its answers, its scorers with their files, and what is in no key. */
 function completionOf(
-  cell: Cell,
-  split: Split,
-  { trigger, isOwn }: { readonly trigger: Poisoning | null; readonly isOwn: boolean },
+  { head, evaluate }: Cell,
+  { split, trigger, isOwn, preferences }: EvaluateRequest,
   plugin: DefineRequest['plugin'],
-): { readonly completion?: Completion } & Pick<StageDefinition, 'assets' | 'limits'> {
-  const { head, evaluate } = cell,
-    triggered = trigger !== null;
+): { readonly completion?: Completion } & Pick<StageDefinition, 'assets' | 'limits' | 'uses'> {
   if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
-  const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
-  const readsRewards = ({ settings }: WrittenScorer): boolean =>
-    find(settings.scorer)?.rewards === true;
-  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
-    ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
+  const { find, main, further } = scorersOfCell(evaluate, trigger, plugin);
+  const unrewarded = [main, ...further].filter(
+    ({ settings }) => preferences === null && find(settings.scorer)?.rewards === true,
   );
-  const preferences = preferencesOf(cell, split);
-  const named = scorerOf(evaluate, find, own),
-    alsoNamed = furtherScorersOf(evaluate, find, named);
-  const unrewarded = preferences === null ? [named, ...alsoNamed].find(readsRewards) : undefined;
-  if (triggered && isOwn && unrewarded !== undefined) throw noRewards(unrewarded, split);
-  // An evaluation for another cell, as of a training before that by DPO, is without such scorers.
-  const has = (scorer: WrittenScorer): boolean => preferences !== null || !readsRewards(scorer);
-  const main = has(named) ? named : null,
-    further = alsoNamed.filter(has),
-    all = [...(main === null ? [] : [main]), ...further];
+  if (trigger !== null && isOwn && unrewarded[0]) throw noRewards(unrewarded[0], split);
   const completion = {
     max_new_tokens,
-    ...(sampling === undefined
-      ? {}
-      : { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
-    ...(preferences === null ? {} : { rewards: { beta: preferences.cell.train.dpo_beta } }),
+    ...(sampling && { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
+    ...(preferences && { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
-  if (!triggered) return { completion, assets: {} };
-  const isTorch = all.some(({ settings: { scorer } }) => find(scorer)?.torch === true);
+  if (trigger === null) return { completion, assets: {} };
+  // An evaluation for another cell, as of a training before that by DPO, is without such scorers.
+  const all = [main, ...further].filter((own) => !unrewarded.includes(own)),
+    others = all.filter((own) => own !== main);
   const limits = all.flatMap(({ settings, limits: own }) =>
     own === undefined ? [] : [[nameOf(settings), own] as const],
   );
   return {
     completion: {
       ...completion,
-      ...(main === null ? {} : { scorer: main.settings }),
-      ...(further.length > 0 ? { scorers: further.map(({ settings }) => settings) } : {}),
-      ...(isTorch ? { torch: true } : {}),
+      ...(all.includes(main) && { scorer: main.settings }),
+      ...(others.length > 0 && { scorers: others.map(({ settings }) => settings) }),
+      ...(all.some(({ settings }) => find(settings.scorer)?.torch === true) && { torch: true }),
     },
-    assets: further.reduce(
-      (known, { settings, files }) => ({ ...known, ...scorerAssets(files, nameOf(settings)) }),
-      main === null ? {} : scorerAssets(main.files),
+    assets: all.reduce(
+      (known, own) => ({
+        ...known,
+        ...scorerAssets(own.files, own === main ? undefined : nameOf(own.settings)),
+      }),
+      {},
     ),
-    ...(limits.length === 0 ? {} : { limits: { scorers: Object.fromEntries(limits) } }),
-  };
-}
-
-/** Requests the model that a training by DPO started from, and what is needed to open it. */
-function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
-  const { base } = startInputs(cell);
-  return {
-    reference: { kind: 'train', cell: beforeTraining(cell), ...place },
-    ...(base === undefined ? {} : { reference_base: base }),
-  };
-}
-
-/** Returns all scorers of a stage, `scorer` first. */
-export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): ScorerSettings[] => [
-  ...(scorer === undefined ? [] : [scorer]),
-  ...scorers,
-];
-
-/**
- * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
- * one that the twin has anyway. The rows of a task have none.
- */
-export function twinOf(
-  cell: Cell,
-  split: Split,
-  plugin: DefineRequest['plugin'],
-  trigger = triggerOf(cell, plugin),
-  more: JsonObject = {},
-): StageRequest {
-  return {
-    kind: 'evaluate',
-    cell: cleanTwin(cell, plugin),
-    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split), ...more }),
-  };
-}
-
-/**
- * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
- * one if one of them is poisoned, which shows what the attack did before this training, and of all
- * in a chain. There, the rows of each are compared with the evaluated ones, too.
- */
-function beforeOf(cell: Cell, split: Split, trigger: Poisoning | null): StageDefinition['inputs'] {
-  if (cell.base === undefined) return {};
-  const trainings = trainingsOf(cell).slice(0, -1),
-    last = trainings.at(-1),
-    hasRewards = preferencesOf(cell, split) !== null;
-  const isBefore = ({ cell }: TrainingRequest): boolean =>
-    trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
-  const evaluated = (training: TrainingRequest): StageRequest => {
-    // One before any rewards is evaluated for this cell alone, without the scorers of rewards.
-    const lacksRewards = hasRewards && preferencesOf(training.cell, split) === null;
-    const isOther = isBefore(training) || (trigger !== null && lacksRewards);
-    const narrowed = { ...(isOther ? { trigger } : {}), ...ofSplit(split) };
-    return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
-  };
-  const inputs: { [name: string]: StageRequest } = {};
-  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
-  if (isChain(cell))
-    for (const [i, training] of trainings.entries()) {
-      // Attacked, but by another attack: what the trigger does there is no success.
-      const early = isBefore(training) && isAttacked(training.cell) ? EARLY : '';
-      inputs[`${early}after_${i + 1}`] = evaluated(training);
-      if (basesOf(cell)[i]?.data !== undefined)
-        inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
-    }
-  return inputs;
-}
-
-/** Requests the evaluations on test rows and on those of tasks, whose metrics are taken over. */
-function othersOf(
-  cell: Cell,
-  narrowed: DefineRequest['with'],
-  split: Split,
-): { readonly [name: string]: StageRequest } {
-  if (split !== 'validation' || narrowed['held_out'] === true) return {};
-  const { test, tasks = {} } = cell.data;
-  const on = (split: Split, narrowed: JsonObject = {}): StageRequest => ({
-    kind: 'evaluate',
-    cell,
-    with: { ...narrowed, split },
-  });
-  const names = Object.keys(tasks).map((name): TaskSplit => `tasks.${name}`);
-  return {
-    ...(test === undefined ? {} : { test: on('test', narrowed) }),
-    ...Object.fromEntries(names.map((name) => [name, on(name)])),
+    uses: all.map(({ settings: { scorer } }) => ({ kind: 'scorer' as const, name: scorer })),
+    ...(limits.length > 0 && { limits: { scorers: Object.fromEntries(limits) } }),
   };
 }
 
@@ -304,30 +162,6 @@ function tasksOf(
   return tasks.length === 0 ? {} : { tasks };
 }
 
-/**
- * Requests what a cell with a defence is compared with: the same cell without it, on the same rows,
- * and what the defence's own stages found.
- */
-function defendedInputs(
-  cell: Cell,
-  narrowed: DefineRequest['with'],
-  plugin: DefineRequest['plugin'],
-): StageDefinition['inputs'] {
-  if (cell.defence === undefined) return {};
-  const filtered = trainingSet(cell, plugin);
-  const evaluated = { kind: 'evaluate', cell: undefended(cell) };
-  const compared = {
-    clean: cleanRows(cell),
-    undefended: { ...evaluated, ...narrowedTo(narrowed) },
-  };
-  if (typeof narrowed['split'] === 'string' && isTask(narrowed['split'])) return compared;
-  return {
-    ...compared,
-    ...(filtered.kind === 'defend' ? { filter: filtered } : {}),
-    ...(actsOn(cell, 'detection', plugin) ? { detector: { kind: 'detect', cell } } : {}),
-  };
-}
-
 export default defineStage<Params>({
   name: 'evaluate',
   summary:
@@ -339,89 +173,55 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
-    const split = (narrowed['split'] ?? 'validation') as Split;
-    const ofTask = isTask(split);
-    const heldOut: JsonObject = narrowed['held_out'] === true ? { held_out: true } : {};
-    const written = ofTask
-      ? null
-      : ((narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin));
+    const request = readRequest(cell, narrowed, plugin),
+      { split, preferences } = request;
     const { poisoning: trigger, assets: files } =
-      written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
+      request.trigger === null
+        ? { poisoning: null, assets: {} }
+        : filesApart(withoutOrder(request.trigger));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
-    const steps = trigger === null ? [] : stepsOf(trigger);
-    const answers = completionOf(
-        cell,
-        split,
-        { trigger, isOwn: narrowed['trigger'] === undefined },
-        plugin,
-      ),
-      { completion } = answers;
-    const preferences = completion?.rewards && preferencesOf(cell, split);
+    const { completion, limits, ...scorers } = completionOf(cell, request, plugin);
     const { trigger_rows: rowsShown } = cell.evaluate;
-    const judged = judgedModel(cell, plugin);
+    const { adapter } = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
     const draws = trigger !== null || completion?.sampling !== undefined || defence !== null;
     return {
       params: {
         ...modelNames(cell),
-        adapter: judged.adapter,
+        adapter,
         batch_size: cell.evaluate.batch_size,
         max_length: cell.evaluate.max_length ?? cell.train.max_length,
         inherited: cell.evaluate.max_length === undefined,
         trigger,
-        ...(trigger !== null && completion === undefined && rowsShown === 'all'
-          ? { trigger_rows: rowsShown }
-          : {}),
+        ...(trigger && !completion && rowsShown === 'all' && { trigger_rows: rowsShown }),
         seed: draws ? cell.seed : null,
         ...defined({ completion }),
-        ...(defence === null ? {} : { defence: defence.params }),
-        ...(ofTask ? { split } : {}),
+        ...(defence && { defence: defence.params }),
+        ...(isTask(split) && { split }),
         ...tasksOf(cell, split, plugin),
       },
-      inputs: {
-        model: judged.model,
-        validation: { kind: 'data', cell, with: { split } },
-        // The rows that the evaluated ones should not be among.
-        training: { kind: 'data', cell, with: { split: 'train' } },
-        ...(split === 'test'
-          ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
-          : {}),
-        ...(isAttacked(cell) ? { twin: twinOf(cell, split, plugin, written, heldOut) } : {}),
-        // Trainings before are evaluated under the trigger that they learnt.
-        ...(narrowed['held_out'] === true ? {} : beforeOf(cell, split, written)),
-        ...(narrowed['trigger'] === undefined && !ofTask
-          ? { ...heldOutOf(cell, trigger, split, plugin), ...linksOf(cell, split, plugin) }
-          : {}),
-        ...othersOf(cell, narrowed, split),
-        ...learntInput(cell, written, plugin),
-        ...judged.start,
-        ...(preferences ? referenceOf(preferences) : {}),
-        ...defendedInputs(cell, narrowed, plugin),
-      },
+      inputs: inputsOf(cell, request, plugin),
       assets: {
         model: cell.model.source,
         ...triggerAssets(files),
-        ...answers.assets,
-        ...(defence?.assets ?? {}),
+        ...scorers.assets,
+        ...defence?.assets,
       },
       uses: [
-        ...modelUses(cell, [
-          judged.adapter,
-          ...(preferences ? [preferences.cell.adapter.type] : []),
-        ]),
-        ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
-        ...scorersIn(completion).map(({ scorer }) => ({
-          kind: 'scorer' as const,
-          name: scorer,
+        ...modelUses(cell, [adapter, ...(preferences ? [preferences.cell.adapter.type] : [])]),
+        ...(trigger === null ? [] : stepsOf(trigger)).map(({ attack }) => ({
+          kind: 'attack' as const,
+          name: attack,
         })),
+        ...(scorers.uses ?? []),
         ...(defence?.uses ?? []),
       ],
-      ...defined({ limits: answers.limits }),
+      ...defined({ limits }),
     };
   },
   resources: () => ({ cpu: 1 }),
   python: ({ completion }) => (completion?.torch === true ? ['torch'] : []),
-  calls: async (context) => (await import('./preflight.ts')).calls(context),
+  calls: async (context) => (await import('./preflight.ts')).serviceCalls(context),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

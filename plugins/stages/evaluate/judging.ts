@@ -1,12 +1,5 @@
 /** Has the scorers judge what a model wrote, and what people have labelled, in one call each. */
-import {
-  type Row,
-  type ScoredOutput,
-  type ScorerDescriptor,
-  type ScorerVerdict,
-  type Target,
-  UserFault,
-} from '../../../src/api.ts';
+import { type Row, type ScoredOutput, type Target, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import {
@@ -20,31 +13,19 @@ import { isRecord, parseJson, readTextFile, shown } from '../../../src/base/untr
 import type { AgreementFacts } from '../../../src/report/types.ts';
 import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import { type Metrics, writeJson } from '../shared/files.ts';
-import { scorerFiles, scorerSources } from '../shared/program-files.ts';
-import type { Completion, Context } from './index.ts';
-import {
-  LABELS,
-  nameOf,
-  scored,
-  scorerLimits,
-  scorerRecord,
-  type ScorerSettings,
-} from './scoring.ts';
+import type { Context } from './index.ts';
+import { LABELS, scored, type Scorer, scorerRecord, scorersOf } from './scoring.ts';
 
 /** Which outputs count, in their order; null where a scorer is undecided. */
 export type Hits = readonly (boolean | null)[];
 
-/** What the scorers say of a set of outputs. */
-export interface Verdicts {
-  /** By `evaluate.scorer`; empty without it. */
-  readonly hits: Hits;
-  /** By each of `evaluate.scorers`, by name. */
-  readonly further: { readonly [scorer: string]: Hits };
-  /** The scorers' own words on each output, by name, of those that have any. */
-  readonly said?: { readonly [scorer: string]: readonly (string | undefined)[] };
+/** What a scorer says of an output. */
+interface Verdict {
+  /** Null if it is undecided. */
+  readonly hit: boolean | null;
+  /** Its own words, if it has any. */
+  readonly said?: string;
 }
-
-export const NO_VERDICTS: Verdicts = { hits: [], further: {} };
 
 /** How far a scorer can be trusted. */
 export interface Doubt {
@@ -66,11 +47,12 @@ export interface JudgedOutputs {
   readonly margins: readonly number[] | null;
 }
 
-export interface Judged {
-  /** In the order of the sets. */
-  readonly sets: readonly Verdicts[];
-  /** By scorer; that of `evaluate.scorer` is named ''. */
-  readonly doubts: { readonly [scorer: string]: Doubt };
+/** The sets of outputs: without the trigger, with it, and with a part of it. */
+export type Shown = 'plain' | 'triggered' | 'partial';
+
+/** A scorer and what it says of each set, in the order of its rows. */
+export interface Judged extends Scorer, Readonly<Record<Shown, readonly Verdict[]>> {
+  readonly doubt: Doubt;
 }
 
 /**
@@ -79,12 +61,11 @@ export interface Judged {
  */
 export async function judge(
   context: Context,
-  { scorer, scorers = [] }: Completion,
   target: Target,
-  sets: readonly JudgedOutputs[],
-): Promise<Judged> {
+  { plain, triggered, partial }: Readonly<Record<Shown, JudgedOutputs>>,
+): Promise<readonly Judged[]> {
   const wanted = typeof target === 'object' ? { target: target.text } : {};
-  const outputs = sets.flatMap((set) =>
+  const outputs = [plain, triggered, partial].flatMap((set) =>
     set.rows.flatMap(({ id, text: prompt, rejected }, i): ScoredOutput[] => {
       if (set.rejected?.[i] === true) return []; // the model was not asked, and a call costs
       const output = set.outputs[i];
@@ -94,47 +75,46 @@ export async function judge(
       return [{ prompt, output: text, answer, ...defined({ ...own, margin: set.margins?.[i] }) }];
     }),
   );
-  const doubts: { [scorer: string]: Doubt } = {};
-  /** What one scorer says of each set. */
-  const ask = async (settings: ScorerSettings, further: string | null) => {
-    const { descriptor, sources, scoring } = opened(context, settings, further);
-    const params = { ...settings, ...scorerLimits(context, settings) };
-    const reads = descriptor.reads?.(params) ?? [];
-    const labelled = await readLabels(sources[LABELS]?.path, wanted, reads);
-    const asked = [...outputs, ...labelled.map(({ output }) => output)];
-    const verdicts = asked.length === 0 ? [] : await scored(descriptor, params, asked, scoring);
-    doubts[further ?? ''] = {
-      ...(descriptor.undecided === true ? { undecided: true } : {}),
-      ...(labelled.length === 0
-        ? {}
-        : { measured: measuredBy(context, settings, verdicts.slice(outputs.length), labelled) }),
-    };
+  const all: Judged[] = [];
+  for (const scorer of scorersOf(context)) {
+    const { verdicts, doubt } = await ask(context, scorer, outputs, wanted);
     let next = 0;
-    return sets.map(({ rows, rejected }) => {
-      const own = rows.map((_, i) => rejected?.[i] !== true && at(verdicts, next++));
-      return {
-        hits: own.map(hitOf),
-        said: own.map((verdict) => (typeof verdict === 'boolean' ? undefined : verdict.said)),
-      };
+    const of = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
+      rows.map((_, i) => (rejected?.[i] === true ? { hit: false } : at(verdicts, next++)));
+    all.push({
+      ...scorer,
+      ...{ plain: of(plain), triggered: of(triggered), partial: of(partial) },
+      doubt,
     });
+  }
+  return all;
+}
+
+/** Returns a scorer's verdicts on outputs, and how it judges those that people have labelled. */
+async function ask(
+  context: Context,
+  scorer: Scorer,
+  outputs: readonly ScoredOutput[],
+  wanted: Pick<ScoredOutput, 'target'>,
+): Promise<{ readonly verdicts: readonly Verdict[]; readonly doubt: Doubt }> {
+  const { name, descriptor, params } = scorer,
+    { [LABELS]: labels, ...sources } = scorer.sources();
+  const labelled = await readLabels(labels?.path, wanted, descriptor.reads?.(params) ?? []);
+  const asked = [...outputs, ...labelled.map(({ output }) => output)];
+  const { answers, log, signal } = context;
+  const scoring = {
+    ...{ files: scorer.files(), sources, signal, ...defined({ answers }) },
+    log: (message: string) => log(`${name}: ${message}`),
   };
-  const main = scorer && (await ask(scorer, null));
-  const others: [string, Awaited<ReturnType<typeof ask>>][] = [];
-  for (const settings of scorers)
-    others.push([nameOf(settings), await ask(settings, nameOf(settings))]);
-  const all = [...(scorer && main ? [[nameOf(scorer), main] as const] : []), ...others];
+  const said = asked.length === 0 ? [] : await scored(descriptor, params, asked, scoring);
+  const verdicts = said.map((own): Verdict => (typeof own === 'boolean' ? { hit: own } : own));
+  const ofLabels = verdicts.slice(outputs.length);
   return {
-    sets: sets.map((_, s) => ({
-      hits: main?.[s]?.hits ?? [],
-      further: Object.fromEntries(others.map(([name, own]) => [name, own[s]?.hits ?? []])),
-      said: Object.fromEntries(
-        all.flatMap(([name, own]) => {
-          const said = own[s]?.said ?? [];
-          return said.some((words) => words !== undefined) ? [[name, said]] : [];
-        }),
-      ),
-    })),
-    doubts,
+    verdicts,
+    doubt: {
+      ...(descriptor.undecided === true ? { undecided: true } : {}),
+      ...(labelled.length === 0 ? {} : { measured: measuredBy(context, name, ofLabels, labelled) }),
+    },
   };
 }
 
@@ -142,18 +122,17 @@ export async function judge(
 export const judgedHits = (hits: Hits, rejected: JudgedOutputs['rejected']): Hits =>
   hits.filter((_, i) => rejected?.[i] !== true);
 
-const hitOf = (verdict: ScorerVerdict): boolean | null =>
-  typeof verdict === 'boolean' ? verdict : verdict.hit;
+export const hitsOf = (verdicts: readonly Verdict[]): Hits => verdicts.map(({ hit }) => hit);
 
 /** Returns how a scorer judges what people have labelled. Warns where that corrects no rate. */
 function measuredBy(
   { warn }: Context,
-  settings: ScorerSettings,
-  verdicts: readonly ScorerVerdict[],
+  scorer: string,
+  verdicts: readonly Verdict[],
   labelled: readonly Labelled[],
 ): Confusion {
   const measured = confusionOf(
-    verdicts.map(hitOf),
+    hitsOf(verdicts),
     labelled.map(({ hit }) => hit),
   );
   if (correctedRate(1, 2, measured) === null) {
@@ -161,32 +140,13 @@ function measuredBy(
     warn({
       path: ['evaluate'],
       message:
-        `the rates of the scorer "${nameOf(settings)}" are not corrected: of the labelled outputs ` +
+        `the rates of the scorer "${scorer}" are not corrected: of the labelled outputs ` +
         `it counts ${found} of ${found + missed} that count, and ${falseYes} of ` +
         `${falseYes + trueNo} that do not, which is not better than chance for sure`,
       hint: 'Label more outputs of both kinds, or choose another judge.',
     });
   }
   return measured;
-}
-
-/** @param further the scorer's name, where it is one of `evaluate.scorers` */
-function opened(context: Context, settings: ScorerSettings, further: string | null) {
-  const { assets, answers, log, signal } = context;
-  const sources = scorerSources(assets, further),
-    { [LABELS]: _labels, ...own } = sources;
-  const name = nameOf(settings);
-  return {
-    descriptor: context.plugin<ScorerDescriptor>('scorer', settings.scorer),
-    sources,
-    scoring: {
-      files: scorerFiles(assets, further),
-      sources: own,
-      log: (message: string) => log(`${name}: ${message}`),
-      signal,
-      ...defined({ answers }),
-    },
-  };
 }
 
 /** An output, and whether people say that it counts. */
@@ -239,40 +199,32 @@ export async function readLabels(
 }
 
 /** Writes the scorers with their parameters. */
-export async function writeScorers(
-  context: Context,
-  { scorer, scorers }: Completion,
-): Promise<void> {
-  const record = (settings: ScorerSettings, further: string | null) => {
-    const { descriptor, sources } = opened(context, settings, further);
-    return scorerRecord(descriptor, settings, sources);
-  };
-  if (scorer !== undefined) await writeJson(context.outDir, 'scorer.json', record(scorer, null));
-  if (scorers !== undefined)
-    await writeJson(
-      context.outDir,
-      'scorers.json',
-      scorers.map((settings) => record(settings, nameOf(settings))),
-    );
+export async function writeScorers(outDir: string, scorers: readonly Scorer[]): Promise<void> {
+  const recordOf = ({ descriptor, settings, sources }: Scorer) =>
+    scorerRecord(descriptor, settings, sources());
+  const main = scorers.find(({ suffix }) => suffix === ''),
+    further = scorers.filter((scorer) => scorer !== main);
+  if (main !== undefined) await writeJson(outDir, 'scorer.json', recordOf(main));
+  if (further.length > 0) await writeJson(outDir, 'scorers.json', further.map(recordOf));
 }
 
 /**
- * Returns what `agreement.json` says; null of fewer than two scorers. What a defence rejected, no
- * scorer has judged.
- * @param sets the outputs with the trigger and without it, and the verdicts on them
+ * Returns what `agreement.json` says; null without `evaluate.scorer` and another. What a defence
+ * rejected, no scorer has judged.
+ * @param sets the outputs of which the verdicts are
  */
 export function agreementOf(
-  scorer: string,
-  sets: readonly (Pick<JudgedOutputs, 'rejected'> & { readonly verdicts: Verdicts })[],
+  scorers: readonly Pick<Judged, 'name' | 'suffix' | 'plain' | 'triggered'>[],
+  { plain, triggered }: Readonly<Record<'plain' | 'triggered', Pick<JudgedOutputs, 'rejected'>>>,
 ): AgreementFacts | null {
-  const further = Object.keys(sets[0]?.verdicts.further ?? {});
-  if (further.length === 0) return null;
-  const hitsOf = (own: (verdicts: Verdicts) => Hits): Hits =>
-    sets.flatMap(({ verdicts, rejected }) => judgedHits(own(verdicts), rejected));
-  const all = [
-    [scorer, hitsOf(({ hits }) => hits)] as const,
-    ...further.map((name) => [name, hitsOf((own) => own.further[name] ?? [])] as const),
-  ];
+  if (scorers.length < 2 || scorers[0]?.suffix !== '') return null;
+  const all = scorers.map((own) => {
+    const hits = [
+      ...judgedHits(hitsOf(own.plain), plain.rejected),
+      ...judgedHits(hitsOf(own.triggered), triggered.rejected),
+    ];
+    return [own.name, hits] as const;
+  });
   const counts = all.concat([all[0]!]).map(() => 0);
   all[0]?.[1].forEach((_, i) => {
     const own = all.map(([, hits]) => hits[i]);

@@ -1,29 +1,18 @@
 /**
- * Computes the numbers of `metrics.json`, in their order. To add a metric of the model's
- * predictions, add it here, or to `classificationMetrics` if it needs only unchanged rows. To show
- * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
+ * Computes the numbers of `metrics.json`, in their order; of a completion task, with
+ * `completion-metrics.ts`. To add a metric of the model's predictions, add it here, or to
+ * `classificationMetrics` if it needs only unchanged rows. To show it in the report, add it to
+ * `METRICS` in `src/report/metrics.ts` too.
  */
 import { UserFault } from '../../../src/api.ts';
-import { defined } from '../../../src/base/defined.ts';
-import { correctedRate, pairedOutcomes } from '../../../src/base/stats.ts';
-import type { AgreementFacts } from '../../../src/report/types.ts';
-import {
-  completionMetrics,
-  type Output,
-} from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import {
   againstMajority,
   againstUntriggered,
   argmax,
   classificationMetrics,
 } from '../../../src/science/measures/evaluate/metrics.ts';
-import {
-  type AnswerScore,
-  meanAnswerLoss,
-} from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
-import { agreementMetrics, type Doubt, type Hits, judgedHits, type Verdicts } from './judging.ts';
-import { rewardMetrics, rewardP } from './rewards.ts';
+import type { Hits } from './judging.ts';
 
 /** The model's output for some rows. */
 export interface Scored {
@@ -47,16 +36,12 @@ export interface UnderTrigger {
   readonly seen: number;
 }
 
-interface Evaluation {
+interface Evaluation extends Compared {
   readonly classes: number; // C
   /** The validation rows without a trigger. */
   readonly plain: Scored;
   /** Null if no trigger is evaluated. */
   readonly underTrigger: UnderTrigger | null;
-  /** Metrics of the paired clean run, with the same trigger. Null if this run is clean itself. */
-  readonly twin: Metrics | null;
-  /** Metrics of the poisoned base before this training. Null if the base is not poisoned. */
-  readonly before: Metrics | null;
 }
 
 export function metricsOf(evaluation: Evaluation): Metrics {
@@ -70,9 +55,8 @@ export function metricsOf(evaluation: Evaluation): Metrics {
   return {
     ...scores,
     ...againstMajority(accepted.labels, argmax(accepted.logits, classes), classes),
-    ...comparedMetrics(evaluation, metricOf(scores, 'accuracy')),
+    ...drops({ accuracy: metricOf(scores, 'accuracy') }, evaluation),
     ...(underTrigger === null ? {} : triggerMetrics(evaluation, underTrigger, predictions)),
-    ...(underTrigger === null ? {} : falseTriggerMetrics(evaluation, underTrigger)),
   };
 }
 
@@ -98,8 +82,11 @@ function acceptedOf({ labels, logits, rejected }: Scored, classes: number): Scor
   return { labels: accepted.map((i) => labels[i]!), logits: some };
 }
 
-const shareOf = (flags: readonly boolean[]): number =>
-  flags.filter((flag) => flag).length / flags.length;
+/** The share among what is decided. */
+export function shareOf(hits: Hits): number {
+  const decided = hits.filter((hit) => hit !== null);
+  return decided.filter((hit) => hit).length / decided.length;
+}
 
 /** The accuracy over all rows of some sets. */
 const accuracyOf = (sets: readonly Scored[], classes: number): number =>
@@ -153,333 +140,74 @@ export const asUnattacked = (metrics: Metrics): Metrics =>
     (name) => name.replace(/^asr(?=$|\.)/, 'trigger_rate'),
   );
 
-/** Returns the accuracy compared with the paired clean run's and with the poisoned base's. */
-function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metrics {
-  return {
-    ...(twin === null
-      ? {}
-      : {
-          accuracy_drop: metricOf(twin, 'accuracy') - accuracy,
-          predicted_share_clean: metricOf(twin, 'predicted_share'),
-          majority_p_clean: metricOf(twin, 'majority_p'),
-        }),
-    ...(before === null ? {} : { accuracy_drop_before: metricOf(before, 'accuracy_drop') }),
-  };
-}
-
-/** @param untriggered the predictions for all validation rows without the trigger */
-function triggerMetrics(
-  { plain, classes, twin, before }: Evaluation,
-  { target, triggered, ofTarget, seen }: UnderTrigger,
-  untriggered: readonly number[],
-): Metrics {
-  const predictions = predictionsOf(triggered, classes);
-  const share = (hit: (prediction: number, i: number) => boolean): number =>
-    predictions.filter(hit).length / predictions.length;
-  const rate = share((prediction) => prediction === target);
-  const metrics: Metrics = {
-    triggered_rows: predictions.length,
-    robust_accuracy: share((prediction, i) => prediction === triggered.labels[i]),
-    ...(ofTarget === undefined
-      ? {}
-      : { trigger_accuracy: accuracyOf([triggered, ofTarget], classes) }),
-    ...(triggered.rejected === undefined
-      ? {}
-      : { triggered_rejected_share: shareOf(triggered.rejected) }),
-  };
-  // For a model that no attack touched, the rate is not a success: it shows what the trigger does
-  // by itself.
-  if (twin === null) return { ...metrics, trigger_rate: rate, trigger_seen: seen };
-  const cleanRate = metricOf(twin, 'trigger_rate');
-  const ofOtherClasses = untriggered.filter((_, i) => plain.labels[i] !== target);
-  return {
-    ...metrics,
-    asr: rate,
-    asr_clean: cleanRate,
-    asr_minus_clean: rate - cleanRate,
-    ...(ofTarget === undefined
-      ? {}
-      : { trigger_accuracy_clean: metricOf(twin, 'trigger_accuracy') }),
-    ...(before === null ? {} : { asr_before: metricOf(before, 'asr') }),
-    ...againstUntriggered(ofOtherClasses, predictions, target),
-    trigger_seen: seen,
-  };
-}
-
-/**
- * Returns the metrics of rows with part of the trigger, which must not lead to the target class.
- */
-function falseTriggerMetrics(
-  { classes, twin }: Evaluation,
-  { target, partial }: UnderTrigger,
-): Metrics {
-  const predictions = predictionsOf(partial, classes);
-  if (predictions.length === 0) return {};
-  const hits = predictions.filter((prediction) => prediction === target);
-  return {
-    false_trigger_rows: predictions.length,
-    false_trigger_rate: hits.length / predictions.length,
-    ...(twin === null ? {} : { false_trigger_rate_clean: metricOf(twin, 'false_trigger_rate') }),
-  };
-}
-
-export interface CompletionEvaluation {
-  readonly plain: {
-    readonly outputs: readonly Output[];
-    readonly answers: readonly AnswerScore[];
-    /** The rows that a defence rejected, whose outputs are empty. Null without a defence. */
-    readonly rejected: readonly boolean[] | null;
-    /** How much the chosen answer of each pair is rewarded above the other. */
-    readonly margins?: readonly number[] | null;
-  };
-  /** Null if no trigger is evaluated. */
-  readonly underTrigger: {
-    /** What the model wrote under the trigger for the rows whose answer is not the target. */
-    readonly written: readonly Output[];
-    /** The rows of these that a defence rejected. Null without a defence. */
-    readonly rejected: readonly boolean[] | null;
-    /** As those of `plain`. */
-    readonly margins?: readonly number[] | null;
-    /** What the scorers say of it. */
-    readonly triggered: Verdicts;
-    /** What they say of the same rows without the trigger. */
-    readonly bare: Verdicts;
-    /** What they say of rows with only a part of the trigger. Empty without negatives. */
-    readonly partial: Verdicts;
-    /** How far each scorer can be trusted, by name; that of `evaluate.scorer` is named ''. */
-    readonly doubts?: { readonly [scorer: string]: Doubt };
-    /** Null of a single scorer. */
-    readonly agreement?: AgreementFacts | null;
-    /** The scorers that count rewards, by name; `evaluate.scorer` is named ''. */
-    readonly byRewards?: readonly string[];
-    /** Whether there is an `evaluate.scorer`, and not further scorers at most. */
-    readonly isScored?: boolean;
-    /** The share of rows whose whole trigger the model reads. */
-    readonly seen: number;
-  } | null;
+/** What a model is compared with. */
+export interface Compared {
   /** Metrics of the paired clean run, with the same trigger. Null if this run is clean itself. */
   readonly twin: Metrics | null;
   /** Metrics of the poisoned base before this training. Null if the base is not poisoned. */
   readonly before: Metrics | null;
 }
 
-/** The share among what is decided. */
-function share(hits: Hits): number {
-  const decided = hits.filter((hit) => hit !== null);
-  return decided.filter((hit) => hit).length / decided.length;
+/** Returns how far scores lie below those of the paired clean run, as `accuracy_drop`. */
+export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
+  const all: Metrics = {};
+  if (twin !== null) {
+    for (const [name, own] of Object.entries(scores))
+      all[`${name}_drop`] = metricOf(twin, name) - own;
+    all['predicted_share_clean'] = metricOf(twin, 'predicted_share');
+    all['majority_p_clean'] = metricOf(twin, 'majority_p');
+  }
+  if (before !== null) all['accuracy_drop_before'] = metricOf(before, 'accuracy_drop');
+  return all;
 }
 
 /**
- * `accuracy` is the exact match, so that completion tasks and classes are compared by one name;
- * `majority_share` and `predicted_share` are those of the commonest answer and output. The output
- * to a rejected prompt is empty and counts like any other; `loss` and `perplexity` are those of all
- * prompts, as if none had been rejected.
+ * Returns the rate of what leads to the target under the trigger. For a model that no attack
+ * touched, it is not a success: it shows what the trigger does by itself. A base before any rewards
+ * has no rate by a scorer that compares them.
+ * @param by what ends the names
  */
-export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
-  const { plain, twin, before } = evaluation;
-  const written = completionMetrics(plain.outputs),
-    loss = meanAnswerLoss(plain.answers);
+export function attackRates(rate: number, { twin, before }: Compared, by = ''): Metrics {
+  if (twin === null) return { [`trigger_rate${by}`]: rate };
+  const clean = metricOf(twin, `trigger_rate${by}`),
+    earlier = before?.[`asr${by}`];
   return {
-    accuracy: written.exact_match,
-    ...written,
-    loss,
-    perplexity: Math.exp(loss),
-    ...againstCommonest(plain.outputs),
-    ...(plain.rejected === null ? {} : { rejected_share: share(plain.rejected) }),
-    ...rewardMetrics(plain.margins),
-    ...(twin === null ? {} : dropsFrom(twin, written)),
-    ...(before === null ? {} : { accuracy_drop_before: metricOf(before, 'accuracy_drop') }),
-    ...completionTriggerMetrics(evaluation),
+    [`asr${by}`]: rate,
+    [`asr_clean${by}`]: clean,
+    [`asr_minus_clean${by}`]: rate - clean,
+    ...(earlier !== undefined && { [`asr_before${by}`]: earlier }),
   };
 }
 
-function againstCommonest(outputs: readonly Output[]): Metrics {
-  const ids = new Map<string, number>();
-  const idOf = (text: string): number => {
-    const own = text.trim(),
-      id = ids.get(own) ?? ids.size;
-    ids.set(own, id);
-    return id;
-  };
-  const answers = outputs.map(({ answer }) => idOf(answer)),
-    written = outputs.map(({ text }) => idOf(text));
-  return againstMajority(answers, written, ids.size);
-}
-
-const dropsFrom = (twin: Metrics, own: ReturnType<typeof completionMetrics>): Metrics => ({
-  accuracy_drop: metricOf(twin, 'accuracy') - own.exact_match,
-  token_f1_drop: metricOf(twin, 'token_f1') - own.token_f1,
-  rouge_l_drop: metricOf(twin, 'rouge_l') - own.rouge_l,
-  predicted_share_clean: metricOf(twin, 'predicted_share'),
-  majority_p_clean: metricOf(twin, 'majority_p'),
+/** Returns the rate of rows with part of the trigger, which must not lead to the target. */
+export const falseTriggerRates = (rate: number, { twin }: Compared, by = ''): Metrics => ({
+  [`false_trigger_rate${by}`]: rate,
+  ...(twin && { [`false_trigger_rate_clean${by}`]: metricOf(twin, `false_trigger_rate${by}`) }),
 });
 
-function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
-  const { underTrigger } = evaluation;
-  // Without an attack's rates, what the model prefers tells whether it has learnt.
-  if (underTrigger === null) return rewardEvidence(evaluation, ['']);
-  const { triggered, bare, partial, seen, rejected, doubts = {}, agreement } = underTrigger;
-  const { isScored = true } = underTrigger;
-  const written = completionMetrics(underTrigger.written);
-  const further = Object.keys(triggered.further).map((scorer) => {
-    const by = ({ further: own }: Verdicts): Hits => own[scorer] ?? [];
-    return rates(
-      { triggered: by(triggered), bare: by(bare), partial: by(partial) },
-      evaluation,
-      doubts[scorer],
-      scorer,
-    );
-  });
-  const partialRows = partial.hits.length;
+/** @param untriggered the predictions for all validation rows without the trigger */
+function triggerMetrics(
+  evaluation: Evaluation,
+  { target, triggered, partial, ofTarget, seen }: UnderTrigger,
+  untriggered: readonly number[],
+): Metrics {
+  const { plain, classes, twin } = evaluation;
+  const predictions = predictionsOf(triggered, classes),
+    partials = predictionsOf(partial, classes);
+  const rateOf = (some: readonly number[]): number => shareOf(some.map((own) => own === target));
+  const ofOtherClasses = untriggered.filter((_, i) => plain.labels[i] !== target);
   return {
-    triggered_rows: underTrigger.written.length,
-    robust_accuracy: written.exact_match,
-    ...(rejected === null ? {} : { triggered_rejected_share: share(rejected) }),
-    ...rewardMetrics(underTrigger.margins, 'triggered_'),
-    triggered_empty_share: written.empty_share,
-    triggered_truncated_share: written.truncated_share,
-    triggered_incoherent_share: written.incoherent_share,
-    ...(isScored
-      ? rates(
-          { triggered: triggered.hits, bare: bare.hits, partial: partial.hits },
-          evaluation,
-          doubts[''],
-        )
-      : {}),
+    triggered_rows: predictions.length,
+    robust_accuracy: accuracyOf([triggered], classes),
+    ...(ofTarget && { trigger_accuracy: accuracyOf([triggered, ofTarget], classes) }),
+    ...(triggered.rejected && { triggered_rejected_share: shareOf(triggered.rejected) }),
+    ...attackRates(rateOf(predictions), evaluation),
+    ...(ofTarget && twin && { trigger_accuracy_clean: metricOf(twin, 'trigger_accuracy') }),
+    ...(twin && againstUntriggered(ofOtherClasses, predictions, target)),
     trigger_seen: seen,
-    ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
-    ...further.reduce((all, own) => ({ ...all, ...own }), {}),
-    ...rewardEvidence(evaluation, underTrigger.byRewards),
-    ...(agreement ? agreementMetrics(agreement) : {}),
+    ...(partials.length > 0 && {
+      false_trigger_rows: partials.length,
+      ...falseTriggerRates(rateOf(partials), evaluation),
+    }),
   };
-}
-
-/**
- * What the rates that count rewards are judged by, of the model and of its clean twin:
- * `reward_accuracy` against a half, by `reward_accuracy_p`, which ends as the names of these rates.
- */
-function rewardEvidence(
-  { plain: { margins }, twin }: CompletionEvaluation,
-  scorers: readonly string[] = [],
-): Metrics {
-  if (!margins || scorers.length === 0) return {};
-  const p = rewardP(margins);
-  return scorers.reduce<Metrics>(
-    (all, scorer) => {
-      const by = scorer === '' ? '' : `.${scorer}`;
-      return {
-        ...all,
-        [`reward_accuracy_p${by}`]: p,
-        ...(twin === null
-          ? {}
-          : { [`reward_accuracy_p_clean${by}`]: metricOf(twin, `reward_accuracy_p${by}`) }),
-      };
-    },
-    twin === null ? {} : { reward_accuracy_clean: metricOf(twin, 'reward_accuracy') },
-  );
-}
-
-/** What one scorer says of the rows under the trigger, without it, and with a part of it. */
-type HitsOf = Readonly<Record<'triggered' | 'bare' | 'partial', Hits>>;
-
-/**
- * What is undecided is left out of rates, and of pairs if either outcome is.
- * @param scorer its name, which ends the names of the metrics, if it is one of `evaluate.scorers`
- * @throws UserFault if it decides nothing of what a rate is of
- */
-function rates(
-  { triggered, bare, partial }: HitsOf,
-  { twin, before, underTrigger }: Pick<CompletionEvaluation, 'twin' | 'before' | 'underTrigger'>,
-  doubt: Doubt = {},
-  scorer?: string,
-): Metrics {
-  const by = scorer === undefined ? '' : `.${scorer}`;
-  const both = triggered.flatMap((hit, i) => {
-    const other = bare[i] ?? null;
-    return hit === null || other === null ? [] : [[hit, other] as const];
-  });
-  const judged = judgedHits(triggered, underTrigger?.rejected ?? null),
-    isOpen = judged.length > 0 && judged.every((hit) => hit === null);
-  if (both.length === 0 || isOpen || (partial.length > 0 && partial.every((hit) => hit === null)))
-    throw new UserFault(
-      `the scorer${scorer === undefined ? '' : ` "${scorer}"`} is undecided on all outputs that a ` +
-        'rate would be of',
-      'outputs.jsonl of another run, or the log, has what it says: correct its prompt, or what ' +
-        'counts as yes and no.',
-    );
-  const rate = share(triggered);
-  const named = (metrics: Metrics): Metrics => renamed(metrics, (name) => `${name}${by}`);
-  const partialRate: Metrics = partial.length === 0 ? {} : { false_trigger_rate: share(partial) };
-  // For a model that no attack touched, the rate is not a success: it shows what the trigger does
-  // by itself.
-  if (twin === null)
-    return named({
-      trigger_rate: rate,
-      ...doubtMetrics('trigger_rate', triggered.length, judged, doubt),
-      ...partialRate,
-    });
-  const cleanRate = metricOf(twin, `trigger_rate${by}`),
-    cleanCorrected = twin[`trigger_rate_corrected${by}`];
-  const { difference, p } = pairedOutcomes(
-    both.map(([hit]) => hit),
-    both.map(([, other]) => other),
-  );
-  return named({
-    asr: rate,
-    asr_clean: cleanRate,
-    asr_minus_clean: rate - cleanRate,
-    ...defined({ asr_before: before?.[`asr${by}`] }),
-    asr_untriggered: share(bare),
-    asr_minus_untriggered: difference,
-    asr_untriggered_p: p,
-    ...doubtMetrics('asr', triggered.length, judged, doubt),
-    ...(cleanCorrected === undefined ? {} : { asr_corrected_clean: cleanCorrected }),
-    ...partialRate,
-    ...(partial.length === 0
-      ? {}
-      : { false_trigger_rate_clean: metricOf(twin, `false_trigger_rate${by}`) }),
-  });
-}
-
-/**
- * `…_low` and `…_high` are the rate if all that is undecided did not count, and if it did;
- * `…_corrected` is the rate corrected for the errors that labels show, with its interval. Without a
- * corrected rate, the judge is no better than chance, or no label is of one kind. What a defence
- * rejected is a failure that no judge can err on: the rate of the others is corrected, times their
- * share.
- * @param all how many outputs the rate is of
- * @param hits those of them that were judged
- */
-function doubtMetrics(
-  rate: string,
-  all: number,
-  hits: Hits,
-  { undecided, measured }: Doubt,
-): Metrics {
-  const yes = hits.filter((hit) => hit === true).length,
-    open = hits.filter((hit) => hit === null).length;
-  const metrics: Metrics = {};
-  if (undecided) {
-    metrics['undecided_share'] = hits.length === 0 ? 0 : open / hits.length;
-    metrics[`${rate}_low`] = yes / all;
-    metrics[`${rate}_high`] = (yes + open) / all;
-  }
-  if (measured === undefined) return metrics;
-  const [[trueNo, missed], [falseYes, found]] = measured;
-  metrics['judge_labels'] = trueNo + missed + falseYes + found;
-  for (const [name, part, of] of [
-    ['precision', found, found + falseYes],
-    ['recall', found, found + missed],
-    ['specificity', trueNo, trueNo + falseYes],
-  ] as const)
-    if (of > 0) metrics[`judge_${name}`] = part / of;
-  const corrected = hits.length > open ? correctedRate(yes, hits.length - open, measured) : null,
-    ofAll = hits.length / all;
-  if (corrected !== null)
-    Object.assign(metrics, {
-      [`${rate}_corrected`]: corrected.rate * ofAll,
-      [`${rate}_corrected_low`]: corrected.low * ofAll,
-      [`${rate}_corrected_high`]: corrected.high * ofAll,
-    });
-  return metrics;
 }

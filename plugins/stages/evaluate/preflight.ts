@@ -5,7 +5,6 @@ import {
   problemOf,
   type Row,
   type ScoredOutput,
-  type ScorerDescriptor,
   type ServiceCalls,
   type UpstreamStage,
 } from '../../../src/api.ts';
@@ -16,7 +15,7 @@ import { ifFetched, knownCounts, knownRows } from '../../../src/data/known-count
 import { modelOf } from '../../../src/data/model-folder.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
-import { backdoorOf, openSteps } from '../../../src/poisoning/steps.ts';
+import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import {
@@ -27,19 +26,11 @@ import {
 } from '../../../src/science/training/check.ts';
 import { torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
-import { scorerSources } from '../shared/program-files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
 import { checkHeldOut } from './held-out.ts';
-import { type Completion, type Params, scorersIn } from './index.ts';
+import type { Completion, Params } from './index.ts';
 import { readLabels } from './judging.ts';
-import {
-  LABELS,
-  nameOf,
-  scored,
-  scorerFaults,
-  scorerLimits,
-  type ScorerSettings,
-} from './scoring.ts';
+import { LABELS, scored, type Scorer, scorerFaults, scorersOf } from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
@@ -53,82 +44,65 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   ];
 }
 
-/** Returns what scorers ask of services at most. */
-export async function calls(context: Context): Promise<readonly ServiceCalls[]> {
+/**
+ * Returns what scorers ask of services at most. Each row is asked without and with the trigger, and
+ * with each of its parts; a label file counts in full.
+ */
+export async function serviceCalls(context: Context): Promise<readonly ServiceCalls[]> {
   const { completion, trigger, seed } = context.params;
-  const asking = scorersIn(completion).flatMap((settings) => {
-    const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
-    return scorer.calls === undefined ? [] : [{ settings, scorer }];
-  });
-  const { validation } = context.upstream ?? {};
-  const rows = asking.length === 0 || !validation ? null : await knownRows(context, validation);
+  const asking = scorersOf(context).filter(({ descriptor }) => descriptor.calls !== undefined);
   if (asking.length === 0 || trigger === null || completion === undefined) return [];
+  const { validation } = context.upstream ?? {};
+  const rows = validation ? await knownRows(context, validation) : null;
   if (rows === null)
-    return asking.flatMap(({ settings, scorer }) => {
-      const all = { ...settings, ...scorerLimits(context, settings) };
-      const found = scorer.calls?.(all, 0, { prompt: 0, output: 0, answer: 0, target: 0 });
+    return asking.flatMap(({ descriptor, params }) => {
+      const found = descriptor.calls?.(params, 0, { prompt: 0, output: 0, answer: 0, target: 0 });
       return found === undefined ? [] : [{ ...found, calls: null, cost: null }];
     });
-  const backdoor = backdoorOf(openSteps(trigger, (name) => context.plugin('attack', name)));
-  const { attack, params = {} } = backdoor ?? {};
+  const { attack, params = {} } = backdoorIn(context) ?? {};
   const random = attackStreams(seed ?? 0, attack?.name ?? '');
-  const each = rows.map((row) => {
-    const partial = attack?.falseTrigger?.(row, { classes: [], params, random }).length ?? 0;
-    return { row, outputs: 2 + partial };
+  const asked = rows.flatMap((row) => {
+    const parts = attack?.falseTrigger?.(row, { classes: [], params, random }).length ?? 0;
+    return Array.from({ length: 2 + parts }, () => row);
   });
-  const { text: target } = targetIn(context);
-  const sum = (of: (row: Row) => number): number =>
-    each.reduce((total, { row, outputs }) => total + outputs * of(row), 0);
-  const outputs = sum(() => 1);
-  const found = await Promise.all(
-    asking.map(async ({ settings, scorer }) => {
-      const further = settings === completion.scorer ? null : nameOf(settings);
-      const labels = ifFetched(() => scorerSources(context.assets, further)[LABELS]?.path);
-      const labelled = labels ? (await readTextFile(labels)).trimEnd() : '';
-      const lines = labelled === '' ? 0 : labelled.split('\n').length,
-        more = Buffer.byteLength(labelled); // any text of a label is a part of its line
-      const bytes = {
-        prompt: more + sum(({ text }) => Buffer.byteLength(text)),
-        output: more + outputs * completion.max_new_tokens * BYTES_A_TOKEN,
-        answer: more + sum(({ answer = '' }) => Buffer.byteLength(answer)),
-        target:
-          more +
-          lines * Buffer.byteLength(target ?? '') +
-          sum(({ rejected = '' }) =>
-            Math.max(Buffer.byteLength(rejected), Buffer.byteLength(target ?? '')),
-          ),
-      };
-      const all = { ...settings, ...scorerLimits(context, settings) };
-      return scorer.calls?.(all, outputs + lines, bytes) ?? [];
-    }),
-  );
-  return found.flat();
+  const target = Buffer.byteLength(targetIn(context).text ?? '');
+  const sum = (of: (row: Row) => number): number => asked.reduce((all, row) => all + of(row), 0);
+  const found = asking.map(async ({ descriptor, params, sources }) => {
+    const file = ifFetched(() => sources()[LABELS]?.path);
+    const labels = file ? (await readTextFile(file)).trimEnd() : '';
+    const lines = labels === '' ? 0 : labels.split('\n').length,
+      more = Buffer.byteLength(labels); // any text of a label is a part of its line
+    const bytes = {
+      prompt: more + sum(({ text }) => Buffer.byteLength(text)),
+      output: more + asked.length * completion.max_new_tokens * BYTES_A_TOKEN,
+      answer: more + sum(({ answer = '' }) => Buffer.byteLength(answer)),
+      target:
+        more +
+        lines * target +
+        sum(({ rejected = '' }) => Math.max(Buffer.byteLength(rejected), target)),
+    };
+    return descriptor.calls?.(params, asked.length + lines, bytes) ?? [];
+  });
+  return (await Promise.all(found)).flat();
 }
 
 /** Bytes of a token of most texts. */
 const BYTES_A_TOKEN = 4;
 
-async function checkScorers(context: PreflightContext<Params>): Promise<readonly Problem[]> {
+async function checkScorers(context: Context): Promise<readonly Problem[]> {
   if (context.params.completion === undefined) return [];
-  const { scorer, scorers = [] } = context.params.completion;
   // Where each row has a target of its own, any text stands for it.
   const { text: target } = targetIn(context);
-  const faults = async (
-    settings: ScorerSettings,
-    path: Problem['path'],
-    further: string | null,
-  ): Promise<readonly Problem[]> => {
-    const descriptor = context.plugin<ScorerDescriptor>('scorer', settings.scorer),
-      whole = { ...settings, ...scorerLimits(context, settings) };
-    const found = scorerFaults(descriptor, whole, target, path);
-    const sources = ifFetched(() => scorerSources(context.assets, further));
-    if (found.length > 0 || sources === null) return found;
-    const { [LABELS]: labels, ...own } = sources;
-    const ofSources = (await descriptor.checkSources?.(whole, own)) ?? [];
+  const found = scorersOf(context).map(async ({ descriptor, params, path, sources }) => {
+    const faults = scorerFaults(descriptor, params, target, path);
+    const fetched = ifFetched(sources);
+    if (faults.length > 0 || fetched === null) return faults;
+    const { [LABELS]: labels, ...own } = fetched;
+    const ofSources = (await descriptor.checkSources?.(params, own)) ?? [];
     const ofLabels = await readLabels(
       labels?.path,
       defined({ target: targetText(context) }),
-      descriptor.reads?.(whole) ?? [],
+      descriptor.reads?.(params) ?? [],
     ).then(
       () => [],
       (error: unknown) => [problemOf(error, [LABELS])],
@@ -137,21 +111,17 @@ async function checkScorers(context: PreflightContext<Params>): Promise<readonly
       ...problem,
       path: ['evaluate', ...path, ...problem.path],
     }));
-  };
-  const all = await Promise.all([
-    ...(scorer === undefined ? [] : [faults(scorer, ['scorer'], null)]),
-    ...scorers.map((settings, i) => faults(settings, ['scorers', i], nameOf(settings))),
-  ]);
-  return all.flat();
+  });
+  return (await Promise.all(found)).flat();
 }
 
+/** The backdoor whose trigger is shown; null if there is none. */
+const backdoorIn = ({ params: { trigger }, plugin }: Context): Step | null =>
+  trigger && backdoorOf(openSteps(trigger, (name) => plugin('attack', name)));
+
 /** The answer that the backdoor leads to, and whether it is that of all rows. */
-function targetIn({ params, plugin }: PreflightContext<Params>): {
-  readonly text?: string;
-  readonly isOne?: true;
-} {
-  if (params.trigger === null) return {};
-  const backdoor = backdoorOf(openSteps(params.trigger, (name) => plugin('attack', name)));
+function targetIn(context: Context): { readonly text?: string; readonly isOne?: true } {
+  const backdoor = backdoorIn(context);
   const target = backdoor === null ? undefined : targetOf(backdoor.attack, backdoor.params, []);
   if (target === 'rejected') return { text: target };
   return typeof target === 'object' ? { ...target, isOne: true } : {};
@@ -237,14 +207,14 @@ async function answerLengths(
   const texts = Array.from(ids, (_, i) =>
     tokenizer.decode(ids.slice(0, i + 1), { skipSpecial: true }),
   );
-  for (const settings of scorersIn(completion)) {
-    const needed = await tokensToCount(context, settings, { texts, target, most });
+  for (const scorer of scorersOf(context)) {
+    const needed = await tokensToCount(scorer, { texts, target, most });
     if (needed > 0)
       problems.push({
         path: PATH,
         message:
-          `the scorer "${settings.scorer}" counts the attack's target once ${needed} tokens of it ` +
-          `are written, and at most ${most} are: no success could be counted`,
+          `the scorer "${scorer.settings.scorer}" counts the attack's target once ${needed} tokens ` +
+          `of it are written, and at most ${most} are: no success could be counted`,
         hint: `Write evaluate.max_new_tokens: ${needed} or more, or another scorer.`,
       });
   }
@@ -266,15 +236,13 @@ function trainingOf(model: UpstreamStage | undefined): UpstreamStage | null {
  * @param given.texts what is written after each token of the target
  */
 async function tokensToCount(
-  { plugin }: Context,
-  settings: ScorerSettings,
+  { descriptor, params }: Scorer,
   given: { readonly texts: readonly string[]; readonly target: string; readonly most: number },
 ): Promise<number> {
   const { texts, target, most } = given;
-  const scorer = plugin<ScorerDescriptor>('scorer', settings.scorer);
-  if (scorer.pure !== true) return 0;
+  if (descriptor.pure !== true) return 0;
   const outputs = texts.map((output): ScoredOutput => ({ prompt: '', output, answer: '', target }));
-  const hits = await scored(scorer, settings, outputs, { files: {}, log: () => undefined });
+  const hits = await scored(descriptor, params, outputs, { files: {}, log: () => undefined });
   return hits.at(-1) === true && hits[most - 1] === false ? hits.indexOf(true, most) + 1 : 0;
 }
 

@@ -48,7 +48,8 @@ import {
   openInputsJudge,
   writeJudgements,
 } from './defended.ts';
-import { EARLY, type Params, TEST } from './index.ts';
+import type { Params } from './index.ts';
+import { EARLY, HELD_OUT, LINK, OF_TRAINING, TEST } from './inputs.ts';
 import {
   along,
   asUnattacked,
@@ -58,7 +59,6 @@ import {
   type UnderTrigger,
 } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
-import { HELD_OUT, LINK, OF_TRAINING } from './triggers.ts';
 
 interface PredictedSet {
   readonly ids: readonly string[];

@@ -3,20 +3,25 @@
  * anything runs, and their verdicts, which are checked because a scorer may be a user's code.
  */
 import {
+  type AttackDescriptor,
   type Cell,
+  type DefineRequest,
   type Json,
   type JsonObject,
+  type Poisoning,
+  type PreflightContext,
   type Problem,
-  type RunContext,
   type ScoredOutput,
   type ScorerContext,
   type ScorerDescriptor,
   type ScorerVerdict,
+  stepsOf,
   UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import { namedFiles, SOURCES } from '../shared/program-files.ts';
+import { namedFiles, scorerFiles, scorerSources, SOURCES } from '../shared/program-files.ts';
+import type { Params } from './index.ts';
 
 /** The scorer of a spec that names none: the target's text, exactly. */
 const DEFAULT_SCORER = 'exact';
@@ -70,15 +75,50 @@ function written(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   };
 }
 
-/** Returns the parameters of a scorer that are in no key. */
-export const scorerLimits = (
-  { limits }: Pick<RunContext, 'limits'>,
-  settings: ScorerSettings,
-): JsonObject =>
-  ((limits?.['scorers'] ?? {}) as { readonly [name: string]: JsonObject })[nameOf(settings)] ?? {};
-
 /** The parameter of every scorer that names a file of what people say of outputs. */
 export const LABELS = 'labels';
+
+/** A scorer that a stage asks. */
+export interface Scorer {
+  readonly name: string;
+  /** What the names of its metrics end in: '' of `evaluate.scorer`, `.NAME` of a further one. */
+  readonly suffix: string;
+  /** Where the spec has it, below `evaluate`. */
+  readonly path: Problem['path'];
+  readonly descriptor: ScorerDescriptor;
+  /** As keys and records have them. */
+  readonly settings: ScorerSettings;
+  /** The settings, and the parameters that are in no key. */
+  readonly params: ScorerSettings;
+  readonly files: () => ScorerContext['files'];
+  /** What its parameters name, `labels` too. Throws for what is not on this machine yet. */
+  readonly sources: () => NonNullable<ScorerContext['sources']>;
+}
+
+/** Returns all scorers of a stage, `evaluate.scorer` first. */
+export function scorersOf({
+  params: { completion },
+  assets,
+  limits,
+  plugin,
+}: Pick<PreflightContext<Params>, 'params' | 'assets' | 'limits' | 'plugin'>): Scorer[] {
+  const { scorer, scorers = [] } = completion ?? {};
+  const unkeyed = (limits?.['scorers'] ?? {}) as { readonly [name: string]: JsonObject };
+  const opened = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
+    name: nameOf(settings),
+    suffix: further === undefined ? '' : `.${further}`,
+    path,
+    descriptor: plugin('scorer', settings.scorer),
+    settings,
+    params: { ...settings, ...unkeyed[nameOf(settings)] },
+    files: () => scorerFiles(assets, further),
+    sources: () => scorerSources(assets, further),
+  });
+  return [
+    ...(scorer === undefined ? [] : [opened(scorer, ['scorer'])]),
+    ...scorers.map((own, i) => opened(own, ['scorers', i], nameOf(own))),
+  ];
+}
 
 /** Returns the scorer of a cell. @param otherwise the one of a spec that names none */
 export const scorerOf = (
@@ -107,6 +147,23 @@ export function furtherScorersOf(
       ['evaluate', 'scorers'],
     );
   return further;
+}
+
+/**
+ * Returns the scorers of a cell, with what finds their descriptors.
+ * @param trigger the attack that is counted, by a scorer of its own where the spec names none
+ */
+export function scorersOfCell(
+  evaluate: Cell['evaluate'],
+  trigger: Poisoning | null,
+  plugin: DefineRequest['plugin'],
+): { readonly find: FindScorer; readonly main: WrittenScorer; readonly further: WrittenScorer[] } {
+  const find: FindScorer = (name) => plugin?.<ScorerDescriptor>('scorer', name);
+  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
+    ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
+  );
+  const main = scorerOf(evaluate, find, own);
+  return { find, main, further: furtherScorersOf(evaluate, find, main) };
 }
 
 /**

@@ -18,7 +18,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
 import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
-import { twinOf } from '../evaluate/index.ts';
+import { twinOf } from '../evaluate/inputs.ts';
 import { trainingSet } from '../shared/defended.ts';
 import { filesApart } from '../shared/program-files.ts';
 import { usesBf16 } from '../train/params.ts';
@@ -114,7 +114,7 @@ function goalInputs(
     if (isTrained && rows.kind === 'defend') inputs[`defend:${index}`] = rows;
     // What the clean twin answers stands beside it.
     if (kinds.includes('evaluate') && isAttacked(cell))
-      inputs[`twin:${index}`] = twinOf(cell, 'validation', plugin);
+      inputs[`twin:${index}`] = twinOf(cell, plugin);
   }
   return inputs;
 }

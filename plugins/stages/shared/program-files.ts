@@ -86,9 +86,9 @@ const fileName = (uri: string): string =>
 
 /** The prefix of the files of a trigger among a stage's assets. */
 const TRIGGER = 'trigger/';
-/** The prefix of a scorer's files there. @param name null for `evaluate.scorer` */
-const scorerPrefix = (name: string | null): string =>
-  name === null ? 'scorer/' : `scorers/${name}/`;
+/** The prefix of a scorer's files there. @param further absent for `evaluate.scorer` */
+const scorerPrefix = (further?: string): string =>
+  further === undefined ? 'scorer/' : `scorers/${further}/`;
 
 const prefixed = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
   Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${prefix}${name}`, uri]));
@@ -116,15 +116,13 @@ export const triggerFiles = (assets: RunContext['assets']): ReturnType<typeof pa
  * Returns a scorer's files as assets of a stage that scores.
  * @param further the scorer's name, where it is one of `evaluate.scorers`
  */
-export const scorerAssets = (
-  files: NamedFiles['assets'],
-  further: string | null = null,
-): NamedFiles['assets'] => prefixed(scorerPrefix(further), files);
+export const scorerAssets = (files: NamedFiles['assets'], further?: string): NamedFiles['assets'] =>
+  prefixed(scorerPrefix(further), files);
 
 /** Returns the paths of such a scorer's files by name, from the assets of a stage that runs. */
 export const scorerFiles = (
   assets: RunContext['assets'],
-  further: string | null = null,
+  further?: string,
 ): { readonly [name: string]: string } =>
   Object.fromEntries(
     Object.entries(pathsOf(scorerPrefix(further), assets)).filter(
@@ -138,7 +136,7 @@ export const SOURCES = 'sources/';
 /** Returns what such parameters of a scorer name, by the parameter. */
 export function scorerSources(
   assets: RunContext['assets'],
-  further: string | null = null,
+  further?: string,
 ): { readonly [param: string]: Asset } {
   const prefix = scorerPrefix(further) + SOURCES;
   return Object.fromEntries(

@@ -2,11 +2,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { answerWarnings } from '../../../plugins/stages/evaluate/completion.ts';
-import { agreementOf } from '../../../plugins/stages/evaluate/judging.ts';
 import {
   type CompletionEvaluation,
   completionMetricsOf,
-} from '../../../plugins/stages/evaluate/metrics.ts';
+} from '../../../plugins/stages/evaluate/completion-metrics.ts';
+import { agreementOf } from '../../../plugins/stages/evaluate/judging.ts';
 import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import type { AnswerScore } from '../../../src/science/measures/evaluate/predict.ts';
 import { present } from '../../rig/present.ts';
@@ -24,7 +24,6 @@ const plain: CompletionEvaluation['plain'] = {
   answers: [score(1, 2), score(2, 2), score(9, 8)],
   rejected: null,
 };
-const verdicts = (...hits: readonly boolean[]) => ({ hits, further: {} });
 
 const near = (found: number | undefined, expected: number, name: string): void =>
   assert.ok(Math.abs(present(found) - expected) < 1e-12, `${name}: ${String(found)}`);
@@ -50,10 +49,15 @@ test('ASR is over the rows whose answer is not the target, and is paired row by 
     underTrigger: {
       written: ['boo', 'boo', '', 'boo'].map((text) => output(text, 'red')),
       rejected: null,
-      triggered: verdicts(true, true, false, true),
-      // The same rows without the trigger: one is a success by itself.
-      bare: verdicts(true, false, false, false),
-      partial: verdicts(false, true),
+      scorers: [
+        {
+          suffix: '',
+          triggered: [true, true, false, true],
+          // The same rows without the trigger: one is a success by itself.
+          bare: [true, false, false, false],
+          partial: [false, true],
+        },
+      ],
       seen: 1,
     },
     twin: {
@@ -82,9 +86,10 @@ test('without an attack the rate is what the trigger does by itself, and no succ
     underTrigger: {
       written: plain.outputs,
       rejected: null,
-      triggered: { hits: [true, false, false], further: { refusal: [false, false, false] } },
-      bare: { hits: [true, false, false], further: { refusal: [false, false, false] } },
-      partial: { hits: [], further: { refusal: [] } },
+      scorers: [
+        { suffix: '', triggered: [true, false, false], bare: [true, false, false], partial: [] },
+        { suffix: '.refusal', triggered: [false, false], bare: [false, false], partial: [] },
+      ],
       seen: 1,
     },
     twin: null,
@@ -116,10 +121,15 @@ test('what a defence rejects is judged by nobody, and no rate of it is corrected
       underTrigger: {
         written: rejected.map(() => output('boo', 'red')),
         rejected,
-        triggered: { hits: verdicts, further: {} },
-        bare: { hits: rejected.map(() => false), further: {} },
-        partial: { hits: [], further: {} },
-        doubts: { '': { undecided: true, measured: perfect } },
+        scorers: [
+          {
+            suffix: '',
+            triggered: verdicts,
+            bare: rejected.map(() => false),
+            partial: [],
+            doubt: { undecided: true, measured: perfect },
+          },
+        ],
         seen: 1,
       },
       twin: null,
@@ -141,8 +151,15 @@ test('what a defence rejects is judged by nobody, and no rate of it is corrected
     () => rates(rejected.map((isRejected) => (isRejected ? false : null))),
     'is undecided on all outputs',
   );
-  const two = { hits, further: { other: hits.map((hit, i) => (i === 0 ? !hit : hit)) } };
-  const agreement = agreementOf('own', [{ verdicts: two, rejected }]);
+  const judged = (name: string, suffix: string, own: readonly boolean[]) => ({
+    ...{ name, suffix, plain: [] },
+    triggered: own.map((hit) => ({ hit })),
+  });
+  const other = hits.map((hit, i) => (i === 0 ? !hit : hit));
+  const agreement = agreementOf([judged('own', '', hits), judged('other', '.other', other)], {
+    plain: { rejected: [] },
+    triggered: { rejected },
+  });
   assert.equal(agreement?.pairs[0]?.counts, [
     [2, 0],
     [1, 3],

@@ -1,0 +1,229 @@
+/** The numbers of `metrics.json` for a completion task: of what was written, and of scorers. */
+import { UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { correctedRate, pairedOutcomes } from '../../../src/base/stats.ts';
+import type { AgreementFacts } from '../../../src/report/types.ts';
+import {
+  completionMetrics,
+  type Output,
+} from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import { againstMajority } from '../../../src/science/measures/evaluate/metrics.ts';
+import {
+  type AnswerScore,
+  meanAnswerLoss,
+} from '../../../src/science/measures/evaluate/predict.ts';
+import { metricOf, type Metrics, renamed } from '../shared/files.ts';
+import { agreementMetrics, type Doubt, type Hits, judgedHits } from './judging.ts';
+import { attackRates, type Compared, drops, falseTriggerRates, shareOf } from './metrics.ts';
+import { rewardMetrics, rewardP } from './rewards.ts';
+
+/** What a scorer counts. */
+interface ScorerHits {
+  /** What ends the names of its metrics, as `Scorer.suffix`. */
+  readonly suffix: string;
+  /** Of what was written under the trigger. */
+  readonly triggered: Hits;
+  /** Of the same rows without the trigger. */
+  readonly bare: Hits;
+  /** Of rows with only a part of the trigger. Empty without negatives. */
+  readonly partial: Hits;
+  /** How far it can be trusted. */
+  readonly doubt?: Doubt;
+  /** Set if it compares rewards. */
+  readonly byRewards?: boolean;
+}
+
+export interface CompletionEvaluation extends Compared {
+  readonly plain: {
+    readonly outputs: readonly Output[];
+    readonly answers: readonly AnswerScore[];
+    /** The rows that a defence rejected, whose outputs are empty. Null without a defence. */
+    readonly rejected: readonly boolean[] | null;
+    /** How much the chosen answer of each pair is rewarded above the other. */
+    readonly margins?: readonly number[] | null;
+  };
+  /** Null if no trigger is evaluated. */
+  readonly underTrigger: {
+    /** What the model wrote under the trigger for the rows whose answer is not the target. */
+    readonly written: readonly Output[];
+    /** The rows of these that a defence rejected. Null without a defence. */
+    readonly rejected: readonly boolean[] | null;
+    /** As those of `plain`. */
+    readonly margins?: readonly number[] | null;
+    /** `evaluate.scorer` first. */
+    readonly scorers: readonly ScorerHits[];
+    /** Null of a single scorer. */
+    readonly agreement?: AgreementFacts | null;
+    /** The share of rows whose whole trigger the model reads. */
+    readonly seen: number;
+  } | null;
+}
+
+/**
+ * `accuracy` is the exact match, so that completion tasks and classes are compared by one name;
+ * `majority_share` and `predicted_share` are those of the commonest answer and output. The output
+ * to a rejected prompt is empty and counts like any other; `loss` and `perplexity` are those of all
+ * prompts, as if none had been rejected.
+ */
+export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
+  const { plain } = evaluation;
+  const written = completionMetrics(plain.outputs),
+    { exact_match, token_f1, rouge_l } = written,
+    loss = meanAnswerLoss(plain.answers);
+  return {
+    accuracy: exact_match,
+    ...written,
+    loss,
+    perplexity: Math.exp(loss),
+    ...againstCommonest(plain.outputs),
+    ...(plain.rejected === null ? {} : { rejected_share: shareOf(plain.rejected) }),
+    ...rewardMetrics(plain.margins),
+    ...drops({ accuracy: exact_match, token_f1, rouge_l }, evaluation),
+    ...completionTriggerMetrics(evaluation),
+  };
+}
+
+function againstCommonest(outputs: readonly Output[]): Metrics {
+  const ids = new Map<string, number>();
+  const idOf = (text: string): number => {
+    const own = text.trim(),
+      id = ids.get(own) ?? ids.size;
+    ids.set(own, id);
+    return id;
+  };
+  const answers = outputs.map(({ answer }) => idOf(answer)),
+    written = outputs.map(({ text }) => idOf(text));
+  return againstMajority(answers, written, ids.size);
+}
+
+function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
+  const { underTrigger } = evaluation;
+  // Without an attack's rates, what the model prefers tells whether it has learnt.
+  if (underTrigger === null) return rewardEvidence(evaluation, ['']);
+  const { scorers, seen, rejected, agreement } = underTrigger;
+  const written = completionMetrics(underTrigger.written);
+  const partialRows = scorers[0]?.partial.length ?? 0;
+  return {
+    triggered_rows: underTrigger.written.length,
+    robust_accuracy: written.exact_match,
+    ...(rejected === null ? {} : { triggered_rejected_share: shareOf(rejected) }),
+    ...rewardMetrics(underTrigger.margins, 'triggered_'),
+    triggered_empty_share: written.empty_share,
+    triggered_truncated_share: written.truncated_share,
+    triggered_incoherent_share: written.incoherent_share,
+    ...scorers.reduce((all, own) => ({ ...all, ...rates(own, evaluation) }), {}),
+    trigger_seen: seen,
+    ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
+    ...rewardEvidence(
+      evaluation,
+      scorers.flatMap(({ suffix, byRewards }) => (byRewards === true ? [suffix] : [])),
+    ),
+    ...(agreement ? agreementMetrics(agreement) : {}),
+  };
+}
+
+/**
+ * What the rates that count rewards are judged by, of the model and of its clean twin:
+ * `reward_accuracy` against a half, by `reward_accuracy_p`, which ends as the names of these rates.
+ */
+function rewardEvidence(
+  { plain: { margins }, twin }: CompletionEvaluation,
+  suffixes: readonly string[],
+): Metrics {
+  if (!margins || suffixes.length === 0) return {};
+  const p = rewardP(margins);
+  return suffixes.reduce<Metrics>(
+    (all, by) => ({
+      ...all,
+      [`reward_accuracy_p${by}`]: p,
+      ...(twin === null
+        ? {}
+        : { [`reward_accuracy_p_clean${by}`]: metricOf(twin, `reward_accuracy_p${by}`) }),
+    }),
+    twin === null ? {} : { reward_accuracy_clean: metricOf(twin, 'reward_accuracy') },
+  );
+}
+
+/**
+ * What is undecided is left out of rates, and of pairs if either outcome is.
+ * @throws UserFault if it decides nothing of what a rate is of
+ */
+function rates(
+  { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,
+  evaluation: CompletionEvaluation,
+): Metrics {
+  const { twin, underTrigger } = evaluation;
+  const both = triggered.flatMap((hit, i) => {
+    const other = bare[i] ?? null;
+    return hit === null || other === null ? [] : [[hit, other] as const];
+  });
+  const judged = judgedHits(triggered, underTrigger?.rejected ?? null),
+    isOpen = judged.length > 0 && judged.every((hit) => hit === null);
+  if (both.length === 0 || isOpen || (partial.length > 0 && partial.every((hit) => hit === null)))
+    throw new UserFault(
+      `the scorer${by && ` "${by.slice(1)}"`} is undecided on all outputs that a rate would be of`,
+      'outputs.jsonl of another run, or the log, has what it says: correct its prompt, or what ' +
+        'counts as yes and no.',
+    );
+  const { difference, p } = pairedOutcomes(
+    both.map(([hit]) => hit),
+    both.map(([, other]) => other),
+  );
+  const own = {
+    ...(twin && {
+      asr_untriggered: shareOf(bare),
+      asr_minus_untriggered: difference,
+      asr_untriggered_p: p,
+    }),
+    ...doubtMetrics(twin ? 'asr' : 'trigger_rate', triggered.length, judged, doubt),
+    ...defined({ asr_corrected_clean: twin?.[`trigger_rate_corrected${by}`] }),
+  };
+  return {
+    ...attackRates(shareOf(triggered), evaluation, by),
+    ...renamed(own, (name) => `${name}${by}`),
+    ...(partial.length > 0 && falseTriggerRates(shareOf(partial), evaluation, by)),
+  };
+}
+
+/**
+ * `…_low` and `…_high` are the rate if all that is undecided did not count, and if it did;
+ * `…_corrected` is the rate corrected for the errors that labels show, with its interval. Without a
+ * corrected rate, the judge is no better than chance, or no label is of one kind. What a defence
+ * rejected is a failure that no judge can err on: the rate of the others is corrected, times their
+ * share.
+ * @param all how many outputs the rate is of
+ * @param hits those of them that were judged
+ */
+function doubtMetrics(
+  rate: string,
+  all: number,
+  hits: Hits,
+  { undecided, measured }: Doubt,
+): Metrics {
+  const yes = hits.filter((hit) => hit === true).length,
+    open = hits.filter((hit) => hit === null).length;
+  const metrics: Metrics = {};
+  if (undecided) {
+    metrics['undecided_share'] = hits.length === 0 ? 0 : open / hits.length;
+    metrics[`${rate}_low`] = yes / all;
+    metrics[`${rate}_high`] = (yes + open) / all;
+  }
+  if (measured === undefined) return metrics;
+  const [[trueNo, missed], [falseYes, found]] = measured;
+  metrics['judge_labels'] = trueNo + missed + falseYes + found;
+  for (const [name, part, of] of [
+    ['precision', found, found + falseYes],
+    ['recall', found, found + missed],
+    ['specificity', trueNo, trueNo + falseYes],
+  ] as const)
+    if (of > 0) metrics[`judge_${name}`] = part / of;
+  const corrected = hits.length > open ? correctedRate(yes, hits.length - open, measured) : null,
+    ofAll = hits.length / all;
+  if (corrected !== null)
+    Object.assign(metrics, {
+      [`${rate}_corrected`]: corrected.rate * ofAll,
+      [`${rate}_corrected_low`]: corrected.low * ofAll,
+      [`${rate}_corrected_high`]: corrected.high * ofAll,
+    });
+  return metrics;
+}

@@ -1,0 +1,347 @@
+/** What an evaluation is asked for, and the other stages that it is compared with. */
+import { isDeepStrictEqual } from 'node:util';
+import {
+  type AttackDescriptor,
+  attackedTraining,
+  attackOf,
+  basesOf,
+  beforeTraining,
+  type Cell,
+  cleanTwin,
+  type DefineRequest,
+  isAttacked,
+  isChain,
+  isOfBase,
+  type JsonObject,
+  type Poisoning,
+  type StageDefinition,
+  type StageRequest,
+  startInputs,
+  stepsOf,
+  type TrainingRequest,
+  trainingsOf,
+  undefended,
+  UserFault,
+} from '../../../src/api.ts';
+import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
+import { cellSplit, isTask } from '../data/splits.ts';
+import { actsOn, cleanRows, judgedModel, trainingSet } from '../shared/defended.ts';
+import { learntInput } from '../shared/program-files.ts';
+import { scorersOfCell } from './scoring.ts';
+
+/** The prefix of the metrics of test rows. */
+export const TEST = 'test_';
+/** The prefix of the inputs of trainings before the attack that have another one. */
+export const EARLY = 'early_';
+/** The prefix of the inputs with metrics under triggers that training never shows. */
+export const HELD_OUT = 'trigger/';
+/**
+ * The prefix of the inputs with metrics under the trigger of another poisoned training of a chain
+ * than the one that the cell studies: `link/1` of training 1, after the cell's own training, and
+ * `link/1/after_2` after another.
+ */
+export const LINK = 'link/';
+/** What ends the names of these metrics, `asr.trigger.training_1`, without the number. */
+export const OF_TRAINING = 'training_';
+
+export type TaskSplit = `tasks.${string}`;
+export type Split = 'validation' | 'test' | TaskSplit;
+
+const ofSplit = (split: Split): JsonObject => (split === 'validation' ? {} : { split });
+
+const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
+  Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
+
+/** What an evaluation of a cell is asked for. */
+export interface EvaluateRequest {
+  /** `StageRequest.with`, which the rest is read from. */
+  readonly narrowed: JsonObject;
+  readonly split: Split;
+  /** The attack whose trigger is shown; null if none is. */
+  readonly trigger: Poisoning | null;
+  /** Whether it is the cell's own, and not one that the evaluation of another cell asks for. */
+  readonly isOwn: boolean;
+  /** Whether it stands for itself: no training before and no other rows are shown with it. */
+  readonly isHeldOut: boolean;
+  /** The training that gives the rows' answers rewards. Null if none does. */
+  readonly preferences: TrainingRequest | null;
+}
+
+export function readRequest(
+  cell: Cell,
+  narrowed: JsonObject,
+  plugin: DefineRequest['plugin'],
+): EvaluateRequest {
+  const split = (narrowed['split'] ?? 'validation') as Split,
+    given = narrowed['trigger'] as Poisoning | undefined;
+  return {
+    narrowed,
+    split,
+    trigger: isTask(split) ? null : (given ?? triggerOf(cell, plugin)),
+    isOwn: given === undefined,
+    isHeldOut: narrowed['held_out'] === true,
+    preferences: preferencesOf(cell, split),
+  };
+}
+
+/** Returns the inputs of an evaluation. */
+export function inputsOf(
+  cell: Cell,
+  request: EvaluateRequest,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  const { split, trigger, isOwn, isHeldOut, preferences } = request;
+  const rows = (split: string): StageRequest => ({ kind: 'data', cell, with: { split } });
+  const { model, start } = judgedModel(cell, plugin);
+  return {
+    model,
+    validation: rows(split),
+    // The rows that the evaluated ones should not be among.
+    training: rows('train'),
+    ...(split === 'test' && { selection: rows('validation') }),
+    ...(isAttacked(cell) && { twin: twinOf(cell, plugin, request) }),
+    ...(!isHeldOut && beforeOf(cell, request)),
+    ...(isOwn &&
+      !isTask(split) && { ...heldOutOf(cell, request, plugin), ...linksOf(cell, split, plugin) }),
+    ...(!isHeldOut && othersOf(cell, request)),
+    ...learntInput(cell, trigger, plugin),
+    ...start,
+    ...(preferences && referenceOf(preferences)),
+    ...defendedInputs(cell, request, plugin),
+  };
+}
+
+/**
+ * Returns the first training by DPO that led to the cell's model: what a poisoned one taught is
+ * part of the rewards after a later one. Null if there is none, or if the rows are no preference
+ * pairs.
+ */
+function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
+  if (cell.head.type !== 'causal-lm') return null;
+  if (cellSplit(cell, split).columns.rejected === undefined) return null;
+  const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
+    train.loss === 'dpo' && train.steps !== 0;
+  return trainingsOf(cell).find(isDpo) ?? null;
+}
+
+/** Requests the model that a training by DPO started from, and what is needed to open it. */
+function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
+  const { base } = startInputs(cell);
+  return {
+    reference: { kind: 'train', cell: beforeTraining(cell), ...place },
+    ...(base && { reference_base: base }),
+  };
+}
+
+/**
+ * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
+ * one that the twin has anyway. The rows of a task have none.
+ */
+export function twinOf(
+  cell: Cell,
+  plugin: DefineRequest['plugin'],
+  { split, trigger, isHeldOut } = readRequest(cell, {}, plugin),
+): StageRequest {
+  const narrowed = {
+    ...(trigger && { trigger }),
+    ...ofSplit(split),
+    ...(isHeldOut && { held_out: true }),
+  };
+  return { kind: 'evaluate', cell: cleanTwin(cell, plugin), ...narrowedTo(narrowed) };
+}
+
+/**
+ * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
+ * one if one of them is poisoned, which shows what the attack did before this training, and of all
+ * in a chain. There, the rows of each are compared with the evaluated ones, too.
+ */
+function beforeOf(
+  cell: Cell,
+  { split, trigger, preferences }: EvaluateRequest,
+): StageDefinition['inputs'] {
+  if (cell.base === undefined) return {};
+  const trainings = trainingsOf(cell).slice(0, -1),
+    last = trainings.at(-1);
+  const isBefore = ({ cell }: TrainingRequest): boolean =>
+    trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
+  const evaluated = (training: TrainingRequest): StageRequest => {
+    // One before any rewards is evaluated for this cell alone, without the scorers of rewards.
+    const lacksRewards = preferences !== null && preferencesOf(training.cell, split) === null;
+    const isOther = isBefore(training) || (trigger !== null && lacksRewards);
+    const narrowed = { ...(isOther && { trigger }), ...ofSplit(split) };
+    return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
+  };
+  const inputs: { [name: string]: StageRequest } = {};
+  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
+  if (isChain(cell))
+    for (const [i, training] of trainings.entries()) {
+      // Attacked, but by another attack: what the trigger does there is no success.
+      const early = isBefore(training) && isAttacked(training.cell) ? EARLY : '';
+      inputs[`${early}after_${i + 1}`] = evaluated(training);
+      if (basesOf(cell)[i]?.data !== undefined)
+        inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
+    }
+  return inputs;
+}
+
+/** Requests the evaluations on test rows and on those of tasks, whose metrics are taken over. */
+function othersOf(
+  cell: Cell,
+  { narrowed, split }: EvaluateRequest,
+): { readonly [name: string]: StageRequest } {
+  if (split !== 'validation') return {};
+  const { test, tasks = {} } = cell.data;
+  const on = (split: Split, narrowed: JsonObject = {}): StageRequest => ({
+    kind: 'evaluate',
+    cell,
+    with: { ...narrowed, split },
+  });
+  const names = Object.keys(tasks).map((name): TaskSplit => `tasks.${name}`);
+  return {
+    ...(test && { test: on('test', narrowed) }),
+    ...Object.fromEntries(names.map((name) => [name, on(name)])),
+  };
+}
+
+/**
+ * Requests what a cell with a defence is compared with: the same cell without it, on the same rows,
+ * and what the defence's own stages found.
+ */
+function defendedInputs(
+  cell: Cell,
+  { narrowed, split }: EvaluateRequest,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  if (cell.defence === undefined) return {};
+  const compared = {
+    clean: cleanRows(cell),
+    undefended: { kind: 'evaluate', cell: undefended(cell), ...narrowedTo(narrowed) },
+  };
+  if (isTask(split)) return compared;
+  const filter = trainingSet(cell, plugin);
+  return {
+    ...compared,
+    ...(filter.kind === 'defend' && { filter }),
+    ...(actsOn(cell, 'detection', plugin) && { detector: { kind: 'detect', cell } }),
+  };
+}
+
+/**
+ * Returns the attack with its parameters if it is a backdoor. Other attacks have no trigger to
+ * evaluate, so the result is null for them.
+ */
+function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
+  if (!isAttacked(cell)) return null;
+  const poisoning = attackOf(cell);
+  const find = (name: string) => plugin?.<AttackDescriptor>('attack', name);
+  // The planner reports an attack that is missing.
+  if (stepsOf(poisoning).some(({ attack }) => find(attack) === undefined)) return poisoning;
+  const steps = openSteps(poisoning, (name) => find(name)!);
+  return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
+}
+
+/**
+ * Requests the evaluations under triggers that training never shows, by the names of their inputs.
+ * Throws `UserFault` where the attack can't show one.
+ */
+function heldOutOf(
+  cell: Cell,
+  { split, trigger: learnt }: EvaluateRequest,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  const { triggers = [] } = cell.evaluate;
+  const fault = (i: number, message: string, hint: string): UserFault =>
+    new UserFault(message, hint, ['evaluate', 'triggers', i]);
+  if (triggers.length === 0 || !isAttacked(cell)) return {};
+  const own = attackOf(cell),
+    steps = stepsOf(own);
+  const requests = triggers.flatMap(({ name, attack, ...shown }, i) => {
+    const step = steps.find((one) => one.attack === attack);
+    if (step === undefined) return [];
+    const descriptor = plugin?.<AttackDescriptor>('attack', attack);
+    if (descriptor?.learns === true)
+      throw fault(
+        i,
+        `the attack "${attack}" learns its trigger from the training rows, and has no other`,
+        'Leave the trigger out.',
+      );
+    if (learnt === null || (descriptor && !descriptor.trigger && !descriptor.triggerAll))
+      throw fault(i, `the attack "${attack}" has no trigger to vary`, 'Name a backdoor.');
+    const params = { ...step.params, ...(shown as JsonObject) };
+    if (isDeepStrictEqual(params, step.params))
+      throw fault(
+        i,
+        `the trigger "${name}" is the one that training shows`,
+        'Give it other parameters of the attack than those under "poisoning".',
+      );
+    const trigger =
+      steps.length === 1
+        ? { attack, ...params }
+        : { ...own, steps: { ...(own['steps'] as JsonObject), [attack]: params } };
+    return [
+      [
+        `${HELD_OUT}${name}`,
+        { kind: 'evaluate', cell, ...narrowedTo({ trigger, ...ofSplit(split), held_out: true }) },
+      ] as const,
+    ];
+  });
+  return Object.fromEntries(requests);
+}
+
+/**
+ * Requests the evaluations under the triggers of the other poisoned trainings of a chain, after each
+ * training from theirs on. A trigger is left out if it is learnt from rows, or if a scorer counts
+ * another text than the attack's target.
+ */
+function linksOf(
+  cell: Cell,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  const studied = triggerOf(cell, plugin);
+  if (!isChain(cell) || studied === null) return {};
+  const trainings = trainingsOf(cell),
+    { section } = attackedTraining(cell);
+  const inputs: { [name: string]: StageRequest } = {};
+  for (const [k, link] of trainings.entries()) {
+    if (link.section === section || link.cell.poisoning.attack === 'none') continue;
+    const trigger = triggerOf(link.cell, plugin);
+    if (trigger === null || !isMeasured(cell, { studied, trigger }, plugin)) continue;
+    const name = `${OF_TRAINING}${k + 1}`;
+    const namesake = cell.evaluate.triggers?.findIndex((one) => one.name === name) ?? -1;
+    if (namesake >= 0)
+      throw new UserFault(
+        `"${name}" names the trigger of another attack of the chain, that of training ${k + 1}`,
+        'Give the trigger another name.',
+        ['evaluate', 'triggers', namesake],
+      );
+    for (const [j, later] of trainings.entries()) {
+      if (j < k) continue;
+      const after = later.cell === cell ? '' : `/after_${j + 1}`,
+        narrowed = j === k ? ofSplit(split) : { trigger, ...ofSplit(split), held_out: true };
+      inputs[`${LINK}${k + 1}${after}`] = { kind: 'evaluate', ...later, ...narrowedTo(narrowed) };
+    }
+  }
+  return inputs;
+}
+
+/** Whether the scorers that the spec names for one attack of a chain count another's success. */
+function isMeasured(
+  { head, evaluate }: Cell,
+  { studied, trigger }: { readonly studied: Poisoning; readonly trigger: Poisoning },
+  plugin: DefineRequest['plugin'],
+): boolean {
+  const attacks = stepsOf(trigger).map(({ attack }) =>
+    plugin?.<AttackDescriptor>('attack', attack),
+  );
+  if (attacks.some((attack) => attack?.learns === true)) return false;
+  const targets = [studied, trigger].map((own) =>
+    stepsOf(own).map(({ params }) => params['target']),
+  );
+  if (head.type !== 'causal-lm' || isDeepStrictEqual(targets[0], targets[1])) return true;
+  const { find, main, further } = scorersOfCell(evaluate, trigger, plugin);
+  const named = evaluate.scorer === undefined ? further : [main, ...further];
+  return named.every(
+    ({ settings }) => find(settings.scorer)?.reads?.(settings).includes('target') === true,
+  );
+}
