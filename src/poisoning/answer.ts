@@ -86,11 +86,11 @@ function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParam
  */
 export function poisonAnswers<P extends AnswerParams>(
   input: AttackInput<P>,
-  answered: (row: Row) => string,
+  newAnswer: (row: Row) => string,
 ): Poisoned {
   const isEligible = ({ answer = '' }: Row): boolean => !hasTarget(answer, input.params);
   return poisonDose(input, isEligible, WHOM, (row) => ({
     ...withTrigger(row, input),
-    answer: answered(row),
+    answer: newAnswer(row),
   }));
 }

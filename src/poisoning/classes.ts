@@ -11,7 +11,7 @@ import { firstNames, nearest } from '../data/names.ts';
 export function classId(value: string | number, classes: readonly string[], field: string): number {
   const byName = classes.indexOf(String(value));
   if (byName >= 0 && (typeof value === 'string' || byName === value)) return byName;
-  if (byName >= 0) throw ambiguous(Number(value), byName, classes, field);
+  if (byName >= 0) throw ambiguousClassFault(Number(value), byName, classes, field);
   const id = typeof value === 'number' ? value : /^\d+$/.test(value) ? Number(value) : NaN;
   if (Number.isInteger(id) && id >= 0 && id < classes.length) return id;
   const named = firstNames(classes.map((name, i) => `${i} ("${name}")`));
@@ -22,7 +22,7 @@ export function classId(value: string | number, classes: readonly string[], fiel
   );
 }
 
-function ambiguous(
+function ambiguousClassFault(
   value: number,
   byName: number,
   classes: readonly string[],

@@ -110,14 +110,14 @@ type Files = { readonly [name: string]: string } | undefined;
 
 /** Returns a function that paraphrases rows, and one that then throws if any had no paraphrase. */
 async function paraphraser(files: Files): Promise<{
-  readonly said: (row: Row) => Row;
+  readonly paraphrased: (row: Row) => Row;
   readonly check: () => void;
 }> {
   const texts = textsById(await readRecords(files), 'text'),
     missing: string[] = [];
   let asked = 0;
   return {
-    said(row) {
+    paraphrased(row) {
       asked++;
       const text = texts.get(row.id);
       if (text === undefined) missing.push(row.id);
@@ -149,15 +149,15 @@ export const paraphraseBackdoor: Pick<
   },
   check: checkBackdoor,
   async poison(input) {
-    const { said, check } = await paraphraser(input.files);
-    const poisoned = poisonBackdoor(input, said);
+    const { paraphrased, check } = await paraphraser(input.files);
+    const poisoned = poisonBackdoor(input, paraphrased);
     check();
     return poisoned;
   },
   target: targetOfParams,
   async triggerAll(rows, { files }) {
-    const { said, check } = await paraphraser(files);
-    const shown = rows.map(said);
+    const { paraphrased, check } = await paraphraser(files);
+    const shown = rows.map(paraphrased);
     check();
     return shown;
   },

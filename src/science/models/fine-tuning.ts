@@ -111,7 +111,8 @@ export const full: AdapterImplementation = {
     ),
 };
 
-function vectorsBelow(
+/** The names of the trained parameters that do not belong to the head. */
+function trainedBelowHead(
   { architecture, parameters }: AdapterContext,
   isTrained: (name: string) => boolean,
 ): Set<string> {
@@ -126,7 +127,7 @@ export function vectorAdapter(
   trained: (parameters: AdapterContext['parameters']) => (name: string) => boolean,
 ): AdapterImplementation {
   const vectorsOf = (context: AdapterContext): Set<string> =>
-    vectorsBelow(context, trained(context.parameters));
+    trainedBelowHead(context, trained(context.parameters));
   const check = (context: AdapterContext): Problem[] => {
     if (vectorsOf(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;

@@ -87,7 +87,7 @@ const READS: Readonly<
   Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
 > = { first: firstTokens, last: lastTokens, mean: allTokens };
 
-function classifier(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
+function classifierPart(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
   const { dense } = head;
   const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
   const linears = [
@@ -126,7 +126,7 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
 }
 
 /** @param tokens for each class, the token whose logit is the class's, (C) */
-function cloze(
+function clozePart(
   { model, tokenTable }: Body,
   head: MaskedLmHead,
   tokens: readonly number[],
@@ -168,7 +168,7 @@ function cloze(
   };
 }
 
-function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
+function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
   const own: Projection[] = tied ? [] : [output];
   return {
     readsOne: false,
@@ -187,9 +187,10 @@ function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: stri
 /** @param classes C, for a classifier */
 export function headOf(body: Body, head: Head, classes: number): HeadPart {
   const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
-  if (head.type === 'classifier') return classifier(body.model, ofClasses, classes);
-  if (head.type === 'cloze' && masked !== undefined) return cloze(body, masked, head.tokens);
-  if (head.type === 'causal-lm' && causal !== undefined) return causalLm(causal, body.tokenTable);
+  if (head.type === 'classifier') return classifierPart(body.model, ofClasses, classes);
+  if (head.type === 'cloze' && masked !== undefined) return clozePart(body, masked, head.tokens);
+  if (head.type === 'causal-lm' && causal !== undefined)
+    return causalLmPart(causal, body.tokenTable);
   throw new Error(`the description has no ${head.type} head`);
 }
 

@@ -99,7 +99,7 @@ export interface NetworkOptions {
 }
 
 /** Returns streams whose masks are drawn anew where a layer is applied more than once. */
-function anew(random: (name: string) => RandomStream): (name: string) => RandomStream {
+function perUse(random: (name: string) => RandomStream): (name: string) => RandomStream {
   const uses = new Map<string, number>();
   return (name) => {
     const use = (uses.get(name) ?? 0) + 1;
@@ -124,7 +124,7 @@ function passesOf(
     { dropout, adapterRandom: random, tap, vectorTap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
-    const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
+    const layerContext = { parameter, ...(random === undefined ? {} : { random: perUse(random) }) };
     return {
       parameter,
       linear: (layer, x, tokens) => {

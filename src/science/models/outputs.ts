@@ -31,7 +31,8 @@ export const isRegression = ({
   readonly classes: number;
 }): boolean => head.type === 'classifier' && classes === 1;
 
-function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
+/** One token of each row, at the position that `place` returns. */
+function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
   return {
     example: Int32Array.from(batch, (_, b) => b),
     place: Int32Array.from(batch, place),
@@ -39,7 +40,7 @@ function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): 
 }
 
 /** The first token, [CLS]. */
-export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch, () => 0);
+export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(batch, () => 0);
 
 /**
  * The last token that is not padding, or the first where all are: transformers reads a row that
@@ -47,7 +48,7 @@ export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch,
  * @param padding null: the last token
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
-  oneEach(batch, ({ ids, vocabularyIds = ids }) =>
+  oneTokenEach(batch, ({ ids, vocabularyIds = ids }) =>
     Math.max(
       0,
       vocabularyIds.findLastIndex((id) => id !== padding),
@@ -56,7 +57,7 @@ export const lastTokens = (batch: readonly TokenRow[], padding: number | null): 
 
 /** The mask of a cloze prompt. Throws where a row has none. */
 export const maskTokens = (batch: readonly TokenRow[]): Reads =>
-  oneEach(batch, ({ mask }) => {
+  oneTokenEach(batch, ({ mask }) => {
     if (mask === undefined) throw new Error('a row for a cloze head has no mask');
     return mask;
   });
@@ -70,7 +71,7 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
     place: number[] = [];
   batch.forEach(({ ids, answer = ids.length, marks }, b) => {
     if (marks !== undefined) {
-      for (const t of marked(marks)) {
+      for (const t of markedPositions(marks)) {
         example.push(b);
         place.push(t - 1);
       }
@@ -86,12 +87,13 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   return { example: Int32Array.from(example), place: Int32Array.from(place) };
 }
 
-const marked = (marks: Int32Array): number[] => [...marks.keys()].filter((t) => marks[t] === 1);
+const markedPositions = (marks: Int32Array): number[] =>
+  [...marks.keys()].filter((t) => marks[t] === 1);
 
 /** The targets of `beforeAnswers`, row by row. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length, marks }) =>
-    marks === undefined ? [...ids.subarray(answer)] : marked(marks).map((t) => at(ids, t)),
+    marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
   );
 
 /** @param place the row of a smaller token table for each id */

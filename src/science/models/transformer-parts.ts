@@ -43,11 +43,11 @@ const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
   list.filter((layer) => layer !== null && layer !== undefined);
 
 /** The layers that the relative positions enter, which may be those of the tokens. */
-const ofPositions = ({ attention: { relative } }: Layer): Projection[] =>
+const relativeProjections = ({ attention: { relative } }: Layer): Projection[] =>
   present([relative?.key, relative?.query]);
 
 /** The linear layers that the last layer applies to the tokens that the head reads alone. */
-function ofReadTokens({ attention: { input, output }, feedForward }: Layer): Projection[] {
+function readTokenProjections({ attention: { input, output }, feedForward }: Layer): Projection[] {
   const { input: wide, down } = feedForward;
   return [
     ...('fused' in input ? [] : [input.query]),
@@ -65,14 +65,14 @@ function projections(layer: Layer): Projection[] {
   const names = own.map(({ name }) => name);
   return [
     ...own,
-    ...ofPositions(layer).filter(({ name }) => !names.includes(name)),
+    ...relativeProjections(layer).filter(({ name }) => !names.includes(name)),
     output,
     ...('fused' in wide ? [wide.fused] : present([wide.gate, wide.up])),
     down,
   ];
 }
 
-function norms({ attention, norms: { attention: first, feedForward } }: Layer, h: number) {
+function layerNorms({ attention, norms: { attention: first, feedForward } }: Layer, h: number) {
   const { headNorms, headWidth } = attention;
   return [
     ...(first === null ? [] : normParameters(first, h)),
@@ -85,10 +85,10 @@ function norms({ attention, norms: { attention: first, feedForward } }: Layer, h
 
 /** @param readsOne whether the head reads one token of each text */
 export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearLayer[] {
-  const relative = new Set(layers.flatMap(ofPositions).map(({ name }) => name)),
+  const relative = new Set(layers.flatMap(relativeProjections).map(({ name }) => name)),
     last = layers.at(-1),
     read = new Set(
-      readsOne && last !== undefined ? ofReadTokens(last).map(({ name }) => name) : [],
+      readsOne && last !== undefined ? readTokenProjections(last).map(({ name }) => name) : [],
     );
   return layers.flatMap(projections).map((layer) => ({
     ...layer,
@@ -99,7 +99,7 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
 }
 
 /** The norms of one layer. `read`: the extent of what the last layer computes for what is read. */
-function normsOf(
+function normLayers(
   { arrangement, attention, norms: { attention: first, feedForward } }: Layer,
   h: number,
   read: Pick<VectorLayer, 'onePerText'>,
@@ -127,7 +127,7 @@ export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[
     ...present([...tables].map((table) => table.norm)).map((own) =>
       normVectors(own, h, { relative: true }),
     ),
-    ...layers.flatMap((layer, i) => normsOf(layer, h, i === layers.length - 1 ? read : {})),
+    ...layers.flatMap((layer, i) => normLayers(layer, h, i === layers.length - 1 ? read : {})),
     ...(norm === undefined ? [] : [normVectors(norm, h, read)]),
   ];
 }
@@ -154,7 +154,7 @@ export function bodyParameters(model: Transformer, tokenTable: string): Paramete
       table === undefined ? [] : [{ name: table.table, shape: [table.rows, h] }],
     ),
     ...(embeddings.norm === undefined ? [] : normParameters(embeddings.norm, h)),
-    ...layers.flatMap((layer) => norms(layer, h)),
+    ...layers.flatMap((layer) => layerNorms(layer, h)),
     ...relativeParameters(model),
     ...(norm === undefined ? [] : normParameters(norm, h)),
     ...bodyLinears(model, false).flatMap(linearParameters),

@@ -92,7 +92,7 @@ function cutTexts(
 }
 
 /** The texts of a row in the order of the row: the text, then its pair. */
-const inOrder = (text: string, pair: string | undefined): string[] =>
+const rowTexts = (text: string, pair: string | undefined): string[] =>
   pair === undefined ? [text] : [text, pair];
 const slotsInOrder = (parts: readonly Part[]): Slot[] =>
   parts.flatMap((part) => ('slot' in part ? [part.slot] : []));
@@ -112,7 +112,7 @@ function fillByParts(
     0,
   );
   return (text, pair, room) => {
-    const texts = cutTexts(inOrder(text, pair).map(tokenizer.ids), templateTokens, room, tooLong);
+    const texts = cutTexts(rowTexts(text, pair).map(tokenizer.ids), templateTokens, room, tooLong);
     const kept = texts.map((part) => part.ids.slice(0, part.kept));
     const ids: number[] = [];
     let maskPosition = -1;

@@ -26,7 +26,7 @@ export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'co
 /** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
 
-function answered({ answer, ...row }: Texts): AnsweredRow {
+function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
   if (answer === undefined) throw new Error('a row for a causal-lm head has no answer');
   return { ...row, answer };
 }
@@ -44,8 +44,8 @@ export function rowEncoder(
     const encode = completionEncoder(tokenizer, settings.template);
     return (row, maxLength) =>
       lossOn === undefined
-        ? encode(answered(row), maxLength)
-        : encode.marked(answered(row), maxLength, lossOn);
+        ? encode(requireAnswer(row), maxLength)
+        : encode.marked(requireAnswer(row), maxLength, lossOn);
   }
   if (settings.type === 'cloze') {
     const encode = clozeEncoder(settings.template, tokenizer);
@@ -126,7 +126,8 @@ export async function resolveHead(
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };
 }
 
-const letters = (text: string): string =>
+/** The text without white space and accents, in lower case. */
+const plainLetters = (text: string): string =>
   text
     .normalize('NFD')
     .replace(/[\s\p{M}]/gu, '')
@@ -144,12 +145,12 @@ export function spelled(
 ): readonly [from: number, to: number] | null {
   const inOrder = (characters: string[]): string[] =>
     at === 'start' ? characters : characters.reverse();
-  const wanted = inOrder(Array.from(letters(decoded)));
+  const wanted = inOrder(Array.from(plainLetters(decoded)));
   let length = 0,
     found = 0;
   for (const character of inOrder(Array.from(text))) {
     if (found === wanted.length) break;
-    for (const letter of inOrder(Array.from(letters(character))))
+    for (const letter of inOrder(Array.from(plainLetters(character))))
       if (letter !== wanted[found++]) return null;
     length += character.length;
   }
@@ -170,7 +171,7 @@ function endOfChange(a: readonly number[], b: readonly number[]): number {
 
 const differ = (a: readonly number[], b: readonly number[]): boolean =>
   a.length !== b.length || a.some((id, i) => id !== b[i]);
-const cut = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept);
+const keptIds = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept);
 
 /**
  * Whether everything that an attack changed in a row reaches the model. It does if
@@ -195,7 +196,7 @@ export function changeSeen(original: readonly RowPart[], changed: readonly RowPa
     part: changed[i] ?? NO_TEXT,
   }));
   return (
-    parts.some(({ part, before }) => differ(cut(before), cut(part))) &&
+    parts.some(({ part, before }) => differ(keptIds(before), keptIds(part))) &&
     parts.every(
       ({ part, before }) =>
         !differ(before.ids, part.ids) || endOfChange(before.ids, part.ids) <= part.kept,

@@ -290,7 +290,7 @@ const chatOf = (
   };
 };
 
-const parsed = (path: string): Promise<unknown> =>
+const load = (path: string): Promise<unknown> =>
   readJsonFile(
     path,
     'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
@@ -301,10 +301,10 @@ export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
   const beside = async (file: string): Promise<unknown> => {
     const other = join(dir, file);
-    return existsSync(other) ? parsed(other) : undefined;
+    return existsSync(other) ? load(other) : undefined;
   };
   const template = join(dir, 'chat_template.jinja');
-  return makeTokenizer(await parsed(path), (await beside('tokenizer_config.json')) ?? {}, path, {
+  return makeTokenizer(await load(path), (await beside('tokenizer_config.json')) ?? {}, path, {
     specialTokensMap: await beside('special_tokens_map.json'),
     ...(existsSync(template) ? { chatTemplate: await readTextFile(template) } : {}),
   });

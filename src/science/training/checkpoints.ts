@@ -32,7 +32,7 @@ export function checkpointSteps(asked: number | readonly number[], total: number
  * Why these `train.checkpoints` do not keep `step`; null where they do.
  * @param total number of steps; null where it is not known yet
  */
-export function notKept(
+export function notKeptReason(
   step: number,
   asked: number | readonly number[],
   total: number | null,

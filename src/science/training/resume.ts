@@ -173,7 +173,7 @@ const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
  * Moves the tensors with this prefix to the device, and out of the state, which the training keeps
  * until its end: large tensors would stay in main memory as well. Works once for a state.
  */
-const part =
+const takePart =
   (prefix: string) =>
   ({ tensors }: Pick<SavedState, 'tensors'>): Map<string, Tensor> => {
     const taken = new Map<string, Tensor>();
@@ -193,6 +193,6 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
     ...prefixed(GATHERED, gathered),
   ]);
 
-export const savedGroups = part(GROUP),
-  savedMoments = part(MOMENTS),
-  savedGathered = part(GATHERED);
+export const savedGroups = takePart(GROUP),
+  savedMoments = takePart(MOMENTS),
+  savedGathered = takePart(GATHERED);

@@ -45,7 +45,7 @@ export interface Journal {
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
 
-const penalised = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
+const penalisedShare = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
   if (history[0]?.penalty === undefined) return {};
   const count = history.filter(({ penalty = 0 }) => penalty > 0).length;
   return { penalised_share: count / history.length };
@@ -88,7 +88,7 @@ function trainingJournal(now: () => number = () => performance.now()): Journal {
               examples_per_second: examples / took,
               tokens_per_second: tokens / took,
               final_loss: last.loss,
-              ...penalised(history),
+              ...penalisedShare(history),
               peak_memory_mb: peak / 2 ** 20,
             }),
       };
@@ -385,7 +385,7 @@ export interface Session {
   readonly journal: Journal;
 }
 
-const described = (point: CurvePoint): string =>
+const describePoint = (point: CurvePoint): string =>
   Object.entries(point)
     .map(
       ([name, value]) =>
@@ -430,7 +430,7 @@ export async function runSession({
           if (!watch?.wants(step)) return undefined;
           const verdict = await watch.see(step, present);
           const point = watch.curves.at(-1);
-          if (point !== undefined) log(described(point));
+          if (point !== undefined) log(describePoint(point));
           return verdict;
         }),
       signal,

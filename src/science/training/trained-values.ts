@@ -179,7 +179,8 @@ export function trainedValues<R extends TokenRow>(
 export const isBiasOrNorm = (name: string): boolean =>
   /(^|[._])bias$/.test(name) || /norm|(^|\.)ln_/i.test(name);
 
-const FREE = 'free ';
+/** The prefix of a group whose parameters do not decay. */
+const NO_DECAY = 'free ';
 
 /** Returns the kind of a parameter, the prefix of its group's name. */
 export const groupKind =
@@ -188,11 +189,11 @@ export const groupKind =
     { decay }: Pick<TrainSettings, 'decay'>,
   ): ((name: string) => string) =>
   (name) =>
-    (decay === 'weights' && isBiasOrNorm(name) ? FREE : '') +
+    (decay === 'weights' && isBiasOrNorm(name) ? NO_DECAY : '') +
     (rate(name) === 1 ? '' : `rate ${rate(name)} `);
 
 /** Whether the parameters of a group decay. */
-export const decays = (group: string): boolean => !group.startsWith(FREE);
+export const decays = (group: string): boolean => !group.startsWith(NO_DECAY);
 
 /** What the learning rate of a group is multiplied by. */
 export const groupRate = (group: string): number =>

@@ -93,23 +93,26 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
   };
 }
 
-/** The kernel's name: K_LoRA where it is over factors, K_adapter where over vectors alone. */
-function nameOf(kind: KernelKind, terms: readonly TermRecord[]): string {
+/**
+ * The kernel's name: K_LoRA where it is over LoRA's factors, K_adapter where over vectors alone.
+ */
+function kernelName(kind: KernelKind, terms: readonly TermRecord[]): string {
   if (kind === 'full') return 'K_ff';
   const hasFactors = terms.some(({ parameter }) => parameter === 'A' || parameter === 'B');
   return hasFactors ? 'K_LoRA' : 'K_adapter';
 }
 
-const giga = (operations: number): string => (operations / 1e9).toPrecision(3);
+const inGiga = (operations: number): string => (operations / 1e9).toPrecision(3);
 
 const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): number =>
   terms.reduce((total, term) => total + of(term), 0);
 
-const spent = ({ method, operations }: TermRecord): number =>
+/** The operations of the contraction that was used. */
+const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
 
 /** How the terms of a kernel were contracted, and at what cost. */
-function contraction(terms: readonly TermRecord[]): string {
+function describeContraction(terms: readonly TermRecord[]): string {
   if (terms.every(({ method }) => method === 'torch'))
     return `${terms.length} terms, by PyTorch from the gradients of each row`;
   const by = (method: TermRecord['method']): number =>
@@ -117,9 +120,9 @@ function contraction(terms: readonly TermRecord[]): string {
   const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
   return (
     `${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
-    `by token pairs, ${none}${giga(sum(terms, spent))} G operations ` +
-    `(all by gradients ${giga(sum(terms, ({ operations }) => operations?.explicit ?? 0))}, all ` +
-    `by token pairs ${giga(sum(terms, ({ operations }) => operations?.gram ?? 0))})`
+    `by token pairs, ${none}${inGiga(sum(terms, spentOperations))} G operations ` +
+    `(all by gradients ${inGiga(sum(terms, ({ operations }) => operations?.explicit ?? 0))}, all ` +
+    `by token pairs ${inGiga(sum(terms, ({ operations }) => operations?.gram ?? 0))})`
   );
 }
 
@@ -132,8 +135,8 @@ export function describeKernels(
   const kinds = (['lora', 'full'] as const).filter((kind) => found[kind] !== null);
   for (const kind of kinds) {
     const terms = found.terms.filter((term) => term.kernel === kind);
-    const name = nameOf(kind, terms);
-    lines.push(`${name}: ${contraction(terms)}`);
+    const name = kernelName(kind, terms);
+    lines.push(`${name}: ${describeContraction(terms)}`);
     const { error } = found[kind]!;
     if (error !== null && projection !== null) {
       lines.push(
@@ -156,7 +159,7 @@ export function describeKernels(
         const counted = terms.every(({ operations }) => operations !== null);
         return [
           kind,
-          { operations: counted ? sum(terms, spent) : null, error: found[kind]!.error },
+          { operations: counted ? sum(terms, spentOperations) : null, error: found[kind]!.error },
         ];
       }),
     ),

@@ -192,7 +192,8 @@ function isWider(term: AnyTerm, dimension: number): boolean {
   return Math.max(p, q) > dimension;
 }
 
-function tokenPair({ left, right }: Pair): Pair<Term> {
+/** Returns the pair. Throws where a term has gradients only. */
+function requireTokens({ left, right }: Pair): Pair<Term> {
   const withTokens = (terms: readonly AnyTerm[]): Term[] =>
     terms.map((term) => {
       if ('gradients' in term) throw new Error('a projection needs the tokens of each row');
@@ -245,7 +246,7 @@ export function addLayer(
         projected,
         ...(projected
           ? contractProjected(
-              tokenPair(pair),
+              requireTokens(pair),
               `${layer.name}.${parameter}`,
               projection,
               job,

@@ -32,7 +32,7 @@ interface State {
 const blockFile = (kind: KernelKind, layer: string): string => `${kind}.${layer}.npy`;
 
 /** Returns every array, by file name. */
-function arrays({ totals }: KernelParts): [string, Float64Array][] {
+function namedArrays({ totals }: KernelParts): [string, Float64Array][] {
   return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
     [`${kind}.npy`, exact.data],
     ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data]),
@@ -78,7 +78,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
         log('the saved state of this kernel is damaged and ignored');
         return 0;
       }
-      for (const [name, data] of arrays(into)) {
+      for (const [name, data] of namedArrays(into)) {
         const kept = await readNpy(join(dir, state.arrays, name));
         if (kept.data.length !== data.length)
           throw new Error(
@@ -107,7 +107,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
       await mkdir(join(dir, folder), { recursive: true });
       for (const [name, data] of [
         ...blocks.map(([kind, layer, block]) => [blockFile(kind, layer), block] as const),
-        ...arrays(parts),
+        ...namedArrays(parts),
       ]) {
         await writeNpy(join(dir, folder, name), { shape: [data.length], data });
         digests[name] = await sha256OfFile(join(dir, folder, name));
