@@ -139,6 +139,7 @@ function columnIndexes(
   return new Map(columnsByRole(split.columns).map(([role, column]) => [role, index(role, column)]));
 }
 
+/** The fault of a column that a table or a record lacks. @param names the columns that it has */
 function missing(role: Role, column: string, names: readonly string[], name: string): SplitFault {
   const near = nearest(column, names);
   return new SplitFault(

@@ -45,6 +45,10 @@ export async function knownRows(
     : ifReadable(context, stage, async (request) => (await loadSplit(request)).rows);
 }
 
+/**
+ * Returns what `read` makes of the stage's split. Null if its source is not fetched or takes long
+ * to read, or if the rows have a fault.
+ */
 async function ifReadable<T>(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { params, assets }: UpstreamStage,

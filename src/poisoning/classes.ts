@@ -49,8 +49,8 @@ export const otherLabel = (
 
 /**
  * Whether a row's class or answer is the target already. White space around an answer does not
- * count, because models and scorers disregard it too. A row that is no pair has nothing else to
- * lead to than what it has.
+ * count, because models and scorers disregard it too. Of a row without a second answer, the target
+ * `rejected` is the answer that it has.
  */
 export const isOfTarget = (
   { label, answer = '', rejected = answer }: Pick<Row, 'label' | 'answer' | 'rejected'>,

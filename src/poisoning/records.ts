@@ -84,7 +84,8 @@ export function textsById(
 
 /**
  * Throws `UserFault` if rows lack what the files should hold for each of them.
- * @param what `paraphrase`
+ * @param missing the ids of these rows
+ * @param what what they lack, such as `paraphrase`
  * @param of the number of rows that need one
  */
 export function refuseMissing(
@@ -129,7 +130,10 @@ async function paraphraser(files: Files): Promise<{
   };
 }
 
-/** The descriptor of such an attack, without its name, summary and citation. */
+/**
+ * The descriptor of a backdoor whose trigger is a paraphrase, without its name, summary and
+ * citation.
+ */
 export const paraphraseBackdoor: Pick<
   AttackDescriptor<ParaphraseParams>,
   'family' | 'tasks' | 'params' | 'check' | 'poison' | 'target' | 'triggerAll'

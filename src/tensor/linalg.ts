@@ -183,6 +183,7 @@ const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
 };
 
 /**
+ * Returns the singular values and, with `vectors`, the left singular vectors.
  * @param matrix row-major (m, n)
  * @throws RangeError for a matrix that is not m × n or not finite
  */
@@ -258,15 +259,16 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
 }
 
 /**
- * A singular value below this share of the largest is not left to the Gram matrix, whose
- * eigenvalues are squares: there, its square would be too close to rounding.
+ * Where the k-th singular value is below this share of the largest, vectors are not taken from the
+ * Gram matrix: its eigenvalues are squares, and would be too close to rounding.
  */
 const SMALLEST_SHARE = 1e-6;
 
 /**
+ * Returns the left singular vectors of the largest singular values.
  * @param matrix row-major (m, n)
  * @returns (m, k), one vector per column, that of the largest singular value first; k = min(count,
- * m, n)
+ *   m, n)
  */
 export function leadingLeftVectors(
   matrix: Float64Array,

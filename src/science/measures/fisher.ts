@@ -160,7 +160,9 @@ function firstRows(
 }
 
 /**
+ * Returns the summary of the empirical Fisher information alone.
  * @param kernel K of class logits, (N, C, N, C), or of log p(answer), (N, 1, N, 1)
+ * @param logits (N, C), or the N values of log p(answer)
  * @param labels (N); null where the kernel is of log p(answer)
  */
 export function empiricalSummary(
@@ -177,7 +179,13 @@ export function empiricalSummary(
   return { empirical: summariseSpectrum(spectrumOf(matrix), options) };
 }
 
-/** @param kernel K of the logits (N, C), (N, C, N, C) */
+/**
+ * Returns the summaries of the true and the empirical Fisher information. Throws RangeError where
+ * the sizes do not fit.
+ * @param kernel K of the logits, (N, C, N, C)
+ * @param logits (N, C)
+ * @param labels (N)
+ */
 export function fisher(
   kernel: ArrayLike<number>,
   logits: ArrayLike<number>,

@@ -181,7 +181,10 @@ const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf
 
 const asColumn = (x: Tensor1D): Tensor2D => tf.reshape(x, [-1, 1]);
 
-/** (m, n). W itself where the adapter adds nothing yet; null where it does not say what. */
+/**
+ * Returns a layer's weight with what the adapter adds, (m, n): W itself where it adds nothing yet,
+ * null where the adapter does not say what it adds.
+ */
 function mergedWeight(
   adapter: Adapter,
   { name, in: n, out: m }: LinearLayer,

@@ -129,7 +129,7 @@ export interface Unread {
   readonly heads: readonly string[];
 }
 
-/** Null where the model has none. */
+/** The architecture with a classification head; null where the family has none. */
 function classifierOf(architecture: Architecture): Architecture | null {
   try {
     return architecture.withHead({ type: 'classifier' });
@@ -140,7 +140,8 @@ function classifierOf(architecture: Architecture): Architecture | null {
 }
 
 /**
- * Neither read, nor another name of one that is (a tied table), nor a buffer.
+ * Returns the tensors that are neither read, nor another name of one that is (a tied table), nor a
+ * buffer.
  * @param names canonical name → name in the file, as `resolveNames` gives them
  */
 export function unreadTensors(

@@ -38,7 +38,10 @@ async function readAll(
   return tensors;
 }
 
-/** @param trains whether the model parameter of this canonical name is trained with the head */
+/**
+ * An adapter that trains some of the model's parameters, and saves those alone.
+ * @param trains whether the model parameter of this canonical name is trained with the head
+ */
 export const partialAdapter = (
   context: AdapterContext,
   trains: (name: string) => boolean,
@@ -120,7 +123,11 @@ function trainedBelowHead(
   return new Set(below.map(({ name }) => name).filter(isTrained));
 }
 
-/** @param what the vectors that it trains, for messages */
+/**
+ * The implementation of an adapter that trains some of the model's vectors.
+ * @param what the vectors that it trains, for messages
+ * @param trained returns which of the parameters are trained, by canonical name
+ */
 export function vectorAdapter(
   type: string,
   what: string,

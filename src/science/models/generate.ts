@@ -18,6 +18,7 @@ type Placed = Pick<Tokens, 'map' | 'places'> & { readonly padding: { readonly wi
 /** A layer's older columns, and the newest ones, if there are any yet. */
 type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
 
+/** Once the newest columns are so many, they are joined to the others. */
 const RECENT = 16;
 
 const concatBlocks = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
@@ -37,6 +38,7 @@ const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   }
 };
 
+/** Stands for the position of a column that holds no token of the row. */
 const PADDING = -1;
 
 /**
@@ -110,6 +112,7 @@ class KeyValueCache implements TokenCache {
     return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
   }
 
+  /** Keeps these rows of the batch alone, in this order. */
   keep(rows: readonly number[]): void {
     this.#columns = rows.map((row) => at(this.#columns, row));
     const index = tf.tensor1d(rows.slice(), 'int32');
@@ -144,8 +147,8 @@ interface Sampling {
 }
 
 /**
- * Yields the tokens from the likeliest on, those of one logit by their ids. A heap orders as many
- * as are asked for: a vocabulary of 10⁵ tokens is sorted for a few of them otherwise.
+ * Yields the tokens from the likeliest on, those of one logit by their ids. Only a few are read of
+ * a vocabulary of 10⁵ tokens, so a heap orders as many as are asked for.
  */
 function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   const heap = Int32Array.from(logits.keys());

@@ -16,8 +16,9 @@ const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[]
   architecture.parameters(config).filter(({ name }) => within(name, architecture.headModules));
 
 /**
- * None for a pretrained head (cloze), which is part of the checkpoint. Throws UserFault where the
- * folder has no head for this number of classes and this width.
+ * Reads the parameters of a classification head, by canonical name: none for a pretrained head
+ * (cloze), which is part of the checkpoint. Throws UserFault where the folder has no head for this
+ * number of classes and this width.
  */
 export async function readHead(
   dir: string,

@@ -143,7 +143,7 @@ function clozePart(
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     vectors: [
       normVectors(norm, dense.out, { onePerText: true }),
-      // Of the bias over the vocabulary, the outputs have the classes' entries.
+      // The outputs are those of C tokens, and so have C entries of the bias over the vocabulary.
       { name: ofBias, in: dense.out, out: tokens.length, bias: true, onePerText: true },
     ],
     parameters: [
@@ -151,7 +151,7 @@ function clozePart(
       ...normParameters(norm, dense.out),
       { ...bias, shape: [model.vocabulary] },
     ],
-    // The table stands beside the bias.
+    // Checkpoints may name the token table as the decoder's weight, beside its bias.
     tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
     outputs: (states, rows, context) => {
@@ -184,7 +184,10 @@ function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: 
   };
 }
 
-/** @param classes C, for a classifier */
+/**
+ * The part of a model that its head adds.
+ * @param classes C, for a classifier
+ */
 export function headOf(body: Body, head: Head, classes: number): HeadPart {
   const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
   if (head.type === 'classifier') return classifierPart(body.model, ofClasses, classes);

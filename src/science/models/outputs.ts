@@ -96,7 +96,10 @@ export const answerTokens = (batch: readonly TokenRow[]): number[] =>
     marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
   );
 
-/** @param place the row of a smaller token table for each id */
+/**
+ * Returns the row with ids that are rows of a smaller token table.
+ * @param place the row of that table for each id
+ */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
   ...row,
   ids: row.ids.map((id) => named(place, id)),
@@ -118,7 +121,7 @@ export const outputsOf = ({
     ? { of: 'log p(answer)', count: 1 }
     : { of: 'class logits', count: classes };
 
-/** Of a row: C, or V for each token that is read. */
+/** Returns the function that counts a row's logits: C, or V for each token that is read. */
 export function logitsOf({
   architecture,
   classes,
@@ -129,7 +132,10 @@ export function logitsOf({
   return (row) => vocabulary * beforeAnswers([row]).place.length;
 }
 
-/** (B, O). Must be called within tf.tidy. Throws where a row of a completion task has no answer. */
+/**
+ * Returns the outputs of each row, (B, O). Must be called within tf.tidy. Throws where a row of a
+ * completion task has no answer.
+ */
 export function rowOutputs(
   network: Network,
   batch: readonly TokenRow[],

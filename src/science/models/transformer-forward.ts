@@ -53,7 +53,10 @@ function positionRows(
   });
 }
 
-/** (S, h). @param shift is added to the rows of the token table, (S, h) */
+/**
+ * Returns the embeddings of a batch's tokens, (S, h).
+ * @param shift is added to the rows of the token table, (S, h)
+ */
 function embed(
   { model, tokenTable, context, layout, dropping }: Pass,
   batch: readonly TokenRow[],
@@ -188,8 +191,8 @@ export function lastHiddenStates(
 }
 
 /**
- * The hidden states of those tokens after each of the L layers, each with the model's last norm, as
- * one batch: (L·Q, h), the first layer's first.
+ * The hidden states of the tokens that the head reads after each of the L layers, each with the
+ * model's last norm, as one batch: (L·Q, h), the first layer's first.
  */
 export function hiddenLayers(
   body: Body,

@@ -57,6 +57,7 @@ function readTokenProjections({ attention: { input, output }, feedForward }: Lay
   ];
 }
 
+/** The linear layers of one layer, in forward order. */
 function projections(layer: Layer): Projection[] {
   const { attention, feedForward } = layer;
   const { input, output } = attention,
@@ -83,7 +84,10 @@ function layerNorms({ attention, norms: { attention: first, feedForward } }: Lay
   ];
 }
 
-/** @param readsOne whether the head reads one token of each text */
+/**
+ * The linear layers of the body.
+ * @param readsOne whether the head reads one token of each text
+ */
 export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearLayer[] {
   const relative = new Set(layers.flatMap(relativeProjections).map(({ name }) => name)),
     last = layers.at(-1),
@@ -117,7 +121,10 @@ function normLayers(
   ];
 }
 
-/** @param readsOne whether the head reads one token of each text */
+/**
+ * The norms of the body, as layers whose vectors kernels are taken over.
+ * @param readsOne whether the head reads one token of each text
+ */
 export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[] {
   const { embeddings, hidden: h, layers, norm } = model;
   const read = readsOne ? { onePerText: true } : {};
@@ -140,7 +147,10 @@ function relativeParameters({ layers, hidden }: Transformer): ParameterSpec[] {
   ]);
 }
 
-/** @param tokenTable the name of the token table, (V, h) */
+/**
+ * The parameters of the body.
+ * @param tokenTable the name of the token table, (V, h)
+ */
 export function bodyParameters(model: Transformer, tokenTable: string): ParameterSpec[] {
   const { embeddings, hidden: h, layers, norm, vocabulary } = model;
   const { positions, types, padding } = embeddings;

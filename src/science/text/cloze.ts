@@ -20,7 +20,10 @@ type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
 
-/** Throws UserFault where a slot is unknown, missing or repeated. */
+/**
+ * Cuts a template into slots and what stands between them. Throws UserFault where a slot is
+ * unknown, missing or repeated.
+ */
 export function parseTemplate(template: string): Part[] {
   const parts = template
     .split(/(\{[^{}]*\})/)
@@ -224,8 +227,9 @@ export function templateLength(template: string, tokenizer: TextTokenizer): numb
 }
 
 /**
- * Truncation cuts only the texts, longest first; everything is one segment. The encoder throws
- * UserFault where the rows are pairs and the template is not for pairs, or the reverse.
+ * Returns the encoder of rows by a template. Truncation cuts only the texts, longest first;
+ * everything is one segment. The encoder throws UserFault where the rows are pairs and the template
+ * is not for pairs, or the reverse.
  */
 export function clozeEncoder(
   template: string,

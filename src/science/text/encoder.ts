@@ -32,7 +32,8 @@ function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
 }
 
 /**
- * Throws UserFault where a template cannot be read; the encoder, where no row fits it.
+ * Returns the encoder of rows for a head. Throws UserFault where a template cannot be read; the
+ * encoder, where no row fits it.
  * @param lossOn which tokens of a completion task are marked, for a training; none otherwise
  */
 export function rowEncoder(
@@ -105,7 +106,7 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
   };
 }
 
-/** Also of regression, for which transformers' classifiers have one output. */
+/** The head of classes, and of regression, for which transformers' classifiers have one output. */
 const CLASSIFIER: Head = { type: 'classifier' };
 
 /** The head for these classes. Throws UserFault for a verbalizer's first problem. */
@@ -134,8 +135,8 @@ const plainLetters = (text: string): string =>
     .toLowerCase();
 
 /**
- * Returns from which character of a text to which its tokens reach, when those at its start, or at
- * its end, decode to `decoded`. White space, case and accents do not count, as a tokenizer may drop
+ * Returns the range of characters at the start of a text, or at its end, that spells `decoded`, the
+ * text of some of its tokens. White space, case and accents do not count, as a tokenizer may drop
  * them. Null where the text does not spell it: it has a word that the vocabulary lacks.
  */
 export function spelled(

@@ -177,8 +177,8 @@ export interface EngineChange {
 }
 
 /**
- * Each result of its objective is checked too. Throws UserFault where `open` does, or returns
- * anything but what `changes` announces.
+ * Opens the change of a training; each result of its objective is checked too. Throws UserFault
+ * where `open` does, or returns anything but what `changes` announces.
  * @param vocabulary rows of the token table
  */
 export function openAttack(

@@ -4,7 +4,7 @@ import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 
-/** It has the form of the output itself: `adapter/` or `model/`. */
+/** The folder of a step, which has the form of the output itself: `adapter/` or `model/`. */
 const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 
 const ascending = (a: number, b: number): number => a - b;

@@ -81,7 +81,10 @@ interface Update {
   readonly size: number;
 }
 
-/** The most entries of parameters that one operation updates, all of which have two places then. */
+/**
+ * The most entries of parameters that one operation updates: their old and new values are in memory
+ * together.
+ */
 const TOGETHER = 1 << 20;
 
 /** Lists of successive updates: none has more than TOGETHER entries, unless it is one update. */
@@ -118,8 +121,8 @@ function updateAll(
 /**
  * The update rule of `adamw` for one tensor, in operations of TensorFlow. To be called within
  * tf.tidy.
- * @param decay 1 − lr·wd: a number, or a tensor to be broadcast along the rows or columns of p
- * @param size lr/(1 − β₁ᵗ), likewise
+ * @param decay 1 − lr·wd
+ * @param size lr/(1 − β₁ᵗ)
  * @returns the new p, m and v
  */
 export function adamwUpdate(

@@ -48,7 +48,10 @@ export async function saveState(
   );
 }
 
-/** @param write writes the file, with the facts in its metadata, and returns its SHA-256 */
+/**
+ * Puts a new state into the folder, and removes those of earlier steps.
+ * @param write writes the file, with the facts in its metadata, and returns its SHA-256
+ */
 export async function storeState(
   dir: string,
   step: number,
@@ -79,7 +82,7 @@ export async function loadState(
   return found === null ? null : { ...found, tensors: await readFloatsApart(found.path) };
 }
 
-/** As `loadState`, the file. */
+/** Finds the file of the latest undamaged state, which `loadState` reads. */
 export async function findState(
   dir: string,
   log: (message: string) => void,

@@ -122,6 +122,7 @@ function trainingJournal(now: () => number = () => performance.now()): Journal {
 }
 
 /**
+ * Saves a model in the form of a train stage's output.
  * @param trained null to save the initial values
  * @param modelDir the folder of the base checkpoint
  * @param base the name of the base model, where it is not that checkpoint
@@ -323,7 +324,8 @@ export interface Trainee {
 }
 
 /**
- * Throws UserFault as `openNetwork` does. @param change null where no attack changes the training
+ * Opens the network that is trained. Throws UserFault as `openNetwork` does.
+ * @param change null where no attack changes the training
  */
 export async function openTrainee(
   options: NetworkOptions,

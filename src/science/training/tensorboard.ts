@@ -108,7 +108,9 @@ export const writeEventFile = (
   started: number,
 ): Promise<void> => writeFile(path, eventFile(events, started));
 
-/** Under `train/` for the steps, `evaluate/` for the evaluations. */
+/**
+ * The events of a training, tagged `train/…` for its steps and `evaluate/…` for its evaluations.
+ */
 export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],

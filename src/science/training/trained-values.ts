@@ -50,7 +50,10 @@ function place(name: string, shape: readonly number[], size: number): { key: str
   return rows <= columns ? { key: `(${rows}, ·)`, axis: 1 } : { key: `(·, ${columns})`, axis: 0 };
 }
 
-/** @param kind prefix of a group's key: tensors of different kinds never share one */
+/**
+ * Groups small tensors by shape.
+ * @param kind prefix of a group's key: tensors of different kinds never share one
+ */
 export function makeGrouping(
   parameters: Tensors,
   kind: (name: string) => string = () => '',
@@ -93,6 +96,7 @@ interface TokenTable {
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
+/** The token table reduced to the ids of these rows. */
 function tokenTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
@@ -132,7 +136,11 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
   whole(trained: Tensors, unusedFactor: number): Map<string, Tensor>;
 }
 
-/** @param kind parameters of different kinds never share a group */
+/**
+ * Returns the trained parameters of a network in the form of the loop.
+ * @param kind parameters of different kinds never share a group
+ * @param shrinks whether the token table may be reduced to the rows that are used
+ */
 export function trainedValues<R extends TokenRow>(
   network: Network,
   rows: readonly R[],

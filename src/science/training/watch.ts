@@ -92,7 +92,10 @@ async function measureRows(
   };
 }
 
-/** As `CurvePoint.accuracy`, on any rows. @param onBatch called and awaited after each batch */
+/**
+ * The accuracy on any rows, measured as `CurvePoint.accuracy`.
+ * @param onBatch called and awaited after each batch
+ */
 export const accuracyOn = async (
   model: EvaluatedModel,
   rows: readonly LabelledRow[],

@@ -116,7 +116,10 @@ export function execute(
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/** How often a function is made again because a value changed that had been the same so far. */
+/**
+ * The most times that a function is made again because a value changed that had been the same so
+ * far.
+ */
 const REVISIONS = 4;
 
 const isEqual = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
@@ -194,8 +197,8 @@ export class Program {
   }
 
   /**
-   * Computes the needed tensors, and hands them their numbers in the binding.
-   * @param sightings how often the program is run operation by operation before it is compiled
+   * Computes the needed tensors, and gives each its number in the binding.
+   * @param sightings how many times the program runs operation by operation before it is compiled
    */
   run(
     binding: Binding,

@@ -115,8 +115,8 @@ function withPretrainingHead(
 }
 
 /**
- * Finds the head; null where the family or the checkpoint has none. `names`: of its parameters in
- * the file.
+ * Finds the head, with the names of its parameters in the checkpoint's file by canonical name; null
+ * where the family or the checkpoint has none.
  */
 export function findPretrainingHead(
   family: Architecture,

@@ -31,6 +31,7 @@ export interface Collected {
   dispose(): void;
 }
 
+/** One application of a layer in the forward pass. */
 interface Use {
   readonly h: Tensor2D; // (S, n)
   readonly y: Tensor2D; // (S, m)

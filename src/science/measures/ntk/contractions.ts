@@ -136,7 +136,10 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
  */
 const ENTRY_COST = 40;
 
-/** Cost of all gradients, then of their Gram matrix; half of it for a set with itself. */
+/**
+ * Cost of the gradients of all rows, 2·R·T·p·q for each block and class, then of their inner
+ * products, 2·p·q for each pair of rows: about half of the pairs for a set with itself.
+ */
 export function explicitCost(
   left: readonly BlockShape[],
   right: readonly BlockShape[] | null,

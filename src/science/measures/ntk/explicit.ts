@@ -67,6 +67,9 @@ export function padTokens(x: Tensor2D, index: Tensor1D | null, rows: number): Te
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 
+/**
+ * Returns the tokens of a block sorted by row, (S), and where each row starts among them, (R + 1).
+ */
 function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   const starts = new Int32Array(rows.length + 1);
   example.forEach((k) => {
@@ -94,6 +97,7 @@ type Slices = (start: number, width: number) => Tensor2D[];
  */
 const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
 
+/** Returns the function that computes slices of the gradients of a block, one for each class. */
 function slicesOf(block: TermBlock): Slices {
   const rows = block.rows.length,
     { p, q } = widthsOf(block),

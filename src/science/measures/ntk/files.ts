@@ -39,7 +39,9 @@ export interface StoredKernels {
   readonly logits: Float64Array; // (N, C)
   /** Empty in a completion task. */
   readonly labels: readonly number[]; // (N)
-  /** By random projection, as a share of ‖K‖_F; null where the kernel is exact. */
+  /**
+   * The standard errors of kernels by random projection, as shares of ‖K‖_F; null for an exact one.
+   */
   readonly errors: { readonly full: number | null; readonly lora: number | null };
 }
 
@@ -126,7 +128,10 @@ function describeContraction(terms: readonly TermRecord[]): string {
   );
 }
 
-/** @param projection the settings asked for; null where the kernels are exact */
+/**
+ * Returns log lines on how kernels were computed, and the content of `methods.json`.
+ * @param projection the settings asked for; null where the kernels are exact
+ */
 export function describeKernels(
   found: KernelSet,
   projection: Projection | null,

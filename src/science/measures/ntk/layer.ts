@@ -144,6 +144,7 @@ const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): Term
     ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
     : { a: term.a, b: term.b, example, rows };
 
+/** Adds one term's kernel to `sum`. Returns how it was contracted. */
 function contract(
   { left, right }: Pair,
   job: LayerJob,
@@ -161,6 +162,7 @@ function contract(
   return { method, operations };
 }
 
+/** Adds one projected term's kernel to each replicate's sum, with other random signs for each. */
 function contractProjected(
   { left, right }: Pair<Term>,
   name: string,

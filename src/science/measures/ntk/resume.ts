@@ -41,7 +41,7 @@ function namedArrays({ totals }: KernelParts): [string, Float64Array][] {
 
 const sha256 = (content: string): string => createHash('sha256').update(content).digest('hex');
 
-/** Null where there is none; `damaged` where its text is not what was written. */
+/** Reads a state. Null where there is none; `damaged` where its text is not what was written. */
 async function readState(file: string): Promise<State | 'damaged' | null> {
   if (!existsSync(file)) return null;
   const text = await readFile(file, 'utf8'),
@@ -53,9 +53,9 @@ async function readState(file: string): Promise<State | 'damaged' | null> {
 }
 
 /**
- * A state names the folder of its arrays and their digests, begins with a digest of itself, and is
- * renamed into place after the arrays are written: a kill in between leaves the previous state, and
- * a state with a changed byte is not resumed from.
+ * Saves states in `dir`, and loads the last one. A state names the folder of its arrays and their
+ * digests, begins with a digest of itself, and is renamed into place after the arrays are written:
+ * a kill in between leaves the previous state, and a state with a changed byte is not resumed from.
  * @param log told of a damaged state
  */
 export function resumeIn(dir: string, log: (message: string) => void): Resume {

@@ -54,7 +54,10 @@ function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduc
   return { P: side(({ P }) => P, m), Q: side(({ Q }) => Q, n), k };
 }
 
-/** s·B·A as s·B and Aᵀ, without any column where B is zero. A: (r, n), B: (m, r). */
+/**
+ * s·B·A as P = s·B (m, r) and Q = Aᵀ (n, r), or without columns where B is zero. A: (r, n), B: (m,
+ * r).
+ */
 function scaledProduct(
   A: Float32Array,
   B: Float32Array,

@@ -299,7 +299,10 @@ export async function readModulesToSave(dir: string): Promise<readonly string[]>
   return fields.names('modules_to_save') ?? [];
 }
 
-/** Never a module that it saves whole; `all-linear` means all others. */
+/**
+ * Whether the config adapts a module: never one that it saves whole. `all-linear` means all others
+ * that are `adaptable`.
+ */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,

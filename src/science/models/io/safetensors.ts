@@ -214,7 +214,8 @@ async function readExactly(
 
 /**
  * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies
- * other; a large ArrayBuffer starts 16 bytes into a page (glibc's malloc).
+ * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so the first tensor is
+ * placed 48 bytes into it.
  */
 const ALIGNMENT = 64,
   FIRST = 48;
@@ -258,7 +259,9 @@ async function readFloats(
   }
 }
 
-/** Into one ArrayBuffer that a backend may share, for tensors that live equally long. */
+/**
+ * Reads float32 tensors into one ArrayBuffer that a backend may share: they must live equally long.
+ */
 export const readFloatsTogether = async (
   path: string,
   names: readonly string[],

@@ -18,7 +18,9 @@ export interface AddedToken {
   readonly singleWord: boolean;
 }
 
-/** A part of a text: an added token, or what is to be split further. */
+/**
+ * A part of a text: an added token, or what is to be split further. `first`: at the text's start.
+ */
 export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
