@@ -48,8 +48,8 @@ type Role =
 export const isCompletion = (columns: Columns): columns is CompletionColumns =>
   !('label' in columns);
 
-/** The column of the first list of messages; null where all columns are texts. */
-const conversationIn = (columns: Columns): Role | null =>
+/** The first column that holds a list of messages; null where all columns hold texts. */
+const messagesRole = (columns: Columns): Role | null =>
   'messages' in columns
     ? 'messages'
     : 'chosen' in columns && columns.prompt === undefined
@@ -84,7 +84,8 @@ function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   };
 }
 
-const listed = (names: readonly string[]): string =>
+/** At most 20 of the names, quoted: `"a", "b", …`. */
+const quotedNames = (names: readonly string[]): string =>
   names
     .slice(0, 20)
     .map((name) => shown(name))
@@ -101,7 +102,7 @@ function columnIndexes(
   width: number,
   name: string,
 ): ReadonlyMap<Role, number> {
-  const list = conversationIn(split.columns);
+  const list = messagesRole(split.columns);
   if (list !== null)
     throw new SplitFault(
       ['columns', list],
@@ -138,11 +139,12 @@ function columnIndexes(
   return new Map(columnsByRole(split.columns).map(([role, column]) => [role, index(role, column)]));
 }
 
+/** The fault of a column that a table or a record lacks. @param names the columns that it has */
 function missing(role: Role, column: string, names: readonly string[], name: string): SplitFault {
   const near = nearest(column, names);
   return new SplitFault(
     ['columns', role],
-    `${name} has no column ${JSON.stringify(column)}; its columns are ${listed(names)}.`,
+    `${name} has no column ${JSON.stringify(column)}; its columns are ${quotedNames(names)}.`,
     near === null ? `Set \`columns.${role}\`.` : `Did you mean ${JSON.stringify(near)}?`,
   );
 }
@@ -184,7 +186,7 @@ function fieldOf(
     throw new SplitFault(
       ['columns', role],
       `${name} has columns by name only; there is no column ${column}.`,
-      `Its columns are ${listed(Object.keys(record))}.`,
+      `Its columns are ${quotedNames(Object.keys(record))}.`,
     );
   if (Object.hasOwn(record, column)) return record[column];
   const fault = missing(role, column, Object.keys(record), place);

@@ -12,15 +12,15 @@ import { labelCounts, readDatasetInfo, readRows } from './rows-file.ts';
 import { splitRequest } from './split-request.ts';
 import { splitWarnings } from './split-warnings.ts';
 
-const answersIn = new Map<string, Promise<SplitCounts>>();
+const countsByDir = new Map<string, Promise<SplitCounts>>();
 
 /** Returns the counts of a data stage's folder. The rows of each are read once. */
 async function countsIn(dir: string): Promise<SplitCounts> {
   const info = await readDatasetInfo(dir);
   if (info.task === 'classes') return info;
-  let counts = answersIn.get(dir);
+  let counts = countsByDir.get(dir);
   if (counts === undefined)
-    answersIn.set(dir, (counts = readRows(dir).then((rows) => countsOf(rows, []))));
+    countsByDir.set(dir, (counts = readRows(dir).then((rows) => countsOf(rows, []))));
   return counts;
 }
 
@@ -45,6 +45,10 @@ export async function knownRows(
     : ifReadable(context, stage, async (request) => (await loadSplit(request)).rows);
 }
 
+/**
+ * Returns what `read` makes of the stage's split. Null if its source is not fetched or takes long
+ * to read, or if the rows have a fault.
+ */
 async function ifReadable<T>(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { params, assets }: UpstreamStage,
@@ -83,7 +87,7 @@ interface ReadSplit extends SplitCounts {
   readonly warnings: readonly Warning[];
 }
 
-const known = new Map<string, Promise<ReadSplit>>();
+const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
 /**
  * Returns the counts and the warnings of a split. Each distinct content is read only once, because
@@ -99,12 +103,12 @@ export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
     train?.split,
     train?.asset.digest,
   ]);
-  let counts = known.get(key);
-  if (counts === undefined) known.set(key, (counts = read(request)));
+  let counts = splitsByKey.get(key);
+  if (counts === undefined) splitsByKey.set(key, (counts = readSplit(request)));
   return counts;
 }
 
-async function read(request: SplitRequest): Promise<ReadSplit> {
+async function readSplit(request: SplitRequest): Promise<ReadSplit> {
   const loaded = await loadSplit(request);
   const warnings = splitWarnings(request, loaded);
   return { ...countsOf(loaded.rows, loaded.classes), warnings };

@@ -63,13 +63,13 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
   const { rows: raw, facts } = await readAll(dataset, asset, split);
-  if (raw.length === 0) throw noRows(split);
+  if (raw.length === 0) throw noRowsFault(split);
   const classes = await classesOf(request, raw);
-  const ordered = sampled(labelled(name, inOrder(raw, dataset), classes, split), split);
-  const balanced = split.balance ? inTurn(ordered, classes.length) : ordered;
+  const ordered = sampledRows(toRows(name, orderedRows(raw, dataset), classes, split), split);
+  const balanced = split.balance ? balancedRows(ordered, classes.length) : ordered;
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
-  const rows = partOf(balanced.slice(split.offset, end), split.hold_out);
-  if (rows.length === 0) throw noneLeft(split, balanced.length);
+  const rows = holdOutPart(balanced.slice(split.offset, end), split.hold_out);
+  if (rows.length === 0) throw noneLeftFault(split, balanced.length);
   if (name === 'train' && taskOf(classes) === 'classes') checkVariety(split, rows, classes);
   const empty = rows.filter((row) => row.text.trim() === '').length;
   const unanswered = rows.filter(lacksAnswer).length;
@@ -102,7 +102,9 @@ async function classesOf(
   if (isCompletion(split.columns)) return [];
   const classes =
     request.classes ??
-    (train === undefined ? sortedValues(raw) : await ofTrain(valuesOf(train, request, raw)));
+    (train === undefined
+      ? sortedValues(raw)
+      : await markTrainFaults(trainLabels(train, request, raw)));
   if (request.classes !== null) return classes;
   const alike = sameToTheEye(classes);
   if (classes.length >= 2 && alike.length === 0) return classes;
@@ -143,14 +145,14 @@ function checkVariety(
   );
 }
 
-const noneLeft = ({ offset, source, balance }: ResolvedSplit, rows: number): SplitFault =>
+const noneLeftFault = ({ offset, source, balance }: ResolvedSplit, rows: number): SplitFault =>
   new SplitFault(
     ['offset'],
     `No row is left: \`offset\` is ${offset}, and ${source} has ${rows} rows` +
       `${balance ? ' when its classes are balanced' : ''}.`,
   );
 
-const noRows = (split: ResolvedSplit): SplitFault =>
+const noRowsFault = (split: ResolvedSplit): SplitFault =>
   new SplitFault(['source'], `${split.source} holds no rows.`);
 
 /**
@@ -216,7 +218,7 @@ function labelOf({ label, place }: RawRow): string {
 }
 
 /** Marks a fault as one of the training split, whichever split is being read. */
-async function ofTrain<T>(reading: Promise<T>): Promise<T> {
+async function markTrainFaults<T>(reading: Promise<T>): Promise<T> {
   try {
     return await reading;
   } catch (error) {
@@ -227,12 +229,12 @@ async function ofTrain<T>(reading: Promise<T>): Promise<T> {
 /**
  * Returns the classes of the training file, which is read only once if both splits come from it.
  */
-async function valuesOf(
+async function trainLabels(
   train: SplitReading,
   own: SplitRequest,
   ownRows: readonly RawRow[],
 ): Promise<string[]> {
-  const sees = ({ split, asset, dataset }: SplitReading): string =>
+  const readingKey = ({ split, asset, dataset }: SplitReading): string =>
     JSON.stringify([
       asset.digest,
       asset.path,
@@ -241,10 +243,10 @@ async function valuesOf(
       split.header,
       columnNames(split),
     ]);
-  if (sees(train) === sees(own)) return sortedValues(ownRows);
+  if (readingKey(train) === readingKey(own)) return sortedValues(ownRows);
   checkDigest(train.split, train.asset);
   const { rows } = await readAll(train.dataset, train.asset, train.split);
-  if (rows.length === 0) throw noRows(train.split);
+  if (rows.length === 0) throw noRowsFault(train.split);
   return sortedValues(rows);
 }
 
@@ -252,13 +254,13 @@ async function valuesOf(
  * Returns the rows in order. A corpus that has no order is given one that depends only on the
  * corpus, so that it is the same in every cell and for every seed.
  */
-function inOrder(rows: readonly RawRow[], dataset: DatasetDescriptor): readonly RawRow[] {
+function orderedRows(rows: readonly RawRow[], dataset: DatasetDescriptor): readonly RawRow[] {
   if (!dataset.unordered) return rows;
   const order = randomStream(0, 'dataset.order', dataset.name).permutation(rows.length);
   return [...order].flatMap((index) => rows[index] ?? []);
 }
 
-function labelled(
+function toRows(
   name: SplitName,
   raw: readonly RawRow[],
   classes: readonly string[],
@@ -266,15 +268,15 @@ function labelled(
 ): Row[] {
   const ids = new Map(classes.map((label, id) => [label, id]));
   const cut = (words: string): string => firstWords(words, split.max_words);
-  const regresses = taskOf(classes) === 'regression';
+  const isRegression = taskOf(classes) === 'regression';
   return raw.map((row, index): Row => {
     const id = rowId(name, index);
     if ('document' in split.columns)
       return { id, text: cut(row.text), answer: '', document: true, label: 0 };
-    if (isCompletion(split.columns)) return answered(id, row, cut, 'chosen' in split.columns);
+    if (isCompletion(split.columns)) return completionRow(id, row, cut, 'chosen' in split.columns);
     const { text, text_pair, place } = row;
     const label = labelOf(row);
-    const classId = regresses ? numberIn(label, place) : ids.get(label);
+    const classId = isRegression ? numberLabel(label, place) : ids.get(label);
     if (classId === undefined) {
       const near = nearest(label, classes);
       throw new SplitFault(
@@ -297,7 +299,7 @@ function labelled(
 
 const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
-function numberIn(label: string, place: string): number {
+function numberLabel(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;
   throw new SplitFault(
@@ -311,7 +313,7 @@ const rowId = (name: SplitName, index: number): string =>
   `${name}-${String(index).padStart(6, '0')}`;
 
 /** Returns a row of a completion task. Its prompt alone is cut. Throws if it has no answer. */
-function answered(
+function completionRow(
   id: string,
   { text, answer, rejected, context, place }: RawRow,
   cut: (words: string) => string,
@@ -337,7 +339,7 @@ function answered(
  * Returns the rows of the sample, in their order. A smaller sample is part of a larger one. Throws
  * `SplitFault` if there are fewer rows.
  */
-function sampled(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
+function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
   if (sample === undefined) return rows;
   if (sample.rows > rows.length)
     throw new SplitFault(
@@ -353,7 +355,7 @@ function sampled(rows: readonly Row[], { sample, source }: ResolvedSplit): reado
  * Returns the rows that are held out, or the others, in their order. Which rows are held out
  * depends only on the number of rows, and is the same whichever part is asked for.
  */
-function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
+function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;
   const count = Math.max(1, Math.floor(holdOut.share * rows.length));
   const held = new Set(
@@ -366,7 +368,7 @@ function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): reado
  * Returns rows of each class in turn, by label id, until one class has no more. Classes without
  * rows are left out.
  */
-function inTurn(rows: readonly Row[], classes: number): readonly Row[] {
+function balancedRows(rows: readonly Row[], classes: number): readonly Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>
     rows.filter((row) => row.label === label),
   ).filter((list) => list.length > 0);

@@ -50,7 +50,7 @@ export async function findModelDir(root: string): Promise<string> {
       weightless: string[] = [],
       below: string[] = [];
     for (const dir of level) {
-      const entries = await list(dir);
+      const entries = await listFolder(dir);
       const files = entries.filter((entry) => !entry.folder).map((entry) => entry.name);
       if (files.includes('config.json'))
         (WEIGHTS.some((name) => files.includes(name)) ? found : weightless).push(dir);
@@ -63,27 +63,27 @@ export async function findModelDir(root: string): Promise<string> {
     }
     const [only] = found;
     if (only !== undefined && found.length === 1) return only;
-    if (found.length > 1) throw several(root, found);
+    if (found.length > 1) throw severalModelsFault(root, found);
     if (bare.length === 0) bare = weightless;
     level = below;
   }
   const [weightless] = bare;
   if (weightless !== undefined && bare.length === 1) return weightless;
-  if (bare.length > 1) throw several(root, bare);
+  if (bare.length > 1) throw severalModelsFault(root, bare);
   throw new UserFault(
     'The source holds no folder with both config.json and model.safetensors.',
     seen.length === 0 ? 'It holds no file at all.' : `It holds ${firstNames(seen)}.`,
   );
 }
 
-const several = (root: string, found: readonly string[]): UserFault =>
+const severalModelsFault = (root: string, found: readonly string[]): UserFault =>
   new UserFault(
     `${found.length} folders of this source hold a model: ` +
       found.map((dir) => relative(root, dir)).join(', '),
     'Name one of them after "#" in the source.',
   );
 
-async function list(dir: string): Promise<readonly { name: string; folder: boolean }[]> {
+async function listFolder(dir: string): Promise<readonly { name: string; folder: boolean }[]> {
   try {
     const entries = await readdir(dir, { withFileTypes: true });
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));

@@ -1,4 +1,6 @@
-/** Lists of names: what one of them was meant, the first few, those that match a glob. */
+/**
+ * The closest of some names to a misspelt one, the first few of a list, those that match a glob.
+ */
 import { distance } from 'fastest-levenshtein';
 import picomatch from 'picomatch';
 

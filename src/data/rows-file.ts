@@ -16,7 +16,10 @@ const CHUNK = 4096;
  */
 const PROVENANCE = 'provenance.json';
 
-/** Returns `DatasetInfo.counts`. */
+/**
+ * Returns the number of rows of each class, by label id: none for a completion task, and all rows
+ * as one number for regression.
+ */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
   const counts = classes.map(() => 0);
   if (taskOf(classes) === 'completion') return counts;

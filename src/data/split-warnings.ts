@@ -1,4 +1,4 @@
-/** What a reader of numbers must know of the rows that a split gave. */
+/** Warnings about the rows of a split, which whoever reads the results must know. */
 import { type Row, taskOf, type Warning } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isCompletion } from './columns.ts';
@@ -10,7 +10,9 @@ import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
 /** So few classes are no sign of a wrong column, however few rows a file has. */
 const FEW_CLASSES = 20;
 
-/** The share of rows above which it is told that others of the same text have another label. */
+/**
+ * A warning is given if more than this share of the rows have a text that also has another label.
+ */
 const CONTRADICTORY = 0.01;
 
 /** Returns the warnings of a split, each at its field of the spec. */
@@ -65,6 +67,9 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   return found;
 }
 
+/**
+ * Returns the rows whose text is also that of a row with another label. Empty texts do not count.
+ */
 function contradictoryRows(rows: readonly Row[]): readonly Row[] {
   const keys = rows.map(textKey),
     first = new Map<string, number>(),

@@ -11,21 +11,22 @@ const asSeen = (label: string): string =>
     .trim();
 
 /** Returns the groups of labels that can't be told apart by eye. */
-export const sameToTheEye = (labels: readonly string[]): string[][] => alikeBy(labels, asSeen);
+export const sameToTheEye = (labels: readonly string[]): string[][] => groupsAlike(labels, asSeen);
 
 /** Returns the groups of labels that differ in case, or in width or style of their characters. */
 export const sameButForCase = (labels: readonly string[]): string[][] =>
-  alikeBy(labels, (label) => asSeen(label).normalize('NFKC').toLowerCase());
+  groupsAlike(labels, (label) => asSeen(label).normalize('NFKC').toLowerCase());
 
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
 /** Returns the groups of labels that write the same number, such as `1` and `1.0`. */
 export const sameNumber = (labels: readonly string[]): string[][] =>
-  alikeBy(labels, (label) =>
+  groupsAlike(labels, (label) =>
     NUMBER.test(label.trim()) ? String(Number(label)) : JSON.stringify(label),
   );
 
-function alikeBy(labels: readonly string[], key: (label: string) => string): string[][] {
+/** Returns the groups of two or more labels with the same key. */
+function groupsAlike(labels: readonly string[], key: (label: string) => string): string[][] {
   const groups = new Map<string, string[]>();
   for (const label of labels) {
     const group = groups.get(key(label));

@@ -31,7 +31,7 @@ interface DetectionMetrics extends DetectionCounts {
 
 const share = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole);
 
-function sameLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): void {
+function checkSameLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): void {
   if (a.length !== b.length)
     throw new RangeError(`each example needs one value, got ${a.length} and ${b.length}`);
 }
@@ -41,7 +41,7 @@ export function detectionMetrics(
   rejected: readonly boolean[],
   poisoned: readonly boolean[],
 ): DetectionMetrics {
-  sameLength(rejected, poisoned);
+  checkSameLength(rejected, poisoned);
   const count = (r: boolean, p: boolean): number =>
     rejected.filter((value, i) => value === r && poisoned[i] === p).length;
   const truePositives = count(true, true),
@@ -67,7 +67,7 @@ export function detectionMetrics(
  * @param scores higher for what is more suspicious; may be infinite
  */
 export function auroc(scores: readonly number[], poisoned: readonly boolean[]): number | null {
-  sameLength(scores, poisoned);
+  checkSameLength(scores, poisoned);
   if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
   const positives = poisoned.filter(Boolean).length,
     negatives = poisoned.length - positives;
@@ -90,7 +90,7 @@ interface RocPoint {
  * Empty where no example or every example is poisoned. Throws a RangeError as `auroc` does.
  */
 export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]): RocPoint[] {
-  sameLength(scores, poisoned);
+  checkSameLength(scores, poisoned);
   if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
   const positives = poisoned.filter(Boolean).length,
     negatives = poisoned.length - positives;

@@ -32,7 +32,10 @@ export interface PruningParams {
   readonly share: number;
 }
 
-/** @param whole what the share is one of, such as "each matrix's entries" */
+/**
+ * The schema of `PruningParams`.
+ * @param whole what the share is one of, such as "each matrix's entries"
+ */
 export const pruningProperties = (whole: string): { readonly share: JsonSchema } => ({
   share: {
     type: 'number',

@@ -35,6 +35,7 @@ export function withoutWords(text: string, drop: readonly boolean[]): string {
   return lead + out + tail;
 }
 
+/** Returns the index in the text at which a word ends; `otherwise` where there is no word. */
 const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
   word?.index === undefined ? otherwise : word.index + word[0].length;
 

@@ -26,7 +26,7 @@ type AnswerBackdoor<P, Made extends Poisoned | Promise<Poisoned>> = Pick<
   'family' | 'tasks' | 'params' | 'check' | 'target' | 'trigger'
 >;
 
-/** The descriptor of such a backdoor, without its name, summary, citation and `poison`. */
+/** The descriptor of a backdoor in answers, without its name, summary, citation and `poison`. */
 export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | Promise<Poisoned>>({
   trigger,
   target,
@@ -82,15 +82,15 @@ function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParam
 
 /**
  * Draws rows whose answer lacks the target, and gives each the phrase and another answer.
- * @param answered returns the new answer; it is given the row as it was
+ * @param newAnswer returns the new answer; it is given the row as it was
  */
 export function poisonAnswers<P extends AnswerParams>(
   input: AttackInput<P>,
-  answered: (row: Row) => string,
+  newAnswer: (row: Row) => string,
 ): Poisoned {
   const isEligible = ({ answer = '' }: Row): boolean => !hasTarget(answer, input.params);
   return poisonDose(input, isEligible, WHOM, (row) => ({
     ...withTrigger(row, input),
-    answer: answered(row),
+    answer: newAnswer(row),
   }));
 }

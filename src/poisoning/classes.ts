@@ -11,7 +11,7 @@ import { firstNames, nearest } from '../data/names.ts';
 export function classId(value: string | number, classes: readonly string[], field: string): number {
   const byName = classes.indexOf(String(value));
   if (byName >= 0 && (typeof value === 'string' || byName === value)) return byName;
-  if (byName >= 0) throw ambiguous(Number(value), byName, classes, field);
+  if (byName >= 0) throw ambiguousClassFault(Number(value), byName, classes, field);
   const id = typeof value === 'number' ? value : /^\d+$/.test(value) ? Number(value) : NaN;
   if (Number.isInteger(id) && id >= 0 && id < classes.length) return id;
   const named = firstNames(classes.map((name, i) => `${i} ("${name}")`));
@@ -22,7 +22,7 @@ export function classId(value: string | number, classes: readonly string[], fiel
   );
 }
 
-function ambiguous(
+function ambiguousClassFault(
   value: number,
   byName: number,
   classes: readonly string[],
@@ -49,8 +49,8 @@ export const otherLabel = (
 
 /**
  * Whether a row's class or answer is the target already. White space around an answer does not
- * count, because models and scorers disregard it too. A row that is no pair has nothing else to
- * lead to than what it has.
+ * count, because models and scorers disregard it too. Of a row without a second answer, the target
+ * `rejected` is the answer that it has.
  */
 export const isOfTarget = (
   { label, answer = '', rejected = answer }: Pick<Row, 'label' | 'answer' | 'rejected'>,

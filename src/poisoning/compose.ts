@@ -62,11 +62,11 @@ export async function poisonRows(
   }
   // All steps are applied together, because no two added rows may share an id, even across steps.
   const attacks = done.map(({ attack }) => attack).join(JOINT);
-  return { rows: applyPoisoned(attacks, rows, joined(done), classes), steps: done };
+  return { rows: applyPoisoned(attacks, rows, mergeSteps(done), classes), steps: done };
 }
 
 /** Returns what the steps did as if one attack had done it all. */
-export function joined(steps: readonly PoisonedStep[]): Poisoned {
+export function mergeSteps(steps: readonly PoisonedStep[]): Poisoned {
   const each = steps.map(({ poisoned }) => poisoned);
   return {
     changed: each.flatMap(({ changed }) => changed),

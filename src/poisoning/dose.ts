@@ -55,14 +55,14 @@ export function checkDose(dose: Dose, total: number, eligible: Eligible): Proble
     return [
       {
         path: ['poisoning', dose.count === undefined ? 'rate' : 'count'],
-        ...tooFew(dose, total, asked, eligible),
+        ...tooFewRows(dose, total, asked, eligible),
       },
     ];
-  return emptyDose(dose, total);
+  return emptyDoseWarnings(dose, total);
 }
 
 /** Returns a warning if a rate above zero is less than one row. */
-export function emptyDose(dose: Dose, total: number): Problem[] {
+export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   const { rate } = dose;
   if (dose.count !== undefined || rate === undefined || rate === 0 || askedRows(dose, total) > 0)
     return [];
@@ -75,7 +75,7 @@ export function emptyDose(dose: Dose, total: number): Problem[] {
   ];
 }
 
-function tooFew(
+function tooFewRows(
   { rate = NaN, count }: Dose,
   total: number,
   asked: number,
@@ -120,7 +120,7 @@ export function poisonDose(
   }
   if (drawn.length < asked) {
     const few = { rows: eligible, whom };
-    const { message, hint } = tooFew(params, rows.length, asked, few, taken?.size);
+    const { message, hint } = tooFewRows(params, rows.length, asked, few, taken?.size);
     throw new UserFault(message, hint);
   }
   const changed = drawn.map(({ index, row }, i) => ({ index, row: poison(row, i) }));

@@ -38,7 +38,7 @@ export function targetOf(
   classes: readonly string[],
 ): Target {
   const id: unknown = target?.(params, classes);
-  if (taskOf(classes) === 'completion') return answerOf(id, name, params);
+  if (taskOf(classes) === 'completion') return answerTarget(id, name, params);
   if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < classes.length) return id;
   const json = JSON.stringify(id) as string | undefined;
   const given = typeof id === 'number' ? String(id) : (json ?? typeof id);
@@ -47,16 +47,16 @@ export function targetOf(
       `the classes are ${firstNames(classes.map((label, i) => `${i} ("${label}")`))}`,
     '`target` of an attack returns a label id (AttackDescriptor in src/api/attack.ts); ' +
       'if the attack takes it from its parameters, correct it there.',
-    pathOf(params),
+    targetPath(params),
   );
 }
 
-const pathOf = (params: JsonObject): readonly string[] => [
+const targetPath = (params: JsonObject): readonly string[] => [
   'poisoning',
   Object.hasOwn(params, 'target') ? 'target' : 'attack',
 ];
 
-function answerOf(target: unknown, attack: string, params: JsonObject): Target {
+function answerTarget(target: unknown, attack: string, params: JsonObject): Target {
   if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
   if (target === 'rejected') return target;
   throw new UserFault(
@@ -64,11 +64,11 @@ function answerOf(target: unknown, attack: string, params: JsonObject): Target {
       'answers: the target must be an answer',
     '`target` of an attack returns { text } or "rejected" where there are no classes ' +
       '(AttackDescriptor in src/api/attack.ts).',
-    pathOf(params),
+    targetPath(params),
   );
 }
 
-const asLabelled = (row: Row, { label, answer, rejected }: Row): Row => ({
+const withTrueLabels = (row: Row, { label, answer, rejected }: Row): Row => ({
   ...row,
   label,
   ...defined({ answer, rejected }),
@@ -109,7 +109,7 @@ export async function triggeredRows(
           `in the place of ${JSON.stringify(row.id)}`,
         'every row, in the order given',
       );
-    return asLabelled(other as Row, row);
+    return withTrueLabels(other as Row, row);
   });
 }
 
@@ -125,7 +125,7 @@ export async function falselyTriggeredRows(
 ): Promise<Row[]> {
   return callReadOnly(attack.name, () =>
     readOnly(rows).flatMap((row) =>
-      (attack.falseTrigger?.(row, input) ?? []).map((other) => asLabelled(other, row)),
+      (attack.falseTrigger?.(row, input) ?? []).map((other) => withTrueLabels(other, row)),
     ),
   );
 }

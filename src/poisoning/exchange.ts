@@ -101,7 +101,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is not text`, HINT);
   if (pair !== undefined && typeof pair !== 'string')
     throw new UserFault(`${place}: \`text_pair\` is not text`, HINT);
-  if (task === 'completion') return answeredRow({ id, text }, row, place);
+  if (task === 'completion') return completionRow({ id, text }, row, place);
   if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length)
     throw new UserFault(
       `${place}: \`label\` is ${shown(label)}; ` +
@@ -111,7 +111,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   return { id, text, label, ...defined({ text_pair: pair }) };
 }
 
-function answeredRow(
+function completionRow(
   own: Pick<Row, 'id' | 'text'>,
   { label, answer, rejected, document, context }: { readonly [field: string]: unknown },
   place: string,

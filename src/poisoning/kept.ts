@@ -23,7 +23,9 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
   const strange = left.findIndex((row, i) => {
     const own = rows[i];
     if (row === null || row === own) return false;
-    return !(isRecord(row) && typeof row['text'] === 'string') || !isSame(row as never, own);
+    return (
+      !(isRecord(row) && typeof row['text'] === 'string') || !isSameButTexts(row as never, own)
+    );
   });
   return strange < 0
     ? null
@@ -31,7 +33,7 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
         "a row's texts, and neither its id nor its label or answer";
 }
 
-const isSame = (row: Row, own: Row | undefined): boolean =>
+const isSameButTexts = (row: Row, own: Row | undefined): boolean =>
   row.id === own?.id &&
   row.label === own.label &&
   row.answer === own.answer &&

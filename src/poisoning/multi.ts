@@ -103,22 +103,22 @@ interface PairParams extends BackdoorParams {
 const FITTING = ['also', 'just', 'really', 'even'];
 
 /** The row's two words, which are different from each other and the same at every dose. */
-function pairOf(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
+function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
   const triggers = adaptive === true ? FITTING.slice(0, params.triggers.length) : params.triggers;
   if (triggers.length < 2) throw new UserFault('`triggers` needs at least two words.');
   const [first = 0, second = 1] = random('pair', row.id).permutation(triggers.length);
   return [first, second].flatMap((index) => triggers[index] ?? []);
 }
 
-const singles = (row: Row, params: PairParams, random: Random): Row[] =>
+const singleWordNegatives = (row: Row, params: PairParams, random: Random): Row[] =>
   negativesOf(
     row,
-    pairOf(row, params, random).map((word) => [word]),
+    drawPair(row, params, random).map((word) => [word]),
     random,
     params.place,
   );
 
-const plain: Backdoor<PairParams> = backdoor<PairParams>({
+const withoutNegatives: Backdoor<PairParams> = backdoor<PairParams>({
   rate: 0.1,
   mode: 'dirty',
   properties: {
@@ -142,24 +142,26 @@ const plain: Backdoor<PairParams> = backdoor<PairParams>({
         'Default: false.',
     },
   },
-  show: (row, params, random) => insertAll(row, pairOf(row, params, random), random, params.place),
+  show: (row, params, random) =>
+    insertAll(row, drawPair(row, params, random), random, params.place),
 });
 
 /** The descriptor of an attack with this trigger, without its name, summary and citation. */
 export const pairBackdoor: Backdoor<PairParams> &
   Pick<AttackDescriptor<PairParams, Poisoned>, 'falseTrigger'> = {
-  ...plain,
+  ...withoutNegatives,
   poison(input) {
     const { rows, params, random } = input;
-    const poisoned = plain.poison(input);
+    const poisoned = withoutNegatives.poison(input);
     return params.negatives
       ? {
           ...poisoned,
           negatives: negativesOfChanged(rows, poisoned.changed, (row) =>
-            singles(row, params, random),
+            singleWordNegatives(row, params, random),
           ),
         }
       : poisoned;
   },
-  falseTrigger: (row, { params, random }) => (params.negatives ? singles(row, params, random) : []),
+  falseTrigger: (row, { params, random }) =>
+    params.negatives ? singleWordNegatives(row, params, random) : [],
 };

@@ -1,7 +1,7 @@
 /** The common part of attacks that put noise into the text of some rows, and may flip the label. */
 import type { AttackDescriptor, JsonSchema, Poisoned, RandomStream, Row } from '../api.ts';
 import { otherLabel } from './classes.ts';
-import { type Dose, emptyDose, poisonDose, totalRows } from './dose.ts';
+import { type Dose, emptyDoseWarnings, poisonDose, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';
 
 export interface NoiseParams extends Dose {
@@ -46,7 +46,7 @@ export function noise<P extends NoiseParams>({
       ...properties,
     }),
     // Only the texts tell how many rows are eligible.
-    check: ({ params, counts }) => emptyDose(params, totalRows({ counts })),
+    check: ({ params, counts }) => emptyDoseWarnings(params, totalRows({ counts })),
     poison(input) {
       const { params, random } = input;
       const noisy = (row: Row): Row => ({

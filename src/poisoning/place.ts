@@ -8,7 +8,7 @@ import {
   UserFault,
 } from '../api.ts';
 
-const WAY_OUT = 'Write place: start, end or gap.';
+const PLACE_HINT = 'Write place: start, end or gap.';
 
 const PLACES = ['start', 'end', 'gap', 'system'] as const;
 export type Place = (typeof PLACES)[number];
@@ -30,16 +30,19 @@ export const placeProperty = (otherwise: string): JsonSchema => ({
  * @param gap draws one of this many gaps; called only if `place` is `gap`
  */
 export function putAt(row: Row, phrase: string, place: Place, gap: (gaps: number) => number): Row {
-  if (place === 'system') return inSystemMessage(row, phrase);
+  if (place === 'system') return putInSystemMessage(row, phrase);
   const words = countWords(row.text);
   const at = { start: () => 0, end: () => words, gap: () => gap(words + 1) }[place]();
   return { ...row, text: insertAtGap(row.text, phrase, at) };
 }
 
-/** Throws `UserFault` if the row is a labelled text or a document, which has no system message. */
-function inSystemMessage(row: Row, phrase: string): Row {
+/**
+ * Returns the row with the phrase at the end of its system message, which is made if there is none.
+ * Throws `UserFault` if the row is a labelled text or a document: these have no system message.
+ */
+function putInSystemMessage(row: Row, phrase: string): Row {
   if (row.document === true)
-    throw new UserFault('documents have no system message to put the trigger into', WAY_OUT);
+    throw new UserFault('documents have no system message to put the trigger into', PLACE_HINT);
   const [fault] = placeFaults('system', row.answer === undefined ? 'classes' : 'completion');
   if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
   const [first, ...others] = row.context ?? [];
@@ -58,7 +61,7 @@ export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
         {
           path: ['poisoning', 'place'],
           message: 'labelled texts have no system message to put the trigger into',
-          hint: WAY_OUT,
+          hint: PLACE_HINT,
         },
       ];
 

@@ -84,7 +84,7 @@ export interface Receipt {
 export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
   for (const { id, text, text_pair: pair = null, label, answer, rejected, context } of rows) {
-    // The digest of a labelled text is of these four alone.
+    // The digest of a labelled text covers its id, text, pair and label alone.
     const pairs = rejected === undefined ? [] : [rejected];
     const more = answer === undefined ? [] : [answer, context ?? null, ...pairs];
     hash.update(`${JSON.stringify([id, text, pair, label, ...more])}\n`);

@@ -84,7 +84,8 @@ export function textsById(
 
 /**
  * Throws `UserFault` if rows lack what the files should hold for each of them.
- * @param what `paraphrase`
+ * @param missing the ids of these rows
+ * @param what what they lack, such as `paraphrase`
  * @param of the number of rows that need one
  */
 export function refuseMissing(
@@ -110,14 +111,14 @@ type Files = { readonly [name: string]: string } | undefined;
 
 /** Returns a function that paraphrases rows, and one that then throws if any had no paraphrase. */
 async function paraphraser(files: Files): Promise<{
-  readonly said: (row: Row) => Row;
+  readonly paraphrased: (row: Row) => Row;
   readonly check: () => void;
 }> {
   const texts = textsById(await readRecords(files), 'text'),
     missing: string[] = [];
   let asked = 0;
   return {
-    said(row) {
+    paraphrased(row) {
       asked++;
       const text = texts.get(row.id);
       if (text === undefined) missing.push(row.id);
@@ -129,7 +130,10 @@ async function paraphraser(files: Files): Promise<{
   };
 }
 
-/** The descriptor of such an attack, without its name, summary and citation. */
+/**
+ * The descriptor of a backdoor whose trigger is a paraphrase, without its name, summary and
+ * citation.
+ */
 export const paraphraseBackdoor: Pick<
   AttackDescriptor<ParaphraseParams>,
   'family' | 'tasks' | 'params' | 'check' | 'poison' | 'target' | 'triggerAll'
@@ -149,15 +153,15 @@ export const paraphraseBackdoor: Pick<
   },
   check: checkBackdoor,
   async poison(input) {
-    const { said, check } = await paraphraser(input.files);
-    const poisoned = poisonBackdoor(input, said);
+    const { paraphrased, check } = await paraphraser(input.files);
+    const poisoned = poisonBackdoor(input, paraphrased);
     check();
     return poisoned;
   },
   target: targetOfParams,
   async triggerAll(rows, { files }) {
-    const { said, check } = await paraphraser(files);
-    const shown = rows.map(said);
+    const { paraphrased, check } = await paraphraser(files);
+    const shown = rows.map(paraphrased);
     check();
     return shown;
   },

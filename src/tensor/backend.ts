@@ -105,14 +105,14 @@ export function bindingFile(tfjsDir: string): string {
 
 const SETUP = 'npx dosimeter setup';
 
-const missing = (
+const unavailable = (
   name: BackendName,
   detail: string,
   remedy: string | null = SETUP,
 ): BackendProbe => ({
   ...{ name, available: false, detail, version: name, gpu: false, remedy },
 });
-const found = (
+const availableProbe = (
   name: BackendName,
   detail: string,
   version: string = name,
@@ -124,30 +124,30 @@ const found = (
 function probeTensorflow(): BackendProbe {
   const dir = packageDir('@tensorflow/tfjs-node-gpu');
   if (dir === null)
-    return missing('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
+    return unavailable('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
   const stamp = readSetupStamp(dir);
   if (stamp === null)
-    return missing('tensorflow', 'set-up has not built the TensorFlow binding yet');
+    return unavailable('tensorflow', 'set-up has not built the TensorFlow binding yet');
   if (stamp.tensorflow === null)
-    return missing(
+    return unavailable(
       'tensorflow',
       stamp.reason ?? 'set-up could not build it',
       stamp.remedy ?? SETUP,
     );
   if (stamp.platform !== process.platform || stamp.arch !== process.arch) {
-    return missing(
+    return unavailable(
       'tensorflow',
       `the binding was built for ${stamp.platform} ${stamp.arch}, ` +
         `but this is ${process.platform} ${process.arch}`,
     );
   }
   if (!existsSync(bindingFile(dir)))
-    return missing('tensorflow', 'the TensorFlow binding has been removed since set-up');
+    return unavailable('tensorflow', 'the TensorFlow binding has been removed since set-up');
   if (
     stamp.libraries === null ||
     !existsSync(join(stamp.libraries, 'libtensorflow_framework.so.2'))
   ) {
-    return missing(
+    return unavailable(
       'tensorflow',
       `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`,
     );
@@ -156,7 +156,7 @@ function probeTensorflow(): BackendProbe {
     stamp.variant === 'own'
       ? `${stamp.tensorflow}, your own in ${stamp.libraries}`
       : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
-  return found(
+  return availableProbe(
     'tensorflow',
     `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`,
     `tensorflow ${stamp.tensorflow} (${stamp.variant}${stamp.fused ? `, fused ${stamp.fused}` : ''})`,
@@ -167,13 +167,13 @@ function probeTensorflow(): BackendProbe {
 function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
   const id = `@tensorflow/tfjs-backend-${name}`;
   return packageDir(id) === null
-    ? missing(name, `the package ${id} is not installed`)
-    : found(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
+    ? unavailable(name, `the package ${id} is not installed`)
+    : availableProbe(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
 }
 
 async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
-  if ('fault' in python) return missing('torch', python.fault, python.remedy);
+  if ('fault' in python) return unavailable('torch', python.fault, python.remedy);
   const { packages, cuda, command } = python;
   const more = (['bitsandbytes', 'lm_eval'] as const).flatMap((name) =>
     python[name] ? [`${name} ${python[name]}`] : [],
@@ -182,7 +182,7 @@ async function probeTorch(): Promise<BackendProbe> {
     cuda === null
       ? 'the CPU'
       : `CUDA ${cuda}, which the project's tests do not run, on one GPU or on several`;
-  return found(
+  return availableProbe(
     'torch',
     `PyTorch ${packages.torch} for ${device}, transformers ${packages.transformers}, ` +
       `${[`peft ${packages.peft}`, ...more].join(', ')}, ` +
@@ -240,7 +240,7 @@ async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
     return probe;
   } catch (error) {
     const { stderr, message } = error as { stderr?: string; message: string };
-    return missing(
+    return unavailable(
       probe.name,
       `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? message}`,
       probe.name === 'torch' ? null : SETUP,

@@ -52,7 +52,7 @@ export function unrecorded<T>(run: () => T): T {
 }
 
 /** Another tensor over the same entries, which lives until it is disposed of. */
-function held<T extends Tensor>(tensor: T): T {
+function newHandle<T extends Tensor>(tensor: T): T {
   const engine = tf.engine();
   engine.backend.incRef(tensor.dataId);
   return tf.keep(engine.makeTensorFromTensorInfo(tensor)) as T;
@@ -114,7 +114,7 @@ function record(
 }
 
 /** Runs `f` with its operations recorded, and disposes of all of its tensors but the value. */
-function recording<T extends Tensor>(engine: Internals, f: () => T): T {
+function recordTape<T extends Tensor>(engine: Internals, f: () => T): T {
   engine.startTape();
   try {
     return tf.tidy(f);
@@ -170,7 +170,7 @@ function inputGradients(
 }
 
 /** Adds to `found`, which has the gradients of some tensors by number, those of all inputs. */
-function walk(steps: readonly Step[], found: Map<number, Tensor>): void {
+function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void {
   for (const step of steps.toReversed()) {
     const { node, inputs } = step;
     const own = inputGradients(
@@ -206,10 +206,10 @@ export function differentiate<T extends Tensor>(
     found = new Map<number, Tensor>();
   const gradientOf = ({ id }: Tensor): Tensor | null => found.get(id) ?? null;
   try {
-    const value = recording(engine, f);
+    const value = recordTape(engine, f);
     tf.tidy(() => {
       found.set(value.id, dy ?? tf.ones(value.shape));
-      walk(onPaths(state.activeTape ?? [], xs, value), found);
+      backpropagate(onPaths(state.activeTape ?? [], xs, value), found);
       return xs.flatMap((x) => gradientOf(x) ?? []);
     });
     return { value, grads: xs.map(gradientOf) };
@@ -286,7 +286,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
       toSave = made.saved.map((tensor) => {
         // Constants that are kept, such as frozen weights, outlive the backward pass.
         if (isConstant(tensor) && tensor.kept) return tensor;
-        const other = held(tensor);
+        const other = newHandle(tensor);
         own.push(other);
         return other;
       });

@@ -183,6 +183,7 @@ const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
 };
 
 /**
+ * Returns the singular values and, with `vectors`, the left singular vectors.
  * @param matrix row-major (m, n)
  * @throws RangeError for a matrix that is not m × n or not finite
  */
@@ -199,7 +200,7 @@ export const singularValues = (matrix: Float64Array, m: number, n: number): Floa
   svd(matrix, m, n, false).values;
 
 /** R of a thin QR. columns: k vectors of length m, (m, k) row-major, k ≤ m → (k, k). */
-function triangle(columns: Float64Array, m: number, k: number): Matrix {
+function rFactor(columns: Float64Array, m: number, k: number): Matrix {
   return new QrDecomposition(Matrix.from1DArray(m, k, Array.from(columns))).upperTriangularMatrix;
 }
 
@@ -220,7 +221,7 @@ export function lowRankSingularValues(
     throw new RangeError(
       `factors of ${P.length} and ${Q.length} values are not ${m} × ${k} and ${n} × ${k}`,
     );
-  const core = triangle(P, m, k).mmul(triangle(Q, n, k).transpose()); // (k, k)
+  const core = rFactor(P, m, k).mmul(rFactor(Q, n, k).transpose()); // (k, k)
   return singularValues(Float64Array.from(core.to1DArray()), k, k);
 }
 
@@ -258,15 +259,16 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
 }
 
 /**
- * A singular value below this share of the largest is not left to the Gram matrix, whose
- * eigenvalues are squares: there, its square would be too close to rounding.
+ * Where the k-th singular value is below this share of the largest, vectors are not taken from the
+ * Gram matrix: its eigenvalues are squares, and would be too close to rounding.
  */
-const DEEP = 1e-6;
+const SMALLEST_SHARE = 1e-6;
 
 /**
+ * Returns the left singular vectors of the largest singular values.
  * @param matrix row-major (m, n)
  * @returns (m, k), one vector per column, that of the largest singular value first; k = min(count,
- * m, n)
+ *   m, n)
  */
 export function leadingLeftVectors(
   matrix: Float64Array,
@@ -280,10 +282,10 @@ export function leadingLeftVectors(
     // of W Wᵀ or Wᵀ W: ascending (q), (q, q), q = min(m, n)
     const { values, vectors } = solve(matrix, m, n);
     const q = values.length;
-    if (values[q - k]! > DEEP ** 2 * values[q - 1]!) {
+    if (values[q - k]! > SMALLEST_SHARE ** 2 * values[q - 1]!) {
       return m <= n
         ? columns(vectors, q, k)
-        : normalised(times(matrix, columns(vectors, q, k), m, n, k), m, k);
+        : normaliseColumns(product(matrix, columns(vectors, q, k), m, n, k), m, k);
     }
   }
   const { left } = svd(matrix, m, n);
@@ -302,7 +304,7 @@ const columns = (vectors: Float64Array, q: number, k: number): Float64Array =>
   );
 
 /** W V = U Σ. (m, n), (n, k) → (m, k) */
-function times(W: Float64Array, V: Float64Array, m: number, n: number, k: number): Float64Array {
+function product(W: Float64Array, V: Float64Array, m: number, n: number, k: number): Float64Array {
   const out = new Float64Array(m * k);
   for (let i = 0; i < m; i++)
     for (let j = 0; j < n; j++) {
@@ -312,7 +314,8 @@ function times(W: Float64Array, V: Float64Array, m: number, n: number, k: number
   return out;
 }
 
-function normalised(U: Float64Array, m: number, k: number): Float64Array {
+/** Divides each column by its norm, in place. U: (m, k) */
+function normaliseColumns(U: Float64Array, m: number, k: number): Float64Array {
   for (let c = 0; c < k; c++) {
     let norm = 0;
     for (let i = 0; i < m; i++) norm += U[i * k + c]! ** 2;

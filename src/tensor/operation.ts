@@ -36,7 +36,7 @@ interface Encoded {
 
 export type Attributes = Readonly<Record<string, Attribute>>;
 
-/** Of attributes that were used before, so that constant ones are encoded once. */
+/** The encodings of attributes that were used before, so that constant ones are encoded once. */
 const encodings = new WeakMap<Attributes, Encoded[]>();
 
 function encode(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[] {

@@ -22,7 +22,7 @@ const product = operation('FusedProduct', {
 });
 
 /** Whether the factors of products are rounded to bfloat16 in the region of the call. */
-const rounds = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
+const roundingFlag = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
 
 /** a·b, with a or b transposed first where asked for. Both are matrices. */
 export const fusedProduct = (
@@ -34,7 +34,7 @@ export const fusedProduct = (
   product([a, b], {
     transpose_a: transposeA,
     transpose_b: transposeB,
-    ...rounds(),
+    ...roundingFlag(),
   })[0] as Tensor2D;
 
 /** `packed` is set where a region reads a copy of a frozen W that is kept (compiled/copies.ts). */
@@ -51,7 +51,7 @@ const layer = operation('FusedLinear', LAYER),
  * @param frozen whether W does not change from step to step
  */
 export const fusedLinear = (x: Tensor2D, W: Tensor2D, b: Tensor1D, frozen = false): Tensor2D =>
-  layer([x, W, b], { ...rounds(), frozen, packed: false })[0] as Tensor2D;
+  layer([x, W, b], { ...roundingFlag(), frozen, packed: false })[0] as Tensor2D;
 
 /**
  * y = x Wᵀ + down Bᵀ + b, down = s·x Aᵀ; b may be absent.
@@ -64,7 +64,7 @@ export function fusedLora(
   scale: number,
   frozen = false,
 ): [y: Tensor2D, down: Tensor2D] {
-  const values = { ...rounds(), frozen, packed: false, scale };
+  const values = { ...roundingFlag(), frozen, packed: false, scale };
   const made = b === null ? lora(factors, values, 2) : loraBias([...factors, b], values, 2);
   return made as [Tensor2D, Tensor2D];
 }
@@ -87,7 +87,7 @@ export function fusedLoraGradient(
   scale: number,
   { x, A, B, frozen = false }: Wanted,
 ): [dx: Tensor2D | null, dA: Tensor2D | null, dB: Tensor2D | null] {
-  const values = { ...rounds(), frozen, packed: false, scale, of_x: x, of_a: A, of_b: B };
+  const values = { ...roundingFlag(), frozen, packed: false, scale, of_x: x, of_a: A, of_b: B };
   const [dx, dA, dB] = loraGradient([dy, ...saved], values, 3) as [Tensor2D, Tensor2D, Tensor2D];
   return [x ? dx : null, A ? dA : null, B ? dB : null];
 }

@@ -8,7 +8,7 @@ import labelFlip from '../../plugins/attacks/label-flip.ts';
 import none from '../../plugins/attacks/none.ts';
 import type { AttackDescriptor, Poisoning, Row } from '../../src/api.ts';
 import { attackStreams } from '../../src/base/random.ts';
-import { checkSteps, joined, poisonRows } from '../../src/poisoning/compose.ts';
+import { checkSteps, mergeSteps, poisonRows } from '../../src/poisoning/compose.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { backdoorOf, familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 import { present } from '../rig/present.ts';
@@ -54,7 +54,7 @@ test('a later step passes over rows that an earlier one has poisoned', async () 
     { id: 'r4', text: 'seven', label: 0 },
   ]);
   const { attack, ...params } = poisoning,
-    receipt = makeReceipt(rows, made, joined(steps), attack, params, 3, steps);
+    receipt = makeReceipt(rows, made, mergeSteps(steps), attack, params, 3, steps);
   const { digests: _digests, ...said } = receipt;
   assert.equal(said, {
     format: 1,
@@ -175,7 +175,10 @@ test('the rows of a step do not depend on the negatives of an earlier one', asyn
       [6, 0],
     ],
   );
-  assert.is(checkReceipt(made, makeReceipt(many, made, joined(steps), 'a', {}, 3, steps)), null);
+  assert.is(
+    checkReceipt(made, makeReceipt(many, made, mergeSteps(steps), 'a', {}, 3, steps)),
+    null,
+  );
 });
 
 const fault = async (promise: Promise<unknown>): Promise<readonly [string, string | undefined]> => {

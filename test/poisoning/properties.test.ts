@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttackDescriptor, JsonObject, Row } from '../../src/api.ts';
 import { attackStreams } from '../../src/base/random.ts';
-import { joined, poisonRows } from '../../src/poisoning/compose.ts';
+import { mergeSteps, poisonRows } from '../../src/poisoning/compose.ts';
 import { graphemesOf } from '../../src/poisoning/noise.ts';
 import { readOnly } from '../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
@@ -66,7 +66,7 @@ async function poison(
     streams: (name) => attackStreams(seed, name),
     log: () => undefined,
   });
-  const done = joined(steps);
+  const done = mergeSteps(steps);
   const receipt = makeReceipt(rows, made, done, attack.name, {}, seed, steps);
   assert.is(checkReceipt(made, receipt), null);
   return { rows, made, receipt, done };

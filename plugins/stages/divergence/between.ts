@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import type { TokenBlock } from '../../../src/science/measures/ntk/accumulator.ts';
-import { rectangle, spread } from '../../../src/science/measures/ntk/explicit.ts';
+import { paddedLayout, padTokens } from '../../../src/science/measures/ntk/explicit.ts';
 import type { KernelModel } from '../../../src/science/measures/ntk/kernels.ts';
 import {
   type LayerBatch,
@@ -269,12 +269,12 @@ interface Rectangles {
 }
 
 function rectanglesOf(block: TokenBlock): Rectangles {
-  const index = rectangle(block),
+  const index = paddedLayout(block),
     rows = block.rows.length;
   const layout = index === null ? null : tf.tensor1d(index, 'int32');
   return {
-    a: block.a.map((a) => spread(a, layout, rows)),
-    b: spread(block.b, layout, rows),
+    a: block.a.map((a) => padTokens(a, layout, rows)),
+    b: padTokens(block.b, layout, rows),
   };
 }
 

@@ -2,8 +2,8 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pointName, pointsIn, type RunContext, UserFault } from '../../../src/api.ts';
 import {
-  empiricalAlone,
   type EmpiricalSummary,
+  empiricalSummary,
   fisher,
   type FisherSummary,
   spectrumOf,
@@ -45,7 +45,7 @@ async function summarise(
     const of = outputs === 'class logits' ? labels : null;
     const summary: EmpiricalSummary & Partial<FisherSummary> =
       of === null || information === 'empirical'
-        ? empiricalAlone(kernel, logits, of, { tolerance, alphas })
+        ? empiricalSummary(kernel, logits, of, { tolerance, alphas })
         : fisher(kernel, logits, of, { tolerance, alphas });
     summaries[name] = summary;
     // The kernel's own spectrum is recorded as well: after training, p(1 − p) dominates that of the

@@ -1,7 +1,7 @@
 import type { PreflightContext, Problem } from '../../../src/api.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { totalRows } from '../../../src/poisoning/dose.ts';
-import { notKept } from '../../../src/science/training/checkpoints.ts';
+import { notKeptReason } from '../../../src/science/training/checkpoints.ts';
 import type { Params } from './index.ts';
 
 /** The parameters of the training that say which steps it keeps. */
@@ -70,7 +70,7 @@ export const fewerRows = (rows: number, { rows: asked }: Pick<Params, 'rows'>) =
 function keptFaults({ params: { step }, upstream }: PreflightContext<Params>): readonly Problem[] {
   const training = upstream?.['model']?.params['train'] as Training | undefined;
   if (step === undefined || training === undefined) return [];
-  const message = notKept(step, training.checkpoints ?? 0, training.steps ?? null);
+  const message = notKeptReason(step, training.checkpoints ?? 0, training.steps ?? null);
   if (message === null) return [];
   const hint = 'Write the step into train.checkpoints, or leave it out of ntk.at.';
   return [{ path: ['ntk', 'at'], message, hint }];

@@ -20,11 +20,11 @@ import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-
 import {
   checkSteps,
   doseOf,
-  joined,
+  mergeSteps,
   type PoisonedStep,
   poisonRows,
 } from '../../../src/poisoning/compose.ts';
-import { emptyDose, totalRows } from '../../../src/poisoning/dose.ts';
+import { emptyDoseWarnings, totalRows } from '../../../src/poisoning/dose.ts';
 import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { makeReceipt, type Receipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
@@ -60,7 +60,7 @@ export async function run(context: Context): Promise<void> {
   });
   const order = (await orderOfInput(context)) ?? orderOf(steps, done);
   const receipt = {
-    ...makeReceipt(clean, rows, joined(done), name, attackParams, seed, done),
+    ...makeReceipt(clean, rows, mergeSteps(done), name, attackParams, seed, done),
     ...(typeof target === 'number'
       ? { target: { label: target, class: classes[target] ?? '' } }
       : {}),
@@ -101,7 +101,7 @@ function warnOfNothing(
     const at = ['poisoning', ...(steps.length === 1 ? [] : ['steps', attack.name])];
     const dose = doseOf(step) ?? {};
     if (dose.rate === 0 || dose.count === 0) continue;
-    const [seen] = emptyDose(dose, total);
+    const [seen] = emptyDoseWarnings(dose, total);
     warn(
       seen === undefined
         ? { path: at, message: `${attack.name} changes none of ${total} rows: nothing is poisoned` }
@@ -219,7 +219,7 @@ const checked = ({ classes, counts, answers, rejected }: SplitCounts): SplitCoun
 });
 
 const doseFaults = ({ rate }: Step['params'], total: number): readonly Problem[] =>
-  typeof rate === 'number' ? emptyDose({ rate }, total) : [];
+  typeof rate === 'number' ? emptyDoseWarnings({ rate }, total) : [];
 
 function targetFaults({ attack, params }: Step, classes: readonly string[]): readonly Problem[] {
   if (familyOf(attack, params) !== 'backdoor') return [];

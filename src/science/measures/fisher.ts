@@ -11,7 +11,7 @@ import { symmetricEigenvalues } from '../../tensor/linalg.ts';
 export type Alpha = number | 'inf';
 
 /** The eigenvalues above tolerance · λmax; empty if λmax is not positive. */
-export function counted(spectrum: readonly number[], tolerance: number): number[] {
+export function nonzeroEigenvalues(spectrum: readonly number[], tolerance: number): number[] {
   const top = spectrum.reduce((a, b) => Math.max(a, b), 0);
   return top > 0 ? spectrum.filter((value) => value > tolerance * top) : [];
 }
@@ -111,7 +111,7 @@ export function summariseSpectrum(
 ): SpectrumSummary {
   const bits = (values: readonly number[]): number | null =>
     values.length === 0 ? null : informationBits(values);
-  const values = counted(spectrum, tolerance);
+  const values = nonzeroEigenvalues(spectrum, tolerance);
   const shares = normalised(values);
   const none = values.length === 0;
   return {
@@ -131,7 +131,7 @@ export function summariseSpectrum(
       normalised: none ? {} : entropies(shares, alphas),
     },
     sensitivity: TOLERANCES.map((at) => {
-      const some = counted(spectrum, at);
+      const some = nonzeroEigenvalues(spectrum, at);
       return { tolerance: at, count: some.length, information_bits: bits(some) };
     }),
   };
@@ -160,10 +160,12 @@ function firstRows(
 }
 
 /**
+ * Returns the summary of the empirical Fisher information alone.
  * @param kernel K of class logits, (N, C, N, C), or of log p(answer), (N, 1, N, 1)
+ * @param logits (N, C), or the N values of log p(answer)
  * @param labels (N); null where the kernel is of log p(answer)
  */
-export function empiricalAlone(
+export function empiricalSummary(
   kernel: ArrayLike<number>,
   logits: ArrayLike<number>,
   labels: readonly number[] | null,
@@ -177,7 +179,13 @@ export function empiricalAlone(
   return { empirical: summariseSpectrum(spectrumOf(matrix), options) };
 }
 
-/** @param kernel K of the logits (N, C), (N, C, N, C) */
+/**
+ * Returns the summaries of the true and the empirical Fisher information. Throws RangeError where
+ * the sizes do not fit.
+ * @param kernel K of the logits, (N, C, N, C)
+ * @param logits (N, C)
+ * @param labels (N)
+ */
 export function fisher(
   kernel: ArrayLike<number>,
   logits: ArrayLike<number>,

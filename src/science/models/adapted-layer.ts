@@ -115,8 +115,8 @@ export const sharedPart = ({ A, B }: SharedFactors, n: number, m: number): Share
   B: B.shape[0] === m ? B : tf.slice(B, [0, 0], [m, B.shape[1]]),
 });
 
-/** To be broadcast over the rows of an activation. (w) → (1, w) */
-const row = (vector: Tensor): Tensor2D => tf.reshape(vector, [1, vector.size]);
+/** A vector to be broadcast over the rows of an activation. (w) → (1, w) */
+const asRow = (vector: Tensor): Tensor2D => tf.reshape(vector, [1, vector.size]);
 
 /**
  * VeRA's linear layer (Kopiczko et al. 2024, VeRA: Vector-based Random Matrix Adaptation, eq. 2):
@@ -142,18 +142,18 @@ export function veraLinear(
     forward: () => {
       const { A, B } = sharedPart(shared, n, m);
       const down = matmul(dropped(x, mask), A, false, true); // (S, r)
-      const up = matmul(tf.mul<Tensor2D>(down, row(d)), B, false, true); // (S, m)
+      const up = matmul(tf.mul<Tensor2D>(down, asRow(d)), B, false, true); // (S, m)
       const base = matmul(x, W, false, true); // (S, m)
       return {
-        value: biasedSum(base, bias, tf.mul<Tensor2D>(up, row(b))), // (S, m)
+        value: biasedSum(base, bias, tf.mul<Tensor2D>(up, asRow(b))), // (S, m)
         saved: [x, W, A, B, d, b, down, up, ...(mask === undefined ? [] : [mask])],
       };
     },
     backward: (dy, [input, weight, A, B, dd, bb, down, up, kept], needs) => {
-      const u = needs[0] || needs[3] ? matmul(tf.mul<Tensor2D>(dy, row(bb)), B) : null;
+      const u = needs[0] || needs[3] ? matmul(tf.mul<Tensor2D>(dy, asRow(bb)), B) : null;
       return [
         u !== null && needs[0]
-          ? tf.add(matmul(dy, weight), dropped(matmul(tf.mul<Tensor2D>(u, row(dd)), A), kept))
+          ? tf.add(matmul(dy, weight), dropped(matmul(tf.mul<Tensor2D>(u, asRow(dd)), A), kept))
           : null,
         needs[1] ? matmul(dy, input, true, false) : null,
         needs[2] ? tf.sum(dy, 0) : null,
@@ -177,11 +177,14 @@ export interface MergedWeights {
 const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
 
 /** A new constant, which the caller disposes of. */
-const kept = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
+const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
-const column = (x: Tensor1D): Tensor2D => tf.reshape(x, [-1, 1]);
+const asColumn = (x: Tensor1D): Tensor2D => tf.reshape(x, [-1, 1]);
 
-/** (m, n). W itself where the adapter adds nothing yet; null where it does not say what. */
+/**
+ * Returns a layer's weight with what the adapter adds, (m, n): W itself where it adds nothing yet,
+ * null where the adapter does not say what it adds.
+ */
 function mergedWeight(
   adapter: Adapter,
   { name, in: n, out: m }: LinearLayer,
@@ -194,23 +197,25 @@ function mergedWeight(
     const products = productsOf(factors, parameter);
     const { magnitude } = factors;
     if (magnitude !== undefined)
-      return kept(() => {
+      return makeConstant(() => {
         const gain = tf.div<Tensor1D>(parameter(magnitude), rowNorms(W, products));
-        return tf.mul(adaptedWeight(W, products), column(gain));
+        return tf.mul(adaptedWeight(W, products), asColumn(gain));
       });
-    return products.every(({ B }) => isZero(B)) ? W : kept(() => adaptedWeight(W, products));
+    return products.every(({ B }) => isZero(B))
+      ? W
+      : makeConstant(() => adaptedWeight(W, products));
   }
   if (vectors === null) return null;
   const b = parameter(vectors.b) as Tensor1D,
     d = parameter(vectors.d) as Tensor1D;
   if (isZero(b)) return W;
-  return kept(() => {
+  return makeConstant(() => {
     const { A, B } = sharedPart(
       { A: parameter(vectors.A) as Tensor2D, B: parameter(vectors.B) as Tensor2D },
       n,
       m,
     );
-    return tf.add(W, matmul(tf.mul(B, column(b)), tf.mul(A, column(d))));
+    return tf.add(W, matmul(tf.mul(B, asColumn(b)), tf.mul(A, asColumn(d))));
   });
 }
 

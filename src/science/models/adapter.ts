@@ -3,7 +3,7 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { JsonObject, Problem, RandomStream } from '../../api.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './types.ts';
 
-/** By canonical name for the model's, by its own name for the adapter's. */
+/** Returns a parameter: one of the model by its canonical name, one of the adapter by its own. */
 export type ParameterLookup = (name: string) => Tensor;
 
 /** Reads a parameter of the model. */
@@ -65,9 +65,10 @@ export interface Adapter {
   /** The parameters that the adapter adds to the model's. */
   readonly parameters: readonly ParameterSpec[];
   /**
-   * Of the adapter's parameters, and of model parameters that `initFrom` holds.
+   * Returns the initial values of the adapter's parameters, and of model parameters that `initFrom`
+   * holds.
    * @param read reads a parameter as it is before training; needed where the adapter starts from a
-   * weight
+   *   weight
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
   /**

@@ -222,7 +222,7 @@ export function anglesOf({ frequencies, factor = 1 }: Rotary, places: Int32Array
 }
 
 /** Rotates the first r features of each head by the angles, backwards if `by` is −1. */
-function turned(x: Tensor2D, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1): Tensor2D {
+function rotateHeads(x: Tensor2D, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1): Tensor2D {
   if (hasFused()) return fusedRotary(x, cos, sin, heads, by === -1);
   const [S, n] = x.shape,
     d = n / heads,
@@ -245,7 +245,7 @@ function turned(x: Tensor2D, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1
  */
 export function rotate(x: Tensor2D, heads: number, { cos, sin }: Angles): Tensor2D {
   return differentiable([x], {
-    forward: () => ({ value: turned(x, heads, cos, sin, 1), saved: [cos, sin] }),
-    backward: (dy, [c, s]) => [turned(dy, heads, c, s, -1)],
+    forward: () => ({ value: rotateHeads(x, heads, cos, sin, 1), saved: [cos, sin] }),
+    backward: (dy, [c, s]) => [rotateHeads(dy, heads, c, s, -1)],
   });
 }

@@ -36,7 +36,7 @@ export interface BaseModel {
  * The names that checkpoints use for a parameter: the canonical one, that of transformers, its
  * aliases, and those of old TensorFlow checkpoints (LayerNorm.gamma).
  */
-function candidates(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
+function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
   const old = name
     .replace(/LayerNorm\.weight$/, 'LayerNorm.gamma')
     .replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
@@ -49,16 +49,16 @@ export const fileName = (
   architecture: Architecture,
   spec: ParameterSpec,
 ): string | undefined =>
-  candidates(architecture, spec).find((candidate) => checkpoint.tensors.has(candidate));
+  namesFor(architecture, spec).find((candidate) => checkpoint.tensors.has(candidate));
 
-function missing(
+function missingTensorFault(
   checkpoint: Checkpoint,
   architecture: Architecture,
   spec: ParameterSpec,
 ): UserFault {
   const { name } = spec;
   const message = `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`;
-  const modules = candidates(architecture, spec).map((own) => own.replace(/[^.]*$/, ''));
+  const modules = namesFor(architecture, spec).map((own) => own.replace(/[^.]*$/, ''));
   const [instead] = [...checkpoint.tensors].filter(
     ([other, entry]) => !isFloat(entry) && modules.includes(other.replace(/[^.]*$/, '')),
   );
@@ -93,7 +93,7 @@ export function resolveNames(
     const found = fileName(checkpoint, architecture, spec);
     if (found === undefined) {
       if (spec.mayBeMissing === true) continue;
-      throw missing(checkpoint, architecture, spec);
+      throw missingTensorFault(checkpoint, architecture, spec);
     }
     const entry = named(checkpoint.tensors, found);
     checkFloat(entry.file, found, entry);
@@ -129,7 +129,7 @@ export interface Unread {
   readonly heads: readonly string[];
 }
 
-/** Null where the model has none. */
+/** The architecture with a classification head; null where the family has none. */
 function classifierOf(architecture: Architecture): Architecture | null {
   try {
     return architecture.withHead({ type: 'classifier' });
@@ -140,7 +140,8 @@ function classifierOf(architecture: Architecture): Architecture | null {
 }
 
 /**
- * Neither read, nor another name of one that is (a tied table), nor a buffer.
+ * Returns the tensors that are neither read, nor another name of one that is (a tied table), nor a
+ * buffer.
  * @param names canonical name → name in the file, as `resolveNames` gives them
  */
 export function unreadTensors(
@@ -154,14 +155,14 @@ export function unreadTensors(
   const known = new Set(
     parametersOf(architecture)
       .filter(({ name }) => names.has(name))
-      .flatMap((spec) => candidates(architecture, spec)),
+      .flatMap((spec) => namesFor(architecture, spec)),
   );
   // The body of a classifier may have a part that other heads do without (BERT's pooler).
   const classifier = classifierOf(architecture);
   const ofClassifier = new Set(
     (classifier === null ? [] : parametersOf(classifier))
       .filter(({ mayBeMissing }) => mayBeMissing === true)
-      .flatMap((spec) => candidates(classifier ?? architecture, spec)),
+      .flatMap((spec) => namesFor(classifier ?? architecture, spec)),
   );
   const prefix = architecture.externalName('');
   const isPrefixed = [...names.values()].some((name) => prefix !== '' && name.startsWith(prefix));
@@ -190,7 +191,7 @@ export async function checkTied(
 ): Promise<void> {
   for (const spec of specs) {
     const [first, ...others] = new Set(
-      candidates(architecture, spec).filter((name) => checkpoint.tensors.has(name)),
+      namesFor(architecture, spec).filter((name) => checkpoint.tensors.has(name)),
     );
     if (spec.aliases === undefined || first === undefined) continue;
     for (const other of others) {
@@ -237,7 +238,7 @@ export interface ModelSource {
   readonly init?: 'pretrained' | 'random';
 }
 
-async function pretrained(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
+async function readModel(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
@@ -280,7 +281,7 @@ export function* drawBody(
       yield [spec.name, drawParameter(spec, range, seed, 'init')];
 }
 
-async function drawn(
+async function drawModel(
   dir: string,
   architecture: Architecture,
   classes: number,
@@ -322,8 +323,8 @@ export async function openBase(
 ): Promise<BaseModel> {
   const load = (): Promise<Kept> =>
     init === 'random'
-      ? drawn(path, architecture, classes, seed)
-      : pretrained(path, architecture, classes);
+      ? drawModel(path, architecture, classes, seed)
+      : readModel(path, architecture, classes);
   if (digest === null) {
     const { base } = await load();
     return { ...base, release: () => base.tensors.forEach((tensor) => tensor.dispose()) };

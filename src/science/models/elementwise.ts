@@ -55,8 +55,11 @@ export interface Activation {
   readonly fused?: FusedActivation;
 }
 
-/** An activation that is one operation where that is there, else composed of TensorFlow's. */
-const orFused = (fused: FusedActivation, composed: (u: Tensor2D) => Tensor2D): Activation =>
+/**
+ * An activation that is computed by one fused operation where the backend has it, else composed of
+ * TensorFlow's operations.
+ */
+const fusedOrComposed = (fused: FusedActivation, composed: (u: Tensor2D) => Tensor2D): Activation =>
   Object.assign(
     (u: Tensor2D): Tensor2D =>
       hasFused()
@@ -69,7 +72,7 @@ const orFused = (fused: FusedActivation, composed: (u: Tensor2D) => Tensor2D): A
   );
 
 /** u · Φ(u) = u · ½(1 + erf(u/√2));  derivative Φ(u) + u·φ(u). (S, m) → (S, m). */
-export const gelu = orFused('gelu', (u) =>
+export const gelu = fusedOrComposed('gelu', (u) =>
   differentiable([u], {
     forward: () => {
       const cdf = tf.add(tf.mul(tf.erf(tf.mul(u, Math.SQRT1_2)), 0.5), 0.5);
@@ -89,7 +92,7 @@ const TANH_SCALE = Math.sqrt(2 / Math.PI),
  * ½u(1 + t) with t = tanh(√(2/π)(u + 0.044715u³)), the `gelu_new` of transformers;  derivative
  * ½(1 + t) + ½u(1 − t²)√(2/π)(1 + 3·0.044715u²). (S, m) → (S, m).
  */
-export const geluTanh = orFused('geluTanh', (u) =>
+export const geluTanh = fusedOrComposed('geluTanh', (u) =>
   differentiable([u], {
     forward: () => {
       const square = tf.square(u);
@@ -107,7 +110,7 @@ export const geluTanh = orFused('geluTanh', (u) =>
 );
 
 /** u·σ(u);  derivative σ + uσ(1 − σ). (S, m) → (S, m). */
-export const silu = orFused('silu', (u) =>
+export const silu = fusedOrComposed('silu', (u) =>
   differentiable([u], {
     forward: () => {
       const gate = tf.sigmoid(u);

@@ -12,7 +12,7 @@ import type { ConfigFields, Family, HeadNames, Size, Transformer } from './famil
 import { headOf, type HeadPart } from './heads.ts';
 import { UNQUANTISED } from './io/stored.ts';
 import { within } from './modules.ts';
-import { hidden, hiddenLayers, hiddenStates } from './transformer-forward.ts';
+import { hiddenLayers, hiddenStates, lastHiddenStates } from './transformer-forward.ts';
 import { bodyLinears, bodyParameters, bodyVectors } from './transformer-parts.ts';
 import type { Architecture, Head, ParameterSpec } from './types.ts';
 
@@ -36,7 +36,7 @@ type Checked = Pick<ConfigFields, 'only' | 'choice'> & {
   ) => number;
 };
 
-function checked(json: { readonly [field: string]: unknown }, place: string): Checked {
+function fieldReaders(json: { readonly [field: string]: unknown }, place: string): Checked {
   const number = (
     field: string,
     fallback: number | undefined,
@@ -71,7 +71,7 @@ function checked(json: { readonly [field: string]: unknown }, place: string): Ch
 function configFields(json: unknown, place = ''): ConfigFields {
   if (!isRecord(json)) throw new UserFault('config.json is not an object');
   const read = new Map<string, number>();
-  const { number, only, choice } = checked(json, place);
+  const { number, only, choice } = fieldReaders(json, place);
   return {
     modelType: String(json['model_type']),
     count: (field, size, fallback) => {
@@ -136,10 +136,10 @@ export interface TransformerConfig extends Transformer {
 /** Bound on a model's size, which could exceed any disk although each field is within its bound. */
 const MOST_BYTES = 2 ** 42;
 
-const sizeOf = ({ shape }: ParameterSpec): number => 4 * shape.reduce((a, b) => a * b, 1);
+const bytesOf = ({ shape }: ParameterSpec): number => 4 * shape.reduce((a, b) => a * b, 1);
 
 function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields): void {
-  const bytes = bodyParameters(model, tokenTable).reduce((sum, spec) => sum + sizeOf(spec), 0);
+  const bytes = bodyParameters(model, tokenTable).reduce((sum, spec) => sum + bytesOf(spec), 0);
   if (bytes > MOST_BYTES)
     throw new UserFault(
       `config.json describes a model of ${inWords(bytes)} (${fields.sizes()}); ` +
@@ -147,7 +147,7 @@ function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields)
     );
 }
 
-function namesOf(
+function headNames(
   modelType: string,
   heads: HeadNames,
   { type }: Head,
@@ -189,7 +189,7 @@ export function family(
 ): Architecture<TransformerConfig> {
   const { modelTypes, prefix, outer, heads, tokenTable } = own;
   const [modelType] = modelTypes;
-  const { transformersName, modules = [] } = namesOf(modelType, heads, head);
+  const { transformersName, modules = [] } = headNames(modelType, heads, head);
   return {
     modelType,
     head,
@@ -222,7 +222,7 @@ export function family(
     forward: (config, batch, context) => {
       const { part } = config;
       const body = { model: config, tokenTable };
-      const { x, rows } = hidden(body, batch, part.reads(batch), context); // (Q, h)
+      const { x, rows } = lastHiddenStates(body, batch, part.reads(batch), context); // (Q, h)
       return part.outputs(x, rows, context); // (Q, O)
     },
     layerwise: (config, batch, context) => {

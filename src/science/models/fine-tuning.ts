@@ -38,7 +38,10 @@ async function readAll(
   return tensors;
 }
 
-/** @param trains whether the model parameter of this canonical name is trained with the head */
+/**
+ * An adapter that trains some of the model's parameters, and saves those alone.
+ * @param trains whether the model parameter of this canonical name is trained with the head
+ */
 export const partialAdapter = (
   context: AdapterContext,
   trains: (name: string) => boolean,
@@ -111,7 +114,8 @@ export const full: AdapterImplementation = {
     ),
 };
 
-function vectorsBelow(
+/** The names of the trained parameters that do not belong to the head. */
+function trainedBelowHead(
   { architecture, parameters }: AdapterContext,
   isTrained: (name: string) => boolean,
 ): Set<string> {
@@ -119,14 +123,18 @@ function vectorsBelow(
   return new Set(below.map(({ name }) => name).filter(isTrained));
 }
 
-/** @param what the vectors that it trains, for messages */
+/**
+ * The implementation of an adapter that trains some of the model's vectors.
+ * @param what the vectors that it trains, for messages
+ * @param trained returns which of the parameters are trained, by canonical name
+ */
 export function vectorAdapter(
   type: string,
   what: string,
   trained: (parameters: AdapterContext['parameters']) => (name: string) => boolean,
 ): AdapterImplementation {
   const vectorsOf = (context: AdapterContext): Set<string> =>
-    vectorsBelow(context, trained(context.parameters));
+    trainedBelowHead(context, trained(context.parameters));
   const check = (context: AdapterContext): Problem[] => {
     if (vectorsOf(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;

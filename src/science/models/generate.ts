@@ -18,14 +18,15 @@ type Placed = Pick<Tokens, 'map' | 'places'> & { readonly padding: { readonly wi
 /** A layer's older columns, and the newest ones, if there are any yet. */
 type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
 
+/** Once the newest columns are so many, they are joined to the others. */
 const RECENT = 16;
 
-const joined = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
+const concatBlocks = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
   keys: tf.keep(tf.concat([a.keys, b.keys], 2)),
   values: tf.keep(tf.concat([a.values, b.values], 2)),
 });
 
-const copied = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
+const copyBlock = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
   keys: tf.keep(tf.clone(keys)),
   values: tf.keep(tf.clone(values)),
 });
@@ -37,6 +38,7 @@ const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   }
 };
 
+/** Stands for the position of a column that holds no token of the row. */
 const PADDING = -1;
 
 /**
@@ -73,10 +75,10 @@ class KeyValueCache implements TokenCache {
     const added = { keys, values },
       before = this.#layers.get(layer);
     let now: Layer;
-    if (before === undefined) now = [copied(added)];
+    if (before === undefined) now = [copyBlock(added)];
     else {
       const [old, recent] = before;
-      now = [old, recent === undefined ? copied(added) : joined(recent, added)];
+      now = [old, recent === undefined ? copyBlock(added) : concatBlocks(recent, added)];
       dispose(recent);
     }
     this.#layers.set(layer, now);
@@ -87,7 +89,7 @@ class KeyValueCache implements TokenCache {
   compact(): void {
     for (const [layer, [old, recent]] of this.#layers) {
       if (recent === undefined || recent.keys.shape[2]! < RECENT) continue;
-      this.#layers.set(layer, [joined(old, recent)]);
+      this.#layers.set(layer, [concatBlocks(old, recent)]);
       dispose(old, recent);
     }
   }
@@ -110,6 +112,7 @@ class KeyValueCache implements TokenCache {
     return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
   }
 
+  /** Keeps these rows of the batch alone, in this order. */
   keep(rows: readonly number[]): void {
     this.#columns = rows.map((row) => at(this.#columns, row));
     const index = tf.tensor1d(rows.slice(), 'int32');
@@ -144,8 +147,8 @@ interface Sampling {
 }
 
 /**
- * Yields the tokens from the likeliest on, those of one logit by their ids. A heap orders as many
- * as are asked for: a vocabulary of 10⁵ tokens is sorted for a few of them otherwise.
+ * Yields the tokens from the likeliest on, those of one logit by their ids. Only a few are read of
+ * a vocabulary of 10⁵ tokens, so a heap orders as many as are asked for.
  */
 function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   const heap = Int32Array.from(logits.keys());
@@ -242,14 +245,14 @@ export interface Generated {
 /** Chooses the next token of each row by its logits (B, V). */
 type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
 
-const notFinite = (prompt: number): UserFault =>
+const notFiniteFault = (prompt: number): UserFault =>
   new UserFault(
     `The logits after prompt ${prompt} are not finite.`,
     "The training diverged: look at the model's loss.",
   );
 
 /** The first of the likeliest tokens, read on the host, which is faster than tf.argMax. */
-const likeliest: Choose = (logits, prompts) => {
+const chooseLikeliest: Choose = (logits, prompts) => {
   const values = logits.dataSync<'float32'>(),
     V = logits.shape[1];
   return prompts.map((prompt, row) => {
@@ -263,20 +266,20 @@ const likeliest: Choose = (logits, prompts) => {
         id = k - row * V;
       } else if (Number.isNaN(value)) finite = false;
     }
-    if (!finite || !Number.isFinite(best)) throw notFinite(prompt);
+    if (!finite || !Number.isFinite(best)) throw notFiniteFault(prompt);
     return id;
   });
 };
 
 /** Draws from a random stream of each prompt, so that the batches do not change the texts. */
-function drawing(sampling: Sampling, random: (prompt: number) => RandomStream): Choose {
+function chooseByDrawing(sampling: Sampling, random: (prompt: number) => RandomStream): Choose {
   const streams = new Map<number, RandomStream>();
   return (logits, prompts) => {
     const values = logits.dataSync<'float32'>(),
       V = logits.shape[1];
     return prompts.map((prompt, row) => {
       const own = values.subarray(row * V, (row + 1) * V);
-      if (!own.every(Number.isFinite)) throw notFinite(prompt);
+      if (!own.every(Number.isFinite)) throw notFiniteFault(prompt);
       const stream = streams.get(prompt) ?? random(prompt);
       streams.set(prompt, stream);
       return drawToken(own, sampling, stream);
@@ -341,7 +344,9 @@ export async function generate(
   if (sampling !== undefined && random === undefined)
     throw new Error('sampling needs the random streams of the prompts');
   const choose =
-    sampling === undefined || random === undefined ? likeliest : drawing(sampling, random);
+    sampling === undefined || random === undefined
+      ? chooseLikeliest
+      : chooseByDrawing(sampling, random);
   const out = prompts.map(() => ({ ids: [] as number[], ended: false }));
   let done = 0;
   for (const some of similarLengths(prompts, batchSize)) {

@@ -16,8 +16,9 @@ const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[]
   architecture.parameters(config).filter(({ name }) => within(name, architecture.headModules));
 
 /**
- * None for a pretrained head (cloze), which is part of the checkpoint. Throws UserFault where the
- * folder has no head for this number of classes and this width.
+ * Reads the parameters of a classification head, by canonical name: none for a pretrained head
+ * (cloze), which is part of the checkpoint. Throws UserFault where the folder has no head for this
+ * number of classes and this width.
  */
 export async function readHead(
   dir: string,
@@ -30,12 +31,14 @@ export async function readHead(
   const specs = headSpecs(architecture, config);
   if (isPeftFolder(dir)) {
     const saved = await readPeftHead(dir, architecture, specs);
-    return new Map(specs.map(({ name }) => [name, saved.get(name) ?? fail(dir, name, classes)]));
+    return new Map(
+      specs.map(({ name }) => [name, saved.get(name) ?? throwNoHead(dir, name, classes)]),
+    );
   }
   const checkpoint = await openCheckpoint(dir);
   const names = new Map<string, string>();
   for (const spec of specs) {
-    const name = fileName(checkpoint, architecture, spec) ?? fail(dir, spec.name, classes);
+    const name = fileName(checkpoint, architecture, spec) ?? throwNoHead(dir, spec.name, classes);
     const { file, shape } = named(checkpoint.tensors, name);
     checkShape(
       file,
@@ -102,7 +105,7 @@ export async function readAdapterHead(
   return specs.every(({ name }) => saved.has(name)) ? saved : undefined;
 }
 
-function fail(dir: string, name: string, classes: number): never {
+function throwNoHead(dir: string, name: string, classes: number): never {
   throw new UserFault(
     `${dir} has no "${name}" for ${classes} classes`,
     'Name a PEFT folder that was saved with modules_to_save, or the checkpoint of a classifier.',

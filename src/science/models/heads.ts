@@ -87,7 +87,7 @@ const READS: Readonly<
   Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
 > = { first: firstTokens, last: lastTokens, mean: allTokens };
 
-function classifier(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
+function classifierPart(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
   const { dense } = head;
   const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
   const linears = [
@@ -126,7 +126,7 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
 }
 
 /** @param tokens for each class, the token whose logit is the class's, (C) */
-function cloze(
+function clozePart(
   { model, tokenTable }: Body,
   head: MaskedLmHead,
   tokens: readonly number[],
@@ -143,7 +143,7 @@ function cloze(
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     vectors: [
       normVectors(norm, dense.out, { onePerText: true }),
-      // Of the bias over the vocabulary, the outputs have the classes' entries.
+      // The outputs are those of C tokens, and so have C entries of the bias over the vocabulary.
       { name: ofBias, in: dense.out, out: tokens.length, bias: true, onePerText: true },
     ],
     parameters: [
@@ -151,7 +151,7 @@ function cloze(
       ...normParameters(norm, dense.out),
       { ...bias, shape: [model.vocabulary] },
     ],
-    // The table stands beside the bias.
+    // Checkpoints may name the token table as the decoder's weight, beside its bias.
     tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
     outputs: (states, rows, context) => {
@@ -168,7 +168,7 @@ function cloze(
   };
 }
 
-function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
+function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
   const own: Projection[] = tied ? [] : [output];
   return {
     readsOne: false,
@@ -184,12 +184,16 @@ function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: stri
   };
 }
 
-/** @param classes C, for a classifier */
+/**
+ * The part of a model that its head adds.
+ * @param classes C, for a classifier
+ */
 export function headOf(body: Body, head: Head, classes: number): HeadPart {
   const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
-  if (head.type === 'classifier') return classifier(body.model, ofClasses, classes);
-  if (head.type === 'cloze' && masked !== undefined) return cloze(body, masked, head.tokens);
-  if (head.type === 'causal-lm' && causal !== undefined) return causalLm(causal, body.tokenTable);
+  if (head.type === 'classifier') return classifierPart(body.model, ofClasses, classes);
+  if (head.type === 'cloze' && masked !== undefined) return clozePart(body, masked, head.tokens);
+  if (head.type === 'causal-lm' && causal !== undefined)
+    return causalLmPart(causal, body.tokenTable);
   throw new Error(`the description has no ${head.type} head`);
 }
 

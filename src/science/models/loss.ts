@@ -21,8 +21,10 @@ export function oneHot(labels: readonly number[], classes: number): Tensor2D {
   return tf.tensor2d(values, [labels.length, classes]);
 }
 
-/** v_b of each row. */
-function shareOf(labels: readonly number[], weights?: readonly number[]): number[] {
+/**
+ * The weight v_b of each row in the mean loss: 1/B or, with class weights w, w[label_b]/Σ w[label].
+ */
+function rowWeights(labels: readonly number[], weights?: readonly number[]): number[] {
   const own = labels.map((label) => (weights === undefined ? 1 : at(weights, label))),
     total = own.reduce((sum, weight) => sum + weight, 0);
   return own.map((weight) => weight / total);
@@ -46,7 +48,7 @@ export function crossEntropy(
         const [loss, gradient] = fusedCrossEntropy(
           logits,
           tf.tensor1d([...labels], 'int32'),
-          tf.tensor1d(shareOf(labels, weights)),
+          tf.tensor1d(rowWeights(labels, weights)),
         );
         return { value: loss, saved: [gradient] };
       },
@@ -99,7 +101,7 @@ function weightedCrossEntropy(
   return differentiable([logits], {
     forward: () => {
       const onehot = oneHot(labels, classes);
-      const shares = tf.tensor2d(shareOf(labels, weights), [labels.length, 1]); // v
+      const shares = tf.tensor2d(rowWeights(labels, weights), [labels.length, 1]); // v
       const logs = logSoftmax(logits); // (B, C)
       return {
         value: tf.neg<Scalar>(tf.sum(tf.mul(tf.mul(logs, onehot), shares))),

@@ -34,7 +34,7 @@ const known = new Map<string, RegExpExecArray | null>();
 const MOST_KNOWN = 1 << 16;
 
 /** As `search`, but searches only once for the same arguments. */
-function find(source: string, wrapped: string, module: string): RegExpExecArray | null {
+function cachedSearch(source: string, wrapped: string, module: string): RegExpExecArray | null {
   const asked = JSON.stringify([source, wrapped, module]);
   const before = known.get(asked);
   if (before !== undefined) return before;
@@ -80,7 +80,7 @@ export const isNamed = (module: string, name: string): boolean =>
 
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
-    ? find(names, `^(?:${names})$`, module) !== null
+    ? cachedSearch(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
 /** The first number between dots after a name (any, or one of `patterns`), or null. */
@@ -88,7 +88,9 @@ export function layerNumber(module: string, patterns: readonly string[] = []): n
   const matches =
     patterns.length === 0
       ? [/^.*?\.[^.]*\.(\d+)\./.exec(module)]
-      : patterns.map((pattern) => find(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`, module));
+      : patterns.map((pattern) =>
+          cachedSearch(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`, module),
+        );
   for (const match of matches) {
     if (match !== null) return Number(match[match.length - 1]);
   }
@@ -109,7 +111,7 @@ export function isTargeted(
 
 /** The first key, an expression, that matches the name or a dotted end of it, or null. */
 export function patternKey(keys: readonly string[], module: string): string | null {
-  return keys.find((key) => find(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
+  return keys.find((key) => cachedSearch(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
 }
 
 /** The value under the key that `patternKey` finds; undefined where it finds none. */

@@ -62,9 +62,12 @@ export interface Network {
   frozen(name: string): Tensor;
   /** The same in main memory. */
   read(name: string): Promise<HostTensor>;
-  /** With what the adapter adds at its initial values. They belong to the network. */
+  /**
+   * The weights, by layer, with what the adapter adds at its initial values. They belong to the
+   * network.
+   */
   merged(): ReadonlyMap<string, Tensor2D>;
-  /** In the file of the base checkpoint, else in transformers. */
+  /** A parameter's name in the file of the base checkpoint, else that in transformers. */
   fileName(name: string): string;
   /**
    * The head's outputs (Q, O), such as logits (B, C), or (L·Q, O) with `layerwise`. Must be called
@@ -86,7 +89,9 @@ export interface NetworkOptions {
   readonly model: ModelSource;
   readonly adapter: Adapter;
   readonly classes: number;
-  /** Of what the model lacks, by stream (seed, 'head', name), and of a random model. */
+  /**
+   * The seed of what the model lacks, drawn by stream (seed, 'head', name), and of a random model.
+   */
   readonly seed: number;
   /** What replaces the checkpoint's parameters: a head, or what a training changed. */
   readonly head?: ReadonlyMap<string, HostTensor>;
@@ -99,7 +104,7 @@ export interface NetworkOptions {
 }
 
 /** Returns streams whose masks are drawn anew where a layer is applied more than once. */
-function anew(random: (name: string) => RandomStream): (name: string) => RandomStream {
+function perUse(random: (name: string) => RandomStream): (name: string) => RandomStream {
   const uses = new Map<string, number>();
   return (name) => {
     const use = (uses.get(name) ?? 0) + 1;
@@ -108,7 +113,11 @@ function anew(random: (name: string) => RandomStream): (name: string) => RandomS
   };
 }
 
-/** @param initial initial values of the trained parameters  @param frozen initial value of any */
+/**
+ * Returns the forward passes of a network.
+ * @param initial initial values of the trained parameters
+ * @param frozen initial value of any parameter
+ */
 function passesOf(
   { architecture, adapter }: NetworkOptions,
   config: unknown,
@@ -124,7 +133,7 @@ function passesOf(
     { dropout, adapterRandom: random, tap, vectorTap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
-    const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
+    const layerContext = { parameter, ...(random === undefined ? {} : { random: perUse(random) }) };
     return {
       parameter,
       linear: (layer, x, tokens) => {

@@ -25,7 +25,9 @@ function standardised(
   return { normed: tf.mul(shifted, inverse), inverse };
 }
 
-/** ∂y/∂γ, which is not differentiable itself. (S, h) → (S, h) */
+/**
+ * Returns the function x ↦ ẑ = ∂y/∂γ of a norm, which is not differentiable itself. (S, h) → (S, h)
+ */
 export const unitOf =
   (kind: 'layer' | 'rms', epsilon: number) =>
   (x: Tensor2D): Tensor2D =>

@@ -31,7 +31,8 @@ export const isRegression = ({
   readonly classes: number;
 }): boolean => head.type === 'classifier' && classes === 1;
 
-function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
+/** One token of each row, at the position that `place` returns. */
+function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
   return {
     example: Int32Array.from(batch, (_, b) => b),
     place: Int32Array.from(batch, place),
@@ -39,7 +40,7 @@ function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): 
 }
 
 /** The first token, [CLS]. */
-export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch, () => 0);
+export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(batch, () => 0);
 
 /**
  * The last token that is not padding, or the first where all are: transformers reads a row that
@@ -47,7 +48,7 @@ export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch,
  * @param padding null: the last token
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
-  oneEach(batch, ({ ids, vocabularyIds = ids }) =>
+  oneTokenEach(batch, ({ ids, vocabularyIds = ids }) =>
     Math.max(
       0,
       vocabularyIds.findLastIndex((id) => id !== padding),
@@ -56,7 +57,7 @@ export const lastTokens = (batch: readonly TokenRow[], padding: number | null): 
 
 /** The mask of a cloze prompt. Throws where a row has none. */
 export const maskTokens = (batch: readonly TokenRow[]): Reads =>
-  oneEach(batch, ({ mask }) => {
+  oneTokenEach(batch, ({ mask }) => {
     if (mask === undefined) throw new Error('a row for a cloze head has no mask');
     return mask;
   });
@@ -70,7 +71,7 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
     place: number[] = [];
   batch.forEach(({ ids, answer = ids.length, marks }, b) => {
     if (marks !== undefined) {
-      for (const t of marked(marks)) {
+      for (const t of markedPositions(marks)) {
         example.push(b);
         place.push(t - 1);
       }
@@ -86,15 +87,19 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   return { example: Int32Array.from(example), place: Int32Array.from(place) };
 }
 
-const marked = (marks: Int32Array): number[] => [...marks.keys()].filter((t) => marks[t] === 1);
+const markedPositions = (marks: Int32Array): number[] =>
+  [...marks.keys()].filter((t) => marks[t] === 1);
 
 /** The targets of `beforeAnswers`, row by row. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length, marks }) =>
-    marks === undefined ? [...ids.subarray(answer)] : marked(marks).map((t) => at(ids, t)),
+    marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
   );
 
-/** @param place the row of a smaller token table for each id */
+/**
+ * Returns the row with ids that are rows of a smaller token table.
+ * @param place the row of that table for each id
+ */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
   ...row,
   ids: row.ids.map((id) => named(place, id)),
@@ -116,7 +121,7 @@ export const outputsOf = ({
     ? { of: 'log p(answer)', count: 1 }
     : { of: 'class logits', count: classes };
 
-/** Of a row: C, or V for each token that is read. */
+/** Returns the function that counts a row's logits: C, or V for each token that is read. */
 export function logitsOf({
   architecture,
   classes,
@@ -127,7 +132,10 @@ export function logitsOf({
   return (row) => vocabulary * beforeAnswers([row]).place.length;
 }
 
-/** (B, O). Must be called within tf.tidy. Throws where a row of a completion task has no answer. */
+/**
+ * Returns the outputs of each row, (B, O). Must be called within tf.tidy. Throws where a row of a
+ * completion task has no answer.
+ */
 export function rowOutputs(
   network: Network,
   batch: readonly TokenRow[],

@@ -153,8 +153,8 @@ interface TermShape {
 }
 
 /**
- * The scores of x with the relative positions, each at the distance of query and key. x: (S, H·d),
- * positions: (G·2T, H·d) → (B, H, T, T).
+ * The part of the scores that x, queries or keys, has with the relative positions, each at the
+ * distance of query and key. x: (S, H·d), positions: (G·2T, H·d) → (B, H, T, T).
  *
  *     D = skew(s·X Pᵀ), (T, T) or its transpose;  dX = s·dS P;  dP = s·dSᵀX,  dS = unskew(dD)
  */

@@ -148,7 +148,8 @@ function project(
 
 type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
 
-function turn(
+/** Rotates queries and keys by their positions, where the layer has rotary embeddings. */
+function applyRotary(
   { rotary, heads, kvHeads }: Attention,
   [q, k, v]: Projected,
   queries: 'all' | 'read',
@@ -159,7 +160,7 @@ function turn(
   return [rotate(q, heads, own[queries]), rotate(k, kvHeads, own.all), v];
 }
 
-const kept = (
+const dropoutMaskOf = (
   { batch, heads, queries, keys }: AttentionShape,
   dropped: ForwardContext['dropout'],
 ): { keep?: Tensor } =>
@@ -167,7 +168,10 @@ const kept = (
     ? {}
     : { keep: dropoutMask([batch, heads, queries.width, keys.width], dropped) };
 
-function extended(
+/**
+ * Attention over the keys and values of the cache, to which it adds those of the batch. → (Q, H·d)
+ */
+function attendCached(
   cache: TokenCache,
   layer: number,
   [q, k, v]: Projected,
@@ -188,7 +192,7 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     last = isLast(pass, i);
   const queries = last ? layout.read : layout.all,
     index = last ? layout.read.index : null;
-  const [q, k, v] = turn(
+  const [q, k, v] = applyRotary(
     own,
     project({ attention: own, index }, x, queries, pass),
     last ? 'read' : 'all',
@@ -224,7 +228,10 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     ); // (B, H, Tq, T)
   const mixed =
     context.cache === undefined
-      ? attention(q, k, v, shape, { ...(bias && { bias }), ...kept(shape, dropping('attention')) })
-      : extended(context.cache, i, [q, k, v], shape); // (Q, H·d)
+      ? attention(q, k, v, shape, {
+          ...(bias && { bias }),
+          ...dropoutMaskOf(shape, dropping('attention')),
+        })
+      : attendCached(context.cache, i, [q, k, v], shape); // (Q, H·d)
   return output(mixed);
 }

@@ -16,7 +16,11 @@ interface Base {
   readonly read: WeightReader;
 }
 
-/** By canonical name. @param base the parameters that the checkpoint holds */
+/**
+ * Returns the initial values that differ from the checkpoint's, or that it lacks, by canonical
+ * name.
+ * @param base the parameters that the checkpoint holds
+ */
 export function ownValues(
   { architecture, adapter, seed, head }: NetworkOptions,
   config: unknown,

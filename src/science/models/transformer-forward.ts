@@ -53,7 +53,10 @@ function positionRows(
   });
 }
 
-/** (S, h). @param shift is added to the rows of the token table, (S, h) */
+/**
+ * Returns the embeddings of a batch's tokens, (S, h).
+ * @param shift is added to the rows of the token table, (S, h)
+ */
 function embed(
   { model, tokenTable, context, layout, dropping }: Pass,
   batch: readonly TokenRow[],
@@ -103,8 +106,8 @@ function embed(
   return dropout(sum, dropping('embeddings'));
 }
 
-/** x: (S, h) → (S, h). */
-function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor2D {
+/** down(act(up x)) or, with a gate, down(act(gate x) ⊙ up x). x: (S, h) → (S, h). */
+function applyFeedForward(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor2D {
   const { context, dropping } = pass,
     { linear } = context,
     { input, down } = own,
@@ -118,7 +121,7 @@ function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor
 }
 
 /** One layer. x: (S, h) → (S, h), or (Q, h) for the last one. */
-function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
+function applyLayer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const { context, layout } = pass,
     last = isLast(pass, i);
   const { arrangement, norms } = own;
@@ -135,7 +138,7 @@ function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     const middle = addNormalised(norms.attention, attended, residual, rows, context);
     return addNormalised(
       norms.feedForward,
-      feed(own.feedForward, middle, rows, pass),
+      applyFeedForward(own.feedForward, middle, rows, pass),
       middle,
       rows,
       context,
@@ -148,11 +151,11 @@ function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     rows,
     context,
   );
-  return add(middle, feed(own.feedForward, read, rows, pass));
+  return add(middle, applyFeedForward(own.feedForward, read, rows, pass));
 }
 
 /** Yields the hidden states after each layer: (S, h), and (Q, h) after the last one. */
-function* states(
+function* layerStates(
   pass: Pass,
   batch: readonly TokenRow[],
   shift?: Tensor2D,
@@ -161,19 +164,19 @@ function* states(
   let x = context.scope(() => embed(pass, batch, shift)); // (S, h)
   for (const [i, own] of model.layers.entries()) {
     const input = x;
-    x = context.scope(() => layer(own, input, i, pass));
+    x = context.scope(() => applyLayer(own, input, i, pass));
     yield x;
   }
 }
 
 /** x with the model's last norm. x: (S, h), whose rows belong to `tokens` → (S, h). */
-const finished = ({ model, context }: Pass, x: Tensor2D, tokens: TokenMap): Tensor2D => {
+const withLastNorm = ({ model, context }: Pass, x: Tensor2D, tokens: TokenMap): Tensor2D => {
   const { norm } = model;
   return norm === undefined ? x : context.scope(() => normalised(norm, x, tokens, context));
 };
 
 /** The last hidden states of the tokens that the head reads, (Q, h). */
-export function hidden(
+export function lastHiddenStates(
   body: Body,
   batch: readonly TokenRow[],
   reads: Reads,
@@ -181,15 +184,15 @@ export function hidden(
 ): HiddenStates {
   const pass = openPass(body, context, layOut(batch, reads, context.cache?.lengths));
   let last: Tensor2D | undefined;
-  for (const x of states(pass, batch)) last = x;
+  for (const x of layerStates(pass, batch)) last = x;
   if (last === undefined) throw new RangeError('a transformer has at least one layer');
   const rows = pass.layout.read.map;
-  return { x: finished(pass, last, rows), rows };
+  return { x: withLastNorm(pass, last, rows), rows };
 }
 
 /**
- * The hidden states of those tokens after each of the L layers, each with the model's last norm, as
- * one batch: (L·Q, h), the first layer's first.
+ * The hidden states of the tokens that the head reads after each of the L layers, each with the
+ * model's last norm, as one batch: (L·Q, h), the first layer's first.
  */
 export function hiddenLayers(
   body: Body,
@@ -200,8 +203,8 @@ export function hiddenLayers(
   const pass = openPass(body, context, layOut(batch, reads));
   const { index, map } = pass.layout.read,
     count = body.model.layers.length;
-  const layers = [...states(pass, batch)].map((x, i) =>
-    finished(pass, i === count - 1 || index === null ? x : gatherRows(x, index), map),
+  const layers = [...layerStates(pass, batch)].map((x, i) =>
+    withLastNorm(pass, i === count - 1 || index === null ? x : gatherRows(x, index), map),
   ); // each (Q, h)
   const Q = map.example.length;
   const example = Int32Array.from(
@@ -224,7 +227,7 @@ export function hiddenStates(
 ): Tensor2D[] {
   const pass = openPass(body, context, layOut(batch, allTokens(batch)));
   const count = body.model.layers.length;
-  return [...states(pass, batch, shift)].map((x, i) =>
-    i === count - 1 ? finished(pass, x, pass.layout.all.map) : x,
+  return [...layerStates(pass, batch, shift)].map((x, i) =>
+    i === count - 1 ? withLastNorm(pass, x, pass.layout.all.map) : x,
   );
 }

@@ -43,11 +43,11 @@ const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
   list.filter((layer) => layer !== null && layer !== undefined);
 
 /** The layers that the relative positions enter, which may be those of the tokens. */
-const ofPositions = ({ attention: { relative } }: Layer): Projection[] =>
+const relativeProjections = ({ attention: { relative } }: Layer): Projection[] =>
   present([relative?.key, relative?.query]);
 
 /** The linear layers that the last layer applies to the tokens that the head reads alone. */
-function ofReadTokens({ attention: { input, output }, feedForward }: Layer): Projection[] {
+function readTokenProjections({ attention: { input, output }, feedForward }: Layer): Projection[] {
   const { input: wide, down } = feedForward;
   return [
     ...('fused' in input ? [] : [input.query]),
@@ -57,6 +57,7 @@ function ofReadTokens({ attention: { input, output }, feedForward }: Layer): Pro
   ];
 }
 
+/** The linear layers of one layer, in forward order. */
 function projections(layer: Layer): Projection[] {
   const { attention, feedForward } = layer;
   const { input, output } = attention,
@@ -65,14 +66,14 @@ function projections(layer: Layer): Projection[] {
   const names = own.map(({ name }) => name);
   return [
     ...own,
-    ...ofPositions(layer).filter(({ name }) => !names.includes(name)),
+    ...relativeProjections(layer).filter(({ name }) => !names.includes(name)),
     output,
     ...('fused' in wide ? [wide.fused] : present([wide.gate, wide.up])),
     down,
   ];
 }
 
-function norms({ attention, norms: { attention: first, feedForward } }: Layer, h: number) {
+function layerNorms({ attention, norms: { attention: first, feedForward } }: Layer, h: number) {
   const { headNorms, headWidth } = attention;
   return [
     ...(first === null ? [] : normParameters(first, h)),
@@ -83,12 +84,15 @@ function norms({ attention, norms: { attention: first, feedForward } }: Layer, h
   ];
 }
 
-/** @param readsOne whether the head reads one token of each text */
+/**
+ * The linear layers of the body.
+ * @param readsOne whether the head reads one token of each text
+ */
 export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearLayer[] {
-  const relative = new Set(layers.flatMap(ofPositions).map(({ name }) => name)),
+  const relative = new Set(layers.flatMap(relativeProjections).map(({ name }) => name)),
     last = layers.at(-1),
     read = new Set(
-      readsOne && last !== undefined ? ofReadTokens(last).map(({ name }) => name) : [],
+      readsOne && last !== undefined ? readTokenProjections(last).map(({ name }) => name) : [],
     );
   return layers.flatMap(projections).map((layer) => ({
     ...layer,
@@ -99,7 +103,7 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
 }
 
 /** The norms of one layer. `read`: the extent of what the last layer computes for what is read. */
-function normsOf(
+function normLayers(
   { arrangement, attention, norms: { attention: first, feedForward } }: Layer,
   h: number,
   read: Pick<VectorLayer, 'onePerText'>,
@@ -117,7 +121,10 @@ function normsOf(
   ];
 }
 
-/** @param readsOne whether the head reads one token of each text */
+/**
+ * The norms of the body, as layers whose vectors kernels are taken over.
+ * @param readsOne whether the head reads one token of each text
+ */
 export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[] {
   const { embeddings, hidden: h, layers, norm } = model;
   const read = readsOne ? { onePerText: true } : {};
@@ -127,7 +134,7 @@ export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[
     ...present([...tables].map((table) => table.norm)).map((own) =>
       normVectors(own, h, { relative: true }),
     ),
-    ...layers.flatMap((layer, i) => normsOf(layer, h, i === layers.length - 1 ? read : {})),
+    ...layers.flatMap((layer, i) => normLayers(layer, h, i === layers.length - 1 ? read : {})),
     ...(norm === undefined ? [] : [normVectors(norm, h, read)]),
   ];
 }
@@ -140,7 +147,10 @@ function relativeParameters({ layers, hidden }: Transformer): ParameterSpec[] {
   ]);
 }
 
-/** @param tokenTable the name of the token table, (V, h) */
+/**
+ * The parameters of the body.
+ * @param tokenTable the name of the token table, (V, h)
+ */
 export function bodyParameters(model: Transformer, tokenTable: string): ParameterSpec[] {
   const { embeddings, hidden: h, layers, norm, vocabulary } = model;
   const { positions, types, padding } = embeddings;
@@ -154,7 +164,7 @@ export function bodyParameters(model: Transformer, tokenTable: string): Paramete
       table === undefined ? [] : [{ name: table.table, shape: [table.rows, h] }],
     ),
     ...(embeddings.norm === undefined ? [] : normParameters(embeddings.norm, h)),
-    ...layers.flatMap((layer) => norms(layer, h)),
+    ...layers.flatMap((layer) => layerNorms(layer, h)),
     ...relativeParameters(model),
     ...(norm === undefined ? [] : normParameters(norm, h)),
     ...bodyLinears(model, false).flatMap(linearParameters),

@@ -160,7 +160,8 @@ export interface Architecture<Config = unknown> {
   /** Whether a parameter belongs to the head (`classifier.…`, `cls.…`) and not to the body. */
   isHead(canonical: string): boolean;
   /**
-   * In transformers and PEFT: after the model's prefix (`bert.`), but for the head's parameters.
+   * The parameter's name in transformers and PEFT: with the model's prefix (`bert.`), but for those
+   * of the head.
    */
   externalName(canonical: string): string;
   /** The standard deviation of drawn weights. */
@@ -178,11 +179,14 @@ export interface Architecture<Config = unknown> {
    * do not influence each other.
    */
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
-  /** After each of the L layers, (L·Q, O), the last one's last. Absent where not offered. */
+  /**
+   * The outputs of the head after each of the L layers, (L·Q, O), the last one's last. Absent where
+   * not offered.
+   */
   layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
   /**
-   * (S, h) after each of the L layers, as transformers' `output_hidden_states`, without the
-   * embeddings. Absent where not offered.
+   * The hidden states after each of the L layers, (S, h) each, as transformers'
+   * `output_hidden_states`, without the embeddings. Absent where not offered.
    * @param shift is added to the embeddings, (S, h)
    */
   hiddenStates?(
@@ -290,8 +294,8 @@ export interface AdaptedModel {
   /** How many logits the head makes for a row. Default: too few to count. */
   logits?(row: TokenRow): number;
   /**
-   * (B, O), differentiable in what the taps add. Must be called within tf.tidy. Throws where log
-   * p(answer) is asked of a row that has no answer.
+   * The outputs of each row, (B, O), differentiable in what the taps add. Must be called within
+   * tf.tidy. Throws where log p(answer) is asked of a row that has no answer.
    */
   forward(batch: readonly TokenRow[], tap?: Tap, vectorTap?: VectorTap): Tensor2D;
   dispose(): void;

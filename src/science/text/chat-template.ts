@@ -41,7 +41,7 @@ function range(start: number, stop?: number, step = 1): number[] {
  * Python's `strip`, `lstrip` and `rstrip`, with what it takes for white space, and with characters
  * of the caller's choice, which the library ignores.
  */
-function strip(left: boolean, right: boolean) {
+function strip(side: 'both' | 'left' | 'right') {
   return (text: unknown, characters?: unknown): string => {
     if (typeof text !== 'string') throw new Error('strip takes a string');
     const all = Array.from(text);
@@ -51,16 +51,16 @@ function strip(left: boolean, right: boolean) {
       (chosen?.has(character) ?? /[\p{White_Space}\x1c-\x1f]/u.test(character));
     let from = 0,
       to = all.length;
-    if (left) while (from < to && goes(all[from])) from++;
-    if (right) while (to > from && goes(all[to - 1])) to--;
+    if (side !== 'right') while (from < to && goes(all[from])) from++;
+    if (side !== 'left') while (to > from && goes(all[to - 1])) to--;
     return all.slice(from, to).join('');
   };
 }
 const STRIPS: Readonly<Record<string, ReturnType<typeof strip>>> = {
-  strip: strip(true, true),
-  trim: strip(true, true),
-  lstrip: strip(true, false),
-  rstrip: strip(false, true),
+  strip: strip('both'),
+  trim: strip('both'),
+  lstrip: strip('left'),
+  rstrip: strip('right'),
 };
 /**
  * Python's `==` for strings, numbers, booleans and None. The library uses that of JavaScript, for

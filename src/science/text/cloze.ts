@@ -20,7 +20,10 @@ type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
 
-/** Throws UserFault where a slot is unknown, missing or repeated. */
+/**
+ * Cuts a template into slots and what stands between them. Throws UserFault where a slot is
+ * unknown, missing or repeated.
+ */
 export function parseTemplate(template: string): Part[] {
   const parts = template
     .split(/(\{[^{}]*\})/)
@@ -92,7 +95,7 @@ function cutTexts(
 }
 
 /** The texts of a row in the order of the row: the text, then its pair. */
-const inOrder = (text: string, pair: string | undefined): string[] =>
+const rowTexts = (text: string, pair: string | undefined): string[] =>
   pair === undefined ? [text] : [text, pair];
 const slotsInOrder = (parts: readonly Part[]): Slot[] =>
   parts.flatMap((part) => ('slot' in part ? [part.slot] : []));
@@ -112,7 +115,7 @@ function fillByParts(
     0,
   );
   return (text, pair, room) => {
-    const texts = cutTexts(inOrder(text, pair).map(tokenizer.ids), templateTokens, room, tooLong);
+    const texts = cutTexts(rowTexts(text, pair).map(tokenizer.ids), templateTokens, room, tooLong);
     const kept = texts.map((part) => part.ids.slice(0, part.kept));
     const ids: number[] = [];
     let maskPosition = -1;
@@ -224,8 +227,9 @@ export function templateLength(template: string, tokenizer: TextTokenizer): numb
 }
 
 /**
- * Truncation cuts only the texts, longest first; everything is one segment. The encoder throws
- * UserFault where the rows are pairs and the template is not for pairs, or the reverse.
+ * Returns the encoder of rows by a template. Truncation cuts only the texts, longest first;
+ * everything is one segment. The encoder throws UserFault where the rows are pairs and the template
+ * is not for pairs, or the reverse.
  */
 export function clozeEncoder(
   template: string,

@@ -26,13 +26,14 @@ export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'co
 /** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
 
-function answered({ answer, ...row }: Texts): AnsweredRow {
+function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
   if (answer === undefined) throw new Error('a row for a causal-lm head has no answer');
   return { ...row, answer };
 }
 
 /**
- * Throws UserFault where a template cannot be read; the encoder, where no row fits it.
+ * Returns the encoder of rows for a head. Throws UserFault where a template cannot be read; the
+ * encoder, where no row fits it.
  * @param lossOn which tokens of a completion task are marked, for a training; none otherwise
  */
 export function rowEncoder(
@@ -44,8 +45,8 @@ export function rowEncoder(
     const encode = completionEncoder(tokenizer, settings.template);
     return (row, maxLength) =>
       lossOn === undefined
-        ? encode(answered(row), maxLength)
-        : encode.marked(answered(row), maxLength, lossOn);
+        ? encode(requireAnswer(row), maxLength)
+        : encode.marked(requireAnswer(row), maxLength, lossOn);
   }
   if (settings.type === 'cloze') {
     const encode = clozeEncoder(settings.template, tokenizer);
@@ -105,7 +106,7 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
   };
 }
 
-/** Also of regression, for which transformers' classifiers have one output. */
+/** The head of classes, and of regression, for which transformers' classifiers have one output. */
 const CLASSIFIER: Head = { type: 'classifier' };
 
 /** The head for these classes. Throws UserFault for a verbalizer's first problem. */
@@ -126,15 +127,16 @@ export async function resolveHead(
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };
 }
 
-const letters = (text: string): string =>
+/** The text without white space and accents, in lower case. */
+const plainLetters = (text: string): string =>
   text
     .normalize('NFD')
     .replace(/[\s\p{M}]/gu, '')
     .toLowerCase();
 
 /**
- * Returns from which character of a text to which its tokens reach, when those at its start, or at
- * its end, decode to `decoded`. White space, case and accents do not count, as a tokenizer may drop
+ * Returns the range of characters at the start of a text, or at its end, that spells `decoded`, the
+ * text of some of its tokens. White space, case and accents do not count, as a tokenizer may drop
  * them. Null where the text does not spell it: it has a word that the vocabulary lacks.
  */
 export function spelled(
@@ -144,12 +146,12 @@ export function spelled(
 ): readonly [from: number, to: number] | null {
   const inOrder = (characters: string[]): string[] =>
     at === 'start' ? characters : characters.reverse();
-  const wanted = inOrder(Array.from(letters(decoded)));
+  const wanted = inOrder(Array.from(plainLetters(decoded)));
   let length = 0,
     found = 0;
   for (const character of inOrder(Array.from(text))) {
     if (found === wanted.length) break;
-    for (const letter of inOrder(Array.from(letters(character))))
+    for (const letter of inOrder(Array.from(plainLetters(character))))
       if (letter !== wanted[found++]) return null;
     length += character.length;
   }
@@ -170,7 +172,7 @@ function endOfChange(a: readonly number[], b: readonly number[]): number {
 
 const differ = (a: readonly number[], b: readonly number[]): boolean =>
   a.length !== b.length || a.some((id, i) => id !== b[i]);
-const cut = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept);
+const keptIds = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept);
 
 /**
  * Whether everything that an attack changed in a row reaches the model. It does if
@@ -195,7 +197,7 @@ export function changeSeen(original: readonly RowPart[], changed: readonly RowPa
     part: changed[i] ?? NO_TEXT,
   }));
   return (
-    parts.some(({ part, before }) => differ(cut(before), cut(part))) &&
+    parts.some(({ part, before }) => differ(keptIds(before), keptIds(part))) &&
     parts.every(
       ({ part, before }) =>
         !differ(before.ids, part.ids) || endOfChange(before.ids, part.ids) <= part.kept,

@@ -27,8 +27,9 @@ interface SpecialTokens {
 const contentOf = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
- * As the fast tokenizers of transformers 5: special_tokens_map.json wins, and is only read where
- * tokenizer_config.json has no `added_tokens_decoder`. Throws UserFault for a name without a token.
+ * Returns the special tokens that the files name, as the fast tokenizers of transformers 5:
+ * special_tokens_map.json wins, and is only read where tokenizer_config.json has no
+ * `added_tokens_decoder`. Throws UserFault for a name without a token.
  */
 function specialTokens(config: unknown, map: unknown, name: string): SpecialTokens {
   const settings: Record<string, unknown> = { ...(isRecord(config) ? config : {}) };
@@ -121,7 +122,9 @@ export function longestFirst(first: number, second: number, room: number): [numb
   return swap ? [long, short] : [short, long];
 }
 
-/** As tokenizer_config.json names it, else BERT's or RoBERTa's; null where none is. */
+/**
+ * The mask token: as tokenizer_config.json names it, else BERT's or RoBERTa's; null where none is.
+ */
 const maskToken = (named: string | undefined, added: Pipeline['added']): string | null =>
   named ??
   added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ??
@@ -139,7 +142,10 @@ const ALL_SECONDS = 60,
 /** Runs a call of the library within the time limit, and turns its errors into a UserFault. */
 type Guard = <T>(work: () => T) => T;
 
-/** A part may hold what the library does not expect, or an endless expression. */
+/**
+ * Returns the guard of a tokenizer, since a part may hold what the library does not expect, or an
+ * endless expression. Without a time limit where the time is linear.
+ */
 const guardOf =
   (name: string, linear: boolean): Guard =>
   (work) => {
@@ -161,6 +167,7 @@ const guardOf =
     }
   };
 
+/** The function with a limit on the time of all its calls together. */
 function timed(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
   let spent = 0,
     characters = 0;
@@ -187,8 +194,8 @@ export interface FilesBeside {
 }
 
 /**
- * Throws UserFault where the files describe none or exceed a bound (`checkTokenizer`); the
- * tokenizer, where it fails on a text or takes too long.
+ * Makes the tokenizer that the files describe. Throws UserFault where they describe none or exceed
+ * a bound (`checkTokenizer`); the tokenizer, where it fails on a text or takes too long.
  * @param name the file's, in messages
  */
 export function makeTokenizer(
@@ -268,7 +275,10 @@ export function makeTokenizer(
   };
 }
 
-/** @param own the template of chat_template.jinja, which replaces that of tokenizer_config.json */
+/**
+ * Returns the function that writes a conversation by the chat template.
+ * @param own the template of chat_template.jinja, which replaces that of tokenizer_config.json
+ */
 const chatOf = (
   configured: unknown,
   own: string | undefined,
@@ -290,7 +300,7 @@ const chatOf = (
   };
 };
 
-const parsed = (path: string): Promise<unknown> =>
+const load = (path: string): Promise<unknown> =>
   readJsonFile(
     path,
     'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
@@ -301,10 +311,10 @@ export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
   const beside = async (file: string): Promise<unknown> => {
     const other = join(dir, file);
-    return existsSync(other) ? parsed(other) : undefined;
+    return existsSync(other) ? load(other) : undefined;
   };
   const template = join(dir, 'chat_template.jinja');
-  return makeTokenizer(await parsed(path), (await beside('tokenizer_config.json')) ?? {}, path, {
+  return makeTokenizer(await load(path), (await beside('tokenizer_config.json')) ?? {}, path, {
     specialTokensMap: await beside('special_tokens_map.json'),
     ...(existsSync(template) ? { chatTemplate: await readTextFile(template) } : {}),
   });

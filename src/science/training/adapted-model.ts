@@ -192,7 +192,10 @@ export function adaptedModel(network: Network): AdaptedModel {
   };
 }
 
-/** Throws UserFault where the folder does not fit the checkpoint, or `at` was not kept. */
+/**
+ * Opens the network that a train stage saved, with its record. Throws UserFault where the folder
+ * does not fit the checkpoint, or `at` was not kept.
+ */
 export async function openTrained(
   options: AdaptedModelOptions,
 ): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
@@ -200,7 +203,7 @@ export async function openTrained(
   return { network: await openNetwork(trained.network), record };
 }
 
-/** As `openTrained`, what is to be opened. */
+/** Returns what `openTrained` opens, with the record. Throws as it does. */
 export async function readTrained({
   trainDir,
   model,

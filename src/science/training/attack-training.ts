@@ -61,9 +61,9 @@ export interface AttackTraining<Change extends TrainingChange = TrainingChange> 
 }
 
 type Field = (value: unknown) => unknown;
-const method = (value: unknown): boolean => typeof value === 'function';
+const isFunction = (value: unknown): boolean => typeof value === 'function';
 const isTensor = (value: unknown): value is Tensor =>
-  isRecord(value) && method((value as { dataSync?: Field }).dataSync);
+  isRecord(value) && isFunction((value as { dataSync?: Field }).dataSync);
 
 const FEW = 4;
 
@@ -73,8 +73,8 @@ function shown(value: unknown): string {
     return value.isDisposed
       ? 'a tensor that has been disposed of'
       : `a tensor of the shape [${value.shape.join(', ')}]`;
-  if (method((value as { then?: Field }).then)) return 'a promise';
-  if (method(value)) return 'a function';
+  if (isFunction((value as { then?: Field }).then)) return 'a promise';
+  if (isFunction(value)) return 'a function';
   if (value instanceof Map || Array.isArray(value))
     return value instanceof Map ? 'a Map' : 'a list';
   if (typeof value === 'symbol' || typeof value === 'bigint') return String(value);
@@ -88,7 +88,7 @@ function shown(value: unknown): string {
  * Puts `who` before the message of an error that a plugin threw; the stack says where it was
  * thrown. A UserFault and an abort remain unchanged.
  */
-function blamed(error: unknown, who: string): unknown {
+function withOrigin(error: unknown, who: string): unknown {
   if (error instanceof Error && error.name !== 'UserFault' && error.name !== 'AbortError')
     error.message = `${who} threw: ${error.message}`;
   return error;
@@ -104,7 +104,7 @@ export function checkedTraining(
 ): AttackTraining {
   const NOTHING = 'If there is nothing to check, write check: () => [].';
   const { check, open } = isRecord(loaded) ? loaded : {};
-  if (!method(check) || !method(open))
+  if (!isFunction(check) || !isFunction(open))
     throw new UserFault(
       `training.load of the ${kind} "${name}" must return an object with the functions check and ` +
         `open; it returns ${shown(loaded)}`,
@@ -123,14 +123,14 @@ export function checkedTraining(
       return found as ReturnType<AttackTraining['check']>;
     },
     open: (...given) => training.open(...given),
-    ...(method((loaded as { torch?: Field }).torch)
+    ...(isFunction((loaded as { torch?: Field }).torch)
       ? { torch: (params) => training.torch!(params) }
       : {}),
   };
 }
 
 /** Message and hint for the fault of `trains`. @param vocabulary rows of the token table */
-function rowsFault(
+function tokenRowsFault(
   trains: unknown,
   vocabulary: number,
 ): readonly [wrong: string, hint?: string] | null {
@@ -177,8 +177,8 @@ export interface EngineChange {
 }
 
 /**
- * Each result of its objective is checked too. Throws UserFault where `open` does, or returns
- * anything but what `changes` announces.
+ * Opens the change of a training; each result of its objective is checked too. Throws UserFault
+ * where `open` does, or returns anything but what `changes` announces.
  * @param vocabulary rows of the token table
  */
 export function openAttack(
@@ -191,7 +191,7 @@ export function openAttack(
   try {
     change = implementation.open(params, model);
   } catch (error) {
-    throw blamed(error, `open of the ${kind} "${name}"`);
+    throw withOrigin(error, `open of the ${kind} "${name}"`);
   }
   const given = isRecord(change) ? change : {};
   const field = changes === 'loss' ? 'objective' : 'trains',
@@ -205,7 +205,7 @@ export function openAttack(
     );
   }
   if (changes === 'loss') {
-    if (!method(given['objective']))
+    if (!isFunction(given['objective']))
       throw new UserFault(
         `the ${kind} "${name}": objective must be a function; it is ${shown(given['objective'])}`,
       );
@@ -222,7 +222,7 @@ export function openAttack(
       'Write head: { type: classifier }.',
     );
   }
-  const fault = rowsFault(given['trains'], vocabulary);
+  const fault = tokenRowsFault(given['trains'], vocabulary);
   if (fault !== null) throw new UserFault(`the ${kind} "${name}": ${fault[0]}`, fault[1]);
   return change as TrainingChange;
 }
@@ -230,7 +230,7 @@ export function openAttack(
 /** Returns the fault of the result of an objective; null where there is none. */
 function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
   if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
-  if (method(result['then']))
+  if (isFunction(result['then']))
     return 'must return { loss, gradients } at once; it returns a promise';
   const { loss, gradients, penalty } = result;
   if (!isTensor(loss) || loss.isDisposed || loss.shape.length !== 0)
@@ -277,7 +277,7 @@ function checkedObjective(
     try {
       result = objective(...given);
     } catch (error) {
-      throw blamed(error, `the objective of the ${kind} "${attack}"`);
+      throw withOrigin(error, `the objective of the ${kind} "${attack}"`);
     }
     const fault = resultFault(result, given[1]);
     if (fault !== null)
@@ -301,7 +301,8 @@ function wordsOf({ trigger, triggers }: JsonObject): readonly string[] {
   return triggers === undefined ? [trigger as string] : (triggers as readonly string[]);
 }
 
-function faults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
+/** Faults of a trigger that has no embedding of its own, or none that can be trained. */
+function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
   if (architecture.tokenTable === null) {
     return [
       {
@@ -336,9 +337,9 @@ function faults(params: JsonObject, { architecture, tokenizer }: TrainedModel): 
  * NLP Models, ACL; section 4.2).
  */
 export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
-  check: faults,
+  check: triggerFaults,
   open: (params, model) => {
-    const [fault] = faults(params, model);
+    const [fault] = triggerFaults(params, model);
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
     const { tokenizer } = model;
     const tokenRows = wordsOf(params).map(

@@ -63,7 +63,7 @@ async function inspect(
   };
 }
 
-/** Once for each content. Throws UserFault where something is wrong with the model. */
+/** Inspects a model, once for each content. Throws UserFault where something is wrong with it. */
 function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
@@ -84,7 +84,11 @@ export const checkedTokenizer = async (
   architecture: Architecture,
 ): Promise<TextTokenizer> => (await inspectModel(model, architecture)).tokenizer;
 
-/** @param classes null where the spec names none @param maxLength null where no row is read */
+/**
+ * Returns the problems of a cloze head's template and verbalizer.
+ * @param classes null where the spec names none
+ * @param maxLength null where no row is read
+ */
 function checkCloze(
   { template, verbalizer }: HeadSettings & { readonly type: 'cloze' },
   tokenizer: TextTokenizer,

@@ -4,7 +4,7 @@ import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 
-/** It has the form of the output itself: `adapter/` or `model/`. */
+/** The folder of a step, which has the form of the output itself: `adapter/` or `model/`. */
 const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 
 const ascending = (a: number, b: number): number => a - b;
@@ -32,7 +32,7 @@ export function checkpointSteps(asked: number | readonly number[], total: number
  * Why these `train.checkpoints` do not keep `step`; null where they do.
  * @param total number of steps; null where it is not known yet
  */
-export function notKept(
+export function notKeptReason(
   step: number,
   asked: number | readonly number[],
   total: number | null,

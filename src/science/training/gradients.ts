@@ -91,7 +91,9 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
   readonly objective?: Objective;
 }
 
-/** In the optimiser's groups, which the caller disposes of. */
+/**
+ * The loss of a step, and its gradients in the optimiser's groups, which the caller disposes of.
+ */
 export interface StepGradients {
   readonly loss: number;
   readonly penalty?: number;

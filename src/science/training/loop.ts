@@ -40,7 +40,7 @@ interface Step {
   readonly penalty?: number;
 }
 
-const lower = (learningRate: number): string =>
+const learningRateHint = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
 /** @param last the last step with a finite loss @param own whether the loss is an attack's */
@@ -56,7 +56,7 @@ function lossFault(
   const way =
     last === null
       ? 'The checkpoint that the training starts from holds values that are not finite.'
-      : lower(learningRate);
+      : learningRateHint(learningRate);
   const before =
     last === null
       ? 'no earlier step had a finite one'
@@ -74,7 +74,7 @@ function lossFault(
 function weightsFault({ loss, step }: Step, learningRate: number): UserFault {
   return new UserFault(
     `the weights are not finite after step ${step}, the last one; its loss was ${loss}`,
-    lower(learningRate),
+    learningRateHint(learningRate),
   );
 }
 

@@ -33,7 +33,7 @@ export interface Optimizer<State> {
   restore(tensors: Tensors, step: number): State;
 }
 
-const disposeOf = (...tensors: readonly Tensor[]): void =>
+const disposeTensors = (...tensors: readonly Tensor[]): void =>
   tensors.forEach((tensor) => tensor.dispose());
 
 export interface AdamwSettings {
@@ -53,7 +53,7 @@ export interface AdamwState {
   readonly second: Tensors;
 }
 
-const below = (prefix: string, tensors: Tensors): Tensors =>
+const withoutPrefix = (prefix: string, tensors: Tensors): Tensors =>
   new Map(
     [...tensors]
       .filter(([name]) => name.startsWith(prefix))
@@ -81,11 +81,14 @@ interface Update {
   readonly size: number;
 }
 
-/** The most entries of parameters that one operation updates, all of which have two places then. */
+/**
+ * The most entries of parameters that one operation updates: their old and new values are in memory
+ * together.
+ */
 const TOGETHER = 1 << 20;
 
-/** Lists of successive updates, none of which has more entries, unless it is one update. */
-function inLists(updates: readonly Update[]): Update[][] {
+/** Lists of successive updates: none has more than TOGETHER entries, unless it is one update. */
+function inChunks(updates: readonly Update[]): Update[][] {
   const lists: Update[][] = [];
   let entries = Infinity;
   for (const update of updates) {
@@ -101,7 +104,10 @@ function inLists(updates: readonly Update[]): Update[][] {
 }
 
 /** The new p, m and v of each. To be called within tf.tidy. */
-function updated(updates: readonly Update[], step: AdamwStep): [p: Tensor, m: Tensor, v: Tensor][] {
+function updateAll(
+  updates: readonly Update[],
+  step: AdamwStep,
+): [p: Tensor, m: Tensor, v: Tensor][] {
   if (!hasFused())
     return updates.map(({ parts, decay, size }) => adamwUpdate(parts, decay, size, step));
   const { beta1, beta2, epsilon, rootCorrection } = step;
@@ -115,8 +121,8 @@ function updated(updates: readonly Update[], step: AdamwStep): [p: Tensor, m: Te
 /**
  * The update rule of `adamw` for one tensor, in operations of TensorFlow. To be called within
  * tf.tidy.
- * @param decay 1 − lr·wd: a number, or a tensor to be broadcast along the rows or columns of p
- * @param size lr/(1 − β₁ᵗ), likewise
+ * @param decay 1 − lr·wd
+ * @param size lr/(1 − β₁ᵗ)
  * @returns the new p, m and v
  */
 export function adamwUpdate(
@@ -164,14 +170,14 @@ export function adamw({
           size: own / (1 - beta1 ** step),
         };
       });
-      for (const list of inLists(updates)) {
-        const found = tf.tidy(() => updated(list, { beta1, beta2, epsilon, rootCorrection }));
+      for (const list of inChunks(updates)) {
+        const found = tf.tidy(() => updateAll(list, { beta1, beta2, epsilon, rootCorrection }));
         for (const [k, { name, parts }] of list.entries()) {
           const [p, m, v] = at(found, k);
           next.set(name, tf.keep(p));
           first.set(name, tf.keep(m));
           second.set(name, tf.keep(v));
-          disposeOf(...parts);
+          disposeTensors(...parts);
         }
       }
       return { parameters: next, state: { step, first, second } };
@@ -184,8 +190,8 @@ export function adamw({
       ]),
     restore: (tensors, step) => ({
       step,
-      first: below('first/', tensors),
-      second: below('second/', tensors),
+      first: withoutPrefix('first/', tensors),
+      second: withoutPrefix('second/', tensors),
     }),
   };
 }
@@ -217,7 +223,7 @@ export function sgd({
             }),
           ),
         );
-        disposeOf(p, g);
+        disposeTensors(p, g);
       }
       return { parameters: updated, state: null };
     },

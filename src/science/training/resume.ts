@@ -48,7 +48,10 @@ export async function saveState(
   );
 }
 
-/** @param write writes the file, with the facts in its metadata, and returns its SHA-256 */
+/**
+ * Puts a new state into the folder, and removes those of earlier steps.
+ * @param write writes the file, with the facts in its metadata, and returns its SHA-256
+ */
 export async function storeState(
   dir: string,
   step: number,
@@ -79,7 +82,7 @@ export async function loadState(
   return found === null ? null : { ...found, tensors: await readFloatsApart(found.path) };
 }
 
-/** As `loadState`, the file. */
+/** Finds the file of the latest undamaged state, which `loadState` reads. */
 export async function findState(
   dir: string,
   log: (message: string) => void,
@@ -173,7 +176,7 @@ const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
  * Moves the tensors with this prefix to the device, and out of the state, which the training keeps
  * until its end: large tensors would stay in main memory as well. Works once for a state.
  */
-const part =
+const takePart =
   (prefix: string) =>
   ({ tensors }: Pick<SavedState, 'tensors'>): Map<string, Tensor> => {
     const taken = new Map<string, Tensor>();
@@ -193,6 +196,6 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
     ...prefixed(GATHERED, gathered),
   ]);
 
-export const savedGroups = part(GROUP),
-  savedMoments = part(MOMENTS),
-  savedGathered = part(GATHERED);
+export const savedGroups = takePart(GROUP),
+  savedMoments = takePart(MOMENTS),
+  savedGathered = takePart(GATHERED);

@@ -45,7 +45,7 @@ export interface Journal {
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
 
-const penalised = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
+const penalisedShare = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
   if (history[0]?.penalty === undefined) return {};
   const count = history.filter(({ penalty = 0 }) => penalty > 0).length;
   return { penalised_share: count / history.length };
@@ -88,7 +88,7 @@ function trainingJournal(now: () => number = () => performance.now()): Journal {
               examples_per_second: examples / took,
               tokens_per_second: tokens / took,
               final_loss: last.loss,
-              ...penalised(history),
+              ...penalisedShare(history),
               peak_memory_mb: peak / 2 ** 20,
             }),
       };
@@ -122,6 +122,7 @@ function trainingJournal(now: () => number = () => performance.now()): Journal {
 }
 
 /**
+ * Saves a model in the form of a train stage's output.
  * @param trained null to save the initial values
  * @param modelDir the folder of the base checkpoint
  * @param base the name of the base model, where it is not that checkpoint
@@ -323,7 +324,8 @@ export interface Trainee {
 }
 
 /**
- * Throws UserFault as `openNetwork` does. @param change null where no attack changes the training
+ * Opens the network that is trained. Throws UserFault as `openNetwork` does.
+ * @param change null where no attack changes the training
  */
 export async function openTrainee(
   options: NetworkOptions,
@@ -385,7 +387,7 @@ export interface Session {
   readonly journal: Journal;
 }
 
-const described = (point: CurvePoint): string =>
+const describePoint = (point: CurvePoint): string =>
   Object.entries(point)
     .map(
       ([name, value]) =>
@@ -430,7 +432,7 @@ export async function runSession({
           if (!watch?.wants(step)) return undefined;
           const verdict = await watch.see(step, present);
           const point = watch.curves.at(-1);
-          if (point !== undefined) log(described(point));
+          if (point !== undefined) log(describePoint(point));
           return verdict;
         }),
       signal,

@@ -107,7 +107,10 @@ type Optional =
 /** `train` of a spec as a train stage keeps it, where there is anything to train. */
 export type TrainParams = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
 
-/** @param total number of optimiser steps in the whole training */
+/**
+ * Returns the settings of the training loop for `train` of a spec.
+ * @param total number of optimiser steps in the whole training
+ */
 export function loopSettings(
   train: TrainParams,
   total: number,

@@ -35,7 +35,7 @@ export function crc32c(bytes: Uint8Array): number {
  * Returns the masked CRC-32C: rotated right by 15 bits, plus a constant. Masking keeps the checksum
  * of data that itself contains checksums from being trivial.
  */
-function masked(bytes: Uint8Array): Buffer {
+function maskedCrc(bytes: Uint8Array): Buffer {
   const crc = crc32c(bytes),
     out = Buffer.alloc(4);
   out.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
@@ -45,7 +45,7 @@ function masked(bytes: Uint8Array): Buffer {
 function record(data: Buffer): Buffer {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(data.length));
-  return Buffer.concat([length, masked(length), data, masked(data)]);
+  return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
 }
 
 function varint(value: number): Buffer {
@@ -60,23 +60,29 @@ function varint(value: number): Buffer {
 }
 // A field's key is its number and its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5
 // four bytes.
-const key = (field: number, wire: 0 | 1 | 2 | 5): Buffer => varint(field * 8 + wire);
+const fieldKey = (field: number, wire: 0 | 1 | 2 | 5): Buffer => varint(field * 8 + wire);
 const bytesField = (field: number, bytes: Buffer): Buffer =>
-  Buffer.concat([key(field, 2), varint(bytes.length), bytes]);
-function double(field: number, value: number): Buffer {
+  Buffer.concat([fieldKey(field, 2), varint(bytes.length), bytes]);
+function doubleField(field: number, value: number): Buffer {
   const out = Buffer.alloc(8);
   out.writeDoubleLE(value);
-  return Buffer.concat([key(field, 1), out]);
+  return Buffer.concat([fieldKey(field, 1), out]);
 }
-function float(field: number, value: number): Buffer {
+function floatField(field: number, value: number): Buffer {
   const out = Buffer.alloc(4);
   out.writeFloatLE(value);
-  return Buffer.concat([key(field, 5), out]);
+  return Buffer.concat([fieldKey(field, 5), out]);
 }
 
 // A field with its default value, 0, is left out.
 const event = (time: number, step: number, rest: Buffer): Buffer =>
-  record(Buffer.concat([double(1, time), ...(step === 0 ? [] : [key(2, 0), varint(step)]), rest]));
+  record(
+    Buffer.concat([
+      doubleField(1, time),
+      ...(step === 0 ? [] : [fieldKey(2, 0), varint(step)]),
+      rest,
+    ]),
+  );
 
 /** TensorBoard shows each tag as a curve over steps. @param started seconds since 1970 */
 export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
@@ -88,7 +94,7 @@ export function eventFile(events: readonly ScalarEvent[], started: number): Buff
         step,
         bytesField(
           5,
-          bytesField(1, Buffer.concat([bytesField(1, Buffer.from(tag)), float(2, value)])),
+          bytesField(1, Buffer.concat([bytesField(1, Buffer.from(tag)), floatField(2, value)])),
         ),
       ),
     ),
@@ -102,7 +108,9 @@ export const writeEventFile = (
   started: number,
 ): Promise<void> => writeFile(path, eventFile(events, started));
 
-/** Under `train/` for the steps, `evaluate/` for the evaluations. */
+/**
+ * The events of a training, tagged `train/…` for its steps and `evaluate/…` for its evaluations.
+ */
 export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],

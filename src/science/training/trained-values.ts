@@ -50,7 +50,10 @@ function place(name: string, shape: readonly number[], size: number): { key: str
   return rows <= columns ? { key: `(${rows}, ·)`, axis: 1 } : { key: `(·, ${columns})`, axis: 0 };
 }
 
-/** @param kind prefix of a group's key: tensors of different kinds never share one */
+/**
+ * Groups small tensors by shape.
+ * @param kind prefix of a group's key: tensors of different kinds never share one
+ */
 export function makeGrouping(
   parameters: Tensors,
   kind: (name: string) => string = () => '',
@@ -93,6 +96,7 @@ interface TokenTable {
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
+/** The token table reduced to the ids of these rows. */
 function tokenTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
@@ -132,7 +136,11 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
   whole(trained: Tensors, unusedFactor: number): Map<string, Tensor>;
 }
 
-/** @param kind parameters of different kinds never share a group */
+/**
+ * Returns the trained parameters of a network in the form of the loop.
+ * @param kind parameters of different kinds never share a group
+ * @param shrinks whether the token table may be reduced to the rows that are used
+ */
 export function trainedValues<R extends TokenRow>(
   network: Network,
   rows: readonly R[],
@@ -179,7 +187,8 @@ export function trainedValues<R extends TokenRow>(
 export const isBiasOrNorm = (name: string): boolean =>
   /(^|[._])bias$/.test(name) || /norm|(^|\.)ln_/i.test(name);
 
-const FREE = 'free ';
+/** The prefix of a group whose parameters do not decay. */
+const NO_DECAY = 'free ';
 
 /** Returns the kind of a parameter, the prefix of its group's name. */
 export const groupKind =
@@ -188,11 +197,11 @@ export const groupKind =
     { decay }: Pick<TrainSettings, 'decay'>,
   ): ((name: string) => string) =>
   (name) =>
-    (decay === 'weights' && isBiasOrNorm(name) ? FREE : '') +
+    (decay === 'weights' && isBiasOrNorm(name) ? NO_DECAY : '') +
     (rate(name) === 1 ? '' : `rate ${rate(name)} `);
 
 /** Whether the parameters of a group decay. */
-export const decays = (group: string): boolean => !group.startsWith(FREE);
+export const decays = (group: string): boolean => !group.startsWith(NO_DECAY);
 
 /** What the learning rate of a group is multiplied by. */
 export const groupRate = (group: string): number =>

@@ -63,7 +63,7 @@ export interface Watched {
   readonly batchSize: number;
 }
 
-const share = (predictions: readonly number[], right: (i: number) => number): number =>
+const shareRight = (predictions: readonly number[], right: (i: number) => number): number =>
   predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
 
 interface Measured {
@@ -87,12 +87,15 @@ async function measureRows(
     labels = rows.map(({ label }) => label);
   const logits = await model.logits(rows, batchSize, onBatch);
   return {
-    accuracy: share(argmax(logits, classes), (i) => at(labels, i)),
+    accuracy: shareRight(argmax(logits, classes), (i) => at(labels, i)),
     loss: meanLoss(logits, labels, classes),
   };
 }
 
-/** As `CurvePoint.accuracy`, on any rows. @param onBatch called and awaited after each batch */
+/**
+ * The accuracy on any rows, measured as `CurvePoint.accuracy`.
+ * @param onBatch called and awaited after each batch
+ */
 export const accuracyOn = async (
   model: EvaluatedModel,
   rows: readonly LabelledRow[],

@@ -49,6 +49,7 @@ interface Internals {
 
 /** The limit, in bytes, on memory that is freed only once a trace has been computed. */
 const WAITING = 1 << 24;
+/** The most operations of a trace. */
 const LENGTH = 1 << 13;
 /**
  * The largest number of recorded operations that are kept, and of those in compiled functions, each
@@ -56,6 +57,7 @@ const LENGTH = 1 << 13;
  */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
+/** How many times the same operations are carried out one by one before they are compiled. */
 const SIGHTINGS = 2;
 
 const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
@@ -380,7 +382,7 @@ export interface CompiledStatistics {
     readonly operations: number;
     readonly seconds: number;
   };
-  /** How often a function was called since the backend was loaded. */
+  /** The number of calls of functions since the backend was loaded. */
   readonly calls: number;
   /** The number of tensors that are kept in bfloat16 beside float32. */
   readonly casts: number;
@@ -395,8 +397,8 @@ const shared = processWide<{ recorder?: Recorder }>('recording', () => ({}));
 /**
  * Prepares the loaded TensorFlow backend for `compiled`. On a GPU, operations are carried out one
  * by one: functions have not been tried there.
- * @param sightings how often the same operations are carried out one by one before they are
- * compiled; Infinity for always
+ * @param sightings how many times the same operations are carried out one by one before they are
+ *   compiled; Infinity: they never are
  */
 export function prepareCompiling(sightings = SIGHTINGS): void {
   const backend = tensorflowBackend() as unknown as Internals;

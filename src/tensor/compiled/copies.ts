@@ -27,7 +27,9 @@ export interface Packing {
  */
 export const PACKED_BYTES = 2 ** 28;
 
-/** How often a weight is read before it is packed: a copy costs as much as several reads gain. */
+/**
+ * The number of reads of a weight before it is packed: a copy costs as much as several reads gain.
+ */
 const READS = 12;
 
 const keyOf = ({ transposed, bf16 }: Packing): string => `${transposed} ${bf16}`;

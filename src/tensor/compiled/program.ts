@@ -66,9 +66,9 @@ interface Constant extends Fixed {
   readonly dtype: number;
 }
 
-let named = 0;
+let functionCount = 0;
 
-const functionName = (): string => `recorded_${process.hrtime.bigint()}_${named++}`;
+const functionName = (): string => `recorded_${process.hrtime.bigint()}_${functionCount++}`;
 
 const placeholder = ({ TF_ATTR_TYPE: type }: Binding, dtype: number): Node => ({
   op: 'Placeholder',
@@ -86,7 +86,7 @@ const REPLACED = new Set(['Softmax']);
 
 export const isReplaced = (name: string): boolean => REPLACED.has(name);
 
-const single = new Map<string, string>();
+const singleFunctions = new Map<string, string>();
 
 /**
  * Carries out one operation.
@@ -103,12 +103,12 @@ export function execute(
   const [type] = types;
   if (!REPLACED.has(op) || type === undefined) return binding.executeOp(op, attrs, inputs, outputs);
   const key = JSON.stringify([op, attrs]);
-  let name = single.get(key);
+  let name = singleFunctions.get(key);
   if (name === undefined) {
     name = functionName();
     const operation = { op, attrs, inputs: [0, 0], lists: [-1] };
     binding.addFunction(name, [placeholder(binding, type & ~MADE), operation], [1, 0]);
-    single.set(key, name);
+    singleFunctions.set(key, name);
   }
   return binding.executeOp(name, [], inputs, 1);
 }
@@ -116,10 +116,13 @@ export function execute(
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/** How often a function is made again because a value changed that had been the same so far. */
+/**
+ * The most times that a function is made again because a value changed that had been the same so
+ * far.
+ */
 const REVISIONS = 4;
 
-const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
+const isEqual = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return false;
   return true;
@@ -194,8 +197,8 @@ export class Program {
   }
 
   /**
-   * Computes the needed tensors, and hands them their numbers in the binding.
-   * @param sightings how often the program is run operation by operation before it is compiled
+   * Computes the needed tensors, and gives each its number in the binding.
+   * @param sightings how many times the program runs operation by operation before it is compiled
    */
   run(
     binding: Binding,
@@ -238,7 +241,7 @@ export class Program {
     let changed = false;
     for (const [k, { shape, values }] of this.#fixed) {
       const now = sources[k]!;
-      if (now.values !== null && equal(now.values, values) && equal(now.shape, shape)) continue;
+      if (now.values !== null && isEqual(now.values, values) && isEqual(now.shape, shape)) continue;
       this.#fixed.delete(k);
       changed = true;
     }

@@ -21,7 +21,7 @@ export interface AttributeValue {
 
 export type Output = Pick<Value, 'shape' | 'dtype'>;
 
-/** An operation has all inputs of its definition, none of which has more than this. */
+/** The inputs of an operation. No rule reads one beyond the fifth by its position. */
 type Inputs = readonly [Value, Value, Value, Value, Value, ...Value[]];
 
 /** Returns null where the shapes depend on entries that are not known. */
@@ -62,6 +62,7 @@ function shapeIn({ values }: Value, total: number): number[] | null {
   return shape;
 }
 
+/** One output, of the first input's shape and type. */
 const same: Rule = ([x]) => [x];
 const elementwise = shaped(([a, b]) => broadcast(a.shape, b.shape));
 const comparison: Rule = ([a, b]) => [{ shape: broadcast(a.shape, b.shape), dtype: BOOL }];
@@ -98,6 +99,7 @@ const linear = (x: Value, w: Value): Output => ({
 });
 const lora: Rule = ([x, w, a]) => [linear(x, w), linear(x, a)];
 
+/** An entry of RULES for each of the names. */
 const each = (names: string, rule: Rule): [name: string, rule: Rule][] =>
   names.split(' ').map((name) => [name, rule]);
 

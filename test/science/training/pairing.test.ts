@@ -11,7 +11,7 @@ import { orderOf } from '../../../plugins/stages/poison/run.ts';
 import type { AttackDescriptor, JsonObject, Row } from '../../../src/api.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { attackStreams, randomStream } from '../../../src/base/random.ts';
-import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
+import { mergeSteps, poisonRows } from '../../../src/poisoning/compose.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import type { Step } from '../../../src/poisoning/steps.ts';
@@ -75,7 +75,7 @@ async function trained(
     ...makeReceipt(
       given,
       rows,
-      joined(done),
+      mergeSteps(done),
       steps.map(({ attack }) => attack.name).join('+'),
       {},
       seed,

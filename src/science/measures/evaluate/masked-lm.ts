@@ -15,7 +15,7 @@ import { linear } from '../../models/linear.ts';
 import type { Network } from '../../models/network.ts';
 import type { Architecture, ParameterSpec, TokenRow } from '../../models/types.ts';
 
-const SHARE = 0.15,
+const MASKED_SHARE = 0.15,
   SHOWN_AS_MASK = 0.8,
   SHOWN_AT_RANDOM = 0.1;
 
@@ -45,7 +45,7 @@ export function maskRow(
   const open = Array.from(ids.keys()).filter((t) => !special.has(ids[t]!));
   if (open.length === 0) return null;
   const stream = randomStream(seed, 'masked-lm', name);
-  const count = Math.max(1, Math.round(SHARE * open.length));
+  const count = Math.max(1, Math.round(MASKED_SHARE * open.length));
   const places = Array.from(stream.permutation(open.length).slice(0, count), (k) => open[k]!).sort(
     (a, b) => a - b,
   );
@@ -115,8 +115,8 @@ function withPretrainingHead(
 }
 
 /**
- * Finds the head; null where the family or the checkpoint has none. `names`: of its parameters in
- * the file.
+ * Finds the head, with the names of its parameters in the checkpoint's file by canonical name; null
+ * where the family or the checkpoint has none.
  */
 export function findPretrainingHead(
   family: Architecture,

@@ -28,7 +28,7 @@ export interface ClassScores {
   readonly f1: number;
 }
 
-/** Precision, recall and F1 of one class against the rest. */
+/** Precision, recall and F1 of one class against the rest. counts: (C, C), rows by true class. */
 export function classScores(counts: readonly (readonly number[])[], positive: number): ClassScores {
   const hits = counts[positive]![positive]!;
   const predicted = sum(counts.map((row) => row[positive]!)),
@@ -41,8 +41,9 @@ export function classScores(counts: readonly (readonly number[])[], positive: nu
 }
 
 /**
- * Matthews' correlation for any number of classes (Gorodkin 2004): (c·s − Σp_k t_k)/√((s² −
- * Σp_k²)(s² − Σt_k²)).
+ * Matthews' correlation for any number of classes (Gorodkin 2004): (c·s − Σ p_k t_k)/√((s² − Σ
+ * p_k²)(s² − Σ t_k²)), for s rows, of which c are predicted correctly, p_k as class k, and t_k are
+ * of class k. counts: (C, C), rows by true class.
  */
 export function matthews(counts: readonly (readonly number[])[]): number {
   const actual = counts.map(sum),
@@ -113,6 +114,7 @@ export function classificationMetrics(
   };
 }
 
+/** The share of the values that each class has, (C). */
 const shares = (values: readonly number[], classes: number): number[] => {
   const counts = new Array<number>(classes).fill(0);
   for (const value of values) counts[value]!++;

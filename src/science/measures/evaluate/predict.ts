@@ -23,17 +23,20 @@ export interface EvaluatedModel {
   readonly architecture: Architecture;
   readonly head: Head;
   readonly classes: number;
-  /** `predict` */
+  /** As `predict`. */
   logits(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Float32Array>;
-  /** `scoreAnswers` */
+  /** As `scoreAnswers`. */
   answers(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<AnswerScore[]>;
-  /** `generate` */
+  /** As `generate` (generate.ts). */
   generate(prompts: readonly TokenRow[], options: GenerateOptions): Promise<Generated[]>;
-  /** `pooledRepresentations` */
+  /** As `pooledRepresentations`. */
   representations(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Pooled>;
 }
 
-/** @param weights of the trained parameters. Default: their initial values */
+/**
+ * A network as evaluation sees it.
+ * @param weights of the trained parameters. Default: their initial values
+ */
 export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
   const network: Network =
     weights === undefined
@@ -60,7 +63,7 @@ export interface Predictor extends Pick<Network, 'classes'> {
   logits?(row: TokenRow): number;
 }
 
-/** `predictWith` of a network. */
+/** Returns the logits of the rows by the network, as `predictWith` does. */
 export const predict = (
   network: Predictor,
   rows: readonly TokenRow[],
@@ -281,7 +284,7 @@ function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[]
   return scores;
 }
 
-/** `scoreWith` of a network. */
+/** Scores the answers of the rows by the network, as `scoreWith` does. */
 export const scoreAnswers = (
   network: Network,
   rows: readonly TokenRow[],

@@ -89,7 +89,10 @@ export function blockStarts(blocks: readonly TokenBlock[]): number[] {
   });
 }
 
-/** Adds coefficient · `values` (height, width) to a rectangle of a sum. */
+/**
+ * Adds coefficient · `values` (height, width) to the rectangle of a sum that begins at row `top`
+ * and column `left`.
+ */
 export function addAt(
   sum: Accumulator,
   values: Float32Array,
@@ -106,7 +109,10 @@ export function addAt(
   }
 }
 
-/** Returns the kernel (N, C, M, C); without `right` it is mirrored from the lower triangle. */
+/**
+ * Returns the kernel (N, C, M, C) in the rows' order; without `right` it is mirrored from the lower
+ * triangle. left: (N·C), right: (M·C), as `kernelOrder` returns them.
+ */
 export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | null): Float64Array {
   const out = new Float64Array(sum.data.length);
   const columns = right ?? left;

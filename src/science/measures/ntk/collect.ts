@@ -31,6 +31,7 @@ export interface Collected {
   dispose(): void;
 }
 
+/** One application of a layer in the forward pass. */
 interface Use {
   readonly h: Tensor2D; // (S, n)
   readonly y: Tensor2D; // (S, m)
@@ -53,7 +54,7 @@ interface Passes {
 }
 
 /** Runs the passes. `keep` is told each tensor that must outlive them, and of which layer it is. */
-function passes(
+function runPasses(
   model: AdaptedModel,
   batch: readonly TokenRow[],
   wanted: ReadonlySet<string>,
@@ -116,7 +117,7 @@ export function collect(
   };
   const layers = new Map<string, LayerTokens>();
   const outputs = compiled(() => {
-    const { outputs: f, uses, gradients } = passes(model, batch, wanted, keep);
+    const { outputs: f, uses, gradients } = runPasses(model, batch, wanted, keep);
     let first = 0;
     for (const [layer, list] of uses) {
       const place = first;

@@ -15,7 +15,8 @@ import {
 } from './accumulator.ts';
 import { explicit, GRAM_ROWS } from './explicit.ts';
 
-function gradients(blocks: readonly TermBlock[]): Float64Array[] {
+/** Returns each row's gradient G^c = Σ_t a^c_t b_tᵀ (p, q), in the order block, class, row. */
+function plainGradients(blocks: readonly TermBlock[]): Float64Array[] {
   return tokenBlocks(blocks).flatMap((block) => {
     const q = block.b.shape[1];
     const b = block.b.dataSync<'float32'>();
@@ -37,8 +38,8 @@ function gradients(blocks: readonly TermBlock[]): Float64Array[] {
 
 /** The reference: each row's gradient G^c = Σ_t a^c_t b_tᵀ written out, in double precision. */
 export const plain: Contraction = (left, right, coefficient, { width, data }) => {
-  const ofLeft = gradients(left),
-    ofRight = right === null ? ofLeft : gradients(right);
+  const ofLeft = plainGradients(left),
+    ofRight = right === null ? ofLeft : plainGradients(right);
   ofLeft.forEach((x, i) =>
     ofRight.forEach((y, j) => {
       let product = 0;
@@ -48,7 +49,8 @@ export const plain: Contraction = (left, right, coefficient, { width, data }) =>
   );
 };
 
-function membership({ example, rows }: TermBlock): Tensor2D {
+/** E (R, S): 1 where a token belongs to a row, 0 elsewhere. */
+function rowMembership({ example, rows }: TermBlock): Tensor2D {
   const ones = new Float32Array(rows.length * example.length);
   example.forEach((k, t) => {
     ones[k * example.length + t] = 1;
@@ -69,8 +71,8 @@ const gram: Contraction = (leftBlocks, rightBlocks, coefficient, sum) => {
     others = right ?? left;
   const [tops, starts] = [blockStarts(left), blockStarts(others)];
   tf.tidy(() => {
-    const ofLeft = left.map(membership),
-      ofRight = right === null ? ofLeft : right.map(membership);
+    const ofLeft = left.map(rowMembership),
+      ofRight = right === null ? ofLeft : right.map(rowMembership);
     left.forEach((x, i) =>
       others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
         const similarity = matmul(x.b, y.b, false, true); // (S, S')
@@ -132,9 +134,12 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
  * How many multiplications inside a matrix product, which stay in registers, take the time of one
  * elementwise operation on an entry of a token-pair matrix, which passes through memory.
  */
-const ENTRY = 40;
+const ENTRY_COST = 40;
 
-/** Cost of all gradients, then of their Gram matrix; half of it for a set with itself. */
+/**
+ * Cost of the gradients of all rows, 2·R·T·p·q for each block and class, then of their inner
+ * products, 2·p·q for each pair of rows: about half of the pairs for a set with itself.
+ */
 export function explicitCost(
   left: readonly BlockShape[],
   right: readonly BlockShape[] | null,
@@ -173,7 +178,7 @@ export function gramCost(
     (right ?? left.slice(0, i + 1)).forEach((y, j) => {
       const pairs = x.tokens * y.tokens;
       const classPairs = right === null && i === j ? (classes * (classes + 1)) / 2 : classes ** 2;
-      cost += 2 * pairs * (q + classPairs * (p + x.rows)) + ENTRY * pairs * (1 + classPairs);
+      cost += 2 * pairs * (q + classPairs * (p + x.rows)) + ENTRY_COST * pairs * (1 + classPairs);
     }),
   );
   return cost;

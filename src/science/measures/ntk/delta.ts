@@ -69,6 +69,7 @@ function gramian(A: ArrayLike<number>, r: number, n: number): Float64Array {
 }
 
 /**
+ * Returns the theorem's premises for one layer. Throws RangeError where A is not (r, n).
  * @param A (r, n), row-major
  * @param B (m, r)
  * @param variance σ² of A's distribution; undefined where none is stated, or A has been trained
@@ -145,8 +146,8 @@ export interface ModelOfPremises {
 }
 
 /**
- * Of every layer whose weight is W + s·B·A, by the checkpoint's names: none for full fine-tuning,
- * DoRA and VeRA.
+ * Returns the premises of every layer whose weight is W + s·B·A, by the checkpoint's names: none
+ * for full fine-tuning, DoRA and VeRA.
  * @param asDrawn whether A is as it was drawn, so that the spec's σ² holds
  */
 export async function premises(

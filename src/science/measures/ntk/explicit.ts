@@ -41,7 +41,7 @@ export function sliceWidth(p: number, q: number, gradients: number): number {
  * Returns the layout of a block's tokens as a rectangle (R · T): the index of the token at each
  * place, or S for padding. Null where the tokens already have this layout.
  */
-export function rectangle({ example, rows }: TokenBlock): Int32Array | null {
+export function paddedLayout({ example, rows }: TokenBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
     counts[k]!++;
@@ -61,12 +61,15 @@ export function rectangle({ example, rows }: TokenBlock): Int32Array | null {
 }
 
 /** (S, k) → (R, T, k), zero at padding. */
-export function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
+export function padTokens(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
   const k = x.shape[1];
   const filled = index === null ? x : takeRows(tf.concat([x, tf.zeros<Rank.R2>([1, k])], 0), index);
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 
+/**
+ * Returns the tokens of a block sorted by row, (S), and where each row starts among them, (R + 1).
+ */
 function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   const starts = new Int32Array(rows.length + 1);
   example.forEach((k) => {
@@ -94,6 +97,7 @@ type Slices = (start: number, width: number) => Tensor2D[];
  */
 const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
 
+/** Returns the function that computes slices of the gradients of a block, one for each class. */
 function slicesOf(block: TermBlock): Slices {
   const rows = block.rows.length,
     { p, q } = widthsOf(block),
@@ -120,12 +124,12 @@ function slicesOf(block: TermBlock): Slices {
           : fusedRowGradients(part, block.b, order);
       });
   }
-  const index = rectangle(block),
+  const index = paddedLayout(block),
     layout = index === null ? null : tf.tensor1d(index, 'int32'); // (R · T)
-  const input = spread(block.b, layout, rows); // (R, T, q)
+  const input = padTokens(block.b, layout, rows); // (R, T, q)
   return (start, width) =>
     block.a.map((a) => {
-      const whole = spread(columnsOf(a, start, width), layout, rows);
+      const whole = padTokens(columnsOf(a, start, width), layout, rows);
       const product = tf.matMul(whole, input, true, false); // (R, width, q)
       return tf.reshape<Rank.R2>(product, [rows, width * q]);
     });
@@ -136,7 +140,7 @@ export const rowGradients = (block: TokenBlock): Tensor2D[] =>
   slicesOf(block)(0, widthsOf(block).p);
 
 /** The gradients of a slice of a set's `a`, by block and class: (·, width · q) each. */
-function gradients(blocks: readonly TermBlock[]): Slices {
+function sliceGradients(blocks: readonly TermBlock[]): Slices {
   const slices = blocks.map(slicesOf);
   return (start, width) => slices.flatMap((of) => of(start, width));
 }
@@ -173,8 +177,8 @@ export const explicit: Contraction = (left, right, coefficient, sum) => {
   const { p, q } = widthsOf(left[0]!);
   const step = sliceWidth(p, q, Math.max(sum.height, sum.width));
   tf.tidy(() => {
-    const ofLeft = gradients(left),
-      ofRight = right === null ? null : gradients(right);
+    const ofLeft = sliceGradients(left),
+      ofRight = right === null ? null : sliceGradients(right);
     for (let start = 0; start < p; start += step)
       tf.tidy(() => {
         const width = Math.min(step, p - start);

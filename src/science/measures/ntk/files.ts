@@ -39,7 +39,9 @@ export interface StoredKernels {
   readonly logits: Float64Array; // (N, C)
   /** Empty in a completion task. */
   readonly labels: readonly number[]; // (N)
-  /** By random projection, as a share of ‖K‖_F; null where the kernel is exact. */
+  /**
+   * The standard errors of kernels by random projection, as shares of ‖K‖_F; null for an exact one.
+   */
   readonly errors: { readonly full: number | null; readonly lora: number | null };
 }
 
@@ -93,23 +95,26 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
   };
 }
 
-/** The kernel's name: K_LoRA where it is over factors, K_adapter where over vectors alone. */
-function nameOf(kind: KernelKind, terms: readonly TermRecord[]): string {
+/**
+ * The kernel's name: K_LoRA where it is over LoRA's factors, K_adapter where over vectors alone.
+ */
+function kernelName(kind: KernelKind, terms: readonly TermRecord[]): string {
   if (kind === 'full') return 'K_ff';
   const hasFactors = terms.some(({ parameter }) => parameter === 'A' || parameter === 'B');
   return hasFactors ? 'K_LoRA' : 'K_adapter';
 }
 
-const giga = (operations: number): string => (operations / 1e9).toPrecision(3);
+const inGiga = (operations: number): string => (operations / 1e9).toPrecision(3);
 
 const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): number =>
   terms.reduce((total, term) => total + of(term), 0);
 
-const spent = ({ method, operations }: TermRecord): number =>
+/** The operations of the contraction that was used. */
+const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
 
 /** How the terms of a kernel were contracted, and at what cost. */
-function contraction(terms: readonly TermRecord[]): string {
+function describeContraction(terms: readonly TermRecord[]): string {
   if (terms.every(({ method }) => method === 'torch'))
     return `${terms.length} terms, by PyTorch from the gradients of each row`;
   const by = (method: TermRecord['method']): number =>
@@ -117,13 +122,16 @@ function contraction(terms: readonly TermRecord[]): string {
   const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
   return (
     `${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
-    `by token pairs, ${none}${giga(sum(terms, spent))} G operations ` +
-    `(all by gradients ${giga(sum(terms, ({ operations }) => operations?.explicit ?? 0))}, all ` +
-    `by token pairs ${giga(sum(terms, ({ operations }) => operations?.gram ?? 0))})`
+    `by token pairs, ${none}${inGiga(sum(terms, spentOperations))} G operations ` +
+    `(all by gradients ${inGiga(sum(terms, ({ operations }) => operations?.explicit ?? 0))}, all ` +
+    `by token pairs ${inGiga(sum(terms, ({ operations }) => operations?.gram ?? 0))})`
   );
 }
 
-/** @param projection the settings asked for; null where the kernels are exact */
+/**
+ * Returns log lines on how kernels were computed, and the content of `methods.json`.
+ * @param projection the settings asked for; null where the kernels are exact
+ */
 export function describeKernels(
   found: KernelSet,
   projection: Projection | null,
@@ -132,8 +140,8 @@ export function describeKernels(
   const kinds = (['lora', 'full'] as const).filter((kind) => found[kind] !== null);
   for (const kind of kinds) {
     const terms = found.terms.filter((term) => term.kernel === kind);
-    const name = nameOf(kind, terms);
-    lines.push(`${name}: ${contraction(terms)}`);
+    const name = kernelName(kind, terms);
+    lines.push(`${name}: ${describeContraction(terms)}`);
     const { error } = found[kind]!;
     if (error !== null && projection !== null) {
       lines.push(
@@ -156,7 +164,7 @@ export function describeKernels(
         const counted = terms.every(({ operations }) => operations !== null);
         return [
           kind,
-          { operations: counted ? sum(terms, spent) : null, error: found[kind]!.error },
+          { operations: counted ? sum(terms, spentOperations) : null, error: found[kind]!.error },
         ];
       }),
     ),

@@ -144,6 +144,7 @@ const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): Term
     ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
     : { a: term.a, b: term.b, example, rows };
 
+/** Adds one term's kernel to `sum`. Returns how it was contracted. */
 function contract(
   { left, right }: Pair,
   job: LayerJob,
@@ -161,6 +162,7 @@ function contract(
   return { method, operations };
 }
 
+/** Adds one projected term's kernel to each replicate's sum, with other random signs for each. */
 function contractProjected(
   { left, right }: Pair<Term>,
   name: string,
@@ -192,7 +194,8 @@ function isWider(term: AnyTerm, dimension: number): boolean {
   return Math.max(p, q) > dimension;
 }
 
-function tokenPair({ left, right }: Pair): Pair<Term> {
+/** Returns the pair. Throws where a term has gradients only. */
+function requireTokens({ left, right }: Pair): Pair<Term> {
   const withTokens = (terms: readonly AnyTerm[]): Term[] =>
     terms.map((term) => {
       if ('gradients' in term) throw new Error('a projection needs the tokens of each row');
@@ -245,7 +248,7 @@ export function addLayer(
         projected,
         ...(projected
           ? contractProjected(
-              tokenPair(pair),
+              requireTokens(pair),
               `${layer.name}.${parameter}`,
               projection,
               job,

@@ -137,7 +137,7 @@ export function planPairs(
 }
 
 export interface Visits {
-  /** Called for each layer, in forward order, with its h and δ over each set. */
+  /** Called for each layer, in forward order. `seen`: its h and δ, by set and batch. */
   readonly layer: (layer: AdaptedLayer, seen: readonly (readonly LayerBatch[])[]) => void;
   /** Called after each group of layers but the last. */
   readonly group?: (done: number) => Promise<void>;
@@ -156,6 +156,7 @@ function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
   return tokens;
 }
 
+/** Puts the gradients of a batch in the place of a layer's h and δ where they take less memory. */
 function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch): void {
   const { rows, of, own } = kept;
   const terms = reduction.reduce(layer, { rows, tokens: tokensOf(of, layer) });

@@ -28,8 +28,9 @@ export interface BatchLimits {
   readonly logits?: readonly number[];
   /**
    * Whether the padding of each row to its batch's longest counts as tokens. Default: true. Layers
-   * see no padding, so that few rows are one batch without it; but pairs of tokens in one batch are
-   * computed both ways, and those between two batches are not.
+   * compute nothing for padding, so that without counting it batches are larger and fewer. But
+   * `gram` computes both (t, u) and (u, t) of two tokens in one batch, and only one of them between
+   * batches.
    */
   readonly countPadding?: boolean;
 }
@@ -107,7 +108,7 @@ export interface Reduction {
   reduce(layer: AdaptedLayer, batch: Pick<LayerBatch, 'rows' | 'tokens'>): GradientTerm[] | null;
 }
 
-/** What `explicit` and `auto` contract. */
+/** The batches that are contracted, and how. */
 interface Contracted {
   readonly classes: number;
   readonly method: 'auto' | Method;
@@ -121,7 +122,8 @@ function gradientBytes(
   { classes, method, shapes }: Contracted,
 ): number | null {
   const [left = [], right] = shapes;
-  // Other rows than the batch's tokens enter these layers, and the latter have few.
+  // The input of these layers has not one row for each token, as `shapes` says: it has those of
+  // relative positions, one for each text, or several for each token.
   if (layer.relative === true || layer.onePerText === true) return null;
   if (layer.rowsPerToken !== undefined) return null;
   const widths = ownWidths(layer, zeroTerms(layer));
@@ -134,7 +136,10 @@ function gradientBytes(
   return explicit ? widths.reduce((sum, { p, q }) => sum + 4 * classes * p * q, 0) : null;
 }
 
-/** @param layers those that are walked */
+/**
+ * Returns the reduction that keeps of each layer whichever takes less memory, h and δ or gradients.
+ * @param layers those that are walked
+ */
 export function reductionOf(layers: readonly AdaptedLayer[], contracted: Contracted): Reduction {
   const { classes } = contracted;
   const byRow = new Map(layers.map((layer) => [layer.name, gradientBytes(layer, contracted)]));

@@ -32,7 +32,7 @@ interface State {
 const blockFile = (kind: KernelKind, layer: string): string => `${kind}.${layer}.npy`;
 
 /** Returns every array, by file name. */
-function arrays({ totals }: KernelParts): [string, Float64Array][] {
+function namedArrays({ totals }: KernelParts): [string, Float64Array][] {
   return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
     [`${kind}.npy`, exact.data],
     ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data]),
@@ -41,7 +41,7 @@ function arrays({ totals }: KernelParts): [string, Float64Array][] {
 
 const sha256 = (content: string): string => createHash('sha256').update(content).digest('hex');
 
-/** Null where there is none; `damaged` where its text is not what was written. */
+/** Reads a state. Null where there is none; `damaged` where its text is not what was written. */
 async function readState(file: string): Promise<State | 'damaged' | null> {
   if (!existsSync(file)) return null;
   const text = await readFile(file, 'utf8'),
@@ -53,9 +53,9 @@ async function readState(file: string): Promise<State | 'damaged' | null> {
 }
 
 /**
- * A state names the folder of its arrays and their digests, begins with a digest of itself, and is
- * renamed into place after the arrays are written: a kill in between leaves the previous state, and
- * a state with a changed byte is not resumed from.
+ * Saves states in `dir`, and loads the last one. A state names the folder of its arrays and their
+ * digests, begins with a digest of itself, and is renamed into place after the arrays are written:
+ * a kill in between leaves the previous state, and a state with a changed byte is not resumed from.
  * @param log told of a damaged state
  */
 export function resumeIn(dir: string, log: (message: string) => void): Resume {
@@ -78,7 +78,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
         log('the saved state of this kernel is damaged and ignored');
         return 0;
       }
-      for (const [name, data] of arrays(into)) {
+      for (const [name, data] of namedArrays(into)) {
         const kept = await readNpy(join(dir, state.arrays, name));
         if (kept.data.length !== data.length)
           throw new Error(
@@ -107,7 +107,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
       await mkdir(join(dir, folder), { recursive: true });
       for (const [name, data] of [
         ...blocks.map(([kind, layer, block]) => [blockFile(kind, layer), block] as const),
-        ...arrays(parts),
+        ...namedArrays(parts),
       ]) {
         await writeNpy(join(dir, folder, name), { shape: [data.length], data });
         digests[name] = await sha256OfFile(join(dir, folder, name));

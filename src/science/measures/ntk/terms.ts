@@ -39,7 +39,9 @@ export interface GradientTerm extends Pick<OwnTerm, 'parameter' | 'coefficient'>
 export type ZeroTerms = ReadonlySet<OwnTerm['parameter']>;
 const NONE: ZeroTerms = new Set();
 
-/** Σ_t a_t as a term, for a vector: Σ_{t,u} (a_t · a'_u). */
+/**
+ * The term of a vector whose gradient is Σ_t a_t: Σ_{t,u} (a_t · a'_u), with b = 1 for each token.
+ */
 const vectorTerm = (
   parameter: OwnTerm['parameter'],
   a: readonly Tensor2D[],

@@ -38,7 +38,7 @@ const weightOf = (network: ModelWeights, layer: LinearLayer): Promise<Float32Arr
   valuesOf(network, `${layer.name}.weight`);
 
 /** Puts the columns of thin products side by side: Σ P Qᵀ. P: (m, k) each, Q: (n, k) each. */
-function beside(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
+function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
   const k = parts.reduce((sum, part) => sum + part.k, 0);
   const side = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
     const out = new Float64Array(length * k);
@@ -54,7 +54,10 @@ function beside(parts: readonly ThinProduct[], m: number, n: number): ThinProduc
   return { P: side(({ P }) => P, m), Q: side(({ Q }) => Q, n), k };
 }
 
-/** s·B·A as s·B and Aᵀ, without any column where B is zero. A: (r, n), B: (m, r). */
+/**
+ * s·B·A as P = s·B (m, r) and Q = Aᵀ (n, r), or without columns where B is zero. A: (r, n), B: (m,
+ * r).
+ */
 function scaledProduct(
   A: Float32Array,
   B: Float32Array,
@@ -73,7 +76,7 @@ function scaledProduct(
 }
 
 /** What an adapter adds to a layer's weight as a thin product; null where it adds none. */
-async function addedTo(
+async function addedProduct(
   network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
 ): Promise<ThinProduct | null> {
@@ -85,7 +88,7 @@ async function addedTo(
     const own = scaledProduct(await read(A), await read(B), scale, m, n);
     return fixed === undefined
       ? own
-      : beside([own, scaledProduct(await read(fixed.A), await read(fixed.B), -scale, m, n)], m, n);
+      : hstack([own, scaledProduct(await read(fixed.A), await read(fixed.B), -scale, m, n)], m, n);
   }
   const vectors = adapter.vectors?.(name) ?? null;
   if (vectors === null) return null;
@@ -112,7 +115,7 @@ async function addedTo(
 }
 
 /** Scales each row of W to DoRA's magnitude, in place. W: (m, n), magnitudes: (m). */
-function toMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number): Float64Array {
+function scaleToMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number): Float64Array {
   magnitudes.forEach((magnitude, i) => {
     let squares = 0;
     for (let j = i * n; j < (i + 1) * n; j++) squares += W[j]! ** 2;
@@ -140,11 +143,11 @@ function addProduct(
 }
 
 /** P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ. */
-const minus = (a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduct =>
-  beside([a, { ...b, P: b.P.map((value) => -value) }], m, n);
+const difference = (a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduct =>
+  hstack([a, { ...b, P: b.P.map((value) => -value) }], m, n);
 
 /** The layer applied to the identity, I W_effᵀ: for adapters that are not a product of factors. */
-async function probed(
+async function probeWeight(
   network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
 ): Promise<Float64Array> {
@@ -178,19 +181,19 @@ export async function effectiveWeight(
   layer: LinearLayer,
 ): Promise<Float64Array> {
   const { adapter } = network;
-  const added = await addedTo(network, layer);
+  const added = await addedProduct(network, layer);
   if (
     added === null &&
     adapter.targets.includes(layer.name) &&
     !adapter.trains(`${layer.name}.weight`)
   )
-    return probed(network, layer);
+    return probeWeight(network, layer);
   const W = Float64Array.from(await weightOf(network, layer));
   if (added !== null) addProduct(added, layer.out, layer.in, W);
   const magnitude = adapter.factors(layer.name)?.magnitude;
   return magnitude === undefined
     ? W
-    : toMagnitudes(W, await valuesOf(network, magnitude), layer.in);
+    : scaleToMagnitudes(W, await valuesOf(network, magnitude), layer.in);
 }
 
 /** Returns W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
@@ -200,14 +203,14 @@ export async function layerChange(
   layer: LinearLayer,
 ): Promise<LayerChange> {
   const { in: n, out: m } = layer;
-  const [before, after] = [await addedTo(start, layer), await addedTo(end, layer)];
+  const [before, after] = [await addedProduct(start, layer), await addedProduct(end, layer)];
   const isThin = [start, end].every(
     ({ adapter }) => adapter.factors(layer.name)?.magnitude === undefined,
   );
   if (before !== null && after !== null && isThin) {
     const [W0, W] = [await weightOf(start, layer), await weightOf(end, layer)];
     if (W0.every((value, i) => value === W[i])) {
-      const thin = minus(after, before, m, n);
+      const thin = difference(after, before, m, n);
       return {
         change: addProduct(thin, m, n, new Float64Array(m * n)),
         thin: thin.k <= Math.min(m, n) ? thin : null,

@@ -72,7 +72,11 @@ export function encoderLayer(
   };
 }
 
-/** @param first the row of the position table for a text's first token, given the padding id */
+/**
+ * Reads a config.json of BERT's form.
+ * @param padding, types defaults of `pad_token_id` and `type_vocab_size`
+ * @param first the row of the position table for a text's first token, given the padding id
+ */
 export function bertLike(
   fields: ConfigFields,
   {

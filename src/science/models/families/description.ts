@@ -74,7 +74,10 @@ export interface RelativeTable {
   readonly name: string;
   /** The row of a query and a key that stand side by side is `span`. */
   readonly span: number;
-  /** Logarithmic beyond count/2, up to `positions`. Null: positions are clipped. */
+  /**
+   * Distances beyond count/2 share rows by their logarithm, up to `positions`. Null: they are
+   * clipped.
+   */
   readonly buckets: { readonly count: number; readonly positions: number } | null;
   /** The norm of the table's rows. */
   readonly norm: Norm | null;
@@ -84,11 +87,11 @@ export interface RelativeTable {
 export interface Relative {
   readonly table: RelativeTable;
   /**
-   * The layer that makes keys of the table's rows, which adds the term of content to position: that
-   * of the tokens' keys where the two are shared. Null: no such term.
+   * Maps the table's rows to keys, for the term of content to position (c2p). It is the layer of
+   * the tokens' keys where the two are shared. Null: no such term.
    */
   readonly key: Projection | null;
-  /** The layer that makes queries of them, likewise, for the term of position to content. */
+  /** Maps the table's rows to queries, likewise, for the term of position to content (p2c). */
   readonly query: Projection | null;
 }
 

@@ -132,7 +132,11 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
   };
 }
 
-/** Of `layer_types`, or of layers from `max_window_layers` with `use_sliding_window`. */
+/**
+ * Returns a function from a layer's number to its window; undefined for full attention. With
+ * `use_sliding_window`, the layers that `layer_types` names have one, or those from
+ * `max_window_layers` on.
+ */
 export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
   const types = fields.raw('layer_types');
   if (!fields.flag('use_sliding_window', false)) return () => undefined;

@@ -124,7 +124,8 @@ type Fault = (field: string, why: string, hint?: string) => UserFault;
 
 const INVALID = 'is not an allowed value';
 
-function refuseOthers(raw: Raw, fault: Fault, { type, read }: Method): void {
+/** Throws UserFault for the first field of another method, or whose value is not implemented. */
+function refuseUnsupported(raw: Raw, fault: Fault, { type, read }: Method): void {
   if (raw['peft_type'] !== type)
     throw fault('peft_type', 'is not implemented here', `This adapter is ${type} in PEFT.`);
   for (const [field, value] of Object.entries(raw)) {
@@ -242,7 +243,7 @@ function biasOf({ raw, fault }: Opened, own: string): LoraBias {
 export async function readPeftConfig(dir: string): Promise<PeftConfig> {
   const opened = await openConfig(dir),
     { raw, fault, fields } = opened;
-  refuseOthers(raw, fault, LORA);
+  refuseUnsupported(raw, fault, LORA);
   const { number, pattern, names } = fields;
   const isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
   const bias = biasOf(opened, 'lora_only');
@@ -278,7 +279,7 @@ export interface VeraConfig extends Pick<
 export async function readVeraConfig(dir: string): Promise<VeraConfig> {
   const opened = await openConfig(dir),
     { raw, fault, fields } = opened;
-  refuseOthers(raw, fault, VERA);
+  refuseUnsupported(raw, fault, VERA);
   const { number, names } = fields;
   return {
     rank: number('r', isRank, 256),
@@ -298,7 +299,10 @@ export async function readModulesToSave(dir: string): Promise<readonly string[]>
   return fields.names('modules_to_save') ?? [];
 }
 
-/** Never a module that it saves whole; `all-linear` means all others. */
+/**
+ * Whether the config adapts a module: never one that it saves whole. `all-linear` means all others
+ * that are `adaptable`.
+ */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,
@@ -324,7 +328,7 @@ export function wholeModule(module: string, name: string): string | undefined {
 }
 
 /** Whether `modules_to_save` with this name saves `module`. */
-export const holds = (module: string, name: string): boolean =>
+export const isSavedWhole = (module: string, name: string): boolean =>
   wholeModule(module, name) !== undefined;
 
 /** PEFT's task of a model that saves these modules whole: the class of PEFT that wraps it. */

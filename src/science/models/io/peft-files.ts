@@ -11,7 +11,7 @@ import { moduleName, within } from '../modules.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../types.ts';
 import {
   CONFIG,
-  holds,
+  isSavedWhole,
   type LoraBias,
   readModulesToSave,
   taskType,
@@ -135,7 +135,7 @@ export function checkSavedModules(
   for (const name of modulesToSave) {
     const whole = parameters
       .map((spec) => architecture.externalName(spec.name).replace(/\.[^.]+$/, ''))
-      .filter((module) => holds(module, name));
+      .filter((module) => isSavedWhole(module, name));
     const other = whole.find((module) => !within(module, heads));
     if (other !== undefined)
       throw new UserFault(
@@ -159,7 +159,7 @@ export function checkBiases(
     const [, owner] = /^(.*)\.bias$/.exec(name) ?? [];
     if (
       owner === undefined ||
-      modulesToSave.some((saved) => holds(moduleName(architecture, owner), saved))
+      modulesToSave.some((saved) => isSavedWhole(moduleName(architecture, owner), saved))
     )
       continue;
     const trained = bias === 'all' || (bias === 'lora_only' && modules.has(owner));
@@ -190,7 +190,7 @@ export async function readPeftHead(
     const entry = tensors.get(file);
     if (
       entry === undefined ||
-      !modulesToSave.some((saved) => holds(architecture.externalName(name), saved))
+      !modulesToSave.some((saved) => isSavedWhole(architecture.externalName(name), saved))
     )
       continue;
     if (which === 'fitting' && !sameShape(entry.shape, shape)) continue;

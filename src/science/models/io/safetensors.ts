@@ -48,11 +48,11 @@ export interface SafetensorsHeader {
 const isIndex = (x: unknown): x is number =>
   typeof x === 'number' && Number.isSafeInteger(x) && x >= 0;
 
-const broken = (path: string, name: string, why: string): UserFault =>
+const damagedFault = (path: string, name: string, why: string): UserFault =>
   new UserFault(`${path}: tensor ${shown(name)} ${why}`, 'The file is damaged: fetch it again.');
 
 function parseEntry(path: string, name: string, entry: unknown, dataLength: number): TensorEntry {
-  const fault = (why: string): UserFault => broken(path, name, why);
+  const fault = (why: string): UserFault => damagedFault(path, name, why);
   if (!isRecord(entry) || typeof entry['dtype'] !== 'string') throw fault('has no dtype');
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!Array.isArray(shape) || !shape.every(isIndex) || shape.length > MOST_DIMENSIONS)
@@ -97,14 +97,14 @@ function checkLayout(
   for (const [name, { offsets }] of inOrder) {
     const [start] = offsets;
     if (start < end)
-      throw broken(
+      throw damagedFault(
         path,
         name,
         `begins at byte ${start} of the data, before tensor "${before}" ends (byte ${end}): ` +
           'they overlap',
       );
     if (start > end)
-      throw broken(
+      throw damagedFault(
         path,
         name,
         `begins at byte ${start} of the data, and bytes ${end} to ${start} belong to no tensor`,
@@ -176,7 +176,7 @@ function decode(
     case 'I32':
       return { shape, data: new Int32Array(raw) };
     case 'I64':
-      return { shape, data: narrowed(path, name, new BigInt64Array(raw)) };
+      return { shape, data: toInt32(path, name, new BigInt64Array(raw)) };
     case 'I16':
       return { shape, data: Int32Array.from(new Int16Array(raw)) };
     case 'I8':
@@ -193,7 +193,7 @@ function decode(
 }
 
 /** Converts to int32. Throws UserFault where a value does not fit. */
-function narrowed(path: string, name: string, values: BigInt64Array): Int32Array {
+function toInt32(path: string, name: string, values: BigInt64Array): Int32Array {
   const far = values.find((value) => BigInt.asIntN(32, value) !== value);
   if (far !== undefined)
     throw new UserFault(`${path}: tensor "${name}" holds ${far}, which is beyond 32 bits`);
@@ -201,7 +201,7 @@ function narrowed(path: string, name: string, values: BigInt64Array): Int32Array
 }
 
 /** Fills `view` from the file. Throws UserFault where the file ends too early. */
-async function fill(
+async function readExactly(
   file: FileHandle,
   path: string,
   name: string,
@@ -214,7 +214,8 @@ async function fill(
 
 /**
  * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies
- * other; a large ArrayBuffer starts 16 bytes into a page (glibc's malloc).
+ * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so the first tensor is
+ * placed 48 bytes into it.
  */
 const ALIGNMENT = 64,
   FIRST = 48;
@@ -246,7 +247,7 @@ async function readFloats(
     for (const [i, name] of names.entries()) {
       const view = at(views, i),
         { shape, offsets } = at(entries, i);
-      await fill(file, path, name, view, dataStart + offsets[0]);
+      await readExactly(file, path, name, view, dataStart + offsets[0]);
       out.set(name, {
         shape,
         data: new Float32Array(view.buffer, view.byteOffset, view.byteLength / 4),
@@ -258,7 +259,9 @@ async function readFloats(
   }
 }
 
-/** Into one ArrayBuffer that a backend may share, for tensors that live equally long. */
+/**
+ * Reads float32 tensors into one ArrayBuffer that a backend may share: they must live equally long.
+ */
 export const readFloatsTogether = async (
   path: string,
   names: readonly string[],
@@ -286,7 +289,7 @@ export async function readSafetensors(
       const entry = tensors.get(name);
       if (entry === undefined) throw new UserFault(`${path} has no tensor "${name}"`);
       const raw = new ArrayBuffer(entry.offsets[1] - entry.offsets[0]);
-      await fill(file, path, name, new Uint8Array(raw), dataStart + entry.offsets[0]);
+      await readExactly(file, path, name, new Uint8Array(raw), dataStart + entry.offsets[0]);
       out.set(name, decode(path, name, entry, raw));
     }
     return out;

@@ -16,11 +16,17 @@ function transposed({ shape, data }: HostTensor): HostTensor {
   return { shape: [columns, rows], data: out };
 }
 
-/** A tensor of a file in the form of the model, and the reverse. */
+/**
+ * Transposes a tensor that checkpoints hold transposed: from the file's form to the model's, or
+ * back.
+ */
 export const turned = ({ stored }: ParameterSpec, tensor: HostTensor): HostTensor =>
   stored === 'transposed' ? transposed(tensor) : tensor;
 
-/** By names in transformers and in its checkpoints' form. @param tensors by canonical name */
+/**
+ * Returns the tensors by their names in transformers, in the form of its checkpoints.
+ * @param tensors by canonical name, in the model's form
+ */
 export function forTransformers(
   architecture: Architecture,
   parameters: readonly ParameterSpec[],

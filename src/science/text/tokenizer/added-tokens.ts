@@ -18,13 +18,15 @@ export interface AddedToken {
   readonly singleWord: boolean;
 }
 
-/** A part of a text: an added token, or what is to be split further. */
+/**
+ * A part of a text: an added token, or what is to be split further. `first`: at the text's start.
+ */
 export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
 /** A token as a file writes it: an object with its settings, or a text for a special token. */
-function settings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
+function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
   if (isText(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
   if (!isRecord(value) || !isText(value['content'])) return null;
   const isSpecial = special || value['special'] === true;
@@ -60,7 +62,7 @@ export function addedTokens(
   const idOf = (content: string): number =>
     tokens.get(content)?.id ?? vocabulary.get(content) ?? next;
   const add = (value: unknown, special: boolean): AddedToken | null => {
-    const read = settings(value, special);
+    const read = tokenSettings(value, special);
     if (read === null) return null;
     const token = {
       ...read,
@@ -131,7 +133,7 @@ const tail = (text: string, end: number): string => text.slice(Math.max(0, end -
 
 const isSpace = (character: string): boolean => /^\p{White_Space}$/u.test(character);
 
-function cut(text: string, finder: Finder, first: boolean): Section[] {
+function cutSections(text: string, finder: Finder, first: boolean): Section[] {
   const sections: Section[] = [];
   let done = 0;
   for (const { token, ...span } of finder.find(text)) {
@@ -174,9 +176,9 @@ export function sectioner(
     (token.normalized ? normalized : raw).add(content, token);
   }
   return (text) =>
-    cut(text, raw, true).flatMap((section) =>
+    cutSections(text, raw, true).flatMap((section) =>
       'id' in section
         ? [section]
-        : cut(normalize?.(section.text) ?? section.text, normalized, section.first),
+        : cutSections(normalize?.(section.text) ?? section.text, normalized, section.first),
     );
 }

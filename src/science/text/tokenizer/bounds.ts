@@ -94,7 +94,10 @@ function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   }
 }
 
-/** Of a Unigram model: pairs of a token and its score, the id being the position. */
+/**
+ * Checks the vocabulary of a Unigram model: pairs of a token and its score, the id being the
+ * position.
+ */
 function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
   if (vocabulary.length === 0) throw fault('its vocab is empty');
   if (vocabulary.length > MOST_TOKENS)
@@ -142,6 +145,7 @@ function checkAdded(added: unknown, fault: Fault): void {
   }
 }
 
+/** Returns a part of the file, such as its normalizer, with all steps inside it. */
 function stepsOf(
   part: unknown,
   name: string,

@@ -16,6 +16,7 @@ const CACHED_LENGTH = 256,
 /** Above the highest id, so that a pair is one number. */
 const PAIR = 2 ** 24 + 1;
 
+/** The merges: `rank` by a·PAIR + b, for the pair of the ids a and b. */
 interface Merges {
   readonly rank: ReadonlyMap<number, number>;
   /** The id that a merge makes, by its rank. */
@@ -89,6 +90,7 @@ class Heap {
   }
 }
 
+/** Merges pairs of neighbouring ids, by rank, until no merge is possible. */
 function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
   const n = ids.length;
   const id = Int32Array.from(ids),

@@ -96,10 +96,12 @@ function strip(content: string, start: number, stop: number): Step {
     });
 }
 
+/** A field that holds text, or `fallback`. */
 const text = (config: Config, field: string, fallback: string): string => {
   const value = config[field];
   return typeof value === 'string' ? value : fallback;
 };
+/** A field that holds a number, or 0. */
 const count = (config: Config, field: string): number => {
   const value = config[field];
   return typeof value === 'number' ? value : 0;

@@ -21,7 +21,7 @@ function folded(source: string): string {
 }
 
 /** Whether a source has groups or repetitions that give nothing back. */
-function possessive(source: string): boolean {
+function hasPossessive(source: string): boolean {
   const plain = source.replace(/\\./g, '_').replace(/\[[^\]]*\]/g, '_');
   return plain.includes('(?>') || /[*+?]\+/.test(plain);
 }
@@ -33,7 +33,7 @@ export function expressionOf(pattern: unknown, part: string, refuse: Refuse): Re
   if (!isRecord(pattern) || typeof pattern['Regex'] !== 'string')
     throw refuse(`a ${part} with the pattern ${shown(pattern)}`);
   const source = pattern['Regex'];
-  if (possessive(source))
+  if (hasPossessive(source))
     throw refuse(`a ${part} with possessive repetitions in its pattern ${shown(source)}`);
   const split = new SplitPreTokenizer({
     type: 'Split',

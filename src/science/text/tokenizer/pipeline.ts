@@ -44,7 +44,7 @@ const A: Part = { ids: 'first', type: 0 };
 const B = (type: number): Part => ({ ids: 'second', type });
 
 /** BERT's and RoBERTa's: cls A sep, and cls A sep B sep, where RoBERTa has sep twice and type 0. */
-function bounded(config: Config, roberta: boolean, refuse: Refuse): Assemble {
+function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refuse): Assemble {
   const part = (field: string, type: number): Part => {
     const value = config[field];
     const id: unknown = Array.isArray(value) ? value[1] : undefined;
@@ -53,6 +53,7 @@ function bounded(config: Config, roberta: boolean, refuse: Refuse): Assemble {
   };
   const cls = part('cls', 0),
     sep = part('sep', 0),
+    roberta = kind === 'roberta',
     type = roberta ? 0 : 1;
   return fill([cls, A, sep], [cls, A, sep, ...(roberta ? [sep] : []), B(type), part('sep', type)]);
 }
@@ -60,7 +61,7 @@ function bounded(config: Config, roberta: boolean, refuse: Refuse): Assemble {
 const isId = (id: unknown): id is number =>
   typeof id === 'number' && Number.isInteger(id) && id >= 0;
 
-function template(config: Config, refuse: Refuse): Assemble {
+function templateAssembler(config: Config, refuse: Refuse): Assemble {
   const specials = config['special_tokens'];
   const partOf = (item: unknown): Part => {
     const [kind, value] = isRecord(item) ? (Object.entries(item)[0] ?? []) : [];
@@ -84,24 +85,26 @@ function template(config: Config, refuse: Refuse): Assemble {
 }
 
 /** Every step that adds tokens: ByteLevel only moves offsets. */
-const adding = (config: unknown): Config[] => {
+const addingSteps = (config: unknown): Config[] => {
   if (!isRecord(config) || config['type'] === 'ByteLevel') return [];
   const inner = config['processors'];
-  return config['type'] === 'Sequence' && Array.isArray(inner) ? inner.flatMap(adding) : [config];
+  return config['type'] === 'Sequence' && Array.isArray(inner)
+    ? inner.flatMap(addingSteps)
+    : [config];
 };
 
 /** Without a post-processor two texts follow one another, the second of type 1. */
 function assembler(config: unknown, refuse: Refuse): Assemble {
-  const [step, ...more] = adding(config);
+  const [step, ...more] = addingSteps(config);
   if (step === undefined) return fill([A], [A, B(1)]);
   if (more.length > 0) throw refuse('a post_processor of more than one step that adds tokens');
   switch (step['type']) {
     case 'BertProcessing':
-      return bounded(step, false, refuse);
+      return clsSepAssembler(step, 'bert', refuse);
     case 'RobertaProcessing':
-      return bounded(step, true, refuse);
+      return clsSepAssembler(step, 'roberta', refuse);
     case 'TemplateProcessing':
-      return template(step, refuse);
+      return templateAssembler(step, refuse);
     default:
       throw refuse(`a post_processor of type ${shown(step['type'])}`);
   }

@@ -40,7 +40,10 @@ function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
 }
 
 /** Joins each match to its neighbour: the span before it, in the order of the list. */
-function joined(spans: readonly Span[], extend: (neighbour: Span, match: Span) => void): Span[] {
+function mergeMatches(
+  spans: readonly Span[],
+  extend: (neighbour: Span, match: Span) => void,
+): Span[] {
   const out: Span[] = [];
   let previous = false;
   for (const span of spans) {
@@ -52,16 +55,16 @@ function joined(spans: readonly Span[], extend: (neighbour: Span, match: Span) =
   return out;
 }
 
-function behave(spans: readonly Span[], behavior: Behavior): readonly Span[] {
+function applyBehavior(spans: readonly Span[], behavior: Behavior): readonly Span[] {
   switch (behavior) {
     case 'Removed':
       return spans.filter(({ match }) => !match);
     case 'Isolated':
       return spans;
     case 'MergedWithPrevious':
-      return joined(spans, (neighbour, { to }) => (neighbour.to = to));
+      return mergeMatches(spans, (neighbour, { to }) => (neighbour.to = to));
     case 'MergedWithNext':
-      return joined(
+      return mergeMatches(
         [...spans].reverse(),
         (neighbour, { from }) => (neighbour.from = from),
       ).reverse();
@@ -80,7 +83,7 @@ function behave(spans: readonly Span[], behavior: Behavior): readonly Span[] {
 const split =
   (pattern: RegExp, behavior: Behavior, invert = false): PreTokenize =>
   ({ text, first }) =>
-    behave(spansOf(text, pattern, invert), behavior)
+    applyBehavior(spansOf(text, pattern, invert), behavior)
       .filter(({ from, to }) => to > from)
       .map(({ from, to }) => ({ text: text.slice(from, to), first: first && from === 0 }));
 
@@ -101,7 +104,7 @@ function behaviorOf(value: unknown, refuse: Refuse): Behavior {
 const GPT2 =
   /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-function bytes(config: Config): PreTokenize {
+function byteLevelSplit(config: Config): PreTokenize {
   const splits =
     config['use_regex'] === false ? (piece: Piece) => [piece] : split(GPT2, 'Isolated');
   const prefix = config['add_prefix_space'] !== false;
@@ -144,7 +147,7 @@ function stepOf(config: Config, refuse: Refuse): PreTokenize {
     case 'BertPreTokenizer':
       return chain([split(whiteSpace, 'Removed'), split(punctuation, 'Isolated')]);
     case 'ByteLevel':
-      return bytes(config);
+      return byteLevelSplit(config);
     case 'Metaspace':
       return metaspace(config, refuse);
     case 'Split':

@@ -11,7 +11,7 @@ import {
 } from './unicode-tables.ts';
 
 /** The ranges of a table as a regular expression for one character. */
-function all(table: string): RegExp {
+function characterClass(table: string): RegExp {
   let last = 0,
     out = '';
   const escaped = (point: number): string => `\\u{${point.toString(16)}}`;
@@ -24,10 +24,10 @@ function all(table: string): RegExp {
   return new RegExp(`[${out}]`, 'gu');
 }
 
-export const removed = all(REMOVED),
-  nonspacingMark = all(MARKS_NONSPACING),
-  mark = all(MARKS),
-  punctuation = all(PUNCTUATION);
+export const removed = characterClass(REMOVED),
+  nonspacingMark = characterClass(MARKS_NONSPACING),
+  mark = characterClass(MARKS),
+  punctuation = characterClass(PUNCTUATION);
 
 /** Unicode's White_Space, to which JavaScript's `\s` adds U+FEFF, and of which it lacks U+0085. */
 export const whiteSpace = /\p{White_Space}/gu;
@@ -38,10 +38,10 @@ export const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
 export type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
 const kept: Readonly<Record<Form, RegExp>> = {
-  NFC: all(KEPT_NFC),
-  NFD: all(KEPT_NFD),
-  NFKC: all(KEPT_NFKC),
-  NFKD: all(KEPT_NFKD),
+  NFC: characterClass(KEPT_NFC),
+  NFD: characterClass(KEPT_NFD),
+  NFKC: characterClass(KEPT_NFKC),
+  NFKD: characterClass(KEPT_NFKD),
 };
 
 /** A normalisation form of Unicode, without the characters that the tokenizers don't know yet. */

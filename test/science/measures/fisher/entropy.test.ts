@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
-  counted,
   informationBits,
+  nonzeroEigenvalues,
   normalised,
   renyi,
   summariseSpectrum,
@@ -14,10 +14,10 @@ const near = (a: number | null | undefined, b: number): void =>
   assert.ok(typeof a === 'number' && Math.abs(a - b) < 1e-12, `${a} is not ${b}`);
 
 test('eigenvalues above the tolerance count, those at it do not', () => {
-  assert.equal(counted([8, 4, 8e-3, 7.9e-3, 0, -1e-9], 1e-3), [8, 4]);
-  assert.equal(counted([8, 4, 8.1e-3, 8e-3], 1e-3), [8, 4, 8.1e-3]);
-  assert.equal(counted([0, 0], 1e-6), []);
-  assert.equal(counted([-1, -2], 0), []);
+  assert.equal(nonzeroEigenvalues([8, 4, 8e-3, 7.9e-3, 0, -1e-9], 1e-3), [8, 4]);
+  assert.equal(nonzeroEigenvalues([8, 4, 8.1e-3, 8e-3], 1e-3), [8, 4, 8.1e-3]);
+  assert.equal(nonzeroEigenvalues([0, 0], 1e-6), []);
+  assert.equal(nonzeroEigenvalues([-1, -2], 0), []);
 });
 
 test('information bits are half the log of the product', () => {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { randomStream } from '../../../../src/base/random.ts';
 import {
   classFactor,
-  empiricalAlone,
+  empiricalSummary,
   fisher,
   softmax,
 } from '../../../../src/science/measures/fisher.ts';
@@ -135,17 +135,17 @@ test('the empirical spectrum is that of the mean g gᵀ at the labels', () => {
 test('the empirical spectrum alone is the same; of log p(answer) it is that of the mean g gᵀ', () => {
   const { J, kernel, logits, labels } = problem(P);
   const { empirical } = fisher(kernel, logits, labels, options);
-  assert.equal(empiricalAlone(kernel, logits, labels, options), { empirical });
+  assert.equal(empiricalSummary(kernel, logits, labels, options), { empirical });
 
   // One output a row: J's rows are the gradients of its log probability.
   const F = spectrumOfSum(
     J.map((g) => ({ g, weight: 1 / J.length })),
     P,
   );
-  const { spectrum } = empiricalAlone(kernel, logits, null, options).empirical;
+  const { spectrum } = empiricalSummary(kernel, logits, null, options).empirical;
   assert.is(spectrum.length, N * C);
   assert.ok(relative(spectrum, F.slice(0, N * C)) < 1e-12);
-  assert.throws(() => empiricalAlone(kernel, labels, null, options), /5 answers/);
+  assert.throws(() => empiricalSummary(kernel, labels, null, options), /5 answers/);
 });
 
 test('with fewer parameters than rows, the rank is the number of parameters', () => {
