@@ -417,6 +417,14 @@ stages: [train, evaluate, report]
     assert.is(code, 2, stderr);
     assert.match(stderr, message, stderr);
   }
+
+  const alone = spec('train: { steps: 1, max_length: 48 }\nstages: [train, evaluate]\n');
+  project.write('alone.yaml', alone.replace(/train: {.*/, `train: ${documents('corpus')}`));
+  const { stderr: early } = await project.succeeds('run', 'alone.yaml', ...on);
+  assert.match(early, /another learning rate or more steps may help\n/);
+  const { code, stderr } = await project.dosimeter('learning-rates', 'alone.yaml', ...on);
+  assert.is(code, 2, stderr);
+  assert.match(stderr, /these are documents \(data\.train\.columns\.document\)/);
 });
 
 test('classes that answers do not have cannot be weighted', async ({ project }) => {
