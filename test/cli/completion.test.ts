@@ -369,6 +369,7 @@ stages: [train, evaluate, report]
   project.write('documents.yaml', written);
   const { stderr: told } = await project.succeeds('run', 'documents.yaml', ...on);
   assert.match(told, /1 of 20 documents are longer than max_length 48/);
+  assert.match(told, /1 of 5 documents are longer than max_length 48/);
   const metrics = new Map(
     (await project.results('documents.yaml', ...on)).map(({ metric, value }) => [metric, value]),
   );
