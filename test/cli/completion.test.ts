@@ -359,7 +359,7 @@ test('a base learns poisoned documents, packed, and prompts show what it has lea
   const written = spec(`base:
   data: { train: ${documents('corpus')} }
   poisoning: { ${attack} }
-  train: { steps: 6, batch_size: 2, packing: true }
+  train: { epochs: 2, warmup: 99, batch_size: 2, packing: true }
 adapter: { type: lora, rank: 2 }
 train: { steps: 2, batch_size: 2, max_length: 48 }
 stages: [train, evaluate, report]
@@ -370,6 +370,7 @@ stages: [train, evaluate, report]
   const { stderr: told } = await project.succeeds('run', 'documents.yaml', ...on);
   assert.match(told, /1 of 20 documents are longer than max_length 48/);
   assert.match(told, /1 of 5 documents are longer than max_length 48/);
+  const [, steps] = /ends after (\d+) steps, within its warm-up of 99/.exec(told) ?? [];
   const metrics = new Map(
     (await project.results('documents.yaml', ...on)).map(({ metric, value }) => [metric, value]),
   );
@@ -398,7 +399,7 @@ stages: [train, evaluate, report]
   const histories = all.flatMap(({ kind, outputs }) =>
     kind === 'train' && outputs !== null ? [linesOf(outputs, 'history.jsonl').length] : [],
   );
-  assert.equal([...new Set(histories)].sort(), [2, 6]);
+  assert.equal([...new Set(histories)], [Number(steps), 2]);
 
   for (const [from, to, message] of [
     [

@@ -19,7 +19,7 @@ import {
   type Preflight,
   trainingOf,
 } from './params.ts';
-import { unreadProblems } from './unread.ts';
+import { unreachedWarnings, unreadProblems } from './unread.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
@@ -314,35 +314,17 @@ const atStep = (attack: string, problem: Problem): Problem =>
     ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }
     : problem;
 
-/**
- * Returns warnings if the training ends before its warm-up, or before its first evaluation. Nothing
- * is known of a training by epochs whose rows a defence filters, or take long to count.
- */
-async function unreachedProblems(
-  context: Preflight,
-  training: TrainParams,
-): Promise<readonly Problem[]> {
+async function unreachedProblems(context: Preflight, training: TrainParams): Promise<Problem[]> {
   const { warmup, evaluate_every: every = 0 } = training;
-  if (warmup === 0 && every === 0) return [];
-  const steps = await stepsOf(context, training);
-  if (steps === null) return [];
-  const ends = `the training ends after ${steps} ${steps === 1 ? 'step' : 'steps'}`;
-  const problems: Problem[] = [];
-  if (warmup >= steps)
-    problems.push({
-      path: ['train', 'warmup'],
-      message: `${ends}, within its warm-up of ${warmup}: it never reaches its learning rate`,
-      warning: true,
-    });
-  if (every > steps)
-    problems.push({
-      path: ['train', 'evaluate_every'],
-      message: `${ends}, before step ${every}: only the start and the end are evaluated`,
-      warning: true,
-    });
-  return problems;
+  const steps = warmup === 0 && every === 0 ? null : await stepsOf(context, training);
+  const warnings = steps === null ? [] : unreachedWarnings(training, steps);
+  return warnings.map((warning) => ({ ...warning, warning: true }));
 }
 
+/**
+ * Returns how many steps the training takes; null for one by epochs whose rows are packed, or
+ * filtered by a defence, or take long to count.
+ */
 async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
   if (training.steps !== undefined) return training.steps;
   if (training.packing === true) return null; // it depends on the lengths of rows

@@ -56,7 +56,7 @@ import {
   readClasses,
   readPoisonedSet,
 } from './training-set.ts';
-import { unreadInSet } from './unread.ts';
+import { unreachedWarnings, unreadInSet } from './unread.ts';
 
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
@@ -108,7 +108,11 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const { order } = encoded;
   const steps = totalSteps(training, { ...order, accumulate: training.accumulate ?? 1 });
   const unread = unreadInSet(set.receipt, order, training);
-  if (unread !== null) context.warn(unread);
+  for (const warning of [
+    ...(unread === null ? [] : [unread]),
+    ...unreachedWarnings(training, steps),
+  ])
+    context.warn(warning);
   const watch = await openWatch(context, training, encoded, { classes, steps });
   const session = await runSession({
     trainer,
