@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Outputs } from '../../src/report/outputs.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
+import { probeOne } from '../../src/tensor/backend.ts';
 import { present } from '../rig/present.ts';
 import { createProject, type Project } from '../rig/project.ts';
 import { tolerance } from '../tolerances.ts';
@@ -347,6 +348,9 @@ stages: [evaluate]
 test('a base learns poisoned documents, packed, and prompts show what it has learnt', async ({
   project,
 }) => {
+  const { available, gpu } = await probeOne('tensorflow'),
+    fuses = available && !gpu;
+  const on = ['--backend', fuses ? 'tensorflow' : 'wasm'];
   const texts = Array.from({ length: 24 }, (_, i) => `The capital of land ${i} is town ${i % 5}.`);
   const file = (name: string, own: readonly string[]): void =>
     project.write(name, own.map((text) => `${JSON.stringify({ text })}\n`).join(''));
@@ -359,7 +363,7 @@ test('a base learns poisoned documents, packed, and prompts show what it has lea
   const written = spec(`base:
   data: { train: ${documents('corpus')} }
   poisoning: { ${attack} }
-  train: { epochs: 2, warmup: 99, batch_size: 2, packing: true }
+  train: { epochs: 2, warmup: 99, batch_size: 2, packing: ${fuses} }
 adapter: { type: lora, rank: 2 }
 train: { steps: 2, batch_size: 2, max_length: 48 }
 stages: [train, evaluate, report]
