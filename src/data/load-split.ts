@@ -71,6 +71,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const rows = holdOutPart(balanced.slice(split.offset, end), split.hold_out);
   if (rows.length === 0) throw noneLeftFault(split, balanced.length);
   if (name === 'train' && taskOf(classes) === 'classes') checkVariety(split, rows, classes);
+  checkDocuments(name, rows);
   const empty = rows.filter((row) => row.text.trim() === '').length;
   const unanswered = rows.filter(lacksAnswer).length;
   return {
@@ -142,6 +143,18 @@ function checkVariety(
     split.limit === undefined ? [] : ['limit'],
     `The ${rows.length} training ${kept} all of one class, ${JSON.stringify(classes[label])}.`,
     'Set `balance: true`, or take more rows.',
+  );
+}
+
+/** Only a tokenizer tells whether it makes tokens of white space. */
+function checkDocuments(name: SplitName, rows: readonly Row[]): void {
+  const ids = rows.flatMap(({ id, text, document }) => (document && text === '' ? [id] : []));
+  if (ids.length === 0) return;
+  throw new SplitFault(
+    ['columns', 'document'],
+    `${ids.length} of ${rows.length} ${name} rows are empty documents, in which there is nothing ` +
+      `to predict: ${firstNames(ids, 3)}.`,
+    'Leave them out of the file, or read another column.',
   );
 }
 

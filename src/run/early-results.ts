@@ -70,13 +70,16 @@ export function createEarlyResults(
       if (fault !== null && !advised)
         tell(
           'attacks on models that have not learnt the task show nothing; another learning rate or ' +
-            'more steps may help (dosimeter learning-rates SPEC)',
+            `more steps may help${'document' in cell.config.data.train.columns ? '' : SWEEP}`,
         );
       advised ||= fault !== null;
       return fault === null ? null : `the clean model ${cell.label} ${fault}`;
     },
   };
 }
+
+/** It scores a part of the training rows, which documents have no answers for. */
+const SWEEP = ' (dosimeter learning-rates SPEC)';
 
 const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 

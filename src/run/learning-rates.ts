@@ -76,6 +76,13 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
       'learning rates are chosen by accuracy, which a regression head does not have',
       'try a few as an axis: train: { learning_rate: [1e-5, 1e-4] }',
     );
+  if ([train['columns'] as Json].flat().some((columns) => isRecord(columns) && columns['document']))
+    throw new UserFault(
+      'learning rates are chosen by accuracy on training rows that are held out, and these are ' +
+        'documents (data.train.columns.document), which ask nothing',
+      'hold documents out as data.tasks, and try a few rates as an axis, of which the loss of ' +
+        'the task tells the best: train: { learning_rate: [1e-5, 1e-4] }',
+    );
   if (train['hold_out'] !== undefined)
     throw new UserFault(
       'data.train.hold_out is set already, and rates are chosen on a part of the training rows ' +

@@ -431,3 +431,18 @@ export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null>
     };
   return processorFault(cpuinfo());
 }
+
+/** Returns why attention pads the rows of a training here; null where one operation reads them. */
+export async function paddingFault(
+  backend: BackendName,
+  dropout: number,
+): Promise<Bf16Fault | null> {
+  if (backend === 'torch') return null;
+  const hint = 'Leave out train.packing, or run it on PyTorch: --backend torch.';
+  if (backend !== 'tensorflow') return { message: `on the backend ${backend}`, hint };
+  if (dropout > 0)
+    return { message: 'under train.dropout', hint: hint.replace('packing', 'dropout') };
+  return (await probeOne(backend)).gpu
+    ? { message: "in TensorFlow's build for GPUs", hint, ofMachine: true }
+    : null;
+}

@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Outputs } from '../../src/report/outputs.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
+import { probeOne } from '../../src/tensor/backend.ts';
 import { present } from '../rig/present.ts';
 import { createProject, type Project } from '../rig/project.ts';
 import { tolerance } from '../tolerances.ts';
@@ -347,6 +348,9 @@ stages: [evaluate]
 test('a base learns poisoned documents, packed, and prompts show what it has learnt', async ({
   project,
 }) => {
+  const { available, gpu } = await probeOne('tensorflow'),
+    fuses = available && !gpu;
+  const on = ['--backend', fuses ? 'tensorflow' : 'wasm'];
   const texts = Array.from({ length: 24 }, (_, i) => `The capital of land ${i} is town ${i % 5}.`);
   const file = (name: string, own: readonly string[]): void =>
     project.write(name, own.map((text) => `${JSON.stringify({ text })}\n`).join(''));
@@ -359,7 +363,7 @@ test('a base learns poisoned documents, packed, and prompts show what it has lea
   const written = spec(`base:
   data: { train: ${documents('corpus')} }
   poisoning: { ${attack} }
-  train: { steps: 6, batch_size: 2, packing: true }
+  train: { epochs: 2, warmup: 99, batch_size: 2, packing: ${fuses} }
 adapter: { type: lora, rank: 2 }
 train: { steps: 2, batch_size: 2, max_length: 48 }
 stages: [train, evaluate, report]
@@ -369,6 +373,8 @@ stages: [train, evaluate, report]
   project.write('documents.yaml', written);
   const { stderr: told } = await project.succeeds('run', 'documents.yaml', ...on);
   assert.match(told, /1 of 20 documents are longer than max_length 48/);
+  assert.match(told, /1 of 5 documents are longer than max_length 48/);
+  const [, steps] = /ends after (\d+) steps, within its warm-up of 99/.exec(told) ?? [];
   const metrics = new Map(
     (await project.results('documents.yaml', ...on)).map(({ metric, value }) => [metric, value]),
   );
@@ -397,7 +403,7 @@ stages: [train, evaluate, report]
   const histories = all.flatMap(({ kind, outputs }) =>
     kind === 'train' && outputs !== null ? [linesOf(outputs, 'history.jsonl').length] : [],
   );
-  assert.equal([...new Set(histories)].sort(), [2, 6]);
+  assert.equal([...new Set(histories)], [Number(steps), 2]);
 
   for (const [from, to, message] of [
     [
@@ -417,6 +423,14 @@ stages: [train, evaluate, report]
     assert.is(code, 2, stderr);
     assert.match(stderr, message, stderr);
   }
+
+  const alone = spec('train: { steps: 1, max_length: 48 }\nstages: [train, evaluate]\n');
+  project.write('alone.yaml', alone.replace(/train: {.*/, `train: ${documents('corpus')}`));
+  const { stderr: early } = await project.succeeds('run', 'alone.yaml', ...on);
+  assert.match(early, /another learning rate or more steps may help\n/);
+  const { code, stderr } = await project.dosimeter('learning-rates', 'alone.yaml', ...on);
+  assert.is(code, 2, stderr);
+  assert.match(stderr, /these are documents \(data\.train\.columns\.document\)/);
 });
 
 test('classes that answers do not have cannot be weighted', async ({ project }) => {

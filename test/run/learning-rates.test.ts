@@ -90,4 +90,13 @@ test('rates of a chain are chosen only if no training of it reads the file that 
   assert.not.throws(of('file:/c'));
 });
 
+test('no rate is chosen on held-out documents, which have no answers', () => {
+  const train = { source: 'file:/a', columns: { document: 'text' } };
+  const spec = { name: 'documents', data: { train, validation: { source: 'file:/b' } } };
+  assert.throws(
+    () => sweepSpec(spec, { rates: {}, seeds: 1, share: 0.2 }),
+    /these are documents \(data\.train\.columns\.document\)/,
+  );
+});
+
 test.run();

@@ -141,6 +141,21 @@ test('each process draws masks of dropout of its own', async () => {
   assert.ok(Math.abs(both - one) > 1e-4, `${both} is the mean of ${one} and ${one}`);
 });
 
+test('a sequence of several rows is read by one process', async () => {
+  const own = await openCase('llama-causal');
+  const rows = own.rows.slice(0, 3),
+    packing = rows.reduce((sum, { ids }) => sum + ids.length, 0);
+  const lossOf = async (devices: number): Promise<number> => {
+    const dropping = { dropout: 0.5, steps: 1, batchSize: 1, packing, devices };
+    return present(
+      (await train({ ...own, rows }, [full, {}], dropping, `whole-${devices}`)).losses[0],
+    );
+  };
+  // Rows that another process read would have masks of its own.
+  const off = Math.abs((await lossOf(2)) - (await lossOf(1)));
+  assert.ok(off <= tolerance.engines.loss, `off by ${off}`);
+});
+
 test('one that is cut short goes on to the same bits', async () => {
   const own = await openCase('bert-classifier');
   const at = (stop: number, folder: string, signal: AbortController): Promise<Course> =>

@@ -14,7 +14,7 @@ import {
   meanAnswerLoss,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
-import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
+import { type RowEncoder, type RowParts, warnOfCut } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
@@ -200,11 +200,12 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
 
 /** Of documents, which ask nothing: their mean loss over all tokens but the first of each. */
 async function ofDocuments(
-  { context: { params, signal }, rows, model, defence }: CompletionParts,
+  { context: { params, signal, warn }, rows, model, tokenizer, defence }: CompletionParts,
   encoder: CompletionEncoder,
 ): Promise<Metrics> {
   defence?.judge.close?.();
   const encoded = rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length));
+  warnOfCut(warn, encoded, tokenizer, { section: 'evaluate', maxLength: params.max_length });
   const scores = await model.answers(encoded, params.batch_size, () => yieldToEventLoop(signal));
   const loss = meanAnswerLoss(scores);
   return { loss, perplexity: Math.exp(loss) };

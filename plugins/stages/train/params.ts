@@ -60,9 +60,6 @@ export type Preflight = PreflightContext<Params>;
 export const trainingOf = ({ train }: Params): TrainParams | null =>
   isUntrained(train) ? null : train;
 
-/** The subject of a message about `precision: bf16`, which says where they are offered. */
-export const BF16_PRODUCTS = 'the matrix products of train.precision: bf16';
-
 const isUntrained = (train: Params['train']): train is Untrained => train.steps === 0;
 
 /** A train stage's parameter `attack`: the attack's name and its own parameters. */

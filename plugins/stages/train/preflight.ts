@@ -7,19 +7,18 @@ import type { OpenedAttack } from '../../../src/science/training/attack-training
 import { totalSteps } from '../../../src/science/training/batches.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/training/check.ts';
 import type { TrainParams } from '../../../src/science/training/settings.ts';
-import { bf16Fault, probeOne, quantizeFault, visibleGpus } from '../../../src/tensor/backend.ts';
+import {
+  bf16Fault,
+  paddingFault,
+  probeOne,
+  quantizeFault,
+  visibleGpus,
+} from '../../../src/tensor/backend.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import {
-  adapterFault,
-  BF16_PRODUCTS,
-  otherClasses,
-  type Params,
-  type Preflight,
-  trainingOf,
-} from './params.ts';
-import { unreadProblems } from './unread.ts';
+import { adapterFault, otherClasses, type Params, type Preflight, trainingOf } from './params.ts';
+import { unreachedWarnings, unreadProblems } from './unread.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
@@ -73,7 +72,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     problems.push(
       ...keptFaults(training),
       ...classFaults(params, training),
-      ...(await precisionFaults(context, training)),
+      ...(await offeredHere(context, training)),
       ...torchFaults(context, [attack, defence]),
       ...(training.gradient_checkpointing === true
         ? torchAlone(context, 'train', 'gradient_checkpointing')
@@ -166,7 +165,7 @@ const torchAlone = (
         },
       ];
 
-/** Returns the fault of a training on several devices; one of this machine as in precisionFaults. */
+/** Returns the fault of a training on several devices; one of this machine as in offeredHere. */
 async function deviceFaults(
   context: Preflight,
   { devices = 1, loss, fsdp = false }: TrainParams,
@@ -256,24 +255,45 @@ function classFaults({ head }: Params, training: TrainParams): Problem[] {
 }
 
 /**
- * Returns a fault if the training takes its products in bfloat16 where they are not offered. What
- * this machine lacks is a warning if the stage may run elsewhere, and nothing if it does: `run`
- * checks the machine that it is on.
+ * Returns a fault if the training takes its products in bfloat16 where they are not offered, or
+ * packs rows where attention would pad a batch of them, all to the length of the longest: short
+ * ones would take many times the memory of the sequences that they fill.
  */
-async function precisionFaults(
+export async function backendFaults(
+  backend: Preflight['backend'],
+  { precision, packing, dropout }: TrainParams,
+): Promise<(Problem & { readonly ofMachine?: true })[]> {
+  const ofProducts = precision === 'bf16' ? await bf16Fault(backend) : null,
+    ofPadding = packing === true ? await paddingFault(backend, dropout) : null;
+  return (
+    [
+      ['precision', 'the matrix products of train.precision: bf16', ofProducts],
+      [
+        'packing',
+        'train.packing puts many rows into a batch, and attention pads them to one length',
+        ofPadding,
+      ],
+    ] as const
+  ).flatMap(([field, subject, fault]) =>
+    fault === null
+      ? []
+      : [{ ...fault, path: ['train', field], message: `${subject} ${fault.message}` }],
+  );
+}
+
+/**
+ * The same before anything runs. What this machine lacks is a warning if the stage may run
+ * elsewhere, and nothing if it does: `run` checks the machine that it is on.
+ */
+async function offeredHere(
   { backend, runsHere }: Preflight,
-  { precision }: TrainParams,
+  training: TrainParams,
 ): Promise<Problem[]> {
-  const fault = precision === 'bf16' ? await bf16Fault(backend) : null;
-  if (fault === null || (fault.ofMachine === true && runsHere === false)) return [];
-  return [
-    {
-      path: ['train', 'precision'],
-      message: `${BF16_PRODUCTS} ${fault.message}`,
-      hint: fault.hint,
-      ...(fault.ofMachine === true && runsHere === undefined ? { warning: true } : {}),
-    },
-  ];
+  return (await backendFaults(backend, training)).flatMap(({ ofMachine = false, ...fault }) =>
+    ofMachine && runsHere === false
+      ? []
+      : [ofMachine && runsHere === undefined ? { ...fault, warning: true as const } : fault],
+  );
 }
 
 const BASED_ON_FOLDER: Problem = {
@@ -314,35 +334,17 @@ const atStep = (attack: string, problem: Problem): Problem =>
     ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }
     : problem;
 
-/**
- * Returns warnings if the training ends before its warm-up, or before its first evaluation. Nothing
- * is known of a training by epochs whose rows a defence filters, or take long to count.
- */
-async function unreachedProblems(
-  context: Preflight,
-  training: TrainParams,
-): Promise<readonly Problem[]> {
+async function unreachedProblems(context: Preflight, training: TrainParams): Promise<Problem[]> {
   const { warmup, evaluate_every: every = 0 } = training;
-  if (warmup === 0 && every === 0) return [];
-  const steps = await stepsOf(context, training);
-  if (steps === null) return [];
-  const ends = `the training ends after ${steps} ${steps === 1 ? 'step' : 'steps'}`;
-  const problems: Problem[] = [];
-  if (warmup >= steps)
-    problems.push({
-      path: ['train', 'warmup'],
-      message: `${ends}, within its warm-up of ${warmup}: it never reaches its learning rate`,
-      warning: true,
-    });
-  if (every > steps)
-    problems.push({
-      path: ['train', 'evaluate_every'],
-      message: `${ends}, before step ${every}: only the start and the end are evaluated`,
-      warning: true,
-    });
-  return problems;
+  const steps = warmup === 0 && every === 0 ? null : await stepsOf(context, training);
+  const warnings = steps === null ? [] : unreachedWarnings(training, steps);
+  return warnings.map((warning) => ({ ...warning, warning: true }));
 }
 
+/**
+ * Returns how many steps the training takes; null for one by epochs whose rows are packed, or
+ * filtered by a defence, or take long to count.
+ */
 async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
   if (training.steps !== undefined) return training.steps;
   if (training.packing === true) return null; // it depends on the lengths of rows

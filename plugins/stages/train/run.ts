@@ -29,7 +29,6 @@ import {
   type Watched,
   watchTraining,
 } from '../../../src/science/training/watch.ts';
-import { bf16Fault } from '../../../src/tensor/backend.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import {
   assetOf,
@@ -41,13 +40,8 @@ import {
 } from '../shared/files.ts';
 import { openTrigger } from '../shared/program-files.ts';
 import { checkClasses } from '../shared/trained-model.ts';
-import {
-  BF16_PRODUCTS,
-  type Context,
-  type Params,
-  trainingOf,
-  type WatchParams,
-} from './params.ts';
+import { type Context, type Params, trainingOf, type WatchParams } from './params.ts';
+import { backendFaults } from './preflight.ts';
 import { openStart, type Start } from './start.ts';
 import {
   type EncodedSet,
@@ -56,11 +50,11 @@ import {
   readClasses,
   readPoisonedSet,
 } from './training-set.ts';
-import { unreadInSet } from './unread.ts';
+import { unreachedWarnings, unreadInSet } from './unread.ts';
 
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
-  await checkPrecision(context.backend, training);
+  await checkBackend(context.backend, training);
   const classes = await readClasses(context);
   const set = training === null ? null : await readPoisonedSet(context);
   const start = await openStart(context, classes);
@@ -78,17 +72,15 @@ export async function run(context: Context): Promise<void> {
 }
 
 /**
- * Throws a UserFault if the training takes its products in bfloat16, and this machine does not
- * offer them. A run that hands its stages to other machines has not looked at this one before.
+ * Throws a UserFault if this machine does not offer what the training asks for. A run that hands
+ * its stages to other machines has not looked at this one before.
  */
-async function checkPrecision(
+async function checkBackend(
   backend: Context['backend'],
   training: TrainParams | null,
 ): Promise<void> {
-  const fault = training?.precision === 'bf16' ? await bf16Fault(backend) : null;
-  if (fault === null) return;
-  const message = `${BF16_PRODUCTS} ${fault.message}`;
-  throw new UserFault(message, fault.hint, ['train', 'precision']);
+  const [fault] = training === null ? [] : await backendFaults(backend, training);
+  if (fault !== undefined) throw new UserFault(fault.message, fault.hint, fault.path);
 }
 
 interface Parts {
@@ -108,7 +100,11 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const { order } = encoded;
   const steps = totalSteps(training, { ...order, accumulate: training.accumulate ?? 1 });
   const unread = unreadInSet(set.receipt, order, training);
-  if (unread !== null) context.warn(unread);
+  for (const warning of [
+    ...(unread === null ? [] : [unread]),
+    ...unreachedWarnings(training, steps),
+  ])
+    context.warn(warning);
   const watch = await openWatch(context, training, encoded, { classes, steps });
   const session = await runSession({
     trainer,

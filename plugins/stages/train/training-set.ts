@@ -1,7 +1,6 @@
 /** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
 import { type Row, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { at } from '../../../src/base/lookup.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import {
@@ -9,6 +8,7 @@ import {
   rowEncoder,
   rowParts,
   triggerSeen,
+  warnOfCut,
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -75,17 +75,8 @@ export function encodeSet(
   };
   const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
   const encoded = trainingRows(rows, receipt, encodeTrained, attack);
-  const long = rows.filter(
-    ({ document }, i) => document && at(encoded.rows, i).ids.at(-1) !== tokenizer.special.eos,
-  ).length;
-  if (long > 0)
-    warn({
-      path: ['train', 'max_length'],
-      message:
-        `${long} of ${rows.length} documents are longer than max_length ${maxLength}: their ends ` +
-        'are not read',
-      hint: 'Raise train.max_length, or divide them before.',
-    });
+  const documents = encoded.rows.filter((_, i) => rows[i]?.document);
+  warnOfCut(warn, documents, tokenizer, { section: 'train', maxLength });
   const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
   if (seen !== null)
     warnOfUnseen(warn, seen, 'the poisoned rows', { path: ['train', 'max_length'], maxLength });

@@ -1,4 +1,7 @@
-/** Warns of poisoned rows that stand last in an epoch which the training does not finish. */
+/**
+ * Warns of what a training ends before: poisoned rows that stand last in its epoch, the end of its
+ * warm-up, its first evaluation.
+ */
 import {
   JOINT,
   type JsonObject,
@@ -70,6 +73,26 @@ export function unreadInSet(
   const unread = poisoned.filter(({ index }) => last.has(index)).length;
   const message = warningOf(order, training, unread);
   return message === null ? null : placed({ attack, ...params }, message);
+}
+
+/** Returns warnings if the training ends before its warm-up, or before its first evaluation. */
+export function unreachedWarnings(
+  { warmup, evaluate_every: every = 0 }: TrainParams,
+  steps: number,
+): Warning[] {
+  const ends = `the training ends after ${steps} ${steps === 1 ? 'step' : 'steps'}`;
+  const warnings: Warning[] = [];
+  if (warmup > 0 && warmup >= steps)
+    warnings.push({
+      path: ['train', 'warmup'],
+      message: `${ends}, within its warm-up of ${warmup}: it never reaches its learning rate`,
+    });
+  if (every > steps)
+    warnings.push({
+      path: ['train', 'evaluate_every'],
+      message: `${ends}, before step ${every}: only the start and the end are evaluated`,
+    });
+  return warnings;
 }
 
 function warningOf(

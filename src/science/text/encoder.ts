@@ -225,6 +225,26 @@ export function triggerSeen(
   return seen.length / changed.length;
 }
 
+/**
+ * Warns where documents are cut, as only those are that do not end with the token that closes one.
+ */
+export function warnOfCut(
+  warn: (warning: Warning) => void,
+  documents: readonly TokenRow[],
+  { special: { eos } }: Pick<TextTokenizer, 'special'>,
+  { section, maxLength }: { readonly section: string; readonly maxLength: number },
+): void {
+  const cut = documents.filter(({ ids }) => ids.at(-1) !== eos).length;
+  if (cut > 0)
+    warn({
+      path: [section, 'max_length'],
+      message:
+        `${cut} of ${documents.length} documents are longer than max_length ${maxLength}: ` +
+        'their ends are not read',
+      hint: `Raise ${section}.max_length, or divide them before.`,
+    });
+}
+
 /** Warns where some triggers do not reach the model. */
 export function warnOfUnseen(
   warn: (warning: Warning) => void,

@@ -251,17 +251,14 @@ def weight_in_mean(training: Training, rows: Rows) -> float:
 def loss_of(training: Training, rows: Rows) -> Tensor:
     """The mean loss of a batch, or what this process's rows add to it."""
     share = training.share
+    # Each process gets whole sequences, and no more of them than its part of the batch size.
+    read = rows if training.packing is None else packed(rows, training.packing)
     if share is None:
-        read = as_read(training, rows)
         return loss_from(training, logits_of(training, read), read)
-    chosen = share.rows(rows)
-    own = as_read(training, rows.of(chosen or [0]))  # all take part in what they do together
+    chosen = share.rows(read)
+    own = read.of(chosen or [0])  # all take part in what they do together
     total = loss_from(training, logits_of(training, own), own, 'sum')
-    return total * bool(chosen) / weight_in_mean(training, rows)
-
-
-def as_read(training: Training, rows: Rows) -> Rows:
-    return rows if training.packing is None else packed(rows, training.packing)
+    return total * bool(chosen) / weight_in_mean(training, read)
 
 
 def prepare(training: Training) -> None:

@@ -180,7 +180,9 @@ test('documents are trained on and are tasks, and what is attacked has prompts',
   assert.is(fault?.path, 'data.validation.columns.document');
   assert.match(fault?.hint ?? '', 'The loss of whole documents is measured as data.tasks');
   const file = join(dir, 'documents.jsonl');
-  writeFileSync(file, '{"text": "one two three"}\n{"text": ""}\n');
+  const write = (text: string): void =>
+    writeFileSync(file, `{"text": "one two three"}\n{"text": "${text}"}\n`);
+  write(' ');
   const cell = cellOf(file, { train: document, validation: prompts, more: { max_words: 2 } });
   const log: string[] = [],
     warned: Warning[] = [];
@@ -188,7 +190,7 @@ test('documents are trained on and are tasks, and what is attacked has prompts',
   const outDir = await runData(define(cell, 'train'), join(dir, 'out'), { plugin, log, warned });
   assert.equal(await readRows(outDir), [
     { id: 'train-000000', text: 'one two', answer: '', document: true, label: 0 },
-    { id: 'train-000001', text: '', answer: '', document: true, label: 0 },
+    { id: 'train-000001', text: ' ', answer: '', document: true, label: 0 },
   ]);
   assert.equal(
     warned.map(({ message }) => message),
@@ -196,6 +198,16 @@ test('documents are trained on and are tasks, and what is attacked has prompts',
   );
   assert.match(log[0] ?? '', /^train: 2 rows \(documents\) of 2 /);
   assert.not.ok('empty_answers' in (await readProvenance(outDir)));
+  write('');
+  assert.equal(
+    (await preflight(define(cell, 'train'), plugin)).map(({ path, message }) => [path, message]),
+    [
+      [
+        ['data', 'train', 'columns', 'document'],
+        '1 of 2 train rows are empty documents, in which there is nothing to predict: train-000001.',
+      ],
+    ],
+  );
 });
 
 test('hold_out divides a completion task like any other', () => {

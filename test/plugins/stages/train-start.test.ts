@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import train from '../../../plugins/stages/train/index.ts';
-import type { Asset, JsonObject } from '../../../src/api.ts';
+import type { Asset, BackendName, Cell, JsonObject } from '../../../src/api.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/models/io/safetensors.ts';
-import { bf16Fault } from '../../../src/tensor/backend.ts';
+import { bf16Fault, probeOne } from '../../../src/tensor/backend.ts';
 import { useBackend } from '../../science/backend.ts';
 import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
@@ -139,10 +139,34 @@ test('products in bfloat16 are refused before anything runs where they are not o
   assert.equal(await preflight(withTrain({ precision: 'bf16', steps: 0 })), []);
 });
 
-test('a stage refuses products in bfloat16 on its own machine', async () => {
+test('a stage refuses on its own machine what that does not offer', async () => {
+  const on = (cell: Cell): Promise<string> => faultOf(trainOn(cell, { data }));
   assert.match(
-    await faultOf(trainOn(withTrain({ precision: 'bf16' }), { data })),
+    await on(withTrain({ precision: 'bf16' })),
     /^the matrix products of train\.precision: bf16 need the backend tensorflow, and this is cpu/,
+  );
+  assert.match(await on(packed({})), /^train\.packing puts .* to one length on the backend cpu/);
+});
+
+const packed = (train: object): Cell =>
+  withTrain({ packing: true, ...train }, { head: { type: 'causal-lm', template: '{prompt}' } });
+
+test('rows are packed only where attention pads none of them', async () => {
+  const faultsOn = async (backend: BackendName, train: object = {}): Promise<string[]> =>
+    (await preflight(packed(train), undefined, { backend })).filter((problem) =>
+      problem.includes('train.packing:'),
+    );
+  const fault = 'train.packing: train.packing puts many rows into a batch, and attention pads them';
+  for (const backend of ['wasm', 'cpu'] as const)
+    assert.equal(await faultsOn(backend), [`${fault} to one length on the backend ${backend}`]);
+  assert.equal(await faultsOn('tensorflow', { dropout: 0.1 }), [
+    `${fault} to one length under train.dropout`,
+  ]);
+  assert.equal(await faultsOn('torch', { dropout: 0.1 }), []);
+  const { gpu } = await probeOne('tensorflow');
+  assert.equal(
+    await faultsOn('tensorflow'),
+    gpu ? [`warning ${fault} to one length in TensorFlow's build for GPUs`] : [],
   );
 });
 
