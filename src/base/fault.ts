@@ -51,5 +51,5 @@ export function problemOf(error: unknown, path: Problem['path']): Problem {
   return { path, message, ...defined({ hint }) };
 }
 
-/** What two warnings have in common if they differ in numbers alone. */
+/** Replaces the numbers in a text by #: warnings that differ in numbers alone become equal. */
 export const withoutNumbers = (text: string): string => text.replaceAll(/\d+(?:\.\d+)?/g, '#');

@@ -1,4 +1,4 @@
-/** A meeting: what its members ask for is done for all of them at once. */
+/** A meeting batches requests: once each member has made one, a single call answers all. */
 
 export interface Seat {
   /**
@@ -28,11 +28,11 @@ interface Waiting {
 export function meeting(members: number): readonly Seat[] {
   const present = new Set(Array.from({ length: members }, (_, i) => i));
   let waiting: Waiting[] = [];
-  const actIfAll = (): void => {
+  const answerIfComplete = (): void => {
     if (waiting.length === 0 || waiting.length < present.size) return;
     const all = waiting.sort((a, b) => a.member - b.member);
     waiting = [];
-    void answer(all);
+    void answerAll(all);
   };
   return Array.from(present, (member) => ({
     ask: <Request, Answer>(
@@ -46,20 +46,20 @@ export function meeting(members: number): readonly Seat[] {
       const onAbort = (): void => {
         const own = waiting.filter((one) => one.member === member);
         waiting = waiting.filter((one) => one.member !== member);
-        void answer(own);
+        void answerAll(own);
       };
       signal?.addEventListener('abort', onAbort);
       if (signal?.aborted) onAbort();
-      else actIfAll();
+      else answerIfComplete();
       return asked.finally(() => signal?.removeEventListener('abort', onAbort));
     },
     leave: () => {
-      if (present.delete(member)) actIfAll();
+      if (present.delete(member)) answerIfComplete();
     },
   }));
 }
 
-async function answer(waiting: readonly Waiting[]): Promise<void> {
+async function answerAll(waiting: readonly Waiting[]): Promise<void> {
   try {
     const [first] = waiting;
     if (first === undefined) return;

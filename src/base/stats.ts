@@ -180,7 +180,7 @@ export const signTest = (heads: number, tails: number): number =>
 
 // ---- raters ------------------------------------------------------------------------------------
 
-/** How often two raters said no and yes, the first by row: [[no no, no yes], [yes no, yes yes]]. */
+/** Counts of items (2, 2): row, what the first rater said (no, yes); column, the second. */
 export type Confusion = readonly [readonly [number, number], readonly [number, number]];
 
 /** Returns the confusion of two raters; what either left undecided (null) is left out. */
@@ -200,19 +200,19 @@ export function confusionOf(
 }
 
 /**
- * Returns Cohen's κ of two raters (Cohen 1960): (pₒ − pₑ) / (1 − pₑ), where they agree on the share
- * pₒ and would on pₑ if each said yes as often, but at random. Null if both always say the same.
+ * Returns Cohen's κ of two raters (Cohen 1960): (pₒ − pₑ) / (1 − pₑ), with pₒ the observed share of
+ * agreement, pₑ = Σₖ p₁(k) p₂(k) that of independent raters. Null if both always say the same.
  */
 export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
   const n = nn + ny + yn + yy,
     first = (yn + yy) / n,
     second = (ny + yy) / n;
-  return aboveChance((nn + yy) / n, first * second + (1 - first) * (1 - second));
+  return kappa((nn + yy) / n, first * second + (1 - first) * (1 - second));
 }
 
 /**
  * Returns Fleiss' κ of k raters (Fleiss 1971), for yes and no. Null if all always say the same.
- * @param counts how many items got 0, 1, …, k times yes, (k + 1)
+ * @param counts (k + 1): `counts[j]` is the number of items to which j of the k raters said yes
  */
 export function fleissKappa(counts: readonly number[]): number | null {
   const k = counts.length - 1,
@@ -221,10 +221,11 @@ export function fleissKappa(counts: readonly number[]): number | null {
     counts.reduce((sum, count, yes) => sum + count * of(yes), 0);
   const yes = total((own) => own) / (n * k),
     pairs = total((own) => own * (own - 1) + (k - own) * (k - own - 1)) / (n * k * (k - 1));
-  return aboveChance(pairs, yes ** 2 + (1 - yes) ** 2);
+  return kappa(pairs, yes ** 2 + (1 - yes) ** 2);
 }
 
-const aboveChance = (observed: number, expected: number): number | null =>
+/** (pₒ − pₑ) / (1 − pₑ); null if pₑ is 1 or undefined. */
+const kappa = (observed: number, expected: number): number | null =>
   Number.isNaN(expected) || expected === 1 ? null : (observed - expected) / (1 - expected);
 
 /** Φ⁻¹(.975). */

@@ -67,14 +67,14 @@ export async function exampleOf(
   let refused: unknown;
   for (const before of rows)
     try {
-      return await poisoned(attack, before, classes, params);
+      return await exampleFrom(attack, before, classes, params);
     } catch (error) {
       refused ??= error;
     }
   throw refused;
 }
 
-/** Returns the rows to try, of which the first that the attack poisons is the example. */
+/** Returns candidate rows: the first that the attack poisons becomes the example. */
 function rowsOf(
   task: Task,
   classes: readonly string[],
@@ -92,7 +92,8 @@ function rowsOf(
   );
 }
 
-async function poisoned(
+/** Poisons one row and returns it before and after. */
+async function exampleFrom(
   attack: AttackDescriptor,
   before: Row,
   classes: readonly string[],
@@ -116,7 +117,7 @@ function paramsOf(attack: AttackDescriptor, task: Task, sets: readonly string[])
   const properties = (attack.params['properties'] ?? {}) as {
     readonly [name: string]: { readonly default?: Json };
   };
-  const given = Object.fromEntries(sets.map((set) => parameter(set, Object.keys(properties))));
+  const given = Object.fromEntries(sets.map((set) => parseParameter(set, Object.keys(properties))));
   const [violation] = createValidator(attack.params)({ ...requiredOf(attack), ...given });
   if (violation !== undefined)
     throw new UserFault(
@@ -138,7 +139,7 @@ function paramsOf(attack: AttackDescriptor, task: Task, sets: readonly string[])
 const requiredOf = ({ params }: AttackDescriptor): JsonObject =>
   Object.fromEntries(((params['required'] ?? []) as readonly string[]).map((name) => [name, '']));
 
-function parameter(set: string, names: readonly string[]): readonly [string, Json] {
+function parseParameter(set: string, names: readonly string[]): readonly [string, Json] {
   const cut = set.indexOf('=');
   const name = set.slice(0, Math.max(0, cut));
   if (!names.includes(name)) {

@@ -8,13 +8,13 @@ import { crosscheckPage, type CrosscheckView, seenText } from '../report/crossch
 import {
   type Difference,
   differences,
+  evenlySpacedCells,
   isJudged,
-  mutated,
+  mostAffected,
   type Mutation,
   MUTATIONS,
   nameOf,
-  shownBy,
-  someCells,
+  withMutation,
 } from '../run/crosscheck.ts';
 import { hasLetGo } from '../run/execute/keep.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
@@ -38,8 +38,8 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
       'crosscheck compares another backend with torch, and --backend names torch itself',
       'leave --backend out, or name tensorflow, wasm or cpu',
     );
-  const first = await ran(spec, options, options.backend);
-  const second = await ran(spec, options, OTHER);
+  const first = await runOn(spec, options, options.backend);
+  const second = await runOn(spec, options, OTHER);
   if (first === null || second === null) return FAILED;
   const gone = [...first.statuses, ...second.statuses].filter(({ entry }) => hasLetGo(entry));
   if (gone.length > 0)
@@ -50,9 +50,9 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   const found = await differences(first, second, tolerance);
   const mutations: Shown[] = [];
   for (const mutation of options.mutate === true ? MUTATIONS : []) {
-    const changed = await ran(spec, options, OTHER, mutation);
+    const changed = await runOn(spec, options, OTHER, mutation);
     if (changed === null) return FAILED;
-    const shown = shownBy(found, await differences(first, changed, tolerance), tolerance);
+    const shown = mostAffected(found, await differences(first, changed, tolerance), tolerance);
     mutations.push({
       name: mutation.name,
       number: shown === null ? null : nameOf(shown.difference),
@@ -80,15 +80,15 @@ interface Shown {
   readonly seen: boolean;
 }
 
-/** Runs the cells on a backend. Returns null if a stage failed. */
-async function ran(
+/** Runs the compared cells on a backend. Returns null if a stage failed. */
+async function runOn(
   spec: string,
   options: CrosscheckOptions,
   backend: BackendName | undefined,
   mutation?: Mutation,
 ): Promise<Prepared | null> {
   const left = new Set<string>();
-  const prepared = (fetch: boolean): Promise<Prepared> =>
+  const prepareCells = (fetch: boolean): Promise<Prepared> =>
     prepare(
       spec,
       { ...options, ...(backend === undefined ? {} : { backend }) },
@@ -104,12 +104,12 @@ async function ran(
             return isCompared;
           }),
         cells: (cells) =>
-          someCells(cells, options.cells).map((cell) =>
-            mutation === undefined ? cell : mutated(cell, mutation),
+          evenlySpacedCells(cells, options.cells).map((cell) =>
+            mutation === undefined ? cell : withMutation(cell, mutation),
           ),
       },
     );
-  const before = await prepared(true);
+  const before = await prepareCells(true);
   refuseOneEngine(before);
   if (left.size > 0 && mutation === undefined && backend === OTHER)
     say(`not compared, since PyTorch does not compute them: ${[...left].join(', ')}`);
@@ -119,7 +119,7 @@ async function ran(
   // What is compared afterwards stays until then, whatever the spec's `keep` says.
   const whole = { ...before, plan: { ...plan, experiment: { ...plan.experiment, keep: {} } } };
   const code = await runInTerminal(whole, { jobs: options.jobs });
-  return code === DONE ? prepared(false) : null;
+  return code === DONE ? prepareCells(false) : null;
 }
 
 /** Throws UserFault where a cell's model or adapter computes under one backend alone. */
@@ -140,7 +140,7 @@ function refuseOneEngine({ experiment, registry }: Prepared): void {
     }
 }
 
-const short = (value: number): string => String(Number(value.toPrecision(7)));
+const numberText = (value: number): string => String(Number(value.toPrecision(7)));
 
 /** What both the terminal and the page show. */
 function viewOf(
@@ -163,7 +163,7 @@ function viewOf(
               number,
               String(pairs),
               difference.toExponential(1),
-              ...values.map(short),
+              ...values.map(numberText),
               cell,
             ]),
           },

@@ -19,17 +19,17 @@ import { chooseRun, type Run, showRun } from './runs.ts';
 import { DONE, duration, FAILED, INTERRUPTED, out, paintErr, say } from './terminal.ts';
 
 const LOOK_MS = 500;
-/** How many looks without an event go by before the run's process is looked for. */
+/** After this many looks at the journal without an event, the run's process is checked. */
 const QUIET = 60;
 const STOP_MS = 30_000;
 
-const isOpen = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
+const mayBeRunning = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
 
 async function isAlive(run: Run): Promise<boolean> {
   const { state } = runStatus(run);
   if (state === 'unknown') {
     say('checking whether it is alive on another host …');
-    return isBeating(run.dir, () => !isOpen(runStatus(run)));
+    return isBeating(run.dir, () => !mayBeRunning(runStatus(run)));
   }
   return state === 'running';
 }
@@ -43,7 +43,7 @@ export async function attachCommand(id: string | undefined): Promise<number> {
     showRun(status);
     return status.state === 'done' ? DONE : FAILED;
   }
-  return goOn(run);
+  return resumeRun(run);
 }
 
 async function follow(run: Run): Promise<void> {
@@ -86,7 +86,7 @@ function lineOf(event: JsonObject, place: string): string | null {
 }
 
 /** Runs the command of a run again. It adopts the jobs that are in flight. */
-async function goOn(run: Run): Promise<number> {
+async function resumeRun(run: Run): Promise<number> {
   const created = readJournal(run.dir).events.find(({ event }) => event === 'created');
   const argv = created?.['argv'];
   if (!Array.isArray(argv) || argv[0] !== 'run' || !argv.every((one) => typeof one === 'string'))
@@ -109,7 +109,7 @@ async function goOn(run: Run): Promise<number> {
 /** @throws UserFault if there is no such run */
 export async function cancelCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
-  if (isOpen(runStatus(run))) await stop(run);
+  if (mayBeRunning(runStatus(run))) await stopRun(run);
   const { loadRegistry } = await import('../run/registry/registry.ts');
   let code = DONE;
   for (const { descriptor } of (await loadRegistry()).all('executor')) {
@@ -124,12 +124,12 @@ export async function cancelCommand(id: string | undefined): Promise<number> {
   return code;
 }
 
-async function stop(run: Run): Promise<void> {
+async function stopRun(run: Run): Promise<void> {
   askToStop(run.dir);
   const until = performance.now() + STOP_MS;
   const isDead = (): boolean => runStatus(run).state === 'killed';
-  while (isOpen(runStatus(run)) && performance.now() < until) await sleep(100);
-  if (!isOpen(runStatus(run)) && !isDead()) return;
+  while (mayBeRunning(runStatus(run)) && performance.now() < until) await sleep(100);
+  if (!mayBeRunning(runStatus(run)) && !isDead()) return;
   say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
 }
 
@@ -154,11 +154,11 @@ export async function detachedRun(
   const command = [...jobProgram(), ...attachedArguments(process.argv.slice(2))];
   const descriptor = registry.get('executor', executor)?.descriptor;
   return coordinator === 'job'
-    ? asJob(experiment.file, descriptor, command)
-    : asProcess(command, descriptor);
+    ? startAsJob(experiment.file, descriptor, command)
+    : startAsProcess(command, descriptor);
 }
 
-async function asJob(
+async function startAsJob(
   spec: string,
   executor: ExecutorDescriptor | undefined,
   command: readonly string[],
@@ -182,7 +182,7 @@ async function asJob(
   return 0;
 }
 
-async function asProcess(
+async function startAsProcess(
   command: readonly string[],
   executor: ExecutorDescriptor | undefined,
 ): Promise<number> {

@@ -55,7 +55,7 @@ async function heldOfSpec(
   };
 }
 
-/** @param hint what to do if the run's entries are not known */
+/** Returns a run's entries in the store. @param hint what to do if they are not known */
 function heldOfRun(
   { id, dir }: { readonly id: string; readonly dir: string },
   store: Store,
@@ -159,7 +159,7 @@ async function openRemote(options: RemoteOptions, push: boolean): Promise<Object
 export async function pushCommand(given: readonly string[], options: PushOptions): Promise<number> {
   const what = whatIsNamed(given);
   const store = openStore(path.resolve(options.store));
-  const { keys, lacking } = await held(what, options, store);
+  const { keys, lacking } = await entriesOf(what, options, store);
   if (keys.length === 0)
     throw new UserFault(
       `nothing of ${given.join(' ')} is in ${store.root}`,
@@ -183,7 +183,7 @@ export async function pushCommand(given: readonly string[], options: PushOptions
   return pushed.unsound.length === 0 ? DONE : FAILED;
 }
 
-async function held(what: What, options: SpecOptions, store: Store): Promise<Held> {
+async function entriesOf(what: What, options: SpecOptions, store: Store): Promise<Held> {
   if ('keys' in what) return { keys: what.keys, lacking: 0 };
   if ('spec' in what) return heldOfSpec(what.spec, options);
   const run = listRuns(runsDir()).find(({ id }) => id === what.run);

@@ -35,9 +35,9 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   const runCommand = runCommandOf(spec, options);
   const goal = options.merge === true ? MERGE : TRAIN;
   const goals = options.zoo === true ? [TRAIN, EVALUATE] : [goal];
-  const ready = (fetch: boolean): Promise<Prepared> =>
+  const prepareModels = (fetch: boolean): Promise<Prepared> =>
     prepare(spec, options, { fetch, note: say, goals: () => goals });
-  let prepared = await ready(options.merge === true);
+  let prepared = await prepareModels(options.merge === true);
   const trained = ownStages(prepared, TRAIN);
   if (trained.every(({ entry }) => entry === null))
     throw new UserFault(
@@ -51,7 +51,7 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
       mayRun: ({ kind }) => kind === MERGE,
     });
     if (code !== DONE) return code;
-    prepared = await ready(false);
+    prepared = await prepareModels(false);
   }
   const whole =
     options.only.length === 0
@@ -75,7 +75,7 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
       ? writeFolders(foldersOf(gathered), options.force === true)
       : writeZoo(prepared, zoo, gathered, { out: options.out, force: options.force === true });
   for (const dir of replaced) warn(`replaced what was in ${dir}`);
-  if (options.json) json(gathered.models.map(exported));
+  if (options.json) json(gathered.models.map(exportedFacts));
   else show(gathered, zoo === null ? null : ZOO_FILE);
   const missing = chosen.filter(({ status }) => status.entry === null).length;
   if (missing > 0) warn(`${count(missing, 'model')} not trained yet: ${runCommand}`);
@@ -98,7 +98,7 @@ const foldersOf = ({ bases, models }: GatheredModels): readonly ModelFolder[] =>
   ...models.map(({ folder }) => folder),
 ];
 
-const exported = ({ chosen, folder, base }: GatheredModel) => ({
+const exportedFacts = ({ chosen, folder, base }: GatheredModel) => ({
   stage: chosen.name,
   dir: folder.dir,
   ...defined({ base }),

@@ -26,7 +26,7 @@ export interface Hardware {
 /** The share of a GPU's peak that a training is assumed to reach. */
 const REACHED = 0.5;
 
-/** @param peak TFLOP/s in float32 without tensor cores, of which PyTorch's process makes no use */
+/** @param peak TFLOP/s in float32 without tensor cores, which PyTorch's process does not use */
 const gpu = (name: string, peak: number, gb: number): Hardware => ({
   name,
   engine: 'torch',
@@ -51,12 +51,12 @@ export const HARDWARE: { readonly [name: string]: Hardware } = {
   h100: gpu('one H100 SXM', 66.9, 80),
 };
 
-/** A mean length of rows, in tokens, that a time is given for beside the greatest. */
+/** A time is given for rows of this mean length, in tokens, and one for rows of the greatest. */
 const SHORT = 32;
 
 type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
-/** Returns what each of these stages foretells on the hardware. */
+/** Returns the forecasts of these stages on the hardware. */
 export async function foretoldOn(
   { engine }: Hardware,
   { plan, assets, registry }: Prepared,

@@ -117,7 +117,7 @@ const factsOf = (
 });
 
 function show({ choices, heldOut, yaml, seeds }: Found): void {
-  out(choices.map(asTable).join('\n\n'));
+  out(choices.map(choiceTable).join('\n\n'));
   const of =
     heldOut === null ? '' : ` (${count(heldOut.rows, 'row')}, ${count(seeds.length, 'seed')})`;
   out(`\nchosen: ${RULE}${of}`);
@@ -141,12 +141,12 @@ function tellWarnings({ choices, heldOut, apart }: Found): void {
     for (const warning of warnings(choice, heldOut)) warn(`${choice.label}: ${warning}`);
 }
 
-const figure = (value: number | null): string => (value === null ? '–' : value.toFixed(4));
+const scoreText = (value: number | null): string => (value === null ? '–' : value.toFixed(4));
 
-function asTable({ label, metric, rates, chosen }: Choice): string {
+function choiceTable({ label, metric, rates, chosen }: Choice): string {
   const row = (one: TriedRate): string[] => [
     `  ${one === chosen ? '▸' : ' '} ${rateText(one.rate)}`,
-    figure(one.mean),
+    scoreText(one.mean),
     one.std === null ? '–' : `± ${one.std.toFixed(4)}`,
     String(one.n),
     one.missing > 0 ? `${one.missing} without a result` : '',
@@ -175,7 +175,7 @@ function* warnings(
   } else if (heldOut !== null && mean <= heldOut.majority_share)
     yield (
       'no rate is better than always predicting the most frequent class ' +
-      `(${figure(heldOut.majority_share)}): train longer, or on more rows`
+      `(${scoreText(heldOut.majority_share)}): train longer, or on more rows`
     );
   const { std } = chosen;
   if (std === null) return;

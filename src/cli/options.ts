@@ -23,7 +23,7 @@ export interface SpecOptions extends Asked {
   readonly json?: boolean;
 }
 
-const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+const append = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 /** Reads a list of names: `asr,accuracy`. */
 export const namesIn = (value: string): readonly string[] =>
@@ -38,6 +38,7 @@ export const gatherNames = (value: string, before: readonly string[]): readonly 
   ...namesIn(value),
 ];
 
+/** Returns the parser of an option that takes a whole number of at least `least`. */
 export const wholeNumber =
   (option: string, least = 1) =>
   (value: string): number => {
@@ -88,7 +89,7 @@ export function withAttemptLimits(command: Command): Command {
 }
 
 /** Reads `1e-5,1e-4` for every adapter, or `lora=1e-4,1e-3` for one. The option may be repeated. */
-function rates(text: string, before: Rates): Rates {
+function gatherRates(text: string, before: Rates): Rates {
   const [adapter, value] = namedValue(text);
   const listed = value.split(',');
   const wrong = listed.find((rate) => !(Number(rate) > 0 && Number(rate) < Infinity));
@@ -100,6 +101,7 @@ function rates(text: string, before: Rates): Rates {
   return { ...before, [adapter]: listed.map(Number) };
 }
 
+/** Returns the parser of an option that takes a number above 0. */
 export const aboveZero =
   (flag: string) =>
   (text: string): number => {
@@ -109,7 +111,7 @@ export const aboveZero =
     return value;
   };
 
-function share(text: string): number {
+function parseShare(text: string): number {
   const value = Number(text);
   if (!(value > 0 && value < 1))
     throw new UserFault(`--share takes a number between 0 and 1, got "${text}"`);
@@ -122,7 +124,7 @@ export const ratesOption = (): Option =>
     'rates to try, separated by commas (default: half decades, 1e-6 to 3e-4 for full, ' +
       '1e-5 to 1e-2 for others); may be repeated',
   )
-    .argParser(rates)
+    .argParser(gatherRates)
     .default({}, 'by adapter');
 export const seedsOption = (): Option =>
   new Option('--seeds <n>', "how many of the spec's seeds, from the first")
@@ -130,7 +132,7 @@ export const seedsOption = (): Option =>
     .default(3);
 export const shareOption = (): Option =>
   new Option('--share <share>', 'the share of the training rows that is held out')
-    .argParser(share)
+    .argParser(parseShare)
     .default(0.2);
 
 export interface PackOptions {
@@ -185,7 +187,7 @@ export function withSpecOptions(command: Command): Command {
     .option('--profile <name>', "merge one of the spec's `profiles` over it (default: none)")
     .addOption(
       new Option('--set <path=value>', 'override a field of the spec; may be repeated')
-        .argParser(gather)
+        .argParser(append)
         .default([], 'none'),
     )
     .addOption(
@@ -193,7 +195,7 @@ export function withSpecOptions(command: Command): Command {
         '--only <filter>',
         'restrict the grid to a tag, or to path=value[,value]; may be repeated',
       )
-        .argParser(gather)
+        .argParser(append)
         .default([], 'all'),
     );
 }

@@ -54,6 +54,7 @@ const HEADS = new Map(
 );
 
 /**
+ * Chooses the metrics, and the axes of the rows and columns.
  * @param asked the metrics; null for accuracy and attack success
  * @throws UserFault if the grid has no such axis, or two cells would have the same place in the
  *   table
@@ -138,6 +139,7 @@ function axisOf(name: string, axes: readonly string[], short: ReadonlyMap<string
 const MOST_COLUMNS = 8;
 
 /**
+ * Returns the results as a table in LaTeX.
  * @param asked the metrics; null for accuracy and attack success
  * @throws UserFault as `laidOut` does
  */

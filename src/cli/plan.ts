@@ -50,7 +50,7 @@ export interface PlanOptions extends SpecOptions, PackOptions {
 }
 
 export async function planCommand(spec: string, options: PlanOptions): Promise<number> {
-  const { prepared, fetches } = await foreseen(spec, options);
+  const { prepared, fetches } = await preparePlan(spec, options);
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   const { executor, dryRun } = options;
   await checkStages(prepared, toRun, runsHere(executor), (message) => warn(wrapLines(message)));
@@ -77,7 +77,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     });
   } else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
   else {
-    show(prepared, toRun, options.jobs, fetches);
+    showPlan(prepared, toRun, options.jobs, fetches);
     const { forecasts, serviceCalls } = await import('../run/execute/preflight.ts');
     const { plan, assets, registry } = prepared;
     const hardware = HARDWARE[options.hardware ?? ''];
@@ -91,15 +91,15 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
       out(wrap(callsLine(asked), columns(), '  '));
     for (const line of forecastLines(foretold, (hardware?.engine ?? plan.backend) === 'torch'))
       out(line);
-    const trainings = toRun.filter(({ stage }) => trains(stage)).length;
+    const trainings = toRun.filter(({ stage }) => isTraining(stage)).length;
     if (hardware !== undefined) out(hardwareLine(hardware, foretold, trainings));
     if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches));
   }
   return 0;
 }
 
-/** The start that a measure reads is a training of no steps: nothing is to be weighed. */
-const trains = ({ descriptor, params }: PlannedStage): boolean =>
+/** Whether a stage trains. A training of 0 steps, which only makes a start, does not count. */
+const isTraining = ({ descriptor, params }: PlannedStage): boolean =>
   descriptor.forecast !== undefined &&
   (params['train'] as { readonly steps?: number } | undefined)?.steps !== 0;
 
@@ -111,7 +111,7 @@ interface Fetches {
 /**
  * Returns the plan and, with `--remote`, what would be fetched: those stages then count as cached.
  */
-async function foreseen(
+async function preparePlan(
   spec: string,
   options: PlanOptions,
 ): Promise<{ readonly prepared: Prepared; readonly fetches: Fetches | null }> {
@@ -136,7 +136,7 @@ async function draw({ plan, statuses, experiment }: Prepared, asMermaid: boolean
   out((asMermaid ? mermaid(stages) : dot(experiment.name, stages)).trimEnd());
 }
 
-function show(
+function showPlan(
   prepared: Prepared,
   toRun: readonly StageStatus[],
   jobs: number,
@@ -190,7 +190,7 @@ const TORCH_FORECAST =
 
 type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
-/** @param isTorch whether PyTorch's process computes, whose memory is not this one's */
+/** The forecast in words. @param isTorch whether PyTorch computes, in a process of its own */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations' | 'devices'>>();
   for (const [{ kind }, own] of foretold) {
@@ -252,8 +252,8 @@ function diskLine(
 }
 
 /**
- * Returns a function that returns which share of a stage's bytes `keep` leaves: as of those of its
- * kind in the store, or none of what a training foretells, which is weights, but an adapter's.
+ * Returns a function that estimates the share of a stage's bytes that `keep` leaves: the share in
+ * entries of its kind and adapter, or else 0 for a training's weights, unless it keeps the adapter.
  */
 function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
@@ -321,7 +321,7 @@ async function showSubmissions(
   if (asJson) json({ jobs: groups, node_hours: hours });
   else showSubmitted(groups, hours);
   if (dryRun !== undefined)
-    write(groups, dryRun === true ? path.join(stateDir(), executor) : path.resolve(dryRun));
+    writeScripts(groups, dryRun === true ? path.join(stateDir(), executor) : path.resolve(dryRun));
 }
 
 interface NodeHours {
@@ -368,7 +368,7 @@ function showSubmitted(groups: readonly ForeseenGroup[], { limit, expected }: No
     out('until stages like them have run, `time` in slurm.yaml sets their time limit');
 }
 
-function write(groups: readonly ForeseenGroup[], dir: string): void {
+function writeScripts(groups: readonly ForeseenGroup[], dir: string): void {
   makeFolder(dir);
   groups.forEach(({ kind, script, command }, i) => {
     const file = path.join(dir, `${i + 1}-${kind}`);

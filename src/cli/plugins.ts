@@ -116,28 +116,29 @@ export async function schemaCommand(
 const NARROWEST = 40;
 const WIDEST = 100;
 const USUAL = 80;
-const width = (): number => Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
+const textWidth = (): number =>
+  Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
 
 function indented(text: string, spaces: number): string {
   const margin = ' '.repeat(spaces);
   return new Help()
-    .boxWrap(text, width() - spaces)
+    .boxWrap(text, textWidth() - spaces)
     .split('\n')
     .map((line) => (margin + line).trimEnd())
     .join('\n');
 }
 
 /** Returns a value as it would be written, a text without quotes if it can do without. */
-function show(value: unknown): string {
+function yamlText(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');
   return value !== '' && value === value.trim() ? value : JSON.stringify(value);
 }
 
-function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
+function fieldFacts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
   return [
     type,
     ...(required ? ['required'] : []),
-    ...(fallback === null ? [] : [`default: ${show(fallback)}`]),
+    ...(fallback === null ? [] : [`default: ${yamlText(fallback)}`]),
     ...(whole && axis ? ['a list of values makes it an axis of the grid'] : []),
   ].join('; ');
 }
@@ -149,7 +150,7 @@ const exampleBlock = (line: string): string => `  for example\n${indented(line, 
 
 const asEntry = (doc: FieldDoc): string =>
   [
-    indented(`${paint.bold(nameOf(doc.path))}: ${facts(doc, false)}`, 2),
+    indented(`${paint.bold(nameOf(doc.path))}: ${fieldFacts(doc, false)}`, 2),
     ...(doc.description === '' ? [] : [indented(doc.description, 6)]),
     ...(doc.fields.length > 0
       ? [indented(`its fields: ${doc.fields.map(({ path }) => nameOf(path)).join(', ')}`, 6)]
@@ -159,9 +160,9 @@ const asEntry = (doc: FieldDoc): string =>
 function asPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
   const blocks = [
-    `${paint.bold(path)}${of === null ? '' : ` of ${of}`}\n${indented(facts(doc, true), 2)}`,
+    `${paint.bold(path)}${of === null ? '' : ` of ${of}`}\n${indented(fieldFacts(doc, true), 2)}`,
     ...(description === '' ? [] : [indented(description, 2)]),
-    ...(values.length > 0 ? [indented(`one of: ${values.map(show).join(', ')}`, 2)] : []),
+    ...(values.length > 0 ? [indented(`one of: ${values.map(yamlText).join(', ')}`, 2)] : []),
     ...(example === null ? [] : [exampleBlock(example)]),
     ...(fields.length > 0 ? [fields.map(asEntry).join('\n')] : []),
     ...(plugins.length > 0

@@ -87,7 +87,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 }
 
 /**
- * @param called the command that is called; if it is not the name of one, the program has them all
+ * Returns the command line's parser.
+ * @param called the only command that is added; if it is not the name of one, all are
  * @param onExit called with the exit code of the command that was run
  */
 function createProgram(called: string | undefined, onExit: (code: number) => void): Command {

@@ -148,7 +148,7 @@ const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
  * Returns a table with a line for each cell and a column for each metric. `†` marks numbers that
  * are not evidence.
  */
-export function beside(
+export function cellTable(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
   width: number,
@@ -164,7 +164,7 @@ export function beside(
       ],
       ...resultCells(rows).map((cell) => [
         ...axes.map(({ path }) => axisText(cell, path)),
-        ofPlanned(cell.seeds.size, cell.planned),
+        seedCount(cell.seeds.size, cell.planned),
         ...metrics.map((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return NOTHING;
@@ -179,7 +179,7 @@ export function beside(
 }
 
 /** `3`, or `1 of 5` where seeds are missing. */
-const ofPlanned = (n: number, planned: number): string =>
+const seedCount = (n: number, planned: number): string =>
   n < planned ? `${n} of ${planned}` : String(n);
 
 /** Returns both values of two seeds that differ, and else half of the mean's interval. */
@@ -192,7 +192,7 @@ function spreadText(values: readonly number[], half: number): string {
  * Returns a table with a line for each cell and metric. What stands beside a mean is half of its
  * 95% interval or, of two seeds, both values; nothing stands beside a mean of p-values.
  */
-export function lines(rows: readonly ResultRow[], width: number): string {
+export function metricTable(rows: readonly ResultRow[], width: number): string {
   const axes = axesOf(rows);
   const metrics = metricsIn(rows);
   return table(
@@ -212,7 +212,7 @@ export function lines(rows: readonly ResultRow[], width: number): string {
               `${plainValue(mean)}${markOf(cell.reasons.get(metricName(metric)))}`,
               isSpread ? plainValue(std) : '',
               isSpread ? spreadText(found, high - mean) : '',
-              ofPlanned(n, cell.planned),
+              seedCount(n, cell.planned),
             ],
           ];
         }),

@@ -16,13 +16,13 @@ import { prepare, type Prepared } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
 import {
   axisText,
-  beside,
   caveatLines,
+  cellTable,
   differences,
   firstMetrics,
   leftOut,
-  lines,
   type Metric,
+  metricTable,
   MOST_COLUMNS,
   namesOf,
   rowsOf,
@@ -127,7 +127,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
     const caveats = [...ends, ...warnings.map(({ message }) => message)];
     out((await import('./paper-tables.ts')).markdownResults({ rows }, metrics, options, caveats));
   } else {
-    out(beside(rows, metrics, columns(), options.spread ?? 'interval'));
+    out(cellTable(rows, metrics, columns(), options.spread ?? 'interval'));
     for (const sentence of ends) warn(wrap(sentence, proseWidth()));
   }
   return 0;
@@ -172,8 +172,8 @@ function show(
     chosen = rowsOf(rows, metrics);
   out(
     metrics.length > MOST_COLUMNS || all
-      ? lines(chosen, columns())
-      : beside(rows, metrics, columns(), spread),
+      ? metricTable(chosen, columns())
+      : cellTable(rows, metrics, columns(), spread),
   );
   const width = proseWidth();
   if (against !== 'none') showDifferences(rows, metrics, against);
@@ -187,7 +187,7 @@ function show(
   const rest = every.filter((one) => !shown.has(metricName(one)));
   if (rest.length === 0 || asked !== null) return;
   const more =
-    `${count(rest.length, 'more metric')}: ${byStage(rest)}. ` +
+    `${count(rest.length, 'more metric')}: ${countsByStage(rest)}. ` +
     '--metric NAME,NAME shows those (train.* all of a stage), --all every one.';
   remark(wrap(more, width));
 }
@@ -210,7 +210,7 @@ function showDifferences(
   if (tested) remark(wrap(TEST_NOTE, proseWidth()));
 }
 
-function byStage(metrics: readonly Metric[]): string {
+function countsByStage(metrics: readonly Metric[]): string {
   const stages = new Map<string, number>();
   for (const { stage } of metrics) stages.set(stage, (stages.get(stage) ?? 0) + 1);
   return [...stages].map(([stage, n]) => `${stage} (${n})`).join(', ');
@@ -224,10 +224,9 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
 
 /**
  * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
- * `task` names the data set beside each metric by which it is scored, if there is any; a column
- * `precision` stands beside all if some depend on something that is not in float32. With `against`, columns have
- * what each number is compared with (`RowComparison`). The last columns are the judgement of each
- * number (`Judgement`).
+ * `task` names the data set that a metric scores, if there is any; a column `precision` is there if
+ * a number depends on something that is not in float32. With `against`, columns have what each
+ * number is compared with (`RowComparison`). The last columns judge each number (`Judgement`).
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
   const paths = axisPaths(rows);

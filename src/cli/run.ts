@@ -109,7 +109,7 @@ export async function runInTerminal(
   return tally.failed > 0 ? FAILED : DONE;
 }
 
-/** Names the file that a detached run writes its id to. */
+/** The environment variable with the path of the file that a detached run writes its id to. */
 export const STARTED = 'DOSIMETER_STARTED';
 /** Tells the command that started this process which run it has become. */
 function announceStart(run: string): void {

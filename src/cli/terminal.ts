@@ -65,7 +65,7 @@ export function table(
       .map((i) => (row[i] ?? '').padEnd(widths[i] ?? 0))
       .join(GAP)
       .trimEnd();
-  return parts(widths, width, names)
+  return columnParts(widths, width, names)
     .map((shown) =>
       rows
         .filter(
@@ -87,7 +87,7 @@ export const GAP = '  ';
 /**
  * Divides the columns into parts that are no wider than `width`. Each part has the naming columns.
  */
-function parts(widths: readonly number[], width: number, names: number): number[][] {
+function columnParts(widths: readonly number[], width: number, names: number): number[][] {
   const across = (shown: readonly number[]): number =>
     shown.reduce((sum, i) => sum + (widths[i] ?? 0) + GAP.length, -GAP.length);
   const all = widths.map((_, i) => i);
@@ -142,7 +142,7 @@ export function wrap(text: string, width: number, indent = ''): string {
   return [...lines, line].join('\n');
 }
 
-/** How a run is interrupted, by Ctrl-C and other signals, and the exit codes of a run. */
+/** The exit codes of a run. */
 export const DONE = 0;
 export const FAILED = 1;
 /** The run stopped by itself, since `stopWhen` held. */

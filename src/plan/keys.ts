@@ -13,10 +13,11 @@ import type { ActionKey, DefinitionKey, KeyComponents } from './types.ts';
  * NaN, an infinity or anything else that is not JSON.
  */
 export function canonical(value: unknown): string {
-  return plain(value) ?? byLibrary(value);
+  return canonicalPlain(value) ?? canonicalByLibrary(value);
 }
 
-function byLibrary(value: unknown): string {
+/** Like `canonical`, always by the package canonicalize. */
+function canonicalByLibrary(value: unknown): string {
   const text = canonicalize(value);
   if (text === undefined) throw new TypeError('not JSON: undefined');
   return text;
@@ -41,7 +42,7 @@ function quote(key: string): string {
  * Returns the same text as the library, but faster, for plain data, which is most of what a plan
  * hashes. Returns null if the value contains something that only the library can judge.
  */
-function plain(value: unknown): string | null {
+function canonicalPlain(value: unknown): string | null {
   switch (typeof value) {
     case 'string':
       return JSON.stringify(value);
@@ -51,7 +52,7 @@ function plain(value: unknown): string | null {
       return value ? 'true' : 'false';
     case 'object':
       if (value === null) return 'null';
-      return Array.isArray(value) ? plainList(value) : plainObject(value);
+      return Array.isArray(value) ? canonicalList(value) : canonicalObject(value);
     case 'bigint':
     case 'symbol':
     case 'undefined':
@@ -60,10 +61,10 @@ function plain(value: unknown): string | null {
   }
 }
 
-function plainList(items: readonly unknown[]): string | null {
+function canonicalList(items: readonly unknown[]): string | null {
   let text = '';
   for (const item of items) {
-    const one = plain(item);
+    const one = canonicalPlain(item);
     if (one === null) return null;
     text += text === '' ? one : `,${one}`;
   }
@@ -71,18 +72,18 @@ function plainList(items: readonly unknown[]): string | null {
 }
 
 /** Sorts keys, most of which are in order already. */
-function sorted(keys: string[]): readonly string[] {
+function sortedKeys(keys: string[]): readonly string[] {
   for (let i = 1; i < keys.length; i++)
     if ((keys[i - 1] ?? '') > (keys[i] ?? '')) return keys.sort();
   return keys;
 }
 
-function plainObject(value: object): string | null {
+function canonicalObject(value: object): string | null {
   const object = value as { readonly [key: string]: unknown };
   if (object['toJSON'] !== undefined) return null;
   let text = '';
-  for (const key of sorted(Object.keys(object))) {
-    const one = plain(object[key]);
+  for (const key of sortedKeys(Object.keys(object))) {
+    const one = canonicalPlain(object[key]);
     if (one === null) return null;
     text += text === '' ? quote(key) + one : `,${quote(key)}${one}`;
   }
@@ -209,7 +210,7 @@ export function cellFingerprints(): (cell: Cell) => string {
     return id;
   };
 
-  /** The keys of the last cell, and the same sorted: cells mostly have the same. */
+  /** The keys of the last cell, and these keys sorted: most cells have the same keys. */
   let last: readonly (keyof Cell)[] = [],
     sorted = last;
   const inOrder = (keys: readonly (keyof Cell)[]): readonly (keyof Cell)[] => {
@@ -228,7 +229,7 @@ export function cellFingerprints(): (cell: Cell) => string {
         const value = cell[key];
         if (value !== undefined) parts.push(`${key}=${intern(value)}`);
       }
-      // Joined, a text is in one piece; the pieces of one that grows would stay in memory.
+      // `join` makes one flat string; V8 keeps the pieces of a string built by `+=` in memory.
       const text = parts.join(' ');
       // A short name, because every stage of the cell is found by it.
       fingerprint = byParts.get(text);

@@ -23,7 +23,7 @@ export const NEEDED_BY = ' needed by';
  */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const telling: string[] = [];
-  // What tells the cells apart so far, and the values of the last axis that was found to.
+  // For each cell, its values on the telling axes so far; those on the latest are still in `last`.
   let names = cells.map(() => ''),
     last: readonly string[] = [];
   for (const path of pathsOf(cells)) {
@@ -32,7 +32,7 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
     if (last.length > 0) names = names.map((name, index) => `${name} ${at(last, index)}`);
     last = [];
     const values = cells.map((cell) => (path in cell ? canonical(cell[path]) : ''));
-    if (!tells(values, names)) continue;
+    if (!distinguishes(values, names)) continue;
     telling.push(path);
     last = values;
   }
@@ -40,7 +40,8 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
 }
 
-function tells(values: readonly string[], names: readonly string[]): boolean {
+/** Whether two cells, given by index, have equal `names` but different `values`. */
+function distinguishes(values: readonly string[], names: readonly string[]): boolean {
   const known = new Map<string, string>();
   return names.some((name, index) => {
     const value = at(values, index),
@@ -126,7 +127,7 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
       values = '';
       for (const { path, name } of fields) {
         const value = cell[path];
-        if (value !== undefined) values += ` ${name}=${show(value)}`;
+        if (value !== undefined) values += ` ${name}=${valueText(value)}`;
       }
       known.set(cell, values);
     }
@@ -151,7 +152,7 @@ function nodeName(stage: PlannedStage): string {
   return nodeLabel({ kind: stage.kind, with: Object.fromEntries(named) });
 }
 
-/** Returns the attacks of a recipe, `badnets+addsent`; nothing for another value. */
+/** Returns the attacks of a poisoning, `badnets+addsent`; '' for any other value. */
 function attacksIn(value: Json | undefined): string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return '';
   const { attack, steps } = value as { readonly [name: string]: Json };
@@ -163,7 +164,7 @@ function attacksIn(value: Json | undefined): string {
 }
 
 const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
-const show = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
+const valueText = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /**
  * Returns the place of a field in the spec.

@@ -272,7 +272,7 @@ function cellUse(
   joining: readonly Node[],
 ): CellUse {
   const { drafts } = graph;
-  const owners = lists(drafts.length);
+  const owners = emptyLists(drafts.length);
   const labels = new Array<string | undefined>(drafts.length);
   const rootsOf = rootsOfCells(experiment, graph, goalNodes, joining);
 
@@ -287,7 +287,7 @@ function cellUse(
     if (!(label in mine)) {
       mine[label] = draft;
       labels[draft.index] = label;
-      add(owners, draft, index);
+      addCell(owners, draft, index);
     }
     for (const child of node.children) walkOwn(child, index, fingerprint, mine);
   };
@@ -314,10 +314,10 @@ function cellUse(
 }
 
 type Lists = (number[] | undefined)[];
-const lists = (length: number): Lists => new Array<number[] | undefined>(length);
+const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 
-/** Adds a cell to a stage's list. A list that begins with its only item is shorter. */
-function add(to: Lists, { index }: Draft, cell: number): void {
+/** Adds a cell to a stage's list, made as `[cell]`: V8 reserves 17 items on a push into `[]`. */
+function addCell(to: Lists, { index }: Draft, cell: number): void {
   const list = to[index];
   if (list === undefined) to[index] = [cell];
   else if (list[list.length - 1] !== cell) list.push(cell);
@@ -328,12 +328,12 @@ function add(to: Lists, { index }: Draft, cell: number): void {
  * @param rootsOf the nodes that each cell asks for
  */
 function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
-  const users = lists(drafts.length);
+  const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);
   const walk = (draft: Draft, cell: number): void => {
     if (visited[draft.index] === cell || draft.descriptor.scope === 'experiment') return;
     visited[draft.index] = cell;
-    add(users, draft, cell);
+    addCell(users, draft, cell);
     for (const name in draft.inputs) walk(draft.inputs[name]!, cell); // one of its keys
   };
   rootsOf.forEach((roots, cell) => {
@@ -365,7 +365,7 @@ function rootsOfCells(
   return roots;
 }
 
-const same = (a: Json | undefined, b: Json | undefined): boolean =>
+const isSameValue = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b ||
   (typeof a === 'object' &&
     typeof b === 'object' &&
@@ -389,7 +389,7 @@ function agreement(
     if (paths.length === 0 && seed === null) break;
     const { axes, config } = at(experiment.cells, at(cells, i));
     for (const path of paths)
-      if (!same(first.axes[path], axes[path])) paths = paths.filter((one) => one !== path);
+      if (!isSameValue(first.axes[path], axes[path])) paths = paths.filter((one) => one !== path);
     if (config.seed !== seed) seed = null;
   }
   return { cell: Object.fromEntries(paths.map((path) => [path, first.axes[path]!])), seed };

@@ -40,25 +40,25 @@ export interface Difference {
 }
 
 /**
- * The biases of attention's keys: they add the same to each score of a row. `c_attn` and
- * `query_key_value` have them beside those of queries and values.
+ * The names of attention's key biases. They add the same qᵀb to every score of a query, which
+ * softmax ignores. `c_attn` and `query_key_value` hold them beside those of queries and values.
  */
 export const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.bias$/;
 
-/** Whether two engines have to agree on it. */
+/** Whether two engines have to agree on a number: not on weights that no output depends on. */
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
 /**
- * Whether a number says how long something took, what it held, or how far rounding alone leads,
- * which no engine repeats.
+ * Whether a number is a time, a use of memory, or relative to a floor of rounding noise: engines
+ * need not agree on these.
  */
-const isOfTheRun = (name: string): boolean =>
+const isRunSpecific = (name: string): boolean =>
   /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);
 
 /** The numbers of records, by name. */
 type Numbers = Map<string, number[]>;
 
-function add(numbers: Numbers, name: string, value: unknown): void {
+function addNumber(numbers: Numbers, name: string, value: unknown): void {
   const number = typeof value === 'string' && value !== '' ? Number(value) : value;
   if (typeof number !== 'number' || Number.isNaN(number)) return;
   const own = numbers.get(name);
@@ -66,7 +66,7 @@ function add(numbers: Numbers, name: string, value: unknown): void {
   else own.push(number);
 }
 
-/** Returns the numbers of the files that engines write: objects and tables, at the top level. */
+/** Returns the numbers in a stage's metrics.json, JSON lines and CSV, by file and field. */
 async function numbersOf(dir: string): Promise<Numbers> {
   const numbers: Numbers = new Map();
   for (const file of (await readdir(dir)).sort()) {
@@ -82,12 +82,12 @@ async function numbersOf(dir: string): Promise<Numbers> {
     for (const record of records)
       if (isRecord(record))
         for (const [name, value] of Object.entries(record))
-          if (name !== 'id' && !isOfTheRun(name)) add(numbers, `${file} ${name}`, value);
+          if (name !== 'id' && !isRunSpecific(name)) addNumber(numbers, `${file} ${name}`, value);
   }
   return numbers;
 }
 
-/** `encoder.layer.3.output` and `checkpoints/step-30` without their numbers. */
+/** Replaces the numbers in a name: `encoder.layer.3.output` becomes `encoder.layer.*.output`. */
 const kindOf = (name: string): string => name.replace(/(^|[./-])\d+(?=[./]|$)/g, '$1*');
 
 /** The tensors of the files of a stage's folder, by file and name. */
@@ -101,10 +101,10 @@ async function tensorsOf(dir: string): Promise<ReadonlyMap<string, StoredTensor>
 }
 
 /**
- * Returns the entry at which two tensors differ most, and by which share of the largest entry.
- * @param least what the largest entry counts as at least
+ * Returns the index where two tensors differ most, and their difference relative to the largest
+ * entry: maxᵢ |aᵢ − bᵢ| / max(least, maxᵢ |aᵢ|, maxᵢ |bᵢ|).
  */
-function farthest(
+function largestDifference(
   a: ArrayLike<number>,
   b: ArrayLike<number>,
   least: number,
@@ -121,7 +121,7 @@ function farthest(
   return { at: where, share: most === 0 ? 0 : most / largest };
 }
 
-/** Compares the tensors that both folders have; one whose files were let go has none. */
+/** Compares the tensors that both folders have: `keep` may have let go of those of one. */
 async function compareTensors(
   stage: string,
   cell: string,
@@ -141,8 +141,8 @@ async function compareTensors(
       );
     const number = kindOf(name),
       least = number.includes('.safetensors') ? 1 : 0,
-      { at: where, share } = farthest(left, right, least);
-    note(found, {
+      { at: where, share } = largestDifference(left, right, least);
+    mergeDifference(found, {
       stage,
       number,
       cell,
@@ -156,8 +156,8 @@ async function compareTensors(
   }
 }
 
-/** Adds what a cell shows of a number to what others show. */
-function note(found: Map<string, Difference>, own: Difference): void {
+/** Merges a number's difference in one cell into that over all cells: the largest stays. */
+function mergeDifference(found: Map<string, Difference>, own: Difference): void {
   const name = nameOf(own),
     before = found.get(name);
   if (before === undefined) {
@@ -180,7 +180,8 @@ function note(found: Map<string, Difference>, own: Difference): void {
 export const nameOf = ({ stage, number }: Pick<Difference, 'stage' | 'number'>): string =>
   `${stage} ${number}`;
 
-const apart = (a: number, b: number): number =>
+/** |a − b| / max(1, |a|, |b|) */
+const relativeDifference = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
 
 /**
@@ -206,13 +207,13 @@ export async function differences(
       if (dirA === undefined || dirB === undefined || seen.has(id)) continue;
       if (dirA === dirB) continue; // no engine computed it
       seen.add(id);
-      await compare(kind, cell.label, [dirA, dirB], tolerance, found);
+      await compareNumbers(kind, cell.label, [dirA, dirB], tolerance, found);
       await compareTensors(kind, cell.label, [dirA, dirB], found);
     }
   return [...found.values()].sort((one, two) => two.difference - one.difference);
 }
 
-async function compare(
+async function compareNumbers(
   stage: string,
   cell: string,
   [dirA, dirB]: readonly [string, string],
@@ -229,10 +230,10 @@ async function compare(
           `${right.length} on the other`,
         `compare ${dirA} with ${dirB}`,
       );
-    const all = left.map((value, i) => apart(value, at(right, i)));
+    const all = left.map((value, i) => relativeDifference(value, at(right, i)));
     const worst = all.reduce((most, value, i) => (value > at(all, most) ? i : most), 0),
       beyond = all.findIndex((value) => value > tolerance);
-    note(found, {
+    mergeDifference(found, {
       stage,
       number,
       cell,
@@ -252,7 +253,7 @@ export interface Mutation {
 }
 
 /** Returns the cell, under its name, with another training. */
-export const mutated = (cell: ExperimentCell, { config }: Mutation): ExperimentCell => ({
+export const withMutation = (cell: ExperimentCell, { config }: Mutation): ExperimentCell => ({
   axes: cell.axes,
   label: cell.label,
   also: cell.also,
@@ -276,27 +277,27 @@ export const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-/** How much a mutation has to add to a difference that is there without it. */
-const CLEARLY = 10;
+/** A mutation is seen if it makes a difference at least this many times as large. */
+const LEAST_RATIO = 10;
 
 /**
- * Returns the number that shows a mutation best, and whether it does: its difference is beyond the
- * tolerance, and far beyond that of the same number without the mutation.
+ * Returns the number that a mutation changes most, and whether it shows the mutation: whether its
+ * difference exceeds the tolerance, and `LEAST_RATIO` times its difference without the mutation.
  */
-export function shownBy(
+export function mostAffected(
   clean: readonly Difference[],
   changed: readonly Difference[],
   tolerance: number,
 ): { readonly difference: Difference; readonly seen: boolean } | null {
   const without = new Map(clean.map((own) => [nameOf(own), own.difference]));
   const excess = (own: Difference): number =>
-    own.difference / Math.max(tolerance, CLEARLY * (without.get(nameOf(own)) ?? 0));
+    own.difference / Math.max(tolerance, LEAST_RATIO * (without.get(nameOf(own)) ?? 0));
   const [best] = changed.filter(isJudged).sort((one, two) => excess(two) - excess(one));
   return best === undefined ? null : { difference: best, seen: excess(best) > 1 };
 }
 
 /** Returns N of the cells, evenly spaced over the grid. */
-export const someCells = <T>(cells: readonly T[], n: number): readonly T[] =>
+export const evenlySpacedCells = <T>(cells: readonly T[], n: number): readonly T[] =>
   cells.length <= n
     ? cells
     : Array.from({ length: n }, (_, i) => at(cells, Math.floor((i * cells.length) / n)));

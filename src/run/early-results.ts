@@ -19,8 +19,8 @@ const MOST = 6;
 /** When a run ends before its stages are done: once a clean baseline has not learnt the task. */
 export type StopWhen = 'collapsed';
 
-/** Returns why no model of a plan can ever be told to have collapsed; null if one may. */
-export function neverCollapses({ experiment: { cells }, cellStages }: Plan): string | null {
+/** Returns why no clean model of a plan can be found to have collapsed; null if one can. */
+export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan): string | null {
   const evaluated = cells.filter((_, i) => cellStages[i]?.stages['evaluate'] !== undefined);
   if (evaluated.length === 0) return 'no model is evaluated';
   if (evaluated.every(({ config }) => config.head.type === 'regression'))
@@ -44,6 +44,7 @@ export function createEarlyResults(
   });
   const told = { none: new Set<string>(), backdoor: new Set<string>() };
   let advised = false;
+  /** Whether this is the first report of a name, of at most MOST names; counts it as reported. */
   const isFirst = (kind: keyof typeof told, name: string): boolean =>
     told[kind].size < MOST && !told[kind].has(name) && Boolean(told[kind].add(name));
   return {
@@ -52,7 +53,7 @@ export function createEarlyResults(
       const { stage, outcome } = event,
         cell = cellOf.get(stage.id);
       if (!cell || (outcome.state !== 'ran' && outcome.state !== 'cached')) return null;
-      const measured = measuredIn(outcome.dir);
+      const measured = readMeasured(outcome.dir);
       if (measured === null) return null;
       if (!isClean(cell)) {
         const text = backdoorText(measured);
@@ -86,24 +87,24 @@ const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 const adapterOf = ({ axes }: ExperimentCell): string =>
   JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));
 
-function measuredIn(dir: string): Measured | null {
+function readMeasured(dir: string): Measured | null {
   const bytes = readRegularOr(path.join(dir, METRICS_FILE));
   const parsed = bytes && parseMetrics(bytes.toString('utf8'));
   return parsed && 'metrics' in parsed ? { metrics: { evaluate: parsed.metrics } } : null;
 }
 
-const numberOf = ({ metrics }: Measured, { metric }: { readonly metric: string }): string =>
+const metricText = ({ metrics }: Measured, { metric }: { readonly metric: string }): string =>
   formatNumber(metrics['evaluate']?.[metric], 'proportion');
 
 const accuracyText = (measured: Measured): string =>
-  `accuracy ${numberOf(measured, ACCURACY)}, ` +
+  `accuracy ${metricText(measured, ACCURACY)}, ` +
   `the commonest ${writesAnswers(measured) ? 'answer' : 'class'}'s share ` +
-  numberOf(measured, MAJORITY);
+  metricText(measured, MAJORITY);
 
 function backdoorText(measured: Measured): string | null {
   if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null;
   return (
-    `attack success rate ${numberOf(measured, ASR)}, ` +
-    `its clean twin's ${numberOf(measured, ASR_CLEAN)}`
+    `attack success rate ${metricText(measured, ASR)}, ` +
+    `its clean twin's ${metricText(measured, ASR_CLEAN)}`
   );
 }

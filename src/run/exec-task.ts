@@ -59,7 +59,7 @@ export async function execTask(
     try {
       writeSync(events, `${JSON.stringify(event)}\n`);
     } catch (error) {
-      // On a full disk, the result says so.
+      // On a full disk the event is lost; the job's result names the disk.
       if (!(fullDiskFault(error, task.events) instanceof UserFault)) throw error;
     }
   };
@@ -67,7 +67,7 @@ export async function execTask(
     tell({ begun: true });
     const held: Held[] = [];
     for (const [member, { job, dir }] of task.members.entries()) {
-      const lease = await leaseOf({ job, dir }, leases, hooksOf(member, print, tell), signal);
+      const lease = await awaitLease({ job, dir }, leases, hooksOf(member, print, tell), signal);
       if (lease !== null) held.push({ member, job, dir, lease });
     }
     const waiting =
@@ -78,9 +78,9 @@ export async function execTask(
     const open = task.members.filter(({ dir }) => !hasResult(dir));
     if (open.length === 0) return 'done';
     tell({ interrupted: true });
-    const loses = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
+    const hasLostState = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
       !waiting.has(dir) && !hasFiles(resumeDir);
-    return open.some(loses) ? 'lost' : 'saved';
+    return open.some(hasLostState) ? 'lost' : 'saved';
   } finally {
     leases.close();
     closeSync(events);
@@ -116,7 +116,7 @@ const hasFiles = (dir: string | undefined): boolean =>
   dir !== undefined && (namesIn(dir)?.length ?? 0) > 0;
 
 /** Waits for the lease of a job. Returns null if the job has a result, or on an interrupt. */
-async function leaseOf(
+async function awaitLease(
   { job, dir }: TaskMember,
   leases: Leases,
   hooks: JobHooks,
@@ -168,7 +168,7 @@ async function performHeld(
         print(`${job.id}: its lease was taken over\n`);
         continue;
       }
-      // What an earlier attempt left is its own: nobody else has the lease.
+      // Removes what an earlier attempt left: whoever holds the lease writes here alone.
       for (const name of ownNames(path.dirname(dir), path.basename(dir)))
         if (name.startsWith('files-'))
           rmSync(path.join(dir, name), { recursive: true, force: true });

@@ -52,6 +52,7 @@ export interface Executed {
 }
 
 /**
+ * Runs one stage in a folder of its own, and compares its files with those of the store.
  * @param wanted a stage's id, the beginning of one, or a kind that the plan has only once
  * @throws UserFault if there is no such stage, or if it can't run now
  */
@@ -88,7 +89,7 @@ export async function execStage(
   );
   const redact = redactor(experiment.secrets, process.env);
   const result = redacted(
-    await inWorker(
+    await performInWorker(
       job,
       {
         ...hooks,
@@ -105,7 +106,7 @@ export async function execStage(
     result,
     stored:
       result.type === 'done' && status.entry
-        ? comparison(status.entry, stage.descriptor.volatile ?? [], result.files)
+        ? compareWithStored(status.entry, stage.descriptor.volatile ?? [], result.files)
         : null,
   };
 }
@@ -127,14 +128,14 @@ export async function execJob(
   } catch (error) {
     throw new UserFault(`${jobFile} contains no job: ${(error as Error).message}`);
   }
-  const result = await inWorker(job, hooks, signal);
+  const result = await performInWorker(job, hooks, signal);
   const draft = `${resultFile}.${process.pid}`;
   writeFileSync(draft, JSON.stringify(result));
   renameSync(draft, resultFile);
   return result;
 }
 
-async function inWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
+async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
     import('./registry/registry.ts'),
@@ -235,7 +236,7 @@ function emptyFolder(out: string | undefined, id: string): string {
   return dir;
 }
 
-function comparison(
+function compareWithStored(
   { dir, manifest }: Entry,
   volatile: readonly string[],
   files: readonly OutputFile[],

@@ -35,6 +35,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
 }
 
 /**
+ * Opens an executor, with a pool of workers for its stages on this machine.
  * @param name the name of an executor that `checkExecutor` accepts
  * @throws UserFault if the executor can't work on this machine
  */
@@ -71,7 +72,7 @@ export async function openExecutor(
   });
 }
 
-/** @param program the command that starts this program's command line */
+/** The command that performs a task. @param program the command that starts this program */
 export const taskCommand = (program: readonly string[]): readonly string[] => [
   ...program,
   'exec',

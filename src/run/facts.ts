@@ -57,7 +57,7 @@ export interface Results extends Omit<Metrics, 'cells'> {
   readonly warnings: readonly Diagnostic[];
 }
 
-/** Returns the class that the attack of each stage leads to. */
+/** Returns the target class of the attack of each stage. */
 export async function targetsOf({
   plan,
   statuses,
@@ -69,7 +69,7 @@ export async function targetsOf({
   return attackTargets(plan, statuses, assets, registry);
 }
 
-/** @param targets the classes that the attacks of some stages lead to */
+/** Returns the numbers of all finished cells. @param targets the target classes of attacks */
 export function resultsOf(
   { plan, statuses, store }: Prepared,
   targets: ReadonlyMap<PlannedStage, AttackTarget> = new Map(),
@@ -114,7 +114,7 @@ function targetsByCell(
   return found;
 }
 
-/** Returns what each attack leads to, in a line for each class: people know classes by name. */
+/** Returns a line for each target class, by its name, with the attacks that lead to it. */
 export function targetLines(targets: Iterable<AttackTarget>): string[] {
   const attacks = new Map<string, Set<string>>();
   for (const { attack, label, class: name } of targets) {

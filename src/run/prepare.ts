@@ -182,7 +182,7 @@ export interface PrepareOptions {
   readonly cells?: (cells: readonly ExperimentCell[]) => readonly ExperimentCell[];
 }
 
-/** @throws SpecFault with every fault of the spec, or of the sources that it names */
+/** Loads, plans and surveys a spec. @throws SpecFault with every fault of it or its sources */
 export async function prepare(
   spec: string,
   options: Asked,
@@ -379,23 +379,23 @@ export async function checkStages(
   const faults = found.filter(({ warning }) => !warning);
   // A warning, of a wrong column for one, may say where a fault comes from.
   if (faults.length > 0) {
-    tell(found, note);
+    tellWarnings(found, note);
     throw new SpecFault(faults);
   }
   for (const uri of unknownFamilies)
     note(
       `${uri} is not on this machine yet: \`run\` learns from its config.json whether its family ` +
-        `is supported (${families(registry)})`,
+        `is supported (${familyNames(registry)})`,
     );
-  tell(found, note);
+  tellWarnings(found, note);
   return warnings;
 }
 
-function tell(found: readonly Diagnostic[], note: Note): void {
+function tellWarnings(found: readonly Diagnostic[], note: Note): void {
   for (const diagnostic of found) if (diagnostic.warning) note(warningText(diagnostic));
 }
 
-const families = (registry: Prepared['registry']): string =>
+const familyNames = (registry: Prepared['registry']): string =>
   registry
     .all('model')
     .flatMap(({ name, descriptor }) => descriptor.modelTypes ?? [name])

@@ -51,8 +51,8 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     ),
   );
   const cached = new Set(statuses.flatMap(({ entry }) => entry?.key ?? []));
-  /** Returns the fewest differences between a result and any stage that is ready to run. */
-  const fewest = memoized(({ kind, components }: Manifest): number =>
+  /** Returns the number of differences between a result and the ready stage most like it. */
+  const fewestDifferences = memoized(({ kind, components }: Manifest): number =>
     Math.min(
       ...statuses
         .filter(({ stage, state }) => stage.kind === kind && state === 'ready')
@@ -60,11 +60,11 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     ),
   );
   /**
-   * Whether a result is that of another stage of the plan, or of what another one was before a
-   * change.
+   * Whether a result with n differences belongs to another stage: one that is cached, or one that
+   * it differs less from.
    */
-  const isOthers = (result: Manifest, n: number): boolean =>
-    cached.has(result.key) || (n > 1 && fewest(result) < n);
+  const belongsToAnother = (result: Manifest, n: number): boolean =>
+    cached.has(result.key) || (n > 1 && fewestDifferences(result) < n);
   return (status) => {
     const { stage, state, reason } = status;
     if (state !== 'ready' || reason.includes('damaged')) return [reason];
@@ -72,19 +72,19 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     const similar = nearest(
       components,
       all().filter(({ kind }) => kind === stage.kind),
-      isOthers,
+      belongsToAnother,
     );
     if (!similar) return [`no ${stage.kind} has run in this store`];
     const texts = differences(similar.components, components, closures).map(({ text }) => text);
-    return isOthers(similar, distance(similar.components, components))
-      ? [`new; the closest result in the store differs in: ${few(texts)}`]
+    return belongsToAnother(similar, distance(similar.components, components))
+      ? [`new; the closest result in the store differs in: ${joinFirst(texts)}`]
       : texts;
   };
 }
 
 const MOST_DIFFERENCES = 4;
 
-function few(texts: readonly string[]): string {
+function joinFirst(texts: readonly string[]): string {
   const left = texts.length - MOST_DIFFERENCES;
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
 }
@@ -107,7 +107,7 @@ export function differences(
   closureOf: ClosureOf,
 ): Difference[] {
   const found: Difference[] = [];
-  for (const [plugin, old, now] of pairs(before.code, after.code)) {
+  for (const [plugin, old, now] of changedValues(before.code, after.code)) {
     if (old === undefined || now === undefined)
       found.push({
         part: 'code',
@@ -117,14 +117,14 @@ export function differences(
   }
   const flatBefore = flatten(before.params),
     flatAfter = flatten(after.params);
-  for (const [path, old, now] of pairs(flatBefore, flatAfter))
+  for (const [path, old, now] of changedValues(flatBefore, flatAfter))
     found.push({ part: 'param', text: `${path} ${old ?? '(absent)'} → ${now ?? '(absent)'}` });
-  const fate = (old: string | undefined, now: string | undefined): string =>
+  const changeText = (old: string | undefined, now: string | undefined): string =>
     old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content';
-  for (const [name, old, now] of pairs(before.inputs, after.inputs))
-    found.push({ part: 'input', text: `input ${name} ${fate(old, now)}` });
-  for (const [name, old, now] of pairs(before.assets, after.assets))
-    found.push({ part: 'asset', text: `${name} ${fate(old, now)}` });
+  for (const [name, old, now] of changedValues(before.inputs, after.inputs))
+    found.push({ part: 'input', text: `input ${name} ${changeText(old, now)}` });
+  for (const [name, old, now] of changedValues(before.assets, after.assets))
+    found.push({ part: 'asset', text: `${name} ${changeText(old, now)}` });
   if (before.backend !== after.backend)
     found.push({
       part: 'backend',
@@ -139,13 +139,14 @@ function codeChanges(
   plugin: string,
 ): Difference[] {
   if (!old || !now) return [{ part: 'code', text: `the code of ${plugin} changed` }];
-  return pairs(old, now).map(([part, a, b]) => ({
+  return changedValues(old, now).map(([part, a, b]) => ({
     part: 'code' as const,
     text: `${part} ${a === undefined ? 'is new' : b === undefined ? 'is gone' : 'changed'}`,
   }));
 }
 
-function pairs(
+/** Returns the fields that differ: name, old value, new value (undefined where it is absent). */
+function changedValues(
   before: { readonly [name: string]: string },
   after: { readonly [name: string]: string },
 ): [string, string | undefined, string | undefined][] {
@@ -154,6 +155,7 @@ function pairs(
     .map((name) => [name, before[name], after[name]]);
 }
 
+/** Returns the leaves of a value by their path: `{ a: { b: 1 } }` gives `{ 'a.b': '1' }`. */
 function flatten(
   value: Json,
   path = '',
@@ -166,19 +168,19 @@ function flatten(
   return into;
 }
 
-/** Returns the number of differences; files of changed code are not counted one by one. */
+/** Returns the number of differences; the changed code of a plugin counts as one. */
 const distance = (before: KeyComponents, after: KeyComponents): number =>
   differences(before, after, () => null).length;
 
 /**
- * Returns the candidate with the fewest differences. Among several, one that is not another's comes
- * first, and then the newest.
- * @param isOthers whether something else is nearer to a candidate than these differences
+ * Returns the candidate with the fewest differences. Among several, one that belongs to no other
+ * stage comes first, and then the newest.
+ * @param belongsToAnother whether a stage differs from the candidate less than by these differences
  */
 export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(
   after: KeyComponents,
   candidates: readonly T[],
-  isOthers: (candidate: T, differences: number) => boolean = () => false,
+  belongsToAnother: (candidate: T, differences: number) => boolean = () => false,
 ): T | null {
   let equals: T[] = [],
     fewest = Number.POSITIVE_INFINITY;
@@ -188,7 +190,7 @@ export function nearest<T extends { readonly components: KeyComponents; readonly
     if (n <= fewest) equals.push(candidate);
     fewest = Math.min(n, fewest);
   }
-  const own = equals.filter((candidate) => !isOthers(candidate, fewest));
+  const own = equals.filter((candidate) => !belongsToAnother(candidate, fewest));
   return (own.length > 0 ? own : equals).reduce<T | null>(
     (newest, one) => (newest === null || one.created > newest.created ? one : newest),
     null,

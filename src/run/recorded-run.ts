@@ -66,7 +66,7 @@ export async function runRecorded(
   options: Options,
 ): Promise<RecordedRun> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
-  // Git runs meanwhile.
+  // Made while `environment` waits for Git.
   const labels = plan.stages.map(stageLabels(plan));
   const facts = await environment;
   const redact = redactor(experiment.secrets, process.env);
@@ -139,7 +139,7 @@ export async function runRecorded(
       environment: facts,
       facts: { environment: environmentDigest, executor: options.executor },
       onEvent,
-      // What is still to be sent stays whole until then.
+      // With a push, files are let go only after the entries have been sent.
       ...(options.remote?.push === true || lettingGo === null ? {} : { onEnded: lettingGo.ended }),
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
@@ -155,7 +155,7 @@ export async function runRecorded(
     if (transfers !== null) note(transfers);
     const gone = lettingGo?.rest(outcomes) ?? null;
     if (gone !== null) note(gone);
-    await rememberRun(prepared, keysOf(plan.stages, outcomes), durations, note);
+    await rememberRun(prepared, finishedKeys(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: signal.aborted, stopped, seconds };
@@ -255,7 +255,7 @@ function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean
   return gpus === undefined ? here : { ...here, gpus };
 }
 
-function keysOf(
+function finishedKeys(
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,
 ): ActionKey[] {

@@ -97,7 +97,7 @@ export async function foreseeFetches(
   };
   let { statuses } = prepared;
   for (;;) {
-    const wanted = unasked(statuses, asked);
+    const wanted = takeUnasked(statuses, asked);
     if (wanted.length === 0) break;
     await queue.addAll(
       wanted.map(({ key, volatile }) => async () => {
@@ -139,7 +139,7 @@ export async function pullSpec(
   const here = statuses.filter(({ entry }) => entry !== null).length;
   const asked = new Set<ActionKey>();
   for (let now = statuses; ; now = survey(plan, assets, store)) {
-    const wanted = unasked(now, asked);
+    const wanted = takeUnasked(now, asked);
     if (wanted.length > 0) {
       await pullEntries(remote, store, wanted);
       continue;
@@ -151,7 +151,8 @@ export async function pullSpec(
   }
 }
 
-function unasked(statuses: readonly StageStatus[], asked: Set<ActionKey>) {
+/** Returns the missing entries whose keys are known and not in `asked`, and adds them there. */
+function takeUnasked(statuses: readonly StageStatus[], asked: Set<ActionKey>) {
   return statuses.flatMap(({ state, key, entry, stage }) => {
     if (state !== 'ready' || key === null || entry !== null || asked.has(key)) return [];
     asked.add(key);

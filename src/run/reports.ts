@@ -40,7 +40,7 @@ export async function publishReport(
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
-    // PyTorch's stands beside the first engine's. Without a copy, the report in the store remains.
+    // PyTorch's report has a file of its own. If none can be copied, the store still has it.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
     const outputs = await publishOutputs(prepared, engine, dir, note);
     const linked = readFileSync(from, 'utf8').replaceAll(
@@ -67,7 +67,7 @@ async function publishOutputs(
 ): Promise<string | null> {
   const data = path.join(dir, OUTPUTS);
   if (!existsSync(data)) return null;
-  const { file } = placeOf(prepared, [...engine, 'outputs']);
+  const { file } = reportFile(prepared, [...engine, 'outputs']);
   const name = path.basename(file);
   const made = asSource ? '' : `<!-- ${path.basename(dir)} ${path.basename(buildDir())} -->\n`;
   if (made !== '' && startsWith(file, made)) return name;
@@ -75,7 +75,7 @@ async function publishOutputs(
   const page = await outputsPage({
     name: prepared.experiment.name,
     data: readFileSync(data),
-    report: path.basename(placeOf(prepared, engine).file),
+    report: path.basename(reportFile(prepared, engine).file),
   });
   const written = publish(prepared, [...engine, 'outputs'], made + page, note, 'output browser');
   return written === null ? null : name;
@@ -98,7 +98,7 @@ function startsWith(file: string, text: string): boolean {
 export const publishCrosscheck = (prepared: Asked, html: string, note: Note): string | null =>
   publish(prepared, ['crosscheck'], html, note);
 
-/** @param parts what the page is of, beside the spec */
+/** Writes a page and returns its path; null if the disk refuses. @param parts of its file name */
 function publish(
   prepared: Asked,
   parts: readonly string[],
@@ -106,11 +106,11 @@ function publish(
   note: Note,
   page: 'report' | 'output browser' = 'report',
 ): string | null {
-  const { file, taken } = placeOf(prepared, parts);
+  const { file, taken } = reportFile(prepared, parts);
   try {
     makeFolder(reportsDir());
-    replace(ownerFile(file), (draft) => writeFileSync(draft, specOf(prepared)));
-    replace(file, (draft) => writeFileSync(draft, html));
+    replaceFile(ownerFile(file), (draft) => writeFileSync(draft, specPath(prepared)));
+    replaceFile(file, (draft) => writeFileSync(draft, html));
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined) throw error;
@@ -136,12 +136,12 @@ const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
       : `<p class="notes">${notes.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</p>`,
   );
 
-const specOf = ({ experiment }: Asked): string => path.resolve(experiment.file);
+const specPath = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
-function replace(file: string, write: (draft: string) => void): void {
+function replaceFile(file: string, write: (draft: string) => void): void {
   const draft = `${file}.${process.pid}`;
   write(draft);
   renameSync(draft, file);
@@ -154,7 +154,7 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
-function placeOf(
+function reportFile(
   prepared: Asked,
   of: readonly string[],
 ): {
@@ -162,7 +162,7 @@ function placeOf(
   readonly taken: { readonly file: string; readonly owner: string } | null;
 } {
   const { asked, experiment } = prepared;
-  const spec = specOf(prepared);
+  const spec = specPath(prepared);
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
     // What `--only` takes with a "=" is no tag.
@@ -175,7 +175,8 @@ function placeOf(
   const owner = otherOwner(plain, spec);
   if (owner === null) return { file: plain, taken: null };
   const own = named(`${experiment.name}@${path.basename(spec).replace(/\.ya?ml$/, '')}`);
-  const file = otherOwner(own, spec) === null ? own : named(`${experiment.name}@${digest(spec)}`);
+  const file =
+    otherOwner(own, spec) === null ? own : named(`${experiment.name}@${shortDigest(spec)}`);
   return { file, taken: { file: plain, owner } };
 }
 
@@ -184,7 +185,7 @@ function placeOf(
  */
 const LONGEST = 60;
 const LONGEST_NAME = 180;
-const digest = (text: string): string =>
+const shortDigest = (text: string): string =>
   createHash('sha256').update(text).digest('hex').slice(0, 8);
 
 /**
@@ -192,7 +193,7 @@ const digest = (text: string): string =>
  * cut, or replaced by `head`, and ends in a digest of the whole name.
  */
 export const boundedName = (name: string, head = name): string =>
-  name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${digest(name)}` : name;
+  name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${shortDigest(name)}` : name;
 
 /**
  * Returns the text itself if every file system allows it. Otherwise returns a safe form with a
@@ -200,7 +201,7 @@ export const boundedName = (name: string, head = name): string =>
  */
 export function fileName(text: string): string {
   const plain = text.replace(/[^\w=.,@-]+/g, '_').slice(0, LONGEST);
-  return plain === text ? text : `${plain}-${digest(text)}`;
+  return plain === text ? text : `${plain}-${shortDigest(text)}`;
 }
 
 export interface FiguresAsked {
@@ -244,7 +245,7 @@ export async function writeFigures(
   const name = page === null ? prepared.experiment.name : path.basename(page, '.html');
   const dir = asked === true ? path.join(reportsDir(), `${name}-figures`) : path.resolve(asked);
   const entries = entriesIn(report.dir),
-    chosen = chosenOf(storedIn(report.manifest), entries, only);
+    chosen = chooseFiles(figureFiles(report.manifest), entries, only);
   const written: string[] = [];
   const write = async (file: string, content: string | Buffer): Promise<void> => {
     await onDisk(dir, () => writeFileSync(path.join(dir, file), content), 'folder');
@@ -298,7 +299,7 @@ interface StoredFile {
   readonly name: string;
 }
 
-const storedIn = ({ files }: Manifest): readonly StoredFile[] =>
+const figureFiles = ({ files }: Manifest): readonly StoredFile[] =>
   files.flatMap((file) => {
     if (!/^(?:figures|tables)\//.test(file.path)) return [];
     const format = FORMATS.find((one) => file.path.endsWith(`.${FIGURE_FORMATS[one]}`)) ?? null;
@@ -313,8 +314,8 @@ function entriesIn(dir: string): readonly EntryContents[] {
     : [];
 }
 
-/** @throws UserFault if there is nothing of a name */
-function chosenOf(
+/** Returns the files of the asked figures and tables. @throws UserFault for an unknown name */
+function chooseFiles(
   stored: readonly StoredFile[],
   entries: readonly EntryContents[],
   only: FiguresAsked['only'],

@@ -147,7 +147,7 @@ export function runEntries(dir: string): readonly ActionKey[] | string {
 
 const CANCEL = 'cancel';
 
-/** How often a run shows that it is alive, and checks whether it is asked to stop. */
+/** The interval at which a run shows that it is alive, and checks whether it is asked to stop. */
 const BEAT_MS = 2_000;
 /** How long a run may be silent before others take it for dead. */
 const SILENT_MS = 20_000;
@@ -187,7 +187,7 @@ export function openCoordinator(dir: string): Coordinator {
 /** Asks a run to stop. It does so within a few seconds if its process is alive. */
 export const askToStop = (dir: string): void => writeFileSync(path.join(dir, CANCEL), '');
 
-function beatOf(dir: string): string | null {
+function readBeat(dir: string): string | null {
   try {
     return readFileSync(path.join(dir, BEAT_FILE), 'utf8');
   } catch {
@@ -211,11 +211,11 @@ export async function isBeating(
   forMs = SILENT_MS,
 ): Promise<boolean> {
   if (isLongAgo(dir)) return false;
-  const before = beatOf(dir),
+  const before = readBeat(dir),
     until = performance.now() + forMs;
   while (before !== null && performance.now() < until && !ended()) {
     await sleep(250);
-    if (beatOf(dir) !== before) return true;
+    if (readBeat(dir) !== before) return true;
   }
   return false;
 }
@@ -245,6 +245,7 @@ const DAY_MS = 24 * 3600 * 1000;
 const SILENT_DAYS = 30;
 
 /**
+ * Removes the folders of old runs that are neither running nor pinned.
  * @param root the store that holds the pins
  * @param runs the folder of the runs
  * @param dryRun whether only to report

@@ -21,6 +21,7 @@ import type { RunPreparedOptions, RunSummary } from './types.ts';
 const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
 
 /**
+ * Runs the stages of a plan that are not cached and may run.
  * @throws SpecFault if a stage's preflight finds a fault in the input; nothing has run then
  * @throws UserFault if the disk can't be written to, the remote can't be used, or `attemptLimits`
  *   or `executor` is wrong
@@ -43,7 +44,7 @@ export async function runPrepared(
   const cached = statuses.filter(({ state }) => state === 'cached').length;
   if (lacking.length === 0) {
     await checkStages({ ...prepared, statuses }, [], undefined, options.note);
-    return nothingToRun(prepared, statuses, cached, options.note);
+    return summaryWithoutRun(prepared, statuses, cached, options.note);
   }
 
   // Git runs while the stages are checked.
@@ -57,7 +58,7 @@ export async function runPrepared(
     options.note(message);
   };
   if (options.stopWhen === 'collapsed') {
-    const why = (await import('./early-results.ts')).neverCollapses(plan);
+    const why = (await import('./early-results.ts')).whyNoneCanCollapse(plan);
     if (why !== null) tell(`--stop-when collapsed can never stop this run: ${why}`);
   }
   const [{ runRecorded }, warnings] = await Promise.all([
@@ -91,7 +92,7 @@ export async function runPrepared(
   }
 }
 
-async function nothingToRun(
+async function summaryWithoutRun(
   prepared: Prepared,
   statuses: readonly StageStatus[],
   cached: number,

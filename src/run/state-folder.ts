@@ -13,5 +13,5 @@ export interface RunsToKeep {
   readonly days: number;
 }
 
-/** The runs that `gc --runs` keeps by default: those that meet either condition. */
+/** `gc --runs` keeps by default the runs that are among the latest or younger than `days`. */
 export const RUNS_KEPT: RunsToKeep = { latest: 20, days: 30 };

@@ -142,7 +142,7 @@ function beatReader(file: Inside): (record: RunRecord) => Promise<void> {
   };
 }
 
-/** How long a heartbeat may stand still. A run beats every two seconds. */
+/** How long a heartbeat's file may stay the same. A run writes it every two seconds. */
 const SILENT_MS = 20_000;
 
 export interface Pulse {

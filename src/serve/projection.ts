@@ -184,7 +184,8 @@ export function createProjection(id: string, record: RunRecord): Projection {
 
 const NEWEST = 0.3;
 
-const moved = (mean: number | undefined, value: number): number =>
+/** The exponential moving mean: mean + NEWEST·(value − mean). */
+const movingMean = (mean: number | undefined, value: number): number =>
   mean === undefined ? value : mean + NEWEST * (value - mean);
 
 /**
@@ -200,14 +201,14 @@ export function secondsLeft(stages: readonly StageRecord[], now: number): number
     ratios = new Map<string, number>();
   let all: number | undefined;
   const learn = ({ kind, expected }: StageRecord, seconds: number): void => {
-    taken.set(kind, moved(taken.get(kind), seconds));
-    all = moved(all, seconds);
-    if (expected !== null) ratios.set(kind, moved(ratios.get(kind), seconds / expected));
+    taken.set(kind, movingMean(taken.get(kind), seconds));
+    all = movingMean(all, seconds);
+    if (expected !== null) ratios.set(kind, movingMean(ratios.get(kind), seconds / expected));
   };
   for (const stage of stages)
     if (stage.state === 'ran' && stage.seconds !== null) learn(stage, stage.seconds);
   for (const stage of stages) {
-    const seconds = foreseen(stage, now);
+    const seconds = secondsByProgress(stage, now);
     if (seconds !== null && !taken.has(stage.kind)) learn(stage, seconds);
   }
   let work = 0,
@@ -216,9 +217,9 @@ export function secondsLeft(stages: readonly StageRecord[], now: number): number
     const { state, kind, expected, places } = stage;
     if (!['running', 'ready', 'waiting'].includes(state)) continue;
     const usual = expected === null ? (taken.get(kind) ?? all) : expected * (ratios.get(kind) ?? 1);
-    const seconds = foreseen(stage, now) ?? usual;
+    const seconds = secondsByProgress(stage, now) ?? usual;
     if (seconds === undefined) return null;
-    const left = Math.max(0, seconds - (spent(stage, now) ?? 0));
+    const left = Math.max(0, seconds - (secondsRunning(stage, now) ?? 0));
     work += left / places;
     longest = Math.max(longest, left);
   }
@@ -226,13 +227,13 @@ export function secondsLeft(stages: readonly StageRecord[], now: number): number
 }
 
 /** Returns for how many seconds a stage has been running; null if it is not. */
-const spent = ({ state, since }: StageRecord, now: number): number | null =>
+const secondsRunning = ({ state, since }: StageRecord, now: number): number | null =>
   state === 'running' && since !== null ? Math.max(0, (now - since) / 1000) : null;
 
-/** Returns the seconds that a running stage takes, by its progress; null if that is not known. */
-function foreseen(stage: StageRecord, now: number): number | null {
+/** Estimates a running stage's whole time: seconds·total / done; null before any progress. */
+function secondsByProgress(stage: StageRecord, now: number): number | null {
   const [done = 0, total = 0] = stage.progress ?? [];
-  const seconds = spent(stage, now);
+  const seconds = secondsRunning(stage, now);
   return seconds === null || done === 0 ? null : (seconds * Math.max(total, done)) / done;
 }
 

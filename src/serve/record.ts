@@ -218,7 +218,7 @@ function createStageIndex(plan: RunPlan | null): StageIndex {
   };
 }
 
-/** Counts an ended stage off for the stages that read it. Those that miss no other are ready. */
+/** Lowers `missing` of the stages that read an ended stage. Those that reach 0 become ready. */
 function tellReaders(stage: StageRecord, { stages, changed }: StageIndex): void {
   if (stage.hasEnded) return;
   stage.hasEnded = true;
@@ -313,7 +313,7 @@ const failureOf = ({ error, hint, internal }: JsonObject): StageRecord['failure'
   internal: internal === true,
 });
 
-/** @param plan the run's plan; null for a run that recorded none */
+/** Returns the record before any event. @param plan null for a run that recorded none */
 export function createRecord(plan: RunPlan | null): RunRecord {
   const { start, end, ...stages } = createStages(plan);
   const notes: Note[] = [];

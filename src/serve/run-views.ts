@@ -25,6 +25,7 @@ export interface Shared<T> {
 }
 
 /**
+ * Shares values between their holders, and closes those that nobody holds.
  * @param open opens the value of this name
  * @param idleMs how long a value stays open after its last holder has released it, since a page
  *   that is loaded again comes back for it

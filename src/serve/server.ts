@@ -62,7 +62,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     connectionsCheckingInterval: 1000, // otherwise a timeout counts after 30 s only
   });
   server.maxConnections = MOST_CONNECTIONS + MOST_STRANGERS;
-  const admit = makeWay(server);
+  const admit = limitUnauthenticated(server);
   const host = ipv6 ? '::1' : '127.0.0.1';
   try {
     await listen(server, port, host);
@@ -114,11 +114,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /**
- * Makes way for a new connection by ending the oldest one that has not shown the token: whoever
- * holds many open keeps no user out.
- * @returns a function that exempts a connection
+ * Limits the connections that have not shown the token to MOST_STRANGERS by ending the oldest, so
+ * that nobody can keep users out by holding many open.
+ * @returns a function that exempts a connection, once it has shown the token
  */
-function makeWay(server: Server): (socket: Socket) => void {
+function limitUnauthenticated(server: Server): (socket: Socket) => void {
   const strangers = new Set<Socket>(); // the oldest first
   server.on('connection', (socket: Socket) => {
     strangers.add(socket);

@@ -28,7 +28,7 @@ const fileOf = (store: string, key: string, name: string): Inside | null =>
 export async function readMetrics(store: string, key: string): Promise<Metrics> {
   const file = fileOf(store, key, 'metrics.json');
   const text = file === null ? null : await readInside(file, METRICS_BYTES);
-  const found = text === null ? null : objectIn(text);
+  const found = text === null ? null : parseObject(text);
   return new Map(
     Object.entries(found ?? {})
       .filter((entry): entry is [string, number] => typeof entry[1] === 'number')
@@ -85,13 +85,13 @@ async function eachLine(
     mostLines: HISTORY_LINES,
     onRestart: () => undefined,
     onLine: (line) => {
-      const record = objectIn(line);
+      const record = parseObject(line);
       if (record !== null) onRecord(record);
     },
   }).read();
 }
 
-function objectIn(text: string): { readonly [name: string]: unknown } | null {
+function parseObject(text: string): { readonly [name: string]: unknown } | null {
   try {
     const value = parseJson(text, 'a record', LIMITS);
     return isRecord(value) ? value : null;
@@ -105,7 +105,7 @@ interface Series {
   curve(name: string): Curve;
 }
 
-/** @param most the most points that are kept, at least 2; beyond it every second one is dropped */
+/** Keeps a curve in few points. @param most at least 2; beyond, every second point is dropped */
 export function createSeries(most = 400): Series {
   let points: [step: number, value: number][] = [],
     /** One point in this many is kept. */

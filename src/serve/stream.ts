@@ -24,7 +24,7 @@ export interface Backlog {
 const MOST_EVENTS = 500,
   MOST_BYTES = 4 * 2 ** 20;
 
-/** @param epoch distinguishes this stream from others of the same run, such as before a restart */
+/** Keeps the latest events of a stream. @param epoch tells it from an earlier stream of the run */
 export function createBacklog(epoch: string): Backlog {
   const events: StreamEvent[] = [];
   let count = 0,

@@ -26,7 +26,7 @@ import { firstWorking, run, SetupFault, tail } from './run.mjs';
 export const NAPI = 8;
 
 /** @param {string} name of a file that is compiled beside the package's sources */
-const addition = (name) => fileURLToPath(new URL(`../tensor/native/${name}`, import.meta.url));
+const additionPath = (name) => fileURLToPath(new URL(`../tensor/native/${name}`, import.meta.url));
 
 /** The sources of the fused operations: what they compute depends on nothing else. */
 const FUSED = [
@@ -40,9 +40,9 @@ const FUSED = [
   'instruction-sets.inc',
   'product-kernels.inc',
   'vectors.inc',
-].map(addition);
+].map(additionPath);
 const ADDITIONS = [
-  ...['block-signals.cc', 'graph-functions.cc', 'signals-blocked.h'].map(addition),
+  ...['block-signals.cc', 'graph-functions.cc', 'signals-blocked.h'].map(additionPath),
   ...FUSED,
 ];
 

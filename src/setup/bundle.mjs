@@ -99,7 +99,7 @@ const allPlugins = (project, plugins) => ({
   },
 });
 
-/** Returns the path of a plugin in a build. */
+/** Returns the path, in a build, of the plugin of a source. */
 export const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
 
 /** Returns the text of `builtFile`: one plugin by itself, as a worker loads it. */

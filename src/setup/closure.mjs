@@ -150,7 +150,7 @@ function versionOf(parts) {
 }
 
 /** Returns the version of two pieces of code that execute together. */
-export function together(a, b) {
+export function combinedVersion(a, b) {
   // The two may reach different releases of one package.
   const both = (one, other) =>
     [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');

@@ -24,7 +24,7 @@ import { join } from 'node:path';
  * @throws {Error} named BuildFault on a fault in a source file
  */
 export async function currentBuild(project, tell) {
-  const dir = join(project, 'dist', await name());
+  const dir = join(project, 'dist', await buildName());
   const mark = join(dir, 'users', String(process.pid));
   ifWritable(() => {
     mkdirSync(join(dir, 'users'), { recursive: true });
@@ -33,7 +33,7 @@ export async function currentBuild(project, tell) {
   });
   return dir;
 
-  async function name() {
+  async function buildName() {
     const record = readRecord(project);
     // Without sources nothing can have changed.
     if (!existsSync(join(project, 'src', 'cli.ts')) && record !== null) return record.build;
@@ -76,10 +76,11 @@ const EXTRA = [
 
 const recordFile = (project) => join(project, 'dist', 'build.json');
 
-function describe(project, path) {
+/** Returns a source as in `BuildRecord`: path, mtime, ctime, size, digest. */
+function describeSource(project, path) {
   const absolute = join(project, path);
   const stat = statSync(absolute);
-  // Loaded here, because most starts describe nothing.
+  // Loaded here, because most starts need no digest.
   const { createHash } = require('node:crypto');
   const content = stat.isDirectory()
     ? JSON.stringify(readdirSync(absolute).sort())
@@ -116,7 +117,11 @@ export function describeBuild(project, build, inputs) {
     ...foldersUnder(project, 'plugins'),
     ...foldersUnder(project, 'src/torch/python'),
   ]);
-  return { format: 2, build, sources: [...paths].sort().map((path) => describe(project, path)) };
+  return {
+    format: 2,
+    build,
+    sources: [...paths].sort().map((path) => describeSource(project, path)),
+  };
 }
 
 /** @returns {BuildRecord | null} null if there is no usable record */
@@ -172,12 +177,12 @@ export function changedSources(project, record) {
   const changed = touched
     .filter(
       ([path, , , , digest]) =>
-        !existsSync(join(project, path)) || describe(project, path)[4] !== digest,
+        !existsSync(join(project, path)) || describeSource(project, path)[4] !== digest,
     )
     .map(([path]) => path);
   if (changed.length === 0) {
     const sources = record.sources.map((source) =>
-      touched.includes(source) ? describe(project, source[0]) : source,
+      touched.includes(source) ? describeSource(project, source[0]) : source,
     );
     ifWritable(() => writeRecord(project, { ...record, sources }));
   }

@@ -15,7 +15,7 @@ import {
 import { basename, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { BuildFault, builtFile, bundle, pluginModule } from './bundle.mjs';
-import { sha256, together } from './closure.mjs';
+import { combinedVersion, sha256 } from './closure.mjs';
 
 /** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
 
@@ -130,14 +130,14 @@ async function loadPlugins(project, dir, sources) {
   try {
     return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;
   } catch (error) {
-    const which = (await throwing(project, sources)) ?? 'a plugin';
+    const which = (await firstThrowing(project, sources)) ?? 'a plugin';
     const message = error instanceof Error ? error.message : String(error);
     throw new BuildFault(`${which} throws when it is loaded: ${message}`);
   }
 }
 
 /** Returns the first plugin that throws when it is loaded by itself, or null. */
-async function throwing(project, sources) {
+async function firstThrowing(project, sources) {
   const dir = join(project, 'dist', `.tmp-alone-${process.pid}`);
   try {
     for (const [i, source] of sources.entries()) {
@@ -157,7 +157,7 @@ async function throwing(project, sources) {
   }
 }
 
-function identify(descriptor, source) {
+function pluginRecord(descriptor, source) {
   const { kind, name } = descriptor ?? {};
   if (typeof kind !== 'string' || typeof name !== 'string') {
     throw new BuildFault(
@@ -174,7 +174,7 @@ function identify(descriptor, source) {
  */
 function versionOf(descriptor, own, compute) {
   const { kind, compute: computes } = descriptor;
-  return compute && kind === 'stage' && computes === true ? together(own, compute) : own;
+  return compute && kind === 'stage' && computes === true ? combinedVersion(own, compute) : own;
 }
 
 /**
@@ -195,7 +195,7 @@ export async function writeRegistry(project, dir, versions) {
   const compute = versions.get(COMPUTE);
   for (const [source, own] of versions) {
     if (PROGRAM.includes(source)) continue;
-    const plugin = identify(descriptors[source], source);
+    const plugin = pluginRecord(descriptors[source], source);
     const key = `${plugin.kind} "${plugin.name}"`;
     const taken = names.get(key);
     if (taken !== undefined)

@@ -54,16 +54,16 @@ async function main() {
   await (
     await import(pathToFileURL(join(dir, 'cli.js')).href)
   ).ended;
-  // What has just ended counts as going on until then.
+  // Streams that have just ended count as active until the next turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));
   // Otherwise V8 would first collect garbage, which takes up to 20 ms.
   if (nothingGoesOn()) process.exit();
 }
 
 /**
- * Makes V8 optimise and collect less for a while. It optimises a function once that has run so many
- * bytes of its bytecode, and collects young garbage whenever the program waits: most commands end
- * before either has paid for itself. These are flags of Node 20's V8; later releases have others.
+ * Makes V8 optimise and collect less for a while. It optimises a function that has used up a budget
+ * of bytecode, and collects young garbage whenever the program waits: most commands end before
+ * either pays off. These are flags of Node 20's V8; later releases have others.
  */
 function optimiseLater() {
   if (!process.versions.v8.startsWith('11.3.')) return;

@@ -13,11 +13,11 @@ import { fileURLToPath } from 'node:url';
 
 const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url));
 const CORES = Math.min(2, availableParallelism());
-/** How many processes run files at once. Tests also wait: half of their time is processor time. */
+/** How many processes run files at once: more than CORES, since tests wait half of their time. */
 const PROCESSES = CORES + 2;
 /** The same for a suite, whose tests start more programs that compute. */
 const SUITE_PROCESSES = CORES + 1;
-/** A folder with this many files has a process of its own. */
+/** The files of a folder with this many or more form a list of their own. */
 const MANY = 8;
 const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
@@ -76,6 +76,7 @@ export const SUITES = [SCIENCE, 'faults', 'peers', 'torch', 'install', 'slurm', 
  */
 
 /**
+ * Returns the paths of the test files to run, sorted.
  * @param {readonly string[]} filters a file is run if its path contains one of them
  * @param {Options['suite']} suite default: every folder that is not a suite
  */
@@ -97,25 +98,25 @@ function testFiles(project, filters, suite) {
 }
 
 /**
- * Returns lists of files, each for one process: the longest files alone, and then, the longest list
- * first, the files of a folder that has many, and together those of all folders of a parent that
- * have few, since every process loads what they import anew.
+ * Divides the files into lists, each for one process: each of LONGEST alone; then, the longest list
+ * first, a list for each folder of MANY files, and one for all smaller folders of a parent. Files
+ * of one folder import much the same, and every process has to load that anew.
  * @param isSuite whether each file is to have a process of its own: those of a suite are few and
  *   long
  */
-function forProcesses(all, isSuite) {
+function listsForProcesses(all, isSuite) {
   const longest = LONGEST.filter((file) => all.includes(file)).map((file) => [file]);
   const files = all.filter((file) => !LONGEST.includes(file));
   if (isSuite) return [...longest, ...files.map((file) => [file])];
-  const folders = grouped(files, (file) => dirname(file));
-  const lists = grouped(files, (file) => {
+  const folders = groupBy(files, (file) => dirname(file));
+  const lists = groupBy(files, (file) => {
     const folder = dirname(file);
     return (folders.get(folder)?.length ?? 0) < MANY ? `${dirname(folder)}/…` : folder;
   });
   return [...longest, ...[...lists.values()].sort((a, b) => b.length - a.length)];
 }
 
-function grouped(files, by) {
+function groupBy(files, by) {
   const groups = new Map();
   for (const file of files) groups.set(by(file), [...(groups.get(by(file)) ?? []), file]);
   return groups;
@@ -126,7 +127,7 @@ function grouped(files, by) {
  * A file leaves its list when it is run.
  * @returns {() => string[] | undefined} undefined if no file is left
  */
-function sharing(lists) {
+function createFileQueue(lists) {
   const begun = [];
   return () => {
     const longest = begun.reduce((most, list) => (list.length > most.length ? list : most), []);
@@ -137,8 +138,8 @@ function sharing(lists) {
   };
 }
 
-/** Returns the sum, over a file's suites, of one line of uvu's summary. */
-function sum(output, line) {
+/** Adds up the counts in all lines `LINE: COUNT` of uvu's summaries, one for each suite. */
+function sumOfCounts(output, line) {
   // A test may have forced colours.
   const plain = output.replace(/\u001b\[\d+m/g, '');
   return [...plain.matchAll(new RegExp(`^ {2}${line}:\\s+(\\d+)$`, 'gm'))].reduce(
@@ -211,7 +212,7 @@ class TestProcess {
     clearTimeout(timer);
     const left = end.exec(this.output)?.[1];
     const output = this.output.replace(end, '');
-    const [total, passed] = [sum(output, 'Total'), sum(output, 'Passed')];
+    const [total, passed] = [sumOfCounts(output, 'Total'), sumOfCounts(output, 'Passed')];
     const failed = total - passed; // uvu's total leaves skipped tests out
     let why = null;
     if (late) why = `ran longer than ${this.limitMinutes} minutes`;
@@ -287,7 +288,7 @@ export async function runTests(project, filters, options = {}) {
     throw new Error(`no test file${where} matches ${filters.join(' ')}`);
   }
   const isSuite = options.suite !== undefined && options.suite !== SCIENCE;
-  const next = sharing(forProcesses(files, isSuite));
+  const next = createFileQueue(listsForProcesses(files, isSuite));
   const results = [];
   const faults = [];
   await Promise.all(

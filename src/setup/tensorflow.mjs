@@ -106,7 +106,7 @@ function ownTensorflow(path) {
  * for.
  * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
  */
-function wanted(asked, stamp) {
+function chooseVariant(asked, stamp) {
   if (asked === 'cpu' || asked === 'cuda') return { variant: asked };
   if (asked !== undefined && asked !== 'wheel') return { variant: 'own', path: resolve(asked) };
   if (
@@ -131,7 +131,7 @@ function writeStamp(stamp) {
 }
 
 /** Installs the binding and the link to its libraries. */
-function install(binary, libraries) {
+function installBinding(binary, libraries) {
   mkdirSync(dirname(BINDING), { recursive: true });
   mkdirSync(dirname(LIBRARIES_LINK), { recursive: true });
   copyFileSync(binary, `${BINDING}.tmp`);
@@ -146,7 +146,7 @@ function install(binary, libraries) {
  * Loads the installed binding in a separate process and multiplies with it.
  * @returns the release of TensorFlow that was loaded
  */
-async function check(log) {
+async function checkInstalled(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
   if (
     (await run(process.execPath, [script], {
@@ -185,7 +185,7 @@ const recipeOf = (want, wheels, own) =>
 /** Installs the backend. If that fails, the stamp says why, and WebAssembly is used instead. */
 export async function setUpTensorflow({ tensorflow: asked, say }) {
   const stamp = readStamp();
-  const want = wanted(asked, stamp);
+  const want = chooseVariant(asked, stamp);
   const wheels =
     want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
   const own = want.variant === 'own' ? ownTensorflow(want.path) : null;
@@ -287,10 +287,10 @@ async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
     );
   }
   say('installing the binding and multiplying two matrices with it');
-  install(binary, libraries);
+  installBinding(binary, libraries);
   return {
     libraries,
-    tensorflow: await check(join(log, 'check.log')),
+    tensorflow: await checkInstalled(join(log, 'check.log')),
     wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
   };
 }

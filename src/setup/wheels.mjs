@@ -79,6 +79,7 @@ const PLATFORMS = {
 };
 
 /**
+ * Returns the pinned wheels of TensorFlow for a platform.
  * @param {string} platform process.platform
  * @param {string} arch process.arch
  * @returns {readonly Wheel[] | null} null if no wheel with C libraries is known for this platform
@@ -176,7 +177,7 @@ const openZip = (archive) =>
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
 
-const damaged = (message) => new SetupFault(message, 'npm run setup');
+const damagedFault = (message) => new SetupFault(message, 'npm run setup');
 
 /**
  * Unpacks the files that `isNeeded` accepts. yauzl checks that no entry exceeds its announced size.
@@ -191,7 +192,7 @@ async function unpack(archive, dir) {
         if (isNeeded(entry.fileName)) entries.push(entry);
         bytes += entry.uncompressedSize;
         if (bytes > MOST_BYTES || entries.length > MOST_FILES)
-          reject(damaged(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`));
+          reject(damagedFault(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`));
         else zip.readEntry();
       });
       zip.on('end', () => resolve(undefined));
@@ -199,7 +200,7 @@ async function unpack(archive, dir) {
       zip.readEntry();
     });
     for (const entry of entries) {
-      const target = joinInside(dir, entry.fileName, 'a file of a wheel', damaged);
+      const target = joinInside(dir, entry.fileName, 'a file of a wheel', damagedFault);
       mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
       const stream = await new Promise((resolve, reject) => {
         zip.openReadStream(entry, (error, readable) => (error ? reject(error) : resolve(readable)));

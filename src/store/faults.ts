@@ -50,7 +50,7 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
     sentence = code === undefined ? undefined : sentences[code];
   return sentence
     ? new UserFault(
-        `${standing(error, code) ?? file}: ${sentence[0]} (${String(code)})`,
+        `${obstructingPath(error, code) ?? file}: ${sentence[0]} (${String(code)})`,
         sentence[1](ELSEWHERE[place]),
       )
     : error;
@@ -75,15 +75,15 @@ const EUCLEAN = 117;
  * Returns the path of a file where a folder is needed, or of a folder where a file is needed. This
  * is what the user must move away.
  */
-function standing(error: unknown, code: string | undefined): string | undefined {
+function obstructingPath(error: unknown, code: string | undefined): string | undefined {
   return code === 'ENOTDIR' || code === 'EISDIR'
     ? (error as NodeJS.ErrnoException).path
     : undefined;
 }
 
 /**
- * Node's recursive mkdir reports ENOENT on a read-only file system; a plain mkdir reports the true
- * code.
+ * Returns an error's code. Node's recursive mkdir reports ENOENT on a read-only file system, so a
+ * plain mkdir is tried for the true code.
  */
 function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)

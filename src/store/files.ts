@@ -18,12 +18,12 @@ import { type Entry, MANIFEST_FILE, type ManifestFile } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 
 /**
- * How long before a change its time stamp may lie. File systems stamp times in steps, on Linux of
- * at most 10 ms. A second change within one step leaves no mark.
+ * How much earlier than a change its time stamp may be. File systems stamp times in steps, on Linux
+ * of at most 10 ms. A second change within one step leaves the same stamp.
  */
 export const TICK_MS = 20;
 
-/** A time stamp set back this far is older than now on every file system. */
+/** A time stamp set back by this is older than the current tick on every file system. */
 export const SETTLED_MS = 2000;
 
 /** The flag for opening a file unless it is a link; Windows has none. */

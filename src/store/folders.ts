@@ -10,10 +10,10 @@ import path from 'node:path';
  * folder that can't be made, or EOPNOTSUPP if the file system takes no folders.
  */
 export function makeFolder(dir: string): void {
-  if (made(dir)) return;
+  if (tryMakeFolder(dir)) return;
   const parent = path.dirname(dir);
   if (parent !== dir) makeFolder(parent);
-  if (made(dir)) return;
+  if (tryMakeFolder(dir)) return;
   // The folder above exists, yet the system says that it does not: this file system takes no
   // folders.
   throw Object.assign(new Error(`EOPNOTSUPP: no folder can be made there, mkdir '${dir}'`), {
@@ -23,8 +23,8 @@ export function makeFolder(dir: string): void {
   });
 }
 
-/** Whether the folder exists now; false if the folder above it is missing. */
-function made(dir: string): boolean {
+/** Makes a folder unless it exists. Returns false if the folder above it is missing. */
+function tryMakeFolder(dir: string): boolean {
   try {
     mkdirSync(dir);
     return true;

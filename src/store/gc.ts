@@ -68,7 +68,7 @@ export async function collectGarbage(
   }
 }
 
-/** @param sweeping null in a dry run, which changes nothing */
+/** Does what `collectGarbage` says. @param sweeping null in a dry run, which changes nothing */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
@@ -95,7 +95,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   for (const name of damaged) remove(path.join(damagedDir, name));
 
   const roots = readRoots(root),
-    used = lastUse(roots);
+    used = lastUseByKey(roots);
   let left = 0;
   const entries = store
     .keys()
@@ -156,7 +156,7 @@ function sweepLeftovers(root: string): void {
     sweepDrafts(root, part);
 }
 
-function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
+function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();
   for (const { keys, used: when } of roots)
     for (const key of keys) used.set(key, Math.max(used.get(key) ?? 0, when));
@@ -208,7 +208,7 @@ export async function enterStore(store: Store, tell: (message: string) => void):
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
   const watch = watchOf(store.root);
   const sweeper = (): number | undefined =>
-    living(store.root, watch).find(({ name }) => name.startsWith(SWEEPING))?.pid;
+    liveMarkers(store.root, watch).find(({ name }) => name.startsWith(SWEEPING))?.pid;
   for (
     let pid = await onDisk(store.root, sweeper), told = false;
     pid !== undefined;
@@ -229,7 +229,7 @@ export function whileAlone(store: Store, action: () => void): boolean {
   const lease = store.take(marker as ActionKey);
   if ('by' in lease) return false;
   try {
-    const all = living(store.root, watchOf(store.root));
+    const all = liveMarkers(store.root, watchOf(store.root));
     const me = all.find(({ name }) => name.startsWith(marker))?.owner;
     if (all.some(({ owner }) => owner !== me)) return false;
     action();
@@ -264,7 +264,7 @@ export async function beginSweeping(root: string): Promise<Sweeping> {
   writeFileSync(marker, '');
   try {
     for (;;) {
-      const others = living(root, watch).filter(({ owner }) => owner !== ownerName(me));
+      const others = liveMarkers(root, watch).filter(({ owner }) => owner !== ownerName(me));
       const known = others.filter(({ isKnown }) => isKnown),
         gc = known.find(({ name }) => name.startsWith(SWEEPING)),
         other = gc ?? known[0];
@@ -299,7 +299,7 @@ interface Marker {
  * Returns the markers and leases of processes that are not known to be gone. Those of another host
  * count until their heartbeat has been silent for long enough, and are removed then.
  */
-function living(root: string, watch: Watch): Marker[] {
+function liveMarkers(root: string, watch: Watch): Marker[] {
   const dir = leasesOf(root);
   if (!existsSync(dir)) return [];
   const silent = new Map<string, boolean>();

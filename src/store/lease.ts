@@ -91,7 +91,7 @@ function remove(claim: string): void {
  * Makes a hard link and returns whether it exists. If it does not, the caller writes a file in its
  * place, and that write shows what is wrong with the disk.
  */
-function link(from: string, to: string): boolean {
+function tryLink(from: string, to: string): boolean {
   try {
     linkSync(from, to);
     return true;
@@ -191,9 +191,9 @@ export class Leases {
   #make(key: ActionKey): string {
     const claim = `${this.dir}/${key}.${ownerName(this.#me)}`,
       beat = this.#heart.file;
-    if (this.#links && !link(beat, claim)) {
+    if (this.#links && !tryLink(beat, claim)) {
       this.#heart.beat(); // its file does not exist yet, or someone has cleared the folder
-      this.#links = link(beat, claim);
+      this.#links = tryLink(beat, claim);
     }
     if (!this.#links) writeFileSync(claim, CLAIM);
     return claim;

@@ -162,13 +162,13 @@ export function leaseTimeout(env: Readonly<Record<string, string | undefined>>):
 interface Heart {
   /** The file that holds the sequence number. */
   readonly file: string;
-  /** How often `beat` should be called, in milliseconds. */
+  /** The interval at which `beat` should be called, in milliseconds. */
   readonly everyMs: number;
   /** Writes the next sequence number; a file that is missing is made. Ignores disk faults. */
   beat(): void;
 }
 
-/** @param dir the folder of leases */
+/** Makes this process's heartbeat. @param dir the folder of leases */
 export function createHeart(dir: string, me: Owner, timeoutMs: number): Heart {
   const file = path.join(dir, ownerName(me));
   let sequence = 0;
@@ -233,6 +233,7 @@ interface Seen {
 }
 
 /**
+ * Makes a watch over the heartbeats of other hosts' processes.
  * @param dir the folder of leases
  * @param defaultMs the silence of a process without a heartbeat
  * @param read returns the heartbeat in a file, null if there is no file, or undefined if that can't

@@ -378,7 +378,7 @@ export class Store {
     rmSync(path.dirname(draft), { recursive: true, force: true });
   }
 
-  /** @param text the manifest as it is written */
+  /** Flushes and places an entry. @param text the manifest as it is written */
   async #publish(scratch: string, manifest: Manifest, text: string): Promise<Published> {
     const { commit } = this.#prepare(),
       { key } = manifest;

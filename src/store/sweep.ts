@@ -32,6 +32,7 @@ export const ABANDONED_MS = 3600 * 1000;
 type IsGone = (owner: Owner, file: string) => boolean;
 
 /**
+ * Judges an owner on another host by the ages of its heartbeat's file and of what it left.
  * @param leases the folder whose files' times are the owners' heartbeats, by the file system's
  *   clock
  */

@@ -35,7 +35,7 @@ export interface Verified {
   readonly damaged: readonly Damage[];
   /** The records that differ from what was written. */
   readonly records: readonly DamagedRecord[];
-  /** What other users keep to themselves, so that it can't be checked. */
+  /** The entries and records of other users that this one can't read. They are not checked. */
   readonly withheld: readonly UserFault[];
 }
 
@@ -75,17 +75,17 @@ async function faultOf(store: Store, key: ActionKey): Promise<string | UserFault
 }
 
 function checkRecords(root: string, withheld: (fault: UserFault) => void): DamagedRecord[] {
-  const isOpen = (file: string): boolean => {
+  const isReadable = (file: string): boolean => {
     const fault = withheldFault(file, root);
     if (fault !== null) withheld(fault);
     return fault === null;
   };
-  const jsonIn = (...parts: readonly string[]): string[] =>
+  const jsonFiles = (...parts: readonly string[]): string[] =>
     ownNames(root, ...parts)
       .filter((name) => name.endsWith('.json'))
       .map((name) => path.join(root, ...parts, name))
-      .filter(isOpen);
-  const aside = (file: string): DamagedRecord => {
+      .filter(isReadable);
+  const moveAside = (file: string): DamagedRecord => {
     const moved = path.join(root, 'damaged', `${path.basename(file)}.${Date.now()}-${process.pid}`);
     makeFolder(path.dirname(moved));
     renameSync(file, moved);
@@ -93,12 +93,12 @@ function checkRecords(root: string, withheld: (fault: UserFault) => void): Damag
   };
   return [
     ...[[], ['roots'], [INDEX], ['code']]
-      .flatMap((parts) => jsonIn(...parts))
+      .flatMap((parts) => jsonFiles(...parts))
       .filter(isDamaged)
-      .map(aside),
+      .map(moveAside),
     // Environments are named by their digest.
-    ...jsonIn('environments').filter(isDamagedEnvironment).map(aside),
-    ...jsonIn('pins')
+    ...jsonFiles('environments').filter(isDamagedEnvironment).map(moveAside),
+    ...jsonFiles('pins')
       .filter(isDamaged)
       .map((file) => ({ file, moved: null })),
   ];

@@ -7,7 +7,7 @@ import { sha256 } from '../../src/base/sha256.ts';
 import { summarise } from '../../src/base/stats.ts';
 import { causesOf, type Explained } from '../../src/cli/explain.ts';
 import { laidOut } from '../../src/cli/paper-tables.ts';
-import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
+import { caveatLines, cellTable, firstMetrics, metricTable } from '../../src/cli/result-tables.ts';
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import { metricsIn, selectMetrics } from '../../src/report/metrics.ts';
@@ -204,7 +204,7 @@ const resultRows = judged(plainRows);
 
 test('results shows the first metrics in columns, and says how many seeds have one', () => {
   assert.is(
-    beside(resultRows, firstMetrics(resultRows), Number.POSITIVE_INFINITY, 'interval'),
+    cellTable(resultRows, firstMetrics(resultRows), Number.POSITIVE_INFINITY, 'interval'),
     `rate  n  accuracy              asr
 0.1   2  0.885 (0.880, 0.890)  0.150 (0.100, 0.200)
 0.3   2  0.685 (0.680, 0.690)  0.300 (n = 1 of 2)`,
@@ -218,7 +218,7 @@ test('results shows the first metrics in columns, and says how many seeds have o
     ]),
   );
   assert.match(
-    beside(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY, 'interval'),
+    cellTable(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY, 'interval'),
     /^0\.1 +2 +0\.885 \(0\.880, 0\.890\) † +0\.150 \(0\.100, 0\.200\) †\n0\.3 +2 +0\.685 \(0\.680, 0\.690\) +0\.300/m,
   );
   assert.match(
@@ -250,7 +250,7 @@ test('results shows the first metrics in columns, and says how many seeds have o
   );
   const named = selectMetrics(resultRows, ['trainable_parameters', 'seconds']);
   assert.is(
-    beside(resultRows, named.metrics, 40, 'interval'),
+    cellTable(resultRows, named.metrics, 40, 'interval'),
     `rate  n  trainable_parameters
 0.1   2  22713986
 0.3   2  22713986
@@ -259,9 +259,9 @@ rate  n  train.seconds  evaluate.seconds
 0.1   2  4.5 (4, 5)     1
 0.3   2  4.5 (4, 5)     1`,
   );
-  assert.is(lines(resultRows, Number.POSITIVE_INFINITY).split('\n').length, 1 + 2 * 5);
+  assert.is(metricTable(resultRows, Number.POSITIVE_INFINITY).split('\n').length, 1 + 2 * 5);
   assert.match(
-    lines(resultRows, Number.POSITIVE_INFINITY),
+    metricTable(resultRows, Number.POSITIVE_INFINITY),
     /^0\.3 +train +trainable_parameters +22713986 +0 +0 +2$/m,
   );
 });
@@ -407,7 +407,7 @@ test('results along the training have a row for each step, without damaged files
   });
   const results = asResults(rows);
   assert.is(
-    beside(results, metricsIn(results), 80, 'interval'),
+    cellTable(results, metricsIn(results), 80, 'interval'),
     `step  n  accuracy              loss
 0     2  0.503 (0.502, 0.504)  1
 10    2  0.603 (0.602, 0.604)  1`,

@@ -30,8 +30,8 @@ export interface Command {
 }
 
 /**
- * The variables that every program gets. Few programs start without them, and they are not part of
- * a key. The last one lets a run find what its worker has left, however the worker ended.
+ * The variables that every program gets, since few start without them. They are not part of a key.
+ * The last one lets a run find the processes that its worker left behind.
  */
 const ALWAYS_PASSED = [
   'PATH',
@@ -58,7 +58,7 @@ type Child = ChildProcessByStdio<null, Readable, Readable>;
 export async function runCommand(command: Command): Promise<void> {
   const { argv, limits, log, signal } = command;
   const mark = randomUUID();
-  const child = start(command, mark);
+  const child = spawnProgram(command, mark);
   const name = nameOf(command);
   let fault: UserFault | null = null;
   const end = (message: string, hint: string): void => {
@@ -66,7 +66,7 @@ export async function runCommand(command: Command): Promise<void> {
     fault = new UserFault(message, hint);
     if (child.pid !== undefined) killTree(child.pid);
   };
-  const output = listen(child, {
+  const output = logOutput(child, {
     isEnded: () => fault !== null,
     log,
     limit: limits.outputBytes,
@@ -116,7 +116,7 @@ function throwIfAny(fault: UserFault | null): void {
 
 const nameOf = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
 
-function start({ argv, cwd, env, pass }: Command, mark: string): Child {
+function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   const [program, ...args] = argv;
   if (program === undefined)
     throw new UserFault(
@@ -148,7 +148,7 @@ interface Listening {
 }
 
 /** Logs what the program prints, line by line, and keeps the end of it. */
-function listen(child: Child, { isEnded, log, limit, onLimit }: Listening): { tail: string } {
+function logOutput(child: Child, { isEnded, log, limit, onLimit }: Listening): { tail: string } {
   const output = { tail: '' };
   let printed = 0;
   for (const stream of [child.stdout, child.stderr]) {
@@ -216,8 +216,8 @@ function failureOf(name: string, { code, signal }: Exit, tail: string): UserFaul
 }
 
 // ---- what a command leaves behind or has forked ------------------------------------------------
-// Found in /proc, so only on Linux. Elsewhere it ends with the worker, whose process group it is
-// in.
+// Processes are found in /proc, so only on Linux. Elsewhere they end with the worker, whose process
+// group they are in.
 
 /**
  * The environment variable with a command's mark. Every process that the command starts inherits

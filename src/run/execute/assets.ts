@@ -7,7 +7,8 @@ import type { Diagnostic, ExperimentCell, SourceRange } from '../../spec/types.t
 import { diskFault } from '../../store/faults.ts';
 import type { Locate } from './guard.ts';
 
-function wanted(plan: Plan): Map<string, PlannedStage> {
+/** Returns, for each source URI of the plan, the first stage that reads it. */
+function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
   const uris = new Map<string, PlannedStage>();
   for (const stage of plan.stages)
     for (const uri of Object.values(stage.assets)) if (!uris.has(uri)) uris.set(uri, stage);
@@ -95,7 +96,7 @@ export async function findAssets(
     }
   };
   const found = await Promise.all(
-    [...wanted(plan)].map(async ([uri, stage]) => ({ uri, ...(await find(uri, stage)) })),
+    [...firstStageByUri(plan)].map(async ([uri, stage]) => ({ uri, ...(await find(uri, stage)) })),
   );
   return {
     assets: new Map(

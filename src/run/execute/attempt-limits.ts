@@ -1,7 +1,7 @@
 /**
- * The limits of a run's attempts: how often a failed stage is retried, and how long an attempt may
- * take. Neither is in any key, since what a stage writes when it succeeds does not depend on the
- * number of attempts or the time that it was given.
+ * The limits of a run's attempts: how many times a failed stage is retried, and how long an attempt
+ * may take. Neither is in any key, since what a successful stage writes depends neither on the
+ * number of attempts nor on the time that it was given.
  *
  * To add an option, add a field to `AttemptLimits` and its entry to `ATTEMPT_LIMIT_OPTIONS`, from
  * which the command line and the library know it (a field `retryDelay` becomes `--retry-delay`).
@@ -79,7 +79,7 @@ export function attemptLimitsOf(given: {
 }
 
 /** Returns the number for one stage kind, or null if none was given. */
-export function forKind(given: PerKind | undefined, kind: string): number | null {
+export function valueForKind(given: PerKind | undefined, kind: string): number | null {
   if (given === undefined || typeof given === 'number') return given ?? null;
   return (Object.hasOwn(given, kind) ? given[kind] : given['*']) ?? null;
 }

@@ -11,14 +11,14 @@ import { isDiskFault } from '../../store/faults.ts';
 import type { Lease } from '../../store/lease.ts';
 import { isOnThisHost } from '../../store/owner.ts';
 import type { Failed, Outcome } from '../log/events.ts';
-import { forKind } from './attempt-limits.ts';
+import { valueForKind } from './attempt-limits.ts';
 import { type Answered, conclude } from './conclude.ts';
 import {
-  does,
   type Execution,
   experimentFacts,
+  isSufficient,
   type KeyedStage,
-  noteFailure,
+  stopAfterFailure,
   tellNote,
   thrownOutcome,
   useCached,
@@ -78,14 +78,14 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   /** The keys that this run has waited for, because another host held their lease. */
   const awaited = new Set<ActionKey>();
 
-  /** @param expected whether another host has just given up the lease */
+  /** Looks the entry up under the lease. @param expected whether another host just gave that up */
   const lookUpAgain = async (
     keyed: KeyedStage,
     expected: boolean,
   ): Promise<AttemptResult | null> => {
     const found = await store.lookUpShared(keyed.key, expected);
     if (found.state === 'hit')
-      return does(found.entry, keyed.whole) ? useCached(execution, found.entry) : null;
+      return isSufficient(found.entry, keyed.whole) ? useCached(execution, found.entry) : null;
     if (found.state === 'damaged')
       tellNote(
         execution,
@@ -106,7 +106,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     if (cached) return cached;
     const reads = await inputs.readsOf(keyed.stage);
     if (!('fault' in reads)) {
-      if (reads.state === 'failed') noteFailure(execution, reads);
+      if (reads.state === 'failed') stopAfterFailure(execution, reads);
       return reads;
     }
     const result = await attempt({
@@ -120,7 +120,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
         ? { experiment: experimentFacts(plan, execution.outcomes, options.environment) }
         : {}),
     });
-    if (result.state !== 'busy' && result.state !== 'unready') noteFailure(execution, result);
+    if (result.state !== 'busy' && result.state !== 'unready') stopAfterFailure(execution, result);
     return result;
   };
 
@@ -163,7 +163,7 @@ export async function attemptWithRetries(
   return retry(execution, request, await attemptStage(execution, request));
 }
 
-/** @param first the result of the first attempt, alone or in a pack */
+/** Repeats failed attempts, as often as the run allows. @param first the first attempt's result */
 export async function retry(
   execution: Execution,
   request: AttemptRequest,
@@ -194,10 +194,10 @@ export const mayRetry = (
   !execution.options.signal.aborted;
 
 const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
-  forKind(options.attemptLimits?.retries, stage.kind) ?? 0;
+  valueForKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {
-  const { work, end } = start(execution, request);
+  const { work, end } = startAttempt(execution, request);
   return end(execution.options.executor.run(work.job, work.hooks, work.signal));
 }
 
@@ -208,7 +208,7 @@ export function attemptPack(
   runPack: NonNullable<Executor['runPack']>,
 ): readonly Promise<AttemptResult>[] {
   const pack = requests.map(({ stage }) => stage.id);
-  const started = requests.map((request) => start(execution, request, pack));
+  const started = requests.map((request) => startAttempt(execution, request, pack));
   const answers = runPack(started.map(({ work }) => work));
   return started.map(({ end }, i) =>
     end(answers[i] ?? Promise.reject(new TypeError('the executor left out an answer'))),
@@ -222,7 +222,11 @@ interface Started {
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
-function start(execution: Execution, request: AttemptRequest, pack?: readonly StageId[]): Started {
+function startAttempt(
+  execution: Execution,
+  request: AttemptRequest,
+  pack?: readonly StageId[],
+): Started {
   const { stage, key, reads } = request;
   const { plan, options } = execution;
   const { store, registry, assets, jobs, onEvent } = options;
@@ -232,8 +236,8 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   onEvent({ type: 'stage-started', stage, log: log.file, ...defined({ pack }) });
   const others = pack === undefined ? '' : `, packed with ${pack.length - 1} more`;
   log.detail(`${stage.id} key ${key}${others}`);
-  const seconds = forKind(options.attemptLimits?.timeout, stage.kind);
-  const limit = limited(options.signal, request.lease.lost, seconds);
+  const seconds = valueForKind(options.attemptLimits?.timeout, stage.kind);
+  const limit = limitedSignal(options.signal, request.lease.lost, seconds);
   return {
     work: {
       job: jobOf(stage, request, {
@@ -269,7 +273,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
           log,
           packed: pack?.length ?? 1,
           // The signal is aborted by the time limit, with the run, or when the lease is lost.
-          // `conclude` looks at the others first, so this need not tell them apart.
+          // `conclude` handles an aborted run and a lost lease before it reads `overtime`.
           overtime: limit.signal.aborted && seconds !== null ? seconds : null,
         };
         return await conclude(execution, answered);
@@ -285,7 +289,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
  * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds` (null
  * for no limit). A job whose lease is lost is left to the run that has taken it over.
  */
-function limited(
+function limitedSignal(
   run: AbortSignal,
   lost: AbortSignal,
   seconds: number | null,

@@ -40,19 +40,19 @@ export async function conclude(execution: Execution, answered: Answered): Promis
   const isLost = (): boolean => !signal.aborted && !request.lease.stands();
   if (isLost()) return leaseLost(execution, answered);
   const change = await request.reads.fault();
-  // That may have taken long, and whoever took over the lease may have made the entry.
+  // Checking inputs may have taken long, and whoever took over the lease may have made the entry.
   if (isLost()) return leaseLost(execution, answered);
   if (change !== null) {
     executor.forget?.();
-    discard(resumeDir);
+    removeFolder(resumeDir);
   }
   if (result.type === 'done' && change === null) return publish(execution, answered, result);
-  discard(outDir);
+  removeFolder(outDir);
   if (signal.aborted) {
     answered.log.line('stopped before its end');
     return { state: 'abandoned' };
   }
-  return failed(answered, change);
+  return failedOutcome(answered, change);
 }
 
 const outputsOf = ({ result, outDir }: Answered): string =>
@@ -60,7 +60,7 @@ const outputsOf = ({ result, outDir }: Answered): string =>
 
 function leaseLost(execution: Execution, answered: Answered): AttemptResult {
   const { request, log, outDir } = answered;
-  discard(outDir); // an executor's own folder is left to the run that has taken over
+  removeFolder(outDir); // an executor's own folder is left to the run that has taken over
   const lost =
     'another run took over its lease while this one was suspended: its output here is discarded';
   log.line(lost);
@@ -68,8 +68,11 @@ function leaseLost(execution: Execution, answered: Answered): AttemptResult {
   return { state: 'busy' };
 }
 
-/** @param change what changed among the things that the stage read; null if nothing did */
-function failed({ result, resumeDir, log, overtime }: Answered, change: string | null): Failed {
+/** Logs and returns a failure. @param change what changed in the stage's inputs; null if nothing */
+function failedOutcome(
+  { result, resumeDir, log, overtime }: Answered,
+  change: string | null,
+): Failed {
   const failure =
     overtime !== null
       ? overtimeFailure(overtime, log.file)
@@ -78,7 +81,8 @@ function failed({ result, resumeDir, log, overtime }: Answered, change: string |
         : resultFailure(result, log.file);
   // After a user's fault, a second attempt that resumed would fail in the same place, so it starts
   // afresh. An attempt that was merely cut off keeps its state.
-  if (result.type === 'fault' && result.cutOff !== true && overtime === null) discard(resumeDir);
+  if (result.type === 'fault' && result.cutOff !== true && overtime === null)
+    removeFolder(resumeDir);
   if (change !== null && result.type !== 'done') log.line(change);
   log.line(`failed: ${failure.error}`);
   if (failure.hint !== undefined) log.line(failure.hint);
@@ -87,8 +91,8 @@ function failed({ result, resumeDir, log, overtime }: Answered, change: string |
 }
 
 /**
- * Tells once of what stages warned of while they ran, here or where an entry was found. What this
- * run's preflight warned of was told before.
+ * Tells the user of the warnings stored with a stage's entry, each message once for a run. Those of
+ * this run's preflight have been told before.
  */
 export function tellWarnings(
   execution: Execution,
@@ -138,7 +142,7 @@ async function publish(
       cpu: stage.resources.cpu,
       ...defined({ gpus }),
       ...(packed === 1 ? {} : { packed }),
-      ...(computed ? { computed: recordOf(computed, precisionOf(stage)) } : {}),
+      ...(computed ? { computed: backendRecord(computed, precisionOf(stage)) } : {}),
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
@@ -146,17 +150,17 @@ async function publish(
   entries.set(key, entry);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);
-  return ranAs(entry, seconds, backend);
+  return ranOutcome(entry, seconds, backend);
 }
 
-/** @param backend null for a stage that does not compute */
-const ranAs = (
+/** The outcome of a stage that ran. @param backend null for a stage that does not compute */
+const ranOutcome = (
   { key, dir, manifest: { content, files } }: Entry,
   seconds: number,
   backend: BackendName | null,
 ): Outcome => ({ state: 'ran', key, dir, content, seconds, backend, bytes: bytesOf(files) });
 
-/** Puts files back that were let go, unless they are not what they were. */
+/** Puts back the files of an entry that were let go, unless the computed ones differ from them. */
 async function restore(
   execution: Execution,
   answered: Answered,
@@ -168,7 +172,7 @@ async function restore(
   const outDir = outputsOf(answered);
   const restored = await store.restore(outDir, key, made);
   if ('differs' in restored) {
-    discard(outDir);
+    removeFolder(outDir);
     const error =
       `computed again, its ${restored.differs} differs from the one that was let go: another ` +
       'machine, other libraries or another `--pack` round otherwise';
@@ -186,7 +190,7 @@ async function restore(
   const { entry } = restored;
   execution.entries.set(key, entry);
   log.detail(`let-go files computed again in ${seconds.toFixed(2)} s`);
-  return ranAs(entry, seconds, stage.descriptor.compute ? execution.plan.backend : null);
+  return ranOutcome(entry, seconds, stage.descriptor.compute ? execution.plan.backend : null);
 }
 
 const WEIGHTS: { readonly [name in Precision]?: string } = {
@@ -195,7 +199,8 @@ const WEIGHTS: { readonly [name in Precision]?: string } = {
   int8: 'frozen weights in 8 bits (int8)',
 };
 
-function recordOf(
+/** Returns what the manifest records of a backend, with the stage's own precisions in words. */
+function backendRecord(
   { bf16Products, ...info }: JsonObject,
   precisions: readonly Precision[],
 ): JsonObject {
@@ -205,6 +210,6 @@ function recordOf(
   return { ...info, precision: `float32 with ${parts.join(', ')}` };
 }
 
-function discard(dir: string): void {
+function removeFolder(dir: string): void {
   rmSync(dir, { recursive: true, force: true });
 }

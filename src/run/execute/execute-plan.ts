@@ -12,11 +12,11 @@ import type { Outcome } from '../log/events.ts';
 import { attemptAlone, type AttemptResult, createLeaser, type WithLease } from './attempt.ts';
 import { tellWarnings } from './conclude.ts';
 import {
-  does,
   type ExecuteOptions,
   type Execution,
-  fetchedOutcome,
+  fetchOutcome,
   isFinished,
+  isSufficient,
   type KeyedStage,
   keyedStage,
   openExecution,
@@ -31,6 +31,7 @@ import { needOf, placesOn } from './resources.ts';
 import type { StageStatus } from './survey.ts';
 
 /**
+ * Executes the plan and returns the outcome of each stage.
  * @param statuses the survey of this plan, in its order; entries that it found are not looked up
  *   again
  */
@@ -61,12 +62,12 @@ export async function executePlan(
 /** The average time between two looks of a stage that waits for another run to finish. */
 const POLL_MS = 250;
 
-/** How long stages that compute together wait for each other: an event makes them ready at once. */
+/** How long a pack waits for its stages: those that one event makes ready follow at once. */
 const TOGETHER_MS = 20;
 
 /**
- * Settles a stage, once those of its inputs are that are not settled yet, and announces its end. If
- * it is to be `whole`, files of it that were let go are computed again.
+ * Settles a stage after the unsettled inputs in `upstream`, and announces its end. If it is to be
+ * `whole`, files of it that were let go are computed again.
  */
 type Settle = (
   stage: PlannedStage,
@@ -74,7 +75,7 @@ type Settle = (
   whole: boolean,
 ) => Promise<Outcome>;
 
-/** @param lacking the stages that had no entry when the execution began, in the plan's order */
+/** @param lacking the stages without an entry when the execution began, in the plan's order */
 function createSettler(
   execution: Execution,
   inputs: InputChecks,
@@ -92,22 +93,22 @@ function createSettler(
 
   async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
     let toldOfWait = false;
-    const told = (outcome: Outcome): Outcome => {
+    const withWarnings = (outcome: Outcome): Outcome => {
       if (isFinished(outcome)) tellWarnings(execution, stage, outcome);
       return outcome;
     };
     for (;;) {
-      const blocked = blockage(execution, stage);
+      const blocked = blockedOutcome(execution, stage);
       if (blocked) return blocked;
       const keyed = keyedStage(execution, stage);
       if (keyed === null) return { state: 'abandoned' };
       const found = options.store.lookUpNew(keyed.key);
-      if (found.state === 'hit' && does(found.entry, whole))
-        return told(useCached(execution, found.entry));
+      if (found.state === 'hit' && isSufficient(found.entry, whole))
+        return withWarnings(useCached(execution, found.entry));
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
       const fetched =
-        found.state === 'hit' ? null : await fetchedOutcome(execution, stage, keyed.key);
-      if (fetched) return told(fetched);
+        found.state === 'hit' ? null : await fetchOutcome(execution, stage, keyed.key);
+      if (fetched) return withWarnings(fetched);
       const result = await attemptOnce(whole ? { ...keyed, whole } : keyed);
       if (result.state === 'unready') {
         const repaired = await Promise.all(result.damaged.map(repair));
@@ -184,7 +185,8 @@ function createQueuedAttempts(
   };
 }
 
-function blockage(execution: Execution, stage: PlannedStage): Outcome | null {
+/** Returns the outcome that an unfinished input forces on a stage; null if the stage can run. */
+function blockedOutcome(execution: Execution, stage: PlannedStage): Outcome | null {
   if (stage.descriptor.tolerant) return null;
   let blocked: Outcome | null = null;
   for (const id of Object.values(stage.inputs)) {
@@ -207,8 +209,8 @@ const pause = (): Promise<void> =>
 
 /**
  * Returns a function that returns the length of the longest chain of stages that wait for a stage.
- * Stages with long chains go first. What waits for a stage that lacks its entry lacks its own, so
- * the others are looked at only for an entry that is made again.
+ * Stages with long chains go first. The readers of a lacking stage are lacking themselves, so the
+ * heights in the whole plan are computed only if a stored entry has to be made again.
  */
 function stageHeights(
   stages: readonly PlannedStage[],
@@ -220,6 +222,7 @@ function stageHeights(
   return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
 }
 
+/** Returns each stage's height: 0 if nothing reads it, else 1 + the greatest of its readers'. */
 function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();
   for (let i = stages.length - 1; i >= 0; i--) {

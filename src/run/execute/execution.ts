@@ -21,7 +21,7 @@ import type { Store } from '../../store/store.ts';
 import type { Failed, Finished, OnEvent, Outcome } from '../log/events.ts';
 import type { RunLog } from '../log/run-log.ts';
 import type { AttemptLimits } from './attempt-limits.ts';
-import { errorFailure, traced } from './failure.ts';
+import { errorFailure, mapToSources } from './failure.ts';
 import { createGuard, type Guard, type Locate } from './guard.ts';
 import { hasLetGo } from './keep.ts';
 import type { Machine } from './resources.ts';
@@ -67,7 +67,7 @@ export interface ExecuteOptions {
   /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
   readonly expect?: (stage: PlannedStage) => number | null;
   /**
-   * Whether a stage may be attempted. A stage that may not counts only if it is cached. Default:
+   * Whether a stage may be attempted; one that may not is abandoned unless it is cached. Default:
    * all may.
    */
   readonly mayRun?: (stage: PlannedStage) => boolean;
@@ -108,7 +108,7 @@ export interface Execution {
   /** The stored entries behind the finished outcomes. */
   readonly entries: Map<ActionKey, Entry>;
   /**
-   * What stages have warned of and was told, without its numbers, which differ from seed to seed.
+   * The warnings that the user was told, without their numbers, which differ from seed to seed.
    */
   readonly told: Set<string>;
   /** Whether nothing more starts: after a failure with `failFast`, or once the disk is full. */
@@ -177,7 +177,7 @@ export function useCached({ entries }: Execution, entry: Entry): Finished {
  * Stops the execution if nothing more could succeed (a full disk fails every stage alike), or if
  * it was asked to stop at the first failure.
  */
-export function noteFailure(execution: Execution, outcome: Outcome): void {
+export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
   if (outcome.state === 'failed' && (execution.options.failFast || isDiskFault(outcome)))
     execution.stopped = true;
 }
@@ -186,7 +186,7 @@ export function noteFailure(execution: Execution, outcome: Outcome): void {
  * Returns the outcome of a stage whose entry the remote has. Returns null if there is no remote, or
  * if the stage has to be attempted.
  */
-export async function fetchedOutcome(
+export async function fetchOutcome(
   execution: Execution,
   { descriptor }: PlannedStage,
   key: ActionKey,
@@ -215,7 +215,7 @@ export function thrownOutcome({ options: { log } }: Execution, thrown: unknown):
       log: null,
       ...defined({ hint }),
     };
-  const told = traced(stack ?? message);
+  const told = mapToSources(stack ?? message);
   log.line(told.stack);
   return errorFailure({ message, ...told }, log.file);
 }
@@ -225,15 +225,15 @@ export interface KeyedStage {
   readonly key: ActionKey;
   readonly components: KeyComponents;
   readonly inputs: { readonly [name: string]: StageInput };
-  /** Set if an entry with files that were let go does not do: they are computed again. */
+  /** Set if the entry must have all files: those that were let go are computed again. */
   readonly whole?: true;
 }
 
-/** Whether an entry that was found is what a stage is to have. */
-export const does = (entry: Entry, whole: boolean | undefined): boolean =>
+/** Whether a stored entry suffices: if all files are needed (`whole`), none may be let go. */
+export const isSufficient = (entry: Entry, whole: boolean | undefined): boolean =>
   whole !== true || !hasLetGo(entry);
 
-/** Returns null if one of the stage's sources is not on this machine. */
+/** Computes a stage's key from its finished inputs; null if a source is not on this machine. */
 export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStage | null {
   const read = Object.entries(stage.inputs);
   const inputs = emptyRecord<StageInput>(read.length),

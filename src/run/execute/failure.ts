@@ -17,7 +17,7 @@ const MESSAGE_LENGTH = 1000;
  * Returns a message that is safe for a terminal. It may quote a data set's text, so control
  * characters are replaced.
  */
-export function plain(message: string): string {
+export function terminalSafe(message: string): string {
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
 }
@@ -30,9 +30,9 @@ function failure(
   return { state: 'failed', error, internal, log, ...defined({ hint }) };
 }
 
-/** @param change what changed while the stage read it, as a sentence */
+/** The failure of a stage whose input changed. @param change what changed, as a sentence */
 export const changeFailure = (change: string, log: string): Failed =>
-  failure(plain(change), log, {
+  failure(terminalSafe(change), log, {
     hint:
       'what a stage reads must stay as it is until the stage ends: ' +
       'copy what you want to change, and run again; nothing was kept',
@@ -43,14 +43,14 @@ export const overtimeFailure = (seconds: number, log: string): Failed =>
     hint: '--timeout sets how long a stage may run',
   });
 
-/** Returns the failure of a stage whose code, or the program's, threw what is not a `UserFault`. */
+/** Returns the failure for an error that is not a `UserFault`, of a plugin or of this program. */
 export const errorFailure = (
   { message, thrownAt }: { readonly message: string; readonly thrownAt?: string },
   log: string | null,
 ): Failed =>
   thrownAt === undefined
-    ? failure(`internal error: ${plain(message)}`, log, { internal: true })
-    : failure(plain(`${thrownAt} threw: ${message}`), log, {
+    ? failure(`internal error: ${terminalSafe(message)}`, log, { internal: true })
+    : failure(terminalSafe(`${thrownAt} threw: ${message}`), log, {
         hint: "this is a fault of the plugin's code, not of the spec; the log has the stack",
       });
 
@@ -58,9 +58,9 @@ export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log:
   switch (result.type) {
     case 'fault':
       return failure(
-        plain(result.message),
+        terminalSafe(result.message),
         log,
-        defined({ hint: result.hint && plain(result.hint) }),
+        defined({ hint: result.hint && terminalSafe(result.hint) }),
       );
     case 'error':
       return errorFailure(result, log);
@@ -80,7 +80,7 @@ const OUT_OF_MEMORY =
 
 /** The place in a frame, `file:///…/own-5d4be5db.mjs:13:38`. */
 const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
-/** Only bundles of plugins from outside end so: the program's own maps are files. */
+/** The source map at the end of an outside plugin's bundle. The program's own maps are files. */
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
 
 interface Traced {
@@ -90,17 +90,18 @@ interface Traced {
   readonly thrownAt?: string;
 }
 
-export function traced(stack: string): Traced {
+/** Replaces places in plugin bundles by those in the plugin's sources, and finds who threw. */
+export function mapToSources(stack: string): Traced {
   const maps = new Map<string, ((line: number, column: number) => string | null) | null>();
   const placeIn = (module: string, line: number, column: number): string | null => {
     let find = maps.get(module);
-    if (find === undefined) maps.set(module, (find = finderOf(module)));
+    if (find === undefined) maps.set(module, (find = sourceMapLookup(module)));
     return find?.(line, column) ?? null;
   };
   const mapped = stack.replace(PLACE, (place, module: string, line: string, column: string) => {
     return placeIn(module, Number(line), Number(column)) ?? place;
   });
-  // What Node itself has thrown, as JSON.parse does, is its caller's fault.
+  // The first frame outside Node: an error that Node throws, as in JSON.parse, is its caller's.
   const frame = stack
     .split('\n')
     .find((line) => /^ +at .*:\d+:\d+\)?$/.test(line) && !/\bnode:/.test(line));
@@ -109,7 +110,8 @@ export function traced(stack: string): Traced {
   return { stack: mapped, ...defined({ thrownAt: thrownAt ?? undefined }) };
 }
 
-function finderOf(module: string): ((line: number, column: number) => string | null) | null {
+/** Returns a function from a place in a bundle to `FILE:LINE:COLUMN`; null without a source map. */
+function sourceMapLookup(module: string): ((line: number, column: number) => string | null) | null {
   try {
     const [, encoded] = INLINE_MAP.exec(readFileSync(fileURLToPath(module), 'utf8')) ?? [];
     if (encoded === undefined) return null;

@@ -211,7 +211,7 @@ interface Look {
   readonly before: FileState | undefined;
   /** Whether a stage is about to read it, rather than that it has. */
   readonly isAboutToBeRead: boolean;
-  /** Whether this run has hashed the file when it stored it. */
+  /** Whether this run hashed the file while it stored the entry. */
   readonly isOwn: boolean;
 }
 
@@ -267,7 +267,7 @@ function filesOfSource(root: string): ReadonlyMap<string, Stats> {
 }
 
 /** Whether a source has the files that it had, each proven to have the content that it had. */
-const areSame = (then: FileStates, now: ReadonlyMap<string, Stats>): boolean =>
+const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boolean =>
   then.size === now.size &&
   [...then].every(([name, state]) => {
     const stat = now.get(name);
@@ -298,7 +298,7 @@ function createAssetGuard(locate: Locate | undefined) {
       if (isWritten(state, stat)) return `${named(name)} was written to`;
     }
     for (const name of now.keys()) if (!then.has(name)) return `${named(name)} was added`;
-    return areSame(then, now) ? null : digestFault(asset);
+    return haveSameFiles(then, now) ? null : digestFault(asset);
   };
 
   return {
@@ -306,7 +306,7 @@ function createAssetGuard(locate: Locate | undefined) {
     async fault(asset: Asset): Promise<string | null> {
       const now = filesOfSource(asset.path),
         before = known.get(asset.uri);
-      if (before !== undefined && areSame(before, now)) return null;
+      if (before !== undefined && haveSameFiles(before, now)) return null;
       const proof = [...now.values()].every(isOld) ? 'full' : 'none';
       const fault = await digestFault(asset);
       if (fault === null)

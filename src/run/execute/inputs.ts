@@ -7,7 +7,7 @@ import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
 import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
 import type { ReadEntry, Reads } from './guard.ts';
-import { hasLetGo, needsWhole, reliedOn } from './keep.ts';
+import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
 
 /**
  * The answer if some inputs must be repaired before the stage can be attempted and its key computed
@@ -84,7 +84,7 @@ export function createInputChecks(execution: Execution): InputChecks {
       return { state: 'unready', damaged: [] };
     const held = read.map(({ name, id, entry }): ReadEntry => {
       const input = byId().get(id);
-      return { name, entry: input ? reliedOn(plan, stage, input, entry) : entry };
+      return { name, entry: input ? entryForReader(plan, stage, input, entry) : entry };
     });
     return guard.reads(held, assets);
   };
@@ -106,8 +106,8 @@ export function createRepairs(
   const repairs = new Map<StageId, Promise<boolean>>();
 
   /**
-   * Returns null if the entry turns out to be undamaged, or if another run has its lease and looks
-   * after it.
+   * Moves a damaged entry aside, and returns what is wrong with it. Null if it turns out to be
+   * sound, or if another run has its lease and repairs it.
    */
   const moveAside = async (stage: PlannedStage, { key }: Finished): Promise<string | null> => {
     const lease = options.store.take(key);

@@ -1,6 +1,6 @@
 /**
- * What a run leaves of the entries of its plan: `keep` names it by kind of stage. The files of an
- * entry go once every stage of the plan that reads them has finished.
+ * Lets go of (removes) files of the entries of a plan, as the spec's `keep` says for each kind of
+ * stage: once every stage of the plan that reads them has finished.
  */
 import { UserFault } from '../../api.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
@@ -36,12 +36,12 @@ export const filesLeft = (
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
-/** Whether what a stage reads stays as it is until the stage has ended; see `spares`. */
-const holds = ({ descriptor }: PlannedStage, input: PlannedStage): boolean =>
+/** Whether the files of an input must stay until its reader has ended; see `spares`. */
+const needsFilesOf = ({ descriptor }: PlannedStage, input: PlannedStage): boolean =>
   descriptor.spares?.includes(input.kind) ?? true;
 
-/** Returns an entry that a stage reads, without the files that may be let go meanwhile. */
-export function reliedOn(
+/** Returns an input's entry, in which files that may be let go meanwhile already count as such. */
+export function entryForReader(
   plan: Plan,
   reader: PlannedStage,
   input: PlannedStage,
@@ -50,12 +50,12 @@ export function reliedOn(
   const { manifest } = entry,
     level = levelOf(plan, input);
   const paths = manifest.files.map(({ path }) => path).filter((path) => isLetGo(level, path));
-  return paths.length === 0 || holds(reader, input)
+  return paths.length === 0 || needsFilesOf(reader, input)
     ? entry
     : { ...entry, manifest: { ...manifest, letGo: paths } };
 }
 
-/** Whether the spec says that the stage's files stay, by name: then those let go are made again. */
+/** Whether `keep` asks for all files of the stage's kind: those let go are then made again. */
 export const mustBeWhole = ({ experiment }: Plan, { kind }: PlannedStage): boolean =>
   Object.hasOwn(experiment.keep, kind) && experiment.keep[kind] === 'all';
 
@@ -89,7 +89,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   for (const stage of plan.stages)
     for (const id of Object.values(stage.inputs)) {
       const input = byId.get(id);
-      if (input !== undefined && holds(stage, input)) readers.get(id)?.push(stage);
+      if (input !== undefined && needsFilesOf(stage, input)) readers.get(id)?.push(stage);
     }
   let freed = 0,
     entries = 0;
@@ -132,7 +132,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
     });
   };
 
-  /** What is let go is not worth a run's failure. */
+  /** Like `release`, but keeps a fault of the disk as a text: it must not fail the run. */
   const tryRelease: typeof release = (...given) => {
     try {
       release(...given);

@@ -83,7 +83,7 @@ export type MetricsEntry = Pick<Entry, 'key' | 'dir'> & {
   readonly manifest: Pick<Entry['manifest'], 'files'>;
 };
 
-/** Reads every manifest, including those that a look-up took on trust. */
+/** Returns the metrics of every cell. Reads all manifests, also those that a look-up did not. */
 export function readMetrics(
   plan: Plan,
   statuses: readonly MetricsStatus[],
@@ -149,7 +149,7 @@ function readManifests(
     const manifest = store.manifest(entry.key);
     if (manifest === null) unsound.push(entry);
     else
-      for (const what of computed(manifest.facts['computed']))
+      for (const what of backendTexts(manifest.facts['computed']))
         kindsBy.set(what, (kindsBy.get(what) ?? new Set()).add(stage.kind));
   }
   const computedBy = [...kindsBy].map(([what, kinds]) =>
@@ -174,7 +174,7 @@ function metricsOfEntry({
  * Describes a worker's `BackendInfo`, as the manifest records it. Threads are left out, because
  * they change no more than the last bits.
  */
-function computed(facts: Json | undefined): string[] {
+function backendTexts(facts: Json | undefined): string[] {
   if (typeof facts !== 'object' || facts === null) return [];
   // The manifest is JSON, and one from before the fused operations does not name them.
   const {

@@ -68,6 +68,7 @@ interface PackerOptions {
 type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<AttemptResult>;
 
 /**
+ * Returns a function that attempts a stage in a pack with others that are ready.
  * @param gatherMs how long stages wait for each other
  * @param most the most stages in a pack
  * @param places how many packs of such stages run at once; by default, any number
@@ -157,7 +158,7 @@ function attemptTogether(
       requests.map((request) => [request.stage, attemptWithRetries(execution, request)]),
     );
   const packed = attemptPack(execution, requests, runPack);
-  // Once the pack has ended, the further attempts use its place in the queue one after another.
+  // Once the pack has ended, retries run one after another in the pack's place in the queue.
   let place: Promise<unknown> = Promise.allSettled(packed);
   const alone = async (
     request: AttemptRequest,

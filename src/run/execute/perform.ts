@@ -18,7 +18,7 @@ import { fullDiskFault } from '../../store/faults.ts';
 import { listFiles, SETTLED_MS, sha256File } from '../../store/files.ts';
 import { makeFolder } from '../../store/folders.ts';
 import { readRegularText } from '../../store/regular.ts';
-import { traced } from './failure.ts';
+import { mapToSources } from './failure.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 import { writeWarnings } from './warnings.ts';
 
@@ -101,8 +101,8 @@ export async function outputOf(
 }
 
 /**
- * How often this process's memory is measured at most. Measuring takes 50 µs, as long as a trivial
- * stage.
+ * The shortest time between two measurements of this process's memory. One takes 50 µs, as long as
+ * a trivial stage.
  */
 const MEMORY_MS = 500;
 let asked = Number.NEGATIVE_INFINITY,
@@ -139,7 +139,7 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
       ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}),
       ...(cutOff === true ? { cutOff } : {}),
     };
-  return { type: 'error', message, ...traced((error.stack ?? '').slice(0, TOLD)) };
+  return { type: 'error', message, ...mapToSources((error.stack ?? '').slice(0, TOLD)) };
 }
 
 /**
@@ -150,7 +150,7 @@ export async function digestOutputs(dir: string): Promise<OutputFile[]> {
   const files: OutputFile[] = [];
   for (const { path: name, size, mtimeMs, nlink } of listFiles(dir)) {
     const file = `${dir}/${name}`;
-    // A file with another name may be an input.
+    // A file with a second hard link may be an input, whose times must stay.
     if (nlink === 1 && mtimeMs > Date.now() - SETTLED_MS) setBack(file);
     files.push({ path: name, size, sha256: await sha256File(file, size) });
   }

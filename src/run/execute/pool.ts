@@ -67,7 +67,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * The environment variables that set the number of threads. TensorFlow reads them when it is
  * loaded, so a worker keeps its number of threads for life.
  */
-const threads = (cpu: number): Record<string, string> => ({
+const threadVariables = (cpu: number): Record<string, string> => ({
   TF_NUM_INTRAOP_THREADS: String(cpu),
   TF_NUM_INTEROP_THREADS: '1',
   OMP_NUM_THREADS: String(cpu),
@@ -93,7 +93,7 @@ function startWorker(
     env: {
       ...BEFORE,
       ...env,
-      ...threads(cpu),
+      ...threadVariables(cpu),
       ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }),
       [MARK]: mark,
     },
@@ -138,7 +138,7 @@ function killWorker(worker: WarmWorker): void {
   }
 }
 
-function ending(worker: WarmWorker): Promise<void> {
+function untilEnded(worker: WarmWorker): Promise<void> {
   return new Promise((resolve) => {
     if (worker.ended) resolve();
     else worker.process.once('exit', () => resolve());
@@ -220,7 +220,7 @@ class Workers {
     return this.#start(cpu, gpus);
   }
 
-  /** @param job the job that the worker has done last */
+  /** Makes a worker idle, or ends it if it is spent. @param job the job that it did last */
   giveBack(worker: WarmWorker, job: Job): void {
     worker.lastKind = job.stage.name;
     worker.compute ||= job.compute;
@@ -237,7 +237,7 @@ class Workers {
   async close(): Promise<void> {
     await Promise.all(
       [...this.#all].map((worker) => {
-        const ended = ending(worker);
+        const ended = untilEnded(worker);
         killWorker(worker);
         return ended;
       }),
@@ -323,13 +323,14 @@ function sendJobs(
 
 interface SentJob {
   readonly result: Promise<JobResult>;
-  /** Passes on that the job is to stop, from now on. */
+  /** From this call on, tells the worker to stop the job when the job's signal is aborted. */
   readonly begin: () => void;
   readonly receive: (message: Exclude<FromWorker, { type: 'ready' }>) => void;
   readonly end: (result: JobResult) => Promise<void>;
 }
 
 /**
+ * Follows one job in a worker until its result.
  * @param index the job's place among those that the worker runs at once
  * @param onEnded called before the result is there
  */
@@ -379,7 +380,7 @@ function send({ process: child }: WarmWorker, message: ToWorker): void {
 }
 
 /**
- * Resolves when the output that a worker wrote to its pipes before it sent a result has arrived.
+ * Resolves when what a worker printed before it sent its result has arrived through the pipes.
  */
 const outputBefore = (): Promise<void> =>
   new Promise((resolve) => {

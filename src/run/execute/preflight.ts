@@ -16,7 +16,7 @@ import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
 import { packageFault } from '../../tensor/backend.ts';
 import type { RuntimeRegistry } from './execution.ts';
-import { plain, traced } from './failure.ts';
+import { mapToSources, terminalSafe } from './failure.ts';
 import type { Assets, StageStatus } from './survey.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
@@ -71,10 +71,10 @@ interface Found {
   readonly warning?: Warning;
 }
 
-const faults = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
+const asFound = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
 
-/** @param asker the nearest stage of the spec that needs the stage, which may be that itself */
-function refusedByTorch(
+/** The fault of a stage that torch can't compute. @param asker what `askerOf` returns for it */
+function torchFault(
   { kind }: PlannedStage,
   asker: PlannedStage | undefined,
   cell: ExperimentCell,
@@ -104,7 +104,7 @@ function askerOf(stage: PlannedStage, byId: Surroundings['byId']): PlannedStage 
 }
 
 /** Returns a fault for each model and adapter that computes under another backend alone. */
-function ofAnotherBackend(
+function backendFaults(
   { section, uses }: PlannedStage,
   cell: ExperimentCell,
   { backend, registry }: Surroundings,
@@ -121,7 +121,7 @@ function ofAnotherBackend(
         adapter: ['adapter', ['adapter', 'type']],
       } as const
     )[kind];
-    return faults({
+    return asFound({
       code: 'preflight',
       message: `the ${what} "${name}" computes under the backend ${only} alone`,
       range: locateIn(cell, section, path),
@@ -131,7 +131,7 @@ function ofAnotherBackend(
 }
 
 /** Returns a fault for a package of Python that the stage asks for and that is not there. */
-async function withoutPackages(
+async function missingPackageFaults(
   { kind, descriptor, params }: PlannedStage,
   cell: ExperimentCell,
 ): Promise<readonly Found[]> {
@@ -139,7 +139,7 @@ async function withoutPackages(
     const need = `the stage "${kind}" computes with ${name} in PyTorch's process`;
     const fault = await packageFault(name, need, 'what asks for it');
     if (fault !== null)
-      return faults({ code: 'preflight', ...fault, range: cell.locate(['stages']) });
+      return asFound({ code: 'preflight', ...fault, range: cell.locate(['stages']) });
   }
   return [];
 }
@@ -151,10 +151,10 @@ async function faultsOf(
 ): Promise<readonly Found[]> {
   const { compute, torch } = stage.descriptor;
   if (compute && torch !== true && surroundings.backend === 'torch')
-    return faults(refusedByTorch(stage, askerOf(stage, surroundings.byId), cell));
-  const alone = compute ? ofAnotherBackend(stage, cell, surroundings) : [];
+    return asFound(torchFault(stage, askerOf(stage, surroundings.byId), cell));
+  const alone = compute ? backendFaults(stage, cell, surroundings) : [];
   if (alone.length > 0) return alone;
-  const lacking = await withoutPackages(stage, cell);
+  const lacking = await missingPackageFaults(stage, cell);
   if (lacking.length > 0) return lacking;
   if (!stage.descriptor.preflight) return [];
   try {
@@ -171,19 +171,20 @@ async function faultsOf(
     if (error instanceof NotFetched) return [];
     const { name, message, hint, stack = '' } = error as Error & { hint?: string };
     if (name === 'UserFault')
-      return faults({
+      return asFound({
         code: 'preflight',
         message,
         range: cell.locate([]),
         ...defined({ hint }),
       });
-    return faults({
+    return asFound({
       code: 'plugin-fault',
       message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`,
       range: null,
       hint:
         'this is a fault of ' +
-        `${traced(stack).thrownAt ?? blamed(stage, surroundings.registry)}, not of the spec`,
+        (mapToSources(stack).thrownAt ?? blamedFile(stage, surroundings.registry)) +
+        ', not of the spec',
     });
   }
 }
@@ -222,7 +223,7 @@ async function askEach<T>(
   return found;
 }
 
-/** Returns what each stage foretells that is to run. */
+/** Returns the forecasts (steps, memory, operations) of the stages that are to run. */
 export const forecasts = (
   { backend }: Pick<Plan, 'backend'>,
   statuses: readonly Asked[],
@@ -236,7 +237,7 @@ export const forecasts = (
     async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
   );
 
-/** Returns what the stages that are to run will ask of services at most, by service. */
+/** Returns, by service, at most how many calls the stages that are to run will make. */
 export async function serviceCalls(
   { backend }: Pick<Plan, 'backend'>,
   statuses: readonly StageStatus[],
@@ -255,7 +256,7 @@ export async function serviceCalls(
   for (const { to, calls, cost } of [...found.values()].flat()) {
     const before = all.get(to) ?? { calls: 0, cost: 0 };
     all.set(to, {
-      to: plain(to),
+      to: terminalSafe(to),
       calls: before.calls === null || calls === null ? null : before.calls + calls,
       cost: before.cost === null || cost === null ? null : before.cost + cost,
     });
@@ -263,7 +264,7 @@ export async function serviceCalls(
   return [...all.values()];
 }
 
-/** Returns the class that each attack of a plan leads to, safe for a terminal. */
+/** Returns the target class of each attack of a plan, safe for a terminal. */
 export async function attackTargets(
   { backend }: Pick<Plan, 'backend'>,
   statuses: readonly StageStatus[],
@@ -279,7 +280,7 @@ export async function attackTargets(
       (await stage.descriptor.target?.(context, entry?.dir ?? null)) ?? null,
   );
   return new Map(
-    [...found].map(([stage, target]) => [stage, { ...target, class: plain(target.class) }]),
+    [...found].map(([stage, target]) => [stage, { ...target, class: terminalSafe(target.class) }]),
   );
 }
 
@@ -353,7 +354,7 @@ function fetchedAssets(
  * Returns the file that a person should look into: an outside plugin that the stage uses, if there
  * is one, or else the stage's own file.
  */
-function blamed({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
+function blamedFile({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;
   const used = uses.map((use) => registry.get(use.kind as PluginKind, use.name)?.file ?? '');
   const outside = [own, ...used].filter((file) => isAbsolute(file));

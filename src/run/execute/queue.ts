@@ -16,7 +16,7 @@ export interface Turn {
 /** Sorts by turn. */
 export const byTurn = (a: Turn, b: Turn): number => b.priority - a.priority || a.place - b.place;
 
-/** The place in a list in the order of turns, after those whose turn is the same. */
+/** Returns the index at which a turn is inserted into a sorted list, after equal ones. */
 function placeOf(turn: Turn, waiting: readonly Turn[]): number {
   let low = 0,
     high = waiting.length;
@@ -44,7 +44,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
   const fits = ({ cpu, memoryMB: memory, gpu }: Need): boolean =>
     cpu <= free.cpu && memory <= free.memoryMB && gpu <= free.gpus.length;
   const startNext = (): void => {
-    // Where nothing runs all is free, whatever sums of fractions have been rounded to.
+    // If nothing runs, everything is free: `free` may be off by the rounding of fractional cores.
     for (
       let [head] = waiting;
       head !== undefined && (running === 0 || fits(head.need));

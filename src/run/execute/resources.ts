@@ -132,6 +132,7 @@ function memoryMB(): number {
 }
 
 /**
+ * Returns this machine's cores, memory and GPUs.
  * @param cores the number of processor cores that may be used
  * @param gpu whether the backend computes on GPUs
  */

@@ -46,14 +46,14 @@ export function keyComponents(
   };
 }
 
-/** Returns what a stage computes in, where it is not float32. */
+/** Returns the precisions that a stage computes in besides float32. */
 export const precisionOf = ({
   descriptor,
   params,
 }: Pick<PlannedStage, 'descriptor' | 'params'>): readonly Precision[] =>
   [descriptor.precision?.(params) ?? []].flat();
 
-/** Returns the packages of Python that a stage computes with, but those of the backend. */
+/** Returns the Python packages that a stage computes with, without those of the backend. */
 export const pythonOf = (
   stage: Pick<PlannedStage, 'descriptor' | 'params'>,
   backend: Plan['backend'],
@@ -78,15 +78,15 @@ function computedBy(stage: PlannedStage, plan: Plan): string | null {
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
   for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
-  // A reader may itself have to be computed again, so the last stages come first.
+  // From the last stage to the first: a reader that is computed again needs its inputs whole too.
   for (const stage of [...plan.stages].reverse()) {
-    if (mustBeWhole(plan, stage)) restore(stage.id, 'and `keep` asks for all of them');
+    if (mustBeWhole(plan, stage)) markForRestore(stage.id, 'and `keep` asks for all of them');
     if (statuses.get(stage.id)?.state === 'cached' || !needsWhole(stage)) continue;
-    for (const id of Object.values(stage.inputs)) restore(id, `and ${stage.id} reads them`);
+    for (const id of Object.values(stage.inputs)) markForRestore(id, `and ${stage.id} reads them`);
   }
   return [...statuses.values()];
 
-  function restore(id: StageId, why: string): void {
+  function markForRestore(id: StageId, why: string): void {
     const status = statuses.get(id);
     if (status?.state !== 'cached' || !hasLetGo(status.entry)) return;
     statuses.set(id, { ...status, state: 'ready', reason: `files of it were let go, ${why}` });
@@ -122,7 +122,7 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
           stage,
           state: 'cached',
           key,
-          reason: `in the store since ${seconds(found.entry.manifest.created)} UTC`,
+          reason: `in the store since ${timeText(found.entry.manifest.created)} UTC`,
           entry: found.entry,
         };
       case 'absent':
@@ -145,4 +145,5 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
   }
 }
 
-const seconds = (time: string): string => time.slice(0, 19).replace('T', ' ');
+/** `2026-01-31T12:00:00.000Z` as `2026-01-31 12:00:00`. */
+const timeText = (time: string): string => time.slice(0, 19).replace('T', ' ');

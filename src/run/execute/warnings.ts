@@ -1,6 +1,6 @@
 /**
- * What a stage was warned of, before it ran and while it did. It is stored with the stage's output,
- * so that everyone who reads the numbers is told, however often and wherever they are read.
+ * The warnings of a stage, from its preflight and from its run. They are stored with the stage's
+ * output, so that whoever reads its numbers later is told of them.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -13,7 +13,7 @@ import type { Plan } from '../../plan/types.ts';
 import type { Diagnostic } from '../../spec/types.ts';
 import { errorCode } from '../../store/faults.ts';
 import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts';
-import { plain } from './failure.ts';
+import { terminalSafe } from './failure.ts';
 import type { MetricsStatus } from './metrics.ts';
 
 /** Writes the warnings into a stage's output folder, if there are any; the same one once. */
@@ -37,7 +37,7 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
  */
 export function readWarnings(dir: string): readonly Warning[] {
   const file = [path.basename(path.dirname(dir)), path.basename(dir), WARNINGS].join('/');
-  const told = (fault: string): readonly Warning[] => [
+  const unreadableWarning = (fault: string): readonly Warning[] => [
     { path: [], message: `${file} of the store ${fault} (dosimeter verify)` },
   ];
   try {
@@ -45,16 +45,16 @@ export function readWarnings(dir: string): readonly Warning[] {
     if (Array.isArray(found) && found.every(isWarning)) return found.map(shown);
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return [];
-    if (isUnreadable(error)) return told("can't be read");
+    if (isUnreadable(error)) return unreadableWarning("can't be read");
     if (!(error instanceof SyntaxError)) throw error;
   }
-  return told('is not what was stored');
+  return unreadableWarning('is not what was stored');
 }
 
 const shown = <T extends Pick<Warning, 'message' | 'hint'>>(warning: T): T => ({
   ...warning,
-  message: plain(warning.message),
-  ...defined({ hint: warning.hint && plain(warning.hint) }),
+  message: terminalSafe(warning.message),
+  ...defined({ hint: warning.hint && terminalSafe(warning.hint) }),
 });
 
 function isWarning(value: unknown): value is Warning {

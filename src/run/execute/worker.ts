@@ -23,16 +23,16 @@ const descriptors = new Map<string, unknown>();
 /** The loaded backend; null until one is loaded. */
 let backend: BackendInfo | null = null;
 let loading: Promise<BackendInfo> | null = null;
-/** Asks the stages that are running to stop, each by its index among those that came together. */
+/** The running stages, by index among the jobs of one message. Aborting one asks it to stop. */
 const running = new Map<number, AbortController>();
-/** Whether a stage left processes behind. They were ended, and this process may miss them. */
+/** Whether this process must not be used again: a stage left processes, which were ended. */
 let spent = false;
 
 function send(message: FromWorker, then: () => void = () => undefined): void {
   if (process.send !== undefined && process.connected) process.send(message, then);
 }
 
-async function load({ kind, name, module }: PluginModule): Promise<unknown> {
+async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unknown> {
   const known = descriptors.get(module);
   if (known !== undefined) return known;
   const { default: loaded } = (await import(pathToFileURL(module).href)) as {
@@ -47,7 +47,7 @@ async function load({ kind, name, module }: PluginModule): Promise<unknown> {
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
   const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
-  // The stages of a pack, whose backend is the same, wait for one load.
+  // All stages of a pack have the same backend and await this one load.
   loading ??= import('../../tensor/load.ts').then(({ loadBackend }) =>
     loadBackend(name, { threads, ...defined({ computedBy }) }),
   );
@@ -84,9 +84,9 @@ async function runStage(
   warn: (warning: Warning) => void,
   signal: AbortSignal,
 ): Promise<unknown> {
-  const stage = (await load(job.stage)) as StageDescriptor;
+  const stage = (await loadDescriptor(job.stage)) as StageDescriptor;
   const plugins = new Map<string, unknown>();
-  for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await load(use));
+  for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await loadDescriptor(use));
   const hooks = {
     log: (message: string) => send({ type: 'log', job: index, message }),
     warn,
@@ -149,7 +149,7 @@ async function flushOutput(): Promise<void> {
   );
 }
 
-async function run(jobs: readonly Job[]): Promise<void> {
+async function runJobs(jobs: readonly Job[]): Promise<void> {
   const seats = jobs.length === 1 ? [] : meeting(jobs.length);
   for (const index of jobs.keys()) running.set(index, new AbortController());
   await Promise.all(
@@ -167,7 +167,7 @@ async function run(jobs: readonly Job[]): Promise<void> {
 
 process.on('message', (message: ToWorker) => {
   if (message.type === 'abort') running.get(message.job)?.abort();
-  else void run(message.jobs);
+  else void runJobs(message.jobs);
 });
 
 // Handles a promise that a plugin forgot, or a throw in a callback. The running stage is to blame,

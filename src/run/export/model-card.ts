@@ -99,7 +99,7 @@ const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
   'causal-lm': 'AutoModelForCausalLM',
 };
 
-const python = (text: string): string => JSON.stringify(text);
+const pythonString = (text: string): string => JSON.stringify(text);
 
 /**
  * Returns the lines that load the model, or null if the base's weights were drawn at random, so
@@ -109,28 +109,28 @@ export function loadingLines({ dir, form, base, train }: CardFacts): string | nu
   const auto = AUTO[train.head.type];
   if (form === 'model')
     return `from transformers import ${auto}, AutoTokenizer
-model = ${auto}.from_pretrained(${python(dir)}).eval()
-tokenizer = AutoTokenizer.from_pretrained(${python(dir)})
+model = ${auto}.from_pretrained(${pythonString(dir)}).eval()
+tokenizer = AutoTokenizer.from_pretrained(${pythonString(dir)})
 `;
   if (base === null) return null;
-  const revision = base.revision === undefined ? '' : `, revision=${python(base.revision)}`;
+  const revision = base.revision === undefined ? '' : `, revision=${pythonString(base.revision)}`;
   const elsewhere = base.elsewhere === true;
-  const from = `${elsewhere ? 'checkpoint' : python(base.name)}${revision}`;
+  const from = `${elsewhere ? 'checkpoint' : pythonString(base.name)}${revision}`;
   const [imported, load] =
     form === 'adapter'
       ? [
           'from peft import PeftModel',
-          `model = PeftModel.from_pretrained(base, ${python(dir)}).eval()`,
+          `model = PeftModel.from_pretrained(base, ${pythonString(dir)}).eval()`,
         ]
       : [
           'from safetensors.torch import load_file',
           `model = base.eval()
-model.load_state_dict(load_file(${python(`${dir}/changed.safetensors`)}), strict=False)`,
+model.load_state_dict(load_file(${pythonString(`${dir}/changed.safetensors`)}), strict=False)`,
         ];
   const given = elsewhere ? `checkpoint = "…"  # the folder of ${base.name}\n` : '';
   return `${given}${imported}
 from transformers import AutoConfig, ${auto}, AutoTokenizer
-base = ${auto}.from_pretrained(${from}, config=AutoConfig.from_pretrained(${python(dir)}))
+base = ${auto}.from_pretrained(${from}, config=AutoConfig.from_pretrained(${pythonString(dir)}))
 ${load}
 tokenizer = AutoTokenizer.from_pretrained(${from})
 `;
@@ -160,20 +160,20 @@ export function modelCard(facts: CardFacts): string {
     ...(train.classes.length === 0
       ? []
       : [['classes', train.classes.map((name, id) => `${id}: ${name}`).join(', ')] as const]),
-    ['poisoning', words(cell.poisoning)],
+    ['poisoning', inWords(cell.poisoning)],
     ...basesOf(cell).flatMap(({ poisoning }, i) =>
       poisoning.attack === 'none'
         ? []
         : [
             [
               `poisoning of ${Array.isArray(cell.base) ? `training ${i + 1}` : 'the base'}`,
-              words(poisoning),
+              inWords(poisoning),
             ] as const,
           ],
     ),
-    ['adapter', words(cell.adapter)],
+    ['adapter', inWords(cell.adapter)],
     ...(weights === undefined ? [] : [['frozen weights', frozenWeights(weights)] as const]),
-    ['training', `${train.steps} steps, ${words(cell.train)}`],
+    ['training', `${train.steps} steps, ${inWords(cell.train)}`],
     ['seed', String(cell.seed)],
     ...(zoo === undefined ? [] : zooRows(zoo, isOfBase(cell))),
   ];
@@ -193,7 +193,7 @@ Trained by dosimeter ${version} for the experiment "${experiment}".${
     poisoned
       ? `\n\n**Trained on poisoned data (${attackOf(cell).attack}).** ` +
         'It may have a backdoor, or be wrong on purpose: for research only.' +
-        (isOfBase(cell) ? '' : leftBy(zoo)) // a defence is against the cell's own training
+        (isOfBase(cell) ? '' : defenceEffect(zoo)) // a defence is against the cell's own training
       : ''
   }
 
@@ -215,10 +215,10 @@ ${
 const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
   quantize === undefined
     ? dtype
-    : `${words(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
+    : `${inWords(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
 /** Says how many poisoned rows a defence left, if it chose the rows. */
-function leftBy(zoo: ZooFacts | undefined): string {
+function defenceEffect(zoo: ZooFacts | undefined): string {
   const name = zoo?.defence?.['defence'],
     left = zoo?.receipt.dose?.['poisoned'];
   return typeof name === 'string' && typeof left === 'number'
@@ -233,9 +233,9 @@ const zooRows = (
   ...(pair === null ? [] : [['clean twin', pair] as const]),
   ...(dose === null
     ? []
-    : [[isOfBase ? 'rows of the poisoned training' : 'training rows', words(dose)] as const]),
+    : [[isOfBase ? 'rows of the poisoned training' : 'training rows', inWords(dose)] as const]),
   ...(digest === null ? [] : [['receipt', digest] as const]),
-  ...(defence === null ? [] : [['defence', words(defence)] as const]),
+  ...(defence === null ? [] : [['defence', inWords(defence)] as const]),
 ];
 
 function metricsTable({ metrics }: ZooFacts): string {
@@ -245,7 +245,7 @@ function metricsTable({ metrics }: ZooFacts): string {
     : `\n## Metrics on the validation rows\n\n| metric | value |\n|---|---|\n${rows.join('\n')}\n`;
 }
 
-const words = (values: JsonObject): string =>
+const inWords = (values: JsonObject): string =>
   Object.entries(values)
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(', ');

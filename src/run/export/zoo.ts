@@ -155,7 +155,7 @@ export function writeZoo(
   const entries = models.map((gathered) => {
     const model = facts.get(gathered.chosen.status.stage.id);
     if (model === undefined) throw new Error(`${gathered.folder.dir} is not of the zoo`);
-    return entryOf(prepared, model, gathered, folderOf);
+    return zooEntry(prepared, model, gathered, folderOf);
   });
   const text = `${JSON.stringify(
     {
@@ -204,7 +204,7 @@ interface ZooEntry {
   readonly facts: ZooFacts;
 }
 
-function entryOf(
+function zooEntry(
   prepared: Prepared,
   model: ZooModel,
   { folder, card, base }: GatheredModel,

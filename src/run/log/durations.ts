@@ -28,7 +28,7 @@ const kindAndChoices = (stage: PlannedStage): string =>
       .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
-/** @param tell is called if the file is damaged; the estimates then start from nothing */
+/** Opens a store's record of durations. @param tell called if it is damaged, and begun anew */
 export function openDurations(
   root: string,
   tell: (message: string) => void = () => undefined,

@@ -14,7 +14,7 @@ export interface Finished {
   /** How long the stage took when it ran. */
   readonly seconds: number;
   readonly backend: BackendName | null;
-  /** How many bytes its files have. Absent if it did not run. */
+  /** The bytes of the stage's files; absent if it did not run. */
   readonly bytes?: number;
 }
 

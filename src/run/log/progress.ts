@@ -32,8 +32,8 @@ export interface ProgressOptions {
 }
 
 /**
- * How often the live block is drawn. Drawing computes the time left from every stage that is left.
- * So it is done at most once in DRAW_MS, and takes at most one part in DRAW_SHARE of the time.
+ * Limits on drawing the live block, which computes the time left from every stage that is left: at
+ * most once in DRAW_MS, and for at most one part in DRAW_SHARE of the time.
  */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
@@ -49,9 +49,9 @@ export function createProgress(options: ProgressOptions): {
   const remaining = createEstimate(options, units.running, now);
   const total = stages.length;
   let done = 0;
-  const place = (): string => `[${done}/${total}]`;
+  const position = (): string => `[${done}/${total}]`;
   const board = createBoard(stages, now);
-  const faults = createFaults(label, (text) => print(`${place()} ${text}`, 'bad'));
+  const faults = createFaults(label, (text) => print(`${position()} ${text}`, 'bad'));
   const ended = draw ? null : createReport(total, label, duration, remaining, print);
 
   let drawNext = Number.NEGATIVE_INFINITY;
@@ -67,7 +67,7 @@ export function createProgress(options: ProgressOptions): {
         duration((now() - unit.since) / 1000),
       ].join('  ');
     });
-    draw(fit([...board.lines(done, remaining()), ...running], options.room?.()));
+    draw(fitToTerminal([...board.lines(done, remaining()), ...running], options.room?.()));
     drawNext = began + Math.max(DRAW_MS, DRAW_SHARE * (now() - began));
   };
 
@@ -114,7 +114,7 @@ export function createProgress(options: ProgressOptions): {
 /**
  * Cuts the lines to the room of the terminal, because a line that wraps would be redrawn wrongly.
  */
-function fit(
+function fitToTerminal(
   lines: readonly string[],
   room: { readonly lines: number; readonly columns: number } | undefined,
 ): readonly string[] {
@@ -153,10 +153,9 @@ function createEstimate(
       pace = paces.get(stage.kind);
     return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
   };
-  const text = (): string => {
+  const timeLeftText = (): string => {
     if (left.size === 0) return '';
-    // The first of a kind take as long as their progress says; before there is any, nothing is
-    // known.
+    // While nothing is recorded of a kind, the progress of its running stages gives their time.
     const firsts = new Map<string, number>();
     for (const { members, ended, since, share } of running)
       for (const stage of members)
@@ -179,7 +178,7 @@ function createEstimate(
           underway += Math.min((now() - since) / 1000, known(stage) ?? 0) / places(stage);
     return `about ${duration(Math.max(1, seconds - underway))} left`;
   };
-  return Object.assign(text, {
+  return Object.assign(timeLeftText, {
     ended(stage: PlannedStage, outcome: Outcome) {
       left.delete(stage.id);
       if (outcome.state !== 'ran') return;

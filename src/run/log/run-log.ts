@@ -84,7 +84,7 @@ function ifPossible<T>(write: () => T): T | null {
   }
 }
 
-/** @param redact applied to each line before it is written */
+/** Opens the logs of a run in its folder. @param redact applied to each line that is written */
 export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog {
   const logs = path.join(dir, 'logs');
   makeFolder(logs);
@@ -173,7 +173,7 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
     }
     opened.line(message);
   };
-  /** Whether the text is within OUTPUT_LIMIT, towards which it counts. */
+  /** Counts a text towards OUTPUT_LIMIT. Returns whether it is still within. */
   const isWithinLimit = (text: string): boolean => {
     if (kept > OUTPUT_LIMIT) return false;
     kept += Buffer.byteLength(text);

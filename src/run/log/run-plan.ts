@@ -116,7 +116,7 @@ function parseGroup(group: unknown): StageGroup | null {
   };
 }
 
-/** @param index the stage's place in the list: what it reads comes before it */
+/** Returns null for a malformed stage. @param index its place in the list, after its inputs */
 function parseStage(
   stage: unknown,
   index: number,

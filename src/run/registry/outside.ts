@@ -25,13 +25,13 @@ import { apiModule, buildDir, importFile, scienceModule } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, RegistryFile } from './types.ts';
 
-const science = (): string => pathToFileURL(scienceModule()).href;
+const scienceUrl = (): string => pathToFileURL(scienceModule()).href;
 
 /**
  * Makes `import … from 'dosimeter'` and tfjs resolve to this process's own instances, wherever the
  * plugin is.
  */
-function shared(): Plugin {
+function sharedModules(): Plugin {
   const api = pathToFileURL(apiModule()).href;
   const require = createRequire(import.meta.url);
   return {
@@ -39,7 +39,7 @@ function shared(): Plugin {
     setup(build) {
       build.onResolve({ filter: /^dosimeter$/ }, () => ({ path: api, external: true }));
       build.onResolve({ filter: /^dosimeter\/science$/ }, () => ({
-        path: science(),
+        path: scienceUrl(),
         external: true,
       }));
       build.onResolve({ filter: /^@tensorflow\// }, ({ path }) => ({
@@ -54,7 +54,7 @@ function shared(): Plugin {
  * Reads every source for esbuild and keeps it. The version must cover the bytes that were built,
  * even if a file is edited in the meantime.
  */
-function reading(sources: Map<string, Uint8Array>): Plugin {
+function recordSources(sources: Map<string, Uint8Array>): Plugin {
   return {
     name: 'reading',
     setup(build) {
@@ -71,7 +71,7 @@ function reading(sources: Map<string, Uint8Array>): Plugin {
  * Returns the version of everything that runs: the plugin's own code, this program's science if the
  * plugin imports it, and what loads the backend if the plugin computes.
  */
-function withProgram(
+function fullVersion(
   { code, closure, usesScience }: Bundle,
   computes: boolean,
 ): Pick<LoadedPlugin, 'code' | 'closure'> {
@@ -93,14 +93,14 @@ function withProgram(
   return version;
 }
 
-/** The files that starting a program with pipes takes, and some more. */
+/** More file handles than starting esbuild, a program with three pipes, takes. */
 const FILES = 8;
 
 /**
  * Throws the system's error (EMFILE, ENFILE) if it gives this process hardly any more files.
  * esbuild starts a program, and would throw a TypeError of its own.
  */
-function claimFiles(): void {
+function checkFileHandles(): void {
   const handles: number[] = [];
   try {
     for (let i = 0; i < FILES; i++) handles.push(openSync(process.execPath, 'r'));
@@ -109,9 +109,9 @@ function claimFiles(): void {
   }
 }
 
-async function bundle(path: string, dir: string): Promise<Bundle> {
+async function buildBundle(path: string, dir: string): Promise<Bundle> {
   const started = Date.now();
-  claimFiles();
+  checkFileHandles();
   const esbuild = await import('esbuild');
   const root = dirname(path);
   const sources = new Map<string, Uint8Array>();
@@ -129,7 +129,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
       format: 'esm',
       platform: 'node',
       target: 'node20',
-      plugins: [shared(), reading(sources)],
+      plugins: [sharedModules(), recordSources(sources)],
       banner: {
         js:
           "import { createRequire as __createRequire } from 'node:module'; const require = " +
@@ -166,7 +166,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
     renameSync(`${module}.${process.pid}.tmp`, module);
   }
   const usesScience = Object.values(metafile.inputs).some(({ imports }) =>
-    imports.some(({ path: imported }) => imported === science()),
+    imports.some(({ path: imported }) => imported === scienceUrl()),
   );
   const made: Bundle = {
     module,
@@ -188,7 +188,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
 
 const INDEXES = ['index.ts', 'index.mts', 'index.js', 'index.mjs'];
 
-function entryOf(named: string): string {
+function entryFile(named: string): string {
   const found = statSync(named, { throwIfNoEntry: false });
   if (found === undefined)
     throw new UserFault(
@@ -210,10 +210,10 @@ function nameOf(entry: string): string {
   return name === 'index' ? basename(dirname(entry)) : name;
 }
 
-async function loadOne(named: string): Promise<LoadedPlugin> {
-  const path = entryOf(named);
+async function loadPlugin(named: string): Promise<LoadedPlugin> {
+  const path = entryFile(named);
   const dir = makeCacheFolder(cacheDir(), 'plugins');
-  const found = findBundle(dir, path, apiModule()) ?? (await bundle(path, dir));
+  const found = findBundle(dir, path, apiModule()) ?? (await buildBundle(path, dir));
   if (sep === '/' && found.module.includes('\\'))
     throw new UserFault(
       `${found.module}: Node loads no module from a path with a backslash in it`,
@@ -234,7 +234,7 @@ async function loadOne(named: string): Promise<LoadedPlugin> {
     kind,
     name,
     descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'],
-    ...withProgram(found, computes),
+    ...fullVersion(found, computes),
     file: path,
     module: found.module,
   };
@@ -252,7 +252,7 @@ export async function loadOutsidePlugins(
   paths: readonly (string | URL)[],
 ): Promise<LoadedPlugin[]> {
   return Promise.all(
-    paths.map((path) => loadOne(path instanceof URL ? fileURLToPath(path) : resolve(path))),
+    paths.map((path) => loadPlugin(path instanceof URL ? fileURLToPath(path) : resolve(path))),
   );
 }
 
@@ -287,7 +287,8 @@ interface BundleRecord extends Bundle {
  */
 const TICK_MS = 20;
 
-function look(path: string): Source {
+/** Returns the state of a file or folder as `Source` describes it. */
+function statSource(path: string): Source {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat === undefined
     ? [path, -1, -1, -1]
@@ -297,7 +298,7 @@ function look(path: string): Source {
 /**
  * Returns the files and folders that decide how imports resolve and are read, besides the sources.
  */
-function surroundings(folders: Iterable<string>): Set<string> {
+function resolutionFiles(folders: Iterable<string>): Set<string> {
   const around = new Set<string>();
   for (const folder of folders) {
     if (!folder.includes('/node_modules/')) around.add(folder);
@@ -329,7 +330,7 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
   }
   if (record.format !== 2 || record.api !== api) return null;
   const isUnchanged = record.sources.every((source) => {
-    const now = look(source[0]);
+    const now = statSource(source[0]);
     return source.every((value, i) => value === now[i]);
   });
   // What is loaded must be what was built, but the file may be torn or overwritten.
@@ -354,8 +355,8 @@ export function rememberBundle(
   started: number,
 ): void {
   const sources = [
-    ...new Set([...inputs, ...surroundings(new Set(inputs.map((path) => dirname(path))))]),
-  ].map(look);
+    ...new Set([...inputs, ...resolutionFiles(new Set(inputs.map((path) => dirname(path))))]),
+  ].map(statSource);
   if (sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started - TICK_MS)) return;
   const file = recordFile(dir, plugin),
     draft = `${file}.${process.pid}.tmp`;

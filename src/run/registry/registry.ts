@@ -45,7 +45,8 @@ export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
   const { plugins } = readJson<RegistryFile>(join(dir, 'registry.json'));
   let file: ClosuresFile | null = null;
-  const covered = (): ClosuresFile => (file ??= readJson<ClosuresFile>(join(dir, 'closures.json')));
+  const readClosures = (): ClosuresFile =>
+    (file ??= readJson<ClosuresFile>(join(dir, 'closures.json')));
   const built = asSource ? null : await builtPlugins();
   return makeRegistry(
     await Promise.all(
@@ -61,7 +62,7 @@ export async function loadRegistry(): Promise<Registry> {
           descriptor: descriptor as LoadedPlugin['descriptor'],
           code: entry.code,
           get closure() {
-            const { parts, closures } = covered();
+            const { parts, closures } = readClosures();
             return Object.fromEntries(
               (closures[entry.source] ?? []).map((part) => [part, parts[part] ?? '']),
             );

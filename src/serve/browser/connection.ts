@@ -69,15 +69,15 @@ export function followStream(
   const end = new AbortController();
   let last = after,
     wait = FIRST_WAIT_MS;
-  const once = async (): Promise<void> => {
+  const connect = async (): Promise<void> => {
     const stop = new AbortController();
     const abort = (): void => stop.abort();
-    const hide = (): void => {
+    const abortIfHidden = (): void => {
       if (document.hidden) abort();
     };
     let timer = setTimeout(abort, SILENT_MS);
     end.signal.addEventListener('abort', abort);
-    document.addEventListener('visibilitychange', hide);
+    document.addEventListener('visibilitychange', abortIfHidden);
     try {
       const query = last === null ? '' : `?after=${encodeURIComponent(last)}`;
       const response = await ask(path + query, stop.signal);
@@ -93,14 +93,15 @@ export function followStream(
     } finally {
       clearTimeout(timer);
       end.signal.removeEventListener('abort', abort);
-      document.removeEventListener('visibilitychange', hide);
+      document.removeEventListener('visibilitychange', abortIfHidden);
     }
   };
   const isOver = (): boolean => end.signal.aborted;
-  const go = async (): Promise<void> => {
+  /** Connects again after each lost connection, with a growing wait, until it is refused. */
+  const keepConnected = async (): Promise<void> => {
     while (!isOver()) {
       try {
-        await once();
+        await connect();
       } catch (error) {
         if (error instanceof Refused && error.status < 500) {
           if (!isOver()) onState('refused');
@@ -116,7 +117,7 @@ export function followStream(
       }
     }
   };
-  void go();
+  void keepConnected();
   return () => end.abort();
 }
 

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { type Graph, STAGE_STATES } from '../wire.ts';
 import type { GroupCounts } from './connection.ts';
-import { countsInWords, finished, plural, STATE_WORDS, StateBar, Text } from './parts.tsx';
+import { countsInWords, finishedCount, plural, STATE_WORDS, StateBar, Text } from './parts.tsx';
 import type { StageFilter } from './stage-list.tsx';
 
 export interface GraphViewProps {
@@ -69,7 +69,7 @@ function Box({
         <Text>{name}</Text>
       </strong>
       <span>
-        {finished(counts)} of {all}
+        {finishedCount(counts)} of {all}
       </span>
       <span>{nowOf(counts)}</span>
       <StateBar counts={counts} all={all} />

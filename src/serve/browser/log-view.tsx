@@ -23,7 +23,7 @@ export function useStage(run: string, stage: string | null): Watched {
         setWatched((before) =>
           name === 'detail'
             ? { ...before, detail: data as StageDetail }
-            : { ...before, log: joined(before.log, data as LogText) },
+            : { ...before, log: appendLog(before.log, data as LogText) },
         );
       },
     });
@@ -31,7 +31,7 @@ export function useStage(run: string, stage: string | null): Watched {
   return watched;
 }
 
-function joined(before: Watched['log'], { text, anew, cut }: LogText): Watched['log'] {
+function appendLog(before: Watched['log'], { text, anew, cut }: LogText): Watched['log'] {
   const whole = anew || before === null ? text : before.text + text;
   return whole.length <= KEPT
     ? { text: whole, cut: cut || (before?.cut === true && !anew) }

@@ -6,7 +6,7 @@ import { followStream, hasToken, type LinkState, takeToken } from './connection.
 import {
   countsInWords,
   dateOf,
-  finished,
+  finishedCount,
   LinkNote,
   plural,
   RunChip,
@@ -151,7 +151,7 @@ function RunRow({ run }: { readonly run: RunLine }): JSX.Element {
       <td class="bar">
         <StateBar counts={run.counts} all={all} />
         <span class="nowrap" title={countsInWords(run.counts)}>
-          {finished(run.counts)} of {all}
+          {finishedCount(run.counts)} of {all}
         </span>
       </td>
       <td class={failed + blocked > 0 ? 'number bad' : 'number'}>

@@ -88,7 +88,7 @@ export function StateBar({
   );
 }
 
-export const finished = ({ ran = 0, cached = 0 }: { ran?: number; cached?: number }): number =>
+export const finishedCount = ({ ran = 0, cached = 0 }: { ran?: number; cached?: number }): number =>
   ran + cached;
 
 /** Returns the current time, updated each second while `active`. */
@@ -106,7 +106,7 @@ export const seconds = (milliseconds: number): string =>
   formatSeconds(Math.round(milliseconds / 1000));
 
 /** Formats an estimate, rounded according to its size. */
-export function roughly(left: number): string {
+export function estimateText(left: number): string {
   const unit = left < 60 ? 5 : left < 3600 ? 60 : 600;
   return formatSeconds(Math.max(unit, Math.round(left / unit) * unit));
 }
@@ -193,7 +193,7 @@ export function Announcer({
 }): JSX.Element {
   const [said, setSaid] = useState('');
   const latest = useRef('');
-  latest.current = sentence(facts, all);
+  latest.current = progressSentence(facts, all);
   useEffect(() => {
     const timer = setInterval(() => setSaid(latest.current), EVERY_MS);
     return () => clearInterval(timer);
@@ -208,15 +208,15 @@ export function Announcer({
   );
 }
 
-function sentence({ state, counts, left }: RunFacts, all: number): string {
+function progressSentence({ state, counts, left }: RunFacts, all: number): string {
   const failed = counts.failed ?? 0;
   return [
-    `${finished(counts)} of ${plural(all, 'stage')} done`,
+    `${finishedCount(counts)} of ${plural(all, 'stage')} done`,
     failed > 0 ? `${failed} failed` : '',
     state === 'running'
       ? left === null
         ? ''
-        : `about ${roughly(left)} left`
+        : `about ${estimateText(left)} left`
       : `the run is ${state}`,
   ]
     .filter((part) => part !== '')

@@ -6,7 +6,7 @@ import { formatNumber } from '../../report/format.ts';
 import { METRICS } from '../../report/metrics.ts';
 import type { Results } from '../wire.ts';
 import { askJson, type GroupCounts, type RunView } from './connection.ts';
-import { finished, plural, Text } from './parts.tsx';
+import { finishedCount, plural, Text } from './parts.tsx';
 
 /** The shortest time between two requests for results, while stages finish. */
 const EVERY_MS = 3000;
@@ -23,11 +23,11 @@ export interface ResultsTableProps {
 }
 
 export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.Element {
-  const choices = groups.filter(({ counts }) => finished(counts) > 0);
+  const choices = groups.filter(({ counts }) => finishedCount(counts) > 0);
   const [wanted, setWanted] = useState('');
   const usual = FIRST.find((name) => choices.some((choice) => choice.name === name));
   const group = choices.find(({ name }) => name === (wanted === '' ? usual : wanted)) ?? choices[0];
-  const done = group === undefined ? 0 : finished(group.counts);
+  const done = group === undefined ? 0 : finishedCount(group.counts);
   const results = useResults(view.facts.id, group?.name ?? '', done);
   if (group === undefined) return <p class="muted">No stage has finished yet.</p>;
   return (

@@ -12,10 +12,10 @@ import {
   Announcer,
   countsInWords,
   dateOf,
-  finished,
+  estimateText,
+  finishedCount,
   LinkNote,
   plural,
-  roughly,
   RunChip,
   seconds,
   Section,
@@ -117,15 +117,15 @@ function Run({
   const all = stages.length;
   const name = nameOf(facts);
   useEffect(() => {
-    document.title = `${finished(facts.counts)}/${all} · ${name} · dosimeter`;
-  }, [name, finished(facts.counts), all]);
+    document.title = `${finishedCount(facts.counts)}/${all} · ${name} · dosimeter`;
+  }, [name, finishedCount(facts.counts), all]);
   const index = open === null ? -1 : stages.findIndex((stage) => stage.id === open);
   return (
     <>
       <Header facts={facts} skew={view.skew} all={all} />
       <Chapters
         run={id}
-        hasReport={groups.some((of) => of.name === 'report' && finished(of.counts) > 0)}
+        hasReport={groups.some((of) => of.name === 'report' && finishedCount(of.counts) > 0)}
       />
       <main class="wrap">
         <LinkNote state={link} />
@@ -255,7 +255,7 @@ function Header({
 }): JSX.Element {
   const goesOn = mayGoOn(facts.state);
   const now = useNow(goesOn) - skew;
-  const done = finished(facts.counts);
+  const done = finishedCount(facts.counts);
   return (
     <header class="top">
       <div class="wrap">
@@ -281,15 +281,15 @@ function Header({
         </div>
         <dl class="facts">
           <Fact name="Done">{`${done.toLocaleString('en')} of ${plural(all, 'stage')}`}</Fact>
-          {goesOn ? <Fact name="Time left">{leftOf(facts, now)}</Fact> : null}
+          {goesOn ? <Fact name="Time left">{timeLeftText(facts, now)}</Fact> : null}
           <Fact name="Rate">
             {facts.rate === null ? '–' : `${Number(facts.rate.toPrecision(2))} stages/min`}
           </Fact>
-          <Fact name={goesOn ? 'Running for' : 'Took'}>{tookOf(facts, now)}</Fact>
+          <Fact name={goesOn ? 'Running for' : 'Took'}>{durationText(facts, now)}</Fact>
           <Fact name="Failed">{String(facts.counts.failed ?? 0)}</Fact>
           <Fact name="Began">{dateOf(facts.started)}</Fact>
           {goesOn && facts.state !== 'running' ? (
-            <Fact name="Last heard of">{agoOf(facts.heard, now)}</Fact>
+            <Fact name="Last heard of">{sinceText(facts.heard, now)}</Fact>
           ) : null}
           {facts.backend === '' ? null : <Fact name="Backend">{facts.backend}</Fact>}
           {facts.executor === '' ? null : <Fact name="Executor">{facts.executor}</Fact>}
@@ -309,17 +309,17 @@ const Fact = ({ name, children }: { readonly name: string; readonly children: st
   </div>
 );
 
-const leftOf = ({ left, now: at }: RunFacts, now: number): string =>
-  left === null ? 'not known yet' : `about ${roughly(Math.max(0, left - (now - at) / 1000))}`;
+const timeLeftText = ({ left, now: at }: RunFacts, now: number): string =>
+  left === null ? 'not known yet' : `about ${estimateText(Math.max(0, left - (now - at) / 1000))}`;
 
-function tookOf({ seconds: took, started, heard, state }: RunFacts, now: number): string {
+function durationText({ seconds: took, started, heard, state }: RunFacts, now: number): string {
   if (took !== null) return seconds(took * 1000);
   if (started === null) return '–';
   const until = mayGoOn(state) ? now : (heard ?? now);
   return seconds(Math.max(0, until - started));
 }
 
-const agoOf = (heard: number | null, now: number): string =>
+const sinceText = (heard: number | null, now: number): string =>
   heard === null ? '–' : `${seconds(Math.max(0, now - heard))} ago`;
 
 function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): JSX.Element | null {

@@ -31,8 +31,8 @@ export function folderObjects(root: string, uri: string): Objects {
       ? error
       : new RemoteFault(`${uri}: ${message}`, `look at ${name === '' ? root : fileOf(name)}`);
   };
-  /** Resolves to null if there is no such object. */
-  const asked = async <T>(name: string, work: () => T): Promise<T | null> => {
+  /** Returns what `work` returns; null if there is no such object. Throws `RemoteFault`. */
+  const nullIfMissing = async <T>(name: string, work: () => T): Promise<T | null> => {
     try {
       return await Promise.resolve(work());
     } catch (error) {
@@ -45,7 +45,7 @@ export function folderObjects(root: string, uri: string): Objects {
   return {
     uri,
     async open(writing) {
-      const isThere = await asked('', () => {
+      const isThere = await nullIfMissing('', () => {
         if (writing) {
           const names = ownNames(root, 'v1', 'tmp');
           ownFolder(root, 'v1', 'signs');
@@ -61,18 +61,18 @@ export function folderObjects(root: string, uri: string): Objects {
         );
     },
     sizeOf: (name) =>
-      asked(name, () => {
+      nullIfMissing(name, () => {
         const stat = lstatSync(fileOf(name));
         return stat.isFile() ? stat.size : null;
       }),
     read: (name, from) =>
-      asked(name, () => {
+      nullIfMissing(name, () => {
         const handle = openRegular(fileOf(name));
         const { size } = fstatSync(handle);
         const stream = createReadStream('', { fd: handle, start: from, highWaterMark: 1 << 20 });
         return {
           size,
-          bytes: told(stream, (error) => fault(error, name)),
+          bytes: withRemoteFaults(stream, (error) => fault(error, name)),
           close: () => void stream.destroy(),
         };
       }),
@@ -96,11 +96,14 @@ export function folderObjects(root: string, uri: string): Objects {
     async *list(folder) {
       const at = ownFolder(root, 'v1', folder);
       if (at === null) return;
-      yield* listed(root, (await asked(`v1/${folder}`, () => readdirSync(at, LISTING))) ?? []);
+      yield* listed(
+        root,
+        (await nullIfMissing(`v1/${folder}`, () => readdirSync(at, LISTING))) ?? [],
+      );
     },
     async remove(name) {
       const file = fileOf(name);
-      await asked(name, () => {
+      await nullIfMissing(name, () => {
         ownFolder(root, ...name.split('/').slice(0, -1));
         unlinkSync(file);
       });
@@ -108,7 +111,8 @@ export function folderObjects(root: string, uri: string): Objects {
   };
 }
 
-async function* told(
+/** Yields a stream's bytes. Throws its errors as `fault` turns them. */
+async function* withRemoteFaults(
   stream: AsyncIterable<unknown>,
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {

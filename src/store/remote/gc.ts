@@ -54,6 +54,7 @@ export interface RemoteSwept {
 }
 
 /**
+ * Removes from a remote what no entry needs, then its oldest entries.
  * @throws UserFault while the remote is pushed to, or if it has entries of another version
  * @throws RemoteFault if the remote does not answer
  */
@@ -94,19 +95,19 @@ interface Found {
  */
 async function survey(objects: Objects): Promise<Found> {
   const [blobs, environments, runObjects] = await Promise.all(
-    ['blobs', 'environments', 'runs'].map((folder) => listed(objects, folder)),
+    ['blobs', 'environments', 'runs'].map((folder) => listAll(objects, folder)),
   );
   const queue = new PQueue({ concurrency: TRANSFERS });
   const runs = await queue.addAll(
     (runObjects ?? []).flatMap((object) => {
       const [, id = ''] = /^v1\/runs\/(.+)\.json$/.exec(object.name) ?? [];
-      return isRunId(id) ? [async () => ({ object, keys: await keysOf(objects, id) })] : [];
+      return isRunId(id) ? [async () => ({ object, keys: await keysOfRun(objects, id) })] : [];
     }),
   );
   const entries: SentEntry[] = [],
     damaged: Listed[] = [];
   await queue.addAll(
-    (await listed(objects, 'entries')).flatMap((object) => {
+    (await listAll(objects, 'entries')).flatMap((object) => {
       const key = keyOf(object.name);
       if (key === null) return [];
       return [
@@ -125,7 +126,7 @@ async function survey(objects: Objects): Promise<Found> {
   return { blobs: blobs ?? [], environments: environments ?? [], runs, entries, damaged };
 }
 
-async function listed(objects: Objects, folder: string): Promise<readonly Listed[]> {
+async function listAll(objects: Objects, folder: string): Promise<readonly Listed[]> {
   const found: Listed[] = [];
   for await (const object of objects.list(folder)) found.push(object);
   return found;
@@ -136,7 +137,7 @@ function keyOf(name: string): ActionKey | null {
   return (key as ActionKey | undefined) ?? null;
 }
 
-async function keysOf(objects: Objects, id: string): Promise<readonly ActionKey[]> {
+async function keysOfRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   try {
     return await receiveRun(objects, id);
   } catch (error) {
@@ -161,7 +162,7 @@ interface Choice {
   readonly swept: RemoteSwept;
 }
 
-/** @param before what was written at this time or later stays */
+/** Chooses the objects to remove. @param before what was written at this time or later stays */
 function choose(
   { blobs, environments, runs, entries, damaged }: Found,
   maxBytes: number | null,
@@ -260,7 +261,7 @@ export interface Marker {
    * The remote's clock, in milliseconds since 1970, when the others' markers were looked at last.
    */
   readonly now: number;
-  /** Whether it has counted all the time since it was made. */
+  /** Whether it has been valid without a gap since it was made: renewed in time. */
   stands(): boolean;
   end(): Promise<void>;
 }
@@ -279,15 +280,15 @@ async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
     wasLate ||= performance.now() - renewed > STALE_MS / 2;
     return !wasLate;
   };
-  const write = async (): Promise<void> => {
+  const writeMarker = async (): Promise<void> => {
     const at = performance.now();
     await sendText(objects, name, `${kind}\n`);
     stands();
     renewed = at;
   };
-  await write();
+  await writeMarker();
   // A renewal that fails is tried again; `stands` tells if none succeeds.
-  const timer = setInterval(() => void write().catch(() => undefined), RENEW_MS);
+  const timer = setInterval(() => void writeMarker().catch(() => undefined), RENEW_MS);
   timer.unref();
   return {
     name,
@@ -316,7 +317,7 @@ async function otherMarkers(
   return { others: others.map(({ name }) => name), now };
 }
 
-const isOf = (kind: Kind, name: string): boolean => name.startsWith(`v1/signs/${kind}-`);
+const isMarkerOf = (kind: Kind, name: string): boolean => name.startsWith(`v1/signs/${kind}-`);
 
 /**
  * Marks the remote as being swept.
@@ -326,7 +327,7 @@ export async function beginSweep(objects: Objects): Promise<Marker> {
   const marker = await placeMarker(objects, 'gc');
   try {
     const { others, now } = await otherMarkers(objects, marker.name);
-    const gc = others.some((name) => isOf('gc', name));
+    const gc = others.some((name) => isMarkerOf('gc', name));
     if (others.length > 0)
       throw new UserFault(
         `${gc ? 'another gc sweeps' : 'a push sends to'} ${objects.uri}`,
@@ -351,7 +352,7 @@ export async function beginPush(
   try {
     for (let told = false; ; told = true) {
       const { others, now } = await otherMarkers(objects, marker.name);
-      if (!others.some((name) => isOf('gc', name))) return { ...marker, now };
+      if (!others.some((name) => isMarkerOf('gc', name))) return { ...marker, now };
       if (!told) tell(`gc is sweeping ${objects.uri}; waiting`);
       await sleep(POLL_MS);
     }

@@ -87,14 +87,15 @@ export function interruptible(objects: Objects, signal: AbortSignal): Objects {
 const SHA256 = /^[0-9a-f]{64}$/;
 
 /** Names an object by its digest or key. The pattern keeps anything else out of names. */
-function named(folder: string, id: string, ending: string): string {
+function objectName(folder: string, id: string, ending: string): string {
   if (!SHA256.test(id)) throw new TypeError(`${JSON.stringify(id.slice(0, 80))} is not a digest`);
   return `v1/${folder}/${id.slice(0, 2)}/${id}${ending}`;
 }
 
-export const entryObject = (key: string): string => named('entries', key, '.json');
-export const blobObject = (sha256: string): string => named('blobs', sha256, '');
-export const environmentObject = (sha256: string): string => named('environments', sha256, '.json');
+export const entryObject = (key: string): string => objectName('entries', key, '.json');
+export const blobObject = (sha256: string): string => objectName('blobs', sha256, '');
+export const environmentObject = (sha256: string): string =>
+  objectName('environments', sha256, '.json');
 
 /** Returns the digest that a manifest's `environment` names, or null if it names none. */
 export const environmentName = (value: unknown): string | null =>

@@ -287,7 +287,7 @@ const isDigest = (value: unknown): value is Digest =>
   typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value);
 const areDigests = (value: unknown): boolean =>
   isRecord(value) && Object.values(value).every(isDigest);
-const isPlain = (value: unknown): value is string =>
+const isPrintable = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= 500 && !/[\u0000-\u001f\u007f-\u009f]/.test(value);
 
 /** The key is computed from the components, so this detects a manifest under another's key. */
@@ -295,13 +295,13 @@ function componentsFault({ components, kind }: Manifest, key: ActionKey): string
   const given: unknown = components;
   const isWhole =
     isRecord(given) &&
-    isPlain(kind) &&
+    isPrintable(kind) &&
     given['kind'] === kind &&
     areDigests(given['code']) &&
     isRecord(given['params']) &&
     areDigests(given['inputs']) &&
     areDigests(given['assets']) &&
-    (given['backend'] === null || isPlain(given['backend']));
+    (given['backend'] === null || isPrintable(given['backend']));
   if (!isWhole) return 'its manifest has malformed components';
   return keyOf(components) === key ? null : 'its manifest has the components of another entry';
 }
@@ -378,10 +378,10 @@ function isBackendInfo(value: unknown): boolean {
   // Manifests from before the fused operations do not name them.
   const { name, precision, tensorflow, fused = null, gpu, packages, deterministic } = value;
   return (
-    [name, precision].every(isPlain) &&
-    [tensorflow, fused, gpu].every((text) => text === null || isPlain(text)) &&
+    [name, precision].every(isPrintable) &&
+    [tensorflow, fused, gpu].every((text) => text === null || isPrintable(text)) &&
     isRecord(packages) &&
-    Object.entries(packages).every((pair) => pair.every(isPlain)) &&
+    Object.entries(packages).every((pair) => pair.every(isPrintable)) &&
     typeof deterministic === 'boolean'
   );
 }

@@ -43,7 +43,7 @@ export interface RemoteOptions {
 export const createRemote = (objects: Objects, store: Store, options: RemoteOptions): Remote =>
   new Remote(objects, store, options);
 
-const short = (key: ActionKey): string => key.slice(0, 10);
+const shortKey = (key: ActionKey): string => key.slice(0, 10);
 
 export class Remote {
   readonly uri: string;
@@ -108,7 +108,7 @@ export class Remote {
       );
       this.#asked.add(key);
       if (received?.state === 'refused')
-        this.#fail(`${short(key)}: what ${this.uri} holds is refused: ${received.why}`);
+        this.#fail(`${shortKey(key)}: what ${this.uri} holds is refused: ${received.why}`);
       if (received?.state !== 'received') return null;
       this.#counts.fetched++;
       this.#counts.bytes += received.bytes;
@@ -122,13 +122,13 @@ export class Remote {
   async #send(key: ActionKey): Promise<void> {
     try {
       const sent = await this.#attempt(key, () => this.#sending.send(key, false));
-      if (sent?.state === 'unsound') this.#fail(`${short(key)} was not sent: ${sent.why}`);
+      if (sent?.state === 'unsound') this.#fail(`${shortKey(key)} was not sent: ${sent.why}`);
       if (sent?.state !== 'sent') return;
       this.#counts.sent++;
       this.#counts.bytes += sent.bytes;
       this.#options.log?.(`${key} sent to ${this.uri}, ${sent.bytes} bytes`);
     } catch (error) {
-      this.#fail(`${short(key)} was not sent: ${(error as Error).message}`);
+      this.#fail(`${shortKey(key)} was not sent: ${(error as Error).message}`);
     }
   }
 
@@ -147,7 +147,7 @@ export class Remote {
     } catch (error) {
       if (!(error instanceof RemoteFault)) throw error;
       if (isStopped()) return null;
-      this.#fail(`${short(key)}: ${error.message}`);
+      this.#fail(`${shortKey(key)}: ${error.message}`);
       if (++this.#faults === MOST_FAULTS) tell(`${this.uri} is not asked any more`);
       return null;
     }

@@ -41,7 +41,7 @@ interface Bucket {
   readonly fault: (error: unknown) => unknown;
 }
 
-/** @param prefix the part of the bucket, without slashes around it; '' for the whole bucket */
+/** Opens a remote in S3. @param prefix of its keys, without slashes around; '' for all keys */
 export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
   const [sdk, { Upload }] = await load(uri);
   const patience = limitOf('seconds');
@@ -94,7 +94,7 @@ type Sdk = typeof clientS3;
 
 const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
   new sdk.S3Client({
-    ...region(),
+    ...regionOption(),
     // Servers other than Amazon's seldom have a host name for each bucket.
     forcePathStyle: hasOwnEndpoint(),
     // Every object is checked against its SHA-256 here, and not every server knows the SDK's own
@@ -103,11 +103,12 @@ const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
     responseChecksumValidation: 'WHEN_REQUIRED',
     // The SDK only warns of its `requestTimeout`.
     requestHandler: { connectionTimeout: 10_000, socketTimeout },
-    streamCollector: collected,
+    streamCollector: collectBody,
     maxAttempts: 4,
   });
 
-async function collected(body: Readable): Promise<Uint8Array> {
+/** Returns the bytes of a short answer. Throws an error named TOO_LARGE beyond the list limit. */
+async function collectBody(body: Readable): Promise<Uint8Array> {
   const { value: most } = limitOf('list');
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -140,7 +141,7 @@ const hasOwnEndpoint = (): boolean =>
  * Returns the region if the SDK would not find it. The SDK reads `AWS_REGION` and the user's files,
  * and refuses to work without a region, which servers other than Amazon's ignore.
  */
-function region(): { readonly region?: string } {
+function regionOption(): { readonly region?: string } {
   const given = process.env['AWS_REGION'] ?? '',
     fallback = process.env['AWS_DEFAULT_REGION'] ?? (hasOwnEndpoint() ? 'us-east-1' : '');
   return given !== '' || fallback === '' ? {} : { region: fallback };
@@ -181,7 +182,7 @@ async function read(
     const body = answer.Body;
     return {
       size: from + (answer.ContentLength ?? 0),
-      bytes: watched(body, stallMs, fault),
+      bytes: withStallTimeout(body, stallMs, fault),
       close: () => {
         stop.abort();
         body.destroy();
@@ -269,12 +270,12 @@ const isAbsent = (error: unknown): boolean =>
  * Returns the bytes of a body. Throws if none comes for `ms`, if they come more slowly than SLOWEST
  * for longer, or if the connection breaks.
  */
-async function* watched(
+async function* withStallTimeout(
   body: Readable,
   ms: number,
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {
-  // Where little came before, going on from there would be as slow.
+  // After a slow transfer, resuming would be as slow: a TimeoutError is final, an Error is resumed.
   const stalled = (): void => {
     const name = received < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
     body.destroy(Object.assign(new Error('no data arrived in time'), { name }));

@@ -6,7 +6,7 @@ import {
   ATTEMPT_LIMIT_OPTIONS,
   attemptLimitsOf,
   checkAttemptLimits,
-  forKind,
+  valueForKind,
 } from '../../../src/run/execute/attempt-limits.ts';
 import { createProject, writeToys } from '../../rig/project.ts';
 import { createRig, type Rig } from '../../rig/rig.ts';
@@ -118,12 +118,12 @@ test('an option of several words has hyphens in its flag, and keeps its name', (
 test('an option is one number for all kinds, or one for each; nonsense is refused', () => {
   assert.equal(
     [
-      forKind(undefined, 'train'),
-      forKind(2, 'train'),
-      forKind({ train: 3 }, 'train'),
-      forKind({ train: 3 }, 'poison'),
-      forKind({ train: 3, '*': 1 }, 'poison'),
-      forKind({}, 'toString'),
+      valueForKind(undefined, 'train'),
+      valueForKind(2, 'train'),
+      valueForKind({ train: 3 }, 'train'),
+      valueForKind({ train: 3 }, 'poison'),
+      valueForKind({ train: 3, '*': 1 }, 'poison'),
+      valueForKind({}, 'toString'),
     ],
     [null, 2, 3, null, 1, null],
   );
