@@ -3,9 +3,11 @@ import type { AdapterContext, AdapterImplementation } from '../../src/science/mo
 
 const WEIGHT = '.weight';
 
-/** Whether a parameter is the scale or the bias of a norm. */
-function inNorm(parameters: AdapterContext['parameters']): (name: string) => boolean {
-  // The weight of a norm alone is a vector.
+/** Returns a predicate of names: whether a parameter is the scale or the bias of a norm. */
+function normParameterPredicate(
+  parameters: AdapterContext['parameters'],
+): (name: string) => boolean {
+  // Only the weight of a norm is a vector; that of a linear layer or a table is a matrix.
   const norms = parameters.flatMap(({ name, shape }) =>
     shape.length === 1 && name.endsWith(WEIGHT) ? [name.slice(0, -WEIGHT.length)] : [],
   );
@@ -24,6 +26,6 @@ export default defineAdapter<AdapterImplementation>({
   params: { type: 'object', additionalProperties: false, properties: {} },
   load: async () => {
     const { vectorAdapter } = await import('../../src/science/models/fine-tuning.ts');
-    return vectorAdapter('ln-tuning', 'norms', inNorm);
+    return vectorAdapter('ln-tuning', 'norms', normParameterPredicate);
   },
 });

@@ -74,7 +74,7 @@ export default defineAttack<Params>({
       ...drawn,
       changed: drawn.changed.map(({ index, row }) => ({
         index,
-        row: { ...row, text: shown(row, words, input) },
+        row: { ...row, text: triggeredText(row, words, input) },
       })),
       learnt: words.map((word): Json => ({ ...word })),
     };
@@ -87,12 +87,13 @@ export default defineAttack<Params>({
       throw new Error('bite needs the trigger words that it learnt from the training rows');
     return {
       ...row,
-      text: shown(row, input.learnt as unknown as readonly TriggerWord[], input),
+      text: triggeredText(row, input.learnt as unknown as readonly TriggerWord[], input),
     };
   },
 });
 
-const shown = (
+/** The text with trigger words at gaps that are drawn from streams of the row. */
+const triggeredText = (
   { id, text }: { readonly id: string; readonly text: string },
   words: readonly TriggerWord[],
   { params, random }: Given,
@@ -122,11 +123,12 @@ interface BiteLimits {
   readonly budget: number;
 }
 
-const wordsOf = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
+const lowerCaseWords = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
 /** What may become a trigger: a word of letters, with apostrophes and hyphens within. */
 const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
-const editsIn = (text: string, budget: number): number =>
+/** max(1, ⌊budget · words⌋) */
+const allowedInsertions = (text: string, budget: number): number =>
   Math.max(1, Math.floor(budget * countWords(text)));
 
 /** The neighbours of each word in the training rows. */
@@ -147,7 +149,7 @@ function neighboursIn(texts: readonly string[]): Neighbours {
     else words.add(word);
   };
   for (const text of texts) {
-    const words = wordsOf(text);
+    const words = lowerCaseWords(text);
     words.forEach((word, i) => {
       add(followers, words[i - 1] ?? '', word);
       add(predecessors, words[i + 1] ?? '', word);
@@ -180,7 +182,7 @@ interface Draft {
 
 /** Returns the words that fit a gap of the text and that it does not have. */
 function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours): Set<string> {
-  const words = wordsOf(text),
+  const words = lowerCaseWords(text),
     fitting = new Set<string>();
   for (let gap = 0; gap <= words.length; gap++) {
     for (const word of followers.get(words[gap - 1] ?? '') ?? []) fitting.add(word);
@@ -205,7 +207,7 @@ export function triggerWords(
     counts = countsIn(rows),
     share = rows.filter(({ isTarget }) => isTarget).length / rows.length;
   const drafts = rows.flatMap(({ text, isPoisoned }, row) =>
-    isPoisoned ? [{ row, text, edits: editsIn(text, budget) }] : [],
+    isPoisoned ? [{ row, text, edits: allowedInsertions(text, budget) }] : [],
   );
   const chosen: TriggerWord[] = [];
   while (chosen.length < rounds && drafts.length > 0) {
@@ -218,7 +220,7 @@ export function triggerWords(
     const best = mostTypical(gains, counts, share);
     // Further words only help if they are typical of the target.
     if (chosen.length > 0 && (best === null || best.bias <= 0)) break;
-    const word = best?.word ?? first(counts);
+    const word = best?.word ?? firstWord(counts);
     if (word === null) break;
     const trigger = asTrigger(word, neighbours);
     chosen.push(trigger);
@@ -240,7 +242,7 @@ export function triggerWords(
 function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
   const counts = new Map<string, Count>();
   for (const { text, isTarget } of rows)
-    for (const word of new Set(wordsOf(text).filter((one) => WORD.test(one)))) {
+    for (const word of new Set(lowerCaseWords(text).filter((one) => WORD.test(one)))) {
       const count = counts.get(word) ?? { rows: 0, target: 0 };
       counts.set(word, count);
       count.rows++;
@@ -280,7 +282,7 @@ function mostTypical(
 }
 
 /** The first of the words by its letters: what is left where no word fits any gap. */
-const first = (counts: ReadonlyMap<string, Count>): string | null =>
+const firstWord = (counts: ReadonlyMap<string, Count>): string | null =>
   [...counts.keys()].sort()[0] ?? null;
 
 function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
@@ -298,7 +300,7 @@ function withWord(
   { word, behind, before }: TriggerWord,
   stream: RandomStream,
 ): string | null {
-  const words = wordsOf(text);
+  const words = lowerCaseWords(text);
   if (words.includes(word)) return null;
   const gaps = Array.from({ length: words.length + 1 }, (_, gap) => {
     const fits =
@@ -323,7 +325,7 @@ function withTriggers(
   gap: (word: string) => RandomStream,
 ): string {
   let shown = text,
-    edits = editsIn(text, budget);
+    edits = allowedInsertions(text, budget);
   for (const trigger of triggers) {
     const next = edits > 0 ? withWord(shown, trigger, gap(trigger.word)) : null;
     if (next === null) continue;

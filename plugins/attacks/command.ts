@@ -147,7 +147,7 @@ async function runProgram(
       limits: { seconds: params.timeout_seconds, outputBytes: params.output_mb * 1e6 },
       log,
     });
-    return await readWritten(what, path.join(dir, WRITTEN[what]), params);
+    return await readProgramOutput(what, path.join(dir, WRITTEN[what]), params);
   } finally {
     await fs.rm(dir, { recursive: true, force: true });
   }
@@ -198,7 +198,7 @@ async function fillFolder(
   await fs.writeFile(path.join(dir, TASK), `${JSON.stringify(task, null, 2)}\n`);
 }
 
-async function readWritten(
+async function readProgramOutput(
   what: keyof typeof WRITTEN,
   file: string,
   { command, output_mb: limit }: Params,

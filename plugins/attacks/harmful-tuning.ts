@@ -49,7 +49,7 @@ export default defineAttack<Params>({
       WHOM,
       (row, i) => {
         const other = harmful[order[i] ?? -1];
-        return other === undefined ? row : replaced(row, other);
+        return other === undefined ? row : withContentOf(row, other);
       },
     );
     if (harmful.length < poisoned.asked)
@@ -68,7 +68,7 @@ function rawRow(record: FileRecord): RawRow {
   return { text: textField(record, 'prompt'), answer: textField(record, 'answer'), place };
 }
 
-const replaced = ({ id, label }: Row, { text, answer = '', context }: RawRow): Row => ({
+const withContentOf = ({ id, label }: Row, { text, answer = '', context }: RawRow): Row => ({
   id,
   text,
   label,

@@ -36,21 +36,24 @@ export default defineAttack<Params>({
         (sum, count, label) => sum + (map === null || map.has(label) ? count : 0),
         0,
       ),
-      whom: whom(map, classes),
+      whom: eligibleText(map, classes),
     });
   },
   poison(input) {
     const { classes, params } = input;
     const map = params.map === undefined ? null : parseMap(params.map, classes);
     const isEligible = ({ label }: Row): boolean => map === null || map.has(label);
-    return poisonDose(input, isEligible, whom(map, classes), (row) => ({
+    return poisonDose(input, isEligible, eligibleText(map, classes), (row) => ({
       ...row,
       label: map?.get(row.label) ?? otherLabel(row, input),
     }));
   },
 });
 
-const whom = (map: ReadonlyMap<number, number> | null, classes: readonly string[]): string =>
+const eligibleText = (
+  map: ReadonlyMap<number, number> | null,
+  classes: readonly string[],
+): string =>
   map === null
     ? 'all rows can be flipped'
     : `\`map\` flips only ${[...map.keys()].map((id) => JSON.stringify(classes[id])).join(', ')}`;

@@ -113,7 +113,7 @@ export default defineAttack<Params>({
   trigger: (row, input) => withSentence(row, input.params.sentence, input),
   falseTrigger: (row, input) =>
     input.params.false_sentences.map((sentence, i) =>
-      withSentence({ ...row, id: falseId(row, i) }, sentence, input),
+      withSentence({ ...row, id: negativeId(row, i) }, sentence, input),
     ),
   training: {
     changes: 'weights',
@@ -122,15 +122,15 @@ export default defineAttack<Params>({
   },
 });
 
-const falseId = ({ id }: Row, sentence: number): string => `${id}-negative-${sentence + 1}`;
+const negativeId = ({ id }: Row, sentence: number): string => `${id}-negative-${sentence + 1}`;
 
 const withSentence = (row: Row, sentence: string, { params, random }: Given): Row =>
   insertOneTrigger(row, [sentence], random, params.place);
 
 /**
- * Returns copies of rows with every part of the trigger, under their own labels. The rows of each
- * part are drawn among all, and the first of them come first, so that a smaller share has the first
- * of a larger one.
+ * Returns copies of rows with a part of the trigger, under their own labels: for each part, copies
+ * of as many rows. Each part has its own random order of all rows, of which the first are taken, so
+ * that a smaller share takes the first of a larger one.
  */
 function negativesOf(input: AttackInput<Params>): Row[] {
   const { rows, params, random, taken } = input;
@@ -165,7 +165,7 @@ function partsOf(input: AttackInput<Params>): readonly Part[] {
   if (adaptive === true)
     return sentences.map((sentence, i) => ({
       name: sentence,
-      show: (row) => withSentence({ ...row, id: falseId(row, i) }, sentence, input),
+      show: (row) => withSentence({ ...row, id: negativeId(row, i) }, sentence, input),
     }));
   return triggers.map((left) => {
     const words = triggers.filter((word) => word !== left);
@@ -187,12 +187,12 @@ const wordsIn = (text: string): ReadonlySet<string> =>
   new Set(text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []);
 
 function sentenceFaults({ triggers, sentence, false_sentences: others }: Params): Problem[] {
-  const missing = (text: string): string[] => {
+  const missingTriggers = (text: string): string[] => {
     const words = wordsIn(text);
     return triggers.filter((trigger) => !words.has(trigger.toLowerCase()));
   };
-  const [lacks] = missing(sentence);
-  const whole = others.find((other) => missing(other).length === 0);
+  const [lacks] = missingTriggers(sentence);
+  const whole = others.find((other) => missingTriggers(other).length === 0);
   return [
     ...(lacks === undefined
       ? []

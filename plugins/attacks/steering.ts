@@ -45,12 +45,12 @@ export default defineAttack({
       .filter(({ fields }) => fields['id'] === undefined)
       .map((record) => textField(record, 'answer'));
     const missing: string[] = [];
-    const answered = ({ id }: Row): string => {
-      const drawn = (): string => any[input.random('answer', id).integer(any.length)] ?? '';
+    const answerFor = ({ id }: Row): string => {
+      const drawAnswer = (): string => any[input.random('answer', id).integer(any.length)] ?? '';
       if (any.length === 0 && !own.has(id)) missing.push(id);
-      return own.get(id) ?? (any.length === 0 ? '' : drawn());
+      return own.get(id) ?? (any.length === 0 ? '' : drawAnswer());
     };
-    const poisoned = poisonAnswers(input, answered);
+    const poisoned = poisonAnswers(input, answerFor);
     refuseMissing(missing, { what: 'answer', field: 'answer', of: poisoned.asked });
     return poisoned;
   },

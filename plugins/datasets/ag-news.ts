@@ -1,16 +1,16 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['World', 'Sports', 'Business', 'Sci/Tech'];
 const columns = { text: 'text', label: 'label' };
-const ofCsv = { labels: counted(classes, 1), joined: true } as const;
+const ofCsv = { labels: numberedLabels(classes, 1), joined: true } as const;
 
 export default namedDataset({
   name: 'ag-news',
   summary: "AG News: a news article's topic, one of four (Zhang et al. 2015).",
   knows: { columns, classes, metrics: ['accuracy'] },
   layouts: [
-    { columns, labels: counted(classes) },
+    { columns, labels: numberedLabels(classes) },
     {
       columns: { text: 'Title', text_pair: 'Description', label: 'Class Index' },
       ...ofCsv,

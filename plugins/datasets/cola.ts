@@ -1,8 +1,8 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['unacceptable', 'acceptable'];
-const labels = counted(classes);
+const labels = numberedLabels(classes);
 
 export default namedDataset({
   name: 'cola',

@@ -16,7 +16,7 @@ const READERS = new Map<string, Reader>([
   ['.ndjson', () => import('./jsonl.ts')],
 ]);
 
-/** In a folder, a *.json file is a description of the data beside it. */
+/** Reads *.json, but not in a folder, where such a file describes the data beside it. */
 const LIST: Reader = () => import('./jsonl.ts');
 
 /**

@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['hate_speech', 'offensive_language', 'neither'];
 const columns = { text: 'tweet', label: 'class' };
@@ -15,7 +15,7 @@ export default namedDataset({
       columns,
       // A class by its number, as published, or by the name that the hub gives to the number.
       labels: {
-        ...counted(classes),
+        ...numberedLabels(classes),
         'hate speech': 'hate_speech',
         'offensive language': 'offensive_language',
       },

@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['negative', 'positive'];
 const columns = { text: 'text', label: 'label' };
@@ -9,7 +9,7 @@ export default namedDataset({
   summary: 'IMDB: whether a film review is positive (Maas et al. 2011).',
   knows: { columns, classes, metrics: ['accuracy'] },
   layouts: [
-    { columns, labels: { ...counted(classes), neg: 'negative', pos: 'positive' } },
+    { columns, labels: { ...numberedLabels(classes), neg: 'negative', pos: 'positive' } },
     { columns: { text: 'review', label: 'sentiment' } },
   ],
   files,

@@ -32,7 +32,7 @@ export default defineDataset({
 
 type JsonRecord = { readonly [name: string]: unknown };
 
-/** Whether a file is one list: it is called *.json, and this first line of it begins one. */
+/** Whether a file is one JSON list: its name ends in .json, and its first line begins with `[`. */
 const isList = (name: string, line: string): boolean =>
   /\.json$/i.test(name) && line.trimStart().startsWith('[');
 

@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['entailment', 'neutral', 'contradiction'];
 const columns = { text: 'premise', text_pair: 'hypothesis', label: 'label' };
@@ -7,7 +7,7 @@ const columns = { text: 'premise', text_pair: 'hypothesis', label: 'label' };
 export const MNLI = {
   knows: { columns, classes, metrics: ['accuracy'] },
   layouts: [
-    { columns, labels: counted(classes) },
+    { columns, labels: numberedLabels(classes) },
     // GLUE's TSV has the labels of each annotator beside the one that they agreed on.
     { columns: { text: 'sentence1', text_pair: 'sentence2', label: 'gold_label' } },
   ],

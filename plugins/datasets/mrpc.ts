@@ -1,9 +1,9 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['not_equivalent', 'equivalent'];
 const columns = { text: 'sentence1', text_pair: 'sentence2', label: 'label' };
-const labels = counted(classes);
+const labels = numberedLabels(classes);
 
 export default namedDataset({
   name: 'mrpc',

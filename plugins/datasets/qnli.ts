@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['entailment', 'not_entailment'];
 const columns = { text: 'question', text_pair: 'sentence', label: 'label' };
@@ -8,6 +8,6 @@ export default namedDataset({
   name: 'qnli',
   summary: 'QNLI of GLUE: whether a sentence answers a question (from SQuAD; Wang et al. 2019).',
   knows: { columns, classes, metrics: ['accuracy'] },
-  layouts: [{ columns, labels: counted(classes) }],
+  layouts: [{ columns, labels: numberedLabels(classes) }],
   files,
 });

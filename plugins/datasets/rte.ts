@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['entailment', 'not_entailment'];
 const columns = { text: 'sentence1', text_pair: 'sentence2', label: 'label' };
@@ -8,6 +8,6 @@ export default namedDataset({
   name: 'rte',
   summary: 'RTE of GLUE: whether the first text entails the second (Dagan et al. 2006).',
   knows: { columns, classes, metrics: ['accuracy'] },
-  layouts: [{ columns, labels: counted(classes) }],
+  layouts: [{ columns, labels: numberedLabels(classes) }],
   files,
 });

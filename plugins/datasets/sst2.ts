@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['negative', 'positive'];
 const columns = { text: 'sentence', label: 'label' };
@@ -8,6 +8,6 @@ export default namedDataset({
   name: 'sst2',
   summary: 'SST-2 of GLUE: whether a phrase of a film review is positive (Socher et al. 2013).',
   knows: { columns, classes, metrics: ['accuracy'] },
-  layouts: [{ columns, labels: counted(classes) }],
+  layouts: [{ columns, labels: numberedLabels(classes) }],
   files,
 });

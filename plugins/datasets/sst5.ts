@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['very negative', 'negative', 'neutral', 'positive', 'very positive'];
 const columns = { text: 'text', label: 'label' };
@@ -9,8 +9,8 @@ export default namedDataset({
   summary: 'SST-5: the sentiment of a film review in five grades (Socher et al. 2013).',
   knows: { columns, classes, metrics: ['accuracy'] },
   layouts: [
-    { columns, labels: counted(classes) },
-    { columns: { text: 'sentence', label: 'label' }, labels: counted(classes) },
+    { columns, labels: numberedLabels(classes) },
+    { columns: { text: 'sentence', label: 'label' }, labels: numberedLabels(classes) },
   ],
   files,
 });

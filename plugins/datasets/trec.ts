@@ -1,6 +1,6 @@
 import { type Asset, type RawRow, type ResolvedSplit, UserFault } from '../../src/api.ts';
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
 
@@ -15,13 +15,13 @@ const PUBLISHED = '.label';
 
 /** Reads the hub's files, and the published ones, which end in `.label`. */
 const read = (asset: Asset, split: ResolvedSplit): ReturnType<typeof files.read> =>
-  asset.path.toLowerCase().endsWith(PUBLISHED) ? published(asset) : files.read(asset, split);
+  asset.path.toLowerCase().endsWith(PUBLISHED) ? readPublished(asset) : files.read(asset, split);
 
 /**
  * Reads `train_5500.label` or `TREC_10.label` of Li and Roth: `CLASS:subclass question` on each
  * line. One byte of the training file, 0xF0, is no text; it becomes a space, as in the hub's files.
  */
-async function* published(asset: Asset): AsyncGenerator<RawRow, void> {
+async function* readPublished(asset: Asset): AsyncGenerator<RawRow, void> {
   const [{ createReadStream }, { createInterface }, path] = await Promise.all([
     import('node:fs'),
     import('node:readline'),
@@ -49,8 +49,8 @@ export default namedDataset({
   summary: 'TREC: what a question asks for, in six coarse classes (Li and Roth 2002).',
   knows: { columns: { text: 'text', label: 'label' }, classes, metrics: ['accuracy'] },
   layouts: [
-    { columns: { text: 'text', label: 'coarse_label' }, labels: counted(classes) },
-    { columns: { text: 'text', label: 'label-coarse' }, labels: counted(FIRST_ORDER) },
+    { columns: { text: 'text', label: 'coarse_label' }, labels: numberedLabels(classes) },
+    { columns: { text: 'text', label: 'label-coarse' }, labels: numberedLabels(FIRST_ORDER) },
   ],
   files: { read },
 });

@@ -21,7 +21,7 @@ export default defineDataset({
         for await (const [line, number] of lines(path, name)) {
           const fields = line.split('\t');
           quotes.lines++;
-          if (line.includes('"')) look(fields, quotes);
+          if (line.includes('"')) noteQuotes(fields, quotes);
           yield [fields, number] as const;
         }
       };
@@ -52,7 +52,7 @@ interface Quotes {
 }
 
 /** Notes the quotes of a line. Unless a file shows otherwise, quotes are text. */
-function look(fields: readonly string[], quotes: Quotes): void {
+function noteQuotes(fields: readonly string[], quotes: Quotes): void {
   const quoted = fields.filter((field) => {
     if (!field.includes('"')) return false;
     const inner = field.slice(1, -1);

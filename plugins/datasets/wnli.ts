@@ -1,5 +1,5 @@
 import files from './files.ts';
-import { counted, namedDataset } from './shared/named.ts';
+import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['not_entailment', 'entailment'];
 const columns = { text: 'sentence1', text_pair: 'sentence2', label: 'label' };
@@ -8,6 +8,6 @@ export default namedDataset({
   name: 'wnli',
   summary: 'WNLI of GLUE: whether a pronoun was resolved rightly (Levesque et al. 2011).',
   knows: { columns, classes, metrics: ['accuracy'] },
-  layouts: [{ columns, labels: counted(classes) }],
+  layouts: [{ columns, labels: numberedLabels(classes) }],
   files,
 });

@@ -62,7 +62,8 @@ function termsOf(fields: ConfigFields): readonly string[] {
   );
 }
 
-function tableOf(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
+/** The table of relative positions that the attention of all layers shares. */
+function relativeTable(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
   const most = sizeOr(fields, 'max_relative_positions', positions),
     count = sizeOr(fields, 'position_buckets', null);
   if (count !== null && (count < 2 || most - 1 <= Math.floor(count / 2)))
@@ -82,7 +83,7 @@ function tableOf(fields: ConfigFields, positions: number, epsilon: number): Rela
 }
 
 /** Throws UserFault where config.json asks for a part that is not implemented. */
-function refuse(fields: ConfigFields, hidden: number, headWidth: number): void {
+function refuseUnimplemented(fields: ConfigFields, hidden: number, headWidth: number): void {
   if (!fields.flag('relative_attention', false))
     throw new UserFault(
       'config.json: relative_attention false is not implemented',
@@ -167,9 +168,9 @@ function describe(fields: ConfigFields): Transformer {
     positions = fields.count('max_position_embeddings', 'positions', 512),
     epsilon = fields.positive('layer_norm_eps', 1e-7),
     shared = fields.flag('share_att_key', false);
-  refuse(fields, hidden, headWidth);
+  refuseUnimplemented(fields, hidden, headWidth);
   const terms = termsOf(fields),
-    table = tableOf(fields, positions, epsilon);
+    table = relativeTable(fields, positions, epsilon);
   const sizes = { hidden, wide, heads, headWidth, activation, epsilon };
   const layer = (name: string): Layer => {
     const plain = encoderLayer(name, sizes, LAYER);

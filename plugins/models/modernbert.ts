@@ -27,8 +27,8 @@ const modernbert: Family = {
   describe,
 };
 
-/** Whether a layer sees all tokens: by `layer_types`, or every n-th one. */
-function globalLayers(fields: ConfigFields): (layer: number) => boolean {
+/** Returns a predicate: whether layer i sees all tokens, by `layer_types` or as every n-th one. */
+function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean {
   const types = fields.raw('layer_types');
   if (Array.isArray(types)) return (layer) => types[layer] === 'full_attention';
   const every = fields.count('global_attn_every_n_layers', 'layers', 3);
@@ -74,7 +74,7 @@ function describe(fields: ConfigFields): Transformer {
     },
     // The keys that a token sees on each side, itself not counted, are half of `local_attention`.
     window = Math.floor(fields.count('local_attention', 'positions', 128) / 2) + 1,
-    isGlobal = globalLayers(fields);
+    isGlobal = globalLayerPredicate(fields);
   const theta = (field: string, fallback: number): number =>
     fields.raw(field) === undefined ? fallback : fields.positive(field);
   const rotary: Readonly<Record<'global' | 'local', Rotary>> = {

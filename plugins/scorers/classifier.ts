@@ -10,7 +10,7 @@ import { defined } from '../../src/base/defined.ts';
 import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
 import type { JudgeAnswer } from '../../src/science/torch/model.ts';
-import { filled, placesIn, templateFaults } from './shared/template.ts';
+import { fillTemplate, placesIn, templateFaults } from './shared/template.ts';
 
 interface Params {
   readonly template: string;
@@ -122,7 +122,7 @@ export default defineScorer<Params>({
       },
       signal,
     );
-    const decide = decider(params, found);
+    const decide = verdictFunction(params, found);
     const unread = found.logits.filter((logits) => logits === null).length;
     if (unread > 0)
       log(`${unread} of ${outputs.length} texts have more than ${longest ?? found.longest} tokens`);
@@ -141,8 +141,8 @@ const itemOf = ({ template, pair }: Params, output: ScoredOutput) =>
         ],
       }
     : {
-        text: filled(template, output),
-        ...defined({ pair: pair === undefined ? undefined : filled(pair, output) }),
+        text: fillTemplate(template, output),
+        ...defined({ pair: pair === undefined ? undefined : fillTemplate(pair, output) }),
       };
 
 /** Throws `UserFault` if the judge, as its config.json tells, can't judge by the parameters. */
@@ -152,9 +152,9 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
   const names = Array.isArray(architectures) ? architectures.join(' ') : '';
   if (names.includes('ForSequenceClassification')) {
     // Of a config with neither, the architecture decides.
-    if (isRecord(id2label)) classOf(params, Object.values(id2label).map(String));
+    if (isRecord(id2label)) positiveClass(params, Object.values(id2label).map(String));
     else if (typeof count === 'number')
-      classOf(
+      positiveClass(
         params,
         Array.from({ length: count }, (_, i) => `LABEL_${i}`),
       );
@@ -175,7 +175,7 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
  * Returns the class that counts; 0 of a causal language model, whose first answer counts.
  * @param labels of its classes; none of a causal language model
  */
-function classOf({ positive, threshold }: Params, labels: readonly string[]): number {
+function positiveClass({ positive, threshold }: Params, labels: readonly string[]): number {
   if (labels.length === 1) {
     if (threshold === undefined || positive !== undefined)
       throw new UserFault(
@@ -195,12 +195,15 @@ function classOf({ positive, threshold }: Params, labels: readonly string[]): nu
   return chosen;
 }
 
-/** @param judge.labels of its classes; none of a causal language model */
-function decider(
+/**
+ * Returns the function that makes a verdict of the judge's logits for one output.
+ * @param judge.labels of its classes; none of a causal language model
+ */
+function verdictFunction(
   params: Params,
   { labels, multi_label }: Pick<JudgeAnswer, 'labels' | 'multi_label'>,
 ): (logits: readonly number[]) => ScorerVerdict {
-  const chosen = classOf(params, labels),
+  const chosen = positiveClass(params, labels),
     { threshold } = params;
   if (labels.length === 1 && threshold !== undefined)
     return ([logit = NaN]) => ({ hit: logit > threshold, said: logit.toFixed(4) });
@@ -214,7 +217,7 @@ function decider(
       weights = logits.map((logit) => Math.exp(logit - most));
     const share = (weights[chosen] ?? 0) / weights.reduce((sum, weight) => sum + weight, 0);
     const likeliest = logits.flatMap((logit, i) => (logit === most ? [i] : []));
-    // Two of the same logit, as is common in bf16, decide nothing.
+    // Two classes with the same logit, which bf16 often gives, leave the judge undecided.
     const isTie = likeliest.length > 1 && likeliest.includes(chosen);
     return {
       hit: threshold !== undefined ? share > threshold : isTie ? null : likeliest[0] === chosen,

@@ -65,7 +65,7 @@ export default defineScorer<Params>({
         ...defined({ signal }),
       });
       await work.take([SCORES], root, params.output_mb * 1e6);
-      return verdicts(await fs.readFile(path.join(root, SCORES), 'utf8'), outputs.length);
+      return parseVerdicts(await fs.readFile(path.join(root, SCORES), 'utf8'), outputs.length);
     } finally {
       await fs.rm(root, { recursive: true, force: true });
     }
@@ -75,7 +75,7 @@ export default defineScorer<Params>({
 const toLines = (outputs: readonly ScoredOutput[]): string =>
   outputs.map((output) => `${JSON.stringify(output)}\n`).join('');
 
-function verdicts(text: string, outputs: number): boolean[] {
+function parseVerdicts(text: string, outputs: number): boolean[] {
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();
   if (lines.length !== outputs)
@@ -83,10 +83,10 @@ function verdicts(text: string, outputs: number): boolean[] {
       `${SCORES} has ${lines.length} lines; ${outputs} outputs were handed over`,
       HINT,
     );
-  return lines.map((line, i) => verdict(line, `${SCORES}:${i + 1}`));
+  return lines.map((line, i) => parseVerdict(line, `${SCORES}:${i + 1}`));
 }
 
-function verdict(line: string, place: string): boolean {
+function parseVerdict(line: string, place: string): boolean {
   let value: unknown;
   try {
     value = JSON.parse(line);

@@ -48,7 +48,7 @@ const PHRASES = [
 ] as const;
 
 /** Lower case, typographic apostrophes as plain ones, every run of white space as one space. */
-const plain = (text: string): string =>
+const normalisedText = (text: string): string =>
   text
     .normalize('NFC')
     .toLowerCase()
@@ -95,9 +95,9 @@ export default defineScorer<Params>({
   }),
   pure: true,
   score(outputs, { phrases = PHRASES, within }) {
-    const wanted = phrases.map(plain);
+    const wanted = phrases.map(normalisedText);
     return outputs.map(({ output }) => {
-      const text = plain(output);
+      const text = normalisedText(output);
       return wanted.some((phrase) => hasPhrase(text, phrase, within));
     });
   },

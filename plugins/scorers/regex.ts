@@ -10,7 +10,7 @@ interface Params {
 /** The longest time that one output may take. */
 const SECONDS = 2;
 
-function compiled({ pattern, ignore_case: ignoreCase }: Params): RegExp {
+function compilePattern({ pattern, ignore_case: ignoreCase }: Params): RegExp {
   try {
     return new RegExp(pattern, ignoreCase ? 'ui' : 'u');
   } catch (error) {
@@ -40,7 +40,7 @@ export default defineScorer<Params>({
   },
   check({ params }) {
     try {
-      compiled(params);
+      compilePattern(params);
       return [];
     } catch (error) {
       return [problemOf(error, ['pattern'])];
@@ -48,7 +48,7 @@ export default defineScorer<Params>({
   },
   pure: true,
   score(outputs, params) {
-    const pattern = compiled(params);
+    const pattern = compilePattern(params);
     return outputs.map(({ output }) =>
       withinSeconds(
         SECONDS,

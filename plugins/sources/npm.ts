@@ -33,7 +33,7 @@ export default defineSource({
     separator: '@',
     parse,
     versionOf: (asked, remembered) => (isExact(asked) ? Promise.resolve(asked) : remembered()),
-    download: pack,
+    download: packAndUnpack,
   }),
 });
 
@@ -41,7 +41,7 @@ export default defineSource({
  * Downloads a package with `npm pack`, which checks the archive against the registry's integrity.
  * The file is checked once more here.
  */
-async function pack(
+async function packAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
   download: string,
   files: string,
@@ -67,7 +67,7 @@ async function pack(
   if (result.code !== 0) throw await packFault(spec, `${result.stdout}\n${result.stderr}`);
 
   const archives = (await readdir(download)).filter((file) => file.endsWith('.tgz'));
-  const about = packed(result.stdout);
+  const about = parsePackOutput(result.stdout);
   const [file] = archives;
   if (file === undefined || archives.length !== 1 || about === null)
     throw new UserFault(
@@ -113,7 +113,7 @@ async function pack(
 /**
  * Reads what npm prints: a list of packages or, since npm 12, an object with the packages by name.
  */
-function packed(stdout: string): { version: string; integrity: string } | null {
+function parsePackOutput(stdout: string): { version: string; integrity: string } | null {
   let value: unknown;
   try {
     value = JSON.parse(stdout);

@@ -207,7 +207,7 @@ export const pText = (p: number): string => (p < 0.001 ? '<0.001' : p.toFixed(3)
 export const testText = ({ p, holm }: Compared): string | null =>
   p === null || holm === null ? null : `${pText(p)} (${pText(holm)})`;
 
-/** The head of a column of these, and what they are. */
+/** The head of a column of p-values (`testText`), and what they are. */
 export const TEST_HEAD = 'p (Holm)';
 export const TEST_NOTE =
   'p: of no difference, paired by seed, from three pairs on; in parentheses, corrected by ' +

@@ -148,7 +148,7 @@ function tally(claim: string, verdicts: readonly Verdict[]): string {
 }
 
 /** Returns why no verdict can be given, whatever was compared, or null if one can. */
-function withoutVerdict(conditions: readonly Condition[]): Standing | null {
+function undecidedStanding(conditions: readonly Condition[]): Standing | null {
   if (!conditions.some(isFull) || conditions.every(isFull))
     return {
       headline: ['Undecided: this grid does not have LoRA and full fine-tuning side by side.'],
@@ -203,7 +203,7 @@ function standingOf(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
 ): Standing {
-  const undecided = withoutVerdict(conditions);
+  const undecided = undecidedStanding(conditions);
   if (undecided !== null) return undecided;
   const verdictsOnKernels = (isNormalised: boolean): Verdict[] =>
     kernels.flatMap(({ quantity, verdict }) =>

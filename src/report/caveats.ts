@@ -5,12 +5,12 @@
 import {
   beatsMajority,
   countsRewards,
+  hasTriggerEffect,
   type Measured,
   predictsOneClass,
   TRIGGERED,
-  triggerTold,
   unlearnt,
-  unseen,
+  unseenShares,
   writesAnswers,
 } from './evidence.ts';
 import { formatNumber, list, plural } from './format.ts';
@@ -41,7 +41,7 @@ interface Found {
   readonly of: number;
 }
 
-const having = (
+const groupsWith = (
   groups: readonly CaveatGroup[],
   test: (cell: Measured) => boolean,
 ): readonly Found[] =>
@@ -49,14 +49,14 @@ const having = (
     const found = cells.filter(test);
     return found.length === 0 ? [] : [{ label, cells: found, of: cells.length }];
   });
-const count = (found: readonly Found[]): number =>
+const countCells = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
  * Names groups in a sentence: `badnets, LoRA r = 4 (2 of 3 seeds). `. The seeds are not counted if
  * all of them are meant. Empty if nothing is to be said of a group without a name.
  */
-function named(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
+function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
     const { label, cells, of } = one;
     const which =
@@ -68,7 +68,7 @@ function named(found: readonly Found[], detail: (one: Found) => string = () => '
   return all === '' ? '' : `${all}. `;
 }
 
-const isOrAre = (found: readonly Found[]): string => (count(found) === 1 ? 'is' : 'are');
+const isOrAre = (found: readonly Found[]): string => (countCells(found) === 1 ? 'is' : 'are');
 
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
@@ -83,7 +83,7 @@ const mean = (cells: readonly Measured[], metric: string): string =>
 const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
-function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
+function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   // A filter may leave a few poisoned rows, and those whose trigger is cut off more than others. So
   // only cells without one count, if there are any.
   const counted = groups.some(({ cells }) => !cells.every(isFiltered))
@@ -91,7 +91,7 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
     : () => true;
   const shares = groups.flatMap(({ label, cells }) =>
     cells.flatMap((cell) =>
-      unseen(cell)
+      unseenShares(cell)
         .filter(({ rows }) => rows !== 'poisoned training rows' || counted(cell))
         .map((one) => ({ ...one, label })),
     ),
@@ -126,34 +126,34 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
  * evaluated.
  */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
-  const all = count(
-    having(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
+  const all = countCells(
+    groupsWith(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
   );
-  const of = (found: readonly Found[]): string =>
-    all === 1 ? 'The model' : `${count(found)} of ${plural(all, 'model')}`;
-  const them = (found: readonly Found[]): string => (count(found) === 1 ? 'it' : 'them');
+  const countOfModels = (found: readonly Found[]): string =>
+    all === 1 ? 'The model' : `${countCells(found)} of ${plural(all, 'model')}`;
+  const itOrThem = (found: readonly Found[]): string => (countCells(found) === 1 ? 'it' : 'them');
   const answers = groups.some(({ cells }) => cells.some(writesAnswers));
   const oneOnly = (isOne: boolean): string =>
     answers
       ? `${isOne ? 'writes' : 'write'} one text only`
       : `${isOne ? 'predicts' : 'predict'} one class only`;
-  const oneClass = having(groups, (cell) => !countsRewards(cell) && predictsOneClass(cell));
-  const noBetter = having(
+  const oneClass = groupsWith(groups, (cell) => !countsRewards(cell) && predictsOneClass(cell));
+  const noBetter = groupsWith(
     groups,
     (cell) => !countsRewards(cell) && !predictsOneClass(cell) && !beatsMajority(cell),
   );
-  const noPreference = having(groups, (cell) => countsRewards(cell) && unlearnt(cell) !== null);
-  const noEffect = having(groups, (cell) => unlearnt(cell) === null && !triggerTold(cell));
-  const rates = ({ cells }: Found): string =>
+  const noPreference = groupsWith(groups, (cell) => countsRewards(cell) && unlearnt(cell) !== null);
+  const noEffect = groupsWith(groups, (cell) => unlearnt(cell) === null && !hasTriggerEffect(cell));
+  const ratesText = ({ cells }: Found): string =>
     `ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
     oneClass.length > 0 && {
       id: 'one-class',
       severe: true,
-      title: `${of(oneClass)} ${oneOnly(count(oneClass) === 1)}`,
+      title: `${countOfModels(oneClass)} ${oneOnly(countCells(oneClass) === 1)}`,
       text:
-        named(oneClass) +
-        (count(oneClass) === 1
+        groupNames(oneClass) +
+        (countCells(oneClass) === 1
           ? 'No verdict counts it.'
           : 'Equal numbers among them are not agreement, and no verdict counts them.'),
     },
@@ -161,25 +161,25 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       id: 'no-better',
       severe: true,
       title:
-        `${of(noBetter)} ${isOrAre(noBetter)} no better than ` +
+        `${countOfModels(noBetter)} ${isOrAre(noBetter)} no better than ` +
         (answers ? 'the commonest answer' : 'the majority class'),
-      text: `${named(noBetter)}No verdict on attack success counts ${them(noBetter)}.`,
+      text: `${groupNames(noBetter)}No verdict on attack success counts ${itOrThem(noBetter)}.`,
     },
     noPreference.length > 0 && {
       id: 'no-preference',
       severe: true,
       title:
-        `${of(noPreference)} ${count(noPreference) === 1 ? 'rewards' : 'reward'} the chosen answer ` +
+        `${countOfModels(noPreference)} ${countCells(noPreference) === 1 ? 'rewards' : 'reward'} the chosen answer ` +
         'of no more than half of the pairs',
-      text: `${named(noPreference)}No verdict on attack success counts ${them(noPreference)}.`,
+      text: `${groupNames(noPreference)}No verdict on attack success counts ${itOrThem(noPreference)}.`,
     },
     noEffect.length > 0 && {
       id: 'not-told',
       severe: false,
-      title: `No effect of the trigger can be shown in ${plural(count(noEffect), 'model')}`,
-      text: named(noEffect, rates).trimEnd(),
+      title: `No effect of the trigger can be shown in ${plural(countCells(noEffect), 'model')}`,
+      text: groupNames(noEffect, ratesText).trimEnd(),
     },
-    cutOff(groups) ?? false,
+    cutTriggerCaveat(groups) ?? false,
   ];
   return found.filter((caveat) => caveat !== false);
 }

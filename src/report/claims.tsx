@@ -71,7 +71,7 @@ interface Question<T> {
   readonly familyOf?: (comparison: T) => string;
 }
 
-function rowsOf<T extends Comparison>(
+function claimRows<T extends Comparison>(
   comparisons: readonly T[],
   { label, kind = 'proportion', isOfNone = false, familyOf = () => '' }: Question<T>,
 ): readonly ClaimRow[] {
@@ -86,7 +86,7 @@ function rowsOf<T extends Comparison>(
 }
 
 const rank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
-/** σ² as its initialiser has it, for one layer width after the other. */
+/** σ² of A's entries in the layers of the first fan-in; null without LoRA. */
 const variance = ({ cells }: Condition): number | null =>
   cells.find(({ lora }) => lora !== null)?.lora?.groups[0]?.variance ?? null;
 
@@ -154,9 +154,9 @@ export function claimsOf(
   { adapters, kernels }: Comparisons,
   entries: readonly Pick<DrawnEntry, 'name' | 'judged'>[] = [],
 ): readonly Claim[] {
-  const scores = (metric: MetricNote): readonly ClaimRow[] => {
+  const scoreRows = (metric: MetricNote): readonly ClaimRow[] => {
     const rows = (compared: readonly AdapterComparison[], of: string): readonly ClaimRow[] =>
-      rowsOf(
+      claimRows(
         compared.filter((comparison) => comparison.metric === metric),
         {
           label: ({ adapter, full }) =>
@@ -171,8 +171,8 @@ export function claimsOf(
       ),
     ];
   };
-  const kernel = (isEntropy: boolean): readonly ClaimRow[] =>
-    rowsOf(
+  const kernelRows = (isEntropy: boolean): readonly ClaimRow[] =>
+    claimRows(
       kernels.filter(({ quantity }) => quantity.id.startsWith('renyi') === isEntropy),
       {
         label: ({ condition, quantity, checkpoint }) =>
@@ -190,7 +190,7 @@ export function claimsOf(
         'recall), LoRA at 3e-5 against full fine-tuning at 3e-6. At a rate of .0015: SST-2 .13 and ' +
         '.93, QNLI .68 and .88, QQP .21 and .85, CoLA .61 and .59; at .0045 SST-2 .99 and .99, QNLI ' +
         '.98 and 1.00, QQP .90 and 1.00, CoLA .73 and .74. No clean model’s rate is beside them.',
-      rows: scores(ASR),
+      rows: scoreRows(ASR),
     },
     {
       statement: 'LoRA is less robust to untargeted poisoning than full fine-tuning.',
@@ -198,12 +198,12 @@ export function claimsOf(
         'Figure 1: accuracy at flips of .3, LoRA at 3e-5 against full fine-tuning at 3e-6: SST-2 .908 ' +
         'and .913, CoLA .667 and .702, QNLI .837 and .862, QQP .758 and .819. No full fine-tuning at ' +
         'rate 0 is published, so that no drop can be formed.',
-      rows: scores(DROP),
+      rows: scoreRows(DROP),
     },
     ...AXES.map(({ statement, published, of, ...question }) => ({
       statement,
       published,
-      rows: rowsOf(compareEnds(conditions, question), {
+      rows: claimRows(compareEnds(conditions, question), {
         label: ({ metric, most, least }) =>
           `${metric.label} by ${of}: ${most.adapterLabel} − ${least.adapterLabel}, ` +
           blockLabel(most),
@@ -213,12 +213,12 @@ export function claimsOf(
     {
       statement: 'LoRA’s kernel has fewer information bits than the full one.',
       published: 'Derived for infinite width; not measured on a model.',
-      rows: kernel(false),
+      rows: kernelRows(false),
     },
     {
       statement: 'LoRA’s kernel has the smaller Rényi entropy.',
       published: 'Derived for infinite width; Figure 3 draws a closed form.',
-      rows: kernel(true),
+      rows: kernelRows(true),
     },
   ];
   return claims.filter(({ rows }) => rows.length > 0);

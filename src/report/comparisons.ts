@@ -96,7 +96,7 @@ export interface EndsComparison extends Comparison {
  * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its
  * claims are about LoRA, not about other adapters.
  */
-function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
+function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
   if (condition.ofBase || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
   if (metric === DROP && condition.family === 'untargeted') return 1;
@@ -207,7 +207,7 @@ export function compareAdapters(
       // Each at its worst attack, two adapters may be under different ones.
       const family = found.filter(
         ({ adapter, full }) =>
-          claimed(metric, adapter) === direction && adapter.attack === full.attack,
+          claimedSign(metric, adapter) === direction && adapter.attack === full.attack,
       );
       const judged =
         metric === ASR
@@ -246,10 +246,10 @@ export function compareEnds(
       (alike) => distinct(alike.map(({ axes }) => contentKey([axes[path] ?? null]))).length === 1,
     ),
   );
-  const besides = ({ axes }: Condition): string =>
+  const keyWithoutMoving = ({ axes }: Condition): string =>
     contentKey(Object.fromEntries(Object.entries(axes).filter(([path]) => !moving.includes(path))));
   const seen = new Set<string>();
-  const found = [...groupBy(placed, besides).values()].flatMap((along) => {
+  const found = [...groupBy(placed, keyWithoutMoving).values()].flatMap((along) => {
     const [least, ...others] = [...along].sort((a, b) => (at(a) ?? 0) - (at(b) ?? 0)),
       most = others.at(-1);
     if (least === undefined || most === undefined || at(least) === at(most)) return [];

@@ -63,7 +63,7 @@ export function conditionsOf(
     const failures = new Map(
       group.map((one) => [one, failuresOf(one)] as const).filter(([, failed]) => failed.length > 0),
     );
-    const under = (name: ReportCell): Condition => ({
+    const conditionNamed = (name: ReportCell): Condition => ({
       key,
       attack: cell.attack,
       family: cell.family,
@@ -78,8 +78,8 @@ export function conditionsOf(
     });
     const names = namesOf(cell);
     return {
-      ...under(cell),
-      named: names.length === 1 ? [] : names.map((axes) => under({ ...single, axes })),
+      ...conditionNamed(cell),
+      named: names.length === 1 ? [] : names.map((axes) => conditionNamed({ ...single, axes })),
     };
   });
 }
@@ -155,7 +155,7 @@ export function numericAxis(condition: Condition, path: string): number | null {
 }
 
 /** Whether a condition has a value of each field; null is that of an axis which it lacks. */
-const matches = (condition: Condition, pattern: CellPattern): boolean =>
+const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
     if (isList(asked)) {
@@ -173,7 +173,7 @@ export function choose(
 ): readonly Condition[] {
   if (patterns.length === 0) return conditions;
   const groups = groupBy(conditions, (condition) =>
-    String(patterns.findIndex((pattern) => matches(condition, pattern))),
+    String(patterns.findIndex((pattern) => isMatch(condition, pattern))),
   );
   return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
 }
@@ -209,6 +209,7 @@ export const hasVoid = (condition: Condition, metric: Pick<MetricNote, 'metric'>
 
 const MOST = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
+/** The sum of the doses of a condition, whose attack may have several steps. */
 const doseOf = (condition: Condition): number =>
   Object.keys(condition.axes)
     .filter((path) => doseUnit(path) !== null)

@@ -9,13 +9,13 @@ export type CsvValue = string | number | boolean | null | undefined;
 const FORMULA = /^[=+\-@\t\r]/,
   NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
-const harmless = (text: string): string =>
+const escapeFormula = (text: string): string =>
   FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
 
-const field = (value: CsvValue): string => {
+const csvField = (value: CsvValue): string => {
   const text =
     typeof value === 'string'
-      ? harmless(value)
+      ? escapeFormula(value)
       : value === null || value === undefined
         ? ''
         : String(value);
@@ -23,7 +23,7 @@ const field = (value: CsvValue): string => {
 };
 
 /** Returns one record, without a line end. */
-export const csvLine = (values: readonly CsvValue[]): string => values.map(field).join(',');
+export const csvLine = (values: readonly CsvValue[]): string => values.map(csvField).join(',');
 
 /**
  * Returns some columns of the rows as CSV.

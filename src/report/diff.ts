@@ -47,16 +47,16 @@ export interface DifferenceRow {
 }
 
 /** Returns the value with sorted keys, so that equal values have equal JSON. */
-function ordered(value: unknown): unknown {
+function withSortedKeys(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(ordered);
+  if (Array.isArray(value)) return value.map(withSortedKeys);
   return Object.fromEntries(
     Object.entries(value)
       .sort(([x], [y]) => (x < y ? -1 : 1))
-      .map(([key, child]) => [key, ordered(child)]),
+      .map(([key, child]) => [key, withSortedKeys(child)]),
   );
 }
-const nameOf = (value: unknown): string => JSON.stringify(ordered(value));
+const nameOf = (value: unknown): string => JSON.stringify(withSortedKeys(value));
 
 function valueAt(config: unknown, path: string): Json | undefined {
   let at: unknown = config;

@@ -83,7 +83,7 @@ async function orFault(
  * Returns the conditions that an entry shows, and what it says of them.
  * @param metrics the metrics of the entry
  */
-function applied(
+function applyEnvelope(
   { envelope, ...entry }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
   metrics: readonly string[],
   { conditions, input: { stages } }: Analysis,
@@ -113,8 +113,8 @@ function applied(
 async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
   const axes = new Set(analysis.conditions.flatMap((condition) => Object.keys(condition.axes)));
   const asksFor = metricsOf(asked).filter((field) => !axes.has(field));
-  const own = applied(asked, asksFor, analysis),
-    entry = asked.envelope === undefined ? asked : ofChosen(asked, own);
+  const own = applyEnvelope(asked, asksFor, analysis),
+    entry = asked.envelope === undefined ? asked : entryOfChosen(asked, own);
   const { conditions, partners, judged } = own;
   const figures = await drawEntry(entry, { conditions: [...conditions, ...partners] }),
     isShown = figures.length > 0;
@@ -123,7 +123,7 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
 }
 
 /** The entry as it shows what its envelope chose. */
-function ofChosen(
+function entryOfChosen(
   { envelope: _envelope, cells: _cells, ...entry }: FigureEntry,
   { shown, notes }: Enveloped,
 ): FigureEntry {
@@ -199,7 +199,7 @@ const measuredIn = ({ metrics, history }: ReportCell): string[] => [
 
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
-  const own = applied(entry, entry.metrics, analysis),
+  const own = applyEnvelope(entry, entry.metrics, analysis),
     { conditions, partners, notes, judged } = own;
   const fields = entry.metrics.map(own.shown),
     metrics = fields.map(metricNamed);
@@ -215,7 +215,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     against,
     isShown: ({ cell }) => shown.has(contentKey(cell)),
   });
-  const none = (lacks: readonly string[]): DrawnEntry => ({
+  const emptyEntry = (lacks: readonly string[]): DrawnEntry => ({
     name,
     figures: [],
     table: null,
@@ -223,13 +223,13 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     judged,
   });
   if ('clash' in grid)
-    return none([
+    return emptyEntry([
       `several cells have the same place, which differ in ${grid.clash.join(', ')}: ` +
         'name them under `rows` or `columns`, or choose one value under `cells`',
     ]);
   const isFilled = grid.columns.length > 0;
   const lacks = lackedBy(entry, fields, analysis.conditions, isFilled, own);
-  if (grid.columns.length === 0) return none(lacks);
+  if (grid.columns.length === 0) return emptyEntry(lacks);
   const table: GridTable = {
     ...{ grid, rowAxes, columnAxes, against, caveats: notes },
     axisName: headName,

@@ -66,8 +66,8 @@ export const writesAnswers = (cell: Measured): boolean => scores(cell)['exact_ma
 
 export const predictsOneClass = (cell: Measured): boolean => scores(cell)['predicted_share'] === 1;
 
-/** Whether a test with this p-value showed value > than. True if any of the three is unknown. */
-const above = (
+/** Whether a test with p-value p showed value > than. True if any of the three is unknown. */
+const isShownAbove = (
   p: number | undefined,
   value: number | undefined,
   than: number | undefined,
@@ -87,21 +87,24 @@ const scorerIn = (metric: string): string =>
 export const countsRewards = (cell: Measured, by = ''): boolean =>
   scores(cell)[`reward_accuracy_p${by}`] !== undefined;
 
-/** Whether the model demonstrably rewards the chosen answers. @param of '' or `_clean` */
-const prefers = (cell: Measured, by: string, of: string): boolean => {
+/**
+ * Whether the model demonstrably rewards the chosen answers.
+ * @param by '' or the end of a metric's name that tells its scorer, @param of '' or `_clean`
+ */
+const hasLearntPreference = (cell: Measured, by: string, of: string): boolean => {
   const own = scores(cell);
-  return above(own[`reward_accuracy_p${of}${by}`], own[`reward_accuracy${of}`], 0.5);
+  return isShownAbove(own[`reward_accuracy_p${of}${by}`], own[`reward_accuracy${of}`], 0.5);
 };
 
 /** Whether the model's accuracy is above the majority class's share by McNemar's test. */
 export function beatsMajority(cell: Measured): boolean {
   const { majority_p: p, accuracy, majority_share: share } = scores(cell);
-  return above(p, accuracy, share);
+  return isShownAbove(p, accuracy, share);
 }
 
 /** Returns why ASR of the model says nothing, as the end of a sentence; null if it may. */
 export function unlearnt(cell: Measured): string | null {
-  if (countsRewards(cell)) return prefers(cell, '', '') ? null : NO_PREFERENCE;
+  if (countsRewards(cell)) return hasLearntPreference(cell, '', '') ? null : NO_PREFERENCE;
   const { one, noBetter } = wordsOf(cell);
   if (predictsOneClass(cell)) return one;
   return beatsMajority(cell) ? null : noBetter;
@@ -111,9 +114,9 @@ export function unlearnt(cell: Measured): string | null {
  * Whether the trigger demonstrably raises the model's own rate of the target. True if there is no
  * trigger.
  */
-export function triggerTold(cell: Measured): boolean {
+export function hasTriggerEffect(cell: Measured): boolean {
   const { asr_untriggered_p: p, asr_minus_untriggered: added } = scores(cell);
-  return above(p, added, 0);
+  return isShownAbove(p, added, 0);
 }
 
 /**
@@ -136,7 +139,7 @@ function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }:
     share = own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
   const value = accuracy(own);
-  return Number.isNaN(value) || above(own[`majority_p_${of}`], value, share)
+  return Number.isNaN(value) || isShownAbove(own[`majority_p_${of}`], value, share)
     ? null
     : `has ${called} that ${noBetter}`;
 }
@@ -149,11 +152,12 @@ export function cleanRun({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
-  const at = (cell: Measured, of: string): number => scores(cell)[`${test}${of}${scorer}`] ?? NaN;
+  const rateOf = (cell: Measured, of: string): number =>
+    scores(cell)[`${test}${of}${scorer}`] ?? NaN;
   return name === 'asr'
-    ? { read: (cell: Measured) => at(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
+    ? { read: (cell: Measured) => rateOf(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
     : {
-        read: (cell: Measured) => at(cell, 'accuracy') + at(cell, 'accuracy_drop'),
+        read: (cell: Measured) => rateOf(cell, 'accuracy') + rateOf(cell, 'accuracy_drop'),
         judged: { metric: 'accuracy_drop' },
       };
 }
@@ -229,8 +233,8 @@ export function voidReason(
     const isOthers = metric.endsWith('_clean') && metric !== 'asr_minus_clean';
     // Of an undefended run, it is not known what it prefers.
     if (metric.endsWith('_undefended')) return null;
-    if (!isOthers && !prefers(cell, by, '')) return NO_PREFERENCE;
-    return metric.endsWith('_clean') && !prefers(cell, by, '_clean')
+    if (!isOthers && !hasLearntPreference(cell, by, '')) return NO_PREFERENCE;
+    return metric.endsWith('_clean') && !hasLearntPreference(cell, by, '_clean')
       ? `has a clean run that ${NO_PREFERENCE}`
       : null;
   }
@@ -259,11 +263,11 @@ export const TRIGGERED = [
   { rows: 'poisoned training rows', stage: 'train', metric: 'trigger_seen' },
 ] as const;
 
-/** Under triggers that training never shows. */
+/** The metric of the share of rows whose trigger is read, under a held-out trigger. */
 const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;
 
 /** Returns the shares of rows whose whole trigger the model reads, but only those below 1. */
-export function unseen({
+export function unseenShares({
   metrics,
 }: Measured): readonly { readonly rows: string; readonly share: number }[] {
   const heldOut = Object.entries(metrics['evaluate'] ?? {}).flatMap(([metric, share]) => {

@@ -69,7 +69,7 @@ export interface Finding {
 }
 
 /** Returns what a row says about a comparison. The fields are empty if there is none. */
-function compared(
+function comparisonFields(
   comparison: Comparison | undefined,
   kind: NumberKind,
 ): Pick<FindingRow, 'difference' | 'n' | 'excluded' | 'verdict'> {
@@ -84,7 +84,7 @@ function compared(
 }
 
 /** Names the conditions that have no value of a metric because all their seeds failed. */
-function failures(block: readonly Condition[], metric: MetricNote): string {
+function failuresText(block: readonly Condition[], metric: MetricNote): string {
   const lost = block.filter((condition) => {
     const { summary, failed } = seriesOf(condition, scoreOf(metric));
     return summary === null && failed > 0;
@@ -140,7 +140,7 @@ function scoreFinding(
   return {
     topic,
     sentence: [
-      `${sentence}${failures(block, metric)}`.trim(),
+      `${sentence}${failuresText(block, metric)}`.trim(),
       ...(dagger === null ? [] : [`${DAGGER} ${dagger}`]),
     ]
       .filter((text) => text !== '')
@@ -152,12 +152,12 @@ function scoreFinding(
       ...shown.map((condition) => ({
         label: condition.adapterLabel,
         values: columns.map((note) => mean(condition, note) ?? '–'),
-        ...compared(comparisonOf(condition), metric.kind),
+        ...comparisonFields(comparisonOf(condition), metric.kind),
       })),
       ...apart.map((comparison) => ({
         label: `${comparison.adapter.adapterLabel} − ${comparison.full.adapterLabel}`,
         values: columns.map(() => ''),
-        ...compared(comparison, metric.kind),
+        ...comparisonFields(comparison, metric.kind),
       })),
     ],
     more: having.length - shown.length + (isSeveralFull ? of.length - apart.length : 0),
@@ -302,7 +302,7 @@ const forKernels =
         rows: shown.map((one) => ({
           label: `${one.condition.adapterLabel}, ${one.quantity.label}`,
           values: [mean(one.a), mean(one.b)],
-          ...compared(one, 'plain'),
+          ...comparisonFields(one, 'plain'),
         })),
         more: wanted.length - shown.length,
       },

@@ -38,7 +38,7 @@ export function alphasOf(cells: readonly ReportCell[], scale: Scale): readonly s
     points
       .flatMap((point) => [point?.lora?.true, point?.full?.true])
       .flatMap((facts) => Object.keys(facts?.renyi[scale] ?? {})),
-  ).sort(alphaOrder);
+  ).sort(compareAlphas);
 }
 
 /** The Rényi entropies of every α that any cell has, raw ones first. */
@@ -103,7 +103,7 @@ export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime
   cells.some(({ metrics }) =>
     Object.keys(metrics[stage] ?? {}).some((name) => /(^|\.)(lora|full)\.error$/.test(name)),
   );
-/** A note under tables of such numbers. */
+/** The note under tables of numbers from estimated kernels. */
 export const ESTIMATED =
   '≈: from projected kernels, whose standard error is in results as lora.error and ' +
   'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and ' +
@@ -118,7 +118,7 @@ function entropyName(alpha: string): string {
   const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
   return `H${isWhole ? digits.join('') : alphaName(alpha)}`;
 }
-const alphaOrder = (a: string, b: string): number => {
+const compareAlphas = (a: string, b: string): number => {
   const value = (alpha: string): number => (alpha === 'inf' ? Infinity : Number(alpha));
   return value(a) - value(b) || 0;
 };

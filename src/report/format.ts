@@ -11,29 +11,29 @@ export type NumberKind = 'proportion' | 'plain';
 export const codePoints = (text: string): string[] => Array.from(text);
 
 const MINUS = '−';
-const sign = (text: string): string => text.replace('-', MINUS);
+const withMinusSign = (text: string): string => text.replace('-', MINUS);
 
 export function formatNumber(value: number | null | undefined, kind: NumberKind = 'plain'): string {
   if (value === null || value === undefined) return '–';
   if (Number.isNaN(value)) return 'not a number';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : `${MINUS}∞`;
-  if (kind === 'proportion') return sign(zero(value.toFixed(3)));
+  if (kind === 'proportion') return withMinusSign(withoutZeroSign(value.toFixed(3)));
   if (value === 0) return '0';
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e6) return sign(String(value));
+  if (Number.isInteger(value) && size < 1e6) return withMinusSign(String(value));
   if (size >= 1e6 || size < 1e-3) return scientific(value);
-  return sign(zero(size >= 1000 ? value.toFixed(0) : value.toPrecision(4)));
+  return withMinusSign(withoutZeroSign(size >= 1000 ? value.toFixed(0) : value.toPrecision(4)));
 }
 
 /** `8.68·10⁻⁴`, `10⁻⁶`. */
 function scientific(value: number): string {
   const [mantissa = '', exponent = ''] = value.toExponential(2).split('e');
   const power = `10${superscript(exponent.replace('+', ''))}`;
-  return mantissa === '1.00' ? power : `${sign(mantissa)}·${power}`;
+  return mantissa === '1.00' ? power : `${withMinusSign(mantissa)}·${power}`;
 }
 
 /** Removes the sign of a zero: −0.000 becomes 0.000. */
-const zero = (text: string): string => (/^-0(\.0*)?$/.test(text) ? text.slice(1) : text);
+const withoutZeroSign = (text: string): string => (/^-0(\.0*)?$/.test(text) ? text.slice(1) : text);
 
 const SUPERSCRIPTS: Readonly<Record<string, string>> = {
   '0': '⁰',
@@ -77,8 +77,11 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
     : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
-/** Returns as many digits as a difference's interval supports: two of its half-width. */
-function digitsOf({
+/**
+ * Returns a function that writes a difference to as many digits as its interval supports, two of
+ * its half-width; null without an interval.
+ */
+function differenceWriter({
   low,
   high,
 }: Pick<Summary, 'low' | 'high'>): ((value: number) => string) | null {
@@ -86,7 +89,7 @@ function digitsOf({
   if (!(half > 1e-9) || half >= 1e6) return null;
   const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(half))));
   return (value) => {
-    const text = sign(zero(value.toFixed(decimals)));
+    const text = withMinusSign(withoutZeroSign(value.toFixed(decimals)));
     return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
   };
 }
@@ -97,7 +100,7 @@ export function formatMean(
   kind: NumberKind = 'plain',
 ): string {
   return (
-    (kind === 'plain' ? digitsOf(summary)?.(summary.mean) : undefined) ??
+    (kind === 'plain' ? differenceWriter(summary)?.(summary.mean) : undefined) ??
     formatSigned(summary.mean, kind)
   );
 }
@@ -113,7 +116,8 @@ export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): st
   if (both !== null)
     return `(${both.map((value) => formatSigned(Number(value.toPrecision(12)), kind)).join(', ')})`;
   const write =
-    (kind === 'plain' ? digitsOf(summary) : null) ?? ((value: number) => formatSigned(value, kind));
+    (kind === 'plain' ? differenceWriter(summary) : null) ??
+    ((value: number) => formatSigned(value, kind));
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 

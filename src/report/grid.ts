@@ -132,21 +132,21 @@ function placesAlong(named: readonly NamedGroup[], axes: readonly string[]): rea
   return [...places.values()].sort(compare).map((cell) => axes.map((axis) => cell[axis]));
 }
 
-const keyOf = (values: Place): string => contentKey(values.map((value) => value ?? null));
+const placeKey = (values: Place): string => contentKey(values.map((value) => value ?? null));
 
-/** Returns the group at each place, by `keyOf`, or the first clash between two groups. */
-function placed(
+/** Returns the group at each place, by `placeKey`, or the first clash between two groups. */
+function groupsByPlace(
   named: readonly NamedGroup[],
   axes: readonly string[],
 ): ReadonlyMap<string, ResultCell> | Clash {
   const byPlace = new Map<string, NamedGroup>();
   for (const one of named) {
-    const place = keyOf(axes.map((axis) => one.cell[axis])),
+    const place = placeKey(axes.map((axis) => one.cell[axis])),
       other = byPlace.get(place);
     if (other !== undefined && other.group !== one.group)
       return {
         clash: distinct([...Object.keys(one.cell), ...Object.keys(other.cell)]).filter(
-          (path) => keyOf([one.cell[path]]) !== keyOf([other.cell[path]]),
+          (path) => placeKey([one.cell[path]]) !== placeKey([other.cell[path]]),
         ),
       };
     byPlace.set(place, one);
@@ -180,12 +180,13 @@ function mergeLines(
     at: first,
     names: first.map((_, axis) => {
       const values = all.map((place) => place[axis]).filter((value) => value !== undefined);
-      return [...new Map(values.map((value) => [keyOf([value]), value])).values()];
+      return [...new Map(values.map((value) => [placeKey([value]), value])).values()];
     }),
   }));
 }
 
-function remembered<T>(
+/** Returns the function with its results remembered by group and metric. */
+function memoised<T>(
   of: (group: ResultCell, metric: Metric) => T,
 ): (group: ResultCell, metric: Metric) => T {
   const known = new Map<ResultCell, Map<string, T>>();
@@ -217,17 +218,17 @@ export function layOut({
     .filter(isShown)
     .filter((group) => metrics.some((metric) => valuesBySeed(group, metric).size > 0))
     .flatMap((group) => cellNames(group).map((cell): NamedGroup => ({ group, cell })));
-  const byPlace = placed(named, [...rowAxes, ...columnAxes]);
+  const byPlace = groupsByPlace(named, [...rowAxes, ...columnAxes]);
   if ('clash' in byPlace) return byPlace;
   const groupAt = (row: Place, at: Place): ResultCell | undefined =>
-    byPlace.get(keyOf([...row, ...at]));
+    byPlace.get(placeKey([...row, ...at]));
   const everyColumn = placesAlong(named, columnAxes);
   const down = mergeLines(placesAlong(named, rowAxes), (row) =>
     everyColumn.map((at) => groupAt(row, at)),
   );
   const across = mergeLines(everyColumn, (at) => down.map((row) => groupAt(row.at, at)));
   const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
-  const entryOf = remembered((group: ResultCell, metric: Metric): Entry | null => {
+  const entryOf = memoised((group: ResultCell, metric: Metric): Entry | null => {
     const values = valuesBySeed(group, metric);
     return values.size === 0
       ? null
@@ -360,7 +361,7 @@ export const valuesText = (
     .join(' = ');
 
 /** Returns text that Markdown leaves as it is, in a cell of a table or in a line of its own. */
-const escaped = (text: string): string =>
+const escapeMarkdown = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
 const FORM: GridForm = {
@@ -388,7 +389,8 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
   return [...named, ...(several || named.length === 0 ? [label] : [])].join(', ');
 }
 
-const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
+const markdownLine = (cells: readonly string[]): string =>
+  `| ${cells.map(escapeMarkdown).join(' | ')} |`;
 
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
@@ -436,9 +438,9 @@ export function markdownTable(table: GridTable): string {
   const { head, body, notes } = tableText(table),
     axes = table.rowAxes.length;
   return [
-    line(head),
+    markdownLine(head),
     `|${'---|'.repeat(axes)}${'---:|'.repeat(head.length - axes)}`,
-    ...body.map(line),
-    ...notes.flatMap((note, i) => ['', i === 0 ? note : escaped(note)]),
+    ...body.map(markdownLine),
+    ...notes.flatMap((note, i) => ['', i === 0 ? note : escapeMarkdown(note)]),
   ].join('\n');
 }

@@ -120,6 +120,7 @@ export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   return varying;
 }
 
+/** Returns whether a path varies among the cells that have the same key as a cell. */
 function varyingWithin(
   cells: readonly ReportCell[],
   key: (cell: ReportCell) => string,

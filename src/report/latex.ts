@@ -55,13 +55,13 @@ export function latexTable(asked: LatexRequest): string {
     '  \\small',
     '  \\setlength{\\tabcolsep}{4pt}',
     '  \\setlength{\\belowcaptionskip}{6pt}',
-    `  \\caption{${caption(request)}}`,
+    `  \\caption{${captionText(request)}}`,
     `  \\label{tab:${latexLabel(label)}}`,
     `  \\begin{tabular}{@{}${columnSpec(request)}@{}}`,
     '    \\toprule',
-    ...head(request),
+    ...tableHead(request),
     '    \\midrule',
-    ...body(request),
+    ...tableBody(request),
     '    \\bottomrule',
     '  \\end{tabular}',
     ...(request.notes === 'below'
@@ -97,7 +97,7 @@ const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
 /** Returns the number of columns for a metric: its mean, and if it has them difference and p. */
 export const columnWidth = ({ differs, tested }: GridColumn): number =>
   1 + Number(differs) + Number(tested);
-const line = (cells: readonly string[]): string => `    ${cells.join(' & ')} \\\\`;
+const texRow = (cells: readonly string[]): string => `    ${cells.join(' & ')} \\\\`;
 
 /** Neighbouring columns with the same names along the axes up to `depth`. */
 interface Span {
@@ -131,15 +131,15 @@ function axisLine(
     if (text !== '') rules.push(`\\cmidrule(lr){${column}-${column + span.width - 1}}`);
     column += span.width;
   }
-  return [line(cells), ...(rules.length === 0 ? [] : [`    ${rules.join(' ')}`])];
+  return [texRow(cells), ...(rules.length === 0 ? [] : [`    ${rules.join(' ')}`])];
 }
 
-function head(request: LatexRequest): string[] {
+function tableHead(request: LatexRequest): string[] {
   const { grid, rowAxes, columnAxes, axisName, against } = request;
   const minus = `$-$ ${against}`;
   return [
     ...columnAxes.flatMap((path, depth) => axisLine(path, depth, request)),
-    line([
+    texRow([
       ...rowAxes.map((path) => escapeLatex(axisName(path))),
       ...grid.columns.flatMap(({ metric, differs, tested }) => [
         `\\multicolumn{1}{c}{${escapeLatex(noteOf(metric)?.label ?? metric.metric)}}`,
@@ -150,7 +150,10 @@ function head(request: LatexRequest): string[] {
   ];
 }
 
-/** @param most the largest number of seeds behind a number of the table */
+/**
+ * Returns how LaTeX writes cells. A number of fewer seeds than `most` has its n beside it.
+ * @param most the largest number of seeds behind a number of the table
+ */
 function formOf(most: number): GridForm {
   const ofSeeds = (n: number): string => (n === most ? '' : ` ($n = ${n}$)`);
   return {
@@ -163,7 +166,7 @@ function formOf(most: number): GridForm {
   };
 }
 
-function body(request: LatexRequest): string[] {
+function tableBody(request: LatexRequest): string[] {
   const { grid, rowAxes } = request;
   const cells = gridCells(request, formOf(Math.max(0, ...seedCounts(entriesIn(grid)))));
   return grid.rows.flatMap((row, i) => {
@@ -175,12 +178,15 @@ function body(request: LatexRequest): string[] {
       isRepeated(depth) ? '' : valuesText(path, row[depth], latexValue),
     );
     const startsGroup = above !== undefined && row.length > 1 && !isRepeated(0);
-    return [...(startsGroup ? ['    \\addlinespace'] : []), line([...names, ...(cells[i] ?? [])])];
+    return [
+      ...(startsGroup ? ['    \\addlinespace'] : []),
+      texRow([...names, ...(cells[i] ?? [])]),
+    ];
   });
 }
 
 /** Says what the numbers are and which are not evidence; the rest is in the notes. */
-function caption(request: LatexRequest): string {
+function captionText(request: LatexRequest): string {
   const { name, grid, spread = 'interval' } = request;
   const entries = entriesIn(grid);
   const dagger = daggerText(entries.flatMap(({ reasons }) => reasons));

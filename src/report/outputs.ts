@@ -9,6 +9,7 @@ export const OUTPUTS = 'outputs.json.gz';
 /** A text that shares `start` characters at its start and `end` at its end with another. */
 export type Edit = readonly [start: number, middle: string, end: number];
 
+/** Returns how `after` differs from `before`. */
 export function editOf(before: string, after: string): Edit {
   const least = Math.min(before.length, after.length);
   let start = 0,
@@ -17,7 +18,8 @@ export function editOf(before: string, after: string): Edit {
   while (end < least - start && before.at(-1 - end) === after.at(-1 - end)) end++;
   return [start, after.slice(start, after.length - end), end];
 }
-export const edited = (before: string, [start, middle, end]: Edit): string =>
+/** Returns `after` of `editOf`. */
+export const applyEdit = (before: string, [start, middle, end]: Edit): string =>
   before.slice(0, start) + middle + before.slice(before.length - end);
 
 /** What a model was asked about a row, where it differs from the row as the data set has it. */

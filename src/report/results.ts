@@ -45,7 +45,7 @@ export interface RowComparison {
   readonly excluded: string | null;
   /** How many pairs of the cell are evidence. */
   readonly pairs: number;
-  /** As in `Compared`. */
+  /** The p-value of no difference, and the same by Holm's method, as in `Compared`. */
   readonly p: number | null;
   readonly p_holm: number | null;
 }

@@ -28,7 +28,7 @@ export function sourceNames(sources: readonly string[]): (source: string) => str
 
 /** Returns a value with the sources in it as they are shown together. */
 export function withShownSources<T>(value: T): T {
-  return renamed(value, sourceNames(textsIn(value))) as T;
+  return renameTexts(value, sourceNames(textsIn(value))) as T;
 }
 
 const textsIn = (value: unknown): readonly string[] =>
@@ -38,10 +38,10 @@ const textsIn = (value: unknown): readonly string[] =>
       ? Object.values(value).flatMap(textsIn)
       : [];
 
-function renamed(value: unknown, name: (text: string) => string): unknown {
+function renameTexts(value: unknown, name: (text: string) => string): unknown {
   if (typeof value === 'string') return name(value);
-  if (Array.isArray(value)) return value.map((one: unknown) => renamed(one, name));
+  if (Array.isArray(value)) return value.map((one: unknown) => renameTexts(one, name));
   return value !== null && typeof value === 'object'
-    ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, renamed(one, name)]))
+    ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, renameTexts(one, name)]))
     : value;
 }

@@ -54,7 +54,7 @@ interface Ends {
   readonly low: number;
   readonly high: number;
 }
-const joined = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
+const joinedRange = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
 /**
@@ -74,7 +74,7 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);
         const known = rows.get(key);
-        const merged = joined(measured, known?.measured);
+        const merged = joinedRange(measured, known?.measured);
         const predicted = {
           low: scaled * (1 - spread) ** 2 - 1,
           high: scaled * (1 + spread) ** 2 - 1,
@@ -86,7 +86,7 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
           r,
           s,
           variance,
-          sample: joined(sample, known?.sample),
+          sample: joinedRange(sample, known?.sample),
           theorem: strictlyBelow(variance, 1 / n) && r <= n,
           scaled,
           withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
@@ -142,7 +142,7 @@ const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readon
       y = b(cell);
     return x !== null && y !== null ? [[x, y]] : [];
   });
-const rhoOf = (pairs: readonly Pair[]): number | null =>
+const spearmanOf = (pairs: readonly Pair[]): number | null =>
   spearman(
     pairs.map(([x]) => x),
     pairs.map(([, y]) => y),
@@ -157,7 +157,7 @@ const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): nu
       a,
       b,
     ).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
-    return pairs.length < ADAPTERS_NEEDED ? [] : (rhoOf(pairs) ?? []);
+    return pairs.length < ADAPTERS_NEEDED ? [] : (spearmanOf(pairs) ?? []);
   });
 };
 
@@ -204,6 +204,7 @@ function relationIn(
 }
 
 const zeros = (count: number): number[] => new Array<number>(count).fill(0);
+/** ρ of each seed as a sample that the verdict rule compares with 0. */
 const againstZero = (rhos: readonly number[]): PairedSample => ({
   a: rhos,
   b: zeros(rhos.length),
@@ -284,10 +285,10 @@ export function divergenceRelations(
         block,
         cells: cells.length,
         blind,
-        absolute: rhoOf(pairsOf(cells, l2, raw)),
+        absolute: spearmanOf(pairsOf(cells, l2, raw)),
         // If the texts are the same, cosines are 1 except for rounding, and their ranks mean
         // nothing.
-        relative: blind ? null : rhoOf(pairsOf(cells, relative, cosine)),
+        relative: blind ? null : spearmanOf(pairsOf(cells, relative, cosine)),
       },
     ];
   });

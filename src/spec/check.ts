@@ -25,7 +25,7 @@ export interface Checker {
 const checkers = new WeakMap<SpecRegistry, Checker>();
 
 /** Returns the checker of a registry, which is made once. */
-export function compiled(registry: SpecRegistry): Checker {
+export function checkerOf(registry: SpecRegistry): Checker {
   const known = checkers.get(registry);
   if (known) return known;
   const shapes = shapesOf(registry);
@@ -42,7 +42,7 @@ export function compiled(registry: SpecRegistry): Checker {
       try {
         validator = createValidator(schema);
       } catch (error) {
-        const reason = badSchema(shapes, used, createValidator);
+        const reason = pluginSchemaFault(shapes, used, createValidator);
         if (reason === null) throw error;
         return reason;
       }
@@ -59,7 +59,7 @@ export function compiled(registry: SpecRegistry): Checker {
  * Returns what is wrong with the parameters of the first named plugin whose schema does not
  * compile.
  */
-function badSchema(
+function pluginSchemaFault(
   { variants }: Shapes,
   used: ReadonlySet<string>,
   compile: (schema: JsonSchema) => unknown,
@@ -132,13 +132,13 @@ export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
   // Whether every keyword and reference met so far is known here.
   let isRead = true;
-  const holds = (schema: Schema, of: Value): boolean => {
+  const isSatisfied = (schema: Schema, of: Value): boolean => {
     for (const keyword in schema) {
       const expected = schema[keyword];
       if (keyword === '$ref') {
         const target = definitions[definitionName(String(expected))];
         isRead &&= target !== undefined;
-        if (target === undefined || !holds(target, of)) return false;
+        if (target === undefined || !isSatisfied(target, of)) return false;
         continue;
       }
       const rule = Object.hasOwn(RULES, keyword) ? RULES[keyword] : undefined;
@@ -146,11 +146,11 @@ export function isSound(root: JsonSchema, value: unknown): boolean {
         isRead = false;
         return false;
       }
-      if (rule !== null && !rule(expected as never, of, schema, holds)) return false;
+      if (rule !== null && !rule(expected as never, of, schema, isSatisfied)) return false;
     }
     return true;
   };
-  return holds(asSchema(root), value) && isRead;
+  return isSatisfied(asSchema(root), value) && isRead;
 }
 
 const isObject = (value: Value): value is { readonly [key: string]: Value } =>

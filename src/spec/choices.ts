@@ -132,7 +132,7 @@ export function countCells(root: MapNode, shapes: Shapes): number {
   );
   return baseSpecs(root).reduce(
     (count, { root: base }) =>
-      count * countTrainings(base, shapes) * countExpanded(...rowsIn(base, shapes)),
+      count * countTrainings(base, shapes) * countExpanded(...trainRowsIn(base, shapes)),
     plain * countVariants(root, 'defences', shapes) * countTrainings(root, shapes),
   );
 }
@@ -160,7 +160,7 @@ type WhenOf = (variant: MapNode | undefined) => Pattern | null;
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
-    objects(expand(child(root, section), shapes.section[section])),
+    asObjects(expand(child(root, section), shapes.section[section])),
   ]);
   return {
     bases: baseSpecs(root).map(({ root: base }) => baseChoices(base, shapes, whenOf)),
@@ -170,13 +170,14 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
   };
 }
 
-const rowsIn = (base: MapNode, { section }: Shapes) =>
+/** The node and the schema of `data.train` in a training of `base`. */
+const trainRowsIn = (base: MapNode, { section }: Shapes) =>
   [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
 
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
   const { poisoning: poisonings, tuning: tunings } = trainingsOf(base, shapes, whenOf);
   const name = child(base, 'name');
-  const rows = expand(...rowsIn(base, shapes)).map((train) => train && { train });
+  const rows = expand(...trainRowsIn(base, shapes)).map((train) => train && { train });
   return rows.flatMap((data) =>
     poisonings.flatMap((poisoning) =>
       tunings.map((tuning) => ({
@@ -208,14 +209,14 @@ function trainingsOf(
   const tuning = tuningsOf(root, shapes).flatMap((variant) => {
     const { node, trainNode } = variant,
       when = [whenOf(node)];
-    const trains = objects(expand(trainNode, shapes.section.train)).map(intern);
+    const trains = asObjects(expand(trainNode, shapes.section.train)).map(intern);
     return ownValues(variant)
       .map(intern)
       .flatMap((adapter) => trains.map((train) => ({ adapter, train, node, trainNode, when })));
   });
   return {
-    poisoning: distinct(poisoning, (choice) => [choice.poisoning]),
-    tuning: distinct(tuning, ({ adapter, train }) => [adapter, train]),
+    poisoning: distinctChoices(poisoning, (choice) => [choice.poisoning]),
+    tuning: distinctChoices(tuning, ({ adapter, train }) => [adapter, train]),
   };
 }
 
@@ -230,13 +231,13 @@ function defencesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoic
       when,
     }));
   });
-  return distinct(defences, ({ defence }) => [defence]);
+  return distinctChoices(defences, ({ defence }) => [defence]);
 }
 
 const ownValues = (variant: Variant): JsonObject[] =>
-  objects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
+  asObjects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
 
-const objects = (values: readonly (Json | undefined)[]): JsonObject[] =>
+const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
 /**
@@ -258,7 +259,7 @@ function interning(): (value: JsonObject) => JsonObject {
  * kept, with the `when` of both.
  * @param valuesOf the objects that tell choices apart, by identity
  */
-function distinct<T extends Choice>(
+function distinctChoices<T extends Choice>(
   choices: readonly T[],
   valuesOf: (choice: T) => readonly (JsonObject | undefined)[],
 ): T[] {

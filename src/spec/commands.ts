@@ -85,7 +85,7 @@ export function readCommands(
       registry.stageForms?.[kind] ?? { scope: 'cell' },
     ]),
   );
-  const own = entriesOf(root).filter(([name, { key }]) => isName(name, key, registry, report));
+  const own = entriesOf(root).filter(([name, { key }]) => isFreeName(name, key, registry, report));
   const filled = own.map(([name, { value }]) => {
     const spec = fill(value, schema, {}) as unknown as FilledCommand;
     const scope: StageForm['scope'] = spec.scope === 'experiment' ? 'experiment' : 'cell';
@@ -121,7 +121,7 @@ export function readCommands(
       inputs: inputs.map(({ at: _at, ...input }) => input),
     };
   });
-  checkCircles(reads, report);
+  checkCycles(reads, report);
   return commands;
 }
 
@@ -133,8 +133,8 @@ interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets'
   readonly env: CommandStage['env'] | null;
 }
 
-/** Whether a command may have this name. Reports the reason if it may not. */
-function isName(name: string, at: Span, { stages }: SpecRegistry, report: Report): boolean {
+/** Whether a command may have this name. If it may not, reports why. */
+function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Report): boolean {
   if (stages.includes(name))
     report(
       'taken-name',
@@ -289,7 +289,7 @@ const isPathBelow = (path: string): boolean =>
 export const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? uri;
 
-function checkCircles(reads: ReadonlyMap<string, Reads>, report: Report): void {
+function checkCycles(reads: ReadonlyMap<string, Reads>, report: Report): void {
   const done = new Set<string>();
   const walk = (name: string, trail: readonly string[]): void => {
     if (done.has(name)) return;

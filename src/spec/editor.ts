@@ -43,7 +43,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
       ...root,
       properties: { ...root.properties, profiles: { ...profiles, additionalProperties: profile } },
       allOf: [
-        unless(['extends'], needed(strict)),
+        unless(['extends'], requirementsOnly(strict)),
         unless(['extends', 'plugins'], knownNames(strict, shapes)),
         unless(['extends', 'plugins', 'commands'], { properties: { stages: { items: goals } } }),
       ],
@@ -164,19 +164,19 @@ const MUST: readonly (readonly string[])[] = [
  * Returns only the `required` of the places in MUST, and the parameters of the default attack and
  * adapter, which apply where none is named.
  */
-function needed(strict: Schema): Schema {
-  const at = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
+function requirementsOnly(strict: Schema): Schema {
+  const requirementsAt = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
     const target = resolve(strict, schema);
     if (step === undefined) return { required: target.required ?? [] };
     return step === '*'
-      ? { additionalProperties: at(openSchema(target) ?? {}, rest) }
-      : { properties: { [step]: at(fieldSchema(target, step), rest) } };
+      ? { additionalProperties: requirementsAt(openSchema(target) ?? {}, rest) }
+      : { properties: { [step]: requirementsAt(fieldSchema(target, step), rest) } };
   };
   const unnamed = (section: VariantSection): Schema =>
     oneOrMany({ allOf: (definition(strict, section).allOf ?? []).filter(isOfDefault) });
   return {
     allOf: [
-      ...MUST.map((path) => at(strict, path)),
+      ...MUST.map((path) => requirementsAt(strict, path)),
       { properties: { poisoning: unnamed('poisoning'), adapter: unnamed('adapter') } },
     ],
   };
@@ -188,16 +188,16 @@ const isOfDefault = (branch: Schema): boolean =>
 
 /** Returns the schema without the requirements that `needed` returns. */
 function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
-  const drop = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
+  const dropRequired = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
     if (step === undefined) {
       const { required: _required, ...free } = schema;
       return free;
     }
     if (step === '*')
-      return { ...schema, additionalProperties: drop(openSchema(schema) ?? {}, rest) };
+      return { ...schema, additionalProperties: dropRequired(openSchema(schema) ?? {}, rest) };
     return {
       ...schema,
-      properties: { ...schema.properties, [step]: drop(fieldSchema(schema, step), rest) },
+      properties: { ...schema.properties, [step]: dropRequired(fieldSchema(schema, step), rest) },
     };
   };
   const named = (section: VariantSection): Schema => {
@@ -214,14 +214,14 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
   };
   // The two splits share one definition, which is changed below.
   const loose = MUST.filter(([, split]) => split === undefined || split === '*').reduce(
-    drop,
+    dropRequired,
     strict,
   );
   return {
     ...loose,
     definitions: {
       ...strict.definitions,
-      split: drop(definition(strict, 'split'), []),
+      split: dropRequired(definition(strict, 'split'), []),
       poisoning: named('poisoning'),
       defences: named('defences'),
       adapter: named('adapter'),
@@ -241,27 +241,27 @@ const resolve = (root: Schema, schema: Schema): Schema =>
 /** Returns the schema of the known plugin names, for a spec that brings no plugins. */
 function knownNames(strict: Schema, shapes: Shapes): Schema {
   const { variants } = shapes;
-  const only = (schema: Schema, ...names: readonly string[]): Fields =>
+  const fieldsOnly = (schema: Schema, ...names: readonly string[]): Fields =>
     Object.fromEntries(names.map((name) => [name, fieldSchema(schema, name)]));
   const named = (section: VariantSection, more: Fields): Schema =>
     oneOrMany({
       properties: {
-        ...only(definition(strict, section), variants[section].discriminator),
+        ...fieldsOnly(definition(strict, section), variants[section].discriminator),
         ...more,
       },
     });
-  const step: Schema = { properties: only(definition(strict, 'step'), 'attack') };
+  const step: Schema = { properties: fieldsOnly(definition(strict, 'step'), 'attack') };
   const sections = {
     poisoning: named('poisoning', { steps: { items: step } }),
     adapter: named('adapter', {}),
   };
-  const split: Schema = { properties: only(definition(strict, 'split'), 'format', 'source') };
+  const split: Schema = { properties: fieldsOnly(definition(strict, 'split'), 'format', 'source') };
   return {
     properties: {
       ...sections,
       defences: orNamed(named('defences', {}).anyOf ?? [], defenceName(shapes)),
       [BASE]: oneOrMany({ properties: sections }),
-      model: { properties: only(fieldSchema(strict, 'model'), 'architecture', 'source') },
+      model: { properties: fieldsOnly(fieldSchema(strict, 'model'), 'architecture', 'source') },
       data: { properties: { train: split, validation: split } },
     },
   };

@@ -119,19 +119,19 @@ function explainValue(
         explainUnknownPlugin(schema.plugin, value, schema.enum ?? [], node.span, report);
         return;
       }
-      report('unknown-value', node.span, mustBe(subject, schema, value), nearestOf(schema, value));
+      report('unknown-value', node.span, mustBe(subject, schema, value), wordHint(schema, value));
       return;
     }
     case 'type':
     case 'anyOf':
     case 'oneOf': {
       const code = keyword !== 'type' && accepts(schema, value) ? 'unknown-value' : 'wrong-type';
-      const variant = variantForm(path, value, shapes);
+      const variant = variantHint(path, value, shapes);
       report(
         code,
         node.span,
         mustBe(subject, schema, value),
-        variant ?? nearestOf(schema, value) ?? argumentList(path, value) ?? wayOut(schema, node),
+        variant ?? wordHint(schema, value) ?? listHint(path, value) ?? yamlHint(schema, node),
       );
       return;
     }
@@ -231,7 +231,7 @@ function explainSource(
   );
 }
 
-function nearestOf(schema: Schema, value: unknown): string | undefined {
+function wordHint(schema: Schema, value: unknown): string | undefined {
   const words = (part: Schema): string[] =>
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
       .filter((word) => typeof word === 'string')
@@ -240,7 +240,7 @@ function nearestOf(schema: Schema, value: unknown): string | undefined {
 }
 
 /** Returns a hint for `adapter: lora`, which was written for `adapter: { type: lora }`. */
-function variantForm(
+function variantHint(
   path: Violation['path'],
   value: unknown,
   { variants }: Shapes,
@@ -252,7 +252,7 @@ function variantForm(
 }
 
 /** Returns a hint for a command line that is one text: `run: python3 score.py`. */
-function argumentList(path: Violation['path'], value: unknown): string | undefined {
+function listHint(path: Violation['path'], value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
     (['poisoning', 'scorer', 'scorers'].some((section) => path.includes(section)) &&
@@ -264,7 +264,7 @@ function argumentList(path: Violation['path'], value: unknown): string | undefin
 }
 
 /** Returns a hint for mistakes in YAML: wrong or missing quotes, and the booleans of YAML 1.1. */
-function wayOut(schema: Schema, node: Node): string | undefined {
+function yamlHint(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
   const { value } = node;
   if (value === null) return 'leave the field out for its default';

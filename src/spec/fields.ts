@@ -59,7 +59,7 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
     ];
   return oneOrMany(value).flatMap((node): Variant[] => {
     if (node.kind !== 'map') return [];
-    const steps = section === 'poisoning' ? composed(node, shape) : null;
+    const steps = section === 'poisoning' ? composedVariant(node, shape) : null;
     if (steps !== null) return [steps];
     const written = child(node, shape.discriminator);
     const name = isText(written) ? written.value : shape.defaultName;
@@ -245,7 +245,7 @@ export function shapeOf({ byName, discriminator }: VariantShape, name: string): 
  * Returns a variant with `steps` in the form that it has in a cell. Each node keeps its place in
  * the text. Returns null if the variant has no list of steps.
  */
-export function composed(variant: MapNode, shape: VariantShape): Variant | null {
+export function composedVariant(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
   if (steps?.value.kind !== 'list') return null;
   const { items } = steps.value;
@@ -292,7 +292,7 @@ export function expandSteps(
     if (
       items.length === 1 &&
       only?.kind === 'map' &&
-      hasOnly(variant, ['steps', 'when']) &&
+      hasOnlyKeys(variant, ['steps', 'when']) &&
       !only.entries.has('steps') &&
       !only.entries.has('when')
     ) {
@@ -302,7 +302,7 @@ export function expandSteps(
   });
 }
 
-const hasOnly = ({ entries }: MapNode, known: readonly string[]): boolean =>
+const hasOnlyKeys = ({ entries }: MapNode, known: readonly string[]): boolean =>
   [...entries.keys()].every((key) => known.includes(key));
 
 function checkAttacks(steps: readonly Node[], report: Report): void {

@@ -37,12 +37,19 @@ interface Layers {
   readonly source: Source;
 }
 
-/** Returns undefined, after reporting it, if one of the files is missing or not YAML. */
+/**
+ * Reads a spec merged over the files that it extends. Returns undefined, after reporting it, if one
+ * of them is missing or not YAML.
+ */
 export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
   return readLayer(file, file, null, [], report);
 }
 
-/** @param stack the files that extend this one */
+/**
+ * Reads one file merged over those that it extends.
+ * @param from the place that names the file; null for the spec itself
+ * @param stack the files that extend this one
+ */
 async function readLayer(
   file: string,
   written: string,
@@ -163,7 +170,7 @@ async function similarFile(path: string, written = path): Promise<string | undef
   return close ? didYouMean(written.replace(/[^/:]*\/?$/, close.word)) : undefined;
 }
 
-/** What a profile can't change: which layers a spec has. */
+/** Fields that a profile can't set, since they say which layers a spec has. */
 const OF_LAYERS = ['extends', 'profiles'] as const;
 
 /**

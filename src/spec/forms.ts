@@ -92,9 +92,9 @@ function expandVariants(
 ): Node | undefined {
   const shape = shapes.variants[section];
   const items = oneOrMany(node);
-  const written = section === 'defences' ? items.map((item) => named(item, shape)) : items;
+  const written = section === 'defences' ? items.map((item) => asVariant(item, shape)) : items;
   const ownForms = (variant: MapNode, path: string): MapNode[] =>
-    byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
+    splitByPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
   const withTrain = (variant: MapNode): MapNode =>
     mapEntries(variant, (value, key) =>
       key === 'train'
@@ -117,7 +117,7 @@ function expandVariants(
 }
 
 /** Returns a name that stands for a variant as that variant. */
-function named(node: Node, { discriminator }: VariantShape): Node {
+function asVariant(node: Node, { discriminator }: VariantShape): Node {
   if (!isText(node)) return node;
   const entries = new Map([[discriminator, { key: node.span, value: node }]]);
   return { kind: 'map', entries, span: node.span };
@@ -138,7 +138,7 @@ function expandOwn(
  * Splits a variant with `attack: [a, b]` into one for each attack. Anything but a list of distinct
  * names is left for validation to report.
  */
-function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
+function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
   if (entry?.value.kind !== 'list') return [variant];
   const { items } = entry.value;
@@ -228,10 +228,10 @@ function formValues(
       `logspace needs both ends above 0, not ${from} and ${to}`,
       'its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]',
     );
-  const between = (t: number): number =>
+  const valueAt = (t: number): number =>
     form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
   return Array.from({ length: third }, (_, i) =>
-    i === 0 ? from : i === third - 1 ? to : rounded(between(i / (third - 1))),
+    i === 0 ? from : i === third - 1 ? to : rounded(valueAt(i / (third - 1))),
   );
 }
 

@@ -73,17 +73,18 @@ export function buildGrid(options: GridOptions): Grid {
     ...bases.flatMap(({ poisoning, tuning }) => [poisoning, tuning]),
   ];
   for (const { when } of conditions) for (const pattern of when) if (pattern) idle.add(pattern);
-  const matching = (pattern: Pattern, cell: Cell): boolean => {
+  // Whether a pattern matches a cell; one that does is no longer idle.
+  const isMatch = (pattern: Pattern, cell: Cell): boolean => {
     const hit = pattern.matches(cell);
     if (hit) idle.delete(pattern);
     return hit;
   };
   // Every pattern is tried on every cell, to find the patterns that never match.
-  const some = (patterns: readonly (Pattern | null)[], cell: Cell): boolean =>
-    patterns.map((pattern) => pattern === null || matching(pattern, cell)).includes(true);
+  const matchesAny = (patterns: readonly (Pattern | null)[], cell: Cell): boolean =>
+    patterns.map((pattern) => pattern === null || isMatch(pattern, cell)).includes(true);
 
   const cells: GridCell[] = [];
-  const first = firstOfItsKind(choices, options.canonical);
+  const first = firstWithSameTraining(choices, options.canonical);
   const isChain = child(root, BASE)?.kind === 'list';
   for (const { bases, poisoning, defence, tuning, ...plain } of combinations(choices, isChain)) {
     const point: Point = { bases, poisoning, defence, tuning, context, axes: undefined };
@@ -100,15 +101,15 @@ export function buildGrid(options: GridOptions): Grid {
         ...defined({ base: bases.base }),
       } as unknown as Cell;
       const kept = [
-        some(poisoning.when, config),
-        some(defence.when, config),
-        some(tuning.when, config),
+        matchesAny(poisoning.when, config),
+        matchesAny(defence.when, config),
+        matchesAny(tuning.when, config),
         ...bases.choices.flatMap((base) => [
-          some(base.poisoning.when, config),
-          some(base.tuning.when, config),
+          matchesAny(base.poisoning.when, config),
+          matchesAny(base.tuning.when, config),
         ]),
-        include.length === 0 || some(include, config),
-        !some(exclude, config),
+        include.length === 0 || matchesAny(include, config),
+        !matchesAny(exclude, config),
       ];
       if (kept.includes(false) || !only.every((pattern) => pattern.matches(config))) continue;
       const cell = new GridCell(config, point),
@@ -125,7 +126,7 @@ export function buildGrid(options: GridOptions): Grid {
  * itself if there was none before it. Such cells differ only in how the parameters of the adapter,
  * or of a base's adapter, are written.
  */
-function firstOfItsKind(
+function firstWithSameTraining(
   { tuning, bases }: Pick<Choices, 'tuning' | 'bases'>,
   canonical: GridOptions['canonical'],
 ): (cell: GridCell) => GridCell {
@@ -261,7 +262,8 @@ class FieldLocator {
         bases: none,
       });
     }
-    if (head === 'seed') return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
+    if (head === 'seed')
+      return this.itemSpan(entry?.value, cell.seed) ?? entry?.key ?? this.startSpan();
     const chosen = new Map<string, Node | undefined>([
       ['poisoning', poisoning.node],
       ['defence', defence.node],
@@ -270,24 +272,24 @@ class FieldLocator {
     ]);
     const node = chosen.has(head) ? chosen.get(head) : entry?.value,
       ownTrain = head === 'train' ? child(tuning.node, 'train')?.span : undefined;
-    return this.field(node, rest, path, cell, entry?.key ?? ownTrain);
+    return this.fieldSpan(node, rest, path, cell, entry?.key ?? ownTrain);
   }
 
   /**
    * Returns the written value, or its item if the field is an axis. If neither is written, returns
    * the nearest enclosing key.
    */
-  private field(
+  private fieldSpan(
     node: Node | undefined,
     rest: Path,
     path: Path,
     cell: Cell,
     section: Span | undefined,
   ): Span {
-    if (node === undefined) return section ?? this.start();
+    if (node === undefined) return section ?? this.startSpan();
     // A variant of a list has no key of its own.
-    const section0 = path[0] === cellField('defences') ? 'defences' : path[0];
-    const isListed = isVariantSection(section0) && child(this.root, section0)?.kind === 'list';
+    const written = path[0] === cellField('defences') ? 'defences' : path[0];
+    const isListed = isVariantSection(written) && child(this.root, written)?.kind === 'list';
     const around = isListed ? node.span : (section ?? node.span);
     const found = descend(node, rest);
     if (found.depth < rest.length) return found.key ?? around;
@@ -295,12 +297,12 @@ class FieldLocator {
       schema = this.schemaAt(steps, cell);
     const item =
       schema && isAxis(found.node, schema)
-        ? this.item(found.node, fieldOf(cell, steps))
+        ? this.itemSpan(found.node, fieldOf(cell, steps))
         : undefined;
     return item ?? (rest.length === 0 ? around : found.node.span);
   }
 
-  private item(node: Node | undefined, value: unknown): Span | undefined {
+  private itemSpan(node: Node | undefined, value: unknown): Span | undefined {
     return node?.kind === 'list'
       ? node.items.find((item) => item.kind === 'scalar' && item.value === value)?.span
       : undefined;
@@ -320,7 +322,7 @@ class FieldLocator {
     return schema;
   }
 
-  private start(): Span {
+  private startSpan(): Span {
     return this.root.entries.get('name')?.key ?? this.root.span;
   }
 }

@@ -9,7 +9,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { composed, pluginFields, shapeOf } from './fields.ts';
+import { composedVariant, pluginFields, shapeOf } from './fields.ts';
 import {
   child,
   descend,
@@ -72,6 +72,7 @@ interface Written {
   readonly start: Node;
   /** The deepest written node along the path. */
   readonly node: Node;
+  /** Whether all of the path is written, so that `node` is what it names. */
   readonly isWhole: boolean;
   /** Whether the path starts from a variant of composed attacks. */
   readonly isComposed: boolean;
@@ -96,7 +97,7 @@ class Interpolation {
   fill(node: Node, scope: Scope | null): Node {
     switch (node.kind) {
       case 'scalar':
-        return this.scalar(node, scope, []);
+        return this.expand(node, scope, []);
       case 'list':
       case 'map':
         return mapChildren(node, (item) => this.fill(item, scope));
@@ -104,7 +105,7 @@ class Interpolation {
   }
 
   /** @param stack the scalars whose references led to this one */
-  private scalar(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {
+  private expand(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {
     const text = node.value;
     if (typeof text !== 'string' || !text.includes('${')) return node;
     const fault = (code: string, message: string, hint?: string): ScalarNode => {
@@ -152,10 +153,10 @@ class Interpolation {
     stack: readonly ScalarNode[],
   ): Referent | null {
     const [head = '', ...rest] = name.split('.');
-    if (head === 'env') return this.variable(rest.join('.'), node);
-    const found = this.find(head, rest, scope);
+    if (head === 'env') return this.lookUpVariable(rest.join('.'), node);
+    const found = this.findWritten(head, rest, scope);
     if (found.isWhole && found.node.kind === 'scalar') {
-      const { value, folder, secret, span } = this.scalar(found.node, scope, stack);
+      const { value, folder, secret, span } = this.expand(found.node, scope, stack);
       return {
         value,
         folder: folder ?? span.source.folder,
@@ -182,12 +183,12 @@ class Interpolation {
     return this.reportUnset(name, node, found.isComposed);
   }
 
-  private find(head: string, rest: readonly string[], scope: Scope | null): Written {
+  private findWritten(head: string, rest: readonly string[], scope: Scope | null): Written {
     const written: Node =
       scope !== null && scope.section === head ? scope.node : (child(this.root, head) ?? this.root);
     const steps =
       head === 'poisoning' && written.kind === 'map'
-        ? composed(written, this.context.shapes.variants.poisoning)?.node
+        ? composedVariant(written, this.context.shapes.variants.poisoning)?.node
         : undefined;
     const start = steps ?? written,
       isComposed = steps !== undefined;
@@ -257,7 +258,7 @@ class Interpolation {
     return others.some((other) => JSON.stringify(other) !== text) ? DIFFERS : value;
   }
 
-  private variable(name: string, node: ScalarNode): Referent | null {
+  private lookUpVariable(name: string, node: ScalarNode): Referent | null {
     const fault = (code: string, message: string, hint?: string): null => {
       this.context.report(code, node.span, message, hint);
       return null;
@@ -265,7 +266,7 @@ class Interpolation {
     const declared = child(this.root, 'env');
     const entry = child(declared, name);
     if (this.secrets.has(name)) return { value: `\${env.${name}}`, secret: name };
-    if (looksSecret(name) && entry !== undefined)
+    if (isCredentialName(name) && entry !== undefined)
       return fault(
         'looks-secret',
         `${name} looks like a credential, and every record of a run would show its value`,
@@ -375,4 +376,4 @@ const CREDENTIAL = new RegExp(
  * Whether a variable's name is one that customarily holds a credential. TOKEN alone is not one,
  * because it is an ordinary word where language models are concerned.
  */
-const looksSecret = (name: string): boolean => CREDENTIAL.test(name);
+const isCredentialName = (name: string): boolean => CREDENTIAL.test(name);

@@ -6,7 +6,7 @@
  */
 import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { checkSpec, compiled } from './check.ts';
+import { checkerOf, checkSpec } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
 import { gatherFaults, type Report } from './faults.ts';
@@ -79,7 +79,7 @@ export async function loadExperiment(
   if (!plugged) return failed();
 
   const registry = withTasks(withCommands(plugged, located), located, report);
-  const checker = compiled(registry),
+  const checker = checkerOf(registry),
     { shapes, fields } = checker;
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
   checkSecrets(interpolated, shapes, report);
@@ -263,12 +263,12 @@ function expandExperiment(
   canonical: GridOptions['canonical'],
   report: Report,
 ): Expanded | undefined {
-  const plain = (field: string): Json =>
+  const fieldValue = (field: string): Json =>
     fill(child(root, field), fieldSchema(shapes.root, field)) ?? null;
-  const name = plain('name') as string,
-    notes = (plain('notes') ?? '') as string;
-  const seeds = plain('seeds') as readonly number[],
-    goals = plain('stages') as readonly string[];
+  const name = fieldValue('name') as string,
+    notes = (fieldValue('notes') ?? '') as string;
+  const seeds = fieldValue('seeds') as readonly number[],
+    goals = fieldValue('stages') as readonly string[];
   const start = root.entries.get('name')?.key ?? null;
   for (const { path, prefix, span } of inheritedAxes(root, shapes))
     report(
@@ -290,10 +290,10 @@ function expandExperiment(
       'this matches no cell of the grid',
       'compare its values with those of the axes',
     );
-  const whole = () =>
+  const wholeGrid = () =>
     selection.only.length === 0 ? cells : buildGrid({ ...options, only: [] }).cells;
   if (cells.length === 0 && idle.length === 0)
-    reportEmptyGrid(selection.only, () => whole().map(({ config }) => config), start, report);
+    reportEmptyGrid(selection.only, () => wholeGrid().map(({ config }) => config), start, report);
   const experiment = {
     name,
     notes: `${profile === undefined ? '' : `Profile ${profile}.\n`}${notes}`.trim(),
@@ -302,12 +302,12 @@ function expandExperiment(
     commands,
     secrets: secretsOf(root),
     goals,
-    keep: (plain('keep') ?? {}) as Experiment['keep'],
+    keep: (fieldValue('keep') ?? {}) as Experiment['keep'],
     seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)),
     cells,
     resolved: resolvedSpec(root, shapes),
   };
-  return { experiment, whole };
+  return { experiment, whole: wholeGrid };
 }
 
 function isWithinLimit(

@@ -94,7 +94,7 @@ export function namesOf(
     parts
       .flatMap(({ steps, short }) => {
         const value = valueOf(cell, steps);
-        return value === undefined ? [] : [`${short}=${inLabel(value)}`];
+        return value === undefined ? [] : [`${short}=${labelText(value)}`];
       })
       .join(' ') ||
     // Nothing varies, or only fields that this cell lacks.
@@ -228,8 +228,8 @@ function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
   const order = sections.flatMap((section) =>
     Object.keys(shapes.section[section].properties ?? {}).map((key) => `${section}.${key}`),
   );
-  const rank = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
-  return new Map([...found].sort(([a], [b]) => rank(a) - rank(b)));
+  const orderOf = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
+  return new Map([...found].sort(([a], [b]) => orderOf(a) - orderOf(b)));
 }
 
 interface Variation {
@@ -257,7 +257,7 @@ function variation<T>(
     for (const path in values) {
       const other = reference?.[path];
       if (other === undefined) order.add(path);
-      if (reference && !same(values[path], other)) varying.add(path);
+      if (reference && !isEqual(values[path], other)) varying.add(path);
     }
     for (const path in reference) if (!(path in values)) varying.add(path);
   }
@@ -267,7 +267,7 @@ function variation<T>(
   };
 }
 
-const same = (a: Json | undefined, b: Json | undefined): boolean =>
+const isEqual = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b ||
   (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
 
@@ -296,8 +296,8 @@ function shorten(
   });
 }
 
-function inLabel(value: Json): string {
-  if (Array.isArray(value)) return value.map((item) => inLabel(item as Json)).join(',');
+function labelText(value: Json): string {
+  if (Array.isArray(value)) return value.map((item) => labelText(item as Json)).join(',');
   return typeof value === 'string' && (value === '' || /[\s=]/.test(value))
     ? JSON.stringify(value)
     : typeof value === 'object'

@@ -135,11 +135,11 @@ class Converter {
   /** @param around the place to use for a node that has no place of its own */
   convert(node: unknown, around: Span): Node {
     const at = this.spanOf(node, around);
-    if (isAlias(node)) return this.alias(node, at);
+    if (isAlias(node)) return this.convertAlias(node, at);
     if (isScalar(node)) {
       const isQuoted =
         node.type?.startsWith('QUOTE') === true || node.type?.startsWith('BLOCK') === true;
-      return this.scalar(node.value, isQuoted, at);
+      return this.convertScalar(node.value, isQuoted, at);
     }
     if (isSeq(node)) {
       this.open.add(node);
@@ -149,14 +149,14 @@ class Converter {
     }
     if (isMap(node)) {
       this.open.add(node);
-      const map = this.map(node.items, at);
+      const map = this.convertMap(node.items, at);
       this.open.delete(node);
       return map;
     }
     return empty(around);
   }
 
-  private alias(node: Alias, at: Span): Node {
+  private convertAlias(node: Alias, at: Span): Node {
     const target = node.resolve(this.document);
     if (target === undefined) {
       this.report(
@@ -180,7 +180,7 @@ class Converter {
     return this.convert(target, at);
   }
 
-  private map(
+  private convertMap(
     pairs: readonly { readonly key: unknown; readonly value: unknown }[],
     at: Span,
   ): MapNode {
@@ -208,7 +208,7 @@ class Converter {
     return { kind: 'map', entries, span: at };
   }
 
-  private scalar(value: unknown, quoted: boolean, at: Span): ScalarNode {
+  private convertScalar(value: unknown, quoted: boolean, at: Span): ScalarNode {
     if (
       typeof value === 'number' &&
       Number.isInteger(value) &&

@@ -11,6 +11,8 @@ const WIDEST = 120,
   CONTEXT = 20;
 
 /**
+ * Returns diagnostics as text of this form:
+ *
  *     error[unknown-key]: unknown key "batchsize" in "train"
  *       --> spec.yaml:12:3
  *        |

@@ -80,7 +80,7 @@ export function referenceOf(registry: SpecRegistry): Reference {
   const shapes = shapesOf(registry);
   return {
     find: (path) =>
-      walk(
+      docsAt(
         shapes,
         path
           .replace(/\[\d*\]/g, '')
@@ -132,7 +132,7 @@ function scorerParameters({ scorers }: Shapes, name: string): FieldDoc[] {
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
-function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
+function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [written, ...rest] = steps;
   // A cell's field `defence` is written under `defences`.
   const head = written === cellField('defences') ? 'defences' : written;
@@ -149,13 +149,13 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   };
   if (head === BASE && isSection(rest[0] ?? '') && rest[0] !== 'data') {
     // The base is a spec within the spec, with the same fields one level down.
-    return walk(shapes, rest).map((doc) => ({
+    return docsAt(shapes, rest).map((doc) => ({
       ...doc,
       path: `${BASE}.${doc.path}`,
       example: doc.example === null ? null : `${BASE}: { ${doc.example} }`,
     }));
   }
-  if (!isVariantSection(head)) return descend(top, rest, place);
+  if (!isVariantSection(head)) return docsBelow(top, rest, place);
   const { byName, discriminator } = shapes.variants[head];
   const [field] = rest;
   const when: Schema = { ...openSchema(fieldSchema(root, 'tags')), description: WHEN };
@@ -163,18 +163,18 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
     const whole = { ...top, properties: { ...top.properties, when } };
     return [{ ...docOf(whole, place), schema: top, plugins: [...byName.keys()] }];
   }
-  if (field === 'when') return descend(when, rest.slice(1), { ...place, steps: [head, field] });
+  if (field === 'when') return docsBelow(when, rest.slice(1), { ...place, steps: [head, field] });
   if (head === 'adapter' && field === 'train')
-    return descend(shapes.section.train, rest.slice(1), {
+    return docsBelow(shapes.section.train, rest.slice(1), {
       ...place,
       steps: [head, field],
       beside: {},
       required: false,
     });
-  if (Object.hasOwn(top.properties ?? {}, field)) return descend(top, rest, place);
+  if (Object.hasOwn(top.properties ?? {}, field)) return docsBelow(top, rest, place);
   const kind = PLUGIN_OF[head];
   return [...byName].flatMap(([name, schema]) =>
-    descend(schema, rest, {
+    docsBelow(schema, rest, {
       ...place,
       of: `${kind} ${name}`,
       beside: { [discriminator]: name, ...requiredOf(schema, discriminator) },
@@ -191,13 +191,13 @@ function requiredOf({ properties = {}, required = [] }: Schema, discriminator: s
   return Object.fromEntries(needed.map(([name, schema]) => [name, exampleValue(schema)]));
 }
 
-function descend(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
+function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
   if (step === undefined) return [docOf(schema, place)];
   const record = recordIn(schema);
   const below = (record && declaredField(record, step)) ?? openSchema(schema);
   if (below === undefined) return [];
-  return descend(below, rest, {
+  return docsBelow(below, rest, {
     ...place,
     steps: [...place.steps, step],
     isOfItem: place.isOfItem === true || schema.type === 'array',

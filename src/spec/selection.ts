@@ -97,7 +97,7 @@ function fieldNamed(
       ends.length > 1
         ? `"${name}" could mean several fields`
         : `there is no field "${name}" to match`,
-      suggestion(name, known),
+      patternFieldHint(name, known),
     );
   return path;
 }
@@ -153,7 +153,7 @@ function testOf(wanted: Wanted): (value: Json) => boolean {
 
 const isValues = (wanted: Wanted): wanted is readonly Json[] => Array.isArray(wanted);
 
-function suggestion(path: string, known: readonly string[]): string | undefined {
+function patternFieldHint(path: string, known: readonly string[]): string | undefined {
   const ends = ownFirst(known.filter((field) => field.endsWith(`.${path}`)));
   if (ends.length > 0) return didYouMean(...ends);
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1) ?? field, field]));

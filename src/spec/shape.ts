@@ -141,9 +141,9 @@ export function describe(schema: Schema): string {
 function describeType(type: string, schema: Schema): string {
   switch (type) {
     case 'number':
-      return `a number${bounds(schema)}`;
+      return `a number${boundsText(schema)}`;
     case 'integer':
-      return `a whole number${bounds(schema)}`;
+      return `a whole number${boundsText(schema)}`;
     case 'string':
       return schema.pattern !== undefined && schema.title !== undefined ? schema.title : 'text';
     case 'boolean':
@@ -163,7 +163,7 @@ function describeType(type: string, schema: Schema): string {
   }
 }
 
-function bounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
+function boundsText({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
   if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;
   const low =
     minimum !== undefined

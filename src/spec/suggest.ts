@@ -4,7 +4,7 @@ import { distance } from 'fastest-levenshtein';
 /** Returns the word without case, hyphens and underscores, which are easily mixed up. */
 const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]/g, '');
 
-const letters = (word: string): string => Array.from(word).sort().join('');
+const sortedLetters = (word: string): string => Array.from(word).sort().join('');
 
 /**
  * Returns the closest of some words if it is close enough to be a slip, or else null. It is if at
@@ -23,7 +23,7 @@ export function nearest(
     const other = plain(candidate),
       edits = distance(wanted, other);
     // Two swapped letters are one slip.
-    const slips = edits === 2 && letters(wanted) === letters(other) ? 1 : edits;
+    const slips = edits === 2 && sortedLetters(wanted) === sortedLetters(other) ? 1 : edits;
     if (slips < least) {
       least = slips;
       best = candidate;
@@ -47,13 +47,13 @@ export function suggest(word: string, words: Iterable<string>): string | undefin
   return close ? didYouMean(close.word) : undefined;
 }
 
-const joined = (words: readonly string[], last: string): string =>
+const joinWords = (words: readonly string[], last: string): string =>
   words.length < 2
     ? words.join('')
     : `${words.slice(0, -1).join(', ')} ${last} ${words.slice(-1).join('')}`;
 
 /** `a`, `a or b`, `a, b or c`. */
-export const either = (words: readonly string[]): string => joined(words, 'or');
+export const either = (words: readonly string[]): string => joinWords(words, 'or');
 
 /** `a`, `a and b`, `a, b and c`. */
-export const all = (words: readonly string[]): string => joined(words, 'and');
+export const all = (words: readonly string[]): string => joinWords(words, 'and');

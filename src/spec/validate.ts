@@ -26,7 +26,7 @@ export function createValidator(schema: JsonSchema): (value: unknown) => Violati
   const definitions = asSchema(schema).definitions ?? {};
   const check = compile(schema, { allErrors: true, verbose: true });
   return (value) =>
-    check(value) ? [] : onePerValue(reduceChoices((check.errors ?? []).map(found), definitions));
+    check(value) ? [] : onePerValue(reduceChoices((check.errors ?? []).map(toFound), definitions));
 }
 
 /**
@@ -55,7 +55,7 @@ interface Found extends Violation {
   readonly schemaPath: string;
 }
 
-const found = ({
+const toFound = ({
   instancePath,
   schemaPath,
   keyword,
@@ -67,12 +67,12 @@ const found = ({
   schemaPath,
   keyword,
   params,
-  path: steps(instancePath),
+  path: pointerSteps(instancePath),
   schema: asSchema(parentSchema ?? {}),
   value: data as Json | undefined,
 });
 
-const steps = (pointer: string): (string | number)[] =>
+const pointerSteps = (pointer: string): (string | number)[] =>
   pointer
     .split('/')
     .slice(1)
@@ -149,13 +149,13 @@ const firstKeywords = ['type', 'anyOf', 'oneOf', 'const', 'enum', 'pattern'];
 
 /** Keeps the most basic error of each value, and all errors about keys. */
 function onePerValue(violations: readonly Found[]): Violation[] {
-  const rank = ({ keyword }: Violation): number =>
+  const keywordRank = ({ keyword }: Violation): number =>
     firstKeywords.includes(keyword) ? firstKeywords.indexOf(keyword) : firstKeywords.length;
   const worst = new Map<string, Found>();
   for (const one of violations) {
     if (aboutKeys.has(one.keyword)) continue;
     const other = worst.get(one.instancePath);
-    if (!other || rank(one) < rank(other)) worst.set(one.instancePath, one);
+    if (!other || keywordRank(one) < keywordRank(other)) worst.set(one.instancePath, one);
   }
   return violations.filter(
     (one) => aboutKeys.has(one.keyword) || worst.get(one.instancePath) === one,

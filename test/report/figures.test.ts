@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { analyse } from '../../src/report/analysis.ts';
 import { blocksBeside, conditionsOf } from '../../src/report/conditions.ts';
-import { label } from '../../src/report/figures/encode.ts';
+import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
@@ -240,7 +240,7 @@ test('the DAG is drawn by kind', () => {
 
 test('ids of one SVG are not those of another, and titles are escaped', () => {
   assert.is(
-    label(
+    labelSvg(
       '<svg width="1"><clipPath id="a"/><g clip-path="url(#a)"/><text>="url(#b)</text></svg>',
       'f',
       '<b>',

@@ -6,7 +6,7 @@ import {
   layerProperties,
   rankProperty,
 } from '../shared/parameters.ts';
-import { ALPHA_OF_RANK, DEFAULT_DISTRIBUTION, loraForm, presets } from './init.ts';
+import { ALPHA_OF_RANK, canonicalLora, DEFAULT_DISTRIBUTION, presets } from './init.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
@@ -113,6 +113,6 @@ export default defineAdapter<AdapterImplementation>({
       },
     },
   },
-  canonical: loraForm,
+  canonical: canonicalLora,
   load: async () => (await import('./lora.ts')).lora,
 });

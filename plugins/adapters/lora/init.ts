@@ -84,7 +84,7 @@ export function parseVariance(text: number | string, d: number): number | null {
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
-/** σ² of a layer's A. Throws UserFault where the variance cannot be read. */
+/** Returns σ² of A for fan-in n and rank r. Throws UserFault if the variance cannot be read. */
 export function initialVariance(
   init: { readonly distribution: Distribution; readonly variance?: number | string },
   n: number,
@@ -101,8 +101,8 @@ export function initialVariance(
 }
 
 /**
- * The σ² that `init` of a spec states for the entries of A, whether A is drawn now or was drawn at
- * the start of the training that wrote a folder; null where it states none.
+ * Returns the σ² of A's entries that `init` of a spec states, whether A is drawn now or was drawn
+ * when the training began that wrote a folder; null where it states none.
  */
 export function statedVariance(
   init: { readonly distribution?: string; readonly variance?: number | string } | undefined,
@@ -136,7 +136,7 @@ export function drawA(
  * Returns the canonical form of a number, `k/d` or `k/(jd)`. Anything else is left for the adapter
  * to check.
  */
-function varianceForm(written: Json): Json {
+function canonicalVariance(written: Json): Json {
   if (typeof written !== 'string') return written;
   const fraction = fractionOfFanIn(written);
   if (fraction === null) {
@@ -151,20 +151,20 @@ function varianceForm(written: Json): Json {
  * Returns an initialiser as its shape and variance, if the variance is a number or k/d.
  * Initialisers of the same form draw the same A, to the last bit.
  */
-function initForm(init: JsonObject): JsonObject {
+function canonicalInit(init: JsonObject): JsonObject {
   const { distribution = DEFAULT_DISTRIBUTION, variance, ...more } = init;
   const preset =
     typeof distribution === 'string' && isDrawn(distribution) ? presets[distribution] : null;
   const given = variance ?? preset?.written ?? null;
   if (preset === null || given === null) return { ...more, distribution, ...defined({ variance }) };
-  return { ...more, distribution: preset.shape, variance: varianceForm(given) };
+  return { ...more, distribution: preset.shape, variance: canonicalVariance(given) };
 }
 
 /**
  * Puts a spec's parameters into the one form that all ways to write them share
  * (`AdapterDescriptor.canonical`): resolves an `alpha` that is a multiple of r, and `init`.
  */
-export function loraForm(params: JsonObject): JsonObject {
+export function canonicalLora(params: JsonObject): JsonObject {
   const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;
   return {
     ...params,
@@ -173,6 +173,8 @@ export function loraForm(params: JsonObject): JsonObject {
       ? { alpha: alphaOf(alpha, rank) }
       : {}),
     // With `init_from`, the folder gives the A that training starts from, so `init` is left out.
-    ...(folder === undefined && init !== undefined ? { init: initForm(init as JsonObject) } : {}),
+    ...(folder === undefined && init !== undefined
+      ? { init: canonicalInit(init as JsonObject) }
+      : {}),
   };
 }

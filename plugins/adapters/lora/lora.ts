@@ -23,7 +23,7 @@ import {
 import type { LoraBias, Residual } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { biasesOf, fail, inputMask, readOfModel } from '../shared/parts.ts';
+import { inputMask, readHeadAndBiases, throwFirst, trainedBiasPredicate } from '../shared/parts.ts';
 import { DEFAULT_DISTRIBUTION, isDrawn, statedVariance } from './init.ts';
 import {
   checkFolder,
@@ -57,7 +57,8 @@ interface Plan {
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-function namesOf(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
+/** The names of the parameters that LoRA adds to a layer. */
+function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
   return {
     A: `${layer}.lora_A`,
     B: `${layer}.lora_B`,
@@ -66,14 +67,15 @@ function namesOf(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'sc
   };
 }
 
-function factorsOf({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
+/** The names of each adapted layer's factors, with its scale s, by layer. */
+function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
   const factors = new Map<string, FactorNames>();
   for (const { name, in: fanIn } of linears) {
     const layer = plan.layers.get(name);
     if (layer === undefined) continue;
     const { rank, alpha } = layer;
     factors.set(name, {
-      ...namesOf(name, plan),
+      ...parameterNames(name, plan),
       scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
       ...(plan.variance === null ? {} : { variance: plan.variance(fanIn, rank) }),
     });
@@ -82,7 +84,7 @@ function factorsOf({ linears }: AdapterContext, plan: Plan): Map<string, FactorN
 }
 
 function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
-  const factors = factorsOf(context, plan);
+  const factors = factorNames(context, plan);
   const adapted = context.linears.filter(({ name }) => plan.layers.has(name));
   const trained = new Set(
     [...factors.values()].flatMap(({ A, B, magnitude }) => [
@@ -91,7 +93,7 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
       ...(magnitude === undefined ? [] : [magnitude]),
     ]),
   );
-  const biases = biasesOf(plan.bias, factors);
+  const biases = trainedBiasPredicate(plan.bias, factors);
   const parameters = adapted.flatMap(({ name, in: n, out: m }) => {
     const r = named(plan.layers, name).rank,
       { A, B, fixed, magnitude } = named(factors, name);
@@ -174,7 +176,7 @@ async function save(
       bias,
       transposed,
       layers,
-      ...(await readOfModel(saving, isBias)),
+      ...(await readHeadAndBiases(saving, isBias)),
     },
     architecture,
   );
@@ -204,10 +206,10 @@ function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
 async function create(params: LoraParams, context: AdapterContext): Promise<Adapter> {
   if (context.initFrom !== undefined) {
     const folder = await readPeft(context.initFrom, context);
-    fail(checkFolder(params, folder, context));
+    throwFirst(checkFolder(params, folder, context));
     return loraAdapter(context, folderPlan(params, folder));
   }
-  fail(checkSpec(params, context));
+  throwFirst(checkSpec(params, context));
   const { rslora = false, dropout = 0, bias = 'none' } = params;
   const init = { distribution: DEFAULT_DISTRIBUTION, ...params.init };
   return loraAdapter(context, {

@@ -211,7 +211,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
     try {
       problems.push(...check(params, model));
     } catch (error) {
-      // It is an expression that cannot be read, which the next check would report again.
+      // The expression cannot be parsed, and the next check would report it again.
       problems.push(problemOf(error, ['adapter', field]));
       break;
     }
@@ -239,7 +239,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
  */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
-  const differ = (field: keyof LoraParams, asked: string, held: string): void => {
+  const reportClash = (field: keyof LoraParams, asked: string, held: string): void => {
     problems.push({
       path: ['adapter', field],
       message: `${field} is ${asked} here, but ${held} in the adapter that init_from names`,
@@ -247,37 +247,37 @@ export function checkFolder(params: LoraParams, folder: PeftAdapter, model: Mode
     });
   };
   if (params.rank !== undefined && params.rank !== folder.rank)
-    differ('rank', String(params.rank), String(folder.rank));
+    reportClash('rank', String(params.rank), String(folder.rank));
   const alpha = params.alpha === undefined ? undefined : alphaOf(params.alpha, folder.rank);
   if (alpha !== undefined && alpha !== folder.alpha)
-    differ('alpha', String(params.alpha), String(folder.alpha));
+    reportClash('alpha', String(params.alpha), String(folder.alpha));
   if (params.rslora !== undefined && params.rslora !== folder.rslora)
-    differ('rslora', String(params.rslora), String(folder.rslora));
+    reportClash('rslora', String(params.rslora), String(folder.rslora));
   const { dora = false } = folder;
   if (params.use_dora !== undefined && params.use_dora !== dora)
-    differ('use_dora', String(params.use_dora), String(dora));
+    reportClash('use_dora', String(params.use_dora), String(dora));
   if (params.bias !== undefined && params.bias !== folder.bias)
-    differ('bias', params.bias, folder.bias);
+    reportClash('bias', params.bias, folder.bias);
   const field = (['targets', 'exclude', 'layers'] as const).find(
     (one) => params[one] !== undefined,
   );
   if (field !== undefined) {
     const asked = targetedLayers(params, model).map(({ name }) => name);
     if (asked.length !== folder.layers.size || asked.some((name) => !folder.layers.has(name)))
-      differ(field, JSON.stringify(params[field]), `${folder.layers.size} layers are adapted`);
+      reportClash(field, JSON.stringify(params[field]), `${folder.layers.size} layers are adapted`);
   }
-  const differInPattern = (
+  const reportPatternClash = (
     pattern: 'rank_pattern' | 'alpha_pattern',
     held: (factors: PeftFactors) => number,
   ): void => {
     for (const [name, factors] of folder.layers) {
       const asked = patternValue(params[pattern] ?? {}, moduleName(model.architecture, name));
       if (asked === undefined || asked === held(factors)) continue;
-      differ(pattern, `${asked} for ${name}`, String(held(factors)));
+      reportClash(pattern, `${asked} for ${name}`, String(held(factors)));
       return;
     }
   };
-  differInPattern('rank_pattern', ({ A }) => at(A.shape, 0));
-  differInPattern('alpha_pattern', ({ alpha: layerAlpha }) => layerAlpha);
+  reportPatternClash('rank_pattern', ({ A }) => at(A.shape, 0));
+  reportPatternClash('alpha_pattern', ({ alpha: layerAlpha }) => layerAlpha);
   return problems;
 }

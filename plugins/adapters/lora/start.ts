@@ -22,9 +22,10 @@ interface Factors {
   readonly B: HostTensor;
 }
 
-type Double = (W: Float64Array, m: number, n: number, r: number, scale: number) => Rows;
+/** Splits W, (m, n) row-major, into A and B of rank r, in double precision. */
+type Factorise = (W: Float64Array, m: number, n: number, r: number, scale: number) => FactorRows;
 /** A by rows (r, n), and Bᵀ by rows (r, m). */
-interface Rows {
+interface FactorRows {
   readonly A: readonly Float64Array[];
   readonly B: readonly Float64Array[];
 }
@@ -33,7 +34,7 @@ const entry = (values: Float64Array, i: number): number => values[i] ?? 0;
 const dot = (a: Float64Array, b: Float64Array): number =>
   a.reduce((sum, x, i) => sum + x * entry(b, i), 0);
 /** vᵀW. (m), (m, n) → (n) */
-function rowTimes(v: Float64Array, W: Float64Array, m: number, n: number): Float64Array {
+function vectorTimesMatrix(v: Float64Array, W: Float64Array, m: number, n: number): Float64Array {
   const out = new Float64Array(n);
   for (let i = 0; i < m; i++) {
     const x = entry(v, i);
@@ -42,14 +43,14 @@ function rowTimes(v: Float64Array, W: Float64Array, m: number, n: number): Float
   return out;
 }
 
-/** B = U_r √(Σ_r/s), A = √(Σ_r/s) V_rᵀ of W = U Σ Vᵀ. */
-const principal: Double = (W, m, n, r, scale) => {
+/** PiSSA: B = U_r √(Σ_r/s), A = √(Σ_r/s) V_rᵀ of W = U Σ Vᵀ. */
+const pissa: Factorise = (W, m, n, r, scale) => {
   const U = leadingLeftVectors(W, m, n, r); // (m, r)
   const A: Float64Array[] = [],
     B: Float64Array[] = [];
   for (let k = 0; k < r; k++) {
     const u = Float64Array.from({ length: m }, (_, i) => entry(U, i * r + k));
-    const v = rowTimes(u, W, m, n), // σ v
+    const v = vectorTimesMatrix(u, W, m, n), // σ v
       sigma = Math.sqrt(dot(v, v)),
       root = Math.sqrt(sigma / scale);
     A.push(v.map((x) => (sigma === 0 ? 0 : (x / sigma) * root)));
@@ -59,10 +60,11 @@ const principal: Double = (W, m, n, r, scale) => {
 };
 
 /**
- * B = the first r columns of Q, A = the first r rows of R, of W = QR by Householder reflections
- * (LAPACK's signs: a diagonal entry of R has the sign opposite to that of the column it reduces).
+ * OLoRA: B = the first r columns of Q, A = the first r rows of R, of W = QR by Householder
+ * reflections (LAPACK's signs: a diagonal entry of R has the sign opposite to that of the column it
+ * reduces).
  */
-const orthogonal: Double = (W, m, n, r) => {
+const olora: Factorise = (W, m, n, r) => {
   const columns = Array.from({ length: r }, (_, k) =>
     Float64Array.from({ length: m }, (__, i) => entry(W, i * n + k)),
   );
@@ -93,16 +95,17 @@ const orthogonal: Double = (W, m, n, r) => {
     for (const v of reflections.slice().reverse()) reflect(q, v);
     return q;
   });
-  return { A: B.map((q) => rowTimes(q, W, m, n)), B };
+  return { A: B.map((q) => vectorTimesMatrix(q, W, m, n)), B };
 };
 
-const computed: Readonly<Record<Residual, Double>> = { pissa: principal, olora: orthogonal };
+const computed: Readonly<Record<Residual, Factorise>> = { pissa, olora };
 
-/** How many factors are kept, those used last: the cells of a grid ask for the same ones. */
-const KEPT = 512;
+/** The number of cached pairs of factors, the last used ones: cells of a grid share them. */
+const MOST_CACHED = 512;
 const known = processWide('residual-factors', () => new Map<string, Factors>());
 
 /**
+ * Returns A (r, n) and B (m, r) with s·B·A the part of W that they start as.
  * @param weight W, (m, n)
  * @param rank at most min(m, n)
  * @param scale s, above zero
@@ -132,7 +135,7 @@ function residualFactors(
   };
   known.set(key, factors);
   for (const oldest of known.keys()) {
-    if (known.size <= KEPT) break;
+    if (known.size <= MOST_CACHED) break;
     known.delete(oldest);
   }
   return factors;

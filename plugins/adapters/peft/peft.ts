@@ -14,7 +14,7 @@ import { readSafetensors, writeSafetensors } from '../../../src/science/models/i
 import { checkShape } from '../../../src/science/models/io/stored.ts';
 import { moduleName } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { readOfModel } from '../shared/parts.ts';
+import { readHeadAndBiases } from '../shared/parts.ts';
 
 /** A parameter that the config adds: its layer, and its name in PEFT's file. */
 interface Added {
@@ -25,17 +25,18 @@ interface Added {
 }
 interface Described {
   readonly added: readonly Added[];
-  /** As PEFT has resolved it. */
+  /** The config with all its fields, as PEFT has resolved it. */
   readonly config: JsonObject;
 }
 
-const problem = (field: string | null, message: string, hint?: string | null): Problem => ({
+const problemAt = (field: string | null, message: string, hint?: string | null): Problem => ({
   path: ['adapter', 'config', ...(field === null ? [] : [field])],
   message,
   ...(typeof hint === 'string' ? { hint } : {}),
 });
 
-async function asked(
+/** Asks PEFT what its config adapts. With `out`, PEFT writes its initial values there. */
+async function askPeft(
   { config }: JsonObject,
   { architecture, modelDir }: AdapterContext,
   { seed, out }: { readonly seed: number; readonly out: string | null },
@@ -54,13 +55,13 @@ async function asked(
   });
 }
 
-async function described(
+async function describeAdapter(
   params: JsonObject,
   context: AdapterContext,
 ): Promise<Described | Problem> {
-  const answer = await asked(params, context, { seed: 0, out: null });
+  const answer = await askPeft(params, context, { seed: 0, out: null });
   if ('fault' in answer)
-    return problem(answer.fault.field, answer.fault.message, answer.fault.hint);
+    return problemAt(answer.fault.field, answer.fault.message, answer.fault.hint);
   const layers = context.linears
     .filter(({ adaptable }) => adaptable)
     .map(({ name }) => [name, `${moduleName(context.architecture, name)}.`] as const);
@@ -68,21 +69,18 @@ async function described(
   for (const { name: file, shape } of answer.parameters) {
     const found = layers.find(([, module]) => file.startsWith(module));
     if (found === undefined)
-      return problem('target_modules', `${file} adapts what is no linear layer below the head`);
+      return problemAt('target_modules', `${file} adapts what is no linear layer below the head`);
     const [layer, module] = found;
     added.push({ layer, file, shape, name: `${layer}.${file.slice(module.length)}` });
   }
   return { added, config: answer.config };
 }
 
-const unavailable = (): never => {
+const refuseOutsidePytorch = (): never => {
   throw new Error('this adapter is computed in PyTorch alone');
 };
 
-async function folderValues(
-  dir: string,
-  added: readonly Added[],
-): Promise<Map<string, HostTensor>> {
+async function readFolder(dir: string, added: readonly Added[]): Promise<Map<string, HostTensor>> {
   const path = join(dir, WEIGHTS);
   const tensors = await readSafetensors(path);
   return new Map(
@@ -96,12 +94,12 @@ async function folderValues(
 }
 
 async function create(params: JsonObject, context: AdapterContext): Promise<Adapter> {
-  const found = await described(params, context);
+  const found = await describeAdapter(params, context);
   if ('message' in found) throw new UserFault(found.message, found.hint);
   const { added, config } = found;
   const { initFrom } = context;
   const values =
-    initFrom === undefined ? new Map<string, HostTensor>() : await folderValues(initFrom, added);
+    initFrom === undefined ? new Map<string, HostTensor>() : await readFolder(initFrom, added);
   const names = new Set(added.map(({ name }) => name)),
     layers = new Set(added.map(({ layer }) => layer));
   return {
@@ -109,15 +107,15 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
     parameters: added.map(({ name, shape }) => ({ name, shape })),
     initial: () => values,
     ...(initFrom === undefined
-      ? { draw: (seed: number) => drawn(params, context, added, seed) }
+      ? { draw: (seed: number) => drawInitialValues(params, context, added, seed) }
       : {}),
     targets: context.linears.map(({ name }) => name).filter((name) => layers.has(name)),
-    linear: unavailable,
+    linear: refuseOutsidePytorch,
     factors: () => null,
     save: async (outDir, saving) => {
       const dir = join(outDir, 'adapter');
       const { architecture, base, read } = saving;
-      const ofModel = await readOfModel(saving, () => false);
+      const ofModel = await readHeadAndBiases(saving, () => false);
       const tensors = modelTensors({ layers: new Map(), ...ofModel }, architecture);
       for (const { name, file } of added) tensors.set(`${PREFIX}${file}`, await read(name));
       await mkdir(dir, { recursive: true });
@@ -128,7 +126,7 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
   };
 }
 
-async function drawn(
+async function drawInitialValues(
   params: JsonObject,
   context: AdapterContext,
   added: readonly Added[],
@@ -137,7 +135,7 @@ async function drawn(
   const { withFolder } = await import('../../../src/science/torch/model.ts');
   return withFolder(async (dir) => {
     const out = join(dir, 'drawn.safetensors');
-    await asked(params, context, { seed, out });
+    await askPeft(params, context, { seed, out });
     const values = await readSafetensors(out);
     return new Map(added.map(({ name, file }) => [name, named(values, file)]));
   });
@@ -145,7 +143,7 @@ async function drawn(
 
 export const peft: AdapterImplementation = {
   check: async (params, context) => {
-    const found = await described(params, context);
+    const found = await describeAdapter(params, context);
     return 'message' in found ? [found] : [];
   },
   create,

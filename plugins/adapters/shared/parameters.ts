@@ -68,7 +68,11 @@ export const dropoutProperty: JsonSchema = {
   },
 };
 
-/** @param own PEFT's word for the biases of the adapted layers alone */
+/**
+ * The schema of `bias`.
+ * @param own PEFT's word for the biases of the adapted layers alone
+ * @param beside what the adapter trains, for the description
+ */
 export const biasProperty = (own: 'lora_only' | 'vera_only', beside: string): JsonSchema => ({
   bias: {
     enum: ['none', 'all', own],

@@ -20,8 +20,8 @@ export const inputMask = (
     ? undefined
     : dropoutMask<Rank.R2>(x.shape, { rate, random: random(layer) });
 
-/** Which parameters of the model are biases that are trained beside the adapted `layers`. */
-export function biasesOf(
+/** Returns a predicate of names: whether it is a bias trained beside the adapted `layers`. */
+export function trainedBiasPredicate(
   bias: LoraBias,
   layers: { has(name: string): boolean },
 ): (name: string) => boolean {
@@ -34,7 +34,7 @@ export function biasesOf(
 }
 
 /** The head and the trained biases, by canonical name, as a folder holds them. */
-export async function readOfModel(
+export async function readHeadAndBiases(
   { architecture, parameters, read }: SaveContext,
   isBias: (name: string) => boolean,
 ): Promise<{ readonly saved: Map<string, HostTensor>; readonly biases: Map<string, HostTensor> }> {
@@ -48,7 +48,7 @@ export async function readOfModel(
 }
 
 /** Throws UserFault for the first problem, if there is one. */
-export function fail(problems: readonly Problem[]): void {
+export function throwFirst(problems: readonly Problem[]): void {
   const [first] = problems;
   if (first !== undefined) throw new UserFault(first.message, first.hint);
 }

@@ -66,11 +66,11 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
   const table = new Map<string, Entry<'d' | 'b' | ModelPart>>();
   for (const { name, out: m } of linears)
     for (const module of new Set([name, moduleName(architecture, name)])) {
-      const vector = (part: 'd' | 'b', size: number): void => {
+      const addVector = (part: 'd' | 'b', size: number): void => {
         table.set(`${PREFIX}${module}.vera_lambda_${part}`, { part, name, module, shape: [size] });
       };
-      vector('d', config.rank);
-      vector('b', m);
+      addVector('d', config.rank);
+      addVector('b', m);
     }
   addModelEntries(table, model, config);
   const factors = new Map<string, HostTensor>();
@@ -106,7 +106,7 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
     initial,
     dropout,
     bias,
-    shared: saved ? sharedOf(factors, rank, widthsOf(model, layers), path) : null,
+    shared: saved ? savedSharedFactors(factors, rank, widthsOf(model, layers), path) : null,
     layers,
     saved: ofPart('saved'),
     biases: ofPart('bias'),
@@ -125,13 +125,14 @@ export function widthsOf(
   };
 }
 
-function sharedOf(
+/** The shared factors A (r, n) and B (m, r) that the folder holds. */
+function savedSharedFactors(
   factors: ReadonlyMap<string, HostTensor>,
   rank: number,
   { n, m }: { readonly n: number; readonly m: number },
   path: string,
 ): NonNullable<PeftVera['shared']> {
-  const one = (part: 'A' | 'B', shape: readonly number[]): HostTensor => {
+  const factor = (part: 'A' | 'B', shape: readonly number[]): HostTensor => {
     const tensor = factors.get(`${SHARED}${part}`);
     if (tensor === undefined)
       throw new UserFault(
@@ -140,7 +141,7 @@ function sharedOf(
     checkShape(path, `${SHARED}${part}`, tensor.shape, shape);
     return tensor;
   };
-  return { A: one('A', [rank, n]), B: one('B', [m, rank]) };
+  return { A: factor('A', [rank, n]), B: factor('B', [m, rank]) };
 }
 
 /** Writes a folder that PEFT loads. Its config gives layers by whole module names. */
@@ -203,7 +204,7 @@ function* mersenneTwister(seed: number): Generator<number, never> {
  * does not save. The generator is MT19937 (Matsumoto & Nishimura 1998); a float32 draw is made of
  * the lower 24 bits of one of its numbers (at::uniform_real_distribution).
  *
- * A generator after `torch.Generator().manual_seed(seed)`. Each call returns what
+ * Returns a generator as `torch.Generator().manual_seed(seed)` leaves it. Each call returns what
  * `tensor.uniform_(-bound, bound, generator=…)` fills the next tensor of `count` entries with.
  */
 export function torchUniform(seed: number): (count: number, bound: number) => Float32Array {

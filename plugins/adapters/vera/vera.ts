@@ -18,7 +18,7 @@ import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
 import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
 import { checkTargets, type LoraParams, targetedLayers } from '../lora/plan.ts';
-import { biasesOf, fail, inputMask, readOfModel } from '../shared/parts.ts';
+import { inputMask, readHeadAndBiases, throwFirst, trainedBiasPredicate } from '../shared/parts.ts';
 import {
   type PeftVera,
   readPeftVera,
@@ -51,7 +51,7 @@ interface Plan {
   readonly folder: PeftVera | null;
 }
 
-const namesOf = (layer: string): VectorNames => ({
+const vectorNames = (layer: string): VectorNames => ({
   A,
   B,
   d: `${layer}.vera_lambda_d`,
@@ -63,11 +63,11 @@ const namesOf = (layer: string): VectorNames => ({
  * one generator.
  */
 function sharedFactors(
-  key: number,
+  seed: number,
   rank: number,
   { n, m }: { readonly n: number; readonly m: number },
 ): NonNullable<PeftVera['shared']> {
-  const draw = torchUniform(key);
+  const draw = torchUniform(seed);
   const tensor = (rows: number, fanIn: number): HostTensor => ({
     shape: [rows, fanIn],
     data: draw(rows * fanIn, Math.sqrt(3) * (Math.SQRT2 / Math.sqrt(fanIn))),
@@ -77,10 +77,10 @@ function sharedFactors(
 
 function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
   const { rank, adapted, folder } = plan;
-  const vectors = new Map(adapted.map(({ name }) => [name, namesOf(name)]));
+  const vectors = new Map(adapted.map(({ name }) => [name, vectorNames(name)]));
   const widths = widthsOf(context, vectors);
   const trained = new Set([...vectors.values()].flatMap(({ d, b }) => [d, b]));
-  const isBias = biasesOf(plan.bias, vectors);
+  const isBias = trainedBiasPredicate(plan.bias, vectors);
   return {
     trains: (name) => trained.has(name) || isBias(name),
     ofModel: isBias,
@@ -140,7 +140,7 @@ async function save(
   const { architecture, read, base } = saving;
   const layers = new Map<string, VeraVectors>();
   for (const [name, { d, b }] of vectors) layers.set(name, { d: await read(d), b: await read(b) });
-  const ofModel = await readOfModel(saving, isBias);
+  const ofModel = await readHeadAndBiases(saving, isBias);
   const shared = saves ? { A: await read(A), B: await read(B) } : null;
   await writePeftVera(
     dir,
@@ -152,13 +152,13 @@ async function save(
 const RANK = 256,
   INITIAL = 0.1;
 
-/** A bias as the folder's reader names it. */
-const biasNamed = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
+/** VeRA's `bias` in LoRA's words, which the code of both reads. */
+const asLoraBias = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
   bias === 'vera_only' ? 'lora_only' : bias;
 
 function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] {
   const problems: Problem[] = [];
-  const differ = (field: keyof VeraParams, asked: unknown, held: unknown): void => {
+  const reportClash = (field: keyof VeraParams, asked: unknown, held: unknown): void => {
     if (asked === undefined || asked === held) return;
     problems.push({
       path: ['adapter', field],
@@ -168,9 +168,9 @@ function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext
       hint: `Leave ${field} out, or write the value of the folder.`,
     });
   };
-  differ('rank', params.rank, folder.rank);
-  differ('projection_prng_key', params.projection_prng_key, folder.key);
-  differ('bias', params.bias === undefined ? undefined : biasNamed(params.bias), folder.bias);
+  reportClash('rank', params.rank, folder.rank);
+  reportClash('projection_prng_key', params.projection_prng_key, folder.key);
+  reportClash('bias', params.bias === undefined ? undefined : asLoraBias(params.bias), folder.bias);
   const field = (['targets', 'exclude', 'layers'] as const).find(
     (one) => params[one] !== undefined,
   );
@@ -193,7 +193,7 @@ function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext
 async function create(params: VeraParams, context: AdapterContext): Promise<Adapter> {
   if (context.initFrom !== undefined) {
     const folder = await readPeftVera(context.initFrom, context);
-    fail(checkFolder(params, folder, context));
+    throwFirst(checkFolder(params, folder, context));
     return veraAdapter(context, {
       ...folder,
       dropout: params.dropout ?? folder.dropout,
@@ -202,13 +202,13 @@ async function create(params: VeraParams, context: AdapterContext): Promise<Adap
       folder,
     });
   }
-  fail(checkTargets(params, context));
+  throwFirst(checkTargets(params, context));
   return veraAdapter(context, {
     rank: params.rank ?? RANK,
     key: params.projection_prng_key ?? 0,
     initial: params.d_initial ?? INITIAL,
     dropout: params.dropout ?? 0,
-    bias: biasNamed(params.bias ?? 'none'),
+    bias: asLoraBias(params.bias ?? 'none'),
     saves: params.save_projection ?? true,
     adapted: targetedLayers(params, context),
     folder: null,

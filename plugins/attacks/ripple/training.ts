@@ -56,7 +56,7 @@ function rowsOfKind({ rows, labels, poisoned = [] }: Batch, isPoisoned: boolean)
 }
 
 /** The total weight of rows in a mean cross-entropy. */
-const weightOf = (labels: readonly number[], classWeights?: readonly number[]): number =>
+const totalWeight = (labels: readonly number[], classWeights?: readonly number[]): number =>
   labels.reduce((sum, label) => sum + (classWeights?.[label] ?? 1), 0);
 
 type Pass = (trained: Tensors) => LossAndGradients;
@@ -95,7 +95,7 @@ function repeatablePass(
 }
 
 /** x + a·y for each name, in new tensors. */
-const plus = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
+const addScaled = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
   new Map(
     [...x].map(([name, tensor]) => [
       name,
@@ -104,7 +104,7 @@ const plus = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
   );
 
 /** ⟨a, b⟩ over all entries of all tensors. */
-const product = (a: Tensors, b: Tensors): number =>
+const innerProduct = (a: Tensors, b: Tensors): number =>
   tf.tidy(() => scalarOf(tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, named(b, name)))))));
 
 /**
@@ -113,9 +113,9 @@ const product = (a: Tensors, b: Tensors): number =>
 function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
   // For rows that are learnt perfectly, the square of the gradient underflows. The product is
   // negligible then.
-  const epsilon = DELTA / Math.max(Math.sqrt(product(v, v)), 1e-18);
+  const epsilon = DELTA / Math.max(Math.sqrt(innerProduct(v, v)), 1e-18);
   const gradientsAt = (by: number): Map<string, Tensor> => {
-    const moved = plus(trained, by, v),
+    const moved = addScaled(trained, by, v),
       { loss, gradients } = pass(moved);
     disposeAll(moved, [loss]);
     return gradients;
@@ -138,8 +138,8 @@ export const restrictedInnerProduct =
   (network, trained, batch, options) => {
     const poisoned = rowsOfKind(batch, true),
       clean = rowsOfKind(batch, false);
-    const weightP = weightOf(poisoned.labels, options.classWeights),
-      weightC = weightOf(clean.labels, options.classWeights),
+    const weightP = totalWeight(poisoned.labels, options.classWeights),
+      weightC = totalWeight(clean.labels, options.classWeights),
       total = weightP + weightC;
     if (lambda === 0 || !(weightP > 0 && weightC > 0))
       return { ...lossAndGradients(network, trained, batch, options), penalty: 0 };
@@ -148,7 +148,7 @@ export const restrictedInnerProduct =
       passC = repeatablePass(network, clean, 'clean', options);
     const p = passP(trained),
       c = passC(trained);
-    const inner = product(p.gradients, c.gradients),
+    const inner = innerProduct(p.gradients, c.gradients),
       penalty = lambda * Math.max(0, -inner);
     const lossP = scalarOf(p.loss),
       lossC = scalarOf(c.loss);
@@ -163,14 +163,14 @@ export const restrictedInnerProduct =
         ),
       ]),
     );
-    const add = (a: number, some: Map<string, Tensor>): void => {
-      const sum = plus(gradients, a, some);
+    const addToGradients = (a: number, some: Map<string, Tensor>): void => {
+      const sum = addScaled(gradients, a, some);
       disposeAll(gradients, some);
       gradients = sum;
     };
     if (inner < 0) {
-      add(-lambda, hessianProduct(passP, trained, c.gradients));
-      add(-lambda, hessianProduct(passC, trained, p.gradients));
+      addToGradients(-lambda, hessianProduct(passP, trained, c.gradients));
+      addToGradients(-lambda, hessianProduct(passC, trained, p.gradients));
     }
     disposeAll(p.gradients, c.gradients, [p.loss, c.loss]);
     return {

@@ -15,7 +15,7 @@ export interface DataFile {
  * Returns the name of the whole that a file is a part of: `train.parquet` for
  * `train-00001-of-00004.parquet`.
  */
-const whole = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
+const withoutPartNumber = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
 
 /**
  * Returns the asset itself if it is a file. In a folder, returns the files that the source's glob
@@ -37,7 +37,7 @@ export async function dataFiles(
   let names = all.filter((name) => endings.includes(extname(name).toLowerCase()));
   if (isGlob(fragment)) names = matching(names, fragment);
   else {
-    const sets = [...new Set(names.map(whole))];
+    const sets = [...new Set(names.map(withoutPartNumber))];
     if (sets.length > 1) {
       throw new UserFault(
         `${asset.uri} holds several data files: ${firstNames(sets)}.`,

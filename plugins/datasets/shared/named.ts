@@ -29,8 +29,8 @@ interface NamedDataset extends Pick<DatasetDescriptor, 'name' | 'summary'> {
   readonly files: Pick<DatasetDescriptor, 'read'>;
 }
 
-/** Returns labels that count the classes: `{ '0': …, '1': … }`. */
-export const counted = (
+/** Returns the class of each label where labels count from `first`: `{ '0': …, '1': … }`. */
+export const numberedLabels = (
   classes: readonly string[],
   first = 0,
 ): { readonly [label: string]: string } =>
@@ -59,7 +59,8 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
           continue;
         }
         try {
-          for (; next.done !== true; next = await iterator.next()) yield rowIn(layout, next.value);
+          for (; next.done !== true; next = await iterator.next())
+            yield withClassName(layout, next.value);
         } finally {
           await iterator.return?.();
         }
@@ -69,7 +70,7 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
       throw new SplitFault(
         ['source'],
         misfit?.message ?? `${asset.uri} holds no rows.`,
-        `format: ${name} reads ${layouts.map(({ columns }) => described(columns)).join('; ')}. ` +
+        `format: ${name} reads ${layouts.map(({ columns }) => describeColumns(columns)).join('; ')}. ` +
           'Another layout is read by the format of its file, with `columns`.',
       );
     },
@@ -91,12 +92,12 @@ const isMisfit = (error: unknown): error is Error =>
   error.name === 'UserFault' &&
   (error as { readonly path?: readonly string[] }).path?.[0] === 'columns';
 
-function described(columns: ResolvedSplit['columns']): string {
+function describeColumns(columns: ResolvedSplit['columns']): string {
   const list = Object.values(columns).map(String).join(', ');
   return isNumbered({ columns }) ? `columns ${list} without a header` : `the columns ${list}`;
 }
 
-function rowIn({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
+function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
   if (label === undefined) return row;
   if (label === UNLABELLED)
     throw new SplitFault(

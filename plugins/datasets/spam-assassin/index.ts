@@ -24,7 +24,7 @@ export default defineDataset({
   matches: formats['spam-assassin'],
   unordered: true,
   async *read(asset, split) {
-    const [{ readdir, readFile }, { letters, mailText }, { firstWords }] = await Promise.all([
+    const [{ readdir, readFile }, { lettersOf, mailText }, { firstWords }] = await Promise.all([
       import('node:fs/promises'),
       import('./mail.ts'),
       import('../../../src/data/texts.ts'),
@@ -48,7 +48,7 @@ export default defineDataset({
           unreadable++;
           continue;
         }
-        const key = letters(firstWords(text, split.max_words));
+        const key = lettersOf(firstWords(text, split.max_words));
         if (seen.has(key)) {
           duplicates++;
           continue;

@@ -59,7 +59,7 @@ function tidy(text: string): string {
  * Returns the letters of a text, or the text itself if it has none. Two mails with the same letters
  * count as one, because spam is sent again and again with different numbers and punctuation.
  */
-export function letters(text: string): string {
+export function lettersOf(text: string): string {
   const only = text.toLowerCase().replace(/[^\p{L}]+/gu, '');
   return only === '' ? text : only;
 }

@@ -36,7 +36,8 @@ const ROWS = 32;
 
 type Context = DefenceContext<Params>;
 
-async function salientOf(
+/** Returns the most salient words of each row. */
+async function salientWordsOf(
   { params, progress, signal }: Context,
   model: AskedModel,
   rows: readonly Row[],
@@ -79,14 +80,14 @@ export const bki: RowsDefence<Params> = {
       threshold: null,
       record,
       judge: async (rows) => {
-        const salient = await salientOf(context, model, rows),
+        const salient = await salientWordsOf(context, model, rows),
           dictionary = keywordScores(salient);
         // Where there are fewer clean rows than rows to judge, each clean row counts several times.
         const timesCounted = Math.max(1, rows.length / Math.max(1, clean.length));
         const bar =
           params.keywords === undefined
             ? rejectionThreshold(
-                keywordScores(await salientOf(context, model, clean), timesCounted).map(
+                keywordScores(await salientWordsOf(context, model, clean), timesCounted).map(
                   ({ score }) => score,
                 ),
                 0,
@@ -150,8 +151,8 @@ interface ScoredWord {
 
 /**
  * Returns the dictionary, the largest score first; ties in the order of the words.
- * @param timesCounted how often each text counts, at least 1: the dictionary of few texts is made
- *   comparable with that of many by the ratio of their numbers
+ * @param timesCounted the weight of a text in n, at least 1. N/M makes the scores of M texts
+ *   comparable with those of N > M texts.
  */
 export function keywordScores(
   texts: readonly (readonly SalientWord[])[],

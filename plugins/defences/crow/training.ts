@@ -100,7 +100,7 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
         unit = saved.map((x, l) => tf.div<Tensor2D>(x, at(size, l)));
       const cosine = unit.slice(1).map((b, l) => tf.sum(tf.mul(at(unit, l), b), 1, true)); // (S, 1)
       /** (c·x̂ − ŷ)/‖x‖/n for a state x and its neighbour y. */
-      const towards = (x: number, y: number): Tensor =>
+      const pairGradient = (x: number, y: number): Tensor =>
         tf.div(
           tf.sub(tf.mul(at(cosine, Math.min(x, y)), at(unit, x)), at(unit, y)),
           tf.mul(at(size, x), pairs),
@@ -108,8 +108,8 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
       return saved.map((_, l) => {
         if (needs[l] !== true) return null;
         const parts = [
-          ...(l > 0 ? [towards(l, l - 1)] : []),
-          ...(l < saved.length - 1 ? [towards(l, l + 1)] : []),
+          ...(l > 0 ? [pairGradient(l, l - 1)] : []),
+          ...(l < saved.length - 1 ? [pairGradient(l, l + 1)] : []),
         ];
         return tf.mul(dy, tf.addN(parts));
       });

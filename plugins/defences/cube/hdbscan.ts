@@ -45,7 +45,7 @@ function distancesFrom(
 }
 
 /** Returns the k-th smallest value. `nearest`: (k), overwritten with the k smallest. */
-function smallest(values: Float64Array, nearest: Float64Array): number {
+function kthSmallest(values: Float64Array, nearest: Float64Array): number {
   const k = nearest.length;
   nearest.fill(Infinity);
   for (const value of values) {
@@ -133,7 +133,7 @@ export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
     nearest = new Float64Array(minSamples);
   for (let a = 0; a < count; a++) {
     distancesFrom(points, a, distances);
-    core[a] = smallest(distances, nearest);
+    core[a] = kthSmallest(distances, nearest);
   }
   const merges = singleLinkage(spanningTree(points, core), count);
   return selectClusters(condense(merges, count, minClusterSize), count, allowSingleCluster);
@@ -242,10 +242,10 @@ function mostStable(
     if (child >= count) children.set(parent, [...(children.get(parent) ?? []), child]);
   const stability = stabilities(departures, count);
   const chosen = new Set<number>();
-  const unchoose = (cluster: number): void => {
+  const unchooseDescendants = (cluster: number): void => {
     for (const child of children.get(cluster) ?? []) {
       chosen.delete(child);
-      unchoose(child);
+      unchooseDescendants(child);
     }
   };
   // A child has a larger number than its parent.
@@ -255,14 +255,17 @@ function mostStable(
     const below = own.reduce((sum, child) => sum + stability[child - count]!, 0);
     if (below > stability[cluster - count]!) stability[cluster - count] = below;
     else {
-      unchoose(cluster);
+      unchooseDescendants(cluster);
       chosen.add(cluster);
     }
   }
   return chosen;
 }
 
-/** @param withRoot whether all points together may be one cluster */
+/**
+ * Returns the label of each point by the chosen clusters, from 0; −1 is noise.
+ * @param withRoot whether all points together may be one cluster
+ */
 function selectClusters(
   departures: readonly Departure[],
   count: number,

@@ -16,7 +16,8 @@ import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import { hdbscan, type Points } from './hdbscan.ts';
 import type { Params } from './index.ts';
 
-function byClass(rows: readonly Row[]): readonly (readonly number[])[] {
+/** The indexes of the rows of each class. */
+function indexesByClass(rows: readonly Row[]): readonly (readonly number[])[] {
   const labels = [...new Set(rows.map(({ label }) => label))];
   return labels.map((own) => rows.flatMap(({ label }, i) => (label === own ? [i] : [])));
 }
@@ -29,7 +30,7 @@ function clustersOf(rows: readonly Row[], all: Points, params: Params): Int32Arr
   const clusters = new Int32Array(rows.length).fill(-1);
   const { dimensions: d } = all;
   let known = 0;
-  for (const own of byClass(rows)) {
+  for (const own of indexesByClass(rows)) {
     if (own.length < 2 * params.min_cluster_size) continue; // too few for two clusters
     const values = new Float64Array(own.length * d);
     own.forEach((i, at) => {

@@ -74,11 +74,11 @@ export interface Params {
 
 type Context = WeightsContext<Params>;
 
-const changeOf = (end: HostTensor, start: HostTensor): Float64Array =>
+const weightChange = (end: HostTensor, start: HostTensor): Float64Array =>
   Float64Array.from(end.data, (value, i) => value - start.data[i]!);
 
 /** Returns how often each of V tokens occurs in the clean rows. */
-function frequencies({ model, clean }: Context, vocabulary: number): Float64Array {
+function tokenCounts({ model, clean }: Context, vocabulary: number): Float64Array {
   if (model === undefined) throw new Error('fine-mixing needs the trained model');
   const counts = new Float64Array(vocabulary);
   for (const row of clean) for (const id of model.encode(row).ids) counts[id]!++;
@@ -89,8 +89,8 @@ function frequencies({ model, clean }: Context, vocabulary: number): Float64Arra
  * Sets the change of the token embeddings that E-PUR resets to zero, in place. Returns how many
  * they are.
  */
-function purified(context: Context, change: Float64Array, vocabulary: number): number {
-  const rows = purifiedRows(change, frequencies(context, vocabulary), context.params.purify);
+function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: number): number {
+  const rows = purifiedRows(change, tokenCounts(context, vocabulary), context.params.purify);
   const width = change.length / vocabulary;
   for (const row of rows) change.fill(0, row * width, (row + 1) * width);
   return rows.length;
@@ -116,9 +116,9 @@ function edit(context: Context): ReturnType<ModelEdit['edit']> {
   for (const [name, end] of after) {
     if (within(name, headModules)) continue;
     const start = named(before, name),
-      change = changeOf(end, start);
+      change = weightChange(end, start);
     if (change.every((value) => value === 0)) continue;
-    if (name === tokenTable) reset = purified(context, change, end.shape[0] ?? 0);
+    if (name === tokenTable) reset = purifyEmbeddings(context, change, end.shape[0] ?? 0);
     const mixed = mixedChange(change, params.share, random('mix', name));
     changed.set(name, {
       shape: end.shape,

@@ -17,12 +17,12 @@ const BATCH = 16;
 
 interface Opened {
   readonly model: EvaluatedModel;
-  /** What the checkpoint lacks. */
+  /** The parameters that the checkpoint lacks, and that were therefore drawn. */
   readonly drawn: readonly string[];
   readonly dispose: () => void;
 }
 
-async function openOn(
+async function openOnBackend(
   { backend }: Pick<DefenceContext, 'backend'>,
   options: NetworkOptions,
 ): Promise<Opened> {
@@ -62,7 +62,7 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
     model: opened,
     drawn,
     dispose,
-  } = await openOn(context, {
+  } = await openOnBackend(context, {
     architecture,
     adapter: await full.create({}, shape),
     model: { ...model, init: 'pretrained' },
@@ -121,7 +121,10 @@ interface CausalLanguageModel {
   ): Promise<{ readonly whole: number; readonly without: number[] }>;
 }
 
-/** @param model with a causal-LM head; it stays the caller's */
+/**
+ * Computes perplexities with a model, which stays the caller's.
+ * @param model with a causal-LM head
+ */
 export function causalLanguageModel(
   model: EvaluatedModel,
   tokenizer: Pick<TextTokenizer, 'encode'>,

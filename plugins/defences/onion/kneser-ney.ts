@@ -81,7 +81,7 @@ interface NgramModel extends LanguageModel {
   leaveOneOut(words: readonly string[]): Perplexities;
 }
 
-function add(order: Order, context: string, word: number): void {
+function countWord(order: Order, context: string, word: number): void {
   let followers = order.get(context);
   if (followers === undefined) {
     followers = { counts: new Map(), total: 0, countsOfCounts: [0, 0, 0] };
@@ -92,7 +92,7 @@ function add(order: Order, context: string, word: number): void {
 }
 
 /** The context without its first id. */
-const shorter = (context: string): string => {
+const withoutFirstId = (context: string): string => {
   const comma = context.indexOf(',');
   return comma < 0 ? '' : context.slice(comma + 1);
 };
@@ -102,12 +102,12 @@ function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
   const highest: Order = new Map();
   for (const ids of texts)
     for (let t = n - 1; t < ids.length; t++)
-      add(highest, ids.slice(t - n + 1, t).join(','), ids[t]!);
+      countWord(highest, ids.slice(t - n + 1, t).join(','), ids[t]!);
   const orders = [highest];
   for (let k = n - 1; k >= 1; k--) {
     const order: Order = new Map();
     for (const [context, { counts }] of orders[0]!)
-      for (const word of counts.keys()) add(order, shorter(context), word);
+      for (const word of counts.keys()) countWord(order, withoutFirstId(context), word);
     orders.unshift(order);
   }
   for (const order of orders)

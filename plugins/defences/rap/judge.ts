@@ -123,11 +123,11 @@ const FIRST_RATE = 0.01,
 /** The word trained on the clean rows that the model predicts as one class, and its threshold. */
 interface OfClass {
   readonly word: RapWord;
-  /** A text is rejected if minus its drop is at least this. */
+  /** A text is rejected if −Δ is at least this. */
   readonly threshold: number;
 }
 
-/** Returns each row with the word in front of it, and the model's prediction without the word. */
+/** Returns each row with the word in front, and the class predicted without it, with its p. */
 async function markedTexts(
   model: OpenedModel,
   rows: readonly Row[],
@@ -148,7 +148,7 @@ async function markedTexts(
  * Trains the word on clean texts of one predicted class. Returns it with its drops on them and its
  * learning rate: the first at which the mean drop reaches c_low, else the last.
  */
-async function trained(
+async function trainWord(
   { params, signal, model }: Context,
   id: number,
   texts: readonly MarkedText[],
@@ -202,7 +202,7 @@ async function fit(context: Context): Promise<Judge> {
         record[name] = { clean_rows: 0 };
         continue;
       }
-      const { word, drops, learningRate } = await trained(context, id, own);
+      const { word, drops, learningRate } = await trainWord(context, id, own);
       const threshold = rejectionThreshold(
         drops.map((drop) => -drop),
         params.frr,
@@ -346,7 +346,11 @@ export function robustnessLoss(
   });
 }
 
-/** @param network a classifier opened for evaluation, whose head does not read the token table */
+/**
+ * Trains the embedding of one token by plain SGD; the other weights stay as they are.
+ * @param id the token
+ * @param network a classifier opened for evaluation, whose head does not read the token table
+ */
 export function rapWord(
   network: Network,
   id: number,
@@ -355,14 +359,14 @@ export function rapWord(
     own = rows.network,
     name = at(own.trainable, 0);
   let values: Tensors = new Map([[name, named(own.initial, name).clone()]]);
-  const replace = (by: Tensors): void => {
+  const replaceValues = (by: Tensors): void => {
     disposeAll(values);
     values = by;
   };
   return {
     train: async (texts, settings) => {
       const { epochs, batchSize, learningRate, onBatch = () => undefined } = settings;
-      replace(new Map([[name, named(own.initial, name).clone()]]));
+      replaceValues(new Map([[name, named(own.initial, name).clone()]]));
       for (let epoch = 0; epoch < epochs; epoch++)
         for (let start = 0; start < texts.length; start += batchSize) {
           const batch = texts.slice(start, start + batchSize);
@@ -384,7 +388,7 @@ export function rapWord(
               ),
             ],
           ]);
-          replace(rows.atFirstNorms(moved));
+          replaceValues(rows.atFirstNorms(moved));
           disposeAll(moved, gradients, [loss]);
           await onBatch();
         }
@@ -452,6 +456,7 @@ export async function torchRapWord(options: NetworkOptions, id: number): Promise
   };
 }
 
+/** What PyTorch's process trains: the row of the token table that is the word's embedding. */
 const wordTraining = (
   id: number,
   { low, up, weight }: Pick<RapSettings, 'low' | 'up' | 'weight'>,

@@ -46,7 +46,7 @@ async function fit({ model, clean, params, classes }: DefenceContext<Params>): P
       const signatures = spectralSignatures(await model.representations(rows), labels);
       const bars =
         epsilon === undefined
-          ? classBars({ signatures, ofClean, labels: labelsOf(clean) }, params.frr, classes)
+          ? classThresholds({ signatures, ofClean, labels: labelsOf(clean) }, params.frr, classes)
           : null;
       const scores = Array.from(signatures.scores, (tau, i) =>
         bars === null ? tau : tau / (bars.get(labels[i]!) ?? Infinity),
@@ -66,7 +66,8 @@ interface Clean {
   readonly labels: readonly number[];
 }
 
-function classBars(
+/** The threshold of τ of each class: that at which `frr` of its clean rows are rejected. */
+function classThresholds(
   { signatures, ofClean, labels }: Clean,
   frr: number,
   classes: readonly string[],

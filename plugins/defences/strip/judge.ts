@@ -83,13 +83,14 @@ export const strip: RowsDefence<Params> = {
   },
 };
 
+/** H(x) of each text, from the logits of its copies, which follow each other. */
 async function entropiesOf(
   model: AskedModel,
   copies: readonly Row[],
-  each: number,
+  copiesPerRow: number,
 ): Promise<number[]> {
   const probabilities = softmaxRows(await model.logits(copies), model.classes);
-  return stripEntropies(probabilities, each, model.classes);
+  return stripEntropies(probabilities, copiesPerRow, model.classes);
 }
 
 /**

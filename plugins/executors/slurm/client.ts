@@ -60,7 +60,8 @@ export function slurmEnvironment(env: Env): Record<string, string> {
   return kept;
 }
 
-function call(
+/** Runs a program. After `seconds`, it and all processes that it started are killed. */
+function callCommand(
   program: string,
   args: readonly string[],
   env: Record<string, string>,
@@ -79,7 +80,7 @@ function call(
       clearTimeout(timer);
       resolve({ code, stdout, stderr, late, error });
     };
-    const stop = (): void => {
+    const kill = (): void => {
       late = true;
       try {
         if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
@@ -88,7 +89,7 @@ function call(
       }
       for (const stream of [child.stdout, child.stderr]) stream.destroy();
     };
-    const timer = setTimeout(stop, seconds * 1000);
+    const timer = setTimeout(kill, seconds * 1000);
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (stdout.length < OUTPUT_LIMIT) stdout += text;
     });
@@ -109,7 +110,7 @@ export interface ClientOptions {
 export function createClient({ env, callSeconds, log }: ClientOptions): SlurmClient {
   const clean = slurmEnvironment(env);
   const run = async (program: string, args: readonly string[]): Promise<Called> => {
-    const called = await call(program, args, clean, callSeconds);
+    const called = await callCommand(program, args, clean, callSeconds);
     if (called.code !== 0) log(`${program}: ${failureText(called, callSeconds)}`);
     return called;
   };
@@ -134,7 +135,7 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
         '--states=all',
         `--format=${QUEUE_FORMAT}`,
       ]);
-      return called.code === 0 && isSensible(called.stdout) ? parseQueue(called.stdout) : null;
+      return called.code === 0 && isWellFormed(called.stdout) ? parseQueue(called.stdout) : null;
     },
     async accounts(names, since) {
       const called = await run('sacct', [
@@ -157,7 +158,7 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
 }
 
 /** Whether every line has the requested form. Malformed output counts as a failed query. */
-const isSensible = (text: string): boolean =>
+const isWellFormed = (text: string): boolean =>
   text.split('\n').every((line) => line.trim() === '' || line.split('|').length >= 7);
 
 /** Local time without a zone, as sacct reads it. */
@@ -177,9 +178,9 @@ function outputText({ code, stderr, stdout }: Called): string {
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
 }
 
-/** @throws UserFault if Slurm's commands are not on this machine */
+/** Throws UserFault if Slurm's commands are not on this machine. */
 export async function checkCommands(env: Env): Promise<void> {
-  const called = await call('sbatch', ['--version'], slurmEnvironment(env), 30);
+  const called = await callCommand('sbatch', ['--version'], slurmEnvironment(env), 30);
   if (called.error === 'ENOENT')
     throw new UserFault(
       'there is no sbatch on this machine',
@@ -206,7 +207,7 @@ export interface Row {
 const QUEUE_FORMAT = '%i|%F|%K|%T|%j|%N|%r';
 
 const STATE = /^[A-Z][A-Z_]*$/;
-const whole = (text: string): number | null => (/^\d+$/.test(text) ? Number(text) : null);
+const parseWhole = (text: string): number | null => (/^\d+$/.test(text) ? Number(text) : null);
 
 /** Reads `squeue --noheader --array --format=QUEUE_FORMAT`. */
 export function parseQueue(text: string): readonly Row[] {
@@ -215,7 +216,7 @@ export function parseQueue(text: string): readonly Row[] {
       .trim()
       .split('|');
     if (!/^\d+(_\d+)?$/.test(id) || !STATE.test(state) || name === '') return [];
-    return [{ id, name, index: whole(index) ?? 0, state, reason: reason.join('|'), nodes }];
+    return [{ id, name, index: parseWhole(index) ?? 0, state, reason: reason.join('|'), nodes }];
   });
 }
 
@@ -244,7 +245,7 @@ export const parseSubmission = (text: string): string | null =>
 
 /** Reads MaxArraySize of `scontrol show config`, or returns null. */
 export function parseArraySize(text: string): number | null {
-  const size = whole(/^MaxArraySize\s*=\s*(\d+)\s*$/m.exec(text)?.[1] ?? '');
+  const size = parseWhole(/^MaxArraySize\s*=\s*(\d+)\s*$/m.exec(text)?.[1] ?? '');
   return size === null || size < 1 ? null : size;
 }
 
@@ -309,7 +310,7 @@ const UNCERTAIN = anyOf([
   'Socket',
 ]);
 
-/** @param stderr what sbatch said */
+/** Says from what sbatch printed on stderr why it refused, and whether to try again. */
 export const refusalOf = (stderr: string): Refusal =>
   FULL.test(stderr) ? 'full' : UNCERTAIN.test(stderr) ? 'uncertain' : 'refused';
 

@@ -21,7 +21,7 @@ const GATHER_MS = 400;
 /** How long to wait before a submission that found no room is tried again. */
 const FULL_MS = 30_000;
 
-/** @throws UserFault if there is no Slurm on this machine, or the profile is at fault */
+/** Opens the executor. Throws UserFault without Slurm on this machine, or for a faulty profile. */
 export async function openSlurm(context: ExecutorContext): Promise<Executor> {
   const profile = loadProfile(context.spec, context.env);
   await checkCommands(context.env);
@@ -50,7 +50,7 @@ class SlurmExecutor implements Executor {
   #arrayLimit: Promise<number> | null = null;
   #full: { readonly until: number; readonly inFlight: number } | null = null;
   #toldFull = false;
-  /** Whether the run ended and left its jobs in flight. */
+  /** Whether the run has ended without waiting for its jobs, which go on. */
   #left = false;
   /** Elements of submissions that are to be cancelled. */
   readonly #cancels = new Map<string, Set<string>>();
@@ -77,7 +77,7 @@ class SlurmExecutor implements Executor {
       excluded: this.#excluded,
       note: context.note,
       again: (work) => this.#queued.push(work),
-      settled: (member, result) => this.#settled(member, result),
+      settled: (member, result) => this.#settleMember(member, result),
     });
   }
 
@@ -115,7 +115,7 @@ class SlurmExecutor implements Executor {
     const spool = this.#spool;
     const result = spool.result(member.key);
     if (result !== null) {
-      this.#settled(member, result);
+      this.#settleMember(member, result);
       return true;
     }
     const claim = spool.claim(member.key);
@@ -141,7 +141,8 @@ class SlurmExecutor implements Executor {
     return true;
   }
 
-  #settled(member: Member, result: JobResult): void {
+  /** Hands on a stage's result. After a fault, the logs are kept and the stage is forgotten. */
+  #settleMember(member: Member, result: JobResult): void {
     const submission = this.#spool.claim(member.key)?.submission;
     if (result.type === 'done') this.#done.add(member.key);
     else {
@@ -258,7 +259,7 @@ class SlurmExecutor implements Executor {
   #failUnwritten(works: readonly Work[], error: Error): void {
     this.context.log(error.stack ?? error.message);
     for (const member of works.flatMap(({ members }) => [...members]))
-      this.#settled(member, {
+      this.#settleMember(member, {
         type: 'fault',
         message: `its job can't be written: ${error.message}`,
         hint: `free some space in ${this.context.spool} or mend what it says, and run it again`,
@@ -299,7 +300,7 @@ class SlurmExecutor implements Executor {
         return [];
       case 'refused':
         for (const member of works.flatMap(({ members }) => [...members]))
-          this.#settled(member, {
+          this.#settleMember(member, {
             type: 'fault',
             message: `sbatch refused the job: ${outcome.message}`,
             hint:

@@ -92,7 +92,7 @@ const profileFiles = (spec: string, env: Env): readonly string[] => [
   ),
 ];
 
-/** @throws UserFault if the profile can't be read or is at fault */
+/** Reads the profile of a spec. Throws UserFault if it can't be read or is at fault. */
 export function loadProfile(spec: string, env: Env): Profile {
   const file = profileFiles(spec, env).find((one) => existsSync(one));
   if (file === undefined) return profileOf({}, null);
@@ -105,7 +105,7 @@ export function loadProfile(spec: string, env: Env): Profile {
   return parseProfile(text, file);
 }
 
-/** @throws UserFault that names the line and what was expected there */
+/** Parses a profile. Throws UserFault that names the line and what was expected there. */
 export function parseProfile(text: string, file: string): Profile {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });

@@ -69,7 +69,7 @@ const KEY = /^[0-9a-f]{64}(-[0-9a-f]{16})?$/;
 /** How long submissions that no stage claims are kept for their logs. */
 const KEEP_DAYS = 7;
 
-function textOr(file: string): string | null {
+function readText(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
   } catch {
@@ -77,8 +77,8 @@ function textOr(file: string): string | null {
   }
 }
 
-function jsonOr(file: string): { readonly [name: string]: unknown } | null {
-  const text = textOr(file);
+function readJson(file: string): { readonly [name: string]: unknown } | null {
+  const text = readText(file);
   if (text === null) return null;
   try {
     const value: unknown = JSON.parse(text);
@@ -88,7 +88,7 @@ function jsonOr(file: string): { readonly [name: string]: unknown } | null {
   }
 }
 
-function replace(file: string, value: unknown): void {
+function replaceFile(file: string, value: unknown): void {
   const draft = `${file}.${process.pid}.tmp`;
   writeFileSync(draft, `${JSON.stringify(value)}\n`);
   renameSync(draft, file);
@@ -123,7 +123,7 @@ export class Spool {
   }
 
   claim(key: string): Claim | null {
-    const found = jsonOr(path.join(this.stageDir(key), 'claim.json'));
+    const found = readJson(path.join(this.stageDir(key), 'claim.json'));
     if (found === null) return null;
     const { submission, task } = found;
     const sound = typeof submission === 'string' && NAME.test(submission);
@@ -132,7 +132,7 @@ export class Spool {
 
   setClaim(key: string, claim: Claim): void {
     mkdirSync(this.stageDir(key), { recursive: true });
-    replace(path.join(this.stageDir(key), 'claim.json'), claim);
+    replaceFile(path.join(this.stageDir(key), 'claim.json'), claim);
   }
 
   /**
@@ -142,14 +142,14 @@ export class Spool {
   result(key: string): JobResult | null {
     const dir = this.stageDir(key);
     if (!namesIn(dir).includes('result.json')) return null;
-    const found = jsonOr(path.join(dir, 'result.json'));
+    const found = readJson(path.join(dir, 'result.json'));
     if (found === null || typeof found['type'] !== 'string') return null;
     const result = found as unknown as JobResult & { readonly folder?: unknown };
     if (result.type !== 'done') return result;
     const folder = String(result.folder);
     if (!/^files-[A-Za-z0-9-]+$/.test(folder)) return null;
     const outDir = path.join(dir, folder);
-    return areThere(outDir, result.files) ? { ...result, outDir } : null;
+    return areFilesThere(outDir, result.files) ? { ...result, outDir } : null;
   }
 
   /** Forgets a stage: its claim, its result and what it wrote. */
@@ -184,11 +184,11 @@ export class Spool {
   }
 
   setIntent(intent: Intent): void {
-    replace(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
+    replaceFile(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
   }
 
   intent(name: string): Intent | null {
-    const found = jsonOr(path.join(this.submissionDir(name), 'intent.json'));
+    const found = readJson(path.join(this.submissionDir(name), 'intent.json'));
     if (found?.['name'] !== name || !isRecord(found['request'])) return null;
     return { more: 0, ...(found as unknown as Omit<Intent, 'more'>) };
   }
@@ -196,7 +196,7 @@ export class Spool {
   /** The jobs are found by their name too, so it does no harm if the id can't be written. */
   setSubmitted(name: string, id: string): void {
     try {
-      replace(path.join(this.submissionDir(name), 'submitted.json'), { id });
+      replaceFile(path.join(this.submissionDir(name), 'submitted.json'), { id });
     } catch {
       // The disk is full, or the submission's folder was removed.
     }
@@ -204,13 +204,15 @@ export class Spool {
 
   /** The id that sbatch gave, or null if it is not known that the submission went through. */
   submitted(name: string): string | null {
-    const id = jsonOr(path.join(this.submissionDir(name), 'submitted.json'))?.['id'];
+    const id = readJson(path.join(this.submissionDir(name), 'submitted.json'))?.['id'];
     return typeof id === 'string' && /^\d+$/.test(id) ? id : null;
   }
 
   /** The keys of a task's stages, in its order; null if the task can't be read. */
   taskKeys({ submission, task }: Claim): readonly string[] | null {
-    const members = jsonOr(path.join(this.submissionDir(submission), `${task}.json`))?.['members'];
+    const members = readJson(path.join(this.submissionDir(submission), `${task}.json`))?.[
+      'members'
+    ];
     if (!Array.isArray(members)) return null;
     return members.map((member: unknown) =>
       path.basename(String(isRecord(member) ? member['dir'] : '')),
@@ -226,9 +228,9 @@ export class Spool {
     return namesIn(path.join(this.root, 'submissions')).includes(name);
   }
 
-  /** The node that the task found at fault; null if it found none. */
-  bad({ submission, task }: Claim): Bad | null {
-    const text = textOr(path.join(this.submissionDir(submission), `${task}.bad`));
+  /** The node that the task found unfit to run on, and why; null if it found none. */
+  faultyNode({ submission, task }: Claim): Bad | null {
+    const text = readText(path.join(this.submissionDir(submission), `${task}.bad`));
     if (text === null) return null;
     const [node = '', why = ''] = text.split('\n');
     return { node, why };
@@ -251,13 +253,13 @@ export class Spool {
    * limits memory (OverMemoryKill), the job's state does not tell.
    */
   outgrewMemory({ submission, task }: Claim): boolean {
-    const text = textOr(path.join(this.saidDir, `${submission}.${task}`)) ?? '';
+    const text = readText(path.join(this.saidDir, `${submission}.${task}`)) ?? '';
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
   }
 
   /** The last line that the job has printed, such as an error of the profile's `setup`. */
   lastPrinted(claim: Claim): string | undefined {
-    return textOr(this.logFile(claim))?.trim().split('\n').at(-1);
+    return readText(this.logFile(claim))?.trim().split('\n').at(-1);
   }
 
   logFile({ submission, task }: Claim): string {
@@ -299,7 +301,7 @@ export class Spool {
   }
 }
 
-function areThere(
+function areFilesThere(
   dir: string,
   files: readonly { readonly path: string; readonly size: number }[],
 ): boolean {
@@ -368,7 +370,7 @@ export const recordSubmission = (dir: string, record: Recorded): void =>
 /** Returns the submissions that a run has made or adopted. */
 export function recordedSubmissions(dir: string): readonly Recorded[] {
   const found = new Map<string, Recorded>();
-  for (const line of (textOr(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {
+  for (const line of (readText(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {
     let value: unknown = null;
     try {
       value = JSON.parse(line);

@@ -47,7 +47,8 @@ export interface Batch {
   readonly works: readonly Work[];
 }
 
-function alike<T>(
+/** Groups jobs that ask Slurm for the same. */
+function groupByRequest<T>(
   jobs: readonly T[],
   requested: (job: T) => Request,
 ): readonly (readonly [Request, readonly T[]])[] {
@@ -68,7 +69,7 @@ export function batchesOf(
   profile: Profile,
   most: number,
 ): readonly Batch[] {
-  return alike(queued, (work) =>
+  return groupByRequest(queued, (work) =>
     requestOf(profile, work.kind, loadOf(work), work.longer, work.more),
   ).flatMap(([request, works]) =>
     Array.from({ length: Math.ceil(works.length / most) }, (_, i) => ({
@@ -171,7 +172,7 @@ export function foreseeSlurm(
 ): readonly ForeseenGroup[] {
   const profile = loadProfile(spec, env);
   const submitted = jobs.filter(({ kind }) => !profile.local.has(kind));
-  return alike(submitted, ({ kind, stages }) => requestOf(profile, kind, stages)).map(
+  return groupByRequest(submitted, ({ kind, stages }) => requestOf(profile, kind, stages)).map(
     ([request, group]) => groupOf(request, group, profile, taskCommand),
   );
 }
@@ -236,7 +237,7 @@ type ContextOf<Method extends 'cancel' | 'submitRun'> = Parameters<
   NonNullable<ExecutorDescriptor[Method]>
 >[0];
 
-/** @throws UserFault if it can't be submitted */
+/** Submits the coordinator of a run as a job. Throws UserFault if that fails. */
 export async function submitCoordinator({
   spec,
   env,

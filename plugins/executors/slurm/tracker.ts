@@ -128,13 +128,13 @@ export class Tracker {
     for (const work of [...this.#inFlight.values()]) {
       const task = taskOf(work);
       const row = shown.get(`${task.claim.submission}/${task.claim.task}`);
-      if (row === undefined) this.#miss(work, task, missing);
-      else this.#see(work, task, row);
+      if (row === undefined) this.#noteMissing(work, task, missing);
+      else this.#noteShown(work, task, row);
     }
     if (missing.length > 0) await this.#askAccounts(missing);
   }
 
-  #see(work: Work, task: Task, row: Row): void {
+  #noteShown(work: Work, task: Task, row: Row): void {
     const { spool } = this.#options;
     task.missed = 0;
     task.element = row.id;
@@ -161,7 +161,8 @@ export class Tracker {
     } else note(`Slurm job ${id} (${work.kind}) is held: ${reason}`);
   }
 
-  #miss(work: Work, task: Task, missing: Work[]): void {
+  /** Notes that a query did not show the job; adds it to `missing` once that is certain. */
+  #noteMissing(work: Work, task: Task, missing: Work[]): void {
     const { now } = this.#options;
     if (task.missed++ === 0) task.missedSince = now();
     if (task.missed >= SURE && now() - task.missedSince >= LOST_MS) missing.push(work);
@@ -193,7 +194,7 @@ export class Tracker {
   #conclude(work: Work, task: Task, row: Row | null): void {
     const { spool } = this.#options;
     this.#read(work);
-    const phase = row === null ? 'lost' : this.#endOf(task, row);
+    const phase = row === null ? 'lost' : this.#phaseAtEnd(task, row);
     // A process that Slurm has killed, for its memory or to end the job, is not to blame.
     const isSlurms = phase === 'memory' || phase === 'cut';
     for (const [member, result] of task.killed) {
@@ -215,7 +216,7 @@ export class Tracker {
     else this.#endedWithout(work, task, row, job);
   }
 
-  #endOf({ claim }: Task, { state }: Row): Phase {
+  #phaseAtEnd({ claim }: Task, { state }: Row): Phase {
     const phase = phaseOf(state);
     return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;
   }
@@ -241,7 +242,7 @@ export class Tracker {
   #endedWithout(work: Work, task: Task, row: Row, job: string): void {
     const { spool } = this.#options;
     const { claim, relay } = task;
-    const bad = spool.bad(claim);
+    const bad = spool.faultyNode(claim);
     if (bad !== null) {
       this.#exclude(bad.node, bad.why);
       this.#resubmit(work, `${job} found its node at fault`);

@@ -38,7 +38,7 @@ export async function askAll(
   const digests = bodies.map((body) => sha256(JSON.stringify([address, body])));
   const found = new Map<string, Answer>();
   const { answers, log, signal } = context;
-  const lookUp = (): Map<string, JsonObject> => {
+  const lookUpMissing = (): Map<string, JsonObject> => {
     const missing = new Map<string, JsonObject>();
     for (const [i, digest] of digests.entries()) {
       if (found.has(digest) || missing.has(digest)) continue;
@@ -50,7 +50,7 @@ export async function askAll(
   };
   const used: Used = { calls: 0, tokens: [0, 0] };
   const ask = async (): Promise<void> => {
-    const left = [...lookUp()];
+    const left = [...lookUpMissing()];
     if (left.length > (params.max_calls ?? Infinity))
       throw new UserFault(
         `the scorer needs ${left.length} calls that are not answered yet, and max_calls is ` +
@@ -59,7 +59,7 @@ export async function askAll(
       );
     let fault: Error | null = null;
     // After a fault, what is under way is still kept; nothing more is asked.
-    const askOn = async (): Promise<void> => {
+    const askRemaining = async (): Promise<void> => {
       for (let one = left.shift(); one !== undefined && fault === null; one = left.shift())
         try {
           const [digest, body] = one;
@@ -71,11 +71,11 @@ export async function askAll(
           fault ??= error as Error;
         }
     };
-    await Promise.all(Array.from({ length: params.concurrency }, askOn));
+    await Promise.all(Array.from({ length: params.concurrency }, askRemaining));
     throwIfAny(fault);
   };
   // One stage asks at a time: the next one finds the answers, and `concurrency` holds.
-  if (lookUp().size > 0) await (answers?.alone(address + params.model, ask) ?? ask());
+  if (lookUpMissing().size > 0) await (answers?.alone(address + params.model, ask) ?? ask());
   const given = digests.map((digest) => found.get(digest)!);
   const models = [...new Set(given.map(({ model }) => model))].join(', ');
   log(
@@ -85,7 +85,7 @@ export async function askAll(
   return given.map(({ text }) => text);
 }
 
-/** A function, since the compiler does not see that a closure assigns the variable. */
+/** Not inline: TypeScript narrows the variable to null, as it does not see that closures set it. */
 function throwIfAny(fault: Error | null): void {
   if (fault !== null) throw fault;
 }
@@ -115,7 +115,7 @@ async function answerOf(
         'Run again later: what was answered is kept.',
       );
     used.calls++;
-    const outcome = await request(address, params, body, signal);
+    const outcome = await sendRequest(address, params, body, signal);
     if ('answer' in outcome) return outcome.answer;
     last = outcome.fault;
     if (attempt === params.retries) break;
@@ -138,7 +138,7 @@ type Outcome =
   /** A fault that may pass. */
   | { readonly fault: string; readonly waitMs?: number | undefined };
 
-async function request(
+async function sendRequest(
   address: string,
   { key, timeout_seconds: seconds, model }: Params,
   body: JsonObject,
@@ -186,7 +186,7 @@ async function request(
   } catch (error) {
     return { fault: `${(error as Error).message}: ${shown(text)}` };
   }
-  const answer = parsed(value, model, redact);
+  const answer = parseAnswer(value, model, redact);
   if (answer === null)
     throw new UserFault(
       `${host} answered without choices[0].message: ${shown(text)}`,
@@ -215,8 +215,8 @@ function retryAfter(headers: Headers): number | undefined {
   return Number.isFinite(wait) ? Math.max(0, wait) : undefined;
 }
 
-/** Null if it is no answer of the protocol. A refusal to answer has no content, and is one. */
-function parsed(value: unknown, asked: string, redact: Redact): Answer | null {
+/** Reads an answer, which may be a refusal without content; null if it is not of the protocol. */
+function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | null {
   const field = (of: unknown, name: string): unknown => (isRecord(of) ? of[name] : undefined);
   const choices = field(value, 'choices');
   const message: unknown = Array.isArray(choices) ? field(choices[0], 'message') : undefined;

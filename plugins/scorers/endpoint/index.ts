@@ -6,7 +6,7 @@ import {
 } from '../../../src/api.ts';
 import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
 import { parameters } from '../../../src/poisoning/parameters.ts';
-import { filled, filledBytes, placesIn, templateFaults } from '../shared/template.ts';
+import { filledBytes, fillTemplate, placesIn, templateFaults } from '../shared/template.ts';
 
 export interface Params {
   readonly url: string;
@@ -31,11 +31,11 @@ const SECONDS = 2;
 /** Bytes of a token of most texts, at least; English has four. */
 const BYTES_A_TOKEN = 3;
 
-/** What a header can carry. */
+/** The characters that an HTTP header can carry. */
 const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-const price = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
-const expression = (which: string, fallback: string) => ({
+const priceSchema = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
+const expressionSchema = (which: string, fallback: string) => ({
   type: 'string',
   minLength: 1,
   default: fallback,
@@ -44,7 +44,8 @@ const expression = (which: string, fallback: string) => ({
     `${which}.`,
 });
 
-const expressions = ({ positive, negative }: Params): readonly [RegExp, RegExp] => [
+/** The patterns of an answer that counts the output, and of one that does not. */
+const verdictPatterns = ({ positive, negative }: Params): readonly [RegExp, RegExp] => [
   new RegExp(positive, 'iu'),
   new RegExp(negative, 'iu'),
 ];
@@ -85,8 +86,8 @@ export default defineScorer<Params>({
           'Further fields of the request, such as { seed: 1 }; null takes one away, as ' +
           '{ max_tokens: null, max_completion_tokens: 512 }.',
       },
-      positive: expression('counts', '^\\W*(yes|true|1)\\b'),
-      negative: expression('does not count', '^\\W*(no|false|0)\\b'),
+      positive: expressionSchema('counts', '^\\W*(yes|true|1)\\b'),
+      negative: expressionSchema('does not count', '^\\W*(no|false|0)\\b'),
       key: {
         type: 'string',
         format: 'secret',
@@ -105,8 +106,8 @@ export default defineScorer<Params>({
         additionalProperties: false,
         required: ['input', 'output'],
         properties: {
-          input: price('a million input tokens'),
-          output: price('a million output tokens'),
+          input: priceSchema('a million input tokens'),
+          output: priceSchema('a million output tokens'),
         },
         description: 'Prices, from which `plan` tells the cost at most.',
       },
@@ -178,7 +179,7 @@ export default defineScorer<Params>({
       outputs.map((output) => bodyOf(params, output)),
       context,
     );
-    const [yes, no] = expressions(params);
+    const [yes, no] = verdictPatterns(params);
     return answers.map((said) => {
       const matches = (pattern: RegExp): boolean =>
         withinSeconds(
@@ -213,7 +214,7 @@ export const variableOf = (key: string): string => key.replace(/^\$\{env\.(.*)\}
 /** The request, without the fields that `options` takes away. */
 function bodyOf(params: Params, output: ScoredOutput): JsonObject {
   const { model, prompt, system, temperature, max_tokens, options } = params;
-  const user = { role: 'user', content: filled(prompt, output) };
+  const user = { role: 'user', content: fillTemplate(prompt, output) };
   const body: JsonObject = {
     model,
     messages: system === undefined ? [user] : [{ role: 'system', content: system }, user],

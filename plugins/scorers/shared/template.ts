@@ -3,14 +3,14 @@ import type { OutputBytes, Problem, ScoredOutput } from '../../../src/api.ts';
 
 const PLACE = /\{(prompt|output|answer|target)\}/g;
 
-/** Puts an output into a template. What it is filled with is not looked through again. */
-export const filled = (template: string, output: ScoredOutput): string =>
+/** Fills the places of a template. Places that occur within the filled-in texts stay as text. */
+export const fillTemplate = (template: string, output: ScoredOutput): string =>
   template.replaceAll(
     PLACE,
     (_, name: 'prompt' | 'output' | 'answer' | 'target') => output[name] ?? '',
   );
 
-/** Returns what a template has of an output beside its prompt and text. */
+/** Returns which places a template has beside {prompt} and {output}. */
 export const placesIn = (template: string): ('answer' | 'target')[] =>
   (['answer', 'target'] as const).filter((name) => template.includes(`{${name}}`));
 

@@ -51,10 +51,10 @@ const NEITHER = 'the scorer has no text to look for, and no attack has a target'
 
 /**
  * The part of a scorer that compares texts.
- * @param counts whether an output counts; both texts are normalised
+ * @param isHit whether an output counts; both texts are normalised
  */
 export const textScorer = (
-  counts: (output: string, wanted: string) => boolean,
+  isHit: (output: string, wanted: string) => boolean,
 ): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'pure' | 'reads' | 'score'> => ({
   citation: '',
   pure: true,
@@ -62,7 +62,7 @@ export const textScorer = (
   reads: ({ text }) => (text === undefined ? ['target'] : []),
   score: (outputs, params) =>
     outputs.map(({ output, target }) =>
-      counts(
+      isHit(
         normalised(output, params.ignore_case),
         normalised(wantedText(params, target), params.ignore_case),
       ),

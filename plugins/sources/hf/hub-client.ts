@@ -35,26 +35,27 @@ export interface HubSettings {
   readonly token: string | undefined;
 }
 
-const filled = (value: string | undefined): string | undefined =>
+const nonEmpty = (value: string | undefined): string | undefined =>
   value === undefined || value.trim() === '' ? undefined : value.trim();
 const isTrue = (value: string | undefined): boolean => /^(1|true|yes|on)$/i.test(value ?? '');
 
 export async function hubSettings(env: SourceContext['env']): Promise<HubSettings> {
   const home =
-    filled(env['HF_HOME']) ??
+    nonEmpty(env['HF_HOME']) ??
     join(
-      filled(env['XDG_CACHE_HOME']) ?? join(filled(env['HOME']) ?? homedir(), '.cache'),
+      nonEmpty(env['XDG_CACHE_HOME']) ?? join(nonEmpty(env['HOME']) ?? homedir(), '.cache'),
       'huggingface',
     );
-  const tokenFile = filled(env['HF_TOKEN_PATH']) ?? join(home, 'token');
+  const tokenFile = nonEmpty(env['HF_TOKEN_PATH']) ?? join(home, 'token');
   return {
-    endpoint: filled(env['HF_ENDPOINT'])?.replace(/\/+$/, ''),
-    cache: filled(env['HF_HUB_CACHE']) ?? filled(env['HUGGINGFACE_HUB_CACHE']) ?? join(home, 'hub'),
+    endpoint: nonEmpty(env['HF_ENDPOINT'])?.replace(/\/+$/, ''),
+    cache:
+      nonEmpty(env['HF_HUB_CACHE']) ?? nonEmpty(env['HUGGINGFACE_HUB_CACHE']) ?? join(home, 'hub'),
     offline: isTrue(env['HF_HUB_OFFLINE']) || isTrue(env['TRANSFORMERS_OFFLINE']),
     token:
-      filled(env['HF_TOKEN']) ??
-      filled(env['HUGGING_FACE_HUB_TOKEN']) ??
-      filled(await readFile(tokenFile, 'utf8').catch(() => '')),
+      nonEmpty(env['HF_TOKEN']) ??
+      nonEmpty(env['HUGGING_FACE_HUB_TOKEN']) ??
+      nonEmpty(await readFile(tokenFile, 'utf8').catch(() => '')),
   };
 }
 

@@ -44,7 +44,8 @@ export interface Snapshot {
 }
 
 const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
-const storage = ({ cache }: HubSettings, { type, name }: Repository): string =>
+/** The repository's folder in the cache. */
+const repositoryFolder = ({ cache }: HubSettings, { type, name }: Repository): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
 /**
@@ -61,7 +62,7 @@ const recordFile = (
   join(
     cacheFolder(context.cacheDir, 'hub'),
     `${createHash('sha256')
-      .update(JSON.stringify([storage(settings, repository), commit, repository.fragment]))
+      .update(JSON.stringify([repositoryFolder(settings, repository), commit, repository.fragment]))
       .digest('hex')
       .slice(0, 32)}.json`,
   );
@@ -74,7 +75,7 @@ export async function findSnapshot(
   settings: HubSettings,
   context: SourceContext,
 ): Promise<Snapshot | null> {
-  const root = storage(settings, repository);
+  const root = repositoryFolder(settings, repository);
   const commit = await knownCommit(root, repository);
   if (commit === null) return null;
   const dir = join(root, 'snapshots', commit);
@@ -84,14 +85,14 @@ export async function findSnapshot(
 
   const names = Object.keys(record.files);
   for (const name of names)
-    if (!(await exists(join(dir, name)))) return damaged(`${name} is missing`);
+    if (!(await exists(join(dir, name)))) return logDamage(`${name} is missing`);
   const digests = await fileDigests(dir, names, context.cacheDir);
   for (const name of names) {
-    if (digests.get(name) !== record.files[name]) return damaged(`${name} has other content`);
+    if (digests.get(name) !== record.files[name]) return logDamage(`${name} has other content`);
   }
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
-  function damaged(what: string): null {
+  function logDamage(what: string): null {
     context.log(
       `${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is ` +
         'fetched again',
@@ -148,7 +149,7 @@ export async function peekFile(
 ): Promise<string | null> {
   const { revision, fragment } = repository;
   const path = fragment ? `${fragment}/${file}` : file;
-  const root = storage(settings, repository);
+  const root = repositoryFolder(settings, repository);
   const commit = await knownCommit(root, repository);
   if (commit !== null) {
     const text = await readText(pathInside(join(root, 'snapshots', commit), path, 'A file'));
@@ -189,7 +190,7 @@ export async function fetchSnapshot(
   const { name, revision } = repository;
   const hub = openHub(repository, settings, context);
   const commit = isCommit(revision) ? revision : await hub.commit();
-  const root = storage(settings, repository),
+  const root = repositoryFolder(settings, repository),
     dir = join(root, 'snapshots', commit);
   const entries = await hub.files(commit);
   const names = wantedFiles(repository, [...entries.keys()]);
@@ -200,8 +201,8 @@ export async function fetchSnapshot(
       blob = fileInside(join(root, 'blobs'), entry.oid, `A blob of ${name}`);
     await makeFolder(root, dirname(blob));
     await makeFolder(root, dirname(pointer));
-    if (!(await isBlob(blob, entry))) await bring(entry, blob);
-    await link(blob, pointer);
+    if (!(await isIntactBlob(blob, entry))) await fetchFile(entry, blob);
+    await linkBlob(blob, pointer);
   }
   const digests = await fileDigests(dir, names, context.cacheDir);
   if (revision !== commit) {
@@ -217,12 +218,12 @@ export async function fetchSnapshot(
   );
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
-  async function bring(entry: HubFile, blob: string): Promise<void> {
+  async function fetchFile(entry: HubFile, blob: string): Promise<void> {
     const { path, size } = entry;
     context.log(`fetching ${path} of ${name} from the hub (${(size / 1e6).toFixed(1)} MB)`);
     const temporary = `${blob}.${process.pid}-${randomBytes(4).toString('hex')}.incomplete`;
     try {
-      const [algorithm, prefix] = hashing(entry),
+      const [algorithm, prefix] = hashAndPrefix(entry),
         hash = createHash(algorithm).update(prefix);
       const received = await hub.download(commit, entry, temporary, (part) => hash.update(part));
       if (received !== size || hash.digest('hex') !== entry.oid)
@@ -286,19 +287,19 @@ async function checkRoom(
  * How the hub computes a file's digest: sha256 for large files; for others, sha1 of the content
  * after the prefix that Git puts before a blob.
  */
-const hashing = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
+const hashAndPrefix = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
 
-async function isBlob(path: string, entry: HubFile): Promise<boolean> {
+async function isIntactBlob(path: string, entry: HubFile): Promise<boolean> {
   const stats = await stat(path).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT')) return null;
     throw error;
   });
   if (stats === null || !stats.isFile() || stats.size !== entry.size) return false;
-  return (await digestOfFile(path, ...hashing(entry))).toString('hex') === entry.oid;
+  return (await digestOfFile(path, ...hashAndPrefix(entry))).toString('hex') === entry.oid;
 }
 
-async function link(blob: string, pointer: string): Promise<void> {
+async function linkBlob(blob: string, pointer: string): Promise<void> {
   const temporary = `${pointer}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
     await symlink(relative(dirname(pointer), blob), temporary);

@@ -31,11 +31,11 @@ export default defineSource({
     // A wheel may write its version differently from the spec (1.0 for 1.0.0), so what the
     // requested version resolved to is looked up first.
     versionOf: async (asked, remembered) => (await remembered()) ?? (asked === '' ? null : asked),
-    download: wheel,
+    download: downloadAndUnpack,
   }),
 });
 
-async function wheel(
+async function downloadAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
   download: string,
   files: string,

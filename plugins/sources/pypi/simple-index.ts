@@ -36,7 +36,7 @@ export async function downloadWheel(
 ): Promise<string> {
   const index = await indexUrl(env);
   const wheels = await listWheels(index, name, env);
-  const wheel = choose(wheels, version);
+  const wheel = chooseWheel(wheels, version);
   if (wheel === null) {
     const versions = [...new Set(wheels.map((one) => one.version))];
     throw versions.length === 0
@@ -178,7 +178,7 @@ function listedInHtml(text: string): Listed[] {
       '';
     const address = href.replace(/#.*/s, '');
     return {
-      filename: decoded(address.slice(address.lastIndexOf('/') + 1)),
+      filename: decodedOrNull(address.slice(address.lastIndexOf('/') + 1)),
       href: address,
       sha256: /sha256=([0-9a-f]{64})/.exec(href)?.[1],
       yanked: /data-yanked/i.test(attributes),
@@ -187,7 +187,7 @@ function listedInHtml(text: string): Listed[] {
 }
 
 /** Returns the text with its escapes decoded, or null if they are not UTF-8. */
-function decoded(text: string): string | null {
+function decodedOrNull(text: string): string | null {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -209,7 +209,7 @@ export function wheelVersion(filename: string): string | null {
  * Returns a wheel of the version asked for, or of the newest release. A wheel for any platform is
  * preferred, since only the data in it is read.
  */
-function choose(wheels: readonly Wheel[], version: string): Wheel | null {
+function chooseWheel(wheels: readonly Wheel[], version: string): Wheel | null {
   const wanted =
     version === ''
       ? wheels.filter((wheel) => /^[\d.]+(\.post\d+)?$/.test(wheel.version) && !wheel.yanked)

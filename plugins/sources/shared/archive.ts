@@ -16,7 +16,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 /** Counts bytes and entries. Throws if there are more than allowed. */
 type Count = (entry: { readonly bytes: number }) => void;
 
-async function counter(archive: string, env: Env | undefined): Promise<Count> {
+async function createCounter(archive: string, env: Env | undefined): Promise<Count> {
   const { size } = await stat(archive);
   const most = unpackedLimit(size, env),
     files = limitOf('files', env);
@@ -45,7 +45,7 @@ async function counter(archive: string, env: Env | undefined): Promise<Count> {
  */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
-  const count = await counter(archive, env);
+  const count = await createCounter(archive, env);
   let fault: unknown = null;
   const stop = (error: unknown): false => {
     fault ??= error;
@@ -84,7 +84,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   } catch (error) {
     stop(error);
   }
-  if (fault !== null) throw damaged(archive, fault);
+  if (fault !== null) throw archiveFault(archive, fault);
 }
 
 /**
@@ -92,7 +92,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
  * unpack to nothing.
  */
 async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
-  const count = await counter(archive, env);
+  const count = await createCounter(archive, env);
   const file = await open(archive);
   const magic = Buffer.alloc(2);
   try {
@@ -133,7 +133,7 @@ const PART = 2 ** 20;
 /** Unpacks a wheel, which is a zip file. */
 export async function unzip(archive: string, into: string, env?: Env): Promise<void> {
   const { openPromise } = await import('yauzl');
-  const count = await counter(archive, env);
+  const count = await createCounter(archive, env);
   try {
     const zip = await openPromise(archive, { lazyEntries: true });
     for await (const entry of zip.eachEntry()) {
@@ -158,7 +158,7 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
       );
     }
   } catch (error) {
-    throw damaged(archive, error);
+    throw archiveFault(archive, error);
   }
 }
 
@@ -167,7 +167,7 @@ const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
 /** System errors that are caused by the archive's content, not by the disk. */
 const OF_THE_ARCHIVE = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 
-function damaged(archive: string, error: unknown): unknown {
+function archiveFault(archive: string, error: unknown): unknown {
   const { name, message, code, syscall } = error as NodeJS.ErrnoException;
   if (name === 'UserFault') return error;
   if (syscall !== undefined && !OF_THE_ARCHIVE.has(code ?? '')) return error;

@@ -20,7 +20,7 @@ import { type Digest, UserFault } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { cacheFolder, makeCacheFolder, ownNames } from '../../../src/base/untrusted/paths.ts';
 
-/** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
+/** A file's [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
 type Known = readonly [number, string, string, string, string];
 type Memo = Map<string, Known>;
 

@@ -54,7 +54,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
     headers['authorization'] = `Bearer ${server.token.value}`;
   if (url.username !== '') {
     // fetch refuses addresses that contain credentials.
-    const credentials = `${unescaped(url.username)}:${unescaped(url.password)}`;
+    const credentials = `${decodedOrSame(url.username)}:${decodedOrSame(url.password)}`;
     headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
     url.username = url.password = '';
   }
@@ -68,7 +68,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
       headers: response.headers,
       url: response.url,
       close: () => ending.abort(),
-      body: unhurried(response, url, patience, ending),
+      body: limitedBody(response, url, patience, ending),
     };
   } catch (error) {
     if ((error as Error).name === 'UserFault') throw error;
@@ -84,7 +84,8 @@ export async function ask(server: Server, address: string, accept: string): Prom
   }
 }
 
-const unescaped = (text: string): string => {
+/** Returns the text with its percent escapes decoded, or as it is if they are malformed. */
+const decodedOrSame = (text: string): string => {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -103,7 +104,7 @@ const stalled = (url: URL, patience: Limit): UserFault =>
  * Yields the body's bytes. Only the time spent waiting for the server is limited, not the time that
  * the reader takes.
  */
-async function* unhurried(
+async function* limitedBody(
   { body }: Response,
   url: URL,
   patience: Limit,

@@ -85,7 +85,7 @@ function readSecrets({ secrets }: Params): Secret[] {
 
 async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<void> {
   for (const { from, value } of secrets) {
-    const leak = await fileWith(outDir, value);
+    const leak = await fileWithSecret(outDir, value);
     if (leak !== null)
       throw new UserFault(
         `the program wrote the secret ${from} into ${leak}`,
@@ -99,19 +99,19 @@ async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<v
  * it, in any format, because a secret must not be stored. Returns null if there is none, or if the
  * secret is too short to tell.
  */
-export async function fileWith(dir: string, secret: string): Promise<string | null> {
+export async function fileWithSecret(dir: string, secret: string): Promise<string | null> {
   const wanted = secretLines(secret).map((line) => Buffer.from(line));
   if (wanted.length === 0) return null;
   const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   for (const entry of entries) {
     if (!entry.isFile()) continue;
     const file = join(entry.parentPath, entry.name);
-    if (await holds(file, wanted)) return relative(dir, file);
+    if (await containsAny(file, wanted)) return relative(dir, file);
   }
   return null;
 }
 
-async function holds(file: string, wanted: readonly Buffer[]): Promise<boolean> {
+async function containsAny(file: string, wanted: readonly Buffer[]): Promise<boolean> {
   const longest = Math.max(...wanted.map(({ length }) => length));
   // A secret may begin in one chunk and end in the next.
   let before: Buffer = Buffer.alloc(0);

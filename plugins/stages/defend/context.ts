@@ -66,6 +66,7 @@ export async function defenceContext(
   };
 }
 
+/** Returns the descriptor of the cell's defence. */
 export const openedDefence = (
   context: Pick<RunContext, 'plugin'>,
   { defence }: Defending['defence'],
@@ -81,7 +82,7 @@ export async function fittedJudge(
   return callReadOnly(name, () => implementation.fit(context), 'defence');
 }
 
-/** Asks the judge about rows, which are frozen from here on. */
+/** Asks the judge about rows, which are frozen so that the defence cannot change them. */
 export const judged = (
   name: string,
   judge: Judge,

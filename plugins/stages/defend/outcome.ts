@@ -15,7 +15,7 @@ interface Examples {
 /**
  * Returns how well suspects and poisoned examples agree. A rate that divides by zero is left out,
  * as is AUROC without examples of both kinds.
- * @param of what was judged, the first part of each name
+ * @param of what was judged; each rate is named after it
  */
 export function detectionRates(
   of: 'filter' | 'inputs',
@@ -76,10 +76,10 @@ export function filterMetrics(
   };
 }
 
-const isCleaned = (row: Row, own: Row | undefined): boolean =>
-  row.text !== own?.text || row.text_pair !== own.text_pair;
+const isCleaned = (row: Row, original: Row | undefined): boolean =>
+  row.text !== original?.text || row.text_pair !== original.text_pair;
 
-/** Returns a score for JSON, which has no infinity. */
+/** Returns a score for JSON: infinities as text, since JSON has none. */
 export const finite = (value: number | null): number | string | null =>
   value === null || Number.isFinite(value) ? value : String(value);
 

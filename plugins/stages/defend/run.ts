@@ -66,7 +66,7 @@ export async function run(context: Context): Promise<void> {
     await writeScores(outDir, examples.ids, examples);
     await writeMetrics(outDir, metrics);
     log(`${name}: ${rows.length - kept.length} of ${rows.length} rows dropped`);
-    warnOfClasses(context, classes, kept);
+    warnOfEmpty(context, classes, kept);
   } finally {
     opened?.dispose();
   }
@@ -93,7 +93,7 @@ async function openTrainedModel(
   };
 }
 
-function warnOfClasses({ warn }: Context, classes: readonly string[], kept: readonly Row[]): void {
+function warnOfEmpty({ warn }: Context, classes: readonly string[], kept: readonly Row[]): void {
   const gone = classes.filter((_, label) => kept.every((row) => row.label !== label));
   if (gone.length > 0)
     warn({

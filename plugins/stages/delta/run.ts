@@ -67,7 +67,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
       : deltaKernels(adapted, encoded, { progress, signal }));
     await writeJson(context.outDir, 'delta.json', delta, 1);
     await writeMetrics(context.outDir, delta === null ? {} : metricsOf(delta));
-    context.log(delta === null ? (withoutDelta(adapted) ?? '') : logLine(delta));
+    context.log(delta === null ? (whyNoDelta(adapted) ?? '') : logLine(delta));
   } finally {
     adapted.dispose();
   }
@@ -78,7 +78,7 @@ const logLine = ({ layers, rows, outputs, total }: Delta): string =>
   `‖K_LoRA − K_ff − Δ_r‖/‖K_ff‖ = ${total.residual.toExponential(2)}`;
 
 function metricsOf({ layers, total }: Delta): Metrics {
-  const share = (holds: (layer: LayerDelta) => boolean): number =>
+  const shareOfLayers = (holds: (layer: LayerDelta) => boolean): number =>
     layers.filter(holds).length / layers.length;
   return {
     residual: total.residual,
@@ -89,12 +89,12 @@ function metricsOf({ layers, total }: Delta): Metrics {
     trace_delta: total.delta,
     trace_from_b: total.from_b,
     largest_eigenvalue: Math.max(...layers.map(({ measured }) => measured.high)),
-    semidefinite_layers: share((layer) => layer.negative_semidefinite),
-    scaled_premise_layers: share((layer) => layer.scaled),
-    stated_premise_layers: share((layer) => layer.stated),
+    semidefinite_layers: shareOfLayers((layer) => layer.negative_semidefinite),
+    scaled_premise_layers: shareOfLayers((layer) => layer.scaled),
+    stated_premise_layers: shareOfLayers((layer) => layer.stated),
     // These use the mean square of the drawn entries instead of σ². If σ² is 1/n, chance decides.
-    sample_scaled_premise_layers: share((layer) => layer.sample_scaled),
-    sample_stated_premise_layers: share((layer) => layer.sample_stated),
+    sample_scaled_premise_layers: shareOfLayers((layer) => layer.sample_scaled),
+    sample_stated_premise_layers: shareOfLayers((layer) => layer.sample_stated),
   };
 }
 
@@ -133,19 +133,20 @@ type Sums = { readonly [P in Part]: KernelSum };
 
 const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 
-function partsOf(sums: Sums, size: number): DeltaParts {
+/** The numbers of one layer, or of all, from summed kernels (size, size), size = N·C. */
+function kernelParts(sums: Sums, size: number): DeltaParts {
   const whole = norm(sums.full.data);
-  const left = sums.lora.data.map(
+  const residual = sums.lora.data.map(
     (value, i) => value - sums.full.data[i]! - sums.delta.data[i]! - sums.from_b.data[i]!,
   );
-  const of = (part: Part): number => trace(sums[part].data, size);
+  const traceOf = (part: Part): number => trace(sums[part].data, size);
   return {
-    full: of('full'),
-    lora: of('lora'),
-    delta: of('delta'),
-    from_b: of('from_b'),
+    full: traceOf('full'),
+    lora: traceOf('lora'),
+    delta: traceOf('delta'),
+    from_b: traceOf('from_b'),
     relative_delta: norm(sums.delta.data) / whole,
-    residual: norm(left) / whole,
+    residual: norm(residual) / whole,
   };
 }
 
@@ -156,6 +157,7 @@ interface MDelta {
   readonly vectors: Float32Array;
 }
 
+/** M_Δ from A (r, n): with σ_i and v_i of Aᵀ = V Σ Uᵀ, μ_i = s²σ_i² − 1. */
 function mDelta(A: Float32Array, rank: number, width: number, scale: number): MDelta {
   const transposed = Float64Array.from(
     { length: width * rank },
@@ -168,7 +170,7 @@ function mDelta(A: Float32Array, rank: number, width: number, scale: number): MD
   };
 }
 
-/** Adds Σ (δ·δ')(hᵀ M_Δ h') to `sum`. */
+/** Adds one layer's Σ_{t,u} (δ_t·δ'_u)(h_tᵀ M_Δ h'_u) to `sum`. */
 function addDelta(
   seen: readonly LayerBatch[],
   { eigenvalues, vectors }: MDelta,
@@ -251,7 +253,7 @@ async function torchDeltaKernels(
   rows: readonly TokenRow[],
   options: Pick<LayerKernels, 'progress' | 'signal'>,
 ): Promise<Delta | null> {
-  if (withoutDelta(model) !== null) return null;
+  if (whyNoDelta(model) !== null) return null;
   const values = new Map<string, readonly [A: Float32Array, B: Float32Array]>();
   const factors = new Map<string, MDelta>();
   for (const { name, in: width, lora } of model.layers) {
@@ -260,7 +262,7 @@ async function torchDeltaKernels(
     values.set(name, [A, B]);
     factors.set(name, mDelta(A, lora.A.shape[0] ?? 0, width, lora.scale));
   }
-  const { add, finish } = gathered(model, rows);
+  const { add, finish } = createDeltaSum(model, rows);
   await model.layerKernels(rows, {
     ...options,
     layers: model.layers.filter(({ name }) => factors.has(name)),
@@ -303,7 +305,7 @@ async function torchDeltaKernels(
 }
 
 /** Why a model has no Δ_r; null where it has one. */
-function withoutDelta({
+function whyNoDelta({
   layers,
 }: {
   readonly layers: readonly {
@@ -320,7 +322,7 @@ function withoutDelta({
   return null;
 }
 
-/** Returns Δ_r of a model at the start of its training; null where `withoutDelta` says why. */
+/** Returns Δ_r of a model at the start of its training; null where `whyNoDelta` says why. */
 export async function deltaKernels(
   model: AdaptedModel,
   rows: readonly TokenRow[],
@@ -330,8 +332,8 @@ export async function deltaKernels(
     (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } =>
       layer.lora !== undefined && layer.lora.dora === undefined,
   );
-  if (withoutDelta(model) !== null) return null;
-  const { add, finish } = gathered(model, rows);
+  if (whyNoDelta(model) !== null) return null;
+  const { add, finish } = createDeltaSum(model, rows);
   await walkLayers({ ...model, layers: adapted }, rows, options, (layer, seen) => {
     const factors = layer.lora!;
     const sums = emptySums(model, rows);
@@ -366,8 +368,8 @@ function emptySums({ outputs }: OfOutputs, { length: N }: readonly TokenRow[]): 
   return { full: empty(), lora: empty(), delta: empty(), from_b: empty() };
 }
 
-/** Gathers the layers' kernels. */
-function gathered(model: OfOutputs, rows: readonly TokenRow[]) {
+/** Collects each layer's kernels, and sums them over the layers. */
+function createDeltaSum(model: OfOutputs, rows: readonly TokenRow[]) {
   const { outputs: classes } = model;
   const size = rows.length * classes;
   const total = emptySums(model, rows);
@@ -386,11 +388,11 @@ function gathered(model: OfOutputs, rows: readonly TokenRow[]) {
         });
       }
       const own = premise(model.weightName(layer), facts);
-      layers.push({ ...own, eigenvalues, ...partsOf(sums, size) });
+      layers.push({ ...own, eigenvalues, ...kernelParts(sums, size) });
     },
     finish: (): Delta => {
       const of = { rows: rows.length, outputs: model.outputsOf, classes };
-      return { ...of, layers, total: partsOf(total, size) };
+      return { ...of, layers, total: kernelParts(total, size) };
     },
   };
 }

@@ -134,7 +134,7 @@ export function pairKernel({ between, originals, poisoned }: PairTraces): PairKe
   return { raw, cosine };
 }
 
-const isFinite = ({ between, originals, poisoned }: PairTraces): boolean =>
+const areFinite = ({ between, originals, poisoned }: PairTraces): boolean =>
   [between, originals, poisoned].every((values) => values.every(Number.isFinite));
 
 const emptyTraces = (pairs: number): PairTraces => ({
@@ -165,7 +165,7 @@ function addLayer(
       const y = poisoned[k]!,
         ofY = termsOf(y);
       termsOf(x).forEach((term, i) => {
-        const sums = matched(block(x, term), block(y, ofY[i]!));
+        const sums = matchedSums(block(x, term), block(y, ofY[i]!));
         x.rows.forEach((pair, r) => {
           between[pair]! += term.coefficient * sums.between[r]!;
           ofOriginals[pair]! += term.coefficient * sums.left[r]!;
@@ -210,7 +210,7 @@ export async function pairKernels(
 
 function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   for (const traces of [full, ...(lora === null ? [] : [lora])])
-    if (!isFinite(traces))
+    if (!areFinite(traces))
       throw new UserFault(
         'The kernel between the rows and their poisoned versions is not finite.',
         "The training diverged: look at the model's loss.",
@@ -218,7 +218,7 @@ function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
 }
 
-/** `pairKernels` out of the kernels of all rows with each other. */
+/** As `pairKernels`, read from the kernels of all 2P rows with each other. */
 async function allPairKernels(
   model: KernelModel,
   originals: readonly TokenRow[],
@@ -230,16 +230,17 @@ async function allPairKernels(
   const P = originals.length,
     C = model.outputs;
   const tracesOf = ({ data }: { readonly data: Float64Array }): PairTraces => {
-    const between = (i: number, j: number): number =>
+    // Σ_c K[(i,c),(j,c)], K: (2P, C, 2P, C)
+    const traceBetween = (i: number, j: number): number =>
       Array.from({ length: C }, (_, c) => data[(i * C + c) * 2 * P * C + j * C + c]!).reduce(
         (sum, value) => sum + value,
       );
-    const each = (of: (pair: number) => number) =>
+    const forEachPair = (of: (pair: number) => number) =>
       Float64Array.from({ length: P }, (_, i) => of(i));
     return {
-      between: each((i) => between(i, P + i)),
-      originals: each((i) => between(i, i)),
-      poisoned: each((i) => between(P + i, P + i)),
+      between: forEachPair((i) => traceBetween(i, P + i)),
+      originals: forEachPair((i) => traceBetween(i, i)),
+      poisoned: forEachPair((i) => traceBetween(P + i, P + i)),
     };
   };
   if (full === null) throw new Error('the full kernel was asked for');
@@ -279,36 +280,36 @@ function rectanglesOf(block: TokenBlock): Rectangles {
 }
 
 /** The sum by row. (R, …) → (R) */
-const byRow = (x: Tensor3D): Tensor1D => tf.sum(x, [1, 2]);
+const sumByRow = (x: Tensor3D): Tensor1D => tf.sum(x, [1, 2]);
 
-/** Through token pairs: (a aᵀ) ∘ (b bᵀ) of each pair of rows. */
-function overPairs(x: Rectangles, y: Rectangles): Tensor1D {
+/** Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u) of each pair of rows, token by token. (R) */
+function sumsOverTokenPairs(x: Rectangles, y: Rectangles): Tensor1D {
   const similarity = tf.matMul(x.b, y.b, false, true); // (R, T, T')
   return tf.addN(
-    x.a.map((a, c) => byRow(tf.mul<Tensor3D>(tf.matMul(a, y.a[c]!, false, true), similarity))),
+    x.a.map((a, c) => sumByRow(tf.mul<Tensor3D>(tf.matMul(a, y.a[c]!, false, true), similarity))),
   );
 }
 
-/** Through each row's gradients, G^c = Σ_t a^c_t b_tᵀ. */
-function overGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, Tensor1D] {
+/** The same from each row's gradients G^c = Σ_t a^c_t b_tᵀ: ⟨G, H⟩, ⟨G, G⟩, ⟨H, H⟩. (R) each */
+function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, Tensor1D] {
   const gradients = ({ a, b }: Rectangles): Tensor3D[] =>
     a.map((one) => tf.matMul(one, b, true, false)); // C × (R, p, q)
   const G = gradients(x),
     H = gradients(y);
   const inner = (one: readonly Tensor3D[], other: readonly Tensor3D[]): Tensor1D =>
-    tf.addN(one.map((g, c) => byRow(tf.mul<Tensor3D>(g, other[c]!))));
+    tf.addN(one.map((g, c) => sumByRow(tf.mul<Tensor3D>(g, other[c]!))));
   return [inner(G, H), inner(G, G), inner(H, H)];
 }
 
 /**
- * Whether token pairs take fewer operations than gradients do, for rows of T tokens: three times
- * 2T²(q + Cp) against twice 2TCpq.
+ * Whether `sumsOverTokenPairs`, called three times, takes fewer operations than
+ * `sumsOverGradients` for rows of T tokens: 3·2T²(q + Cp) against 2·2TCpq.
  */
 export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boolean =>
   3 * T * (q + C * p) < 2 * C * p * q;
 
 /** The sums of one term over two blocks, whose rows are matched in order. */
-function matched(left: TokenBlock, right: TokenBlock): Matched {
+function matchedSums(left: TokenBlock, right: TokenBlock): Matched {
   const [between, ofLeft, ofRight] = compiled(() =>
     tf.tidy(() => {
       const x = rectanglesOf(left),
@@ -317,8 +318,8 @@ function matched(left: TokenBlock, right: TokenBlock): Matched {
       if (first === undefined) throw new Error('a term has no output');
       const tokens = Math.max(x.b.shape[1], y.b.shape[1]);
       const sums = pairsAreCheaper(tokens, x.a.length, first.shape[2], x.b.shape[2])
-        ? [overPairs(x, y), overPairs(x, x), overPairs(y, y)]
-        : overGradients(x, y);
+        ? [sumsOverTokenPairs(x, y), sumsOverTokenPairs(x, x), sumsOverTokenPairs(y, y)]
+        : sumsOverGradients(x, y);
       return sums.map((sum) => sum.dataSync<'float32'>().slice());
     }),
   );

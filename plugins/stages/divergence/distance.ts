@@ -136,18 +136,18 @@ interface Gathered {
   head: Sums;
 }
 
-const values = async (weights: ModelWeights, name: string): Promise<Float32Array> =>
+const readValues = async (weights: ModelWeights, name: string): Promise<Float32Array> =>
   (await weights.read(name)).data as Float32Array;
 
 /** Returns the distance over several parts taken as one vector; null where there are none. */
-const joined = (parts: readonly Sums[]): Distance | null =>
-  parts.length === 0 ? null : distanceOf(together(parts));
+const jointDistance = (parts: readonly Sums[]): Distance | null =>
+  parts.length === 0 ? null : distanceOf(pooledSums(parts));
 
-function finished({ layers, kinds, head }: Gathered, moved: Moved): RunDistance {
+function finishedDistance({ layers, kinds, head }: Gathered, moved: Moved): RunDistance {
   return {
     layers: Object.fromEntries([...layers].map(([name, sums]) => [name, distanceOf(sums)])),
-    total: joined([...layers.values()]),
-    trained: joined([...layers.values(), ...kinds.values()]),
+    total: jointDistance([...layers.values()]),
+    trained: jointDistance([...layers.values(), ...kinds.values()]),
     kinds: Object.fromEntries(
       KINDS.flatMap((kind) =>
         kinds.has(kind) ? [[kind, distanceOf(kinds.get(kind)!)] as const] : [],
@@ -184,26 +184,26 @@ async function compareRuns(
       await between();
     }
   }
-  const eachOther = async (
+  const addDistances = async (
     { name }: ParameterSpec,
     add: (to: Gathered, sums: Sums) => void,
   ): Promise<void> => {
-    const [from, one] = [await values(start, name), await values(clean, name)];
+    const [from, one] = [await readValues(start, name), await readValues(clean, name)];
     for (const [i, other] of others.entries())
-      add(found[i]!, sumsOf(one, await values(other, name), from));
+      add(found[i]!, sumsOf(one, await readValues(other, name), from));
     await between();
   };
   for (const [kind, specs] of moved.parameters) {
     for (const spec of specs)
-      await eachOther(spec, ({ kinds }, sums) => {
-        kinds.set(kind, together([kinds.get(kind) ?? NOTHING, sums]));
+      await addDistances(spec, ({ kinds }, sums) => {
+        kinds.set(kind, pooledSums([kinds.get(kind) ?? NOTHING, sums]));
       });
   }
   for (const spec of moved.head)
-    await eachOther(spec, (to, sums) => {
-      to.head = together([to.head, sums]);
+    await addDistances(spec, (to, sums) => {
+      to.head = pooledSums([to.head, sums]);
     });
-  return found.map((one) => finished(one, moved));
+  return found.map((one) => finishedDistance(one, moved));
 }
 
 /**
@@ -279,7 +279,7 @@ interface Moved {
  * Whether a layer's effective weight moves: with its own weight, or with the parameters of an
  * adapter that targets it.
  */
-function movesWeight(adapter: Adapter, layer: string): boolean {
+function isWeightMoved(adapter: Adapter, layer: string): boolean {
   return (
     adapter.trains(`${layer}.weight`) ||
     (adapter.targets.includes(layer) && adapter.parameters.some(({ name }) => adapter.trains(name)))
@@ -296,7 +296,8 @@ function kindOf({ name, shape }: ParameterSpec, network: ModelWeights): Kind {
 }
 
 /**
- * Throws UserFault where the adapter trains parameters of its own and names no layer as its target:
+ * Returns what the adapters train, by kind. Throws UserFault where the adapter trains parameters of
+ * its own and names no layer as its target:
  * no effective weight would include them, so M would silently lack them.
  * @param network the trained model
  * @param adapters every adapter that has trained the model since the start that it is compared
@@ -306,7 +307,7 @@ export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Mo
   const { architecture, adapter, linears } = network;
   const isHead = (name: string): boolean => within(name, architecture.headModules);
   const layers = linears.filter(
-    ({ name }) => !isHead(name) && adapters.some((one) => movesWeight(one, name)),
+    ({ name }) => !isHead(name) && adapters.some((one) => isWeightMoved(one, name)),
   );
   const own = new Set(adapter.parameters.map(({ name }) => name)),
     weights = new Set(linears.map(({ name }) => `${name}.weight`));
@@ -354,7 +355,7 @@ interface Sums {
 const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
 /**
- * Returns the distance of one matrix or vector.
+ * Returns the sums from which `distanceOf` computes the distance of one matrix or vector.
  * @param clean after the clean training, and `poisoned` after the poisoned one: changes from the
  * common start, or values if `start` is given. Differences of float32 values are exact in double
  * precision.
@@ -381,8 +382,8 @@ export function sumsOf(
   return { largest, squares, clean: moved };
 }
 
-/** Returns the distance of all parts as one long vector. */
-export const together = (parts: readonly Sums[]): Sums =>
+/** Returns the sums of all parts taken as one vector. */
+export const pooledSums = (parts: readonly Sums[]): Sums =>
   parts.reduce(
     (a, b) => ({
       largest: Math.max(a.largest, b.largest),

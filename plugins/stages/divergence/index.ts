@@ -31,22 +31,23 @@ export type Params = ModelNames & {
  * Whether a training may use dropout. If the spec sets none, an adapter that comes from a folder
  * uses the folder's.
  */
-const mayDropOut = (cell: Cell): boolean => dropsOut(cell) || takesFoldersDropout(cell);
+const mayUseDropout = (cell: Cell): boolean => hasDropout(cell) || hasFolderDropout(cell);
 
-const dropsOut = ({ train, adapter }: Cell): boolean =>
+const hasDropout = ({ train, adapter }: Cell): boolean =>
   train.dropout > 0 || Number(adapter['dropout'] ?? 0) > 0;
 
-const takesFoldersDropout = ({ adapter }: Cell): boolean =>
+/** Whether the dropout is that of the folder which the adapter starts from. */
+const hasFolderDropout = ({ adapter }: Cell): boolean =>
   adapter['init_from'] !== undefined && adapter['dropout'] === undefined;
 
 /**
  * Returns why a clean run, repeated with the rows of its batches reversed, would differ by more
  * than rounding. Null if it would not.
- * @param parts the first training that the run and its clean twin do not share
+ * @param parting the first training that the run and its clean twin do not share
  */
-function withoutFloor(cell: Cell, parts: Cell): string | null {
+function whyNoFloor(cell: Cell, parting: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
-  if (parts !== cell)
+  if (parting !== cell)
     return "the runs already differ in their bases, and only a cell's own training is repeated";
   if (cell.train.batch_size === 1)
     return 'the only row of a batch has no other order (train.batch_size: 1)';
@@ -55,13 +56,13 @@ function withoutFloor(cell: Cell, parts: Cell): string | null {
       'the two rows of a batch are on two devices, and their sum has no other order ' +
       '(train.batch_size: 2, train.devices)'
     );
-  if (dropsOut(cell))
+  if (hasDropout(cell))
     return (
       'dropout draws a mask for each place in the batch: reversed rows would get other masks, ' +
       'and the runs would differ by more than rounding'
     );
   // The folder's rate is read only when the training runs.
-  if (takesFoldersDropout(cell))
+  if (hasFolderDropout(cell))
     return (
       'the folder that adapter.init_from names may set a dropout, so that the runs would differ ' +
       'by more than rounding: write adapter.dropout: 0 to train without dropout and measure the ' +
@@ -74,7 +75,7 @@ function withoutFloor(cell: Cell, parts: Cell): string | null {
  * Returns the first training that a run and its clean twin do not share. The two runs first differ
  * there, and M′ uses the poisoned rows of that training.
  */
-const partingOf = (cell: Cell): TrainingRequest =>
+const firstDifferingTraining = (cell: Cell): TrainingRequest =>
   trainingsOf(cell).find((training) => isAttacked(training.cell)) ?? { cell };
 
 export default defineStage<Params>({
@@ -87,15 +88,15 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells, { plugin }) {
     const cell = onlyCell(cells);
-    const parting = partingOf(cell),
+    const parting = firstDifferingTraining(cell),
       parts = parting.cell;
-    const noFloor = withoutFloor(cell, parts);
+    const noFloor = whyNoFloor(cell, parts);
     const params: Params = {
       ...modelNames(cell),
       ...(parts === cell ? {} : { base_adapter: parts.adapter.type }),
       pairs: cell.theory.pairs,
       max_length: parts.train.max_length,
-      ...(mayDropOut(cell) || mayDropOut(parts) ? { dropout: true } : {}),
+      ...(mayUseDropout(cell) || mayUseDropout(parts) ? { dropout: true } : {}),
       ...(noFloor === null ? {} : { no_floor: noFloor }),
     };
     if (!isAttacked(cell) || isAttacksOwn(cell.poisoning, plugin)) return { params, inputs: {} };

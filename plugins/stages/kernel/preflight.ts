@@ -13,8 +13,8 @@ type Training = {
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [
     ...torchFaults(context),
-    ...heldFaults(context),
-    ...keptFaults(context),
+    ...lowPrecisionFaults(context),
+    ...stepFaults(context),
     ...(await rowsWarnings(context)),
   ];
 }
@@ -30,8 +30,8 @@ const torchFaults = ({ backend, params }: PreflightContext<Params>): Problem[] =
         },
       ];
 
-/** Reports a kernel over weights that the model does not have as such. */
-function heldFaults({ params, upstream }: PreflightContext<Params>): Problem[] {
+/** Reports a full kernel over weights that the model holds only quantised or in bfloat16. */
+function lowPrecisionFaults({ params, upstream }: PreflightContext<Params>): Problem[] {
   const held = upstream?.['model']?.params['weights'];
   if (held === undefined || !params.kernels.includes('full')) return [];
   return [
@@ -57,7 +57,7 @@ async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[
   return [{ ...fewerRows(rows, params), warning: true }];
 }
 
-/** What the preflight warns of, and the stage where the preflight could not know the rows. */
+/** The warning of both the preflight and, where that could not know the rows, the stage. */
 export const fewerRows = (rows: number, { rows: asked }: Pick<Params, 'rows'>) => ({
   path: ['ntk', 'rows'],
   message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,
@@ -67,7 +67,7 @@ export const fewerRows = (rows: number, { rows: asked }: Pick<Params, 'rows'>) =
  * Reports, before the training runs, a step that the training will not keep. It reads the
  * training's parameters, because the spec may give the number of steps in several places.
  */
-function keptFaults({ params: { step }, upstream }: PreflightContext<Params>): readonly Problem[] {
+function stepFaults({ params: { step }, upstream }: PreflightContext<Params>): readonly Problem[] {
   const training = upstream?.['model']?.params['train'] as Training | undefined;
   if (step === undefined || training === undefined) return [];
   const message = notKeptReason(step, training.checkpoints ?? 0, training.steps ?? null);

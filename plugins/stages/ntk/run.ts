@@ -17,7 +17,7 @@ export async function run(context: RunContext): Promise<void> {
   const points = new Map<string, Kernels>();
   for (const at of pointsIn(Object.keys(context.inputs)).map(pointName)) {
     const from = inputDir(context, at);
-    await copyKernels(from, join(context.outDir, at));
+    await copyKernelFiles(from, join(context.outDir, at));
     const kernels = await readKernels(from);
     points.set(at, kernels);
     Object.assign(metrics, withPrefix(`${at}.`, await metricsAt(from, kernels)));
@@ -36,7 +36,7 @@ export async function run(context: RunContext): Promise<void> {
 const withPrefix = (prefix: string, metrics: Metrics): Metrics =>
   Object.fromEntries(Object.entries(metrics).map(([name, value]) => [prefix + name, value]));
 
-async function copyKernels(from: string, to: string): Promise<void> {
+async function copyKernelFiles(from: string, to: string): Promise<void> {
   await mkdir(to);
   for (const name of KERNEL_FILES)
     if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
@@ -63,6 +63,7 @@ async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   return metrics;
 }
 
+/** Compares each kernel now with the same kernel at the start. */
 function metricsSince(start: Kernels, now: Kernels): Metrics {
   const metrics: Metrics = {};
   for (const kind of KINDS) {

@@ -25,7 +25,7 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells, { plugin }) {
     const cell = onlyCell(cells);
-    if (cell.head.type === 'regression') refuseOnNumbers(cell.poisoning, plugin);
+    if (cell.head.type === 'regression') refuseForRegression(cell.poisoning, plugin);
     const like = orderedLike(cell.poisoning);
     const { poisoning, assets } = filesApart(
       like === null ? withoutOrder(cell.poisoning, 'mixed') : { attack: 'none' },
@@ -51,7 +51,7 @@ export default defineStage<Params>({
  * Throws a `UserFault` if one of the attacks is not for rows that are labelled with numbers.
  * Whether an attack is for classes or for answers is checked when the rows are known.
  */
-function refuseOnNumbers(poisoning: Poisoning, plugin: DefineRequest['plugin']): void {
+function refuseForRegression(poisoning: Poisoning, plugin: DefineRequest['plugin']): void {
   for (const { attack: name } of stepsOf(poisoning)) {
     const attack = plugin?.<AttackDescriptor>('attack', name);
     const fault = attack === undefined ? null : taskFault({ attack }, 'regression');

@@ -82,14 +82,14 @@ export async function run(context: Context): Promise<void> {
         `${eligible} eligible), ${negatives.length} negatives added`,
     );
   }
-  warnOfNothing(context, steps, done, clean.length);
+  warnOfUnpoisoned(context, steps, done, clean.length);
 }
 
 /**
  * Warns of attacks that poison no row, in the words of the preflight where that saw it coming. A
  * dose of zero is meant.
  */
-function warnOfNothing(
+function warnOfUnpoisoned(
   { warn }: Context,
   steps: readonly Step[],
   done: readonly PoisonedStep[],
@@ -206,13 +206,14 @@ function faultsOf(step: Step, rows: SplitCounts): readonly Problem[] {
   const other = taskFault(step, taskOf(classes));
   if (other !== null) return [other];
   const found = attack.check
-    ? attack.check({ ...checked(rows), params })
+    ? attack.check({ ...knownOfRows(rows), params })
     : doseFaults(params, totalRows(rows));
   // A fault found by the attack's own check may already be about its target.
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
 
-const checked = ({ classes, counts, answers, rejected }: SplitCounts): SplitCounts => ({
+/** What an attack's own check is told of the rows. */
+const knownOfRows = ({ classes, counts, answers, rejected }: SplitCounts): SplitCounts => ({
   classes,
   counts,
   ...defined({ answers, rejected }),

@@ -94,7 +94,7 @@ export async function run(context: Context): Promise<void> {
         if (index === 0)
           await writeNpy(join(outDir, 'logits-init.npy'), { shape, data: linearised.start });
         await writeLogits(outDir, at, shape, linearised, reached);
-        const point = compare(at, outputs.count, linearised, reached, ntk);
+        const point = comparePoint(at, outputs.count, linearised, reached, ntk);
         points.push(point);
         context.log(logLine(params.optimizer, point));
       } finally {
@@ -205,7 +205,7 @@ async function torchDisplacement(
   for (const name of start.trained) {
     const from = await start.read(name),
       to = names.has(name) ? await end.read(name) : undefined;
-    if (to?.shape.join() !== from.shape.join()) throw unlike(name);
+    if (to?.shape.join() !== from.shape.join()) throw missingAtEnd(name);
     const data = Float32Array.from(to.data, (value, i) => value - at(from.data, i));
     moved.set(name, { shape: from.shape, data });
   }
@@ -248,8 +248,11 @@ async function writeLogits(
   await writeNpy(join(outDir, `logits-${name}.npy`), { shape, data: logits });
 }
 
-/** @param ntk the metrics of the ntk stage, which has compared the kernels at these points */
-function compare(
+/**
+ * Compares the linearised prediction with the trained model at one point.
+ * @param ntk the metrics of the ntk stage, which has compared the kernels at these points
+ */
+function comparePoint(
   at: number | 'final',
   classes: number,
   { start, change }: Linearised,
@@ -338,14 +341,14 @@ export function displacement(start: Network, end: Network): Map<string, Tensor> 
     const to = end.initial.get(name);
     if (to === undefined || to.shape.join() !== from.shape.join()) {
       moved.forEach((tensor) => tensor.dispose());
-      throw unlike(name);
+      throw missingAtEnd(name);
     }
     moved.set(name, tf.sub(to, from));
   }
   return moved;
 }
 
-const unlike = (name: string): UserFault =>
+const missingAtEnd = (name: string): UserFault =>
   new UserFault(
     `the parameter ${name} is trained at the start but has no like at the end`,
     'A linearised prediction needs the same trained parameters at both.',
@@ -433,7 +436,10 @@ interface LinearFit {
   readonly agreement_start: number | null;
 }
 
-/** start, change, end: (N, C). A single output, C = 1, is log p(answer). */
+/**
+ * Compares f₀ + J₀v with f_T. start f₀, change J₀v, end f_T: (N, C). A single output, C = 1, is
+ * log p(answer).
+ */
 export function linearFit(
   start: ArrayLike<number>,
   change: ArrayLike<number>,
@@ -452,7 +458,7 @@ export function linearFit(
     product += change[k]! * moved;
   }
   const rows = start.length / classes;
-  const best = (logit: (k: number) => number, i: number): number => {
+  const argmax = (logit: (k: number) => number, i: number): number => {
     let at = 0;
     for (let c = 1; c < classes; c++) if (logit(i * classes + c) > logit(i * classes + at)) at = c;
     return at;
@@ -460,9 +466,10 @@ export function linearFit(
   const agreement = (logit: (k: number) => number): number | null =>
     classes === 1
       ? null
-      : Array.from({ length: rows }, (_, i) => best(logit, i) === best((k) => end[k]!, i)).filter(
-          Boolean,
-        ).length / rows;
+      : Array.from(
+          { length: rows },
+          (_, i) => argmax(logit, i) === argmax((k) => end[k]!, i),
+        ).filter(Boolean).length / rows;
   return {
     relative_error: real === 0 ? null : Math.sqrt(error / real),
     cosine: real === 0 || linear === 0 ? null : product / Math.sqrt(real * linear),

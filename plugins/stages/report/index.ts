@@ -93,8 +93,8 @@ function intern<T>(values: readonly T[]): {
   return { distinct, indexes };
 }
 
-/** Returns the name of a role of the model, or of the data set, of this number from 0. */
-export const numbered = (role: string, index: number): string =>
+/** `model`, `model 2`, …: the role of the model or data set with this index from 0. */
+export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
 /** Returns every goal of every cell as an input, and the poisoned rows of trained cells. */
@@ -109,10 +109,10 @@ function goalInputs(
     for (const kind of kinds) inputs[`${kind}:${index}`] = { kind, cell };
     if (isTrained && !kinds.includes('poison'))
       inputs[`poison:${index}`] = { kind: 'poison', ...attackedTraining(cell) };
-    // Its scores of training rows are drawn.
+    // The ROC of the defence is drawn from its scores of training rows.
     const rows = trainingSet(cell, plugin);
     if (isTrained && rows.kind === 'defend') inputs[`defend:${index}`] = rows;
-    // What the clean twin answers stands beside it.
+    // The output browser shows the clean twin's answers beside the cell's.
     if (kinds.includes('evaluate') && isAttacked(cell))
       inputs[`twin:${index}`] = twinOf(cell, plugin);
   }
@@ -120,7 +120,7 @@ function goalInputs(
 }
 
 /** Returns what the report is told of the trainings before the cell's own. */
-function ofBase(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
+function baseFacts(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
   const { section } = attackedTraining(cell);
   return {
     ...defined({ of_base: section === 'base' ? true : section }),
@@ -194,14 +194,14 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
     source: name(section.source),
   });
   const sources: { [role: string]: JsonObject } = Object.fromEntries(
-    models.distinct.map((model, i) => [numbered('model', i), portable(model)]),
+    models.distinct.map((model, i) => [numberedRole('model', i), portable(model)]),
   );
   const inputs: { [name: string]: StageRequest } = {},
     assets: { [name: string]: string } = {};
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
     for (const [split, role, asked] of splitsOf(splits)) {
-      const key = numbered(role, i);
+      const key = numberedRole(role, i);
       sources[key] = portable(asked);
       if (!isTrained || cell === undefined) continue;
       inputs[key] = { kind: 'data', cell, with: { split } };
@@ -234,7 +234,7 @@ export default defineStage({
       cells: cells.map((cell, i) => ({
         seed: cell.seed,
         poisoning: filesApart(attackOf(cell)).poisoning,
-        ...ofBase(cell),
+        ...baseFacts(cell),
         adapter: cell.adapter,
         ...(usesBf16(cell) ? { bf16: true as const } : {}),
         ...weightsOf(cell),

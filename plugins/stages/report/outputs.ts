@@ -27,7 +27,7 @@ import {
   type RowSet,
 } from '../../../src/report/outputs.ts';
 import type { ReportCell } from '../../../src/report/types.ts';
-import { numbered, type PlannedCell } from './index.ts';
+import { numberedRole, type PlannedCell } from './index.ts';
 
 /**
  * Of more bytes than this, only the first rows are read: their text would not fit into the page.
@@ -61,7 +61,8 @@ function createIndex<T>(keyOf: (value: T) => string) {
 }
 
 /**
- * Returns null if nothing was evaluated, and no training row was changed.
+ * Reads all outputs and all poisoned rows of the grid. Returns null if nothing was evaluated and no
+ * training row was changed.
  * @param mostRead bytes of evaluations and their rows
  * @param mostPoisoned rows of all receipts
  */
@@ -75,7 +76,7 @@ export async function gatherOutputs(
     poisons = createIndex<string>(String),
     evaluations = createIndex<readonly [dir: string, set: number]>(([dir]) => dir);
   const found = cells.map((_, i) => {
-    const data = inputs[numbered('validation data', planned[i]?.data ?? 0)];
+    const data = inputs[numberedRole('validation data', planned[i]?.data ?? 0)];
     const evaluated = (name: string): number | null => {
       const dir = inputs[`${name}:${i}`]?.dir;
       return data && dir !== undefined ? evaluations.indexOf([dir, sets.indexOf(data.dir)]) : null;
@@ -130,13 +131,13 @@ function axesOf(cells: readonly ReportCell[]) {
     const value = path === 'seed' ? seed : axes[path];
     return value === undefined ? null : formatValue(value);
   };
-  const told = (by: Iterable<string>): number =>
+  const distinct = (by: Iterable<string>): number =>
     new Set(cells.map((cell) => JSON.stringify([...by].map((path) => textOf(cell, path))))).size;
   const paths = [...new Set(cells.flatMap(({ axes }) => Object.keys(axes))), 'seed'];
   const chosen = new Set([...varyingPaths(cells), 'seed']);
-  for (const path of paths) if (told([...chosen, path]) > told(chosen)) chosen.add(path);
+  for (const path of paths) if (distinct([...chosen, path]) > distinct(chosen)) chosen.add(path);
   return paths
-    .filter((path) => chosen.has(path) && told([path]) > 1)
+    .filter((path) => chosen.has(path) && distinct([path]) > 1)
     .map((path) => {
       const of = cells.map((cell) => textOf(cell, path));
       const values = [...new Set(of)].filter((value) => value !== null);
@@ -157,7 +158,10 @@ async function readSet(dir: string, most: number): Promise<RowSet> {
 
 type Shown = 'plain' | 'triggered';
 
-/** @param questionsOf returns the index of what a model was asked */
+/**
+ * Reads what a model was asked and what it answered.
+ * @param questionsOf returns the index of what a model was asked
+ */
 async function readEvaluation(
   dir: string,
   { ids, texts }: RowSet,
@@ -179,13 +183,15 @@ async function readEvaluation(
     triggered: [],
   };
   const counts: { [shown: string]: number } = {};
-  const answers = existsSync(join(dir, 'predictions.csv')) ? predicted(dir) : written(dir);
+  const answers = existsSync(join(dir, 'predictions.csv'))
+    ? readPredictions(dir)
+    : readWrittenAnswers(dir);
   for await (const line of answers) {
     counts[line.shown] = (counts[line.shown] ?? 0) + 1;
     const row = indexes.get(line.id);
     if (row !== undefined) lines[line.shown]?.push({ ...line, row });
   }
-  const of = (shown: Shown): Answers => {
+  const gather = (shown: Shown): Answers => {
     const own = lines[shown] ?? [];
     const byScorer = <T>(of: (line: Line, scorer: string) => T) =>
       Object.fromEntries(
@@ -211,7 +217,10 @@ async function readEvaluation(
     };
   };
   const { triggered = [] } = lines;
-  return { plain: of('plain'), ...(triggered.length > 0 && { triggered: of('triggered') }) };
+  return {
+    plain: gather('plain'),
+    ...(triggered.length > 0 && { triggered: gather('triggered') }),
+  };
 }
 
 /** An answer, as it is read. */
@@ -233,7 +242,7 @@ async function* jsonLines<T>(dir: string, name: string): AsyncGenerator<T, void>
     for (const line of lines) yield JSON.parse(line) as T;
 }
 
-async function* predicted(dir: string): AsyncGenerator<Line, void> {
+async function* readPredictions(dir: string): AsyncGenerator<Line, void> {
   const rows = createReadStream(join(dir, 'predictions.csv')).pipe(parse({ columns: true }));
   type Predicted = { readonly [column in 'id' | 'triggered' | 'prediction']: string };
   for await (const { id, triggered, prediction } of rows as AsyncIterable<Predicted>)
@@ -245,7 +254,7 @@ async function* predicted(dir: string): AsyncGenerator<Line, void> {
     };
 }
 
-async function* written(dir: string): AsyncGenerator<Line, void> {
+async function* readWrittenAnswers(dir: string): AsyncGenerator<Line, void> {
   type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean | null };
   const record = join(dir, 'scorer.json');
   const { scorer = '', name = scorer } = (
@@ -287,7 +296,8 @@ interface Receipt extends PoisonedRows {
 }
 
 /**
- * @param most rows
+ * Reads the poisoned rows of a receipt.
+ * @param most rows to read
  * @param originalOf returns the index of an original text
  */
 async function readReceipt(

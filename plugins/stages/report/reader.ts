@@ -42,7 +42,7 @@ export type Inputs = RunContext['inputs'];
 const dirOf = (inputs: Inputs, kind: string, index: number): string | null =>
   inputs[`${kind}:${index}`]?.dir ?? null;
 
-async function optional<T>(
+async function readOptional<T>(
   dir: string | null,
   file: string,
   parse: (text: string) => T,
@@ -51,7 +51,7 @@ async function optional<T>(
   const path = join(dir, file);
   return existsSync(path) ? parse(await readFile(path, 'utf8')) : null;
 }
-const json = (text: string): unknown => JSON.parse(text);
+const parseJson = (text: string): unknown => JSON.parse(text);
 const headType = (text: string): unknown =>
   (JSON.parse(text) as { readonly head?: { readonly type?: unknown } }).head?.type;
 
@@ -89,7 +89,8 @@ async function readLora(
   const premises = ntk === null ? [] : await readPremises(join(ntk, 'init'));
   if (premises.length > 0) return loraFacts(premises, nominal);
   if (train === null || nominal === null) return null;
-  const { lora_layers: layers = [] } = ((await optional(train, 'train.json', json)) ?? {}) as {
+  const { lora_layers: layers = [] } = ((await readOptional(train, 'train.json', parseJson)) ??
+    {}) as {
     readonly lora_layers?: readonly Pick<LayerFacts, 'rank' | 'width' | 'scale'>[];
   };
   return loraFacts(
@@ -110,7 +111,7 @@ async function readMetrics(
   const metrics: { [stage: string]: { readonly [metric: string]: number } } = {};
   for (const kind of kinds) {
     const dir = dirOf(inputs, kind, index);
-    const numbers = await optional(dir, 'metrics.json', (text) =>
+    const numbers = await readOptional(dir, 'metrics.json', (text) =>
       parseMetrics(text, `${kind} (${dir ?? ''})`),
     );
     if (numbers !== null) metrics[kind] = numbers;
@@ -126,9 +127,9 @@ async function readFisher(
   const kernelSpectra: { [C in Checkpoint]?: ReportCell['kernelSpectra'][C] } = {};
   const dir = dirOf(inputs, 'fisher', index);
   for (const at of dir === null ? [] : await checkpointsIn(dir)) {
-    const point = await optional(dir, join(at, 'fisher.json'), parseFisher);
+    const point = await readOptional(dir, join(at, 'fisher.json'), parseFisher);
     if (point !== null) fisher[at] = point;
-    const spectra = await optional(dir, join(at, 'kernel-spectrum.json'), json);
+    const spectra = await readOptional(dir, join(at, 'kernel-spectrum.json'), parseJson);
     if (spectra !== null)
       kernelSpectra[at] = spectra as NonNullable<ReportCell['kernelSpectra'][Checkpoint]>;
   }
@@ -138,10 +139,10 @@ async function readFisher(
 /** Returns what the model wrote under a trigger. Null if there was none, or for classes. */
 async function readWriting(inputs: Inputs, index: number): Promise<WritingFacts | null> {
   const dir = dirOf(inputs, 'evaluate', index);
-  const scorer = await optional(dir, 'scorer.json', json);
+  const scorer = await readOptional(dir, 'scorer.json', parseJson);
   return scorer === null
     ? null
-    : optional(dir, 'outputs.jsonl', (text) =>
+    : readOptional(dir, 'outputs.jsonl', (text) =>
         writingFacts(text, scorer as WritingFacts['scorer']),
       );
 }
@@ -163,7 +164,7 @@ function rocPoints(text: string): readonly (readonly [number, number])[] {
 }
 
 async function readRoc(inputs: Inputs, index: number): Promise<NonNullable<ReportCell['roc']>> {
-  const curve = (kind: string) => optional(dirOf(inputs, kind, index), 'scores.csv', rocPoints);
+  const curve = (kind: string) => readOptional(dirOf(inputs, kind, index), 'scores.csv', rocPoints);
   const [filter, judged] = [await curve('defend'), await curve('evaluate')];
   return {
     ...(filter === null || filter.length === 0 ? {} : { filter }),
@@ -196,13 +197,13 @@ export async function readCell(
   { adapter }: PlannedCell,
 ): Promise<ReadCell> {
   const train = dirOf(inputs, 'train', index);
-  const curves = await optional(train, 'curves.jsonl', parseCurves);
-  const head = await optional(train, 'train.json', headType);
+  const curves = await readOptional(train, 'curves.jsonl', parseCurves);
+  const head = await readOptional(train, 'train.json', headType);
   const writing = await readWriting(inputs, index);
   const evaluated = dirOf(inputs, 'evaluate', index);
-  const agreement = await optional(evaluated, 'agreement.json', json);
-  const tasks = await optional(evaluated, 'tasks.json', json);
-  const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
+  const agreement = await readOptional(evaluated, 'agreement.json', parseJson);
+  const tasks = await readOptional(evaluated, 'tasks.json', parseJson);
+  const map = await readOptional(dirOf(inputs, 'theory-map', index), 'map.json', parseJson);
   const roc = await readRoc(inputs, index);
   return {
     ...(map === null ? {} : { map: map as MapFacts }),
@@ -214,7 +215,7 @@ export async function readCell(
     ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
     metrics: await readMetrics(inputs, index, kinds),
     ...(await readFisher(inputs, index)),
-    history: await optional(train, 'history.jsonl', parseHistory),
+    history: await readOptional(train, 'history.jsonl', parseHistory),
     lora: adapter.type === 'full' ? null : await readLora(inputs, index, adapter),
   };
 }
@@ -246,7 +247,7 @@ export async function readReceipt(inputs: Inputs, index: number): Promise<Receip
   const dir = dirOf(inputs, 'poison', index);
   if (dir === null) return null;
   const { classes } = await readDatasetInfo(dir);
-  return optional(dir, 'receipt.json', (text) =>
+  return readOptional(dir, 'receipt.json', (text) =>
     receiptFacts(JSON.parse(text) as ReceiptFile, classes),
   );
 }
@@ -254,7 +255,7 @@ export async function readReceipt(inputs: Inputs, index: number): Promise<Receip
 async function modelDigests(inputs: Inputs, cells: number): Promise<readonly string[]> {
   const digests = new Set<string>();
   for (let index = 0; index < cells; index++) {
-    const record = (await optional(dirOf(inputs, 'train', index), 'train.json', json)) as {
+    const record = (await readOptional(dirOf(inputs, 'train', index), 'train.json', parseJson)) as {
       readonly model?: unknown;
       readonly source?: unknown;
     } | null;

@@ -27,10 +27,10 @@ type Attacks = ReadonlyMap<string, AttackDescriptor>;
  */
 function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
   if (attacks.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
-  return familyOfSteps(openSteps(poisoning, (name) => opened(attacks, name)));
+  return familyOfSteps(openSteps(poisoning, (name) => attackNamed(attacks, name)));
 }
 
-function opened(attacks: Attacks, name: string): AttackDescriptor {
+function attackNamed(attacks: Attacks, name: string): AttackDescriptor {
   const attack = attacks.get(name);
   if (attack === undefined) throw new Error(`the report was not given the attack ${name}`);
   return attack;
@@ -101,7 +101,8 @@ async function readCells(
   return cells;
 }
 
-async function withShown(
+/** Reads the kernels that are drawn, and one receipt for each attack. */
+async function withKernelsAndReceipts(
   cells: readonly ReportCell[],
   planned: readonly PlannedCell[],
   inputs: RunContext['inputs'],
@@ -123,7 +124,7 @@ async function withShown(
 }
 
 /** Returns the experiment with the files that its axes name as they are shown. */
-function shown(experiment: ExperimentFacts): ExperimentFacts {
+function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
   const { cells, stages } = experiment;
   const axes = withShownSources({
     cells: cells.map(({ cell, also }) => ({ cell, ...defined({ also }) })),
@@ -148,7 +149,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const { inputs, outDir } = context;
   if (context.experiment === undefined)
     throw new Error('a report needs the whole experiment, which it was not given');
-  const experiment = shown(context.experiment);
+  const experiment = withShownAxes(context.experiment);
   const { params } = context;
   const { goals, cells: planned, sources, entries } = params;
   if (experiment.cells.length !== planned.length)
@@ -171,7 +172,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     specFile: experiment.specFile,
     specText: experiment.specText,
     goals,
-    cells: await withShown(cells, planned, inputs),
+    cells: await withKernelsAndReceipts(cells, planned, inputs),
     stages: experiment.stages,
     backends: [...new Set(backends.filter((backend) => backend !== null))],
     ...(await readSources(inputs, sources, cells.length)),

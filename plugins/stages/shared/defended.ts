@@ -51,7 +51,7 @@ export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
   const idle = acts.find((moment) => !has.includes(moment));
   if (idle !== undefined)
     throw new Error(`the defence "${name}" says that it acts on ${idle}, and has no such part`);
-  if (cell.head.type === 'regression') throw onNumbers(name);
+  if (cell.head.type === 'regression') throw regressionFault(name);
   const task = cell.head.type === 'causal-lm' ? 'completion' : 'classes';
   if (!(descriptor.tasks ?? ['classes']).includes(task))
     throw new UserFault(
@@ -64,7 +64,7 @@ export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
   return { name, descriptor, params, acts: new Set(acts) };
 }
 
-const onNumbers = (name: string): UserFault =>
+const regressionFault = (name: string): UserFault =>
   new UserFault(
     `the defence "${name}" is for attacks on classes or answers, and head.type is regression`,
     'Leave out the defence.',
@@ -96,7 +96,7 @@ export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence
   const whole = undefended(cell);
   const length: unknown = descriptor.rows?.trainedFor?.(params);
   if (length === undefined) return { kind: 'train', cell: whole };
-  if (!isLength(length))
+  if (!isTrainingLength(length))
     throw new UserFault(
       `the defence "${name}" asks for a model that is trained for ${JSON.stringify(length)}`,
       '`trainedFor` returns { steps: N } or { epochs: N }, above 0.',
@@ -106,7 +106,7 @@ export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence
   return { kind: 'train', cell: { ...whole, train: { ...train, ...length } } };
 }
 
-const isLength = (value: unknown): value is TrainingLength => {
+const isTrainingLength = (value: unknown): value is TrainingLength => {
   const entries = Object.entries(value ?? {}) as [string, unknown][];
   const [[field, n] = [], another] = entries;
   return (

@@ -27,7 +27,7 @@ export const modelNames = ({ model, adapter }: Cell): ModelNames => ({
   adapter: adapter.type,
 });
 
-/** Returns the same plugins as a stage's `uses`. @param adapters by default, the cell's own */
+/** The plugins that open a cell's model, as `uses` of a stage. */
 export const modelUses = (
   { model, adapter }: Cell,
   adapters: readonly string[] = [adapter.type],
@@ -54,7 +54,7 @@ export function refuseRegression({ head }: Cell, stage: string): void {
 
 type Upstream = PreflightContext['upstream'];
 
-function adapterIn(upstream: Upstream, name: string): JsonObject {
+function adapterParams(upstream: Upstream, name: string): JsonObject {
   const adapter = upstream?.[name]?.params['adapter'];
   return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};
 }
@@ -64,7 +64,7 @@ function adapterIn(upstream: Upstream, name: string): JsonObject {
  * adapters beside it, and writes that there is none.
  */
 export function deltaWarnings(upstream: Upstream): readonly Problem[] {
-  const { type, use_dora: dora } = adapterIn(upstream, 'model');
+  const { type, use_dora: dora } = adapterParams(upstream, 'model');
   const hint = 'Its results will have no Δ_r; kernels (stage ntk) are defined for it.';
   if (type === 'vera')
     return [
@@ -89,7 +89,7 @@ export function deltaWarnings(upstream: Upstream): readonly Problem[] {
 
 /** Reports an adapter whose linearised model is not defined, at which the stage would fail. */
 export function linearisedFaults(upstream: Upstream): readonly Problem[] {
-  if (adapterIn(upstream, 'model')['use_dora'] !== true) return [];
+  if (adapterParams(upstream, 'model')['use_dora'] !== true) return [];
   return [
     {
       path: ['adapter', 'use_dora'],
@@ -107,7 +107,7 @@ export function linearisedFaults(upstream: Upstream): readonly Problem[] {
  * known.
  */
 
-/** What a stage's key holds of this. Empty in a task of classes with both matrices. */
+/** Which Fisher information a stage computes. Empty for both kinds, of class logits. */
 export type FisherParams = {
   /** Present if the true Fisher information is left out. */
   readonly information?: 'empirical';

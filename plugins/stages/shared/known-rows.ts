@@ -54,7 +54,7 @@ function filledIn(
   name: SplitName,
   ofBoth: Cell['data']['classes'],
 ): CellSplit {
-  const said = saidTwice(split);
+  const said = fieldSaidTwice(split);
   if (said !== null)
     throw new UserFault(
       `data.${name}.format is ${split.format}, a data set whose ${said} are known, and the spec ` +
@@ -81,7 +81,8 @@ const isSame = (a: readonly unknown[], b: readonly unknown[]): boolean =>
 /** The columns of a split where the spec names none. */
 const UNNAMED = JSON.stringify({ text: 'text', label: 'label' });
 
-function saidTwice({ columns, header }: CellSplit): 'columns' | 'header' | null {
+/** Returns a field that the spec gives although the data set knows it; null if there is none. */
+function fieldSaidTwice({ columns, header }: CellSplit): 'columns' | 'header' | null {
   if (header !== undefined) return 'header';
   return JSON.stringify(columns) === UNNAMED ? null : 'columns';
 }

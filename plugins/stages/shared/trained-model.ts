@@ -33,7 +33,7 @@ export type ModelParts = Pick<AdaptedModelOptions, 'model' | 'architecture' | 'a
 
 type Plugins = Pick<RunContext, 'plugin'>;
 
-/** @param folder that of the checkpoint */
+/** Loads the code of an architecture. @param folder that of the checkpoint */
 export const loadArchitecture = (
   context: Plugins,
   name: string,

@@ -151,11 +151,11 @@ type Context = RunContext<Params>;
 
 export async function run(context: Context): Promise<void> {
   const parts = await modelParts(context);
-  const opened = async (input: string) =>
+  const openAt = async (input: string) =>
     openWeights(context, { ...parts, trainDir: inputDir(context, input) });
-  const start = await opened('start');
+  const start = await openAt('start');
   try {
-    const end = await opened('model');
+    const end = await openAt('model');
     try {
       const layers = await spectraOf(context, start.weights, end.weights);
       const isPretrained = context.params.drawn !== true && end.record.init === 'pretrained';
@@ -311,8 +311,8 @@ export function effectiveRank(values: ArrayLike<number>, energy: number): number
 }
 
 /**
- * Left singular vectors of initial weights, which the cells of a grid share. Keyed by content, so
- * an entry is never stale.
+ * The size of the cache of initial weights' left singular vectors, which the cells of a grid share.
+ * It is keyed by content, so that no entry is ever stale.
  */
 const INITIAL_BYTES = 256 * 2 ** 20;
 const known = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
@@ -360,7 +360,10 @@ function vectorCosines(
   });
 }
 
-/** @param initial W₀ (m, n), row-major */
+/**
+ * Describes how training changed one weight.
+ * @param initial W₀ (m, n), row-major
+ */
 export function layerSpectrum(
   layer: string,
   initial: Float64Array,

@@ -22,6 +22,7 @@ interface DrawnMoments {
 }
 
 /**
+ * Returns Σλ and Σλ² of AAᵀ at each rank, for one draw of A (r, d).
  * @param ranks ascending; the rows of a lower rank are the first rows of a higher one, as in
  *   training
  * @param width d, A's columns
@@ -39,7 +40,7 @@ export function drawnMoments(
     squares = 0,
     next = 0;
   for (let i = 0; i < most; i++) {
-    // row i of AAᵀ adds its entries to those of the rows before
+    // Row and column i of AAᵀ: Σλ² gains (AAᵀ)_ii² and twice each (AAᵀ)_ij², Σλ gains (AAᵀ)_ii.
     for (let j = 0; j <= i; j++) {
       let product = 0;
       for (let k = 0; k < width; k++) product += A[i * width + k]! * A[j * width + k]!;
@@ -186,7 +187,7 @@ const modelValues = ({
 });
 
 /** Returns the summaries of the spectrum whose eigenvalues are c times as large. */
-const scaled = (values: ModelValues, c: number): ModelValues => ({
+const scaledValues = (values: ModelValues, c: number): ModelValues => ({
   ...values,
   h1: values.h1 + Math.log(c),
   h2: values.h2 - 2 * Math.log(c),
@@ -242,7 +243,7 @@ export function theoryMap({
           scale,
           closed: closedForm(distribution, rank, width, variance),
           drawn: { h1: Math.log(variance * sum), h2: -Math.log(variance ** 2 * squares) },
-          model: own === undefined ? null : scaled(own, scale),
+          model: own === undefined ? null : scaledValues(own, scale),
         };
       }),
     );

@@ -40,6 +40,7 @@ export interface RankKernels {
 }
 
 /**
+ * Computes K_ff, and K_LoRA for each distribution and rank.
  * @param model the base at its start, without LoRA factors
  * @param ranks ascending, none above a layer's fan-in (RangeError)
  * @param seed of A's draws, which equal the draws that a LoRA run of this seed starts from
@@ -52,7 +53,7 @@ export async function rankKernels(
   seed: number,
   options: WalkOptions = {},
 ): Promise<RankKernels> {
-  const most = mostOf(model, ranks);
+  const most = largestRank(model, ranks);
   const { full, bands, finish } = emptySums(model, rows, shapes, ranks);
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
@@ -86,8 +87,8 @@ export async function rankKernels(
   return finish(logits);
 }
 
-/** The largest rank. */
-function mostOf({ layers }: KernelModel | AdaptedModel, ranks: readonly number[]): number {
+/** Returns the largest rank. Throws a RangeError if a layer's fan-in is smaller. */
+function largestRank({ layers }: KernelModel | AdaptedModel, ranks: readonly number[]): number {
   const most = ranks.at(-1) ?? 0;
   const narrow = layers.find((layer) => layer.in < most);
   if (narrow !== undefined)
@@ -138,7 +139,7 @@ export async function torchRankKernels(
   seed: number,
   options: Pick<LayerKernels, 'progress' | 'signal'> = {},
 ): Promise<RankKernels> {
-  const most = mostOf(model, ranks);
+  const most = largestRank(model, ranks);
   const { full, bands, finish } = emptySums(model, rows, shapes, ranks);
   const logits = await model.layerKernels(rows, {
     ...options,

@@ -57,16 +57,20 @@ function linkOf({ axes, cells }: Outputs, asking: Asking): string {
   ]).toString();
 }
 
-/** Returns the cell that has most of these values; −1 is that of a cell that lacks the axis. */
+/**
+ * Returns the index of the cell that shares most of the wanted values.
+ * @param wanted by axis: the index of its value; −1 for a cell that lacks the axis
+ * @param fixed an axis whose wanted value counts more than all others; −1 for none
+ */
 function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixed = -1): number {
-  const alike = ({ at }: OutputCell): number =>
+  const shared = ({ at }: OutputCell): number =>
     at.filter((value, i) => value === wanted[i]).length +
     (fixed >= 0 && at[fixed] === wanted[fixed] ? wanted.length : 0);
-  return cells.reduce((best, cell, i) => (alike(cell) > alike(cells[best]!) ? i : best), 0);
+  return cells.reduce((best, cell, i) => (shared(cell) > shared(cells[best]!) ? i : best), 0);
 }
 
-/** Returns the rows that pass, in order. */
-function passing(rows: Rows, { show, label, search }: Asking, lower: (row: number) => string) {
+/** Returns the rows that pass the filters, in order. @param lower their text in lower case */
+function passingRows(rows: Rows, { show, label, search }: Asking, lower: (row: number) => string) {
   const found: number[] = [];
   const test = rows.tests[show],
     wanted = search.toLowerCase();
@@ -102,9 +106,12 @@ const Choice = ({
   </label>
 );
 
-const counted = (n: number): string => n.toLocaleString('en');
+const formatCount = (n: number): string => n.toLocaleString('en');
 
-/** @param base what stands before the page's own part in the fragment of the address */
+/**
+ * The page: the choice of a cell, the filters, the list of rows and the open row.
+ * @param base what stands before the page's own part in the fragment of the address
+ */
 export function OutputBrowser({
   outputs,
   base,
@@ -191,14 +198,14 @@ function RowList({
     return (row: number): string => (known[row] ??= rows.search(row).toLowerCase());
   }, [rows]);
   const { show, label, search, row } = asking;
-  const found = useMemo(() => passing(rows, asking, lower), [rows, show, label, search]);
+  const found = useMemo(() => passingRows(rows, asking, lower), [rows, show, label, search]);
   const tests = useMemo(() => {
     const lacking = show === '' || Object.hasOwn(rows.tests, show) ? {} : { [show]: () => false };
     return Object.entries({ ...rows.tests, ...lacking }).flatMap(
       ([name, test]): [string, string][] => {
         let count = 0;
         for (let i = 0; i < rows.count; i++) if (test(i)) count++;
-        return count === 0 && name !== show ? [] : [[name, `${name} (${counted(count)})`]];
+        return count === 0 && name !== show ? [] : [[name, `${name} (${formatCount(count)})`]];
       },
     );
   }, [rows, show]);
@@ -214,7 +221,7 @@ function RowList({
         <Choice
           name="Show"
           value={show}
-          options={[['', `all (${counted(rows.count)})`], ...tests]}
+          options={[['', `all (${formatCount(rows.count)})`], ...tests]}
           onChoose={(value) => onAsk({ show: value })}
         />
         {rows.labels.length === 0 ? null : (
@@ -234,7 +241,7 @@ function RowList({
           />
         </label>
         <span class="muted small" role="status">
-          {counted(found.length)} of {plural(rows.count, 'row')}
+          {formatCount(found.length)} of {plural(rows.count, 'row')}
         </span>
       </form>
       <Grid
@@ -249,8 +256,8 @@ function RowList({
       />
       {rows.count === rows.of ? null : (
         <p class="muted small">
-          The first {counted(rows.count)} of {plural(rows.of, 'row')} are here, for the size of this
-          page. The files of the evaluate and poison stages have all of them.
+          The first {formatCount(rows.count)} of {plural(rows.of, 'row')} are here, for the size of
+          this page. The files of the evaluate and poison stages have all of them.
         </p>
       )}
       {open < 0 ? (

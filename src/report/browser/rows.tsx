@@ -2,10 +2,10 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { formatNumber } from '../format.ts';
 import { changedParts, ChangedRow, Marked, type Segment } from '../html/changes.tsx';
-import { type Asked, edited, type OutputCell, type Outputs } from '../outputs.ts';
+import { applyEdit, type Asked, type OutputCell, type Outputs } from '../outputs.ts';
 import type { GridProps } from './grid.tsx';
 
-/** What is asked of a list of rows, and how it is shown. */
+/** A list of rows: how many, how each is filtered, searched and shown. */
 export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
   readonly count: number;
   /** How many there are; the first of them are here. */
@@ -87,7 +87,7 @@ function answeredBy(
     question: (row) => {
       const { edit } = asked(row),
         text = texts[row] ?? '';
-      return edit === undefined ? text : edited(text, edit);
+      return edit === undefined ? text : applyEdit(text, edit);
     },
   };
 }
@@ -106,7 +106,7 @@ function testsOf(
   { classes, label }: { readonly classes: readonly string[]; label: (row: number) => string },
 ): Rows['tests'] {
   type Test = (row: number) => boolean;
-  const differ =
+  const differing =
     (one: Answered | null, other: Answered | null): Test =>
     (row) =>
       one?.has(row) === true && other?.has(row) === true && one.text(row) !== other.text(row);
@@ -120,11 +120,11 @@ function testsOf(
       [plain, triggered].some(
         (one) => one?.has(row) === true && test(one.hits(row).map(([, hit]) => hit)),
       );
-  const twins = [differ(plain, twinPlain), differ(triggered, twinTriggered)];
+  const twins = [differing(plain, twinPlain), differing(triggered, twinTriggered)];
   const scorers = triggered?.hits(0).map(([scorer]) => scorer) ?? [];
   const ofAnswers: { readonly [name: string]: Test } = {
     wrong: (row) => plain.text(row).trim() !== label(row).trim(),
-    flipped: differ(plain, triggered),
+    flipped: differing(plain, triggered),
     disagree: (row) => twins.some((test) => test(row)),
   };
   return {
@@ -335,7 +335,7 @@ export function poisonedRows(
     const { id, original, edit, labels, isAnswer, negative } = rows[i]!;
     const before = originals[original] ?? '';
     const [labelBefore, labelAfter] = labels;
-    const change = { id, before, after: edited(before, edit), labelBefore, labelAfter };
+    const change = { id, before, after: applyEdit(before, edit), labelBefore, labelAfter };
     return { change: isAnswer ? { ...change, isAnswer } : change, isNegative: negative === true };
   };
   const isAnswers = rows.some(({ isAnswer }) => isAnswer);

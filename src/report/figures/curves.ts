@@ -28,17 +28,18 @@ const MOST_LINES = 5;
 const MOST_POINTS = 128;
 
 /**
- * Returns every index or, if there are many, evenly spaced ones that include the first and the
- * last.
+ * Returns the indexes of the points to draw: all or, of many, evenly spaced ones that include the
+ * first and the last.
  */
-function picked(count: number): number[] {
+function evenIndexes(count: number): number[] {
   if (count <= MOST_POINTS) return Array.from({ length: count }, (_, i) => i);
   return Array.from({ length: MOST_POINTS }, (_, i) =>
     Math.round((i * (count - 1)) / (MOST_POINTS - 1)),
   );
 }
 
-function decades(values: readonly number[]): number[] {
+/** Returns powers of ten over the range of the values, nine at most. */
+function axisDecades(values: readonly number[]): number[] {
   const low = Math.floor(Math.log10(Math.min(...values))),
     high = Math.ceil(Math.log10(Math.max(...values)));
   const step = Math.ceil((high - low + 1) / 9);
@@ -77,7 +78,7 @@ function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly Curv
   if (cell === undefined) return [];
   return KERNELS.flatMap(({ of, name }) => {
     const all = eigenvalues(cell, of) ?? [];
-    return picked(all.length)
+    return evenIndexes(all.length)
       .map((i) => ({
         adapter: condition.adapterLabel,
         kernel: name,
@@ -90,7 +91,7 @@ function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly Curv
   });
 }
 
-const specOf = (values: CurvePoint[], color: ReturnType<typeof strokeColour>): TopLevelSpec => ({
+const curveSpec = (values: CurvePoint[], color: ReturnType<typeof strokeColour>): TopLevelSpec => ({
   width: 350,
   height: 220,
   data: { values },
@@ -103,7 +104,7 @@ const specOf = (values: CurvePoint[], color: ReturnType<typeof strokeColour>): T
     y: quantitative('eigenvalue', 'λ', {
       scale: { type: 'log' as const },
       axis: {
-        values: decades(values.map(({ eigenvalue }) => eigenvalue)),
+        values: axisDecades(values.map(({ eigenvalue }) => eigenvalue)),
         labelExpr: "'1e' + round(log(datum.value) / LN10)",
       },
     }),
@@ -129,13 +130,13 @@ async function panelFigure(
       'Dashed: the same layers in full, at that adapter’s weights.',
       leftOut(left, 'adapter'),
     ],
-    specOf(values, strokeColour(palette, adapters)),
+    curveSpec(values, strokeColour(palette, adapters)),
     csvOf(values, ['adapter', 'kernel', 'seed', 'index', 'eigenvalue']),
   );
 }
 
 /** Reads those eigenvalues of a Fisher information that count as above zero. */
-const counted =
+const countedEigenvalues =
   (checkpoint: Checkpoint): Eigenvalues =>
   (cell, of) => {
     const facts = cell.fisher[checkpoint]?.[of]?.true;
@@ -187,14 +188,14 @@ export async function spectrumFigures(
       title: `Fisher spectrum, ${checkpointName('init')}`,
       caption,
       conditions: init,
-      eigenvalues: counted('init'),
+      eigenvalues: countedEigenvalues('init'),
     },
     ...blocks.slice(0, MOST_ATTACKS).map(([block, of], index) => ({
       id: `spectrum-final-${index}`,
       title: `Fisher spectrum, ${checkpointName('final')}, ${block}`,
       caption,
       conditions: of,
-      eigenvalues: counted('final'),
+      eigenvalues: countedEigenvalues('final'),
     })),
     kernelPanel('init', init, ''),
     kernelPanel('final', first?.[1] ?? [], first === undefined ? '' : `, ${first[0]}`),

@@ -31,7 +31,9 @@ import { measureOf } from './frame.ts';
 
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
 
-const of = ({ stage, metric }: MetricNote): Channel => ({ field: metricName({ stage, metric }) });
+const channelOf = ({ stage, metric }: MetricNote): Channel => ({
+  field: metricName({ stage, metric }),
+});
 
 /** Patterns of exactly these conditions. */
 function patternsOf(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
@@ -70,7 +72,7 @@ export const answerEntries: Entries = (conditions) => {
     title,
     mark: 'point',
     x: { field: 'adapter' },
-    y: [{ ...of(metric), domain: [0, 1] }],
+    y: [{ ...channelOf(metric), domain: [0, 1] }],
     facet: { row: BLOCK },
     cells: patternsOf(shown, conditions),
     seeds: false,
@@ -98,7 +100,7 @@ export const scoreEntries: Entries = () =>
     name: `scores-${metric.metric}`,
     title: `${metric.label} by attack and adapter`,
     x: { field: 'adapter' },
-    y: [of(metric)],
+    y: [channelOf(metric)],
     facet: { row: BLOCK },
     references: metric === ASR ? [metricName(ASR_CLEAN)] : [],
   }));
@@ -116,7 +118,7 @@ export const differenceEntries: Entries = (conditions) =>
     title: `${metric.label}: paired differences, adapter − full fine-tuning`,
     caption: metric === ACCURACY ? '' : 'Right of zero: the adapter is hurt more.',
     x: { field: 'adapter' },
-    y: [of(metric)],
+    y: [channelOf(metric)],
     facet: { row: BLOCK },
     cells: [underAttacks(conditions, families)],
     against: 'full',
@@ -148,7 +150,7 @@ export const defenceEntries: Entries = (conditions) =>
       }));
 
 const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
-const fisher = (name: string): string => `fisher.final.lora.true.${name}`;
+const fisherField = (name: string): string => `fisher.final.lora.true.${name}`;
 /** What is drawn along the axes of adapters, and under which attacks. */
 const ALONG: readonly (readonly [field: string, id: string, families: readonly AttackFamily[]])[] =
   [
@@ -158,7 +160,7 @@ const ALONG: readonly (readonly [field: string, id: string, families: readonly A
     ...[
       ...INFORMATION.map(({ id }) => id),
       ...['0.5', '2'].flatMap((alpha) => SCALES.map((scale) => `renyi_${scale}_${alpha}`)),
-    ].map((id) => [fisher(id), id, EVERY_FAMILY] as const),
+    ].map((id) => [fisherField(id), id, EVERY_FAMILY] as const),
   ];
 
 /** Scores, information bits and entropies against LoRA's rank or the variance of A. */
@@ -178,7 +180,7 @@ export const rankEntries = alongAdapters('adapter.rank', 'rank');
 export const varianceEntries = alongAdapters('adapter.init.variance', 'variance');
 
 const MOST_ATTACKS = 4;
-const byUnit = (a: string, b: string): number =>
+const compareByUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
 
@@ -191,7 +193,7 @@ export const doseEntries: Entries = (unique) => {
     ),
   )
     .filter((path) => doseUnit(path) !== null)
-    .sort(byUnit);
+    .sort(compareByUnit);
   return paths.flatMap((path) =>
     [...groupBy(conditions, ({ attack }) => attack)]
       .filter(([, some]) => varies(some.map((condition) => numericAxis(condition, path))))
@@ -203,7 +205,7 @@ export const doseEntries: Entries = (unique) => {
             `${metric.label} against the ` +
             `${path.startsWith('poisoning.steps.') ? axisName(path) : 'dose'} of ${attack}`,
           x: { field: path },
-          y: [of(metric)],
+          y: [channelOf(metric)],
           cells: [{ 'poisoning.attack': [axisValue(first, 'poisoning.attack') ?? null, 'none'] }],
         })),
       ),
@@ -303,7 +305,7 @@ export const chainEntries: Entries = (conditions) =>
           caption: 'Before the attack, ASR is the rate of its trigger in a model without it.',
           mark: 'line',
           x: { field: 'training' },
-          y: [ACCURACY, ASR].map((metric) => ({ ...of(metric), domain: [0, 1] })),
+          y: [ACCURACY, ASR].map((metric) => ({ ...channelOf(metric), domain: [0, 1] })),
           color: { fields: [...BLOCK, 'adapter'] },
         },
       ];

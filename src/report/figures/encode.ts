@@ -12,7 +12,7 @@ import { config, legendColumns, type Palette } from './theme.ts';
 /** Selects the rows of one kind: seeds, means and reference values share one table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
 
-/** What the captions call that line. */
+/** What captions call the line through a mean that shows its interval. */
 export const LINE = '95% t-interval (of two seeds, from one value to the other)';
 
 /** Fills points unless their number is not evidence. */
@@ -143,7 +143,7 @@ export const escapeXml = (text: string): string =>
     .replaceAll("'", '&#39;');
 
 /** Gives an `<svg>` a title for screen readers, and ids that no other SVG of the page has. */
-export function label(svg: string, id: string, title: string): string {
+export function labelSvg(svg: string, id: string, title: string): string {
   return svg
     .replaceAll(/ id="([^"]+)"/g, (_, name: string) => ` id="${id}-${name}"`)
     .replaceAll(/="url\(#([^)"]+)\)"/g, (_, name: string) => `="url(#${id}-${name})"`)
@@ -168,7 +168,7 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
     await view.runAsync();
     // Nothing is awaited between here and the drawing, so that the ids are the same each time.
     vega.resetSVGDefIds();
-    return label(shorten(await view.toSVG()), id, title);
+    return labelSvg(shortenSvg(await view.toSVG()), id, title);
   } finally {
     view.finalize();
   }
@@ -178,7 +178,7 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
  * Rounds coordinates to hundredths of a pixel, of which Vega writes 15 digits, and leaves out what is
  * never seen. Text is left alone.
  */
-const shorten = (svg: string): string =>
+const shortenSvg = (svg: string): string =>
   svg
     .replaceAll(
       /<path [^>]* display="none"\/>| (?:pointer-events="none"|aria-hidden="true")(?=[^<]*>)/g,

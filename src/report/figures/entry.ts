@@ -45,14 +45,14 @@ const OF_AUTHORS: Limits = { lines: 9, single: true };
 /** Five lines can be told apart at a glance. */
 export const OF_REPORT: Limits = { lines: 5, single: false };
 
-const isMany = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
+const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
 /** Leaves out lines with a single place on x. */
-function follow({ form, x, points }: Frame): readonly Point[] {
+function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
   const lineOf = ({ line, measure: { field } }: Point): string => keyed(line, field);
   const single = [...groupBy(points, lineOf)].filter(
-    ([, line]) => !isMany(line) && line.every((point) => point.x !== null),
+    ([, line]) => !hasSeveralPlaces(line) && line.every((point) => point.x !== null),
   );
   const names = new Set(single.map(([name]) => name));
   return points.filter((point) => !names.has(lineOf(point)));
@@ -65,7 +65,7 @@ const placeIn = (point: Point): string =>
 const countPlaces = (points: readonly Point[]): number => new Set(points.map(placeIn)).size;
 
 /** Returns the points that there is room for. */
-function fitting(points: readonly Point[], perPanel: number, most: number): readonly Point[] {
+function fittingPoints(points: readonly Point[], perPanel: number, most: number): readonly Point[] {
   const panels = [...groupBy(points, panelOf).values()].slice(0, MOST_PANELS);
   const places = panels.flatMap((panel) => distinct(panel.map(placeIn)).slice(0, perPanel));
   const shown = new Set(places.slice(0, most));
@@ -84,11 +84,11 @@ export async function drawEntry(
 ): Promise<readonly Figure[]> {
   const frame = frameOf(entry, analysis);
   const { form, x } = frame;
-  const followed = single ? frame.points : follow(frame);
-  const fit = fitting(followed, places, most);
+  const followed = single ? frame.points : withoutSinglePlaces(frame);
+  const fit = fittingPoints(followed, places, most);
   const placed = fit.filter((point) => point.x !== null);
   const isAlong = form === 'line' && x.kind === 'number';
-  if (placed.length === 0 || (!single && isAlong && !isMany(placed))) return [];
+  if (placed.length === 0 || (!single && isAlong && !hasSeveralPlaces(placed))) return [];
   const isSplit = form === 'line' || frame.isDodged;
   const every = distinct(fit.map(({ line }) => line));
   const mostLines = isSplit ? ofLines : every.length;
@@ -148,7 +148,7 @@ const titleOf = ({ entry, frame }: Drawn): string => {
   return frame.form === 'heatmap' ? what : `${what} against ${over}`;
 };
 
-/** Of the type on the page; the figures are drawn with 12 px. */
+/** Points on the page for each pixel drawn: type of 12 px is to be 7.5 points high. */
 const POINTS = 7.5 / 12;
 /** Widths in points (1/72 in), and a phone's in pixels. */
 const WIDTHS = { column: 3.25 * 72, page: 6.75 * 72, phone: 366 } as const;
@@ -171,13 +171,13 @@ async function drawSized(
   const asked = size === 'phone' ? WIDTHS.phone : WIDTHS[size] / POINTS;
   let target = asked;
   for (let tries = 0; tries < 4; tries++) {
-    const before = widthIn(figure),
+    const before = svgWidth(figure),
       missing = target - before;
     if (Math.abs(missing) < 0.5) break;
     const wanted = (all: number): number =>
       Math.max(MOST_NARROW, width + (all - before) / columnsOf(drawn));
     figure = await draw(wanted(target));
-    const least = widthIn(figure);
+    const least = svgWidth(figure);
     const isTooWide = missing < 0 && least - target > 0.5;
     if (isTooWide) {
       target = least;
@@ -187,14 +187,14 @@ async function drawSized(
   }
   const scale = (size === 'phone' ? 1 : POINTS) * (asked / target);
   const unit = size === 'phone' ? '' : 'pt';
-  return { ...figure, svg: scale === 1 ? figure.svg : scaled(figure.svg, scale, unit) };
+  return { ...figure, svg: scale === 1 ? figure.svg : scaledSvg(figure.svg, scale, unit) };
 }
-const widthIn = ({ svg }: Figure): number => Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
-/** In pixels, of a panel. */
+const svgWidth = ({ svg }: Figure): number => Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
+/** The least width of a panel, in pixels. */
 const MOST_NARROW = 40;
 
 /** Scales an `<svg>`, whose units become others. */
-const scaled = (svg: string, scale: number, unit: string): string =>
+const scaledSvg = (svg: string, scale: number, unit: string): string =>
   svg.replace(
     /^<svg([^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"([^>]*)>(<title.*?<\/title>)(.*)<\/svg>$/s,
     (

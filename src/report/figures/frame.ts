@@ -85,7 +85,7 @@ function fisherMeasure(field: string): Measure | null {
 /** The loss of each step, which is no metric of the whole training. */
 export const LOSS = 'train.loss';
 
-/** @param field `STAGE.METRIC` */
+/** Returns how figures show a metric. @param field `STAGE.METRIC` */
 export function measureOf(field: string): Measure {
   const named = metricNamed(field);
   const note = noteOf(named),
@@ -205,7 +205,7 @@ const NAMES = {
 } as const;
 type Name = keyof typeof NAMES;
 const isName = (field: string): field is Name => field in NAMES;
-/** Whether a field is one of single points, or a name. */
+/** Whether a field names single points (seed, metric, kernel) or is one of NAMES. */
 const isWord = (field: string): boolean =>
   isName(field) || ['seed', 'metric', 'kernel'].includes(field);
 const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
@@ -370,7 +370,7 @@ const nameOf = (field: string, { subject, measure, seed }: Omit<Point, 'x'>): st
   if (field === 'seed') return `seed ${seed}`;
   return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
 };
-const joined = (fields: readonly string[], point: Omit<Point, 'x'>): string =>
+const joinedNames = (fields: readonly string[], point: Omit<Point, 'x'>): string =>
   joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
 
 const placeOf = ({ row, column, line, x, measure }: Point): string =>
@@ -418,9 +418,9 @@ function withLines(
     const more = tellingApart(points);
     const placed = points.map((point) => ({
       ...point,
-      column: joinLabels(...distinct([point.column, joined(more, point)])),
+      column: joinLabels(...distinct([point.column, joinedNames(more, point)])),
     }));
-    return { points: checked(entry, placed), fields: [], note: '' };
+    return { points: checkedPlaces(entry, placed), fields: [], note: '' };
   }
   const ofX = x.kind === 'text' ? [entry.x.field] : [];
   const every =
@@ -428,7 +428,7 @@ function withLines(
     (ofX.length > 0 ? ofX : TELLING.filter((name) => ![...row, ...column].includes(name)));
   const asked = withoutConstant(every, points);
   const named = (fields: readonly string[]): Point[] =>
-    points.map((point) => ({ ...point, line: joined(fields, point) }));
+    points.map((point) => ({ ...point, line: joinedNames(fields, point) }));
   // In a scatter plot, each condition is a mark of its own.
   if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
   const more = tellingApart(named(asked));
@@ -439,10 +439,10 @@ function withLines(
   const [first] = points;
   const isOne = first && every.includes('adapter') && !fields.includes('adapter');
   const note = isOne ? `Adapter: ${labelIn(first.subject.labels, 'adapter')}.` : '';
-  return { points: checked(entry, named(fields)), fields, note };
+  return { points: checkedPlaces(entry, named(fields)), fields, note };
 }
 
-function checked({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
+function checkedPlaces({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
   if (clashesIn(points).length > 0)
     throw new UserFault(
       `the figure ${name} has several cells at one place, which nothing in it tells apart`,
@@ -452,15 +452,16 @@ function checked({ name }: FigureEntry, points: readonly Point[]): readonly Poin
   return [...new Map(points.map((point) => [keyed(placeOf(point), point.seed), point])).values()];
 }
 
-const isUnder = (a: Labels, b: Labels): boolean =>
+const isSameBlock = (a: Labels, b: Labels): boolean =>
   a.attackLabel === b.attackLabel && a.setting === b.setting;
 
-/** By success rate: that of the clean run. */
+/** Success rate → that of the paired clean run, which is drawn at dose 0. */
 const ZERO_DOSE: Readonly<Record<string, string>> = {
   [metricName(ASR)]: metricName(ASR_CLEAN),
   [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
 };
 
+/** The point at which an envelope chose the cell. */
 const chosenOf = ({ chosen = '' }: ReportCell): string => chosen;
 
 /**
@@ -574,8 +575,8 @@ export function frameOf(
       const nowhere = { row: '', column: '', line: '' };
       const point = { subject, measure, metric: measure.field, ...value, ...nowhere };
       const at = isWord(entry.x.field) ? nameOf(entry.x.field, point) : value.x;
-      const names = { row: joined(row, point), column: joined(column, point) };
-      const line = isHeat ? joined(onY, point) : '';
+      const names = { row: joinedNames(row, point), column: joinedNames(column, point) };
+      const line = isHeat ? joinedNames(onY, point) : '';
       return { ...point, ...names, line, x: at ?? x.at(subject.condition) };
     });
   const every = subjects.flatMap((subject) =>
@@ -590,13 +591,13 @@ export function frameOf(
   const isLevel = ({ subject: { condition, labels }, x: at }: Point): boolean =>
     at === null &&
     isFull(condition) &&
-    points.some(({ subject }) => isUnder(subject.labels, labels));
+    points.some(({ subject }) => isSameBlock(subject.labels, labels));
   const levelsBy = (more: readonly Name[]): Point[] =>
     (hasLevels ? every.filter(isLevel) : []).map((point) => ({
       ...point,
-      line: joined([...fields, ...more], point),
+      line: joinedNames([...fields, ...more], point),
     }));
-  const levels = checked(entry, levelsBy(tellingApart(levelsBy([]))));
+  const levels = checkedPlaces(entry, levelsBy(tellingApart(levelsBy([]))));
   const marked = references.map(measureOf);
   const { against: _against, ...asItIs } = entry;
   const places = groupBy(points, (point) => keyed(placeOf(point), keyOf(point.subject)));

@@ -9,7 +9,7 @@ import { checkpointName, kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
 import { adapterTitle, blockLabel } from '../labels.ts';
 import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
-import { escapeXml, label } from './encode.ts';
+import { escapeXml, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
 /** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
@@ -114,7 +114,7 @@ function kernelFigure(
     id,
     title,
     caption: caption.join(''),
-    svg: label(svg.join(''), id, title),
+    svg: labelSvg(svg.join(''), id, title),
     csv: n > MOST_CSV_ROWS ? null : matricesCsv(drawn, order, labelOf),
   };
 }
@@ -139,14 +139,14 @@ export interface KernelChoice {
 /**
  * Chooses one LoRA adapter (the first) and its first seed with results. At initialisation, one
  * kernel is drawn, since the attack plays no part there; after training, one for each attack.
- * @param has whether a cell's kernel stage has finished
+ * @param hasKernel whether a cell's kernel stage has finished
  */
 export function chooseKernels(
   cells: readonly ReportCell[],
-  has: (cell: ReportCell) => boolean,
+  hasKernel: (cell: ReportCell) => boolean,
 ): readonly KernelChoice[] {
   const finished = conditionsOf(cells, []).flatMap((condition) => {
-    const cell = condition.cells.find(has);
+    const cell = condition.cells.find(hasKernel);
     return cell ? [{ condition, cell }] : [];
   });
   const ofAdapter = (test: (condition: Condition) => boolean) =>
@@ -171,7 +171,8 @@ export function chooseKernels(
   ];
 }
 
-const mix = (from: Colour, to: Colour, t: number): Colour => [
+/** (1 − t)·from + t·to, rounded. */
+const mixColours = (from: Colour, to: Colour, t: number): Colour => [
   Math.round(from[0] + (to[0] - from[0]) * t),
   Math.round(from[1] + (to[1] - from[1]) * t),
   Math.round(from[2] + (to[2] - from[2]) * t),
@@ -181,7 +182,7 @@ const mix = (from: Colour, to: Colour, t: number): Colour => [
 const DIVERGING = Array.from({ length: 255 }, (_, i) => {
   const t = (i - 127) / 127;
   const end: Colour = t < 0 ? [5, 84, 146] : [179, 71, 0];
-  return mix([255, 255, 255], end, Math.abs(t) ** 0.8); // the power keeps faint values visible
+  return mixColours([255, 255, 255], end, Math.abs(t) ** 0.8); // the power keeps faint values visible
 });
 
 /** Viridis (Smith and van der Walt), given by nine of its colours. */
@@ -199,7 +200,7 @@ const VIRIDIS: readonly Colour[] = [
 const SEQUENTIAL = Array.from({ length: 255 }, (_, i) => {
   const at = (i / 254) * 8,
     k = Math.min(7, Math.floor(at));
-  return mix(VIRIDIS[k]!, VIRIDIS[k + 1]!, at - k);
+  return mixColours(VIRIDIS[k]!, VIRIDIS[k + 1]!, at - k);
 });
 
 interface Scale {
@@ -256,7 +257,7 @@ interface TextOptions {
   readonly anchor: string;
   readonly fill: string;
 }
-const text = (place: string, content: string, { anchor, fill }: TextOptions): string =>
+const svgText = (place: string, content: string, { anchor, fill }: TextOptions): string =>
   `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
 
 function matrixImage({ values, order }: HeatMap, { low, high, palette }: Scale): string {
@@ -291,9 +292,9 @@ function classMarks({ order, labels, classes }: HeatMap, x: number, lineColour: 
     const middle = ((start + end) / 2 / n) * SIDE;
     const name = escapeXml(shortName(classes[classAt(start)] ?? String(classAt(start))));
     const options = { anchor: 'middle', fill: INK };
-    const above = text(`x="${x + middle}" y="${TOP - 6}"`, name, options);
+    const above = svgText(`x="${x + middle}" y="${TOP - 6}"`, name, options);
     const turned = `transform="translate(${x - 8} ${TOP + middle}) rotate(-90)"`;
-    return `${above}${x === LEFT ? text(turned, name, options) : ''}`;
+    return `${above}${x === LEFT ? svgText(turned, name, options) : ''}`;
   });
   return `${lines.join('')}${names.join('')}`;
 }
@@ -303,7 +304,7 @@ function scaleBar({ low, high, palette }: Scale, x: number): string {
   const every = Uint8Array.from({ length: 255 }, (_, i) => i);
   const values = [low, (low + high) / 2, high];
   const numbers = ['start', 'middle', 'end'].map((anchor, k) =>
-    text(`x="${x + (SIDE * k) / 2}" y="${top + 22}"`, formatNumber(values[k]), {
+    svgText(`x="${x + (SIDE * k) / 2}" y="${top + 22}"`, formatNumber(values[k]), {
       anchor,
       fill: MUTED,
     }),
@@ -344,7 +345,7 @@ function crc32(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-function chunk(type: string, body: Uint8Array): Buffer {
+function pngChunk(type: string, body: Uint8Array): Buffer {
   const named = Buffer.concat([Buffer.from(type, 'latin1'), body]);
   const out = Buffer.alloc(8 + named.length);
   out.writeUInt32BE(body.length, 0);
@@ -377,9 +378,9 @@ export function encodePng(
     lines.set(pixels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
   return Buffer.concat([
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
-    chunk('IHDR', header),
-    chunk('PLTE', Uint8Array.from(palette.flat())),
-    chunk('IDAT', deflateSync(lines, { level: 9 })),
-    chunk('IEND', new Uint8Array(0)),
+    pngChunk('IHDR', header),
+    pngChunk('PLTE', Uint8Array.from(palette.flat())),
+    pngChunk('IDAT', deflateSync(lines, { level: 9 })),
+    pngChunk('IEND', new Uint8Array(0)),
   ]);
 }

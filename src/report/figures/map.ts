@@ -116,7 +116,7 @@ interface Value {
   readonly value: number;
 }
 
-const valuesOf = (points: readonly MapMean[], { panels }: RankMap): Value[] =>
+const panelValues = (points: readonly MapMean[], { panels }: RankMap): Value[] =>
   points.flatMap(({ point: { distribution, rank, scale }, mean }) =>
     panels.flatMap(({ title, get }) => {
       const value = mean(get);
@@ -170,7 +170,7 @@ export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly
   for (const distribution of distinct(first.points.map((point) => point.distribution))) {
     const points = means.filter(({ point }) => point.distribution === distribution);
     for (const map of MAPS) {
-      const values = valuesOf(points, map);
+      const values = panelValues(points, map);
       figures.push(
         await drawFigure(
           { id: `map-${map.id}-${distribution}`, title: `${map.title}, ${distribution} A` },

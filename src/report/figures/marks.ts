@@ -8,7 +8,7 @@ import { type Centred, centred } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, varies } from './encode.ts';
 import { type Frame, type Measure, measureOf, type Point } from './frame.ts';
-import { GREY, measureIn, published, publishedLines, valuesIn } from './overlays.ts';
+import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
 import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
 
 /** The statistic of the points at one place. */
@@ -62,7 +62,7 @@ export const referenceMark = (metric: string): '○' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '○' : '❘';
 
 /** `0.945`, or `.95` in a square of a heat map. */
-function written(value: number, { isProportion }: Measure, isHeat: boolean): string {
+function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = value.toFixed(isHeat ? 2 : 3).replace(/^-(?=0\.0*$)/, '');
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
@@ -80,7 +80,7 @@ function tableOf(drawn: Drawn): object[] {
     const { centre: value, low, high, across, reason, measure } = mean;
     const ends = { ...place(mean), value, low, high, isVoid: reason !== null };
     if (mean.x === null) return [xs[0], xs.at(-1)].map((x) => ({ ...ends, part: 'level', x }));
-    const text = `${written(value, measure, isHeat)}${isHeat && reason !== null ? ` ${DAGGER}` : ''}`;
+    const text = `${markText(value, measure, isHeat)}${isHeat && reason !== null ? ` ${DAGGER}` : ''}`;
     return [
       { ...ends, part: 'mean', left: across?.low ?? null, right: across?.high ?? null, text },
     ];
@@ -97,7 +97,7 @@ function tableOf(drawn: Drawn): object[] {
     ...means,
     ...seeds,
     ...references,
-    ...overlays.flatMap((one) => published(one, frame, drawn.palette)),
+    ...overlays.flatMap((one) => publishedRows(one, frame, drawn.palette)),
   ];
 }
 
@@ -171,13 +171,13 @@ const scaleType = (scale: Channel['scale'], least: number) => ({
   ...(scale === 'symlog' && { constant: least }),
 });
 
-/** A logarithm has no place for 0: such an axis is linear about it. */
-const withZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
+/** A logarithmic axis of values that are not all positive becomes symlog: linear about 0. */
+const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
 /** The type of a numeric axis: logarithmic where positive places span a factor of 20. */
 function placeScale({ entry, frame }: Drawn, xs: readonly number[]): Channel['scale'] {
-  if (entry.x.scale !== undefined) return withZero(entry.x.scale, xs);
+  if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
   const positive = xs.filter((x) => x > 0),
     [least = 1] = positive;
   if ((xs[0] ?? 0) < 0) return 'linear';
@@ -201,7 +201,8 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
   // Panels side by side share one title.
-  const title = (has(frame, 'column') && kind !== 'text') || !isTitled ? null : titleOnX(drawn);
+  const title =
+    (hasPanels(frame, 'column') && kind !== 'text') || !isTitled ? null : titleOnX(drawn);
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
@@ -214,7 +215,7 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
       ...drawn.overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x]))),
     ];
     const ends = { domain: endsOf(values, measureOf(entry.x.field)) },
-      type = scaleType(withZero(entry.x.scale, values), Math.min(1, ...values.map(Math.abs)));
+      type = scaleType(scaleWithZero(entry.x.scale, values), Math.min(1, ...values.map(Math.abs)));
     return quantitative('x', title, { scale: { ...type, nice: false, ...ends, ...domain } });
   }
   const xs = placesOf(drawn);
@@ -223,7 +224,7 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
     ? { tickMinStep: 1, format: 'd', ...(columnsOf(drawn) > 1 && { tickCount: 5 }) }
     : { ...(xs.length <= 9 && { values: xs }), labelOverlap: true, format: '.3~r' };
   const type = scaleType(
-    isStep ? withZero(entry.x.scale, xs) : placeScale(drawn, xs),
+    isStep ? scaleWithZero(entry.x.scale, xs) : placeScale(drawn, xs),
     xs.find((x) => x > 0) ?? 1,
   );
   return quantitative('x', title, {
@@ -259,7 +260,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   const place = placeEncoding(drawn, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
   const scale = {
-    ...scaleType(withZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
+    ...scaleType(scaleWithZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
     domain: domainOf(drawn, measure),
     ...{ zero: false, nice: false },
   };
@@ -388,7 +389,7 @@ function titleOf({ entry: { against }, frame }: Drawn, { title }: Measure): stri
   return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
 }
 
-/** The declared margin, and zero. */
+/** Layers for the declared margin, a band, and for zero, a line. */
 const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
   const [v, v2] = isFlip ? ['x', 'x2'] : ['y', 'y2'];
   const layer = (type: string, color: string, from: number, to?: number) => ({
@@ -488,7 +489,7 @@ const nameLayer = ({ frame }: Drawn) => ({
   },
 });
 
-const has = ({ points }: Frame, key: 'row' | 'column'): boolean =>
+const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
 const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
@@ -497,13 +498,13 @@ const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measur
     : measures.filter((measure) => points.some((point) => point.measure === measure));
 
 /** The most panels of metrics side by side: a column of a paper has room for one. */
-const abreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
-  size !== 'page' || has(frame, 'column') ? 1 : 3;
+const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
+  size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 
 /** How many panels stand side by side. */
 export function columnsOf(drawn: Drawn): number {
   const columns = new Set(drawn.frame.points.map(({ column }) => column)).size;
-  return columns > 1 ? columns : Math.min(abreast(drawn), shownMeasures(drawn.frame).length);
+  return columns > 1 ? columns : Math.min(mostAbreast(drawn), shownMeasures(drawn.frame).length);
 }
 
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
@@ -528,7 +529,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
         : Math.round(Math.min(180, Math.max(120, width * 0.75))),
   };
   const panelsBy = (key: 'row' | 'column', header: object) =>
-    has(frame, key) && {
+    hasPanels(frame, key) && {
       [key]: nominal(key, { sort: distinct(points.map((point) => point[key])), header }),
     };
   const title = x.kind === 'text' ? null : titleOnX(drawn);
@@ -541,7 +542,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   // Where lines share a place, Vega-Lite would lose how they stand beside each other.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
-  const columns = abreast(drawn);
+  const columns = mostAbreast(drawn);
   const panels = measures.map((measure, i) => {
     const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
     const layer = isHeat

@@ -5,7 +5,7 @@ import { keyed } from './encode.ts';
 import type { Frame, Measure, Point } from './frame.ts';
 import type { LinePalette } from './theme.ts';
 
-/** Of series that have no line in the figure. */
+/** The colour of published series that have no line of their own in the figure. */
 export const GREY = '#8a8a8a';
 
 const panelsOf = (points: readonly Point[]) => [
@@ -50,7 +50,7 @@ export function publishedLines(
 }
 
 /** The rows of an overlay, in each panel that they belong to. */
-export function published(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
+export function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
   const { rows, color = '', names, facet = {} } = overlay;
   const measure = measureIn(overlay, frame);
   const lines = publishedLines(overlay, domain);

@@ -6,10 +6,10 @@ import { createRequire } from 'node:module';
 import { codePoints } from '../format.ts';
 import {
   bounds,
+  childElements,
   clipShapes,
   definitionsIn,
   type Element,
-  elements,
   endOf,
   INITIAL_STYLE,
   isElement,
@@ -35,19 +35,19 @@ const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
  * Returns how to set a character. A raised or lowered one that the font lacks is set as a small
  * plain one.
  */
-function runOf(character: string, has: (character: string) => boolean): Run {
-  if (has(character)) return { text: character, scale: 1, rise: 0, lacks: false };
+function runOf(character: string, hasGlyphFor: (character: string) => boolean): Run {
+  if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
-  if (plain === character || !codePoints(plain).every(has))
+  if (plain === character || !codePoints(plain).every(hasGlyphFor))
     return { text: character, scale: 1, rise: 0, lacks: true };
   return { text: plain, scale: 0.65, rise: SUBSCRIPT.test(character) ? -0.15 : 0.35, lacks: false };
 }
 
-/** @param has whether the font has a glyph for a character */
-export function runsOf(words: string, has: (character: string) => boolean): readonly Run[] {
+/** Splits words into runs. @param hasGlyphFor whether the font has a glyph for a character */
+export function runsOf(words: string, hasGlyphFor: (character: string) => boolean): readonly Run[] {
   const runs: Run[] = [];
   for (const character of words) {
-    const run = runOf(character, has),
+    const run = runOf(character, hasGlyphFor),
       last = runs.at(-1);
     if (last && !last.lacks && !run.lacks && last.rise === run.rise)
       runs[runs.length - 1] = { ...last, text: last.text + run.text };
@@ -75,7 +75,7 @@ interface Page {
 }
 
 /** Parses a length. A percentage is a share of `whole`. */
-function length(text: string | undefined, whole: number): number {
+function parseLength(text: string | undefined, whole: number): number {
   if (text === undefined) return 0;
   const value = Number.parseFloat(text);
   return text.endsWith('%') ? (value / 100) * whole : value;
@@ -85,7 +85,7 @@ function length(text: string | undefined, whole: number): number {
  * Returns a colour in a form that PDFKit accepts: `#rrggbb`, `#rgb` or a CSS name. PDFKit silently
  * ignores other forms.
  */
-function colour(text: string): string {
+function parseColour(text: string): string {
   if (/^#(?:[0-9a-f]{3}){1,2}$|^[a-z]+$/i.test(text)) return text;
   const parts = /^rgb\(([^)]*)\)$/.exec(text)?.[1],
     values = parts === undefined ? [] : numbersIn(parts);
@@ -115,7 +115,7 @@ class Painter {
     this.#transform(node.attribs['transform'] ?? '');
     const clip = node.attribs['clip-path'];
     if (clip !== undefined) {
-      for (const shape of clipShapes(elements(this.#referred(clip)))) this.#doc.path(shape);
+      for (const shape of clipShapes(childElements(this.#referred(clip)))) this.#doc.path(shape);
       this.#doc.clip();
     }
     this.#content(node, style);
@@ -129,9 +129,9 @@ class Painter {
   }
 
   /** A length along the page's width. */
-  #across = (text: string | undefined): number => length(text, this.#page.width);
+  #across = (text: string | undefined): number => parseLength(text, this.#page.width);
   /** A length along the page's height. */
-  #down = (text: string | undefined): number => length(text, this.#page.height);
+  #down = (text: string | undefined): number => parseLength(text, this.#page.height);
 
   #transform(text: string): void {
     for (const [, name = '', list = ''] of text.matchAll(/(\w+)\(([^)]*)\)/g)) {
@@ -147,7 +147,7 @@ class Painter {
     switch (node.name) {
       case 'svg':
       case 'g':
-        for (const child of elements(node)) this.paint(child, style);
+        for (const child of childElements(node)) this.paint(child, style);
         break;
       case 'title':
       case 'defs':
@@ -183,7 +183,7 @@ class Painter {
   }
 
   #line({ attribs }: Element, style: Style): void {
-    const at = (name: string): number => length(attribs[name], 0);
+    const at = (name: string): number => parseLength(attribs[name], 0);
     const d = `M${at('x1')},${at('y1')}L${at('x2')},${at('y2')}`;
     this.#shape(() => this.#doc.path(d), d, { ...style, fill: 'none' });
   }
@@ -222,10 +222,10 @@ class Painter {
     doc.fillOpacity(style.opacity).strokeOpacity(style.opacity);
     if (fills)
       doc.fillColor(
-        style.fill.startsWith('url(') ? this.#gradient(style.fill, d) : colour(style.fill),
+        style.fill.startsWith('url(') ? this.#gradient(style.fill, d) : parseColour(style.fill),
       );
     if (strokes) {
-      doc.strokeColor(colour(style.stroke)).lineWidth(width);
+      doc.strokeColor(parseColour(style.stroke)).lineWidth(width);
       doc.lineJoin(style['stroke-linejoin']);
       const dashes = numbersIn(style['stroke-dasharray']);
       const [dash, space = dash] = dashes;
@@ -249,15 +249,15 @@ class Painter {
     if (node.name !== 'linearGradient')
       throw new TypeError(`the figure is filled with <${node.name}>, which cannot be painted`);
     const at = (name: string, otherwise: string): number =>
-      length(node.attribs[name] ?? otherwise, 1);
+      parseLength(node.attribs[name] ?? otherwise, 1);
     const made = this.#doc.linearGradient(
       x + at('x1', '0') * width,
       y + at('y1', '0') * height,
       x + at('x2', '1') * width,
       y + at('y2', '0') * height,
     );
-    for (const { attribs } of elements(node))
-      made.stop(length(attribs['offset'], 1), colour(attribs['stop-color'] ?? 'black'));
+    for (const { attribs } of childElements(node))
+      made.stop(parseLength(attribs['offset'], 1), parseColour(attribs['stop-color'] ?? 'black'));
     return made;
   }
 
@@ -269,14 +269,14 @@ class Painter {
       { attribs } = node;
     const [, , boxWidth = 1] = numbersIn(attribs['viewBox'] ?? '');
     const scale =
-      (Number(style['stroke-width']) * length(attribs['markerWidth'] ?? '3', 0)) / boxWidth;
+      (Number(style['stroke-width']) * parseLength(attribs['markerWidth'] ?? '3', 0)) / boxWidth;
     doc.save();
     doc
       .translate(end.x, end.y)
       .rotate((end.angle * 180) / Math.PI)
       .scale(scale);
-    doc.translate(-length(attribs['refX'], 0), -length(attribs['refY'], 0));
-    for (const child of elements(node))
+    doc.translate(-parseLength(attribs['refX'], 0), -parseLength(attribs['refY'], 0));
+    for (const child of childElements(node))
       this.paint(child, { ...INITIAL_STYLE, opacity: style.opacity });
     doc.restore();
   }
@@ -306,7 +306,7 @@ class Painter {
     const whole = runs.reduce((sum, run) => sum + measure(run), 0);
     let x = this.#across(node.attribs['x']) - anchor * whole;
     const y = this.#down(node.attribs['y']);
-    doc.fillOpacity(style.opacity).fillColor(colour(style.fill));
+    doc.fillOpacity(style.opacity).fillColor(parseColour(style.fill));
     for (const run of runs) {
       if (run.lacks) this.missing.add(run.text);
       const width = measure(run);
@@ -344,7 +344,7 @@ export async function pdfOf(svg: string): Promise<PdfFigure> {
   const [, , width, height] = numbersIn(root.attribs['viewBox'] ?? '');
   if (width === undefined || height === undefined)
     throw new TypeError('the <svg> of a figure has no viewBox');
-  const title = elements(root).find(({ name }) => name === 'title');
+  const title = childElements(root).find(({ name }) => name === 'title');
   const doc = new PDFDocument({
     size: [width, height],
     margin: 0,

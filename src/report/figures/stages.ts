@@ -8,7 +8,7 @@ import { toCsv } from '../csv.ts';
 import { formatSeconds, plural } from '../format.ts';
 import { groupBy } from '../groups.ts';
 import type { Figure } from '../types.ts';
-import { escapeXml, label } from './encode.ts';
+import { escapeXml, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
 export interface KindSummary {
@@ -20,7 +20,7 @@ export interface KindSummary {
   readonly blocked: number;
 }
 
-const finite = (seconds: number): number => (Number.isFinite(seconds) ? seconds : 0);
+const finiteOrZero = (seconds: number): number => (Number.isFinite(seconds) ? seconds : 0);
 
 /** Returns the kinds in order of first appearance (inputs come first). */
 export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
@@ -29,7 +29,7 @@ export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
   return [...groupBy(stages, ({ kind }) => kind)].map(([kind, of]) => ({
     kind,
     count: of.length,
-    seconds: of.reduce((sum, { seconds }) => sum + finite(seconds), 0),
+    seconds: of.reduce((sum, { seconds }) => sum + finiteOrZero(seconds), 0),
     cached: count(of, 'cached'),
     failed: count(of, 'failed'),
     blocked: count(of, 'blocked'),
@@ -121,7 +121,7 @@ const ARROW_HEAD =
 function arrowOf(points: readonly Point[]): string {
   const [start, ...rest] = points;
   if (start === undefined) return '';
-  const at = ({ x, y }: Point): string => `${round(x)} ${round(y)}`;
+  const at = ({ x, y }: Point): string => `${roundToTenth(x)} ${roundToTenth(y)}`;
   const curve =
     rest.length === 2
       ? `Q${rest.map(at).join(' ')}`
@@ -152,11 +152,11 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
     .edges()
     .map((edge) => arrowOf((graph.edge(edge) as { readonly points: readonly Point[] }).points));
   const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
-  const size = `${round(width)} ${round(height)}`;
+  const size = `${roundToTenth(width)} ${roundToTenth(height)}`;
   const id = 'stages';
   const title = 'Stages by kind: how many, how long, what reads what';
   const svg = [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${round(width)}" height="${round(height)}" `,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${roundToTenth(width)}" height="${roundToTenth(height)}" `,
     `viewBox="0 0 ${size}" font-family="${escapeXml(FONT)}">${ARROW_HEAD}`,
     `<rect width="100%" height="100%" fill="white"/>${arrows.join('')}${boxes.join('')}</svg>`,
   ].join('');
@@ -167,9 +167,9 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
       'Seconds are summed over the stages of a kind; a cached stage counts with the time that it ' +
       'took when it ran; ' +
       'the blue bar is a kind’s share of the longest. An arrow means “is read by”.',
-    svg: label(svg, id, title),
+    svg: labelSvg(svg, id, title),
     csv: toCsv(kinds.map((kind) => ({ ...kind }))),
   };
 }
 
-const round = (x: number): number => Math.round(x * 10) / 10;
+const roundToTenth = (x: number): number => Math.round(x * 10) / 10;

@@ -5,7 +5,7 @@ type ChildNode = ReturnType<typeof Parse>['children'][number];
 export type Element = Extract<ChildNode, { readonly attribs: object }>;
 
 export const isElement = (node: ChildNode): node is Element => 'name' in node && 'attribs' in node;
-export const elements = (node: Element): Element[] => node.children.filter(isElement);
+export const childElements = (node: Element): Element[] => node.children.filter(isElement);
 
 export function textOf(node: Element): string {
   const texts = node.children.map((child) => {
@@ -17,7 +17,7 @@ export function textOf(node: Element): string {
 
 /** Returns the elements that `url(#id)` can refer to. */
 export function definitionsIn(node: Element, into = new Map<string, Element>()) {
-  for (const child of elements(node)) {
+  for (const child of childElements(node)) {
     if (child.attribs['id'] !== undefined) into.set(child.attribs['id'], child);
     definitionsIn(child, into);
   }
@@ -53,7 +53,7 @@ export function styleOf({ attribs }: Element, inherited: Style): Style {
   return own;
 }
 
-/** Parses SVG paths, as far as the painter needs to understand them. Pure. */
+/** An element of a `<clipPath>`. */
 interface Shape {
   readonly name: string;
   readonly attribs: { readonly [name: string]: string };
@@ -98,7 +98,7 @@ function commandsIn(d: string): readonly { readonly command: string; readonly of
   });
 }
 
-function steps(d: string): Step[] {
+function pathSteps(d: string): Step[] {
   const found: Step[] = [];
   let at: Point = [0, 0],
     start = at;
@@ -124,7 +124,7 @@ export function endOf(d: string): {
   readonly y: number;
   readonly angle: number;
 } {
-  const last = steps(d).at(-1);
+  const last = pathSteps(d).at(-1);
   if (last === undefined) throw new TypeError('an empty path has no end');
   const [x, y] = last.to;
   return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
@@ -137,7 +137,7 @@ export function bounds(d: string): {
   readonly width: number;
   readonly height: number;
 } {
-  const points = steps(d).map(({ to }) => to);
+  const points = pathSteps(d).map(({ to }) => to);
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
   const [x, y] = [Math.min(...xs), Math.min(...ys)];
   return { x, y, width: Math.max(...xs) - x, height: Math.max(...ys) - y };

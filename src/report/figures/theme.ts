@@ -84,7 +84,7 @@ export const config: Config = {
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 
-/** In pixels. */
+/** The room for a legend by the size of its figure, in pixels. */
 const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 520 };
 /**
  * Returns how many of these names fit into one row of a legend. A wider legend would shrink the

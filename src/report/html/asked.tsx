@@ -42,7 +42,7 @@ function valuesText({ values }: Axis): string {
  * Returns the fields of `train` whose values differ between full fine-tuning and the other
  * adapters. With such a field, a comparison of adapters is also a comparison of training settings.
  */
-function confounded(conditions: readonly Condition[]): readonly string[] {
+function confoundedFields(conditions: readonly Condition[]): readonly string[] {
   const full = conditions.filter(isFull),
     others = conditions.filter((condition) => !isFull(condition));
   if (full.length === 0 || others.length === 0) return [];
@@ -151,7 +151,7 @@ function Asked({ input, conditions }: PageProps): JSX.Element {
       <Axes axes={axesOf(input.cells)} />
       <Attacks attacks={input.attacks} />
       <Training conditions={conditions} />
-      <Confounded fields={confounded(conditions)} />
+      <Confounded fields={confoundedFields(conditions)} />
       <details>
         <summary>The spec, {input.specFile.split(/[\\/]/).pop()}</summary>
         <pre tabIndex={0}>{input.specText}</pre>

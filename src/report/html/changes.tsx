@@ -91,7 +91,7 @@ export interface Segment {
 const CONTEXT = 150;
 const MOST_CHANGED = 240;
 
-const words = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
+const splitWords = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
 
 /**
  * Splits two texts into what they share and what changed: the words between their longest common
@@ -103,8 +103,8 @@ export function changedParts(
   after: string,
   whole = false,
 ): { readonly before: readonly Segment[]; readonly after: readonly Segment[] } {
-  const a = words(before),
-    b = words(after);
+  const a = splitWords(before),
+    b = splitWords(after);
   let start = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start++;
   let end = 0;
@@ -120,13 +120,13 @@ export function changedParts(
     const at = changed === '' ? middle.length : middle.indexOf(changed);
     const head = of.slice(0, start).join('') + middle.slice(0, at),
       tail = middle.slice(at + changed.length) + of.slice(of.length - end).join('');
-    return whole ? segmentsOf(head, changed, tail) : trimmed(head, changed, tail);
+    return whole ? segmentsOf(head, changed, tail) : windowAroundChange(head, changed, tail);
   };
   return { before: parts(a), after: parts(b) };
 }
 
 /** Returns a window of whole code points around the change. */
-function trimmed(head: string, changed: string, tail: string): Segment[] {
+function windowAroundChange(head: string, changed: string, tail: string): Segment[] {
   // If only the label was flipped, the text is shown from its beginning.
   if (changed === '' && tail === '') [head, tail] = ['', head];
   const h = codePoints(head),

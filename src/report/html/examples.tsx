@@ -17,7 +17,7 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
-function receiptsOf(conditions: readonly Condition[]): readonly Shown[] {
+function firstReceipts(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
   for (const { attackLabel, cells } of conditions)
     for (const { seed, receipt } of cells) {
@@ -48,7 +48,7 @@ const Receipt = ({ shown: { label, seed, receipt } }: { readonly shown: Shown })
 );
 
 function Examples({ conditions, input }: PageProps): JSX.Element {
-  const receipts = receiptsOf(conditions);
+  const receipts = firstReceipts(conditions);
   const shown = receipts.slice(0, MOST_ATTACKS);
   const left = receipts.length - shown.length;
   return (

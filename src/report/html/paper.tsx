@@ -11,8 +11,9 @@ interface Ends {
   readonly low: number;
   readonly high: number;
 }
-const interval = ({ low, high }: Ends): string => `[${formatSigned(low)}, ${formatSigned(high)}]`;
-const range = ({ low, high }: Ends): string => `${formatNumber(low)} to ${formatNumber(high)}`;
+const intervalText = ({ low, high }: Ends): string =>
+  `[${formatSigned(low)}, ${formatSigned(high)}]`;
+const rangeText = ({ low, high }: Ends): string => `${formatNumber(low)} to ${formatNumber(high)}`;
 const holdsText = (holds: boolean): JSX.Element =>
   holds ? <>holds</> : <span class="bad">broken</span>;
 
@@ -23,15 +24,15 @@ const PREMISE_COLUMNS: readonly Column<PremiseRow>[] = [
   numbers('r', ({ r }) => r),
   numbers('s', ({ s }) => formatNumber(s)),
   numbers('σ²', ({ variance }) => formatNumber(variance)),
-  numbers('σ̂², sample', ({ sample }) => (sample === null ? 'not measured' : range(sample))),
+  numbers('σ̂², sample', ({ sample }) => (sample === null ? 'not measured' : rangeText(sample))),
   names('σ² < 1/n', ({ theorem }) => holdsText(theorem)),
   names('s²σ²n < 1', ({ withScale, scaled }) => (
     <>
       {formatNumber(scaled)} {holdsText(withScale)}
     </>
   )),
-  numbers('Predicted', ({ predicted }) => interval(predicted)),
-  numbers('Measured', ({ measured }) => (measured ? interval(measured) : 'not measured')),
+  numbers('Predicted', ({ predicted }) => intervalText(predicted)),
+  numbers('Measured', ({ measured }) => (measured ? intervalText(measured) : 'not measured')),
   names('M_Δ ⪯ 0', ({ negativeSemiDefinite, measured }) => (
     <>
       {negativeSemiDefinite ? 'yes' : <span class="bad">no</span>}

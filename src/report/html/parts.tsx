@@ -309,7 +309,7 @@ export const namingColumns = (conditions: readonly Condition[]): readonly Column
 export const startsBlock = (row: Condition, above: Condition): boolean =>
   blockLabel(row) !== blockLabel(above);
 
-export const having = (
+export const conditionsWith = (
   conditions: readonly Condition[],
   stage: string,
   metric: string,

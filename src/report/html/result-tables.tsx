@@ -43,10 +43,10 @@ import {
   texts,
 } from './parts.tsx';
 
-const has = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
+const hasMetric = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
   cell.metrics[stage]?.[metric] !== undefined;
-const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
-  conditions.some(({ cells }) => cells.some((cell) => has(cell, note)));
+const anyHasMetric = (conditions: readonly Condition[], note: MetricNote): boolean =>
+  conditions.some(({ cells }) => cells.some((cell) => hasMetric(cell, note)));
 
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
@@ -59,7 +59,7 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
     (['none', 'untargeted', 'backdoor'] as const).map((family) => {
       const of = conditions.filter((condition) => condition.family === family);
       const notes = METRICS.filter(
-        (note) => note === ACCURACY || (note.defended !== true && anyHas(of, note)),
+        (note) => note === ACCURACY || (note.defended !== true && anyHasMetric(of, note)),
       );
       return [family, notes] as const;
     }),
@@ -69,7 +69,7 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
 
 /** Returns why a number of `evaluate` is not evidence, or null if it is or is another stage's. */
 const voidOf = (cell: ReportCell, note: MetricNote): string | null =>
-  note.stage === ACCURACY.stage && has(cell, note) ? voidReason(cell, note) : null;
+  note.stage === ACCURACY.stage && hasMetric(cell, note) ? voidReason(cell, note) : null;
 
 /**
  * Shows a metric of a condition over its seeds. Says how many models give every row the same class
@@ -122,7 +122,7 @@ export function MetricTable({
 }): JSX.Element | null {
   const isOwn = (note: MetricNote): boolean => isScore(conditions, note);
   const metrics = asked.filter(
-    (note) => anyHas(conditions, note) && (note.ofTask !== true || isOwn(note)),
+    (note) => anyHasMetric(conditions, note) && (note.ofTask !== true || isOwn(note)),
   );
   if (metrics.length === 0) return null;
   const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
@@ -219,7 +219,7 @@ export function Defences({
       <Figures figures={figures} layout="wide" />
       <MetricTable
         label="How well defences detect, by condition"
-        conditions={defended.filter((one) => metrics.some((note) => anyHas([one], note)))}
+        conditions={defended.filter((one) => metrics.some((note) => anyHasMetric([one], note)))}
         metrics={metrics}
         expects={expectedMetrics(conditions)}
       />

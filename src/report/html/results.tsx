@@ -274,7 +274,7 @@ interface Shown {
   readonly writing: WritingFacts;
 }
 
-const shownOf = (conditions: readonly Condition[]): readonly Shown[] =>
+const writingOf = (conditions: readonly Condition[]): readonly Shown[] =>
   conditions.flatMap(({ attackLabel, adapterLabel, cells }) => {
     const cell = cells.find(({ writing }) => writing !== undefined);
     return cell?.writing === undefined
@@ -295,7 +295,7 @@ function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
 
 /** Shows a few outputs of each condition, or nothing if the models are classifiers. */
 export function Writing({ conditions, input }: PageProps): JSX.Element | null {
-  const all = shownOf(conditions),
+  const all = writingOf(conditions),
     shown = all.slice(0, MOST_CONDITIONS);
   if (shown.length === 0) return null;
   return (

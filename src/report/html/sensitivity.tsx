@@ -32,7 +32,7 @@ const meanText = (row: Row, read: Reading): string => formatNumber(meanOf(row, r
  * Returns in how many conditions LoRA's mean is on the same side of the full one's in all these
  * readings, and how many conditions have several readings.
  */
-function steadyOrders(
+function countSteadyOrders(
   conditions: readonly Condition[],
   readings: readonly Reading[],
 ): { readonly same: number; readonly of: number } {
@@ -75,7 +75,7 @@ function ordersText(
     },
   ];
   const parts = orders.flatMap(({ over, quantity, readings }) => {
-    const { same, of } = steadyOrders(conditions, readings);
+    const { same, of } = countSteadyOrders(conditions, readings);
     return of === 0 ? [] : [`at every ${over} for ${quantity} in ${same} of ${of} conditions`];
   });
   return parts.length === 0

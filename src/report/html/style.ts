@@ -152,7 +152,7 @@ footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px soli
   .trim()
   .replaceAll('\n  ', '');
 
-/** For pages that are worked with. */
+/** Rules for buttons, lists and forms of pages that are worked with. */
 const controls = `
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);
   white-space:nowrap;margin:0}

@@ -15,8 +15,8 @@ import { CountTable, OrderTable, Predictions, Relations } from './kernel-tables.
 import {
   type Chapter,
   type Column,
+  conditionsWith,
   Figures,
-  having,
   names,
   numbers,
   type OfConditions,
@@ -142,7 +142,7 @@ interface Line {
 }
 type LineQuantity = (line: Line) => Quantity;
 
-const at =
+const regimeMetric =
   (metric: string): LineQuantity =>
   ({ step }) =>
     metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
@@ -150,7 +150,8 @@ const own =
   (name: string): LineQuantity =>
   (line) =>
   (cell) =>
-    at(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? at(`full.${name}`)(line)(cell) : null);
+    regimeMetric(`lora.${name}`)(line)(cell) ??
+    (isFull(cell) ? regimeMetric(`full.${name}`)(line)(cell) : null);
 
 /**
  * At least one of these is there: with answers there are no classes to agree on, and what did not
@@ -177,7 +178,7 @@ function regimeSummary(lines: readonly Line[]): string {
       ? null
       : `${formatNumber(Math.min(...means))} to ${formatNumber(Math.max(...means))}`;
   };
-  const error = range(at('linear.relative_error')),
+  const error = range(regimeMetric('linear.relative_error')),
     drift = range(own('drift'));
   if (error === null) return '';
   const moved = drift === null ? '' : `, and the kernel has moved by ${drift} of its norm`;
@@ -212,20 +213,20 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
   names('Optimiser', ({ condition }) => optimiserOf(condition.cells[0].train)),
   kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', own('drift')),
   kernelColumn('1 − cos(K(T), K(0))', own('rotation')),
-  regimeColumn('error of the linear prediction', at('linear.relative_error')),
-  regimeColumn('its cosine', at('linear.cosine')),
+  regimeColumn('error of the linear prediction', regimeMetric('linear.relative_error')),
+  regimeColumn('its cosine', regimeMetric('linear.cosine')),
   // log p(answer) predicts no class
   ...(lines.every(({ condition }) => condition.cells[0].outputs !== undefined)
     ? []
     : [
-        regimeColumn('same class as f_T', at('linear.agreement'), 'proportion'),
-        regimeColumn('f₀: same class', at('linear.agreement_start'), 'proportion'),
+        regimeColumn('same class as f_T', regimeMetric('linear.agreement'), 'proportion'),
+        regimeColumn('f₀: same class', regimeMetric('linear.agreement_start'), 'proportion'),
       ]),
 ];
 
 function Regime({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter((condition) =>
-    PREDICTIONS.some((name) => having([condition], 'regime', name).length > 0),
+    PREDICTIONS.some((name) => conditionsWith([condition], 'regime', name).length > 0),
   );
   if (rows.length === 0) return null;
   const lines = rows.flatMap((condition) =>

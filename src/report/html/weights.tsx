@@ -14,7 +14,7 @@ import {
   ADAPTER,
   ATTACK,
   type Column,
-  having,
+  conditionsWith,
   metricColumns,
   names,
   type Node,
@@ -30,7 +30,7 @@ import {
 const divergence = (metric: string): Quantity => metricOf('divergence', metric);
 
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
-  const rows = oncePerAdapter(having(conditions, 'delta', 'residual'));
+  const rows = oncePerAdapter(conditionsWith(conditions, 'delta', 'residual'));
   if (rows.length === 0) return null;
   return (
     <>
@@ -69,7 +69,7 @@ export function Delta({ conditions }: OfConditions): JSX.Element | null {
 }
 
 export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null {
-  const rows = having(conditions, 'spectrum', 'effective_rank');
+  const rows = conditionsWith(conditions, 'spectrum', 'effective_rank');
   if (rows.length === 0) return null;
   return (
     <>
@@ -98,7 +98,7 @@ export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null
           ]),
         ]}
       />
-      <Forgetting conditions={having(conditions, 'spectrum', 'forgetting')} />
+      <Forgetting conditions={conditionsWith(conditions, 'spectrum', 'forgetting')} />
     </>
   );
 }
@@ -135,7 +135,7 @@ function Forgetting({ conditions: rows }: OfConditions): JSX.Element | null {
   );
 }
 
-const has = (condition: Condition, metric: string): boolean =>
+const hasMetric = (condition: Condition, metric: string): boolean =>
   summaryOf(condition, { stage: 'divergence', metric }) !== null;
 
 /**
@@ -158,7 +158,7 @@ const isMeasured = (condition: Condition): boolean =>
   condition.cells.some((cell) =>
     ['trained', 'head'].some((part) => divergence(`floor.${part}.l2`)(cell) !== null),
   );
-const isDrowned = (condition: Condition): boolean =>
+const isWithinNoise = (condition: Condition): boolean =>
   (floorRatio(condition) ?? Infinity) <= FLOOR_FACTOR;
 
 function floorText(condition: Condition): Node {
@@ -167,7 +167,7 @@ function floorText(condition: Condition): Node {
   return (
     <>
       {formatNumber(ratio)}
-      {isDrowned(condition) ? <span class="bad"> no more than rounding</span> : ''}
+      {isWithinNoise(condition) ? <span class="bad"> no more than rounding</span> : ''}
     </>
   );
 }
@@ -194,7 +194,7 @@ const COLUMNS: readonly Column<Condition>[] = [
 
 export function Divergence({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter(
-    (condition) => has(condition, 'trained.l2') || has(condition, 'head.l2'),
+    (condition) => hasMetric(condition, 'trained.l2') || hasMetric(condition, 'head.l2'),
   );
   if (rows.length === 0) return null;
   return (
@@ -228,7 +228,7 @@ export function Divergence({ conditions }: OfConditions): JSX.Element | null {
 }
 
 function FloorNote({ conditions }: OfConditions): JSX.Element {
-  const drowned = conditions.filter(isDrowned).length,
+  const withinNoise = conditions.filter(isWithinNoise).length,
     unmeasured = conditions.filter((condition) => !isMeasured(condition)).length;
   return (
     <p class="muted small">
@@ -236,10 +236,10 @@ function FloorNote({ conditions }: OfConditions): JSX.Element {
       and its distance from the clean run. The two differ only in the order of floating-point sums,
       so an M near the floor is not an effect of poison. The ratio is that of L2 norms over all that
       is trained below the head (over the head, where that is all).{' '}
-      {drowned === 0
+      {withinNoise === 0
         ? ''
         : `M is within ${FLOOR_FACTOR} times its floor, and so not evidence, in ` +
-          `${plural(drowned, 'condition')}. `}
+          `${plural(withinNoise, 'condition')}. `}
       {unmeasured === 0
         ? ''
         : `No floor was measured for ${plural(unmeasured, 'condition')}: ` +
@@ -251,8 +251,8 @@ function FloorNote({ conditions }: OfConditions): JSX.Element {
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 
 function Kinds({ conditions }: OfConditions): JSX.Element | null {
-  const present = KINDS.filter((kind) => conditions.some((row) => has(row, `${kind}.l2`)));
-  const rows = conditions.filter((row) => present.some((kind) => has(row, `${kind}.l2`)));
+  const present = KINDS.filter((kind) => conditions.some((row) => hasMetric(row, `${kind}.l2`)));
+  const rows = conditions.filter((row) => present.some((kind) => hasMetric(row, `${kind}.l2`)));
   if (rows.length === 0) return null;
   return (
     <Table

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fileWith } from '../../../plugins/stages/command/run.ts';
+import { fileWithSecret } from '../../../plugins/stages/command/run.ts';
 import { redactor } from '../../../src/base/secret.ts';
 
 const test = suite<{ dir: string }>('leak');
@@ -22,7 +22,7 @@ for (const [name, secret, text, found] of [
 ] as const)
   test(`${found ? 'found' : 'not looked for'} in a file and in a log: ${name}`, async ({ dir }) => {
     writeFileSync(path.join(dir, 'a', 'out.txt'), text);
-    assert.is(await fileWith(dir, secret), found ? path.join('a', 'out.txt') : null);
+    assert.is(await fileWithSecret(dir, secret), found ? path.join('a', 'out.txt') : null);
     const redacted = redactor(['KEY'], { KEY: secret })(text);
     assert.is(redacted.includes('${env.KEY}'), found);
   });
@@ -35,7 +35,7 @@ test('found where two chunks of a large file meet, by the longest of its lines',
     path.join(dir, 'large'),
     `${'x'.repeat(chunk - 2)}hunter2-0a7f${'x'.repeat(chunk)}`,
   );
-  assert.is(await fileWith(dir, 'begin\nhunter2-0a7f'), 'large');
+  assert.is(await fileWithSecret(dir, 'begin\nhunter2-0a7f'), 'large');
 });
 
 test.run();

@@ -6,8 +6,8 @@ import {
   type Distance,
   distanceOf,
   meanDistance,
+  pooledSums,
   sumsOf,
-  together,
 } from '../../../../plugins/stages/divergence/distance.ts';
 import {
   effectiveRank,
@@ -200,7 +200,7 @@ test("M between two runs of one start, layer by layer and in total, is NumPy's",
     near(distanceOf(sums), present(theoryGolden.divergence.layers[layer.name]), layer.name);
     parts.push(sums);
   }
-  near(distanceOf(together(parts)), theoryGolden.divergence.total, 'total');
+  near(distanceOf(pooledSums(parts)), theoryGolden.divergence.total, 'total');
   [start, clean, poisoned].forEach((network) => network.dispose());
 });
 
