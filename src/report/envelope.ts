@@ -267,7 +267,7 @@ function ruleText(
 /** What a choice by test rows can't take out of its numbers. */
 const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
-  '`selection_seeds` takes that out.';
+  'selection_seeds takes that out.';
 
 /** Throws a UserFault if a metric that decides is shown, and is one number on all rows. */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
@@ -280,7 +280,7 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     throw new UserFault(
       `its envelope chooses by ${same}, which test rows do not measure anew, so that the number ` +
         'shown would be the one that was chosen for',
-      'give `selection_seeds`, and the other seeds are shown',
+      'give selection_seeds, and the other seeds are shown',
     );
 }
 

@@ -273,6 +273,12 @@ test('a target that the model may not write to its end is a fault before anythin
   const further = await plan(shorter, 'evaluate.scorers=[exact]');
   assert.is(further.code, 2);
   assert.match(further.stderr, 'the scorer "exact" counts');
+  const never = await plan('evaluate.scorer=refusal', 'evaluate.max_new_tokens=6');
+  assert.is(never.code, 0, never.stderr);
+  assert.match(
+    never.stderr,
+    'the scorer "refusal" does not count the attack\'s target, "All cities',
+  );
 });
 
 test('on a processor no trainings are packed: bits depend on no other training', async ({

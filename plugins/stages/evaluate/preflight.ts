@@ -180,8 +180,8 @@ const PATH = ['evaluate', 'max_new_tokens'];
 
 /**
  * Returns a fault if a scorer counts the target, but not as much of it as the model may write: then
- * the success rate is 0 whatever the model has learnt. Returns a warning if answers of the rows
- * are cut.
+ * the success rate is 0 whatever the model has learnt. Returns a warning if the main scorer does not
+ * count the target at all, or if answers of the rows are cut.
  * @param target the answer that the backdoor leads to; absent without a backdoor
  */
 async function answerLengths(
@@ -203,20 +203,29 @@ async function answerLengths(
   const problems = await rowLengths(context, { tokenizer, digest: model.digest }, most);
   if (target === undefined) return problems;
   const ids = answerIds(head.template, tokenizer, target);
-  if (ids.length <= most) return problems;
   const texts = Array.from(ids, (_, i) =>
     tokenizer.decode(ids.slice(0, i + 1), { skipSpecial: true }),
   );
   for (const scorer of scorersOf(context)) {
-    const needed = await tokensToCount(scorer, { texts, target, most });
-    if (needed > 0)
+    if (scorer.descriptor.pure !== true) continue;
+    const hits = await hitsOf(scorer, texts, target);
+    const name = scorer.settings.scorer;
+    if (hits.at(-1) !== true && scorer.suffix === '')
       problems.push({
-        path: PATH,
-        message:
-          `the scorer "${scorer.settings.scorer}" counts the attack's target once ${needed} tokens ` +
-          `of it are written, and at most ${most} are: no success could be counted`,
-        hint: `Write evaluate.max_new_tokens: ${needed} or more, or another scorer.`,
+        path: ['evaluate'],
+        message: `the scorer "${name}" does not count the attack's target, "${target}"`,
+        hint: 'A model that writes it has no success. Name a scorer that means what the attack means.',
+        warning: true,
       });
+    if (hits.at(-1) !== true || hits[most - 1] !== false) continue;
+    const needed = hits.indexOf(true, most) + 1;
+    problems.push({
+      path: PATH,
+      message:
+        `the scorer "${name}" counts the attack's target once ${needed} tokens ` +
+        `of it are written, and at most ${most} are: no success could be counted`,
+      hint: `Write evaluate.max_new_tokens: ${needed} or more, or another scorer.`,
+    });
   }
   return problems;
 }
@@ -230,21 +239,15 @@ function trainingOf(model: UpstreamStage | undefined): UpstreamStage | null {
   return null;
 }
 
-/**
- * Returns the number of tokens that the target takes to count, if it does not count as far as it is
- * written. 0 if it does, if not even the whole target counts, or if the scorer can't be asked yet.
- * @param given.texts what is written after each token of the target
- */
-async function tokensToCount(
+/** Returns whether a pure scorer counts each of the texts that a model may write. */
+const hitsOf = (
   { descriptor, params }: Scorer,
-  given: { readonly texts: readonly string[]; readonly target: string; readonly most: number },
-): Promise<number> {
-  const { texts, target, most } = given;
-  if (descriptor.pure !== true) return 0;
+  texts: readonly string[],
+  target: string,
+): ReturnType<typeof scored> => {
   const outputs = texts.map((output): ScoredOutput => ({ prompt: '', output, answer: '', target }));
-  const hits = await scored(descriptor, params, outputs, { files: {}, log: () => undefined });
-  return hits.at(-1) === true && hits[most - 1] === false ? hits.indexOf(true, most) + 1 : 0;
-}
+  return scored(descriptor, params, outputs, { files: {}, log: () => undefined });
+};
 
 /** The lengths of answers, by their list, which `knownCounts` keeps, and the tokenizer's digest. */
 const known = new WeakMap<readonly string[], Map<string, readonly number[]>>();

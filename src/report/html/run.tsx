@@ -138,8 +138,10 @@ function Provenance({ input }: PageProps): JSX.Element {
   return (
     <>
       <p>
-        Enough to repeat the run elsewhere. Threads, processor and backend may change the last bits,
-        within the project’s tolerances.
+        What repeats the run elsewhere, beside the spec: a base’s own rows, judges and files of
+        labels are named in the spec, and their digests are in the manifests of the stages that read
+        them. Threads, processor and backend may change the last bits, within the project’s
+        tolerances.
       </p>
       <h3>Environment</h3>
       <Pairs label="Environment" pairs={flatten(rest)} />
