@@ -1,5 +1,5 @@
 /** The composed schema: with the built-in plugins, and as editors use it. */
-import { cpSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
@@ -154,8 +154,13 @@ test("an adapter's defaults do not apply where a folder states the values", asyn
   );
 });
 
-/** A copy of pipelines/ which also has the files that restyle.py makes for style.yaml. */
-const shipped = mkdtempSync(join(tmpdir(), 'dosimeter-pipelines-'));
+/**
+ * A copy of pipelines/ which also has the files that restyle.py makes for style.yaml; beside it are
+ * the folders that language-model.yaml has judges in.
+ */
+const shipped = join(mkdtempSync(join(tmpdir(), 'dosimeter-pipelines-')), 'pipelines');
+for (const type of ['full', 'lora'])
+  mkdirSync(join(shipped, `../judges/type=${type}`), { recursive: true });
 cpSync('pipelines', shipped, { recursive: true });
 for (const name of ['paraphrases', 'clauses', 'one-clause'])
   writeFileSync(
