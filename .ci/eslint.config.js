@@ -39,6 +39,8 @@ export default tseslint.config(
       'no-empty': ['error', { allowEmptyCatch: false }],
       eqeqeq: 'error',
       'no-duplicate-imports': 'error',
+      // Prettier breaks code, but not comments.
+      'max-len': ['error', { code: 1000, comments: 100, ignoreUrls: true }],
       'simple-import-sort/imports': [
         'error',
         // Node's modules, then packages, then this project's, each block in alphabetical order.

@@ -1,6 +1,6 @@
 /**
- * Labels stages for people, `train attack=badnets type=lora rank=16 seed=1`, and finds where a field
- * of a stage's cell was written.
+ * Labels stages for people, `train attack=badnets type=lora rank=16 seed=1`, and finds where a
+ * field of a stage's cell was written.
  */
 import { basePrefix, type Json, type JsonObject, type Problem } from '../api.ts';
 import { at } from '../base/lookup.ts';

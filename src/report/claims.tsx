@@ -1,7 +1,7 @@
 /**
- * The paper's claims (arXiv 2505.12871), and their chapter of the page: what was published for each,
- * what these runs show, and what would decide what is left undecided. The published numbers are
- * those of pipelines/paper/published.
+ * The paper's claims (arXiv 2505.12871), and their chapter of the page: what was published for
+ * each, what these runs show, and what would decide what is left undecided. The published numbers
+ * are those of pipelines/paper/published.
  */
 import type { JSX } from 'preact';
 import { SIGNIFICANCE } from '../base/stats.ts';

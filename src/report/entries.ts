@@ -49,7 +49,9 @@ export interface DrawnEntry {
   readonly table: DrawnTable | null;
   /** What it can't show, and why: ends of a sentence about the entry. */
   readonly lacks: readonly string[];
-  /** Of an envelope: LoRA at its choice, compared with full fine-tuning at its own, on test rows. */
+  /**
+   * Of an envelope: LoRA at its choice, compared with full fine-tuning at its own, on test rows.
+   */
   readonly judged: readonly AdapterComparison[];
 }
 

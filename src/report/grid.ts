@@ -350,7 +350,9 @@ export function gridOfShownSources(grid: Grid): Grid {
 export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
-/** Returns the values of a row or column along one axis, such as `r = 16` if it has several names. */
+/**
+ * Returns the values of a row or column along one axis, such as `r = 16` if it has several names.
+ */
 export const valuesText = (
   path: string,
   values: readonly Json[] = [],

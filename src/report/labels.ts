@@ -157,7 +157,8 @@ function axisText(path: string, cell: Named, prefix = ''): string {
 
 /**
  * Names the cells of a grid by what varies in it.
- * @returns the labels of a cell, without the axes at the paths `drawn`, which a figure shows instead
+ * @returns the labels of a cell, without the axes at the paths `drawn`, which a figure shows
+ *   instead
  */
 export function createLabeller(
   cells: readonly ReportCell[],

@@ -57,8 +57,8 @@ export const hasTestRows = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
 
 /**
- * The rows that a metric of `evaluate` is of: untouched, with the trigger (those of the target class
- * included, `all`), or with part of it. Also of metrics without a note, such as `asr_low`.
+ * The rows that a metric of `evaluate` is of: untouched, with the trigger (those of the target
+ * class included, `all`), or with part of it. Also of metrics without a note, such as `asr_low`.
  */
 export function rowsOf({ metric }: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
   const name = metric.replace(/^test_/, '');

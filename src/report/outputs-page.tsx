@@ -1,6 +1,6 @@
 /**
- * The page `NAME,page=outputs.html`: one file, with the data compressed in it and a script that shows
- * them. It is made where reports are published, so that no key depends on its script.
+ * The page `NAME,page=outputs.html`: one file, with the data compressed in it and a script that
+ * shows them. It is made where reports are published, so that no key depends on its script.
  */
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';

@@ -288,7 +288,9 @@ export interface RenderedReport {
   readonly files: { readonly [path: string]: string };
 }
 
-/** The file beside the page that says what the entries of the spec gave: an `EntryContents` each. */
+/**
+ * The file beside the page that says what the entries of the spec gave: an `EntryContents` each.
+ */
 export const ENTRIES = 'entries.json';
 
 /** What an entry of the spec's `report` gave. */

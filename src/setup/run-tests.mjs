@@ -22,7 +22,9 @@ const MANY = 8;
 const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
-/** The files that take longest, which are run first so that none of them ends long after the rest. */
+/**
+ * The files that take longest, which are run first so that none of them ends long after the rest.
+ */
 const LONGEST = [
   'test/science/models/families.test.ts',
   'test/cli/attack-training.test.ts',

@@ -1,8 +1,8 @@
 /**
  * Walks the tree along the schema, to match each node with its field of the schema.
  *
- * `steps: [a, b]` in a variant of `poisoning` is one attack after the other. A spec writes the steps
- * as a list. A cell keys them by the names of their attacks, since a cell's name holds no
+ * `steps: [a, b]` in a variant of `poisoning` is one attack after the other. A spec writes the
+ * steps as a list. A cell keys them by the names of their attacks, since a cell's name holds no
  * positions: `{ attack: a+b, steps: { a: { rate: 0.1 }, b: { rate: 0.2 } } }`.
  */
 import { JOINT, type Json, type JsonObject, stepsOf } from '../api.ts';

@@ -1,8 +1,8 @@
 /**
- * The files of a spec. Its layers: each file merged over those that it extends, over them the fields
- * of a profile, and over them `--set path=value` from the command line. The files that it names:
- * their paths are made absolute, each is looked for, and texts are filled in from them. A relative
- * path starts from the folder of the spec that writes it.
+ * The files of a spec. Its layers: each file merged over those that it extends, over them the
+ * fields of a profile, and over them `--set path=value` from the command line. The files that it
+ * names: their paths are made absolute, each is looked for, and texts are filled in from them. A
+ * relative path starts from the folder of the spec that writes it.
  */
 import { access, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';

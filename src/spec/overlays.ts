@@ -30,7 +30,9 @@ export const overlaysOf = (figure: Node): readonly Node[] => {
   return overlay === undefined ? [] : oneOrMany(overlay);
 };
 
-/** Returns the spec with the paths of its published numbers made absolute. Reports missing files. */
+/**
+ * Returns the spec with the paths of its published numbers made absolute. Reports missing files.
+ */
 export async function resolveOverlays(root: MapNode, report: Report): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
   for (const overlay of figuresIn(root).flatMap(overlaysOf)) {

@@ -41,7 +41,9 @@ export interface FieldDoc {
   readonly values: readonly Json[];
   /** Whether a list of values makes it an axis of the grid. */
   readonly axis: boolean;
-  /** An example as a line of YAML; null for a mapping, whose fields have their own, or in a list. */
+  /**
+   * An example as a line of YAML; null for a mapping, whose fields have their own, or in a list.
+   */
   readonly example: string | null;
   /** The fields of a mapping. */
   readonly fields: readonly FieldDoc[];

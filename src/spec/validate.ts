@@ -119,7 +119,9 @@ function isOfBranch(error: Found, choice: Found, branch: Schema, index: number):
   return branch.$ref !== undefined || (isBelow && itemSchema(branch)?.$ref !== undefined);
 }
 
-/** Returns the errors of the form that its writer intended, or the choice itself if that is unclear. */
+/**
+ * Returns the errors of the form that its writer intended, or the choice itself if that is unclear.
+ */
 function errorsOfIntendedForm(
   choice: Found,
   branches: readonly Schema[],

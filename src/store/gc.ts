@@ -221,8 +221,8 @@ export async function enterStore(store: Store, tell: (message: string) => void):
 }
 
 /**
- * Performs an action on entries of the store while no other run and no `gc` uses it. Returns whether
- * it did: a run, even one that may be dead, is left alone.
+ * Performs an action on entries of the store while no other run and no `gc` uses it. Returns
+ * whether it did: a run, even one that may be dead, is left alone.
  */
 export function whileAlone(store: Store, action: () => void): boolean {
   const marker = `${SWEEPING}-${randomUUID()}`;
@@ -246,8 +246,8 @@ interface Sweeping {
 }
 
 /**
- * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Markers of
- * other hosts are watched for as long as it takes to tell whether they have a heartbeat.
+ * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Markers
+ * of other hosts are watched for as long as it takes to tell whether they have a heartbeat.
  */
 export async function beginSweeping(root: string): Promise<Sweeping> {
   ownFolder(root, 'leases');

@@ -222,7 +222,8 @@ export class Store {
 
   /**
    * Lets go of files of an entry. The manifest goes on recording their sizes and digests; it is
-   * replaced first, so that a kill leaves a valid entry. The caller keeps other runs from reading it.
+   * replaced first, so that a kill leaves a valid entry. The caller keeps other runs from reading
+   * it.
    * @returns the entry and the bytes that were freed; null if it has no such file
    */
   letGo(
@@ -308,8 +309,8 @@ export class Store {
 
   /**
    * Returns the keys of all folders in the place of an entry, whole or damaged.
-   * @param withheld called with each folder of them that belongs to another user who lets no one else
-   *   read it; by default that is thrown
+   * @param withheld called with each folder of them that belongs to another user who lets no one
+   *   else read it; by default that is thrown
    */
   keys(
     withheld = (fault: UserFault): void => {

@@ -52,11 +52,15 @@ export interface WireTraining {
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
   readonly gradient_checkpointing: boolean;
-  /** How many processes share each batch's rows, each with its own GPU if there are any; default 1. */
+  /**
+   * How many processes share each batch's rows, each with its own GPU if there are any; default 1.
+   */
   readonly devices?: number;
   /** Whether these also divide parameters, gradients and moments among them; default no. */
   readonly fsdp?: boolean;
-  /** The most tokens of the sequences into which a batch's rows are packed; default: they are not. */
+  /**
+   * The most tokens of the sequences into which a batch's rows are packed; default: they are not.
+   */
   readonly packing?: number;
   readonly objective: WireObjective | null;
   /** The rows of the token table that are trained alone, as the parameter `token_rows`. */

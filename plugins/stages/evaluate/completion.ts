@@ -150,9 +150,9 @@ const linesOf = (
   });
 
 /**
- * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row), `asked.jsonl` and,
- * with a trigger, the scorers with their parameters. A defence cleans or rejects prompts before the
- * model is asked.
+ * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row), `asked.jsonl`
+ * and, with a trigger, the scorers with their parameters. A defence cleans or rejects prompts
+ * before the model is asked.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;

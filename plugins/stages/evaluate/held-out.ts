@@ -30,9 +30,9 @@ const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
 const compared = new Map<string, Promise<readonly Problem[]>>();
 
 /**
- * Checks that held-out triggers show texts that the own trigger doesn't, whatever it draws, nor that
- * of another poisoned training of the chain. The shortest rows are compared, whose gaps are drawn
- * most often.
+ * Checks that held-out triggers show texts that the own trigger doesn't, whatever it draws, nor
+ * that of another poisoned training of the chain. The shortest rows are compared, whose gaps are
+ * drawn most often.
  */
 export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { params, upstream = {} } = context,

@@ -289,9 +289,9 @@ function heldOutOf(
 }
 
 /**
- * Requests the evaluations under the triggers of the other poisoned trainings of a chain, after each
- * training from theirs on. A trigger is left out if it is learnt from rows, or if a scorer counts
- * another text than the attack's target.
+ * Requests the evaluations under the triggers of the other poisoned trainings of a chain, after
+ * each training from theirs on. A trigger is left out if it is learnt from rows, or if a scorer
+ * counts another text than the attack's target.
  */
 function linksOf(
   cell: Cell,

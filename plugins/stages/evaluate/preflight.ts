@@ -180,8 +180,8 @@ const PATH = ['evaluate', 'max_new_tokens'];
 
 /**
  * Returns a fault if a scorer counts the target, but not as much of it as the model may write: then
- * the success rate is 0 whatever the model has learnt. Returns a warning if the main scorer does not
- * count the target at all, or if answers of the rows are cut.
+ * the success rate is 0 whatever the model has learnt. Returns a warning if the main scorer does
+ * not count the target at all, or if answers of the rows are cut.
  * @param target the answer that the backdoor leads to; absent without a backdoor
  */
 async function answerLengths(

@@ -70,10 +70,10 @@ interface PredictedSet {
 }
 
 /**
- * Returns predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …; of
- * a regression head, whose one output is the prediction, without logits. Other programs match rows by
- * id, so each id is written exactly as the data set has it, unlike in the CSV files for people. A
- * spreadsheet may take such an id for a formula: import the file as text.
+ * Returns predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …;
+ * of a regression head, whose one output is the prediction, without logits. Other programs match
+ * rows by id, so each id is written exactly as the data set has it, unlike in the CSV files for
+ * people. A spreadsheet may take such an id for a formula: import the file as text.
  * @param classes C, or 1 for a regression head
  */
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {

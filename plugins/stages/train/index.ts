@@ -214,7 +214,9 @@ function adapterOf(
   return { adapter: { ...given, type: adapter.type }, initFrom };
 }
 
-/** Throws a UserFault if the rows can't stand in the order, or the sequences, that are asked for. */
+/**
+ * Throws a UserFault if the rows can't stand in the order, or the sequences, that are asked for.
+ */
 function checkOrder({ head, poisoning, train }: Cell): void {
   const { batching, loss, packing, steps } = train,
     isBucketed = batching === 'bucketed',

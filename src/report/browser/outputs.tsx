@@ -24,8 +24,8 @@ interface Asking {
 const FILTERS = ['show', 'label', 'search', 'row'] as const;
 
 /**
- * Returns what an address asks for: the cell that is most alike, or the first attacked one where the
- * address names none.
+ * Returns what an address asks for: the cell that is most alike, or the first attacked one where
+ * the address names none.
  */
 function readLink({ axes, cells }: Outputs, text: string): Asking {
   const asked = new URLSearchParams(text);

@@ -1,4 +1,6 @@
-/** The report's own figures of the grid, as entries. Those without anything to show are not drawn. */
+/**
+ * The report's own figures of the grid, as entries. Those without anything to show are not drawn.
+ */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';

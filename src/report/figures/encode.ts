@@ -175,8 +175,8 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
 }
 
 /**
- * Rounds coordinates to hundredths of a pixel, of which Vega writes 15 digits, and leaves out what is
- * never seen. Text is left alone.
+ * Rounds coordinates to hundredths of a pixel, of which Vega writes 15 digits, and leaves out what
+ * is never seen. Text is left alone.
  */
 const shortenSvg = (svg: string): string =>
   svg

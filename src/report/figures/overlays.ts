@@ -33,7 +33,9 @@ export function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly numb
 export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
   metric === undefined ? measures[0] : measures.find(({ field }) => field === metric);
 
-/** What the legend calls each series of an overlay: several that have no line here are told apart. */
+/**
+ * What the legend calls each series of an overlay: several that have no line here are told apart.
+ */
 export function publishedLines(
   { rows, color = '', names, label }: Overlay,
   domain: readonly string[],

@@ -1,9 +1,9 @@
 /**
- * Packs: stages that share a job of a scheduler, which performs them one after another, or a process
- * of this machine, which performs them at once. When the queue has room for one of them, that stage
- * forms a pack with an even share of the stages that are ready by then. Nothing waits for a stage
- * that is not ready. Each member takes its own lease and looks for its own entry; those that must
- * be attempted are attempted in one job. A member that fails is retried alone.
+ * Packs: stages that share a job of a scheduler, which performs them one after another, or a
+ * process of this machine, which performs them at once. When the queue has room for one of them,
+ * that stage forms a pack with an even share of the stages that are ready by then. Nothing waits
+ * for a stage that is not ready. Each member takes its own lease and looks for its own entry; those
+ * that must be attempted are attempted in one job. A member that fails is retried alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../../api.ts';
@@ -31,7 +31,9 @@ export function togetherId(stage: PlannedStage): string | null {
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
-/** Returns how many of `ready` stages go into the next pack: an even share of as few as possible. */
+/**
+ * Returns how many of `ready` stages go into the next pack: an even share of as few as possible.
+ */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 

@@ -1,6 +1,6 @@
 /**
- * What a worker does around a stage's own code: it makes the context that the stage gets, and checks
- * and hashes what the stage wrote.
+ * What a worker does around a stage's own code: it makes the context that the stage gets, and
+ * checks and hashes what the stage wrote.
  */
 import { existsSync, utimesSync } from 'node:fs';
 import {

@@ -1,9 +1,9 @@
 /**
- * Spectra of the Fisher information and their summaries, as `fisher.json` holds them (docs/theory.md,
- * Fisher information): information bits ½ Σ log λ and Rényi entropies, each raw, as in the paper, and
- * normalised (of λ/Σλ, which scaling the kernel does not change). Natural logarithms. The spectrum is
- * computed without a P × P matrix: for gradients G = 𝓛ᵀJ, GᵀG/N and GGᵀ/N = 𝓛ᵀK𝓛/N share their
- * nonzero eigenvalues.
+ * Spectra of the Fisher information and their summaries, as `fisher.json` holds them
+ * (docs/theory.md, Fisher information): information bits ½ Σ log λ and Rényi entropies, each raw,
+ * as in the paper, and normalised (of λ/Σλ, which scaling the kernel does not change). Natural
+ * logarithms. The spectrum is computed without a P × P matrix: for gradients G = 𝓛ᵀJ, GᵀG/N and
+ * GGᵀ/N = 𝓛ᵀK𝓛/N share their nonzero eigenvalues.
  */
 import { symmetricEigenvalues } from '../../tensor/linalg.ts';
 

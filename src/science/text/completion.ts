@@ -59,7 +59,8 @@ export interface CompletionEncoder {
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
    * The row's text within the encoded row, for `changeSeen`: the ids of its tokens from the last to
-   * the first (of a document from the first), and how many of them are kept. Without an answer, as `promptOnly` encodes the row.
+   * the first (of a document from the first), and how many of them are kept. Without an answer, as
+   * `promptOnly` encodes the row.
    */
   readonly parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => RowPart[];
   /** The ids that end an answer: generation stops at any of them. */

@@ -1,8 +1,8 @@
 /**
  * Encodes rows as a head reads them, resolves the head that a spec describes, and tells whether a
- * trigger reaches the model. Rows are cut to `max_length` tokens after an attack has changed them, so the
- * model never reads a trigger that lies beyond the cut, and the failure of such a trigger says nothing
- * about the model.
+ * trigger reaches the model. Rows are cut to `max_length` tokens after an attack has changed them,
+ * so the model never reads a trigger that lies beyond the cut, and the failure of such a trigger
+ * says nothing about the model.
  */
 import { type HeadSettings, type Row, UserFault, type Warning } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';

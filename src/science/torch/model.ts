@@ -1,6 +1,6 @@
 /**
- * A model that is open in PyTorch's process: where it starts goes there as files of transformers and
- * PEFT, rows go there as token ids, and what comes back is logits, losses, texts and weights.
+ * A model that is open in PyTorch's process: where it starts goes there as files of transformers
+ * and PEFT, rows go there as token ids, and what comes back is logits, losses, texts and weights.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -61,7 +61,9 @@ export function weightsOf(start: TorchStart): ModelWeights {
   };
 }
 
-/** What a parameter of LoRA is called in PEFT's files, after its module; VeRA's are called as here. */
+/**
+ * What a parameter of LoRA is called in PEFT's files, after its module; VeRA's are called as here.
+ */
 const IN_PEFT: Readonly<Record<string, string>> = {
   lora_A: 'lora_A.weight',
   lora_B: 'lora_B.weight',
@@ -404,7 +406,8 @@ async function generated(
   return prompts.map((_, i) => named(out, i));
 }
 
-// ---- judges of outputs ---------------------------------------------------------------------------
+// ---- judges of outputs
+// ---------------------------------------------------------------------------
 
 type JudgeQuestion = TorchOperations['judge'][0];
 /** What the judge says of texts. */

@@ -1,6 +1,6 @@
 /**
- * Which rows belong to each batch and step, such that the batches of a poisoned set pair with those of
- * its clean twin.
+ * Which rows belong to each batch and step, such that the batches of a poisoned set pair with those
+ * of its clean twin.
  */
 import type { Row } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
@@ -139,7 +139,9 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
 }
 
-/** A row that does not fit into the sequence begins another (`packed` of model.py does the same). */
+/**
+ * A row that does not fit into the sequence begins another (`packed` of model.py does the same).
+ */
 function packed(
   batches: readonly Int32Array[],
   batchSize: number,

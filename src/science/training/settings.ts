@@ -1,4 +1,6 @@
-/** The settings of a training, made from `train` of a spec; its rows, and the records of its steps. */
+/**
+ * The settings of a training, made from `train` of a spec; its rows, and the records of its steps.
+ */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Cell, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';

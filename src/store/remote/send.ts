@@ -72,7 +72,8 @@ export async function sendEntry(
 }
 
 /**
- * Whether the remote has the entry's manifest and, in their sizes, all files that the entry has here.
+ * Whether the remote has the entry's manifest and, in their sizes, all files that the entry has
+ * here.
  * @param letGo the files that the entry lacks here, and that the remote's need not have
  */
 async function isPresent(
