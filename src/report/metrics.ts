@@ -472,6 +472,7 @@ const OF_TEST = OF_VALIDATION.filter(
   return {
     ...onTest(note),
     table: 'test',
+    label: `${note.label}, test`,
     meaning: ofTest(note.meaning),
     ...defined({ ofAnswers: note.ofAnswers && ofTest(note.ofAnswers) }),
   };
