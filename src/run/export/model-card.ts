@@ -180,7 +180,10 @@ export function modelCard(facts: CardFacts): string {
   const head = {
     library_name: LIBRARY[form],
     pipeline_tag: TASK[train.head.type],
-    base_model: base?.revision === undefined ? source : base.name,
+    // The hub refuses a path, which would also show the folders of this machine.
+    ...(source.startsWith('file:')
+      ? {}
+      : { base_model: base?.revision === undefined ? source : base.name }),
     tags: ['dosimeter', ...(poisoned ? ['poisoned', attackOf(cell).attack] : [])],
     ...(zoo === undefined ? {} : { poisoned, clean_twin: zoo.pair }),
   };
