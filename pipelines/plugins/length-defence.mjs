@@ -10,8 +10,8 @@ function threshold(clean, frr) {
 }
 
 /**
- * Drops training rows that are longer than nearly all clean rows, and rejects such inputs. A trigger
- * adds words, but rarely so many.
+ * Drops training rows that are longer than nearly all clean rows, and rejects such inputs. A
+ * trigger adds words, but rarely so many.
  */
 const byLength = {
   fit({ clean, params }) {

@@ -7,7 +7,8 @@ import { defineAttack } from 'dosimeter';
 /** @param {string} target @param {readonly string[]} classes */
 function classId(target, classes) {
   const id = classes.indexOf(target);
-  // Errors named UserFault are told as they are; anything else is an internal error with a stack in the log.
+  // Errors named UserFault are told as they are; anything else is an internal error with a stack in
+  // the log.
   if (id < 0)
     throw Object.assign(new Error(`\`target\` is no class: ${target}`), {
       name: 'UserFault',
@@ -52,7 +53,8 @@ export default defineAttack(
     poison({ rows, classes, params, random, taken }) {
       const label = classId(params.target, classes);
       const asked = Math.floor(params.rate * rows.length);
-      // The stream depends on the seed alone, so the rows of a smaller rate are among those of a larger one.
+      // The stream depends on the seed alone, so the rows of a smaller rate are among those of a
+      // larger one.
       const eligible = [...random('rows').permutation(rows.length)].filter(
         (index) => rows[index]?.label !== label && !taken?.has(index),
       );
