@@ -8,11 +8,11 @@ import { defined } from '../base/defined.ts';
 import { resultsOf } from '../run/facts.ts';
 import {
   adapterYaml,
+  axesWithOwnRates,
   type Choice,
   chooseRates,
   type HeldOutRows,
   heldOutRows,
-  otherAxes,
   rateText,
   RULE,
   type SweepOptions,
@@ -64,7 +64,7 @@ export async function learningRatesCommand(
 
   const after = await prepare(file, asked, { fetch: false, note: say });
   const choices = chooseRates(after.experiment.cells, resultsOf(after).rows);
-  const apart = otherAxes(choices);
+  const apart = axesWithOwnRates(choices);
   const found: Found = {
     choices,
     heldOut: heldOutRows(after),

@@ -97,7 +97,8 @@ export function markdownResults(
 
 /**
  * Returns the axes of the rows and columns. An axis that tells cells apart and that neither option
- * names goes to the rows, or to the columns if the rows were named.
+ * names goes to the rows if they were not named, else to the columns if those were not. If both
+ * were named, it has no place in the table.
  */
 function chosenAxes(
   { rows, columns }: TableOptions,

@@ -220,11 +220,10 @@ function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['
 }
 
 /**
- * Returns the axes, other than the adapter's own, for each of whose values one adapter's rate is
- * chosen separately. A spec can't express these choices: a variant of `adapter` has one rate for
- * all its cells.
+ * Returns the axes outside the adapter along which one and the same adapter has several choices of
+ * a rate. A spec can't express these: a variant of `adapter` has one rate for all its cells.
  */
-export function otherAxes(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
+export function axesWithOwnRates(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
   const byAdapter = groupBy(choices, ({ adapter }) => canonical(adapter));
   return distinct(
     [...byAdapter.values()].flatMap((own) => tellingAxes(own.map(({ cell }) => cell))),

@@ -44,9 +44,9 @@ const lateImports = {
 const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
 
 /**
- * Bundles what a worker needs of tfjs, because the packages' own entries load much more: gradients
- * in place of the package of everything, and the backend of tfjs-node without the rest. tfjs-core
- * itself stays outside, since plugins share it.
+ * Bundles what a worker needs of tfjs, because the packages' own entries load much more:
+ * `src/tensor/tfjs.ts` (gradients and tensor methods) in place of `@tensorflow/tfjs`, and the
+ * backend of tfjs-node without the rest. tfjs-core itself stays outside, since plugins share it.
  */
 const leanTfjs = (project) => ({
   name: 'lean tfjs',

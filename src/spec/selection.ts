@@ -78,8 +78,9 @@ export const shortNames: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Returns the full path of a field that is named in full, or by an ending that only one field has.
- * Returns undefined, after reporting it, if there is no such field or more than one.
+ * Returns the full path of a field that is named in full, by a short name, or by an ending that
+ * only one field has (of those outside `base`, if any has it). Returns undefined, after reporting
+ * it, if there is no such field or more than one.
  */
 function fieldNamed(
   name: string,

@@ -129,7 +129,10 @@ export interface WireArchitecture {
   readonly range: number;
 }
 
-/** A model that transformers has. A head that it lacks here has a reason. */
+/**
+ * A model that transformers has: for each head its architecture, or a fault that says why it can't
+ * be used under it.
+ */
 export interface WireDescription {
   readonly model_type: string;
   /** Of transformers. */

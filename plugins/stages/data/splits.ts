@@ -83,8 +83,10 @@ export const labelParams = (split: CellSplit): SplitParams => {
 };
 
 /**
- * Returns `data.classes`, or the classes that either split gives, or null if none are given. If two
- * lists differ, `disagreement` says so. Under a regression head, labels are numbers.
+ * Returns the first list of classes that the spec gives: `data.classes`, a split's or a task's;
+ * null if there is none. If another list differs from it, `disagreement` says so. Under a
+ * regression head it is `SCORE`, because labels are numbers. Throws a `UserFault` if a class is
+ * named twice.
  */
 export function classesOf({ data, head }: Cell): {
   classes: readonly string[] | null;

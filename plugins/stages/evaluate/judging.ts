@@ -1,4 +1,7 @@
-/** Has the scorers judge what a model wrote, and what people have labelled, in one call each. */
+/**
+ * Asks each scorer once for its verdicts on what a model wrote and on outputs that people have
+ * labelled, which show how far it can be trusted.
+ */
 import { type Row, type ScoredOutput, type Target, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';

@@ -25,8 +25,8 @@ export type Params = {
   readonly init?: 'random';
   readonly head: HeadSettings;
   /**
-   * The classes, if the spec names them. Present for a cloze head, because its verbalizer must name
-   * the same classes.
+   * The classes; null if the spec does not name them. Present for a cloze head alone, because its
+   * verbalizer must name the same ones.
    */
   readonly classes?: readonly string[] | null;
   /** `type` and parameters, without `init_from`, which is an asset. */

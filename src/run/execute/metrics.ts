@@ -148,9 +148,10 @@ function readManifests(
     if (!entry) continue;
     const manifest = store.manifest(entry.key);
     if (manifest === null) unsound.push(entry);
-    else
-      for (const what of backendTexts(manifest.facts['computed']))
-        kindsBy.set(what, (kindsBy.get(what) ?? new Set()).add(stage.kind));
+    else {
+      const what = backendText(manifest.facts['computed']);
+      if (what !== null) kindsBy.set(what, (kindsBy.get(what) ?? new Set()).add(stage.kind));
+    }
   }
   const computedBy = [...kindsBy].map(([what, kinds]) =>
     kindsBy.size === 1 ? what : `${what} (${[...kinds].sort().join(', ')})`,
@@ -171,11 +172,11 @@ function metricsOfEntry({
 }
 
 /**
- * Describes a worker's `BackendInfo`, as the manifest records it. Threads are left out, because
- * they change no more than the last bits.
+ * Returns a text that describes the `BackendInfo` in a manifest; null for a stage that did not
+ * compute. Threads are left out, because they change no more than the last bits.
  */
-function backendTexts(facts: Json | undefined): string[] {
-  if (typeof facts !== 'object' || facts === null) return [];
+function backendText(facts: Json | undefined): string | null {
+  if (typeof facts !== 'object' || facts === null) return null;
   // The manifest is JSON, and one from before the fused operations does not name them.
   const {
     name,
@@ -188,13 +189,11 @@ function backendTexts(facts: Json | undefined): string[] {
   } = facts as unknown as Partial<Pick<BackendInfo, 'fused'>> & Omit<BackendInfo, 'fused'>;
   const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
   return [
-    [
-      tensorflow === null ? name : `${name} ${tensorflow}`,
-      ...(fused === null ? [] : [`fused operations ${fused}`]),
-      precision,
-      gpu ?? 'on the CPU',
-      ...(!deterministic ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),
-      ...releases,
-    ].join(', '),
-  ];
+    tensorflow === null ? name : `${name} ${tensorflow}`,
+    ...(fused === null ? [] : [`fused operations ${fused}`]),
+    precision,
+    gpu ?? 'on the CPU',
+    ...(!deterministic ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),
+    ...releases,
+  ].join(', ');
 }

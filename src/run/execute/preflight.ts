@@ -67,7 +67,7 @@ interface Surroundings extends Pick<PreflightContext, 'backend'> {
 
 interface Found {
   readonly diagnostic: Diagnostic;
-  /** The same as it is stored, if it is a warning. */
+  /** Set if it is a warning: the form in which that is stored. */
   readonly warning?: Warning;
 }
 

@@ -89,7 +89,11 @@ export interface TokenCache {
   open(tokens: PlacedTokens): void;
   /** Adds new keys and values. Returns the layer's blocks in order, the cache's own. */
   extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[];
-  /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). */
+  /**
+   * 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). Tq is the queries'
+   * `padding.width`, T the number of columns opened so far; the Tq rows are repeated G = `groups`
+   * times.
+   */
   mask(queries: PlacedTokens, sight: { readonly window?: number }, groups: number): Tensor4D;
 }
 

@@ -47,7 +47,7 @@ export async function readTorchStart(options: NetworkOptions): Promise<TorchStar
   return { ...start, options, specs: new Map(start.parameters.map((spec) => [spec.name, spec])) };
 }
 
-/** Its values, which no process need open. */
+/** Returns the weights that the model starts with, which are read without PyTorch's process. */
 export function weightsOf(start: TorchStart): ModelWeights {
   const { config, fileNames, options, parameters } = start;
   const { adapter, architecture } = options;

@@ -521,8 +521,8 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
 def halve(config: Any) -> None:
     """The rank and alpha of the trained half, at the same scale."""
     wider = 2**0.5 if config.use_rslora else 2
-    # With rank stabilisation, alpha was multiplied by √2, so the quotient is rounded.
     config.r //= 2
+    # Rounded: with rank stabilisation alpha was multiplied by √2, which floats do not undo exactly.
     config.lora_alpha = float(f'{config.lora_alpha / wider:.12g}')
     config.rank_pattern = {key: rank // 2 for key, rank in config.rank_pattern.items()}
     config.alpha_pattern = {

@@ -102,8 +102,9 @@ export function premise(
   const eigenvalues = symmetricEigenvalues(AAt, rank);
   const high = scale ** 2 * eigenvalues[0]! - 1,
     low = scale ** 2 * eigenvalues[rank - 1]! - 1;
-  const below = (scaledVariance: number): boolean =>
-    rank <= width && strictlyBelow(scaledVariance, 1 / width);
+  /** Whether a premise holds of σ² or s²σ²: it is below 1/n, and r ≤ n. */
+  const premiseHolds = (tested: number): boolean =>
+    rank <= width && strictlyBelow(tested, 1 / width);
   return {
     layer,
     rank,
@@ -114,10 +115,10 @@ export function premise(
     sample_variance: sample,
     level: scale ** 2 * variance * width,
     sample_level: scale ** 2 * sample * width,
-    stated: below(variance),
-    scaled: below(scale ** 2 * variance),
-    sample_stated: below(sample),
-    sample_scaled: below(scale ** 2 * sample),
+    stated: premiseHolds(variance),
+    scaled: premiseHolds(scale ** 2 * variance),
+    sample_stated: premiseHolds(sample),
+    sample_scaled: premiseHolds(scale ** 2 * sample),
     predicted: marchenkoPastur(rank, width, scale ** 2 * variance),
     measured: { low, high },
     negative_semidefinite: high <= 0,
