@@ -494,8 +494,18 @@ const TRIGGER_RATE = evaluated({
   meaning: 'what ASR counts, in a model that the attack has not touched yet',
 });
 
+/** Of documents, which have no accuracy. */
+const PERPLEXITY: MetricNote = {
+  stage: 'evaluate',
+  metric: 'perplexity',
+  table: 'task',
+  label: 'Perplexity',
+  kind: 'plain',
+  meaning: 'exponential of the mean loss a token of the validation rows',
+};
+
 const NOTES: ReadonlyMap<string, MetricNote> = new Map(
-  [...METRICS, TRIGGER_RATE].map((note) => [metricName(note), note]),
+  [...METRICS, TRIGGER_RATE, PERPLEXITY].map((note) => [metricName(note), note]),
 );
 
 /**
@@ -549,8 +559,11 @@ export const taskNotes = (
 ): readonly MetricNote[] => [
   ...metrics.flatMap((metric) => {
     const [task = '', name = ''] = metric.split('.');
-    const isShown = metrics.includes(`${task}.loss`) && OF_TASKS.has(name);
-    return (isShown && noteOf({ stage: ASR.stage, metric })) || [];
+    const isOfDocuments = !metrics.includes(`${task}.${ACCURACY.metric}`);
+    const isShown = OF_TASKS.has(name) || (isOfDocuments && name === PERPLEXITY.metric);
+    return (
+      (isShown && metrics.includes(`${task}.loss`) && noteOf({ stage: ASR.stage, metric })) || []
+    );
   }),
   ...ofHarness.flatMap((metric): MetricNote[] =>
     /_stderr|\.examples$/.test(metric)

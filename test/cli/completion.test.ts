@@ -377,7 +377,8 @@ stages: [train, evaluate, report]
     .replace('data:\n', `data:\n  tasks: { corpus: ${documents('held')} }\n`)
     .replace('max_new_tokens: 6', 'max_new_tokens: 8');
   project.write('documents.yaml', written);
-  const { stderr: told } = await project.succeeds('run', 'documents.yaml', ...on);
+  const { stderr: told, stdout } = await project.succeeds('run', 'documents.yaml', ...on);
+  assert.match(readFileSync(stdout.trim(), 'utf8'), 'Perplexity, corpus');
   assert.match(told, /1 of 20 documents are longer than max_length 48/);
   assert.match(told, /1 of 5 documents are longer than max_length 48/);
   const [, steps] = /ends after (\d+) steps, within its warm-up of 99/.exec(told) ?? [];
