@@ -14,7 +14,7 @@ import { sameContent } from '../../../src/poisoning/receipt.ts';
 import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
 import { triggerFiles } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
-import { HELD_OUT, LINK } from './inputs.ts';
+import { otherTrigger } from './inputs.ts';
 
 /** On how many rows, and with how many draws of the own trigger, a held-out one is compared. */
 const COMPARED = 8,
@@ -37,25 +37,28 @@ const compared = new Map<string, Promise<readonly Problem[]>>();
 export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { params, upstream = {} } = context,
     { validation } = upstream;
-  const others = Object.entries(upstream).filter(([input]) => input.startsWith(HELD_OUT));
-  if (params.trigger === null || !validation || others.length === 0) return [];
-  const links = Object.entries(upstream).flatMap(([input, { params: shown }]) => {
-    const training = new RegExp(`^${LINK}(\\d+)$`).exec(input)?.[1];
-    return training === undefined
-      ? []
-      : [{ whose: `training ${training} of the chain`, own: shown['trigger'] as Poisoning }];
+  const others = Object.entries(upstream).flatMap(([input, stage]) => {
+    const other = otherTrigger(input);
+    return other === null || other.after !== undefined ? [] : [{ ...other, stage }];
   });
+  const heldOut = others.filter(({ isHeldOut }) => isHeldOut);
+  if (params.trigger === null || !validation || heldOut.length === 0) return [];
+  const links = others
+    .filter(({ isHeldOut }) => !isHeldOut)
+    .map(({ name, stage }) => ({
+      whose: `${name.replace('_', ' ')} of the chain`,
+      own: stage.params['trigger'] as Poisoning,
+    }));
   const trained: readonly Trained[] = [{ whose: 'training', own: params.trigger }, ...links];
   const digests = ifFetched(() => Object.values(validation.assets).map(({ digest }) => digest));
-  const found = others.map(async ([input, { params: shown, assets }]) => {
+  const found = heldOut.map(async ({ name, stage: { params: shown, assets } }) => {
     const variant = shown['trigger'] as Poisoning,
       files = ifFetched(() => triggerFiles(assets));
     if (files === null || digests === null) return [];
-    const decisive = [input, trained, variant, validation.params, digests, files];
-    const key = JSON.stringify(decisive, (name, value: unknown) =>
-      name === 'rate' ? undefined : value,
+    const decisive = [name, trained, variant, validation.params, digests, files];
+    const key = JSON.stringify(decisive, (field, value: unknown) =>
+      field === 'rate' ? undefined : value,
     );
-    const name = input.slice(HELD_OUT.length);
     const compare = async (): Promise<readonly Problem[]> =>
       (
         await Promise.all(
@@ -127,8 +130,8 @@ async function compareTriggers(
       path: ['evaluate', 'triggers'],
       message:
         `the trigger "${name}" shows ${isWhole ? '' : 'in part '}what ${whose} can show: on ` +
-        `${seen.size} of ${rows.length} ${rows === MADE_UP ? 'made-up' : 'short'} rows, the text is ` +
-        `one of "${step.attack.name}"`,
+        `${seen.size} of ${rows.length} ${rows === MADE_UP ? 'made-up' : 'short'} rows, ` +
+        `the text is one of "${step.attack.name}"`,
       hint: 'A trigger that training never shows differs in what is inserted, or where.',
       ...(isWhole ? {} : { warning: true as const }),
     },

@@ -34,15 +34,32 @@ export const TEST = 'test_';
 /** The prefix of the inputs of trainings before the attack that have another one. */
 export const EARLY = 'early_';
 /** The prefix of the inputs with metrics under triggers that training never shows. */
-export const HELD_OUT = 'trigger/';
+const HELD_OUT = 'trigger/';
 /**
  * The prefix of the inputs with metrics under the trigger of another poisoned training of a chain
  * than the one that the cell studies: `link/1` of training 1, after the cell's own training, and
  * `link/1/after_2` after another.
  */
-export const LINK = 'link/';
+const LINK = 'link/';
 /** What ends the names of these metrics, `asr.trigger.training_1`, without the number. */
-export const OF_TRAINING = 'training_';
+const OF_TRAINING = 'training_';
+
+interface OtherTrigger {
+  /** As metrics name it. */
+  readonly name: string;
+  readonly isHeldOut: boolean;
+  /** The training after which it is shown, `after_2`; undefined after the cell's own. */
+  readonly after: string | undefined;
+}
+
+/** Returns which trigger an input has metrics under; null if it is the cell's own, or has none. */
+export function otherTrigger(input: string): OtherTrigger | null {
+  if (input.startsWith(HELD_OUT))
+    return { name: input.slice(HELD_OUT.length), isHeldOut: true, after: undefined };
+  if (!input.startsWith(LINK)) return null;
+  const [training = '', after] = input.slice(LINK.length).split('/');
+  return { name: OF_TRAINING + training, isHeldOut: false, after };
+}
 
 export type TaskSplit = `tasks.${string}`;
 export type Split = 'validation' | 'test' | TaskSplit;

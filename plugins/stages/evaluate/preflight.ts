@@ -203,18 +203,22 @@ async function answerLengths(
   const problems = await rowLengths(context, { tokenizer, digest: model.digest }, most);
   if (target === undefined) return problems;
   const ids = answerIds(head.template, tokenizer, target);
-  const texts = Array.from(ids, (_, i) =>
-    tokenizer.decode(ids.slice(0, i + 1), { skipSpecial: true }),
-  );
+  const written = (tokens: number): string =>
+    tokenizer.decode(ids.slice(0, tokens), { skipSpecial: true });
+  // What is written after each token matters only where the target may be cut.
+  const texts =
+    ids.length <= most ? [written(ids.length)] : Array.from(ids, (_, i) => written(i + 1));
   for (const scorer of scorersOf(context)) {
     if (scorer.descriptor.pure !== true) continue;
-    const hits = await hitsOf(scorer, texts, target);
+    const hits = await countedTexts(scorer, texts, target);
     const name = scorer.settings.scorer;
     if (hits.at(-1) !== true && scorer.suffix === '')
       problems.push({
         path: ['evaluate'],
         message: `the scorer "${name}" does not count the attack's target, "${target}"`,
-        hint: 'A model that writes it has no success. Name a scorer that means what the attack means.',
+        hint:
+          'A model that writes it has no success. ' +
+          'Name a scorer that means what the attack means.',
         warning: true,
       });
     if (hits.at(-1) !== true || hits[most - 1] !== false) continue;
@@ -240,7 +244,7 @@ function trainingOf(model: UpstreamStage | undefined): UpstreamStage | null {
 }
 
 /** Returns whether a pure scorer counts each of the texts that a model may write. */
-const hitsOf = (
+const countedTexts = (
   { descriptor, params }: Scorer,
   texts: readonly string[],
   target: string,

@@ -49,7 +49,7 @@ import {
   writeJudgements,
 } from './defended.ts';
 import type { Params } from './index.ts';
-import { EARLY, HELD_OUT, LINK, OF_TRAINING, TEST } from './inputs.ts';
+import { EARLY, otherTrigger, TEST } from './inputs.ts';
 import {
   along,
   asUnattacked,
@@ -353,14 +353,6 @@ const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_s
 const isOwn = (name: string): boolean =>
   !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);
 
-/** The trigger of an input, as metrics name it, and after which training it is shown. */
-function otherTrigger(input: string): readonly [name: string, after: string | undefined] | null {
-  if (input.startsWith(HELD_OUT)) return [input.slice(HELD_OUT.length), undefined];
-  if (!input.startsWith(LINK)) return null;
-  const [training = '', after] = input.slice(LINK.length).split('/');
-  return [OF_TRAINING + training, after];
-}
-
 /**
  * Returns the metrics under triggers that training never shows, `asr.trigger.NAME`, and under those
  * of other trainings of a chain, `asr.trigger.training_1` and `asr_after_2.trigger.training_1`.
@@ -370,7 +362,7 @@ async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metr
   for (const input of Object.keys(context.inputs)) {
     const other = otherTrigger(input);
     if (other === null) continue;
-    const [trigger, after] = other,
+    const { name: trigger, after, isHeldOut } = other,
       metrics = (await metricsOfInput(context, input)) ?? {};
     const told = Object.fromEntries(
       Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isOwn(name)),
@@ -383,7 +375,7 @@ async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metr
     if (after !== undefined) continue;
     const which = `the ${nameIn(context.inputs, context.params)} rows under the trigger`;
     warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `${which} "${trigger}"`);
-    if (input.startsWith(HELD_OUT)) await warnOfSame(context, trigger, input, rowParts);
+    if (isHeldOut) await warnOfSame(context, trigger, input, rowParts);
   }
   return all;
 }
@@ -410,8 +402,8 @@ async function warnOfSame(
     warn({
       path: ['evaluate', 'triggers'],
       message:
-        `the model reads ${same} of the ${own.length} rows under the trigger "${trigger}" as under ` +
-        "the attack's own, which training shows",
+        `the model reads ${same} of the ${own.length} rows under the trigger "${trigger}" as ` +
+        "under the attack's own, which training shows",
       hint: 'The tokenizer may not tell the two apart, as upper case, or max_length cuts both off.',
     });
 }
