@@ -29,7 +29,10 @@ for (const spec of process.argv.slice(2)) {
   const [file, profile] = spec.split('@');
   const { ok, diagnostics = [] } = await plan(file, profile === undefined ? {} : { profile });
   // What PyTorch alone computes needs a Python, which is not everywhere: the rest of it is checked.
-  const own = diagnostics.filter(({ message }) => !/the backend torch alone|needs the backend torch|no Python with PyTorch/.test(message));
+  const own = diagnostics.filter(
+    ({ message }) =>
+      !/the backend torch alone|needs the backend torch|no Python with PyTorch/.test(message),
+  );
   if (!ok && own.length > 0) faults.push(spec + ': ' + own.map(({ message }) => message).join('; '));
 }
 console.log(JSON.stringify(faults));

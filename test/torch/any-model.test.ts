@@ -32,7 +32,7 @@ import { relative } from '../science/measures/ntk/fixture/compare.ts';
 import { plainTraining } from '../science/plain-training.ts';
 import { checkpoint as tinyBert, farthest } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
-import { real } from './rig.ts';
+import { real, recordingInto } from './rig.ts';
 
 const test = suite('torch/any-model');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-any-'));
@@ -198,15 +198,7 @@ async function same(own: Case, { options, trainer, rows, prompts }: Prepared, ex
       ...plainTraining,
       ...{ steps: STEPS, learningRate: RATE, weightDecay: DECAY, batchSize: BATCH, ...more },
     };
-    const trained = await trainer.train(rows, settings, {
-      onStep: ({ loss }) => {
-        losses.push(loss);
-        return Promise.resolve();
-      },
-      wants: () => false,
-      see: () => Promise.resolve(undefined),
-      signal: new AbortController().signal,
-    });
+    const trained = await trainer.train(rows, settings, recordingInto(losses));
     near(losses, expected.losses, tolerance.engines.loss, 'losses');
     return trained;
   };

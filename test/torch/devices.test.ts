@@ -19,6 +19,7 @@ import { type FamilyCase, openCase, optionsUnder } from '../science/family-cases
 import { plainTraining } from '../science/plain-training.ts';
 import { farthest } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
+import { recordingInto } from './rig.ts';
 
 const test = suite('torch/devices');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-devices-'));
@@ -59,10 +60,7 @@ async function train(
     ...settings,
   };
   const model = await trainer.train(own.rows, whole, {
-    onStep: ({ loss }) => Promise.resolve(void losses.push(loss)),
-    wants: () => false,
-    see: () => Promise.resolve(undefined),
-    signal: new AbortController().signal,
+    ...recordingInto(losses),
     ...hooks,
   });
   try {

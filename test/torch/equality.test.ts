@@ -38,6 +38,7 @@ import { bitfit, headOnly, lnTuning } from '../science/plain-adapters.ts';
 import { plainTraining } from '../science/plain-training.ts';
 import { farthest } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
+import { recordingInto } from './rig.ts';
 
 const test = suite('torch/equality');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-equality-'));
@@ -61,16 +62,6 @@ interface Course {
   readonly folder: string;
 }
 
-const hooks = (losses: number[]): TrainerHooks => ({
-  onStep: ({ loss }) => {
-    losses.push(loss);
-    return Promise.resolve();
-  },
-  wants: () => false,
-  see: () => Promise.resolve(undefined),
-  signal: new AbortController().signal,
-});
-
 async function trained<T>(
   engine: Engine,
   options: TrainerOptions,
@@ -81,7 +72,7 @@ async function trained<T>(
 ): Promise<T & { readonly losses: readonly number[] }> {
   const trainer = await ENGINES[engine](options),
     losses: number[] = [];
-  const model = await trainer.train(rows, settings, { ...hooks(losses), ...more });
+  const model = await trainer.train(rows, settings, { ...recordingInto(losses), ...more });
   try {
     return { losses, ...(await look(model)) };
   } finally {

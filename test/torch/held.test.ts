@@ -24,7 +24,7 @@ import { openCase, optionsUnder } from '../science/family-cases.ts';
 import { plainTraining } from '../science/plain-training.ts';
 import { farthest } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
-import { real } from './rig.ts';
+import { real, recordingInto } from './rig.ts';
 
 const test = suite('torch/held');
 /** held.py, which answers a line for each. */
@@ -104,12 +104,7 @@ for (const [name, kind] of [
         shuffle: false,
       };
       const losses: number[] = [];
-      const model = await trainer.train(own.rows, settings, {
-        onStep: ({ loss }) => Promise.resolve(void losses.push(loss)),
-        wants: () => false,
-        see: () => Promise.resolve(undefined),
-        signal: new AbortController().signal,
-      });
+      const model = await trainer.train(own.rows, settings, recordingInto(losses));
       const outputs = async (of: EvaluatedModel): Promise<readonly number[]> =>
         own.classes > 0
           ? [...(await of.logits(own.rows, own.rows.length))]

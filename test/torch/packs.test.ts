@@ -18,6 +18,7 @@ import { type FamilyCase, openCase, optionsUnder } from '../science/family-cases
 import { plainTraining } from '../science/plain-training.ts';
 import { farthest } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
+import { recordingInto } from './rig.ts';
 
 const test = suite('torch/packs');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-packs-'));
@@ -72,13 +73,7 @@ async function train(
       ...settings,
     } as const;
     const model = await trainer.train(rows, whole, {
-      onStep: ({ loss }) => {
-        losses.push(loss);
-        return Promise.resolve();
-      },
-      wants: () => false,
-      see: () => Promise.resolve(undefined),
-      signal: new AbortController().signal,
+      ...recordingInto(losses),
       together,
       ...hooks,
     });

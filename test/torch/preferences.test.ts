@@ -23,6 +23,7 @@ import { losses as marked, markedRows } from '../science/loss-on.ts';
 import { plainTraining } from '../science/plain-training.ts';
 import { farthest } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
+import { recordingInto } from './rig.ts';
 
 const test = suite('torch/preferences');
 test.after(async () => {
@@ -78,15 +79,7 @@ async function lossesOf(
       decay: 'weights',
       ...more,
     },
-    {
-      onStep: ({ loss }) => {
-        found.push(loss);
-        return Promise.resolve();
-      },
-      wants: () => false,
-      see: () => Promise.resolve(undefined),
-      signal: new AbortController().signal,
-    },
+    recordingInto(found),
   );
   model.dispose();
   trainer.dispose();

@@ -6,12 +6,21 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import type { TrainerHooks } from '../../src/science/training/session.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 
 /** The Python with torch. */
 export const real = process.env['DOSIMETER_PYTHON'] ?? '';
 if (real === '') throw new Error('DOSIMETER_PYTHON names no Python; `npm run test:torch` does');
+
+/** The hooks of a training that only records each step's loss. */
+export const recordingInto = (losses: number[]): TrainerHooks => ({
+  onStep: ({ loss }) => Promise.resolve(void losses.push(loss)),
+  wants: () => false,
+  see: () => Promise.resolve(undefined),
+  signal: new AbortController().signal,
+});
 
 export const temporary = (): string => mkdtempSync(join(tmpdir(), 'dosimeter-torch-'));
 
