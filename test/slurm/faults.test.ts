@@ -181,6 +181,23 @@ test('log folders removed, before jobs begin and while they run', async ({ clust
   ranOnce(project, 4);
 });
 
+test('a submission is removed before sbatch reads it', async ({ cluster }) => {
+  const project = grid({ seeds: [1] });
+  const { path: PATH, clean } = fakes({
+    sbatch: `[ "$1" = --version ] && exec $REAL "$@"
+mkdir $HERE/removed 2>/dev/null && rm -r ${submissionsDir(project)}/*
+exec $REAL "$@"`,
+  });
+  try {
+    const said = await start(project, cluster, [], { PATH }).ended;
+    assert.is(said.code, 0, said.stderr);
+    assert.match(said.stderr, /Unable to open file .*script\.sh; its stages are submitted again/);
+    ranOnce(project, 2);
+  } finally {
+    clean();
+  }
+});
+
 /** Mounts a small file system in place of `.dosimeter`. */
 function mountSmall(project: Project): string {
   const dir = path.join(project.dir, '.dosimeter');

@@ -287,6 +287,11 @@ class SlurmExecutor implements Executor {
       excluded: this.#excluded,
     });
     const { name } = outcome;
+    if (outcome.type === 'unread' && works.every(({ tries }) => tries < this.profile.maxRequeues)) {
+      this.context.note(`sbatch: ${outcome.message}; its stages are submitted again`);
+      for (const work of works) work.tries++;
+      return [batch];
+    }
     switch (outcome.type) {
       case 'submitted':
       case 'uncertain':
@@ -298,6 +303,7 @@ class SlurmExecutor implements Executor {
           else if (!this.#left) this.#cancel(work); // stopped while sbatch ran
         }
         return [];
+      case 'unread':
       case 'refused':
         for (const member of works.flatMap(({ members }) => [...members]))
           this.#settleMember(member, {

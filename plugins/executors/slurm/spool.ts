@@ -4,6 +4,7 @@
  *     stages/KEY/claim.json         the task that a stage was given to, written before sbatch
  *     stages/KEY/result.json        how it ended, written by the task; this is the authority
  *     stages/KEY/files-…            its outputs
+ *     submissions/NAME/script.sh    what sbatch reads
  *     submissions/NAME/intent.json  what sbatch is asked for, written before sbatch
  *     submissions/NAME/submitted.json   the id that sbatch gave
  *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad, .signalled
@@ -66,6 +67,7 @@ export interface Bad {
 
 const NAME = /^dosimeter-[a-z0-9-]{1,100}$/;
 const KEY = /^[0-9a-f]{64}(-[0-9a-f]{16})?$/;
+const SCRIPT = 'script.sh';
 /** How long submissions that no stage claims are kept for their logs. */
 const KEEP_DAYS = 7;
 
@@ -170,7 +172,7 @@ export class Spool {
     mkdirSync(dir, { recursive: true });
     for (const shared of [path.join(this.root, 'leases'), this.saidDir])
       mkdirSync(shared, { recursive: true });
-    writeFileSync(path.join(dir, 'script.sh'), script);
+    writeFileSync(path.join(dir, SCRIPT), script);
     tasks.forEach(({ members, graceSeconds }, index) => {
       const task: ScheduledTask = {
         members,
@@ -181,6 +183,14 @@ export class Spool {
       for (const member of members) mkdirSync(member.dir, { recursive: true });
       writeFileSync(path.join(dir, `${index}.json`), JSON.stringify(task));
     });
+  }
+
+  scriptFile(name: string): string {
+    return path.join(this.submissionDir(name), SCRIPT);
+  }
+
+  hasScript(name: string): boolean {
+    return namesIn(this.submissionDir(name)).includes(SCRIPT);
   }
 
   setIntent(intent: Intent): void {

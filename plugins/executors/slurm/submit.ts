@@ -97,7 +97,10 @@ const slug = (kind: string): string =>
 const newName = (kind: string): string =>
   `dosimeter-${slug(kind)}-${randomBytes(6).toString('hex')}`;
 
-export type Outcome = Submitted & { readonly name: string };
+/** `unread` means that sbatch found no script: the submission's folder was removed before. */
+export type Outcome = (Submitted | { readonly type: 'unread'; readonly message: string }) & {
+  readonly name: string;
+};
 
 /**
  * Submits a batch as one job or array. The intent and the claims of all its stages are on the disk
@@ -116,7 +119,7 @@ export async function submitBatch(
     tasks: works.length,
     dir,
     said: spool.saidDir,
-    script: `${dir}/script.sh`,
+    script: spool.scriptFile(name),
     taskCommand,
     exclude: [...excluded],
     cwd: process.cwd(),
@@ -157,7 +160,9 @@ export async function submitBatch(
       work.task = null;
       for (const { key } of work.members) spool.disclaim(key);
     }
+    const isUnread = submitted.type === 'refused' && !spool.hasScript(name);
     spool.removeSubmission(name);
+    if (isUnread) return { type: 'unread', message: submitted.message, name };
   }
   return { ...submitted, name };
 }
