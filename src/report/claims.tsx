@@ -88,7 +88,7 @@ function claimRows<T extends Comparison>(
 const rank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
 /** σ² of A's entries in the layers of the first fan-in; null without LoRA. */
 const variance = ({ cells }: Condition): number | null =>
-  cells.find(({ lora }) => lora !== null)?.lora?.groups[0]?.variance ?? null;
+  cells.find(({ lora }) => lora !== null)?.lora?.[0]?.variance ?? null;
 
 interface AxisClaim extends EndsQuestion {
   readonly statement: string;

@@ -8,7 +8,6 @@ import type {
   FisherSensitivity,
   History,
   HistoryPoint,
-  LoraFacts,
   LoraLayers,
   ReceiptFacts,
   WritingFacts,
@@ -208,26 +207,28 @@ export interface LayerFacts {
 }
 
 /**
- * Returns the adapted layers by fan-in, or null if there are none.
+ * Returns the adapted layers by fan-in, rank and scale, or null if there are none.
  * @param nominal the initialiser's σ² for a fan-in and rank; null if A came from a file
  */
 export function loraFacts(
   layers: readonly LayerFacts[],
   nominal: ((fanIn: number, rank: number) => number) | null,
-): LoraFacts | null {
-  const [first] = layers;
-  if (first === undefined) return null;
-  const byWidth = new Map<number, LayerFacts[]>();
-  for (const layer of layers)
-    byWidth.set(layer.width, [...(byWidth.get(layer.width) ?? []), layer]);
-  const groups = [...byWidth]
-    .sort(([a], [b]) => a - b)
-    .map(([fanIn, of]): LoraLayers => {
-      const rank = of[0]?.rank ?? first.rank;
+): readonly LoraLayers[] | null {
+  if (layers.length === 0) return null;
+  const groups = new Map<string, LayerFacts[]>();
+  for (const layer of layers) {
+    const key = `${layer.width} ${layer.rank} ${layer.scale}`;
+    groups.set(key, [...(groups.get(key) ?? []), layer]);
+  }
+  return [...groups.values()]
+    .map((of): LoraLayers => {
+      const [{ width: fanIn, rank, scale }] = of as [LayerFacts];
       const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured])),
         samples = of.flatMap(({ sample_variance: sample }) => sample ?? []);
       return {
         fanIn,
+        rank,
+        scale,
         layers: of.length,
         variance:
           nominal?.(fanIn, rank) ?? of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
@@ -242,8 +243,8 @@ export function loraFacts(
                 high: Math.max(...measured.map(({ high }) => high)),
               },
       };
-    });
-  return { rank: first.rank, scale: first.scale, groups };
+    })
+    .sort((a, b) => a.fanIn - b.fanIn || a.rank - b.rank || a.scale - b.scale);
 }
 
 const POINTS = 40;

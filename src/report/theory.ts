@@ -58,8 +58,8 @@ const joinedRange = (a: Ends | null | undefined, b: Ends | null | undefined): En
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
 /**
- * Checks the theorem's premise for the A that is used: one row for each adapter and fan-in, with
- * the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with
+ * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in,
+ * rank and scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with
  * M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues s²·eig(AAᵀ) − 1, where
  * eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
@@ -67,10 +67,9 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
   const rows = new Map<string, PremiseRow>();
   for (const condition of conditions) {
     for (const { lora } of condition.cells) {
-      if (lora === null) continue;
-      const { rank: r, scale: s } = lora;
-      for (const { fanIn: n, layers, variance, sample, measured } of lora.groups) {
-        const key = `${condition.adapterLabel} ${n} ${variance} ${s}`;
+      for (const layersOfOne of lora ?? []) {
+        const { fanIn: n, rank: r, scale: s, layers, variance, sample, measured } = layersOfOne;
+        const key = `${condition.adapterLabel} ${n} ${variance} ${r} ${s}`;
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);
         const known = rows.get(key);

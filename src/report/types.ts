@@ -82,8 +82,11 @@ export interface CurveFacts {
   readonly poisoned_accuracy?: number;
 }
 
-/** The adapted layers of one fan-in, for the premise of the theorem. */
+/** The adapted layers of one fan-in, rank and scale, for the premise of the theorem. */
 export interface LoraLayers {
+  readonly rank: number;
+  /** s = α/r, or α/√r. */
+  readonly scale: number;
   /** The layers' fan-in, n. */
   readonly fanIn: number;
   readonly layers: number;
@@ -99,12 +102,6 @@ export interface LoraLayers {
    * the A that training started from. Null if unknown.
    */
   readonly measured: { readonly low: number; readonly high: number } | null;
-}
-export interface LoraFacts {
-  readonly rank: number;
-  /** s = α/r, or α/√r. */
-  readonly scale: number;
-  readonly groups: readonly LoraLayers[];
 }
 
 export interface TextChange {
@@ -248,7 +245,8 @@ export interface ReportCell {
     readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] };
   };
   readonly kernels: { readonly [C in Checkpoint]?: KernelPoint };
-  readonly lora: LoraFacts | null;
+  /** Null without LoRA, or if its layers are not known. */
+  readonly lora: readonly LoraLayers[] | null;
   readonly receipt: ReceiptFacts | null;
   /** The output of theory-map, if it was asked for. */
   readonly map?: MapFacts;

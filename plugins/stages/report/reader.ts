@@ -26,7 +26,6 @@ import type {
   Checkpoint,
   FisherPoint,
   KernelPoint,
-  LoraFacts,
   MapFacts,
   ReceiptFacts,
   ReportCell,
@@ -82,7 +81,7 @@ async function readLora(
   inputs: Inputs,
   index: number,
   adapter: JsonObject,
-): Promise<LoraFacts | null> {
+): Promise<ReportCell['lora']> {
   const nominal = nominalVariance(adapter);
   const ntk = dirOf(inputs, 'ntk', index),
     train = dirOf(inputs, 'train', index);

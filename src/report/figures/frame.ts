@@ -238,7 +238,7 @@ const VARIANCE = 'adapter.init.variance';
 function scaledVariance(condition: Condition): number | null {
   const [scaled, ...others] = distinct(
     condition.cells
-      .flatMap(({ lora }) => lora?.groups ?? [])
+      .flatMap(({ lora }) => lora ?? [])
       .map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))),
   );
   return scaled === undefined || others.length > 0 ? null : scaled;
