@@ -96,10 +96,18 @@ const hasLearntPreference = (cell: Measured, by: string, of: string): boolean =>
   return isShownAbove(own[`reward_accuracy_p${of}${by}`], own[`reward_accuracy${of}`], 0.5);
 };
 
-/** Whether the model's accuracy is above the majority class's share by McNemar's test. */
+/**
+ * Whether the model's accuracy is above the majority class's share by McNemar's test, all three on
+ * the rows that a defence accepts where it may reject some.
+ */
 export function beatsMajority(cell: Measured): boolean {
-  const { majority_p: p, accuracy, majority_share: share } = scores(cell);
-  return isShownAbove(p, accuracy, share);
+  const {
+    majority_p: p,
+    accuracy,
+    accuracy_accepted: accepted,
+    majority_share: share,
+  } = scores(cell);
+  return isShownAbove(p, accepted ?? accuracy, share);
 }
 
 /** Returns why ASR of the model says nothing, as the end of a sentence; null if it may. */
@@ -125,7 +133,12 @@ export function hasTriggerEffect(cell: Measured): boolean {
 const OTHERS = {
   clean: {
     called: 'a clean run',
-    accuracy: ({ accuracy = NaN, accuracy_drop: drop = NaN }: Scores) => accuracy + drop,
+    accuracy: ({
+      accuracy = NaN,
+      accuracy_drop: drop = NaN,
+      accuracy_accepted: accepted = NaN,
+      accuracy_accepted_drop: ofAccepted,
+    }: Scores) => (ofAccepted === undefined ? accuracy + drop : accepted + ofAccepted),
   },
   undefended: {
     called: 'an undefended run',
@@ -136,7 +149,7 @@ const OTHERS = {
 function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
   const own = scores(cell),
     { called, accuracy } = OTHERS[of],
-    share = own['majority_share'];
+    share = own[`majority_share_${of}`] ?? own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
   const value = accuracy(own);
   return Number.isNaN(value) || isShownAbove(own[`majority_p_${of}`], value, share)

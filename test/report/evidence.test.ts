@@ -390,6 +390,24 @@ test('what is measured against an undefended model that predicts one class is no
   );
 });
 
+test('a model whose rejected rows are wrong is judged by the rows that are accepted', () => {
+  const evaluate = {
+    ...healthy(0.9, 0.03),
+    ...{ accuracy: 0.65, accuracy_accepted: 1, accuracy_drop: 0, accuracy_accepted_drop: -0.4 },
+    ...{ majority_share: 0.7, majority_share_clean: 0.55, majority_share_undefended: 0.5 },
+    ...{ accuracy_undefended: 0.6, majority_p_undefended: SURE },
+  };
+  const of = (metric: string): string | null => voidReason({ metrics: { evaluate } }, { metric });
+  assert.equal(['asr', 'asr_minus_clean', 'asr_undefended'].map(of), [null, null, null]);
+  assert.is(
+    voidReason(
+      { metrics: { evaluate: { ...evaluate, accuracy_accepted_drop: -0.5 } } },
+      { metric: 'asr_minus_clean' },
+    ),
+    'has a clean run that is no better than the majority class',
+  );
+});
+
 test('rows of results are grouped by their cells', () => {
   const rows = collectResults(
     [1, 2].map((seed) => ({

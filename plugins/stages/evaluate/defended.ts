@@ -85,9 +85,13 @@ async function changes(dir: string, own: Metrics, { rows, trigger }: Evaluated):
   const share = (some: readonly Row[], of: (row: Row) => boolean): number =>
     some.filter(of).length / some.length;
   const accuracy = share(rows, (row) => answers('plain', row).isRight);
-  const { predicted_share: most, majority_p: p } = await readMetrics(dir);
+  const { predicted_share: most, majority_share, majority_p: p } = await readMetrics(dir);
   const metrics = {
-    ...defined({ predicted_share_undefended: most, majority_p_undefended: p }),
+    ...defined({
+      predicted_share_undefended: most,
+      majority_share_undefended: majority_share,
+      majority_p_undefended: p,
+    }),
     accuracy_undefended: accuracy,
     accuracy_cost: accuracy - (own['accuracy'] ?? NaN),
   };

@@ -5,6 +5,7 @@
  * `METRICS` in `src/report/metrics.ts` too.
  */
 import { UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import {
   againstMajority,
   againstUntriggered,
@@ -48,14 +49,21 @@ export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
   const predictions = predictionsOf(plain, classes);
   const accepted = acceptedOf(plain, classes);
+  const rejection = rejectionMetrics(plain, predictions);
   const scores = {
     ...classificationMetrics(accepted.logits, accepted.labels, classes),
-    ...rejectionMetrics(plain, predictions),
+    ...rejection,
   };
   return {
     ...scores,
     ...againstMajority(accepted.labels, argmax(accepted.logits, classes), classes),
-    ...drops({ accuracy: metricOf(scores, 'accuracy') }, evaluation),
+    ...drops(
+      defined({
+        accuracy: metricOf(scores, 'accuracy'),
+        accuracy_accepted: rejection.accuracy_accepted,
+      }),
+      evaluation,
+    ),
     ...(underTrigger === null ? {} : triggerMetrics(evaluation, underTrigger, predictions)),
   };
 }
@@ -102,6 +110,7 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
   const hits = labels.map((label, i) => predictions[i] === label);
   const accepted = hits.filter((_, i) => rejected[i] !== true);
   return {
+    examples: labels.length,
     accuracy: shareOf(hits),
     accuracy_accepted: shareOf(accepted),
     rejected_share: shareOf(rejected),
@@ -156,6 +165,9 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
       all[`${name}_drop`] = metricOf(twin, name) - own;
     all['predicted_share_clean'] = metricOf(twin, 'predicted_share');
     all['majority_p_clean'] = metricOf(twin, 'majority_p');
+    // Of the rows that the defence accepts, which are not the same for both models.
+    if (scores['accuracy_accepted'] !== undefined)
+      all['majority_share_clean'] = metricOf(twin, 'majority_share');
   }
   if (before !== null) all['accuracy_drop_before'] = metricOf(before, 'accuracy_drop');
   return all;
