@@ -146,7 +146,7 @@ const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
 
 /**
  * Returns a table with a line for each cell and a column for each metric. `†` marks numbers that
- * are not evidence.
+ * are not evidence. Nothing stands beside a mean of p-values.
  */
 export function cellTable(
   rows: readonly ResultRow[],
@@ -168,7 +168,9 @@ export function cellTable(
         ...metrics.map((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return NOTHING;
-          const summary = plainSpread(found, spread, isProportion(metric));
+          const summary = isPValue(metric)
+            ? plainValue(summarise(found).mean)
+            : plainSpread(found, spread, isProportion(metric));
           const mark = markOf(cell.reasons.get(metricName(metric)));
           return `${summary}${mark}${seedsNote(found.length, cell.seeds.size)}`;
         }),

@@ -37,11 +37,17 @@ export function metricNamed(name: string): Named {
   return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
 }
 
+/** `majority_p`, `majority_p_clean`, `test_majority_p_after_1`; of a task, `NAME.majority_p`. */
+const P_VALUE = new RegExp(
+  '(?:^|\\.)(?:test_)?(?:majority|asr_untriggered|reward_accuracy)_p' +
+    '(?:_clean|_undefended)?(?:_after_\\d+)?(?=$|\\.)',
+);
+
 /**
  * Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing.
  */
 export const isPValue = ({ stage, metric }: Named): boolean =>
-  stage === 'evaluate' && /_p(?:_clean)?(?:\.|$)/.test(metric);
+  stage === 'evaluate' && P_VALUE.test(metric);
 
 /** The same metric, measured on the rows of `data.test`. Only `evaluate` reads these. */
 export const onTest = <T extends Named>(named: T): T =>

@@ -107,6 +107,17 @@ test('rates by further scorers and further drops are judged like those they stan
   }
 });
 
+test('p-values are told from rates of scorers and of data sets whose names end in p', () => {
+  const isP = (metric: string): boolean => isPValue({ stage: 'evaluate', metric });
+  for (const metric of [
+    ...['test_majority_p', 'majority_p_undefended', 'majority_p_clean_after_1'],
+    ...['tiny_p.majority_p', 'reward_accuracy_p_after_2.rewards'],
+  ])
+    assert.ok(isP(metric), metric);
+  for (const metric of ['asr.gpt_p', 'tiny_p.accuracy', 'asr_after_1.gpt_p'])
+    assert.not(isP(metric), metric);
+});
+
 test('a metric without words for answers keeps those for classes', () => {
   assert.match(meaningOf(ACCURACY, true), /exact match/);
   assert.match(meaningOf(ACCURACY, false), /classified correctly/);
