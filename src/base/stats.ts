@@ -76,6 +76,18 @@ const ROUNDING = 1e-12;
 export const strictlyBelow = (value: number, bound: number): boolean =>
   value < bound * (1 - ROUNDING);
 
+/**
+ * Returns ⌊share·total⌋ of the decimals as written: 0.29 · 100 is 29, although the product of the
+ * doubles is 28.999999999999996.
+ */
+export function flooredShare(share: number, total: number): number {
+  const product = share * total,
+    nearest = Math.round(product);
+  return Math.abs(product - nearest) <= ROUNDING * Math.max(1, nearest)
+    ? nearest
+    : Math.floor(product);
+}
+
 /** Returns the rank of each value, from 1. Ties share their mean rank. */
 export function ranks(values: readonly number[]): number[] {
   const sorted = [...values].sort((a, b) => a - b);

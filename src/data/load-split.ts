@@ -14,6 +14,7 @@ import {
 } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { randomStream } from '../base/random.ts';
+import { flooredShare } from '../base/stats.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { inWords, limitOf } from '../base/untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
@@ -370,7 +371,7 @@ function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): r
  */
 function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;
-  const count = Math.max(1, Math.floor(holdOut.share * rows.length));
+  const count = Math.max(1, flooredShare(holdOut.share, rows.length));
   const held = new Set(
     randomStream(0, 'data.hold-out', '').permutation(rows.length).slice(0, count),
   );

@@ -1,5 +1,6 @@
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
+import { flooredShare } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
@@ -38,7 +39,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
  * all cells and seeds are evaluated on the same rows.
  */
 function heldOut(rows: readonly Row[], share: number): readonly Row[] {
-  const count = Math.max(1, Math.floor(share * rows.length));
+  const count = Math.max(1, flooredShare(share, rows.length));
   const held = new Set(
     randomStream(0, 'defence.clean', '').permutation(rows.length).slice(0, count),
   );
