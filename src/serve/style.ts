@@ -1,7 +1,7 @@
 /** The page's style sheet: that of the report's pages, and the rules that only this page needs. */
 import { pageStyle } from '../report/html/style.ts';
 
-const own = `
+const ownStyle = `
 [hidden]{display:none}
 .block{display:block}
 .eyebrow a{color:inherit}
@@ -94,4 +94,4 @@ const dark = `@media(prefers-color-scheme:dark){
 .part-running{background:#3a9bd5}.part-failed{background:#e5534b}.part-stopped{background:#8793a1}
 }`.replaceAll('\n  ', '');
 
-export const style = `${pageStyle}\n${own}\n${dark}\n`;
+export const style = `${pageStyle}\n${ownStyle}\n${dark}\n`;
