@@ -60,8 +60,7 @@ export type PlannedCell = {
 const TRAINED_GOALS = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
 export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
 
-/** The goals that the report reads. */
-export const readGoals = (goals: readonly string[]): readonly string[] =>
+export const goalsToRead = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
 /**
@@ -74,8 +73,8 @@ export const attackNames = (
   ...new Set(cells.flatMap(({ poisoning }) => stepsOf(poisoning).map(({ attack }) => attack))),
 ];
 
-/** Returns the distinct values and, for each item, the index of its value among them. */
-function intern<T>(values: readonly T[]): {
+/** Returns the distinct values and, for each value, its index among them. */
+function indexDistinct<T>(values: readonly T[]): {
   readonly distinct: readonly T[];
   readonly indexes: readonly number[];
 } {
@@ -93,7 +92,7 @@ function intern<T>(values: readonly T[]): {
   return { distinct, indexes };
 }
 
-/** `model`, `model 2`, …: the role of the model or data set with this index from 0. */
+/** Returns the role of the model or data set with this index from 0: `model`, `model 2`, …. */
 export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
@@ -131,7 +130,7 @@ function baseFacts(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
 }
 
 /**
- * Returns the training settings. Precision, loss and packing are left out where they have their
+ * Returns the training settings. Precision, loss and packing are left out if they have their
  * defaults, so that no key holds them.
  */
 function trainSettings({ train }: Cell): JsonObject {
@@ -182,8 +181,8 @@ const splitsOf = (
  * change although its rows do not, and the report names the file.
  */
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
-  const models = intern(cells.map((cell) => cell.model));
-  const data = intern(cells.map((cell) => cell.data));
+  const models = indexDistinct(cells.map((cell) => cell.model));
+  const data = indexDistinct(cells.map((cell) => cell.data));
   // Where a file is depends on the machine, so it must not enter the report's key.
   const name = sourceNames([
     ...models.distinct.map(({ source }) => source),
@@ -218,14 +217,14 @@ export default defineStage({
     'provenance.',
   compute: false,
   scope: 'experiment',
-  // Timings, and bytes that depend on Node's compressor.
+  // These files have timings, or bytes that depend on Node's compressor.
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv', OUTPUTS],
   tolerant: true,
   spares: ['ntk'],
   define(cells, { goals, report, plugin }) {
-    const kinds = readGoals(goals);
+    const kinds = goalsToRead(goals);
     const isTrained = kinds.some(isTrainedGoal);
-    const train = intern(cells.map(trainSettings));
+    const train = indexDistinct(cells.map(trainSettings));
     const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
     const params: Params = {
       goals,
