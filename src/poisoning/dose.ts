@@ -20,8 +20,8 @@ export interface Dose {
 
 /**
  * Returns the number of rows that a dose asks for: `count`, or ⌊rate·N⌋, where N is the number of
- * training rows after `limit`. The product is computed from the decimals as written: 0.29 · 100 is
- * 29, although the product of the doubles is 28.999999999999996.
+ * training rows after `limit`. A product that rounding alone keeps from being whole counts as
+ * whole: 0.29 · 100 is 29, although the product of the doubles is 28.999999999999996.
  */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
@@ -41,7 +41,7 @@ export const totalRows = ({
 
 interface Eligible {
   readonly rows: number;
-  /** How messages describe them: `rows whose label is not "ham"`. */
+  /** How messages describe these rows, such as `rows whose label is not "ham"`. */
   readonly whom: string;
 }
 
@@ -100,7 +100,7 @@ function tooFewRows(
  * a smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
  * rows are eligible.
  * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
- * @param poison returns a row poisoned; it is given the place of the row in the order drawn
+ * @param poison returns the poisoned row; `drawn` is the row's place in the order drawn, from 0
  */
 export function poisonDose(
   input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random' | 'taken'>,
