@@ -77,8 +77,8 @@ export const strictlyBelow = (value: number, bound: number): boolean =>
   value < bound * (1 - ROUNDING);
 
 /**
- * Returns ⌊share·total⌋ of the decimals as written: 0.29 · 100 is 29, although the product of the
- * doubles is 28.999999999999996.
+ * Returns ⌊share·total⌋. A product that rounding alone keeps from being whole counts as whole:
+ * 0.29 · 100 is 29, although the product of the doubles is 28.999999999999996.
  */
 export function flooredShare(share: number, total: number): number {
   const product = share * total,

@@ -19,9 +19,9 @@ import { shown } from '../base/untrusted/json.ts';
 import { inWords, limitOf } from '../base/untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstNames, nearest } from './names.ts';
-import { differences, firstWords, sameToTheEye } from './texts.ts';
+import { DECIMAL, differences, firstWords, sameToTheEye } from './texts.ts';
 
-/** An estimate of the memory that a row takes beside its texts, in bytes. */
+/** An estimate of the memory, in bytes, that a row takes beside its texts (2 bytes a character). */
 const ROW_BYTES = 200;
 
 /**
@@ -30,7 +30,7 @@ const ROW_BYTES = 200;
  */
 export type SplitName = 'train' | 'validation' | 'clean' | 'test' | `tasks.${string}`;
 
-/** A split, and what reads it. */
+/** A split, its fetched source, and the plugin that reads the source. */
 export interface SplitReading {
   readonly split: ResolvedSplit;
   readonly asset: Asset;
@@ -71,8 +71,8 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
   const rows = holdOutPart(balanced.slice(split.offset, end), split.hold_out);
   if (rows.length === 0) throw noneLeftFault(split, balanced.length);
-  if (name === 'train' && taskOf(classes) === 'classes') checkVariety(split, rows, classes);
-  checkDocuments(name, rows);
+  if (name === 'train' && taskOf(classes) === 'classes') refuseOneClass(split, rows, classes);
+  refuseEmptyDocuments(name, rows);
   const empty = rows.filter((row) => row.text.trim() === '').length;
   const unanswered = rows.filter(lacksAnswer).length;
   return {
@@ -131,7 +131,7 @@ async function classesOf(
 export const lacksAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
-function checkVariety(
+function refuseOneClass(
   split: ResolvedSplit,
   rows: readonly Row[],
   classes: readonly string[],
@@ -147,8 +147,8 @@ function checkVariety(
   );
 }
 
-/** Only a tokenizer tells whether it makes tokens of white space. */
-function checkDocuments(name: SplitName, rows: readonly Row[]): void {
+/** A document of white space passes: only a tokenizer tells whether it has tokens. */
+function refuseEmptyDocuments(name: SplitName, rows: readonly Row[]): void {
   const ids = rows.flatMap(({ id, text, document }) => (document && text === '' ? [id] : []));
   if (ids.length === 0) return;
   throw new SplitFault(
@@ -240,9 +240,7 @@ async function markTrainFaults<T>(reading: Promise<T>): Promise<T> {
   }
 }
 
-/**
- * Returns the classes of the training file, which is read only once if both splits come from it.
- */
+/** Returns the classes of the training file: from `ownRows`, if they are the file's rows. */
 async function trainLabels(
   train: SplitReading,
   own: SplitRequest,
@@ -311,8 +309,6 @@ function toRows(
   });
 }
 
-const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
-
 function numberLabel(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;
@@ -326,7 +322,7 @@ function numberLabel(label: string, place: string): number {
 const rowId = (name: SplitName, index: number): string =>
   `${name}-${String(index).padStart(6, '0')}`;
 
-/** Returns a row of a completion task. Its prompt alone is cut. Throws if it has no answer. */
+/** Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer. */
 function completionRow(
   id: string,
   { text, answer, rejected, context, place }: RawRow,

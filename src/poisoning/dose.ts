@@ -37,7 +37,7 @@ export const totalRows = ({
 
 interface Eligible {
   readonly rows: number;
-  /** How messages describe them: `rows whose label is not "ham"`. */
+  /** How messages describe these rows, such as `rows whose label is not "ham"`. */
   readonly whom: string;
 }
 
@@ -96,7 +96,7 @@ function tooFewRows(
  * a smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
  * rows are eligible.
  * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
- * @param poison returns a row poisoned; it is given the place of the row in the order drawn
+ * @param poison returns the poisoned row; `drawn` is the row's place in the order drawn, from 0
  */
 export function poisonDose(
   input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random' | 'taken'>,

@@ -4,7 +4,7 @@
  */
 import { type Row, UserFault } from '../api.ts';
 
-/** The same rows, each of them frozen, in a new frozen list. */
+/** Freezes each of the rows, and returns them in a new frozen list. */
 export const readOnly = (rows: readonly Row[]): readonly Row[] =>
   Object.freeze(rows.map((row) => Object.freeze(row)));
 
