@@ -51,8 +51,7 @@ export function pairedDifference(
   if (a.length !== b.length)
     throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
   const differences = a.map((x, i) => x - b[i]!);
-  // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in double
-  // precision.
+  // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in doubles.
   const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
   const summary = summarise(differences, level),
     { mean, std } = summary;
@@ -145,9 +144,7 @@ interface PairedOutcomes {
   readonly p: number;
 }
 
-/**
- * Compares two outcomes row by row. Throws a RangeError if the lists are empty or differ in length.
- */
+/** Compares outcomes row by row. Throws a RangeError if lists are empty or differ in length. */
 export function pairedOutcomes(
   first: readonly boolean[],
   second: readonly boolean[],

@@ -25,9 +25,7 @@ const STATES = Object.keys(COLOURS) as DrawnStage['state'][];
 const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
 
-/**
- * Returns one arrow for each pair of stages of which `to` reads `from`, by the names of `nameOf`.
- */
+/** Returns one arrow for each stage `to` that reads a stage `from`, by the names of `nameOf`. */
 const arrows = (
   stages: readonly DrawnStage[],
   nameOf: (stage: DrawnStage, position: number) => string,

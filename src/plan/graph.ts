@@ -133,9 +133,7 @@ export class Graph {
     return [...this.#drafts.values()];
   }
 
-  /**
-   * Returns the node of a stage, after adding all that the stage needs; null if it can't be made.
-   */
+  /** Returns a stage's node, after adding all that the stage needs; null if it can't be made. */
   node(
     kind: string,
     cell: Cell,
@@ -236,8 +234,7 @@ export class Graph {
     this.#registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
   /**
-   * Calls the plugin's `define` and `resources`. Returns null if one throws or returns a wrong
-   * shape.
+   * Calls the plugin's `define` and `resources`. Returns null if one fails or has a wrong shape.
    */
   #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
     let definition: StageDefinition, resources: Resources;

@@ -12,16 +12,13 @@ import type { Plan, PlannedStage } from './types.ts';
 /** The axes to name first, because they tell variants apart and other axes follow from them. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
-/**
- * In a label, separates the name of a stage that no cell has as its own from cells that need it.
- */
+/** In a label, separates a stage that no cell has as its own from the cells that need it. */
 export const NEEDED_BY = ' needed by';
 
 /** Returns the axes that tell cells apart, without those whose value follows from earlier ones. */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const telling: string[] = [];
-  // For each cell, its values on all telling axes so far but the latest, whose values are in
-  // `last`.
+  // For each cell, its values on all telling axes but the latest, whose values are in `last`.
   let names = cells.map(() => ''),
     last: readonly string[] = [];
   for (const path of pathsOf(cells)) {

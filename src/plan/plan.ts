@@ -310,19 +310,14 @@ function cellUse(
 type Lists = (number[] | undefined)[];
 const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 
-/**
- * Adds a cell to a stage's list, which starts as `[cell]`: for a push into `[]`, V8 reserves 17
- * items.
- */
+/** Adds a cell to a stage's list, which starts as `[cell]`: a push into `[]` reserves 17 items. */
 function addCell(to: Lists, { index }: Draft, cell: number): void {
   const list = to[index];
   if (list === undefined) to[index] = [cell];
   else if (list[list.length - 1] !== cell) list.push(cell);
 }
 
-/**
- * Returns by `Draft.index` the cells that need the stage; nothing for a stage that joins the grid.
- */
+/** Returns by `Draft.index` the cells that need the stage; nothing if it joins the grid. */
 function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
   const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);

@@ -46,9 +46,7 @@ export interface PlannedStage {
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /**
-   * The stage's label in `Plan.cellStages`; null if it belongs to no cell but is needed by some.
-   */
+  /** The stage's label in `Plan.cellStages`; null if it belongs to no cell that needs it. */
   readonly own: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
@@ -71,10 +69,7 @@ export interface Plan {
    * covers that.
    */
   readonly computedBy: string;
-  /**
-   * The releases of Python packages that stages compute with, as their keys name them; may be
-   * empty.
-   */
+  /** The releases of Python packages that stages compute with, as keys name them. */
   readonly python: PythonReleases;
   /** Inputs come before the stages that read them. */
   readonly stages: readonly PlannedStage[];
@@ -92,8 +87,6 @@ export interface KeyComponents {
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: Digest };
   readonly assets: { readonly [name: string]: Digest };
-  /**
-   * `Plan.computedBy` and the releases of `Plan.python`; null for a stage that does not compute.
-   */
+  /** `Plan.computedBy` and releases of `Plan.python`; null for a stage that does not compute. */
   readonly backend: string | null;
 }

@@ -128,8 +128,7 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
       process.env[name] === undefined ? [] : [[name, process.env[name]]],
     ),
   );
-  // The program stays in the worker's process group and ends with it, whatever happens to this
-  // process.
+  // The program stays in the worker's process group and ends with it, whatever happens here.
   return spawn(program, args, {
     cwd,
     env: { ...passed, ...env, [MARK]: mark },

@@ -17,16 +17,11 @@ const LIMITS = {
   source: ['DOSIMETER_FETCH_GB', GB, 200],
   /** Bytes of one package's archive. The largest wheels have about 3 GB. */
   archive: ['DOSIMETER_ARCHIVE_GB', GB, 4],
-  /**
-   * Bytes that one archive unpacks to. If the variable is not set, `unpackedLimit` limits them
-   * further.
-   */
+  /** Bytes that an archive unpacks to. By default, `unpackedLimit` limits them further. */
   unpacked: ['DOSIMETER_UNPACK_GB', GB, 16],
   /** Files listed for one source, or in one archive. */
   files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
-  /**
-   * Seconds without a byte. A whole answer may take this time plus that of its bytes at SLOWEST.
-   */
+  /** Seconds without a byte. A whole answer may take this plus the time of its bytes at SLOWEST. */
   seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
   /** Bytes of a list that a server sends. The longest of the public Python index has 20 MB. */
   list: ['DOSIMETER_LIST_MB', MB, 64],
