@@ -72,13 +72,10 @@ export function placesOn(machine: Machine, backend: BackendName): (stage: Planne
   const known = [new WeakMap<object, number>(), new WeakMap<object, number>()] as const;
   return (stage) => {
     const { resources, descriptor } = stage,
-      placesByResources = known[descriptor.compute ? 1 : 0];
-    let places = placesByResources.get(resources);
+      byResources = known[descriptor.compute ? 1 : 0];
+    let places = byResources.get(resources);
     if (places === undefined)
-      placesByResources.set(
-        resources,
-        (places = placesFor(needOf(stage, backend, machine), machine)),
-      );
+      byResources.set(resources, (places = placesFor(needOf(stage, backend, machine), machine)));
     return places;
   };
 }
