@@ -1,6 +1,4 @@
-/**
- * `dosimeter results SPEC`: the numbers of the finished goal stages, by cell and over the seeds.
- */
+/** `dosimeter results SPEC`: the numbers of finished goal stages, by cell and over the seeds. */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
@@ -112,7 +110,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
   const { rows: final, warnings } = resultsOf(prepared);
   sayWarnings(warnings);
-  // Caveats are known of final models only: those of the model that each curve ends in are shown.
+  // Caveats are known only of final models, so those of the model that ends each curve are shown.
   const ends = caveatLines(final).map((sentence) => `After the last step: ${sentence}`);
   const rows = asResults(steps);
   const metrics = askedMetrics(rows, options.metric) ?? metricsIn(rows);
@@ -137,7 +135,7 @@ function sayWarnings(warnings: Results['warnings']): void {
   for (const warning of warnings) warn(wrapLines(warningText(warning)));
 }
 
-/** Returns null if no metric is named. @throws UserFault if a name matches no metric */
+/** Returns the metrics that match; null without patterns. @throws UserFault if one matches none */
 export function askedMetrics(
   rows: readonly Metric[],
   patterns: readonly string[],

@@ -5,10 +5,10 @@ import { withLock } from './lock.mjs';
 import { firstWorking, run, tail } from './run.mjs';
 
 /**
- * Returns the Python of the environment `dir`. It is made, unless it has what the file lists.
+ * Returns the Python of the environment `dir`, which is made unless it has what the file lists.
  * @param {string} file a requirements file of pip
- * @param {{ what: string, variable?: string, say?: (line: string) => void }} options `what` is
- *   installed, in words; `variable` may name a Python instead
+ * @param {{ what: string, variable?: string, say?: (line: string) => void }} options `what`: what
+ *   is installed, in words; `variable`: the environment variable that may name a Python instead
  * @returns {Promise<string>} its path
  * @throws {Error} that says what failed
  */
