@@ -7,6 +7,7 @@ import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, differs, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER } from '../report/evidence.ts';
+import { metricsIn } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
   ASR,
@@ -15,7 +16,6 @@ import {
   isPValue,
   metricName,
   METRICS,
-  metricsIn,
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {

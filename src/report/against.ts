@@ -5,7 +5,8 @@
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { cleanRun, voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
-import { ACCURACY, isPValue, metricName, type MetricNote, metricsIn } from './metrics.ts';
+import { metricsIn } from './metric-lookup.ts';
+import { ACCURACY, isPValue, metricName, type MetricNote } from './metrics.ts';
 import {
   cellNames,
   type ResultCell,

@@ -12,7 +12,8 @@ import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf } from './labels.ts';
-import { hasTestRows, metricName, metricNamed, noteOf, onTest, rowsOf } from './metrics.ts';
+import { noteOf } from './metric-lookup.ts';
+import { hasTestRows, metricName, metricNamed, onTest, rowsOf } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
 

@@ -17,7 +17,8 @@ import { anyOf, DAGGER, daggerText } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
-import { metricName, noteOf } from './metrics.ts';
+import { noteOf } from './metric-lookup.ts';
+import { metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
   cellNames,

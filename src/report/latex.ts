@@ -15,7 +15,8 @@ import {
   seedCounts,
   valuesText,
 } from './grid.ts';
-import { meaningOf, metricName, noteOf } from './metrics.ts';
+import { meaningOf, noteOf } from './metric-lookup.ts';
+import { metricName } from './metrics.ts';
 import { spreadNote } from './numbers.ts';
 import type { Figure } from './types.ts';
 

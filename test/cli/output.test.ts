@@ -10,7 +10,7 @@ import { laidOut } from '../../src/cli/paper-tables.ts';
 import { caveatLines, cellTable, firstMetrics, metricTable } from '../../src/cli/result-tables.ts';
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
-import { metricsIn, selectMetrics } from '../../src/report/metrics.ts';
+import { metricsIn, selectMetrics } from '../../src/report/metric-lookup.ts';
 import { plainSummary, plainValue } from '../../src/report/numbers.ts';
 import { asResults, readSteps } from '../../src/run/facts.ts';
 import type { Prepared } from '../../src/run/prepare.ts';

@@ -18,6 +18,7 @@ import { checkpointName, fisherOf, INFORMATION, renyi } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
 import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels, placedAttack } from '../labels.ts';
+import { noteOf } from '../metric-lookup.ts';
 import {
   ACCURACY,
   ASR,
@@ -25,7 +26,6 @@ import {
   metricName,
   metricNamed,
   type MetricNote,
-  noteOf,
   onTest,
 } from '../metrics.ts';
 import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';

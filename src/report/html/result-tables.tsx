@@ -17,14 +17,8 @@ import {
 } from '../format.ts';
 import { groupBy, type NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import {
-  ACCURACY,
-  meaningOf,
-  type MetricNote,
-  METRICS,
-  metricsOfTable,
-  PREDICTED,
-} from '../metrics.ts';
+import { meaningOf, metricsOfTable } from '../metric-lookup.ts';
+import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
 import { type AgreementRow, agreementRows, isScore, taskNote } from '../tasks.ts';
 import type { Figure, ReportCell } from '../types.ts';
 import { PROPORTION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED } from '../verdict.ts';

@@ -10,11 +10,11 @@ import { distinct } from '../groups.ts';
 import {
   chainNotes,
   furtherNotes,
-  type MetricNote,
   metricsOfTable,
   OF_TRAINING,
   taskNotes,
-} from '../metrics.ts';
+} from '../metric-lookup.ts';
+import { type MetricNote } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
