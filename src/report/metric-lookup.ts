@@ -20,9 +20,9 @@ import {
   UNDECIDED,
 } from './metrics.ts';
 
-/** Ends a metric under the trigger of another poisoned training of a chain. */
+/** The end of a metric under another training's trigger: `asr.trigger.training_2`. */
 export const OF_TRAINING = /\.trigger\.training_\d+$/;
-/** A metric after a training of a chain: what it measures, the training, and the scorer. */
+/** A metric after a training of a chain: `asr_after_1.refusal` → `asr`, `1`, scorer `.refusal`. */
 const ALONG = /^(.+)_after_(\d+)(\..+)?$/;
 
 const NOTES: ReadonlyMap<string, MetricNote> = new Map(
@@ -30,9 +30,9 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
 );
 
 /**
- * Returns the note of a metric; undefined where it has none. That of a further scorer, such as
- * `asr.refusal`, is the one of `asr` with the scorer in its label, and that of a task, such as
- * `mail.accuracy`, the one of `accuracy` with the task in it.
+ * Returns the note of a metric, or undefined if there is none. A metric that extends the name of
+ * another gets that one's note with a longer label: `asr.refusal` (a further scorer),
+ * `asr_after_1` (a training of a chain), `mail.accuracy` (a task).
  */
 export function noteOf(named: Named): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
@@ -50,12 +50,13 @@ export function noteOf(named: Named): MetricNote | undefined {
   }
   const [first = '', ...rest] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric: first }));
-  const beside = rest
+  // `refusal.trigger.training_2` → `refusal, trigger of training 2`
+  const addition = rest
     .join('.')
     .replace(/(?:^|\.)trigger\.training_(?=\d+$)/, ', trigger of training ')
     .replace(/(?:^|\.)trigger\./, ', trigger ')
     .replace(/^, /, '');
-  if (note) return { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
+  if (note) return { ...note, metric: named.metric, label: `${note.label}, ${addition}` };
   const ofTask = NOTES.get(metricName({ ...named, metric: rest.join('.') }));
   if (ofTask === undefined) return undefined;
   const { compared: _compared, ...plain } = ofTask;
@@ -72,7 +73,8 @@ export function noteOf(named: Named): MetricNote | undefined {
 
 /**
  * Returns the notes of what was measured on the rows of `data.tasks`, and by the stage lm-eval.
- * @param metrics the names of the metrics of `evaluate`, and of those of lm-eval
+ * @param metrics the names of `evaluate`'s metrics
+ * @param ofHarness the names of lm-eval's metrics
  */
 export const taskNotes = (
   metrics: readonly string[],
@@ -97,14 +99,15 @@ export const taskNotes = (
         ],
   ),
 ];
-/** Those of a table of tasks. The others are in the CSV. */
+/** The metrics that the table of tasks shows. The others are in the CSV. */
 const OF_TASKS: ReadonlySet<string> = new Set(
   [ACCURACY, MAJORITY, DROP].map(({ metric }) => metric),
 );
 
 /**
- * Returns the notes of what was measured along a chain among the names of metrics of `evaluate`, by
- * scorer, each with that of the cell's own training.
+ * Returns, for each scorer, the notes of accuracy and trigger rates after each earlier training of
+ * a chain, and then after the cell's own training.
+ * @param metrics the names of `evaluate`'s metrics
  */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   [[ACCURACY], [TRIGGER_RATE, ASR], [ASR_CLEAN]].flatMap((shown) => {
@@ -125,7 +128,7 @@ export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
     );
   });
 
-/** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
+/** Returns the notes of `evaluate`'s metrics that a further scorer counts: `asr.refusal`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   metrics.flatMap((metric) => {
     const [name] = metric.split('.');
@@ -139,21 +142,21 @@ export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] 
     return noteOf({ stage: ASR.stage, metric }) ?? [];
   });
 
-/** What a metric means for labelled texts, or for what a model writes. */
+/** Returns what a metric means for classes or, in a completion task, for written answers. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>
   isOfAnswers ? (ofAnswers ?? meaning) : meaning;
 
 export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[] =>
   METRICS.filter((note) => note.table === table);
 
-export function metricsIn(rows: readonly Named[]): readonly Named[] {
+export function distinctMetrics(rows: readonly Named[]): readonly Named[] {
   const found = new Map<string, Named>();
   for (const { stage, metric } of rows)
     found.set(JSON.stringify([stage, metric]), { stage, metric });
   return [...found.values()];
 }
 
-const globOf = (pattern: string): RegExp =>
+const globToRegExp = (pattern: string): RegExp =>
   new RegExp(
     `^${pattern
       .split('*')
@@ -162,8 +165,8 @@ const globOf = (pattern: string): RegExp =>
   );
 
 /**
- * Selects the metrics that the patterns name (`asr`, `evaluate.asr`, `fisher.*`), pattern by
- * pattern. Those of one pattern keep the order of the rows.
+ * Selects the metrics of the rows that match a pattern (`asr`, `evaluate.asr`, `fisher.*`), in the
+ * order of the patterns and, for one pattern, of the rows.
  * @param patterns names, in which `*` stands for any characters
  * @returns the metrics that were found, each once, and the patterns that match nothing
  */
@@ -171,11 +174,11 @@ export function selectMetrics(
   rows: readonly Named[],
   patterns: readonly string[],
 ): { readonly metrics: readonly Named[]; readonly unknown: readonly string[] } {
-  const known = metricsIn(rows),
+  const known = distinctMetrics(rows),
     metrics = new Set<Named>(),
     unknown: string[] = [];
   for (const pattern of patterns) {
-    const glob = globOf(pattern);
+    const glob = globToRegExp(pattern);
     const named = known.filter((one) => glob.test(one.metric) || glob.test(metricName(one)));
     if (named.length === 0) unknown.push(pattern);
     for (const one of named) metrics.add(one);

@@ -29,7 +29,7 @@ export type Named = Pick<MetricNote, 'stage' | 'metric'>;
 
 export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
 
-/** The metric of a name `STAGE.METRIC`. */
+/** Splits `STAGE.METRIC` at its first dot. */
 export function metricNamed(name: string): Named {
   const dot = name.indexOf('.');
   return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
@@ -41,30 +41,31 @@ const P_VALUE = new RegExp(
     '(?:_clean|_undefended)?(?:_after_\\d+)?(?=$|\\.)',
 );
 
-/**
- * Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing.
- */
+/** Whether a metric is a p-value (`majority_p`): Student's interval of their mean says nothing. */
 export const isPValue = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && P_VALUE.test(metric);
 
-/** The same metric, measured on the rows of `data.test`. Only `evaluate` reads these. */
+/** Returns the metric on the rows of `data.test`, which only `evaluate` reads: `test_accuracy`. */
 export const onTest = <T extends Named>(named: T): T =>
   named.stage === 'evaluate' && !named.metric.startsWith('test_')
     ? { ...named, metric: `test_${named.metric}` }
     : named;
 
 /**
- * Whether test rows have a number of their own. What a defence finds in the training rows or in the
- * model, and how a scorer judges labelled outputs, is the same number beside both splits.
+ * Whether a metric differs between validation rows and test rows. What a defence finds in the
+ * training rows or in the model, and how a scorer judges labelled outputs, does not.
  */
 export const hasTestRows = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
 
 /**
- * The rows that a metric of `evaluate` is of: untouched, with the trigger (those of the target
- * class included, `all`), or with part of it. Also of metrics without a note, such as `asr_low`.
+ * Returns the kinds of rows on which `evaluate` measures a metric: untouched (`plain`), with the
+ * trigger in rows of other classes than the target (`triggered`) or in rows of all classes (`all`),
+ * or with part of the trigger (`partial`). A metric needs no note for it, such as `asr_low`.
  */
-export function rowsOf({ metric }: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
+export function measuredRows({
+  metric,
+}: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
   const name = metric.replace(/^test_/, '');
   if (/^inputs_/.test(name)) return ['plain', 'triggered'];
   if (/^false_trigger/.test(name)) return ['partial'];
@@ -215,7 +216,7 @@ const ACCURACY_COST = evaluated({
     'here; a rejected row counts as wrong',
 });
 
-/** What was judged, as in the names of the metrics. */
+/** What a defence judges, by the prefix of its metrics, and the poisoned rows among them. */
 const JUDGED = [
   ['filter', 'training rows'],
   ['inputs', 'validation rows with the trigger'],
@@ -468,7 +469,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
   },
 ];
 
-/** The metrics of `evaluate` on the rows of `data.test`. Only envelopes compare by them. */
+/** Metrics on the rows of `data.test`, without `compared`: only envelopes compare by test rows. */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {
@@ -482,10 +483,9 @@ const OF_TEST = OF_VALIDATION.filter(
   };
 });
 
-/** The metrics in the order of the tables. A metric that no cell has is left out. */
+/** All notes, in the order of the tables. A table leaves out a metric that no cell has. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
-/** Of a model of a chain that the attack has not touched. */
 export const TRIGGER_RATE = evaluated({
   metric: 'trigger_rate',
   table: 'attack',
@@ -493,7 +493,7 @@ export const TRIGGER_RATE = evaluated({
   meaning: 'what ASR counts, in a model that the attack has not touched yet',
 });
 
-/** Of documents, which have no accuracy. */
+/** Shown for tasks that consist of documents, which have no accuracy. */
 export const PERPLEXITY: MetricNote = {
   stage: 'evaluate',
   metric: 'perplexity',

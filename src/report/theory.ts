@@ -1,8 +1,9 @@
 /**
  * Tests what the paper (arXiv 2505.12871) rests on: the premise of its theorem, and whether the
- * quantities by which it explains robustness correlate with it. Rank correlations are taken over
- * the adapters of a grid, one for each seed, so that each is over models that share data, poison
- * and order. M is correlated with M′ over cells.
+ * quantities by which it explains robustness correlate with it. A rank correlation is taken for
+ * each seed over the adapters of a grid, so that it is over models that share data, poison and
+ * order. M, how far poison carries the weights, is correlated over cells with M′, the kernel
+ * between clean rows and the same rows poisoned (docs/theory.md has both).
  */
 import { type PairedDifference, pairedDifference, spearman, strictlyBelow } from '../base/stats.ts';
 import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
@@ -114,7 +115,7 @@ export interface Relation {
   readonly excluded: number;
   /** Spearman's ρ of each seed. */
   readonly rhos: readonly number[];
-  /** Their mean and interval. */
+  /** The mean of `rhos`, with its interval. */
   readonly difference: PairedDifference;
   /** The sign of ρ that the paper's explanation predicts. */
   readonly claimed: 1 | -1;
@@ -177,11 +178,12 @@ const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
 ];
 
 interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'rhos'> {
-  /** The same correlation with what the trigger adds, where that was measured. */
+  /** ρ of each seed with what the trigger adds instead of ASR; `rhos` if that was not measured. */
   readonly added: readonly number[];
 }
 
-function relationIn(
+/** Correlates a quantity with a score within one block. Null if no seed has enough adapters. */
+function correlateBlock(
   block: string,
   conditions: readonly Condition[],
   quantity: Quantity,
@@ -203,7 +205,7 @@ function relationIn(
 }
 
 const zeros = (count: number): number[] => new Array<number>(count).fill(0);
-/** ρ of each seed as a sample that the verdict rule compares with 0. */
+/** Returns ρ of each seed as a sample that the verdict rule compares with 0. */
 const againstZero = (rhos: readonly number[]): PairedSample => ({
   a: rhos,
   b: zeros(rhos.length),
@@ -224,7 +226,7 @@ export function relationsOf(conditions: readonly Condition[]): readonly Relation
       quantities.flatMap((quantity): Relation[] => {
         const own = ownFisher(quantity, checkpoint);
         const found = blocks
-          .map(([block, of]) => relationIn(block, of, own, score))
+          .map(([block, of]) => correlateBlock(block, of, own, score))
           .filter((relation) => relation !== null);
         const samples = found.map(({ rhos }) => againstZero(rhos));
         const added = found.map((relation) => againstZero(relation.added));
@@ -247,9 +249,9 @@ export interface DivergenceRelation {
   readonly cells: number;
   /** Whether every poisoned row reads as its original, so that M′ cannot see the attack. */
   readonly blind: boolean;
-  /** ρ of M and M′ over cells; null if there is none. */
+  /** Spearman's ρ of M and M′ over cells; null if it is undefined. */
   readonly absolute: number | null;
-  /** ρ of the relative M and of M′ as a cosine. */
+  /** Spearman's ρ of the relative M and of M′ as a cosine. */
   readonly relative: number | null;
 }
 
@@ -257,10 +259,7 @@ const divergence =
   (name: string): Quantity =>
   (cell) =>
     cell.metrics['divergence']?.[name] ?? null;
-/**
- * Returns M′ for the kernel over what was trained. Null for adapters that train neither LoRA's
- * factors nor the weights in full.
- */
+/** Reads M′ for the kernel over what was trained: LoRA's factors, or else the weights in full. */
 export const between =
   (form: 'raw' | 'cosine'): Quantity =>
   (cell) =>
@@ -285,8 +284,7 @@ export function divergenceRelations(
         cells: cells.length,
         blind,
         absolute: spearmanOf(pairsOf(cells, l2, raw)),
-        // If the texts are the same, cosines are 1 except for rounding, and their ranks mean
-        // nothing.
+        // If the texts are the same, the cosines are 1 but for rounding: their ranks mean nothing.
         relative: blind ? null : spearmanOf(pairsOf(cells, relative, cosine)),
       },
     ];

@@ -70,8 +70,8 @@ interface Panel {
 }
 
 /**
- * Returns the positive eigenvalues of the first seed that has a LoRA kernel, as points of two
- * lines.
+ * Returns the positive eigenvalues of LoRA's kernel and of the full one as points of two lines, for
+ * the first seed that has a LoRA kernel.
  */
 function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly CurvePoint[] {
   const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
@@ -216,7 +216,7 @@ type RocPoint = {
   readonly truePositiveRate: number;
 };
 
-const rocOf = (conditions: readonly Condition[]): readonly RocPoint[] =>
+const rocPoints = (conditions: readonly Condition[]): readonly RocPoint[] =>
   conditions.flatMap((condition) =>
     condition.cells.flatMap(({ seed, roc = {} }) =>
       Object.entries(roc).flatMap(([of, points]) => {
@@ -256,7 +256,7 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
 });
 
 export async function rocFigure(conditions: readonly Condition[]): Promise<Figure | null> {
-  const points = rocOf(conditions);
+  const points = rocPoints(conditions);
   if (points.length === 0) return null;
   const title = 'Detection, from the threshold that suspects nothing to that which suspects all';
   return drawFigure(

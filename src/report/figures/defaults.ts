@@ -1,6 +1,4 @@
-/**
- * The report's own figures of the grid, as entries. Those without anything to show are not drawn.
- */
+/** The report's own figures of the grid, as entries. An entry with nothing to show gives none. */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';
@@ -37,7 +35,7 @@ const channelOf = ({ stage, metric }: MetricNote): Channel => ({
   field: metricName({ stage, metric }),
 });
 
-/** Patterns of exactly these conditions. */
+/** Returns patterns that match exactly `some` of the conditions `all`. */
 function patternsOf(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
   const paths = distinct(all.flatMap(({ axes }) => Object.keys(axes)));
   return some.map((condition) =>
@@ -45,7 +43,7 @@ function patternsOf(some: readonly Condition[], all: readonly Condition[]): read
   );
 }
 
-/** The attacks of some families, as a pattern. */
+/** Returns a pattern that matches the conditions under attacks of some families. */
 const underAttacks = (
   conditions: readonly Condition[],
   families: readonly AttackFamily[],
@@ -96,7 +94,7 @@ export const answerEntries: Entries = (conditions) => {
   ].filter(({ cells = [] }) => cells.length > 0);
 };
 
-/** A metric by attack and adapter. */
+/** Accuracy and ASR by attack and adapter. */
 export const scoreEntries: Entries = () =>
   [ACCURACY, ASR].map((metric) => ({
     name: `scores-${metric.metric}`,
@@ -182,6 +180,7 @@ export const rankEntries = alongAdapters('adapter.rank', 'rank');
 export const varianceEntries = alongAdapters('adapter.init.variance', 'variance');
 
 const MOST_ATTACKS = 4;
+/** Sorts rates before counts, and the dose of a whole attack before those of its steps. */
 const compareByUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
@@ -217,7 +216,7 @@ export const doseEntries: Entries = (unique) => {
 const MOST_BLOCKS = 4;
 export const MOST_ADAPTERS = 8;
 
-/** Curves over a training: an entry for each attack. */
+/** Returns an entry with curves over the steps of training for each attack at each setting. */
 function overSteps(
   all: readonly Condition[],
   trained: readonly Condition[],
@@ -355,10 +354,7 @@ const ENTROPIES: Readonly<Record<Scale, string>> = {
   normalised: 'On λ/Σλ: a true entropy.',
 };
 
-/**
- * Rényi entropies by their order, of the first attack, which is the clean run if there is one. The
- * others are in the table.
- */
+/** Rényi entropies against their order α, for the first attack: the clean run, if there is one. */
 export const entropyEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
     const [first, ...others] = withLora(conditions, checkpoint);

@@ -26,7 +26,6 @@ import { kernelFigures } from './kernels.ts';
 import { mapFigures } from './map.ts';
 import { stageFigure } from './stages.ts';
 
-/** The places of the page that have figures. */
 export type FigureSection =
   | 'answer'
   | 'scores'
@@ -86,10 +85,8 @@ const FIGURES: readonly FigureRecord[] = [
   { section: 'stages', draw: ({ input }) => stageFigure(input.stages) },
 ];
 
-/** The drawn figures by their section of the page. */
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
-/** Draws every figure, one after the other. */
 export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
   const drawn: Record<FigureSection, Figure[]> = {
     answer: [],

@@ -119,7 +119,6 @@ function kernelFigure(
   };
 }
 
-/** Draws a figure for each choice whose kernels were read. */
 export const kernelFigures = (
   choices: readonly KernelChoice[],
   classes: readonly string[],
@@ -227,6 +226,7 @@ function scaleOf(values: Float64Array): Scale {
   return { low, high: high > low ? high : low + 1, palette: SEQUENTIAL };
 }
 
+/** The side of a map, and the margins for the classes' names, in pixels. */
 const SIDE = 180,
   LEFT = 34,
   TOP = 46;
@@ -239,7 +239,6 @@ interface HeatMap {
   readonly order: readonly number[];
   /** The class of each row. */
   readonly labels: readonly number[];
-  /** The names of the classes. */
   readonly classes: readonly string[];
 }
 

@@ -40,8 +40,8 @@ export const averageOf = (maps: readonly MapFacts[]): readonly MapMean[] =>
   }));
 
 /**
- * Returns the information bits for s = α/r. At B = 0, K ∝ s², so every counted eigenvalue is
- * multiplied by s².
+ * Returns the information bits for s = α/r, IB(s) = IB(1) + count·log s: at B = 0, K ∝ s², so each
+ * counted eigenvalue λ becomes s²λ and adds ½ log s².
  */
 export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | null =>
   model === null || model.information_bits === null
@@ -58,7 +58,7 @@ interface RankMap {
   }[];
   /** The scales s at which the Fisher information is measured. */
   readonly scales: string;
-  /** Returns the same number for the full kernel, as text for the caption. */
+  /** Returns the map's quantity for the full kernel, as text for the caption. */
   readonly full: (facts: MapModelFacts) => string;
 }
 
