@@ -62,7 +62,7 @@ interface Partner {
 
 type PartnerOf = (cell: ResultCell, metric: Metric) => Partner | null;
 
-const reasonOf = (
+const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
   metric: Pick<Metric, 'metric'>,
@@ -74,7 +74,7 @@ const cleanPartner: PartnerOf = (cell, metric) => {
   return (
     clean && {
       values: new Map([...cell.seeds].map(([seed, measured]) => [seed, clean.read(measured)])),
-      reason: (seed) => reasonOf(cell, seed, clean.judged),
+      reason: (seed) => voidReasonAt(cell, seed, clean.judged),
     }
   );
 };
@@ -114,7 +114,7 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
     if (full === null) return null;
     const reason = (seed: number): string | null =>
       metric.stage === ACCURACY.stage
-        ? (reasonOf(cell, seed, metric) ?? reasonOf(full, seed, metric))
+        ? (voidReasonAt(cell, seed, metric) ?? voidReasonAt(full, seed, metric))
         : null;
     return { values: valuesBySeed(full, metric), reason };
   };

@@ -9,7 +9,7 @@ import {
   type Measured,
   predictsOneClass,
   TRIGGERED,
-  unlearnt,
+  unlearntReason,
   unseenShares,
   writesAnswers,
 } from './evidence.ts';
@@ -53,8 +53,8 @@ const countCells = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
- * Names groups: `badnets, LoRA r = 4 (2 of 3 seeds). `, without the count if it is all seeds. Empty
- * if there is only one group, without a name.
+ * Returns the names of groups: `badnets, LoRA r = 4 (2 of 3 seeds). `. The count is left out if it
+ * is all seeds. Empty if the only group has no name.
  */
 function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
@@ -72,7 +72,7 @@ const isOrAre = (found: readonly Found[]): string => (countCells(found) === 1 ? 
 
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
-const mean = (cells: readonly Measured[], metric: string): string =>
+const meanText = (cells: readonly Measured[], metric: string): string =>
   formatNumber(
     cells.reduce((sum, { metrics }) => sum + (metrics['evaluate']?.[metric] ?? NaN), 0) /
       cells.length,
@@ -139,10 +139,16 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     groups,
     (cell) => !countsRewards(cell) && !predictsOneClass(cell) && !beatsMajority(cell),
   );
-  const noPreference = groupsWith(groups, (cell) => countsRewards(cell) && unlearnt(cell) !== null);
-  const noEffect = groupsWith(groups, (cell) => unlearnt(cell) === null && !hasTriggerEffect(cell));
+  const noPreference = groupsWith(
+    groups,
+    (cell) => countsRewards(cell) && unlearntReason(cell) !== null,
+  );
+  const noEffect = groupsWith(
+    groups,
+    (cell) => unlearntReason(cell) === null && !hasTriggerEffect(cell),
+  );
   const ratesText = ({ cells }: Found): string =>
-    `ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`;
+    `ASR ${meanText(cells, 'asr')}, without the trigger ${meanText(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
     oneClass.length > 0 && {
       id: 'one-class',

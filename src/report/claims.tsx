@@ -48,7 +48,7 @@ interface Claim {
  * Returns how many seeds would decide a comparison, or why no number of them would.
  * @param family how many comparisons the verdict was corrected for
  */
-function decidesText(
+function whatWouldDecide(
   { verdict, difference, margin, a }: Comparison,
   family: number,
   isOfNone: boolean,
@@ -84,7 +84,7 @@ function claimRows<T extends Comparison>(
     ...comparison,
     kind,
     label: label(comparison),
-    decides: decidesText(comparison, families.get(familyOf(comparison))?.length ?? 1, isOfNone),
+    decides: whatWouldDecide(comparison, families.get(familyOf(comparison))?.length ?? 1, isOfNone),
   }));
 }
 

@@ -154,7 +154,7 @@ export function numericAxis(condition: Condition, path: string): number | null {
   return typeof value === 'number' ? value : null;
 }
 
-/** Whether each value is in the pattern's list or range. An axis that is lacking counts as null. */
+/** Whether each axis's value is in the pattern's list or range. Without the axis, it is null. */
 const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
@@ -166,8 +166,8 @@ const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
     return typeof value === 'number' && value >= min && value <= max;
   });
 
-/** Returns the conditions that match a pattern, pattern by pattern; all if there is no pattern. */
-export function choose(
+/** Returns the conditions that match a pattern, by order of patterns; all if there is none. */
+export function chooseConditions(
   conditions: readonly Condition[],
   patterns: readonly CellPattern[] = [],
 ): readonly Condition[] {
@@ -178,13 +178,13 @@ export function choose(
   return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
 }
 
-/** Returns, each once, the conditions of which any name matches a pattern, pattern by pattern. */
+/** Returns the conditions with a name that matches a pattern, each once, by order of patterns. */
 export const chooseByName = (
   unique: readonly Condition[],
   patterns?: readonly CellPattern[],
 ): readonly Condition[] => {
   const own = new Map(unique.map((condition) => [condition.key, condition]));
-  return distinct(choose(byName(unique), patterns).map(({ key }) => key)).flatMap(
+  return distinct(chooseConditions(byName(unique), patterns).map(({ key }) => key)).flatMap(
     (key) => own.get(key) ?? [],
   );
 };

@@ -26,7 +26,7 @@ import {
 import { contentKey, distinct } from './groups.ts';
 import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
-import { metricName, metricNamed, onTest } from './metrics.ts';
+import { metricName, onTest, parseMetricName } from './metrics.ts';
 import { collectResults } from './results.ts';
 import type { Figure, ReportCell } from './types.ts';
 
@@ -201,7 +201,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const own = applyEnvelope(entry, entry.metrics, analysis),
     { conditions, partners, notes, judged } = own;
   const fields = entry.metrics.map(own.shown),
-    metrics = fields.map(metricNamed);
+    metrics = fields.map(parseMetricName);
   const cells = [...conditions, ...partners].flatMap((condition) => [...condition.cells]);
   const chosen = entry.envelope ? conditions : chooseByName(conditions, entry.cells),
     shown = new Set(chosen.map(({ axes }) => contentKey(axes)));

@@ -7,13 +7,20 @@ import type { JsonObject, StageFacts } from '../api.ts';
 import { type Envelope, type FigureEntry, isNamed } from '../api/report.ts';
 import { UserFault } from '../base/fault.ts';
 import { adapterPairs } from './comparisons.ts';
-import { byName, choose, type Condition, conditionsOf, isFull, metricOf } from './conditions.ts';
+import {
+  byName,
+  chooseConditions,
+  type Condition,
+  conditionsOf,
+  isFull,
+  metricOf,
+} from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
-import { hasTestRows, measuredRows, metricName, metricNamed, onTest } from './metrics.ts';
+import { hasTestRows, measuredRows, metricName, onTest, parseMetricName } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
 
@@ -78,12 +85,12 @@ const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 interface Eligibility {
   readonly value: number;
   readonly why: Why | null;
-  /** Whether it satisfies the bounds. */
+  /** Whether the condition satisfies the bounds. */
   readonly isWithin: boolean;
 }
 
 function eligibilityOf(envelope: Envelope, cells: readonly ReportCell[]): Eligibility {
-  const fields = decidingIn(envelope).map(metricNamed);
+  const fields = decidingIn(envelope).map(parseMetricName);
   const means = fields.map(({ stage, metric }) => {
     const read = metricOf(stage, metric);
     const valueOf = (cell: ReportCell): number =>
@@ -159,7 +166,7 @@ function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): Group | 
   // A cell may be in a group under several names.
   const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];
   const [first] = group;
-  const { stage, metric } = metricNamed(envelope.by),
+  const { stage, metric } = parseMetricName(envelope.by),
     read = metricOf(stage, metric);
   // For example, a clean run has no success rate.
   const isIdle = candidates.every(
@@ -205,7 +212,7 @@ function rowsText(
     return from + plural(most, rows.replace('rows', 'row'), rows);
   };
   const texts = metrics
-    .map(metricNamed)
+    .map(parseMetricName)
     .filter(hasTestRows)
     .flatMap((named) => {
       const [task = ''] = named.metric.split('.');
@@ -221,7 +228,7 @@ function rowsText(
   return list(distinct(texts));
 }
 
-const labelOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;
+const labelOf = (field: string): string => noteOf(parseMetricName(field))?.label ?? field;
 
 /** The most groups that a caption lists. */
 const MOST = 12;
@@ -254,7 +261,7 @@ function ruleText(
       ? 'the seeds'
       : `${selectionSeeds.length === 1 ? 'seed' : 'seeds'} ${list(selectionSeeds.map(String))} alone`;
   const isOfTest = (field: string): boolean =>
-    hasTestRows(metricNamed(field)) && field.startsWith('evaluate.test_');
+    hasTestRows(parseMetricName(field)) && field.startsWith('evaluate.test_');
   const chosenOn = rowsText(cells, 'validation', decidingIn(envelope)),
     shownOn = rowsText(cells, 'test', fields.filter(isOfTest)),
     others = fields.filter((field) => !isOfTest(field));
@@ -276,8 +283,8 @@ const SAME_SEEDS =
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const same = decidingIn(envelope).find(
     (field) =>
-      !hasTestRows(metricNamed(field)) &&
-      [field, metricName(onTest(metricNamed(field)))].some((name) => fields.includes(name)),
+      !hasTestRows(parseMetricName(field)) &&
+      [field, metricName(onTest(parseMetricName(field)))].some((name) => fields.includes(name)),
   );
   if (same !== undefined && envelope.selectionSeeds === undefined)
     throw new UserFault(
@@ -298,7 +305,7 @@ function partnerCandidates(
   const narrowed = cells?.map((pattern) =>
     Object.fromEntries(Object.entries(pattern).filter(([path]) => isNamed(over, path, ofBase))),
   );
-  return choose(full, narrowed);
+  return chooseConditions(full, narrowed);
 }
 
 /**
@@ -321,7 +328,7 @@ export function envelopeOf(
     [...groupBy(from, (one) => contentKey(axesNotChosenOver(envelope, one))).values()].flatMap(
       (group) => chooseInGroup(envelope, group) ?? [],
     );
-  const from = choose(byName(conditions), cells),
+  const from = chooseConditions(byName(conditions), cells),
     groups = groupsIn(from),
     own = new Set(groups.map(keyOf));
   // The full fine-tunings that are compared with need not be among the cells that are shown.
@@ -351,7 +358,7 @@ export function envelopeOf(
   const deciding = decidingIn(envelope);
   // A metric measured on other rows than validation rows, as of a task, has no number on test rows.
   const shownAs = (field: string): string => {
-    const test = onTest(metricNamed(field)),
+    const test = onTest(parseMetricName(field)),
       hasOwn = measured.has(test.metric) || deciding.includes(field);
     return hasTestRows(test) && hasOwn ? metricName(test) : field;
   };

@@ -42,7 +42,7 @@ export interface Judgement {
 export const DAGGER = '†';
 
 /** Returns reasons, each once, as ends of one sentence: `a`, `a or b`, `a, b, or c`. */
-export function anyOf(reasons: readonly string[]): string {
+export function joinWithOr(reasons: readonly string[]): string {
   const each = distinct(reasons);
   return each.length < 3
     ? each.join(' or ')
@@ -51,7 +51,7 @@ export function anyOf(reasons: readonly string[]): string {
 
 /** Returns the sentence that explains `DAGGER` below a table; null if there is no reason. */
 export const daggerText = (reasons: readonly string[]): string | null =>
-  reasons.length === 0 ? null : `Not evidence: a model behind the number ${anyOf(reasons)}.`;
+  reasons.length === 0 ? null : `Not evidence: a model behind the number ${joinWithOr(reasons)}.`;
 
 /** Stage kind → metric → value, as in each stage's metrics.json. */
 export interface Measured {
@@ -59,12 +59,14 @@ export interface Measured {
 }
 
 type Scores = { readonly [metric: string]: number | undefined };
-const scores = ({ metrics }: Measured): Scores => metrics['evaluate'] ?? {};
+const evaluateMetrics = ({ metrics }: Measured): Scores => metrics['evaluate'] ?? {};
 
 /** Whether the model writes answers (a completion task) instead of predicting classes. */
-export const writesAnswers = (cell: Measured): boolean => scores(cell)['exact_match'] !== undefined;
+export const writesAnswers = (cell: Measured): boolean =>
+  evaluateMetrics(cell)['exact_match'] !== undefined;
 
-export const predictsOneClass = (cell: Measured): boolean => scores(cell)['predicted_share'] === 1;
+export const predictsOneClass = (cell: Measured): boolean =>
+  evaluateMetrics(cell)['predicted_share'] === 1;
 
 /** Whether a test with p-value p showed value > than. True if any of the three is unknown. */
 const isShownAbove = (
@@ -86,7 +88,7 @@ const scorerSuffix = (metric: string): string =>
  * @param by the scorer's `scorerSuffix`
  */
 export const countsRewards = (cell: Measured, by = ''): boolean =>
-  scores(cell)[`reward_accuracy_p${by}`] !== undefined;
+  evaluateMetrics(cell)[`reward_accuracy_p${by}`] !== undefined;
 
 /**
  * Whether the model demonstrably rewards the chosen answers.
@@ -94,13 +96,13 @@ export const countsRewards = (cell: Measured, by = ''): boolean =>
  * @param of `_clean` for the paired clean run, '' for the cell's own
  */
 const hasLearntPreference = (cell: Measured, by: string, of: string): boolean => {
-  const own = scores(cell);
+  const own = evaluateMetrics(cell);
   return isShownAbove(own[`reward_accuracy_p${of}${by}`], own[`reward_accuracy${of}`], 0.5);
 };
 
 /**
- * Whether the model's accuracy is above the majority class's share by McNemar's test, all three on
- * the rows that a defence accepts where it may reject some.
+ * Whether the model's accuracy is above the majority class's share by McNemar's test. If a defence
+ * may reject rows, all three numbers are over the rows that it accepts.
  */
 export function beatsMajority(cell: Measured): boolean {
   const {
@@ -108,12 +110,12 @@ export function beatsMajority(cell: Measured): boolean {
     accuracy,
     accuracy_accepted: accepted,
     majority_share: share,
-  } = scores(cell);
+  } = evaluateMetrics(cell);
   return isShownAbove(p, accepted ?? accuracy, share);
 }
 
 /** Returns why the model has not learnt its task, as the end of a sentence, or null if it has. */
-export function unlearnt(cell: Measured): string | null {
+export function unlearntReason(cell: Measured): string | null {
   if (countsRewards(cell)) return hasLearntPreference(cell, '', '') ? null : NO_PREFERENCE;
   const { one, noBetter } = wordsOf(cell);
   if (predictsOneClass(cell)) return one;
@@ -125,7 +127,7 @@ export function unlearnt(cell: Measured): string | null {
  * trigger.
  */
 export function hasTriggerEffect(cell: Measured): boolean {
-  const { asr_untriggered_p: p, asr_minus_untriggered: added } = scores(cell);
+  const { asr_untriggered_p: p, asr_minus_untriggered: added } = evaluateMetrics(cell);
   return isShownAbove(p, added, 0);
 }
 
@@ -148,7 +150,7 @@ const OTHERS = {
 
 /** Returns why another model's numbers are not evidence, as the end of a sentence, or null. */
 function otherModelReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
-  const own = scores(cell),
+  const own = evaluateMetrics(cell),
     { called, accuracy } = OTHERS[of],
     share = own[`majority_share_${of}`] ?? own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
@@ -168,7 +170,7 @@ export function cleanRun({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
   const rateOf = (cell: Measured, of: string): number =>
-    scores(cell)[`${test}${of}${scorer}`] ?? NaN;
+    evaluateMetrics(cell)[`${test}${of}${scorer}`] ?? NaN;
   return name === 'asr'
     ? { read: (cell: Measured) => rateOf(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
     : {
@@ -203,7 +205,7 @@ const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
  * `accuracy_after_1` becomes `accuracy`. A model before the attack has `trigger_rate` as its `asr`.
  */
 export function afterTraining(cell: Measured, training: number): Measured {
-  const own = scores(cell),
+  const own = evaluateMetrics(cell),
     after = `_after_${training}`;
   const numbers: { [metric: string]: number } = {};
   for (const [name, value] of Object.entries(own)) {
@@ -230,7 +232,7 @@ export function voidReason(
 ): string | null {
   // The rows of a task are judged by themselves: `NAME.accuracy`.
   const [task = '', ...ofTask] = named.split('.');
-  if (scores(cell)[`${task}.loss`] !== undefined) {
+  if (evaluateMetrics(cell)[`${task}.loss`] !== undefined) {
     const own = Object.entries(cell.metrics['evaluate'] ?? {}).flatMap(([name, value]) =>
       name.startsWith(`${task}.`) ? [[name.slice(task.length + 1), value] as const] : [],
     );
@@ -272,7 +274,7 @@ export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' |
   return { evidence: reason === null, reasons: reason ?? '' };
 }
 
-/** Kinds of rows with a trigger, and the metric: the share in which the model reads all of it. */
+/** Kinds of rows with a trigger, with the metric: the share in which the model reads all of it. */
 export const TRIGGERED = [
   { rows: 'triggered validation rows', stage: 'evaluate', metric: 'trigger_seen' },
   { rows: 'triggered test rows', stage: 'evaluate', metric: 'test_trigger_seen' },

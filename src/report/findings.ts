@@ -181,12 +181,12 @@ const forEachBlock =
     const beside = blocksBeside(conditions, family);
     return headlineBlocks(conditions, family).map((block, i) => {
       const asked = question(block, adapters),
-        sentence = `${asked.sentence} ${besideText(beside[i])}`.trim();
+        sentence = `${asked.sentence} ${notShownText(beside[i])}`.trim();
       return scoreFinding({ ...asked, sentence }, block, adapters);
     });
   };
 
-function besideText(labels: readonly string[] = []): string {
+function notShownText(labels: readonly string[] = []): string {
   if (labels.length === 0) return '';
   const named = labels.slice(0, MOST_BESIDE),
     more = labels.length - named.length;

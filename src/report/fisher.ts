@@ -22,7 +22,7 @@ export const INFORMATION: readonly FisherQuantity[] = [
 export type Scale = 'raw' | 'normalised';
 export const SCALES: readonly Scale[] = ['raw', 'normalised'];
 
-export const renyi = (scale: Scale, alpha: string): FisherQuantity => ({
+export const renyiQuantity = (scale: Scale, alpha: string): FisherQuantity => ({
   id: `renyi_${scale}_${alpha}`,
   label: `${entropyName(alpha)} ${scale}`,
   get: (facts) => facts.renyi[scale][alpha] ?? null,
@@ -40,7 +40,7 @@ export function alphasOf(cells: readonly ReportCell[], scale: Scale): readonly s
 
 /** Returns the Rényi entropies of every α that any cell has, raw ones first. */
 export const entropiesOf = (cells: readonly ReportCell[]): readonly FisherQuantity[] =>
-  SCALES.flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)));
+  SCALES.flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyiQuantity(scale, alpha)));
 
 function stepOf(checkpoint: Checkpoint): number {
   if (checkpoint === 'init') return -1;

@@ -13,7 +13,7 @@ import {
   TEST_NOTE,
   testText,
 } from './against.ts';
-import { anyOf, DAGGER, daggerText } from './evidence.ts';
+import { DAGGER, daggerText, joinWithOr } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
@@ -97,7 +97,7 @@ export function excludedText(entries: readonly Entry[]): string | null {
   );
   return (
     `The differences leave out ${excluded.length} of ${pairs} pairs that are not evidence: ` +
-    `a model of the pair ${anyOf(excluded)}.`
+    `a model of the pair ${joinWithOr(excluded)}.`
   );
 }
 

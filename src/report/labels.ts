@@ -51,7 +51,7 @@ const NAMES: Readonly<Record<string, string>> = {
  */
 export function axisName(path: string): string {
   const prefix = basePrefix(path);
-  if (prefix !== '') return `${baseTitle(prefix)} ${axisName(path.slice(prefix.length))}`;
+  if (prefix !== '') return `${trainingTitle(prefix)} ${axisName(path.slice(prefix.length))}`;
   const withoutSection = path
     .replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ')
     .split('.')
@@ -61,7 +61,7 @@ export function axisName(path: string): string {
 }
 
 /** What a training before the cell's own is called: `base`, or `training 1` of a chain. */
-const baseTitle = (section: string): string => {
+const trainingTitle = (section: string): string => {
   const at = /\d+/.exec(section)?.[0];
   return at === undefined ? 'base' : `training ${Number(at) + 1}`;
 };
@@ -69,7 +69,7 @@ const baseTitle = (section: string): string => {
 /** The name of an attack that is on a base: `badnets in the base`, `badnets in training 1`. */
 export function placedAttack(attack: string, ofBase: string | null = null): string {
   if (ofBase === null) return attack;
-  const title = baseTitle(ofBase);
+  const title = trainingTitle(ofBase);
   return `${attack} in ${title === 'base' ? 'the base' : title}`;
 }
 
@@ -89,7 +89,7 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
   return typeof name === 'string' ? name : null;
 };
 
-/** Axes that switch something on: a cell without such an axis has it off, which is a difference. */
+/** Axes that switch something on. A cell without such an axis differs: it has the thing off. */
 const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio', 'poisoning.adaptive'];
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
@@ -133,7 +133,9 @@ function varyingWithin(
  * Returns a function that says whether an adapter's label names an axis of training. It does if the
  * axis varies within one adapter. A learning rate that each adapter has for itself is not named.
  */
-function trainingAxes(cells: readonly ReportCell[]): (cell: ReportCell, path: string) => boolean {
+function namesTrainingAxis(
+  cells: readonly ReportCell[],
+): (cell: ReportCell, path: string) => boolean {
   const named = new Set<string>();
   const adapterKey = ({ axes }: ReportCell): string =>
     contentKey(Object.entries(axes).filter(([path]) => path.startsWith('adapter.')));
@@ -167,7 +169,7 @@ export function createLabeller(
   const variesInAdapter = varyingWithin(cells, ({ adapter }) => adapter);
   const variesInDefence = varyingWithin(cells, (cell) => defenceOf(cell) ?? '');
   const defended = cells.some((cell) => defenceOf(cell) !== null);
-  const namesTraining = trainingAxes(cells);
+  const namesTraining = namesTrainingAxis(cells);
 
   const attackLabel = (cell: ReportCell, drawn: readonly string[]): string => {
     if (cell.family === 'none') return 'no attack';

@@ -30,7 +30,7 @@ export type Named = Pick<MetricNote, 'stage' | 'metric'>;
 export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
 
 /** Splits `STAGE.METRIC` at its first dot. */
-export function metricNamed(name: string): Named {
+export function parseMetricName(name: string): Named {
   const dot = name.indexOf('.');
   return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
 }

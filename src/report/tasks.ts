@@ -19,7 +19,7 @@ export function taskField(
 }
 
 /** Whether the data set of any of the conditions is scored by this metric. */
-export const isScore = (conditions: readonly Condition[], metric: Metric): boolean =>
+export const isTaskScore = (conditions: readonly Condition[], metric: Metric): boolean =>
   conditions.some(({ cells }) =>
     cells.some(({ tasks }) => taskField(tasks, metric).task !== undefined),
   );

@@ -55,7 +55,7 @@ interface Ends {
   readonly low: number;
   readonly high: number;
 }
-const joinedRange = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
+const uniteRanges = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
 /**
@@ -74,7 +74,7 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);
         const known = rows.get(key);
-        const merged = joinedRange(measured, known?.measured);
+        const merged = uniteRanges(measured, known?.measured);
         const predicted = {
           low: scaled * (1 - spread) ** 2 - 1,
           high: scaled * (1 + spread) ** 2 - 1,
@@ -86,7 +86,7 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
           r,
           s,
           variance,
-          sample: joinedRange(sample, known?.sample),
+          sample: uniteRanges(sample, known?.sample),
           theorem: strictlyBelow(variance, 1 / n) && r <= n,
           scaled,
           withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
@@ -149,7 +149,7 @@ const spearmanOf = (pairs: readonly Pair[]): number | null =>
   );
 
 /** Returns Spearman's ρ for each seed that has enough adapters. */
-const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
+const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
   const cells = block.flatMap((condition) => condition.cells);
   return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
     const pairs = pairsOf(
@@ -191,7 +191,7 @@ function correlateBlock(
 ): Found | null {
   const isVoid = (cell: ReportCell): boolean => voidReason(cell, score) !== null;
   const rhosWith = (note: MetricNote): number[] =>
-    correlations(conditions, quantity, (cell) => (isVoid(cell) ? null : scoreOf(note)(cell)));
+    correlationsBySeed(conditions, quantity, (cell) => (isVoid(cell) ? null : scoreOf(note)(cell)));
   const rhos = rhosWith(score);
   if (rhos.length === 0) return null;
   const isMeasured = conditions.some((condition) => summaryOf(condition, ASR_ADDED));
@@ -260,7 +260,7 @@ const divergence =
   (cell) =>
     cell.metrics['divergence']?.[name] ?? null;
 /** Reads M′ for the kernel over what was trained: LoRA's factors, or else the weights in full. */
-export const between =
+export const kernelBetweenRows =
   (form: 'raw' | 'cosine'): Quantity =>
   (cell) =>
     divergence(`between.lora.${form}`)(cell) ??
@@ -271,7 +271,7 @@ export function divergenceRelations(
   conditions: readonly Condition[],
 ): readonly DivergenceRelation[] {
   const [l2, relative] = [divergence('total.l2'), divergence('total.relative')];
-  const [raw, cosine] = [between('raw'), between('cosine')];
+  const [raw, cosine] = [kernelBetweenRows('raw'), kernelBetweenRows('cosine')];
   return [...groupBy(conditions, blockLabel)].flatMap(([block, of]) => {
     const cells = of
       .flatMap((condition) => condition.cells)

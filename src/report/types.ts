@@ -221,7 +221,7 @@ export interface ReportCell {
   readonly roc?: { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] };
   /** Present in a completion task with a trigger. */
   readonly writing?: WritingFacts;
-  /** Present with several scorers. */
+  /** Present if several scorers judge the outputs. */
   readonly agreement?: AgreementFacts;
   /** The evaluated data sets that have metrics of their own. */
   readonly tasks?: readonly TaskFacts[];

@@ -93,11 +93,11 @@ test('rates by further scorers and further drops are judged like those they stan
     metrics: { evaluate: { ...lost, majority_p: 1e-9, majority_p_clean: 1 } },
   };
   const reason = (metric: string) => voidReason(cell, { metric });
-  const unlearnt = 'has a clean run that is no better than the commonest answer';
+  const unlearntReason = 'has a clean run that is no better than the commonest answer';
   for (const metric of ['accuracy_drop', 'token_f1_drop', 'rouge_l_drop', 'asr_minus_clean'])
-    assert.is(reason(metric), unlearnt, metric);
-  assert.is(reason('asr_minus_clean.refusal'), unlearnt);
-  assert.is(reason('asr_clean.refusal'), unlearnt);
+    assert.is(reason(metric), unlearntReason, metric);
+  assert.is(reason('asr_minus_clean.refusal'), unlearntReason);
+  assert.is(reason('asr_clean.refusal'), unlearntReason);
   assert.is(reason('asr.refusal'), null);
   const weak = { metrics: { evaluate: { ...cell.metrics.evaluate, majority_p: 1 } } };
   for (const metric of ['asr', 'asr.refusal', 'asr_minus_clean', 'asr_minus_clean.refusal'])

@@ -145,7 +145,7 @@ const countedEigenvalues =
 
 /** Below this share of the largest, the eigenvalues of a float32 kernel are rounding. */
 const ROUNDING = 1e-7;
-const aboveRounding =
+const eigenvaluesAboveRounding =
   (checkpoint: Checkpoint): Eigenvalues =>
   (cell, of) => {
     const spectrum = cell.kernelSpectra[checkpoint]?.[of];
@@ -180,7 +180,7 @@ export async function spectrumFigures(
     title: `Kernel spectrum, ${checkpointName(checkpoint)}${more}`,
     caption: 'Eigenvalues of the tangent kernel itself, those above zero.',
     conditions: of,
-    eigenvalues: aboveRounding(checkpoint),
+    eigenvalues: eigenvaluesAboveRounding(checkpoint),
   });
   const panels: readonly Panel[] = [
     {

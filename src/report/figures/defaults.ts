@@ -44,7 +44,7 @@ function patternsOf(some: readonly Condition[], all: readonly Condition[]): read
 }
 
 /** Returns a pattern that matches the conditions under attacks of some families. */
-const underAttacks = (
+const attackPattern = (
   conditions: readonly Condition[],
   families: readonly AttackFamily[],
 ): CellPattern => ({
@@ -120,7 +120,7 @@ export const differenceEntries: Entries = (conditions) =>
     x: { field: 'adapter' },
     y: [channelOf(metric)],
     facet: { row: BLOCK },
-    cells: [underAttacks(conditions, families)],
+    cells: [attackPattern(conditions, families)],
     against: 'full',
   }));
 
@@ -164,7 +164,7 @@ const ALONG: readonly (readonly [field: string, id: string, families: readonly A
   ];
 
 /** Scores, information bits and entropies against LoRA's rank or the variance of A. */
-const alongAdapters =
+const entriesAlongAxis =
   (path: string, name: string): Entries =>
   (conditions) =>
     ALONG.map(([field, id, families]) => ({
@@ -174,10 +174,10 @@ const alongAdapters =
       x: { field: path },
       y: [{ field }],
       color: { fields: [...BLOCK, 'adapter'] },
-      cells: [underAttacks(conditions, families)],
+      cells: [attackPattern(conditions, families)],
     }));
-export const rankEntries = alongAdapters('adapter.rank', 'rank');
-export const varianceEntries = alongAdapters('adapter.init.variance', 'variance');
+export const rankEntries = entriesAlongAxis('adapter.rank', 'rank');
+export const varianceEntries = entriesAlongAxis('adapter.init.variance', 'variance');
 
 const MOST_ATTACKS = 4;
 /** Sorts rates before counts, and the dose of a whole attack before those of its steps. */
@@ -217,7 +217,7 @@ const MOST_BLOCKS = 4;
 export const MOST_ADAPTERS = 8;
 
 /** Returns an entry with curves over the steps of training for each attack at each setting. */
-function overSteps(
+function entriesOverSteps(
   all: readonly Condition[],
   trained: readonly Condition[],
   entryOf: (
@@ -252,7 +252,7 @@ export const lossEntries: Entries = (conditions) => {
   );
   const spans = trained.flatMap(({ cells }) => cells.map(({ history }) => history?.span ?? 0));
   const span = Math.max(0, ...spans);
-  return overSteps(
+  return entriesOverSteps(
     conditions,
     trained,
     (block, some) => {
@@ -278,7 +278,7 @@ export const lossEntries: Entries = (conditions) => {
 };
 
 export const stepEntries: Entries = (conditions) =>
-  overSteps(
+  entriesOverSteps(
     conditions,
     conditions.filter(({ cells }) => cells.some(({ curves = [] }) => curves.length > 1)),
     (block) => ({

@@ -185,6 +185,7 @@ const shortenSvg = (svg: string): string =>
     )
     .replaceAll(
       / (d|transform|x|y|x1|x2|y1|y2|width|height)="([^"]*)"/g,
-      (_, name: string, value: string) => ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, round)}"`,
+      (_, name: string, value: string) =>
+        ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, roundToHundredth)}"`,
     );
-const round = (number: string): string => String(Math.round(Number(number) * 100) / 100);
+const roundToHundredth = (number: string): string => String(Math.round(Number(number) * 100) / 100);

@@ -6,7 +6,7 @@ import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
-import { anyOf, DAGGER, daggerText, writesAnswers } from '../evidence.ts';
+import { DAGGER, daggerText, joinWithOr, writesAnswers } from '../evidence.ts';
 import { plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts';
@@ -30,7 +30,7 @@ import { adapterPalette, linePalette } from './theme.ts';
 export interface Limits {
   /** The most lines in a figure. The others go into further figures, two at most. */
   readonly lines: number;
-  /** Whether a line may have a single point on x. */
+  /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
   /** The most names on x in a panel (`places`) and in all. Default: as many as fit on a page. */
   readonly places?: number;
@@ -335,7 +335,7 @@ function captionOf(drawn: Drawn): string {
       ? 'Dotted: full fine-tuning, which has no such axis' +
         (reasonsOf(levels).length === 0
           ? '.'
-          : `; a model behind it ${anyOf(reasonsOf(levels))}, so it is not evidence.`)
+          : `; a model behind it ${joinWithOr(reasonsOf(levels))}, so it is not evidence.`)
       : '',
     hiddenText(drawn),
     referencesText(drawn),
@@ -343,7 +343,7 @@ function captionOf(drawn: Drawn): string {
       ? ''
       : isHeat
         ? `${DAGGER} ${dagger ?? ''}`
-        : `Hollow points are not evidence: a model behind them ${anyOf(reasons)}.`,
+        : `Hollow points are not evidence: a model behind them ${joinWithOr(reasons)}.`,
     ...overlays.map(({ label, citation, spread }) => {
       const bars = spread === undefined ? '' : `, with its ${[spread].flat().join(' to ')}`;
       return `Hollow, with a grey edge: ${label}${bars}, ${citation.replace(/\.$/, '')}.`;

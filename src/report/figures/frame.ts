@@ -6,15 +6,15 @@ import { adapterPairs, isNumber } from '../comparisons.ts';
 import {
   axisValue,
   byName,
-  choose,
   chooseByName,
+  chooseConditions,
   type Condition,
   isFull,
   metricOf,
   type Quantity,
 } from '../conditions.ts';
-import { afterTraining, anyOf, cleanRun, voidReason } from '../evidence.ts';
-import { checkpointName, fisherOf, INFORMATION, renyi } from '../fisher.ts';
+import { afterTraining, cleanRun, joinWithOr, voidReason } from '../evidence.ts';
+import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
 import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels, placedAttack } from '../labels.ts';
@@ -24,9 +24,9 @@ import {
   ASR,
   ASR_CLEAN,
   metricName,
-  metricNamed,
   type MetricNote,
   onTest,
+  parseMetricName,
 } from '../metrics.ts';
 import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
 import { joinLabels, keyed, varies } from './encode.ts';
@@ -41,9 +41,9 @@ export interface Measure {
   readonly kernel?: string;
   readonly isProportion: boolean;
   /**
-   * The span of its axis: `unit` is [0, 1], `to-one` runs from a round tenth below the least value
-   * to 1, `points` is the range of the values, `from-zero` that range with zero in it, `positive`
-   * that from zero.
+   * What the measure's axis spans: `unit` is [0, 1]; `to-one` is from a round tenth below the least
+   * value to 1; `points` is the range of the values; `from-zero` is that range extended to hold 0;
+   * `positive` is from 0 to the largest value.
    */
   readonly span: 'unit' | 'to-one' | 'from-zero' | 'positive' | 'points';
   readonly read: Quantity;
@@ -67,7 +67,7 @@ function fisherMeasure(field: string): Measure | null {
   const quantity =
     scale === undefined
       ? INFORMATION.find(({ id }) => id === name)
-      : renyi(scale as 'raw' | 'normalised', alpha);
+      : renyiQuantity(scale as 'raw' | 'normalised', alpha);
   if (quantity === undefined) return null;
   const kernel = of === 'lora' ? 'LoRA’s kernel' : 'the full kernel';
   return {
@@ -87,7 +87,7 @@ export const LOSS = 'train.loss';
 
 /** Returns how figures show a metric. @param field `STAGE.METRIC` */
 export function measureOf(field: string): Measure {
-  const named = metricNamed(field);
+  const named = parseMetricName(field);
   const note = noteOf(named),
     label = note?.label ?? named.metric;
   return (
@@ -107,7 +107,7 @@ export function measureOf(field: string): Measure {
 function valuesOverSteps({ history, curves = [] }: ReportCell, field: string) {
   if (field === LOSS)
     return (history?.points ?? []).map(({ step, loss }) => ({ x: step, value: loss }));
-  const key = metricNamed(field).metric as keyof CurveFacts;
+  const key = parseMetricName(field).metric as keyof CurveFacts;
   return curves.flatMap(({ step, [key]: value }) =>
     value === undefined ? [] : [{ x: step, value }],
   );
@@ -162,7 +162,7 @@ function readValues({ condition, full }: Subject, measure: Measure, entry: Figur
   const others = new Map(
     placed(full ?? condition).map(([cell, at]) => [keyed(cell.seed, at), cell]),
   );
-  const clean = cleanRun(metricNamed(measure.field));
+  const clean = cleanRun(parseMetricName(measure.field));
   return placed(condition).flatMap(([cell, position]): Value[] => {
     const { seed } = cell,
       place = position === undefined ? {} : { x: position };
@@ -190,7 +190,7 @@ function readValues({ condition, full }: Subject, measure: Measure, entry: Figur
   });
 }
 
-/** What x is, and where conditions lie on it. */
+/** The axis x: its kind, and where each condition lies on it. */
 export interface Axis {
   readonly kind: 'number' | 'text' | 'step' | 'metric';
   readonly title: string;
@@ -364,7 +364,9 @@ function subjectsOf(
       });
   }
   // A condition is drawn once unless its names have places of their own.
-  return (isByName ? choose(byName(unique), entry.cells) : chooseByName(unique, entry.cells))
+  return (
+    isByName ? chooseConditions(byName(unique), entry.cells) : chooseByName(unique, entry.cells)
+  )
     .filter(({ family }) => entry.against === undefined || family !== 'none')
     .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
 }
@@ -390,7 +392,7 @@ const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
   );
 
 /** Returns the labels that tell apart the conditions of one place. */
-const tellingApart = (points: readonly Point[]): readonly Name[] => {
+const labelsTellingApart = (points: readonly Point[]): readonly Name[] => {
   const clashes = clashesIn(points);
   return TELLING.filter((name) =>
     clashes.some((group) => varies(group.map(({ subject }) => labelIn(subject.labels, name)))),
@@ -407,9 +409,9 @@ function withoutConstant(fields: readonly string[], points: readonly Point[]): r
 
 /**
  * Names the line of each point. Cells that share a place get separate lines, in a heat map panels.
- * @throws UserFault if nothing that the report names tells such cells apart
+ * @throws UserFault if no label tells such cells apart
  */
-function withLines(
+function nameLines(
   entry: FigureEntry,
   form: Frame['form'],
   x: Axis,
@@ -421,7 +423,7 @@ function withLines(
 } {
   const { color, facet: { row = [], column = [] } = {} } = entry;
   if (form === 'heatmap') {
-    const more = tellingApart(points);
+    const more = labelsTellingApart(points);
     const placed = points.map((point) => ({
       ...point,
       column: joinLabels(...distinct([point.column, joinedNames(more, point)])),
@@ -437,7 +439,7 @@ function withLines(
     points.map((point) => ({ ...point, line: joinedNames(fields, point) }));
   // In a scatter plot, each condition is a mark of its own.
   if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
-  const more = tellingApart(named(asked));
+  const more = labelsTellingApart(named(asked));
   const fields =
     more.length > 0 && color === undefined && ofX.length > 0
       ? more
@@ -468,14 +470,14 @@ const ZERO_DOSE: Readonly<Record<string, string>> = {
   [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
 };
 
-const chosenOf = ({ chosen = '' }: ReportCell): string => chosen;
+const readChosenPoint = ({ chosen = '' }: ReportCell): string => chosen;
 
 /**
  * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
  * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
  * steps are still applied.
  */
-function zeroDose(
+function zeroDosePoints(
   points: readonly Point[],
   subjects: readonly Subject[],
   values: (subject: Subject, measure: Measure) => readonly Value[],
@@ -488,7 +490,10 @@ function zeroDose(
     const [leader] = line;
     const ofClean = ZERO_DOSE[leader.measure.field];
     // If an envelope chose another point at each dose, the doses have different clean twins.
-    if (ofClean && varies(line.flatMap(({ subject }) => subject.condition.cells.map(chosenOf))))
+    if (
+      ofClean &&
+      varies(line.flatMap(({ subject }) => subject.condition.cells.map(readChosenPoint)))
+    )
       return [];
     // `subject.labels` lacks axes that colours and panels show, and would fit other cells too.
     const { adapterLabel, setting } = leader.subject.condition;
@@ -548,6 +553,7 @@ export function frameOf(
   const entry: FigureEntry = hasNames ? { ...asked, x: { ...asked.x, scale: 'category' } } : asked;
   const onY = y.map(({ field }) => field),
     colours = entry.color?.fields ?? [];
+  // A heat map shows measures in colours, and names on y. Other figures do it the other way round.
   const [shown, others] = isHeat ? [colours, onY] : [onY, colours];
   const named = [entry.x.field, ...row, ...column, ...others];
   const isByMetric = named.includes('metric') || named.includes('kernel');
@@ -556,6 +562,7 @@ export function frameOf(
     return { ...measure, ...(title !== undefined && { [isByMetric ? 'label' : 'title']: title }) };
   });
   const paths = named.filter((field) => isAxis(unique, field));
+  // A condition is drawn under each of its names if x, colours or panels tell the names apart.
   const isByName =
     (form === 'line' && entry.x.field !== 'step') ||
     unique.some((condition) =>
@@ -589,11 +596,12 @@ export function frameOf(
     measures.flatMap((measure) => pointsOf(subject, measure)),
   );
   const placed = every.filter((point) => point.x !== null);
-  const { points, fields, note } = withLines(entry, form, x, placed);
+  const { points, fields, note } = nameLines(entry, form, x, placed);
 
   const isDose = form === 'line' && doseUnit(entry.x.field) !== null && entry.against === undefined;
   const zero =
-    isDose && !isDoseOfOneStep(entry.x.field) ? zeroDose(points, subjects, valuesIn) : [];
+    isDose && !isDoseOfOneStep(entry.x.field) ? zeroDosePoints(points, subjects, valuesIn) : [];
+  // Full fine-tuning has no place on an axis of adapters, and becomes a level across it.
   const hasLevels = form === 'line' && x.kind === 'number' && entry.x.field.startsWith('adapter.');
   const isLevel = ({ subject: { condition, labels }, x: at }: Point): boolean =>
     at === null &&
@@ -604,7 +612,7 @@ export function frameOf(
       ...point,
       line: joinedNames([...fields, ...more], point),
     }));
-  const levels = uniquePlaces(entry, levelsBy(tellingApart(levelsBy([]))));
+  const levels = uniquePlaces(entry, levelsBy(labelsTellingApart(levelsBy([]))));
   const marked = references.map(measureOf);
   const { against: _against, ...asItIs } = entry;
   const places = groupBy(points, (point) => keyed(placeKey(point), subjectKey(point.subject)));
@@ -631,7 +639,7 @@ export function frameOf(
         ? []
         : [
             `Left out are ${left.length} of ${plural(pairs, 'pair')} that are not evidence: a model of ` +
-              `the pair ${anyOf(left)}.`,
+              `the pair ${joinWithOr(left)}.`,
           ]),
     ].filter((note) => note !== ''),
   };

@@ -27,7 +27,7 @@ export interface MapMean {
   readonly mean: (get: (point: MapPointFacts) => number | null) => number | null;
 }
 
-export const averageOf = (maps: readonly MapFacts[]): readonly MapMean[] =>
+export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] =>
   (maps[0]?.points ?? []).map((point, k) => ({
     point,
     mean: (get) => {
@@ -159,7 +159,7 @@ export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly
   const maps = mapsOf(cells);
   const [first] = maps;
   if (first === undefined) return [];
-  const means = averageOf(maps);
+  const means = averageOverSeeds(maps);
   const source =
     `Closed form and draws: d = ${first.width}, σ² = scale/d. ` +
     `Fisher: the ${first.information} one of ${first.outputs}, ${first.rows} rows of the model ` +

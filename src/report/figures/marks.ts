@@ -71,7 +71,7 @@ function markText(value: number, { isProportion }: Measure, isHeat: boolean): st
 }
 
 /** Returns the data of a figure, one row a mark. Each layer draws the rows of one `part`. */
-function tableOf(drawn: Drawn): object[] {
+function dataRows(drawn: Drawn): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
   const xs = placesOf(drawn);
@@ -196,7 +196,7 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-const isLong = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
+const hasLongName = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
 
 /** Returns the encoding of x. @param isTitled whether this panel has the title of x */
 function placeEncoding(drawn: Drawn, isTitled: boolean): object {
@@ -208,7 +208,7 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
-      labelAngle = isLong(names) && !isFlipped(drawn) ? -25 : 0;
+      labelAngle = hasLongName(names) && !isFlipped(drawn) ? -25 : 0;
     return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle } });
   }
   if (kind === 'metric') {
@@ -240,7 +240,7 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 
 /** The most steps of training for which a line has dots. */
 const MOST_DOTS = 12;
-/** The looks of what is no line of cells: dots for levels, the others for published numbers. */
+/** How levels (dotted) and series of published numbers are drawn, which are no lines of cells. */
 const LEVEL_DASH = [2, 3],
   PUBLISHED_DASHES = [
     [5, 3],
@@ -258,6 +258,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   const { seeds = true, values = false, against } = entry;
   const isFlip = isFlipped(drawn);
   const y = entry.y[measures.indexOf(measure)];
+  // The channels of x, of a value, and of the other end of its spread.
   const [along, up, toUp] = isFlip ? ['y', 'x', 'x2'] : ['x', 'y', 'y2'];
   const place = placeEncoding(drawn, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
@@ -437,7 +438,7 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
   const isBad = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = domainOf(drawn, measure),
     [low, high] = domain;
-  const labelAngle = isLong(names) ? -25 : 0;
+  const labelAngle = hasLongName(names) ? -25 : 0;
   const encoding = {
     x: ordinal('x', titleOnX(drawn), { sort: names, axis: { labelAngle } }),
     y: ordinal('line', null, {
@@ -566,5 +567,5 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   });
   const [only = {}] = panels;
   const shape = panels.length === 1 ? only : { concat: panels, columns };
-  return { data: { values: tableOf(drawn) }, ...shape } as TopLevelSpec;
+  return { data: { values: dataRows(drawn) }, ...shape } as TopLevelSpec;
 }

@@ -29,7 +29,7 @@ const load = once(async () => {
 
 /**
  * Converts a figure whose units are points. The same SVG gives the same bytes.
- * @returns 300 pixels to the inch
+ * @returns a PNG with 300 pixels to the inch
  */
 export async function pngOf(svg: string): Promise<Buffer> {
   const { Resvg, fonts } = await load();

@@ -32,7 +32,7 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
-function emptyDoses({ conditions }: Analysis): readonly Fact[] {
+function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
   );
@@ -94,7 +94,7 @@ function factsOf(analysis: Analysis): readonly Fact[] {
     .reduce((sum, time) => sum + time, 0);
   return [
     ...seedFacts(analysis),
-    ...emptyDoses(analysis),
+    ...emptyDoseFacts(analysis),
     ['Cells', `${cells} (${plural(conditions.length, 'condition')} × seeds)`],
     ...backendFacts(input),
     ...sourceFacts(input),

@@ -233,7 +233,7 @@ export function predictionsOf(kernels: readonly KernelComparison[]): readonly Pr
 }
 
 /** Clips an interval to [−1, 1], because a t-interval may exceed the bounds of a correlation. */
-const clipToCorrelations = ({ low, high, ...rest }: Relation['difference']) => ({
+const clipToUnit = ({ low, high, ...rest }: Relation['difference']) => ({
   ...rest,
   low: low === null ? null : Math.max(-1, low),
   high: high === null ? null : Math.min(1, high),
@@ -252,9 +252,7 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   )),
   numbers('Seeds', ({ rhos }) => rhos.length),
   numbers('Spearman’s ρ, mean', ({ difference }) => formatNumber(difference.mean, 'proportion')),
-  numbers('95% interval', ({ difference }) =>
-    formatInterval(clipToCorrelations(difference), 'proportion'),
-  ),
+  numbers('95% interval', ({ difference }) => formatInterval(clipToUnit(difference), 'proportion')),
   names('Claim', ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0')),
   {
     title: 'Verdict',

@@ -18,7 +18,7 @@ import { style } from './style.ts';
 export type Node = ComponentChildren;
 
 /** Returns the page's content security policy: no request, and no script but this one. */
-const policyOf = (script: string | null): string =>
+const contentSecurityPolicy = (script: string | null): string =>
   [
     "default-src 'none'",
     'img-src data:',
@@ -41,7 +41,7 @@ export const Head = ({
 }): JSX.Element => (
   <head>
     <meta charSet="utf-8" />
-    <meta http-equiv="Content-Security-Policy" content={policyOf(script)} />
+    <meta http-equiv="Content-Security-Policy" content={contentSecurityPolicy(script)} />
     <meta name="viewport" content="width=device-width, initial-scale=1" />
     <meta name="referrer" content="no-referrer" />
     <title>{`${name} · dosimeter`}</title>

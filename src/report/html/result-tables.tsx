@@ -19,7 +19,7 @@ import { groupBy, type NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import { meaningOf, metricsOfTable } from '../metric-lookup.ts';
 import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
-import { type AgreementRow, agreementRows, isScore, taskNote } from '../tasks.ts';
+import { type AgreementRow, agreementRows, isTaskScore, taskNote } from '../tasks.ts';
 import type { Figure, ReportCell } from '../types.ts';
 import { PROPORTION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED } from '../verdict.ts';
 import {
@@ -62,7 +62,7 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
 }
 
 /** Returns why a number is not evidence, or null if it is. Only `evaluate`'s numbers are judged. */
-const voidOf = (cell: ReportCell, note: MetricNote): string | null =>
+const whyNotEvidence = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && hasMetric(cell, note) ? voidReason(cell, note) : null;
 
 /**
@@ -87,7 +87,7 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
       </span>
     );
   }
-  const hasVoidNumber = condition.cells.some((one) => voidOf(one, note) !== null);
+  const hasVoidNumber = condition.cells.some((one) => whyNotEvidence(one, note) !== null);
   return hasVoidNumber ? (
     <span class="muted">
       {cell} {DAGGER}
@@ -114,7 +114,7 @@ export function MetricTable({
   readonly metrics: readonly MetricNote[];
   readonly expects: Expects;
 }): JSX.Element | null {
-  const isOwn = (note: MetricNote): boolean => isScore(conditions, note);
+  const isOwn = (note: MetricNote): boolean => isTaskScore(conditions, note);
   const metrics = asked.filter(
     (note) => anyHasMetric(conditions, note) && (note.ofTask !== true || isOwn(note)),
   );
@@ -122,7 +122,7 @@ export function MetricTable({
   const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
   const dagger = daggerText(
     conditions.flatMap(({ cells }) =>
-      cells.flatMap((cell) => metrics.flatMap((note) => voidOf(cell, note) ?? [])),
+      cells.flatMap((cell) => metrics.flatMap((note) => whyNotEvidence(cell, note) ?? [])),
     ),
   );
   const marked = dagger === null ? '' : ` ${DAGGER} ${dagger}`;

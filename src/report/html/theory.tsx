@@ -5,7 +5,7 @@
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';
 import { type Condition, isFull, metricOf, type Quantity, seriesOf } from '../conditions.ts';
-import { averageOf, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
+import { averageOverSeeds, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
 import { formatNumber, formatSummary, type NumberKind, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
@@ -333,7 +333,7 @@ function TheoryMap({
       </p>
       <Table
         label="Map at one variance"
-        rows={averageOf(maps).filter(({ point }) => point.scale === scale)}
+        rows={averageOverSeeds(maps).filter(({ point }) => point.scale === scale)}
         starts={(row, above) => row.point.distribution !== above.point.distribution}
         caption={mapCaption(first, scale, maps.length)}
         columns={MAP_COLUMNS}

@@ -9,7 +9,7 @@ import {
   summaryOf,
 } from '../conditions.ts';
 import { formatNumber, plural } from '../format.ts';
-import { between, type DivergenceRelation, divergenceRelations } from '../theory.ts';
+import { type DivergenceRelation, divergenceRelations, kernelBetweenRows } from '../theory.ts';
 import {
   ADAPTER,
   ATTACK,
@@ -27,7 +27,7 @@ import {
   texts,
 } from './parts.tsx';
 
-const divergence = (metric: string): Quantity => metricOf('divergence', metric);
+const readDivergence = (metric: string): Quantity => metricOf('divergence', metric);
 
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
   const rows = oncePerAdapter(conditionsWith(conditions, 'delta', 'residual'));
@@ -152,11 +152,11 @@ const FLOOR_FACTOR = 2;
 const floorRatio = (condition: Condition): number | null =>
   seriesOf(
     condition,
-    (cell) => divergence('trained.over_floor')(cell) ?? divergence('head.over_floor')(cell),
+    (cell) => readDivergence('trained.over_floor')(cell) ?? readDivergence('head.over_floor')(cell),
   ).summary?.mean ?? null;
 const isFloorMeasured = (condition: Condition): boolean =>
   condition.cells.some((cell) =>
-    ['trained', 'head'].some((part) => divergence(`floor.${part}.l2`)(cell) !== null),
+    ['trained', 'head'].some((part) => readDivergence(`floor.${part}.l2`)(cell) !== null),
   );
 const isWithinNoise = (condition: Condition): boolean =>
   (floorRatio(condition) ?? Infinity) <= FLOOR_FACTOR;
@@ -188,8 +188,8 @@ const COLUMNS: readonly Column<Condition>[] = [
     ['noise floor, L2', 'floor.head.l2'],
   ]),
   names('M over its floor', floorText),
-  numberColumn('M′', between('raw')),
-  numberColumn('M′ as a cosine', between('cosine')),
+  numberColumn('M′', kernelBetweenRows('raw')),
+  numberColumn('M′ as a cosine', kernelBetweenRows('cosine')),
 ];
 
 export function Divergence({ conditions }: OfConditions): JSX.Element | null {
