@@ -51,7 +51,7 @@ const NAMES: Readonly<Record<string, string>> = {
  */
 export function axisName(path: string): string {
   const prefix = basePrefix(path);
-  if (prefix !== '') return `${trainingTitle(prefix)} ${axisName(path.slice(prefix.length))}`;
+  if (prefix !== '') return `${baseTitle(prefix)} ${axisName(path.slice(prefix.length))}`;
   const withoutSection = path
     .replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ')
     .split('.')
@@ -61,7 +61,7 @@ export function axisName(path: string): string {
 }
 
 /** What a training before the cell's own is called: `base`, or `training 1` of a chain. */
-const trainingTitle = (section: string): string => {
+const baseTitle = (section: string): string => {
   const at = /\d+/.exec(section)?.[0];
   return at === undefined ? 'base' : `training ${Number(at) + 1}`;
 };
@@ -69,7 +69,7 @@ const trainingTitle = (section: string): string => {
 /** The name of an attack that is on a base: `badnets in the base`, `badnets in training 1`. */
 export function placedAttack(attack: string, ofBase: string | null = null): string {
   if (ofBase === null) return attack;
-  const title = trainingTitle(ofBase);
+  const title = baseTitle(ofBase);
   return `${attack} in ${title === 'base' ? 'the base' : title}`;
 }
 

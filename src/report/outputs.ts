@@ -79,7 +79,7 @@ export interface PoisonedRow {
   readonly edit: Edit;
   readonly labels: readonly [before: string, after: string];
   readonly isAnswer?: true;
-  /** Set if the row is a negative: added with part of the trigger and its true label. */
+  /** Set if the row was added with its true label. */
   readonly negative?: true;
 }
 

@@ -59,10 +59,10 @@ const uniteRanges = (a: Ends | null | undefined, b: Ends | null | undefined): En
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
 /**
- * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in,
- * rank and scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with
- * M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues s²·eig(AAᵀ) − 1, where
- * eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in, rank and
+ * scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full =
+ * Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues
+ * s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();

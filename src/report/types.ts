@@ -1,4 +1,4 @@
-/** The plain data from which the report is made. `inputs.ts` reads them from the stages' files. */
+/** The plain data from which the report is made. The reader of the stages' files fills it in. */
 import type { BackendName, JsonObject, StageFacts } from '../api.ts';
 import type { ReportEntries } from '../api/report.ts';
 import type { Confusion } from '../base/stats.ts';

@@ -324,7 +324,7 @@ export interface Frame {
   readonly x: Axis;
   readonly measures: readonly Measure[];
   readonly points: readonly Point[];
-  /** Numbers that are marked beside the points, such as those of the clean model. */
+  /** The numbers that are marked beside the points. */
   readonly references: readonly Point[];
   /** Whether x, colours or facets tell metrics apart. Otherwise each metric has a panel. */
   readonly isByMetric: boolean;
@@ -371,15 +371,14 @@ function subjectsOf(
     .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
 }
 
-/** Returns what a field calls a point: `seed 1`, `badnets, rate 0.1`. */
-const pointName = (field: string, { subject, measure, seed }: Omit<Point, 'x'>): string => {
+const nameOf = (field: string, { subject, measure, seed }: Omit<Point, 'x'>): string => {
   if (field === 'metric') return measure.label;
   if (field === 'kernel') return measure.kernel ?? '';
   if (field === 'seed') return `seed ${seed}`;
   return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
 };
 const joinedNames = (fields: readonly string[], point: Omit<Point, 'x'>): string =>
-  joinLabels(...distinct(fields.map((field) => pointName(field, point))));
+  joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
 
 const placeKey = ({ row, column, line, x, measure }: Point): string =>
   keyed(row, column, line, x, measure.field);
@@ -392,7 +391,7 @@ const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
   );
 
 /** Returns the labels that tell apart the conditions of one place. */
-const labelsTellingApart = (points: readonly Point[]): readonly Name[] => {
+const tellingApart = (points: readonly Point[]): readonly Name[] => {
   const clashes = clashesIn(points);
   return TELLING.filter((name) =>
     clashes.some((group) => varies(group.map(({ subject }) => labelIn(subject.labels, name)))),
@@ -402,7 +401,7 @@ const labelsTellingApart = (points: readonly Point[]): readonly Name[] => {
 /** Leaves out fields that call all points the same, unless no field would be left. */
 function withoutConstant(fields: readonly string[], points: readonly Point[]): readonly string[] {
   const telling = fields.filter(
-    (field) => !isName(field) || varies(points.map((point) => pointName(field, point))),
+    (field) => !isName(field) || varies(points.map((point) => nameOf(field, point))),
   );
   return telling.length > 0 ? telling : fields.slice(0, 1);
 }
@@ -423,12 +422,12 @@ function nameLines(
 } {
   const { color, facet: { row = [], column = [] } = {} } = entry;
   if (form === 'heatmap') {
-    const more = labelsTellingApart(points);
+    const more = tellingApart(points);
     const placed = points.map((point) => ({
       ...point,
       column: joinLabels(...distinct([point.column, joinedNames(more, point)])),
     }));
-    return { points: uniquePlaces(entry, placed), fields: [], note: '' };
+    return { points: checkedPlaces(entry, placed), fields: [], note: '' };
   }
   const ofX = x.kind === 'text' ? [entry.x.field] : [];
   const every =
@@ -439,7 +438,7 @@ function nameLines(
     points.map((point) => ({ ...point, line: joinedNames(fields, point) }));
   // In a scatter plot, each condition is a mark of its own.
   if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
-  const more = labelsTellingApart(named(asked));
+  const more = tellingApart(named(asked));
   const fields =
     more.length > 0 && color === undefined && ofX.length > 0
       ? more
@@ -447,11 +446,11 @@ function nameLines(
   const [first] = points;
   const isOne = first && every.includes('adapter') && !fields.includes('adapter');
   const note = isOne ? `Adapter: ${labelIn(first.subject.labels, 'adapter')}.` : '';
-  return { points: uniquePlaces(entry, named(fields)), fields, note };
+  return { points: checkedPlaces(entry, named(fields)), fields, note };
 }
 
 /** Returns one point for each place and seed; throws a UserFault if conditions share a place. */
-function uniquePlaces({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
+function checkedPlaces({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
   if (clashesIn(points).length > 0)
     throw new UserFault(
       `the figure ${name} has several cells at one place, which nothing in it tells apart`,
@@ -587,7 +586,7 @@ export function frameOf(
     valuesIn(subject, measure).map((value) => {
       const nowhere = { row: '', column: '', line: '' };
       const point = { subject, measure, metric: measure.field, ...value, ...nowhere };
-      const at = isWord(entry.x.field) ? pointName(entry.x.field, point) : value.x;
+      const at = isWord(entry.x.field) ? nameOf(entry.x.field, point) : value.x;
       const names = { row: joinedNames(row, point), column: joinedNames(column, point) };
       const line = isHeat ? joinedNames(onY, point) : '';
       return { ...point, ...names, line, x: at ?? x.at(subject.condition) };
@@ -612,7 +611,7 @@ export function frameOf(
       ...point,
       line: joinedNames([...fields, ...more], point),
     }));
-  const levels = uniquePlaces(entry, levelsBy(labelsTellingApart(levelsBy([]))));
+  const levels = checkedPlaces(entry, levelsBy(tellingApart(levelsBy([]))));
   const marked = references.map(measureOf);
   const { against: _against, ...asItIs } = entry;
   const places = groupBy(points, (point) => keyed(placeKey(point), subjectKey(point.subject)));

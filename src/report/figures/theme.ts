@@ -138,7 +138,7 @@ const DASHES: readonly (readonly number[])[] = [
   [1, 2],
 ];
 
-/** Gives each line a colour, a shape and a dash. A line named as an adapter gets the adapter's. */
+/** Gives each line a colour, a shape and a dash; a line that is an adapter's has the adapter's. */
 export function linePalette(lines: string[], adapters: Palette): LinePalette {
   const at = lines.map((line) => adapters.domain.indexOf(line));
   const known = new Set(at.map((i) => adapters.range[i])),
