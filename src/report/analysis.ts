@@ -26,9 +26,8 @@ export interface Analysis {
   readonly warnings: readonly { readonly text: string; readonly stages: number }[];
   /** Whether kernels or Fisher information were asked for, which the paper's theorem is about. */
   readonly theorem: boolean;
-  /** The kernels that are drawn. */
   readonly kernels: readonly KernelChoice[];
-  /** The number of cells with kernels that are not drawn. */
+  /** How many cells have kernels that are not drawn, beside those of `kernels`. */
   readonly undrawn: number;
 }
 

@@ -241,8 +241,7 @@ export function compareEnds(
   const placed = byName(conditions).filter(
     (one) => one.adapter === 'lora' && one.family === family && !one.ofBase && at(one) !== null,
   );
-  // With α = r, α changes along with the rank. With several α at one rank, ranks are compared at
-  // equal α.
+  // α = r changes along with the rank. With several α at a rank, ranks are compared at equal α.
   const moving = paths.filter((path) =>
     [...groupBy(placed, (one) => String(at(one))).values()].every(
       (alike) => distinct(alike.map(({ axes }) => contentKey([axes[path] ?? null]))).length === 1,

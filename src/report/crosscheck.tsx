@@ -9,7 +9,6 @@ export interface CrosscheckView {
   /** The experiment's name. */
   readonly name: string;
   readonly specFile: string;
-  /** How many cells were run. */
   readonly cells: number;
   /** The engines' names, as in keys. */
   readonly engines: readonly [string, string];

@@ -66,8 +66,7 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
-  // `bothValues` computes the values from mean and deviation. Twelve digits remove its rounding
-  // errors, so that 4 is written as 4 and not as 4.000.
+  // Twelve digits remove the rounding errors of `bothValues`: 4 is written as 4, not as 4.000.
   const [low, high] = (bothValues(summary) ?? []).map((value) =>
     formatNumber(Number(value.toPrecision(12)), kind),
   );

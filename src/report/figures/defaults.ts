@@ -94,7 +94,6 @@ export const answerEntries: Entries = (conditions) => {
   ].filter(({ cells = [] }) => cells.length > 0);
 };
 
-/** Accuracy and ASR by attack and adapter. */
 export const scoreEntries: Entries = () =>
   [ACCURACY, ASR].map((metric) => ({
     name: `scores-${metric.metric}`,
@@ -295,7 +294,6 @@ export const stepEntries: Entries = (conditions) =>
     'steps',
   );
 
-/** Accuracy and ASR after each training of a chain. */
 export const chainEntries: Entries = (conditions) =>
   !conditions.some(({ cells }) => cells.some(({ chain }) => chain !== undefined))
     ? []

@@ -64,7 +64,6 @@ const ofGrid =
     return drawEntries(entries, analysis, { ...OF_REPORT, ...limits });
   };
 
-/** The figures, within each section in the order of the page. */
 const FIGURES: readonly FigureRecord[] = [
   { section: 'answer', draw: ofGrid(answerEntries, { places: 6 }) },
   { section: 'scores', draw: ofGrid(scoreEntries) },

@@ -91,7 +91,6 @@ function parseColour(text: string): string {
 }
 
 class Painter {
-  /** Characters that the font lacks. */
   readonly missing = new Set<string>();
   readonly #doc: Doc;
   readonly #page: Page;

@@ -246,9 +246,9 @@ export interface Chapter {
   /** The chapter's name in the navigation. */
   readonly nav: string;
   readonly title: string;
-  /** Whether the chapter has anything to say. Default: always. */
+  /** Whether it has anything to say. Default: always. */
   readonly concerns?: (analysis: Analysis) => boolean;
-  /** The parts, one below the other. A part that has nothing to show returns null. */
+  /** One below the other. A part that has nothing to show is empty. */
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
 
