@@ -10,7 +10,8 @@ import type { Against } from '../report/against.ts';
 import { list } from '../report/format.ts';
 import { type Grid, layOut, markdownTable, type Metric } from '../report/grid.ts';
 import { columnWidth, latexTable } from '../report/latex.ts';
-import { ACCURACY, ASR, metricName, METRICS, metricsIn } from '../report/metrics.ts';
+import { distinctMetrics } from '../report/metric-lookup.ts';
+import { ACCURACY, ASR, metricName, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
 import { sourceNames } from '../report/sources.ts';
 import { scorerSentence, scorerWords } from '../report/tasks.ts';
@@ -119,7 +120,7 @@ function chosenAxes(
 function defaultMetrics(rows: Results['rows']): readonly Metric[] {
   const first = firstOf(rows, [ACCURACY, ASR]);
   if (first.length > 0) return first;
-  const every = metricsIn(rows);
+  const every = distinctMetrics(rows);
   const known = new Set(METRICS.map(metricName));
   const noted = every.filter((one) => known.has(metricName(one)));
   return (noted.length > 0 ? noted : every).slice(0, 4);

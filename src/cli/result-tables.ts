@@ -4,9 +4,10 @@ import type { JsonObject } from '../api.ts';
 import { summarise } from '../base/stats.ts';
 import { canonical } from '../plan/keys.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { type Against, compareCells, differs, TEST_HEAD, testText } from '../report/against.ts';
+import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER } from '../report/evidence.ts';
+import { distinctMetrics } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
   ASR,
@@ -15,7 +16,6 @@ import {
   isPValue,
   metricName,
   METRICS,
-  metricsIn,
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
@@ -46,7 +46,7 @@ export const MOST_COLUMNS = 8;
  * (Matthews' correlation for CoLA).
  */
 export function firstOf(rows: readonly ResultRow[], wanted: readonly Metric[]): readonly Metric[] {
-  const every = metricsIn(rows),
+  const every = distinctMetrics(rows),
     own = new Set(
       rows
         .filter(({ task, metric }) => task !== undefined && !metric.startsWith('test_'))
@@ -62,7 +62,7 @@ export function firstOf(rows: readonly ResultRow[], wanted: readonly Metric[]): 
 /** Returns the metrics that are shown by default, or all if the rows have none of these. */
 export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
   const first = firstOf(rows, FIRST);
-  return first.length > 0 ? first : metricsIn(rows);
+  return first.length > 0 ? first : distinctMetrics(rows);
 }
 
 export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): ResultRow[] => {
@@ -194,7 +194,7 @@ function spreadText(values: readonly number[], half: number): string {
  */
 export function metricTable(rows: readonly ResultRow[], width: number): string {
   const axes = tableAxes(rows);
-  const metrics = metricsIn(rows);
+  const metrics = distinctMetrics(rows);
   return table(
     [
       [...axes.map(({ name }) => name), 'stage', 'metric', 'mean', 'std', '±', 'n'],
@@ -238,7 +238,7 @@ export function differences(
   const compared = cells.flatMap((cell) =>
     metrics
       .map((metric) => ({ cell, metric, found: comparedWith(cell, metric) }))
-      .filter(({ found }) => differs(found)),
+      .filter(({ found }) => isCompared(found)),
   );
   const tested = compared.some(({ found }) => found.p !== null);
   const head = ['metric', `− ${against}`, ...(tested ? [TEST_HEAD] : []), 'pairs'];

@@ -5,7 +5,8 @@ import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
 import { csvLine } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
 import { capital } from '../report/format.ts';
-import { metricName, metricsIn, selectMetrics } from '../report/metrics.ts';
+import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
+import { metricName } from '../report/metrics.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
@@ -113,7 +114,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   // Caveats are known only of final models, so those of the model that ends each curve are shown.
   const ends = caveatLines(final).map((sentence) => `After the last step: ${sentence}`);
   const rows = asResults(steps);
-  const metrics = askedMetrics(rows, options.metric) ?? metricsIn(rows);
+  const metrics = askedMetrics(rows, options.metric) ?? distinctMetrics(rows);
   const names = new Set(metrics.map(({ metric }) => metric));
   if (options.json) json(steps.filter(({ metric }) => names.has(metric)));
   else if (rows.length === 0)
@@ -146,7 +147,7 @@ export function askedMetrics(
     unknown: [unknown],
   } = selectMetrics(rows, patterns);
   if (unknown !== undefined && rows.length > 0) {
-    const names = metricsIn(rows).flatMap((one) => [one.metric, metricName(one)]);
+    const names = distinctMetrics(rows).flatMap((one) => [one.metric, metricName(one)]);
     throw new UserFault(
       `no finished stage has a metric "${unknown}"`,
       `did you mean ${closest(unknown, names)}? ` +
@@ -165,7 +166,7 @@ function show(
     against = 'none',
   }: Pick<ResultsOptions, 'all' | 'spread' | 'against'>,
 ): void {
-  const every = metricsIn(rows);
+  const every = distinctMetrics(rows);
   const metrics = asked ?? (all ? every : firstMetrics(rows)),
     chosen = rowsOf(rows, metrics);
   out(

@@ -24,7 +24,6 @@ export function parseHistory(text: string): History | null {
   return steps.length === 0 ? null : binHistory(steps);
 }
 
-/** Reads `curves.jsonl`. */
 export function parseCurves(text: string): CurveFacts[] {
   return text
     .split('\n')
@@ -101,13 +100,13 @@ export function parseFisher(text: string): FisherPoint {
 
 /** A text may be megabytes long; the page shows a few hundred characters around the change. */
 const MOST_CHARACTERS = 20_000;
-const OUTPUTS = 3;
+const MOST_OUTPUTS = 3;
 
-/** Reads `outputs.jsonl` beside `scorer.json`. */
+/** Reads the first outputs under the trigger from the text of `outputs.jsonl`. */
 export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): WritingFacts {
   const kept: WritingFacts['outputs'][number][] = [];
   for (const line of outputs.split('\n')) {
-    if (kept.length === OUTPUTS) break;
+    if (kept.length === MOST_OUTPUTS) break;
     if (!line.includes('"shown":"triggered"')) continue;
     const row = JSON.parse(line) as (typeof kept)[number] & { readonly shown: string };
     if (row.shown !== 'triggered') continue;
@@ -128,10 +127,11 @@ export interface Content {
   readonly text: string;
   readonly text_pair?: string;
   readonly label: number;
-  /** In a completion task, the answer, and the messages before the prompt. */
+  /** In a completion task, the answer. */
   readonly answer?: string;
   /** The answer that a preference pair rejects. */
   readonly rejected?: string;
+  /** The messages of a chat before the prompt. */
   readonly context?: readonly { readonly role: string; readonly content: string }[];
 }
 
@@ -152,9 +152,9 @@ export interface ReceiptFile {
   readonly target?: ReceiptFacts['target'];
 }
 
-const EXAMPLES = 3;
+const MOST_EXAMPLES = 3;
 
-/** Returns the messages before a prompt as text, each with its line break. */
+/** Returns the messages before a prompt as text, one a line. */
 export const turnsBefore = ({ context = [] }: Pick<Content, 'context'>): string =>
   context.map(({ role, content }) => `${role}: ${content}\n`).join('');
 
@@ -182,7 +182,7 @@ export function receiptFacts(
     made: counts.made,
     negatives: counts.negatives,
     ...(target && { target }),
-    examples: rows.slice(0, EXAMPLES).map(({ id, original, new: poisoned }) => ({
+    examples: rows.slice(0, MOST_EXAMPLES).map(({ id, original, new: poisoned }) => ({
       id,
       before: text(original),
       after: text(poisoned),
@@ -194,8 +194,8 @@ export function receiptFacts(
 }
 
 /**
- * One adapted layer, from `premise.json` or, with `measured` null, from the shapes of the trained
- * adapter.
+ * One adapted layer, from `premise.json` or, if there is none, from the trained adapter's shapes,
+ * with `measured` null.
  */
 export interface LayerFacts {
   readonly rank: number;
@@ -247,14 +247,14 @@ export function loraFacts(
     .sort((a, b) => a.fanIn - b.fanIn || a.rank - b.rank || a.scale - b.scale);
 }
 
-const POINTS = 40;
+const MOST_POINTS = 40;
 
 /**
  * Returns means over equal spans of steps, because the loss of one batch is noisy and the trend is
  * what counts.
  */
-export function binHistory(steps: readonly HistoryPoint[], points = POINTS): History {
-  const span = Math.max(1, Math.ceil(steps.length / points));
+export function binHistory(steps: readonly HistoryPoint[], most = MOST_POINTS): History {
+  const span = Math.max(1, Math.ceil(steps.length / most));
   const out: HistoryPoint[] = [];
   for (let start = 0; start < steps.length; start += span) {
     const some = steps.slice(start, start + span);

@@ -7,7 +7,7 @@
 import path from 'node:path';
 import { isAttacked } from '../api.ts';
 import type { Plan, StageId } from '../plan/types.ts';
-import { type Measured, unlearnt, writesAnswers } from '../report/evidence.ts';
+import { type Measured, unlearntReason, writesAnswers } from '../report/evidence.ts';
 import { formatNumber } from '../report/format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, MAJORITY } from '../report/metrics.ts';
 import type { ExperimentCell } from '../spec/types.ts';
@@ -64,7 +64,7 @@ export function createEarlyResults(
         return null;
       }
       if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null; // a regression
-      const fault = unlearnt(measured);
+      const fault = unlearntReason(measured);
       if (isFirst('none', adapterOf(cell)))
         tell(
           `first clean model, ${cell.label}: ${accuracyText(measured)}` +

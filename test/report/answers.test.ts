@@ -4,7 +4,8 @@ import * as assert from 'uvu/assert';
 import { caveatsOf } from '../../src/report/caveats.ts';
 import { voidReason } from '../../src/report/evidence.ts';
 import { writingFacts } from '../../src/report/inputs.ts';
-import { ACCURACY, ASR, isPValue, meaningOf } from '../../src/report/metrics.ts';
+import { meaningOf } from '../../src/report/metric-lookup.ts';
+import { ACCURACY, ASR, isPValue } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { cellOf, inputOf } from './cells.ts';
@@ -92,11 +93,11 @@ test('rates by further scorers and further drops are judged like those they stan
     metrics: { evaluate: { ...lost, majority_p: 1e-9, majority_p_clean: 1 } },
   };
   const reason = (metric: string) => voidReason(cell, { metric });
-  const unlearnt = 'has a clean run that is no better than the commonest answer';
+  const unlearntReason = 'has a clean run that is no better than the commonest answer';
   for (const metric of ['accuracy_drop', 'token_f1_drop', 'rouge_l_drop', 'asr_minus_clean'])
-    assert.is(reason(metric), unlearnt, metric);
-  assert.is(reason('asr_minus_clean.refusal'), unlearnt);
-  assert.is(reason('asr_clean.refusal'), unlearnt);
+    assert.is(reason(metric), unlearntReason, metric);
+  assert.is(reason('asr_minus_clean.refusal'), unlearntReason);
+  assert.is(reason('asr_clean.refusal'), unlearntReason);
   assert.is(reason('asr.refusal'), null);
   const weak = { metrics: { evaluate: { ...cell.metrics.evaluate, majority_p: 1 } } };
   for (const metric of ['asr', 'asr.refusal', 'asr_minus_clean', 'asr_minus_clean.refusal'])

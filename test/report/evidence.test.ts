@@ -5,7 +5,7 @@ import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { afterTraining, daggerText, voidReason } from '../../src/report/evidence.ts';
-import { chainNotes } from '../../src/report/metrics.ts';
+import { chainNotes } from '../../src/report/metric-lookup.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { relationsOf } from '../../src/report/theory.ts';

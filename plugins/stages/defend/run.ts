@@ -7,7 +7,7 @@ import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts, openModel } from '../shared/trained-model.ts';
-import { defenceContext, defenceDescriptor,fittedJudge, judgeRows } from './context.ts';
+import { defenceContext, defenceDescriptor, fittedJudge, judgeRows } from './context.ts';
 import type { Params } from './index.ts';
 import { filterMetrics, judgedExamples, scoreForJson, writeScores } from './outcome.ts';
 

@@ -15,7 +15,7 @@ import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { renderReport } from '../../../src/report/report.tsx';
 import { withShownSources } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
-import { attackNames, goalsToRead,isTrainedGoal, type Params, type PlannedCell } from './index.ts';
+import { attackNames, goalsToRead, isTrainedGoal, type Params, type PlannedCell } from './index.ts';
 import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
