@@ -187,26 +187,26 @@ const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
         ],
   );
 
-const OPTIONS: readonly string[] = [
-  ...([
-    'store',
-    'backend',
-    'profile',
-    'set',
-    'only',
-    'onNote',
-    'jobs',
-    'executor',
-    'notes',
-    'failFast',
-    'stopWhen',
-    'compile',
-    'pack',
-    'signal',
-    'onEvent',
-  ] satisfies readonly (keyof RunOptions)[]),
-  ...Object.keys(ATTEMPT_LIMIT_OPTIONS),
-];
+const OWN_OPTIONS: { readonly [O in Exclude<keyof RunOptions, keyof AttemptLimits>]-?: true } = {
+  store: true,
+  backend: true,
+  profile: true,
+  set: true,
+  only: true,
+  onNote: true,
+  jobs: true,
+  executor: true,
+  remote: true,
+  push: true,
+  notes: true,
+  failFast: true,
+  stopWhen: true,
+  compile: true,
+  pack: true,
+  signal: true,
+  onEvent: true,
+};
+const OPTIONS = [...Object.keys(OWN_OPTIONS), ...Object.keys(ATTEMPT_LIMIT_OPTIONS)];
 
 /**
  * Checks the types of a call, because callers in plain JavaScript have no compiler to do so.
