@@ -252,12 +252,13 @@ interface CellUse {
    * clean cell, although poisoned cells use it too.
    */
   owners(draft: Draft): readonly number[];
-  /** The label of a stage that belongs to a cell; null for any other. */
+  /** The label of a cell's own stage, or of a stage that joins the grid; null for any other. */
   label(draft: Draft): string | null;
-  /** A cell's own stages, by label. */
+  /** A cell's own stages, and all that join the grid, by label. */
   own(cell: number): { readonly [label: string]: Draft };
 }
 
+/** @param joining the nodes of the goals that join the grid, which every cell uses */
 function cellUse(
   experiment: Experiment,
   graph: Graph,

@@ -181,7 +181,10 @@ async function save(
   );
 }
 
-/** Returns the plan of an adapter that starts from PEFT's folder; the spec adds what that lacks. */
+/**
+ * Returns the plan of an adapter that starts from PEFT's folder. The spec adds what the folder
+ * lacks, and may replace its dropout.
+ */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   return {
     rank: folder.rank,

@@ -140,12 +140,12 @@ export function trainKneserNey(
   for (const words of texts)
     for (const word of words) if (!ids.has(word)) ids.set(word, ids.size + UNKNOWN + 1);
   const start = new Array<number>(n - 1).fill(START);
-  const sequence = (words: readonly string[]): number[] => [
+  const paddedIds = (words: readonly string[]): number[] => [
     ...start,
     ...words.map((word) => ids.get(word) ?? UNKNOWN),
     END,
   ];
-  const orders = countsOf(texts.map(sequence), n);
+  const orders = countsOf(texts.map(paddedIds), n);
   const discounts = orders.map(discountsOf);
   const vocabulary = ids.size + 2;
 
@@ -176,10 +176,10 @@ export function trainKneserNey(
     vocabulary,
     discounts,
     knows: (word) => ids.has(word),
-    logProbabilities: (words) => logsOf(sequence(words)),
-    perplexity: (words) => Math.exp(-sumOf(logsOf(sequence(words))) / (words.length + 1)),
+    logProbabilities: (words) => logsOf(paddedIds(words)),
+    perplexity: (words) => Math.exp(-sumOf(logsOf(paddedIds(words))) / (words.length + 1)),
     leaveOneOut: (words) => {
-      const full = sequence(words),
+      const full = paddedIds(words),
         logs = logsOf(full),
         total = sumOf(logs);
       const without = words.map((_, i) => {

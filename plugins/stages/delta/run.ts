@@ -63,8 +63,8 @@ export async function run(context: RunContext<Params>): Promise<void> {
     const encoded = rows.map((row) => encode(row, maxLength));
     const { progress, signal } = context;
     const delta = await ('kernels' in adapted
-      ? torchDeltaKernels(adapted, encoded, { progress, signal })
-      : deltaKernels(adapted, encoded, { progress, signal }));
+      ? measureDeltaInTorch(adapted, encoded, { progress, signal })
+      : measureDelta(adapted, encoded, { progress, signal }));
     await writeJson(context.outDir, 'delta.json', delta, 1);
     await writeMetrics(context.outDir, delta === null ? {} : metricsOf(delta));
     context.log(delta === null ? (whyNoDelta(adapted) ?? '') : logLine(delta));
@@ -249,8 +249,8 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   };
 }
 
-/** Returns the same as `deltaKernels`, from kernels that PyTorch's process computes. */
-async function torchDeltaKernels(
+/** Returns the same as `measureDelta`, from kernels that PyTorch's process computes. */
+async function measureDeltaInTorch(
   model: TorchKernels,
   rows: readonly TokenRow[],
   options: Pick<LayerKernels, 'progress' | 'signal'>,
@@ -324,8 +324,11 @@ function whyNoDelta({
   return null;
 }
 
-/** Returns Δ_r of a model at the start of its training; null if `whyNoDelta` says why. */
-export async function deltaKernels(
+/**
+ * Returns what delta.json holds of a model at the start of its training: the traces and norms of
+ * Δ_r's identity, by layer and in total. Null if `whyNoDelta` says why.
+ */
+export async function measureDelta(
   model: AdaptedModel,
   rows: readonly TokenRow[],
   options: WalkOptions = {},

@@ -76,7 +76,7 @@ export default defineStage<Params>({
         head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
         ...heldWeights(cell.model),
-        ...(cell.head.type === 'cloze' ? { classes: classesOf(cell, plugin) } : {}),
+        ...(cell.head.type === 'cloze' ? { classes: statedClasses(cell, plugin) } : {}),
         ...(watch === null ? {} : { watch: watch.params }),
       },
       inputs: {
@@ -321,7 +321,11 @@ function watchDefinition(cell: Cell): WatchDefinition | null {
   };
 }
 
-function classesOf(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
+/**
+ * Returns the names of the classes that the spec or its named data set states; null if neither
+ * does.
+ */
+function statedClasses(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
   const { data } = withKnownRows(cell, plugin);
   return (data.classes ?? data.train.classes)?.map(String) ?? null;
 }

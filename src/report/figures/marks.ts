@@ -404,7 +404,10 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
   return [...(isProportion ? [band] : []), layer('rule', '#9aa5b1', 0)];
 };
 
-/** Returns colour, shape and dash, each of which tells lines apart, also in a print in grey. */
+/**
+ * Returns the Vega-Lite channels that tell lines apart, published ones too: colour and, for a print
+ * in grey, shape and dash.
+ */
 function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),

@@ -36,9 +36,12 @@ export const filesLeft = (
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
-/** Whether the files of an input must stay until a stage that reads it has ended (`spares`). */
-const needsFilesOf = ({ descriptor }: PlannedStage, input: PlannedStage): boolean =>
-  descriptor.spares?.includes(input.kind) ?? true;
+/**
+ * Whether an input's files must stay until a stage that reads it has ended. The descriptor's
+ * `spares` lists the kinds of inputs of which they must; without it, all must.
+ */
+const needsFilesOf = ({ descriptor: reader }: PlannedStage, input: PlannedStage): boolean =>
+  reader.spares?.includes(input.kind) ?? true;
 
 /** Returns an input's entry as if the files that may be let go while a stage runs were gone. */
 export function entryForReader(

@@ -228,8 +228,8 @@ async function sourceBase(
 }
 
 /**
- * Writes the base's name into the adapter's config, where PEFT's auto classes read it, and the
- * classes and the dtype into config.json.
+ * Puts the base's name into the part that is the adapter's config, where PEFT's auto classes read
+ * it, and the classes and the dtype into the part that is config.json.
  */
 function describeBase(
   parts: Map<string, Part>,

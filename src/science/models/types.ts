@@ -171,8 +171,8 @@ export interface Architecture<Config = unknown> {
   /** The standard deviation of drawn weights. */
   initializerRange(config: Config): number;
   /**
-   * The table that is read by token ids and nothing else, so that the rows of unused ids have no
-   * gradient; null where the table is tied to an output.
+   * The canonical name of the table that is read by token ids and nothing else, so that the rows of
+   * unused ids have no gradient. Null where an output reads it too, or if it is not known.
    */
   readonly tokenTable: string | null;
   vocabularySize(config: Config): number;

@@ -109,7 +109,7 @@ export interface TorchModel extends EvaluatedModel {
   readonly id: number;
   /** −log p of each row's label, (N). */
   surprisals(rows: readonly LabelledRow[]): Promise<Float64Array>;
-  /** `inputNorms` of src/science/measures/weights/edit.ts. */
+  /** ‖X_j‖₂ of each input feature j over the rows' tokens, (n), by linear layer below the head. */
   inputNorms: InputNorms;
   /**
    * The outputs of rows, (N, C), and their derivative along a direction.

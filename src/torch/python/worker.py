@@ -94,7 +94,7 @@ def read_requests() -> Iterator[Json]:
 
 
 def answer(value: Json) -> None:
-    """Write one line. Raises ValueError for a number that is not finite."""
+    """Write a value to Node as one line of JSON. Raises ValueError for a number not finite."""
     line = memoryview((json.dumps(value, allow_nan=False) + '\n').encode('ascii'))
     with ANSWERING:
         while line:
