@@ -291,16 +291,16 @@ export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
   );
 
 /**
- * Returns a sentence for each other backend under which stages of the plan have results in the
- * store, as far as runs of this spec have recorded them. Keys under other backends are not
- * computed, since PyTorch's process takes a second to tell its releases.
+ * Returns a sentence for each other backend on which the store has results of the plan's goals.
+ * Only results that runs of this spec have recorded are found: to look others up, their keys would
+ * be needed, which contain PyTorch's release, and asking for that takes a second.
  */
 export function otherBackends({ statuses, store, experiment, backend }: Prepared): string[] {
-  const nameOf = (...parts: readonly unknown[]): string => canonical(parts);
+  const identityOf = (...parts: readonly unknown[]): string => canonical(parts);
   const goals = new Set(
     statuses
       .filter(({ stage }) => stage.goal && stage.descriptor.compute)
-      .map(({ stage: { kind, params, cell, seed } }) => nameOf(kind, params, cell, seed)),
+      .map(({ stage: { kind, params, cell, seed } }) => identityOf(kind, params, cell, seed)),
   );
   const shown = new Set(statuses.map(({ key }) => key)),
     others = new Map<string, Set<string>>();
@@ -311,14 +311,15 @@ export function otherBackends({ statuses, store, experiment, backend }: Prepared
     const manifest = shown.has(key) ? null : store.manifest(key);
     if (manifest === null || manifest.backend === null || manifest.backend === backend) continue;
     const { kind, components, facts } = manifest;
-    const name = nameOf(kind, components.params, facts['cell'] ?? null, facts['seed'] ?? null);
-    if (!goals.has(name)) continue;
+    const { params } = components;
+    const identity = identityOf(kind, params, facts['cell'] ?? null, facts['seed'] ?? null);
+    if (!goals.has(identity)) continue;
     const own = others.get(manifest.backend) ?? new Set();
-    others.set(manifest.backend, own.add(name));
+    others.set(manifest.backend, own.add(identity));
   }
   return [...others].map(
-    ([name, { size }]) =>
-      `results of ${size} ${size === 1 ? 'stage' : 'stages'} on the backend ${name} exist as well: ` +
-      `--backend ${name}`,
+    ([other, { size }]) =>
+      `results of ${size} ${size === 1 ? 'stage' : 'stages'} on the backend ${other} exist as ` +
+      `well: --backend ${other}`,
   );
 }

@@ -190,7 +190,7 @@ export function parseSize(text: string): number {
 
 const POLL_MS = 250;
 
-/** The beginnings of markers' names, among the leases, whose names begin with a key. */
+/** How the names of markers begin. They lie among the leases, whose own names begin with a key. */
 const SWEEPING = 'sweeping',
   RUNNING = 'running';
 

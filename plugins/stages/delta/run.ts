@@ -120,9 +120,9 @@ interface LayerDelta extends Premise, DeltaParts {
 /** The content of `delta.json`. */
 export interface Delta {
   readonly rows: number;
-  /** The outputs of which these are the kernels. */
+  /** What the kernels' outputs are: the class logits, or log p(answer). */
   readonly outputs: OutputsOf;
-  /** The number of outputs of a row. */
+  /** The number of outputs of a row: C, or 1 for log p(answer). */
   readonly classes: number;
   readonly layers: readonly LayerDelta[];
   readonly total: DeltaParts;
