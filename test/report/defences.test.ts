@@ -147,6 +147,34 @@ test('the table of detection has only conditions in which something was detected
   assert.not.match(table, 'wanda');
 });
 
+test('curves of detection in several settings are lines of their own', async () => {
+  const [, onion] = cells;
+  const { defences } = await drawFigures(
+    analyse(
+      inputOf(
+        [4, 8].map((rows) => ({
+          ...present(onion),
+          axes: { ...present(onion).axes, 'ntk.rows': rows },
+          roc: { inputs: [[0, 0] as const, [1, rows / 8] as const] },
+        })),
+      ),
+    ),
+  );
+  const roc = defences.find(({ id }) => id === 'defences-roc');
+  for (const rows of [4, 8]) assert.match(present(roc).svg, `>onion (inputs) · rows = ${rows}<`);
+  assert.equal(
+    rowsOf(roc).map(({ defence, setting, true_positive_rate: rate }) =>
+      [defence, setting, rate].join(' | '),
+    ),
+    [
+      'onion (inputs) | rows = 4 | 0',
+      'onion (inputs) | rows = 4 | 0.5',
+      'onion (inputs) | rows = 8 | 0',
+      'onion (inputs) | rows = 8 | 1',
+    ],
+  );
+});
+
 test('a grid without a defence has no such figures', async () => {
   assert.equal((await drawFigures(analyse(inputOf([cellOf({ seed: 1 })])))).defences, []);
 });

@@ -246,6 +246,31 @@ test('the chapter has a table for each stage that was run', async () => {
   assert.not.match(html, 'NaN');
 });
 
+test('what is measured where training starts is named by its setting', async () => {
+  const html = await render(
+    ['a', 'b'].flatMap((source) =>
+      SEEDS.map((seed) => {
+        const cell = cellOf({
+          seed,
+          adapter: LORA4,
+          change: { fisher: { init: point(seed, 8) }, metrics: STAGE_METRICS },
+        });
+        return { ...cell, axes: { ...cell.axes, 'model.source': source } };
+      }),
+    ),
+  );
+  const table = html.slice(html.indexOf('aria-label="Delta"'));
+  assert.equal(
+    ['source = a', 'source = b'].map((setting) => rowWith(table, setting).slice(0, 3)),
+    [
+      ['LoRA r = 4', 'source = a', '12 ± 0'],
+      ['LoRA r = 4', 'source = b', '12 ± 0'],
+    ],
+  );
+  const evidence = present(rowWith(html, 'IB: full ≥ LoRA', 'at initialisation')[7]);
+  assert.match(evidence, /^from .* LoRA r = 4, source = a to .* LoRA r = 4, source = b$/);
+});
+
 test('a run without those stages has none of their tables', async () => {
   const bare = visible(await render([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })]));
   for (const heading of [

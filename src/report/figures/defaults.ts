@@ -364,6 +364,7 @@ export const entropyEntries: Entries = (conditions) =>
     const [first, ...others] = withLora(conditions, checkpoint);
     if (first === undefined) return [];
     const block = [first, ...others].filter((one) => blockLabel(one) === blockLabel(first));
+    const name = checkpoint === 'final' ? blockLabel(first) : first.setting;
     const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
     const cells = shown.flatMap((condition) => condition.cells);
     return SCALES.map((scale): FigureEntry => ({
@@ -371,7 +372,7 @@ export const entropyEntries: Entries = (conditions) =>
       title: `Rényi entropy, ${scale}, ${checkpointName(checkpoint)}`,
       caption:
         `${ENTROPIES[scale]} In nats. The full kernel is that of the same layers, at that ` +
-        `adapter’s weights.${checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : ''}` +
+        `adapter’s weights.${name === '' ? '' : ` Shown: ${name}.`}` +
         leftOut(left, 'adapter'),
       mark: 'line',
       x: { field: 'metric', title: 'order α' },

@@ -12,6 +12,7 @@ import { formatNumber, plural } from '../format.ts';
 import { between, type DivergenceRelation, divergenceRelations } from '../theory.ts';
 import {
   ADAPTER,
+  adapterColumns,
   ATTACK,
   type Column,
   conditionsWith,
@@ -49,7 +50,7 @@ export function Delta({ conditions }: OfConditions): JSX.Element | null {
         label="Delta"
         rows={rows}
         columns={[
-          ADAPTER,
+          ...adapterColumns(rows),
           ...metricColumns('delta', [
             ['tr K_full', 'trace_full'],
             ['tr K_LoRA', 'trace_lora'],
