@@ -241,6 +241,23 @@ test('the chapter has a table for each stage that was run', async () => {
     '1.250 ± 0',
     '83 ± 0',
   ]);
+  // As `spectrum` writes them: norms pooled, ranks averaged (and the largest), vectors summed.
+  assert.equal(rowWith(html, 'LoRA r = 16', '11 ± 0').slice(2), [
+    '0.06250 ± 0',
+    '2.500 ± 0',
+    '7 ± 0',
+    '1.750 ± 0',
+    '11 ± 0',
+    '370 ± 0',
+  ]);
+  assert.not.match(text, 'Each value is a mean over layers');
+  for (const each of [
+    '‖ΔW‖/‖W₀‖ is that of all changed layers together.',
+    'The effective and the stable rank are means over layers, the largest effective rank is that ' +
+      'of one layer.',
+    'Intruder dimensions and vectors are counted over all layers.',
+  ])
+    assert.match(text, each);
   assert.match(text, 'not the corpus of pretraining');
   assert.match(text, 'M′ can’t see this attack');
   assert.not.match(html, 'NaN');

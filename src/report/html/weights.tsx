@@ -85,7 +85,11 @@ export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null
         label="Spectra of weight changes"
         rows={rows}
         starts={startsBlock}
-        caption={`Each value is a mean over layers. ${OVER_SEEDS}`}
+        caption={
+          '‖ΔW‖/‖W₀‖ is that of all changed layers together. The effective and the stable rank are ' +
+          'means over layers, the largest effective rank is that of one layer. Intruder dimensions ' +
+          `and vectors are counted over all layers. ${OVER_SEEDS}`
+        }
         columns={[
           ATTACK,
           ADAPTER,
