@@ -6,6 +6,7 @@ import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
+import { binHistory } from '../../src/report/inputs.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
@@ -74,6 +75,28 @@ test("a loss that is the attack's own is not called cross-entropy", async () => 
       title,
     );
   }
+});
+
+test('the caption of a loss says of how many steps a point is the mean, in each figure', async () => {
+  const historyOf = (steps: number) =>
+    binHistory(Array.from({ length: steps }, (_, i) => ({ step: i + 1, loss: 1 / (i + 1) })));
+  const trained = (attack: string, steps: number): ReportCell => {
+    const cell = cellOf({ seed: 1, attack, change: { history: historyOf(steps) } });
+    return { ...cell, axes: { ...cell.axes, 'train.steps': steps } };
+  };
+  const captions = (
+    await sectionOf('losses', [
+      trained('none', 30),
+      trained('none', 400),
+      trained('badnets', 400),
+      trained('label-flip', 30),
+    ])
+  ).map(({ caption }) => /^Each point is the mean of [^.]*\./.exec(caption)?.[0]);
+  assert.equal(captions, [
+    'Each point is the mean of 1 to 10 steps, more in longer trainings.',
+    'Each point is the mean of 10 steps.',
+    undefined,
+  ]);
 });
 
 test('evaluations during training are drawn over steps, a figure for each attack', async () => {

@@ -247,12 +247,23 @@ function overSteps(
   });
 }
 
+/** Says of how many steps a point of the loss is the mean; longer trainings have wider spans. */
+function spanText(conditions: readonly Condition[]): string {
+  const spans = conditions.flatMap(({ cells }) =>
+    cells.flatMap(({ history }) => history?.span ?? []),
+  );
+  const least = Math.min(...spans),
+    most = Math.max(...spans);
+  if (most <= 1) return '';
+  return least === most
+    ? `Each point is the mean of ${most} steps.`
+    : `Each point is the mean of ${least} to ${most} steps, more in longer trainings.`;
+}
+
 export const lossEntries: Entries = (conditions) => {
   const trained = conditions.filter(({ cells }) =>
     cells.some(({ history }) => history !== null && history.points.length > 1),
   );
-  const spans = trained.flatMap(({ cells }) => cells.map(({ history }) => history?.span ?? 0));
-  const span = Math.max(0, ...spans);
   return overSteps(
     conditions,
     trained,
@@ -267,7 +278,7 @@ export const lossEntries: Entries = (conditions) => {
           },
         ],
         caption:
-          (span > 1 ? `Each point is the mean of ${span} steps.` : '') +
+          spanText(some) +
           (isAttacks
             ? ' The loss is the attack’s own, on another scale than the cross-entropy of other ' +
               'conditions.'
