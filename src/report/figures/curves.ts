@@ -23,7 +23,7 @@ import {
   strokeColour,
   varies,
 } from './encode.ts';
-import { adapterPalette, linePalette, type Palette } from './theme.ts';
+import { adapterPalette, legendColumns, linePalette, type Palette } from './theme.ts';
 
 const MOST_ATTACKS = 3;
 const MOST_LINES = 5;
@@ -271,7 +271,11 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
         scale: { domain: [0, 1] },
       }),
       color: nominal('line', {
-        legend: { orient: 'bottom' as const, columns: 2, labelLimit: 0 },
+        legend: {
+          orient: 'bottom' as const,
+          columns: legendColumns(points.map(({ line }) => line)),
+          labelLimit: 0,
+        },
       }),
       detail: { field: 'run' },
       order: { field: 'falsePositiveRate' },
