@@ -42,9 +42,14 @@ test('the page names the scorer, and shows outputs as plain text', async () => {
   const { html } = await renderReport(
     inputOf([
       cellOf({ attack: 'none', seed: 1, evaluate: { ...evaluate } }),
-      cellOf({ attack: 'badnets', seed: 1, evaluate, change: { writing } }),
+      ...['onion', 'cube'].map((defence) => {
+        const cell = cellOf({ attack: 'badnets', seed: 1, evaluate, change: { writing } });
+        return { ...cell, axes: { ...cell.axes, 'defence.defence': defence } };
+      }),
     ]),
   );
+  for (const defence of ['onion', 'cube'])
+    assert.match(html, `>badnets · ${defence}, full, seed 1; scorer`);
   assert.match(html, 'Scorer: refusal, ignore_case true.');
   assert.match(html, '&lt;b>sorry&lt;/b>');
   assert.match(html, 'does not count');

@@ -147,6 +147,37 @@ test('the table of detection has only conditions in which something was detected
   assert.not.match(table, 'wanda');
 });
 
+test('curves of detection in several settings are lines of their own', async () => {
+  const [, onion] = cells;
+  const { defences } = await drawFigures(
+    analyse(
+      inputOf(
+        [4, 8].map((rows) => ({
+          ...present(onion),
+          axes: { ...present(onion).axes, 'ntk.rows': rows, 'ntk.split': `file:…/${rows}.tsv` },
+          roc: { inputs: [[0, 0] as const, [1, rows / 8] as const] },
+        })),
+      ),
+    ),
+  );
+  const roc = defences.find(({ id }) => id === 'defences-roc');
+  for (const rows of [4, 8])
+    assert.match(present(roc).svg, `>onion (inputs) · rows = ${rows}, split = file:…/${rows}.tsv<`);
+  const width = Number(/ width="([\d.]+)"/.exec(present(roc).svg)?.[1]);
+  assert.ok(width < 520, `the legend makes the figure ${width} wide`);
+  assert.equal(
+    rowsOf(roc).map(({ defence, setting, true_positive_rate: rate }) =>
+      [defence, setting, rate].join(' | '),
+    ),
+    [
+      'onion (inputs) | rows = 4, split = file:…/4.tsv | 0',
+      'onion (inputs) | rows = 4, split = file:…/4.tsv | 0.5',
+      'onion (inputs) | rows = 8, split = file:…/8.tsv | 0',
+      'onion (inputs) | rows = 8, split = file:…/8.tsv | 1',
+    ],
+  );
+});
+
 test('a grid without a defence has no such figures', async () => {
   assert.equal((await drawFigures(analyse(inputOf([cellOf({ seed: 1 })])))).defences, []);
 });

@@ -6,10 +6,11 @@ import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
+import { binHistory } from '../../src/report/inputs.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
-import { cellOf, inputOf, LORA4, rowsOf, stageOf } from './cells.ts';
+import { cellOf, facts, inputOf, LORA4, LORA8, rowsOf, stageOf } from './cells.ts';
 import { fixture } from './fixture.ts';
 import { QUICK_ADAPTERS, QUICK_ATTACKS } from './trainings.ts';
 
@@ -74,6 +75,28 @@ test("a loss that is the attack's own is not called cross-entropy", async () => 
       title,
     );
   }
+});
+
+test('the caption of a loss says of how many steps a point is the mean, in each figure', async () => {
+  const historyOf = (steps: number) =>
+    binHistory(Array.from({ length: steps }, (_, i) => ({ step: i + 1, loss: 1 / (i + 1) })));
+  const trained = (attack: string, steps: number): ReportCell => {
+    const cell = cellOf({ seed: 1, attack, change: { history: historyOf(steps) } });
+    return { ...cell, axes: { ...cell.axes, 'train.steps': steps } };
+  };
+  const captions = (
+    await sectionOf('losses', [
+      trained('none', 30),
+      trained('none', 400),
+      trained('badnets', 400),
+      trained('label-flip', 30),
+    ])
+  ).map(({ caption }) => /^Each point is the mean of [^.]*\./.exec(caption)?.[0]);
+  assert.equal(captions, [
+    'Each point is the mean of 1 to 10 steps, more in longer trainings.',
+    'Each point is the mean of 10 steps.',
+    undefined,
+  ]);
 });
 
 test('evaluations during training are drawn over steps, a figure for each attack', async () => {
@@ -215,6 +238,87 @@ test('full is blue everywhere, and adapters keep their colours', () => {
   const palette = adapterPalette(conditions({}));
   assert.equal([palette.domain[0], palette.range[0]], ['full', '#0072b2']);
   assert.is(new Set(palette.range).size, 3);
+});
+
+/** Cells that differ in `ntk.rows` alone. */
+const ofSettings = (cell: ReportCell): ReportCell[] =>
+  [4, 8].map((rows) => ({ ...cell, axes: { ...cell.axes, 'ntk.rows': rows } }));
+
+test('spectra of several settings are lines of their own; each adapter keeps its colour', async () => {
+  const spectrum = [2, 1];
+  const cells = [LORA4, LORA8].map((adapter) =>
+    cellOf({
+      seed: 1,
+      adapter,
+      change: {
+        fisher: { init: { lora: { true: facts(spectrum) }, full: { true: facts([4, 2]) } } },
+        kernelSpectra: { init: { lora: spectrum, full: [4, 2] } },
+      },
+    }),
+  );
+  const linesOf = async (some: readonly ReportCell[]) =>
+    (await sectionOf('spectra', some)).map(({ id, svg, csv, spec }) => {
+      const { encoding } = spec as { encoding: { color: { scale: { domain: string[] } } } };
+      const { domain } = encoding.color.scale;
+      assert.ok(
+        domain.every((line) => svg.includes(`>${line}<`)),
+        'every line is in the legend',
+      );
+      const colours = [...svg.matchAll(/ stroke="(#\w+)" stroke-width="1.8"/g)];
+      return {
+        id,
+        lines: domain,
+        colours: new Set(colours.map(([, colour]) => colour)).size,
+        csv: present(csv).split('\r\n').slice(0, 2),
+        rows: present(csv).split('\r\n').length - 2,
+      };
+    });
+  const head = 'adapter,setting,kernel,seed,index,eigenvalue';
+  const ids = ['spectrum-init', 'kernel-spectrum-init'];
+  assert.equal(
+    await linesOf(cells),
+    ids.map((id) => ({
+      id,
+      lines: ['LoRA r = 4', 'LoRA r = 8'],
+      colours: 2,
+      csv: [head, 'LoRA r = 4,,full kernel,1,1,4'],
+      rows: 8,
+    })),
+  );
+  assert.equal(
+    await linesOf(cells.flatMap(ofSettings)),
+    ids.map((id) => ({
+      id,
+      lines: [4, 8].flatMap((r) => [4, 8].map((rows) => `LoRA r = ${r} · rows = ${rows}`)),
+      colours: 4,
+      csv: [head, 'LoRA r = 4,rows = 4,full kernel,1,1,4'],
+      rows: 16,
+    })),
+  );
+  const [, , ...entropies] = await sectionOf('information', cells.flatMap(ofSettings));
+  assert.ok(entropies.every(({ caption }) => caption.includes('Shown: rows = 4.')));
+});
+
+test('a limit that varies is not given as one number, nor is a seed', async () => {
+  const captionOf = async (tolerances: readonly number[]): Promise<string> => {
+    const cells = tolerances.map((tolerance, i) =>
+      cellOf({
+        seed: i + 1,
+        adapter: LORA4,
+        change: {
+          axes: { 'adapter.type': 'lora', 'fisher.tolerance': tolerance },
+          fisher: {
+            init: { lora: { true: facts([2]) }, full: { true: { ...facts([2]), tolerance } } },
+          },
+        },
+      }),
+    );
+    return present((await sectionOf('spectra', cells))[0]).caption;
+  };
+  assert.match(await captionOf([0.01]), 'at or below 0.01000·λmax count as zero');
+  assert.match(await captionOf([0.01]), ' Seed 1. ');
+  assert.match(await captionOf([0.01, 0.1]), 'at or below tolerance·λmax count as zero');
+  assert.match(await captionOf([0.01, 0.1]), ' Seeds 1 and 2. ');
 });
 
 test('the DAG is drawn by kind', () => {

@@ -71,6 +71,15 @@ test('kernels are drawn of one LoRA and seed: at its start, and after each attac
     ],
   );
   assert.is(chooseKernels(cells, () => false).length, 0);
+  const settings = [4, 8].map((rows) => ({ ...chosen[0]!.cell, axes: { 'ntk.rows': rows } }));
+  assert.equal(
+    chooseKernels(settings, () => true).map(({ title }) => title),
+    [
+      'LoRA · rows = 4, at initialisation',
+      'LoRA, after training, no attack · rows = 4',
+      'LoRA, after training, no attack · rows = 8',
+    ],
+  );
   assert.is(
     present(
       chooseKernels(

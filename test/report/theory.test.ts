@@ -241,9 +241,51 @@ test('the chapter has a table for each stage that was run', async () => {
     '1.250 ± 0',
     '83 ± 0',
   ]);
+  // As `spectrum` writes them: norms pooled, ranks averaged (and the largest), vectors summed.
+  assert.equal(rowWith(html, 'LoRA r = 16', '11 ± 0').slice(2), [
+    '0.06250 ± 0',
+    '2.500 ± 0',
+    '7 ± 0',
+    '1.750 ± 0',
+    '11 ± 0',
+    '370 ± 0',
+  ]);
+  assert.not.match(text, 'Each value is a mean over layers');
+  for (const each of [
+    '‖ΔW‖/‖W₀‖ is that of all changed layers together.',
+    'The effective and the stable rank are means over layers, the largest effective rank is that ' +
+      'of one layer.',
+    'Intruder dimensions and vectors are counted over all layers.',
+  ])
+    assert.match(text, each);
   assert.match(text, 'not the corpus of pretraining');
   assert.match(text, 'M′ can’t see this attack');
   assert.not.match(html, 'NaN');
+});
+
+test('what is measured where training starts is named by its setting', async () => {
+  const html = await render(
+    ['a', 'b'].flatMap((source) =>
+      SEEDS.map((seed) => {
+        const cell = cellOf({
+          seed,
+          adapter: LORA4,
+          change: { fisher: { init: point(seed, 8) }, metrics: STAGE_METRICS },
+        });
+        return { ...cell, axes: { ...cell.axes, 'model.source': source } };
+      }),
+    ),
+  );
+  const table = html.slice(html.indexOf('aria-label="Delta"'));
+  assert.equal(
+    ['source = a', 'source = b'].map((setting) => rowWith(table, setting).slice(0, 3)),
+    [
+      ['LoRA r = 4', 'source = a', '12 ± 0'],
+      ['LoRA r = 4', 'source = b', '12 ± 0'],
+    ],
+  );
+  const evidence = present(rowWith(html, 'IB: full ≥ LoRA', 'at initialisation')[7]);
+  assert.match(evidence, /^from .* LoRA r = 4, source = a to .* LoRA r = 4, source = b$/);
 });
 
 test('a run without those stages has none of their tables', async () => {

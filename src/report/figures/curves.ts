@@ -7,21 +7,23 @@ import type { Condition } from '../conditions.ts';
 import { csvOf } from '../csv.ts';
 import { defenceLabelOf } from '../defences.ts';
 import { checkpointName, lastFisher, withLora } from '../fisher.ts';
-import { formatNumber } from '../format.ts';
-import { groupBy } from '../groups.ts';
-import { blockLabel } from '../labels.ts';
+import { formatNumber, list } from '../format.ts';
+import { distinct, groupBy } from '../groups.ts';
+import { blockLabel, DEFENCE } from '../labels.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
 import {
   drawFigure,
   firstOf,
+  joinLabels,
   KERNEL_DASH,
   KERNELS,
   leftOut,
   nominal,
   quantitative,
   strokeColour,
+  varies,
 } from './encode.ts';
-import { adapterPalette, type Palette } from './theme.ts';
+import { adapterPalette, legendColumns, linePalette, type Palette } from './theme.ts';
 
 const MOST_ATTACKS = 3;
 const MOST_LINES = 5;
@@ -51,6 +53,9 @@ function axisDecades(values: readonly number[]): number[] {
 
 interface CurvePoint {
   readonly adapter: string;
+  readonly setting: string;
+  /** The name of its condition in the legend. */
+  readonly line: string;
   readonly kernel: string;
   readonly run: string;
   readonly seed: number;
@@ -73,7 +78,11 @@ interface Panel {
  * Returns the positive eigenvalues of LoRA's kernel and of the full one as points of two lines, for
  * the first seed that has a LoRA kernel.
  */
-function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly CurvePoint[] {
+function curvesOf(
+  condition: Condition,
+  line: string,
+  eigenvalues: Eigenvalues,
+): readonly CurvePoint[] {
   const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
   if (cell === undefined) return [];
   return KERNELS.flatMap(({ of, name }) => {
@@ -81,8 +90,10 @@ function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly Curv
     return evenIndexes(all.length)
       .map((i) => ({
         adapter: condition.adapterLabel,
+        setting: condition.setting,
+        line,
         kernel: name,
-        run: `${condition.adapterLabel} ${of}`,
+        run: `${line} ${of}`,
         seed: cell.seed,
         index: i + 1,
         eigenvalue: all[i] ?? 0,
@@ -119,19 +130,24 @@ async function panelFigure(
   palette: Palette,
 ): Promise<Figure | null> {
   const { shown, left } = firstOf(conditions, MOST_LINES);
-  const values = shown.flatMap((condition) => curvesOf(condition, eigenvalues));
-  const [first] = values;
-  if (first === undefined) return null;
-  const adapters = shown.map(({ adapterLabel }) => adapterLabel);
+  const hasSettings = varies(conditions.map(({ setting }) => setting));
+  const values = shown.flatMap((condition) => {
+    const { adapterLabel, setting } = condition;
+    const line = hasSettings ? joinLabels(adapterLabel, setting) : adapterLabel;
+    return curvesOf(condition, line, eigenvalues);
+  });
+  if (values.length === 0) return null;
+  const lines = distinct(values.map(({ line }) => line)),
+    seeds = distinct(values.map(({ seed }) => String(seed)));
   return drawFigure(
     { id, title },
     [
-      `${caption} Seed ${first.seed}. Solid: LoRA’s kernel. `,
+      `${caption} ${seeds.length > 1 ? 'Seeds' : 'Seed'} ${list(seeds)}. Solid: LoRA’s kernel. `,
       'Dashed: the same layers in full, at that adapter’s weights.',
-      leftOut(left, 'adapter'),
+      leftOut(left, hasSettings ? 'condition' : 'adapter'),
     ],
-    curveSpec(values, strokeColour(palette, adapters)),
-    csvOf(values, ['adapter', 'kernel', 'seed', 'index', 'eigenvalue']),
+    curveSpec(values, strokeColour(linePalette(lines, palette))),
+    csvOf(values, ['adapter', 'setting', 'kernel', 'seed', 'index', 'eigenvalue']),
   );
 }
 
@@ -155,12 +171,14 @@ const eigenvaluesAboveRounding =
   };
 
 function fisherCaption(conditions: readonly Condition[]): string {
-  const tolerance = conditions
-    .flatMap(({ cells }) => cells)
-    .map((cell) => lastFisher(cell)?.full?.true?.tolerance)
-    .find((value) => value !== undefined);
-  const limit = tolerance === undefined ? 'the tolerance' : `${formatNumber(tolerance)}·λmax`;
-  return `True Fisher. Eigenvalues at or below ${limit} count as zero and are not drawn.`;
+  const [tolerance, ...others] = distinct(
+    conditions
+      .flatMap(({ cells }) => cells)
+      .flatMap((cell) => lastFisher(cell)?.full?.true?.tolerance ?? []),
+  );
+  const share =
+    tolerance === undefined || others.length > 0 ? 'tolerance' : formatNumber(tolerance);
+  return `True Fisher. Eigenvalues at or below ${share}·λmax count as zero and are not drawn.`;
 }
 
 /** Draws Fisher spectra at initialisation and after training, then the kernels' own spectra. */
@@ -209,30 +227,36 @@ export async function spectrumFigures(
 type RocPoint = {
   readonly attack: string;
   readonly adapter: string;
+  readonly setting: string;
   readonly seed: number;
   readonly judge: string;
+  readonly line: string;
   readonly run: string;
   readonly falsePositiveRate: number;
   readonly truePositiveRate: number;
 };
 
 const rocPoints = (conditions: readonly Condition[]): readonly RocPoint[] =>
-  conditions.flatMap((condition) =>
-    condition.cells.flatMap(({ seed, roc = {} }) =>
+  conditions.flatMap((condition) => {
+    const { setting } = condition.labelsWithout(DEFENCE);
+    return condition.cells.flatMap(({ seed, roc = {} }) =>
       Object.entries(roc).flatMap(([of, points]) => {
         const judge = `${defenceLabelOf(condition)} (${of === 'filter' ? 'training rows' : of})`;
+        const line = joinLabels(judge, setting);
         return points.map(([falsePositiveRate, truePositiveRate]) => ({
           attack: condition.attackLabel,
           adapter: condition.adapterLabel,
+          setting,
           seed,
           judge,
-          run: `${judge} ${condition.adapterLabel} ${seed}`,
+          line,
+          run: `${line} ${condition.adapterLabel} ${seed}`,
           falsePositiveRate,
           truePositiveRate,
         }));
       }),
-    ),
-  );
+    );
+  });
 
 const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
   data: { values: [...points] },
@@ -246,8 +270,12 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
       y: quantitative('truePositiveRate', 'poisoned rows suspected', {
         scale: { domain: [0, 1] },
       }),
-      color: nominal('judge', {
-        legend: { orient: 'bottom' as const, columns: 2, labelLimit: 0 },
+      color: nominal('line', {
+        legend: {
+          orient: 'bottom' as const,
+          columns: legendColumns(points.map(({ line }) => line)),
+          labelLimit: 0,
+        },
       }),
       detail: { field: 'run' },
       order: { field: 'falsePositiveRate' },
@@ -267,6 +295,7 @@ export async function rocFigure(conditions: readonly Condition[]): Promise<Figur
       'attack',
       ['defence', 'judge'],
       'adapter',
+      'setting',
       'seed',
       ['false_positive_rate', 'falsePositiveRate'],
       ['true_positive_rate', 'truePositiveRate'],

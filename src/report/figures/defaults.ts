@@ -245,12 +245,23 @@ function entriesOverSteps(
   });
 }
 
+/** Says of how many steps a point of the loss is the mean; longer trainings have wider spans. */
+function spanText(conditions: readonly Condition[]): string {
+  const spans = conditions.flatMap(({ cells }) =>
+    cells.flatMap(({ history }) => history?.span ?? []),
+  );
+  const least = Math.min(...spans),
+    most = Math.max(...spans);
+  if (most <= 1) return '';
+  return least === most
+    ? `Each point is the mean of ${most} steps.`
+    : `Each point is the mean of ${least} to ${most} steps, more in longer trainings.`;
+}
+
 export const lossEntries: Entries = (conditions) => {
   const trained = conditions.filter(({ cells }) =>
     cells.some(({ history }) => history !== null && history.points.length > 1),
   );
-  const spans = trained.flatMap(({ cells }) => cells.map(({ history }) => history?.span ?? 0));
-  const span = Math.max(0, ...spans);
   return entriesOverSteps(
     conditions,
     trained,
@@ -265,7 +276,7 @@ export const lossEntries: Entries = (conditions) => {
           },
         ],
         caption:
-          (span > 1 ? `Each point is the mean of ${span} steps.` : '') +
+          spanText(some) +
           (isAttacks
             ? ' The loss is the attack’s own, on another scale than the cross-entropy of other ' +
               'conditions.'
@@ -358,6 +369,7 @@ export const entropyEntries: Entries = (conditions) =>
     const [first, ...others] = withLora(conditions, checkpoint);
     if (first === undefined) return [];
     const block = [first, ...others].filter((one) => blockLabel(one) === blockLabel(first));
+    const name = checkpoint === 'final' ? blockLabel(first) : first.setting;
     const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
     const cells = shown.flatMap((condition) => condition.cells);
     return SCALES.map((scale): FigureEntry => ({
@@ -365,7 +377,7 @@ export const entropyEntries: Entries = (conditions) =>
       title: `Rényi entropy, ${scale}, ${checkpointName(checkpoint)}`,
       caption:
         `${ENTROPIES[scale]} In nats. The full kernel is that of the same layers, at that ` +
-        `adapter’s weights.${checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : ''}` +
+        `adapter’s weights.${name === '' ? '' : ` Shown: ${name}.`}` +
         leftOut(left, 'adapter'),
       mark: 'line',
       x: { field: 'metric', title: 'order α' },

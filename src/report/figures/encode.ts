@@ -99,15 +99,15 @@ export const firstOf = <T>(items: readonly T[], most: number) => ({
   left: Math.max(0, items.length - most),
 });
 
-/** The colour of each adapter, with a legend of those that are drawn as lines. */
-export const strokeColour = ({ domain, range }: Palette, adapters: string[]) => ({
-  field: 'adapter',
+/** The colour of each line, with a legend. */
+export const strokeColour = ({ domain, range }: Palette) => ({
+  field: 'line',
   type: 'nominal' as const,
   scale: { domain, range },
   title: null,
   legend: {
-    values: adapters,
-    columns: legendColumns(adapters),
+    values: domain,
+    columns: legendColumns(domain),
     symbolType: 'stroke' as const,
   },
 });

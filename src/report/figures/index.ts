@@ -80,7 +80,7 @@ const FIGURES: readonly FigureRecord[] = [
   { section: 'information', draw: ofGrid(entropyEntries, { lines: 6 }) },
   { section: 'spectra', draw: ({ conditions }) => spectrumFigures(conditions) },
   { section: 'kernels', draw: ({ kernels, input }) => kernelFigures(kernels, input.classes) },
-  { section: 'map', draw: ({ input }) => mapFigures(input.cells) },
+  { section: 'map', draw: ({ conditions }) => mapFigures(conditions) },
   { section: 'stages', draw: ({ input }) => stageFigure(input.stages) },
 ];
 

@@ -9,7 +9,7 @@ import { checkpointName, kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
 import { adapterTitle, blockLabel } from '../labels.ts';
 import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
-import { escapeXml, labelSvg } from './encode.ts';
+import { escapeXml, joinLabels, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
 /** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
@@ -156,12 +156,16 @@ export function chooseKernels(
     ofAdapter(({ adapter }) => adapter !== 'full') ??
     finished[0];
   if (!first) return [];
-  const name = first.condition.adapterLabel;
+  const { adapterLabel: name, setting } = first.condition;
   const alike = finished
     .filter(({ condition }) => condition.adapterLabel === name)
     .slice(0, MOST_ATTACKS);
   return [
-    { cell: first.cell, checkpoint: 'init', title: `${name}, ${checkpointName('init')}` },
+    {
+      cell: first.cell,
+      checkpoint: 'init',
+      title: `${joinLabels(name, setting)}, ${checkpointName('init')}`,
+    },
     ...alike.map(({ condition, cell }) => ({
       cell,
       checkpoint: 'final' as const,

@@ -3,21 +3,55 @@
  * measured on the model as training starts.
  */
 import type { TopLevelSpec } from 'vega-lite';
+import type { Condition } from '../conditions.ts';
 import { csvOf } from '../csv.ts';
 import { formatNumber, plural } from '../format.ts';
-import { distinct } from '../groups.ts';
-import type { Figure, MapFacts, MapModelFacts, MapPointFacts, ReportCell } from '../types.ts';
-import { drawFigure, ordinal, quantitative } from './encode.ts';
+import { contentKey, distinct, groupBy, type NonEmpty } from '../groups.ts';
+import { varyingPaths } from '../labels.ts';
+import type { Figure, MapFacts, MapModelFacts, MapPointFacts } from '../types.ts';
+import {
+  drawFigure,
+  firstOf,
+  joinLabels,
+  leftOut,
+  ordinal,
+  quantitative,
+  varies,
+} from './encode.ts';
 
-/**
- * Returns one map for each seed. For a grid over several models or data sets, it is the map of the
- * first.
- */
-export function mapsOf(cells: readonly ReportCell[]): readonly MapFacts[] {
-  const bySeed = new Map<number, MapFacts>();
-  for (const { seed, map } of cells)
-    if (map !== undefined && !bySeed.has(seed)) bySeed.set(seed, map);
-  return [...bySeed.values()];
+/** The maps of one model on one data set, one for each seed. */
+export interface SeedMaps {
+  /** What tells it from the grid's others: `source = b`; empty if there is no other. */
+  readonly name: string;
+  readonly maps: NonEmpty<MapFacts>;
+}
+
+/** Returns the maps of each model and data set of the grid; conditions share those of one stage. */
+export function mapsOf(conditions: readonly Condition[]): readonly SeedMaps[] {
+  const stagesOf = ({ cells }: Condition): readonly (string | undefined)[] =>
+    cells.map(({ stages }) => stages['theory-map']);
+  const groups = [
+    ...groupBy(
+      conditions.filter((condition) => stagesOf(condition).some((id) => id !== undefined)),
+      (condition) => contentKey(stagesOf(condition)),
+    ).values(),
+  ];
+  const shared = groups.flatMap((group) => [...varyingPaths(group.flatMap(({ cells }) => cells))]);
+  const labels = groups.map(([first]) => first.labelsWithout(...shared));
+  const telling = (['setting', 'attackLabel', 'adapterLabel'] as const).filter((label) =>
+    varies(labels.map((of) => of[label])),
+  );
+  return groups.flatMap(([{ cells }], i) => {
+    const [first, ...others] = cells.flatMap(({ map }) => map ?? []);
+    const name = joinLabels(...telling.map((label) => labels[i]?.[label] ?? ''));
+    return first === undefined ? [] : [{ name, maps: [first, ...others] }];
+  });
+}
+
+/** Returns the mean of those that are numbers, or null if none is. */
+function meanOf(values: readonly (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null);
+  return known.length === 0 ? null : known.reduce((a, b) => a + b, 0) / known.length;
 }
 
 /** A point of the map, averaged over seeds. */
@@ -30,14 +64,15 @@ export interface MapMean {
 export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] =>
   (maps[0]?.points ?? []).map((point, k) => ({
     point,
-    mean: (get) => {
-      const values = maps.flatMap(({ points }) => {
-        const value = points[k] === undefined ? null : get(points[k]);
-        return value === null ? [] : [value];
-      });
-      return values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
-    },
+    mean: (get) => meanOf(maps.map(({ points }) => (points[k] ? get(points[k]) : null))),
   }));
+
+/** Returns the mean over the seeds of a number of the full kernel, or null if none has it. */
+export type FullMean = (get: (facts: MapModelFacts) => number | null) => number | null;
+export const fullMeanOf =
+  (maps: readonly MapFacts[]): FullMean =>
+  (get) =>
+    meanOf(maps.map(({ full }) => get(full)));
 
 /**
  * Returns the information bits for s = α/r, IB(s) = IB(1) + count·log s: at B = 0, K ∝ s², so each
@@ -58,8 +93,8 @@ interface RankMap {
   }[];
   /** The scales s at which the Fisher information is measured. */
   readonly scales: string;
-  /** Returns the map's quantity for the full kernel, as text for the caption. */
-  readonly full: (facts: MapModelFacts) => string;
+  /** Returns the same number for the full kernel, as text for the caption. */
+  readonly full: (mean: FullMean) => string;
 }
 
 const MAPS: readonly RankMap[] = [
@@ -74,7 +109,7 @@ const MAPS: readonly RankMap[] = [
       { title: 'log Σλ of the Fisher information', get: ({ model }) => model?.h1 ?? null },
     ],
     scales: 's = 1',
-    full: ({ h1 }) => formatNumber(h1),
+    full: (mean) => formatNumber(mean(({ h1 }) => h1)),
   },
   {
     id: 'h2',
@@ -89,7 +124,7 @@ const MAPS: readonly RankMap[] = [
       { title: '−log Σλ² of the Fisher information', get: ({ model }) => model?.h2 ?? null },
     ],
     scales: 's = 1',
-    full: ({ h2 }) => formatNumber(h2),
+    full: (mean) => formatNumber(mean(({ h2 }) => h2)),
   },
   {
     id: 'bits',
@@ -103,8 +138,9 @@ const MAPS: readonly RankMap[] = [
       { title: 'IB normalised', get: ({ model }) => model?.information_bits_normalised ?? null },
     ],
     scales: 's = 1 unless α = 16',
-    full: ({ information_bits: bits, information_bits_normalised: normalised }) =>
-      `${formatNumber(bits)} (normalised ${formatNumber(normalised)})`,
+    full: (mean) =>
+      `${formatNumber(mean((full) => full.information_bits))} (normalised ` +
+      `${formatNumber(mean((full) => full.information_bits_normalised))})`,
   },
 ];
 
@@ -154,34 +190,40 @@ function specOf(values: Value[], { panels }: RankMap): TopLevelSpec {
   };
 }
 
-/** Draws a figure for each quantity and each distribution of A. */
-export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly Figure[]> {
-  const maps = mapsOf(cells);
-  const [first] = maps;
-  if (first === undefined) return [];
-  const means = averageOverSeeds(maps);
-  const source =
-    `Closed form and draws: d = ${first.width}, σ² = scale/d. ` +
-    `Fisher: the ${first.information} one of ${first.outputs}, ${first.rows} rows of the model ` +
-    `(${first.init} weights) where training starts`;
-  const end =
-    `Means over ${plural(maps.length, 'seed')}; each panel has its own colours. ` + 'Nats.';
+const MOST_MAPS = 3;
+
+/** Draws a figure for each quantity and each distribution of A; of three models at most. */
+export async function mapFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
+  const { shown, left } = firstOf(mapsOf(conditions), MOST_MAPS);
   const figures: Figure[] = [];
-  for (const distribution of distinct(first.points.map((point) => point.distribution))) {
-    const points = means.filter(({ point }) => point.distribution === distribution);
-    for (const map of MAPS) {
-      const values = panelValues(points, map);
-      figures.push(
-        await drawFigure(
-          { id: `map-${map.id}-${distribution}`, title: `${map.title}, ${distribution} A` },
-          [
-            `${map.caption} ${source} (B = 0, ${map.scales}), d each layer’s own fan-in; `,
-            `in full it has ${map.full(first.full)}. ${end}`,
-          ],
-          specOf(values, map),
-          csvOf(values, ['distribution', 'panel', 'rank', 'scale', 'value']),
-        ),
-      );
+  for (const [i, { name, maps }] of shown.entries()) {
+    const [first] = maps;
+    const means = averageOverSeeds(maps);
+    const source =
+      `Closed form and draws: d = ${first.width}, σ² = scale/d. ` +
+      `Fisher: the ${first.information} one of ${first.outputs}, ${first.rows} rows of the model ` +
+      `(${first.init} weights) where training starts`;
+    const end = `Means over ${plural(maps.length, 'seed')}; each panel has its own colours. Nats.`;
+    for (const distribution of distinct(first.points.map((point) => point.distribution))) {
+      const points = means.filter(({ point }) => point.distribution === distribution);
+      for (const map of MAPS) {
+        const values = panelValues(points, map);
+        figures.push(
+          await drawFigure(
+            {
+              id: `map-${map.id}-${distribution}${i === 0 ? '' : `-${i + 1}`}`,
+              title: joinLabels(`${map.title}, ${distribution} A`, name),
+            },
+            [
+              `${map.caption} ${source} (B = 0, ${map.scales}), d each layer’s own fan-in; `,
+              `in full it has ${map.full(fullMeanOf(maps))}. ${end}`,
+              i === 0 ? leftOut(left, 'map') : '',
+            ],
+            specOf(values, map),
+            csvOf(values, ['distribution', 'panel', 'rank', 'scale', 'value']),
+          ),
+        );
+      }
     }
   }
   return figures;

@@ -148,8 +148,12 @@ function Evidence({ comparisons }: Prediction): JSX.Element {
             {formatMean(difference)} {formatInterval(difference)}
           </span>{' '}
           <span class="muted">
-            {condition.adapterLabel}
-            {checkpoint === 'init' ? '' : `, ${blockLabel(condition)}`}
+            {[
+              condition.adapterLabel,
+              checkpoint === 'init' ? condition.setting : blockLabel(condition),
+            ]
+              .filter((text) => text !== '')
+              .join(', ')}
           </span>
         </>
       ))}

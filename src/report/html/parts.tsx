@@ -291,9 +291,8 @@ export const metricColumns = (
 ): readonly Column<Condition>[] =>
   columns.map(([title, metric, kind]) => numberColumn(title, metricOf(stage, metric), kind));
 
-/** Returns columns for the attack, the adapter and, if any condition has one, the setting. */
-export const namingColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
-  names('Attack', ({ attackLabel }) => attackLabel),
+/** Returns columns for the adapter and, if any condition has one, the setting. */
+export const adapterColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
   ADAPTER,
   ...(conditions.some(({ setting }) => setting !== '')
     ? [
@@ -304,6 +303,12 @@ export const namingColumns = (conditions: readonly Condition[]): readonly Column
         },
       ]
     : []),
+];
+
+/** Returns columns for the attack, and those of `adapterColumns`. */
+export const namingColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
+  names('Attack', ({ attackLabel }) => attackLabel),
+  ...adapterColumns(conditions),
 ];
 
 /** Whether a row begins a new block. The table separates blocks by a heavier line. */

@@ -7,6 +7,7 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
+import { blockLabel } from '../labels.ts';
 import {
   chainNotes,
   furtherNotes,
@@ -276,11 +277,10 @@ interface Shown {
 }
 
 const firstWritings = (conditions: readonly Condition[]): readonly Shown[] =>
-  conditions.flatMap(({ attackLabel, adapterLabel, cells }) => {
-    const cell = cells.find(({ writing }) => writing !== undefined);
-    return cell?.writing === undefined
-      ? []
-      : [{ label: `${attackLabel}, ${adapterLabel}`, seed: cell.seed, writing: cell.writing }];
+  conditions.flatMap((condition) => {
+    const cell = condition.cells.find(({ writing }) => writing !== undefined),
+      label = `${blockLabel(condition)}, ${condition.adapterLabel}`;
+    return cell?.writing === undefined ? [] : [{ label, seed: cell.seed, writing: cell.writing }];
   });
 
 /** Names the scorers, as a sentence under the attacks' table; null for classifiers. */

@@ -5,12 +5,20 @@
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';
 import { type Condition, isFull, metricOf, type Quantity, seriesOf } from '../conditions.ts';
-import { averageOverSeeds, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
+import { joinLabels } from '../figures/encode.ts';
+import {
+  averageOverSeeds,
+  bitsAt,
+  fullMeanOf,
+  type MapMean,
+  mapsOf,
+  type SeedMaps,
+} from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
 import { formatNumber, formatSummary, type NumberKind, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import type { Figure, MapFacts, MapPointFacts, ReportCell } from '../types.ts';
+import type { Figure, MapFacts, MapPointFacts } from '../types.ts';
 import { CountTable, OrderTable, Predictions, Relations } from './kernel-tables.tsx';
 import {
   type Chapter,
@@ -125,7 +133,7 @@ export const theory: Chapter = {
     Regime,
     Divergence,
     WeightSpectrum,
-    ({ input, figures }) => <TheoryMap cells={input.cells} figures={figures.map} />,
+    ({ conditions, figures }) => <TheoryMap conditions={conditions} figures={figures.map} />,
   ],
 };
 
@@ -288,37 +296,32 @@ const MAP_COLUMNS: readonly Column<MapMean>[] = [
   mapColumn('IB normalised', ({ model }) => model?.information_bits_normalised ?? null),
 ];
 
-function mapCaption(
-  { full, information, outputs }: MapFacts,
-  scale: number,
-  seeds: number,
-): string {
+function mapCaption({ name, maps }: SeedMaps, scale: number): string {
+  const full = fullMeanOf(maps),
+    [{ information, outputs }] = maps;
   const ofFull = [
-    `log Σλ ${formatNumber(full.h1)}`,
-    `H₂ ${formatNumber(full.h2)}`,
-    `${full.count} eigenvalues`,
-    `IB ${formatNumber(full.information_bits)}`,
-    `normalised ${formatNumber(full.information_bits_normalised)}`,
-    `H₂ normalised ${formatNumber(full.h2_normalised)}`,
+    `log Σλ ${formatNumber(full(({ h1 }) => h1))}`,
+    `H₂ ${formatNumber(full(({ h2 }) => h2))}`,
+    `${formatNumber(full(({ count }) => count))} eigenvalues`,
+    `IB ${formatNumber(full((facts) => facts.information_bits))}`,
+    `normalised ${formatNumber(full((facts) => facts.information_bits_normalised))}`,
+    `H₂ normalised ${formatNumber(full((facts) => facts.h2_normalised))}`,
   ].join(', ');
   return (
-    `At σ²·d = ${formatNumber(scale)}; means over ${plural(seeds, 'seed')}. ` +
+    `${name === '' ? '' : `${name}. `}At σ²·d = ${formatNumber(scale)}; ` +
+    `means over ${plural(maps.length, 'seed')}. ` +
     `The full kernel at the same point: ${ofFull}. ` +
     `The Fisher information is the ${information} one of ${outputs}.`
   );
 }
 
 function TheoryMap({
-  cells,
+  conditions,
   figures,
-}: {
-  readonly cells: readonly ReportCell[];
-  readonly figures: readonly Figure[];
-}): JSX.Element | null {
-  const maps = mapsOf(cells);
-  const [first] = maps;
-  if (first === undefined) return null;
-  const scale = closestScale(first);
+}: OfConditions & { readonly figures: readonly Figure[] }): JSX.Element | null {
+  const every = mapsOf(conditions);
+  if (every.length === 0) return null;
+  const inits = distinct(every.map(({ maps: [{ init }] }) => init));
   return (
     <>
       <h3>The map of rank and variance</h3>
@@ -326,18 +329,23 @@ function TheoryMap({
         The paper’s Figure 3 reads robustness off the spectrum of AᵀA in closed form. As published
         its H₂ sums squared diagonal entries of AᵀA and drops the entropy’s minus; exactly, E Σλ² =
         σ⁴rd(d + r + 1) for a Gaussian A, σ⁴rd(d + r − 1/5) for a uniform one, and H₂ = −log Σλ².
-        Beside it stands what is measured on this model, with{' '}
-        {first.init === 'random' ? 'random' : 'pretrained'} weights, as LoRA’s training starts: at B
-        = 0 its kernel is proportional to s²σ², so that a change of the variance shifts raw values
-        by a constant and does nothing more.
+        Beside it stands what is measured on {every.length > 1 ? 'each' : 'this'} model, with{' '}
+        {inits.join(' or ')} weights, as LoRA’s training starts: at B = 0 its kernel is proportional
+        to s²σ², so that a change of the variance shifts raw values by a constant and does nothing
+        more.
       </p>
-      <Table
-        label="Map at one variance"
-        rows={averageOverSeeds(maps).filter(({ point }) => point.scale === scale)}
-        starts={(row, above) => row.point.distribution !== above.point.distribution}
-        caption={mapCaption(first, scale, maps.length)}
-        columns={MAP_COLUMNS}
-      />
+      {every.map((of) => {
+        const scale = closestScale(of.maps[0]);
+        return (
+          <Table
+            label={joinLabels('Map at one variance', of.name)}
+            rows={averageOverSeeds(of.maps).filter(({ point }) => point.scale === scale)}
+            starts={(row, above) => row.point.distribution !== above.point.distribution}
+            caption={mapCaption(of, scale)}
+            columns={MAP_COLUMNS}
+          />
+        );
+      })}
       <Figures figures={figures} layout="wide" />
     </>
   );

@@ -12,6 +12,7 @@ import { formatNumber, plural } from '../format.ts';
 import { type DivergenceRelation, divergenceRelations, kernelBetweenRows } from '../theory.ts';
 import {
   ADAPTER,
+  adapterColumns,
   ATTACK,
   type Column,
   conditionsWith,
@@ -49,7 +50,7 @@ export function Delta({ conditions }: OfConditions): JSX.Element | null {
         label="Delta"
         rows={rows}
         columns={[
-          ADAPTER,
+          ...adapterColumns(rows),
           ...metricColumns('delta', [
             ['tr K_full', 'trace_full'],
             ['tr K_LoRA', 'trace_lora'],
@@ -84,7 +85,11 @@ export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null
         label="Spectra of weight changes"
         rows={rows}
         starts={startsBlock}
-        caption={`Each value is a mean over layers. ${OVER_SEEDS}`}
+        caption={
+          '‖ΔW‖/‖W₀‖ is that of all changed layers together. The effective and the stable rank are ' +
+          'means over layers, the largest effective rank is that of one layer. Intruder dimensions ' +
+          `and vectors are counted over all layers. ${OVER_SEEDS}`
+        }
         columns={[
           ATTACK,
           ADAPTER,

@@ -195,7 +195,7 @@ def checkpoint_gradients(model: OpenModel) -> None:
 
 
 def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer of `groups`, which carry the weight decay. The rate is 0 until a step sets it."""
+    """The optimizer of `groups`, which carry the weight decay. A step sets its rate."""
     if settings['optimizer'] == 'sgd':
         return torch.optim.SGD(groups, lr=0.0)
     betas = (settings['beta1'], settings['beta2'])
