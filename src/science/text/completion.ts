@@ -58,8 +58,9 @@ export interface CompletionEncoder {
   /** The prompt alone, at most `maxLength` tokens of it: what generation starts from. */
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
-   * The row's text within the encoded row, for `changeSeen`: the ids of its tokens from the last to
-   * the first (of a document from the first), and how many of them are kept. Without an answer, as
+   * For `changeSeen`, the row's text within the encoded row: the ids of its tokens from the last to
+   * the first (of a document from the first), and how many of them are kept. Then what stands
+   * around it, the messages before the prompt among it, which is never cut. Without an answer, as
    * `promptOnly` encodes the row.
    */
   readonly parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => RowPart[];
@@ -380,7 +381,11 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => {
       const { prompt, kept } = fit(row, maxLength);
       const ids = prompt.ids.slice(prompt.from, prompt.to);
-      return [{ ids: row.document === true ? ids : ids.reverse(), kept }];
+      const around = [...prompt.ids.slice(0, prompt.from), ...prompt.ids.slice(prompt.to)];
+      return [
+        { ids: row.document === true ? ids : ids.reverse(), kept },
+        { ids: around, kept: around.length },
+      ];
     },
     stops: form.stops,
   });

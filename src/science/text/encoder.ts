@@ -82,7 +82,8 @@ export function encodePair<R extends TokenRow>(
 
 /**
  * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
- * Under a causal-lm head a row without an answer is cut as a prompt that the model is to continue.
+ * Under a causal-lm head these are the text and what is read around it, and a row without an answer
+ * is cut as a prompt that the model is to continue.
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
@@ -179,7 +180,7 @@ const keptIds = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept
  *
  * 1. the token ids that the model reads differ between the changed row and the original, and
  * 2. in the text, and in its pair if there is one, none of the tokens between the first and the
- *   last changed one is cut off.
+ *   last changed one is cut off. Messages before a prompt never are.
  *
  * The changed tokens are found by comparing the untruncated token ids: they follow the longest
  * common beginning and precede the longest common ending of the rest. The rule needs nothing from
