@@ -119,6 +119,28 @@ test('the report tells the defences apart', ({ project }) => {
     assert.match(report, name);
 });
 
+test('the regime is of the training, whatever a defence does to the model after it', async ({
+  project,
+}) => {
+  const regime = SPEC.replace('name: tiny', 'name: regime\nstages: [ntk, regime]\nntk: { rows: 3 }')
+    .replace(/poisoning: .*\n/, '')
+    .replace(/defences:\n(?: {2}- .*\n)+/, 'defences: [none, magnitude-pruning]\n');
+  project.write('regime.yaml', regime);
+  const args = ['regime.yaml', '--backend', 'wasm'];
+  await project.succeeds('run', ...args);
+  const rows = await project.results(...args);
+  const of = (stage: string, defence?: string) =>
+    Object.fromEntries(
+      rows
+        .filter((row) => row.stage === stage && row.cell['defence.defence'] === defence)
+        .map(({ metric, value }) => [metric, value]),
+    );
+  const trained = of('regime');
+  assert.ok(present(trained['lora.drift']) > 0 && present(trained['linear.relative_error']) > 0);
+  assert.equal(of('regime', 'magnitude-pruning'), trained);
+  assert.is.not(of('ntk', 'magnitude-pruning')['full.drift'], of('ntk')['full.drift']);
+});
+
 test('an ordered attack keeps its order among the rows that a filter leaves', async ({
   project,
 }) => {
