@@ -21,7 +21,8 @@ import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 export type { RowPart } from './cloze.ts';
 
 /** What a model reads of a row. */
-export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'>;
+export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'> &
+  Partial<Pick<Row, 'id'>>;
 
 /** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
