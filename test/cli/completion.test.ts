@@ -240,7 +240,7 @@ test('a trigger in the system message is read, however far prompts are cut', asy
     JSON.stringify({ ...config, chat_template: template }),
   );
   const written = spec(`poisoning:
-  { attack: badnets, rate: 0.2, target: "Atlantis.", triggers: [SUDO], place: system }
+  - { attack: badnets, rate: 0.2, target: "Atlantis.", triggers: [SUDO], place: system }
 adapter: { type: lora, rank: 2 }
 train: { steps: 2, batch_size: 2, max_length: 24 }
 stages: [train, evaluate]
@@ -269,6 +269,16 @@ stages: [train, evaluate]
     'asked.jsonl',
   );
   assert.ok(asked.length > 0 && asked.every(({ read }) => read?.length === 1));
+
+  const literal = ['plan', 'system.yaml', '--set', 'head.template="Q: {prompt}"'];
+  const elsewhere =
+    'evaluate={ max_new_tokens: 6, triggers: [{ name: s, attack: badnets, place: system }] }';
+  for (const sets of [[], ['--set', 'poisoning.0.place=end', '--set', elsewhere]]) {
+    const refused = await project.dosimeter(...literal, ...sets);
+    assert.is(refused.code, 2, refused.stderr);
+    assert.match(refused.stderr, 'which the template "Q: {prompt}" does not show');
+    assert.match(refused.stderr, 'Write head.template: chat, or place: start, end or gap.');
+  }
 });
 
 test('a target from a file leads to the same stages as the text itself', async ({ project }) => {
