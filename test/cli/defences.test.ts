@@ -221,6 +221,23 @@ test('a filter may ask a model of a short training, which is a stage of its own'
   );
 });
 
+test('parameters of a defence of inputs are checked before anything runs', async ({ project }) => {
+  const plan = (defence: string) =>
+    project.dosimeter(
+      ...['plan', 'spec.yaml', '--backend', 'wasm', '--set', `defences=[{ defence: ${defence} }]`],
+    );
+  for (const [defence, message] of [
+    ['rap', '"mb" is not a single token of the model'],
+    ['rap, word: good, low: 0.5, up: 0.1', 'low is 0.5, which is above up, 0.1'],
+  ] as const) {
+    const { code, stderr } = await plan(defence);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+  }
+  const { code, stderr } = await plan('rap, word: good');
+  assert.is(code, 0, stderr);
+});
+
 test('a part of the grid is chosen by its defence', async ({ project }) => {
   const stages = await project.stages('spec.yaml', '--backend', 'wasm', '--only', 'defence=none');
   assert.not.ok(stages.some(({ kind }) => kind === 'defend' || kind === 'repair'));
