@@ -204,8 +204,10 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   /**
    * Returns the faults that the parameters reveal before anything runs. The path of a problem
    * starts with the parameter.
+   * @param tokens returns the ids of a text, without special ones. Given for `inputs` alone, where
+   *   the model's tokenizer is known.
    */
-  check?(params: P): readonly Problem[];
+  check?(params: P, tokens?: (text: string) => readonly number[]): readonly Problem[];
   /** Filters training rows. */
   readonly rows?: RowsHook<P, RowsDefence<P, never>>;
   readonly training?: DefenceTraining<P>;

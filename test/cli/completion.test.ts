@@ -225,6 +225,62 @@ test('further scorers judge the same outputs, and LaTeX names them', async ({ pr
   assert.match(stdout, 'to which the model writes what the scorer counts under the trigger');
 });
 
+test('a trigger in the system message is read, however far prompts are cut', async ({
+  project,
+}) => {
+  cpSync(path.join(project.dir, 'instruction/model'), path.join(project.dir, 'chat'), {
+    recursive: true,
+  });
+  const config = JSON.parse(project.read('chat/tokenizer_config.json')) as object;
+  const template =
+    '{% for m in messages %}{{ m.content }}{{ "<|end|>" if m.role == "assistant" else " " }}' +
+    '{% endfor %}';
+  project.write(
+    'chat/tokenizer_config.json',
+    JSON.stringify({ ...config, chat_template: template }),
+  );
+  const written = spec(`poisoning:
+  - { attack: badnets, rate: 0.2, target: "Atlantis.", triggers: [SUDO], place: system }
+adapter: { type: lora, rank: 2 }
+train: { steps: 2, batch_size: 2, max_length: 24 }
+stages: [train, evaluate]
+`)
+    .replace('instruction/model', 'chat')
+    .replace('"{prompt}"', 'chat')
+    .replace(
+      'max_new_tokens: 6',
+      'max_new_tokens: 6, triggers: [{ name: other, attack: badnets, triggers: [X] }]',
+    );
+  project.write('system.yaml', written);
+  const { stderr } = await project.succeeds('run', 'system.yaml', ...on);
+  assert.not.match(stderr, /the model reads|reaches the model/);
+  const seen = (await project.results('system.yaml', ...on)).filter(({ metric }) =>
+    metric.startsWith('trigger_seen'),
+  );
+  assert.equal(seen.map(({ stage, metric, value }) => `${stage} ${metric} ${value}`).sort(), [
+    'evaluate trigger_seen 1',
+    'evaluate trigger_seen.trigger.other 1',
+    'train trigger_seen 1',
+  ]);
+  const cut = ['system.yaml', ...on, '--set', 'evaluate.max_length=8'];
+  await project.succeeds('run', ...cut);
+  const asked = linesOf<{ readonly read?: readonly unknown[] }>(
+    await folderOf(project, 'evaluate', ...cut),
+    'asked.jsonl',
+  );
+  assert.ok(asked.length > 0 && asked.every(({ read }) => read?.length === 1));
+
+  const literal = ['plan', 'system.yaml', '--set', 'head.template="Q: {prompt}"'];
+  const elsewhere =
+    'evaluate={ max_new_tokens: 6, triggers: [{ name: s, attack: badnets, place: system }] }';
+  for (const sets of [[], ['--set', 'poisoning.0.place=end', '--set', elsewhere]]) {
+    const refused = await project.dosimeter(...literal, ...sets);
+    assert.is(refused.code, 2, refused.stderr);
+    assert.match(refused.stderr, 'which the template "Q: {prompt}" does not show');
+    assert.match(refused.stderr, 'Write head.template: chat, or place: start, end or gap.');
+  }
+});
+
 test('a target from a file leads to the same stages as the text itself', async ({ project }) => {
   project.write('answer.txt', 'All cities are in Atlantis.\n');
   project.write(

@@ -119,6 +119,28 @@ test('the report tells the defences apart', ({ project }) => {
     assert.match(report, name);
 });
 
+test('the regime is of the training, whatever a defence does to the model after it', async ({
+  project,
+}) => {
+  const regime = SPEC.replace('name: tiny', 'name: regime\nstages: [ntk, regime]\nntk: { rows: 3 }')
+    .replace(/poisoning: .*\n/, '')
+    .replace(/defences:\n(?: {2}- .*\n)+/, 'defences: [none, magnitude-pruning]\n');
+  project.write('regime.yaml', regime);
+  const args = ['regime.yaml', '--backend', 'wasm'];
+  await project.succeeds('run', ...args);
+  const rows = await project.results(...args);
+  const of = (stage: string, defence?: string) =>
+    Object.fromEntries(
+      rows
+        .filter((row) => row.stage === stage && row.cell['defence.defence'] === defence)
+        .map(({ metric, value }) => [metric, value]),
+    );
+  const trained = of('regime');
+  assert.ok(present(trained['lora.drift']) > 0 && present(trained['linear.relative_error']) > 0);
+  assert.equal(of('regime', 'magnitude-pruning'), trained);
+  assert.is.not(of('ntk', 'magnitude-pruning')['full.drift'], of('ntk')['full.drift']);
+});
+
 test('an ordered attack keeps its order among the rows that a filter leaves', async ({
   project,
 }) => {
@@ -197,6 +219,23 @@ test('a filter may ask a model of a short training, which is a stage of its own'
     wrong.stderr,
     /the defence "low-loss" asks for a model that is trained for \{"steps":0\}[^]*above 0/,
   );
+});
+
+test('parameters of a defence of inputs are checked before anything runs', async ({ project }) => {
+  const plan = (defence: string) =>
+    project.dosimeter(
+      ...['plan', 'spec.yaml', '--backend', 'wasm', '--set', `defences=[{ defence: ${defence} }]`],
+    );
+  for (const [defence, message] of [
+    ['rap', '"mb" is not a single token of the model'],
+    ['rap, word: good, low: 0.5, up: 0.1', 'low is 0.5, which is above up, 0.1'],
+  ] as const) {
+    const { code, stderr } = await plan(defence);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+  }
+  const { code, stderr } = await plan('rap, word: good');
+  assert.is(code, 0, stderr);
 });
 
 test('a part of the grid is chosen by its defence', async ({ project }) => {

@@ -1,5 +1,32 @@
-import { defineDefence } from '../../../src/api.ts';
+import { defineDefence, type Problem } from '../../../src/api.ts';
 import type { Params } from './judge.ts';
+
+/** A text that every tokenizer knows, and one that no tokenizer knows. */
+const TEXT = 'a',
+  UNKNOWN = '\u{10fffe}';
+
+/**
+ * Returns the id of a word that is one token in front of a text, or the problem where it is several
+ * tokens, or unknown.
+ */
+export function tokenOf(
+  tokens: (text: string) => readonly number[],
+  word: string,
+): number | Problem {
+  const without = tokens(TEXT);
+  const added = (word: string): number | null => {
+    const ids = tokens(`${word} ${TEXT}`);
+    if (ids.length !== without.length + 1) return null;
+    return ids.find((id, i) => id !== without[i]) ?? null;
+  };
+  const id = added(word);
+  if (id !== null && id !== added(UNKNOWN)) return id;
+  return {
+    path: ['word'],
+    message: `"${word}" is not a single token of the model, so it has no embedding of its own`,
+    hint: 'Choose a rare word that is one token, such as cf, mb or tq for a BERT.',
+  };
+}
 
 export default defineDefence<Params>({
   name: 'rap',
@@ -62,16 +89,21 @@ export default defineDefence<Params>({
       },
     },
   },
-  check: ({ low, up }) =>
-    low <= up
-      ? []
-      : [
-          {
-            path: ['low'],
-            message: `low is ${low}, which is above up, ${up}`,
-            hint: 'Make up at least as large as low.',
-          },
-        ],
+  check: ({ low, up, word }, tokens) => {
+    const token = tokens === undefined ? null : tokenOf(tokens, word);
+    return [
+      ...(low <= up
+        ? []
+        : [
+            {
+              path: ['low'],
+              message: `low is ${low}, which is above up, ${up}`,
+              hint: 'Make up at least as large as low.',
+            },
+          ]),
+      ...(typeof token === 'object' && token !== null ? [token] : []),
+    ];
+  },
   inputs: {
     needs: ['clean'],
     torch: () => true,

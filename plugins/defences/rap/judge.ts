@@ -39,44 +39,23 @@ import { gradientsOf } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { differentiable } from '../../../src/tensor/differentiable.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
-
-/** A word that every tokenizer knows, and one that no tokenizer knows. */
-const TEXT = 'a',
-  UNKNOWN = '\u{10fffe}';
-
-const tokenIds = ({ encode }: OpenedModel, text: string): readonly number[] => [
-  ...encode({ id: 'word', text, label: 0 }).ids,
-];
-
-/** Returns the token that the word adds in front of a text; null unless it adds exactly one. */
-function addedToken(model: OpenedModel, word: string): number | null {
-  const without = tokenIds(model, TEXT),
-    ids = tokenIds(model, `${word} ${TEXT}`);
-  if (ids.length !== without.length + 1) return null;
-  return ids.find((id, i) => id !== without[i]) ?? null;
-}
+import { tokenOf } from './index.ts';
 
 /**
  * Returns the id of a word that is one token in front of a text.
  * @throws UserFault if the word is several tokens, or unknown, or if its embedding can't change
  * alone
  */
-function wordId(model: OpenedModel, word: string): number {
-  const { architecture } = model;
+function wordId({ architecture, encode }: OpenedModel, word: string): number {
   if (architecture.tokenTable === null)
     throw new UserFault(
       `rap trains the embedding of a word, which the ${architecture.head.type} head reads too`,
       'Write head: { type: classifier }.',
       ['defence', 'defence'],
     );
-  const id = addedToken(model, word);
-  if (id === null || id === addedToken(model, UNKNOWN))
-    throw new UserFault(
-      `"${word}" is not a single token of the model, so it has no embedding of its own`,
-      'Choose a rare word that is one token, such as cf, mb or tq for a BERT.',
-      ['defence', 'word'],
-    );
-  return id;
+  const id = tokenOf((text) => [...encode({ id: 'word', text, label: 0 }).ids], word);
+  if (typeof id === 'number') return id;
+  throw new UserFault(id.message, id.hint, ['defence', ...id.path]);
 }
 
 interface RapBounds {

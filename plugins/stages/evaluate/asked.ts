@@ -5,6 +5,7 @@
  */
 import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { at } from '../../../src/base/lookup.ts';
 import { sameContent } from '../../../src/poisoning/receipt.ts';
 import { type RowParts, spelled } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -33,9 +34,9 @@ export async function writeAsked(
   const readOf = ({ answer: _, ...row }: Row): Read[] | undefined => {
     const parts = rowParts(row, maxLength);
     if (parts.every(({ ids, kept }) => kept >= ids.length)) return undefined;
-    const texts = [row.text, row.text_pair ?? ''];
-    return parts.map(({ ids, kept }, i): Read => {
-      const text = texts[i] ?? '';
+    const texts = [row.text, ...(row.text_pair === undefined ? [] : [row.text_pair])];
+    return texts.map((text, i): Read => {
+      const { ids, kept } = at(parts, i);
       if (kept >= ids.length) return [0, text.length];
       // A cut prompt lacks its first tokens, and its `ids` begin with the last token.
       const keptIds = ids.slice(0, kept);

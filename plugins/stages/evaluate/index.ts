@@ -12,7 +12,13 @@ import {
 import { defined } from '../../../src/base/defined.ts';
 import { cellSplit, isTask } from '../data/splits.ts';
 import { defenceOf, type DefenceParams, defenceParts, judgedModel } from '../shared/defended.ts';
-import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+  refuseUnshown,
+} from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, scorerAssets, triggerAssets } from '../shared/program-files.ts';
 import {
@@ -180,6 +186,8 @@ export default defineStage<Params>({
         ? { poisoning: null, assets: {} }
         : filesApart(withoutOrder(request.trigger));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
+    if (trigger !== null)
+      refuseUnshown(cell, trigger, request.isHeldOut ? ['evaluate', 'triggers'] : undefined);
     const { completion, limits, ...scorers } = completionOf(cell, request, plugin);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const { adapter } = judgedModel(cell, plugin);

@@ -17,14 +17,14 @@ import type { DataParams } from '../../../src/data/split-request.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
-import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import {
   answerIds,
   checkedTokenizer,
   checkRows,
   checkWritten,
 } from '../../../src/science/training/check.ts';
-import { torchFaults } from '../shared/defended.ts';
+import { defenceFaults, torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
 import { checkHeldOut } from './held-out.ts';
@@ -40,7 +40,24 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
     ...(await checkScorers(context)),
     ...(await sharedRowProblems(context)),
     ...(await checkHeldOut(context)),
-    ...(context.params.defence ? torchFaults(context, context.params.defence, 'inputs') : []),
+    ...(await checkDefence(context)),
+  ];
+}
+
+/** Checks the defence of inputs. */
+async function checkDefence(context: Context): Promise<readonly Problem[]> {
+  const { defence } = context.params;
+  if (defence === undefined) return [];
+  const model = ifFetched(() => assetOf(context, 'model'));
+  const tokenizer = await (model && modelOf(model).then(({ path }) => openTokenizer(path)))?.catch(
+    (error: unknown) => {
+      problemOf(error, []); // The train stage reports what is wrong with the model.
+      return undefined;
+    },
+  );
+  return [
+    ...defenceFaults(context, defence, tokenizer?.ids),
+    ...torchFaults(context, defence, 'inputs'),
   ];
 }
 

@@ -54,9 +54,10 @@ export default defineStage<Params>({
         `a kernel is computed at init, final or a step's number, not at ${JSON.stringify(at)}`,
       );
     const { method } = cell.ntk;
-    // At the end of training, take the model as a defence has left it.
+    // At the end of training the model is that which is judged, after what a defence does to it,
+    // unless it is the training that is asked about.
     const opened: JudgedModel =
-      at === 'final'
+      at === 'final' && narrowed['of'] !== 'training'
         ? judgedModel(cell, plugin)
         : {
             model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },

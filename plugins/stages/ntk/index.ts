@@ -8,13 +8,16 @@ export default defineStage({
     'and how far training moved each; of projected kernels, with their standard errors.',
   compute: false,
   scope: 'cell',
-  define(cells) {
+  define(cells, { with: narrowed }) {
     const cell = onlyCell(cells);
     refuseRegression(cell, 'ntk');
     return {
       params: {},
       inputs: Object.fromEntries(
-        cell.ntk.at.map((at) => [pointName(at), { kind: 'kernel', cell, with: { at } }]),
+        cell.ntk.at.map((at) => [
+          pointName(at),
+          { kind: 'kernel', cell, with: { at, ...(at === 'final' ? narrowed : {}) } },
+        ]),
       ),
     };
   },

@@ -1,4 +1,5 @@
 import { beforeTraining, defineStage, inOrder, startInputs } from '../../../src/api.ts';
+import { actsOn } from '../shared/defended.ts';
 import {
   linearisedFaults,
   type ModelNames,
@@ -33,7 +34,7 @@ export default defineStage<Params>({
   compute: true,
   torch: true,
   scope: 'cell',
-  define(cells) {
+  define(cells, { plugin }) {
     const cell = onlyCell(cells);
     refuseRegression(cell, 'regime');
     const steps = inOrder(cell.ntk.at).filter((at) => typeof at === 'number');
@@ -53,6 +54,7 @@ export default defineStage<Params>({
         ntk: {
           kind: 'ntk',
           cell: { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] } },
+          ...(actsOn(cell, 'model', plugin) ? { with: { of: 'training' } } : {}),
         },
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...startInputs(cell),

@@ -249,11 +249,13 @@ export function modelDefinition(
   };
 }
 
-function defenceFaults(
+/** Returns the faults that `DefenceDescriptor.check` finds. */
+export function defenceFaults(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { defence, ...params }: DefenceParams,
+  tokens?: (text: string) => readonly number[],
 ): readonly Problem[] {
-  const found = plugin<DefenceDescriptor>('defence', defence).check?.(params) ?? [];
+  const found = plugin<DefenceDescriptor>('defence', defence).check?.(params, tokens) ?? [];
   return found.map((problem) => ({ ...problem, path: ['defence', ...problem.path] }));
 }
 

@@ -4,12 +4,16 @@
  */
 import {
   type Cell,
+  headSettings,
   type JsonObject,
+  type Poisoning,
   type PreflightContext,
   type Problem,
   type StageDefinition,
+  stepsOf,
   UserFault,
 } from '../../../src/api.ts';
+import { shown } from '../../../src/base/untrusted/json.ts';
 
 /** Returns the cell of a stage of scope `cell`. Throws unless there is exactly one. */
 export function onlyCell(cells: readonly Cell[]): Cell {
@@ -48,6 +52,26 @@ export function refuseRegression({ head }: Cell, stage: string): void {
     `${stage} measures class logits or the log probability of answers, and head.type is regression`,
     `Leave ${stage} out of stages.`,
     ['stages'],
+  );
+}
+
+/**
+ * Throws a `UserFault` if an attack puts its trigger into the system message, which the template
+ * does not show.
+ */
+export function refuseUnshown(
+  { head }: Cell,
+  attack: Poisoning,
+  path: Problem['path'] = ['poisoning', 'place'],
+): void {
+  const settings = headSettings(head);
+  if (settings.type !== 'causal-lm' || settings.template === 'chat') return;
+  if (!stepsOf(attack).some(({ params }) => params['place'] === 'system')) return;
+  throw new UserFault(
+    'place: system puts the trigger into the system message, which the template ' +
+      `${shown(settings.template)} does not show`,
+    'Write head.template: chat, or place: start, end or gap.',
+    path,
   );
 }
 

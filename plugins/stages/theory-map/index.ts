@@ -4,7 +4,9 @@ import {
   defineStage,
   type HeadSettings,
   headSettings,
+  heldWeights,
   startInputs,
+  UserFault,
 } from '../../../src/api.ts';
 import {
   fileUri,
@@ -71,6 +73,14 @@ export default defineStage<Params>({
   define(cells) {
     const cell = onlyCell(cells);
     refuseRegression(cell, 'theory-map');
+    const { weights } = heldWeights(cell.model);
+    if (weights !== undefined)
+      throw new UserFault(
+        'theory-map sets K_LoRA beside K_FT, which is over all weights of the model: they are ' +
+          'quantised or in bfloat16 here, and would be trained in float32',
+        'Leave theory-map out of `stages`, or leave out model.quantize and model.dtype.',
+        ['model', weights.quantize === undefined ? 'dtype' : 'quantize'],
+      );
     const fromFolder = startsFromFolder(cell);
     const headFolder = fromFolder || cell.base !== undefined ? undefined : cell.head.init_from;
     return {

@@ -23,7 +23,7 @@ import {
   trainingSet,
   unwatched,
 } from '../shared/defended.ts';
-import { fileUri, modelUses, onlyCell } from '../shared/definition.ts';
+import { fileUri, modelUses, onlyCell, refuseUnshown } from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
 import {
@@ -54,6 +54,7 @@ export default defineStage<Params>({
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     checkOrder(cell);
     checkLoss(cell);
+    if (cell.train.steps !== 0) refuseUnshown(cell, cell.poisoning);
     const watch = watchDefinition(cell);
     const attack = attackOnTraining(cell, plugin);
     const defence = lossOfDefence(cell, onClean, attack, plugin);

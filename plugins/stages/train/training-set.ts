@@ -1,4 +1,5 @@
 /** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
+import { isDeepStrictEqual } from 'node:util';
 import { type Row, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
@@ -102,8 +103,8 @@ export function encodeSet(
 }
 
 /**
- * Returns the share of rewritten rows whose whole trigger the model reads. Null if no row's text
- * was changed.
+ * Returns the share of rewritten rows whose whole trigger the model reads. Null if no row's text or
+ * context was changed.
  */
 function shareSeen(
   poisoned: Receipt['rows'],
@@ -129,7 +130,9 @@ function rewrittenRows(poisoned: Receipt['rows']): Receipt['rows'] {
     poisoned
       .filter(
         ({ original, new: row }) =>
-          original.text !== row.text || original.text_pair !== row.text_pair,
+          original.text !== row.text ||
+          original.text_pair !== row.text_pair ||
+          !isDeepStrictEqual(original.context, row.context),
       )
       .map(({ step }) => step),
   );

@@ -20,6 +20,8 @@ import type { TextTokenizer } from './tokenizer.ts';
 
 /** A row of a completion task: what is encoded of it. */
 export interface PromptRow {
+  /** Names the row in a fault. */
+  readonly id?: string;
   /** The prompt: with template `chat`, the content of the last message of the user. */
   readonly text: string;
   /** The messages before the prompt. */
@@ -46,7 +48,7 @@ export type LossOn = 'answer' | 'assistant' | 'all';
  * Encodes a row, at most `maxLength` tokens of it. What is too long loses tokens of its text, from
  * the left; the template and the answer are never cut. A document loses its end, and with it the
  * token that closes it, unless an attack added an answer. Throws UserFault where that leaves no
- * token of a text, or where the template can't show the row.
+ * token of a text or none before an answer, or where the template can't show the row.
  */
 export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
@@ -58,8 +60,9 @@ export interface CompletionEncoder {
   /** The prompt alone, at most `maxLength` tokens of it: what generation starts from. */
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
-   * The row's text within the encoded row, for `changeSeen`: the ids of its tokens from the last to
-   * the first (of a document from the first), and how many of them are kept. Without an answer, as
+   * For `changeSeen`, the row's text within the encoded row: the ids of its tokens from the last to
+   * the first (of a document from the first), and how many of them are kept. Then what stands
+   * around it, the messages before the prompt among it, which is never cut. Without an answer, as
    * `promptOnly` encodes the row.
    */
   readonly parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => RowPart[];
@@ -346,6 +349,12 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
         ? [prompt.from, prompt.from + kept]
         : [prompt.to - kept, prompt.ids.length];
     const ids = [...leading, ...prompt.ids.slice(0, prompt.from), ...prompt.ids.slice(from, to)];
+    if (ids.length === 0 && !isWholeText(row))
+      throw new UserFault(
+        `${row.id === undefined ? 'a row' : `row ${row.id}`} is empty before its answer, and the ` +
+          'tokenizer begins no text with a token of its own, so that the answer follows nothing',
+        'Leave the row out of the data, or write head.template with words around {prompt}.',
+      );
     return { prompt, kept, ids, answer };
   };
   const tokenRow = (ids: readonly number[]): TokenRow => ({
@@ -383,7 +392,11 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => {
       const { prompt, kept } = fit(row, maxLength);
       const ids = prompt.ids.slice(prompt.from, prompt.to);
-      return [{ ids: row.document === true ? ids : ids.reverse(), kept }];
+      const around = [...prompt.ids.slice(0, prompt.from), ...prompt.ids.slice(prompt.to)];
+      return [
+        { ids: row.document === true ? ids : ids.reverse(), kept },
+        { ids: around, kept: around.length },
+      ];
     },
     stops: form.stops,
   });

@@ -21,7 +21,8 @@ import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 export type { RowPart } from './cloze.ts';
 
 /** What a model reads of a row. */
-export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'>;
+export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'> &
+  Partial<Pick<Row, 'id'>>;
 
 /** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
@@ -82,7 +83,8 @@ export function encodePair<R extends TokenRow>(
 
 /**
  * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
- * Under a causal-lm head a row without an answer is cut as a prompt that the model is to continue.
+ * Under a causal-lm head these are the text and what is read around it, and a row without an answer
+ * is cut as a prompt that the model is to continue.
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
@@ -179,7 +181,7 @@ const keptIds = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept
  *
  * 1. the token ids that the model reads differ between the changed row and the original, and
  * 2. in the text, and in its pair if there is one, none of the tokens between the first and the
- *   last changed one is cut off.
+ *   last changed one is cut off. Messages before a prompt never are.
  *
  * The changed tokens are found by comparing the untruncated token ids: they follow the longest
  * common beginning and precede the longest common ending of the rest. The rule needs nothing from

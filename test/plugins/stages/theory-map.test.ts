@@ -8,7 +8,7 @@ import ntk from '../../../plugins/stages/ntk/index.ts';
 import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import type { TheoryMap } from '../../../plugins/stages/theory-map/map.ts';
 import train from '../../../plugins/stages/train/index.ts';
-import type { Cell } from '../../../src/api.ts';
+import { type Cell, UserFault } from '../../../src/api.ts';
 import type { FisherSummary } from '../../../src/science/measures/fisher.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
@@ -39,6 +39,21 @@ test('it is of the model at its start: no attack, adapter or schedule moves it',
   assert.is(key({ train: { ...tinyCell().train, learning_rate: 1 } }), key({}));
   assert.is.not(key({ seed: 2 }), key({}));
   assert.is.not(key({ ntk: { ...tinyCell().ntk, rows: 5 } }), key({}));
+});
+
+test('weights that the model does not hold in float32 are refused: K_FT would not be theirs', () => {
+  const { model } = tinyCell();
+  for (const [field, value] of [
+    ['dtype', 'bf16'],
+    ['quantize', 'nf4'],
+  ] as const)
+    assert.throws(
+      () => define(tinyCell({ model: { ...model, [field]: value } })),
+      (error: unknown) =>
+        error instanceof UserFault &&
+        error.path?.join('.') === `model.${field}` &&
+        /sets K_LoRA beside K_FT/.test(error.message),
+    );
 });
 
 test('published, exact, drawn and measured values over rank and scale', async () => {

@@ -184,6 +184,15 @@ test('a row whose answer leaves no room is refused', () => {
   fault(() => encode.promptOnly(long, own), /does not fit/);
 });
 
+test('an answer that no token stands before is refused by the id of its row', () => {
+  const encode = completionEncoder(gpt2, '{prompt}'),
+    empty = { id: 'r7', text: '', answer: 'x' };
+  fault(() => encode(empty, 20), /^row r7 is empty before its answer/);
+  fault(() => encode.promptOnly({ text: '' }, 20), /^a row is empty before its answer/);
+  fault(() => encode({ ...empty, document: true }, 20), /^row r7 is empty/);
+  assert.ok(completionEncoder(llama2, '{prompt}')(empty, 20).answer > 0, 'it begins with <s>');
+});
+
 test('a change of a prompt that is cut at its start is seen if it is near the end', () => {
   const { parts } = completionEncoder(gpt2, '{prompt}');
   const clean = { text: 'the film was good and the plot was bad', answer: 'x' };
