@@ -10,6 +10,7 @@ import {
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import { processWide } from '../base/process-wide.ts';
+import { same, shaped } from './compiled/rules.ts';
 import { operation } from './operation.ts';
 
 const state = processWide('fused', () => ({ on: false, bf16: false }));
@@ -55,10 +56,20 @@ export type FusedActivation = (typeof ACTIVATIONS)[number];
 
 const numberOf = (kind: FusedActivation): number => ACTIVATIONS.indexOf(kind);
 
-const activation = operation('FusedActivation', { kind: 'int' }),
-  activationGradient = operation('FusedActivationGrad', { kind: 'int' }),
-  gated = operation('FusedGated', { N: 'int', kind: 'int' }),
-  gatedGradient = operation('FusedGatedGrad', { N: 'int', kind: 'int' });
+const activation = operation('FusedActivation', { kind: 'int' }, same),
+  activationGradient = operation('FusedActivationGrad', { kind: 'int' }, same),
+  gated = operation(
+    'FusedGated',
+    { N: 'int', kind: 'int' },
+    shaped(([{ shape }], attribute) => (attribute('N') === 1 ? [shape[0]!, shape[1]! / 2] : shape)),
+    0,
+  ),
+  gatedGradient = operation(
+    'FusedGatedGrad',
+    { N: 'int', kind: 'int' },
+    ([, ...parts]) => parts,
+    1,
+  );
 
 /** act(u), entry by entry. */
 export const fusedActivation = <T extends Tensor>(u: T, kind: FusedActivation): T =>
@@ -91,14 +102,14 @@ export interface NormKind {
   readonly offset: boolean;
 }
 
-const norm = operation('FusedNorm', {
-    N: 'int',
-    adds: 'bool',
-    epsilon: 'float',
-    centred: 'bool',
-    offset: 'bool',
-  }),
-  normGradient = operation('FusedNormGrad', { centred: 'bool', offset: 'bool' });
+const KIND = { centred: 'bool', offset: 'bool' } as const;
+const norm = operation(
+    'FusedNorm',
+    { N: 'int', adds: 'bool', epsilon: 'float', ...KIND },
+    ([x]) => [x, x, { shape: [...x.shape.slice(0, -1), 1], dtype: x.dtype }],
+    1,
+  ),
+  normGradient = operation('FusedNormGrad', KIND, same);
 
 /**
  * y = γ·ẑ + β, ẑ = (z − mean z)·inverse, inverse = 1/√(var z + ε), z = x + residual. A norm that is
@@ -128,7 +139,7 @@ export const fusedNormGradient = (
   kind: NormKind,
 ): Tensor => normGradient([dy, ...saved], kind)[0]!;
 
-const rotary = operation('FusedRotary', { heads: 'int', back: 'bool' });
+const rotary = operation('FusedRotary', { heads: 'int', back: 'bool' }, same);
 
 /**
  * Rotates features i and i + r/2 of each head of a token by the angle of cos and sin, backwards if
@@ -142,8 +153,8 @@ export const fusedRotary = (
   back: boolean,
 ): Tensor2D => rotary([x, cos, sin], { heads, back })[0] as Tensor2D;
 
-const addBias = operation('FusedAddBias', {}),
-  addBoth = operation('FusedAddBoth', {});
+const addBias = operation('FusedAddBias', {}, same),
+  addBoth = operation('FusedAddBoth', {}, same);
 
 /** a + bias, or a + bias + b. a, b: (S, m), bias: (m) → (S, m). */
 export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = null): Tensor2D =>
@@ -152,7 +163,12 @@ export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = n
 /** A parameter with its gradient and moments, all in one shape. */
 export type AdamwParts = readonly [p: Tensor, g: Tensor, m: Tensor, v: Tensor];
 
-const adamw = operation('FusedAdamW', { N: 'int', M: 'int' });
+const adamw = operation(
+  'FusedAdamW',
+  { N: 'int', M: 'int' },
+  (inputs) => inputs.slice(0, -1).filter((_, i) => i % 4 !== 1),
+  0,
+);
 
 /**
  * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.
@@ -168,7 +184,10 @@ export function fusedAdamw(
   return parts.map((_, k) => updated.slice(3 * k, 3 * k + 3) as [Tensor, Tensor, Tensor]);
 }
 
-const crossEntropy = operation('FusedCrossEntropy', {});
+const crossEntropy = operation('FusedCrossEntropy', {}, ([logits]) => [
+  { shape: [], dtype: logits.dtype },
+  logits,
+]);
 
 /**
  * Σ_b w_b·(log Σ_c e^{f_bc} − f_b[label_b]), a scalar, and its gradient with respect to f,
@@ -211,8 +230,8 @@ const ATTENTION = {
   causal: 'bool',
   window: 'int',
 } as const;
-const attention = operation('FusedAttention', ATTENTION),
-  attentionGradient = operation('FusedAttentionGrad', ATTENTION);
+const attention = operation('FusedAttention', ATTENTION, same),
+  attentionGradient = operation('FusedAttentionGrad', ATTENTION, ([, q, k, v]) => [q, k, v]);
 
 /** The values of ATTENTION's attributes. A window of 0 means none. */
 const attentionValues = ({ kvHeads, window, ...others }: FusedAttention) => ({

@@ -4,6 +4,7 @@
  */
 import { type DataType, findBackend, getBackend, type Tensor } from '@tensorflow/tfjs-core';
 import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
+import { ADDED, type Rule } from './compiled/rules.ts';
 
 /**
  * An attribute of an operation, with the type that TensorFlow's definition of the operation gives
@@ -104,11 +105,16 @@ type Values<T extends Types> = {
 /**
  * Returns a function that calls an operation with values of attributes of these types. Equal values
  * share one object, so that they are encoded once.
+ * @param rule what it returns, by which compiled functions may hold it
+ * @param list which of its definition's inputs is a list, of as many tensors as N says
  */
 export function operation<const T extends Types>(
   name: string,
   types: T,
+  rule: Rule,
+  list?: number,
 ): (inputs: readonly Tensor[], values: Values<T>, outputs?: number) => Tensor[] {
+  ADDED.set(name, { rule, list });
   const made = new Map<string, Attributes>(),
     names = Object.keys(types);
   return (inputs, values, outputs = 1) => {

@@ -8,6 +8,7 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { inFloat32, productPrecision } from './compiled/compiled.ts';
+import { matMul, type Rule, shaped } from './compiled/rules.ts';
 import { hasFused, hasFusedBf16 } from './fused.ts';
 import { callOperation, hasOperations, operation } from './operation.ts';
 
@@ -15,11 +16,11 @@ import { callOperation, hasOperations, operation } from './operation.ts';
 export const hasFusedProducts = (): boolean =>
   hasFused() && (productPrecision() === 'float32' || hasFusedBf16());
 
-const product = operation('FusedProduct', {
-  transpose_a: 'bool',
-  transpose_b: 'bool',
-  bf16: 'bool',
-});
+const product = operation(
+  'FusedProduct',
+  { transpose_a: 'bool', transpose_b: 'bool', bf16: 'bool' },
+  matMul('transpose_a', 'transpose_b'),
+);
 
 /** Whether the factors of products are rounded to bfloat16 in the region around the call. */
 const roundingFlag = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
@@ -41,10 +42,26 @@ export const fusedProduct = (
 const LAYER = { bf16: 'bool', frozen: 'bool', packed: 'bool' } as const,
   LORA = { ...LAYER, scale: 'float' } as const;
 
-const layer = operation('FusedLinear', LAYER),
-  lora = operation('FusedLora', LORA),
-  loraBias = operation('FusedLoraBias', LORA),
-  loraGradient = operation('FusedLoraGrad', { ...LORA, of_x: 'bool', of_a: 'bool', of_b: 'bool' });
+/** y (S, m) and down (S, r) of x (S, n), w (m, n), a (r, n). */
+const loraOutputs: Rule = ([x, w, a]) =>
+  [w, a].map(({ shape }) => ({ shape: [x.shape[0]!, shape[0]!], dtype: x.dtype }));
+
+const layer = operation(
+    'FusedLinear',
+    LAYER,
+    shaped(([x, w]) => [x.shape[0]!, w.shape[0]!]),
+  ),
+  lora = operation('FusedLora', LORA, loraOutputs),
+  loraBias = operation('FusedLoraBias', LORA, loraOutputs),
+  loraGradient = operation(
+    'FusedLoraGrad',
+    { ...LORA, of_x: 'bool', of_a: 'bool', of_b: 'bool' },
+    ([, x, , a, b], attribute) =>
+      [x, a, b].map(({ shape, dtype }, i) => ({
+        shape: attribute(['of_x', 'of_a', 'of_b'][i]!) === true ? shape : [0],
+        dtype,
+      })),
+  );
 
 /**
  * x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m).
@@ -100,8 +117,20 @@ export interface TokenOrder {
   readonly starts: Tensor1D;
 }
 
-const rowGradients = operation('FusedRowGradients', {}),
-  gram = operation('FusedGram', { N: 'int' });
+const rowGradients = operation(
+    'FusedRowGradients',
+    {},
+    shaped(([a, b, , starts]) => [starts.shape[0]! - 1, a.shape[1]! * b.shape[1]!]),
+  ),
+  gram = operation(
+    'FusedGram',
+    { N: 'int' },
+    shaped((parts) => {
+      const rows = parts.reduce((sum, { shape }) => sum + shape[0]!, 0);
+      return [rows, rows];
+    }),
+    0,
+  );
 
 /** Σ_t a_t b_tᵀ over the tokens of each row, in float32. a: (S, p), b: (S, q) → (R, p·q). */
 export const fusedRowGradients = (

@@ -104,7 +104,7 @@ test('the report shows the chain, and a figure may have it on x', async ({ proje
   assert.match(html, /Trainings: 1: planted; 2: training 2; 3/);
   const entry =
     'report={ figures: [{ name: along, x: training, y: evaluate.asr, color: adapter }] }';
-  await project.succeeds('figures', ...args('--set', entry, '--out', 'figures'));
+  await project.succeeds('figures', ...args('--set', entry, '--out', 'figures', '--format', 'csv'));
   const rows = await project.results(...args());
   const values = project
     .lines('figures/along.csv')
@@ -229,9 +229,9 @@ test('faults of a training in a chain are at its place', async ({ project }) => 
 });
 
 test('a chain whose second training was killed goes on from the first', async () => {
-  const project = createProject({ warm: false });
+  const project = createProject();
   writeSpec(project);
-  const long = args('--set', 'base.1.train.steps=300', '--set', 'stages=[evaluate]');
+  const long = args('--set', 'base.1.train.steps=100', '--set', 'stages=[evaluate]');
   const run = project.start('run', ...long);
   await run.saw('merge of base[0]');
   run.process.kill('SIGKILL');

@@ -1,12 +1,45 @@
 import { defineAdapter } from '../../../src/api.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
+import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import {
   biasProperty,
   dropoutProperty,
   layerProperties,
   rankProperty,
 } from '../shared/parameters.ts';
-import { ALPHA_OF_RANK, canonicalLora, DEFAULT_DISTRIBUTION, presets } from './init.ts';
+import {
+  ALPHA_OF_RANK,
+  canonicalLora,
+  DEFAULT_DISTRIBUTION,
+  type Distribution,
+  presets,
+  type Residual,
+  RESIDUALS,
+} from './init.ts';
+
+export interface LoraParams {
+  readonly rank?: number;
+  /** A number, or a multiple of the rank: `r`, `2r`, `r/2`. */
+  readonly alpha?: number | string;
+  readonly rank_pattern?: Readonly<Record<string, number>>;
+  readonly alpha_pattern?: Readonly<Record<string, number>>;
+  /**
+   * `all-linear`, a list of names or their dotted ends, or a regular expression for whole names.
+   */
+  readonly targets?: string | readonly string[];
+  readonly exclude?: readonly string[];
+  readonly layers?: readonly number[];
+  readonly rslora?: boolean;
+  readonly dropout?: number;
+  readonly bias?: LoraBias;
+  readonly freeze_a?: boolean;
+  readonly use_dora?: boolean;
+  readonly lora_plus_ratio?: number;
+  readonly init?: {
+    readonly distribution?: Distribution | Residual;
+    readonly variance?: number | string;
+  };
+}
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
@@ -84,7 +117,7 @@ export default defineAdapter<AdapterImplementation>({
         default: {},
         properties: {
           distribution: {
-            enum: [...Object.keys(presets), 'pissa', 'olora'],
+            enum: [...Object.keys(presets), ...RESIDUALS],
             description:
               'uniform or normal, or a preset that sets the variance too: kaiming-uniform ' +
               "(PEFT's default: uniform, 1/(3d)), xavier (uniform, 2/(d + r)), gaussian " +

@@ -57,7 +57,11 @@ export const presets: Readonly<Record<Distribution, Preset>> = {
   gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r), written: null },
 };
 
-/** Whether A is drawn at random. `pissa` and `olora` compute it from the weights instead. */
+/** The starts whose factors are a part of the weight (start.ts). */
+export const RESIDUALS = ['pissa', 'olora'] as const;
+export type Residual = (typeof RESIDUALS)[number];
+
+/** Whether A is drawn from this distribution, and not taken from the weights. */
 export const isDrawn = (distribution: string): distribution is Distribution =>
   Object.hasOwn(presets, distribution);
 

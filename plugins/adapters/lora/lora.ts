@@ -20,19 +20,13 @@ import {
   readPeft,
   writePeft,
 } from '../../../src/science/models/io/peft.ts';
-import type { LoraBias, Residual } from '../../../src/science/models/io/peft-config.ts';
+import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { inputMask, readHeadAndBiases, throwFirst, trainedBiasPredicate } from '../shared/parts.ts';
+import type { LoraParams } from './index.ts';
 import { DEFAULT_DISTRIBUTION, isDrawn, statedVariance } from './init.ts';
-import {
-  checkFolder,
-  checkSpec,
-  type LayerPlan,
-  type LoraParams,
-  planDefaults,
-  planLayers,
-} from './plan.ts';
+import { checkFolder, checkSpec, type LayerPlan, planDefaults, planLayers } from './plan.ts';
 import { drawnStart, folderStart, type LayerStart, startValues } from './start.ts';
 
 interface Plan {
@@ -41,7 +35,7 @@ interface Plan {
   readonly rslora: boolean;
   readonly dora: boolean;
   /** The part of the weights that the factors started as, which each layer subtracts. */
-  readonly residual: Residual | null;
+  readonly residual: string | null;
   readonly dropout: number;
   readonly bias: LoraBias;
   /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */

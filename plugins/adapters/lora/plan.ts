@@ -6,7 +6,6 @@ import { type Problem, problemOf } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at, named } from '../../../src/base/lookup.ts';
 import type { PeftAdapter, PeftFactors } from '../../../src/science/models/io/peft.ts';
-import type { LoraBias, Residual } from '../../../src/science/models/io/peft-config.ts';
 import {
   isNamed,
   isTargeted,
@@ -16,39 +15,8 @@ import {
   patternValue,
 } from '../../../src/science/models/modules.ts';
 import type { LinearLayer, ModelShape } from '../../../src/science/models/types.ts';
-import {
-  alphaOf,
-  DEFAULT_DISTRIBUTION,
-  type Distribution,
-  isDrawn,
-  parseVariance,
-} from './init.ts';
-
-type Pattern<T> = Readonly<Record<string, T>>;
-
-export interface LoraParams {
-  readonly rank?: number;
-  /** A number, or a multiple of the rank: `r`, `2r`, `r/2`. */
-  readonly alpha?: number | string;
-  readonly rank_pattern?: Pattern<number>;
-  readonly alpha_pattern?: Pattern<number>;
-  /**
-   * `all-linear`, a list of names or their dotted ends, or a regular expression for whole names.
-   */
-  readonly targets?: string | readonly string[];
-  readonly exclude?: readonly string[];
-  readonly layers?: readonly number[];
-  readonly rslora?: boolean;
-  readonly dropout?: number;
-  readonly bias?: LoraBias;
-  readonly freeze_a?: boolean;
-  readonly use_dora?: boolean;
-  readonly lora_plus_ratio?: number;
-  readonly init?: {
-    readonly distribution?: Distribution | Residual;
-    readonly variance?: number | string;
-  };
-}
+import type { LoraParams } from './index.ts';
+import { alphaOf, DEFAULT_DISTRIBUTION, isDrawn, parseVariance } from './init.ts';
 
 export interface LayerPlan {
   readonly rank: number;

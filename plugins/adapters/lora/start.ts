@@ -10,10 +10,16 @@ import { named } from '../../../src/base/lookup.ts';
 import { processWide } from '../../../src/base/process-wide.ts';
 import type { FactorNames, WeightReader } from '../../../src/science/models/adapter.ts';
 import type { PeftAdapter, PeftFactors } from '../../../src/science/models/io/peft.ts';
-import type { Residual } from '../../../src/science/models/io/peft-config.ts';
 import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
-import { type Distribution, drawA, initialVariance, isDrawn, presets } from './init.ts';
+import {
+  type Distribution,
+  drawA,
+  initialVariance,
+  isDrawn,
+  presets,
+  type Residual,
+} from './init.ts';
 import type { LayerPlan } from './plan.ts';
 
 /** A (r, n) and B (m, r). */
@@ -99,6 +105,7 @@ const olora: Factorise = (W, m, n, r) => {
 };
 
 const computed: Readonly<Record<Residual, Factorise>> = { pissa, olora };
+const factorisations = new Map(Object.entries(computed));
 
 /** How many pairs of factors are cached, the last computed ones: cells of a grid share them. */
 const MOST_CACHED = 512;
@@ -111,7 +118,7 @@ const cachedFactors = processWide('residual-factors', () => new Map<string, Fact
  * @param scale s, above zero
  */
 function residualFactors(
-  kind: Residual,
+  kind: string,
   { data, shape }: HostTensor,
   rank: number,
   scale: number,
@@ -123,7 +130,7 @@ function residualFactors(
     .digest('base64');
   const found = cachedFactors.get(key);
   if (found !== undefined) return found;
-  const { A, B } = computed[kind](Float64Array.from(data), m, n, rank, scale);
+  const { A, B } = named(factorisations, kind)(Float64Array.from(data), m, n, rank, scale);
   const factors: Factors = {
     A: { shape: [rank, n], data: Float32Array.from(A.flatMap((row) => [...row])) },
     B: {
@@ -206,7 +213,7 @@ export function startValues(
     start,
   }: {
     readonly layers: ReadonlyMap<string, LayerPlan>;
-    readonly residual: Residual | null;
+    readonly residual: string | null;
     readonly start: LayerStart;
   },
   seed: number,

@@ -7,8 +7,11 @@ import { UserFault } from '../../../src/api.ts';
 import {
   CONFIG,
   isAdapted,
+  isRank,
+  isRate,
   type LoraBias,
-  readVeraConfig,
+  type Method,
+  readMethod,
 } from '../../../src/science/models/io/peft-config.ts';
 import {
   addModelEntries,
@@ -27,6 +30,11 @@ import { moduleName } from '../../../src/science/models/modules.ts';
 import type { Architecture, HostTensor, ModelShape } from '../../../src/science/models/types.ts';
 
 const SHARED = 'base_model.vera_';
+const VERA: Method = {
+  type: 'VERA',
+  ownBias: 'vera_only',
+  fields: ['projection_prng_key', 'save_projection', 'd_initial', 'vera_dropout', 'init_weights'],
+};
 
 export interface VeraVectors {
   readonly d: HostTensor; // (r)
@@ -61,7 +69,9 @@ export interface PeftVera {
  */
 export async function readPeftVera(dir: string, model: ModelShape): Promise<PeftVera> {
   const { architecture, linears } = model;
-  const config = await readVeraConfig(dir);
+  const { raw, fields, shared: config } = await readMethod(dir, VERA);
+  const { number } = fields;
+  const rank = number('r', isRank, 256);
   checkSavedModules(model, config, join(dir, CONFIG));
   const path = weightsFile(dir);
   const table = new Map<string, Entry<'d' | 'b' | ModelPart>>();
@@ -70,7 +80,7 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
       const addVector = (part: 'd' | 'b', size: number): void => {
         table.set(`${PREFIX}${module}.vera_lambda_${part}`, { part, name, module, shape: [size] });
       };
-      addVector('d', config.rank);
+      addVector('d', rank);
       addVector('b', m);
     }
   addModelEntries(table, model, config);
@@ -100,14 +110,16 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
   }
   if (layers.size === 0) throw new UserFault(`${path} has no vectors of VeRA`);
   checkBiases(model, config, ofPart('bias'), modules, path);
-  const { rank, key, initial, dropout, bias, saved } = config;
   return {
     rank,
-    key,
-    initial,
-    dropout,
-    bias,
-    shared: saved ? savedSharedFactors(factors, rank, widthsOf(model, layers), path) : null,
+    key: number('projection_prng_key', (value) => Number.isSafeInteger(value) && value >= 0, 0),
+    initial: number('d_initial', Number.isFinite, 0.1),
+    dropout: number('vera_dropout', isRate, 0),
+    bias: config.bias,
+    shared:
+      raw['save_projection'] === false
+        ? null
+        : savedSharedFactors(factors, rank, widthsOf(model, layers), path),
     layers,
     saved: ofPart('saved'),
     biases: ofPart('bias'),
@@ -161,13 +173,13 @@ export async function writePeftVera(
     tensors.set(`${SHARED}A`, adapter.shared.A);
     tensors.set(`${SHARED}B`, adapter.shared.B);
   }
-  await writeFolder(dir, { adapter, architecture, tensors }, 'VERA', {
+  await writeFolder(dir, { adapter, architecture, tensors }, VERA.type, {
     r: adapter.rank,
     projection_prng_key: adapter.key,
     save_projection: adapter.shared !== null,
     d_initial: adapter.initial,
     vera_dropout: adapter.dropout,
-    bias: adapter.bias === 'lora_only' ? 'vera_only' : adapter.bias,
+    bias: adapter.bias === 'lora_only' ? VERA.ownBias : adapter.bias,
     fan_in_fan_out: false,
     init_weights: true,
   });

@@ -17,7 +17,8 @@ import type {
 import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
 import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
-import { checkTargets, type LoraParams, targetedLayers } from '../lora/plan.ts';
+import type { LoraParams } from '../lora/index.ts';
+import { checkTargets, targetedLayers } from '../lora/plan.ts';
 import { inputMask, readHeadAndBiases, throwFirst, trainedBiasPredicate } from '../shared/parts.ts';
 import {
   type PeftVera,

@@ -1,8 +1,9 @@
 /**
- * The operations that can be part of a compiled function, TensorFlow's and those that set-up adds
- * (src/tensor/native), with the shape and type of what each returns. TensorFlow's own definitions
- * are in `core/ops/*_ops.cc`.
+ * The operations that can be part of a compiled function, with the shape and type of what each
+ * returns. TensorFlow's own are defined in `core/ops/*_ops.cc`; those that set-up adds bring their
+ * rule where they are called (`operation` in src/tensor/operation.ts).
  */
+import { processWide } from '../../base/process-wide.ts';
 
 /** A tensor as the rules see it. */
 interface Value {
@@ -25,7 +26,10 @@ export type Output = Pick<Value, 'shape' | 'dtype'>;
 type Inputs = readonly [Value, Value, Value, Value, Value, ...Value[]];
 
 /** Returns an operation's outputs; null where their shapes depend on entries that are not known. */
-type Rule = (inputs: Inputs, attribute: (name: string) => unknown) => readonly Output[] | null;
+export type Rule = (
+  inputs: Inputs,
+  attribute: (name: string) => unknown,
+) => readonly Output[] | null;
 
 /** TF_BOOL of tensorflow/c/tf_datatype.h. */
 const BOOL = 10;
@@ -43,7 +47,7 @@ function broadcast(a: readonly number[], b: readonly number[]): number[] {
 }
 
 /** Makes the rule of an operation with one output: of the first input's type and the shape `of`. */
-const shaped =
+export const shaped =
   (of: (inputs: Inputs, attribute: (name: string) => unknown) => readonly number[] | null): Rule =>
   (inputs, attribute) => {
     const shape = of(inputs, attribute);
@@ -63,7 +67,7 @@ function shapeIn({ values }: Value, total: number): number[] | null {
 }
 
 /** One output, of the first input's shape and type. */
-const same: Rule = ([x]) => [x];
+export const same: Rule = ([x]) => [x];
 const elementwise = shaped(([a, b]) => broadcast(a.shape, b.shape));
 const comparison: Rule = ([a, b]) => [{ shape: broadcast(a.shape, b.shape), dtype: BOOL }];
 
@@ -73,7 +77,7 @@ const reduction = shaped(([x, indices], attribute) => {
   return axes && x.shape.flatMap((extent, i) => (axes.includes(i) ? kept : [extent]));
 });
 
-const matMul = (transposeA: string, transposeB: string): Rule =>
+export const matMul = (transposeA: string, transposeB: string): Rule =>
   shaped(([a, b], attribute) => [
     ...broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)),
     a.shape.at(attribute(transposeA) === true ? -1 : -2)!,
@@ -92,13 +96,6 @@ const padded = shaped(
 
 const withExtent = ({ shape }: Value, axis: number, extent: number): number[] =>
   shape.map((own, i) => (i === axis ? extent : own));
-
-/** x: (S, n), w: (m, n) → (S, m). */
-const linear = (x: Value, w: Value): Output => ({
-  shape: [x.shape[0]!, w.shape[0]!],
-  dtype: x.dtype,
-});
-const lora: Rule = ([x, w, a]) => [linear(x, w), linear(x, a)];
 
 /** Returns an entry of RULES for each of the names. */
 const each = (names: string, rule: Rule): [name: string, rule: Rule][] =>
@@ -183,51 +180,16 @@ const RULES = new Map<string, Rule>([
       ([x, ids, { values: count }]) => count && [count[0]!, ...x.shape.slice(ids.shape.length)],
     ),
   ],
-  ...each('FusedAddBias FusedAddBoth FusedActivation FusedActivationGrad FusedNormGrad', same),
-  ...each('FusedRotary FusedAttention', same),
-  ['FusedNorm', ([x]) => [x, x, { shape: [...x.shape.slice(0, -1), 1], dtype: x.dtype }]],
-  [
-    'FusedGated',
-    shaped(([{ shape }], attribute) => (attribute('N') === 1 ? [shape[0]!, shape[1]! / 2] : shape)),
-  ],
-  ['FusedGatedGrad', ([, ...parts]) => parts],
-  ['FusedProduct', matMul('transpose_a', 'transpose_b')],
-  ['FusedLinear', ([x, w]) => [linear(x, w)]],
-  ...each('FusedLora FusedLoraBias', lora),
-  [
-    'FusedLoraGrad',
-    ([, x, , a, b], attribute) =>
-      [x, a, b].map(({ shape, dtype }, i) => ({
-        shape: attribute(['of_x', 'of_a', 'of_b'][i]!) === true ? shape : [0],
-        dtype,
-      })),
-  ],
-  [
-    'FusedRowGradients',
-    shaped(([a, b, , starts]) => [starts.shape[0]! - 1, a.shape[1]! * b.shape[1]!]),
-  ],
-  [
-    'FusedGram',
-    shaped((parts) => {
-      const rows = parts.reduce((sum, { shape }) => sum + shape[0]!, 0);
-      return [rows, rows];
-    }),
-  ],
-  ['FusedAdamW', (inputs) => inputs.slice(0, -1).filter((_, i) => i % 4 !== 1)],
-  ['FusedCrossEntropy', ([logits]) => [{ shape: [], dtype: logits.dtype }, logits]],
-  ['FusedAttentionGrad', ([, q, k, v]) => [q, k, v]],
 ]);
 
-/**
- * For each operation whose definition has a list among its inputs, which input that is. The
- * attribute N is the number of tensors in the list.
- */
-const LISTS = new Map<string, number>([
-  ...['AddN', 'ConcatV2', 'Pack', 'FusedGated', 'FusedGram', 'FusedAdamW'].map(
-    (name): [string, number] => [name, 0],
-  ),
-  ...['FusedNorm', 'FusedGatedGrad'].map((name): [string, number] => [name, 1]),
-]);
+/** Operations whose definition begins with a list, of as many tensors as the attribute N says. */
+const LISTS = ['AddN', 'ConcatV2', 'Pack'];
+
+/** Operations that set-up adds; `list`: which input of the definition is such a list. */
+export const ADDED = processWide(
+  'added-operations',
+  () => new Map<string, { readonly rule: Rule; readonly list: number | undefined }>(),
+);
 
 const attributeOf = (attributes: readonly AttributeValue[], wanted: string): unknown =>
   attributes.find(({ name }) => name === wanted)?.value;
@@ -241,7 +203,7 @@ export function outputsOf(
   attributes: readonly AttributeValue[],
   inputs: readonly Value[],
 ): readonly Output[] | null {
-  const rule = RULES.get(name);
+  const rule = RULES.get(name) ?? ADDED.get(name)?.rule;
   return rule === undefined
     ? null
     : rule(inputs as unknown as Inputs, (wanted) => attributeOf(attributes, wanted));
@@ -257,7 +219,7 @@ export function listsOf(
   attributes: readonly AttributeValue[],
   count: number,
 ): number[] {
-  const list = LISTS.get(name);
+  const list = LISTS.includes(name) ? 0 : ADDED.get(name)?.list;
   if (list === undefined) return new Array<number>(count).fill(-1);
   const length = attributeOf(attributes, 'N'),
     own = typeof length === 'number' ? length : count;

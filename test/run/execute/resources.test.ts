@@ -28,15 +28,20 @@ interface Event {
   readonly at: 'start' | 'end';
 }
 
-/** Adds a stage `work` that records what it sees at its start and at its end, 60 ms later. */
+/**
+ * Adds a stage `work` that records what it sees at its start and at its end, 60 ms later.
+ * @param together how many of them must have started before one ends; after 15 s it ends anyway,
+ *   and the log shows that they did not run at once
+ */
 async function addWork(
   rig: Rig,
   resources: NonNullable<StageOfTest['resources']>,
+  together = 1,
 ): Promise<() => readonly Event[]> {
   rig.write('events.log', '');
   await addStage(rig, 'work', {
     resources,
-    given: { log: fileOf(rig, 'events.log') },
+    given: { log: fileOf(rig, 'events.log'), together: String(together) },
     async run({ fs, given, put, seed, sleep }) {
       const { CUDA_VISIBLE_DEVICES: gpus = null, TF_FORCE_GPU_ALLOW_GROWTH: growth = null } =
         process.env;
@@ -45,6 +50,10 @@ async function addWork(
         fs.appendFileSync(given['log'] ?? '', `${JSON.stringify(event)}\n`);
       };
       tell('start');
+      const starts = (): number =>
+        fs.readFileSync(given['log'] ?? '', 'utf8').split('"at":"start"').length - 1;
+      for (let turn = 0; turn < 1500 && starts() < Number(given['together']); turn++)
+        await sleep(10);
       await sleep(60);
       tell('end');
       put('seed', String(seed));
@@ -76,10 +85,14 @@ function most(events: readonly Event[], of: (seed: number) => number): number {
 }
 
 test("the memory in use never exceeds the machine's, but for a stage alone", async ({ rig }) => {
-  const eventsOf = await addWork(rig, ({ seed }) => ({
-    cpu: 1,
-    memoryMB: seed === 4 ? 5000 : 400,
-  }));
+  const eventsOf = await addWork(
+    rig,
+    ({ seed }) => ({
+      cpu: 1,
+      memoryMB: seed === 4 ? 5000 : 400,
+    }),
+    2,
+  );
   const { ran } = await rig.run(seeds(6), { jobs: 4, machine: { memoryMB: 1000 } });
   assert.equal(ran, { work: 6 });
   const events = eventsOf(),
@@ -99,7 +112,7 @@ test("the memory in use never exceeds the machine's, but for a stage alone", asy
 test('a GPU is given to one stage at a time, and its warm worker is used again', async ({
   rig,
 }) => {
-  const eventsOf = await addWork(rig, () => ({ cpu: 1, gpu: 1 }));
+  const eventsOf = await addWork(rig, () => ({ cpu: 1, gpu: 1 }), 2);
   const gpus = ['2', 'GPU-8932f937'];
   const { outcomes } = await rig.run(seeds(6), { jobs: 6, machine: { gpus } });
   const events = eventsOf();

@@ -23,7 +23,7 @@ export interface PeftConfig {
   readonly rslora: boolean;
   readonly dora: boolean;
   /** The part of the base's weights that the factors started as, which the layer subtracts. */
-  readonly residual: Residual | null;
+  readonly residual: string | null;
   readonly dropout: number;
   readonly bias: LoraBias;
   readonly rule: TargetRule;
@@ -44,9 +44,14 @@ const DESCRIPTIVE = new Set([
   'runtime_config',
   'eva_config',
 ]);
-interface Method {
-  readonly type: 'LORA' | 'VERA';
-  readonly read: ReadonlySet<string>;
+/** A method of PEFT that adapts linear layers. */
+export interface Method {
+  /** Its `peft_type`. */
+  readonly type: string;
+  /** Its word for the biases of the adapted layers alone. */
+  readonly ownBias: string;
+  /** The fields of its config that are read, beside those that methods share. */
+  readonly fields: readonly string[];
 }
 const SHARED = [
   'task_type',
@@ -60,8 +65,8 @@ const SHARED = [
 ];
 const LORA: Method = {
   type: 'LORA',
-  read: new Set([
-    ...SHARED,
+  ownBias: 'lora_only',
+  fields: [
     'lora_alpha',
     'rank_pattern',
     'alpha_pattern',
@@ -69,18 +74,7 @@ const LORA: Method = {
     'use_dora',
     'lora_dropout',
     'init_lora_weights',
-  ]),
-};
-const VERA: Method = {
-  type: 'VERA',
-  read: new Set([
-    ...SHARED,
-    'projection_prng_key',
-    'save_projection',
-    'd_initial',
-    'vera_dropout',
-    'init_weights',
-  ]),
+  ],
 };
 /** Initialisations that leave the base's weights unchanged. */
 const PLAIN_INITS: readonly unknown[] = [
@@ -96,10 +90,8 @@ const PLAIN_INITS: readonly unknown[] = [
  * Initialisations that subtract the factors from the base's weights, which PEFT computes again when
  * it opens a folder: not `pissa_niter_…`, which is random.
  */
-export const RESIDUALS = ['pissa', 'olora'] as const;
-export type Residual = (typeof RESIDUALS)[number];
-const residualOf = (init: unknown): Residual | null =>
-  RESIDUALS.find((kind) => init === kind) ?? null;
+const residualOf = (init: unknown): string | null =>
+  ['pissa', 'olora'].find((kind) => init === kind) ?? null;
 const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
 
 const isNothing = (value: unknown): boolean =>
@@ -125,9 +117,10 @@ type Fault = (field: string, why: string, hint?: string) => UserFault;
 const INVALID = 'is not an allowed value';
 
 /** Throws UserFault for the first field of another method, or whose value is not implemented. */
-function refuseUnsupported(raw: Raw, fault: Fault, { type, read }: Method): void {
+function refuseUnsupported(raw: Raw, fault: Fault, { type, fields }: Method): void {
   if (raw['peft_type'] !== type)
     throw fault('peft_type', 'is not implemented here', `This adapter is ${type} in PEFT.`);
+  const read = new Set([...SHARED, ...fields]);
   for (const [field, value] of Object.entries(raw)) {
     if (!read.has(field) && !DESCRIPTIVE.has(field) && !isNothing(value))
       throw fault(field, 'is not implemented');
@@ -228,7 +221,7 @@ async function openConfig(dir: string): Promise<Opened> {
   return { raw, fault, fields: fieldsOf(raw, fault) };
 }
 
-const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
+export const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
   isRate = (value: number): boolean => value >= 0 && value < 1;
 
 function biasOf({ raw, fault }: Opened, own: string): LoraBias {
@@ -239,16 +232,29 @@ function biasOf({ raw, fault }: Opened, own: string): LoraBias {
   return bias;
 }
 
-/** Reads LoRA's adapter_config.json. Throws UserFault where something is not implemented. */
-export async function readPeftConfig(dir: string): Promise<PeftConfig> {
+/**
+ * Opens the config of a method's folder: what methods share of it, and what reads its other fields.
+ * Throws UserFault, naming file, field and value, where something is not implemented.
+ */
+export async function readMethod(dir: string, method: Method) {
   const opened = await openConfig(dir),
     { raw, fault, fields } = opened;
-  refuseUnsupported(raw, fault, LORA);
-  const { number, pattern, names } = fields;
+  refuseUnsupported(raw, fault, method);
+  const shared: Pick<PeftConfig, 'bias' | 'rule' | 'modulesToSave'> = {
+    bias: biasOf(opened, method.ownBias),
+    rule: ruleOf(raw, fields, fault),
+    modulesToSave: fields.names('modules_to_save') ?? [],
+  };
+  return { raw, fields, shared };
+}
+
+/** Throws as `readMethod` does. */
+export async function readPeftConfig(dir: string): Promise<PeftConfig> {
+  const { raw, fields, shared } = await readMethod(dir, LORA);
+  const { number, pattern } = fields;
   const isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
-  const bias = biasOf(opened, 'lora_only');
-  const rule = ruleOf(raw, fields, fault);
   return {
+    ...shared,
     rank: number('r', isRank),
     alpha: number('lora_alpha', isAlpha),
     rankPattern: pattern('rank_pattern', isRank),
@@ -257,39 +263,6 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
     dora: raw['use_dora'] === true,
     residual: residualOf(raw['init_lora_weights']),
     dropout: number('lora_dropout', isRate, 0),
-    bias,
-    rule,
-    modulesToSave: names('modules_to_save') ?? [],
-  };
-}
-
-export interface VeraConfig extends Pick<
-  PeftConfig,
-  'rank' | 'dropout' | 'bias' | 'rule' | 'modulesToSave'
-> {
-  /** The seed of the shared factors. */
-  readonly key: number;
-  /** Whether the folder holds the shared factors. */
-  readonly saved: boolean;
-  /** What d starts as. */
-  readonly initial: number;
-}
-
-/** Reads VeRA's adapter_config.json, as `readPeftConfig` does LoRA's. */
-export async function readVeraConfig(dir: string): Promise<VeraConfig> {
-  const opened = await openConfig(dir),
-    { raw, fault, fields } = opened;
-  refuseUnsupported(raw, fault, VERA);
-  const { number, names } = fields;
-  return {
-    rank: number('r', isRank, 256),
-    key: number('projection_prng_key', (value) => Number.isSafeInteger(value) && value >= 0, 0),
-    saved: raw['save_projection'] !== false,
-    initial: number('d_initial', Number.isFinite, 0.1),
-    dropout: number('vera_dropout', isRate, 0),
-    bias: biasOf(opened, 'vera_only'),
-    rule: ruleOf(raw, fields, fault),
-    modulesToSave: names('modules_to_save') ?? [],
   };
 }
 

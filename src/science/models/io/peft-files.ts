@@ -241,7 +241,7 @@ export async function writeFolder(
     readonly architecture: Architecture;
     readonly tensors: ReadonlyMap<string, HostTensor>;
   },
-  type: 'LORA' | 'VERA',
+  type: string,
   settings: Readonly<Record<string, unknown>>,
   metadata?: Readonly<Record<string, string>>,
 ): Promise<void> {

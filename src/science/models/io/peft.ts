@@ -19,8 +19,6 @@ import {
   moduleScale,
   type PeftConfig,
   readPeftConfig,
-  type Residual,
-  RESIDUALS,
 } from './peft-config.ts';
 import {
   addModelEntries,
@@ -56,8 +54,8 @@ export interface PeftAdapter {
   readonly alpha: number;
   readonly rslora: boolean;
   readonly dora?: boolean;
-  /** The part of the base's weights that the factors started as; null where they were no part. */
-  readonly residual?: Residual | null;
+  /** What the factors started as; null where the base is as it is. */
+  readonly residual?: string | null;
   /** Whether checkpoints hold a layer that is adapted transposed (GPT-2's Conv1D). */
   readonly transposed?: boolean;
   /** Dropout rate on the input of A while training. */
@@ -102,7 +100,7 @@ const columns = (
 };
 
 /** Splits [A; A₀] and [B, −B₀], the pairs that `joinResidual` makes. */
-function splitResidual(read: PeftAdapter, residual: Residual): PeftAdapter {
+function splitResidual(read: PeftAdapter, residual: string): PeftAdapter {
   // With rank stabilisation α was multiplied by √2, so the quotient is rounded.
   const alphaOf = (alpha: number): number =>
     Number((alpha / alphaFactor(read.rslora)).toPrecision(12));
@@ -198,7 +196,7 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
     saved: ofPart('saved'),
     biases: ofPart('bias'),
   };
-  const residual = RESIDUALS.find((kind) => kind === metadata[RESIDUAL_KEY]);
+  const residual = metadata[RESIDUAL_KEY];
   return residual === undefined ? read : splitResidual(read, residual);
 }
 
