@@ -4,7 +4,6 @@
  */
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import { sha256 } from '../../base/sha256.ts';
 import { codePoints, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure, Parametrisation } from '../types.ts';
@@ -156,33 +155,10 @@ export function labelSvg(svg: string, id: string, title: string): string {
 }
 
 /**
- * Drawings by the digest of what they draw, the last ones made: reports that one process renders
- * share most figures.
- */
-const drawings = new Map<string, string>();
-const MOST_DRAWINGS = 256;
-
-const digestOf = (spec: TopLevelSpec): string =>
-  sha256(
-    JSON.stringify(spec, (_, value: unknown) =>
-      typeof value === 'number' && !Number.isFinite(value) ? String(value) : value,
-    ),
-  );
-
-/**
  * Draws a specification that holds its own data, without canvas or network. The same specification
  * gives the same bytes.
  */
 export async function draw(spec: TopLevelSpec, id: string, title: string): Promise<string> {
-  const digest = digestOf(spec);
-  const svg = drawings.get(digest) ?? (await drawAnew(spec));
-  drawings.delete(digest);
-  drawings.set(digest, svg);
-  if (drawings.size > MOST_DRAWINGS) drawings.delete(drawings.keys().next().value ?? '');
-  return labelSvg(svg, id, title);
-}
-
-async function drawAnew(spec: TopLevelSpec): Promise<string> {
   // Vega-Lite's warnings (a scale without data, …) are for authors of specifications.
   const quiet = vega.logger(vega.Error);
   const { spec: compiled } = compile({ ...spec, config }, { logger: quiet });
@@ -191,7 +167,7 @@ async function drawAnew(spec: TopLevelSpec): Promise<string> {
     await view.runAsync();
     // Nothing is awaited between here and the drawing, so that the ids are the same each time.
     vega.resetSVGDefIds();
-    return shortenSvg(await view.toSVG());
+    return labelSvg(shortenSvg(await view.toSVG()), id, title);
   } finally {
     view.finalize();
   }
