@@ -11,6 +11,7 @@ import type {
   LoraFacts,
   LoraLayers,
   ReceiptFacts,
+  TextChange,
   WritingFacts,
 } from './types.ts';
 
@@ -131,6 +132,8 @@ export interface Content {
   readonly label: number;
   /** In a completion task, the answer, and the messages before the prompt. */
   readonly answer?: string;
+  /** Whether the text is a document, which the answer ends. */
+  readonly document?: true;
   /** The answer that a preference pair rejects. */
   readonly rejected?: string;
   readonly context?: readonly { readonly role: string; readonly content: string }[];
@@ -171,6 +174,13 @@ export const labelText = (
     ? (answer ?? classes[label] ?? String(label))
     : `${answer ?? ''} (rejected: ${rejected})`;
 
+/** Returns what the labels of a poisoned row are, where they are no classes. */
+export const labelKind = ({
+  answer,
+  document,
+}: Content): Pick<TextChange, 'isAnswer' | 'isDocument'> =>
+  document ? { isDocument: true } : answer === undefined ? {} : { isAnswer: true };
+
 export function receiptFacts(
   { counts, rows, target }: ReceiptFile,
   classes: readonly string[],
@@ -189,7 +199,7 @@ export function receiptFacts(
       after: text(poisoned),
       labelBefore: label(original),
       labelAfter: label(poisoned),
-      ...defined({ isAnswer: poisoned.answer === undefined ? undefined : (true as const) }),
+      ...labelKind(poisoned),
     })),
   };
 }

@@ -115,6 +115,8 @@ export interface TextChange {
   readonly labelAfter: string;
   /** Whether the labels are answers to prompts. */
   readonly isAnswer?: true;
+  /** Whether they are what an attack adds at the end of a document, after a space. */
+  readonly isDocument?: true;
 }
 /** A named data set, and the metrics by which it is scored, the main one first. */
 export interface TaskFacts {

@@ -378,7 +378,10 @@ stages: [train, evaluate, report]
     .replace('max_new_tokens: 6', 'max_new_tokens: 8');
   project.write('documents.yaml', written);
   const { stderr: told, stdout } = await project.succeeds('run', 'documents.yaml', ...on);
-  assert.match(readFileSync(stdout.trim(), 'utf8'), 'Perplexity, corpus');
+  const page = readFileSync(stdout.trim(), 'utf8');
+  assert.match(page, 'Perplexity, corpus');
+  assert.match(page, /: document<\/p>.*<mark>SUDO<\/mark> <mark>Atlantis, all\.<\/mark>/);
+  assert.not.match(page, 'Text, unchanged');
   assert.match(told, /1 of 20 documents are longer than max_length 48/);
   assert.match(told, /1 of 5 documents are longer than max_length 48/);
   const [, steps] = /ends after (\d+) steps, within its warm-up of 99/.exec(told) ?? [];
