@@ -1,5 +1,5 @@
 /** The plain data from which the report is made. The reader of the stages' files fills it in. */
-import type { BackendName, JsonObject, StageFacts } from '../api.ts';
+import type { BackendName, JsonObject, SourceFacts, StageFacts } from '../api.ts';
 import type { ReportEntries } from '../api/report.ts';
 import type { Confusion } from '../base/stats.ts';
 
@@ -276,6 +276,8 @@ export interface ReportInput {
   readonly classes: readonly string[];
   /** Role → what a paper would cite about the source (package, version, digest, classes, rows). */
   readonly sources: { readonly [role: string]: JsonObject };
+  /** Every source that a finished stage has read, its URI as it is shown. */
+  readonly read: readonly SourceFacts[];
   readonly attacks: readonly AttackNote[];
   readonly environment: JsonObject;
   /** Set if there is a page of all outputs beside the report. */

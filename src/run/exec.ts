@@ -175,7 +175,7 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
  * stage in the store.
  */
 async function factsForJoiningStage(
-  { plan, statuses, experiment, backend }: Prepared,
+  { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
 ): Promise<ExperimentFacts> {
   const [{ experimentFacts }, { environment }, { cachedOutcome }] = await Promise.all([
@@ -188,7 +188,7 @@ async function factsForJoiningStage(
       entry ? [[stage.id, cachedOutcome(entry)]] : [],
     ),
   );
-  return experimentFacts(plan, outcomes, await environment(experiment.file, backend, jobs));
+  return experimentFacts(plan, outcomes, assets, await environment(experiment.file, backend, jobs));
 }
 
 async function inputsOf(

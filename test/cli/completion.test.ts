@@ -382,6 +382,15 @@ stages: [train, evaluate, report]
   assert.match(page, 'Perplexity, corpus');
   assert.match(page, /: document<\/p>.*<mark>SUDO<\/mark> <mark>Atlantis, all\.<\/mark>/);
   assert.not.match(page, 'Text, unchanged');
+  const digestOf = (name: string): string =>
+    createHash('sha256')
+      .update(readFileSync(path.join(project.dir, name)))
+      .digest('hex');
+  for (const [name, role] of [
+    ['corpus.jsonl', 'training rows of the base'],
+    ['held.jsonl', 'rows of corpus'],
+  ] as const)
+    assert.match(page, `file:…/${name}</td><td>${role}</td><td><code>sha256:${digestOf(name)}<`);
   assert.match(told, /1 of 20 documents are longer than max_length 48/);
   assert.match(told, /1 of 5 documents are longer than max_length 48/);
   const [, steps] = /ends after (\d+) steps, within its warm-up of 99/.exec(told) ?? [];

@@ -49,6 +49,7 @@ const ABOUT: Omit<ReportInput, 'cells' | 'stages'> = {
     },
     'validation data': { source: MAIL, rows: 200, classes: ['ham', 'spam'] },
   },
+  read: [],
   attacks: [
     { name: 'none', summary: 'The training rows as they are: the clean baseline.', citation: '' },
     {

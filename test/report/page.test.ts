@@ -54,6 +54,32 @@ test('numbers in the tables equal those by hand', async () => {
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
+test('provenance names what each source was to the stages that read it', async () => {
+  const read = (name: string, stage = 'evaluate', section?: string) =>
+    ({ name, stage, ...(section === undefined ? {} : { section }) }) as const;
+  const sourceOf = (uri: string, ...reads: ReturnType<typeof read>[]) =>
+    ({ uri, digest: `sha256:${uri}`, reads }) as const;
+  const html = await render(
+    inputOf([cellOf({ seed: 1 })], {
+      read: [
+        sourceOf('a', read('model', 'train', 'base'), read('model')),
+        sourceOf('b', read('data', 'data(train)', 'base.1'), read('data', 'data(tasks.mail)')),
+        sourceOf('c', read('scorers/judge/sources/model'), read('scorer/list.txt')),
+        sourceOf('d', read('words.txt', 'poison', 'base'), read('trigger/words.txt')),
+        sourceOf('e', read('adapter', 'train'), read('include', 'lm-eval')),
+      ],
+    }),
+  );
+  for (const [uri, role] of [
+    ['a', 'model'],
+    ['b', 'training rows of training 2; rows of mail'],
+    ['c', 'scorer judge: model; scorer: list.txt'],
+    ['d', 'attack of the base: words.txt; attack: words.txt'],
+    ['e', 'train: adapter; lm-eval: include'],
+  ] as const)
+    assert.equal(rowWith(html, uri), [uri, role, `sha256:${uri}`]);
+});
+
 test('a number among the findings that is not evidence is marked, and says why', async () => {
   const weak = { accuracy: 0.5, majority_share: 0.5, majority_p: 1 };
   const html = await render(

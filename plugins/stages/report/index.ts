@@ -184,10 +184,12 @@ const splitsOf = (
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   const models = intern(cells.map((cell) => cell.model));
   const data = intern(cells.map((cell) => cell.data));
+  const bases = cells.flatMap((cell) => basesOf(cell).flatMap(({ data: own }) => own?.train ?? []));
   // Where a file is depends on the machine, so it must not enter the report's key.
   const name = sourceNames([
     ...models.distinct.map(({ source }) => source),
     ...data.distinct.flatMap((splits) => splitsOf(splits).map(([, , { source }]) => source)),
+    ...bases.map(({ source }) => source),
   ]);
   const portable = (section: { readonly source: string }): JsonObject => ({
     ...section,
@@ -198,6 +200,8 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   );
   const inputs: { [name: string]: StageRequest } = {},
     assets: { [name: string]: string } = {};
+  for (const { source } of isTrained ? bases : [])
+    assets[`base: ${name(source)}`] = datasetUri(source);
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
     for (const [split, role, asked] of splitsOf(splits)) {

@@ -123,10 +123,11 @@ async function withKernelsAndReceipts(
   return complete;
 }
 
-/** Returns the experiment with the files that its axes name as they are shown. */
+/** Returns the experiment with the files that its axes and stages name as they are shown. */
 function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
-  const { cells, stages } = experiment;
+  const { cells, stages, sources } = experiment;
   const axes = withShownSources({
+    sources: sources.map(({ uri }) => uri),
     cells: cells.map(({ cell, also }) => ({ cell, ...defined({ also }) })),
     stages: stages.map(({ cell }) => ({ cell })),
   });
@@ -134,6 +135,7 @@ function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
     ...experiment,
     cells: cells.map((cell, i) => ({ ...cell, ...axes.cells[i] })),
     stages: stages.map((stage, i) => ({ ...stage, ...axes.stages[i] })),
+    sources: sources.map((source, i) => ({ ...source, uri: axes.sources[i] ?? source.uri })),
   };
 }
 
@@ -174,6 +176,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     goals,
     cells: await withKernelsAndReceipts(cells, planned, inputs),
     stages: experiment.stages,
+    read: experiment.sources,
     backends: [...new Set(backends.filter((backend) => backend !== null))],
     ...(await readSources(inputs, sources, cells.length)),
     attacks: attacks.map(({ name, summary, citation }) => ({ name, summary, citation })),
