@@ -1,5 +1,5 @@
 /** The plain data from which the report is made. The reader of the stages' files fills it in. */
-import type { BackendName, JsonObject, SourceFacts, StageFacts } from '../api.ts';
+import type { BackendName, JsonObject, Poisoning, SourceFacts, StageFacts } from '../api.ts';
 import type { ReportEntries } from '../api/report.ts';
 import type { Confusion } from '../base/stats.ts';
 
@@ -195,6 +195,15 @@ export interface MapFacts {
   readonly points: readonly MapPointFacts[];
 }
 
+/** A training before a cell's own. */
+export interface EarlierTraining {
+  /** Its section in the paths of axes: `base` or, in a chain, `base.0`. */
+  readonly section: string;
+  readonly poisoning: Poisoning;
+  readonly adapter: { readonly type: string } & JsonObject;
+  readonly train: JsonObject;
+}
+
 /** One cell of the grid at one seed. */
 export interface ReportCell {
   /** Axis values by full path (src/spec/types.ts, `ExperimentCell.axes`). */
@@ -235,6 +244,8 @@ export interface ReportCell {
   readonly adapter: string;
   /** The training settings of the cell, learning rate included. */
   readonly train: JsonObject;
+  /** The trainings before the cell's own, the first one first. */
+  readonly bases?: readonly EarlierTraining[];
   /** The point of an envelope that the cell was chosen at: `rate 0.2`. */
   readonly chosen?: string;
   /** Stage label → stage id. */

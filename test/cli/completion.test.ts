@@ -382,6 +382,7 @@ stages: [train, evaluate, report]
   assert.match(page, 'Perplexity, corpus');
   assert.match(page, /: document<\/p>.*<mark>SUDO<\/mark> <mark>Atlantis, all\.<\/mark>/);
   assert.not.match(page, 'Text, unchanged');
+  assert.match(page, '<td>the base: badnets, rate 0.2</td>');
   const digestOf = (name: string): string =>
     createHash('sha256')
       .update(readFileSync(path.join(project.dir, name)))

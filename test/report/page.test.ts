@@ -54,6 +54,42 @@ test('numbers in the tables equal those by hand', async () => {
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
+test('trainings and stages of poisoned bases are told apart', async () => {
+  const cells = [0.1, 0.2].flatMap((rate) =>
+    [LORA4, LORA8].map((adapter) => {
+      const change = { attack: 'badnets', family: 'backdoor', ofBase: 'base' } as const;
+      const cell = cellOf({ seed: 1, adapter, evaluate: { accuracy: 0.9 }, change });
+      const base = {
+        section: 'base',
+        poisoning: { attack: 'badnets', rate },
+        adapter: LORA4,
+        train: { learning_rate: 0.01, loss: 'dpo' },
+      };
+      const axes = {
+        ...cell.axes,
+        'base.poisoning.rate': rate,
+        'base.poisoning.attack': 'badnets',
+      };
+      return { ...cell, axes, bases: [base] };
+    }),
+  );
+  const stages = cells.flatMap(({ axes }, i) => [
+    stageOf(`train-own${i}`, { cell: axes }),
+    stageOf(`train-base${i}`, { cell: axes, section: 'base' }),
+  ]);
+  const html = await render(inputOf(cells, { stages }));
+  for (const rate of ['0.1', '0.2']) {
+    const training = rowWith(html, `the base: badnets, rate ${rate}`);
+    assert.equal(training.slice(1), ['LoRA r = 4', '0.01', '–', 'dpo']);
+  }
+  assert.is(rowWith(html, 'the cell’s own', 'LoRA r = 8')[4], '–');
+  assert.is(rowWith(html, 'train-base3')[1], 'the base: rate 0.2, attack badnets');
+  assert.is(
+    rowWith(html, 'train-own3')[1],
+    'attack none, adapter lora, r 8, base rate 0.2, base attack badnets',
+  );
+});
+
 test('provenance names what each source was to the stages that read it', async () => {
   const read = (name: string, stage = 'evaluate', section?: string) =>
     ({ name, stage, ...(section === undefined ? {} : { section }) }) as const;

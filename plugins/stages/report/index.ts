@@ -13,6 +13,7 @@ import {
   type Poisoning,
   type StageRequest,
   stepsOf,
+  trainingsOf,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
@@ -47,6 +48,13 @@ export type PlannedCell = {
   /** Present if the cell's training, or its base's, took its products in bfloat16. */
   readonly bf16?: true;
   readonly weights?: string;
+  /** The trainings before the cell's own, the first one first. */
+  readonly bases?: readonly {
+    readonly section: string;
+    readonly poisoning: Poisoning;
+    readonly adapter: { readonly type: string } & JsonObject;
+    readonly train: number;
+  }[];
   /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
   /** The number of the cell's data sets among the roles, from 0. Default: 0. */
@@ -128,6 +136,24 @@ function baseFacts(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
       ? { chain: basesOf(cell).map(({ name }, i) => name ?? `training ${i + 1}`) }
       : {}),
   };
+}
+
+/** Returns what the report shows of the trainings before the cell's own. */
+function earlierTrainings(
+  trainings: ReturnType<typeof trainingsOf>,
+  settings: readonly number[],
+): Pick<PlannedCell, 'bases'> {
+  const bases = trainings.flatMap(({ cell, section }, i) =>
+    section === undefined
+      ? []
+      : {
+          section,
+          poisoning: filesApart(cell.poisoning).poisoning,
+          adapter: cell.adapter,
+          train: settings[i] ?? 0,
+        },
+  );
+  return bases.length === 0 ? {} : { bases };
 }
 
 /**
@@ -229,7 +255,10 @@ export default defineStage({
   define(cells, { goals, report, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);
-    const train = intern(cells.map(trainSettings));
+    const trainings = cells.map(trainingsOf);
+    const train = intern(trainings.flat().map(({ cell }) => trainSettings(cell)));
+    let at = 0;
+    const settings = trainings.map((of) => of.map(() => train.indexes[at++] ?? 0));
     const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
     const params: Params = {
       goals,
@@ -242,7 +271,8 @@ export default defineStage({
         adapter: cell.adapter,
         ...(usesBf16(cell) ? { bf16: true as const } : {}),
         ...weightsOf(cell),
-        train: train.indexes[i] ?? 0,
+        ...earlierTrainings(trainings[i] ?? [], settings[i] ?? []),
+        train: settings[i]?.at(-1) ?? 0,
         ...(data[i] ? { data: data[i] } : {}),
       })),
       ...defined({ entries: report as unknown as JsonObject | undefined }),

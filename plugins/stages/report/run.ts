@@ -68,6 +68,9 @@ function plannedCell(
     attack: poisoning.attack,
     adapter: adapter.type,
     train: train[planned.train] ?? {},
+    ...defined({
+      bases: planned.bases?.map((base) => ({ ...base, train: train[base.train] ?? {} })),
+    }),
     family: familyOf(attacks, poisoning),
     ...defined({ ofBase, chain, bf16, weights }),
     ...(attacksLoss ? { attacksLoss: true as const } : {}),

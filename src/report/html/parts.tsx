@@ -4,13 +4,13 @@
  */
 import { createHash } from 'node:crypto';
 import type { ComponentChildren, JSX } from 'preact';
-import type { StageFacts } from '../../api.ts';
+import { basePrefix, type StageFacts } from '../../api.ts';
 import type { Analysis } from '../analysis.ts';
 import { type Condition, metricOf, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
 import type { DrawnEntry } from '../entries.ts';
 import type { DrawnFigures } from '../figures/index.ts';
 import { formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
-import { axisName, blockLabel, doseUnit } from '../labels.ts';
+import { blockLabel, doseUnit, headName, sectionTitle } from '../labels.ts';
 import type { Figure } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { style } from './style.ts';
@@ -218,18 +218,29 @@ export const stateText = ({ state, error }: StageFacts): JSX.Element =>
     <>{state}</>
   );
 
-/** Describes the cell of a stage by its dose, attack, adapter and rank. */
-export function axesText(stage: StageFacts): string {
-  const axes = Object.entries(stage.cell).filter(
-    ([path]) =>
-      doseUnit(path) !== null ||
-      ['poisoning.attack', 'adapter.type', 'adapter.rank'].includes(path),
-  );
-  const nameOf = (path: string): string =>
-    path.startsWith('poisoning.') ? axisName(path) : (path.split('.')[1] ?? path);
-  return (
-    axes.map(([path, value]) => `${nameOf(path)} ${formatValue(value)}`).join(', ') || 'all cells'
-  );
+/**
+ * Describes the cells of a stage by dose, attack, adapter and rank, and by what varies in the grid.
+ * Of a training before their own, by that training and those before it.
+ * @param varying the paths of `varyingPaths`
+ */
+export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<string>): string {
+  const place = (prefix: string): number => Number(/\d+/.exec(prefix)?.[0] ?? 0);
+  const isRead = (path: string, prefix: string): boolean =>
+    section === undefined ||
+    (prefix === '' ? /^(?:model|data|head)\./.test(path) : place(prefix) <= place(section));
+  const parts = Object.entries(cell).flatMap(([path, value]) => {
+    const prefix = basePrefix(path),
+      bare = path.slice(prefix.length);
+    const isShown =
+      varying.has(path) ||
+      doseUnit(bare) !== null ||
+      ['poisoning.attack', 'adapter.type', 'adapter.rank'].includes(bare);
+    if (!isShown || !isRead(path, prefix)) return [];
+    const name = prefix === `${section ?? ''}.` ? headName(bare) : headName(path);
+    return [`${name} ${formatValue(value)}`];
+  });
+  const text = parts.join(', ') || 'all cells';
+  return section === undefined ? text : `${sectionTitle(section)}: ${text}`;
 }
 
 /** What every part of a chapter may show. */

@@ -6,7 +6,7 @@ import type { JSX } from 'preact';
 import type { Json, JsonObject, SourceFacts, StageFacts } from '../../api.ts';
 import { capital, cut, formatSeconds, formatValue, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { sectionTitle } from '../labels.ts';
+import { sectionTitle, varyingPaths } from '../labels.ts';
 import {
   axesText,
   type Chapter,
@@ -22,14 +22,20 @@ import {
 
 const SLOWEST = 10;
 
-const NAMES: readonly Column<StageFacts>[] = [
+const namesOfStage = (varying: ReadonlySet<string>): readonly Column<StageFacts>[] => [
   names('Stage', ({ id }) => <code>{id}</code>),
-  texts('Of', axesText),
+  texts('Of', (stage) => axesText(stage, varying)),
   numbers('Seed', ({ seed }) => seed ?? 'all'),
   texts('State', stateText),
 ];
 
-const Failed = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Element | null =>
+const Failed = ({
+  stages,
+  columns,
+}: {
+  readonly stages: readonly StageFacts[];
+  readonly columns: readonly Column<StageFacts>[];
+}): JSX.Element | null =>
   stages.length === 0 ? null : (
     <>
       <h3>Failed and blocked stages</h3>
@@ -38,7 +44,7 @@ const Failed = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Ele
         most={60}
         rows={stages}
         columns={[
-          ...NAMES,
+          ...columns,
           { title: 'Why', kind: 'cut', value: ({ error }) => cut(error ?? '', 600) },
         ]}
       />
@@ -50,17 +56,19 @@ function Stages({ input, figures }: PageProps): JSX.Element {
     .filter(({ seconds }) => seconds > 0)
     .sort((a, b) => b.seconds - a.seconds)
     .slice(0, SLOWEST);
+  const columns = namesOfStage(varyingPaths(input.cells));
   return (
     <>
       <Figures figures={figures.stages} layout="wide" />
       <Failed
         stages={input.stages.filter(({ state }) => state === 'failed' || state === 'blocked')}
+        columns={columns}
       />
       <h3>Slowest stages</h3>
       <Table<StageFacts>
         label="Slowest stages"
         rows={slowest}
-        columns={[...NAMES, numbers('Time', ({ seconds }) => formatSeconds(seconds))]}
+        columns={[...columns, numbers('Time', ({ seconds }) => formatSeconds(seconds))]}
       />
     </>
   );
