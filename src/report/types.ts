@@ -1,5 +1,5 @@
 /** The plain data from which the report is made. The reader of the stages' files fills it in. */
-import type { BackendName, JsonObject, Poisoning, SourceFacts, StageFacts } from '../api.ts';
+import type { BackendName, Json, JsonObject, Poisoning, SourceFacts, StageFacts } from '../api.ts';
 import type { ReportEntries } from '../api/report.ts';
 import type { Confusion } from '../base/stats.ts';
 
@@ -271,6 +271,8 @@ export interface AttackNote {
   readonly name: string;
   readonly summary: string;
   readonly citation: string;
+  /** The values of its parameters over the grid. */
+  readonly params: { readonly [param: string]: readonly Json[] };
 }
 
 export interface ReportInput {
@@ -290,6 +292,8 @@ export interface ReportInput {
   /** Every source that a finished stage has read, its URI as it is shown. */
   readonly read: readonly SourceFacts[];
   readonly attacks: readonly AttackNote[];
+  /** Triggers that no training shows, each with its `name`. */
+  readonly triggers?: readonly Poisoning[];
   readonly environment: JsonObject;
   /** Set if there is a page of all outputs beside the report. */
   readonly outputs?: true;

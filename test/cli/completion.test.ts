@@ -375,7 +375,10 @@ train: { steps: 2, batch_size: 2, max_length: 48 }
 stages: [train, evaluate, report]
 `)
     .replace('data:\n', `data:\n  tasks: { corpus: ${documents('held')} }\n`)
-    .replace('max_new_tokens: 6', 'max_new_tokens: 8');
+    .replace(
+      'max_new_tokens: 6',
+      'max_new_tokens: 8, triggers: [{ name: other, attack: badnets, triggers: [PSEUDO] }]',
+    );
   project.write('documents.yaml', written);
   const { stderr: told, stdout } = await project.succeeds('run', 'documents.yaml', ...on);
   const page = readFileSync(stdout.trim(), 'utf8');
@@ -383,6 +386,10 @@ stages: [train, evaluate, report]
   assert.match(page, /: document<\/p>.*<mark>SUDO<\/mark> <mark>Atlantis, all\.<\/mark>/);
   assert.not.match(page, 'Text, unchanged');
   assert.match(page, '<td>the base: badnets, rate 0.2</td>');
+  assert.match(page, 'triggers SUDO');
+  assert.match(page, 'place end');
+  assert.not.match(page, 'random place');
+  assert.match(page, 'Trigger other</dt><dd>that of badnets, with triggers PSEUDO</dd>');
   const digestOf = (name: string): string =>
     createHash('sha256')
       .update(readFileSync(path.join(project.dir, name)))

@@ -274,7 +274,14 @@ test('no text becomes markup: data, spec, errors, names, axis values', async () 
       cells,
       name: `<script>${NASTY}`,
       classes: [`<script>ham`, NASTY],
-      attacks: [{ name: 'badnets', summary: NASTY, citation: NASTY }],
+      attacks: [
+        {
+          name: 'badnets',
+          summary: NASTY,
+          citation: NASTY,
+          params: { words: [[NASTY, 'cf'], [NASTY]] },
+        },
+      ],
       sources: { ...evil.sources, model: { source: NASTY } },
       environment: { ...evil.environment, os: NASTY },
     },

@@ -9,6 +9,7 @@ import {
   heldWeights,
   isAttacked,
   isChain,
+  type Json,
   type JsonObject,
   type Poisoning,
   type StageRequest,
@@ -32,6 +33,8 @@ export type Params = {
   readonly train: readonly JsonObject[];
   /** Role → what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
+  /** Triggers that no training shows, as `evaluate.triggers` names them. */
+  readonly triggers?: readonly Poisoning[];
   /** The `ReportEntries` of the spec, where it has any. */
   readonly entries?: JsonObject;
 };
@@ -73,14 +76,25 @@ export const readGoals = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
 /**
- * Returns the names of all attacks of these cells. Each step of a composed attack is listed by its
- * own name.
+ * Returns all attacks of these cells and of the trainings before, with the values of their
+ * parameters. Each step of a composed attack is listed by its own name.
  */
-export const attackNames = (
-  cells: readonly { readonly poisoning: Poisoning }[],
-): readonly string[] => [
-  ...new Set(cells.flatMap(({ poisoning }) => stepsOf(poisoning).map(({ attack }) => attack))),
-];
+export function attacksIn(
+  cells: readonly Pick<PlannedCell, 'poisoning' | 'bases'>[],
+): ReadonlyMap<string, { readonly [param: string]: readonly Json[] }> {
+  const found = new Map<string, { [param: string]: readonly Json[] }>();
+  const all = cells.flatMap(({ poisoning, bases = [] }) => [
+    poisoning,
+    ...bases.map((base) => base.poisoning),
+  ]);
+  for (const { attack, params } of intern(all).distinct.flatMap(stepsOf)) {
+    const known = found.get(attack) ?? {};
+    for (const [name, value] of Object.entries(params))
+      known[name] = intern([...(known[name] ?? []), value]).distinct;
+    found.set(attack, known);
+  }
+  return found;
+}
 
 /** Returns the distinct values and, for each item, the index of its value among them. */
 function intern<T>(values: readonly T[]): {
@@ -260,6 +274,7 @@ export default defineStage({
     let at = 0;
     const settings = trainings.map((of) => of.map(() => train.indexes[at++] ?? 0));
     const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
+    const triggers = intern(cells.flatMap(({ evaluate }) => evaluate.triggers ?? [])).distinct;
     const params: Params = {
       goals,
       train: train.distinct,
@@ -275,11 +290,12 @@ export default defineStage({
         train: settings[i]?.at(-1) ?? 0,
         ...(data[i] ? { data: data[i] } : {}),
       })),
+      ...(triggers.length > 0 && {
+        triggers: triggers.map((trigger) => filesApart(trigger as Poisoning).poisoning),
+      }),
       ...defined({ entries: report as unknown as JsonObject | undefined }),
     };
-    const attacks = isTrained
-      ? attackNames(cells.map((cell) => ({ poisoning: attackOf(cell) })))
-      : [];
+    const attacks = isTrained ? [...attacksIn(params.cells).keys()] : [];
     return {
       params,
       inputs: { ...goalInputs(cells, kinds, isTrained, plugin), ...inputs },

@@ -12,6 +12,7 @@ import {
   numbers,
   type OfConditions,
   type PageProps,
+  paramsText,
   Table,
   texts,
 } from './parts.tsx';
@@ -80,6 +81,7 @@ const Attacks = ({ attacks }: { readonly attacks: readonly AttackNote[] }): JSX.
       columns={[
         names('Attack', ({ name }) => <code>{name}</code>),
         texts('What it does', ({ summary }) => summary),
+        texts('Its parameters', ({ params }) => paramsText(params)),
         texts('Source', ({ citation }) => citation || '–'),
       ]}
     />

@@ -9,9 +9,9 @@ import type { Analysis } from '../analysis.ts';
 import { type Condition, metricOf, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
 import type { DrawnEntry } from '../entries.ts';
 import type { DrawnFigures } from '../figures/index.ts';
-import { formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
+import { cut, formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
 import { blockLabel, doseUnit, headName, sectionTitle } from '../labels.ts';
-import type { Figure } from '../types.ts';
+import type { AttackNote, Figure } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { style } from './style.ts';
 
@@ -243,6 +243,18 @@ export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<str
   return section === undefined ? text : `${sectionTitle(section)}: ${text}`;
 }
 
+/** Of a parameter of an attack, such as a list of triggers. */
+const MOST_CHARACTERS = 200;
+
+/** `triggers cf, mn; rate 0.1 | 0.3`: the values of each parameter over the grid. */
+export const paramsText = (params: AttackNote['params']): string =>
+  Object.entries(params)
+    .map(([name, values]) => {
+      const texts = values.map((value) => [value].flat().map(formatValue).join(', '));
+      return `${name.replaceAll('_', ' ')} ${cut(texts.join(' | '), MOST_CHARACTERS)}`;
+    })
+    .join('; ') || '–';
+
 /** What every part of a chapter may show. */
 export interface PageProps extends Analysis {
   readonly figures: DrawnFigures;
@@ -257,7 +269,7 @@ export interface Chapter {
   readonly nav: string;
   readonly title: string;
   /** Whether it has anything to say. Default: always. */
-  readonly concerns?: (analysis: Analysis) => boolean;
+  readonly concerns?: (props: PageProps) => boolean;
   /** One below the other. A part that has nothing to show is empty. */
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
