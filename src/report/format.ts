@@ -61,8 +61,8 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
 }
 
 /**
- * Formats a summary: `0.950 ± 0.064`, of two unlike values `0.950 (0.920, 0.980)`, of equal ones
- * `0.950 ± 0`, and the mean alone if there is no interval.
+ * Formats a summary: `0.950 ± 0.064`, of two unlike values `0.950 (0.920, 0.980)`, and the mean
+ * alone if there is no interval or all values are equal.
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
@@ -71,10 +71,8 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
     formatNumber(Number(value.toPrecision(12)), kind),
   );
   if (low !== high) return `${mean} (${low}, ${high})`;
-  if (summary.high === null) return mean;
-  return summary.std === 0
-    ? `${mean} ± 0`
-    : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
+  if (summary.high === null || summary.std === 0) return mean;
+  return `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
 /**

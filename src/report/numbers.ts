@@ -54,7 +54,7 @@ export function centred(
 
 /**
  * Returns the mean over the seeds with what was asked for beside it: `0.950 ± 0.064` or, for a
- * range, `0.950 (0.94–0.96)`. A value that all seeds have is written alone in a range.
+ * range, `0.950 (0.94–0.96)`. A value that all seeds have is written alone.
  * @param values at least one
  * @param proportion whether to write three decimals of the mean, and two of a range's ends
  */
@@ -65,7 +65,7 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
     proportion ? value.toFixed(places) : plainValue(value);
   const text = write(centre, 3);
   if (low === null || high === null) return text;
-  if (spread === 'std') return `${text} ± ${write(high - centre, 3)}`;
+  if (spread === 'std') return high === centre ? text : `${text} ± ${write(high - centre, 3)}`;
   const [least, most] = [write(low, 2), write(high, 2)];
   return least === most ? text : `${text} (${least}–${most})`;
 }
@@ -77,19 +77,16 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
 export function spreadNote(counts: readonly number[], spread: Spread): string {
   const most = Math.max(1, ...counts);
   if (most < 2) return 'One seed: no interval.';
+  const mean = `Mean over the seeds (at most ${most})`,
+    alone = 'alone where all are equal.';
   switch (spread) {
     case 'std':
-      return `Mean over the seeds (at most ${most}) ± the sample standard deviation (n − 1).`;
+      return `${mean} ± the sample standard deviation (n − 1), ${alone}`;
     case 'range':
-      return (
-        `Mean over the seeds (at most ${most}), with the least and the largest value where they ` +
-        'differ.'
-      );
+      return `${mean}, with the least and the largest value where they differ.`;
     case 'interval': {
       const of = [
-        ...(most > 2
-          ? [`Mean over the seeds (at most ${most}) ± half of its 95% Student t interval.`]
-          : []),
+        ...(most > 2 ? [`${mean} ± half of its 95% Student t interval, ${alone}`] : []),
         ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),
       ];
       return of.join(' ');
@@ -99,16 +96,14 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
 
 /**
  * Returns the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`, or, of
- * two seeds, both values, `0.950 (0.920, 0.980)`. `0.950 ± 0` says that all seeds have exactly this
- * value. The value of a single seed is written alone, and so is a number, other than a proportion,
- * that is the same for all seeds.
+ * two seeds, both values, `0.950 (0.920, 0.980)`. A value that all seeds have is written alone, as
+ * that of a single seed is: an interval of no width would say that any other seed has it too.
  * @param proportion whether to write three decimals
  */
 export function plainSummary(summary: Summary, proportion = false): string {
   const { mean, std, low, high } = summary;
-  if (std === null || low === null || high === null)
+  if (std === null || std === 0 || low === null || high === null)
     return proportion ? mean.toFixed(3) : plainValue(mean);
-  if (std === 0) return proportion ? `${mean.toFixed(3)} ± 0` : plainValue(mean);
   const values = bothValues(summary);
   const both = values === null ? null : bothText(mean, values, proportion);
   if (both !== null) return both;

@@ -210,9 +210,9 @@ test('the chapter has a table for each stage that was run', async () => {
     /^from .*LoRA r = 4, (no attack|badnets) ?to .*LoRA r = 8, (no attack|badnets)$/,
   );
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'step 5').slice(4, 7), [
-    '0.1250 ± 0',
+    '0.1250',
     '–',
-    '0.06250 ± 0',
+    '0.06250',
   ]);
   assert.match(
     text,
@@ -221,26 +221,21 @@ test('the chapter has a table for each stage that was run', async () => {
   );
   assert.not.match(text, 'Stage regime');
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'the end').slice(4), [
-    '1.500 ± 0',
-    '0.2500 ± 0',
-    '0.8750 ± 0',
-    '0.6250 ± 0',
-    '0.750 ± 0',
-    '0.500 ± 0',
+    '1.500',
+    '0.2500',
+    '0.8750',
+    '0.6250',
+    '0.750',
+    '0.500',
   ]);
-  assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0').slice(1, 6), [
-    '12 ± 0',
-    '4 ± 0',
-    '−8 ± 0',
-    '0.7500 ± 0',
-    '−0.5000 ± 0',
+  assert.equal(rowWith(html, 'LoRA r = 16', '12', '1.000').slice(1, 6), [
+    '12',
+    '4',
+    '−8',
+    '0.7500',
+    '−0.5000',
   ]);
-  assert.equal(rowWith(html, 'LoRA r = 16', '83 ± 0').slice(2), [
-    '2.250 ± 0',
-    '3.500 ± 0',
-    '1.250 ± 0',
-    '83 ± 0',
-  ]);
+  assert.equal(rowWith(html, 'LoRA r = 16', '83').slice(2), ['2.250', '3.500', '1.250', '83']);
   assert.match(text, 'not the corpus of pretraining');
   assert.match(text, 'M′ can’t see this attack');
   assert.not.match(html, 'NaN');

@@ -291,7 +291,8 @@ export interface OfConditions {
 
 /** The caption of tables whose numbers are summaries over seeds. */
 export const OVER_SEEDS =
-  'Mean ± half of the 95% t-interval over seeds; of two seeds, both values.';
+  'Mean ± half of the 95% t-interval over seeds; of two seeds, both values; alone where all ' +
+  'seeds are equal.';
 
 export const ATTACK: Column<Condition> = names('Attack', blockLabel);
 export const ADAPTER: Column<Condition> = names('Adapter', ({ adapterLabel }) => adapterLabel);
