@@ -75,8 +75,12 @@ export const placedAttack = (attack: string, ofBase: string | null = null): stri
   ofBase === null ? attack : `${attack} in ${sectionTitle(ofBase)}`;
 
 /** The name of an axis that stands alone, where an adapter's type is "adapter". */
-export const headName = (path: string): string =>
-  ({ 'adapter.type': 'adapter', seed: 'seed' })[path] ?? axisName(path);
+export function headName(path: string): string {
+  const prefix = basePrefix(path);
+  return prefix === ''
+    ? ({ 'adapter.type': 'adapter', seed: 'seed' }[path] ?? axisName(path))
+    : `${baseTitle(prefix)} ${headName(path.slice(prefix.length))}`;
+}
 
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;

@@ -68,6 +68,7 @@ function Stages({ input, figures }: PageProps): JSX.Element {
       <Table<StageFacts>
         label="Slowest stages"
         rows={slowest}
+        caption="A stage is named after the cells that need it, their clean twin’s stages too."
         columns={[...columns, numbers('Time', ({ seconds }) => formatSeconds(seconds))]}
       />
     </>
