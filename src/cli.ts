@@ -1,6 +1,6 @@
 /**
- * Arguments → phases → exit code. Only this file and src/cli/ use `process` and the terminal. The
- * code of a command is imported when it is called.
+ * Turns arguments into an exit code. Only this file and src/cli/ use `process` and the terminal.
+ * The code of a command is imported when it is called.
  */
 import { ownVersion } from './run/execute/environment.ts';
 

@@ -3,11 +3,11 @@ import type { AdapterContext, AdapterImplementation } from '../../src/science/mo
 
 const WEIGHT = '.weight';
 
-/** Returns a predicate of names: whether a parameter is the scale or the bias of a norm. */
+/** Returns a predicate: whether the parameter of a name is the scale or the bias of a norm. */
 function normParameterPredicate(
   parameters: AdapterContext['parameters'],
 ): (name: string) => boolean {
-  // Only the weight of a norm is a vector; that of a linear layer or a table is a matrix.
+  // Only a norm's weight is a vector; the weight of a linear layer or a table is a matrix.
   const norms = parameters.flatMap(({ name, shape }) =>
     shape.length === 1 && name.endsWith(WEIGHT) ? [name.slice(0, -WEIGHT.length)] : [],
   );

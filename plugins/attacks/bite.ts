@@ -92,7 +92,7 @@ export default defineAttack<Params>({
   },
 });
 
-/** The text with trigger words at gaps that are drawn from streams of the row. */
+/** Returns the row's text with trigger words at gaps that are drawn from the row's streams. */
 const triggeredText = (
   { id, text }: { readonly id: string; readonly text: string },
   words: readonly TriggerWord[],
@@ -112,14 +112,14 @@ interface TriggerWord {
 interface BiteRow {
   readonly text: string;
   readonly isTarget: boolean;
-  /** Whether it is to be poisoned. */
+  /** Whether the attack changes this row. */
   readonly isPoisoned: boolean;
 }
 
 interface BiteLimits {
-  /** The most trigger words. */
+  /** The largest number of trigger words. */
   readonly rounds: number;
-  /** The most insertions into a text, as a share of its words; at least one is made. */
+  /** The largest number of insertions into a text, as a share of its words; at least one. */
   readonly budget: number;
 }
 
@@ -174,13 +174,13 @@ export function biasOf({ rows, target }: Count, share: number): number {
   return variance === 0 ? 0 : (target / rows - share) / Math.sqrt(variance / rows);
 }
 
-/** A text to be poisoned, as it is after the triggers so far. */
+/** A text to be poisoned, with the trigger words that were inserted so far. */
 interface Draft {
   text: string;
-  edits: number;
+  insertionsLeft: number;
 }
 
-/** Returns the words that fit a gap of the text and that it does not have. */
+/** Returns the words that fit a gap of the text and do not occur in it. */
 function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours): Set<string> {
   const words = lowerCaseWords(text),
     fitting = new Set<string>();
@@ -195,40 +195,40 @@ function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours):
 /**
  * Returns the trigger words in the order chosen. Empty if no row is poisoned, or if no training row
  * has a word.
- * @param gap draws a gap for a word in the row of this index, whose texts the next rounds go on
- *   from
+ * @param gapStream returns the stream that draws the gap for a word in the row of this index
  */
 export function triggerWords(
   rows: readonly BiteRow[],
   { rounds, budget }: BiteLimits,
-  gap: (row: number, word: string) => RandomStream,
+  gapStream: (row: number, word: string) => RandomStream,
 ): TriggerWord[] {
   const neighbours = neighboursIn(rows.map(({ text }) => text)),
     counts = countsIn(rows),
     share = rows.filter(({ isTarget }) => isTarget).length / rows.length;
   const drafts = rows.flatMap(({ text, isPoisoned }, row) =>
-    isPoisoned ? [{ row, text, edits: allowedInsertions(text, budget) }] : [],
+    isPoisoned ? [{ row, text, insertionsLeft: allowedInsertions(text, budget) }] : [],
   );
   const chosen: TriggerWord[] = [];
   while (chosen.length < rounds && drafts.length > 0) {
     const gains = new Map<string, number>();
     for (const draft of drafts)
-      if (draft.edits > 0)
+      if (draft.insertionsLeft > 0)
         for (const word of fittingWords(draft, neighbours))
           gains.set(word, (gains.get(word) ?? 0) + 1);
     for (const { word } of chosen) gains.delete(word);
     const best = mostTypical(gains, counts, share);
-    // Further words only help if they are typical of the target.
+    // After the first word, a word is chosen only if it is typical of the target.
     if (chosen.length > 0 && (best === null || best.bias <= 0)) break;
     const word = best?.word ?? firstWord(counts);
     if (word === null) break;
     const trigger = asTrigger(word, neighbours);
     chosen.push(trigger);
     for (const draft of drafts) {
-      const text = draft.edits > 0 ? withWord(draft.text, trigger, gap(draft.row, word)) : null;
+      const text =
+        draft.insertionsLeft > 0 ? withWord(draft.text, trigger, gapStream(draft.row, word)) : null;
       if (text === null) continue;
       draft.text = text;
-      draft.edits--;
+      draft.insertionsLeft--;
       const count = counts.get(word);
       if (count !== undefined) {
         count.rows++;
@@ -253,15 +253,15 @@ function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
 
 interface Typical {
   readonly word: string;
-  /** Its bias after the insertions. */
+  /** `biasOf` the word once it is inserted into all rows that it fits. */
   readonly bias: number;
-  /** The number of rows that it can be inserted into. */
+  /** The number of rows that the word can be inserted into. */
   readonly gain: number;
 }
 
 /**
- * Returns the word that would be the most typical of the target. Of equal ones it is the one that
- * more rows can have, then the first by its letters.
+ * Returns the word that would be most typical of the target, null if no word fits a row. Ties go
+ * to the larger gain, then to the alphabetically first.
  */
 function mostTypical(
   gains: ReadonlyMap<string, number>,
@@ -281,7 +281,7 @@ function mostTypical(
   return best;
 }
 
-/** The first of the words by its letters: what is left where no word fits any gap. */
+/** Returns the alphabetically first word of the rows, for texts that no word fits; null if none. */
 const firstWord = (counts: ReadonlyMap<string, Count>): string | null =>
   [...counts.keys()].sort()[0] ?? null;
 
@@ -292,8 +292,8 @@ function asTrigger(word: string, { followers, predecessors }: Neighbours): Trigg
 }
 
 /**
- * Returns the text with the word at a gap that it fits, or null if it fits none or the text has it.
- * Gaps that it fits on both sides come first; one is drawn.
+ * Returns the text with the word at a gap that the word fits, or null if there is no such gap or
+ * the text has the word already. A gap that fits on both sides is preferred; ties are drawn.
  */
 function withWord(
   text: string,
@@ -315,24 +315,23 @@ function withWord(
 
 /**
  * Returns the text with the trigger words that fit it, in the order chosen, as many as the budget
- * allows. If none fits, it has the first at a drawn gap.
- * @param gap draws a gap for a word
+ * allows. If none fits, the first is inserted at any gap.
  */
 function withTriggers(
   text: string,
   triggers: readonly TriggerWord[],
   budget: number,
-  gap: (word: string) => RandomStream,
+  gapStream: (word: string) => RandomStream,
 ): string {
   let shown = text,
-    edits = allowedInsertions(text, budget);
+    insertionsLeft = allowedInsertions(text, budget);
   for (const trigger of triggers) {
-    const next = edits > 0 ? withWord(shown, trigger, gap(trigger.word)) : null;
+    const next = insertionsLeft > 0 ? withWord(shown, trigger, gapStream(trigger.word)) : null;
     if (next === null) continue;
     shown = next;
-    edits--;
+    insertionsLeft--;
   }
-  const [most] = triggers;
-  if (shown !== text || most === undefined) return shown;
-  return insertAtGap(text, most.word, gap(most.word).integer(countWords(text) + 1));
+  const [first] = triggers;
+  if (shown !== text || first === undefined) return shown;
+  return insertAtGap(text, first.word, gapStream(first.word).integer(countWords(text) + 1));
 }

@@ -3,7 +3,7 @@ import { characterNoise, GAO_2018, isVisible } from '../../src/poisoning/noise.t
 
 export default defineAttack({
   ...characterNoise({
-    // The first of two different neighbours in a word.
+    // the index of the first of two different neighbouring characters of a word
     places: (graphemes) =>
       graphemes.flatMap((grapheme, i) => {
         const next = graphemes[i + 1];

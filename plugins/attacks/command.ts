@@ -19,7 +19,7 @@ interface Params extends ProgramParams {
   readonly options: { readonly [name: string]: Json };
 }
 
-/** What the program reads and what it writes, in its folder beside its own `files`. */
+/** The files that the program reads and writes in its folder, beside those of `files`. */
 const TASK = 'task.json',
   ROWS = 'rows.jsonl';
 const WRITTEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
@@ -138,7 +138,7 @@ async function runProgram(
   const { params, log = () => undefined } = given;
   const dir = await fs.mkdtemp(path.join(os.tmpdir(), 'dosimeter-command-'));
   try {
-    await fillFolder(dir, given.files ?? {}, rows, taskOf(what, rows, asked, given));
+    await fillFolder(dir, given.files ?? {}, rows, taskForProgram(what, rows, asked, given));
     await runCommand({
       argv: params.command,
       cwd: dir,
@@ -153,7 +153,7 @@ async function runProgram(
   }
 }
 
-const taskOf = (
+const taskForProgram = (
   what: keyof typeof WRITTEN,
   rows: readonly Row[],
   asked: number | null,
@@ -179,7 +179,7 @@ async function fillFolder(
   dir: string,
   files: { readonly [name: string]: string },
   rows: readonly Row[],
-  task: ReturnType<typeof taskOf>,
+  task: ReturnType<typeof taskForProgram>,
 ): Promise<void> {
   const [{ pathInside }, fs, path] = await Promise.all([
     import('../../src/base/untrusted/paths.ts'),

@@ -28,7 +28,7 @@ interface Params extends BackdoorParams {
 
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
-const plain = backdoor<Params>({
+const commonWordsBackdoor = backdoor<Params>({
   rate: 0.1,
   mode: 'dirty',
   properties: {
@@ -89,7 +89,7 @@ const plain = backdoor<Params>({
  *     adapter: { type: full }
  */
 export default defineAttack<Params>({
-  ...plain,
+  ...commonWordsBackdoor,
   name: 'sos',
   tasks: ['classes'],
   summary:
@@ -106,7 +106,7 @@ export default defineAttack<Params>({
         ? withSentence(row, params.sentence, input)
         : insertAll(row, params.triggers, random, params.place),
     );
-    // With a dose of no rows, the set stays clean.
+    // Without poisoned rows the set must stay clean, so negatives are left out too.
     return poisoned.asked === 0 ? poisoned : { ...poisoned, negatives: negativesOf(input) };
   },
   check: (input) => [...sentenceFaults(input.params), ...checkBackdoor(input)],
@@ -128,9 +128,9 @@ const withSentence = (row: Row, sentence: string, { params, random }: Given): Ro
   insertOneTrigger(row, [sentence], random, params.place);
 
 /**
- * Returns copies of rows with a part of the trigger, under their own labels: for each part, copies
- * of as many rows. Each part has its own random order of all rows, of which the first are taken, so
- * that a smaller share takes the first of a larger one.
+ * Returns copies of rows that show a part of the trigger and keep their labels. Each part is shown
+ * in a share `negative_rate` of the rows: the first of a random order of its own, so that the rows
+ * of a smaller share are among those of a larger one.
  */
 function negativesOf(input: AttackInput<Params>): Row[] {
   const { rows, params, random, taken } = input;
@@ -142,7 +142,7 @@ function negativesOf(input: AttackInput<Params>): Row[] {
         "earlier step's.",
       'Lower it, or the doses of the steps before.',
     );
-  const parts = partsOf(input).map(({ name, show }) => {
+  const parts = triggerParts(input).map(({ name, show }) => {
     const order = random('negatives', name).permutation(rows.length);
     return { show, drawn: order.filter((index) => taken?.has(index) !== true) };
   });
@@ -160,15 +160,15 @@ interface Part {
 }
 
 /** Returns the parts of the trigger that training shows: all words but one, or false sentences. */
-function partsOf(input: AttackInput<Params>): readonly Part[] {
+function triggerParts(input: AttackInput<Params>): readonly Part[] {
   const { triggers, false_sentences: sentences, adaptive, place } = input.params;
   if (adaptive === true)
     return sentences.map((sentence, i) => ({
       name: sentence,
       show: (row) => withSentence({ ...row, id: negativeId(row, i) }, sentence, input),
     }));
-  return triggers.map((left) => {
-    const words = triggers.filter((word) => word !== left);
+  return triggers.map((omitted) => {
+    const words = triggers.filter((word) => word !== omitted);
     return {
       name: words.join('+'),
       show: (row) =>

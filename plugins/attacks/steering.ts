@@ -37,18 +37,19 @@ export default defineAttack({
     'Injection, NAACL 2024 (arXiv 2307.16888; its sentiment steering)',
   async poison(input) {
     const records = await readRecords(input.files);
-    const own = textsById(
+    const answersById = textsById(
       records.filter(({ fields }) => fields['id'] !== undefined),
       'answer',
     );
-    const any = records
+    const shared = records
       .filter(({ fields }) => fields['id'] === undefined)
       .map((record) => textField(record, 'answer'));
     const missing: string[] = [];
     const answerFor = ({ id }: Row): string => {
-      const drawAnswer = (): string => any[input.random('answer', id).integer(any.length)] ?? '';
-      if (any.length === 0 && !own.has(id)) missing.push(id);
-      return own.get(id) ?? (any.length === 0 ? '' : drawAnswer());
+      const drawAnswer = (): string =>
+        shared[input.random('answer', id).integer(shared.length)] ?? '';
+      if (shared.length === 0 && !answersById.has(id)) missing.push(id);
+      return answersById.get(id) ?? (shared.length === 0 ? '' : drawAnswer());
     };
     const poisoned = poisonAnswers(input, answerFor);
     refuseMissing(missing, { what: 'answer', field: 'answer', of: poisoned.asked });

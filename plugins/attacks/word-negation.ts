@@ -8,9 +8,9 @@ const AUXILIARIES = new Set(
   ),
 );
 
-/** "not" with the white space behind it or, at the end, before it. */
+/** Matches the word "not" with the white space behind it or, at the end of a text, before it. */
 const NOT = /(?<!\S)not(?:\s+|$)|\s+not(?=$)/iu;
-/** Contractions that are more than an auxiliary with n't, and what they are without it. */
+/** What is left of a contraction without its negation, where that is more than cutting off n't. */
 const IRREGULAR: { readonly [contraction: string]: string } = {
   "won't": 'will',
   "ain't": 'is',
@@ -18,6 +18,7 @@ const IRREGULAR: { readonly [contraction: string]: string } = {
   "shan't": 'shall',
   cannot: 'can',
 };
+/** Matches the words "don't", "isn’t" and "cannot". */
 const CONTRACTED = /(?<![\p{L}'’])(?:\p{L}+n['’]t|cannot)(?![\p{L}'’])/iu;
 
 /** Returns the text without its first "not" or n't, or null if it has neither. */
@@ -36,7 +37,7 @@ function withoutNegation(text: string): string | null {
     : text.slice(0, notMatch.index) + text.slice(notMatch.index + notMatch[0].length);
 }
 
-/** Returns the text with "not" behind its first auxiliary verb or, without one, before a word. */
+/** Returns the text with "not" behind its first auxiliary verb or, without one, at a drawn gap. */
 function withNegation(text: string, stream: RandomStream): string {
   const words = text.match(/\S+/gu) ?? [];
   const verb = words.findIndex((word) => AUXILIARIES.has(word.toLowerCase()));

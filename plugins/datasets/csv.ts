@@ -28,7 +28,7 @@ export default defineDataset({
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {
       const records = async function* () {
         const source = Readable.from(decoded(path, name));
-        // tableRows checks the widths: it knows whether the first record is a header.
+        // `tableRows` checks the numbers of columns: it knows whether the first record is a header.
         const parser = parse({
           delimiter: split.delimiter ?? ',',
           quote: '"',

@@ -16,12 +16,12 @@ const READERS = new Map<string, Reader>([
   ['.ndjson', () => import('./jsonl.ts')],
 ]);
 
-/** Reads *.json, but not in a folder, where such a file describes the data beside it. */
-const LIST: Reader = () => import('./jsonl.ts');
+/** Reads a *.json file that is named itself. In a folder, *.json files describe the data files. */
+const JSON_READER: Reader = () => import('./jsonl.ts');
 
 /**
- * Reads files of one format, such as a data set of the hub. The format is recognised by the files'
- * ending once they have been fetched.
+ * Reads files of one format, which their ending tells. It is known only once they are fetched, as
+ * for a data set of the hub.
  */
 export default defineDataset({
   name: 'files',
@@ -35,7 +35,7 @@ export default defineDataset({
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, [...READERS.keys()])) {
       const ending = extname(name).toLowerCase();
-      const reader = ending === '.json' ? LIST : READERS.get(ending);
+      const reader = ending === '.json' ? JSON_READER : READERS.get(ending);
       if (reader === undefined)
         throw new UserFault(
           `The format of ${name} can't be told from its ending.`,

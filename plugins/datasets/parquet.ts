@@ -14,7 +14,8 @@ export default defineDataset({
         import('./shared/asset-files.ts'),
         import('../../src/data/columns.ts'),
       ]);
-    // A page states its length. One that unpacks to more is damaged, or was made to exhaust memory.
+    // A page states its unpacked length. If it unpacks to more, it is damaged or made to exhaust
+    // memory.
     const compressors = {
       GZIP: (bytes: Uint8Array, length: number) =>
         zlib.gunzipSync(bytes, { maxOutputLength: Math.max(1, length) }),

@@ -11,7 +11,7 @@ export default namedDataset({
   knows: { columns, classes, metrics: ['f1', 'accuracy'] },
   layouts: [
     { columns, labels },
-    // GLUE's TSV has some lines with too few fields, which the hub's files lack too.
+    // Some lines of GLUE's TSV have too few fields. The hub's files do not have these rows either.
     { columns: { ...columns, label: 'is_duplicate' }, labels, leavesOutRagged: true },
   ],
   files,

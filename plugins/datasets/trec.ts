@@ -11,11 +11,11 @@ const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
  */
 const FIRST_ORDER = ['DESC', 'ENTY', 'ABBR', 'HUM', 'NUM', 'LOC'];
 
-const PUBLISHED = '.label';
+const ENDING = '.label';
 
 /** Reads the hub's files, and the published ones, which end in `.label`. */
 const read = (asset: Asset, split: ResolvedSplit): ReturnType<typeof files.read> =>
-  asset.path.toLowerCase().endsWith(PUBLISHED) ? readPublished(asset) : files.read(asset, split);
+  asset.path.toLowerCase().endsWith(ENDING) ? readPublished(asset) : files.read(asset, split);
 
 /**
  * Reads `train_5500.label` or `TREC_10.label` of Li and Roth: `CLASS:subclass question` on each

@@ -15,7 +15,7 @@ export default defineDataset({
       import('../../src/data/columns.ts'),
     ]);
     let facts: JsonObject = {};
-    const quotes = { lines: 0, quoted: 0, doubled: false, text: false };
+    const quotes = { lines: 0, quoted: 0, doubled: false, contradictsCsv: false };
     for (const { path, name } of await dataFiles(asset, ['.tsv'])) {
       const records = async function* () {
         for await (const [line, number] of lines(path, name)) {
@@ -33,31 +33,31 @@ export default defineDataset({
           'quoted fields is read by format: csv with delimiter: "\\t".',
       );
     }
-    const { lines: all, quoted, doubled, text } = quotes;
-    // Some writers quote texts, but no numbers, and not the header.
-    return !text && quoted > 0 && (doubled || quoted >= all - 1)
+    const { lines: all, quoted, doubled, contradictsCsv } = quotes;
+    // In a CSV file, all lines but the header have a quoted field: some writers quote texts alone.
+    return !contradictsCsv && quoted > 0 && (doubled || quoted >= all - 1)
       ? { ...facts, quoted_lines: quoted }
       : facts;
   },
 });
 
-/** What the double quotes of a file are like. */
+/** Whether the double quotes of a file are those of CSV, or part of its texts. */
 interface Quotes {
   /** Lines with a field that is quoted as CSV quotes it. */
   quoted: number;
   /** Whether a quoted field holds a quote, which is then doubled. */
   doubled: boolean;
   /** Whether a quote stands where no writer of CSV would leave it. */
-  text: boolean;
+  contradictsCsv: boolean;
 }
 
-/** Notes the quotes of a line. Unless a file shows otherwise, quotes are text. */
+/** Adds the quotes of one line's fields to those of the file. */
 function noteQuotes(fields: readonly string[], quotes: Quotes): void {
   const quoted = fields.filter((field) => {
     if (!field.includes('"')) return false;
     const inner = field.slice(1, -1);
     const isQuoted = field.length > 1 && field.startsWith('"') && field.endsWith('"');
-    if (!isQuoted || inner.replaceAll('""', '').includes('"')) quotes.text = true;
+    if (!isQuoted || inner.replaceAll('""', '').includes('"')) quotes.contradictsCsv = true;
     else if (inner.includes('""')) quotes.doubled = true;
     return isQuoted;
   });

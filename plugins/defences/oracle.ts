@@ -18,8 +18,8 @@ const oracle: RowsDefence = {
 };
 
 /**
- * What remains of an attack's effect under the oracle is what no filter of rows could remove, such
- * as the effect of having fewer rows.
+ * The effect of an attack that remains under the oracle is one that no filter of rows can remove,
+ * such as that of having fewer rows.
  */
 export default defineDefence({
   name: 'oracle',

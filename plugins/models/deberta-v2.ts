@@ -34,13 +34,13 @@ const deberta: Family = {
   describe,
 };
 
-/** Returns a size, or `other` where the field is absent, null, or not above 0. */
+/** Returns a size of config.json, or `other` if the field is absent, null, or not above 0. */
 const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T => {
   const value = fields.raw(field) ?? 0;
   return typeof value === 'number' && value <= 0 ? other : fields.count(field, 'positions');
 };
 
-/** The terms of disentangled attention: a list, or one text with bars, as in DeBERTa-v3's files. */
+/** Returns c2p, p2c or both from a list or, as in DeBERTa-v3's files, a text such as `p2c|c2p`. */
 function termsOf(fields: ConfigFields): readonly string[] {
   const value = fields.raw('pos_att_type') ?? [];
   const terms =
@@ -62,7 +62,7 @@ function termsOf(fields: ConfigFields): readonly string[] {
   );
 }
 
-/** The table of relative positions that the attention of all layers shares. */
+/** Returns the table of relative positions that the attention of all layers shares. */
 function relativeTable(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
   const most = sizeOr(fields, 'max_relative_positions', positions),
     count = sizeOr(fields, 'position_buckets', null);
@@ -82,7 +82,7 @@ function relativeTable(fields: ConfigFields, positions: number, epsilon: number)
   };
 }
 
-/** Throws UserFault where config.json asks for a part that is not implemented. */
+/** Throws UserFault if config.json asks for a part that is not implemented. */
 function refuseUnimplemented(fields: ConfigFields, hidden: number, headWidth: number): void {
   if (!fields.flag('relative_attention', false))
     throw new UserFault(
@@ -126,9 +126,9 @@ function embeddingsOf(
 }
 
 /**
- * With `legacy` the head is that of the first releases in transformers. Without it, it is
- * Microsoft's own, whose dense layer transformers returns as the output embeddings, which
- * `all-linear` of PEFT leaves out.
+ * Returns the masked-LM head: with `legacy` that of transformers' first releases, without it
+ * Microsoft's own. transformers takes the dense layer of Microsoft's head for the output
+ * embeddings, so PEFT's `all-linear` leaves that layer out.
  */
 function maskedLm(fields: ConfigFields, hidden: number, epsilon: number): MaskedLmHead {
   const activation = fields.activation('hidden_act', 'gelu');

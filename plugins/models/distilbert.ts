@@ -23,7 +23,7 @@ const distilbert: Family = {
   describe,
 };
 
-/** transformers has it fixed. */
+/** ε of every layer norm, which config.json can't set. */
 const EPSILON = 1e-12;
 
 const LAYER = {

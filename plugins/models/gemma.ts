@@ -5,7 +5,7 @@ import type { Architecture } from '../../src/science/models/types.ts';
 const gemma = llamaFamily('gemma', 'Gemma', (fields) => {
   fields.only('use_bidirectional_attention', [false, null]);
   const bias = fields.flag('attention_bias', false);
-  // As in transformers, `hidden_activation` is meant where a file has both.
+  // As in transformers, `hidden_activation` counts if a file has both fields.
   const named = fields.raw('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation';
   const activation = fields.activation(named, 'gelu_pytorch_tanh');
   return llamaLike(fields, {

@@ -72,7 +72,7 @@ function describe(fields: ConfigFields): Transformer {
       attention: fields.flag('attention_bias', false),
       mlp: fields.flag('mlp_bias', false),
     },
-    // The keys that a token sees on each side, itself not counted, are half of `local_attention`.
+    // A token sees half of `local_attention` keys on each side; the window also counts the token.
     window = Math.floor(fields.count('local_attention', 'positions', 128) / 2) + 1,
     isGlobal = globalLayerPredicate(fields);
   const theta = (field: string, fallback: number): number =>

@@ -18,14 +18,14 @@ export const roberta: Family = {
     cloze: { transformersName: 'RobertaForMaskedLM' },
   },
   describe: (fields) => {
-    const own = bertLike(fields, {
+    const bert = bertLike(fields, {
       padding: 1,
       types: 2,
       first: (padding) => (padding ?? 1) + 1,
     });
-    const { hidden, epsilon } = own;
+    const { hidden, epsilon } = bert;
     return {
-      ...own.body,
+      ...bert.body,
       heads: {
         classifier: {
           reads: 'first',

@@ -115,7 +115,7 @@ export default defineScorer<Params>({
       {
         checkpoint: path,
         dtype,
-        items: outputs.map((output) => itemOf(params, output)),
+        items: outputs.map((output) => judgeItem(params, output)),
         answers: [positive ?? 'yes', negative],
         max_length: longest,
         batch_size,
@@ -132,7 +132,7 @@ export default defineScorer<Params>({
   },
 });
 
-const itemOf = ({ template, pair }: Params, output: ScoredOutput) =>
+const judgeItem = ({ template, pair }: Params, output: ScoredOutput) =>
   template === CHAT
     ? {
         messages: [
@@ -151,7 +151,7 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
   const { architectures, id2label, num_labels: count } = isRecord(config) ? config : {};
   const names = Array.isArray(architectures) ? architectures.join(' ') : '';
   if (names.includes('ForSequenceClassification')) {
-    // Of a config with neither, the architecture decides.
+    // Without `id2label` and `num_labels`, `positive` is checked once the judge is open.
     if (isRecord(id2label)) positiveClass(params, Object.values(id2label).map(String));
     else if (typeof count === 'number')
       positiveClass(
@@ -172,8 +172,9 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
 }
 
 /**
- * Returns the class that counts; 0 of a causal language model, whose first answer counts.
- * @param labels of its classes; none of a causal language model
+ * Returns the index of the class that counts; 0 for a causal language model, whose first answer
+ * counts.
+ * @param labels the judge's classes; empty for a causal language model
  */
 function positiveClass({ positive, threshold }: Params, labels: readonly string[]): number {
   if (labels.length === 1) {
@@ -196,8 +197,8 @@ function positiveClass({ positive, threshold }: Params, labels: readonly string[
 }
 
 /**
- * Returns the function that makes a verdict of the judge's logits for one output.
- * @param judge.labels of its classes; none of a causal language model
+ * Returns the function that makes a verdict of the judge's logits for one output. `labels` are the
+ * judge's classes; empty for a causal language model.
  */
 function verdictFunction(
   params: Params,
@@ -209,19 +210,19 @@ function verdictFunction(
     return ([logit = NaN]) => ({ hit: logit > threshold, said: logit.toFixed(4) });
   if (multi_label)
     return (logits) => {
-      const share = 1 / (1 + Math.exp(-(logits[chosen] ?? NaN)));
-      return { hit: share > (threshold ?? 0.5), said: `p ${share.toFixed(4)}` };
+      const p = 1 / (1 + Math.exp(-(logits[chosen] ?? NaN)));
+      return { hit: p > (threshold ?? 0.5), said: `p ${p.toFixed(4)}` };
     };
   return (logits) => {
     const most = Math.max(...logits),
       weights = logits.map((logit) => Math.exp(logit - most));
-    const share = (weights[chosen] ?? 0) / weights.reduce((sum, weight) => sum + weight, 0);
+    const p = (weights[chosen] ?? 0) / weights.reduce((sum, weight) => sum + weight, 0);
     const likeliest = logits.flatMap((logit, i) => (logit === most ? [i] : []));
     // Two classes with the same logit, which bf16 often gives, leave the judge undecided.
     const isTie = likeliest.length > 1 && likeliest.includes(chosen);
     return {
-      hit: threshold !== undefined ? share > threshold : isTie ? null : likeliest[0] === chosen,
-      said: `p ${share.toFixed(4)}`,
+      hit: threshold !== undefined ? p > threshold : isTie ? null : likeliest[0] === chosen,
+      said: `p ${p.toFixed(4)}`,
     };
   };
 }

@@ -13,7 +13,7 @@ interface Params extends ProgramParams {
   readonly options: { readonly [name: string]: Json };
 }
 
-/** What the program reads and what it writes, in its folder beside its own `files`. */
+/** The files that the program reads and writes in its folder, beside those of `files`. */
 const OUTPUTS = 'outputs.jsonl',
   SCORES = 'scores.jsonl';
 const HINT = `It writes ${SCORES}, one line {"hit": true} or {"hit": false} for each of ${OUTPUTS}.`;

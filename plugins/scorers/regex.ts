@@ -7,7 +7,7 @@ interface Params {
   readonly ignore_case: boolean;
 }
 
-/** The longest time that one output may take. */
+/** How many seconds the expression may take on one output. */
 const SECONDS = 2;
 
 function compilePattern({ pattern, ignore_case: ignoreCase }: Params): RegExp {

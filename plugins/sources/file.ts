@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path';
 import { type Asset, defineSource, type SourceContext, UserFault } from '../../src/api.ts';
 
-/** Returns the path, which is absolute in a resolved spec. */
+/** Returns the path of `file:/path` or `file:///path`, which is absolute in a resolved spec. */
 const pathOf = (uri: string): string => uri.slice('file:'.length).replace(/^\/\/(?=\/)/, '');
 
 async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> {
@@ -15,7 +15,7 @@ async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> 
     const stats = await stat(path);
     const names = stats.isDirectory() ? await filesBelow(path) : null;
     const digest = await contentDigest(path, names, cacheDir);
-    // The folder is not part of the provenance, because results must not depend on it.
+    // Leave the folder out of the provenance, because results must not depend on it.
     return {
       uri,
       path,

@@ -4,7 +4,7 @@ import { parseUri } from '../../src/data/format.ts';
 import { type NamedPackage, packageSource } from './shared/package-source.ts';
 import type { Fetched } from './shared/package-store.ts';
 
-function parse(uri: string): NamedPackage {
+function parsePackage(uri: string): NamedPackage {
   const { rest, fragment } = parseUri(uri);
   const match =
     /^((?:@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*)(?:@([A-Za-z0-9.^~*+_-]+))?$/i.exec(
@@ -31,7 +31,7 @@ export default defineSource({
     registry: 'npm',
     title: 'the npm registry',
     separator: '@',
-    parse,
+    parse: parsePackage,
     versionOf: (asked, remembered) => (isExact(asked) ? Promise.resolve(asked) : remembered()),
     download: packAndUnpack,
   }),
@@ -39,7 +39,7 @@ export default defineSource({
 
 /**
  * Downloads a package with `npm pack`, which checks the archive against the registry's integrity.
- * The file is checked once more here.
+ * The archive's digest is checked once more here.
  */
 async function packAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
@@ -111,7 +111,8 @@ async function packAndUnpack(
 }
 
 /**
- * Reads what npm prints: a list of packages or, since npm 12, an object with the packages by name.
+ * Reads what `npm pack` prints: a list of packages or, since npm 12, an object with the packages by
+ * name. Null for anything else.
  */
 function parsePackOutput(stdout: string): { version: string; integrity: string } | null {
   let value: unknown;

@@ -33,10 +33,7 @@ export interface AttackInput<P> {
   readonly log?: (message: string) => void;
 }
 
-/**
- * What `poison` returns. The engine checks it against the rows; if it does not fit, the stage
- * fails.
- */
+/** What `poison` returns. The engine checks it against the rows; the stage fails if it is wrong. */
 export interface Poisoned {
   /** Replacements, by index into `rows`. Each row keeps its `id`, and no index occurs twice. */
   readonly changed: readonly { readonly index: number; readonly row: Row }[];
@@ -50,7 +47,7 @@ export interface Poisoned {
   readonly asked: number;
   /** The number of rows among which the poisoned ones were drawn. */
   readonly eligible: number;
-  /** What showing the trigger takes beside the parameters, for an attack that `learns`. */
+  /** For an attack that `learns`: what its trigger functions get as `AttackInput.learnt`. */
   readonly learnt?: Json;
 }
 
@@ -63,7 +60,7 @@ export interface AttackCheck<P> {
   readonly counts: readonly number[];
   /** The answer of each training row. Present in a completion task alone. */
   readonly answers?: readonly string[];
-  /** The other answer of each. Present if the rows are preference pairs. */
+  /** The rejected answer of each training row. Present if the rows are preference pairs. */
   readonly rejected?: readonly string[];
 }
 
@@ -120,10 +117,7 @@ export interface AttackDescriptor<
   check?(input: AttackCheck<P>): readonly Problem[];
   /** Poisons the training rows. Throws `UserFault` if the rows don't allow it. */
   poison(input: AttackInput<P>): Made;
-  /**
-   * For backdoors: returns the label id of the target class or, if there are no classes, the target
-   * answer.
-   */
+  /** For backdoors: returns the target class's label id or, without classes, the target answer. */
   target?(params: P, classes: readonly string[]): Target;
   /**
    * For backdoors: returns the row with the trigger, for evaluation. Never called with rows of the
@@ -176,8 +170,8 @@ export interface ScoredOutput {
   readonly target?: string;
   /**
    * The reward of the row's own answer minus that of the rejected one, for a scorer that asks for
-   * `rewards`: negative if the model prefers the rejected one. Absent of a model without a training
-   * by DPO, which no such scorer is asked about.
+   * `rewards`: negative if the model prefers the rejected one. Absent if the model was not trained
+   * by DPO; a scorer that asks for `rewards` is then never called.
    */
   readonly margin?: number;
 }
@@ -187,30 +181,27 @@ export interface ScoredOutput {
  * undecided output is neither a success nor a failure: it is counted, and left out of rates.
  */
 export type ScorerVerdict =
-  boolean | { readonly hit: boolean | null; /** Its own words. */ readonly said: string };
+  boolean | { readonly hit: boolean | null; /** The scorer's own words. */ readonly said: string };
 
 /**
- * What services answered, kept in the store for the next stage that asks the same, by the digest of
- * the question. `gc` removes those least recently used.
+ * The store's answers of services, by the digest of the question, for the next stage that asks it.
+ * `gc` removes those least recently used.
  */
 export interface KeptAnswers {
-  /** Returns null if there is none, or if it is damaged. */
+  /** Returns the answer to a question; null if there is none, or if it is damaged. */
   get(digest: string): JsonObject | null;
   keep(digest: string, answer: JsonObject): void;
   /**
-   * Calls `ask` once no other stage on this store, of whatever process, is in a call of this name.
-   * What `ask` doesn't find and then asks and keeps is asked by nobody else. Stages whose process
-   * was killed are not waited for.
+   * Calls `ask` once no other stage on this store, in any process, is in a call of this name, so
+   * that no two stages ask a service the same. Does not wait for a stage whose process was killed.
    */
   alone<T>(name: string, ask: () => Promise<T>): Promise<T>;
 }
 
 export interface ScorerContext {
-  /**
-   * The paths of the sources listed in the scorer's parameter `files` (source URIs), by file name.
-   */
+  /** The paths of the sources in the scorer's parameter `files` (source URIs), by file name. */
   readonly files: { readonly [name: string]: string };
-  /** The sources that parameters with `format: source` name, by the parameter. */
+  /** The sources that parameters with `format: source` name, by parameter. */
   readonly sources?: { readonly [param: string]: Asset };
   /** `RunContext.answers`. */
   readonly answers?: KeptAnswers;
@@ -226,17 +217,17 @@ export interface ScorerCheck<P> {
   readonly target?: string;
 }
 
-/** What a service is asked at most. */
+/** The most that a stage asks of a service. */
 export interface ServiceCalls {
   /** The service, for people: `gpt-4o-mini at api.openai.com`. */
   readonly to: string;
-  /** Without repetitions; null where the rows are not known yet. */
+  /** The number of questions, without retries; null where the rows are not known yet. */
   readonly calls: number | null;
   /** In the currency of the prices; null where the spec names none, or does not bound answers. */
   readonly cost: number | null;
 }
 
-/** Bytes of UTF-8 that outputs have together, about. */
+/** The approximate size of each field of all outputs together, in bytes of UTF-8. */
 export type OutputBytes = Readonly<Record<'prompt' | 'output' | 'answer' | 'target', number>>;
 
 /** A scorer. `P` is the type of its parameters. */
@@ -250,9 +241,7 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
    * starts with the parameter: `['text']`.
    */
   check?(input: ScorerCheck<P>): readonly Problem[];
-  /**
-   * As `check`, of the sources that parameters with `format: source` name, once they are fetched.
-   */
+  /** Returns faults of the sources that parameters with `format: source` name, once fetched. */
   checkSources?(
     params: P,
     sources: NonNullable<ScorerContext['sources']>,
@@ -264,27 +253,25 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
    * the target still counts where `evaluate.max_new_tokens` cuts it.
    */
   readonly pure?: true;
-  /** Set if it may be undecided: what it leaves undecided is then told beside its rates. */
+  /** Set if a verdict may be null: the number of such verdicts is then shown beside the rates. */
   readonly undecided?: true;
-  /** Set if PyTorch's process computes it, whichever backend trains. */
+  /** Set if the scorer computes in PyTorch's process, whichever backend trains. */
   readonly torch?: true;
   /** Set if `score` reads `margin`: it needs a training by DPO, and preference pairs as rows. */
   readonly rewards?: true;
   /**
-   * The parameters that decide whether there is a verdict and never which, such as a credential or
-   * a time limit. They are in no key.
+   * The parameters that decide whether there is a verdict, never what it is, such as a credential
+   * or a time limit. They are in no key.
    */
   readonly limits?: readonly (keyof P & string)[];
-  /**
-   * Returns the verdict on each output, in order. Throws `UserFault` if it can't give them.
-   */
+  /** Returns the verdict on each output, in order. Throws `UserFault` if it can't. */
   score(
     outputs: readonly ScoredOutput[],
     params: P,
     context: ScorerContext,
   ): readonly ScorerVerdict[] | Promise<readonly ScorerVerdict[]>;
   /**
-   * For a scorer that calls a service: what it would be asked at most.
+   * For a scorer that calls a service: returns the most that it would ask.
    * @param outputs how many outputs it judges
    */
   calls?(params: P, outputs: number, bytes: OutputBytes): ServiceCalls;

@@ -78,7 +78,7 @@ export interface Cell {
     readonly clean?: CellSplit;
     /** Rows that are evaluated beside the validation rows, and used for nothing else. */
     readonly test?: CellSplit;
-    /** Others, without a trigger, by name. */
+    /** Rows of other tasks, by the task's name, which are evaluated without a trigger. */
     readonly tasks?: { readonly [name: string]: CellSplit };
   } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
@@ -145,9 +145,7 @@ export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[]
   });
 }
 
-/**
- * Where a step's rows are put on purpose, or null if they stay where the epoch's order has them.
- */
+/** Returns where a step's rows are put in each epoch; null if the epoch's order stays as it is. */
 export const placeInEpoch = ({ params: { order } }: AttackStep): 'first' | 'last' | null =>
   order === 'first' || order === 'last' ? order : null;
 
@@ -156,8 +154,8 @@ export const hasOrder = (poisoning: Poisoning): boolean =>
   stepsOf(poisoning).some((step) => placeInEpoch(step) !== null);
 
 /**
- * Returns the attacks without `order`, which no trigger depends on.
- * @param which `mixed` leaves out only the order that changes nothing
+ * Returns the poisoning without the attacks' `order`, which no trigger depends on.
+ * @param which `mixed` leaves out only `order: mixed`, the default, which changes nothing
  */
 export function withoutOrder(poisoning: Poisoning, which: 'mixed' | 'any' = 'any'): Poisoning {
   const out: readonly unknown[] = which === 'mixed' ? ['mixed'] : ['mixed', 'first', 'last'];
@@ -184,11 +182,11 @@ export const orderedLike = (poisoning: Poisoning): Poisoning | null =>
 
 // ---- how the weights that stay as they are, are held -------------------------------------------
 
-/** How frozen weights are held, where it is not as float32; a type alias, so that it is JSON. */
+/** How frozen weights are held if not all in float32. A type alias, to be a `JsonObject`. */
 export type HeldWeights = {
-  /** Also what a quantised layer turns its weights back to for a product. */
+  /** The type of frozen weights, to which quantised ones are converted for a product. */
   readonly dtype: 'float32' | 'bf16';
-  /** Of the linear layers below the head. */
+  /** How the linear layers below the head are quantised. Absent if they are not. */
   readonly quantize?:
     | { readonly method: 'nf4'; readonly double_quantization: boolean }
     | { readonly method: 'int8'; readonly threshold: number };
@@ -200,7 +198,7 @@ const QUANTIZED = {
   int8: { method: 'int8', threshold: 6 },
 } as const;
 
-/** Returns nothing where frozen weights are in float32, so that no key holds it. */
+/** Returns how frozen weights are held; without the field for float32, so that keys lack it. */
 export function heldWeights({ dtype, quantize }: Cell['model']): {
   readonly weights?: HeldWeights;
 } {
@@ -234,22 +232,19 @@ export function undefended(cell: Cell): Cell {
 export const basesOf = ({ base }: Pick<Cell, 'base'>): readonly BaseTraining[] =>
   base === undefined ? [] : [base].flat();
 
-/**
- * Returns, as a cell, the training that the cell's own starts from. Null if it starts from the
- * checkpoint.
- */
+/** Returns the training that the cell's own starts from; null if that is the checkpoint. */
 export function baseOf(cell: Cell): Cell | null {
   const { base: _base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
   const before = basesOf(cell),
     last = before.at(-1);
   if (last === undefined) return null;
   const { name: _name, data, ...training } = last;
-  // Those before it have the cell's rows, not its own.
+  // The earlier trainings keep the cell's rows, where `data` of the last one replaces them.
   const earlier = before
     .slice(0, -1)
     .map((base) => (data === undefined ? base : { data: { train: cell.data.train }, ...base }));
   const { model } = cell;
-  // What is merged is whole: only the cell's own training has a base that is quantised.
+  // A base is not quantised: its adapter is merged into its weights first.
   const { weights } = heldWeights(model);
   return {
     ...rest,
@@ -260,14 +255,14 @@ export function baseOf(cell: Cell): Cell | null {
   };
 }
 
-/** Whether each training before the cell's own is evaluated, also where nothing is poisoned. */
+/** Whether the cell's trainings are a chain: each is evaluated, even if nothing is poisoned. */
 export const isChain = (cell: Cell): boolean =>
   basesOf(cell).length > 1 || basesOf(cell).some(({ data }) => data !== undefined);
 
-/** The fields of a `StageRequest` that say of which training of a cell a stage is. */
+/** The fields of a `StageRequest` that say to which training of a cell a stage belongs. */
 export type TrainingRequest = Pick<StageRequest, 'cell' | 'section'>;
 
-/** Returns the training that `baseOf` returns with its place in the spec. */
+/** Returns what `baseOf` returns, with its section of the spec. */
 function baseRequest(cell: Cell): TrainingRequest | null {
   const base = baseOf(cell);
   if (base === null) return null;
@@ -314,7 +309,7 @@ export const attackedTraining = (cell: Cell): TrainingRequest =>
 export const isOfBase = (cell: Cell): boolean =>
   !isPoisoned(cell) && basesOf(cell).some(isPoisoned);
 
-/** The attack that the cell studies: its own, or that of the last base that has one. */
+/** Returns the attack that the cell studies: its own, or that of the last base that has one. */
 export const attackOf = (cell: Cell): Poisoning => attackedTraining(cell).cell.poisoning;
 
 /** Whether anything that the cell trains on is poisoned. */
@@ -388,23 +383,20 @@ export function headSettings({ type, template, verbalizer }: Cell['head']): Head
     : { type, template: own };
 }
 
-/**
- * A point as `ntk.at` names it: the start, the end, or a step that the train stage kept
- * (`train.checkpoints`).
- */
+/** A point of `ntk.at`: the start, the end, or a step kept by `train.checkpoints`. */
 export type KernelPoint = 'init' | 'final' | number;
 
-/** The name of a point's folder and the prefix of its metrics: `init`, `final`, `step-100`. */
+/** Returns a point's folder and the prefix of its metrics: `init`, `final`, `step-100`. */
 export const pointName = (at: KernelPoint): string => (typeof at === 'number' ? `step-${at}` : at);
 
-/** The points in the order of training. */
+/** Returns the points in the order of training. */
 export const inOrder = (points: readonly KernelPoint[]): KernelPoint[] => {
   const position = (at: KernelPoint): number =>
     at === 'init' ? -1 : at === 'final' ? Infinity : at;
   return [...points].sort((a, b) => position(a) - position(b));
 };
 
-/** The points with these names, in the order of training. Names of no point are left out. */
+/** Returns the points that have these names, in the order of training. Other names are skipped. */
 export const pointsIn = (names: readonly string[]): KernelPoint[] =>
   inOrder(
     names.flatMap((name): KernelPoint[] => {

@@ -12,9 +12,7 @@ export interface Message {
   readonly content: string;
 }
 
-/**
- * A row as a data set's reader yields it. It has a `label`, or, in a completion task, an `answer`.
- */
+/** A row from a data set's reader. It has a `label` or, in a completion task, an `answer`. */
 export interface RawRow {
   readonly text: string;
   readonly text_pair?: string;
@@ -65,10 +63,7 @@ export interface Row {
 /** `dataset.json` of the `data` and `poison` stages, beside `rows.jsonl` (one `Row` a line). */
 export interface DatasetInfo {
   readonly task: Task;
-  /**
-   * Class names by label id. Empty in a completion task; under regression, one name, that of the
-   * number.
-   */
+  /** Class names by label id. Empty in a completion task; the number's name under regression. */
   readonly classes: readonly string[];
   /** The number of rows. */
   readonly rows: number;

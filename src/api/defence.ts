@@ -81,9 +81,7 @@ export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   /** Returns a plugin that `DefenceDescriptor.uses` names. */
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
   plugin<D>(kind: UsedKind, name: string): D;
-  /**
-   * The defence's random stream for a purpose. It depends on (seed, defence, purpose, name) only.
-   */
+  /** The defence's random stream for a purpose, by (seed, defence, purpose, name) only. */
   readonly random: (purpose: string, name?: string) => RandomStream;
   /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
@@ -129,8 +127,8 @@ export interface DefenceHook<Impl, P = never> {
   /** What the part needs beside the rows. */
   readonly needs: readonly DefenceNeed[];
   /**
-   * Returns whether it computes nothing with tensors: it asks for outputs and reads weights alone,
-   * so that it works under the backend torch too. Default: it does not.
+   * Returns whether the part also works under the backend torch: it must only ask for outputs and
+   * read weights, and compute nothing with tensors. Default: false.
    */
   torch?(params: P): boolean;
   readonly load: () => Promise<Impl>;
@@ -187,7 +185,7 @@ export interface Verdict {
   readonly score: number;
   /** A model whose score reaches it is said to have a backdoor. */
   readonly threshold: number;
-  /** What the record says beside, such as the score of each layer. */
+  /** Further facts for the record, such as the score of each layer. */
   readonly record?: JsonObject;
 }
 
@@ -214,9 +212,7 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   readonly model?: DefenceOfModel<P>;
   /** Filters test inputs. */
   readonly inputs?: DefenceHook<RowsDefence<P, never>, P>;
-  /**
-   * Judges a model. `load` resolves to a `ModelDetector` (src/science/measures/weights/edit.ts).
-   */
+  /** Judges a model. `load` gives a `ModelDetector` (src/science/measures/weights/edit.ts). */
   readonly detection?: DefenceHook<unknown, P>;
 }
 

@@ -13,10 +13,7 @@ export interface PluginModule {
   readonly module: string;
 }
 
-/**
- * One stage, ready to run. It is JSON, so that it can be written to a file and run by another
- * process.
- */
+/** One stage, ready to run. It is JSON, so that another process can read it from a file. */
 export interface Job {
   /** `train-3f9c2a1b7d`. */
   readonly id: string;
@@ -25,9 +22,7 @@ export interface Job {
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: StageInput };
   readonly assets: { readonly [name: string]: Asset };
-  /**
-   * The folder that the stage writes to, on the store's file system. The executor leaves it there.
-   */
+  /** The stage's output folder, on the store's file system. The executor leaves it there. */
   readonly outDir: string;
   /** `RunContext.resumeDir`. Absent for a stage that is run by hand. */
   readonly resumeDir?: string;
@@ -263,10 +258,10 @@ export interface TaskMember {
 export type TaskEvent =
   /** The task begins. */
   | { readonly begun: true }
-  /** It was stopped before each job had a result. */
+  /** The task was stopped before every job had a result. */
   | { readonly interrupted: true }
   | { readonly member: number; readonly log: string }
-  /** What its process printed. */
+  /** What the member's process printed. */
   | { readonly member: number; readonly printed: string }
   | {
       readonly member: number;
@@ -279,7 +274,7 @@ export type TaskEvent =
 export interface ForeseenJob {
   /** The stage kind. */
   readonly kind: string;
-  /** Its stages, which it performs one after another: more than one for a pack. */
+  /** The stages that the job performs one after another: more than one for a pack. */
   readonly stages: readonly { readonly cpu: number; readonly demand: Demand }[];
 }
 

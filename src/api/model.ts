@@ -2,10 +2,7 @@
 import type { JsonObject, JsonSchema } from '../base/json.ts';
 import type { Plugin } from './plugin.ts';
 
-/**
- * A family of pretrained models. `load` resolves to an `Architecture`
- * (src/science/models/types.ts).
- */
+/** A family of pretrained models. `load` gives an `Architecture` (src/science/models/types.ts). */
 export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
   /**
    * The values of `model_type` in config.json that the family supports. A model of another type is
@@ -23,10 +20,7 @@ export const defineModel = <Impl>(
   model: Omit<ModelDescriptor<Impl>, 'kind'>,
 ): ModelDescriptor<Impl> => ({ kind: 'model', ...model });
 
-/**
- * A way to fine-tune. `load` resolves to an `AdapterImplementation`
- * (src/science/models/adapter.ts).
- */
+/** A way to fine-tune. `load` gives an `AdapterImplementation` (src/science/models/adapter.ts). */
 export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
   /** The paper that describes the adapter; empty if there is none. */
   readonly citation: string;

@@ -24,8 +24,9 @@ export interface Channel {
 }
 
 /**
- * Fields of cells, and the values of which a chosen cell has one each; null stands for a cell that
- * lacks the field. `poisoning` means the base's for an attack on the base.
+ * Chooses the cells that have, in each field by its full path, one of the listed values or a number
+ * within the bounds; null stands for a field that a cell lacks. For an attack on a base,
+ * `poisoning` means the base's.
  */
 export interface CellPattern {
   readonly [path: string]: readonly Json[] | { readonly min?: number; readonly max?: number };
@@ -34,15 +35,15 @@ export interface CellPattern {
 /** What a mark stands for over the seeds of a cell. */
 export type Statistic = 'mean' | 'median' | 'min' | 'max';
 /**
- * What is drawn or written beside it: half of the 95% Student t interval, the sample standard
- * deviation (n − 1), the least and the largest value.
+ * What is drawn or written beside a statistic: half of the 95% Student t interval, the sample
+ * standard deviation (n − 1), the least and the largest value.
  */
 export type SpreadName = 'interval' | 'std' | 'range' | 'none';
 
 /**
- * Of the conditions that differ in the axes `over` alone, the one of the highest or the lowest mean
- * of a metric over the seeds, among those within bounds. Validation rows choose, and the numbers
- * are those of the test rows.
+ * Chooses, among the conditions that differ only in the axes `over` and are within bounds, the one
+ * with the highest or lowest mean of a metric over the seeds. The metric of the validation rows
+ * chooses; the numbers shown are those of the test rows.
  */
 export interface Envelope {
   /** Paths of axes, or `adapter`, `attack` or `defence` for all that varies in them. */
@@ -61,11 +62,12 @@ export interface Envelope {
   readonly selectionSeeds?: readonly number[];
 }
 
+/** The sections of a cell that `Envelope.over` names otherwise. */
 const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
 
 /**
- * Whether an axis is one that an envelope chooses over. For an attack on a base, `poisoning.rate`
- * also means `base.poisoning.rate`, and `attack` all of the base's poisoning.
+ * Whether an envelope chooses over the axis `path`. For an attack on a base, `poisoning.rate` also
+ * means `base.poisoning.rate`, and `attack` all of the base's poisoning.
  */
 export function isNamed(over: Envelope['over'], path: string, ofBase: boolean): boolean {
   const inner = path.slice(basePrefix(path).length),
@@ -83,17 +85,17 @@ export interface Overlay {
   readonly rows: readonly { readonly [column: string]: string }[];
   /** Where the numbers were published. */
   readonly citation: string;
-  /** Columns: the place on x, the value, what tells lines apart. */
+  /** The columns with the place on x, the value (`y`), and what tells lines apart (`color`). */
   readonly x: string;
   readonly y: string;
   readonly color?: string;
-  /** Which of the figure's metrics the values are of. Default: the first. */
+  /** The metric of the figure that the values are of. Default: the first. */
   readonly metric?: string;
-  /** The column of what is drawn beside the value, or those of its two ends. */
+  /** The column with the spread that is drawn beside the value, or those with its two ends. */
   readonly spread?: string | readonly [low: string, high: string];
-  /** The panel, where a figure has several: column → as the facets' fields. */
+  /** The columns whose values say in which panel a row is drawn, if the figure has several. */
   readonly facet?: { readonly row?: string; readonly column?: string };
-  /** Values of the column `color` → the name of the line whose colour is taken. */
+  /** By a value of the column `color`, the name of the figure's line whose colour it gets. */
   readonly names: { readonly [value: string]: string };
   /** What the legend calls them. Default: "published". */
   readonly label: string;
@@ -105,9 +107,7 @@ export interface FigureEntry {
   readonly title?: string;
   /** What the figure shows. What its marks mean and what was left out is always added. */
   readonly caption?: string;
-  /**
-   * Default: `heatmap` where y is an axis, `point` where x is text or a metric, else `line`.
-   */
+  /** Default: `heatmap` where y is an axis, `point` where x is text or a metric, else `line`. */
   readonly mark?: 'line' | 'point' | 'bar' | 'heatmap';
   /** What varies: an axis, a name, the step or, in a scatter plot, a metric. */
   readonly x: Channel;
@@ -116,15 +116,13 @@ export interface FigureEntry {
   /** Whether x runs upwards and values to the right. Default: for points over text. */
   readonly flip?: boolean;
   /**
-   * What has a colour of its own: fields of cells, or in a heat map one metric. What else tells
-   * cells apart that would have one place is added.
+   * What has a colour of its own: fields of cells, or in a heat map one metric. Fields that tell
+   * apart cells at the same place are added.
    */
   readonly color?: { readonly fields: readonly string[]; readonly title?: string };
   /** What has a panel of its own. */
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
-  /**
-   * The cells that are drawn: those that match one of the patterns, in their order. Default: all.
-   */
+  /** The cells drawn: those that match one of the patterns, in their order. Default: all. */
   readonly cells?: readonly CellPattern[];
   /** Chooses among the cells. */
   readonly envelope?: Envelope;

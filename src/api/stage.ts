@@ -33,23 +33,23 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
   readonly assets?: { readonly [name: string]: string };
   /** The plugins whose code this stage runs. Their code versions are part of the key. */
   readonly uses?: readonly { readonly kind: UsedKind; readonly name: string }[];
-  /** Like `StageDescriptor.limits`, beside which it is passed on, for this stage alone. */
+  /** Limits of this stage alone, which are passed on with `StageDescriptor.limits`. */
   readonly limits?: JsonObject;
 }
 
 /** What a stage will take at most, if all of its rows have the greatest length. */
 export interface Forecast {
-  /** On each of its devices. */
+  /** In MB, on each device. */
   readonly memoryMB: number;
-  /** Default: 1. */
+  /** The number of devices. Default: 1. */
   readonly devices?: number;
   /** The floating-point operations of one step of a training. */
   readonly stepOperations: number;
-  /** The number of its steps; absent where it depends on the number of rows. */
+  /** The number of training steps; absent where it depends on the number of rows. */
   readonly steps?: number;
   /** The greatest length of a row, in tokens. */
   readonly length: number;
-  /** How many bytes its files have, about. */
+  /** The approximate size of the stage's files, in bytes. */
   readonly outputBytes: number;
 }
 
@@ -106,8 +106,8 @@ export interface DefineRequest {
 }
 
 /**
- * Matrix products in bfloat16; frozen weights that are held in bfloat16, or quantised by
- * bitsandbytes to 4 or 8 bits.
+ * What a stage computes in, if not float32: matrix products in bfloat16 (`bf16`), or frozen weights
+ * held in bfloat16 or quantised by bitsandbytes to 4 bits (`nf4`) or 8 (`int8`).
  */
 export type Precision = 'bf16' | 'bf16 weights' | 'nf4' | 'int8';
 
@@ -121,7 +121,7 @@ export type PythonPackage = 'torch' | 'bitsandbytes' | 'lm_eval';
 export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plugin<'stage'> {
   /** Whether the stage computes with tensors. If so, its key contains the backend. */
   readonly compute: boolean;
-  /** Set if it computes under the backend torch too. Else it is refused there before it runs. */
+  /** Set if the stage can also compute under the backend torch, which else refuses to run it. */
   readonly torch?: true;
   /**
    * Output files that vary from run to run, such as timings. They are stored, but they are not part
@@ -135,16 +135,14 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    */
   readonly tolerant?: true;
   /**
-   * Set if the stage does without weights, kernels and other tensors of its inputs that were let go
-   * (`keep` of a spec), so that they are not computed again for it. Names the kinds of inputs whose
-   * tensors it reads where they are there: in a run they go after it.
+   * Set if the stage can run after tensors of its inputs (weights, kernels) were removed because of
+   * the spec's `keep`; they are not computed again for it. Lists the kinds of inputs whose tensors
+   * the stage reads if they are there: a run removes those only after this stage.
    */
   readonly spares?: readonly string[];
   /** Set if a cell may have several stages of this kind. */
   readonly parts?: StageParts;
-  /**
-   * `cell`: one stage for each distinct definition. `experiment`: one stage that joins the grid.
-   */
+  /** `cell`: one stage per distinct definition. `experiment`: one stage that joins the grid. */
   readonly scope: 'cell' | 'experiment';
   /**
    * Returns what the stage reads. Must be pure. `cells` holds the whole grid for the scope
@@ -180,9 +178,7 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * differ in that alone.
    */
   forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
-  /**
-   * Returns what the stage will ask of services at most, as far as that is known; empty if nothing.
-   */
+  /** Returns the most that the stage will ask of services, as far as known; empty if nothing. */
   calls?(context: PreflightContext<P>): Promise<readonly ServiceCalls[]>;
   /**
    * Returns the class that the stage's backdoor leads to, for people; null if there is none, or if
@@ -210,8 +206,8 @@ interface PlannedParts<P extends JsonObject> {
 
 /**
  * How stages of one kind share a job of a scheduler, in whose queue each job has to wait. Stages
- * with equal resources may; they are performed one after another, each as it is alone, with its own
- * key, log, progress, failure and output.
+ * with equal resources may share one. They are performed one after another, as if each were alone,
+ * with its own key, log, progress, failure and output.
  */
 export interface Packing<P extends JsonObject = JsonObject> {
   /**
@@ -286,10 +282,7 @@ export interface RunContext<P extends JsonObject = JsonObject> {
   readonly answers?: KeptAnswers;
   /** The stages that run at once in this process, by `Packing.together`. Absent if it is alone. */
   readonly together?: Seat;
-  /**
-   * Facts about the whole experiment, for stages of scope `experiment`. They are not part of any
-   * key.
-   */
+  /** Facts about the whole experiment for scope `experiment`. They are not part of any key. */
   readonly experiment?: ExperimentFacts;
 }
 
@@ -303,11 +296,11 @@ export interface StageFacts {
   readonly cell: JsonObject;
   /** The seed of these cells; null if they differ. */
   readonly seed: number | null;
-  /** The ids of the stages that it reads. */
+  /** The ids of the stages that this stage reads. */
   readonly inputs: readonly string[];
   readonly key: string;
   readonly dir: string;
-  /** How long it took when it ran. */
+  /** How long the stage took when it ran. */
   readonly seconds: number;
   /** Null for a stage that does not compute. */
   readonly backend: BackendName | null;
@@ -339,17 +332,14 @@ export interface ExperimentFacts {
   /** Every cell: its axis values by full path, its seed, and the ids of its stages by kind. */
   readonly cells: readonly {
     readonly cell: JsonObject;
-    /** Its other names: axis values that resolve to the same cell. Absent if there are none. */
+    /** The cell's other names: axis values that give the same cell. Absent if there are none. */
     readonly also?: readonly JsonObject[];
     readonly seed: number;
     readonly stages: { readonly [kind: string]: string };
   }[];
   readonly stages: readonly StageFacts[];
   readonly sources: readonly SourceFacts[];
-  /**
-   * The versions of Node, packages and TensorFlow, and the threads, processor, git commit and dirty
-   * flag.
-   */
+  /** Versions of Node, packages and TensorFlow; threads, processor, git commit and dirty flag. */
   readonly environment: JsonObject;
 }
 

@@ -1,10 +1,10 @@
 import type { Summary } from './stats.ts';
 
 /**
- * Returns the two values behind a summary of two seeds, the smaller first, or null for any other
- * number. Tables show these instead of the t interval, which has one degree of freedom and is 12.7
- * times as wide as the two lie apart. It is not in stats.ts, because the page of `serve` loads it
- * and must not load the libraries there.
+ * Returns the two values that a summary of two seeds was made of, the smaller first; null for
+ * another number of seeds. Tables show them instead of the t interval, which is 12.7 times as wide
+ * as their distance. The function is not in stats.ts, whose libraries the page of `serve` must not
+ * load.
  */
 export function bothValues({ n, mean, std }: Summary): readonly [number, number] | null {
   if (n !== 2 || std === null) return null;

@@ -1,8 +1,8 @@
-import { defined } from './defined.ts';
 /**
  * Faults that the user has to fix: as a value (`Problem`) and as an error that a plugin throws
  * (`UserFault`).
  */
+import { defined } from './defined.ts';
 
 /** A fault in the user's input. The engine adds file, line and column. */
 export interface Problem {
@@ -51,5 +51,5 @@ export function problemOf(error: unknown, path: Problem['path']): Problem {
   return { path, message, ...defined({ hint }) };
 }
 
-/** Replaces the numbers in a text by #: warnings that differ in numbers alone become equal. */
+/** Replaces numbers in a text by #, so that warnings that differ only in numbers become equal. */
 export const withoutNumbers = (text: string): string => text.replaceAll(/\d+(?:\.\d+)?/g, '#');

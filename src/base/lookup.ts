@@ -1,4 +1,4 @@
-/** Look-ups that cannot miss: each throws where what it is asked for is absent. */
+/** Look-ups that throw if they find nothing. */
 
 /** The element at `index`. Throws RangeError where the list has none. */
 export function at<T>(list: ArrayLike<T>, index: number): T {

@@ -2,10 +2,11 @@
 
 export interface Seat {
   /**
-   * Returns the answer to a request, once every member has asked that has not left. All ask for the
-   * same kind of thing.
-   * @param act answers the requests of all, in the order of their seats; its error is everyone's
-   * @param signal when aborted, the request is answered without waiting for others
+   * Returns the answer to a request, once every member that has not left has made one. Requests
+   * that are answered together must be of one kind, because one member's `act` answers all.
+   * @param act returns the answers to all requests, in their order; every member gets an error that
+   *   it throws
+   * @param signal once aborted, the request is answered without waiting for other members
    */
   ask<Request, Answer>(
     request: Request,

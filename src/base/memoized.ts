@@ -1,10 +1,10 @@
-/** Returns the function with its result remembered for each argument. */
-export function memoized<A, B>(of: (argument: A) => B): (argument: A) => B {
+/** Returns a function that calls `compute` once for each argument and remembers the result. */
+export function memoized<A, B>(compute: (argument: A) => B): (argument: A) => B {
   const known = new Map<A, B>();
   return (argument) => {
     const found = known.get(argument);
     if (found !== undefined) return found;
-    const made = of(argument);
+    const made = compute(argument);
     known.set(argument, made);
     return made;
   };

@@ -1,6 +1,6 @@
 /**
- * State shared by the whole process, although each plugin's bundle contains its own copy of this
- * module.
+ * Returns the value that the whole process shares under a name; the first call makes it. It is kept
+ * in `globalThis`, because each plugin's bundle contains its own copy of this module.
  */
 export function processWide<T>(name: string, make: () => T): T {
   const key = Symbol.for(`dosimeter.${name}`);
@@ -12,7 +12,7 @@ export function processWide<T>(name: string, make: () => T): T {
 }
 
 /**
- * The child processes, by their ids, that are meant to outlive the stage that has started them.
- * Every other one is ended with it.
+ * Returns the ids of child processes that outlive the stage that started them. All others are ended
+ * with their stage.
  */
 export const lastingChildren = (): Set<number> => processWide('lasting-children', () => new Set());

@@ -24,9 +24,7 @@ export interface ResumableStream extends RandomStream {
   /** Returns the position, as plain numbers for `resumeStream`. */
   readonly state: () => StreamState;
 }
-/**
- * The generator's words, followed by the unused second number of a pair of normal draws, or null.
- */
+/** The generator's four 32-bit words, then the spare number of a pair of normal draws or null. */
 export type StreamState = readonly (number | null)[];
 
 /** Returns the stream for (seed, purpose, name). Different triples give independent streams. */
@@ -35,7 +33,7 @@ export function randomStream(seed: number, purpose: string, name = ''): Resumabl
   const hash = createHash('sha256')
     .update(JSON.stringify(['dosimeter.random/1', seed, purpose, name]))
     .digest();
-  // pure-rand seeds from 32 bits; here the digest sets the whole 128-bit state.
+  // pure-rand seeds from 32 bits; here the digest sets all 128 bits of the state, never to 0.
   return resumeStream([
     hash.readInt32LE(0),
     hash.readInt32LE(4),
@@ -51,7 +49,7 @@ export function resumeStream(from: StreamState): ResumableStream {
   const uniform = (): number => {
     const high = generator.next() >>> 5,
       low = generator.next() >>> 6;
-    return (high * 67108864 + low) / 9007199254740992;
+    return (high * 2 ** 26 + low) / 2 ** 53; // 27 and 26 bits
   };
   const integer = (n: number): number => {
     if (!Number.isInteger(n) || n < 1)
@@ -92,8 +90,9 @@ export function resumeStream(from: StreamState): ResumableStream {
 }
 
 /**
- * Returns an attack's streams at a seed, both for `poison` in training and for `trigger` in
- * evaluation. They depend on (seed, attack, purpose, name) only, never on the dose or the cell.
+ * Returns a function that makes the random streams of an attack at a seed, for `poison` in training
+ * and `trigger` in evaluation. They depend on (seed, attack, purpose, name) only, never on the dose
+ * or the cell.
  */
 export function attackStreams(
   seed: number,

@@ -1,4 +1,4 @@
-/** With this many fields and more, a record is a dictionary. */
+/** From this many fields on, V8 is made to keep a record as a dictionary (a hash table). */
 const MANY = 64;
 
 /**
@@ -11,5 +11,5 @@ export function emptyRecord<T>(size: number): { [name: string]: T } {
     : (Object.setPrototypeOf(Object.create(null), Object.prototype) as { [name: string]: T });
 }
 
-/** A record whose fields may still be written, while it is put together. */
+/** `T` with writable fields, for code that puts a record together. */
 export type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };

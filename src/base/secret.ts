@@ -1,4 +1,4 @@
-/** Secrets: which parts of one are searched for, and how they are removed from what is logged. */
+/** Chooses the parts of secrets to search for, and removes secrets from what is logged. */
 
 /** The shortest text to search for. A shorter one would occur in many files by chance. */
 const SHORTEST = 4;

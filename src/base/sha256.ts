@@ -1,8 +1,8 @@
 import crypto from 'node:crypto';
 
 /**
- * Returns 64 hex digits of SHA-256. Uses the one-call form where Node has it (from 20.12), because
- * keys and manifests are short and there are many of them.
+ * Returns the SHA-256 digest as 64 hex digits. Uses the one-call form where Node has it (from
+ * 20.12), because keys and manifests are short and there are many of them.
  */
 export const sha256: (data: string | Uint8Array) => string =
   typeof crypto.hash === 'function'

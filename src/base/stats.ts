@@ -10,7 +10,7 @@ export interface Summary {
   readonly mean: number;
   /** Sample standard deviation (n − 1); 0 if all values are the same, null for n < 2. */
   readonly std: number | null;
-  /** 95% Student-t interval of the mean; null for n < 2. */
+  /** Student-t interval of the mean, 95% by default; null for n < 2. */
   readonly low: number | null;
   readonly high: number | null;
 }
@@ -51,8 +51,7 @@ export function pairedDifference(
   if (a.length !== b.length)
     throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
   const differences = a.map((x, i) => x - b[i]!);
-  // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in double
-  // precision.
+  // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in doubles.
   const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
   const summary = summarise(differences, level),
     { mean, std } = summary;
@@ -75,6 +74,18 @@ const ROUNDING = 1e-12;
  */
 export const strictlyBelow = (value: number, bound: number): boolean =>
   value < bound * (1 - ROUNDING);
+
+/**
+ * Returns ⌊share·total⌋. A product that rounding alone keeps from being whole counts as whole:
+ * 0.29 · 100 is 29, although the product of the doubles is 28.999999999999996.
+ */
+export function flooredShare(share: number, total: number): number {
+  const product = share * total,
+    nearest = Math.round(product);
+  return Math.abs(product - nearest) <= ROUNDING * Math.max(1, nearest)
+    ? nearest
+    : Math.floor(product);
+}
 
 /** Returns the rank of each value, from 1. Ties share their mean rank. */
 export function ranks(values: readonly number[]): number[] {
@@ -112,25 +123,23 @@ export function pearson(a: readonly number[], b: readonly number[]): number | nu
   if (isConstant(a) || isConstant(b)) return null;
   const meanA = mean(a),
     meanB = mean(b);
-  let product = 0,
-    ofA = 0,
-    ofB = 0;
+  let products = 0,
+    squaresA = 0,
+    squaresB = 0;
   b.forEach((y, i) => {
     const fromA = (a[i] ?? NaN) - meanA,
       fromB = y - meanB;
-    product += fromA * fromB;
-    ofA += fromA ** 2;
-    ofB += fromB ** 2;
+    products += fromA * fromB;
+    squaresA += fromA ** 2;
+    squaresB += fromB ** 2;
   });
-  return product / Math.sqrt(ofA * ofB);
+  return products / Math.sqrt(squaresA * squaresB);
 }
 
 const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/**
- * A p-value below this counts as evidence of a difference between two outcomes of the same rows.
- */
+/** A p-value below this counts as evidence that two outcomes of the same rows differ. */
 export const SIGNIFICANCE = 0.05;
 
 interface PairedOutcomes {
@@ -147,9 +156,7 @@ interface PairedOutcomes {
   readonly p: number;
 }
 
-/**
- * Compares two outcomes row by row. Throws a RangeError if the lists are empty or differ in length.
- */
+/** Compares outcomes row by row. Throws a RangeError if lists are empty or differ in length. */
 export function pairedOutcomes(
   first: readonly boolean[],
   second: readonly boolean[],
@@ -180,10 +187,10 @@ export const signTest = (heads: number, tails: number): number =>
 
 // ---- raters ------------------------------------------------------------------------------------
 
-/** Counts of items (2, 2): row, what the first rater said (no, yes); column, the second. */
+/** Counts of items, (2, 2): rows by the first rater's no or yes, columns by the second's. */
 export type Confusion = readonly [readonly [number, number], readonly [number, number]];
 
-/** Returns the confusion of two raters; what either left undecided (null) is left out. */
+/** Counts how two raters judged the same items, without those that either left undecided (null). */
 export function confusionOf(
   first: readonly (boolean | null)[],
   second: readonly (boolean | null)[],
@@ -201,7 +208,8 @@ export function confusionOf(
 
 /**
  * Returns Cohen's κ of two raters (Cohen 1960): (pₒ − pₑ) / (1 − pₑ), with pₒ the observed share of
- * agreement, pₑ = Σₖ p₁(k) p₂(k) that of independent raters. Null if both always say the same.
+ * agreement, pₑ = Σₖ p₁(k) p₂(k) the share expected of independent raters. Null if both always say
+ * the same.
  */
 export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
   const n = nn + ny + yn + yy,
@@ -211,40 +219,43 @@ export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
 }
 
 /**
- * Returns Fleiss' κ of k raters (Fleiss 1971), for yes and no. Null if all always say the same.
+ * Returns Fleiss' κ of k raters who say yes or no (Fleiss 1971): (pₒ − pₑ) / (1 − pₑ), with pₒ the
+ * share of pairs of raters who agree, pₑ = p(yes)² + p(no)². Null if all always say the same.
  * @param counts (k + 1): `counts[j]` is the number of items to which j of the k raters said yes
  */
 export function fleissKappa(counts: readonly number[]): number | null {
   const k = counts.length - 1,
     n = counts.reduce((sum, count) => sum + count, 0);
-  const total = (of: (yes: number) => number): number =>
-    counts.reduce((sum, count, yes) => sum + count * of(yes), 0);
-  const yes = total((own) => own) / (n * k),
-    pairs = total((own) => own * (own - 1) + (k - own) * (k - own - 1)) / (n * k * (k - 1));
-  return kappa(pairs, yes ** 2 + (1 - yes) ** 2);
+  const sumOverItems = (value: (yes: number) => number): number =>
+    counts.reduce((sum, count, yes) => sum + count * value(yes), 0);
+  const share = sumOverItems((yes) => yes) / (n * k),
+    pairs = sumOverItems((yes) => yes * (yes - 1) + (k - yes) * (k - yes - 1));
+  return kappa(pairs / (n * k * (k - 1)), share ** 2 + (1 - share) ** 2);
 }
 
-/** (pₒ − pₑ) / (1 − pₑ); null if pₑ is 1 or undefined. */
+/** Returns (pₒ − pₑ) / (1 − pₑ); null if pₑ is 1 or NaN. */
 const kappa = (observed: number, expected: number): number | null =>
   Number.isNaN(expected) || expected === 1 ? null : (observed - expected) / (1 - expected);
 
-/** Φ⁻¹(.975). */
+/** Φ⁻¹(.975), the normal quantile of a 95% interval. */
 const Z = 1.959963984540054;
 
 export interface CorrectedRate {
   readonly rate: number;
-  /** 95% interval, for the errors of the rate and of both measured rates of the judge. */
+  /** 95% interval, which covers the sampling errors of the rate and of the judge's Se and Sp. */
   readonly low: number;
   readonly high: number;
 }
 
 /**
- * Corrects a rate for the errors of the judge that counted it: (r + Sp − 1) / (Se + Sp − 1), cut to
- * [0, 1] (Rogan & Gladen 1978), with the interval of Lang & Reiczigel (2014, Prev. Vet. Med. 113,
- * equations 6, 7, 16 and 17). Null if Se + Sp ≤ 1, also with a success and a failure more of each:
- * then the judge tells nothing, or there are too few labels to say that it does.
- * @param hits of n items that it judged
- * @param measured it by row against the truth by column; both kinds of items must be there
+ * Corrects the rate r = hits / n for the errors of the judge that counted it: (r + Sp − 1) / (Se +
+ * Sp − 1), cut to [0, 1] (Rogan & Gladen 1978), with the interval of Lang & Reiczigel (2014, Prev.
+ * Vet. Med. 113, equations 6, 7, 16 and 17). Se is the judge's sensitivity, Sp its specificity.
+ * Null if Se + Sp ≤ 1, with the counts as they are or with one success and one failure added to
+ * each: the judge tells nothing, or there are too few labels to show that it does.
+ * @param hits the number of the n judged items that the judge counted
+ * @param measured the judge's no and yes (rows) against the true no and yes (columns); neither
+ *   column may be empty
  */
 export function correctedRate(
   hits: number,
@@ -256,15 +267,17 @@ export function correctedRate(
   const corrected = (rate: number, se: number, sp: number): number =>
     (rate + sp - 1) / (se + sp - 1);
   const [se, sp] = [found / positives, trueNo / negatives];
-  // The primed quantities of the paper: with a success and a failure more of each kind.
+  // The primed quantities of Lang & Reiczigel: one success and one failure are added for Se and Sp,
+  // and Z² trials, half of them hits, for the rate.
   const [nSe, nSp, nRate] = [positives + 2, negatives + 2, n + Z ** 2],
     [seA, spA, rateA] = [(found + 1) / nSe, (trueNo + 1) / nSp, (hits + Z ** 2 / 2) / nRate];
   if (!(se + sp > 1) || seA + spA <= 1) return null;
   const centre = corrected(rateA, seA, spA),
-    ofSe = (seA * (1 - seA)) / nSe,
-    ofSp = (spA * (1 - spA)) / nSp;
-  const shift = 2 * Z ** 2 * (centre * ofSe - (1 - centre) * ofSp);
-  const spread = (rateA * (1 - rateA)) / nRate + centre ** 2 * ofSe + (1 - centre) ** 2 * ofSp;
+    varianceSe = (seA * (1 - seA)) / nSe,
+    varianceSp = (spA * (1 - spA)) / nSp;
+  const shift = 2 * Z ** 2 * (centre * varianceSe - (1 - centre) * varianceSp);
+  const spread =
+    (rateA * (1 - rateA)) / nRate + centre ** 2 * varianceSe + (1 - centre) ** 2 * varianceSp;
   const half = (Z * Math.sqrt(spread)) / (seA + spA - 1);
   const cut = (rate: number): number => Math.min(1, Math.max(0, rate));
   return {

@@ -17,7 +17,7 @@ export interface ExampleOptions {
   readonly text?: string;
   /** The row's class, one of `classes`. Default: the first class whose rows the attack poisons. */
   readonly label?: string;
-  /** Makes the text a prompt, and this its answer. */
+  /** The answer. If it is given, the text is a prompt. */
   readonly answer?: string;
   /** The names of the classes. */
   readonly classes?: string;
@@ -43,9 +43,9 @@ const TEXT = 'The film was good, and my friends liked it.',
   SEED = 1;
 
 /**
- * Returns what the attack makes of the row, at seed 1. Null if that takes an experiment: files, a
- * program, or training rows that the attack learns from. Throws UserFault if an option does not
- * fit, or if the attack does not poison the row.
+ * Returns what the attack makes of the row, at seed 1. Null if only an experiment can show that,
+ * since the attack needs files, a program, or training rows to learn from. Throws UserFault if an
+ * option does not fit, or if the attack does not poison the row.
  */
 export async function exampleOf(
   attack: AttackDescriptor,
@@ -61,9 +61,9 @@ export async function exampleOf(
   if (attack.learns === true) return null;
   const needed = (attack.params['required'] ?? []) as readonly string[];
   if (needed.includes('files') || needed.includes('command')) return null;
-  const params = paramsOf(attack, wanted, options.set ?? []);
+  const params = exampleParams(attack, wanted, options.set ?? []);
   const classes = wanted === 'classes' ? (options.classes ?? '0,1').split(',') : [];
-  const rows = rowsOf(wanted, classes, options);
+  const rows = candidateRows(wanted, classes, options);
   let refused: unknown;
   for (const before of rows)
     try {
@@ -75,7 +75,7 @@ export async function exampleOf(
 }
 
 /** Returns candidate rows: the first that the attack poisons becomes the example. */
-function rowsOf(
+function candidateRows(
   task: Task,
   classes: readonly string[],
   { text = TEXT, label, answer = ANSWER }: ExampleOptions,
@@ -113,12 +113,12 @@ async function exampleFrom(
 }
 
 /** Returns the attack's parameters with defaults, for a dose of one row. */
-function paramsOf(attack: AttackDescriptor, task: Task, sets: readonly string[]): JsonObject {
+function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly string[]): JsonObject {
   const properties = (attack.params['properties'] ?? {}) as {
     readonly [name: string]: { readonly default?: Json };
   };
   const given = Object.fromEntries(sets.map((set) => parseParameter(set, Object.keys(properties))));
-  const [violation] = createValidator(attack.params)({ ...requiredOf(attack), ...given });
+  const [violation] = createValidator(attack.params)({ ...requiredAsEmpty(attack), ...given });
   if (violation !== undefined)
     throw new UserFault(
       `--set ${violation.path.join('.')}: ${JSON.stringify(violation.value)} is not a value of it`,
@@ -131,12 +131,13 @@ function paramsOf(attack: AttackDescriptor, task: Task, sets: readonly string[])
   return {
     ...params,
     ...('count' in properties ? { count: 1 } : rate === undefined ? {} : { rate: 1 }),
-    // The target of a task with classes is not an answer.
+    // A label can't be the target in a completion task, so a text takes its place.
     ...(task === 'completion' && typeof params['target'] === 'number' ? { target: 'TARGET' } : {}),
   };
 }
 
-const requiredOf = ({ params }: AttackDescriptor): JsonObject =>
+/** Returns '' for each required parameter, so that validation does not miss it. */
+const requiredAsEmpty = ({ params }: AttackDescriptor): JsonObject =>
   Object.fromEntries(((params['required'] ?? []) as readonly string[]).map((name) => [name, '']));
 
 function parseParameter(set: string, names: readonly string[]): readonly [string, Json] {

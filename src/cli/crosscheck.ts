@@ -29,17 +29,17 @@ export interface CrosscheckOptions extends SpecOptions {
   readonly mutate?: true;
 }
 
-const OTHER = 'torch';
+const OTHER_ENGINE = 'torch';
 
 export async function crosscheckCommand(spec: string, options: CrosscheckOptions): Promise<number> {
   const { tolerance } = options;
-  if (options.backend === OTHER)
+  if (options.backend === OTHER_ENGINE)
     throw new UserFault(
       'crosscheck compares another backend with torch, and --backend names torch itself',
       'leave --backend out, or name tensorflow, wasm or cpu',
     );
   const first = await runOn(spec, options, options.backend);
-  const second = await runOn(spec, options, OTHER);
+  const second = await runOn(spec, options, OTHER_ENGINE);
   if (first === null || second === null) return FAILED;
   const gone = [...first.statuses, ...second.statuses].filter(({ entry }) => hasLetGo(entry));
   if (gone.length > 0)
@@ -50,7 +50,7 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   const found = await differences(first, second, tolerance);
   const mutations: Shown[] = [];
   for (const mutation of options.mutate === true ? MUTATIONS : []) {
-    const changed = await runOn(spec, options, OTHER, mutation);
+    const changed = await runOn(spec, options, OTHER_ENGINE, mutation);
     if (changed === null) return FAILED;
     const shown = mostAffected(found, await differences(first, changed, tolerance), tolerance);
     mutations.push({
@@ -72,7 +72,7 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   return agree && mutations.every(({ seen }) => seen) ? DONE : FAILED;
 }
 
-/** What a mutation made of the number that shows it best. */
+/** The number that shows a mutation best, by how much it differs, and whether that is noticed. */
 interface Shown {
   readonly name: string;
   readonly number: string | null;
@@ -87,7 +87,7 @@ async function runOn(
   backend: BackendName | undefined,
   mutation?: Mutation,
 ): Promise<Prepared | null> {
-  const left = new Set<string>();
+  const notCompared = new Set<string>();
   const prepareCells = (fetch: boolean): Promise<Prepared> =>
     prepare(
       spec,
@@ -100,7 +100,7 @@ async function runOn(
             const stage = registry.get('stage', kind)?.descriptor;
             const isOfCells = stage?.scope === 'cell';
             const isCompared = isOfCells && (!stage.compute || stage.torch === true);
-            if (isOfCells && !isCompared) left.add(kind);
+            if (isOfCells && !isCompared) notCompared.add(kind);
             return isCompared;
           }),
         cells: (cells) =>
@@ -111,18 +111,18 @@ async function runOn(
     );
   const before = await prepareCells(true);
   refuseOneEngine(before);
-  if (left.size > 0 && mutation === undefined && backend === OTHER)
-    say(`not compared, since PyTorch does not compute them: ${[...left].join(', ')}`);
+  if (notCompared.size > 0 && mutation === undefined && backend === OTHER_ENGINE)
+    say(`not compared, since PyTorch does not compute them: ${[...notCompared].join(', ')}`);
   const name = mutation === undefined ? '' : `, ${mutation.name}`;
   say(paint.bold(`${before.backend}${name}: ${count(before.experiment.cells.length, 'cell')}`));
   const { plan } = before;
-  // What is compared afterwards stays until then, whatever the spec's `keep` says.
+  // Files stay until they have been compared, whatever the spec's `keep` says.
   const whole = { ...before, plan: { ...plan, experiment: { ...plan.experiment, keep: {} } } };
   const code = await runInTerminal(whole, { jobs: options.jobs });
   return code === DONE ? prepareCells(false) : null;
 }
 
-/** Throws UserFault where a cell's model or adapter computes under one backend alone. */
+/** Throws UserFault if a cell's model or adapter computes under one backend alone. */
 function refuseOneEngine({ experiment, registry }: Prepared): void {
   for (const { config } of experiment.cells)
     for (const [kind, name] of [
@@ -142,7 +142,7 @@ function refuseOneEngine({ experiment, registry }: Prepared): void {
 
 const numberText = (value: number): string => String(Number(value.toPrecision(7)));
 
-/** What both the terminal and the page show. */
+/** Returns what both the terminal and the page show. */
 function viewOf(
   first: Prepared,
   second: Prepared,
@@ -151,7 +151,7 @@ function viewOf(
   tolerance: number,
 ): CrosscheckView {
   const apart = found.filter(({ difference }) => difference > 0);
-  const tableOf = (title: string | null, what: string, rows: readonly Difference[]) =>
+  const tablesOf = (title: string | null, what: string, rows: readonly Difference[]) =>
     rows.length === 0
       ? []
       : [
@@ -184,14 +184,14 @@ function viewOf(
         ? `the engines agree within ${tolerance}`
         : `the engines differ by more than ${tolerance}`,
     },
-    growth: agree || loss === undefined ? null : growth(loss, tolerance),
+    growth: agree || loss === undefined ? null : growthText(loss, tolerance),
     tables: [
-      ...tableOf(
+      ...tablesOf(
         null,
         'number',
         apart.filter(({ tensor }) => tensor === undefined),
       ),
-      ...tableOf(
+      ...tablesOf(
         'of weights and kernels by kind, a kernel relative to its largest entry',
         'tensor',
         apart.filter(({ tensor }) => tensor !== undefined),
@@ -229,8 +229,8 @@ function show({ engines, tables, notes, mutations, verdict, growth: cause }: Cro
   if (cause !== null) out(cause);
 }
 
-/** Whether the losses tell of rounding that grew, or of an error. */
-function growth({ atFirst, beyondFrom }: Difference, tolerance: number): string {
+/** Returns sentences on whether the losses show rounding that grew, or an error. */
+function growthText({ atFirst, beyondFrom }: Difference, tolerance: number): string {
   if (atFirst > tolerance)
     return 'The losses of step 1 differ already, which rounding does not explain.';
   const first = `The losses of step 1 agree within ${atFirst.toExponential(1)}`;

@@ -18,10 +18,10 @@ import { type RunCommandOptions, STARTED } from './run.ts';
 import { chooseRun, type Run, showRun } from './runs.ts';
 import { DONE, duration, FAILED, INTERRUPTED, out, paintErr, say } from './terminal.ts';
 
-const LOOK_MS = 500;
-/** After this many looks at the journal without an event, the run's process is checked. */
-const QUIET = 60;
-const STOP_MS = 30_000;
+const POLL_MS = 500;
+/** After this many polls of the journal without an event, the run's process is checked. */
+const MOST_QUIET_POLLS = 60;
+const STOP_WAIT_MS = 30_000;
 
 const mayBeRunning = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
 
@@ -34,10 +34,10 @@ async function isAlive(run: Run): Promise<boolean> {
   return state === 'running';
 }
 
-/** @throws UserFault if there is no such run */
+/** Follows a run, or resumes it if it was interrupted. @throws UserFault if there is no such run */
 export async function attachCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
-  if (await isAlive(run)) await follow(run);
+  if (await isAlive(run)) await printEvents(run);
   const status = runStatus(run);
   if (status.state === 'done' || status.state === 'failed') {
     showRun(status);
@@ -46,7 +46,7 @@ export async function attachCommand(id: string | undefined): Promise<number> {
   return resumeRun(run);
 }
 
-async function follow(run: Run): Promise<void> {
+async function printEvents(run: Run): Promise<void> {
   let seen = 0,
     done = 0,
     quiet = 0;
@@ -56,21 +56,21 @@ async function follow(run: Run): Promise<void> {
     const total = Number(events.find(({ event }) => event === 'started')?.['stages'] ?? 0);
     for (const event of events.slice(seen)) {
       if (event['event'] === 'stage-ended') done++;
-      const line = lineOf(event, `[${done}/${total}]`);
+      const line = eventLine(event, `[${done}/${total}]`);
       if (line !== null) say(line);
     }
     quiet = events.length > seen ? 0 : quiet + 1;
     seen = events.length;
     if (events.some(({ event }) => event === 'ended')) return;
-    if (quiet >= QUIET) {
+    if (quiet >= MOST_QUIET_POLLS) {
       if (!(await isAlive(run))) return;
       quiet = 0;
     }
-    await sleep(LOOK_MS);
+    await sleep(POLL_MS);
   }
 }
 
-function lineOf(event: JsonObject, place: string): string | null {
+function eventLine(event: JsonObject, place: string): string | null {
   const text = (name: string): string => {
     const value = event[name];
     return typeof value === 'string' ? value : '';
@@ -85,7 +85,7 @@ function lineOf(event: JsonObject, place: string): string | null {
     : words.join(' ');
 }
 
-/** Runs the command of a run again. It adopts the jobs that are in flight. */
+/** Runs the command of a run again, which adopts the jobs that are in flight. */
 async function resumeRun(run: Run): Promise<number> {
   const created = readJournal(run.dir).events.find(({ event }) => event === 'created');
   const argv = created?.['argv'];
@@ -106,7 +106,7 @@ async function resumeRun(run: Run): Promise<number> {
   return runCli(again);
 }
 
-/** @throws UserFault if there is no such run */
+/** Stops a run and cancels its jobs. @throws UserFault if there is no such run */
 export async function cancelCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (mayBeRunning(runStatus(run))) await stopRun(run);
@@ -126,16 +126,16 @@ export async function cancelCommand(id: string | undefined): Promise<number> {
 
 async function stopRun(run: Run): Promise<void> {
   askToStop(run.dir);
-  const until = performance.now() + STOP_MS;
+  const until = performance.now() + STOP_WAIT_MS;
   const isDead = (): boolean => runStatus(run).state === 'killed';
   while (mayBeRunning(runStatus(run)) && performance.now() < until) await sleep(100);
   if (!mayBeRunning(runStatus(run)) && !isDead()) return;
   say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
 }
 
-const FIRST_JOBS_MS = 60_000;
+const FIRST_JOBS_WAIT_MS = 60_000;
 
-/** Returns the arguments of a run without what detaches it. */
+/** Returns a run's arguments without the options that detach it. */
 function attachedArguments(argv: readonly string[]): readonly string[] {
   const kept: string[] = [];
   for (let i = 0; i < argv.length; i++) {
@@ -203,7 +203,7 @@ async function startAsProcess(
   const hasEnded = (): boolean => end.code !== null;
   while (!existsSync(mark) && !hasEnded()) await sleep(50);
   if (!existsSync(mark)) {
-    // It had nothing to run, or could not begin.
+    // The run had nothing to do, or could not begin.
     process.stderr.write(readFileSync(`${mark}.log`, 'utf8'));
     rmSync(`${mark}.log`, { force: true });
     return end.code ?? 1;
@@ -211,7 +211,7 @@ async function startAsProcess(
   const run = readFileSync(mark, 'utf8');
   rmSync(mark, { force: true });
   const dir = path.join(runsDir(), run);
-  const until = performance.now() + FIRST_JOBS_MS;
+  const until = performance.now() + FIRST_JOBS_WAIT_MS;
   // The jobs of an executor that submits none are not waited for.
   const isUnderWay = async (): Promise<boolean> =>
     executor?.hasSubmitted === undefined ||

@@ -1,6 +1,4 @@
-/**
- * `dosimeter diff A B`: the differences between two specs, with the numbers of both side by side.
- */
+/** `dosimeter diff A B`: the differences between two specs' results, with both numbers. */
 import { bothValues } from '../base/both-values.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
@@ -98,7 +96,7 @@ function intervalText(row: DifferenceSummary): string {
     : `both: ${both.map((value) => numberText(Number(value.toPrecision(12)))).join(', ')}`;
 }
 
-/** `2 (1 excluded, 1 of one side only)`. */
+/** Returns the number of pairs in words: `2 (1 excluded, 1 of one side only)`. */
 function pairsText({ pairs, excluded, unpaired }: DifferenceSummary): string {
   const rest = [
     ...(excluded > 0 ? [`${excluded} excluded`] : []),

@@ -40,7 +40,7 @@ interface Held {
   readonly lacking: number;
 }
 
-async function heldOfSpec(
+async function specEntries(
   spec: string,
   options: SpecOptions,
 ): Promise<Held & { readonly name: string; readonly of: string }> {
@@ -56,7 +56,7 @@ async function heldOfSpec(
 }
 
 /** Returns a run's entries in the store. @param hint what to do if they are not known */
-function heldOfRun(
+function storedRunEntries(
   { id, dir }: { readonly id: string; readonly dir: string },
   store: Store,
   hint: string,
@@ -68,7 +68,7 @@ function heldOfRun(
   return { keys, lacking: used.length - keys.length };
 }
 
-/** @param what a spec or a run's id; without it, the pins are listed */
+/** Pins the results of a spec or a run. @param what a spec or a run's id; without it, lists pins */
 export async function pinCommand(
   what: string | undefined,
   options: SpecOptions & { readonly name?: string },
@@ -77,8 +77,12 @@ export async function pinCommand(
   if (what === undefined) return listPins(root, options.json === true);
   const run = listRuns(runsDir()).find(({ id }) => id === what);
   const { name, of, keys, lacking } = run
-    ? { name: run.id, of: run.id, ...heldOfRun(run, openStore(root), 'pin its spec instead') }
-    : await heldOfSpec(what, options);
+    ? {
+        name: run.id,
+        of: run.id,
+        ...storedRunEntries(run, openStore(root), 'pin its spec instead'),
+      }
+    : await specEntries(what, options);
   if (keys.length === 0)
     throw new UserFault(
       `nothing of ${what} is in ${root}`,
@@ -117,7 +121,7 @@ function listPins(root: string, asJson: boolean): number {
   return DONE;
 }
 
-/** @param name the name of a pin, as `pin` lists it */
+/** Removes a pin. @param name the pin's name, as `pin` lists it */
 export async function unpinCommand(
   name: string,
   options: { readonly store: string },
@@ -137,7 +141,9 @@ const KEY = /^[0-9a-f]{64}$/;
 type What =
   { readonly keys: readonly ActionKey[] } | { readonly run: string } | { readonly spec: string };
 
-/** @throws UserFault if the arguments are neither keys alone nor one spec or run */
+/**
+ * Returns what arguments name. @throws UserFault if it is neither keys alone nor one spec or run
+ */
 function whatIsNamed(what: readonly string[]): What {
   if (what.every((one) => KEY.test(one))) return { keys: what as readonly ActionKey[] };
   const [one = '', ...more] = what;
@@ -159,7 +165,7 @@ async function openRemote(options: RemoteOptions, push: boolean): Promise<Object
 export async function pushCommand(given: readonly string[], options: PushOptions): Promise<number> {
   const what = whatIsNamed(given);
   const store = openStore(path.resolve(options.store));
-  const { keys, lacking } = await entriesOf(what, options, store);
+  const { keys, lacking } = await namedEntries(what, options, store);
   if (keys.length === 0)
     throw new UserFault(
       `nothing of ${given.join(' ')} is in ${store.root}`,
@@ -183,13 +189,13 @@ export async function pushCommand(given: readonly string[], options: PushOptions
   return pushed.unsound.length === 0 ? DONE : FAILED;
 }
 
-async function entriesOf(what: What, options: SpecOptions, store: Store): Promise<Held> {
+async function namedEntries(what: What, options: SpecOptions, store: Store): Promise<Held> {
   if ('keys' in what) return { keys: what.keys, lacking: 0 };
-  if ('spec' in what) return heldOfSpec(what.spec, options);
+  if ('spec' in what) return specEntries(what.spec, options);
   const run = listRuns(runsDir()).find(({ id }) => id === what.run);
   if (run === undefined)
     throw new UserFault(`there is no run ${what.run} here`, 'push its spec instead');
-  return heldOfRun(run, store, 'push its spec instead');
+  return storedRunEntries(run, store, 'push its spec instead');
 }
 
 export async function pullCommand(
@@ -200,7 +206,7 @@ export async function pullCommand(
   const objects = await openRemote(options, false);
   const root = path.resolve(options.store);
   const { fetched, here, bytes, lacking, failed } = await ('spec' in what
-    ? onDisk(root, () => pullOfSpec(what.spec, objects, options))
+    ? onDisk(root, () => pullSpecEntries(what.spec, objects, options))
     : pullKeys(what, objects, openStore(root)));
   if (options.json) json({ remote: objects.uri, fetched, here, bytes, lacking, failed });
   else
@@ -211,7 +217,7 @@ export async function pullCommand(
   return failed > 0 || (lacking > 0 && !('spec' in what)) ? FAILED : DONE;
 }
 
-async function pullOfSpec(spec: string, objects: Objects, options: SpecOptions) {
+async function pullSpecEntries(spec: string, objects: Objects, options: SpecOptions) {
   const prepared = await prepare(spec, options, { fetch: true, note: say });
   try {
     return await pullSpec(prepared, createRemote(objects, prepared.store, { tell: warn }), warn);

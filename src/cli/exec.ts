@@ -36,7 +36,7 @@ export async function execCommand(
     if (job !== undefined || resultFile !== undefined) {
       if (job === undefined || resultFile === undefined || spec !== undefined)
         throw new UserFault('--job and --result must be given together, and without a spec');
-      return codeOf(await execJob(job, resultFile, TO_STDERR, stop.signal), stop.signal);
+      return exitCode(await execJob(job, resultFile, TO_STDERR, stop.signal), stop.signal);
     }
     if (spec === undefined || stage === undefined)
       throw new UserFault(
@@ -53,7 +53,7 @@ export async function execCommand(
       });
       if (options.json) showJson(executed);
       else show(executed);
-      return codeOf(executed.result, stop.signal);
+      return exitCode(executed.result, stop.signal);
     } finally {
       prepared.store.close();
     }
@@ -62,9 +62,7 @@ export async function execCommand(
   }
 }
 
-/**
- * Performs a job of a scheduler. Returns the exit code that `ExecutorContext.taskCommand` names.
- */
+/** Performs a scheduler's job. Returns the exit code as `ExecutorContext.taskCommand` says. */
 async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
   const { execTask } = await import('../run/exec-task.ts');
   const print = (text: string): void => void process.stderr.write(text);
@@ -72,7 +70,7 @@ async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
   return ended === 'done' ? DONE : ended === 'saved' ? INTERRUPTED_TASK : INTERRUPTED;
 }
 
-function codeOf(result: JobResult, { aborted }: AbortSignal): number {
+function exitCode(result: JobResult, { aborted }: AbortSignal): number {
   return aborted ? INTERRUPTED : result.type === 'done' ? DONE : FAILED;
 }
 

@@ -1,7 +1,4 @@
-/**
- * `dosimeter explain SPEC [STAGE]`: why stages would run, by what changed since the most similar
- * run.
- */
+/** `dosimeter explain SPEC [STAGE]`: why stages would run, since the most similar stored ones. */
 import { UserFault } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -14,7 +11,7 @@ import { json, out, paint, proseWidth, remark, say, STATES, wrap } from './termi
 
 export interface ExplainOptions extends SpecOptions {
   /**
-   * Whether each stage is explained separately. By default, all that have one cause are explained
+   * Whether each stage is explained by itself. By default, stages with the same cause are explained
    * together.
    */
   readonly all?: boolean;
@@ -83,20 +80,20 @@ function showCauses(causes: readonly Cause[]): void {
   const width = proseWidth();
   for (const cause of causes) {
     out(paint.bold(wrap(cause.text, width, '  ')));
-    out(`  ${wrap(effectOf(cause), width - 2, '  ')}`);
+    out(`  ${wrap(effectText(cause), width - 2, '  ')}`);
   }
   remark('--all: why each stage would run');
 }
 
-function effectOf({ stages, waiting }: Cause): string {
-  if (waiting.length === 0) return byKind(stages);
-  if (stages.length === 0) return byKind(waiting);
+function effectText({ stages, waiting }: Cause): string {
+  if (waiting.length === 0) return countsByKind(stages);
+  if (stages.length === 0) return countsByKind(waiting);
   const verb = waiting.length === 1 ? 'waits' : 'wait';
   const them = stages.length === 1 ? 'it' : 'them';
-  return `${byKind(stages)}; ${waiting.length} more ${verb} for ${them} (${byKind(waiting)})`;
+  return `${countsByKind(stages)}; ${waiting.length} more ${verb} for ${them} (${countsByKind(waiting)})`;
 }
 
-function byKind(stages: readonly PlannedStage[]): string {
+function countsByKind(stages: readonly PlannedStage[]): string {
   const kinds = new Map<string, number>();
   for (const { kind } of stages) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   return [...kinds].map(([kind, n]) => (n === 1 ? kind : `${kind} ×${n}`)).join(', ');

@@ -30,7 +30,7 @@ export interface ExportOptions extends SpecOptions {
   readonly zoo?: boolean;
 }
 
-/** Exports what was trained, and trains nothing. Prints one folder per line. */
+/** Exports the trained models, without training any. Prints one folder per line. */
 export async function exportCommand(spec: string, options: ExportOptions): Promise<number> {
   const runCommand = runCommandOf(spec, options);
   const goal = options.merge === true ? MERGE : TRAIN;
@@ -82,7 +82,7 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   return DONE;
 }
 
-/** @throws UserFault if files of a model were let go: nothing is trained here */
+/** Throws UserFault if files of a model were let go, since nothing is trained here. */
 function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: string): void {
   const gone = models.flatMap(({ entry }) => entry?.manifest.letGo ?? []);
   if (gone.length > 0)

@@ -14,11 +14,11 @@ import { columns, count, duration, say, wrap } from './terminal.ts';
 
 export interface Hardware {
   readonly name: string;
-  /** What computes there. */
+  /** The backend that computes there. */
   readonly engine: BackendName;
-  /** The operations that it does in a second, about, in a training in float32. */
+  /** The approximate floating-point operations per second of a training in float32. */
   readonly rate: number;
-  /** Its memory in MiB; null where it is the machine's. */
+  /** The device's own memory, in MiB; null if it uses the machine's. */
   readonly memoryMB: number | null;
   readonly source: string;
 }
@@ -26,7 +26,7 @@ export interface Hardware {
 /** The share of a GPU's peak that a training is assumed to reach. */
 const REACHED = 0.5;
 
-/** @param peak TFLOP/s in float32 without tensor cores, which PyTorch's process does not use */
+/** Returns a GPU. @param peak TFLOP/s in float32 without tensor cores, which are not used */
 const gpu = (name: string, peak: number, gb: number): Hardware => ({
   name,
   engine: 'torch',
@@ -35,7 +35,7 @@ const gpu = (name: string, peak: number, gb: number): Hardware => ({
   source: `${peak} TFLOP/s in float32 by NVIDIA's data sheet, of which half is assumed`,
 });
 
-/** How many operations a processor core does in a second, about, in products of matrices. */
+/** The approximate operations per second of one processor core in matrix products. */
 export const OPERATIONS_PER_SECOND = 5e10;
 
 export const HARDWARE: { readonly [name: string]: Hardware } = {
@@ -51,7 +51,7 @@ export const HARDWARE: { readonly [name: string]: Hardware } = {
   h100: gpu('one H100 SXM', 66.9, 80),
 };
 
-/** A time is given for rows of this mean length, in tokens, and one for rows of the greatest. */
+/** A time is given for rows of this mean length, in tokens, and one for rows of full length. */
 const SHORT = 32;
 
 type Foretold = ReadonlyMap<PlannedStage, Forecast>;

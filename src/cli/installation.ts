@@ -23,7 +23,7 @@ import { makeFolder } from '../store/folders.ts';
 import { chooseBackend, probe } from '../tensor/backend.ts';
 import { json, out, paint, say } from './terminal.ts';
 
-/** The files that have another name in the package. npm leaves `.gitignore` out of a package. */
+/** Files with another name in the package, since npm leaves `.gitignore` out of packages. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
 
 /** The file that `npm install` may already have written. It is completed, not overwritten. */
@@ -107,10 +107,8 @@ function addTestScript(file: string): boolean {
   return true;
 }
 
-/**
- * Whether the folder can be written to. If it does not exist, the nearest one above it is checked.
- */
-function writable(dir: string): boolean {
+/** Whether a folder, or the nearest existing one above it, can be written to. */
+function isWritable(dir: string): boolean {
   let at = dir;
   while (!existsSync(at)) at = path.dirname(at);
   try {
@@ -143,8 +141,8 @@ export async function doctorCommand(options: DoctorOptions): Promise<number> {
     platform: `${process.platform} ${process.arch}`,
     cores: os.availableParallelism(),
     memory_mb: Math.round(os.totalmem() / 2 ** 20),
-    store: { path: store, writable: writable(store) },
-    cache: { path: cacheDir, writable: writable(cacheDir) },
+    store: { path: store, writable: isWritable(store) },
+    cache: { path: cacheDir, writable: isWritable(cacheDir) },
   };
   if (options.json) json(facts);
   else {

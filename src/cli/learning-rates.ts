@@ -64,27 +64,25 @@ export async function learningRatesCommand(
 
   const after = await prepare(file, asked, { fetch: false, note: say });
   const choices = chooseRates(after.experiment.cells, resultsOf(after).rows);
-  const apart = axesWithOwnRates(choices);
+  const separateAxes = axesWithOwnRates(choices);
   const found: Found = {
     choices,
     heldOut: heldOutRows(after),
-    apart,
-    yaml: apart.length === 0 ? adapterYaml(choices, after) : '',
+    separateAxes,
+    yaml: separateAxes.length === 0 ? adapterYaml(choices, after) : '',
     seeds: after.experiment.seeds,
   };
-  if (options.json) json(factsOf(found, file, options.share));
+  if (options.json) json(jsonFacts(found, file, options.share));
   else show(found);
-  tellWarnings(found);
+  showWarnings(found);
   return choices.every(({ chosen }) => chosen !== null) ? DONE : FAILED;
 }
 
 interface Found {
   readonly choices: readonly Choice[];
   readonly heldOut: HeldOutRows | null;
-  /**
-   * The axes, other than an adapter's own, for each of whose values a rate is chosen separately.
-   */
-  readonly apart: readonly string[];
+  /** Axes outside the adapter along which one adapter has several choices of a rate. */
+  readonly separateAxes: readonly string[];
   /** The lines for the spec; empty if the spec can't express the choices. */
   readonly yaml: string;
   readonly seeds: readonly number[];
@@ -101,8 +99,8 @@ function checkAdapters({ rates }: LearningRatesOptions, { cells }: Experiment, s
     );
 }
 
-const factsOf = (
-  { choices, heldOut, apart, yaml, seeds }: Found,
+const jsonFacts = (
+  { choices, heldOut, separateAxes, yaml, seeds }: Found,
   file: string,
   share: number,
 ): object => ({
@@ -112,7 +110,7 @@ const factsOf = (
   held_out: heldOut,
   rule: RULE,
   adapters: choices.map(({ chosen, ...choice }) => ({ ...choice, chosen: chosen?.rate ?? null })),
-  other_axes: apart,
+  other_axes: separateAxes,
   yaml,
 });
 
@@ -129,12 +127,12 @@ function show({ choices, heldOut, yaml, seeds }: Found): void {
     );
 }
 
-function tellWarnings({ choices, heldOut, apart }: Found): void {
-  const [axis] = apart;
+function showWarnings({ choices, heldOut, separateAxes }: Found): void {
+  const [axis] = separateAxes;
   if (axis !== undefined)
     warn(
       'there are no lines to paste: separate rates were chosen for one adapter, by ' +
-        `${apart.join(', ')}, but a variant of \`adapter\` has one rate for all of its values; ` +
+        `${separateAxes.join(', ')}, but a variant of \`adapter\` has one rate for all of its values; ` +
         `fix one value (--set ${axis}=…) to get lines to paste`,
     );
   for (const choice of choices)

@@ -56,7 +56,7 @@ function namedValue(text: string): readonly [name: string, value: string] {
 
 type ByKind = { readonly [kind: string]: number };
 
-/** Reads `2` for every kind, or `train=2` for one. The option may be repeated. */
+/** Returns the parser of `2` for every stage kind, or `train=2` for one; may be repeated. */
 const perKind =
   (parse: (text: string) => number) =>
   (text: string, before: ByKind | undefined): ByKind => {
@@ -64,10 +64,7 @@ const perKind =
     return { ...before, [kind]: parse(value) };
   };
 
-/**
- * Returns the flag of an option: `--fail-fast` for `failFast`. commander turns the flag back into
- * that name.
- */
+/** Returns an option's flag, `--fail-fast` for `failFast`; commander turns it back. */
 export const flagOf = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
@@ -146,7 +143,7 @@ export const packOption = (): Option =>
       'or, under the backend torch, their steps in one process (default: 1)',
   ).argParser(wholeNumber('--pack'));
 
-/** The command that runs a spec in the profile and on the backend that were asked for. */
+/** Returns the command that runs a spec in the given profile and on the given backend. */
 export const runCommandOf = (
   spec: string,
   { backend, profile }: Pick<SpecOptions, 'backend' | 'profile'>,

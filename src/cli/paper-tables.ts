@@ -10,7 +10,8 @@ import type { Against } from '../report/against.ts';
 import { list } from '../report/format.ts';
 import { type Grid, layOut, markdownTable, type Metric } from '../report/grid.ts';
 import { columnWidth, latexTable } from '../report/latex.ts';
-import { ACCURACY, ASR, metricName, METRICS, metricsIn } from '../report/metrics.ts';
+import { distinctMetrics } from '../report/metric-lookup.ts';
+import { ACCURACY, ASR, metricName, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
 import { sourceNames } from '../report/sources.ts';
 import { scorerSentence, scorerWords } from '../report/tasks.ts';
@@ -40,13 +41,14 @@ export interface LaidOut {
   readonly axisName: (path: string) => string;
 }
 
+/** The axis that a section's name stands for. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
   defence: 'defence.defence',
   poisoning: 'poisoning.attack',
 };
 
-/** Axes that have the name of their section in a table's head. */
+/** The axes that have the name of their section in a table's head, with this name. */
 const HEADS = new Map(
   Object.entries(SECTIONS)
     .filter(([section]) => section !== 'poisoning')
@@ -69,7 +71,7 @@ export function laidOut(
   const telling = tellingAxes(cells);
   const axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
   const short = shortNames(axes);
-  const chosen = chosenAxes(options, telling, (name) => axisOf(name, axes, short));
+  const chosen = chosenAxes(options, telling, (name) => findAxis(name, axes, short));
   const grid = layOut({ rows, metrics, ...chosen, against });
   if ('clash' in grid)
     throw new UserFault(
@@ -118,13 +120,17 @@ function chosenAxes(
 function defaultMetrics(rows: Results['rows']): readonly Metric[] {
   const first = firstOf(rows, [ACCURACY, ASR]);
   if (first.length > 0) return first;
-  const every = metricsIn(rows);
+  const every = distinctMetrics(rows);
   const known = new Set(METRICS.map(metricName));
   const noted = every.filter((one) => known.has(metricName(one)));
   return (noted.length > 0 ? noted : every).slice(0, 4);
 }
 
-function axisOf(name: string, axes: readonly string[], short: ReadonlyMap<string, string>): string {
+function findAxis(
+  name: string,
+  axes: readonly string[],
+  short: ReadonlyMap<string, string>,
+): string {
   const found =
     [name, SECTIONS[name]].find((path) => path !== undefined && axes.includes(path)) ??
     axes.find((path) => short.get(path) === name);
@@ -169,14 +175,14 @@ export function latexResults(
     notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats,
-    facts: [...scorersOf(rows, metrics), ...factsOf(experiment, computedBy, missing)],
+    facts: [...scorerSentences(rows, metrics), ...factSentences(experiment, computedBy, missing)],
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
 }
 
 const distinct = (texts: readonly string[]): string[] => [...new Set(texts)];
 
-function scorersOf(rows: Results['rows'], metrics: readonly Metric[]): string[] {
+function scorerSentences(rows: Results['rows'], metrics: readonly Metric[]): string[] {
   const shown = new Set(metrics.map(metricName));
   const words = rows.flatMap((row) =>
     row.scorer !== undefined && shown.has(metricName(row)) ? [scorerWords(row.scorer)] : [],
@@ -184,7 +190,7 @@ function scorersOf(rows: Results['rows'], metrics: readonly Metric[]): string[] 
   return words.length === 0 ? [] : [scorerSentence(distinct(words))];
 }
 
-function factsOf(
+function factSentences(
   { cells }: Prepared['experiment'],
   computedBy: readonly string[],
   missing: number,

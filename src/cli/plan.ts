@@ -103,14 +103,13 @@ const isTraining = ({ descriptor, params }: PlannedStage): boolean =>
   descriptor.forecast !== undefined &&
   (params['train'] as { readonly steps?: number } | undefined)?.steps !== 0;
 
+/** What `--remote` would fetch: the bytes of each stage's entry, by the stage's id. */
 interface Fetches {
   readonly uri: string;
   readonly bytes: ReadonlyMap<string, number>;
 }
 
-/**
- * Returns the plan and, with `--remote`, what would be fetched: those stages then count as cached.
- */
+/** Returns the plan and, with `--remote`, what would be fetched: such stages count as cached. */
 async function preparePlan(
   spec: string,
   options: PlanOptions,
@@ -190,7 +189,7 @@ const TORCH_FORECAST =
 
 type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
-/** The forecast in words. @param isTorch whether PyTorch computes, in a process of its own */
+/** Returns the forecast in words, by stage kind. @param isTorch whether PyTorch computes */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations' | 'devices'>>();
   for (const [{ kind }, own] of foretold) {
@@ -216,8 +215,8 @@ function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
 }
 
 /**
- * Returns how much the store will grow, about: by what stages foretell, by what others like them
- * have written, and by what is fetched.
+ * Returns a line on about how much the store will grow: by stages' forecasts, by what stages like
+ * them have written, and by what is fetched.
  */
 function diskLine(
   prepared: Prepared,
@@ -233,10 +232,10 @@ function diskLine(
   let bytes = fetched,
     left = fetched;
   for (const { stage } of toRun) {
-    const foretellsIt = foretold.get(stage)?.outputBytes,
-      own = foretellsIt ?? durations.expectBytes(stage);
+    const foretoldBytes = foretold.get(stage)?.outputBytes,
+      own = foretoldBytes ?? durations.expectBytes(stage);
     if (own === null) unknown.add(stage.kind);
-    else known[foretellsIt === undefined ? 'others' : 'model'].add(stage.kind);
+    else known[foretoldBytes === undefined ? 'others' : 'model'].add(stage.kind);
     bytes += own ?? 0;
     left += (own ?? 0) * shareLeft(stage);
   }
@@ -253,22 +252,23 @@ function diskLine(
 
 /**
  * Returns a function that estimates the share of a stage's bytes that `keep` leaves: the share in
- * entries of its kind and adapter, or else 0 for a training's weights, unless it keeps the adapter.
+ * entries of its kind and adapter. Without such entries, it is 1 if `keep` keeps an adapter that is
+ * not full fine-tuning, else 0.
  */
 function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
-  const nameOf = ({ kind, cell }: PlannedStage): string =>
+  const kindAndAdapter = ({ kind, cell }: PlannedStage): string =>
     `${kind} ${JSON.stringify(cell['adapter.type'] ?? null)}`;
   for (const { stage, entry } of statuses) {
     if (entry === null) continue;
-    const sum = seen.get(nameOf(stage)) ?? { all: 0, left: 0 };
+    const sum = seen.get(kindAndAdapter(stage)) ?? { all: 0, left: 0 };
     const { files } = entry.manifest;
     sum.all += filesBytes(files);
     sum.left += filesBytes(filesLeft(plan, stage, files));
-    seen.set(nameOf(stage), sum);
+    seen.set(kindAndAdapter(stage), sum);
   }
   return (stage) => {
-    const like = seen.get(nameOf(stage)),
+    const like = seen.get(kindAndAdapter(stage)),
       level = levelOf(plan, stage);
     if (level === 'all') return 1;
     if (like !== undefined && like.all > 0) return like.left / like.all;
@@ -276,7 +276,7 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
   };
 }
 
-/** `14 MB`, `1.2 GB`. */
+/** Returns a size in words: `14 MB`, `1.2 GB`. */
 const memoryText = (mb: number): string =>
   mb < 1024 ? `${Math.ceil(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
 
@@ -325,7 +325,7 @@ async function showSubmissions(
 }
 
 interface NodeHours {
-  /** What the jobs may take by their time limits. */
+  /** What the jobs may take by their time limits, in hours. */
   readonly limit: number;
   /** What stages like these took; null if some have never run. */
   readonly expected: number | null;

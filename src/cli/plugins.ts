@@ -40,7 +40,7 @@ export interface PluginsOptions extends ExampleOptions {
 }
 
 /**
- * Lists the plugins, or describes those of a name. An attack that is asked for by kind and name is
+ * Lists the plugins, or describes those of a name. An attack that is given by kind and name is
  * shown with an example.
  */
 export async function pluginsCommand(
@@ -94,10 +94,7 @@ function kindNamed(name: string): PluginKind {
   throw new UserFault(`there is no kind of plugin "${name}"`, `the kinds are ${KINDS.join(', ')}`);
 }
 
-/**
- * Prints the whole schema as JSON Schema for editors and tools, or a part of it in words for
- * people.
- */
+/** Prints the JSON Schema of a spec, for editors and tools, or a part of it in words. */
 export async function schemaCommand(
   part: string | undefined,
   options: { readonly json?: boolean },
@@ -113,6 +110,7 @@ export async function schemaCommand(
   return 0;
 }
 
+/** The least, greatest and usual width of text, in columns. */
 const NARROWEST = 40;
 const WIDEST = 100;
 const USUAL = 80;
@@ -145,10 +143,10 @@ function fieldFacts({ type, default: fallback, required, axis }: FieldDoc, whole
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
-/** Returns an example of YAML. What does not fit on a line goes on below, deeper, as YAML asks. */
+/** Returns a YAML example. A line that is too long goes on below, indented as YAML requires. */
 const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
 
-const asEntry = (doc: FieldDoc): string =>
+const fieldEntry = (doc: FieldDoc): string =>
   [
     indented(`${paint.bold(nameOf(doc.path))}: ${fieldFacts(doc, false)}`, 2),
     ...(doc.description === '' ? [] : [indented(doc.description, 6)]),
@@ -157,14 +155,14 @@ const asEntry = (doc: FieldDoc): string =>
       : []),
   ].join('\n');
 
-function asPage(doc: FieldDoc): string {
+function fieldPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
   const blocks = [
     `${paint.bold(path)}${of === null ? '' : ` of ${of}`}\n${indented(fieldFacts(doc, true), 2)}`,
     ...(description === '' ? [] : [indented(description, 2)]),
     ...(values.length > 0 ? [indented(`one of: ${values.map(yamlText).join(', ')}`, 2)] : []),
     ...(example === null ? [] : [exampleBlock(example)]),
-    ...(fields.length > 0 ? [fields.map(asEntry).join('\n')] : []),
+    ...(fields.length > 0 ? [fields.map(fieldEntry).join('\n')] : []),
     ...(plugins.length > 0
       ? [
           indented(
@@ -192,14 +190,14 @@ async function describeField(registry: Registry, path: string, asJson: boolean):
     );
   }
   const [only] = found;
-  if (!asJson) out(found.map(asPage).join('\n\n'));
+  if (!asJson) out(found.map(fieldPage).join('\n\n'));
   else if (only && found.length === 1) json(only.schema);
   else json(found.map(({ of, schema }) => ({ of, schema })));
 }
 
 async function describeSpec(registry: Registry): Promise<void> {
   const { referenceOf } = await import('../spec/reference.ts');
-  const sections = referenceOf(specRegistry(registry)).find('').map(asEntry);
+  const sections = referenceOf(specRegistry(registry)).find('').map(fieldEntry);
   const more =
     '`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.';
   out(`${sections.join('\n')}\n\n${indented(more, 0)}`);
@@ -233,9 +231,9 @@ async function describePlugin(
   const described = await Promise.all(
     found.map(async (plugin): Promise<Described> => ({
       plugin,
-      ...originOf(plugin),
+      ...pluginTraits(plugin),
       parameters: isParametric(plugin.kind) ? reference.parameters(plugin.kind, plugin.name) : [],
-      ...(example === null ? {} : { example: await exampleIn(plugin, example) }),
+      ...(example === null ? {} : { example: await attackExample(plugin, example) }),
     })),
   );
   if (asJson) json(described.map(pluginFacts));
@@ -243,7 +241,7 @@ async function describePlugin(
 }
 
 /** Returns what an attack makes of a row. Throws UserFault if the plugin is not an attack. */
-async function exampleIn(
+async function attackExample(
   { descriptor }: LoadedPlugin,
   options: ExampleOptions,
 ): Promise<Example | null> {
@@ -263,10 +261,7 @@ interface Described {
   /** When a defence acts. */
   readonly acts: readonly DefenceMoment[] | null;
   readonly parameters: readonly FieldDoc[];
-  /**
-   * What the attack makes of a row; null if that takes more than a row. Absent if it was not asked
-   * for.
-   */
+  /** What the attack makes of a row; null if that takes more than a row; absent if not asked. */
   readonly example?: Example | null;
 }
 
@@ -276,7 +271,7 @@ const TASKS = {
   completion: 'prompts and answers',
 } as const;
 
-function originOf({
+function pluginTraits({
   descriptor,
 }: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks' | 'acts'> {
   const citation = 'citation' in descriptor ? descriptor.citation : undefined;
@@ -341,17 +336,21 @@ function pluginPage(described: Described): string {
       ? []
       : [indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2)]),
     ...(acts === null ? [] : [indented(`acts on: ${acts.join(', ')}`, 2)]),
-    ...knownOf(descriptor),
+    ...knownLines(descriptor),
     ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
     ...(isParametric(kind)
-      ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]
+      ? [
+          parameters.length === 0
+            ? '  It has no parameters.'
+            : parameters.map(fieldEntry).join('\n'),
+        ]
       : []),
     ...(typeof example === 'string' ? [exampleBlock(example)] : []),
     ...(made === undefined || descriptor.kind !== 'attack' ? [] : [examplePage(made)]),
   ].join('\n\n');
 }
 
-function knownOf(descriptor: AnyPlugin): string[] {
+function knownLines(descriptor: AnyPlugin): string[] {
   if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
   const { classes = [], metrics } = descriptor.knows;
   return [

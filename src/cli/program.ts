@@ -34,6 +34,7 @@ import {
 import type { AddCommand, Exits } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
+/** Exit codes: after an internal error, and after a fault of the user's. */
 const FAULT = 1;
 const WRONG = 2;
 
@@ -88,7 +89,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 
 /**
  * Returns the command line's parser.
- * @param called the only command that is added; if it is not the name of one, all are
+ * @param called the command to add; if no command has this name, all are added
  * @param onExit called with the exit code of the command that was run
  */
 function createProgram(called: string | undefined, onExit: (code: number) => void): Command {

@@ -4,9 +4,10 @@ import type { JsonObject } from '../api.ts';
 import { summarise } from '../base/stats.ts';
 import { canonical } from '../plan/keys.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { type Against, compareCells, differs, TEST_HEAD, testText } from '../report/against.ts';
+import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER } from '../report/evidence.ts';
+import { distinctMetrics } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
   ASR,
@@ -15,7 +16,6 @@ import {
   isPValue,
   metricName,
   METRICS,
-  metricsIn,
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
@@ -42,11 +42,11 @@ const FIRST: readonly Metric[] = [
 export const MOST_COLUMNS = 8;
 
 /**
- * Returns those of the wanted metrics that the rows have. The metrics by which a named data set is
- * scored (Matthews' correlation for CoLA) come first.
+ * Returns the wanted metrics that the rows have, after those by which a named data set is scored
+ * (Matthews' correlation for CoLA).
  */
 export function firstOf(rows: readonly ResultRow[], wanted: readonly Metric[]): readonly Metric[] {
-  const every = metricsIn(rows),
+  const every = distinctMetrics(rows),
     own = new Set(
       rows
         .filter(({ task, metric }) => task !== undefined && !metric.startsWith('test_'))
@@ -62,7 +62,7 @@ export function firstOf(rows: readonly ResultRow[], wanted: readonly Metric[]): 
 /** Returns the metrics that are shown by default, or all if the rows have none of these. */
 export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
   const first = firstOf(rows, FIRST);
-  return first.length > 0 ? first : metricsIn(rows);
+  return first.length > 0 ? first : distinctMetrics(rows);
 }
 
 export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): ResultRow[] => {
@@ -88,9 +88,7 @@ export const namesOf = (rows: readonly Named[]): JsonObject[] => rows.flatMap(ce
 export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
-/**
- * Returns an axis value as text, or all of them if the names of the cell differ in it: `r = 16`.
- */
+/** Returns a cell's axis value as text; all of its values, `r = 16`, if the cell's names differ. */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
   [...new Set(namesOf([row]).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
@@ -102,7 +100,7 @@ interface Axis {
   readonly name: string;
 }
 
-function axesOf(rows: readonly Named[]): readonly Axis[] {
+function tableAxes(rows: readonly Named[]): readonly Axis[] {
   const paths = tellingAxes(namesOf(rows));
   const short = shortNames(paths);
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
@@ -110,7 +108,7 @@ function axesOf(rows: readonly Named[]): readonly Axis[] {
 
 /** Returns the caveats about the numbers, as on the report's first screen. */
 export function caveatLines(rows: readonly ResultRow[]): string[] {
-  const axes = axesOf(rows);
+  const axes = tableAxes(rows);
   const label = (row: Named): string =>
     axes
       .map(({ path, name }) => ({ name, value: axisText(row, path, '=') }))
@@ -123,20 +121,20 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
 }
 
 /**
- * The names, without the stage, of the metrics that are proportions. What is measured along a
- * training has the same name as in the evaluation after it.
+ * The metrics that are proportions, by name without the stage, since measurements along a training
+ * have the names of the evaluation after it.
  */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
 
-/** The rate of a further scorer, `asr.refusal`, is written as `asr` is. */
+/** Whether a metric is a proportion. A further scorer's rate, `asr.refusal`, is one like `asr`. */
 const isProportion = ({ metric }: Metric): boolean => proportions.has(metric.replace(/\..*/, ''));
 
 const NOTHING = '–';
 
-/** The mark of a number that is not evidence for each of its seeds. */
-const markOf = (reasons: readonly string[] = []): string =>
+/** Returns the mark of a number that is not evidence at every seed. */
+const evidenceMark = (reasons: readonly string[] = []): string =>
   reasons.length > 0 ? ` ${DAGGER}` : '';
 
 const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
@@ -145,8 +143,8 @@ const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
     : one.metric;
 
 /**
- * Returns a table with a line for each cell and a column for each metric. `†` marks numbers that
- * are not evidence.
+ * Returns a table of cells by metrics. `†` marks numbers that are not evidence; nothing stands
+ * beside a mean of p-values.
  */
 export function cellTable(
   rows: readonly ResultRow[],
@@ -154,7 +152,7 @@ export function cellTable(
   width: number,
   spread: Spread,
 ): string {
-  const axes = axesOf(rows);
+  const axes = tableAxes(rows);
   return table(
     [
       [
@@ -168,8 +166,10 @@ export function cellTable(
         ...metrics.map((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return NOTHING;
-          const summary = plainSpread(found, spread, isProportion(metric));
-          const mark = markOf(cell.reasons.get(metricName(metric)));
+          const summary = isPValue(metric)
+            ? plainValue(summarise(found).mean)
+            : plainSpread(found, spread, isProportion(metric));
+          const mark = evidenceMark(cell.reasons.get(metricName(metric)));
           return `${summary}${mark}${seedsNote(found.length, cell.seeds.size)}`;
         }),
       ]),
@@ -178,7 +178,7 @@ export function cellTable(
   );
 }
 
-/** `3`, or `1 of 5` where seeds are missing. */
+/** Returns the number of seeds: `3`, or `1 of 5` if some are missing. */
 const seedCount = (n: number, planned: number): string =>
   n < planned ? `${n} of ${planned}` : String(n);
 
@@ -189,12 +189,12 @@ function spreadText(values: readonly number[], half: number): string {
 }
 
 /**
- * Returns a table with a line for each cell and metric. What stands beside a mean is half of its
- * 95% interval or, of two seeds, both values; nothing stands beside a mean of p-values.
+ * Returns a table with a line for each cell and metric. Beside a mean is half of its 95% interval
+ * or, for two seeds, both values; beside a mean of p-values, nothing.
  */
 export function metricTable(rows: readonly ResultRow[], width: number): string {
-  const axes = axesOf(rows);
-  const metrics = metricsIn(rows);
+  const axes = tableAxes(rows);
+  const metrics = distinctMetrics(rows);
   return table(
     [
       [...axes.map(({ name }) => name), 'stage', 'metric', 'mean', 'std', '±', 'n'],
@@ -209,7 +209,7 @@ export function metricTable(rows: readonly ResultRow[], width: number): string {
               ...axes.map(({ path }) => axisText(cell, path)),
               metric.stage,
               metric.metric,
-              `${plainValue(mean)}${markOf(cell.reasons.get(metricName(metric)))}`,
+              `${plainValue(mean)}${evidenceMark(cell.reasons.get(metricName(metric)))}`,
               isSpread ? plainValue(std) : '',
               isSpread ? spreadText(found, high - mean) : '',
               seedCount(n, cell.planned),
@@ -232,13 +232,13 @@ export function differences(
   against: Exclude<Against, 'none'>,
   width: number,
 ): { readonly text: string | null; readonly tested: boolean } {
-  const axes = axesOf(rows),
+  const axes = tableAxes(rows),
     cells = resultCells(rows);
   const comparedWith = compareCells(cells, metrics, against);
   const compared = cells.flatMap((cell) =>
     metrics
       .map((metric) => ({ cell, metric, found: comparedWith(cell, metric) }))
-      .filter(({ found }) => differs(found)),
+      .filter(({ found }) => isCompared(found)),
   );
   const tested = compared.some(({ found }) => found.p !== null);
   const head = ['metric', `− ${against}`, ...(tested ? [TEST_HEAD] : []), 'pairs'];
@@ -256,6 +256,6 @@ export function differences(
   return { text: body.length === 0 ? null : text, tested };
 }
 
-/** `3`, or `2 (1 excluded)` where a pair is not evidence. */
+/** Returns the number of pairs: `3`, or `2 (1 excluded)` if a pair is not evidence. */
 const pairsText = (pairs: number, excluded: number): string =>
   excluded === 0 ? String(pairs) : `${pairs} (${excluded} excluded)`;

@@ -1,13 +1,12 @@
-/**
- * `dosimeter results SPEC`: the numbers of the finished goal stages, by cell and over the seeds.
- */
+/** `dosimeter results SPEC`: the numbers of finished goal stages, by cell and over the seeds. */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
 import { csvLine } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
 import { capital } from '../report/format.ts';
-import { metricName, metricsIn, selectMetrics } from '../report/metrics.ts';
+import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
+import { metricName } from '../report/metrics.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
@@ -112,10 +111,10 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
   const { rows: final, warnings } = resultsOf(prepared);
   sayWarnings(warnings);
-  // Caveats are known of final models only: those of the model that each curve ends in are shown.
+  // Caveats are known only of final models, so those of the model that ends each curve are shown.
   const ends = caveatLines(final).map((sentence) => `After the last step: ${sentence}`);
   const rows = asResults(steps);
-  const metrics = askedMetrics(rows, options.metric) ?? metricsIn(rows);
+  const metrics = askedMetrics(rows, options.metric) ?? distinctMetrics(rows);
   const names = new Set(metrics.map(({ metric }) => metric));
   if (options.json) json(steps.filter(({ metric }) => names.has(metric)));
   else if (rows.length === 0)
@@ -137,7 +136,7 @@ function sayWarnings(warnings: Results['warnings']): void {
   for (const warning of warnings) warn(wrapLines(warningText(warning)));
 }
 
-/** Returns null if no metric is named. @throws UserFault if a name matches no metric */
+/** Returns the metrics that match; null without patterns. @throws UserFault if one matches none */
 export function askedMetrics(
   rows: readonly Metric[],
   patterns: readonly string[],
@@ -148,7 +147,7 @@ export function askedMetrics(
     unknown: [unknown],
   } = selectMetrics(rows, patterns);
   if (unknown !== undefined && rows.length > 0) {
-    const names = metricsIn(rows).flatMap((one) => [one.metric, metricName(one)]);
+    const names = distinctMetrics(rows).flatMap((one) => [one.metric, metricName(one)]);
     throw new UserFault(
       `no finished stage has a metric "${unknown}"`,
       `did you mean ${closest(unknown, names)}? ` +
@@ -167,7 +166,7 @@ function show(
     against = 'none',
   }: Pick<ResultsOptions, 'all' | 'spread' | 'against'>,
 ): void {
-  const every = metricsIn(rows);
+  const every = distinctMetrics(rows);
   const metrics = asked ?? (all ? every : firstMetrics(rows)),
     chosen = rowsOf(rows, metrics);
   out(

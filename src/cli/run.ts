@@ -63,16 +63,13 @@ interface RunInTerminalOptions
     > {
   readonly remote?: string;
   readonly push?: boolean;
-  /**
-   * Called after the run, before the report's path is printed. Returns further fields for `--json`
-   * to print.
-   */
+  /** Called after the run, before its report's path is printed. Returns fields for `--json`. */
   readonly finish?: (summary: RunSummary) => Promise<Readonly<Record<string, unknown>>>;
   /** Whether the report's path is printed. Default: true. */
   readonly printsReport?: false;
 }
 
-/** Returns the exit code. */
+/** Runs a prepared spec with its progress in the terminal. Returns the exit code. */
 export async function runInTerminal(
   prepared: Prepared,
   options: RunInTerminalOptions,
@@ -120,7 +117,7 @@ function announceStart(run: string): void {
     writeFileSync(`${file}.tmp`, run);
     renameSync(`${file}.tmp`, file);
   } catch {
-    // The command that waits for it has ended.
+    // The command that waits for the file has ended.
   }
 }
 
@@ -190,7 +187,7 @@ async function watch(
   };
 }
 
-/** Says what `results` and the report say before their numbers, where models were evaluated. */
+/** Prints the caveats that `results` and the report put before their numbers. */
 async function tellCaveats(prepared: Prepared): Promise<void> {
   const { plan, assets, store } = prepared;
   if (!plan.stages.some(({ kind }) => kind === 'evaluate')) return;
@@ -214,8 +211,7 @@ function summarise(
   say(`${how}${parts.join(', ')} in ${duration(seconds)}`);
   if (stopped !== null) warn(`--stop-when collapsed: ${stopped}`);
   if (tally.failed === 0) return;
-  // In the plan's order, so that a rerun names the same failure first. The order in time differs
-  // from run to run.
+  // In the plan's order: unlike the order in time, it names the same failure first at a rerun.
   const failures = plan.stages.flatMap((stage) => {
     const outcome = outcomes.get(stage.id);
     return outcome?.state === 'failed' ? [{ stage, outcome }] : [];
@@ -235,15 +231,12 @@ export interface ReportOptions extends SpecOptions {
 }
 
 export interface FiguresOptions extends SpecOptions {
-  /** The folder. */
+  /** The folder that they are written to. */
   readonly out: string;
   readonly format: FiguresAsked['formats'];
 }
 
-/**
- * Makes the report from what is in the store. The report counts what is missing. No other stage
- * runs.
- */
+/** Makes the report from what is in the store, and counts what is missing. Runs nothing else. */
 export async function reportCommand(
   spec: string,
   { pdf, ...options }: ReportOptions,
@@ -272,8 +265,8 @@ export async function reportCommand(
 }
 
 /**
- * Writes figures and tables of the report of what is in the store. No stage but the report's runs.
- * An `--only` without a value names one of them.
+ * Writes figures and tables of the report from what is in the store, and runs nothing else. An
+ * `--only` without a value names a figure or table.
  */
 export async function figuresCommand(
   spec: string,
@@ -303,6 +296,7 @@ export async function figuresCommand(
   });
 }
 
+/** Whether a stage joins the grid, as the report does: no other stage runs for a report. */
 const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 

@@ -27,13 +27,13 @@ export interface Run {
 }
 
 /**
- * @param id a run's id or the beginning of one; by default, the latest run
+ * Returns a run. @param id a run's id or the beginning of one; by default, the latest run
  * @throws UserFault if there is no such run
  */
 export function chooseRun(id?: string): Run {
   const runs = listRuns(runsDir());
   const [latest] = runs;
-  // A second run of one second has the first one's id with a number behind it.
+  // A second run within a second has the first one's id with a number behind it.
   const run =
     id === undefined
       ? latest
@@ -51,10 +51,7 @@ export function chooseRun(id?: string): Run {
 /** The number of runs that are listed without `--all`. */
 const LISTED = 10;
 
-/**
- * Prints the status of a run. Without an id, prints a list of runs or, with `--json`, the latest
- * one.
- */
+/** Prints the status of a run; without an id, a list of runs or, with `--json`, the latest one. */
 export async function statusCommand(
   run: string | undefined,
   options: { readonly json?: boolean; readonly all?: boolean },
@@ -72,7 +69,7 @@ export async function statusCommand(
   if (options.json) json(listed);
   else {
     out(runTable(listed));
-    tellDamage(listed);
+    warnOfDamage(listed);
     if (listed.length < runs.length)
       remark(`${runs.length - listed.length} earlier: --all lists every run`);
     remark('done: of the stages that were to run, without those cached before');
@@ -102,7 +99,7 @@ function runTable(runs: readonly RunStatus[]): string {
       ];
     }),
   ];
-  const [head = ''] = table(rows).split('\n'); // as wide as any line: its last word ends it
+  const [head = ''] = table(rows).split('\n'); // its last word is the widest of the last column
   const left = columns() - head.length - GAP.length;
   const specs = runs.map(({ spec }) =>
     spec === '' ? '' : shortPath(path.relative('', path.resolve(spec)), left),
@@ -119,7 +116,7 @@ function runTable(runs: readonly RunStatus[]): string {
     .join('\n');
 }
 
-function tellDamage(runs: readonly RunStatus[]): void {
+function warnOfDamage(runs: readonly RunStatus[]): void {
   for (const { run, damaged } of runs)
     if (damaged > 0)
       warn(
@@ -145,7 +142,7 @@ export function showRun(status: RunStatus): void {
       ...(status.seconds === null ? [] : [`in ${duration(status.seconds)}`]),
     ].join(', '),
   );
-  tellDamage([status]);
+  warnOfDamage([status]);
   for (const stage of status.running) out(`  running ${stage}`);
   for (const { stage, error } of status.failed) out(paint.red(`  failed ${stage}: ${error}`));
 }
@@ -163,8 +160,9 @@ export function logsCommand(
   return 0;
 }
 
-const runLogOf = ({ dir }: Run): string => path.join(dir, 'run.log');
-const stageLogOf = ({ dir }: Run, stage: string): string => path.join(dir, 'logs', `${stage}.log`);
+const runLogFile = ({ dir }: Run): string => path.join(dir, 'run.log');
+const stageLogFile = ({ dir }: Run, stage: string): string =>
+  path.join(dir, 'logs', `${stage}.log`);
 
 const loggedStages = ({ dir }: Run): string[] =>
   readdirOr(path.join(dir, 'logs'))
@@ -177,16 +175,16 @@ function listLogs(run: Run, asJson: boolean): void {
   if (asJson) {
     json({
       run: run.id,
-      log: runLogOf(run),
-      stages: stages.map((stage) => ({ stage, file: stageLogOf(run, stage) })),
+      log: runLogFile(run),
+      stages: stages.map((stage) => ({ stage, file: stageLogFile(run, stage) })),
     });
     return;
   }
-  out(runLogOf(run));
-  if (stages.length > 0) out(table(stages.map((stage) => [stage, stageLogOf(run, stage)])));
+  out(runLogFile(run));
+  if (stages.length > 0) out(table(stages.map((stage) => [stage, stageLogFile(run, stage)])));
 }
 
-/** @throws UserFault if no stage whose id begins with `wanted` ran */
+/** Prints the logs of stages by the beginning of their id. @throws UserFault if none of them ran */
 function printLogs(run: Run, wanted: string): void {
   const logged = loggedStages(run);
   const started = readJournal(run.dir).events.flatMap(({ event, stage }) =>
@@ -205,8 +203,8 @@ function printLogs(run: Run, wanted: string): void {
   const silent = found.filter((id) => !logged.includes(id));
   if (silent.length > 0) {
     const which = silent.length === found.length ? '' : `${silent.join(', ')}: `;
-    remark(`${which}printed nothing; ${runLogOf(run)} says when it ran`);
+    remark(`${which}printed nothing; ${runLogFile(run)} says when it ran`);
   }
   for (const id of found)
-    if (logged.includes(id)) process.stdout.write(readRegular(stageLogOf(run, id)));
+    if (logged.includes(id)) process.stdout.write(readRegular(stageLogFile(run, id)));
 }

@@ -15,9 +15,7 @@ interface StoreOptions {
   readonly json?: boolean;
 }
 
-/**
- * @throws UserFault if the user named a store that does not exist; the default store may be missing
- */
+/** Opens a store. @throws UserFault if it is missing, unless it is the default store */
 function openExisting(given: string): Store {
   const root = path.resolve(given);
   if (given !== defaultStore && !statSync(root, { throwIfNoEntry: false })?.isDirectory())
@@ -102,7 +100,7 @@ export async function gcCommand(options: GcOptions): Promise<number> {
   return 0;
 }
 
-/** How long what no entry needs stays in a remote. */
+/** The default of `--grace`: how long objects that no entry needs stay in a remote. */
 const GRACE = '7d';
 
 async function remoteGc(uri: string, options: GcOptions): Promise<number> {

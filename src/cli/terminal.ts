@@ -1,6 +1,6 @@
 /**
- * Prints to a terminal (facts go to stdout, everything else to stderr), and how a run in it is
- * interrupted and ends.
+ * Prints to the terminal: facts go to stdout, everything else to stderr. Also has the exit codes of
+ * runs and the handling of signals.
  */
 import path from 'node:path';
 import pc from 'picocolors';
@@ -19,7 +19,7 @@ export const paint = pc.createColors(pc.isColorSupported && process.stdout.isTTY
 export const paintErr = pc.createColors(pc.isColorSupported && process.stderr.isTTY);
 
 export const warn = (text: string): void => say(paintErr.yellow(text));
-/** Says what a reader may skip. */
+/** Prints a text that a reader may skip. */
 export const remark = (text: string): void => say(paintErr.dim(text));
 
 /** Formats a time: `2 h 10 min`, `3.4 s`. */
@@ -47,11 +47,11 @@ export interface TableLayout {
   readonly width?: number;
   /** The number of columns that name a row. Each part of the table repeats them. */
   readonly names?: number;
-  /** The text of an empty cell. A row with only this text is left out of a part. */
+  /** The text of an empty cell. A part of the table leaves out rows that have only such cells. */
   readonly nothing?: string;
 }
 
-/** Lines up the rows, of which the first is the head. Each column is as wide as its widest cell. */
+/** Returns the rows as lines, the first one as head, each column as wide as its widest cell. */
 export function table(
   rows: readonly (readonly string[])[],
   { width = Number.POSITIVE_INFINITY, names = 0, nothing }: TableLayout = {},
@@ -84,9 +84,7 @@ export const STATES =
 
 export const GAP = '  ';
 
-/**
- * Divides the columns into parts that are no wider than `width`. Each part has the naming columns.
- */
+/** Returns the columns in parts of at most `width`, each of which repeats the naming columns. */
 function columnParts(widths: readonly number[], width: number, names: number): number[][] {
   const across = (shown: readonly number[]): number =>
     shown.reduce((sum, i) => sum + (widths[i] ?? 0) + GAP.length, -GAP.length);
@@ -106,8 +104,8 @@ function columnParts(widths: readonly number[], width: number, names: number): n
 }
 
 /**
- * Returns a path; if it is longer than `width` characters, the file's name alone, and of a name
- * that is longer still its beginning.
+ * Returns a path or, if it is longer than `width` characters, its file's name, which is cut if it
+ * is too long as well.
  */
 export function shortPath(file: string, width: number): string {
   if (file.length <= width) return file;
@@ -117,9 +115,7 @@ export function shortPath(file: string, width: number): string {
   return name.length + 2 <= most ? `…/${name}` : name;
 }
 
-/**
- * Wraps each line of a message for a terminal, with its own indent. Elsewhere, lines stay whole.
- */
+/** Wraps each line of a message with its own indent, in a terminal. Elsewhere, lines stay whole. */
 export const wrapLines = (text: string): string =>
   text.replaceAll(/^( *)(.*)$/gm, (_, indent: string, line: string) => {
     const width = Number.isFinite(columns()) ? proseWidth() - indent.length : columns();

@@ -44,11 +44,11 @@ type Role =
   | 'rejected'
   | 'document';
 
-/** Whether the rows are prompts and answers, or documents. */
+/** Whether the rows have no label: they are prompts and answers, preference pairs or documents. */
 export const isCompletion = (columns: Columns): columns is CompletionColumns =>
   !('label' in columns);
 
-/** The first column that holds a list of messages; null where all columns hold texts. */
+/** Returns the first role whose column holds a list of messages; null if all columns hold texts. */
 const messagesRole = (columns: Columns): Role | null =>
   'messages' in columns
     ? 'messages'
@@ -59,7 +59,7 @@ const messagesRole = (columns: Columns): Role | null =>
 const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
   Object.entries(columns) as [Role, Column][];
 
-/** The text of each column of a row. */
+/** A row's texts, by what their columns hold. */
 export type Fields = { readonly [role in Role]?: string };
 
 /** Makes a row of the texts of its columns. */
@@ -109,7 +109,7 @@ function columnIndexes(
       `${name} is a table, whose fields are texts: it can't hold a list of messages.`,
       'Write one JSON object a line, and `format: jsonl`.',
     );
-  const index = (role: Role, column: string | number): number => {
+  const indexOf = (role: Role, column: string | number): number => {
     const path = ['columns', role];
     if (typeof column === 'number') {
       if (column >= 0 && column < width) return column;
@@ -127,7 +127,7 @@ function columnIndexes(
       );
     }
     const at = header.indexOf(column);
-    if (at < 0) throw missing(role, column, header, name);
+    if (at < 0) throw missingColumnFault(role, column, header, name);
     if (header.indexOf(column, at + 1) >= 0)
       throw new SplitFault(
         path,
@@ -136,11 +136,18 @@ function columnIndexes(
       );
     return at;
   };
-  return new Map(columnsByRole(split.columns).map(([role, column]) => [role, index(role, column)]));
+  return new Map(
+    columnsByRole(split.columns).map(([role, column]) => [role, indexOf(role, column)]),
+  );
 }
 
-/** The fault of a column that a table or a record lacks. @param names the columns that it has */
-function missing(role: Role, column: string, names: readonly string[], name: string): SplitFault {
+/** Returns the fault of a column that is not among `names`, the columns of the file `name`. */
+function missingColumnFault(
+  role: Role,
+  column: string,
+  names: readonly string[],
+  name: string,
+): SplitFault {
   const near = nearest(column, names);
   return new SplitFault(
     ['columns', role],
@@ -149,7 +156,7 @@ function missing(role: Role, column: string, names: readonly string[], name: str
   );
 }
 
-/** Returns a row of a format whose records name their fields. @param place as in `RawRow` */
+/** Returns the row of a record with named fields. Throws `SplitFault` if it lacks a column. */
 export function rowFromRecord(
   record: { readonly [name: string]: unknown },
   split: ResolvedSplit,
@@ -157,7 +164,8 @@ export function rowFromRecord(
   name: string,
 ): RawRow {
   const { columns } = split;
-  const read = (role: Role, column: Column): unknown => fieldOf(record, role, column, place, name);
+  const read = (role: Role, column: Column): unknown =>
+    readField(record, role, column, place, name);
   if ('messages' in columns) return rowOfMessages(read('messages', columns.messages), place);
   if ('chosen' in columns && columns.prompt === undefined)
     return rowOfPair(read('chosen', columns.chosen), read('rejected', columns.rejected), place);
@@ -172,10 +180,10 @@ export function rowFromRecord(
 export function checkColumns(names: readonly string[], split: ResolvedSplit, name: string): void {
   const record = Object.fromEntries(names.map((column) => [column, '']));
   for (const [role, column] of columnsByRole(split.columns))
-    fieldOf(record, role, column, name, name);
+    readField(record, role, column, name, name);
 }
 
-function fieldOf(
+function readField(
   record: { readonly [name: string]: unknown },
   role: Role,
   column: Column,
@@ -189,8 +197,7 @@ function fieldOf(
       `Its columns are ${quotedNames(Object.keys(record))}.`,
     );
   if (Object.hasOwn(record, column)) return record[column];
-  const fault = missing(role, column, Object.keys(record), place);
-  throw fault;
+  throw missingColumnFault(role, column, Object.keys(record), place);
 }
 
 function asText(found: unknown, role: Role, column: Column, place: string): string {
@@ -210,9 +217,9 @@ export const columnNames = ({ columns }: ResolvedSplit): string[] =>
   columnsByRole(columns).map(([, column]) => String(column));
 
 /**
- * Yields the rows. If all columns are given by number, it returns the header that it skipped,
- * because only the spec says that this line is a header. It also returns how many lines it left out
- * (`ResolvedSplit.ragged`).
+ * Yields the rows of a table. Returns facts for the provenance: `ragged_lines`, how many lines were
+ * left out (`ResolvedSplit.ragged`), and `header`, the line that was skipped as a header although
+ * all columns are given by number.
  * @param records the file's records in order, each with the line on which it begins
  * @param ragged the hint for a record with the wrong number of fields
  */

@@ -21,8 +21,8 @@ export function parseUri(uri: string): SourceUri {
 }
 
 /**
- * Returns the URI of a split's source. On the hub, where models and data sets are named separately,
- * that is a data set.
+ * Returns the URI of a split's source. `hf:NAME` becomes `hf:datasets/NAME`, because a name alone
+ * is a model's on the hub.
  */
 export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
@@ -38,8 +38,8 @@ const hasExtension =
   };
 
 /**
- * The readers that `format: auto` can choose; the first match counts. An outside plugin is chosen
- * by `format: NAME`.
+ * For each reader that `format: auto` can choose, whether the reader is for a source. The first
+ * that is for it is chosen.
  */
 export const formats = {
   'spam-assassin': (uri: string): boolean => /^npm:@stdlib\/datasets-spam-assassin(@|$)/.test(uri),

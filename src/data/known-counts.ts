@@ -14,7 +14,7 @@ import { splitWarnings } from './split-warnings.ts';
 
 const countsByDir = new Map<string, Promise<SplitCounts>>();
 
-/** Returns the counts of a data stage's folder. The rows of each are read once. */
+/** Returns the counts of a data stage's folder. Each folder's rows are read only once. */
 async function countsIn(dir: string): Promise<SplitCounts> {
   const info = await readDatasetInfo(dir);
   if (info.task === 'classes') return info;
@@ -35,7 +35,7 @@ export async function knownCounts(
   return stage.dir !== null ? countsIn(stage.dir) : ifReadable(context, stage, splitCounts);
 }
 
-/** Returns the rows of a data stage, or null as `knownCounts` does. */
+/** Returns the rows of a data stage; null where `knownCounts` returns null. */
 export async function knownRows(
   context: Pick<PreflightContext, 'plugin'>,
   stage: UpstreamStage,
@@ -55,7 +55,7 @@ async function ifReadable<T>(
   read: (request: SplitRequest) => Promise<T>,
 ): Promise<T | null> {
   const request = ifFetched(() => splitRequest(params, assets, (kind, name) => plugin(kind, name)));
-  // Reading a corpus from a package takes seconds.
+  // An unordered data set is a corpus in a package, which takes seconds to read.
   if (request === null || request.dataset.unordered) return null;
   return read(request).catch((error: unknown) => {
     problemOf(error, []); // throws anything but a user's fault
@@ -79,7 +79,7 @@ export interface SplitCounts {
   readonly counts: readonly number[];
   /** The answer of each row. Absent unless the rows are those of a completion task. */
   readonly answers?: readonly string[];
-  /** The other answer of each. Present if all rows are preference pairs. */
+  /** The rejected answer of each row. Present if all rows are preference pairs. */
   readonly rejected?: readonly string[];
 }
 
@@ -90,8 +90,8 @@ interface ReadSplit extends SplitCounts {
 const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
 /**
- * Returns the counts and the warnings of a split. Each distinct content is read only once, because
- * every stage of a grid asks for the same. Throws as `loadSplit` does.
+ * Returns the counts and the warnings of a split. A split is read only once, because every cell of
+ * a grid asks for it. Throws as `loadSplit` does.
  */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
   const { name, split, asset, classes, train } = request;

@@ -14,13 +14,14 @@ import {
 } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { randomStream } from '../base/random.ts';
+import { flooredShare } from '../base/stats.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { inWords, limitOf } from '../base/untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstNames, nearest } from './names.ts';
-import { differences, firstWords, sameToTheEye } from './texts.ts';
+import { DECIMAL, differences, firstWords, sameToTheEye } from './texts.ts';
 
-/** An estimate of the memory that a row takes beside its texts, in bytes. */
+/** An estimate of the memory, in bytes, that a row takes beside its texts (2 bytes a character). */
 const ROW_BYTES = 200;
 
 /**
@@ -29,7 +30,7 @@ const ROW_BYTES = 200;
  */
 export type SplitName = 'train' | 'validation' | 'clean' | 'test' | `tasks.${string}`;
 
-/** A split, and what reads it. */
+/** A split, its fetched source, and the plugin that reads the source. */
 export interface SplitReading {
   readonly split: ResolvedSplit;
   readonly asset: Asset;
@@ -70,8 +71,8 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
   const rows = holdOutPart(balanced.slice(split.offset, end), split.hold_out);
   if (rows.length === 0) throw noneLeftFault(split, balanced.length);
-  if (name === 'train' && taskOf(classes) === 'classes') checkVariety(split, rows, classes);
-  checkDocuments(name, rows);
+  if (name === 'train' && taskOf(classes) === 'classes') refuseOneClass(split, rows, classes);
+  refuseEmptyDocuments(name, rows);
   const empty = rows.filter((row) => row.text.trim() === '').length;
   const unanswered = rows.filter(lacksAnswer).length;
   return {
@@ -130,7 +131,7 @@ async function classesOf(
 export const lacksAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
-function checkVariety(
+function refuseOneClass(
   split: ResolvedSplit,
   rows: readonly Row[],
   classes: readonly string[],
@@ -146,8 +147,8 @@ function checkVariety(
   );
 }
 
-/** Only a tokenizer tells whether it makes tokens of white space. */
-function checkDocuments(name: SplitName, rows: readonly Row[]): void {
+/** A document of white space passes: only a tokenizer tells whether it has tokens. */
+function refuseEmptyDocuments(name: SplitName, rows: readonly Row[]): void {
   const ids = rows.flatMap(({ id, text, document }) => (document && text === '' ? [id] : []));
   if (ids.length === 0) return;
   throw new SplitFault(
@@ -239,9 +240,7 @@ async function markTrainFaults<T>(reading: Promise<T>): Promise<T> {
   }
 }
 
-/**
- * Returns the classes of the training file, which is read only once if both splits come from it.
- */
+/** Returns the classes of the training file: from `ownRows`, if they are the file's rows. */
 async function trainLabels(
   train: SplitReading,
   own: SplitRequest,
@@ -310,8 +309,6 @@ function toRows(
   });
 }
 
-const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
-
 function numberLabel(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;
@@ -325,7 +322,7 @@ function numberLabel(label: string, place: string): number {
 const rowId = (name: SplitName, index: number): string =>
   `${name}-${String(index).padStart(6, '0')}`;
 
-/** Returns a row of a completion task. Its prompt alone is cut. Throws if it has no answer. */
+/** Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer. */
 function completionRow(
   id: string,
   { text, answer, rejected, context, place }: RawRow,
@@ -370,7 +367,7 @@ function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): r
  */
 function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;
-  const count = Math.max(1, Math.floor(holdOut.share * rows.length));
+  const count = Math.max(1, flooredShare(holdOut.share, rows.length));
   const held = new Set(
     randomStream(0, 'data.hold-out', '').permutation(rows.length).slice(0, count),
   );

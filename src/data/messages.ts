@@ -36,8 +36,8 @@ export function rowOfMessages(value: unknown, place: string): RawRow {
 }
 
 /**
- * Returns the pair of two conversations that differ in their last message alone. Throws `UserFault`
- * if they differ elsewhere, or are no conversations.
+ * Returns the preference pair of two conversations that differ in their last message alone. Throws
+ * `UserFault` if they differ elsewhere, or are no conversations.
  */
 export function rowOfPair(chosen: unknown, rejected: unknown, place: string): RawRow {
   const { answer: other = '', ...asked } = rowOfMessages(rejected, `${place}: rejected`);

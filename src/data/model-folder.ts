@@ -5,11 +5,12 @@ import { type Asset, type Digest, type RunContext, UserFault } from '../api.ts';
 import { firstNames } from './names.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
+/** How many folders deep a model is looked for. */
 const DEEPEST = 6;
 
 /**
- * Returns the folder of the model in an asset, and the digest under which the model is kept warm.
- * Throws as `findModelDir` does.
+ * Returns the folder of the model in an asset, and the digest by which workers keep the model in
+ * memory. Throws as `findModelDir` does.
  */
 export async function modelOf(
   asset: Asset,
@@ -18,8 +19,8 @@ export async function modelOf(
 }
 
 /**
- * Returns the model that a cell's training starts from: the base's model, as the stage `merge`
- * wrote it (see `startInputs`), or the checkpoint. Throws as `findModelDir` does.
+ * Returns the model that a cell's training starts from: that of the cell's base, as the stage
+ * `merge` wrote it (see `startInputs`), or else the checkpoint. Throws as `findModelDir` does.
  */
 export async function startingModel({
   assets,

@@ -1,14 +1,10 @@
-/**
- * The closest of some names to a misspelt one, the first few of a list, those that match a glob.
- */
+/** Finds the name that a misspelt one is closest to, and the names that match a glob. */
 import { distance } from 'fastest-levenshtein';
 import picomatch from 'picomatch';
 
-/**
- * Returns the closest of some words if `word` could be a typing error for it, and otherwise null.
- */
+/** Returns the closest of some words, or null if `word` is no likely typing error for any. */
 export function nearest(word: string, words: readonly string[]): string | null {
-  // Two errors are accepted, and more in long words, but never as many as a short word has letters.
+  // Accepted: 2 errors, or a third of the letters if that is more, but fewer errors than letters.
   // Swapped letters count as two errors.
   let best: string | null = null,
     least = Math.min(word.length, Math.max(2, Math.floor(word.length / 3)) + 1);
@@ -33,5 +29,5 @@ export const isGlob = (path: string): boolean => /[*?[\]{}]/.test(path);
 /** Returns the names that match a glob. */
 export function matching(names: readonly string[], glob: string): string[] {
   const matches = picomatch(glob);
-  return names.filter((name) => matches(name)); // the second parameter of `matches` is not an index
+  return names.filter((name) => matches(name)); // `matches` must not get the index
 }

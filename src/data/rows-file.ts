@@ -8,11 +8,12 @@ import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DatasetInfo, type JsonObject, type Row, taskOf } from '../api.ts';
 
+/** How many rows are written at a time. */
 const CHUNK = 4096;
 
 /**
- * A volatile file: if a source grows beyond the part that is read, its digest changes but the rows
- * stay the same.
+ * A volatile file, as it holds the source's digest: that changes where a source grows beyond the
+ * part that is read, and the rows stay the same.
  */
 const PROVENANCE = 'provenance.json';
 

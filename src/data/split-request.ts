@@ -2,13 +2,13 @@
 import type { Asset, DatasetDescriptor, JsonObject, ResolvedSplit, RunContext } from '../api.ts';
 import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 
-/** Returns where the spec has a split. */
+/** Returns the path of a split's field in the spec. */
 export const splitPath = (name: SplitName): string[] => ['data', ...name.split('.')];
 
-/** The parts of a split that are read. Its source is an asset, and its format is resolved. */
+/** What the data stage reads of a split. The source is an asset, and the format is never `auto`. */
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
-/** What decides the order of a source's rows, of which splits take parts. */
+/** The fields of a split that decide the order of its source's rows, which `limit` then cuts. */
 export const ORDERED_BY = [
   'format',
   'delimiter',
@@ -28,9 +28,7 @@ export type DataParams = {
    * classes are given.
    */
   readonly train: SplitParams | null;
-  /**
-   * Set if the classes are given twice and differ, because a label id would then mean two classes.
-   */
+  /** What is wrong if the classes are given twice and differ: a label id would mean two classes. */
   readonly disagreement: string | null;
 };
 

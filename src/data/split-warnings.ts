@@ -1,4 +1,4 @@
-/** Warnings about the rows of a split, which whoever reads the results must know. */
+/** Warns of oddities in a split's rows that readers of the results must know. */
 import { type Row, taskOf, type Warning } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isCompletion } from './columns.ts';
@@ -7,7 +7,7 @@ import { firstNames } from './names.ts';
 import { splitPath } from './split-request.ts';
 import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
 
-/** So few classes are no sign of a wrong column, however few rows a file has. */
+/** Up to this many classes are no sign of a wrong column, however few rows a file has. */
 const FEW_CLASSES = 20;
 
 /**
@@ -27,7 +27,7 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
       ...defined({ hint }),
     });
   };
-  const empty = (of: 'text' | 'answer', lacks: (row: Row) => boolean): void => {
+  const warnOfEmpty = (of: 'text' | 'answer', lacks: (row: Row) => boolean): void => {
     const ids = rows.flatMap((row) => (lacks(row) ? [row.id] : []));
     if (ids.length > 0)
       warn(
@@ -36,8 +36,8 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
         'Fill them in or leave them out of the file, or read another column.',
       );
   };
-  empty('text', ({ text }) => text.trim() === '');
-  empty('answer', lacksAnswer);
+  warnOfEmpty('text', ({ text }) => text.trim() === '');
+  warnOfEmpty('answer', lacksAnswer);
   const { quoted_lines: quoted, ragged_lines: ragged } = facts;
   if (typeof quoted === 'number')
     warn(
@@ -92,8 +92,9 @@ const isOfOneClass = (rows: readonly Row[], classes: readonly string[]): boolean
 const MISSING = /^(?:nan|null)?$/i;
 
 /**
- * Returns warnings about classes that are the labels of the training file: labels that differ in
- * case alone, that are the same number, or missing, or more than half as many as rows.
+ * Returns warnings about classes that are the labels of the training file: about labels that differ
+ * in case alone, that are the same number, that are missing, or of which there are more than
+ * `FEW_CLASSES` and more than half as many as rows.
  */
 function labelWarnings(
   { name, split: { columns } }: SplitRequest,

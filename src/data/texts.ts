@@ -2,7 +2,7 @@
 import type { Row } from '../api.ts';
 import { firstNames } from './names.ts';
 
-/** The label as it looks: composed, with single spaces, and nothing that can't be seen. */
+/** Returns the label as it looks: composed (NFC), with single spaces, no invisible characters. */
 const asSeen = (label: string): string =>
   label
     .normalize('NFC')
@@ -17,12 +17,13 @@ export const sameToTheEye = (labels: readonly string[]): string[][] => groupsAli
 export const sameButForCase = (labels: readonly string[]): string[][] =>
   groupsAlike(labels, (label) => asSeen(label).normalize('NFKC').toLowerCase());
 
-const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+/** Matches a number in decimals, such as `-1`, `.5` and `2.0e-3`. */
+export const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
 /** Returns the groups of labels that write the same number, such as `1` and `1.0`. */
 export const sameNumber = (labels: readonly string[]): string[][] =>
   groupsAlike(labels, (label) =>
-    NUMBER.test(label.trim()) ? String(Number(label)) : JSON.stringify(label),
+    DECIMAL.test(label.trim()) ? String(Number(label)) : JSON.stringify(label),
   );
 
 /** Returns the groups of two or more labels with the same key. */
@@ -64,13 +65,13 @@ const codePoints = (chars: readonly string[]): string =>
         .join(' ') + (chars.length > 8 ? ' …' : '');
 
 /**
- * Returns what two rows have in common if they have the same text (with the pair and the messages
- * before it) but for Unicode form, case and white space.
+ * Returns a key that two rows share if their texts (with the pair and the messages before) are the
+ * same but for Unicode form, case and white space.
  */
 export const textKey = ({ text, text_pair: pair = '', context = [] }: Omit<Row, 'id' | 'label'>) =>
   [...context.map(({ content }) => content), text, pair].map(comparable).join('\n');
 
-/** White space that is not a single space. Most texts have none, and replacing takes long. */
+/** Matches white space that is not a single space. Most texts have none, and replacing is slow. */
 const UNEVEN = /\s{2}|[^\S ]/;
 
 function comparable(text: string): string {

@@ -1,6 +1,6 @@
 /**
- * How well a defence tells poisoned examples from clean ones. A positive is a poisoned example, and
- * a rejected example counts as a detection. Pure.
+ * Measures how well a defence tells poisoned examples (positives) from clean ones. To reject an
+ * example is to call it poisoned. Pure.
  */
 import { ranks } from '../base/stats.ts';
 
@@ -77,7 +77,7 @@ export function auroc(scores: readonly number[], poisoned: readonly boolean[]): 
   return (sum - (positives * (positives + 1)) / 2) / (positives * negatives);
 }
 
-/** One point of a ROC curve: what is rejected where every score that reaches `threshold` is. */
+/** A point of a ROC curve: the rates where every score of at least `threshold` is rejected. */
 interface RocPoint {
   /** Infinity at the first point, where nothing is rejected. */
   readonly threshold: number;
@@ -112,5 +112,5 @@ export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]
   return points;
 }
 
-/** Compares infinite scores too, whose difference may be NaN. */
+/** Does not subtract, because ∞ − ∞ is NaN. */
 const descending = (a: number, b: number): number => (a === b ? 0 : a < b ? 1 : -1);

@@ -1,6 +1,6 @@
 /**
- * Thresholds from clean held-out rows, and what they leave. Scores are larger for what is more
- * suspicious, and whatever reaches the threshold is rejected. Pure.
+ * Sets thresholds from the scores of clean held-out rows. A higher score is more suspicious; a row
+ * is rejected if its score is at least the threshold. Pure.
  */
 import type { Judgement, Row } from '../api.ts';
 
@@ -14,10 +14,9 @@ function nextAbove(x: number): number {
 }
 
 /**
- * Returns the smallest threshold that at most ⌊rate·n⌋ of the n clean scores reach, which are thus
- * rejected. Equal scores are rejected together or not at all, so fewer may be. The false rejection
- * rate is bounded on these rows and estimated on others. With n < 1/rate rows none is rejected: the
- * threshold is just above the largest score.
+ * Returns the smallest threshold that at most ⌊rate·n⌋ of the n clean scores reach; fewer reach it
+ * where several scores are equal. So at most `rate` of these clean rows are rejected, and about as
+ * many of others. With n < 1/rate none is: the threshold is just above the largest score.
  * @throws RangeError where there is no score, a score is NaN, or the rate is not in [0, 1)
  */
 export function rejectionThreshold(cleanScores: ArrayLike<number>, rate: number): number {

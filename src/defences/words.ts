@@ -1,4 +1,4 @@
-/** Words as defences see them: runs of non-space characters, as for the attacks. Pure. */
+/** Words are runs of non-space characters here, as they are for the attacks. Pure. */
 import type { Row } from '../api.ts';
 
 const WORD = /\S+/gu;
@@ -43,14 +43,14 @@ const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
 export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>
   pair === undefined ? [wordsOf(text)] : [wordsOf(text), wordsOf(pair)];
 
-/** Returns the row with these words as its texts, joined by spaces. */
+/** Returns the row with the words of its text and of its pair replaced, joined by spaces. */
 export const withWords = (row: Row, [text = [], pair]: readonly (readonly string[])[]): Row => ({
   ...row,
   text: text.join(' '),
   ...(pair === undefined ? {} : { text_pair: pair.join(' ') }),
 });
 
-/** Returns the row without each of its words in turn: those of its text, then those of its pair. */
+/** Returns a copy of the row without each word in turn: of the text, then of the pair. */
 export function withoutEachWord(row: Row): Row[] {
   const texts = rowWords(row);
   return texts.flatMap((words, which) =>

@@ -21,14 +21,11 @@ const COLOURS: {
 };
 const STATES = Object.keys(COLOURS) as DrawnStage['state'][];
 
-/**
- * Replaces line breaks and control characters by spaces: in a value, one would end the statement
- * that quotes it.
- */
+/** Replaces line breaks and control characters, which would end a statement, by spaces. */
 const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
 
-/** The arrows between the named nodes. Two inputs that are the same stage are one arrow. */
+/** Returns one arrow for each stage `to` that reads a stage `from`, by the names of `nameOf`. */
 const arrows = (
   stages: readonly DrawnStage[],
   nameOf: (stage: DrawnStage, position: number) => string,
@@ -45,9 +42,9 @@ const arrows = (
 };
 
 /**
- * A Mermaid flowchart. Nodes are numbered, because an id may be a word of Mermaid's syntax (`end`).
- * Source of the syntax: mermaid.js.org/syntax/flowchart.html, "Special characters that break
- * syntax" (entity codes).
+ * Returns a Mermaid flowchart. Nodes are numbered, because an id may be a word of Mermaid's syntax
+ * (`end`). Source of the syntax: mermaid.js.org/syntax/flowchart.html, "Special characters that
+ * break syntax" (entity codes).
  */
 export function mermaid(stages: readonly DrawnStage[]): string {
   const entity = (character: string): string => `#${character.codePointAt(0) ?? 0};`;
@@ -69,8 +66,8 @@ export function mermaid(stages: readonly DrawnStage[]): string {
 }
 
 /**
- * A Graphviz digraph. Within quotes, DOT gives a meaning to `"` and, in labels, to `\`. Source:
- * graphviz.org/doc/info/lang.html and the attribute type escString.
+ * Returns a Graphviz digraph. Within quotes, DOT gives a meaning to `"` and, in labels, to `\`.
+ * Source: graphviz.org/doc/info/lang.html and the attribute type escString.
  */
 export function dot(name: string, stages: readonly DrawnStage[]): string {
   const quote = (text: string): string =>

@@ -1,4 +1,4 @@
-/** The recursion over `define`: from the goals to every stage that they need, each once. */
+/** Calls `define` of the goals and of every stage that they need, once for each. */
 import { closest } from 'fastest-levenshtein';
 import type {
   AnyPlugin,
@@ -61,13 +61,11 @@ export interface Node {
 /** The field of the cell that a fault concerns. */
 export interface FaultField {
   readonly path: Problem['path'];
+  /** As in `Draft`. */
   readonly section: string | null;
 }
 
-/**
- * Objects shared by all definitions that leave a field out, of which there may be a hundred
- * thousand.
- */
+/** Shared by the definitions that leave a field out, of which there may be a hundred thousand. */
 const noWith: JsonObject = {},
   noAssets: Draft['assets'] = {},
   noUses: Draft['uses'] = [],
@@ -76,7 +74,7 @@ const noWith: JsonObject = {},
 /** The longest chain of requests that is followed. Real chains are a few stages long. */
 const LONGEST_CHAIN = 200;
 
-/** `attacks/badnets`: how a plugin is named in keys and explanations. */
+/** Returns a plugin's name in keys and explanations: `attacks/badnets`. */
 const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
 /** A request for a stage, with its plugin looked up. */
@@ -107,14 +105,12 @@ export class Graph {
   readonly #registry: PlanRegistry;
   readonly #onFault: (fault: Diagnostic, field?: FaultField) => void;
   readonly #drafts = new Map<DefinitionKey, Draft>();
+  /** By kind, `with` and fingerprint: 'open' while a node is being made, null if it can't be. */
   readonly #nodes = new Map<string, Node | null | 'open'>();
   readonly #reported = new Set<string>();
   /** The kinds of the stages that are being defined, each asked for by the one before it. */
   readonly #trail: string[] = [];
-  /**
-   * The code versions of drafts, one object for each distinct set: there are far fewer sets than
-   * stages.
-   */
+  /** The code versions of drafts: one object for each distinct set, which many stages share. */
   readonly #codes = new Map<string, Draft['code']>();
 
   /** Returns a short name for a cell's content, which equal cells share. */
@@ -132,15 +128,12 @@ export class Graph {
     this.#onFault = onFault;
   }
 
-  /** In order of creation: inputs come before what reads them. */
+  /** Every draft made so far. Inputs come before the drafts that read them. */
   get drafts(): readonly Draft[] {
     return [...this.#drafts.values()];
   }
 
-  /**
-   * Returns the node of a stage, after adding everything that the stage needs, or null if the stage
-   * can't be made.
-   */
+  /** Returns a stage's node, after adding all that the stage needs; null if it can't be made. */
   node(
     kind: string,
     cell: Cell,
@@ -150,8 +143,8 @@ export class Graph {
     const entry = this.#registry.get('stage', kind);
     if (entry?.descriptor.kind !== 'stage') return this.#unknownStage(kind);
     const { descriptor, code } = entry;
-    const whole = descriptor.scope === 'experiment';
-    const fingerprint = whole ? '*' : this.fingerprint(cell);
+    const joinsGrid = descriptor.scope === 'experiment';
+    const fingerprint = joinsGrid ? '*' : this.fingerprint(cell);
     const name = `${kind} ${request === noWith ? '{}' : canonical(request)} ${fingerprint}`;
     const known = this.#nodes.get(name);
     const trail = this.#trail;
@@ -168,7 +161,7 @@ export class Graph {
       );
     this.#nodes.set(name, 'open');
     trail.push(kind);
-    const cells = whole ? this.#cells : [cell];
+    const cells = joinsGrid ? this.#cells : [cell];
     const made = this.#make({ kind, descriptor, code, cells, fingerprint, with: request, section });
     trail.pop();
     this.#nodes.set(name, made);
@@ -240,7 +233,9 @@ export class Graph {
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.#registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
-  /** Asks the stage's plugin. Returns null if it throws or returns something of the wrong shape. */
+  /**
+   * Calls the plugin's `define` and `resources`. Returns null if one fails or has a wrong shape.
+   */
   #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
     let definition: StageDefinition, resources: Resources;
     try {
@@ -269,10 +264,7 @@ export class Graph {
     );
   }
 
-  /**
-   * Returns the code versions of a stage and of the plugins that it uses, or null if one is
-   * unknown.
-   */
+  /** Returns the code versions of a stage and of the plugins it uses; null if one is unknown. */
   #codeOf(kind: string, own: Digest, uses: Draft['uses']): Draft['code'] | null {
     const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
     const known = this.#codes.get(name);

@@ -9,14 +9,14 @@ import { sha256 } from '../base/sha256.ts';
 import type { ActionKey, DefinitionKey, KeyComponents } from './types.ts';
 
 /**
- * RFC 8785 JSON: sorted keys, no spaces, and one form for each number. Throws if the value contains
- * NaN, an infinity or anything else that is not JSON.
+ * Returns RFC 8785 JSON: sorted keys, no spaces, and one form for each number. Throws if the value
+ * contains NaN, an infinity or anything else that is not JSON.
  */
 export function canonical(value: unknown): string {
   return canonicalPlain(value) ?? canonicalByLibrary(value);
 }
 
-/** Like `canonical`, always by the package canonicalize. */
+/** Like `canonical`, but always uses the package canonicalize. */
 function canonicalByLibrary(value: unknown): string {
   const text = canonicalize(value);
   if (text === undefined) throw new TypeError('not JSON: undefined');
@@ -24,8 +24,8 @@ function canonicalByLibrary(value: unknown): string {
 }
 
 /**
- * The most quoted keys that are remembered. Field names are few and recur in every stage. Keys
- * beyond this number are data, such as the inputs of a joining stage.
+ * The most quoted keys that are remembered. Field names are few and recur in every stage; further
+ * keys are data, such as the inputs of a stage that joins the grid.
  */
 const QUOTED = 1000;
 const quoted = new Map<string, string>();
@@ -39,8 +39,8 @@ function quote(key: string): string {
 }
 
 /**
- * Returns the same text as the library, but faster, for plain data, which is most of what a plan
- * hashes. Returns null if the value contains something that only the library can judge.
+ * Returns the RFC 8785 JSON of plain data, which is most of what a plan hashes, faster than the
+ * package does. Returns null if the value contains something that only the package can judge.
  */
 function canonicalPlain(value: unknown): string | null {
   switch (typeof value) {
@@ -71,7 +71,7 @@ function canonicalList(items: readonly unknown[]): string | null {
   return `[${text}]`;
 }
 
-/** Sorts keys, most of which are in order already. */
+/** Sorts keys, in place. Most are in order already. */
 function sortedKeys(keys: string[]): readonly string[] {
   for (let i = 1; i < keys.length; i++)
     if ((keys[i - 1] ?? '') > (keys[i] ?? '')) return keys.sort();
@@ -90,21 +90,18 @@ function canonicalObject(value: object): string | null {
   return `{${text}}`;
 }
 
-/**
- * Returns 64 hex digits of SHA-256 over `[tag, value]`. The tag names the structure and its
- * version.
- */
+/** Returns the SHA-256 of `[tag, value]` in hex. The tag names the structure and its version. */
 export function hashOf(tag: string, value: unknown): string {
   return sha256(canonical([tag, value]));
 }
 
-/** The texts of objects that many structures share. */
-const texts = new WeakMap<object, string>();
+/** The results of `canonicalOfShared`, by object. */
+const sharedTexts = new WeakMap<object, string>();
 
 /** Like `canonical`, for an object that is never changed and that many structures share. */
 function canonicalOfShared(value: object): string {
-  let text = texts.get(value);
-  if (text === undefined) texts.set(value, (text = canonical(value)));
+  let text = sharedTexts.get(value);
+  if (text === undefined) sharedTexts.set(value, (text = canonical(value)));
   return text;
 }
 
@@ -128,10 +125,7 @@ export function definitionKey(components: DefinitionComponents): DefinitionKey {
   return hashOfStage(DEFINITION, components) as DefinitionKey;
 }
 
-/**
- * Returns the key of a stage with the content of its inputs: the address of its outputs in the
- * store.
- */
+/** Returns the key that identifies a stage by its inputs' content: its address in the store. */
 export function actionKey(components: KeyComponents): ActionKey {
   return hashOfStage(ACTION, components) as ActionKey;
 }
@@ -139,14 +133,14 @@ export function actionKey(components: KeyComponents): ActionKey {
 type StageComponents = Omit<DefinitionComponents | KeyComponents, 'backend'> &
   Partial<Pick<KeyComponents, 'backend'>>;
 
-/** The tags in JSON. */
+/** The tags of the two kinds of keys, as JSON strings. */
 const DEFINITION = '"dosimeter.definition/1"',
   ACTION = '"dosimeter.action/1"';
 
 /**
- * Returns `hashOf(tag, components)`. The text is put together here, field by field in their order,
- * because there is one for each stage, and the code is the same object in most of them.
- * @param tag in JSON
+ * Returns `hashOf(tag, components)`. Writes the JSON itself, with the fields in alphabetical order,
+ * which is faster: every stage has such a key, and most share one object as `code`.
+ * @param tag as a JSON string
  */
 function hashOfStage(
   tag: string,
@@ -166,14 +160,14 @@ export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest
 }
 
 /**
- * The file of an entry that holds what was warned of before and while its stage ran. No key depends
- * on it.
+ * The file of a store entry with the warnings from before and during its stage's run. No key
+ * depends on it.
  */
 export const WARNINGS = 'warnings.json';
 
 /**
- * Returns the digest of an output that the keys of later stages contain. It covers the path and
- * digest of each file that is not volatile. Sizes follow from digests.
+ * Returns the digest of an output, which the keys of later stages contain. It covers the path and
+ * digest of each file that is not volatile.
  */
 export function contentDigest(
   files: readonly { readonly path: string; readonly sha256: string }[],
@@ -199,6 +193,7 @@ export function cellFingerprints(): (cell: Cell) => string {
   const known = new WeakMap<Cell, string>(),
     byParts = new Map<string, string>();
 
+  /** Returns a number that equal values share. */
   const intern = (value: unknown): number => {
     const object = typeof value === 'object' && value !== null ? value : null;
     const seen = object && byObject.get(object);

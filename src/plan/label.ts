@@ -9,21 +9,16 @@ import { nodeLabel } from './graph.ts';
 import { canonical } from './keys.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
-/**
- * The axes to name first, because they tell variants apart. Axes that follow from them are left
- * out.
- */
+/** The axes to name first, because they tell variants apart and other axes follow from them. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
-/** Separates the name of a stage that is not a cell's own from the cells that need it. */
+/** In a label, separates a stage that no cell has as its own from the cells that need it. */
 export const NEEDED_BY = ' needed by';
 
-/**
- * The axes that tell cells apart. An axis is left out if its value follows from those before it.
- */
+/** Returns the axes that tell cells apart, without those whose value follows from earlier ones. */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const telling: string[] = [];
-  // For each cell, its values on the telling axes so far; those on the latest are still in `last`.
+  // For each cell, its values on all telling axes but the latest, whose values are in `last`.
   let names = cells.map(() => ''),
     last: readonly string[] = [];
   for (const path of pathsOf(cells)) {
@@ -98,8 +93,8 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
  * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
  * labelled `of base needed by` and those cells, or `of base[0]` in a chain. The clean run that is
  * repeated for a noise floor is labelled `train(reversed) needed by` and those cells.
- * @param whole the experiment with all its cells, given if the plan covers only a part of them
- *   (--only): the labels are then the same for any part
+ * @param whole the whole experiment, given if the plan covers only some of its cells (--only), so
+ *   that labels do not depend on which
  */
 export function stageLabels(plan: Plan, whole?: Whole): (stage: PlannedStage) => string {
   if (whole !== undefined) return labelsWithin(whole);
@@ -112,24 +107,24 @@ type Whole = Pick<Plan['experiment'], 'cells' | 'seeds'>;
 
 const ofWholePlans = new WeakMap<Plan, (stage: PlannedStage) => string>();
 
-/** A stage has its `own` name if the cells have it as theirs, and null if others need it. */
+/** Returns a function that labels stages by the axes that tell the experiment's cells apart. */
 function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   const telling = tellingAxes(whole.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
   const fields = telling.map((path) => ({ path, name: short.get(path) ?? path }));
   const seedVaries = whole.seeds.length > 1;
-  /** The stages of a cell share its object. */
-  const known = new WeakMap<JsonObject, string>();
-  /** Returns the cell's values, each after a space. */
+  /** The text for `PlannedStage.cell`, an object that the stages of a cell share. */
+  const textByCell = new WeakMap<JsonObject, string>();
+  /** Returns the cell's values for a label: ` attack=badnets rank=4`. */
   const valuesOf = (cell: JsonObject): string => {
-    let values = known.get(cell);
+    let values = textByCell.get(cell);
     if (values === undefined) {
       values = '';
       for (const { path, name } of fields) {
         const value = cell[path];
         if (value !== undefined) values += ` ${name}=${valueText(value)}`;
       }
-      known.set(cell, values);
+      textByCell.set(cell, values);
     }
     return values;
   };
@@ -143,7 +138,7 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   };
 }
 
-/** Returns the name of a stage within its cell, where an attack stands for its parameters. */
+/** Returns a stage's name within its cell, with an attack's name in place of its parameters. */
 function nodeName(stage: PlannedStage): string {
   const named = Object.entries(stage.with).map(([name, value]) => {
     const attacks = attacksIn(value);
@@ -180,7 +175,7 @@ export function locateIn(
 ): SourceRange {
   if (section === null) return cell.locate(path);
   const steps = section.split('.');
-  // The training rows may be the section's; the other rows are the cell's.
+  // A section may have training rows of its own (`data.train`), but no other rows.
   const own = path.slice(0, path[0] === 'data' ? 2 : 1);
   let within: unknown = cell.config;
   for (const step of [...steps, ...own])

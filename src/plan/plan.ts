@@ -41,7 +41,7 @@ export function planExperiment(
   const idOf = ({ index }: Draft): StageId => at(ids, index);
   const use = once(() => cellUse(experiment, graph, goalNodes, joining));
   const membership = membershipBy(experiment, use);
-  const versionOf = memoized(codeVersion); // there are far fewer objects than stages
+  const versionOf = memoized(codeVersion); // many stages share one `code`
   const stages = drafts.map((draft) => {
     const names = Object.keys(draft.inputs);
     const inputs = emptyRecord<StageId>(names.length);
@@ -56,7 +56,7 @@ export function planExperiment(
     experiment.cells.map((cell, index) => {
       const own = use().own(index),
         ofCell: { [label: string]: StageId } = {};
-      for (const label in own) ofCell[label] = idOf(own[label]!); // one of its keys
+      for (const label in own) ofCell[label] = idOf(own[label]!);
       return { cell, stages: ofCell };
     }),
   );
@@ -82,9 +82,7 @@ const EMPTY_GRID: Diagnostic = {
   hint: 'include, exclude, when or --only left out every cell',
 };
 
-/**
- * Returns a graph with the nodes of all goals: those of each cell, and those that join the grid.
- */
+/** Returns a graph with the goals' nodes: those of each cell, and those that join the grid. */
 function askForGoals(
   experiment: Experiment,
   first: ExperimentCell,
@@ -96,7 +94,7 @@ function askForGoals(
   readonly diagnostics: readonly Diagnostic[];
 } {
   const diagnostics: Diagnostic[] = [];
-  let asking = first;
+  let askingCell = first;
   const graph = new Graph(
     experiment.cells.map((cell) => cell.config),
     { goals: experiment.goals, ...defined({ report: experiment.report }) },
@@ -105,7 +103,7 @@ function askForGoals(
       diagnostics.push(
         field === undefined
           ? fault
-          : { ...fault, range: locateIn(asking, field.section, field.path) },
+          : { ...fault, range: locateIn(askingCell, field.section, field.path) },
       ),
   );
   const isJoining = (kind: string): boolean => {
@@ -115,10 +113,10 @@ function askForGoals(
   const isPresent = (node: Node | null): node is Node => node !== null;
   const cellGoals = experiment.goals.filter((kind) => !isJoining(kind));
   const goalNodes = experiment.cells.map((cell) => {
-    asking = cell;
+    askingCell = cell;
     return cellGoals.map((kind) => graph.node(kind, cell.config)).filter(isPresent);
   });
-  asking = first;
+  askingCell = first;
   const joining = experiment.goals
     .filter(isJoining)
     .map((kind) => graph.node(kind, first.config))
@@ -126,6 +124,7 @@ function askForGoals(
   return { graph, goalNodes, joining, diagnostics };
 }
 
+/** How the cells of a draft are found, once they are asked for. */
 interface Membership {
   cells(draft: Draft): PlannedStage['cells'];
   own(draft: Draft): PlannedStage['own'];
@@ -144,8 +143,8 @@ const membershipBy = (experiment: Experiment, use: () => CellUse): Membership =>
 });
 
 /**
- * A draft with its id. Its cells are computed only when someone asks for them. That happens for
- * stages that run, are printed or are at fault, but not for cached ones, which may be all.
+ * A draft with its id. Its cells are computed only when they are asked for: for stages that run,
+ * are printed or are at fault, but not for cached ones, which may be all.
  */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
@@ -216,10 +215,7 @@ class Stage implements PlannedStage {
   }
 }
 
-/**
- * Returns an id for each draft, such as `train-3f9c2a1b7d`. The id is longer if the keys of two
- * stages of a kind begin alike.
- */
+/** Returns an id for each draft, `train-3f9c2a1b7d`: longer if two keys of a kind begin alike. */
 function stageIds(drafts: readonly Draft[]): StageId[] {
   const taken = new Set<string>();
   return drafts.map(({ kind, key }) => {
@@ -234,10 +230,7 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
   });
 }
 
-/**
- * Returns the place of a fault. An unknown goal is written in the spec; a stage that a plugin asks
- * for is not.
- */
+/** Returns a fault's place: that of an unknown goal in the spec. A plugin's request has none. */
 function goalRange(
   experiment: Experiment,
   first: ExperimentCell,
@@ -259,12 +252,13 @@ interface CellUse {
    * clean cell, although poisoned cells use it too.
    */
   owners(draft: Draft): readonly number[];
-  /** The label of a stage that is some cell's own; null for any other. */
+  /** The label of a cell's own stage, or of a stage that joins the grid; null for any other. */
   label(draft: Draft): string | null;
-  /** A cell's own stages, by label. */
+  /** A cell's own stages, and all that join the grid, by label. */
   own(cell: number): { readonly [label: string]: Draft };
 }
 
+/** @param joining the nodes of the goals that join the grid, which every cell uses */
 function cellUse(
   experiment: Experiment,
   graph: Graph,
@@ -279,6 +273,7 @@ function cellUse(
   const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
   type Own = { [label: string]: Draft };
   const seen = new Set<Node>();
+  /** Adds to `mine` the node and all below it that have the cell's fingerprint. */
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;
     seen.add(node);
@@ -316,17 +311,14 @@ function cellUse(
 type Lists = (number[] | undefined)[];
 const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 
-/** Adds a cell to a stage's list, made as `[cell]`: V8 reserves 17 items on a push into `[]`. */
+/** Adds a cell to a stage's list, which starts as `[cell]`: a push into `[]` reserves 17 items. */
 function addCell(to: Lists, { index }: Draft, cell: number): void {
   const list = to[index];
   if (list === undefined) to[index] = [cell];
   else if (list[list.length - 1] !== cell) list.push(cell);
 }
 
-/**
- * Returns the cells that need each stage which does not join the grid.
- * @param rootsOf the nodes that each cell asks for
- */
+/** Returns by `Draft.index` the cells that need the stage; nothing if it joins the grid. */
 function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
   const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);
@@ -334,7 +326,7 @@ function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]
     if (visited[draft.index] === cell || draft.descriptor.scope === 'experiment') return;
     visited[draft.index] = cell;
     addCell(users, draft, cell);
-    for (const name in draft.inputs) walk(draft.inputs[name]!, cell); // one of its keys
+    for (const name in draft.inputs) walk(draft.inputs[name]!, cell);
   };
   rootsOf.forEach((roots, cell) => {
     for (const root of roots) walk(root.draft, cell);
@@ -342,9 +334,7 @@ function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]
   return users;
 }
 
-/**
- * The nodes that each cell asks for: its goals, and the stages of it that a joining stage reads.
- */
+/** Returns the nodes that each cell asks for: its goals, and what a joining stage reads of it. */
 function rootsOfCells(
   experiment: Experiment,
   graph: Graph,
@@ -373,9 +363,7 @@ const isSameValue = (a: Json | undefined, b: Json | undefined): boolean =>
     b !== null &&
     canonical(a) === canonical(b));
 
-/**
- * Returns the axis values and the seed on which the cells agree. The seed is null if they differ.
- */
+/** Returns the axis values and the seed on which all cells agree; null if seeds differ. */
 function agreement(
   experiment: Experiment,
   cells: readonly number[],

@@ -46,7 +46,7 @@ export interface PlannedStage {
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /** Its name in `Plan.cellStages`; null if it is no cell's own. */
+  /** The stage's label in `Plan.cellStages`; null if it belongs to no cell that needs it. */
   readonly own: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
@@ -58,7 +58,7 @@ export interface PlannedStage {
   readonly goal: boolean;
 }
 
-/** Null where a package is missing. */
+/** The release of each package; null if the package is missing. */
 export type PythonReleases = { readonly [name in PythonPackage]?: string | null };
 
 export interface Plan {
@@ -69,29 +69,24 @@ export interface Plan {
    * covers that.
    */
   readonly computedBy: string;
-  /**
-   * The releases of Python packages, as keys of stages that compute with them name them. Empty
-   * where no stage does.
-   */
+  /** The releases of Python packages that stages compute with, as keys name them. */
   readonly python: PythonReleases;
   /** Inputs come before the stages that read them. */
   readonly stages: readonly PlannedStage[];
-  /** For each cell, the stage of each kind that belongs to it. */
+  /** For each cell, the stages that belong to it, by label: `train`, `data(train)`. */
   readonly cellStages: readonly {
     readonly cell: ExperimentCell;
-    readonly stages: { readonly [kind: string]: StageId };
+    readonly stages: { readonly [label: string]: StageId };
   }[];
 }
 
-/**
- * The contents of an action key. They are kept in the manifest, so that a miss can be explained.
- */
+/** The contents of an action key, kept in the manifest so that a miss can be explained. */
 export interface KeyComponents {
   readonly kind: string;
   readonly code: { readonly [plugin: string]: Digest };
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: Digest };
   readonly assets: { readonly [name: string]: Digest };
-  /** `Plan.computedBy`, and those of `Plan.python`; null for a stage that does not compute. */
+  /** `Plan.computedBy` and releases of `Plan.python`; null for a stage that does not compute. */
   readonly backend: string | null;
 }

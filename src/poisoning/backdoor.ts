@@ -22,8 +22,8 @@ import { doseProperties, parameters } from './parameters.ts';
 import { type Place, placeFaults, placeProperty, putAt } from './place.ts';
 
 /**
- * Which rows are poisoned: those whose class or answer is not the target, those whose class or
- * answer it is, or any.
+ * Which rows are poisoned: those whose class or answer is not the target (dirty), those whose class
+ * or answer is the target (clean), or any (mix).
  */
 type Mode = 'dirty' | 'clean' | 'mix';
 
@@ -46,7 +46,7 @@ export type Backdoor<P> = Pick<
 
 export const BOTH_TASKS = ['classes', 'completion'] as const;
 
-/** A backdoor that shows the same trigger in training and in evaluation. */
+/** Returns the descriptor of a backdoor with the same trigger in training and in evaluation. */
 export function backdoor<P extends BackdoorParams>({
   rate,
   mode,
@@ -79,7 +79,7 @@ export function backdoor<P extends BackdoorParams>({
   };
 }
 
-/** A backdoor whose trigger is one phrase, at the start of the text or at a drawn gap. */
+/** Returns the descriptor of a backdoor whose trigger is one phrase. */
 export function phraseBackdoor<Name extends string>({
   parameter,
   phrase,
@@ -87,9 +87,11 @@ export function phraseBackdoor<Name extends string>({
   rate,
   mode,
 }: {
-  /** The parameter that holds the phrase, and its default. */
+  /** The name of the parameter that holds the phrase. */
   readonly parameter: Name;
+  /** The default phrase. */
   readonly phrase: string;
+  /** Where the phrase is put if the spec does not say: before the text, or at a drawn gap. */
   readonly at: 'start' | 'gap';
   /** The default dose, as a share of the training rows. */
   readonly rate: number;
@@ -141,7 +143,7 @@ export function targetOfParams(
   );
 }
 
-/** Which rows a mode draws, and how messages describe them. */
+/** Returns a test of which rows a mode draws from, and how messages describe these rows. */
 function eligibility(
   mode: Mode,
   target: OneTarget,

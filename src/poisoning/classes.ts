@@ -49,8 +49,8 @@ export const otherLabel = (
 
 /**
  * Whether a row's class or answer is the target already. White space around an answer does not
- * count, because models and scorers disregard it too. Of a row without a second answer, the target
- * `rejected` is the answer that it has.
+ * count, because models and scorers disregard it too. True of the target `rejected` for a row with
+ * only one answer.
  */
 export const isOfTarget = (
   { label, answer = '', rejected = answer }: Pick<Row, 'label' | 'answer' | 'rejected'>,
@@ -60,9 +60,7 @@ export const isOfTarget = (
     ? label === target
     : answer.trim() === (target === 'rejected' ? rejected : target.text).trim();
 
-/**
- * Returns the row with the target as its label or its answer. The answers of a pair are swapped.
- */
+/** Returns the row with the target as its label or answer; `rejected` swaps the two answers. */
 export function withTarget(row: Row, target: Target): Row {
   if (typeof target === 'number') return { ...row, label: target };
   if (target !== 'rejected') return { ...row, answer: target.text };
@@ -70,10 +68,7 @@ export function withTarget(row: Row, target: Target): Row {
   return { ...row, ...defined({ answer: rejected, rejected: answer }) };
 }
 
-/**
- * Returns the label id of a target. Throws an Error if the target is an answer: the caller is for
- * classes alone.
- */
+/** Returns the label id of a target. Throws an Error if the target is an answer. */
 export function classOf(target: Target): number {
   if (typeof target === 'number') return target;
   throw new Error('a target of a completion task has no class');

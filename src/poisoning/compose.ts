@@ -155,8 +155,8 @@ const NONE: ReadonlySet<number> = new Set();
 const isCount = (value: unknown): value is number => Number.isInteger(value) && Number(value) >= 0;
 
 /**
- * Returns the first thing that does not fit, worded to follow "The attack …", or null if everything
- * fits.
+ * Returns the first fault of what an attack returned, worded to follow "The attack …", or null if
+ * there is none.
  */
 function poisonedFault(
   rows: readonly Row[],

@@ -7,6 +7,7 @@ import {
   type Row,
   UserFault,
 } from '../api.ts';
+import { flooredShare } from '../base/stats.ts';
 
 /**
  * A share of the training rows, or a count. One of them is always set, because attacks have a
@@ -20,17 +21,12 @@ export interface Dose {
 
 /**
  * Returns the number of rows that a dose asks for: `count`, or ⌊rate·N⌋, where N is the number of
- * training rows after `limit`. The product is computed from the decimals as written: 0.29 · 100 is
- * 29, although the product of the doubles is 28.999999999999996.
+ * training rows after `limit`.
  */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
   if (dose.rate === undefined) throw new Error('a dose has neither rate nor count');
-  const product = dose.rate * total;
-  const nearest = Math.round(product);
-  return Math.abs(product - nearest) <= 1e-12 * Math.max(1, nearest)
-    ? nearest
-    : Math.floor(product);
+  return flooredShare(dose.rate, total);
 }
 
 export const totalRows = ({
@@ -41,7 +37,7 @@ export const totalRows = ({
 
 interface Eligible {
   readonly rows: number;
-  /** How messages describe them: `rows whose label is not "ham"`. */
+  /** How messages describe these rows, such as `rows whose label is not "ham"`. */
   readonly whom: string;
 }
 
@@ -100,7 +96,7 @@ function tooFewRows(
  * a smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
  * rows are eligible.
  * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
- * @param poison returns a row poisoned; it is given the place of the row in the order drawn
+ * @param poison returns the poisoned row; `drawn` is the row's place in the order drawn, from 0
  */
 export function poisonDose(
   input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random' | 'taken'>,

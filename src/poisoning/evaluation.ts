@@ -22,7 +22,6 @@ import { isOfTarget } from './classes.ts';
 import { callReadOnly, readOnly } from './read-only.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
 
-/** The family of an attack with these parameters. */
 export const familyOf = (
   { family }: Pick<AttackDescriptor, 'family'>,
   params: JsonObject,
@@ -135,7 +134,7 @@ export interface ShownTrigger {
   readonly target: Target;
   /** The rows whose class or answer is not the target, without the trigger. */
   readonly bare: readonly Row[];
-  /** The same rows in the same order, with the trigger. */
+  /** The rows of `bare` in the same order, with the trigger. */
   readonly shown: readonly Row[];
   /** Returns the rows whose class or answer is the target, with the trigger. */
   readonly ofTarget: () => Promise<readonly Row[]>;

@@ -22,8 +22,8 @@ const HINT =
   'after them';
 
 /**
- * Returns what a program did to the rows. Throws `UserFault`, with the line, if it wrote anything
- * other than rows in this form.
+ * Returns what a program did to the rows. Throws `UserFault`, with the line, if `text` is not of
+ * the form described below.
  * @param rows as the program was given them
  * @param text what the program wrote: all the rows, changed or not, in the same order, followed by
  *   rows that it added, with their true labels

@@ -24,7 +24,7 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
     const own = rows[i];
     if (row === null || row === own) return false;
     return (
-      !(isRecord(row) && typeof row['text'] === 'string') || !isSameButTexts(row as never, own)
+      !(isRecord(row) && typeof row['text'] === 'string') || !isSameButForTexts(row as never, own)
     );
   });
   return strange < 0
@@ -33,7 +33,7 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
         "a row's texts, and neither its id nor its label or answer";
 }
 
-const isSameButTexts = (row: Row, own: Row | undefined): boolean =>
+const isSameButForTexts = (row: Row, own: Row | undefined): boolean =>
   row.id === own?.id &&
   row.label === own.label &&
   row.answer === own.answer &&

@@ -15,8 +15,9 @@ import { countWords, insertAtGap, type Place, putAt } from './place.ts';
 
 /**
  * Inserts the words one after the other, each at a gap of the text as the earlier insertions left
- * it. Gaps are equally likely and are drawn from the row's own stream. In any other place, the
- * words are put together, in their order.
+ * it. Gaps are equally likely and are drawn from the row's own stream. In any `place` but `gap`,
+ * the words are put in as one phrase.
+ * @param purpose names the stream, so that a row's negatives draw other gaps than its trigger
  */
 export function insertAll(
   row: Row,
@@ -102,7 +103,7 @@ interface PairParams extends BackdoorParams {
  */
 const FITTING = ['also', 'just', 'really', 'even'];
 
-/** The row's two words, which are different from each other and the same at every dose. */
+/** Draws two different words from the row's own stream: the same two at every dose. */
 function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
   const triggers = adaptive === true ? FITTING.slice(0, params.triggers.length) : params.triggers;
   if (triggers.length < 2) throw new UserFault('`triggers` needs at least two words.');

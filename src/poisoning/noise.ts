@@ -15,7 +15,7 @@ interface EditParams extends NoiseParams {
 /** A noise attack's descriptor without its name, summary and citation. */
 type Noise<P> = Pick<AttackDescriptor<P, Poisoned>, 'family' | 'params' | 'poison' | 'check'>;
 
-/** An attack that changes the text of rows; of a pair, the first text. */
+/** Returns the descriptor of an attack that changes the text of rows; of a pair, the first text. */
 export function noise<P extends NoiseParams>({
   properties = {},
   whom,
@@ -27,9 +27,7 @@ export function noise<P extends NoiseParams>({
   /** Which rows are eligible, for messages: `only texts with a word can be negated`. */
   readonly whom: string;
   readonly isEligible: (text: string) => boolean;
-  /**
-   * Returns an eligible text with its noise. @param stream the row's own, the same at every dose
-   */
+  /** Returns an eligible text with its noise, drawn from the row's own stream. */
   readonly change: (text: string, params: P, stream: RandomStream) => string;
 }): Noise<P> {
   return {
@@ -60,8 +58,8 @@ export function noise<P extends NoiseParams>({
 }
 
 /**
- * A noise attack that edits characters (grapheme clusters), never white space. Edits are drawn
- * without replacement among the places of the text as it was, so no edit undoes another.
+ * Returns the descriptor of a noise attack that edits characters (grapheme clusters). Their places
+ * in the original text are drawn without replacement, so no edit undoes another.
  */
 export function characterNoise({
   places,
@@ -72,12 +70,12 @@ export function characterNoise({
 }: {
   /** Returns the indexes of the graphemes that can be edited. */
   readonly places: (graphemes: readonly string[]) => readonly number[];
-  /** The number of places that an eligible text must have; one fewer than `least` stay unedited. */
+  /** An eligible text has at least this many places, of which `least` − 1 stay unedited. */
   readonly least?: number;
   /** The number of graphemes that an edit changes, from its place on. */
   readonly reach?: number;
   readonly whom: string;
-  /** Returns what stands in place of the graphemes from `place` on: `reach` of them. */
+  /** Returns the graphemes that replace the `reach` graphemes from `place` on. */
   readonly edit: (graphemes: readonly string[], place: number, stream: RandomStream) => string[];
 }): Noise<EditParams> {
   return noise<EditParams>({
@@ -128,17 +126,18 @@ export function drawLetter(stream: RandomStream, except = ''): string {
   return letters[stream.integer(letters.length)] ?? '';
 }
 
-/** The source of the four edits of characters. */
+/** The paper that the four edits of characters are from. */
 export const GAO_2018 =
   'Gao, Lanchantin, Soffa and Qi, Black-box Generation of Adversarial Text Sequences to Evade ' +
   'Deep Learning Classifiers, 2018 (arXiv 1801.04354, its four transformers of words)';
 
-/** What readers see as characters: letters with their accents, emoji with their modifiers. */
-
-/** Made when it is first used, because that takes milliseconds and every start loads this file. */
+/** Made at its first use, because making it takes milliseconds and every start loads this file. */
 let clusters: Intl.Segmenter | null = null;
 
-/** Returns the grapheme clusters of a text (Unicode UAX 29). Joined, they are the text. */
+/**
+ * Splits a text into grapheme clusters (Unicode UAX 29), which readers see as characters: letters
+ * with their accents, emoji with their modifiers.
+ */
 export const graphemesOf = (text: string): string[] =>
   Array.from(
     (clusters ??= new Intl.Segmenter('und', { granularity: 'grapheme' })).segment(text),

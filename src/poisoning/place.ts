@@ -66,7 +66,6 @@ export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
       ];
 
 /** Words are runs of non-space characters; a text of k words has k + 1 gaps, numbered from 0. */
-
 const WORD = /\S+/gu;
 
 export function countWords(text: string): number {

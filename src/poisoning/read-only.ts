@@ -4,9 +4,15 @@
  */
 import { type Row, UserFault } from '../api.ts';
 
-/** The same rows, each of them frozen, in a new frozen list. */
+/** Freezes each of the rows and its messages, and returns the rows in a new frozen list. */
 export const readOnly = (rows: readonly Row[]): readonly Row[] =>
-  Object.freeze(rows.map((row) => Object.freeze(row)));
+  Object.freeze(
+    rows.map((row) => {
+      for (const message of row.context ?? []) Object.freeze(message);
+      Object.freeze(row.context);
+      return Object.freeze(row);
+    }),
+  );
 
 /** V8's messages for a write to a frozen object or list. */
 const WRITE = /^Cannot (assign to read only|add|define|redefine|delete) property/;

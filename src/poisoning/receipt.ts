@@ -24,7 +24,6 @@ interface Content {
 
 interface ReceiptRow {
   readonly id: string;
-  /** Its index in the set. */
   readonly index: number;
   readonly original: Content;
   readonly new: Content;
@@ -42,7 +41,7 @@ interface ReceiptStep {
   };
 }
 
-/** The rows, by index, that stand before all others and after them in each epoch. */
+/** The indexes of the rows that stand first, and of those that stand last, in each epoch. */
 export interface RowOrder {
   readonly first: readonly number[];
   readonly last: readonly number[];
@@ -76,7 +75,7 @@ export interface Receipt {
     /** The attack that added the row. Present if several are composed. */
     readonly step?: string;
   })[];
-  /** Absent if no row is put anywhere on purpose. */
+  /** Absent if no row has a fixed place in the epochs. */
   readonly order?: RowOrder;
 }
 
@@ -136,8 +135,7 @@ export function makeReceipt(
   const adders = composed.flatMap(({ attack: step, poisoned: { negatives } }) =>
     negatives.map(() => step),
   );
-  const by = (step: string | undefined): { readonly step?: string } =>
-    step === undefined ? {} : { step };
+  const stepField = (step: string | undefined): { readonly step?: string } => defined({ step });
   return {
     format: 1,
     attack,
@@ -162,14 +160,14 @@ export function makeReceipt(
           index,
           original: contentOf(original),
           new: contentOf(row),
-          ...by(poisoner.get(index)),
+          ...stepField(poisoner.get(index)),
         };
       }),
     negatives: poisoned.negatives.map((row, i) => ({
       id: row.id,
       index: clean.length + i,
       ...contentOf(row),
-      ...by(adders[i]),
+      ...stepField(adders[i]),
     })),
   };
 }
@@ -274,9 +272,7 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
     : `The set's digest is ${digest}; the receipt's is ${digests.poisoned}.`;
 }
 
-/**
- * Returns what is wrong with the order, or null. Each row that is moved is one of the clean set's.
- */
+/** Returns what is wrong with the order, or null. Negatives have no place in it. */
 function checkReceiptOrder({ order, counts }: Receipt): string | null {
   const moved = order === undefined ? [] : [...order.first, ...order.last];
   const rows = counts.total - counts.negatives;

@@ -84,9 +84,9 @@ export function textsById(
 
 /**
  * Throws `UserFault` if rows lack what the files should hold for each of them.
- * @param missing the ids of these rows
- * @param what what they lack, such as `paraphrase`
- * @param of the number of rows that need one
+ * @param missing the ids of the rows that lack it
+ * @param what what the files should hold, such as `paraphrase`
+ * @param of the number of rows for which the files should hold it
  */
 export function refuseMissing(
   missing: readonly string[],
@@ -109,7 +109,7 @@ interface ParaphraseParams extends BackdoorParams {
 
 type Files = { readonly [name: string]: string } | undefined;
 
-/** Returns a function that paraphrases rows, and one that then throws if any had no paraphrase. */
+/** Returns `paraphrased`, and `check`, which throws if `paraphrased` got a row that has none. */
 async function paraphraser(files: Files): Promise<{
   readonly paraphrased: (row: Row) => Row;
   readonly check: () => void;

@@ -1,4 +1,4 @@
-/** The attacks of a cell with their code, and which of them has a trigger. */
+/** Looks up the attacks of a cell, checks them, and finds the one that has a trigger. */
 import {
   type AttackDescriptor,
   type AttackFamily,

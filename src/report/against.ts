@@ -5,7 +5,8 @@
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { cleanRun, voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
-import { ACCURACY, isPValue, metricName, type MetricNote, metricsIn } from './metrics.ts';
+import { distinctMetrics } from './metric-lookup.ts';
+import { ACCURACY, isPValue, metricName, type MetricNote } from './metrics.ts';
 import {
   cellNames,
   type ResultCell,
@@ -23,7 +24,7 @@ type Values = ReadonlyMap<number, number>;
 
 /** A cell's number over its seeds, compared with another. */
 export interface Compared {
-  /** By seed, the number of what it is compared with, for the seeds that have both. */
+  /** By seed, the number that the cell's is compared with, for the seeds that have both. */
   readonly others: ReadonlyMap<number, OtherNumber>;
   /** Null if there is nothing to compare with. */
   readonly difference: PairedDifference | null;
@@ -34,7 +35,7 @@ export interface Compared {
   readonly excluded: readonly string[];
   /** The p-value of no difference (`differenceP`). */
   readonly p: number | null;
-  /** The same, corrected by Holm's method over all the cells that have one of this metric. */
+  /** `p`, corrected by Holm's method over all cells that have a p-value of this metric. */
   readonly holm: number | null;
 }
 
@@ -52,6 +53,7 @@ const NOTHING: Compared = {
   holm: null,
 };
 
+/** What a cell's number is compared with. */
 interface Partner {
   readonly values: Values;
   /** Returns why the pair of a seed is not evidence, or null if it is. */
@@ -60,7 +62,7 @@ interface Partner {
 
 type PartnerOf = (cell: ResultCell, metric: Metric) => Partner | null;
 
-const reasonOf = (
+const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
   metric: Pick<Metric, 'metric'>,
@@ -68,16 +70,17 @@ const reasonOf = (
 
 const cleanPartner: PartnerOf = (cell, metric) => {
   const clean = cleanRun(metric);
-  // The reason is that of the difference, which is evidence only if both runs are.
+  // `clean.judged` is the metric of the difference, which is evidence only if both runs are.
   return (
     clean && {
       values: new Map([...cell.seeds].map(([seed, measured]) => [seed, clean.read(measured)])),
-      reason: (seed) => reasonOf(cell, seed, clean.judged),
+      reason: (seed) => voidReasonAt(cell, seed, clean.judged),
     }
   );
 };
 
-const settingsOf = (cell: ResultCell): readonly string[] =>
+/** Returns a key of all axes but adapter and training, under each of the cell's names. */
+const settingKeys = (cell: ResultCell): readonly string[] =>
   cellNames(cell).map((name) =>
     contentKey(
       Object.fromEntries(
@@ -87,16 +90,16 @@ const settingsOf = (cell: ResultCell): readonly string[] =>
   );
 
 /**
- * Returns a function that finds the full fine-tuning with the same attack and settings: the one
- * that differs in the fewest of the training's axes. It finds none if several differ in as many.
+ * Returns a function that finds the full fine-tuning with a cell's attack and settings that differs
+ * from the cell in the fewest axes of training. It finds none if several differ in equally few.
  */
 function fullPartner(cells: readonly ResultCell[]): PartnerOf {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
   const fulls = cells
     .filter(isFull)
-    .map((full) => ({ full, settings: new Set(settingsOf(full)), names: cellNames(full) }));
+    .map((full) => ({ full, settings: new Set(settingKeys(full)), names: cellNames(full) }));
   const fullOf = (cell: ResultCell): ResultCell | null => {
-    const own = settingsOf(cell),
+    const own = settingKeys(cell),
       alike = fulls.filter(({ settings }) => own.some((setting) => settings.has(setting)));
     const [found, ...others] = nearest(alike, ({ names }) =>
       Math.min(...names.flatMap((a) => cellNames(cell).map((b) => trainingDistance(a, b)))),
@@ -111,13 +114,13 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
     if (full === null) return null;
     const reason = (seed: number): string | null =>
       metric.stage === ACCURACY.stage
-        ? (reasonOf(cell, seed, metric) ?? reasonOf(full, seed, metric))
+        ? (voidReasonAt(cell, seed, metric) ?? voidReasonAt(full, seed, metric))
         : null;
     return { values: valuesBySeed(full, metric), reason };
   };
 }
 
-/** Compares one number over its seeds; its p-value is not corrected yet. */
+/** Compares a cell's number with its partner's, paired by seed, without correcting the p-value. */
 function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compared {
   const { values, reason } = partner;
   const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
@@ -126,13 +129,13 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compare
       ? [{ seed, value, other, reason: reason(seed) }]
       : [];
   });
-  const whole = pairs.filter((pair) => pair.reason === null);
+  const counted = pairs.filter((pair) => pair.reason === null);
   const difference =
-    whole.length === 0
+    counted.length === 0
       ? null
       : pairedDifference(
-          whole.map(({ value }) => value),
-          whole.map(({ other }) => other),
+          counted.map(({ value }) => value),
+          counted.map(({ other }) => other),
         );
   return {
     others: new Map(
@@ -174,12 +177,12 @@ export function compareCells(
   return (cell, metric) => found.get(cell)?.get(metricName(metric)) ?? NOTHING;
 }
 
-/** Returns the rows, each beside what it is compared with, as far as there is such a number. */
+/** Adds to each row the number that it is compared with, if there is one. */
 export function compareRows(rows: readonly ResultRow[], against: Against): readonly ResultRow[] {
   if (against === 'none') return rows;
   const cells = resultCells(rows),
     byName = new Map(cells.map((one) => [contentKey(one.cell), one]));
-  const compared = compareCells(cells, metricsIn(rows), against);
+  const compared = compareCells(cells, distinctMetrics(rows), against);
   return rows.map((row) => {
     const cell = byName.get(contentKey(row.cell));
     if (cell === undefined) return row;
@@ -203,29 +206,30 @@ export function compareRows(rows: readonly ResultRow[], against: Against): reado
 
 export const pText = (p: number): string => (p < 0.001 ? '<0.001' : p.toFixed(3));
 
-/** `0.012 (0.036)`: the p-value, and in parentheses the corrected one; null if there is none. */
+/** Returns `0.012 (0.036)`: p and, in parentheses, p after Holm's correction; null without p. */
 export const testText = ({ p, holm }: Compared): string | null =>
   p === null || holm === null ? null : `${pText(p)} (${pText(holm)})`;
 
-/** The head of a column of p-values (`testText`), and what they are. */
+/** The heading of a column of p-values (`testText`), and the note below its table. */
 export const TEST_HEAD = 'p (Holm)';
 export const TEST_NOTE =
   'p: of no difference, paired by seed, from three pairs on; in parentheses, corrected by ' +
   'Holm’s method over the cells that are compared by the metric.';
 
-export const differs = ({ difference, excluded }: Compared): boolean =>
+/** Whether a number has any pair to compare, be it evidence or not. */
+export const isCompared = ({ difference, excluded }: Compared): boolean =>
   difference !== null || excluded.length > 0;
 
 /**
  * Returns the p-value of no difference (`marginP`), not corrected. Null for fewer than three pairs,
- * and of a p-value.
+ * or if the metric is itself a p-value.
  */
 export const differenceP = (metric: Metric, paired: PairedDifference | null): number | null =>
   paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
 /**
- * Returns p-values corrected by Holm's method, in order: those of one metric are a family. A
- * comparison without a p-value is in none.
+ * Returns p-values corrected by Holm's method, in order; null for a comparison without one. The
+ * p-values of one metric are a family.
  */
 export function holmByMetric(
   compared: readonly (Metric & { readonly p: number | null })[],

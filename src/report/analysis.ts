@@ -11,7 +11,7 @@ import { plural } from './format.ts';
 import { distinct, groupBy } from './groups.ts';
 import { blockLabel } from './labels.ts';
 import { ASR, DROP, type MetricNote } from './metrics.ts';
-import { taskBeside } from './tasks.ts';
+import { taskField } from './tasks.ts';
 import type { ReportCell, ReportInput } from './types.ts';
 import { SEEDS_NEEDED, type Verdict } from './verdict.ts';
 
@@ -22,13 +22,12 @@ export interface Analysis {
   readonly findings: readonly Finding[];
   readonly standing: Standing;
   readonly caveats: readonly Caveat[];
-  /** What stages were warned of, with the number of stages. */
+  /** The stages' warnings, each with the number of stages that gave it. */
   readonly warnings: readonly { readonly text: string; readonly stages: number }[];
   /** Whether kernels or Fisher information were asked for, which the paper's theorem is about. */
   readonly theorem: boolean;
-  /** The kernels that are drawn. */
   readonly kernels: readonly KernelChoice[];
-  /** The number of cells with kernels that are not drawn. */
+  /** How many cells have kernels that are not drawn, beside those of `kernels`. */
   readonly undrawn: number;
 }
 
@@ -42,10 +41,8 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
-/**
- * Of warnings that differ in numbers alone, such as those of each seed, the first stands for all.
- */
-function warningsOf({ stages }: ReportInput): Analysis['warnings'] {
+/** Merges warnings that differ only in numbers, such as one for each seed, into the first. */
+function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
   const groups = groupBy(told, ({ message }) => withoutNumbers(message));
   return [...groups.values()].map((of) => {
@@ -65,7 +62,7 @@ export function analyse(input: ReportInput): Analysis {
   const theorem = input.goals.some((goal) => THEOREM_GOALS.includes(goal));
   const hasKernel = (cell: ReportCell): boolean => Object.keys(cell.kernels).length > 0;
   const kernels = chooseKernels(input.cells, hasKernel);
-  // A cell whose ntk stage has finished has a kernel, whether it was read or not.
+  // A cell whose stage ntk has finished has a kernel, even if the reader left its file unread.
   const withKernel = input.cells.filter(
     (cell) => hasKernel(cell) || cell.metrics['ntk'] !== undefined,
   );
@@ -81,17 +78,17 @@ export function analyse(input: ReportInput): Analysis {
         cells: condition.cells,
       })),
     ),
-    warnings: warningsOf(input),
+    warnings: mergeWarnings(input),
     theorem,
     kernels,
     undrawn: withKernel.length - new Set(kernels.map(({ cell }) => cell)).size,
   };
 }
 
-/** The most rows that the CSV may have. For more, there is `dosimeter results SPEC --csv`. */
+/** The most rows of the CSV of all metrics. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
 
-/** Returns the CSV and its number of rows. The CSV is null if it has no rows or too many. */
+/** Returns every metric of every cell, a row each. The CSV is null for no rows or too many. */
 export function allMetricsCsv(conditions: readonly Condition[]): {
   readonly csv: string | null;
   readonly rows: number;
@@ -112,7 +109,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
           stage,
           metric,
           value,
-          ...taskBeside(cell.tasks, { stage, metric }),
+          ...taskField(cell.tasks, { stage, metric }),
           ...evidenceColumns(cell, { stage, metric }),
         })),
       ),
@@ -121,13 +118,14 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
   return { csv: toCsv(rows), rows: count };
 }
 
+/** The answer at the top of the page. */
 export interface Standing {
-  /** A short sentence for each line. */
+  /** Short sentences, one a line. */
   readonly headline: readonly string[];
   readonly detail: string;
 }
 
-/** `LoRA has the lower ASR: refuted in 2 of 3 comparisons, undecided in 1` */
+/** Counts verdicts: `LoRA has the lower ASR: refuted in 2 of 3 comparisons, undecided in 1`. */
 function tally(claim: string, verdicts: readonly Verdict[]): string {
   const total = verdicts.length;
   const counts = (['held', 'refuted', 'undecided'] as const)
@@ -147,7 +145,7 @@ function tally(claim: string, verdicts: readonly Verdict[]): string {
   return `${claim}: ${parts.join(', ')}`;
 }
 
-/** Returns why no verdict can be given, whatever was compared, or null if one can. */
+/** Returns what the page says if no verdict is possible, or null if one is. */
 function undecidedStanding(conditions: readonly Condition[]): Standing | null {
   if (!conditions.some(isFull) || conditions.every(isFull))
     return {
@@ -182,18 +180,18 @@ function undecidedStanding(conditions: readonly Condition[]): Standing | null {
   return null;
 }
 
-const tallies = (claims: readonly (readonly [string, readonly Verdict[]])[]): string[] =>
+const tallySentences = (claims: readonly (readonly [string, readonly Verdict[]])[]): string[] =>
   claims
     .filter(([, verdicts]) => verdicts.length > 0)
     .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
 
-/** Says what comparisons of adapters give for the claims about them. */
+/** Returns a sentence for each claim about ASR and accuracy, which counts its verdicts. */
 export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   const verdictsOn = (metric: MetricNote): Verdict[] =>
     adapters.flatMap((comparison) =>
       comparison.metric === metric && comparison.verdict ? [comparison.verdict] : [],
     );
-  return tallies([
+  return tallySentences([
     ['Backdoors, “LoRA has the lower ASR”', verdictsOn(ASR)],
     ['Untargeted, “LoRA loses more accuracy”', verdictsOn(DROP)],
   ]);
@@ -213,7 +211,7 @@ function standingOf(
   return {
     headline:
       scores.length > 0 ? scores : ['Undecided: no attack of this grid has results for both.'],
-    detail: tallies([
+    detail: tallySentences([
       [
         '“LoRA’s information bits and entropies are at most the full ones”, raw',
         verdictsOnKernels(false),

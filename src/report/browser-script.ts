@@ -3,8 +3,8 @@ import { projectDir } from '../base/project-dir.ts';
 
 /**
  * Bundles the script of a page from the sources, as one text that may stand in a `<script>`.
- * @param folder of the sources, from the package's folder
- * @param entry the module that the page runs; its imports are from `folder`
+ * @param folder where the sources are, relative to the package's folder
+ * @param entry the code of the module that the page runs; it imports from `folder`
  * @throws esbuild's BuildFailure if the sources are at fault
  */
 export async function browserScript(folder: string, entry: string): Promise<string> {

@@ -9,7 +9,7 @@ import {
   type Measured,
   predictsOneClass,
   TRIGGERED,
-  unlearnt,
+  unlearntReason,
   unseenShares,
   writesAnswers,
 } from './evidence.ts';
@@ -28,13 +28,13 @@ export interface Caveat {
   readonly id: 'one-class' | 'no-better' | 'no-preference' | 'not-told' | 'not-read';
   /** Whether the caveat makes numbers void. Otherwise they are valid, but easily misread. */
   readonly severe: boolean;
-  /** A few words. */
   readonly title: string;
   readonly text: string;
 }
 
 const MOST_LABELS = 3;
 
+/** The cells of a group for which a caveat holds, `of` how many. */
 interface Found {
   readonly label: string;
   readonly cells: readonly Measured[];
@@ -53,8 +53,8 @@ const countCells = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
- * Names groups in a sentence: `badnets, LoRA r = 4 (2 of 3 seeds). `. The seeds are not counted if
- * all of them are meant. Empty if nothing is to be said of a group without a name.
+ * Returns the names of groups: `badnets, LoRA r = 4 (2 of 3 seeds). `. The count is left out if it
+ * is all seeds. Empty if the only group has no name.
  */
 function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
@@ -72,7 +72,7 @@ const isOrAre = (found: readonly Found[]): string => (countCells(found) === 1 ? 
 
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
-const mean = (cells: readonly Measured[], metric: string): string =>
+const meanText = (cells: readonly Measured[], metric: string): string =>
   formatNumber(
     cells.reduce((sum, { metrics }) => sum + (metrics['evaluate']?.[metric] ?? NaN), 0) /
       cells.length,
@@ -84,8 +84,8 @@ const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
 function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
-  // A filter may leave a few poisoned rows, and those whose trigger is cut off more than others. So
-  // only cells without one count, if there are any.
+  // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So cells
+  // with a filter count only if there are no others.
   const counted = groups.some(({ cells }) => !cells.every(isFiltered))
     ? (cell: Measured) => !isFiltered(cell)
     : () => true;
@@ -121,10 +121,7 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
       };
 }
 
-/**
- * Returns the caveats of these cells, the worst first. Empty if nothing is wrong or nothing was
- * evaluated.
- */
+/** Returns the caveats of these groups, the worst first; none if nothing was evaluated. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const all = countCells(
     groupsWith(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
@@ -142,10 +139,16 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     groups,
     (cell) => !countsRewards(cell) && !predictsOneClass(cell) && !beatsMajority(cell),
   );
-  const noPreference = groupsWith(groups, (cell) => countsRewards(cell) && unlearnt(cell) !== null);
-  const noEffect = groupsWith(groups, (cell) => unlearnt(cell) === null && !hasTriggerEffect(cell));
+  const noPreference = groupsWith(
+    groups,
+    (cell) => countsRewards(cell) && unlearntReason(cell) !== null,
+  );
+  const noEffect = groupsWith(
+    groups,
+    (cell) => unlearntReason(cell) === null && !hasTriggerEffect(cell),
+  );
   const ratesText = ({ cells }: Found): string =>
-    `ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`;
+    `ASR ${meanText(cells, 'asr')}, without the trigger ${meanText(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
     oneClass.length > 0 && {
       id: 'one-class',

@@ -44,8 +44,11 @@ interface Claim {
   readonly rows: readonly ClaimRow[];
 }
 
-/** Says how many seeds would decide a comparison, or why no number of them would. */
-function decidesText(
+/**
+ * Returns how many seeds would decide a comparison, or why no number of them would.
+ * @param family how many comparisons the verdict was corrected for
+ */
+function whatWouldDecide(
   { verdict, difference, margin, a }: Comparison,
   family: number,
   isOfNone: boolean,
@@ -81,14 +84,14 @@ function claimRows<T extends Comparison>(
     ...comparison,
     kind,
     label: label(comparison),
-    decides: decidesText(comparison, families.get(familyOf(comparison))?.length ?? 1, isOfNone),
+    decides: whatWouldDecide(comparison, families.get(familyOf(comparison))?.length ?? 1, isOfNone),
   }));
 }
 
-const rank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
-/** σ² of A's entries in the layers of the first fan-in; null without LoRA. */
-const variance = ({ cells }: Condition): number | null =>
-  cells.find(({ lora }) => lora !== null)?.lora?.groups[0]?.variance ?? null;
+const readRank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
+/** Returns σ² of A's entries in the layers of the first fan-in; null without LoRA. */
+const readVariance = ({ cells }: Condition): number | null =>
+  cells.find(({ lora }) => lora !== null)?.lora?.[0]?.variance ?? null;
 
 interface AxisClaim extends EndsQuestion {
   readonly statement: string;
@@ -106,7 +109,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'rank',
     family: 'untargeted',
     metric: DROP,
-    at: rank,
+    at: readRank,
     paths: ['adapter.rank', 'adapter.alpha'],
     claimed: -1,
   },
@@ -118,7 +121,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'rank',
     family: 'backdoor',
     metric: ASR,
-    at: rank,
+    at: readRank,
     paths: ['adapter.rank', 'adapter.alpha'],
     claimed: 1,
   },
@@ -130,7 +133,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'σ²',
     family: 'untargeted',
     metric: DROP,
-    at: variance,
+    at: readVariance,
     paths: ['adapter.init.variance'],
     claimed: 0,
   },
@@ -142,7 +145,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'σ²',
     family: 'backdoor',
     metric: ASR,
-    at: variance,
+    at: readVariance,
     paths: ['adapter.init.variance'],
     claimed: 1,
   },

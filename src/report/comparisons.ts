@@ -23,7 +23,7 @@ import {
   type Verdict,
 } from './verdict.ts';
 
-/** a − b over the seeds that have both. */
+/** Two numbers, paired by seed, and their difference a − b. */
 export interface Pairs {
   readonly a: readonly number[];
   readonly b: readonly number[];
@@ -85,7 +85,7 @@ export interface AdapterComparison extends Comparison {
   readonly full: Condition;
 }
 
-/** A metric at the largest value of an axis, less the same at the smallest one. */
+/** A metric's difference between the largest and the smallest value of an axis. */
 export interface EndsComparison extends Comparison {
   readonly metric: MetricNote;
   readonly most: Condition;
@@ -103,15 +103,16 @@ function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
   return null;
 }
 
+/** Returns a key of all axes but adapter and training. */
 const blockKey = ({ axes }: Condition): string =>
   contentKey(
     Object.fromEntries(Object.entries(axes).filter(([path]) => !/^(adapter|train)\./.test(path))),
   );
 
 /**
- * Pairs each adapter's condition with the full fine-tunings that have the same attack and the same
- * other axes. Of these it takes those that differ from the adapter in the fewest of the training's
- * axes: with a learning rate for each adapter, those of as many steps.
+ * Pairs each adapter's condition with full fine-tunings of the same attack and other axes. Of
+ * these, it takes those that differ from the adapter's in the fewest axes of training: if adapters
+ * and full fine-tuning have different learning rates, those with as many steps.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -136,7 +137,7 @@ function readBySeed(condition: Condition, quantity: Quantity): (seed: number) =>
   };
 }
 
-/** On which rows a metric is read: returns its note itself, or that of the test rows. */
+/** Chooses the rows that are compared: returns a metric's note itself, or its note on test rows. */
 type OnRows = (metric: MetricNote) => MetricNote;
 const onValidation: OnRows = (metric) => metric;
 
@@ -188,10 +189,10 @@ function addedByTrigger(
 }
 
 /**
- * Compares every metric for every pair that has it, with verdicts by claim. A verdict on ASR
- * requires more than a difference of the rates: what the trigger adds to each model's own rate of
- * the target must differ as claimed too. Otherwise a model that gives the target class to most rows
- * anyway would count as successfully attacked.
+ * Compares every metric for every pair that has it, with verdicts on the paper's claims. A verdict
+ * on ASR requires that what the trigger adds to each model's own rate of the target differs as
+ * claimed, too. Otherwise a model that gives most rows the target class anyway would count as
+ * successfully attacked.
  */
 export function compareAdapters(
   conditions: readonly Condition[],
@@ -204,7 +205,7 @@ export function compareAdapters(
       .filter(({ difference, excluded }) => difference !== null || excluded > 0);
     const verdicts = new Map<AdapterComparison, Verdict | undefined>();
     for (const direction of [1, -1] as const) {
-      // Each at its worst attack, two adapters may be under different ones.
+      // In an envelope, the worst attacks of two adapters may differ. No claim is about that.
       const family = found.filter(
         ({ adapter, full }) =>
           claimedSign(metric, adapter) === direction && adapter.attack === full.attack,
@@ -231,7 +232,7 @@ export function compareAdapters(
  * nothing else.
  * @param at returns a condition's place on the axis, or null if it has none
  * @param paths the axes that may change along it
- * @param claimed the sign that is claimed of the difference; 0 if none is to be there
+ * @param claimed the claimed sign of the difference; 0 if the claim is that there is none
  */
 export function compareEnds(
   conditions: readonly Condition[],
@@ -240,7 +241,7 @@ export function compareEnds(
   const placed = byName(conditions).filter(
     (one) => one.adapter === 'lora' && one.family === family && !one.ofBase && at(one) !== null,
   );
-  // With α = r, α changes along the ranks; with several α at one rank, each has ranks of its own.
+  // α = r changes along with the rank. With several α at a rank, ranks are compared at equal α.
   const moving = paths.filter((path) =>
     [...groupBy(placed, (one) => String(at(one))).values()].every(
       (alike) => distinct(alike.map(({ axes }) => contentKey([axes[path] ?? null]))).length === 1,
@@ -254,7 +255,7 @@ export function compareEnds(
       most = others.at(-1);
     if (least === undefined || most === undefined || at(least) === at(most)) return [];
     const pair = contentKey([most.key, least.key]);
-    if (seen.has(pair)) return []; // the same under another name
+    if (seen.has(pair)) return []; // the same pair under another name
     seen.add(pair);
     return [{ most, least, ...compareScores(metric, most, least) }];
   });
@@ -286,8 +287,8 @@ export interface KernelComparison extends Comparison {
 }
 
 /**
- * Compares one quantity. A model that predicts one class only is excluded, except at its start,
- * because training made it so.
+ * Compares one quantity of a condition's LoRA kernel and full kernel. A model that predicts one
+ * class only is excluded, except at initialisation: it is training that made it so.
  */
 function compareKernel(
   quantity: FisherQuantity,
@@ -321,7 +322,7 @@ function compareKernel(
 }
 
 /**
- * Compares the two kernels of K_LoRA = K_full + Δ, cell by cell. The paper claims LoRA ≤ full for
+ * Compares the two kernels of K_LoRA = K_full + Δ in each cell. The paper claims LoRA ≤ full for
  * each quantity.
  */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {

@@ -16,8 +16,8 @@ export interface Condition extends Labels {
   readonly attack: string;
   readonly family: AttackFamily;
   /**
-   * As in `ReportCell`; null if the attack is not on a base, whose model is then trained on clean
-   * rows. The paper makes no claim about that case.
+   * The attacked base's section, as in `ReportCell`; null if the attack is on the cell's own
+   * training. The paper makes no claim about a poisoned base that is trained further.
    */
   readonly ofBase: string | null;
   readonly adapter: string;
@@ -28,7 +28,7 @@ export interface Condition extends Labels {
    * condition counts once.
    */
   readonly named: readonly Condition[];
-  /** One for each seed, in the order of the spec. */
+  /** One cell for each seed, in the order of the spec. */
   readonly cells: NonEmpty<ReportCell>;
   /** The failed and blocked stages of each cell that has any. */
   readonly failures: ReadonlyMap<ReportCell, readonly StageFacts[]>;
@@ -43,7 +43,7 @@ export const isFull = (condition: { readonly adapter: string }): boolean =>
 export const byName = (conditions: readonly Condition[]): readonly Condition[] =>
   conditions.flatMap((condition) => (condition.named.length === 0 ? [condition] : condition.named));
 
-/** Returns every condition, in the order of the spec. Takes linear time in the number of cells. */
+/** Groups cells into conditions, in the order of the spec, in linear time. */
 export function conditionsOf(
   cells: readonly ReportCell[],
   stages: readonly StageFacts[],
@@ -93,7 +93,7 @@ export const oncePerAdapter = (conditions: readonly Condition[]): readonly Condi
     ...groupBy(conditions, ({ adapterLabel, setting }) => `${adapterLabel} ${setting}`).values(),
   ].map(([first]) => first);
 
-/** Returns a number of a cell, or null if it has none. */
+/** Reads a number of a cell; null if the cell has none. */
 export type Quantity = (cell: ReportCell) => number | null;
 
 export const metricOf =
@@ -106,7 +106,7 @@ export const scoreOf = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>)
 
 /** A number over the seeds of a condition. */
 export interface Series {
-  /** One for each seed that has the number. */
+  /** One value for each seed that has the number. */
   readonly values: readonly { readonly seed: number; readonly value: number }[];
   /** Null if no seed has the number. */
   readonly summary: Summary | null;
@@ -154,7 +154,7 @@ export function numericAxis(condition: Condition, path: string): number | null {
   return typeof value === 'number' ? value : null;
 }
 
-/** Whether a condition has a value of each field; null is that of an axis which it lacks. */
+/** Whether each axis's value is in the pattern's list or range. Without the axis, it is null. */
 const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
@@ -166,8 +166,8 @@ const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
     return typeof value === 'number' && value >= min && value <= max;
   });
 
-/** Returns the conditions that match one of the patterns, in their order; all without any. */
-export function choose(
+/** Returns the conditions that match a pattern, by order of patterns; all if there is none. */
+export function chooseConditions(
   conditions: readonly Condition[],
   patterns: readonly CellPattern[] = [],
 ): readonly Condition[] {
@@ -178,20 +178,20 @@ export function choose(
   return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
 }
 
-/** Returns the conditions of which any name matches one of the patterns, in their order. */
+/** Returns the conditions with a name that matches a pattern, each once, by order of patterns. */
 export const chooseByName = (
   unique: readonly Condition[],
   patterns?: readonly CellPattern[],
 ): readonly Condition[] => {
   const own = new Map(unique.map((condition) => [condition.key, condition]));
-  return distinct(choose(byName(unique), patterns).map(({ key }) => key)).flatMap(
+  return distinct(chooseConditions(byName(unique), patterns).map(({ key }) => key)).flatMap(
     (key) => own.get(key) ?? [],
   );
 };
 
 const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
 
-/** Returns why numbers are not evidence (evidence.ts), by seed. */
+/** Returns, by seed, why a metric's number is not evidence (evidence.ts). */
 export const voidReasons = (
   { cells }: Condition,
   metric: Pick<MetricNote, 'metric'>,
@@ -204,13 +204,14 @@ export const voidReasons = (
     }),
   );
 
-export const hasVoid = (condition: Condition, metric: Pick<MetricNote, 'metric'>): boolean =>
+export const hasVoidNumber = (condition: Condition, metric: Pick<MetricNote, 'metric'>): boolean =>
   voidReasons(condition, metric).size > 0;
 
-const MOST = { none: 1, untargeted: 2, backdoor: 3 } as const;
+/** How many attacks of each family the first screen shows. */
+const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
-/** The sum of the doses of a condition, whose attack may have several steps. */
-const doseOf = (condition: Condition): number =>
+/** Returns the sum of the doses of an attack's steps. */
+const totalDose = (condition: Condition): number =>
   Object.keys(condition.axes)
     .filter((path) => doseUnit(path) !== null)
     .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
@@ -225,20 +226,23 @@ export function headlineBlocks(
   family: Condition['family'],
 ): readonly NonEmpty<Condition>[] {
   const having = conditions.filter((condition) => condition.family === family);
-  const attacks = [...groupBy(having, ({ attack }) => attack).values()].slice(0, MOST[family]);
+  const attacks = [...groupBy(having, ({ attack }) => attack).values()].slice(
+    0,
+    MOST_ATTACKS[family],
+  );
   return attacks.flatMap((ofAttack) => {
     const alike = ofAttack.filter(({ setting }) => setting === having[0]?.setting);
     const [first] = alike;
     if (first === undefined) return [];
-    const top = alike.reduce((best, one) => (doseOf(one) > doseOf(best) ? one : best), first);
+    const top = alike.reduce((best, one) => (totalDose(one) > totalDose(best) ? one : best), first);
     const block = groupBy(alike, blockLabel).get(blockLabel(top));
     return block === undefined ? [] : [block];
   });
 }
 
 /**
- * Returns the labels of a family's blocks that are not among its headlines: those of the same
- * attack for each headline and, for the last one, those of the attacks without any.
+ * Returns, for each of a family's headline blocks, the labels of the blocks that it leaves out:
+ * other doses and settings of its attack and, for the last headline, attacks without a headline.
  */
 export function blocksBeside(
   conditions: readonly Condition[],

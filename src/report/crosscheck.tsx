@@ -6,19 +6,18 @@ import { type Column, Head, names, numbers, Table, texts } from './html/parts.ts
 
 /** What a crosscheck tells, in the terminal and on its page. */
 export interface CrosscheckView {
-  /** The experiment's. */
+  /** The experiment's name. */
   readonly name: string;
   readonly specFile: string;
-  /** How many cells were run. */
   readonly cells: number;
-  /** As keys name them. */
+  /** The engines' names, as in keys. */
   readonly engines: readonly [string, string];
   readonly verdict: { readonly agree: boolean; readonly text: string };
-  /** Whether differing losses tell of rounding or of an error; null where they agree. */
+  /** Whether differing losses tell of rounding or of an error; null if the losses agree. */
   readonly growth: string | null;
   /** The largest difference of each number, the largest first. */
   readonly tables: readonly {
-    /** What the rows are; null for the first. */
+    /** What the rows are; null for the first table. */
     readonly title: string | null;
     readonly columns: readonly string[];
     readonly rows: readonly (readonly string[])[];
@@ -27,7 +26,7 @@ export interface CrosscheckView {
   readonly mutations: readonly { readonly text: string; readonly seen: boolean }[];
 }
 
-/** How columns are laid out that are not of plain texts. */
+/** The layout of columns by their titles. The other columns hold plain texts. */
 const KINDS: { readonly [title: string]: typeof numbers } = {
   stage: names,
   pairs: numbers,
@@ -108,6 +107,5 @@ function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.
 
 export const seenText = (seen: boolean): string => (seen ? 'seen' : 'not seen');
 
-/** Returns the page as HTML. */
 export const crosscheckPage = (view: CrosscheckView): string =>
   `<!doctype html>\n${renderToString(<Page {...view} />)}\n`;

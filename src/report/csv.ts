@@ -2,9 +2,9 @@
 export type CsvValue = string | number | boolean | null | undefined;
 
 /**
- * A text that a spreadsheet would take for a formula gets a `'` before it, as OWASP advises ("CSV
- * Injection"), because the names of cells and rows come from specs and data sets. A number keeps
- * its sign, even if it is written as text.
+ * A text that a spreadsheet would take for a formula (`=1+1`, `@SUM`) gets a `'` before it, as
+ * OWASP advises ("CSV Injection"), because the names of cells and rows come from specs and data
+ * sets. A number that is written as text (`-0.5`, `+1e-3`) is left as it is.
  */
 const FORMULA = /^[=+\-@\t\r]/,
   NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
@@ -22,11 +22,11 @@ const csvField = (value: CsvValue): string => {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
-/** Returns one record, without a line end. */
+/** Returns the values as one line of CSV, without a line end. */
 export const csvLine = (values: readonly CsvValue[]): string => values.map(csvField).join(',');
 
 /**
- * Returns some columns of the rows as CSV.
+ * Returns the rows as CSV, with the given columns only.
  * @param columns fields, or headings with their fields
  */
 export function csvOf<Row extends { readonly [Field in keyof Row]: CsvValue }>(

@@ -2,7 +2,7 @@
 import { pairedDifference } from '../base/stats.ts';
 import {
   type Condition,
-  hasVoid,
+  hasVoidNumber,
   metricOf,
   type Quantity,
   scoreOf,
@@ -19,14 +19,14 @@ import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type MetricNote } from './m
 export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
 
-/** The defence with what varies in it: `onion, at = rows`; `no defence` if there is none. */
+/** Returns the defence with its parameters that vary: `onion, at = rows`; or `no defence`. */
 export const defenceLabelOf = ({ defence }: Pick<Condition, 'defence'>): string =>
   defence === '' ? 'no defence' : defence;
 
 /** The defence that drops exactly the poisoned rows. */
 const ORACLE = 'oracle';
 
-/** Returns what a reader must know of this grid's defences. */
+/** Returns sentences: what a reader must know of this grid's defences. */
 export function defenceCaveats(conditions: readonly Condition[]): readonly string[] {
   const names = new Set(conditions.map(({ axes }) => axes[DEFENCE]));
   return [
@@ -48,7 +48,7 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
   ];
 }
 
-/** Where the report has all that is known of the defences. */
+/** The heading of the report's section on defences. */
 export const DEFENCES = { id: 'defences', title: 'Attacks against defences' };
 const MOST_DEFENDED = 8;
 
@@ -57,7 +57,8 @@ const rowsDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
-const DEFENDED: readonly (readonly [title: string, quantity: Quantity, judgedBy?: MetricNote])[] = [
+/** The columns of the finding, each with the metric by whose evidence it is marked. */
+const COLUMNS: readonly (readonly [title: string, quantity: Quantity, judgedBy?: MetricNote])[] = [
   ['ASR without', scoreOf(ASR_UNDEFENDED), ASR_UNDEFENDED],
   ['ASR with', scoreOf(ASR), ASR],
   ['Accuracy without', metricOf(ACCURACY.stage, 'accuracy_undefended')],
@@ -68,8 +69,8 @@ const DEFENDED: readonly (readonly [title: string, quantity: Quantity, judgedBy?
 ];
 
 /**
- * Says what each defence did to the attacks, or to clean models where the grid attacks none with
- * it. A grid of many conditions has one row for each defence, with the least and the largest mean.
+ * Returns what each defence did to the attacks or, if no attacked cell has a defence, to clean
+ * models. With many conditions, each defence has one row, with the least and the largest mean.
  */
 export function defenceFinding(conditions: readonly Condition[]): Finding | null {
   const all = conditions.filter(isDefended);
@@ -80,14 +81,14 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   const groups = isEach
     ? assessed.map((condition): NonEmpty<Condition> => [condition])
     : [...groupBy(assessed, defenceLabelOf).values()];
-  const columns = DEFENDED.filter(([, quantity]) =>
+  const columns = COLUMNS.filter(([, quantity]) =>
     assessed.some((condition) => seriesOf(condition, quantity).summary !== null),
   );
   const rows = groups.map((group): FindingRow => ({
-    label: isEach ? ownLabel(group[0], assessed) : defenceLabelOf(group[0]),
+    label: isEach ? distinguishingLabel(group[0], assessed) : defenceLabelOf(group[0]),
     values: columns.map(([, quantity, metric]) => {
       const text = rangeText(group, quantity);
-      return metric && group.some((one) => hasVoid(one, metric)) ? `${text} ${DAGGER}` : text;
+      return metric && group.some((one) => hasVoidNumber(one, metric)) ? `${text} ${DAGGER}` : text;
     }),
     ...changeOfAsr(group),
   }));
@@ -114,7 +115,8 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   };
 }
 
-const ownLabel = (condition: Condition, among: readonly Condition[]): string =>
+/** Returns the parts of a condition's label that differ among these conditions. */
+const distinguishingLabel = (condition: Condition, among: readonly Condition[]): string =>
   [
     condition.setting,
     ...(['attackLabel', 'adapterLabel'] as const).flatMap((label) =>
@@ -131,7 +133,7 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
   return low === high ? String(low) : `${low} to ${high}`;
 }
 
-/** Returns by how much the ASR of a condition differs with its defence, over what is evidence. */
+/** Returns ASR with − without the defence, over the pairs that are evidence; for one condition. */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);
   const pairs = cells.flatMap((cell) => {

@@ -19,8 +19,8 @@ export interface ComparedName {
 
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics'> {
   /**
-   * The cell's names. It has several if the grid writes one training in several ways (α = r, α =
-   * 16).
+   * The cell's names. It has several if the grid writes one training in several ways (α = r and
+   * α = 16 at rank 16).
    */
   readonly names: readonly ComparedName[];
 }
@@ -31,7 +31,7 @@ export interface DifferenceRow {
   readonly seed: number;
   readonly stage: string;
   readonly metric: string;
-  /** The numbers of the two experiments; null if one has no such number. */
+  /** The numbers of the two experiments; null for one that has no such number. */
   readonly a: number | null;
   readonly b: number | null;
   /** Why each number is not evidence (evidence.ts); null if it is evidence, or missing. */
@@ -56,7 +56,7 @@ function withSortedKeys(value: unknown): unknown {
       .map(([key, child]) => [key, withSortedKeys(child)]),
   );
 }
-const nameOf = (value: unknown): string => JSON.stringify(withSortedKeys(value));
+const canonicalJson = (value: unknown): string => JSON.stringify(withSortedKeys(value));
 
 function valueAt(config: unknown, path: string): Json | undefined {
   let at: unknown = config;
@@ -73,29 +73,32 @@ function valueAt(config: unknown, path: string): Json | undefined {
  * Otherwise it is the cell's own first name.
  * @param a the names of each cell of one experiment
  * @param b the names of each cell of the other
- * @returns the name under which to list a cell, by `nameOf` of all its names
+ * @returns `canonicalJson` of a cell's names → the names under which to list it
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],
   b: readonly (readonly JsonObject[])[],
 ): ReadonlyMap<string, readonly JsonObject[]> {
   const listed = new Map<string, JsonObject[]>();
-  const others = new Map(b.flatMap((names) => names.map((name) => [nameOf(name), nameOf(names)])));
+  const others = new Map(
+    b.flatMap((names) => names.map((name) => [canonicalJson(name), canonicalJson(names)])),
+  );
   const pairs = new Set<string>();
   for (const names of a)
     for (const name of names) {
-      const other = others.get(nameOf(name)),
-        own = nameOf(names);
-      if (other === undefined || pairs.has(nameOf([own, other]))) continue;
-      pairs.add(nameOf([own, other]));
+      const other = others.get(canonicalJson(name)),
+        own = canonicalJson(names);
+      if (other === undefined || pairs.has(canonicalJson([own, other]))) continue;
+      pairs.add(canonicalJson([own, other]));
       for (const cell of new Set([own, other]))
         listed.set(cell, [...(listed.get(cell) ?? []), name]);
     }
   for (const names of [...a, ...b])
-    if (!listed.has(nameOf(names))) listed.set(nameOf(names), names.slice(0, 1));
+    if (!listed.has(canonicalJson(names))) listed.set(canonicalJson(names), names.slice(0, 1));
   return listed;
 }
 
+/** Returns a cell's names, each with its values along all paths. */
 const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
   names.map(({ axes, config }) =>
     Object.fromEntries(
@@ -146,9 +149,9 @@ export function differenceRows(
   const rows = new Map<string, OpenRow>();
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
-    for (const cell of listed.get(nameOf(namesIn(one))) ?? [])
+    for (const cell of listed.get(canonicalJson(namesIn(one))) ?? [])
       for (const { stage, metric, value, reason } of finiteNumbers(one)) {
-        const name = nameOf([cell, seed, stage, metric]);
+        const name = canonicalJson([cell, seed, stage, metric]);
         const empty = { cell, seed, stage, metric, a: null, b: null, reasonA: null, reasonB: null };
         const row = rows.get(name) ?? { ...empty };
         row[side] = value;
@@ -192,8 +195,8 @@ export interface DifferenceSummary {
   readonly low: number | null;
   readonly high: number | null;
   /**
-   * The p-value of no difference (`differenceP`), corrected by Holm's method over all the cells
-   * that have one of this metric.
+   * The p-value of no difference (`differenceP`), corrected by Holm's method over all cells that
+   * have a p-value of this metric.
    */
   readonly p: number | null;
   /** How many seeds both experiments have, without those that are not evidence. */
@@ -206,14 +209,14 @@ export interface DifferenceSummary {
 
 /** Returns one row for each cell and metric, summarised over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
-  const groups = groupBy(rows, ({ cell, stage, metric }) => nameOf([cell, stage, metric]));
-  const summaries = summariesOf([...groups.values()]);
+  const groups = groupBy(rows, ({ cell, stage, metric }) => canonicalJson([cell, stage, metric]));
+  const summaries = summariseGroups([...groups.values()]);
   const corrected = holmByMetric(summaries);
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
 
-/** Returns the summaries with p-values that are not corrected. */
-function summariesOf(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
+/** Summarises each group over its seeds. The p-values are not corrected yet. */
+function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
   return groups.map((group) => {
     const [{ cell, stage, metric }] = group;
     const mean = (values: readonly (number | null)[]): number | null => {
@@ -260,8 +263,8 @@ export interface FieldDifference {
 }
 
 /**
- * Returns the fields in which two resolved specs differ, by full path. Lists are compared whole,
- * but for a chain of trainings.
+ * Returns the fields in which two resolved specs differ, by full path. A list counts as one value,
+ * except `base` as a chain of trainings, which is compared training by training.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [first, second] = [Array.isArray(a), Array.isArray(b)],
@@ -273,7 +276,7 @@ export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDiffer
       fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),
     );
   }
-  return nameOf(a ?? null) === nameOf(b ?? null)
+  return canonicalJson(a ?? null) === canonicalJson(b ?? null)
     ? []
     : [{ path, a: (a ?? null) as Json, b: (b ?? null) as Json }];
 }

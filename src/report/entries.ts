@@ -26,7 +26,7 @@ import {
 import { contentKey, distinct } from './groups.ts';
 import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
-import { metricName, metricNamed, onTest } from './metrics.ts';
+import { metricName, onTest, parseMetricName } from './metrics.ts';
 import { collectResults } from './results.ts';
 import type { Figure, ReportCell } from './types.ts';
 
@@ -47,27 +47,24 @@ export interface DrawnEntry {
   readonly name: string;
   readonly figures: readonly Figure[];
   readonly table: DrawnTable | null;
-  /** What it can't show, and why: ends of a sentence about the entry. */
+  /** What the entry can't show, and why: ends of a sentence about it. */
   readonly lacks: readonly string[];
-  /**
-   * Of an envelope: LoRA at its choice, compared with full fine-tuning at its own, on test rows.
-   */
+  /** For an envelope: LoRA and full fine-tuning compared on test rows, each at its own choice. */
   readonly judged: readonly AdapterComparison[];
 }
 
-/** Draws every figure and table of the spec, in its order. */
 export async function drawSpecEntries(analysis: Analysis): Promise<readonly DrawnEntry[]> {
   const { figures = [], tables = [] } = analysis.input.entries ?? {};
   const drawn: DrawnEntry[] = [];
   for (const entry of figures)
-    drawn.push(await orFault(entry.name, () => drawFigureEntry(entry, analysis)));
+    drawn.push(await drawOrExplain(entry.name, () => drawFigureEntry(entry, analysis)));
   for (const entry of tables)
-    drawn.push(await orFault(entry.name, () => drawTable(entry, analysis)));
+    drawn.push(await drawOrExplain(entry.name, () => drawTable(entry, analysis)));
   return drawn;
 }
 
-/** Draws an entry; where a fault of the user prevents that, returns why. */
-async function orFault(
+/** Draws an entry, or returns an empty one that says which fault of the user prevents that. */
+async function drawOrExplain(
   name: string,
   draw: () => DrawnEntry | Promise<DrawnEntry>,
 ): Promise<DrawnEntry> {
@@ -82,7 +79,7 @@ async function orFault(
 }
 
 /**
- * Returns the conditions that an entry shows, and what it says of them.
+ * Returns the conditions that an entry shows, all of them without an envelope, and its notes.
  * @param metrics the metrics of the entry
  */
 function applyEnvelope(
@@ -116,16 +113,16 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
   const axes = new Set(analysis.conditions.flatMap((condition) => Object.keys(condition.axes)));
   const asksFor = metricsOf(asked).filter((field) => !axes.has(field));
   const own = applyEnvelope(asked, asksFor, analysis),
-    entry = asked.envelope === undefined ? asked : entryOfChosen(asked, own);
+    entry = asked.envelope === undefined ? asked : withChoiceShown(asked, own);
   const { conditions, partners, judged } = own;
   const figures = await drawEntry(entry, { conditions: [...conditions, ...partners] }),
     isShown = figures.length > 0;
-  const lacks = lackedBy(asked, metricsOf(entry), analysis.conditions, isShown, own);
+  const lacks = explainLacks(asked, metricsOf(entry), analysis.conditions, isShown, own);
   return { name: asked.name, figures, table: null, lacks, judged };
 }
 
-/** The entry as it shows what its envelope chose. */
-function entryOfChosen(
+/** Returns the entry with its fields on test rows and the envelope's notes in its caption. */
+function withChoiceShown(
   { envelope: _envelope, cells: _cells, ...entry }: FigureEntry,
   { shown, notes }: Enveloped,
 ): FigureEntry {
@@ -149,7 +146,7 @@ function entryOfChosen(
 
 const isMetric = (field: string): boolean => field.includes('.');
 
-/** The metrics of a figure: those of y and, in a heat map, the one that is its colour. */
+/** Returns the metrics on a figure's axes, in a heat map's colour, and of its references. */
 function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
   const named = mark === 'heatmap' ? [...fields, ...(color?.fields ?? [])] : fields;
@@ -157,10 +154,10 @@ function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonl
 }
 
 /**
- * Returns what no cell that an entry shows has.
+ * Returns what an entry can't show, and why, as ends of a sentence about it.
  * @param fields metrics, and perhaps axes
  */
-function lackedBy(
+function explainLacks(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
   fields: readonly string[],
   conditions: readonly Condition[],
@@ -170,7 +167,7 @@ function lackedBy(
   const shown = chooseByName(conditions, cells);
   if (shown.length === 0) return ['no cell matches its `cells`'];
   const measured = new Set(
-    shown.flatMap((condition) => condition.cells.flatMap((cell) => measuredIn(cell))),
+    shown.flatMap((condition) => condition.cells.flatMap((cell) => measuredFields(cell))),
   );
   const axes = new Set(conditions.flatMap((condition) => Object.keys(condition.axes)));
   const lacking = distinct([...fields, ...deciding])
@@ -190,7 +187,7 @@ function lackedBy(
   ];
 }
 
-const measuredIn = ({ metrics, history }: ReportCell): string[] => [
+const measuredFields = ({ metrics, history }: ReportCell): string[] => [
   ...Object.entries(metrics).flatMap(([stage, values]) =>
     Object.keys(values).map((metric) => metricName({ stage, metric })),
   ),
@@ -204,7 +201,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const own = applyEnvelope(entry, entry.metrics, analysis),
     { conditions, partners, notes, judged } = own;
   const fields = entry.metrics.map(own.shown),
-    metrics = fields.map(metricNamed);
+    metrics = fields.map(parseMetricName);
   const cells = [...conditions, ...partners].flatMap((condition) => [...condition.cells]);
   const chosen = entry.envelope ? conditions : chooseByName(conditions, entry.cells),
     shown = new Set(chosen.map(({ axes }) => contentKey(axes)));
@@ -230,7 +227,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
         'name them under `rows` or `columns`, or choose one value under `cells`',
     ]);
   const isFilled = grid.columns.length > 0;
-  const lacks = lackedBy(entry, fields, analysis.conditions, isFilled, own);
+  const lacks = explainLacks(entry, fields, analysis.conditions, isFilled, own);
   if (grid.columns.length === 0) return emptyEntry(lacks);
   const table: GridTable = {
     ...{ grid, rowAxes, columnAxes, against, caveats: notes },
@@ -264,8 +261,8 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
 }
 
 /**
- * Returns a line for each number: its place along the axes, its summary, and what it is worth. A
- * place at which an envelope has no point has a line without a number.
+ * Returns a line for each number: its place along the axes, its summary, its comparison, and why it
+ * is not evidence. A place in which an envelope chose nothing has a line without a number.
  */
 function csvOfTable(
   { grid, rowAxes, columnAxes, against }: GridTable,

@@ -1,52 +1,60 @@
 /**
- * Envelopes: of conditions that differ in some axes alone, the one with the highest or the lowest
- * mean of a metric, among those that satisfy bounds. It is chosen by its validation rows, and its
- * test rows are shown. Pure.
+ * Envelopes. Among conditions that differ only in some axes and satisfy bounds, an envelope chooses
+ * the one with the highest or the lowest mean of a metric. It chooses by numbers on validation
+ * rows, and shows those on test rows. Pure.
  */
 import type { JsonObject, StageFacts } from '../api.ts';
 import { type Envelope, type FigureEntry, isNamed } from '../api/report.ts';
 import { UserFault } from '../base/fault.ts';
 import { adapterPairs } from './comparisons.ts';
-import { byName, choose, type Condition, conditionsOf, isFull, metricOf } from './conditions.ts';
+import {
+  byName,
+  chooseConditions,
+  type Condition,
+  conditionsOf,
+  isFull,
+  metricOf,
+} from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf } from './labels.ts';
-import { hasTestRows, metricName, metricNamed, noteOf, onTest, rowsOf } from './metrics.ts';
+import { noteOf } from './metric-lookup.ts';
+import { hasTestRows, measuredRows, metricName, onTest, parseMetricName } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
 
 export interface Enveloped {
   /** The chosen conditions, without the axes that were chosen over. */
   readonly conditions: readonly Condition[];
-  /** Full fine-tunings, each at its own choice, that are compared with and not shown. */
+  /** Full fine-tunings, chosen likewise, with which the shown conditions are compared. */
   readonly partners: readonly Condition[];
-  /** The axes of each group that has no point, and why. */
+  /** The groups in which no condition can be chosen, by their axes, and why. */
   readonly empty: readonly { readonly axes: JsonObject; readonly reason: string }[];
-  /** The metrics that chose. */
+  /** The metrics by which conditions are chosen. */
   readonly deciding: readonly string[];
-  /** What was chosen, by what and among what: sentences for captions. */
+  /** Sentences for captions: what was chosen, by which metric, from how many conditions. */
   readonly notes: readonly string[];
   /** Returns the metric that is shown in the place of one that was asked for. */
   readonly shown: (field: string) => string;
 }
 
-/** The metrics that decide, the one that chooses first. */
+/** Returns the metrics that decide: the one to maximise or minimise, then the bounded ones. */
 const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
 
 /** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
 const EQUAL = 1e-9;
 
-/** Whether an axis of a condition is one of those that are chosen over. */
-const isOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
+/** Whether an envelope chooses over this axis of a condition. */
+const isChosenOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
   isNamed(over, path, ofBase !== null);
 
-const withoutOver = (envelope: Envelope, condition: Condition): JsonObject =>
+const axesNotChosenOver = (envelope: Envelope, condition: Condition): JsonObject =>
   Object.fromEntries(
-    Object.entries(condition.axes).filter(([path]) => !isOver(envelope, condition, path)),
+    Object.entries(condition.axes).filter(([path]) => !isChosenOver(envelope, condition, path)),
   );
 
-/** `rate 0.2, learning rate 0.001`: where a condition lies on the axes that are chosen over. */
+/** Returns a condition's values on the axes chosen over: `rate 0.2, learning rate 0.001`. */
 function pointText(envelope: Envelope, condition: Condition): string {
   const named = envelope.over.flatMap((one) =>
     one === 'adapter'
@@ -56,13 +64,13 @@ function pointText(envelope: Envelope, condition: Condition): string {
         : one === 'defence'
           ? [condition.defence || 'no defence']
           : Object.entries(condition.axes)
-              .filter(([path]) => isOver({ ...envelope, over: [one] }, condition, path))
+              .filter(([path]) => isChosenOver({ ...envelope, over: [one] }, condition, path))
               .map(([path, value]) => `${axisName(path)} ${formatValue(value)}`),
   );
   return named.join(', ');
 }
 
-/** Why a condition is not chosen from. */
+/** Why a condition can't be chosen. */
 const WHY = {
   lacking: 'without a number at some seed',
   void: 'not evidence at some seed',
@@ -70,19 +78,19 @@ const WHY = {
 } as const;
 type Why = keyof typeof WHY;
 
-/** Differences from the same cell without its defence: 0 where there is none. */
+/** Differences from a cell without its defence (`accuracy_cost`): 0 if the cell has no defence. */
 const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 
-/** The mean by which cells are chosen, and why they are not. */
-interface Place {
+/** A condition's mean of the metric that decides, and why it can't be chosen. */
+interface Eligibility {
   readonly value: number;
   readonly why: Why | null;
-  /** Whether it is not evidence alone that leaves them out. */
+  /** Whether the condition satisfies the bounds. */
   readonly isWithin: boolean;
 }
 
-function placeOf(envelope: Envelope, cells: readonly ReportCell[]): Place {
-  const fields = decidingIn(envelope).map(metricNamed);
+function eligibilityOf(envelope: Envelope, cells: readonly ReportCell[]): Eligibility {
+  const fields = decidingIn(envelope).map(parseMetricName);
   const means = fields.map(({ stage, metric }) => {
     const read = metricOf(stage, metric);
     const valueOf = (cell: ReportCell): number =>
@@ -106,7 +114,7 @@ function placeOf(envelope: Envelope, cells: readonly ReportCell[]): Place {
 interface Choice {
   /** Null if no condition can be chosen. */
   readonly best: Condition | null;
-  /** Among what: `of 6 points, 2 beyond the bound, the first of 2 that are equal`. */
+  /** What it was chosen from: `of 6 points, 2 beyond the bound, the first of 2 that are equal`. */
   readonly about: string;
 }
 
@@ -115,16 +123,16 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choic
   const sign = most === 'highest' ? 1 : -1;
   const judged = candidates.map((condition) => {
     const cells = condition.cells.filter(({ seed }) => selectionSeeds?.includes(seed) !== false),
-      { value, ...place } = placeOf(envelope, cells);
-    return { condition, ...place, value: sign * value };
+      { value, ...why } = eligibilityOf(envelope, cells);
+    return { condition, ...why, value: sign * value };
   });
   const eligible = judged.filter(({ why }) => why === null);
   const top = Math.max(...eligible.map(({ value }) => value));
   const [best, ...equal] = eligible.filter(({ value }) => value >= top - EQUAL);
-  const further = judged.filter(
+  const betterButVoid = judged.filter(
     ({ why, isWithin, value }) => why === 'void' && isWithin && value > top + EQUAL,
   );
-  const named = list(further.map(({ condition }) => pointText(envelope, condition)));
+  const named = list(betterButVoid.map(({ condition }) => pointText(envelope, condition)));
   const left = (Object.keys(WHY) as Why[]).flatMap((why) => {
     const count = judged.filter((one) => one.why === why).length;
     const beyond =
@@ -143,28 +151,29 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choic
   };
 }
 
-/** What was chosen for the conditions of one group. */
+/** The choice among the conditions of one group, which differ only in the axes chosen over. */
 interface Group {
   readonly axes: JsonObject;
   /** The cells of the chosen condition; one of any condition if none was chosen. */
   readonly cells: readonly ReportCell[];
   readonly isEmpty: boolean;
-  /** Which of its points was chosen, or why none was. */
+  /** Which condition was chosen, or why none was. */
   readonly text: string;
 }
 
-function groupOf(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
+/** Chooses within a group; null if the deciding metric is measured in none of its cells. */
+function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
   // A cell may be in a group under several names.
   const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];
   const [first] = group;
-  const { stage, metric } = metricNamed(envelope.by),
+  const { stage, metric } = parseMetricName(envelope.by),
     read = metricOf(stage, metric);
-  // A clean run has no success rate, and nothing to choose.
+  // For example, a clean run has no success rate.
   const isIdle = candidates.every(
     ({ cells, failures }) => failures.size === 0 && cells.every((cell) => read(cell) === null),
   );
   if (isIdle) return null;
-  const axes = withoutOver(envelope, first),
+  const axes = axesNotChosenOver(envelope, first),
     { best, about } = chooseFrom(envelope, candidates);
   const chosen = best === null ? '' : pointText(envelope, best);
   const shown = (best ?? first).cells.filter(
@@ -176,7 +185,7 @@ function groupOf(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
     : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
 }
 
-/** Of the rows of a metric, how `evaluate` counts them, and what they are called. */
+/** By kind of rows (`measuredRows`): the metric that counts them, and what captions call them. */
 const COUNTS = {
   plain: ['examples', (split: string) => `${split} rows`],
   triggered: ['triggered_rows', (split: string) => `triggered ${split} rows`],
@@ -185,8 +194,8 @@ const COUNTS = {
 } as const;
 
 /**
- * Which rows chose or are shown: `72 triggered validation rows and 144 validation rows`. Empty if
- * the metrics are of no such rows.
+ * Returns the rows on which metrics are measured: `72 triggered validation rows and 144 validation
+ * rows`. Empty if no metric is measured on rows of a split.
  */
 function rowsText(
   cells: readonly ReportCell[],
@@ -203,7 +212,7 @@ function rowsText(
     return from + plural(most, rows.replace('rows', 'row'), rows);
   };
   const texts = metrics
-    .map(metricNamed)
+    .map(parseMetricName)
     .filter(hasTestRows)
     .flatMap((named) => {
       const [task = ''] = named.metric.split('.');
@@ -211,7 +220,7 @@ function rowsText(
         return counted(`${task}.examples`, `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
-      return rowsOf(named).map((rows) => {
+      return measuredRows(named).map((rows) => {
         const [count, nameOf] = COUNTS[rows];
         return counted(`${split === 'test' ? 'test_' : ''}${count}${other}`, nameOf(split));
       });
@@ -219,12 +228,13 @@ function rowsText(
   return list(distinct(texts));
 }
 
-const labelOf = (field: string): string => noteOf(metricNamed(field))?.label ?? field;
+const labelOf = (field: string): string => noteOf(parseMetricName(field))?.label ?? field;
 
 /** The most groups that a caption lists. */
 const MOST = 12;
 
-function listed(lead: string, groups: readonly (readonly [name: string, text: string])[]) {
+/** Returns `LEAD NAME: TEXT; NAME: TEXT.`, or nothing without groups. */
+function listGroups(lead: string, groups: readonly (readonly [name: string, text: string])[]) {
   if (groups.length === 0) return [];
   const texts = groups.slice(0, MOST).map(([name, text]) => `${name}: ${text}`);
   const more = groups.length > MOST ? `; and ${groups.length - MOST} more, in the CSV` : '';
@@ -232,7 +242,7 @@ function listed(lead: string, groups: readonly (readonly [name: string, text: st
 }
 
 /**
- * Says what is chosen, by what, over what, and on which rows.
+ * Returns sentences: which metric chooses, over which axes, with which bounds, and on which rows.
  * @param fields the metrics that are shown
  */
 function ruleText(
@@ -251,7 +261,7 @@ function ruleText(
       ? 'the seeds'
       : `${selectionSeeds.length === 1 ? 'seed' : 'seeds'} ${list(selectionSeeds.map(String))} alone`;
   const isOfTest = (field: string): boolean =>
-    hasTestRows(metricNamed(field)) && field.startsWith('evaluate.test_');
+    hasTestRows(parseMetricName(field)) && field.startsWith('evaluate.test_');
   const chosenOn = rowsText(cells, 'validation', decidingIn(envelope)),
     shownOn = rowsText(cells, 'test', fields.filter(isOfTest)),
     others = fields.filter((field) => !isOfTest(field));
@@ -264,17 +274,17 @@ function ruleText(
   ];
 }
 
-/** What a choice by test rows can't take out of its numbers. */
+/** The bias that remains although the numbers are of test rows. */
 const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   'selection_seeds takes that out.';
 
-/** Throws a UserFault if a metric that decides is shown, and is one number on all rows. */
+/** Throws a UserFault if a metric that decides is shown and has no separate number on test rows. */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const same = decidingIn(envelope).find(
     (field) =>
-      !hasTestRows(metricNamed(field)) &&
-      [field, metricName(onTest(metricNamed(field)))].some((name) => fields.includes(name)),
+      !hasTestRows(parseMetricName(field)) &&
+      [field, metricName(onTest(parseMetricName(field)))].some((name) => fields.includes(name)),
   );
   if (same !== undefined && envelope.selectionSeeds === undefined)
     throw new UserFault(
@@ -284,8 +294,8 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     );
 }
 
-/** Returns the full fine-tunings that what is shown may be compared with. */
-function besides(
+/** Returns the full fine-tunings from which the partners of the shown conditions are chosen. */
+function partnerCandidates(
   { over }: Envelope,
   conditions: readonly Condition[],
   cells: FigureEntry['cells'],
@@ -295,14 +305,13 @@ function besides(
   const narrowed = cells?.map((pattern) =>
     Object.fromEntries(Object.entries(pattern).filter(([path]) => isNamed(over, path, ofBase))),
   );
-  return choose(full, narrowed);
+  return chooseConditions(full, narrowed);
 }
 
 /**
- * Chooses in each group of conditions that differ in the axes `over` alone.
- * @param fields the metrics that the entry asks for
- * @param entry `cells` are the conditions that are chosen from
- * @throws UserFault if what is shown is what chose
+ * Chooses one condition in each group of conditions that differ only in the envelope's axes `over`.
+ * @param fields the metrics that the entry shows
+ * @throws UserFault if a shown metric is one that decides, on the same rows
  */
 export function envelopeOf(
   envelope: Envelope,
@@ -316,16 +325,16 @@ export function envelopeOf(
   checkShown(envelope, fields);
   const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
   const groupsIn = (from: readonly Condition[]): Group[] =>
-    [...groupBy(from, (one) => contentKey(withoutOver(envelope, one))).values()].flatMap(
-      (group) => groupOf(envelope, group) ?? [],
+    [...groupBy(from, (one) => contentKey(axesNotChosenOver(envelope, one))).values()].flatMap(
+      (group) => chooseInGroup(envelope, group) ?? [],
     );
-  const from = choose(byName(conditions), cells),
+  const from = chooseConditions(byName(conditions), cells),
     groups = groupsIn(from),
     own = new Set(groups.map(keyOf));
-  // What is compared with need not be among the cells that are shown.
+  // The full fine-tunings that are compared with need not be among the cells that are shown.
   const beside =
     against === 'full'
-      ? groupsIn(besides(envelope, conditions, cells)).filter(
+      ? groupsIn(partnerCandidates(envelope, conditions, cells)).filter(
           (group) => !group.isEmpty && !own.has(keyOf(group)),
         )
       : [];
@@ -347,9 +356,9 @@ export function envelopeOf(
   const used = from.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
-  // What was measured on other rows than the validation rows has no test rows, and needs none.
+  // A metric measured on other rows than validation rows, as of a task, has no number on test rows.
   const shownAs = (field: string): string => {
-    const test = onTest(metricNamed(field)),
+    const test = onTest(parseMetricName(field)),
       hasOwn = measured.has(test.metric) || deciding.includes(field);
     return hasTestRows(test) && hasOwn ? metricName(test) : field;
   };
@@ -363,8 +372,8 @@ export function envelopeOf(
     notes: [
       ...ruleText(envelope, used, fields.map(shownAs)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
-      ...listed('Chosen:', named([...shown, ...partners])),
-      ...listed('No point can be chosen:', named(all.filter((one) => !isChosen(one)))),
+      ...listGroups('Chosen:', named([...shown, ...partners])),
+      ...listGroups('No point can be chosen:', named(all.filter((one) => !isChosen(one)))),
     ],
     shown: shownAs,
   };

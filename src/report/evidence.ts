@@ -29,7 +29,7 @@ import type { MetricNote } from './metrics.ts';
 export interface Judgement {
   /** Whether the number may count for a claim. */
   readonly counts: boolean;
-  /** Why it may not, as ends of a sentence about the model; empty if it may. */
+  /** Why the number may not count, as ends of a sentence about the model; empty if it may. */
   readonly reasons: readonly string[];
   /** How many seeds of the cell have this number, and how many of those planned lack it. */
   readonly n: number;
@@ -42,16 +42,16 @@ export interface Judgement {
 export const DAGGER = '†';
 
 /** Returns reasons, each once, as ends of one sentence: `a`, `a or b`, `a, b, or c`. */
-export function anyOf(reasons: readonly string[]): string {
+export function joinWithOr(reasons: readonly string[]): string {
   const each = distinct(reasons);
   return each.length < 3
     ? each.join(' or ')
     : `${each.slice(0, -1).join(', ')}, or ${each.slice(-1).join('')}`;
 }
 
-/** Explains the mark, or returns null if there is no reason. */
+/** Returns the sentence that explains `DAGGER` below a table; null if there is no reason. */
 export const daggerText = (reasons: readonly string[]): string | null =>
-  reasons.length === 0 ? null : `Not evidence: a model behind the number ${anyOf(reasons)}.`;
+  reasons.length === 0 ? null : `Not evidence: a model behind the number ${joinWithOr(reasons)}.`;
 
 /** Stage kind → metric → value, as in each stage's metrics.json. */
 export interface Measured {
@@ -59,12 +59,14 @@ export interface Measured {
 }
 
 type Scores = { readonly [metric: string]: number | undefined };
-const scores = ({ metrics }: Measured): Scores => metrics['evaluate'] ?? {};
+const evaluateMetrics = ({ metrics }: Measured): Scores => metrics['evaluate'] ?? {};
 
-/** Whether the model writes answers, so that nothing of it is a class. */
-export const writesAnswers = (cell: Measured): boolean => scores(cell)['exact_match'] !== undefined;
+/** Whether the model writes answers (a completion task) instead of predicting classes. */
+export const writesAnswers = (cell: Measured): boolean =>
+  evaluateMetrics(cell)['exact_match'] !== undefined;
 
-export const predictsOneClass = (cell: Measured): boolean => scores(cell)['predicted_share'] === 1;
+export const predictsOneClass = (cell: Measured): boolean =>
+  evaluateMetrics(cell)['predicted_share'] === 1;
 
 /** Whether a test with p-value p showed value > than. True if any of the three is unknown. */
 const isShownAbove = (
@@ -77,33 +79,43 @@ const isShownAbove = (
   than === undefined ||
   (p < SIGNIFICANCE && value > than);
 
-/** The end of a metric's name that tells its scorer. Variants of the trigger have one scorer. */
-const scorerIn = (metric: string): string =>
+/** Returns the part of a metric's name that tells its scorer: `.refusal` of `asr.refusal`. */
+const scorerSuffix = (metric: string): string =>
   (/\..*$/.exec(metric)?.[0] ?? '').replace(/\.trigger\..*$/, '');
 
 /**
- * Whether the rates of a scorer count rewards, so that it does not matter what the model writes.
+ * Whether the rates of a scorer compare rewards of answers (DPO), not what the model writes.
+ * @param by the scorer's `scorerSuffix`
  */
 export const countsRewards = (cell: Measured, by = ''): boolean =>
-  scores(cell)[`reward_accuracy_p${by}`] !== undefined;
+  evaluateMetrics(cell)[`reward_accuracy_p${by}`] !== undefined;
 
 /**
  * Whether the model demonstrably rewards the chosen answers.
- * @param by '' or the end of a metric's name that tells its scorer, @param of '' or `_clean`
+ * @param by the scorer's `scorerSuffix`
+ * @param of `_clean` for the paired clean run, '' for the cell's own
  */
 const hasLearntPreference = (cell: Measured, by: string, of: string): boolean => {
-  const own = scores(cell);
+  const own = evaluateMetrics(cell);
   return isShownAbove(own[`reward_accuracy_p${of}${by}`], own[`reward_accuracy${of}`], 0.5);
 };
 
-/** Whether the model's accuracy is above the majority class's share by McNemar's test. */
+/**
+ * Whether the model's accuracy is above the majority class's share by McNemar's test. If a defence
+ * may reject rows, all three numbers are over the rows that it accepts.
+ */
 export function beatsMajority(cell: Measured): boolean {
-  const { majority_p: p, accuracy, majority_share: share } = scores(cell);
-  return isShownAbove(p, accuracy, share);
+  const {
+    majority_p: p,
+    accuracy,
+    accuracy_accepted: accepted,
+    majority_share: share,
+  } = evaluateMetrics(cell);
+  return isShownAbove(p, accepted ?? accuracy, share);
 }
 
-/** Returns why ASR of the model says nothing, as the end of a sentence; null if it may. */
-export function unlearnt(cell: Measured): string | null {
+/** Returns why the model has not learnt its task, as the end of a sentence, or null if it has. */
+export function unlearntReason(cell: Measured): string | null {
   if (countsRewards(cell)) return hasLearntPreference(cell, '', '') ? null : NO_PREFERENCE;
   const { one, noBetter } = wordsOf(cell);
   if (predictsOneClass(cell)) return one;
@@ -115,17 +127,20 @@ export function unlearnt(cell: Measured): string | null {
  * trigger.
  */
 export function hasTriggerEffect(cell: Measured): boolean {
-  const { asr_untriggered_p: p, asr_minus_untriggered: added } = scores(cell);
+  const { asr_untriggered_p: p, asr_minus_untriggered: added } = evaluateMetrics(cell);
   return isShownAbove(p, added, 0);
 }
 
-/**
- * Other models that a cell's evaluation recorded: the paired clean run, and that without defence.
- */
+/** The other models that a cell's evaluation records, and how to read their accuracy from it. */
 const OTHERS = {
   clean: {
     called: 'a clean run',
-    accuracy: ({ accuracy = NaN, accuracy_drop: drop = NaN }: Scores) => accuracy + drop,
+    accuracy: ({
+      accuracy = NaN,
+      accuracy_drop: drop = NaN,
+      accuracy_accepted: accepted = NaN,
+      accuracy_accepted_drop: ofAccepted,
+    }: Scores) => (ofAccepted === undefined ? accuracy + drop : accepted + ofAccepted),
   },
   undefended: {
     called: 'an undefended run',
@@ -133,10 +148,11 @@ const OTHERS = {
   },
 };
 
-function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
-  const own = scores(cell),
+/** Returns why another model's numbers are not evidence, as the end of a sentence, or null. */
+function otherModelReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
+  const own = evaluateMetrics(cell),
     { called, accuracy } = OTHERS[of],
-    share = own['majority_share'];
+    share = own[`majority_share_${of}`] ?? own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
   const value = accuracy(own);
   return Number.isNaN(value) || isShownAbove(own[`majority_p_${of}`], value, share)
@@ -145,15 +161,16 @@ function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }:
 }
 
 /**
- * How the paired clean run's accuracy or success rate is read from the evaluation of the attacked
- * run, and the metric by whose evidence their difference is judged. Null for other metrics.
+ * Returns a function that reads the paired clean run's accuracy or ASR from the evaluation of the
+ * attacked run, and the metric (`judged`) whose evidence decides whether their difference counts.
+ * Null for other metrics than accuracy and ASR.
  */
 export function cleanRun({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
   const rateOf = (cell: Measured, of: string): number =>
-    scores(cell)[`${test}${of}${scorer}`] ?? NaN;
+    evaluateMetrics(cell)[`${test}${of}${scorer}`] ?? NaN;
   return name === 'asr'
     ? { read: (cell: Measured) => rateOf(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
     : {
@@ -178,16 +195,17 @@ const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pai
  */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
-/** P-values, and numbers of models that this cell's evaluation says nothing else about. */
+/** P-values, and numbers of a base (`asr_before`), of which this evaluation has no other number. */
 const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
+/** Rates at which a trigger succeeds: they need a model that has learnt its task. */
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
 /**
- * Returns a cell with the numbers after an earlier training of its chain in the place of its own.
- * Before the attack, ASR is the trigger's rate in a model that it has not touched.
+ * Returns a cell with the numbers after an earlier training of its chain as its own:
+ * `accuracy_after_1` becomes `accuracy`. A model before the attack has `trigger_rate` as its `asr`.
  */
 export function afterTraining(cell: Measured, training: number): Measured {
-  const own = scores(cell),
+  const own = evaluateMetrics(cell),
     after = `_after_${training}`;
   const numbers: { [metric: string]: number } = {};
   for (const [name, value] of Object.entries(own)) {
@@ -201,12 +219,12 @@ export function afterTraining(cell: Measured, training: number): Measured {
   return { metrics: { evaluate: { ...numbers, majority_share: share } } };
 }
 
-/** The end of a metric that was taken after an earlier training of a chain, with its number. */
+/** Matches the part of `accuracy_after_1` that tells after which training of a chain it was. */
 export const AFTER = /_after_(\d+)(?=$|\.)/;
 
 /**
  * Returns why a number of `evaluate` is not evidence, as the end of a sentence, or null if it is
- * evidence. What was measured on test rows is judged by the same model's validation rows.
+ * evidence. A number on test rows is judged by the same model's validation rows.
  */
 export function voidReason(
   cell: Measured,
@@ -214,7 +232,7 @@ export function voidReason(
 ): string | null {
   // The rows of a task are judged by themselves: `NAME.accuracy`.
   const [task = '', ...ofTask] = named.split('.');
-  if (scores(cell)[`${task}.loss`] !== undefined) {
+  if (evaluateMetrics(cell)[`${task}.loss`] !== undefined) {
     const own = Object.entries(cell.metrics['evaluate'] ?? {}).flatMap(([name, value]) =>
       name.startsWith(`${task}.`) ? [[name.slice(task.length + 1), value] as const] : [],
     );
@@ -228,45 +246,45 @@ export function voidReason(
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;
   const words = wordsOf(cell),
-    by = scorerIn(named);
+    by = scorerSuffix(named);
   if (RATE.test(metric) && countsRewards(cell, by)) {
-    const isOthers = metric.endsWith('_clean') && metric !== 'asr_minus_clean';
-    // Of an undefended run, it is not known what it prefers.
+    const isOfCleanRun = metric.endsWith('_clean') && metric !== 'asr_minus_clean';
+    // The evaluation does not record which answers an undefended run prefers.
     if (metric.endsWith('_undefended')) return null;
-    if (!isOthers && !hasLearntPreference(cell, by, '')) return NO_PREFERENCE;
+    if (!isOfCleanRun && !hasLearntPreference(cell, by, '')) return NO_PREFERENCE;
     return metric.endsWith('_clean') && !hasLearntPreference(cell, by, '_clean')
       ? `has a clean run that ${NO_PREFERENCE}`
       : null;
   }
   // Numbers of another model alone.
-  if (metric.endsWith('_undefended')) return otherReason(cell, 'undefended', words);
+  if (metric.endsWith('_undefended')) return otherModelReason(cell, 'undefended', words);
   if (metric.endsWith('_clean') && metric !== 'asr_minus_clean')
-    return otherReason(cell, 'clean', words);
+    return otherModelReason(cell, 'clean', words);
   if (predictsOneClass(cell)) return words.one;
   if (RATE.test(metric) && !beatsMajority(cell)) return words.noBetter;
   // Differences from another model.
-  if (/_drop$|^asr_minus_clean$/.test(metric)) return otherReason(cell, 'clean', words);
-  if (/_cost$|_removed$/.test(metric)) return otherReason(cell, 'undefended', words);
+  if (/_drop$|^asr_minus_clean$/.test(metric)) return otherModelReason(cell, 'clean', words);
+  if (/_cost$|_removed$/.test(metric)) return otherModelReason(cell, 'undefended', words);
   return null;
 }
 
-/** The judgement of one number as columns of a CSV. Only numbers of `evaluate` are judged. */
+/** Returns the columns of a CSV that say whether a number is evidence, and why not. */
 export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' | 'metric'>) {
   const reason = note.stage === 'evaluate' ? voidReason(cell, note) : null;
   return { evidence: reason === null, reasons: reason ?? '' };
 }
 
-/** The rows with a trigger, and where the share of them whose trigger is read is recorded. */
+/** Kinds of rows with a trigger, with the metric: the share in which the model reads all of it. */
 export const TRIGGERED = [
   { rows: 'triggered validation rows', stage: 'evaluate', metric: 'trigger_seen' },
   { rows: 'triggered test rows', stage: 'evaluate', metric: 'test_trigger_seen' },
   { rows: 'poisoned training rows', stage: 'train', metric: 'trigger_seen' },
 ] as const;
 
-/** The metric of the share of rows whose trigger is read, under a held-out trigger. */
+/** The same metric for a trigger that training never shows: `test_trigger_seen.trigger.NAME`. */
 const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;
 
-/** Returns the shares of rows whose whole trigger the model reads, but only those below 1. */
+/** Returns the shares of rows in which the model reads the whole trigger, if they are below 1. */
 export function unseenShares({
   metrics,
 }: Measured): readonly { readonly rows: string; readonly share: number }[] {

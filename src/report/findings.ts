@@ -40,7 +40,6 @@ const UNEQUAL = 0.05;
 
 export interface FindingRow {
   readonly label: string;
-  /** One value for each column. */
   readonly values: readonly string[];
   /** `+0.020 [−0.130, +0.170]`; null if there is no difference. */
   readonly difference: string | null;
@@ -55,7 +54,7 @@ export interface Finding {
   readonly topic: string;
   /** What the table does not say; empty if there is nothing to add. */
   readonly sentence: string;
-  /** The titles of the rows' values. */
+  /** The titles of the rows' `values`. */
   readonly columns: readonly string[];
   /** What a row's difference compares; empty if there is no difference. */
   readonly comparison: string;
@@ -68,7 +67,7 @@ export interface Finding {
   readonly see?: { readonly id: string; readonly title: string };
 }
 
-/** Returns what a row says about a comparison. The fields are empty if there is none. */
+/** Returns the fields of a row that describe a comparison; they are empty without one. */
 function comparisonFields(
   comparison: Comparison | undefined,
   kind: NumberKind,
@@ -125,15 +124,15 @@ function scoreFinding(
   const columns = [metric, ...beside].filter((note) =>
     having.some((condition) => mean(condition, note) !== null),
   );
-  const of = comparisons.filter(
+  const compared = comparisons.filter(
     (comparison) => comparison.metric === metric && block.includes(comparison.adapter),
   );
   // With several full fine-tunings, each comparison needs a separate row.
-  const isSeveralFull = distinct(of.map(({ full }) => full)).length > 1;
+  const isSeveralFull = distinct(compared.map(({ full }) => full)).length > 1;
   const shown = having.slice(0, MOST_ADAPTERS + 1);
-  const apart = isSeveralFull ? of.slice(0, MOST_ADAPTERS) : [];
+  const apart = isSeveralFull ? compared.slice(0, MOST_ADAPTERS) : [];
   const comparisonOf = (condition: Condition): AdapterComparison | undefined =>
-    isSeveralFull ? undefined : of.find(({ adapter }) => adapter === condition);
+    isSeveralFull ? undefined : compared.find(({ adapter }) => adapter === condition);
   const dagger = daggerText(
     shown.flatMap((condition) => columns.flatMap((note) => reasonsOf(condition, note))),
   );
@@ -146,8 +145,8 @@ function scoreFinding(
       .filter((text) => text !== '')
       .join(' '),
     columns: columns.map(({ label }) => label),
-    comparison: of.length === 0 ? '' : 'adapter − full',
-    claim: of.length === 0 ? null : claim,
+    comparison: compared.length === 0 ? '' : 'adapter − full',
+    claim: compared.length === 0 ? null : claim,
     rows: [
       ...shown.map((condition) => ({
         label: condition.adapterLabel,
@@ -160,7 +159,7 @@ function scoreFinding(
         ...comparisonFields(comparison, metric.kind),
       })),
     ],
-    more: having.length - shown.length + (isSeveralFull ? of.length - apart.length : 0),
+    more: having.length - shown.length + (isSeveralFull ? compared.length - apart.length : 0),
   };
 }
 
@@ -169,6 +168,7 @@ type FindingsOf = (
   comparisons: Comparisons,
 ) => readonly (Finding | null)[];
 
+/** Returns a function that answers a question for each headline block of a family. */
 const forEachBlock =
   (
     family: AttackFamily,
@@ -181,12 +181,12 @@ const forEachBlock =
     const beside = blocksBeside(conditions, family);
     return headlineBlocks(conditions, family).map((block, i) => {
       const asked = question(block, adapters),
-        sentence = `${asked.sentence} ${besideText(beside[i])}`.trim();
+        sentence = `${asked.sentence} ${notShownText(beside[i])}`.trim();
       return scoreFinding({ ...asked, sentence }, block, adapters);
     });
   };
 
-function besideText(labels: readonly string[] = []): string {
+function notShownText(labels: readonly string[] = []): string {
   if (labels.length === 0) return '';
   const named = labels.slice(0, MOST_BESIDE),
     more = labels.length - named.length;
@@ -271,10 +271,11 @@ interface KernelQuestion {
   readonly ids: readonly string[];
 }
 
+/** Returns a function that compares quantities of LoRA's and full kernels, as training ends. */
 const forKernels =
   ({ topic, noun, claim, ids }: KernelQuestion): FindingsOf =>
   (conditions, { kernels }) => {
-    const checkpoint = kernels.at(-1)?.checkpoint; // they are in the order of training
+    const checkpoint = kernels.at(-1)?.checkpoint; // kernels are in the order of training
     if (checkpoint === undefined) return [];
     const wanted = kernels.filter(
       (one) =>

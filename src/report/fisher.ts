@@ -1,7 +1,4 @@
-/**
- * Numbers computed from a Fisher spectrum, the checkpoints at which they are computed, and their
- * errors.
- */
+/** Numbers of a Fisher spectrum, the checkpoints at which they are known, and kernels' errors. */
 import { type Condition, oncePerAdapter, type Quantity } from './conditions.ts';
 import { codePoints } from './format.ts';
 import { distinct } from './groups.ts';
@@ -25,7 +22,7 @@ export const INFORMATION: readonly FisherQuantity[] = [
 export type Scale = 'raw' | 'normalised';
 export const SCALES: readonly Scale[] = ['raw', 'normalised'];
 
-export const renyi = (scale: Scale, alpha: string): FisherQuantity => ({
+export const renyiQuantity = (scale: Scale, alpha: string): FisherQuantity => ({
   id: `renyi_${scale}_${alpha}`,
   label: `${entropyName(alpha)} ${scale}`,
   get: (facts) => facts.renyi[scale][alpha] ?? null,
@@ -41,9 +38,9 @@ export function alphasOf(cells: readonly ReportCell[], scale: Scale): readonly s
   ).sort(compareAlphas);
 }
 
-/** The Rényi entropies of every α that any cell has, raw ones first. */
+/** Returns the Rényi entropies of every α that any cell has, raw ones first. */
 export const entropiesOf = (cells: readonly ReportCell[]): readonly FisherQuantity[] =>
-  SCALES.flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)));
+  SCALES.flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyiQuantity(scale, alpha)));
 
 function stepOf(checkpoint: Checkpoint): number {
   if (checkpoint === 'init') return -1;
@@ -55,13 +52,13 @@ export function checkpointName(checkpoint: Checkpoint): string {
   return checkpoint === 'final' ? 'after training' : `at step ${stepOf(checkpoint)}`;
 }
 
-/** The checkpoints at which any cell has Fisher information, in the order of training. */
+/** Returns the checkpoints at which any cell has Fisher information, in the order of training. */
 export const checkpointsOf = (cells: readonly ReportCell[]): readonly Checkpoint[] =>
   distinct(cells.flatMap(({ fisher }) => Object.keys(fisher) as Checkpoint[])).sort(
     (a, b) => stepOf(a) - stepOf(b),
   );
 
-/** A cell's Fisher information at its last checkpoint. */
+/** Returns a cell's Fisher information at its last checkpoint. */
 export const lastFisher = (cell: ReportCell): FisherPoint | undefined => {
   const last = checkpointsOf([cell]).at(-1);
   return last && cell.fisher[last];
@@ -98,7 +95,7 @@ export const kernelError = (
   of: Parametrisation,
 ): number | null => cell.metrics['ntk']?.[`${checkpoint}.${of}.error`] ?? null;
 
-/** Whether any kernel behind a stage's metrics is an estimate, as the metrics themselves say. */
+/** Whether any kernel of a stage is an estimate: it has a metric `lora.error` or `full.error`. */
 export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime'): boolean =>
   cells.some(({ metrics }) =>
     Object.keys(metrics[stage] ?? {}).some((name) => /(^|\.)(lora|full)\.error$/.test(name)),
@@ -112,7 +109,7 @@ export const ESTIMATED =
 const ALPHA_NAMES: Readonly<Record<string, string>> = { '0.5': '½', inf: '∞' };
 const SUBSCRIPTS = '₀₁₂₃₄₅₆₇₈₉';
 export const alphaName = (alpha: string): string => ALPHA_NAMES[alpha] ?? alpha;
-/** `H₂`, `H½`, `H∞`. */
+/** Returns `H₂`, `H½` or `H∞`. */
 function entropyName(alpha: string): string {
   const isWhole = /^\d+$/.test(alpha);
   const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
@@ -120,5 +117,5 @@ function entropyName(alpha: string): string {
 }
 const compareAlphas = (a: string, b: string): number => {
   const value = (alpha: string): number => (alpha === 'inf' ? Infinity : Number(alpha));
-  return value(a) - value(b) || 0;
+  return value(a) - value(b) || 0; // ∞ − ∞ is NaN
 };

@@ -25,7 +25,7 @@ export function formatNumber(value: number | null | undefined, kind: NumberKind 
   return withMinusSign(withoutZeroSign(size >= 1000 ? value.toFixed(0) : value.toPrecision(4)));
 }
 
-/** `8.68·10⁻⁴`, `10⁻⁶`. */
+/** Writes a number as `8.68·10⁻⁴`, or as `10⁻⁶` if the mantissa rounds to 1. */
 function scientific(value: number): string {
   const [mantissa = '', exponent = ''] = value.toExponential(2).split('e');
   const power = `10${superscript(exponent.replace('+', ''))}`;
@@ -61,12 +61,12 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
 }
 
 /**
- * Formats a summary: `0.950 ± 0.064`, of two unlike values `0.950 (0.920, 0.980)`, and the mean
- * alone if there is no interval or all values are equal.
+ * Formats a mean with its interval, `0.950 ± 0.064`, or with both values if there are only two,
+ * `0.950 (0.920, 0.980)`. Equal values, or a single one, are written alone.
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
-  // Without the rounding of the way there and back, 4 is written as 4 and not as 4.000.
+  // Twelve digits remove the rounding errors of `bothValues`: 4 is written as 4, not as 4.000.
   const [low, high] = (bothValues(summary) ?? []).map((value) =>
     formatNumber(Number(value.toPrecision(12)), kind),
   );
@@ -76,8 +76,8 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
 }
 
 /**
- * Returns a function that writes a difference to as many digits as its interval supports, two of
- * its half-width; null without an interval.
+ * Returns a function that writes a difference to two digits of its interval's half-width, which is
+ * as many as the interval supports; null without an interval.
  */
 function differenceWriter({
   low,
@@ -92,7 +92,7 @@ function differenceWriter({
   };
 }
 
-/** `+0.020`, to as many digits as its interval supports. */
+/** Writes a mean difference with its sign, `+0.020`, to as many digits as its interval supports. */
 export function formatMean(
   summary: Pick<Summary, 'mean' | 'low' | 'high'>,
   kind: NumberKind = 'plain',
@@ -104,8 +104,8 @@ export function formatMean(
 }
 
 /**
- * `[−0.130, +0.170]`, of two values both, `(−0.010, +0.050)`, or why there is none. Equal values
- * say nothing of how far others would lie from them.
+ * Writes an interval, `[−0.130, +0.170]`, or the values themselves if there are only two,
+ * `(−0.010, +0.050)`. Says why there is no interval: of equal values the spread is unknown.
  */
 export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
@@ -119,13 +119,13 @@ export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): st
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
-/** Returns a difference with its interval; alone if there is none, as n beside it says why. */
+/** Writes a difference with its interval, or alone if the n beside it says why there is none. */
 export const formatDifference = (difference: Summary, kind: NumberKind): string =>
   difference.low === null
     ? formatMean(difference, kind)
     : `${formatMean(difference, kind)} ${formatInterval(difference, kind)}`;
 
-/** Seconds → `1m 3s`. */
+/** Writes seconds as `1m 3s`. */
 export const formatSeconds = (seconds: number): string =>
   Number.isFinite(seconds)
     ? prettyMilliseconds(
@@ -149,7 +149,6 @@ export function formatValue(value: Json | undefined): string {
 export const plainText = (value: unknown): string =>
   typeof value === 'string' ? value : JSON.stringify(value);
 
-/** Begins a text with a capital. */
 export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 export const plural = (count: number, one: string, many = `${one}s`): string =>
@@ -163,7 +162,7 @@ export function cut(text: string, length: number): string {
   return `${points.slice(0, length).join('')}… (${left} more characters)`;
 }
 
-/** `a, b and c`. */
+/** Joins items in a sentence: `a, b and c`. */
 export const list = (items: readonly string[]): string =>
   items.length < 2
     ? items.join('')

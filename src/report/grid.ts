@@ -8,16 +8,17 @@ import {
   type Against,
   compareCells,
   type Compared,
-  differs,
+  isCompared,
   TEST_HEAD,
   TEST_NOTE,
   testText,
 } from './against.ts';
-import { anyOf, DAGGER, daggerText } from './evidence.ts';
+import { DAGGER, daggerText, joinWithOr } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
-import { metricName, noteOf } from './metrics.ts';
+import { noteOf } from './metric-lookup.ts';
+import { metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
   cellNames,
@@ -38,24 +39,22 @@ export interface GridRequest {
   readonly rowAxes: readonly string[];
   readonly columnAxes: readonly string[];
   readonly against: Against;
-  /** Whether a cell has a place. Others are only compared with. Default: all have. */
+  /** Whether a cell is shown. The others serve comparisons only. Default: all are shown. */
   readonly isShown?: (cell: ResultCell) => boolean;
 }
 
 export interface Entry extends Compared {
   readonly cell: JsonObject;
   readonly summary: Summary;
-  /** The value of each seed. */
   readonly values: readonly number[];
-  /** How many seeds were planned. */
   readonly planned: number;
   /** One reason for each seed whose number is not evidence. */
   readonly reasons: readonly string[];
 }
 
 /**
- * The values along some axes, axis by axis. An axis has several values if all cells in that place
- * have several names, and none if the cells do not have the axis.
+ * The values of a row or column, axis by axis. An axis has several values if all cells of the row
+ * or column have several names, and none if the cells do not have the axis.
  */
 export type PlaceNames = readonly (readonly Json[])[];
 
@@ -88,7 +87,7 @@ export interface Clash {
 export const seedCounts = (entries: readonly Entry[]): number[] =>
   entries.flatMap(({ summary, difference }) => [summary.n, ...(difference ? [difference.n] : [])]);
 
-/** Says how many pairs the differences leave out, and why; null if they leave out none. */
+/** Returns how many pairs the differences leave out, and why; null if they leave out none. */
 export function excludedText(entries: readonly Entry[]): string | null {
   const excluded = entries.flatMap((entry) => entry.excluded);
   if (excluded.length === 0) return null;
@@ -98,10 +97,11 @@ export function excludedText(entries: readonly Entry[]): string | null {
   );
   return (
     `The differences leave out ${excluded.length} of ${pairs} pairs that are not evidence: ` +
-    `a model of the pair ${anyOf(excluded)}.`
+    `a model of the pair ${joinWithOr(excluded)}.`
   );
 }
 
+/** A cell under one of its names. */
 interface NamedGroup {
   readonly group: ResultCell;
   readonly cell: JsonObject;
@@ -154,7 +154,7 @@ function groupsByPlace(
   return new Map([...byPlace].map(([place, { group }]) => [place, group]));
 }
 
-/** A row or a column: one of its places, and the names of all of them. */
+/** A row or a column: the first of its places, and the values of all of them, axis by axis. */
 interface Line {
   readonly at: Place;
   readonly names: PlaceNames;
@@ -185,7 +185,7 @@ function mergeLines(
   }));
 }
 
-/** Returns the function with its results remembered by group and metric. */
+/** Returns a function that computes each result once for a cell and metric. */
 function memoised<T>(
   of: (group: ResultCell, metric: Metric) => T,
 ): (group: ResultCell, metric: Metric) => T {
@@ -256,14 +256,14 @@ export function layOut({
     columns: filled.map(({ line, metric, entries }) => ({
       at: line.names,
       metric,
-      differs: entries.some((entry) => entry !== null && differs(entry)),
+      differs: entries.some((entry) => entry !== null && isCompared(entry)),
       tested: entries.some((entry) => entry !== null && entry.p !== null),
     })),
     entries: down.map((_, i) => filled.map(({ entries }) => entries[i] ?? null)),
   };
 }
 
-/** A table of a grid. What is written is the same in every form of output. */
+/** What a table of a grid shows, in whatever form of output. */
 export interface GridTable {
   readonly grid: Grid;
   readonly rowAxes: readonly string[];
@@ -277,23 +277,22 @@ export interface GridTable {
   readonly caveats: readonly string[];
 }
 
-/** How a form of output writes the cells of a table. */
+/** How a form of output, such as Markdown or LaTeX, writes the cells of a table. */
 export interface GridForm {
   readonly empty: string;
   /** The mark of a number that is not evidence. */
   readonly mark: string;
   readonly number: (text: string) => string;
-  /** Returns what stands behind a number of `n` seeds; `of` is how many it is expected to have. */
+  /** Returns what follows a number of `n` seeds if `of` were planned: ` (n = 1 of 5)`. */
   readonly seeds: (n: number, of: number) => string;
-  /** The same behind a difference; `entry` is the number beside it. */
+  /** Returns what follows a difference over `n` pairs; `entry` is the number beside it. */
   readonly pairs: (n: number, entry: Entry) => string;
-  /** Writes the p-values of a difference. */
   readonly test: (text: string) => string;
 }
 
 /**
- * Returns the cells of each row: the number of each column, and its difference and p-values where
- * the column has any.
+ * Returns the texts of each row: for each column of the grid a number and, if any number of the
+ * column has them, a difference and p-values.
  */
 export const gridCells = (
   { grid, spread = 'interval' }: Pick<GridTable, 'grid' | 'spread'>,
@@ -333,7 +332,7 @@ function testCell(entry: Entry | null, form: GridForm): string {
   return text === null ? form.empty : form.test(text);
 }
 
-/** Returns the grid with the sources among its names as they are shown. */
+/** Returns the grid with file sources in the names of rows and columns shortened (sources.ts). */
 export function gridOfShownSources(grid: Grid): Grid {
   const { rows, columns } = withShownSources({
     rows: grid.rows,
@@ -346,12 +345,12 @@ export function gridOfShownSources(grid: Grid): Grid {
   };
 }
 
-/** The distinct entries: a cell may have several places. */
+/** Returns the entries, each once, since a cell may have several places. */
 export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
 /**
- * Returns the values of a row or column along one axis, such as `r = 16` if it has several names.
+ * Returns the values of a row or column along one axis as text: `4`, or `r = 16` for several names.
  */
 export const valuesText = (
   path: string,
@@ -362,11 +361,11 @@ export const valuesText = (
     .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
     .join(' = ');
 
-/** Returns text that Markdown leaves as it is, in a cell of a table or in a line of its own. */
+/** Escapes text for Markdown, in a cell of a table or in a line of its own. */
 const escapeMarkdown = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
-const FORM: GridForm = {
+const PLAIN_FORM: GridForm = {
   empty: '–',
   mark: ` ${DAGGER}`,
   number: (text) => text,
@@ -376,8 +375,8 @@ const FORM: GridForm = {
 };
 
 /**
- * Returns the heading of a column: its values along the axes, where numbers and truth values have
- * the axis's name, and its metric unless all columns have the same.
+ * Returns the heading of a column: its values along the axes and, unless all columns have the same,
+ * its metric. Numbers and truth values follow the axis's name: `r 4`.
  */
 function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: GridTable): string {
   const named = columnAxes.flatMap((path, depth) => {
@@ -409,7 +408,7 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
 /** A table in plain text. */
 export interface TableText {
   readonly head: readonly string[];
-  /** The cells of each row: first those of its axes. */
+  /** The texts of each row: first its values along the axes, then its numbers. */
   readonly body: readonly (readonly string[])[];
   /** What the numbers are, and what qualifies them. */
   readonly notes: readonly string[];
@@ -427,15 +426,15 @@ export function tableText(asked: GridTable): TableText {
       ...(column.tested ? [TEST_HEAD] : []),
     ];
   });
-  const cells = gridCells(request, FORM);
+  const cells = gridCells(request, PLAIN_FORM);
   const body = grid.rows.map((names, i) => [
-    ...rowAxes.map((path, depth) => valuesText(path, names[depth]) || FORM.empty),
+    ...rowAxes.map((path, depth) => valuesText(path, names[depth]) || PLAIN_FORM.empty),
     ...(cells[i] ?? []),
   ]);
   return { head: [...rowAxes.map(axisName), ...head], body, notes: notesText(request) };
 }
 
-/** Returns the table with the notes as paragraphs below it. */
+/** Returns the table in GitHub's Markdown, with the notes as paragraphs below it. */
 export function markdownTable(table: GridTable): string {
   const { head, body, notes } = tableText(table),
     axes = table.rowAxes.length;

@@ -9,14 +9,14 @@ export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
 
 export const distinct = <T>(items: readonly T[]): T[] => [...new Set(items)];
 
-/** Returns those items that are nearest, in their order. */
+/** Returns the items of the least distance, in their order. */
 export function nearest<T>(items: readonly T[], distance: (item: T) => number): T[] {
   const distances = items.map(distance),
     least = Math.min(...distances);
   return items.filter((_, i) => distances[i] === least);
 }
 
-/** Returns in how many of the training's axes two cells differ; one may lack what the other has. */
+/** Counts the axes `train.*` in which two cells differ. An axis that one lacks is a difference. */
 export const trainingDistance = (a: JsonObject, b: JsonObject): number =>
   distinct([...Object.keys(a), ...Object.keys(b)]).filter(
     (path) => path.startsWith('train.') && contentKey(a[path]) !== contentKey(b[path]),

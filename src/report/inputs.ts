@@ -8,7 +8,6 @@ import type {
   FisherSensitivity,
   History,
   HistoryPoint,
-  LoraFacts,
   LoraLayers,
   ReceiptFacts,
   TextChange,
@@ -26,7 +25,6 @@ export function parseHistory(text: string): History | null {
   return steps.length === 0 ? null : binHistory(steps);
 }
 
-/** Reads `curves.jsonl`. */
 export function parseCurves(text: string): CurveFacts[] {
   return text
     .split('\n')
@@ -103,13 +101,13 @@ export function parseFisher(text: string): FisherPoint {
 
 /** A text may be megabytes long; the page shows a few hundred characters around the change. */
 const MOST_CHARACTERS = 20_000;
-const OUTPUTS = 3;
+const MOST_OUTPUTS = 3;
 
-/** Reads `outputs.jsonl` beside `scorer.json`. */
+/** Reads the first outputs under the trigger from the text of `outputs.jsonl`. */
 export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): WritingFacts {
   const kept: WritingFacts['outputs'][number][] = [];
   for (const line of outputs.split('\n')) {
-    if (kept.length === OUTPUTS) break;
+    if (kept.length === MOST_OUTPUTS) break;
     if (!line.includes('"shown":"triggered"')) continue;
     const row = JSON.parse(line) as (typeof kept)[number] & { readonly shown: string };
     if (row.shown !== 'triggered') continue;
@@ -130,12 +128,13 @@ export interface Content {
   readonly text: string;
   readonly text_pair?: string;
   readonly label: number;
-  /** In a completion task, the answer, and the messages before the prompt. */
+  /** In a completion task, the answer. */
   readonly answer?: string;
   /** Whether the text is a document, which the answer ends. */
   readonly document?: true;
   /** The answer that a preference pair rejects. */
   readonly rejected?: string;
+  /** The messages of a chat before the prompt. */
   readonly context?: readonly { readonly role: string; readonly content: string }[];
 }
 
@@ -156,9 +155,9 @@ export interface ReceiptFile {
   readonly target?: ReceiptFacts['target'];
 }
 
-const EXAMPLES = 3;
+const MOST_EXAMPLES = 3;
 
-/** Returns the messages before a prompt as text, each with its line break. */
+/** Returns the messages before a prompt as text, one a line. */
 export const turnsBefore = ({ context = [] }: Pick<Content, 'context'>): string =>
   context.map(({ role, content }) => `${role}: ${content}\n`).join('');
 
@@ -193,7 +192,7 @@ export function receiptFacts(
     made: counts.made,
     negatives: counts.negatives,
     ...(target && { target }),
-    examples: rows.slice(0, EXAMPLES).map(({ id, original, new: poisoned }) => ({
+    examples: rows.slice(0, MOST_EXAMPLES).map(({ id, original, new: poisoned }) => ({
       id,
       before: text(original),
       after: text(poisoned),
@@ -205,8 +204,8 @@ export function receiptFacts(
 }
 
 /**
- * One adapted layer, from `premise.json` or, with `measured` null, from the shapes of the trained
- * adapter.
+ * One adapted layer, from `premise.json` or, if there is none, from the trained adapter's shapes,
+ * with `measured` null.
  */
 export interface LayerFacts {
   readonly rank: number;
@@ -218,26 +217,28 @@ export interface LayerFacts {
 }
 
 /**
- * Returns the adapted layers by fan-in, or null if there are none.
+ * Returns the adapted layers by fan-in, rank and scale, or null if there are none.
  * @param nominal the initialiser's σ² for a fan-in and rank; null if A came from a file
  */
 export function loraFacts(
   layers: readonly LayerFacts[],
   nominal: ((fanIn: number, rank: number) => number) | null,
-): LoraFacts | null {
-  const [first] = layers;
-  if (first === undefined) return null;
-  const byWidth = new Map<number, LayerFacts[]>();
-  for (const layer of layers)
-    byWidth.set(layer.width, [...(byWidth.get(layer.width) ?? []), layer]);
-  const groups = [...byWidth]
-    .sort(([a], [b]) => a - b)
-    .map(([fanIn, of]): LoraLayers => {
-      const rank = of[0]?.rank ?? first.rank;
+): readonly LoraLayers[] | null {
+  if (layers.length === 0) return null;
+  const groups = new Map<string, LayerFacts[]>();
+  for (const layer of layers) {
+    const key = `${layer.width} ${layer.rank} ${layer.scale}`;
+    groups.set(key, [...(groups.get(key) ?? []), layer]);
+  }
+  return [...groups.values()]
+    .map((of): LoraLayers => {
+      const [{ width: fanIn, rank, scale }] = of as [LayerFacts];
       const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured])),
         samples = of.flatMap(({ sample_variance: sample }) => sample ?? []);
       return {
         fanIn,
+        rank,
+        scale,
         layers: of.length,
         variance:
           nominal?.(fanIn, rank) ?? of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
@@ -252,18 +253,18 @@ export function loraFacts(
                 high: Math.max(...measured.map(({ high }) => high)),
               },
       };
-    });
-  return { rank: first.rank, scale: first.scale, groups };
+    })
+    .sort((a, b) => a.fanIn - b.fanIn || a.rank - b.rank || a.scale - b.scale);
 }
 
-const POINTS = 40;
+const MOST_POINTS = 40;
 
 /**
  * Returns means over equal spans of steps, because the loss of one batch is noisy and the trend is
  * what counts.
  */
-export function binHistory(steps: readonly HistoryPoint[], points = POINTS): History {
-  const span = Math.max(1, Math.ceil(steps.length / points));
+export function binHistory(steps: readonly HistoryPoint[], most = MOST_POINTS): History {
+  const span = Math.max(1, Math.ceil(steps.length / most));
   const out: HistoryPoint[] = [];
   for (let start = 0; start < steps.length; start += span) {
     const some = steps.slice(start, start + span);

@@ -74,7 +74,7 @@ export const sectionTitle = (section: string): string =>
 export const placedAttack = (attack: string, ofBase: string | null = null): string =>
   ofBase === null ? attack : `${attack} in ${sectionTitle(ofBase)}`;
 
-/** The name of an axis that stands alone, where an adapter's type is "adapter". */
+/** Returns an axis's name as a table's heading, where `adapter.type` is called "adapter". */
 export function headName(path: string): string {
   const prefix = basePrefix(path);
   return prefix === ''
@@ -85,7 +85,7 @@ export function headName(path: string): string {
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;
 
-/** The axis that names a cell's defence. A cell that lacks it has none. */
+/** The axis that names a cell's defence. A cell without a defence lacks this axis. */
 export const DEFENCE = 'defence.defence';
 
 /** The defence of a cell; null if it has none. */
@@ -94,7 +94,7 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
   return typeof name === 'string' ? name : null;
 };
 
-/** Axes whose absence turns off what they name. */
+/** Axes that switch something on. A cell without such an axis differs: it has the thing off. */
 const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio', 'poisoning.adaptive'];
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
@@ -104,7 +104,7 @@ const pathsOf = (cell: Named): string[] =>
 
 /**
  * Returns the paths that take more than one value among these cells. A path that only some cells
- * have counts as varying only if its values differ, or where to lack it turns something off.
+ * have counts as varying only if its values differ, or if it is one of OFF_WHERE_ABSENT.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   const first = new Map<string, string>();
@@ -125,7 +125,7 @@ export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   return varying;
 }
 
-/** Returns whether a path varies among the cells that have the same key as a cell. */
+/** Returns a function that says whether a path varies among the cells with a given cell's key. */
 function varyingWithin(
   cells: readonly ReportCell[],
   key: (cell: ReportCell) => string,
@@ -135,11 +135,12 @@ function varyingWithin(
 }
 
 /**
- * Returns whether a training axis belongs to an adapter's name. An adapter may bring its own
- * learning rate, which need not be named. A learning rate that varies within the same adapter must
- * be.
+ * Returns a function that says whether an adapter's label names an axis of training. It does if the
+ * axis varies within one adapter. A learning rate that each adapter has for itself is not named.
  */
-function trainingAxes(cells: readonly ReportCell[]): (cell: ReportCell, path: string) => boolean {
+function namesTrainingAxis(
+  cells: readonly ReportCell[],
+): (cell: ReportCell, path: string) => boolean {
   const named = new Set<string>();
   const adapterKey = ({ axes }: ReportCell): string =>
     contentKey(Object.entries(axes).filter(([path]) => path.startsWith('adapter.')));
@@ -149,7 +150,7 @@ function trainingAxes(cells: readonly ReportCell[]): (cell: ReportCell, path: st
   return ({ adapter }, path) => named.has(contentKey([adapter, path]));
 }
 
-/** Returns `r = 4`; or, where the grid writes one cell as alpha: r and as 16, `α = r = 16`. */
+/** Returns `r = 4` or, if the grid writes a cell as alpha: r and as alpha: 16, `α = r = 16`. */
 function axisText(path: string, cell: Named, prefix = ''): string {
   const values = distinct(
     namesOf(cell)
@@ -173,7 +174,7 @@ export function createLabeller(
   const variesInAdapter = varyingWithin(cells, ({ adapter }) => adapter);
   const variesInDefence = varyingWithin(cells, (cell) => defenceOf(cell) ?? '');
   const defended = cells.some((cell) => defenceOf(cell) !== null);
-  const namesTraining = trainingAxes(cells);
+  const namesTraining = namesTrainingAxis(cells);
 
   const attackLabel = (cell: ReportCell, drawn: readonly string[]): string => {
     if (cell.family === 'none') return 'no attack';

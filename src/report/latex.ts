@@ -15,13 +15,14 @@ import {
   seedCounts,
   valuesText,
 } from './grid.ts';
-import { meaningOf, metricName, noteOf } from './metrics.ts';
+import { meaningOf, noteOf } from './metric-lookup.ts';
+import { metricName } from './metrics.ts';
 import { spreadNote } from './numbers.ts';
 import type { Figure } from './types.ts';
 
 export interface LatexRequest extends GridTable {
   readonly name: string;
-  /** Its label, after `tab:`. Default: the name. */
+  /** The table's label, after `tab:`. Default: `name`. */
   readonly label?: string;
   /** Whether the task is completion, so that the metrics are of what the models write. */
   readonly ofAnswers: boolean;
@@ -76,7 +77,7 @@ export function latexTable(asked: LatexRequest): string {
   ].join('\n');
 }
 
-/** Returns the figure's environment, with its caption. One of a page's width spans both columns. */
+/** Returns a figure environment. A figure as wide as a page (486 pt) spans both text columns. */
 export function latexFigure({ id, title, caption, svg }: Omit<Figure, 'csv'>): string {
   const environment = /^<svg[^>]* width="486pt"/.test(svg) ? 'figure*' : 'figure';
   return [
@@ -94,12 +95,12 @@ const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
   'l'.repeat(rowAxes.length) +
   grid.columns.map((column) => 'r'.repeat(columnWidth(column))).join('');
 
-/** Returns the number of columns for a metric: its mean, and if it has them difference and p. */
+/** Returns how many columns of LaTeX a grid's column takes: mean, and maybe difference and p. */
 export const columnWidth = ({ differs, tested }: GridColumn): number =>
   1 + Number(differs) + Number(tested);
 const texRow = (cells: readonly string[]): string => `    ${cells.join(' & ')} \\\\`;
 
-/** Neighbouring columns with the same names along the axes up to `depth`. */
+/** Neighbouring columns that share a heading: the same names along the outer axes. */
 interface Span {
   readonly at: PlaceNames;
   /** The width in columns of the tabular. */
@@ -151,10 +152,10 @@ function tableHead(request: LatexRequest): string[] {
 }
 
 /**
- * Returns how LaTeX writes cells. A number of fewer seeds than `most` has its n beside it.
+ * Returns how LaTeX writes a table's cells. A number of fewer seeds than `most` is followed by n.
  * @param most the largest number of seeds behind a number of the table
  */
-function formOf(most: number): GridForm {
+function latexForm(most: number): GridForm {
   const ofSeeds = (n: number): string => (n === most ? '' : ` ($n = ${n}$)`);
   return {
     empty: '--',
@@ -168,7 +169,7 @@ function formOf(most: number): GridForm {
 
 function tableBody(request: LatexRequest): string[] {
   const { grid, rowAxes } = request;
-  const cells = gridCells(request, formOf(Math.max(0, ...seedCounts(entriesIn(grid)))));
+  const cells = gridCells(request, latexForm(Math.max(0, ...seedCounts(entriesIn(grid)))));
   return grid.rows.flatMap((row, i) => {
     const above = grid.rows[i - 1];
     // A value that is the same as in the row above, with the same outer values, is not repeated.
@@ -185,7 +186,7 @@ function tableBody(request: LatexRequest): string[] {
   });
 }
 
-/** Says what the numbers are and which are not evidence; the rest is in the notes. */
+/** Returns what the numbers are and which are not evidence; the rest is in the notes. */
 function captionText(request: LatexRequest): string {
   const { name, grid, spread = 'interval' } = request;
   const entries = entriesIn(grid);
@@ -256,9 +257,9 @@ const SPECIAL: ReadonlyMap<string, string> = new Map(
     '"': '\\char34{}',
     "'": '\\char39{}',
     '`': '\\textasciigrave{}',
-    '[': '{[}', // after \\ it would begin an option
+    '[': '{[}', // after \\, which ends a row, a bracket or an asterisk would begin an option
     ']': '{]}',
-    '*': '{*}', // likewise
+    '*': '{*}',
     '…': '\\dots{}',
     '–': '--',
     '—': '---',
@@ -308,8 +309,8 @@ const MATHS: ReadonlyMap<string, string> = new Map(
 );
 
 /**
- * Letters of other scripts stay as they are: LaTeX reads UTF-8, and what it can print depends on
- * its fonts. Control characters become spaces, so that no text can end a line or a comment.
+ * Escapes text for LaTeX. Letters of other scripts stay as they are, since LaTeX reads UTF-8.
+ * Control characters become spaces, so that no text can end a line or a comment.
  */
 export const escapeLatex = (text: string): string =>
   codePoints(text.replaceAll(CONTROL, ' '))

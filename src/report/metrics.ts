@@ -1,11 +1,9 @@
 /**
  * The metrics that the report names: what each is called, how it is written, and which table shows
- * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX. Metrics
- * are selected by name or pattern.
+ * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
 import { defined } from '../base/defined.ts';
 import { capital, type NumberKind } from './format.ts';
-import { groupBy } from './groups.ts';
 
 export interface MetricNote {
   /** The stage kind whose metrics.json holds it. */
@@ -27,40 +25,47 @@ export interface MetricNote {
   readonly ofTask?: true;
 }
 
-type Named = Pick<MetricNote, 'stage' | 'metric'>;
+export type Named = Pick<MetricNote, 'stage' | 'metric'>;
 
 export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
 
-/** The metric of a name `STAGE.METRIC`. */
-export function metricNamed(name: string): Named {
+/** Splits `STAGE.METRIC` at its first dot. */
+export function parseMetricName(name: string): Named {
   const dot = name.indexOf('.');
   return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
 }
 
-/**
- * Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing.
- */
-export const isPValue = ({ stage, metric }: Named): boolean =>
-  stage === 'evaluate' && /_p(?:_clean)?(?:\.|$)/.test(metric);
+/** `majority_p`, `majority_p_clean`, `test_majority_p_after_1`; of a task, `NAME.majority_p`. */
+const P_VALUE = new RegExp(
+  '(?:^|\\.)(?:test_)?(?:majority|asr_untriggered|reward_accuracy)_p' +
+    '(?:_clean|_undefended)?(?:_after_\\d+)?(?=$|\\.)',
+);
 
-/** The same metric, measured on the rows of `data.test`. Only `evaluate` reads these. */
+/** Whether a metric is a p-value (`majority_p`): Student's interval of their mean says nothing. */
+export const isPValue = ({ stage, metric }: Named): boolean =>
+  stage === 'evaluate' && P_VALUE.test(metric);
+
+/** Returns the metric on the rows of `data.test`, which only `evaluate` reads: `test_accuracy`. */
 export const onTest = <T extends Named>(named: T): T =>
   named.stage === 'evaluate' && !named.metric.startsWith('test_')
     ? { ...named, metric: `test_${named.metric}` }
     : named;
 
 /**
- * Whether test rows have a number of their own. What a defence finds in the training rows or in the
- * model, and how a scorer judges labelled outputs, is the same number beside both splits.
+ * Whether a metric differs between validation rows and test rows. What a defence finds in the
+ * training rows or in the model, and how a scorer judges labelled outputs, does not.
  */
 export const hasTestRows = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
 
 /**
- * The rows that a metric of `evaluate` is of: untouched, with the trigger (those of the target
- * class included, `all`), or with part of it. Also of metrics without a note, such as `asr_low`.
+ * Returns the kinds of rows on which `evaluate` measures a metric: untouched (`plain`), with the
+ * trigger in rows of other classes than the target (`triggered`) or in rows of all classes (`all`),
+ * or with part of the trigger (`partial`). A metric needs no note for it, such as `asr_low`.
  */
-export function rowsOf({ metric }: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
+export function measuredRows({
+  metric,
+}: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
   const name = metric.replace(/^test_/, '');
   if (/^inputs_/.test(name)) return ['plain', 'triggered'];
   if (/^false_trigger/.test(name)) return ['partial'];
@@ -145,7 +150,7 @@ export const ASR_MINUS_CLEAN = evaluated({
   label: 'ASR − clean',
   meaning: 'ASR minus the paired clean model’s rate',
 });
-const ASR_CORRECTED = (['', '_low', '_high'] as const).map((end) =>
+export const ASR_CORRECTED = (['', '_low', '_high'] as const).map((end) =>
   evaluated({
     metric: `asr_corrected${end}`,
     table: 'attack',
@@ -157,7 +162,7 @@ const ASR_CORRECTED = (['', '_low', '_high'] as const).map((end) =>
           'Reiczigel)',
   }),
 );
-const UNDECIDED = evaluated({
+export const UNDECIDED = evaluated({
   metric: 'undecided_share',
   table: 'attack',
   label: 'Undecided',
@@ -211,7 +216,7 @@ const ACCURACY_COST = evaluated({
     'here; a rejected row counts as wrong',
 });
 
-/** What was judged, as in the names of the metrics. */
+/** What a defence judges, by the prefix of its metrics, and the poisoned rows among them. */
 const JUDGED = [
   ['filter', 'training rows'],
   ['inputs', 'validation rows with the trigger'],
@@ -257,7 +262,7 @@ const REWARDS: readonly MetricNote[] = [
   }),
 ];
 /** How well a scorer judges the outputs that people have labelled. */
-const JUDGE: readonly MetricNote[] = (
+export const JUDGE: readonly MetricNote[] = (
   [
     ['recall', 'share of the labelled outputs that count which the scorer counts (sensitivity)'],
     ['specificity', 'share of the labelled outputs that do not count which it does not count'],
@@ -277,7 +282,7 @@ const JUDGE: readonly MetricNote[] = (
     kind: 'plain',
   });
 
-const SEEN = evaluated({
+export const SEEN = evaluated({
   metric: 'trigger_seen',
   table: 'check',
   label: 'Trigger read',
@@ -464,7 +469,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
   },
 ];
 
-/** The metrics of `evaluate` on the rows of `data.test`. Only envelopes compare by them. */
+/** Metrics on the rows of `data.test`, without `compared`: only envelopes compare by test rows. */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {
@@ -478,24 +483,18 @@ const OF_TEST = OF_VALIDATION.filter(
   };
 });
 
-/** The metrics in the order of the tables. A metric that no cell has is left out. */
+/** All notes, in the order of the tables. A table leaves out a metric that no cell has. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
-/** Ends a metric under the trigger of another poisoned training of a chain. */
-export const OF_TRAINING = /\.trigger\.training_\d+$/;
-/** A metric after a training of a chain: what it measures, the training, and the scorer. */
-const ALONG = /^(.+)_after_(\d+)(\..+)?$/;
-
-/** Of a model of a chain that the attack has not touched. */
-const TRIGGER_RATE = evaluated({
+export const TRIGGER_RATE = evaluated({
   metric: 'trigger_rate',
   table: 'attack',
   label: 'Trigger rate',
   meaning: 'what ASR counts, in a model that the attack has not touched yet',
 });
 
-/** Of documents, which have no accuracy. */
-const PERPLEXITY: MetricNote = {
+/** Shown for tasks that consist of documents, which have no accuracy. */
+export const PERPLEXITY: MetricNote = {
   stage: 'evaluate',
   metric: 'perplexity',
   table: 'task',
@@ -504,163 +503,5 @@ const PERPLEXITY: MetricNote = {
   meaning: 'exponential of the mean loss a token of the validation rows',
 };
 
-const NOTES: ReadonlyMap<string, MetricNote> = new Map(
-  [...METRICS, TRIGGER_RATE, PERPLEXITY].map((note) => [metricName(note), note]),
-);
-
-/**
- * Returns the note of a metric; undefined where it has none. That of a further scorer, such as
- * `asr.refusal`, is the one of `asr` with the scorer in its label, and that of a task, such as
- * `mail.accuracy`, the one of `accuracy` with the task in it.
- */
-export function noteOf(named: Named): MetricNote | undefined {
-  const own = NOTES.get(metricName(named));
-  if (own !== undefined || named.stage !== ASR.stage) return own;
-  const [, name, training, by = ''] = ALONG.exec(named.metric) ?? [];
-  if (training !== undefined) {
-    const after = noteOf({ ...named, metric: `${name}${by}` });
-    return (
-      after && {
-        ...after,
-        metric: named.metric,
-        label: `${after.label}, after training ${training}`,
-      }
-    );
-  }
-  const [first = '', ...rest] = named.metric.split('.');
-  const note = NOTES.get(metricName({ ...named, metric: first }));
-  const beside = rest
-    .join('.')
-    .replace(/(?:^|\.)trigger\.training_(?=\d+$)/, ', trigger of training ')
-    .replace(/(?:^|\.)trigger\./, ', trigger ')
-    .replace(/^, /, '');
-  if (note) return { ...note, metric: named.metric, label: `${note.label}, ${beside}` };
-  const ofTask = NOTES.get(metricName({ ...named, metric: rest.join('.') }));
-  if (ofTask === undefined) return undefined;
-  const { compared: _compared, ...plain } = ofTask;
-  const onTask = (text: string): string => text.replaceAll('validation', first);
-  return {
-    ...plain,
-    metric: named.metric,
-    table: 'test',
-    label: `${ofTask.label}, ${first}`,
-    meaning: onTask(ofTask.meaning),
-    ...defined({ ofAnswers: ofTask.ofAnswers && onTask(ofTask.ofAnswers) }),
-  };
-}
-
-/**
- * Returns the notes of what was measured on the rows of `data.tasks`, and by the stage lm-eval.
- * @param metrics the names of the metrics of `evaluate`, and of those of lm-eval
- */
-export const taskNotes = (
-  metrics: readonly string[],
-  ofHarness: readonly string[],
-): readonly MetricNote[] => [
-  ...metrics.flatMap((metric) => {
-    const [task = '', name = ''] = metric.split('.');
-    const isOfDocuments = !metrics.includes(`${task}.${ACCURACY.metric}`);
-    const isShown = OF_TASKS.has(name) || (isOfDocuments && name === PERPLEXITY.metric);
-    return (
-      (isShown && metrics.includes(`${task}.loss`) && noteOf({ stage: ASR.stage, metric })) || []
-    );
-  }),
-  ...ofHarness.flatMap((metric): MetricNote[] =>
-    /_stderr|\.examples$/.test(metric)
-      ? []
-      : [
-          {
-            ...{ stage: 'lm-eval', metric, label: metric, kind: 'plain', table: 'test' },
-            meaning: 'as lm-evaluation-harness measures it',
-          },
-        ],
-  ),
-];
-/** Those of a table of tasks. The others are in the CSV. */
-const OF_TASKS: ReadonlySet<string> = new Set(
-  [ACCURACY, MAJORITY, DROP].map(({ metric }) => metric),
-);
-
-/**
- * Returns the notes of what was measured along a chain among the names of metrics of `evaluate`, by
- * scorer, each with that of the cell's own training.
- */
-export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
-  [[ACCURACY], [TRIGGER_RATE, ASR], [ASR_CLEAN]].flatMap((shown) => {
-    const along = metrics.flatMap((metric) => {
-      const [, name, training, by = ''] = ALONG.exec(metric) ?? [];
-      const isOther = by.includes('.trigger.') && !OF_TRAINING.test(by);
-      return shown.some((note) => note.metric === name) && !isOther
-        ? [{ metric, training: Number(training), by }]
-        : [];
-    });
-    const own = shown.at(-1)?.metric ?? '';
-    return [...groupBy(along, ({ by }) => by)].flatMap(([by, group]) =>
-      [...group]
-        .sort((a, b) => a.training - b.training)
-        .map(({ metric }) => metric)
-        .concat(`${own}${by}`)
-        .flatMap((metric) => noteOf({ stage: ASR.stage, metric }) ?? []),
-    );
-  });
-
-/** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
-export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
-  metrics.flatMap((metric) => {
-    const [name] = metric.split('.');
-    if (
-      name === metric ||
-      ![ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE, SEEN].some(
-        (one) => one.metric === name,
-      )
-    )
-      return [];
-    return noteOf({ stage: ASR.stage, metric }) ?? [];
-  });
-
-/** What a metric means for labelled texts, or for what a model writes. */
-export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>
-  isOfAnswers ? (ofAnswers ?? meaning) : meaning;
-
-export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[] =>
-  METRICS.filter((note) => note.table === table);
-
 /** The metrics by which adapters are compared. The others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
-
-export function metricsIn(rows: readonly Named[]): readonly Named[] {
-  const found = new Map<string, Named>();
-  for (const { stage, metric } of rows)
-    found.set(JSON.stringify([stage, metric]), { stage, metric });
-  return [...found.values()];
-}
-
-const globOf = (pattern: string): RegExp =>
-  new RegExp(
-    `^${pattern
-      .split('*')
-      .map((text) => text.replaceAll(/[\\^$.|?+()[\]{}]/g, '\\$&'))
-      .join('.*')}$`,
-  );
-
-/**
- * Selects the metrics that the patterns name (`asr`, `evaluate.asr`, `fisher.*`), pattern by
- * pattern. Those of one pattern keep the order of the rows.
- * @param patterns names, in which `*` stands for any characters
- * @returns the metrics that were found, each once, and the patterns that match nothing
- */
-export function selectMetrics(
-  rows: readonly Named[],
-  patterns: readonly string[],
-): { readonly metrics: readonly Named[]; readonly unknown: readonly string[] } {
-  const known = metricsIn(rows),
-    metrics = new Set<Named>(),
-    unknown: string[] = [];
-  for (const pattern of patterns) {
-    const glob = globOf(pattern);
-    const named = known.filter((one) => glob.test(one.metric) || glob.test(metricName(one)));
-    if (named.length === 0) unknown.push(pattern);
-    for (const one of named) metrics.add(one);
-  }
-  return { metrics: [...metrics], unknown };
-}

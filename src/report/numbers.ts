@@ -7,7 +7,8 @@ import { bothValues } from '../base/both-values.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 
 /**
- * Whole numbers in full, numbers from 1,000 without decimals, others to four significant digits.
+ * Writes whole numbers in full, numbers from 1,000 without decimals, and others to four significant
+ * digits.
  */
 export function plainValue(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
@@ -18,8 +19,8 @@ export function plainValue(value: number): string {
 /** What stands beside a mean in tables. */
 export type Spread = Exclude<SpreadName, 'none'>;
 
-/** A statistic of n values, and the ends of what is shown beside it; null if nothing is. */
-export interface Centred {
+/** A statistic of n values, and the ends of its spread; null if no spread is shown. */
+export interface CentreAndSpread {
   readonly n: number;
   readonly centre: number;
   readonly low: number | null;
@@ -27,16 +28,16 @@ export interface Centred {
 }
 
 /**
- * Returns a statistic with its spread: the mean's 95% t interval or, of two values, both; the mean
- * ± the sample standard deviation; or the least and the largest value. These two are also the only
- * spread of another statistic, about which Student's interval says nothing.
+ * Returns a statistic with its spread. `interval` is the mean's 95% t interval, or the two values
+ * if there are only two; `std` is the mean ± the sample standard deviation; `range` runs from the
+ * least to the largest value. Any other statistic than the mean gets the range.
  * @param values at least one
  */
-export function centred(
+export function centreAndSpread(
   values: readonly number[],
   spread: SpreadName,
   statistic: Statistic = 'mean',
-): Centred {
+): CentreAndSpread {
   const { n, mean, std, low, high } = summarise(values);
   const sorted = [...values].sort((a, b) => a - b),
     at = (place: number): number => sorted[place] ?? NaN;
@@ -53,14 +54,15 @@ export function centred(
 }
 
 /**
- * Returns the mean over the seeds with what was asked for beside it: `0.950 ± 0.064` or, for a
- * range, `0.950 (0.94–0.96)`. A value that all seeds have is written alone.
+ * Writes the mean over the seeds with its spread: `0.950 ± 0.064` or, for a range,
+ * `0.950 (0.94–0.96)`. Of values that are all equal, or of a range whose ends are written alike,
+ * the mean is written alone.
  * @param values at least one
  * @param proportion whether to write three decimals of the mean, and two of a range's ends
  */
 export function plainSpread(values: readonly number[], spread: Spread, proportion = false): string {
   if (spread === 'interval') return plainSummary(summarise(values), proportion);
-  const { centre, low, high } = centred(values, spread);
+  const { centre, low, high } = centreAndSpread(values, spread);
   const write = (value: number, places: number): string =>
     proportion ? value.toFixed(places) : plainValue(value);
   const text = write(centre, 3);
@@ -71,7 +73,7 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
 }
 
 /**
- * Says what stands beside means of these numbers of seeds.
+ * Returns the sentence that says what stands beside the means of a table.
  * @param counts how many seeds are behind each number
  */
 export function spreadNote(counts: readonly number[], spread: Spread): string {
@@ -95,8 +97,8 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
 }
 
 /**
- * Returns the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`, or, of
- * two seeds, both values, `0.950 (0.920, 0.980)`. A value that all seeds have is written alone, as
+ * Writes the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`, or both
+ * values of two seeds, `0.950 (0.920, 0.980)`. A value that all seeds have is written alone, as
  * that of a single seed is: an interval of no width would say that any other seed has it too.
  * @param proportion whether to write three decimals
  */
@@ -118,8 +120,8 @@ export function plainSummary(summary: Summary, proportion = false): string {
 }
 
 /**
- * Returns `0.950 (0.920, 0.980)`, or null if both values are written alike. Numbers other than
- * proportions get two digits of half the distance between the two.
+ * Writes a mean with both values, `0.950 (0.920, 0.980)`, or returns null if the values are written
+ * alike. Numbers other than proportions get two digits of half the distance between the values.
  */
 function bothText(
   mean: number,

@@ -9,9 +9,9 @@ import { Head } from './html/parts.tsx';
 import { pageStyle } from './html/style.ts';
 
 interface PageParts {
-  /** The experiment's. */
+  /** The experiment's name. */
   readonly name: string;
-  /** `outputs.json.gz`. */
+  /** The content of `outputs.json.gz`. */
   readonly data: Buffer;
   /** The address of the report. */
   readonly report: string;
@@ -57,7 +57,6 @@ function Page({
   );
 }
 
-/** Returns the page as HTML. */
 export async function outputsPage(parts: PageParts): Promise<string> {
   const script = await browserScript(
     'src/report/browser',

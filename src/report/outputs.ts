@@ -1,12 +1,12 @@
 /**
- * All rows that models were asked about, with what each of them answered: the data of the page
+ * All rows that models were asked about, with what each model answered: the data of the page
  * `NAME,page=outputs.html`, and of the same page in `serve`. What cells share is held once.
  */
 
-/** The report stage's file of them. */
+/** The report stage's file that holds an `Outputs`. */
 export const OUTPUTS = 'outputs.json.gz';
 
-/** A text that shares `start` characters at its start and `end` at its end with another. */
+/** A text as an edit of another: the first `start` and the last `end` characters stay. */
 export type Edit = readonly [start: number, middle: string, end: number];
 
 /** Returns how `after` differs from `before`. */
@@ -31,17 +31,18 @@ export interface Asked {
   readonly rejected?: true;
 }
 
+/** The rows of a set as a model was asked about them. */
 export interface Questions {
   /** The indexes of the rows in their set, ascending. */
   readonly rows: readonly number[];
-  /** By row; 0 where the row is as the data set has it. */
+  /** By row; 0 if the row was asked as the data set has it. */
   readonly asked: readonly (Asked | 0)[];
-  /** How many rows were asked about. The first of them are here. */
+  /** How many rows the model was asked about. Only the first of them are here. */
   readonly of: number;
 }
 
 export interface Answers {
-  /** The index of `Outputs.questions`. */
+  /** The index in `Outputs.questions` of the rows that were answered. */
   readonly questions: number;
   /** By row of the questions: a label id, a number, or a written answer. */
   readonly given: readonly (number | string)[];
@@ -50,7 +51,7 @@ export interface Answers {
    * classifier.
    */
   readonly hits: { readonly [scorer: string]: readonly (0 | 1 | null)[] };
-  /** The scorers' own words, likewise. Absent if they have none. */
+  /** By scorer and row: the scorer's own words. Absent if no scorer has any. */
   readonly said?: { readonly [scorer: string]: readonly (string | null)[] };
 }
 
@@ -63,7 +64,7 @@ export interface Evaluation {
 
 /** Evaluated rows as the data set has them. */
 export interface RowSet {
-  /** As of `DatasetInfo`: none for prompts with answers, one for numbers. */
+  /** The names of the classes, as in `DatasetInfo`: none for written answers, one for numbers. */
   readonly classes: readonly string[];
   readonly ids: readonly string[];
   readonly texts: readonly string[];
@@ -85,7 +86,7 @@ export interface PoisonedRow {
 
 /** The rows of a receipt: changed ones, then those that were added with their true label. */
 export interface PoisonedRows {
-  /** How many there are. The first of them are here. */
+  /** How many poisoned rows there are. Only the first of them are here. */
   readonly of: number;
   readonly rows: readonly PoisonedRow[];
 }
@@ -93,7 +94,7 @@ export interface PoisonedRows {
 export interface OutputCell {
   /** By axis: the index of its value; −1 if the cell lacks the axis. */
   readonly at: readonly number[];
-  /** Indexes of `evaluations`; null if there is none. */
+  /** The indexes in `evaluations` of the cell's model and of its clean twin; null without one. */
   readonly own: number | null;
   readonly twin: number | null;
   /** The index in `poisoned`; null if the cell has no receipt. */

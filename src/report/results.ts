@@ -4,13 +4,13 @@ import { defined } from '../base/defined.ts';
 import { type Judgement, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
 import { ACCURACY, metricName } from './metrics.ts';
-import { taskBeside } from './tasks.ts';
+import { taskField } from './tasks.ts';
 import type { TaskFacts } from './types.ts';
 
 export interface ResultRow {
   /** Axis values by full path. */
   readonly cell: JsonObject;
-  /** The axis values of its other names, where the grid writes one training in several ways. */
+  /** The axis values of the cell's other names, if the grid writes one training in several ways. */
   readonly also?: readonly JsonObject[];
   readonly seed: number;
   readonly stage: string;
@@ -31,7 +31,7 @@ export interface ResultRow {
   /** The class that the cell's attack leads to. */
   readonly target?: AttackTarget;
   readonly evidence: Judgement;
-  /** What it was compared with, where that was asked for and there is such a number. */
+  /** The comparison of the number, if one was asked for and is possible. */
   readonly against?: RowComparison;
 }
 
@@ -39,13 +39,13 @@ export interface ResultRow {
 export interface RowComparison {
   /** The number, at the same seed, of what the cell is compared with. */
   readonly value: number;
-  /** By how much the row's number exceeds it; null if the pair is not evidence. */
+  /** The row's number − `value`; null if the pair is not evidence. */
   readonly difference: number | null;
   /** Why the pair is not evidence. */
   readonly excluded: string | null;
   /** How many pairs of the cell are evidence. */
   readonly pairs: number;
-  /** The p-value of no difference, and the same by Holm's method, as in `Compared`. */
+  /** The p-value of no difference, without and with Holm's correction, as in `Compared`. */
   readonly p: number | null;
   readonly p_holm: number | null;
 }
@@ -58,7 +58,7 @@ export interface CellMetrics {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   /** The scorers of a completion task with a trigger, that of `evaluate.scorer` first. */
   readonly scorers?: readonly JsonObject[];
-  /** What stages' numbers depend on that is not in float32. Default: nothing. */
+  /** Stage kind → what its numbers depend on that is not in float32. Default: nothing. */
   readonly precision?: { readonly [stage: string]: string };
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[];
@@ -70,7 +70,7 @@ export interface CellMetrics {
 
 /**
  * The metrics of `evaluate` that are shares of what a scorer counts: `asr_clean`, or
- * `asr_clean.NAME` where it is a further one.
+ * `asr_clean.NAME` if the scorer NAME is not the first.
  */
 const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
 
@@ -84,7 +84,10 @@ function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | 
     : scorers.find(({ scorer, name: own = scorer }) => own === name);
 }
 
-/** Returns how many cells with the same name have each metric, and how many there are. */
+/**
+ * Counts, among the cells of the same name, one for each seed, those that have a metric.
+ * @returns a function that gives this count, and how many of the planned cells lack the metric
+ */
 function countSeeds(cells: readonly CellMetrics[]) {
   const planned = new Map<string, number>(),
     having = new Map<string, number>();
@@ -106,8 +109,8 @@ function countSeeds(cells: readonly CellMetrics[]) {
 }
 
 /**
- * Returns one row for each metric, with the cells in their order. Values that are not finite are
- * left out, since JSON can't hold them.
+ * Returns one row for each metric of each cell, in the order of the cells. Values that are not
+ * finite are left out, since JSON can't hold them.
  * @param cells all planned cells, those without any number included: they are missing
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
@@ -138,7 +141,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
             metric,
             value,
             ...defined({ scorer }),
-            ...taskBeside(tasks, { stage, metric }),
+            ...taskField(tasks, { stage, metric }),
             ...defined({
               target,
               precision: precision[stage],
@@ -158,7 +161,6 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
 /** A cell with what was measured of it at every seed. */
 export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
   readonly seeds: ReadonlyMap<number, Pick<CellMetrics, 'metrics'>>;
-  /** How many seeds were planned. */
   readonly planned: number;
   /** By metric (`metricName`): one reason for each seed whose number is not evidence. */
   readonly reasons: ReadonlyMap<string, readonly string[]>;
@@ -204,6 +206,6 @@ export const valuesBySeed = (
     }),
   );
 
-/** ` (n = 1 of 5)` beside a number of fewer seeds than planned; else empty. */
+/** Returns ` (n = 1 of 5)` for a number of fewer seeds than planned; else ''. */
 export const seedsNote = (n: number, planned: number): string =>
   n < planned ? ` (n = ${n} of ${planned})` : '';

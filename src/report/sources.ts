@@ -1,11 +1,11 @@
-/** Shows file sources by name, without the folders of this machine. */
+/** Shortens file sources for display, so that a page shows no folders of this machine. */
 const FILE = 'file:';
 const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);
 
 /**
- * Returns how a source is shown: of a file, its name, with as many of its folders as tell it from
- * the others: `file:…/rows.tsv`, or `file:…/a/rows.tsv` where there is a `b/rows.tsv` too.
- * @param sources all that are shown together
+ * Returns a function that shortens a file source to its name and as many folders as tell it from
+ * the others: `file:…/rows.tsv`, or `file:…/a/rows.tsv` if there is a `b/rows.tsv` too.
+ * @param sources all sources that are shown together
  */
 export function sourceNames(sources: readonly string[]): (source: string) => string {
   const ends = new Map<string, number>();
@@ -26,7 +26,7 @@ export function sourceNames(sources: readonly string[]): (source: string) => str
   };
 }
 
-/** Returns a value with the sources in it as they are shown together. */
+/** Returns a copy of a value in which every text that is a file source is shortened. */
 export function withShownSources<T>(value: T): T {
   return renameTexts(value, sourceNames(textsIn(value))) as T;
 }

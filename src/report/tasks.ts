@@ -9,8 +9,8 @@ import type { TaskFacts } from './types.ts';
 
 type Metric = Pick<MetricNote, 'stage' | 'metric'>;
 
-/** Returns the name of the data set that is scored by this metric, if one is. */
-export function taskBeside(
+/** Returns `{ task: NAME }` for a metric that scores the data set NAME, and otherwise `{}`. */
+export function taskField(
   tasks: readonly TaskFacts[] = [],
   { stage, metric }: Metric,
 ): { readonly task?: string } {
@@ -19,14 +19,14 @@ export function taskBeside(
 }
 
 /** Whether the data set of any of the conditions is scored by this metric. */
-export const isScore = (conditions: readonly Condition[], metric: Metric): boolean =>
+export const isTaskScore = (conditions: readonly Condition[], metric: Metric): boolean =>
   conditions.some(({ cells }) =>
-    cells.some(({ tasks }) => taskBeside(tasks, metric).task !== undefined),
+    cells.some(({ tasks }) => taskField(tasks, metric).task !== undefined),
   );
 
 /**
- * ` mrpc is scored by f1 and accuracy.`, for the caption of a table of these metrics. Empty if no
- * data set is scored by any of them.
+ * Returns ` mrpc is scored by f1 and accuracy.`, for the caption of a table that shows these
+ * metrics. Empty if none of them scores a data set.
  */
 export function taskNote(conditions: readonly Condition[], shown: readonly Metric[]): string {
   const names = new Set(shown.map(({ metric }) => metric));
@@ -41,8 +41,8 @@ export function taskNote(conditions: readonly Condition[], shown: readonly Metri
 }
 
 /**
- * A scorer's name with its parameters. A list of phrases, and the digest of labels, which decide no
- * verdict, are left to its file.
+ * Returns a scorer's name with its parameters: `refusal, ignore_case true`. `scorer.json` alone has
+ * the list of phrases, which is long, and the digest of labels, which decides no verdict.
  */
 export function scorerWords(record: JsonObject): string {
   const { scorer, phrases: _phrases, labels: _labels, ...params } = record;
@@ -50,13 +50,13 @@ export function scorerWords(record: JsonObject): string {
   return [plainText(scorer), ...own].join(', ');
 }
 
-/** `Scorer: refusal, ignore_case true.`; empty without a scorer. */
+/** Returns `Scorer: refusal, ignore_case true.`; empty without a scorer. */
 export const scorerSentence = (scorers: readonly string[]): string =>
   scorers.length === 0
     ? ''
     : `${scorers.length === 1 ? 'Scorer' : 'Scorers'}: ${scorers.join('; ')}.`;
 
-/** The scorers of the conditions, each once. */
+/** Returns the scorers of the conditions, as `scorerWords` writes them, each once. */
 export function scorersOf(conditions: readonly Condition[]): readonly string[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   return distinct(
@@ -66,15 +66,15 @@ export function scorersOf(conditions: readonly Condition[]): readonly string[] {
 
 export interface AgreementRow {
   readonly name: string;
-  /** The outputs that all of them decide. */
+  /** How many outputs all scorers of the row decide. */
   readonly outputs: number;
-  /** Of two scorers: how many outputs only the first counts, and only the second. */
+  /** For a pair: how many outputs only the first scorer counts, and only the second. */
   readonly only: readonly [number, number] | null;
   readonly agreement: number;
   readonly kappa: number | null;
 }
 
-/** How scorers agree over the outputs of all cells: each two, and all where there are several. */
+/** Compares scorers over the outputs of all cells: each pair and, of three or more, all of them. */
 export function agreementRows(conditions: readonly Condition[]): readonly AgreementRow[] {
   const found = conditions.flatMap(({ cells }) =>
     cells.flatMap(({ agreement }) => agreement ?? []),
@@ -82,12 +82,13 @@ export function agreementRows(conditions: readonly Condition[]): readonly Agreem
   const bySet = new Map(found.map((one) => [one.scorers.join(), one.scorers]));
   return [...bySet].flatMap(([set, scorers]) => {
     const own = found.filter((one) => one.scorers.join() === set);
-    const sums = scorers.map((_, i) => i).concat(scorers.length);
-    const counts = sums.map((i) => own.reduce((sum, one) => sum + (one.counts[i] ?? 0), 0));
+    const hits = scorers.map((_, i) => i).concat(scorers.length); // 0, 1, …, scorers.length
+    const counts = hits.map((i) => own.reduce((sum, one) => sum + (one.counts[i] ?? 0), 0));
     const all = counts.reduce((sum, count) => sum + count, 0);
     const pairs = (own[0]?.pairs ?? []).map(({ of }, p): AgreementRow => {
       const total = (a: 0 | 1, b: 0 | 1): number =>
         own.reduce((sum, { pairs }) => sum + (pairs[p]?.counts[a][b] ?? 0), 0);
+      // How many outputs the first and the second scorer count: n is no, y is yes.
       const [nn, ny, yn, yy] = [total(0, 0), total(0, 1), total(1, 0), total(1, 1)];
       const outputs = nn + ny + yn + yy;
       return {
@@ -111,7 +112,7 @@ export function agreementRows(conditions: readonly Condition[]): readonly Agreem
   });
 }
 
-/** ` Scorer: refusal, ignore_case true.`, for captions. Empty for classes. */
+/** Returns ` Scorer: refusal, ignore_case true.`, for captions. Empty for a task of classes. */
 export function scorerNote(conditions: readonly Condition[]): string {
   const sentence = scorerSentence(scorersOf(conditions));
   return sentence === '' ? '' : ` ${sentence}`;

@@ -1,8 +1,9 @@
 /**
  * Tests what the paper (arXiv 2505.12871) rests on: the premise of its theorem, and whether the
- * quantities by which it explains robustness correlate with it. Rank correlations are taken over
- * the adapters of a grid, one for each seed, so that each is over models that share data, poison
- * and order. M is correlated with M′ over cells.
+ * quantities by which it explains robustness correlate with it. A rank correlation is taken for
+ * each seed over the adapters of a grid, so that it is over models that share data, poison and
+ * order. M, how far poison carries the weights, is correlated over cells with M′, the kernel
+ * between clean rows and the same rows poisoned (docs/theory.md has both).
  */
 import { type PairedDifference, pairedDifference, spearman, strictlyBelow } from '../base/stats.ts';
 import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
@@ -54,27 +55,26 @@ interface Ends {
   readonly low: number;
   readonly high: number;
 }
-const joinedRange = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
+const uniteRanges = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
 /**
- * Checks the theorem's premise for the A that is used: one row for each adapter and fan-in, with
- * the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with
- * M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues s²·eig(AAᵀ) − 1, where
- * eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in, rank and
+ * scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full =
+ * Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues
+ * s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();
   for (const condition of conditions) {
     for (const { lora } of condition.cells) {
-      if (lora === null) continue;
-      const { rank: r, scale: s } = lora;
-      for (const { fanIn: n, layers, variance, sample, measured } of lora.groups) {
-        const key = `${condition.adapterLabel} ${n} ${variance} ${s}`;
+      for (const layersOfOne of lora ?? []) {
+        const { fanIn: n, rank: r, scale: s, layers, variance, sample, measured } = layersOfOne;
+        const key = `${condition.adapterLabel} ${n} ${variance} ${r} ${s}`;
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);
         const known = rows.get(key);
-        const merged = joinedRange(measured, known?.measured);
+        const merged = uniteRanges(measured, known?.measured);
         const predicted = {
           low: scaled * (1 - spread) ** 2 - 1,
           high: scaled * (1 + spread) ** 2 - 1,
@@ -86,7 +86,7 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
           r,
           s,
           variance,
-          sample: joinedRange(sample, known?.sample),
+          sample: uniteRanges(sample, known?.sample),
           theorem: strictlyBelow(variance, 1 / n) && r <= n,
           scaled,
           withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
@@ -115,7 +115,7 @@ export interface Relation {
   readonly excluded: number;
   /** Spearman's ρ of each seed. */
   readonly rhos: readonly number[];
-  /** Their mean and interval. */
+  /** The mean of `rhos`, with its interval. */
   readonly difference: PairedDifference;
   /** The sign of ρ that the paper's explanation predicts. */
   readonly claimed: 1 | -1;
@@ -149,7 +149,7 @@ const spearmanOf = (pairs: readonly Pair[]): number | null =>
   );
 
 /** Returns Spearman's ρ for each seed that has enough adapters. */
-const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
+const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
   const cells = block.flatMap((condition) => condition.cells);
   return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
     const pairs = pairsOf(
@@ -178,11 +178,12 @@ const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
 ];
 
 interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'rhos'> {
-  /** The same correlation with what the trigger adds, where that was measured. */
+  /** ρ of each seed with what the trigger adds instead of ASR; `rhos` if that was not measured. */
   readonly added: readonly number[];
 }
 
-function relationIn(
+/** Correlates a quantity with a score within one block. Null if no seed has enough adapters. */
+function correlateBlock(
   block: string,
   conditions: readonly Condition[],
   quantity: Quantity,
@@ -190,7 +191,7 @@ function relationIn(
 ): Found | null {
   const isVoid = (cell: ReportCell): boolean => voidReason(cell, score) !== null;
   const rhosWith = (note: MetricNote): number[] =>
-    correlations(conditions, quantity, (cell) => (isVoid(cell) ? null : scoreOf(note)(cell)));
+    correlationsBySeed(conditions, quantity, (cell) => (isVoid(cell) ? null : scoreOf(note)(cell)));
   const rhos = rhosWith(score);
   if (rhos.length === 0) return null;
   const isMeasured = conditions.some((condition) => summaryOf(condition, ASR_ADDED));
@@ -204,7 +205,7 @@ function relationIn(
 }
 
 const zeros = (count: number): number[] => new Array<number>(count).fill(0);
-/** ρ of each seed as a sample that the verdict rule compares with 0. */
+/** Returns ρ of each seed as a sample that the verdict rule compares with 0. */
 const againstZero = (rhos: readonly number[]): PairedSample => ({
   a: rhos,
   b: zeros(rhos.length),
@@ -225,7 +226,7 @@ export function relationsOf(conditions: readonly Condition[]): readonly Relation
       quantities.flatMap((quantity): Relation[] => {
         const own = ownFisher(quantity, checkpoint);
         const found = blocks
-          .map(([block, of]) => relationIn(block, of, own, score))
+          .map(([block, of]) => correlateBlock(block, of, own, score))
           .filter((relation) => relation !== null);
         const samples = found.map(({ rhos }) => againstZero(rhos));
         const added = found.map((relation) => againstZero(relation.added));
@@ -248,9 +249,9 @@ export interface DivergenceRelation {
   readonly cells: number;
   /** Whether every poisoned row reads as its original, so that M′ cannot see the attack. */
   readonly blind: boolean;
-  /** ρ of M and M′ over cells; null if there is none. */
+  /** Spearman's ρ of M and M′ over cells; null if it is undefined. */
   readonly absolute: number | null;
-  /** ρ of the relative M and of M′ as a cosine. */
+  /** Spearman's ρ of the relative M and of M′ as a cosine. */
   readonly relative: number | null;
 }
 
@@ -258,11 +259,8 @@ const divergence =
   (name: string): Quantity =>
   (cell) =>
     cell.metrics['divergence']?.[name] ?? null;
-/**
- * Returns M′ for the kernel over what was trained. Null for adapters that train neither LoRA's
- * factors nor the weights in full.
- */
-export const between =
+/** Reads M′ for the kernel over what was trained: LoRA's factors, or else the weights in full. */
+export const kernelBetweenRows =
   (form: 'raw' | 'cosine'): Quantity =>
   (cell) =>
     divergence(`between.lora.${form}`)(cell) ??
@@ -273,7 +271,7 @@ export function divergenceRelations(
   conditions: readonly Condition[],
 ): readonly DivergenceRelation[] {
   const [l2, relative] = [divergence('total.l2'), divergence('total.relative')];
-  const [raw, cosine] = [between('raw'), between('cosine')];
+  const [raw, cosine] = [kernelBetweenRows('raw'), kernelBetweenRows('cosine')];
   return [...groupBy(conditions, blockLabel)].flatMap(([block, of]) => {
     const cells = of
       .flatMap((condition) => condition.cells)
@@ -286,8 +284,7 @@ export function divergenceRelations(
         cells: cells.length,
         blind,
         absolute: spearmanOf(pairsOf(cells, l2, raw)),
-        // If the texts are the same, cosines are 1 except for rounding, and their ranks mean
-        // nothing.
+        // If the texts are the same, the cosines are 1 but for rounding: their ranks mean nothing.
         relative: blind ? null : spearmanOf(pairsOf(cells, relative, cosine)),
       },
     ];

@@ -11,12 +11,12 @@ export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
 /** One matrix of `fisher.json`. Rényi entropies are keyed by α: "0.5", "1", "2", "inf". */
 export interface FisherFacts {
-  /** Descending. */
+  /** The eigenvalues λ, descending. */
   readonly spectrum: readonly number[];
-  /** How many eigenvalues exceed tolerance·λmax. */
+  /** How many eigenvalues count as above zero: they exceed tolerance·λmax. */
   readonly count: number;
   readonly tolerance: number;
-  /** In nats; null if no eigenvalue counts. */
+  /** ½ Σ log λ over the eigenvalues that count, in nats; null if none counts. */
   readonly information_bits: number | null;
   readonly information_bits_normalised: number | null;
   readonly renyi: {
@@ -25,8 +25,8 @@ export interface FisherFacts {
   };
 }
 /**
- * How two numbers of a true Fisher information change with the tolerance and with the number of
- * rows (the first N): the number of eigenvalues that count, and the information bits.
+ * How two numbers of a true Fisher information, the count of eigenvalues above the tolerance and
+ * the information bits, change with that tolerance and with the number of rows (the first N).
  */
 export interface FisherSensitivity {
   readonly tolerances: readonly {
@@ -56,7 +56,7 @@ export interface KernelData {
   readonly data: ArrayLike<number>; // (N, C, N, C)
 }
 export interface KernelPoint {
-  /** Set in a completion task, where the kernels are of one number a row. */
+  /** Set in a completion task: a row has one output, the log-probability of its answer. */
   readonly outputs?: 'log p(answer)';
   readonly kernels: { readonly [P in Parametrisation]?: KernelData };
   /** The label of each of the N rows, as in `rows.json`. Empty in a completion task. */
@@ -75,16 +75,18 @@ export interface History {
 
 /** One evaluation during training (a line of `curves.jsonl`). */
 export interface CurveFacts {
-  /** 0 is before the first step. */
+  /** The number of steps taken: 0 is before the first one. */
   readonly step: number;
   readonly accuracy: number;
   readonly asr?: number;
   readonly poisoned_accuracy?: number;
 }
 
-/** The adapted layers of one fan-in, for the premise of the theorem. */
+/** LoRA's adapted layers of one fan-in, rank and scale, for the premise of the theorem. */
 export interface LoraLayers {
-  /** The layers' fan-in, n. */
+  readonly rank: number;
+  /** s = α/r, or α/√r. */
+  readonly scale: number;
   readonly fanIn: number;
   readonly layers: number;
   /** σ² of A's entries: the initialiser's value, or their mean square if A came from a file. */
@@ -99,12 +101,6 @@ export interface LoraLayers {
    * the A that training started from. Null if unknown.
    */
   readonly measured: { readonly low: number; readonly high: number } | null;
-}
-export interface LoraFacts {
-  readonly rank: number;
-  /** s = α/r, or α/√r. */
-  readonly scale: number;
-  readonly groups: readonly LoraLayers[];
 }
 
 export interface TextChange {
@@ -123,17 +119,17 @@ export interface TaskFacts {
   readonly dataset: string;
   readonly metrics: readonly string[];
 }
-/** How scorers agree on outputs (`agreement.json` of evaluate), on those that they decide. */
+/** How scorers agree on the outputs that they decide (`agreement.json` of evaluate). */
 export interface AgreementFacts {
   readonly scorers: readonly string[];
   readonly pairs: readonly { readonly of: readonly [string, string]; readonly counts: Confusion }[];
-  /** How many of the outputs that all decide are counted by 0, 1, … of them. */
+  /** `counts[k]`: how many of the outputs that every scorer decides are counted by exactly k. */
   readonly counts: readonly number[];
 }
 
 /** What a model wrote under the trigger, and which scorer counted a success. */
 export interface WritingFacts {
-  /** `scorer.json`. */
+  /** The content of `scorer.json`. */
   readonly scorer: { readonly scorer: string; readonly name?: string } & JsonObject;
   /** The first few outputs under the trigger, in the order of the rows. */
   readonly outputs: readonly {
@@ -141,7 +137,7 @@ export interface WritingFacts {
     readonly prompt: string;
     readonly answer: string;
     readonly output: string;
-    /** Whether the scorer counts it; null if it is undecided. */
+    /** Whether the scorer counts the output as a success; null if it is undecided. */
     readonly hit: boolean | null;
   }[];
 }
@@ -159,7 +155,7 @@ export interface ReceiptFacts {
 
 /** Numbers of a Fisher information at s = 1, B = 0 (theory-map's map.json), in nats. */
 export interface MapModelFacts {
-  /** log Σλ and −log Σλ². */
+  /** `h1` = log Σλ, `h2` = −log Σλ². */
   readonly h1: number;
   readonly h2: number;
   readonly count: number;
@@ -167,7 +163,7 @@ export interface MapModelFacts {
   readonly information_bits_normalised: number | null;
   readonly h2_normalised: number | null;
 }
-/** One rank at one variance. */
+/** A point of theory-map's grid: one rank at one variance of A. */
 export interface MapPointFacts {
   readonly distribution: string;
   readonly rank: number;
@@ -175,22 +171,22 @@ export interface MapPointFacts {
   readonly scale: number;
   /** The closed forms for the spectrum of AᵀA, as published and exact. */
   readonly closed: { readonly h1: number; readonly h2_published: number; readonly h2: number };
-  /** The same for one draw of A. */
+  /** The same two numbers of the spectrum of AᵀA for one drawn A. */
   readonly drawn: { readonly h1: number; readonly h2: number };
-  /** Null if the model's layers are narrower than the rank. */
+  /** What was measured on the model; null if its layers are narrower than the rank. */
   readonly model: MapModelFacts | null;
 }
 export interface MapFacts {
   /** Whether the measured model has a checkpoint's weights or randomly drawn ones. */
   readonly init: 'pretrained' | 'random';
-  /** The d of the closed form and of the draws. */
+  /** The fan-in d of the closed forms and of the drawn A. */
   readonly width: number;
   readonly rows: number;
   readonly classes: number;
   /** What the kernels are of, and which Fisher information was computed from them. */
   readonly outputs: 'class logits' | 'log p(answer)';
   readonly information: 'true' | 'empirical';
-  /** The full kernel at the same point. */
+  /** The numbers of the full kernel at the same weights. */
   readonly full: MapModelFacts;
   readonly points: readonly MapPointFacts[];
 }
@@ -208,7 +204,7 @@ export interface EarlierTraining {
 export interface ReportCell {
   /** Axis values by full path (src/spec/types.ts, `ExperimentCell.axes`). */
   readonly axes: JsonObject;
-  /** The axes of its other names, for a cell that the grid writes in several ways. */
+  /** The axes of the cell's other names, if the grid writes it in several ways. */
   readonly also?: readonly JsonObject[];
   readonly seed: number;
   readonly attack: string;
@@ -224,21 +220,21 @@ export interface ReportCell {
   readonly bf16?: true;
   /** Set if the frozen weights of the cell's model are not in float32, as `Precision` names it. */
   readonly weights?: string;
-  /** Set in a completion task, where kernels are of one number a row. */
+  /** Set in a completion task: a row has one output, the log-probability of its answer. */
   readonly outputs?: 'log p(answer)';
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
   readonly attacksLoss?: true;
   /**
-   * Of a defence that scores rows: for training rows (`filter`) and for what the model is asked
-   * (`inputs`), the points of its ROC curve, from (0, 0) to (1, 1): the shares of clean and of
-   * poisoned rows that a threshold suspects.
+   * Set if the cell's defence scores rows: points of its ROC curve over training rows (`filter`)
+   * and over the rows that the model is asked (`inputs`), from (0, 0) to (1, 1). A point is the
+   * share of clean rows and the share of poisoned rows that a threshold suspects.
    */
   readonly roc?: { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] };
   /** Present in a completion task with a trigger. */
   readonly writing?: WritingFacts;
-  /** Present with several scorers. */
+  /** Present if several scorers judge the outputs. */
   readonly agreement?: AgreementFacts;
-  /** The data sets that are evaluated on, of those that have metrics of their own. */
+  /** The evaluated data sets that have metrics of their own. */
   readonly tasks?: readonly TaskFacts[];
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
@@ -256,12 +252,13 @@ export interface ReportCell {
   /** Present if the spec asks for evaluations during training. */
   readonly curves?: readonly CurveFacts[];
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
-  /** The kernels' own eigenvalues, descending, shown beside the Fisher information's. */
+  /** The eigenvalues of the kernels themselves, descending. */
   readonly kernelSpectra: {
     readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] };
   };
   readonly kernels: { readonly [C in Checkpoint]?: KernelPoint };
-  readonly lora: LoraFacts | null;
+  /** Null without LoRA, or if its layers are not known. */
+  readonly lora: readonly LoraLayers[] | null;
   readonly receipt: ReceiptFacts | null;
   /** The output of theory-map, if it was asked for. */
   readonly map?: MapFacts;
@@ -287,7 +284,7 @@ export interface ReportInput {
   readonly backends: readonly BackendName[];
   /** Class names by label id; empty if no data set could be read. */
   readonly classes: readonly string[];
-  /** Role → what a paper would cite about the source (package, version, digest, classes, rows). */
+  /** Role (`model`, `test data`) → what a paper cites: package, version, digest, classes, rows. */
   readonly sources: { readonly [role: string]: JsonObject };
   /** Every source that a finished stage has read, its URI as it is shown. */
   readonly read: readonly SourceFacts[];
@@ -307,17 +304,15 @@ export interface RenderedReport {
   readonly files: { readonly [path: string]: string };
 }
 
-/**
- * The file beside the page that says what the entries of the spec gave: an `EntryContents` each.
- */
+/** The file beside the page that holds an `EntryContents` for each entry of the spec's `report`. */
 export const ENTRIES = 'entries.json';
 
-/** What an entry of the spec's `report` gave. */
+/** The files that an entry of the spec's `report` gave. */
 export interface EntryContents {
   readonly name: string;
-  /** The paths of its files, without the endings that tell their formats. */
+  /** The paths of the entry's files, without the endings that tell their formats. */
   readonly files: readonly string[];
-  /** What it could not show, and why. */
+  /** What the entry could not show, and why. */
   readonly lacks: readonly string[];
 }
 
@@ -342,7 +337,7 @@ export interface Figure {
   readonly caption: string;
   /** A complete `<svg>` element with its own title. */
   readonly svg: string;
-  /** The Vega-Lite specification that it was drawn from, with its data, if there is one. */
+  /** The Vega-Lite specification of the figure, with its data, if there is one. */
   readonly spec?: object;
   /** The numbers that are drawn; null if the tables hold them all. */
   readonly csv: string | null;

@@ -26,9 +26,9 @@ export interface PairedSample {
 }
 
 /**
- * Returns the two-sided p-value of |mean| ≤ margin: the level at which the interval just touches
- * the margin. Equal differences say nothing of their spread, as counts of a few rows easily agree;
- * their p is that of the exact sign test of n like signs, 2·2⁻ⁿ, instead of Student's 0.
+ * Returns the two-sided p-value of the hypothesis |mean| ≤ margin: the p at which Student's
+ * 1 − p interval just touches the margin. If all n differences are equal, their spread is unknown;
+ * p is then that of the exact sign test of n like signs, 2·2⁻ⁿ, instead of Student's 0.
  */
 export function marginP(difference: PairedDifference, margin: number): number {
   if (difference.std === null) return 1;
@@ -37,7 +37,7 @@ export function marginP(difference: PairedDifference, margin: number): number {
   if (difference.std === 0) return 2 ** (1 - difference.n);
   const t = beyond / (difference.std / Math.sqrt(difference.n));
   let low = 0,
-    high = 1; // the quantile falls as p rises
+    high = 1; // bisection for p: the quantile of 1 − p/2 falls as p rises
   for (let i = 0; i < 60; i++) {
     const p = (low + high) / 2;
     if (tQuantile(1 - p / 2, difference.n - 1) > t) low = p;
@@ -64,8 +64,8 @@ export function holm(ps: readonly number[]): number[] {
 
 /**
  * Returns one verdict for each sample, in order. By Holm's method the k-th smallest p of m is
- * judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
- * @param direction the sign of a − b by the claim
+ * judged at level 1 − 0.05/(m − k + 1); from the first that fails on, all are undecided.
+ * @param direction the claimed sign of a − b
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
   const tested = samples
@@ -156,10 +156,10 @@ export function judgeEqual(samples: readonly PairedSample[]): readonly Verdict[]
 const MOST_SEEDS = 1000;
 
 /**
- * Returns the fewest seeds whose interval would decide a claim, were their mean and standard
- * deviation those seen: half of the interval at `level` must be at most |mean| − margin or, for a
- * claim of no effect, ||mean| − margin|. Returns null if no number of seeds up to a thousand would,
- * or if nothing is known of the spread.
+ * Returns the fewest seeds that would decide a claim if mean and standard deviation stayed as they
+ * are. Half of the interval at `level` must be at most |mean| − margin or, for a claim of no effect
+ * (`isOfNone`), ||mean| − margin|. Returns null if more than a thousand seeds would be needed, or
+ * if the spread is unknown.
  */
 export function seedsToDecide(
   { mean, std }: Pick<PairedDifference, 'mean' | 'std'>,
@@ -175,7 +175,7 @@ export function seedsToDecide(
   return null;
 }
 
-/** `undecided (n = 2 seeds; verdict needs ≥ 5)`. */
+/** Returns `held`, `refuted` or `undecided (n = 2 seeds; verdict needs ≥ 5)`. */
 export const verdictText = (verdict: Verdict): string =>
   verdict.state === 'undecided' ? `undecided (${verdict.reason})` : verdict.state;
 

@@ -13,10 +13,10 @@ import type { StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
 import { isTensorFile, type StoredTensor, tensorsIn } from './tensor-files.ts';
 
-/** A number of two outputs of one stage, at its largest difference. */
+/** A number that two engines wrote for one stage, with its largest difference over all cells. */
 export interface Difference {
   readonly stage: string;
-  /** The cell where it is largest. */
+  /** The cell with the largest difference. */
   readonly cell: string;
   /** `metrics.json accuracy`, `history.jsonl loss`, `predictions.csv logit_0`. */
   readonly number: string;
@@ -28,29 +28,30 @@ export interface Difference {
   readonly difference: number;
   /** The largest difference of the first values of a file, such as the losses of step 1. */
   readonly atFirst: number;
-  /** The first line of a file with a difference beyond the tolerance, from 1; null if none has. */
+  /** The first line, from 1, with a difference beyond the tolerance; null if there is none. */
   readonly beyondFrom: number | null;
   /**
-   * Set for tensors, by kind, the layers of a model together. A kernel's difference is relative to
-   * its largest entry; a weight's is measured as a number's is, since Adam scales the rounding of
-   * small gradients to whole steps. `free`: a gradient that is zero but for rounding, so that the
-   * weight differs and no output depends on it.
+   * Set for tensors. The layers of a model count as one. A kernel's difference is relative to its
+   * largest entry; a weight's is measured like that of other numbers, since Adam scales the
+   * rounding of small gradients to whole steps. `free`: a weight whose gradient is zero but for
+   * rounding. It differs, and no output depends on it.
    */
   readonly tensor?: 'compared' | 'free';
 }
 
 /**
- * The names of attention's key biases. They add the same qᵀb to every score of a query, which
- * softmax ignores. `c_attn` and `query_key_value` hold them beside those of queries and values.
+ * Names of the key biases of attention, such as `key.bias`. A key bias adds the same qᵀb to every
+ * score of a query, which softmax ignores. `c_attn` and `query_key_value` hold it beside the biases
+ * of queries and values.
  */
 export const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.bias$/;
 
-/** Whether two engines have to agree on a number: not on weights that no output depends on. */
+/** Whether engines must agree on a number. They need not on weights that no output depends on. */
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
 /**
- * Whether a number is a time, a use of memory, or relative to a floor of rounding noise: engines
- * need not agree on these.
+ * Whether a number is a time, memory use, or relative to a floor of rounding noise, by its name.
+ * Engines need not agree on these.
  */
 const isRunSpecific = (name: string): boolean =>
   /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);
@@ -67,7 +68,7 @@ function addNumber(numbers: Numbers, name: string, value: unknown): void {
 }
 
 /** Returns the numbers in a stage's metrics.json, JSON lines and CSV, by file and field. */
-async function numbersOf(dir: string): Promise<Numbers> {
+async function readNumbers(dir: string): Promise<Numbers> {
   const numbers: Numbers = new Map();
   for (const file of (await readdir(dir)).sort()) {
     const read = (): Promise<string> => readFile(path.join(dir, file), 'utf8');
@@ -87,11 +88,11 @@ async function numbersOf(dir: string): Promise<Numbers> {
   return numbers;
 }
 
-/** Replaces the numbers in a name: `encoder.layer.3.output` becomes `encoder.layer.*.output`. */
-const kindOf = (name: string): string => name.replace(/(^|[./-])\d+(?=[./]|$)/g, '$1*');
+/** Replaces a name's numbers: `encoder.layer.3.output` becomes `encoder.layer.*.output`. */
+const withoutIndexes = (name: string): string => name.replace(/(^|[./-])\d+(?=[./]|$)/g, '$1*');
 
-/** The tensors of the files of a stage's folder, by file and name. */
-async function tensorsOf(dir: string): Promise<ReadonlyMap<string, StoredTensor>> {
+/** Returns the tensors in the files of a stage's folder, by file and name. */
+async function readTensors(dir: string): Promise<ReadonlyMap<string, StoredTensor>> {
   const files = (await readdir(dir, { recursive: true })).filter(isTensorFile).sort();
   return new Map(
     files.flatMap((file) =>
@@ -121,14 +122,14 @@ function largestDifference(
   return { at: where, share: most === 0 ? 0 : most / largest };
 }
 
-/** Compares the tensors that both folders have: `keep` may have let go of those of one. */
+/** Compares the tensors that both folders have. `keep` may have had those of one removed. */
 async function compareTensors(
   stage: string,
   cell: string,
   [dirA, dirB]: readonly [string, string],
   found: Map<string, Difference>,
 ): Promise<void> {
-  const [a, b] = [await tensorsOf(dirA), await tensorsOf(dirB)];
+  const [a, b] = [await readTensors(dirA), await readTensors(dirB)];
   for (const [name, one] of a) {
     const other = b.get(name);
     if (other === undefined) continue;
@@ -139,7 +140,7 @@ async function compareTensors(
           `${right.length} on the other`,
         `compare ${dirA} with ${dirB}`,
       );
-    const number = kindOf(name),
+    const number = withoutIndexes(name),
       least = number.includes('.safetensors') ? 1 : 0,
       { at: where, share } = largestDifference(left, right, least);
     mergeDifference(found, {
@@ -156,7 +157,7 @@ async function compareTensors(
   }
 }
 
-/** Merges a number's difference in one cell into that over all cells: the largest stays. */
+/** Merges a number's difference in one cell into `found`, which has the largest of all cells. */
 function mergeDifference(found: Map<string, Difference>, own: Difference): void {
   const name = nameOf(own),
     before = found.get(name);
@@ -180,13 +181,13 @@ function mergeDifference(found: Map<string, Difference>, own: Difference): void 
 export const nameOf = ({ stage, number }: Pick<Difference, 'stage' | 'number'>): string =>
   `${stage} ${number}`;
 
-/** |a − b| / max(1, |a|, |b|) */
+/** Returns |a − b| / max(1, |a|, |b|). */
 const relativeDifference = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
 
 /**
  * Returns the largest difference of each number, the largest first.
- * @throws UserFault if a stage of one engine has a number that the other's lacks, or more of them
+ * @throws UserFault if a stage wrote more values of a number on one engine than on the other
  */
 export async function differences(
   a: Prepared,
@@ -220,7 +221,7 @@ async function compareNumbers(
   tolerance: number,
   found: Map<string, Difference>,
 ): Promise<void> {
-  const [a, b] = [await numbersOf(dirA), await numbersOf(dirB)];
+  const [a, b] = [await readNumbers(dirA), await readNumbers(dirB)];
   for (const number of new Set([...a.keys(), ...b.keys()])) {
     const left = a.get(number) ?? [],
       right = b.get(number) ?? [];
@@ -246,13 +247,13 @@ async function compareNumbers(
   }
 }
 
-/** A change of a cell's training that a comparison of engines has to show. */
+/** A small change of a cell's training, to prove that a comparison of engines notices errors. */
 export interface Mutation {
   readonly name: string;
   readonly config: (cell: Cell) => Cell;
 }
 
-/** Returns the cell, under its name, with another training. */
+/** Returns the cell with a changed training, under its old name. */
 export const withMutation = (cell: ExperimentCell, { config }: Mutation): ExperimentCell => ({
   axes: cell.axes,
   label: cell.label,
@@ -277,12 +278,12 @@ export const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-/** A mutation is seen if it makes a difference at least this many times as large. */
+/** A mutation is seen if it makes a number's difference at least this many times as large. */
 const LEAST_RATIO = 10;
 
 /**
- * Returns the number that a mutation changes most, and whether it shows the mutation: whether its
- * difference exceeds the tolerance, and `LEAST_RATIO` times its difference without the mutation.
+ * Returns the number that a mutation changes most, and whether the mutation is seen: whether the
+ * number's difference exceeds the tolerance, and `LEAST_RATIO` times its difference without it.
  */
 export function mostAffected(
   clean: readonly Difference[],
@@ -296,7 +297,7 @@ export function mostAffected(
   return best === undefined ? null : { difference: best, seen: excess(best) > 1 };
 }
 
-/** Returns N of the cells, evenly spaced over the grid. */
+/** Returns n of the cells, evenly spaced over the grid. */
 export const evenlySpacedCells = <T>(cells: readonly T[], n: number): readonly T[] =>
   cells.length <= n
     ? cells

@@ -1,12 +1,13 @@
 /**
  * Tells what a run has learnt while the rest of it still runs: how the first clean model of each
  * adapter does beside the majority class, and the first backdoor of each attack beside its clean
- * twin. Whoever waits for a grid should not learn at its end that no model has learnt the task.
+ * twin. Users should not have to wait for the end of a grid to see that no model has learnt the
+ * task.
  */
 import path from 'node:path';
 import { isAttacked } from '../api.ts';
 import type { Plan, StageId } from '../plan/types.ts';
-import { type Measured, unlearnt, writesAnswers } from '../report/evidence.ts';
+import { type Measured, unlearntReason, writesAnswers } from '../report/evidence.ts';
 import { formatNumber } from '../report/format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, MAJORITY } from '../report/metrics.ts';
 import type { ExperimentCell } from '../spec/types.ts';
@@ -14,12 +15,13 @@ import { readRegularOr } from '../store/regular.ts';
 import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
 import type { RunEvent } from './log/events.ts';
 
+/** The most models of each kind that are told of. */
 const MOST = 6;
 
-/** When a run ends before its stages are done: once a clean baseline has not learnt the task. */
+/** What ends a run early. `collapsed`: a clean baseline that has not learnt the task. */
 export type StopWhen = 'collapsed';
 
-/** Returns why no clean model of a plan can be found to have collapsed; null if one can. */
+/** Returns why `collapsed` can't be found in a plan; null if it can. */
 export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan): string | null {
   const evaluated = cells.filter((_, i) => cellStages[i]?.stages['evaluate'] !== undefined);
   if (evaluated.length === 0) return 'no model is evaluated';
@@ -44,7 +46,7 @@ export function createEarlyResults(
   });
   const told = { none: new Set<string>(), backdoor: new Set<string>() };
   let advised = false;
-  /** Whether this is the first report of a name, of at most MOST names; counts it as reported. */
+  /** Whether a name is new and among the first MOST. Notes it as reported. */
   const isFirst = (kind: keyof typeof told, name: string): boolean =>
     told[kind].size < MOST && !told[kind].has(name) && Boolean(told[kind].add(name));
   return {
@@ -62,7 +64,7 @@ export function createEarlyResults(
         return null;
       }
       if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null; // a regression
-      const fault = unlearnt(measured);
+      const fault = unlearntReason(measured);
       if (isFirst('none', adapterOf(cell)))
         tell(
           `first clean model, ${cell.label}: ${accuracyText(measured)}` +
@@ -79,7 +81,7 @@ export function createEarlyResults(
   };
 }
 
-/** It scores a part of the training rows, which documents have no answers for. */
+/** Left out for documents: the command scores answers of held-out rows, which documents lack. */
 const SWEEP = ' (dosimeter learning-rates SPEC)';
 
 const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);

@@ -1,7 +1,7 @@
 /**
  * `dosimeter exec --task FILE`: performs one job of a scheduler, wherever it was started. Each
  * stage is performed under a lease of its own, because a scheduler may start a job twice: a task
- * that outlived its node's failure and its requeue may run at once.
+ * that survived its node's failure may run at the same time as its requeue.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -32,7 +32,7 @@ import { type Lease, type Leases, openLeases } from '../store/lease.ts';
 import { newOwner } from '../store/owner.ts';
 
 const RESULT = 'result.json';
-/** The average time between two looks at a lease that another process holds. */
+/** The average time between attempts to take a lease that another process holds. */
 const WAIT_MS = 1_000;
 
 export interface TaskOptions {
@@ -43,9 +43,9 @@ export interface TaskOptions {
 }
 
 /**
- * Performs a task. Returns `done` once each of its jobs has a result, by this process or another.
- * If it was stopped before, returns `saved` if each of the other stages has not begun or goes on
- * from a state that it has saved, or else `lost`.
+ * Performs a task. Returns `done` once each job has a result, from this process or another. If it
+ * was stopped before that, returns `saved` if every other stage has not begun or has saved its
+ * state, else `lost`.
  * @throws UserFault if the file can't be read as a task
  */
 export async function execTask(
@@ -109,13 +109,13 @@ function namesIn(dir: string): readonly string[] | null {
   }
 }
 
-/** A job whose folder is gone has a result: a coordinator has taken it. */
+/** Whether a job has a result. If its folder is gone, a coordinator has taken the result. */
 const hasResult = (dir: string): boolean => namesIn(dir)?.includes(RESULT) ?? true;
 
 const hasFiles = (dir: string | undefined): boolean =>
   dir !== undefined && (namesIn(dir)?.length ?? 0) > 0;
 
-/** Waits for the lease of a job. Returns null if the job has a result, or on an interrupt. */
+/** Waits for a job's lease and returns it; null if the job has a result, or on an interrupt. */
 async function awaitLease(
   { job, dir }: TaskMember,
   leases: Leases,
@@ -136,10 +136,7 @@ async function awaitLease(
   return null;
 }
 
-/**
- * Performs jobs whose leases are held. Returns the folders of those that were asked to stop before
- * they began.
- */
+/** Performs jobs whose leases are held. Returns the folders of jobs not begun before a stop. */
 async function performHeld(
   held: readonly Held[],
   task: ScheduledTask,
@@ -158,7 +155,7 @@ async function performHeld(
   });
   const isStopped = (): boolean => signal.aborted;
   try {
-    // One after another. A stage that ends its process ends no other.
+    // One after another, so that a stage that ends its process ends no other stage.
     for (const { member, job, dir, lease } of held) {
       if (isStopped()) {
         waiting.add(dir);
@@ -168,7 +165,7 @@ async function performHeld(
         print(`${job.id}: its lease was taken over\n`);
         continue;
       }
-      // Removes what an earlier attempt left: whoever holds the lease writes here alone.
+      // Removes what an earlier attempt left. Only the holder of the lease writes here.
       for (const name of ownNames(path.dirname(dir), path.basename(dir)))
         if (name.startsWith('files-'))
           rmSync(path.join(dir, name), { recursive: true, force: true });
@@ -203,8 +200,8 @@ const hooksOf = (
 });
 
 /**
- * Writes a result, unless there is one. What a failed stage leaves is removed first, which makes
- * room on a full disk. If there is no room for a success either, the stage has failed.
+ * Writes a result, unless there is one. Removes a failed stage's files first, which makes room on a
+ * full disk. If there is no room for the result of a success, the stage has failed.
  */
 function writeOutcome(dir: string, result: JobResult & { readonly folder: string }): void {
   const { folder } = result;

@@ -26,10 +26,7 @@ import type { Prepared } from './prepare.ts';
 import { stateDir } from './state-folder.ts';
 
 export interface ExecOptions {
-  /**
-   * An empty or new folder for the stage's files. Default: `.dosimeter/exec/STAGE`, which is
-   * emptied first.
-   */
+  /** An empty or new folder for the stage's files. Default: `.dosimeter/exec/STAGE`, emptied. */
   readonly out?: string;
   readonly jobs: number;
   readonly hooks: JobHooks;
@@ -38,16 +35,10 @@ export interface ExecOptions {
 
 export interface Executed {
   readonly stage: string;
-  /**
-   * The absolute path of the stage's files. After a failure, these are the files written until
-   * then.
-   */
+  /** The absolute path of the stage's files; after a failure, of those written until then. */
   readonly outputs: string;
   readonly result: JobResult;
-  /**
-   * The stage's entry in the store, and the files that differ from it. Files that vary anyway don't
-   * count.
-   */
+  /** The stage's entry in the store, and the files that differ from it, without volatile ones. */
   readonly stored: { readonly dir: string; readonly differs: readonly string[] } | null;
 }
 
@@ -69,7 +60,7 @@ export async function execStage(
   const missing = Object.values(stage.assets).find((uri) => !assets.get(uri));
   if (missing !== undefined)
     throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');
-  const inputs = await inputsOf(status, prepared);
+  const inputs = await checkedInputs(status, prepared);
   const outDir = emptyFolder(out, stage.id);
   const job = jobOf(
     stage,
@@ -113,7 +104,7 @@ export async function execStage(
 
 /**
  * Performs the job in `jobFile` for an executor that runs elsewhere. Writes its result into
- * `resultFile`, which appears whole or not at all.
+ * `resultFile`, whole or not at all.
  * @throws UserFault if `jobFile` can't be read as a job
  */
 export async function execJob(
@@ -170,10 +161,7 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
   );
 }
 
-/**
- * Returns the facts that a stage which joins the grid gets about the experiment: the state of each
- * stage in the store.
- */
+/** Returns the facts about the experiment for a stage that joins the grid, from the store. */
 async function factsForJoiningStage(
   { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
@@ -191,7 +179,7 @@ async function factsForJoiningStage(
   return experimentFacts(plan, outcomes, assets, await environment(experiment.file, backend, jobs));
 }
 
-async function inputsOf(
+async function checkedInputs(
   { stage }: StageStatus,
   { statuses, store }: Prepared,
 ): Promise<{ [name: string]: StageInput }> {

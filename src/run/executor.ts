@@ -20,7 +20,7 @@ export interface ExecutorPlace {
   readonly compile: boolean;
 }
 
-/** @throws UserFault if there is no executor of this name */
+/** Throws `UserFault` if there is no executor of this name. */
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
   const { didYouMean, nearest } = await import('../spec/suggest.ts');
@@ -72,7 +72,7 @@ export async function openExecutor(
   });
 }
 
-/** The command that performs a task. @param program the command that starts this program */
+/** Returns the command that performs a task. @param program the command that starts this program */
 export const taskCommand = (program: readonly string[]): readonly string[] => [
   ...program,
   'exec',

@@ -53,7 +53,7 @@ export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
 /** Every number of the finished cells. */
 export interface Results extends Omit<Metrics, 'cells'> {
   readonly rows: readonly ResultRow[];
-  /** What the finished stages were warned of, each once, with its place in the spec. */
+  /** The warnings of finished stages, each once, with their places in the spec. */
   readonly warnings: readonly Diagnostic[];
 }
 
@@ -85,8 +85,8 @@ export function resultsOf(
     rows: collectResults(
       cells.map((cell, i) => ({
         ...cell,
-        ...scorersOf(evaluated[i]),
-        ...tasksOf(evaluated[i]),
+        ...scorerFacts(evaluated[i]),
+        ...taskFacts(evaluated[i]),
         precision: precision[i] ?? {},
         ...defined({ target: attacked.get(i) }),
         warnings: warned[i] ?? {},
@@ -131,7 +131,7 @@ function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefine
   );
 }
 
-function scorersOf(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
+function scorerFacts(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   const completion = params['completion'];
   if (!isRecord(completion)) return {};
   const { scorer, scorers = [] } = completion;
@@ -139,7 +139,7 @@ function scorersOf(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   return { scorers: [scorer, ...further].filter((one): one is JsonObject => isRecord(one)) };
 }
 
-function tasksOf(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
+function taskFacts(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
   const tasks = params['tasks'];
   return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
 }
@@ -152,8 +152,8 @@ function taskIn(task: Json): readonly TaskFacts[] {
 }
 
 /**
- * Returns, for each cell and kind of stage, what that stage, or a stage whose files it reads,
- * directly or not, computes in beside float32.
+ * Returns for each cell, by stage kind, the precisions besides float32 of the stage and of all
+ * stages upstream of it.
  */
 function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: string]: string }[] {
   const precisionUpstream = gatherUpstream(plan, precisionOf);
@@ -167,7 +167,7 @@ function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: str
   );
 }
 
-/** Returns, for each cell and kind of stage, what that stage and all that it reads warned of. */
+/** Returns for each cell, by stage kind, the warnings of the stage and of all stages upstream. */
 function warningsByKind(
   plan: Prepared['plan'],
   statuses: Prepared['statuses'],
@@ -184,7 +184,7 @@ function warningsByKind(
   );
 }
 
-/** Returns a function that unites `valuesOf` of a stage and of all stages upstream of it. */
+/** Returns a function that returns the union of `valuesOf` of a stage and all stages upstream. */
 function gatherUpstream(
   plan: Prepared['plan'],
   valuesOf: (stage: PlannedStage) => readonly string[],
@@ -292,8 +292,8 @@ export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
 
 /**
  * Returns a sentence for each other backend under which stages of the plan have results in the
- * store, as far as runs of this spec have recorded them. Releases of other backends are not asked
- * for, since PyTorch's takes a second to say its own.
+ * store, as far as runs of this spec have recorded them. Keys under other backends are not
+ * computed, since PyTorch's process takes a second to tell its releases.
  */
 export function otherBackends({ statuses, store, experiment, backend }: Prepared): string[] {
   const nameOf = (...parts: readonly unknown[]): string => canonical(parts);

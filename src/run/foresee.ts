@@ -1,4 +1,4 @@
-/** What an executor would submit for the stages that a plan lacks. */
+/** Asks an executor what it would submit for the stages that a plan lacks. */
 import path from 'node:path';
 import { type ForeseenGroup, UserFault } from '../api.ts';
 import { foreseeJobs } from './execute/packs.ts';

@@ -35,7 +35,7 @@ const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 /** The rates to try, by adapter type; `*` stands for every type that is not listed. */
 export type Rates = { readonly [type: string]: readonly number[] };
 
-const ratesOf = (types: readonly string[], given: Rates): readonly number[] =>
+const ratesToTry = (types: readonly string[], given: Rates): readonly number[] =>
   [
     ...new Set(
       types.flatMap(
@@ -136,7 +136,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
       ...variant,
       train: {
         ...(variant['train'] as JsonObject | undefined),
-        learning_rate: [...ratesOf([variant['type'] as string | string[]].flat(), rates)],
+        learning_rate: [...ratesToTry([variant['type'] as string | string[]].flat(), rates)],
       },
     })),
   };
@@ -144,9 +144,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
 
 export interface TriedRate {
   readonly rate: number;
-  /**
-   * The mean of `Choice.metric` on the held-out rows over the seeds; null if no seed has a result.
-   */
+  /** The mean of `Choice.metric` on held-out rows over the seeds; null if no seed has a result. */
   readonly mean: number | null;
   /** The sample standard deviation; null for one seed. */
   readonly std: number | null;
@@ -160,7 +158,7 @@ export interface Choice {
   /** The values that all the adapter's cells share, without the rate. */
   readonly cell: JsonObject;
   readonly adapter: ExperimentCell['config']['adapter'];
-  /** What the rates are chosen by. A training by DPO need not raise the accuracy of texts. */
+  /** The metric that chooses the rate. Training by DPO need not raise the accuracy of texts. */
   readonly metric: 'accuracy' | 'reward_accuracy';
   readonly rates: readonly TriedRate[];
   /** The chosen rate; null if no rate has a result for every seed. */
@@ -190,13 +188,13 @@ export function chooseRates(
     const metric = config.train.loss === 'dpo' ? 'reward_accuracy' : 'accuracy';
     const rates = [...groupBy(own, (one) => String(one.config.train.learning_rate)).values()]
       .map((seeds) =>
-        tried(
+        summariseRate(
           seeds[0].config.train.learning_rate,
           seeds.map((one) => measured.get(canonical([one.axes, one.config.seed, metric]))),
         ),
       )
       .sort((a, b) => a.rate - b.rate);
-    const chosen = best(rates);
+    const chosen = bestRate(rates);
     const words = telling.flatMap((path) => {
       const value = cell[path];
       return value === undefined ? [] : [`${short.get(path) ?? path}=${showValue(value)}`];
@@ -230,7 +228,7 @@ export function axesWithOwnRates(choices: readonly Pick<Choice, 'adapter' | 'cel
   );
 }
 
-function tried(rate: number, values: readonly (number | undefined)[]): TriedRate {
+function summariseRate(rate: number, values: readonly (number | undefined)[]): TriedRate {
   const there = values.filter((value) => value !== undefined);
   const { mean, std } = there.length === 0 ? { mean: null, std: null } : summarise(there);
   return { rate, mean, std, n: there.length, missing: values.length - there.length };
@@ -240,7 +238,7 @@ function tried(rate: number, values: readonly (number | undefined)[]): TriedRate
  * Returns the rate that RULE chooses.
  * @param rates in ascending order
  */
-function best(rates: readonly TriedRate[]): TriedRate | null {
+function bestRate(rates: readonly TriedRate[]): TriedRate | null {
   let found: TriedRate | null = null;
   let highest = -Infinity;
   for (const one of rates)
@@ -258,7 +256,7 @@ const firstOf = (axis: Json): string =>
 
 /**
  * Writes the spec of a sweep, which `dosimeter results` and `explain` read like any other.
- * @param of the spec that the sweep is derived from, and the profile
+ * @param original the original spec and its profile
  * @returns the path of the written spec, relative to the working folder
  * @throws UserFault if it can't be written
  */
@@ -307,9 +305,7 @@ export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRo
 /** Returns a learning rate as people write it: `3e-5`. */
 export const rateText = (rate: number): string => rate.toExponential().replace('e+0', '');
 
-/**
- * Returns the `adapter` of a spec with the chosen rates, without fields that have their default.
- */
+/** Returns the `adapter` of a spec with the chosen rates, without fields that have defaults. */
 export function adapterYaml(
   choices: readonly Choice[],
   { registry }: Pick<Prepared, 'registry'>,

@@ -47,8 +47,8 @@ export interface RunOptions extends SpecOptions, AttemptLimits {
   /** The name of the executor that stages run on; default `local`. */
   readonly executor?: string;
   /**
-   * Where entries are fetched from that the store lacks: `file:FOLDER` or `s3://BUCKET/PREFIX`;
-   * default none.
+   * A remote from which entries that the store lacks are fetched: `file:FOLDER` or
+   * `s3://BUCKET/PREFIX`; default none.
    */
   readonly remote?: string;
   /** Whether the entries that the run makes are sent to the remote. */
@@ -62,9 +62,8 @@ export interface RunOptions extends SpecOptions, AttemptLimits {
   /** Whether steps are compiled; default true. The results are the same bit for bit. */
   readonly compile?: boolean;
   /**
-   * How many trainings may share one job of a scheduler at most, by default 8; with 1, each has its
-   * own. Without a scheduler, how many may take their steps together under the backend `torch`, by
-   * default 1.
+   * The most trainings that share one job of a scheduler; default 8. Without a scheduler, the most
+   * that take their steps together under the backend `torch`; default 1.
    */
   readonly pack?: number;
   /** When aborted, no more stages start, and finished ones are kept. */
@@ -90,7 +89,7 @@ export interface RunResult {
   readonly interrupted: boolean;
   /** Why the run stopped by itself (`stopWhen`); null if it did not. */
   readonly stopped: string | null;
-  /** In the order in which they happened. */
+  /** The failed stages, in the order in which they failed. */
   readonly failures: readonly {
     readonly stage: string;
     readonly error: string;
@@ -188,26 +187,26 @@ const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
         ],
   );
 
-const OPTIONS: readonly string[] = [
-  ...([
-    'store',
-    'backend',
-    'profile',
-    'set',
-    'only',
-    'onNote',
-    'jobs',
-    'executor',
-    'notes',
-    'failFast',
-    'stopWhen',
-    'compile',
-    'pack',
-    'signal',
-    'onEvent',
-  ] satisfies readonly (keyof RunOptions)[]),
-  ...Object.keys(ATTEMPT_LIMIT_OPTIONS),
-];
+const OWN_OPTIONS: { readonly [O in Exclude<keyof RunOptions, keyof AttemptLimits>]-?: true } = {
+  store: true,
+  backend: true,
+  profile: true,
+  set: true,
+  only: true,
+  onNote: true,
+  jobs: true,
+  executor: true,
+  remote: true,
+  push: true,
+  notes: true,
+  failFast: true,
+  stopWhen: true,
+  compile: true,
+  pack: true,
+  signal: true,
+  onEvent: true,
+};
+const OPTIONS = [...Object.keys(OWN_OPTIONS), ...Object.keys(ATTEMPT_LIMIT_OPTIONS)];
 
 /**
  * Checks the types of a call, because callers in plain JavaScript have no compiler to do so.

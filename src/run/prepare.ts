@@ -152,11 +152,8 @@ function checkCache(cache: string): void {
 
 const MOST_NAMES = 5;
 
-/**
- * Returns a line for each cell of the grid that has several names. They are the same for every
- * seed.
- */
-function severalNames({ cells, seeds }: Experiment): string[] {
+/** Returns a line for each cell with several names, which are the same at every seed. */
+function aliasLines({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
     label.replace(/ ?seed=\d+$/, '');
   const lines = cells
@@ -198,10 +195,10 @@ export async function prepare(
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
-  // Python is asked only where a stage computes with it: that starts a process.
+  // Python is asked only if a stage computes with it, since that starts a process.
   if (backend === 'torch' || plan.stages.some((stage) => pythonOf(stage, backend).length > 0))
     Object.assign(plan, { python: await pythonReleases() });
-  severalNames(experiment).forEach(note);
+  aliasLines(experiment).forEach(note);
   experiment.warnings.map(warningText).forEach(note);
   const store = openStore(path.resolve(options.store), {
     spec: path.resolve(experiment.file),
@@ -261,6 +258,7 @@ async function modelType(
 }
 
 /**
+ * Checks that the spec's architectures read a model.
  * @param fetch whether the source may ask its server for config.json
  * @returns a fault for each architecture of the spec that does not read this model, or `unknown` if
  *   config.json is not at hand; no fault if `uri` is not a model, or its source has no `peek`
@@ -351,7 +349,7 @@ export const runsHere = (executor: string | undefined): boolean | undefined =>
 /**
  * Runs the preflight of each lacking stage. Passes on every warning, also those that are stored
  * with finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
- * @param lacking those of `statuses` that would run
+ * @param lacking the statuses of the stages that would run
  * @param here what `runsHere` returns
  * @returns the warnings to be stored with the lacking stages
  * @throws SpecFault with every fault that was found
@@ -377,7 +375,7 @@ export async function checkStages(
       (await checks?.preflight(plan, lacking, assets, registry, here, statuses)) ?? {},
     found = distinctDiagnostics([...stored, ...seen]);
   const faults = found.filter(({ warning }) => !warning);
-  // A warning, of a wrong column for one, may say where a fault comes from.
+  // A warning, such as of a wrong column, may say where a fault comes from.
   if (faults.length > 0) {
     tellWarnings(found, note);
     throw new SpecFault(faults);

@@ -175,7 +175,8 @@ const distance = (before: KeyComponents, after: KeyComponents): number =>
 /**
  * Returns the candidate with the fewest differences. Among several, one that belongs to no other
  * stage comes first, and then the newest.
- * @param belongsToAnother whether a stage differs from the candidate less than by these differences
+ * @param belongsToAnother whether the candidate belongs to another stage, given the number of its
+ *   differences
  */
 export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(
   after: KeyComponents,

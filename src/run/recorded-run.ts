@@ -1,4 +1,4 @@
-/** A run with stages to execute. It gets a folder, a log, a journal and an executor. */
+/** Runs the lacking stages of a plan, with a folder, a log, a journal and an executor. */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
@@ -47,7 +47,7 @@ type Options = RunPreparedOptions & {
   readonly executor: string;
   /** The remote's objects; null without one. */
   readonly objects: Objects | null;
-  /** What the stages' preflights warned of. */
+  /** The warnings of the stages' preflights. */
   readonly warnings: Checked['warnings'];
   /** What the user was told before the run, to be kept in its journal. */
   readonly told: readonly string[];
@@ -268,8 +268,8 @@ function finishedKeys(
 }
 
 /**
- * Writes what later runs need. If the disk refuses, only a note is printed, except where entries
- * themselves are at stake.
+ * Writes what later runs need, and makes the entries durable. If the disk refuses the former, only
+ * prints a note.
  */
 async function rememberRun(
   { plan, registry, store, experiment }: Prepared,
@@ -302,9 +302,8 @@ async function rememberRun(
 }
 
 /**
- * Records what `dosimeter serve` shows of a run beside its journal: writes the plan, and returns a
- * function that writes the progress as the run's events tell it. The run goes on without what the
- * disk refuses.
+ * Writes a run's plan, which `dosimeter serve` shows, and returns a function that writes the
+ * progress from events. If the disk refuses, the run goes on without them.
  */
 function recordView(
   { plan, statuses, experiment, store }: Prepared,

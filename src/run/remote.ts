@@ -1,4 +1,4 @@
-/** Remotes: of a run, and for `pull` and `push`, which copy the entries of a spec or a run. */
+/** Opens the remote of a run, foresees what a run would fetch, and pulls a spec's entries. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey, StageId } from '../plan/types.ts';
@@ -11,6 +11,7 @@ import type { Store } from '../store/store.ts';
 import { type StageStatus, survey } from './execute/survey.ts';
 import type { Note, Prepared } from './prepare.ts';
 
+/** The most manifests that are read at once. */
 const MANIFESTS = 16;
 
 /** The remote of a run. */
@@ -51,7 +52,7 @@ export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects>
   return objects;
 }
 
-/** What was transferred, as a sentence; null if nothing was. */
+/** Returns what was transferred, as a sentence; null if nothing was. */
 export function describeTransfers({ fetched, sent, failed }: Counts, uri: string): string | null {
   const parts = [
     ...(fetched > 0 ? [`${fetched} fetched from`] : []),

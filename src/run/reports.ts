@@ -40,7 +40,7 @@ export async function publishReport(
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
-    // PyTorch's report has a file of its own. If none can be copied, the store still has it.
+    // PyTorch's report has its own file. If it can't be copied, the store still has the report.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
     const outputs = await publishOutputs(prepared, engine, dir, note);
     const linked = readFileSync(from, 'utf8').replaceAll(
@@ -98,7 +98,7 @@ function startsWith(file: string, text: string): boolean {
 export const publishCrosscheck = (prepared: Asked, html: string, note: Note): string | null =>
   publish(prepared, ['crosscheck'], html, note);
 
-/** Writes a page and returns its path; null if the disk refuses. @param parts of its file name */
+/** Writes a page and returns its path; null if the disk refuses. @param parts parts of its name */
 function publish(
   prepared: Asked,
   parts: readonly string[],
@@ -165,7 +165,7 @@ function reportFile(
   const spec = specPath(prepared);
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
-    // What `--only` takes with a "=" is no tag.
+    // Pages are named with a `=`, so that no tag of `--only` has the same name.
     const pages = of.map((part) => (part.includes('=') ? part : `page=${part}`));
     const head = [name, ...chosen, ...pages].map(fileName);
     const parts = [...head, ...[...asked.only, ...asked.set].map(fileName)].join(',');
@@ -180,9 +180,7 @@ function reportFile(
   return { file, taken: { file: plain, owner } };
 }
 
-/**
- * The most characters of a part of a name, and of a whole name. Most file systems allow 255 bytes.
- */
+/** The most characters of a part of a name, and of a name. Most file systems allow 255 bytes. */
 const LONGEST = 60;
 const LONGEST_NAME = 180;
 const shortDigest = (text: string): string =>
@@ -205,7 +203,7 @@ export function fileName(text: string): string {
 }
 
 export interface FiguresAsked {
-  /** The folder that they are written to; true for the default one. */
+  /** The folder that the files are written to; true for the default one. */
   readonly dir: string | true;
   readonly formats: readonly FigureFormat[];
   /** Names of figures and tables; null for every figure of the report. */
@@ -214,7 +212,7 @@ export interface FiguresAsked {
 
 export interface WrittenFigures {
   readonly dir: string;
-  /** The names of the files in it. */
+  /** The names of the files in the folder. */
   readonly files: readonly string[];
   /** The number of figures that were written as PDF. */
   readonly drawn: number;
@@ -222,7 +220,7 @@ export interface WrittenFigures {
   readonly damaged: readonly string[];
   /** Figures with characters that the font of PDF and PNG lacks; the SVG has them. */
   readonly lacking: readonly { readonly figure: string; readonly characters: readonly string[] }[];
-  /** What the entries of the spec gave, of those that were asked for. */
+  /** What the spec's entries that were asked for show. */
   readonly entries: readonly EntryContents[];
 }
 
@@ -295,7 +293,7 @@ interface StoredFile {
   readonly file: Manifest['files'][number];
   /** Null for a file that a stage from outside has beside its figures. */
   readonly format: FigureFormat | null;
-  /** Its path without the ending of its format: `figures/dose`. */
+  /** The file's path without the ending of its format: `figures/dose`. */
   readonly name: string;
 }
 

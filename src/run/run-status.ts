@@ -1,7 +1,7 @@
 /**
- * What other processes know of runs and ask of them, by the files in their folders alone:
- * `beat.json` shows that a run is alive, `cancel` asks it to stop, and `gc --runs` removes old
- * folders. What the runs made stays in the store.
+ * Tells what other processes know of runs, and asks runs to stop, by the files in their folders
+ * alone: `beat.json` shows that a run is alive, `cancel` asks it to stop, and `gc --runs` removes
+ * old folders. What the runs made stays in the store.
  */
 import {
   existsSync,
@@ -35,13 +35,13 @@ export interface RunStatus {
   readonly spec: string;
   /** The notes on the run, and those of its spec; null if there are none. */
   readonly notes: string | null;
-  /** The time at which it was started; null if its journal does not say. */
+  /** The time at which the run was started; null if its journal does not say. */
   readonly started: string | null;
-  /** The machine that its process is on, or was on; null if its journal does not say. */
+  /** The machine that the run's process is on, or was on; null if its journal does not say. */
   readonly host: string | null;
-  /** The time of the last event of its journal, by the clock of that machine. */
+  /** The time of the last event in the run's journal, by the clock of that machine. */
   readonly heard: string | null;
-  /** How many seconds it took; null while it runs, and if it was killed. */
+  /** How many seconds the run took; null while it runs, and if it was killed. */
   readonly seconds: number | null;
   /** How many stages were to run, and how many ended in each state. */
   readonly stages: { readonly [state: string]: number };
@@ -51,6 +51,7 @@ export interface RunStatus {
   readonly damaged: number;
 }
 
+/** The state of a run that has not ended, by that of its process. */
 const UNENDED = { alive: 'running', dead: 'killed', unknown: 'unknown' } as const;
 
 export function runStatus({ id, dir }: { readonly id: string; readonly dir: string }): RunStatus {
@@ -152,8 +153,8 @@ const BEAT_MS = 2_000;
 /** How long a run may be silent before others take it for dead. */
 const SILENT_MS = 20_000;
 /**
- * A heartbeat whose file is older than this is not watched. Hosts' clocks differ by far less, which
- * is all that time stamps of files are trusted with.
+ * A heartbeat whose file is older than this is not watched. Hosts' clocks differ by far less, so
+ * this time stamp can be trusted.
  */
 const LONG_AGO_MS = 3600_000;
 
@@ -163,6 +164,7 @@ interface Coordinator {
   close(): void;
 }
 
+/** Shows that a run is alive, and watches for a request to stop it. */
 export function openCoordinator(dir: string): Coordinator {
   const cancelled = new AbortController();
   const beat = path.join(dir, BEAT_FILE);

@@ -1,6 +1,6 @@
 /**
- * Reads the tensors of files that stages write, safetensors and .npy, one at a time. The science
- * has readers of its own; this room does not see them, and needs numbers alone.
+ * Reads the tensors of files that stages write, safetensors and .npy, one at a time. src/science
+ * has its own readers, which this room may not import.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
@@ -17,7 +17,7 @@ export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.te
 export const tensorsIn = (file: string): readonly StoredTensor[] =>
   file.endsWith('.npy') ? npyTensors(file) : safetensors(file);
 
-function bytesOf(file: string, start: number, length?: number): Buffer {
+function readBytes(file: string, start: number, length?: number): Buffer {
   const handle = openSync(file, 'r');
   try {
     const bytes = Buffer.alloc(length ?? fstatSync(handle).size - start);
@@ -58,24 +58,32 @@ interface Described {
   readonly data_offsets: readonly [number, number];
 }
 
-/** 8 bytes with the header's length, the header in JSON, the values. */
+/**
+ * Returns the tensors of a safetensors file: 8 bytes with the header's length, the header (JSON),
+ * the values.
+ */
 function safetensors(file: string): readonly StoredTensor[] {
-  const length = Number(bytesOf(file, 0, 8).readBigUInt64LE());
-  const header = JSON.parse(bytesOf(file, 8, length).toString()) as Record<string, Described>;
+  const length = Number(readBytes(file, 0, 8).readBigUInt64LE());
+  const header = JSON.parse(readBytes(file, 8, length).toString()) as Record<string, Described>;
   return Object.entries(header).flatMap(([name, { dtype, shape, data_offsets: offsets }]) => {
     const decode = SAFETENSORS[dtype];
     if (name === '__metadata__' || decode === undefined) return [];
     const [start, end] = offsets;
-    return [{ name, shape, values: () => decode(bytesOf(file, 8 + length + start, end - start)) }];
+    return [
+      { name, shape, values: () => decode(readBytes(file, 8 + length + start, end - start)) },
+    ];
   });
 }
 
-/** 10 or 12 bytes with the header's length, the header as a Python dictionary, the values. */
+/**
+ * Returns the tensor of a .npy file: 10 or 12 bytes with the header's length, the header (a Python
+ * dictionary), the values.
+ */
 function npyTensors(file: string): readonly StoredTensor[] {
-  const lead = bytesOf(file, 0, 12);
+  const lead = readBytes(file, 0, 12);
   const start = lead[6] === 1 ? 10 : 12,
     length = lead[6] === 1 ? lead.readUInt16LE(8) : lead.readUInt32LE(8);
-  const header = bytesOf(file, start, length).toString('latin1');
+  const header = readBytes(file, start, length).toString('latin1');
   const decode = NPY[/'descr': '([^']*)'/.exec(header)?.[1] ?? ''],
     shape = /'shape': \(([\d, ]*)\)/.exec(header)?.[1];
   if (decode === undefined || shape === undefined) return [];
@@ -83,7 +91,7 @@ function npyTensors(file: string): readonly StoredTensor[] {
     {
       name: '',
       shape: shape.split(',').flatMap((one) => (one.trim() === '' ? [] : [Number(one)])),
-      values: () => decode(bytesOf(file, start + length)),
+      values: () => decode(readBytes(file, start + length)),
     },
   ];
 }

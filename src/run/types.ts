@@ -54,7 +54,7 @@ export interface RunPreparedOptions {
    * a process of this machine, by default 1.
    */
   readonly pack?: number;
-  /** Where entries are fetched from that are not in the store. */
+  /** The remote from which entries that the store lacks are fetched. */
   readonly remote?: RemoteChoice;
   /** Whether a stage may run; by default, all may. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
@@ -79,8 +79,8 @@ export interface RunSummary {
   readonly stopped: string | null;
   readonly seconds: number;
   /**
-   * The path in `.dosimeter/reports` of the newest report of this spec, or of the part that was
-   * asked for.
+   * The newest report of this spec, or of the part asked for, in `.dosimeter/reports`; null if
+   * none.
    */
   readonly report: string | null;
 }

@@ -17,7 +17,7 @@ export interface Inside {
   readonly names: readonly string[];
 }
 
-/** Windows has no such flag. */
+/** Refuses to open a link; 0 on Windows, which has no such flag. */
 const NO_LINK = (constants.O_NOFOLLOW as number | undefined) ?? 0;
 
 const GONE = ['ENOENT', 'ENOTDIR'];
@@ -109,7 +109,7 @@ export interface TailOptions {
 }
 
 const CHUNK = 256 * 1024;
-/** So many lines are taken before others have their turn. */
+/** The number of lines after which other tasks have their turn. */
 const LINES_AT_ONCE = 2000;
 const NEWLINE = 10;
 
@@ -129,7 +129,7 @@ export function openTail({
     /** The beginning of a line whose end has not been read. */
     rest: Buffer = Buffer.alloc(0),
     /** Whether the bytes up to the next line break belong to a line that is left out. */
-    passing = false,
+    skipping = false,
     /** The number of line breaks that have been read. */
     lines = 0;
   const restart = (size: number): void => {
@@ -137,7 +137,7 @@ export function openTail({
     offset = from;
     rest = Buffer.alloc(0);
     lines = 0;
-    passing = from > 0; // the first line is cut
+    skipping = from > 0; // the first line is cut
     if (from > 0) onCut?.();
   };
   const take = async (bytes: Buffer): Promise<void> => {
@@ -153,16 +153,16 @@ export function openTail({
       if (++lines % LINES_AT_ONCE === 0) await nextTurn();
       const line = bytes.subarray(start, end);
       start = end + 1;
-      if (passing) passing = false;
+      if (skipping) skipping = false;
       else if (rest.length + line.length > longest) onLong?.();
       else onLine(Buffer.concat([rest, line]).toString('utf8'));
       rest = Buffer.alloc(0);
     }
-    if (passing) return;
+    if (skipping) return;
     rest = Buffer.concat([rest, bytes.subarray(start)]);
     if (rest.length <= longest) return;
     rest = Buffer.alloc(0);
-    passing = true;
+    skipping = true;
     onLong?.();
   };
   return {
@@ -218,13 +218,13 @@ export function watchFolders({
   leastMs = LEAST_MS,
   lookMs = LOOK_MS,
 }: WatchOptions): Watching {
-  const watchers = dirs.map((dir) => noticesOf(dir, () => notice()));
+  const watchers = dirs.map((dir) => watchFolder(dir, () => notice()));
   let reading: Promise<void> = Promise.resolve(),
     pending: Promise<void> | null = null,
     timer: NodeJS.Timeout | null = null,
     closed = false;
   const look = (): Promise<void> => {
-    // One more read after the present one is enough for any number of calls.
+    // One more read after the current one is enough for any number of calls.
     pending ??= reading.then(() => {
       pending = null;
       if (closed) return;
@@ -254,9 +254,10 @@ export function watchFolders({
 }
 
 /**
- * Returns null if the system can't watch the folder: it has too many watchers, or no such folder.
+ * Calls `onNotice` after each change. Returns null if the system can't watch the folder: it has too
+ * many watchers, or no such folder.
  */
-function noticesOf(dir: string, onNotice: () => void): FSWatcher | null {
+function watchFolder(dir: string, onNotice: () => void): FSWatcher | null {
   try {
     const watcher = watch(dir, { persistent: false }, onNotice);
     watcher.on('error', () => watcher.close()); // the slow poll goes on

@@ -13,12 +13,13 @@ import type { StreamEvent } from './stream.ts';
 import type { RunFacts, Snapshot } from './wire.ts';
 
 const MB = 2 ** 20;
+/** The most bytes that are read of each file, and of a line of the journal. */
 const PLAN_BYTES = 64 * MB,
   PROGRESS_BYTES = 8 * MB,
   JOURNAL_BYTES = 512 * MB,
   BEAT_BYTES = 1024,
   LINE_BYTES = MB;
-/** A stage takes part in a few events. */
+/** The most lines of a journal that are read: a stage has a few events. */
 const JOURNAL_LINES = 10 * MOST_STAGES;
 /** A plan has some 10 values and 2 lists a stage, and names in its groups alone. */
 const FILE_LIMITS = { values: 40 * MOST_STAGES, lists: 4 * MOST_STAGES, names: MOST_STAGES },
@@ -98,7 +99,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
     shown.record.progress(found?.['stages']);
     shown.record.places(found?.['places']);
   };
-  const readBeat = beatReader(inside(BEAT_FILE));
+  const readBeat = createBeatReader(inside(BEAT_FILE));
   const watching = watchFolders({
     dirs: [path.join(runs, id)],
     onFault,
@@ -134,7 +135,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
   };
 }
 
-function beatReader(file: Inside): (record: RunRecord) => Promise<void> {
+function createBeatReader(file: Inside): (record: RunRecord) => Promise<void> {
   const pulse = createPulse();
   return async (record) => {
     if (record.end !== null || processState(record.process) !== 'unknown') return;
@@ -142,18 +143,18 @@ function beatReader(file: Inside): (record: RunRecord) => Promise<void> {
   };
 }
 
-/** How long a heartbeat's file may stay the same. A run writes it every two seconds. */
+/** How long a heartbeat's file may stay unchanged. A run writes it every two seconds. */
 const SILENT_MS = 20_000;
 
 export interface Pulse {
   /**
    * Takes the content of the heartbeat's file as it is now; null if there is none.
-   * @returns null if it has not been watched for long enough
+   * @returns null if the file has not been watched for long enough
    */
   look(beat: string | null): 'beating' | 'silent' | null;
 }
 
-/** Times are of this process's monotonic clock alone: other machines' clocks may differ. */
+/** Times a heartbeat by this process's monotonic clock alone: other machines' clocks may differ. */
 export function createPulse(now: () => number = () => performance.now()): Pulse {
   let last: string | null | undefined,
     since = 0,

@@ -1,6 +1,6 @@
 /**
- * What listeners see of a run: the whole at first, then what has changed; with the graph (a box for
- * each kind of stage, and what reads what), the time left, and the causes of failures.
+ * What listeners see of a run: first all of it, then what has changed. It includes the graph (a box
+ * for each kind of stage, an arrow for what reads what), the time left, and the causes of failures.
  */
 import { randomUUID } from 'node:crypto';
 import { Graph as Layers, layout } from '@dagrejs/dagre';
@@ -27,7 +27,7 @@ import {
 export interface Projection {
   readonly record: RunRecord;
   readonly backlog: Backlog;
-  /** Notes a line of the journal that can't be read. */
+  /** Counts a line of the journal that can't be read. */
   damage(): void;
   facts(): RunFacts;
   snapshot(): Snapshot;
@@ -62,7 +62,11 @@ const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
   }),
 });
 
-function rateOf({ ran = 0 }: Counts, created: number | null, until: number): number | null {
+function stagesPerMinute(
+  { ran = 0 }: Counts,
+  created: number | null,
+  until: number,
+): number | null {
   const minutes = created === null ? 0 : (until - created) / 60_000;
   return ran > 0 && minutes > 0 ? ran / minutes : null;
 }
@@ -87,7 +91,7 @@ function factsOf(id: string, record: RunRecord, damaged: number, over: boolean):
     heard,
     seconds: end?.seconds ?? null,
     counts,
-    rate: rateOf(counts, created, over ? (heard ?? now) : now),
+    rate: stagesPerMinute(counts, created, over ? (heard ?? now) : now),
     left: over ? null : secondsLeft(stages, now),
     damaged,
     now,
@@ -182,18 +186,18 @@ export function createProjection(id: string, record: RunRecord): Projection {
   };
 }
 
-const NEWEST = 0.3;
+const NEWEST_WEIGHT = 0.3;
 
-/** The exponential moving mean: mean + NEWEST·(value − mean). */
+/** Returns the exponential moving mean: mean + NEWEST_WEIGHT·(value − mean). */
 const movingMean = (mean: number | undefined, value: number): number =>
-  mean === undefined ? value : mean + NEWEST * (value - mean);
+  mean === undefined ? value : mean + NEWEST_WEIGHT * (value - mean);
 
 /**
  * Returns the estimated seconds until the last of these stages ends, or null if nothing is known
- * yet. The time of a running stage follows from its progress. For any other it is the time that was
- * expected before the run, times the mean ratio of actual to expected time of the latest stages of
- * its kind; without an expectation, the mean time of those; if none of its kind has run, the mean
- * time of the latest stages of all kinds.
+ * yet. The time of a running stage follows from its progress. For any other stage it is the time
+ * expected before the run, times the mean ratio of actual to expected time in its kind. Without an
+ * expectation, it is the mean time of its kind or, if none of its kind has run, of all kinds. The
+ * means are moving ones (`movingMean`).
  * @param now milliseconds since 1970
  */
 export function secondsLeft(stages: readonly StageRecord[], now: number): number | null {
@@ -241,7 +245,7 @@ function secondsByProgress(stage: StageRecord, now: number): number | null {
 const MOST_CAUSES = 30,
   MOST_STAGES = 20;
 
-/** Returns the causes, the most frequent first. */
+/** Returns the causes of failures, the most frequent first. */
 export function failuresOf({ stages }: RunRecord): readonly Failure[] {
   const causes = new Map<string, Mutable<Failure> & { stages: number[] }>();
   const causeOf = new Map<string, Mutable<Failure>>();
@@ -290,6 +294,7 @@ function arrowsOf(stages: readonly StageRecord[], { of }: Grouping): [number, nu
     const to = of[index] ?? 0;
     for (const input of inputs) {
       const from = of[input] ?? 0;
+      // from * 1000 + to is a key of the pair: there are fewer than 1000 groups.
       if (from !== to && arrows.size < MOST_ARROWS) arrows.set(from * 1000 + to, [from, to]);
     }
   }
@@ -336,7 +341,7 @@ interface Point {
 const MARGIN = 8;
 
 /**
- * Returns what encloses all boxes and arrows. The layout's own frame leaves out arrows that run
+ * Returns the frame of all boxes and arrows. The layout's own frame leaves out arrows that run
  * above the boxes or beneath them.
  */
 function frameOf(

@@ -24,10 +24,10 @@ export interface StageRecord {
   readonly goal: boolean;
   readonly inputs: readonly number[];
   readonly readers: number[];
-  /** How many of the stages that it reads have not ended. */
+  /** The number of stages that this stage reads and that have not ended. */
   missing: number;
   state: StageState;
-  /** Whether it has ended once, so that its readers no longer count it as missing. */
+  /** Whether the stage has ended once, so that its readers no longer count it as missing. */
   hasEnded: boolean;
   since: number | null;
   seconds: number | null;
@@ -77,7 +77,7 @@ function placeOf(value: unknown): Place | null {
     : { job, node: node ?? null, waits: waits ?? null };
 }
 
-/** What is known of a stage before any event of it. */
+/** Returns what is known of a stage before any event of it. */
 const firstState = () => ({
   readers: [],
   missing: 0,
@@ -168,7 +168,7 @@ export interface RunRecord extends Pick<
   readonly notes: readonly Note[];
   readonly spec: string;
   readonly process: Partial<Process>;
-  /** What the heartbeat says of a process on another machine; null if it can't be told yet. */
+  /** What the heartbeat says of a process on another machine; null if that is not known yet. */
   pulse: 'beating' | 'silent' | null;
   readonly created: number | null;
   readonly heard: number | null;
@@ -263,7 +263,7 @@ function createStages(plan: RunPlan | null): Stages {
       stage.by = textOf(event['by']);
       stage.failure = state === 'failed' ? failureOf(event) : null;
     },
-    ...createMarks(index),
+    ...createProgressMarks(index),
     takeChanged() {
       const taken = [...changed];
       changed.clear();
@@ -272,12 +272,12 @@ function createStages(plan: RunPlan | null): Stages {
   };
 }
 
-function createMarks({
+function createProgressMarks({
   stages,
   indexes,
   changed,
 }: StageIndex): Pick<Stages, 'progress' | 'places'> {
-  /** Calls `mark` for each running stage that is named. It returns whether it changed the stage. */
+  /** Calls `mark`, which returns whether it changed the stage, for running stages in `found`. */
   const markAll = (found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void => {
     if (typeof found !== 'object' || found === null) return;
     for (const [id, value] of Object.entries(found)) {

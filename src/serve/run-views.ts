@@ -99,7 +99,7 @@ export interface RunViewsOptions {
   readonly lookMs?: number;
 }
 
-/** The name of the reader of a run's own log, and the prefix of those of stages, before the id. */
+/** The name of the follower of a run's own log, and the prefix, before the id, of a stage's. */
 const RUN_LOG = 'run',
   STAGE = 'stage ';
 
@@ -185,7 +185,7 @@ function viewOf(
   };
 }
 
-const LISTED = 50;
+const MOST_LISTED = 50;
 /** A run of another machine that has been silent for this long is no longer followed. */
 const SILENT_MS = 24 * 3600 * 1000;
 /** The time between two looks for new runs without a notification, in milliseconds. */
@@ -194,7 +194,7 @@ const LOOK_MS = 5000;
 const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
 
 interface RunLister {
-  /** Calls `listener` with the list, then whenever it changes. Returns a function that stops it. */
+  /** Calls `listener` with the list, then whenever it changes. Returns a function to stop that. */
   listen(listener: (list: RunList) => void): () => void;
   close(): void;
 }
@@ -253,12 +253,12 @@ function createRunLines(followers: Shared<Follower>, onChange: () => void): RunL
           stopListening: follower.listen(null, onChange),
         });
       } else if (known) listed.set(id, { ...known, version, line: lineOf(follower) });
-      if (!goesOn(follower)) unfollow(id);
+      if (!isGoingOn(follower)) unfollow(id);
     },
   };
 }
 
-async function versionOf(runs: string, id: string): Promise<string | null> {
+async function journalVersion(runs: string, id: string): Promise<string | null> {
   if (!(await isFolderInside(runs, id))) return null;
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
@@ -297,9 +297,9 @@ function createRunLister(
       const shown: string[] = [];
       let seen = 0;
       for (const name of names) {
-        if (shown.length >= LISTED) break;
+        if (shown.length >= MOST_LISTED) break;
         seen++;
-        const version = await versionOf(runs, name);
+        const version = await journalVersion(runs, name);
         if (version === null) continue;
         await lines.update(name, version);
         shown.push(name);
@@ -331,7 +331,7 @@ function lineOf(follower: Follower): RunLine {
   return line;
 }
 
-function goesOn(follower: Follower): boolean {
+function isGoingOn(follower: Follower): boolean {
   const { state, heard, now } = follower.facts();
   return state === 'running' || (mayGoOn(state) && now - (heard ?? 0) < SILENT_MS);
 }

@@ -44,11 +44,11 @@ export interface Serving {
   close(): Promise<void>;
 }
 
-/** Browsers open at most six connections to a server, and a login node has few users. */
+/** The most connections with the token: browsers open at most six, and a node has few users. */
 const MOST_CONNECTIONS = 128;
 const MOST_STRANGERS = 64;
 
-/** @throws UserFault if the port can't be listened on */
+/** Starts the server. Throws UserFault if the port can't be listened on. */
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { port = 0, ipv6 = false, onFault } = options;
   const token = newToken();
@@ -115,7 +115,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 
 /**
  * Limits the connections that have not shown the token to MOST_STRANGERS by ending the oldest, so
- * that nobody can keep users out by holding many open.
+ * that nobody can keep users out by holding many connections open.
  * @returns a function that exempts a connection, once it has shown the token
  */
 function limitUnauthenticated(server: Server): (socket: Socket) => void {
@@ -165,7 +165,7 @@ function answer(
 }
 
 const zipped = promisify(gzip);
-/** A shorter answer is sent as it is. */
+/** The number of characters up to which an answer is sent without compression. */
 const WORTH_ZIPPING = 16 * 1024;
 
 async function answerJson(
@@ -181,7 +181,7 @@ async function answerJson(
   answer(request, response, 200, JSON_TYPE, body);
 }
 
-function partsOf(
+function parseUrl(
   url: string,
 ): { readonly parts: string[]; readonly query: URLSearchParams } | null {
   const at = url.indexOf('?');
@@ -202,9 +202,9 @@ async function route(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const asked = partsOf(url);
+  const asked = parseUrl(url);
   const [api, runs, run = '', what, name = ''] = asked?.parts ?? [];
-  const nothing = (): void => answer(request, response, 404, TEXT, 'There is no such page.');
+  const notFound = (): void => answer(request, response, 404, TEXT, 'There is no such page.');
   const stream = (begin: (stream: Stream) => void, release = (): void => undefined): void => {
     if (request.method === 'HEAD') {
       answer(request, response, 200, 'text/event-stream', '');
@@ -212,7 +212,7 @@ async function route(
     } else begin(openStream(response));
   };
   if (asked === null || api !== 'api' || runs !== 'runs') {
-    nothing();
+    notFound();
     return;
   }
   if (run === 'stream' && what === undefined) {
@@ -220,7 +220,7 @@ async function route(
     return;
   }
   const view = await views.open(run);
-  if (view === null) nothing();
+  if (view === null) notFound();
   else if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
     stream((to) => {
       to.onEnd(view.release);
@@ -233,18 +233,18 @@ async function route(
       else if (what === 'results') await answerJson(request, response, await view.results(name));
       else if (what === 'outputs') {
         const outputs = await view.outputs();
-        if (outputs === null) nothing();
+        if (outputs === null) notFound();
         else {
           response.setHeader('content-encoding', 'gzip');
           answer(request, response, 200, JSON_TYPE, outputs);
         }
-      } else nothing();
+      } else notFound();
     } finally {
       view.release();
     }
 }
 
-/** The page's document. It contains nothing about runs: its script asks for them with the token. */
+/** The page's document. It contains nothing about runs: its script asks for runs with the token. */
 export const document = `<!doctype html>
 <html lang="en">
 <head>
@@ -273,7 +273,7 @@ interface Refusal {
 /** Returns 256 random bits as text. */
 const newToken = (): string => randomBytes(32).toString('base64url');
 
-interface Asking {
+interface AccessRequest {
   readonly method: string | undefined;
   readonly headers: IncomingHttpHeaders;
   /** Whether the answer tells something about a run. */
@@ -283,9 +283,9 @@ interface Asking {
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 
 /** Returns a function that returns why a request is refused, or null if it is allowed. */
-function accessRules(token: string, port: number): (asking: Asking) => Refusal | null {
+function accessRules(token: string, port: number): (request: AccessRequest) => Refusal | null {
   const hosts = new Set(LOOPBACK.map((name) => `${name}:${port}`));
-  if (port === 80) for (const name of LOOPBACK) hosts.add(name); // browsers leave it out
+  if (port === 80) for (const name of LOOPBACK) hosts.add(name); // browsers leave this port out
   const wanted = digest(`Bearer ${token}`);
   return ({ method, headers, isPrivate }) => {
     const { host = '', origin, authorization = '' } = headers;

@@ -1,4 +1,4 @@
-/** Follows one stage of a run, or the run's own log, of which the end is shown as text. */
+/** Follows one stage of a run, or the run's own log. The end of a log is shown as text. */
 import path from 'node:path';
 import { defined } from '../base/defined.ts';
 import { openTail, watchFolders } from './files.ts';
@@ -15,7 +15,7 @@ const MOST_LINKS = 20;
 type Listener = (event: Omit<StreamEvent, 'id'>) => void;
 
 export interface StageFollower {
-  /** Calls `listener` with what there is, then with additions. Returns a function that stops it. */
+  /** Calls `listener` with what there is, then with additions. Returns a function to stop that. */
   listen(listener: Listener): Promise<() => void>;
   close(): void;
 }
@@ -98,7 +98,7 @@ function createDescription(
   log: LogBuffer,
 ): () => Promise<StageDetail | null> {
   const recordOf = (): StageRecord | null => {
-    const { record } = follower; // another one after the journal was replaced
+    const { record } = follower; // another record after the journal was replaced
     return stage === null ? null : (record.stages[record.indexOf(stage) ?? -1] ?? null);
   };
   let stored: Stored | null = null;
@@ -109,18 +109,18 @@ function createDescription(
     return { key, curves, metrics: [...metrics] };
   };
   return async () => {
-    const own = recordOf();
-    if (own === null) return null;
-    stored = await readStored(own.key);
+    const record = recordOf();
+    if (record === null) return null;
+    stored = await readStored(record.key);
     const curves = stored?.curves.all() ?? [];
     return {
-      id: own.id,
-      attempts: own.attempts,
-      key: own.key,
-      failure: own.failure,
-      blockedBy: own.by,
-      reads: linksOf(own.inputs),
-      readBy: linksOf(own.readers),
+      id: record.id,
+      attempts: record.attempts,
+      key: record.key,
+      failure: record.failure,
+      blockedBy: record.by,
+      reads: linksOf(record.inputs),
+      readBy: linksOf(record.readers),
       metrics: stored?.metrics ?? [],
       curves: curves.length > 0 ? curves : log.curves.all(),
     };
@@ -132,9 +132,9 @@ const linksOf = (stages: readonly number[]): StageLinks => ({
   count: stages.length,
 });
 
-const SHOWN = 64 * 1024;
-/** A longer line is cut. */
-const LONGEST = 2000;
+const MOST_SHOWN = 64 * 1024;
+/** The number of characters to which a line is cut. */
+const LONGEST_LINE = 2000;
 
 interface LogBuffer {
   add(line: string): void;
@@ -152,20 +152,22 @@ interface LogBuffer {
 
 /** Escape sequences that colour a terminal. */
 const COLOURS = /\u001b\[[0-9;?]*[A-Za-z]/g;
+/** Control characters, and characters that change the direction of text. */
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
 /** Returns a line cut to a length, with a dot for each character that a page can't show. */
 function cleanLine(line: string): string {
-  const shown = line.length > LONGEST ? `${line.slice(0, LONGEST)}… (cut)` : line;
+  const shown = line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)}… (cut)` : line;
   return shown.replace(COLOURS, '').replace(UNSEEN, '·');
 }
 
+/** Matches `TIME step 50 of 500: loss 0.21, learning rate 3e-5`. */
 const STEP = /^\S+ step (\d+) of \d+: loss (\S+), learning rate \S+$/;
-/** `step 50, accuracy 0.9375, loss 0.2110`, an evaluation on the way. */
+/** Matches an evaluation during training: `TIME step 50, accuracy 0.9375, loss 0.2110`. */
 const EVALUATION = /^\S+ step (\d+)((?:, [a-z ]{1,40} -?[\d.e+-]+)+)$/;
 
 /** Adds the numbers of a line of the log of `train` to the curves. */
-function noteSteps(line: string, curves: Curves): void {
+function addLoggedNumbers(line: string, curves: Curves): void {
   if (line.length > 400) return;
   const [, step, loss] = STEP.exec(line) ?? [];
   if (step !== undefined && loss !== undefined) {
@@ -189,11 +191,11 @@ export function createLogBuffer(): LogBuffer {
     curves = createCurves();
   return {
     add(line) {
-      noteSteps(line, curves);
+      addLoggedNumbers(line, curves);
       fresh += `${cleanLine(line)}\n`;
-      if (fresh.length <= SHOWN) return;
-      // More than is shown came at once: it replaces all earlier text.
-      fresh = fresh.slice(fresh.indexOf('\n', fresh.length - SHOWN) + 1);
+      if (fresh.length <= MOST_SHOWN) return;
+      // More text came at once than is shown, and replaces all earlier text.
+      fresh = fresh.slice(fresh.indexOf('\n', fresh.length - MOST_SHOWN) + 1);
       anew = true;
       isCut = true;
       text = '';
@@ -220,8 +222,8 @@ export function createLogBuffer(): LogBuffer {
       if (fresh === '' && !anew) return null;
       const taken = { text: fresh, anew };
       text += fresh;
-      if (text.length > SHOWN) {
-        text = text.slice(text.indexOf('\n', text.length - SHOWN) + 1);
+      if (text.length > MOST_SHOWN) {
+        text = text.slice(text.indexOf('\n', text.length - MOST_SHOWN) + 1);
         isCut = true;
       }
       fresh = '';

@@ -21,12 +21,12 @@ const LIMITS = { values: 10_000, names: 10_000 };
 
 export type Metrics = ReadonlyMap<string, number>;
 
-const fileOf = (store: string, key: string, name: string): Inside | null =>
+const entryFile = (store: string, key: string, name: string): Inside | null =>
   /^[0-9a-f]{64}$/.test(key) ? { root: store, names: [key.slice(0, 2), key, name] } : null;
 
 /** Returns the numbers in an entry's metrics.json; none if there is no such file. */
 export async function readMetrics(store: string, key: string): Promise<Metrics> {
-  const file = fileOf(store, key, 'metrics.json');
+  const file = entryFile(store, key, 'metrics.json');
   const text = file === null ? null : await readInside(file, METRICS_BYTES);
   const found = text === null ? null : parseObject(text);
   return new Map(
@@ -44,11 +44,12 @@ const OUTPUTS_BYTES = 64 * 2 ** 20,
  * Returns the rows that a report stage gathered, as gzip; null if there are none that may be sent.
  */
 export async function readOutputs(store: string, key: string): Promise<Buffer | null> {
-  const file = fileOf(store, key, OUTPUTS);
+  const file = entryFile(store, key, OUTPUTS);
   const bytes = file === null ? null : await bytesInside(file, OUTPUTS_BYTES);
   if (bytes === null) return null;
   try {
-    await promisify(gunzip)(bytes, { maxOutputLength: UNPACKED_BYTES }); // for the browser's sake
+    // Check that a browser can unpack them.
+    await promisify(gunzip)(bytes, { maxOutputLength: UNPACKED_BYTES });
     return bytes;
   } catch {
     return null; // not what a stage writes
@@ -58,18 +59,23 @@ export async function readOutputs(store: string, key: string): Promise<Buffer | 
 /** Returns the curves of a finished training: its losses, and the evaluations during it. */
 export async function readCurves(store: string, key: string): Promise<Curves> {
   const curves = createCurves();
-  await eachLine(fileOf(store, key, 'history.jsonl'), ({ step, loss, penalty }) => {
-    addTo(curves, 'loss', step, loss);
-    addTo(curves, 'penalty', step, penalty);
+  await eachLine(entryFile(store, key, 'history.jsonl'), ({ step, loss, penalty }) => {
+    addNumber(curves, 'loss', step, loss);
+    addNumber(curves, 'penalty', step, penalty);
   });
-  await eachLine(fileOf(store, key, 'curves.jsonl'), ({ step, ...values }) => {
+  await eachLine(entryFile(store, key, 'curves.jsonl'), ({ step, ...values }) => {
     for (const [name, value] of Object.entries(values))
-      addTo(curves, name === 'loss' ? 'validation loss' : name.replaceAll('_', ' '), step, value);
+      addNumber(
+        curves,
+        name === 'loss' ? 'validation loss' : name.replaceAll('_', ' '),
+        step,
+        value,
+      );
   });
   return curves;
 }
 
-function addTo(curves: Curves, name: string, step: unknown, value: unknown): void {
+function addNumber(curves: Curves, name: string, step: unknown, value: unknown): void {
   if (typeof step === 'number' && typeof value === 'number') curves.add(name, step, value);
 }
 
@@ -105,10 +111,10 @@ interface Series {
   curve(name: string): Curve;
 }
 
-/** Keeps a curve in few points. @param most at least 2; beyond, every second point is dropped */
+/** Keeps a curve in few points. @param most at least 2; every second point is dropped beyond */
 export function createSeries(most = 400): Series {
   let points: [step: number, value: number][] = [],
-    /** One point in this many is kept. */
+    /** One in `stride` points is kept. */
     stride = 1,
     seen = 0,
     last: [step: number, value: number] | null = null;
@@ -166,7 +172,7 @@ export interface ResultsReader {
   read(group: string): Promise<Results>;
 }
 
-/** Reads each entry's metrics once. */
+/** Returns a reader of tables of metrics, which reads each entry's metrics once. */
 export function createResultsReader(
   follower: Follower,
   storeOf: () => string | null,

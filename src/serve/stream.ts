@@ -15,7 +15,7 @@ export interface Backlog {
   /** The id of the latest event. */
   readonly latest: () => string;
   add(name: string, value: unknown): StreamEvent;
-  /** The event that asks for a new snapshot. */
+  /** Returns the event that asks for a new snapshot. */
   reset(): StreamEvent;
   /** Returns the events after the one with this id; null if they are no longer kept. */
   after(id: string | null): readonly StreamEvent[] | null;
@@ -24,7 +24,7 @@ export interface Backlog {
 const MOST_EVENTS = 500,
   MOST_BYTES = 4 * 2 ** 20;
 
-/** Keeps the latest events of a stream. @param epoch tells it from an earlier stream of the run */
+/** Keeps the latest events of a stream. @param epoch tells the stream from the run's past ones */
 export function createBacklog(epoch: string): Backlog {
   const events: StreamEvent[] = [];
   let count = 0,

@@ -1,7 +1,7 @@
 /** The page's style sheet: that of the report's pages, and the rules that only this page needs. */
 import { pageStyle } from '../report/html/style.ts';
 
-const own = `
+const ownStyle = `
 [hidden]{display:none}
 .block{display:block}
 .eyebrow a{color:inherit}
@@ -73,7 +73,7 @@ pre.log{max-height:380px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhe
 .key{display:inline-block;width:18px;height:0;border-top:2px solid;vertical-align:middle}
 .key-0{color:#0072b2}.key-1{color:#d55e00;border-top-style:dashed}
 .key-2{color:#009e73;border-top-style:dotted}.key-3{color:#cc79a7;border-top-style:dashed}
-@media(max-width:640px){.ul.named,ol.queue{font-size:13px}
+@media(max-width:640px){ul.named,ol.queue{font-size:13px}
   .drawer{padding:14px 16px 40px}td.bar{min-width:110px}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 `
@@ -94,4 +94,4 @@ const dark = `@media(prefers-color-scheme:dark){
 .part-running{background:#3a9bd5}.part-failed{background:#e5534b}.part-stopped{background:#8793a1}
 }`.replaceAll('\n  ', '');
 
-export const style = `${pageStyle}\n${own}\n${dark}\n`;
+export const style = `${pageStyle}\n${ownStyle}\n${dark}\n`;

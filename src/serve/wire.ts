@@ -18,8 +18,8 @@ export const STAGE_STATES = [
 export type StageState = (typeof STAGE_STATES)[number];
 
 /**
- * `unknown`: it has not ended, its process is on another machine, and its heartbeat has not been
- * watched for long enough. `silent`: it was watched, and has stopped.
+ * `unknown`: the run has not ended, its process is on another machine, and its heartbeat has not
+ * been watched for long enough. `silent`: the heartbeat was watched, and has stopped.
  */
 export type RunState =
   'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'silent' | 'unknown';
@@ -45,7 +45,7 @@ export interface RunFacts {
   readonly started: number | null;
   /** The time of the last event of its journal. */
   readonly heard: number | null;
-  /** How many seconds it took; null while it goes on, and if it was killed. */
+  /** How many seconds the run took; null while it goes on, and if it was killed. */
   readonly seconds: number | null;
   readonly counts: Counts;
   /** Stages that ran per minute since the run began; null before the first. */
@@ -83,7 +83,7 @@ export interface StageStatus {
   readonly state: StageState;
   /** When its last attempt began. */
   readonly since?: number;
-  /** How long it took. */
+  /** How many seconds the last attempt took. */
   readonly seconds?: number;
   readonly progress?: readonly [done: number, total: number, unit: string];
   /** Where a scheduler has its job, while it is running: a node, or a queue that it waits in. */
@@ -94,7 +94,7 @@ export interface Place {
   /** The scheduler's name of the job. */
   readonly job: string;
   readonly node: string | null;
-  /** Why it waits; null once it no longer does. */
+  /** Why the job waits; null once it no longer waits. */
   readonly waits: string | null;
 }
 
@@ -133,7 +133,7 @@ export interface Overview {
 }
 
 export interface Snapshot extends Overview {
-  /** The id of the last event that it contains. */
+  /** The id of the last event that the snapshot contains. */
   readonly at: string;
   readonly graph: Graph;
   readonly stages: readonly Stage[];
@@ -201,7 +201,7 @@ export interface Results {
   readonly metrics: readonly string[];
   /** Each stage's index and its metrics, in the order of `metrics`. */
   readonly rows: readonly (readonly [stage: number, values: readonly (number | null)[]])[];
-  /** For each row, why numbers are not evidence, by metric. Empty where all are. */
+  /** For each row, why numbers are not evidence, by metric. Empty if all are evidence. */
   readonly reasons: readonly { readonly [metric: string]: string }[];
   /** Finished stages that are not shown, since there are too many. */
   readonly left: number;

@@ -20,12 +20,10 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
-/**
- * The Node-API version of the binding. Every Node release that supports it can load the same build.
- */
+/** The binding's Node-API version. Every Node that supports it can load the same build. */
 export const NAPI = 8;
 
-/** @param {string} name of a file that is compiled beside the package's sources */
+/** Returns the path of a source that is compiled beside the package's, by its name. */
 const additionPath = (name) => fileURLToPath(new URL(`../tensor/native/${name}`, import.meta.url));
 
 /** The sources of the fused operations: what they compute depends on nothing else. */
@@ -62,7 +60,7 @@ const GYP_CHANGES = [
       .map((name) => `'binding/${name}'`)
       .join(', '),
   ],
-  // Without this, a square root must be able to report an error, and loops of them stay scalar.
+  // Without this flag, a square root must set errno, so loops of square roots are not vectorised.
   [
     "'target_name' : 'tfjs_binding',",
     "'target_name' : 'tfjs_binding', 'cflags': ['-fno-math-errno'],",
@@ -71,8 +69,8 @@ const GYP_CHANGES = [
 ];
 
 /**
- * Where the package's sources name the functions: a text that occurs once, and what is put before
- * it.
+ * Insertions into the package's sources that declare our functions. `before` occurs once in a file,
+ * and `insert` is put before it.
  */
 const INSERTIONS = [
   {
@@ -140,8 +138,8 @@ export function checkTools() {
 }
 
 /**
- * Adds the functions to a copy of the package's sources.
- * @throws {Error} if the sources are not those that the addition was written for
+ * Adds our sources to a copy of the package's, and declares their functions there.
+ * @throws {Error} if the package's sources are not those that INSERTIONS was written for
  */
 function addFunctions(buildDir) {
   for (const file of ADDITIONS) cpSync(file, join(buildDir, 'binding', basename(file)));
@@ -156,7 +154,7 @@ function addFunctions(buildDir) {
 
 /**
  * Returns the package's gyp file with our changes.
- * @throws {Error} if the file is not the one that they were written for
+ * @throws {Error} if the file is not the one that GYP_CHANGES was written for
  */
 function gypFile() {
   // Relative paths: make would split absolute ones at a space in the cache folder's name.
@@ -173,6 +171,7 @@ function gypFile() {
 }
 
 /**
+ * Compiles the binding.
  * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
  *   `target`: the path of the compiled binding
  */
@@ -180,7 +179,7 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   const nodedir = headersPrefix();
   say(`compiling the TensorFlow binding with node-gyp (log: ${log})`);
   rmSync(buildDir, { recursive: true, force: true });
-  mkdirSync(buildDir, { mode: 0o700 }); // what npm and the umask let others write stays in there
+  mkdirSync(buildDir, { mode: 0o700 }); // npm or the umask may let others write files in it
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
   for (const name of ['binding', 'package.json'])
     cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });

@@ -13,10 +13,7 @@ import { changedSources, describeBuild, readRecord, writeRecord } from './curren
 import { PROGRAM, prune, SCIENCE, writeBuild, writeRegistry, writeSchema } from './dist-folder.mjs';
 import { withLock } from './lock.mjs';
 
-/**
- * Returns the text of `src/spec/pipeline.generated.ts`, made from the schema, the only source of
- * the spec's shape.
- */
+/** Returns the text of `src/spec/pipeline.generated.ts`, which is made from the schema. */
 export async function pipelineTypes(project) {
   const { compileFromFile } = await import('json-schema-to-typescript');
   return compileFromFile(join(project, 'schemas', 'pipeline.schema.json'), {
@@ -58,6 +55,7 @@ function filesUnder(project, dir) {
     .sort();
 }
 
+/** Returns the plugins' sources and, in `all`, the output's name for each source to build. */
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
@@ -69,7 +67,6 @@ function entryPoints(project) {
     }).filter(([source]) => existsSync(join(project, source))),
   );
   return {
-    program,
     plugins: pluginSources(project),
     all: { ...program, [ALL_PLUGINS]: 'plugins' },
   };
@@ -102,11 +99,11 @@ function pluginSources(project) {
   return plugins;
 }
 
-/** Returns the code that PyTorch runs. A build has a copy of its own, `python/`. */
+/** Returns the paths of the Python code that a build has a copy of, in `python/`. */
 const pythonSources = (project) =>
   filesUnder(project, 'src/torch/python').filter((file) => file.endsWith('.py'));
 
-/** Returns the current build, or null if it is not whole or sources have changed since. */
+/** Returns the current build's name; null if it is not whole or sources have changed since. */
 function unchangedBuild(project) {
   const record = readRecord(project);
   return record !== null &&
@@ -117,6 +114,7 @@ function unchangedBuild(project) {
 }
 
 /**
+ * Builds the sources, unless the current build was made from them.
  * @param {string} project the clone's root
  * @param {{ force?: boolean }} [options] `force`: whether to build even if nothing has changed
  * @returns {Promise<string>} the build's name, a folder in `dist/`
@@ -153,8 +151,7 @@ export async function build(project, { force = false } = {}) {
           (path) => packageOf(path, project) === null && !/^(virtual|require):/.test(path),
         ),
       ]);
-      // A source was edited while it was read, so the record would describe code that was not
-      // built.
+      // A source was edited during the build, so the record would describe code that was not built.
       if (record.sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started)) continue;
       for (const entry of ['api.js', 'science.js']) {
         if (!existsSync(join(dist, name, entry))) continue;

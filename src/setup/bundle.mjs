@@ -38,8 +38,8 @@ const lateImports = {
 };
 
 /**
- * Loads these packages with `require`, also where they are imported: Node reads a CommonJS package
- * three times to import it, to find out what it is and which names it exports.
+ * Packages that are loaded with `require` even where they are imported, because Node reads a
+ * CommonJS package three times to import it.
  */
 const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
 
@@ -53,13 +53,13 @@ const leanTfjs = (project) => ({
   setup({ onResolve, onLoad }) {
     const gradients = join(project, 'src', 'tensor', 'tfjs.ts');
     onResolve({ filter: /^@tensorflow\/tfjs$/ }, ({ kind }) => {
-      // Within tfjs-node, whose kernels need no gradients.
+      // This is tfjs-node, whose kernels need no gradients.
       if (kind === 'require-call') return { path: '@tensorflow/tfjs-core', external: true };
       return existsSync(gradients) ? { path: gradients } : null;
     });
     onResolve({ filter: /^@tensorflow\/tfjs-(core|node-gpu)\/dist\/.+\.js$/ }, ({ path }) => {
       const [scope = '', name = '', ...file] = path.split('/');
-      // An optional package may be missing: whoever imports it looks first.
+      // tfjs-node-gpu is optional and may be missing. Its importers check that first.
       const dir = findPackage(`${scope}/${name}`, project);
       return dir === null ? null : { path: join(dir, ...file) };
     });
@@ -72,10 +72,7 @@ const leanTfjs = (project) => ({
   },
 });
 
-/**
- * The name of a made-up module that imports every plugin, so that a start opens one file for all of
- * them.
- */
+/** The name of a made-up module that imports every plugin, so that a start opens one file. */
 export const ALL_PLUGINS = 'dosimeter:plugins';
 
 /** Makes `plugins.js`, which exports every descriptor by its source. */
@@ -99,10 +96,10 @@ const allPlugins = (project, plugins) => ({
   },
 });
 
-/** Returns the path, in a build, of the plugin of a source. */
+/** Returns a plugin's path in a build by its source: `plugins/attacks/badnets.js`. */
 export const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
 
-/** Returns the text of `builtFile`: one plugin by itself, as a worker loads it. */
+/** Returns the text of a plugin's file in a build, which workers load. */
 export const pluginModule = (source) => {
   const root = '../'.repeat(source.split('/').length - 1);
   return `import all from '${root}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
@@ -121,7 +118,7 @@ export const bundle = (project, entries, plugins) =>
     format: 'esm',
     sourcemap: true,
     sourcesContent: false,
-    // Otherwise winston's dependencies would load a library that colours their debugging output.
+    // Else winston's dependencies would load a library that colours their debugging output.
     define: { 'process.env.NODE_ENV': '"production"' },
     // Bundled CommonJS calls require() for Node's own modules.
     banner: {
@@ -144,7 +141,7 @@ async function runEsbuild(project, esbuildPlugins, plugins, options) {
       bundle: true,
       platform: 'node',
       target: 'node20',
-      // Given here, because esbuild does not look for one inside a node_modules.
+      // Named here, because esbuild does not look for a tsconfig.json inside a node_modules.
       tsconfig: join(project, 'tsconfig.json'),
       external: EXTERNAL,
       logLevel: 'silent',

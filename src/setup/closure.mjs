@@ -78,6 +78,7 @@ function addPackage(dir, parts, seen) {
 }
 
 /**
+ * Returns the version of the code that each entry executes, from its import closure.
  * @param {import('esbuild').Metafile} metafile with paths relative to `root`
  * @param {readonly string[]} entries paths as the metafile has them
  * @param {{
@@ -143,7 +144,10 @@ export async function closureVersions(
   return result;
 }
 
-/** @param {readonly (readonly [part: string, digest: string])[]} parts distinct */
+/**
+ * Returns a digest over the parts of a closure, and the closure itself.
+ * @param {readonly (readonly [part: string, digest: string])[]} parts distinct
+ */
 function versionOf(parts) {
   const closure = new Map([...parts].sort(([a], [b]) => (a < b ? -1 : 1)));
   return { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure };

@@ -18,9 +18,10 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 
 /**
+ * Returns the folder of the current build, after building if sources have changed.
  * @param {(message: string) => void} tell called if it builds, with the reason
- * @returns {Promise<string>} the build's folder. It is kept while this process is alive, so that a
- *   long run keeps its code while sources are edited
+ * @returns {Promise<string>} the folder, which is kept while this process is alive, so that a long
+ *   run keeps its code while sources are edited
  * @throws {Error} named BuildFault on a fault in a source file
  */
 export async function currentBuild(project, tell) {
@@ -51,9 +52,10 @@ export async function currentBuild(project, tell) {
 const require = createRequire(import.meta.url);
 
 /**
- * `sources` lists path, mtime and ctime in ms, size and digest; the ctime changes even if an edit
- * keeps size and mtime, as `cp -p` may. The folders of plugins and of Python files are listed too,
- * so that a new file is noticed. A folder has size -1 and the digest of its entries' names.
+ * What a build was made from. `sources` lists path, mtime and ctime in ms, size and digest; the
+ * ctime changes even if an edit keeps size and mtime, as `cp -p` may. The folders of plugins and of
+ * Python files are listed too, so that a new file is noticed. A folder has size -1 and the digest
+ * of its entries' names.
  * @typedef {{
  *   format: 2, build: string, sources: [string, number, number, number, string][]
  * }} BuildRecord
@@ -80,7 +82,7 @@ const recordFile = (project) => join(project, 'dist', 'build.json');
 function describeSource(project, path) {
   const absolute = join(project, path);
   const stat = statSync(absolute);
-  // Loaded here, because most starts need no digest.
+  // Loaded only here, because most starts need no digest.
   const { createHash } = require('node:crypto');
   const content = stat.isDirectory()
     ? JSON.stringify(readdirSync(absolute).sort())
@@ -109,7 +111,7 @@ export function writeRecord(project, record) {
   renameSync(`${file}.${process.pid}.tmp`, file);
 }
 
-/** @param {readonly string[]} inputs paths from `project` */
+/** Returns the record of a build. @param {readonly string[]} inputs paths from `project` */
 export function describeBuild(project, build, inputs) {
   const paths = new Set([
     ...inputs,
@@ -161,7 +163,7 @@ function ifWritable(write) {
  * digest. If only times differ, updates the record, so that the next start is quick again.
  */
 export function changedSources(project, record) {
-  // There are hundreds, and each start looks at all of them: nothing here is done twice.
+  // Each start looks at hundreds of sources, so nothing here is done twice.
   const options = { throwIfNoEntry: false };
   const root = join(project, '/');
   const touched = record.sources.filter(([path, mtime, ctime, size]) => {

@@ -20,9 +20,8 @@ import { combinedVersion, sha256 } from './closure.mjs';
 /** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
 
 /**
- * The text of `cli.js`: runs the command line, `program.js` beside it, with the process's
- * arguments. Nothing is left to do when it has ended; Node would first take its heap apart, which
- * takes milliseconds.
+ * The text of `cli.js`, which runs `program.js`, the command line, with the process's arguments.
+ * After that, the process exits at once: Node would first take its heap apart for milliseconds.
  */
 const CLI = `import { main } from './program.js';
 export const ended = main(process.argv.slice(2)).then((code) => {
@@ -97,7 +96,7 @@ export function prune(dist, current) {
     const users = existsSync(join(dist, name, 'users'))
       ? readdirSync(join(dist, name, 'users'))
       : [];
-    const used = users.some((pid) => {
+    const isUsed = users.some((pid) => {
       try {
         return process.kill(Number(pid), 0);
       } catch (error) {
@@ -105,7 +104,7 @@ export function prune(dist, current) {
       }
     });
     // Builds of the last hour stay too, because their user may run on another host.
-    if (!used && Date.now() - time > 3_600_000)
+    if (!isUsed && Date.now() - time > 3_600_000)
       rmSync(join(dist, name), { recursive: true, force: true });
   }
 }
@@ -168,10 +167,7 @@ function pluginRecord(descriptor, source) {
   return { kind, name, source, file: builtFile(source) };
 }
 
-/**
- * Returns the version of a plugin's code. For a stage that computes, it covers what loads the
- * backend.
- */
+/** Returns the version of a plugin's code. For a stage that computes, it covers COMPUTE too. */
 function versionOf(descriptor, own, compute) {
   const { kind, compute: computes } = descriptor;
   return compute && kind === 'stage' && computes === true ? combinedVersion(own, compute) : own;

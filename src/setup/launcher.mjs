@@ -56,8 +56,8 @@ async function main() {
   ).ended;
   // Streams that have just ended count as active until the next turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));
-  // Otherwise V8 would first collect garbage, which takes up to 20 ms.
-  if (nothingGoesOn()) process.exit();
+  // Else V8 would first collect garbage, which takes up to 20 ms.
+  if (isDone()) process.exit();
 }
 
 /**
@@ -75,11 +75,11 @@ function optimiseLater() {
   }, 400).unref();
 }
 
-/** What Node calls an open stream of the process's output; files are written at once. */
+/** Node's names of open output streams. Files have none, since they are written at once. */
 const STREAMS = ['PipeWrap', 'TTYWrap', 'TCPSocketWrap'];
 
-/** Whether all is written, and Node knows of nothing but the output that keeps it running. */
-function nothingGoesOn() {
+/** Whether all output is written and nothing but its streams keeps Node running. */
+function isDone() {
   const output = [process.stdout, process.stderr],
     streams = output.filter((stream) => 'connecting' in stream),
     resources = process.getActiveResourcesInfo();

@@ -1,7 +1,4 @@
-/**
- * A lock between processes, because two set-ups or two launchers must not write the same files at
- * once.
- */
+/** A lock between processes, so that no two set-ups or launchers write the same files at once. */
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +13,7 @@ function isAlive(pid) {
 }
 
 /** Returns the holder's process id, or null if the file is gone or half-written. */
-function holder(file) {
+function readHolder(file) {
   try {
     const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
     return Number.isNaN(pid) ? null : pid;
@@ -46,16 +43,16 @@ export async function withLock(file, work, onWait) {
     } catch (error) {
       if (error.code !== 'EEXIST') throw error;
     }
-    const pid = holder(file);
+    const pid = readHolder(file);
     // If the file can't be read for a second, its holder died before it wrote its process id.
     unreadable = pid === null ? unreadable + 1 : 0;
     if (pid === process.pid || (pid !== null && !isAlive(pid)) || unreadable > 10) {
       const stale = `${file}.stale-${process.pid}`;
       try {
         renameSync(file, stale);
-        // Another waiter may have taken it over meanwhile. The renamed file is then that waiter's
-        // live lock, and is put back.
-        const renamed = holder(stale);
+        // Another waiter may have taken the lock over meanwhile. The renamed file is then that
+        // waiter's, and is put back.
+        const renamed = readHolder(stale);
         if (renamed !== null && renamed !== pid && isAlive(renamed)) linkSync(stale, file);
         rmSync(stale, { force: true });
       } catch (error) {

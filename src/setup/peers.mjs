@@ -7,10 +7,7 @@ import { join } from 'node:path';
 import { pythonWith } from './python.mjs';
 import { firstWorking } from './run.mjs';
 
-/**
- * @param {readonly string[]} lines of requirements.txt
- * @returns {string[]} the names of the packages
- */
+/** Returns the packages that lines of requirements.txt name: `torch` for `torch==2.13.0`. */
 const namesOf = (lines) =>
   lines
     .map((line) => line.trim())
@@ -21,9 +18,11 @@ const namesOf = (lines) =>
  * A Python script that exits with 0 if each package is installed. It looks them up instead of
  * importing them, because importing torch takes seconds.
  */
-const LOOK = 'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
+const CHECK_INSTALLED =
+  'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
 
 /**
+ * Returns the Python of the tests, which is made if it is missing.
  * @param {NodeJS.ProcessEnv} [env] DOSIMETER_PEERS_PYTHON names a Python that has the packages
  *   already
  * @returns {Promise<string>} the command that starts it
@@ -37,7 +36,7 @@ export async function peersPython(project, env = process.env) {
   if (given !== undefined && given !== '') {
     if (firstWorking([given], ['--version']) === null)
       throw new Error(`DOSIMETER_PEERS_PYTHON names ${given}, which does not run`);
-    if (firstWorking([given], ['-c', LOOK, ...names]) === null)
+    if (firstWorking([given], ['-c', CHECK_INSTALLED, ...names]) === null)
       throw new Error(
         `DOSIMETER_PEERS_PYTHON names ${given}, which lacks one of ${names.join(', ')}`,
       );

@@ -5,10 +5,12 @@ import { withLock } from './lock.mjs';
 import { firstWorking, run, tail } from './run.mjs';
 
 /**
- * Returns the Python of the environment `dir`. It is made, unless it has what the file lists.
+ * Returns the Python of the environment `dir`, which is made unless it has what the file lists.
  * @param {string} file a requirements file of pip
- * @param {{ what: string, variable?: string, say?: (line: string) => void }} options `what` is
- *   installed, in words; `variable` may name a Python instead
+ * @param {string} dir the environment's folder
+ * @param {{ what: string, variable?: string, say?: (line: string) => void }} options `what`: what
+ *   is installed, in words; `variable`: the environment variable that the message suggests if no
+ *   Python is found (the caller reads it); `say`: called with a line before an installation
  * @returns {Promise<string>} its path
  * @throws {Error} that says what failed
  */

@@ -43,18 +43,15 @@ async function hasStagesToRun(options) {
   return planned.ok && planned.value.stages.some(({ state }) => state !== 'cached');
 }
 
-/**
- * The quickstart's most frequent product: about 350 tokens through a layer of 384 × 384 weights of
- * MiniLM.
- */
+/** The quickstart's most frequent product, (352, 384) by (384, 384): about 350 tokens in MiniLM. */
 const [TOKENS, WIDTH] = [352, 384];
 /** How long the measurement takes. */
 const SECONDS = 1;
 
 /**
- * The processor time of the whole quickstart on WebAssembly, counted in products of that size. This
- * is an estimate: a training step there takes about 20 times as long as with TensorFlow
- * (bench/README.md, The quickstart).
+ * The processor time of the whole quickstart on WebAssembly, in units of one such product. An
+ * estimate: a training step there takes about 20 times as long as with TensorFlow (bench/README.md,
+ * The quickstart).
  */
 const PRODUCTS = 1_500_000;
 
@@ -80,10 +77,7 @@ async function secondsPerProduct() {
   return (performance.now() - started) / 1000 / products;
 }
 
-/**
- * Returns the minutes that the whole quickstart takes on WebAssembly if each processor runs one
- * stage at a time.
- */
+/** Returns the minutes of the whole quickstart on WebAssembly, with a stage on each processor. */
 async function wasmMinutes() {
   return ((await secondsPerProduct()) * PRODUCTS) / availableParallelism() / 60;
 }

@@ -15,16 +15,15 @@ const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url))
 const CORES = Math.min(2, availableParallelism());
 /** How many processes run files at once: more than CORES, since tests wait half of their time. */
 const PROCESSES = CORES + 2;
-/** The same for a suite, whose tests start more programs that compute. */
+/** How many run a suite's files: fewer, since its tests start more programs that compute. */
 const SUITE_PROCESSES = CORES + 1;
 /** The files of a folder with this many or more form a list of their own. */
 const MANY = 8;
+/** The time for one file, and for a process to end after its last file. */
 const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
-/**
- * The files that take longest, which are run first so that none of them ends long after the rest.
- */
+/** The files that take longest, which start first so that none ends long after the rest. */
 const LONGEST = [
   'test/science/models/families.test.ts',
   'test/cli/attack-training.test.ts',
@@ -59,8 +58,8 @@ const LONGEST = [
 ];
 
 /**
- * A suite of many short files, which is run as what belongs to no suite. `npm test` leaves it out
- * as well, unless a filter names its files.
+ * A suite of many short files, which share processes as files outside all suites do. `npm test`
+ * runs them only if a filter names them.
  */
 const SCIENCE = 'science';
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
@@ -160,7 +159,7 @@ class TestProcess {
     this.limitMinutes = limitMinutes;
     this.env = env;
     this.endOfFile = `end of file ${randomUUID()}`;
-    // Tests make their files in it and leave them there. Some have programs run as another user.
+    // The tests' temporary folder, which others may read: some tests run programs as another user.
     this.folder = mkdtempSync(join(tmpdir(), 'dosimeter-tests-'));
     chmodSync(this.folder, 0o755);
     this.child = null;
@@ -231,17 +230,14 @@ class TestProcess {
     };
   }
 
-  /**
-   * Lets the process end, and removes what its tests have left. Returns what is wrong if it does
-   * not end.
-   */
+  /** Ends the process and removes what its tests left. Returns a fault if it goes on, else null. */
   async end() {
-    const why = this.child === null ? null : await this.#ended(this.child);
+    const why = this.child === null ? null : await this.#waitForEnd(this.child);
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
     return why;
   }
 
-  async #ended(child) {
+  async #waitForEnd(child) {
     let why = null;
     const timer = setTimeout(() => {
       why = `a file left something open that keeps its process alive after ${END_SECONDS} s`;
@@ -260,7 +256,7 @@ class TestProcess {
 }
 
 /**
- * Returns what is wrong with a file besides its failed tests.
+ * Returns what is wrong with a file besides its failed tests; null if nothing is.
  * @param {{ changed: string[], broken?: true }} left what the file's process said at its end
  * @param {number} total the number of tests that it ran
  */
@@ -277,8 +273,8 @@ function resultLine({ file, passed, failed, seconds, why }) {
 }
 
 /**
- * Prints one line per file, the whole output of each file that fails, and finally the totals, such
- * as `12 passed, 0 failed`.
+ * Runs tests. Prints one line per file, the whole output of each file that fails, and finally the
+ * totals, such as `12 passed, 0 failed`.
  * @param {string} project the folder whose `test/` is searched for `*.test.ts`
  * @param {readonly string[]} filters if empty, every file is run
  * @returns {Promise<boolean>} whether all passed

@@ -21,10 +21,7 @@ function npmCommand() {
   return { command: process.platform === 'win32' ? 'npm.cmd' : 'npm', args: [] };
 }
 
-/**
- * Whether this is a clone. An installed package has no lock file, because npm has installed its
- * dependencies.
- */
+/** Whether this is a clone: npm installs a package without its lock file. */
 const isClone = () => existsSync(join(project, 'package-lock.json'));
 
 /**
@@ -42,9 +39,10 @@ function hasTfjs() {
 }
 
 /**
- * @param {{ tensorflow?: string, quiet?: boolean }} [options]
- *   `tensorflow`: `cpu`, `cuda`, `wheel`, or the path of the user's own TensorFlow;
- *   `quiet`: whether to print nothing if there is nothing to do
+ * Installs what is missing: dependencies in a clone, and TensorFlow.
+ * @param {{ tensorflow?: string, quiet?: boolean }} [options] `tensorflow`: `cpu`, `cuda`, `wheel`,
+ *   or the path of the user's own TensorFlow; `quiet`: whether to print nothing if there is nothing
+ *   to do
  * @returns {Promise<boolean>} whether TensorFlow computes; otherwise WebAssembly does
  */
 export async function setup({
@@ -52,7 +50,7 @@ export async function setup({
   quiet = false,
 } = {}) {
   const say = (line) => console.log(`setup: ${line}`);
-  const without = (reason, remedy) => {
+  const sayUnavailable = (reason, remedy) => {
     say(`TensorFlow is not available: ${reason}.`);
     say(
       'Everything works on WebAssembly instead, several times slower; ' +
@@ -72,7 +70,7 @@ export async function setup({
     say('dependencies are what package-lock.json says');
   }
   if (!hasTfjs()) {
-    without(
+    sayUnavailable(
       'npm has left out @tensorflow/tfjs-node-gpu, whose own install script failed',
       'install dosimeter again with `npm install --ignore-scripts`, then `npx dosimeter setup`',
     );
@@ -81,7 +79,7 @@ export async function setup({
   const { setUpTensorflow } = await import('./tensorflow.mjs');
   const stamp = await setUpTensorflow({ tensorflow, say });
   if (stamp.tensorflow === null) {
-    without(String(stamp.reason), String(stamp.remedy));
+    sayUnavailable(String(stamp.reason), String(stamp.remedy));
   } else if (!quiet) {
     const which =
       stamp.variant === 'own'

@@ -31,8 +31,8 @@ import { firstWorking, run, SetupFault, tail } from './run.mjs';
 import { installWheels, TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 /**
- * `lib/dosimeter.json` in tfjs-node-gpu, which `src/tensor` reads. `tensorflow` is null if it is
- * not available for the `reason`; `remedy` is the command that would install it.
+ * What is installed: `lib/dosimeter.json` in tfjs-node-gpu, which `src/tensor` reads. `tensorflow`
+ * is null if it is not available, for the `reason`; `remedy` is the command that would install it.
  * @typedef {{ format: 1, recipe: string, tensorflow: string | null,
  *   variant: 'cpu' | 'cuda' | 'own', libraries: string | null, wheels: readonly string[],
  *   fused: string | null, tfjs: string, napi: number, node: string, platform: string, arch: string,
@@ -43,15 +43,12 @@ import { installWheels, TENSORFLOW, wheelsFor } from './wheels.mjs';
 const STAMP = join(TFJS_DIR, 'lib', 'dosimeter.json');
 const BINDING = join(TFJS_DIR, 'lib', `napi-v${NAPI}`, 'tfjs_binding.node');
 /**
- * The binding's RPATH, `$ORIGIN/../../deps/lib`: a link to the libraries, so that one binary serves
- * any cache folder.
+ * Where the binding looks for its libraries (RPATH `$ORIGIN/../../deps/lib`): a link to them, so
+ * that one binary serves any cache folder.
  */
 const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
 
-/**
- * The number of the recipe. It must be raised when the way of building changes, so that old
- * bindings are rebuilt.
- */
+/** Must be raised when the way of building changes, so that old bindings are rebuilt. */
 const RECIPE = 5;
 
 /** @returns {Stamp | null} null if there is none that can be read */
@@ -102,8 +99,7 @@ function ownTensorflow(path) {
 }
 
 /**
- * Chooses between the wheels and the user's own TensorFlow. A choice stays until another is asked
- * for.
+ * Chooses between the wheels and the user's own TensorFlow, as before unless another is asked for.
  * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
  */
 function chooseVariant(asked, stamp) {
@@ -163,8 +159,8 @@ async function checkInstalled(log) {
   return /^TensorFlow (\S+)$/m.exec(tail(log))?.[1] ?? 'of an unknown release';
 }
 
-/** Identifies what is to be installed: another recipe needs another build. */
-const recipeOf = (want, wheels, own) =>
+/** Returns a digest of what decides how the binding is built. Another one needs a new build. */
+const recipeDigest = (want, wheels, own) =>
   createHash('sha256')
     .update(
       JSON.stringify([
@@ -189,7 +185,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
   const wheels =
     want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
   const own = want.variant === 'own' ? ownTensorflow(want.path) : null;
-  const recipe = recipeOf(want, wheels, own);
+  const recipe = recipeDigest(want, wheels, own);
   // The user's own TensorFlow is always checked, because another release may have replaced it.
   if (
     own === null &&

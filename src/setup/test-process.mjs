@@ -10,30 +10,27 @@ import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
 const [, , endOfFile = '', folder = ''] = process.argv;
-// Set here because tsx, which has been loaded, keeps what it compiles in the machine's own.
+// Set only now, because tsx, which is loaded already, keeps its cache in the machine's own folder.
 process.env.TMPDIR = folder;
 
-// uvu then waits for `exec` instead of running each suite by itself.
+// With this, uvu waits for `exec` instead of running each suite by itself.
 globalThis.UVU_DEFER = 1;
 const { exec } = await import('uvu');
 
-/** tfjs's WebAssembly adds listeners that end the process. */
+/** The events to which tfjs's WebAssembly adds listeners that end the process. */
 const FATAL = ['uncaughtException', 'unhandledRejection'];
 
 /** Variables that are set once, when TensorFlow is loaded into the process. */
 const OF_TENSORFLOW = /^(TF|NVIDIA_TF32)_/;
 
-/** Environment variables and the working folder, which a file must leave as they were. */
+/** Returns what a file must leave as it was, and the listeners that are there before it runs. */
 const surroundings = () => ({
   env: { ...process.env },
   folder: process.cwd(),
   listeners: FATAL.map((event) => process.listeners(event)),
 });
 
-/**
- * Restores the surroundings. Returns the names of those that a file must leave as they were and has
- * changed.
- */
+/** Restores the surroundings. Returns the names of what a file changed but must leave as it was. */
 function restore({ env, folder, listeners }) {
   for (const [index, event] of FATAL.entries())
     for (const listener of process.listeners(event))

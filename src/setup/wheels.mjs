@@ -1,6 +1,6 @@
 /**
- * The wheels of TensorFlow: those that are pinned, and how each is downloaded with `pip download`,
- * checked against its hash, and unpacked as far as it is needed.
+ * The pinned wheels of TensorFlow. Each is downloaded with `pip download`, checked against its
+ * hash, and unpacked as far as it is needed.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -63,10 +63,7 @@ const CUDA_X64 = pinned(`
   nvidia-nvjitlink-cu12 12.9.86 e3f1171dbdc83c5932a45f0f4c99180a70de9bd2718c1ab77d14104f6d7147f9
 `);
 
-/**
- * The platform tags that are passed to pip, newest first, so that it does not use the machine's
- * own.
- */
+/** The platform tags for pip, newest first, in place of the machine's own. */
 const PLATFORMS = {
   x64: [
     'manylinux_2_27_x86_64',
@@ -92,7 +89,7 @@ export function wheelsFor(variant, platform, arch) {
 
 /**
  * Whether a file of a wheel is unpacked. The C libraries, the headers that the binding includes,
- * and licences are. The rest is Python.
+ * and licences are unpacked. The rest is Python.
  * @param {string} path inside the wheel
  */
 function isNeeded(path) {
@@ -119,8 +116,9 @@ function findWheel(dir, wheel) {
 }
 
 /**
+ * Downloads a wheel with pip, unless the folder has it.
  * @param {string} python a command with pip
- * @param {string} dir the folder that it is downloaded to
+ * @param {string} dir the folder of downloads
  * @returns {Promise<string>} the wheel's path
  */
 async function download(python, wheel, dir) {
@@ -173,15 +171,13 @@ const openZip = (archive) =>
     );
   });
 
-/** The limits of a wheel. The largest one unpacks to 2 GB. */
+/** The limits on what a wheel contains. The largest one unpacks to 2 GB. */
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
 
 const damagedFault = (message) => new SetupFault(message, 'npm run setup');
 
-/**
- * Unpacks the files that `isNeeded` accepts. yauzl checks that no entry exceeds its announced size.
- */
+/** Unpacks what `isNeeded` accepts. yauzl checks that no entry exceeds its announced size. */
 async function unpack(archive, dir) {
   const zip = await openZip(archive);
   try {
@@ -216,20 +212,20 @@ async function unpack(archive, dir) {
 }
 
 /**
- * Unpacks the needed files of each wheel into `dir`. Wheels that an earlier, interrupted call
- * finished are kept.
+ * Downloads the wheels and unpacks their needed files into `dir`. Skips those that an earlier call
+ * finished.
  */
 export async function installWheels(python, wheels, { dir, downloads, say }) {
   for (const [index, wheel] of wheels.entries()) {
-    const done = join(dir, '.unpacked', `${wheel.name}-${wheel.sha256}`);
-    if (existsSync(done)) continue;
+    const mark = join(dir, '.unpacked', `${wheel.name}-${wheel.sha256}`);
+    if (existsSync(mark)) continue;
     const count = wheels.length > 1 ? ` (${index + 1} of ${wheels.length})` : '';
     say(`downloading ${wheel.name} ${wheel.version} with pip${count}`);
     const archive = await download(python, wheel, downloads);
     say(`unpacking the libraries and headers of ${wheel.name}`);
     await unpack(archive, dir);
-    mkdirSync(dirname(done), { recursive: true, mode: 0o755 });
-    writeFileSync(done, '');
+    mkdirSync(dirname(mark), { recursive: true, mode: 0o755 });
+    writeFileSync(mark, '');
     rmSync(archive);
   }
 }

@@ -15,10 +15,7 @@ export interface Checker {
   readonly shapes: Shapes;
   /** Every field of a spec by full path, with its default, or undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
-  /**
-   * Resolves to the violations, or to a text that says what is wrong with an outside plugin's
-   * schema.
-   */
+  /** Resolves to the violations, or to a text if the schema of an outside plugin is wrong. */
   readonly violationsOf: (root: MapNode) => Promise<Violation[] | string>;
 }
 
@@ -55,10 +52,7 @@ export function checkerOf(registry: SpecRegistry): Checker {
   return checker;
 }
 
-/**
- * Returns what is wrong with the parameters of the first named plugin whose schema does not
- * compile.
- */
+/** Returns what is wrong with the first used plugin whose schema does not compile; else null. */
 function pluginSchemaFault(
   { variants }: Shapes,
   used: ReadonlySet<string>,
@@ -82,10 +76,7 @@ function pluginSchemaFault(
   return null;
 }
 
-/**
- * Reports what the spec violates. Returns false, after reporting it, if a plugin's schema can't be
- * used.
- */
+/** Reports what the spec violates. Returns false if a plugin's schema can't be used. */
 export async function checkSpec(
   root: MapNode,
   { shapes, fields, violationsOf }: Checker,
@@ -115,6 +106,7 @@ export async function checkSpec(
 }
 
 type Value = unknown;
+/** Whether a value satisfies a keyword of a schema; `holds` checks a part of the value. */
 type Rule = (
   expected: never,
   value: Value,
@@ -131,26 +123,26 @@ type Rule = (
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
   // Whether every keyword and reference met so far is known here.
-  let isRead = true;
-  const isSatisfied = (schema: Schema, of: Value): boolean => {
+  let isKnown = true;
+  const isSatisfied = (schema: Schema, part: Value): boolean => {
     for (const keyword in schema) {
       const expected = schema[keyword];
       if (keyword === '$ref') {
         const target = definitions[definitionName(String(expected))];
-        isRead &&= target !== undefined;
-        if (target === undefined || !isSatisfied(target, of)) return false;
+        isKnown &&= target !== undefined;
+        if (target === undefined || !isSatisfied(target, part)) return false;
         continue;
       }
       const rule = Object.hasOwn(RULES, keyword) ? RULES[keyword] : undefined;
       if (rule === undefined) {
-        isRead = false;
+        isKnown = false;
         return false;
       }
-      if (rule !== null && !rule(expected as never, of, schema, isSatisfied)) return false;
+      if (rule !== null && !rule(expected as never, part, schema, isSatisfied)) return false;
     }
     return true;
   };
-  return isSatisfied(asSchema(root), value) && isRead;
+  return isSatisfied(asSchema(root), value) && isKnown;
 }
 
 const isObject = (value: Value): value is { readonly [key: string]: Value } =>
@@ -173,7 +165,7 @@ const isOfType = (type: string, value: Value): boolean => {
   }
 };
 
-const limit =
+const numberRule =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>
     typeof value !== 'number' || holds(value, bound);
@@ -199,10 +191,10 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
       : types.some((type) => isOfType(type, value)),
   const: (expected: Value, value) => isDeepStrictEqual(value, expected),
   enum: (values: readonly Value[], value) => values.some((one) => isDeepStrictEqual(value, one)),
-  minimum: limit((value, bound) => value >= bound),
-  maximum: limit((value, bound) => value <= bound),
-  exclusiveMinimum: limit((value, bound) => value > bound),
-  exclusiveMaximum: limit((value, bound) => value < bound),
+  minimum: numberRule((value, bound) => value >= bound),
+  maximum: numberRule((value, bound) => value <= bound),
+  exclusiveMinimum: numberRule((value, bound) => value > bound),
+  exclusiveMaximum: numberRule((value, bound) => value < bound),
   pattern: (pattern: string, value) =>
     typeof value !== 'string' || new RegExp(pattern, 'u').test(value),
   minLength: (least: number, value) =>
@@ -210,11 +202,11 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
   minItems: (least: number, value) => !Array.isArray(value) || value.length >= least,
   maxItems: (most: number, value) => !Array.isArray(value) || value.length <= most,
   uniqueItems: (wanted: boolean, value) => !wanted || !Array.isArray(value) || isUnique(value),
-  items: (of: Schema | readonly Schema[], value, _schema, holds) =>
+  items: (forms: Schema | readonly Schema[], value, _schema, holds) =>
     !Array.isArray(value) ||
-    (Array.isArray(of)
-      ? (of as readonly Schema[]).every((form, i) => i >= value.length || holds(form, value[i]))
-      : value.every((item) => holds(of as Schema, item))),
+    (Array.isArray(forms)
+      ? (forms as readonly Schema[]).every((form, i) => i >= value.length || holds(form, value[i]))
+      : value.every((item) => holds(forms as Schema, item))),
   required: (names: readonly string[], value) =>
     !isObject(value) || names.every((name) => value[name] !== undefined),
   properties: (fields: { readonly [name: string]: Schema }, value, _schema, holds) =>

@@ -12,7 +12,7 @@ import type { Pattern } from './selection.ts';
 import { fieldSchema, isRecord, isScalar, type RecordSchema, type Schema } from './shape.ts';
 
 interface Choice {
-  /** The variant that it came from. */
+  /** The variant that the choice came from. */
   readonly node: MapNode | undefined;
   /**
    * The `when` of each variant that has this value; null for a variant without one. A cell is kept
@@ -43,7 +43,7 @@ export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
 
-/** A value of a training of `base`. */
+/** A choice for one training of `base`, and the choices of sections that it is made of. */
 export interface BaseChoice {
   readonly base: BaseTraining;
   readonly poisoning: PoisoningChoice;
@@ -51,7 +51,7 @@ export interface BaseChoice {
 }
 
 export interface Choices {
-  /** The choices of each training of `base`. */
+  /** For each training of `base`, its choices. */
   readonly bases: readonly (readonly BaseChoice[])[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
@@ -113,7 +113,7 @@ export function inheritedAxes(
   return [...new Map(found.map((axis) => [axis.prefix + axis.path, axis])).values()];
 }
 
-const withoutSpecials = (node: MapNode | undefined): MapNode | undefined =>
+const withoutTrainAndWhen = (node: MapNode | undefined): MapNode | undefined =>
   node && mapEntries(node, (value, key) => (key === 'train' || key === 'when' ? undefined : value));
 
 const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => {
@@ -122,9 +122,7 @@ const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => 
   return schema;
 };
 
-/**
- * Returns the number of cells for one seed, before `include`, `exclude` and `when` leave any out.
- */
+/** Returns the number of cells per seed, before `include`, `exclude` and `when` remove any. */
 export function countCells(root: MapNode, shapes: Shapes): number {
   const plain = plainSections.reduce(
     (count, section) => count * countExpanded(child(root, section), shapes.section[section]),
@@ -139,7 +137,7 @@ export function countCells(root: MapNode, shapes: Shapes): number {
 
 const countVariants = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
   variantsOf(root, section, shapes.variants[section]).reduce(
-    (sum, variant) => sum + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}),
+    (sum, variant) => sum + countExpanded(withoutTrainAndWhen(variant.node), schemaOf(variant), {}),
     0,
   );
 
@@ -148,7 +146,7 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
   const tuning = tuningsOf(root, shapes).reduce(
     (sum, variant) =>
       sum +
-      countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}) *
+      countExpanded(withoutTrainAndWhen(variant.node), schemaOf(variant), {}) *
         countExpanded(variant.trainNode, shapes.section.train),
     0,
   );
@@ -164,18 +162,18 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
   ]);
   return {
     bases: baseSpecs(root).map(({ root: base }) => baseChoices(base, shapes, whenOf)),
-    ...trainingsOf(root, shapes, whenOf),
-    defence: defencesOf(root, shapes, whenOf),
+    ...trainingChoices(root, shapes, whenOf),
+    defence: defenceChoices(root, shapes, whenOf),
     plain: Object.fromEntries(plain) as Choices['plain'],
   };
 }
 
-/** The node and the schema of `data.train` in a training of `base`. */
+/** Returns the node and the schema of `data.train` in a training of `base`. */
 const trainRowsIn = (base: MapNode, { section }: Shapes) =>
   [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
 
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
-  const { poisoning: poisonings, tuning: tunings } = trainingsOf(base, shapes, whenOf);
+  const { poisoning: poisonings, tuning: tunings } = trainingChoices(base, shapes, whenOf);
   const name = child(base, 'name');
   const rows = expand(...trainRowsIn(base, shapes)).map((train) => train && { train });
   return rows.flatMap((data) =>
@@ -195,7 +193,7 @@ function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[
   );
 }
 
-function trainingsOf(
+function trainingChoices(
   root: MapNode,
   shapes: Shapes,
   whenOf: WhenOf,
@@ -220,7 +218,7 @@ function trainingsOf(
   };
 }
 
-function defencesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
+function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
   const intern = interning();
   const defences = variantsOf(root, 'defences', shapes.variants.defences).flatMap((variant) => {
     const { node } = variant,
@@ -235,15 +233,12 @@ function defencesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoic
 }
 
 const ownValues = (variant: Variant): JsonObject[] =>
-  asObjects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
+  asObjects(expand(withoutTrainAndWhen(variant.node), schemaOf(variant), {}));
 
 const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
-/**
- * Returns a function that maps equal values to one object, so that readers of the grid can compare
- * by identity.
- */
+/** Returns a function that maps equal values to one object, to be compared by `===`. */
 function interning(): (value: JsonObject) => JsonObject {
   const known = new Map<string, JsonObject>();
   return (value) => {
@@ -287,8 +282,8 @@ export function numbering(): (value: unknown) => number {
 type Value = Json | undefined;
 
 /**
- * Returns the values of a section. The last axis varies fastest. Values share the parts that are
- * equal.
+ * Returns the values of a section, one for each combination of its axes, of which the last varies
+ * fastest. Equal parts of values are one object.
  */
 function expand(
   node: Node | undefined,
@@ -356,12 +351,12 @@ function recordFields(
 ): RecordField[] {
   const written: MapNode['entries'] = node?.kind === 'map' ? node.entries : new Map();
   const preset = node === undefined && isObject(fallback) ? fallback : {};
-  // Some fields exclude each other. If one of them is written, the others are left out along with
-  // their defaults, because a cell's name must not show a value that does not apply.
+  // Some fields exclude each other. If one is written, the others and their defaults are left out,
+  // because a cell's name must not show a value that does not apply.
   const rivals = schema.not?.required ?? [],
-    isChosen = rivals.some((key) => written.has(key));
+    isRivalWritten = rivals.some((key) => written.has(key));
   const known = Object.entries(schema.properties)
-    .filter(([key]) => !isChosen || written.has(key) || !rivals.includes(key))
+    .filter(([key]) => !isRivalWritten || written.has(key) || !rivals.includes(key))
     .map(([key, declared]): RecordField => {
       const unless = [declared.unless ?? []].flat();
       const field = unless.some((key) => written.has(key)) ? withoutDefault(declared) : declared;

@@ -24,19 +24,17 @@ import { all, didYouMean, suggest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
 
 const NAME = /^[a-z0-9][a-z0-9-]*$/;
-/**
- * Names that a program's files can't have: those that the runner writes in its folder, and one that
- * the store writes.
- */
+/** Names that a program's files can't have, because the runner or the store writes them. */
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
-const entriesOf = (root: MapNode): readonly (readonly [string, Entry])[] => {
+const commandEntries = (root: MapNode): readonly (readonly [string, Entry])[] => {
   const node = child(root, 'commands');
   return node?.kind === 'map' ? [...node.entries] : [];
 };
 
+/** Returns the registry with the spec's commands among its stages. */
 export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistry {
-  const names = entriesOf(root)
+  const names = commandEntries(root)
     .map(([name]) => name)
     .filter((name) => !registry.stages.includes(name));
   return names.length === 0 ? registry : { ...registry, stages: [...registry.stages, ...names] };
@@ -48,7 +46,7 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
  */
 export async function resolveCommandFiles(root: MapNode, report: Report): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
-  for (const [, { value }] of entriesOf(root)) {
+  for (const [, { value }] of commandEntries(root)) {
     for (const item of textsOf(value, 'files')) {
       if (!item.value.startsWith('file:') || item.value === 'file:') continue;
       const absolute = resolve(folderOf(item), item.value.slice('file:'.length));
@@ -59,7 +57,7 @@ export async function resolveCommandFiles(root: MapNode, report: Report): Promis
   return replaceNodes(root, replacements);
 }
 
-/** Returns the texts in a command's list. Anything else in it is left for validation to report. */
+/** Returns the texts in a command's list `field`. Validation reports anything else in it. */
 function textsOf(command: Node, field: string): TextNode[] {
   return itemsOf(child(command, field)).filter(isText);
 }
@@ -85,7 +83,9 @@ export function readCommands(
       registry.stageForms?.[kind] ?? { scope: 'cell' },
     ]),
   );
-  const own = entriesOf(root).filter(([name, { key }]) => isFreeName(name, key, registry, report));
+  const own = commandEntries(root).filter(([name, { key }]) =>
+    isFreeName(name, key, registry, report),
+  );
   const filled = own.map(([name, { value }]) => {
     const spec = fill(value, schema, {}) as unknown as FilledCommand;
     const scope: StageForm['scope'] = spec.scope === 'experiment' ? 'experiment' : 'cell';
@@ -125,10 +125,7 @@ export function readCommands(
   return commands;
 }
 
-/**
- * A command with its defaults. It may have faults that validation has found, such as an `env` of
- * null.
- */
+/** A command with its defaults. It may have faults that validation found, as an `env` of null. */
 interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets' | 'env'> {
   readonly env: CommandStage['env'] | null;
 }

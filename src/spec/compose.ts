@@ -105,8 +105,8 @@ function variantSchema(
   isUsed: (plugin: string) => boolean,
 ): Schema {
   const hasSteps = shared['steps'] !== undefined,
-    others = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
-  const isOf = (plugin: string): Schema => {
+    sharedFields = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
+  const whenNamed = (plugin: string): Schema => {
     const properties = { [discriminator]: { const: plugin } };
     if (plugin !== defaultName) return { properties, required: [discriminator] };
     return hasSteps ? { properties, not: { required: ['steps'] } } : { properties };
@@ -117,15 +117,15 @@ function variantSchema(
       const { properties = {}, ...rest } = lift(schema);
       const { [discriminator]: _name, ...own } = properties;
       return {
-        if: isOf(plugin),
-        then: { ...rest, properties: { [discriminator]: {}, ...others, ...own } },
+        if: whenNamed(plugin),
+        then: { ...rest, properties: { [discriminator]: {}, ...sharedFields, ...own } },
       };
     });
-  // The parameters of composed attacks are written in their steps.
+  // Beside `steps` no parameters are allowed: each attack's are written in its step.
   if (hasSteps)
     branches.push({
       if: { required: ['steps'], not: { required: [discriminator] } },
-      then: { additionalProperties: false, properties: others },
+      then: { additionalProperties: false, properties: sharedFields },
     });
   return {
     type: 'object',
@@ -139,8 +139,8 @@ export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
 /**
- * Returns a reference with its own description, behind `allOf`: draft 7 ignores what is beside a
- * `$ref`.
+ * Returns a reference with its own description. It is in `allOf`, since draft 7 ignores what is
+ * beside a `$ref`.
  */
 const described = (definition: string, description: string): Schema => ({
   description,
@@ -210,7 +210,7 @@ const oneOrMany = (name: VariantSection, description: string | undefined): Schem
   anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
 });
 
-/** Returns the fields of a spec that need more than lifting a field of a cell. */
+/** Returns the schemas of the fields of a spec for which `lift` is not enough. */
 function composedFields({ root, section }: Shapes): Fields {
   const patternList = (field: string): Schema => ({
     ...fieldSchema(root, field),

@@ -23,7 +23,8 @@ import type { SpecRegistry } from './types.ts';
 export function composeSchema(registry: SpecRegistry): JsonSchema {
   const shapes = shapesOf(registry),
     strict = withDefenceNames(asSchema(composeFrom(shapes)), shapes);
-  // A condition repeats fields that are declared elsewhere, which must not be suggested twice.
+  // Returns a schema that applies if none of the fields is written. Editors must not suggest what
+  // it declares, since other parts declare it too.
   const unless = (fields: readonly string[], schema: Schema): Schema => ({
     if: { anyOf: fields.map((field) => ({ required: [field] })) },
     else: mapSchemas(schema, unsuggested),
@@ -52,7 +53,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   );
 }
 
-/** A stage that `keep` names may come from a plugin or a command. */
+/** Returns the schema with any stage under `keep`: a plugin or a command may bring it. */
 function withOpenKeep(root: Schema): Schema {
   const keep = fieldSchema(root, 'keep');
   const [level = {}] = Object.values(keep.properties ?? {});
@@ -86,10 +87,7 @@ const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'else',
 ]);
 
-/**
- * Changes every schema within a schema, the innermost first. The conditions under `if` stay as they
- * are.
- */
+/** Changes a schema and every schema within it, the innermost first, except those under `if`. */
 function mapSchemas(schema: Schema, change: Change): Schema {
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
@@ -105,9 +103,7 @@ function mapSchemas(schema: Schema, change: Change): Schema {
   return change(Object.fromEntries(entries));
 }
 
-/**
- * Offers the known names as suggestions, and accepts any name that a plugin of the spec may have.
- */
+/** Suggests the known plugin names, and accepts any name that a plugin of the spec may have. */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
   if (plugin === undefined) return schema;
@@ -118,13 +114,13 @@ function openName(schema: Schema): Schema {
 
 /** Accepts `${…}` in place of any value. The command line checks the value that replaces it. */
 function orReference(schema: Schema): Schema {
-  // An editor would also offer each example directly below a list as a list of one item.
+  // Within `allOf`, since an editor would else offer each example of an item as a list of one item.
   const item = itemSchema(schema);
   if (item?.examples !== undefined) return { ...schema, items: { allOf: [item] } };
-  const isFree =
+  const takesAnyText =
     schema.type === 'string' && schema.enum === undefined && schema.pattern === undefined;
   if (
-    isFree ||
+    takesAnyText ||
     schema.$ref !== undefined ||
     !isScalar(schema) ||
     ['type', 'enum', 'const', 'anyOf'].every((keyword) => schema[keyword] === undefined)
@@ -151,6 +147,7 @@ function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): r
 
 // ---- what a file must have that extends no other -----------------------------------------------
 
+/** The places whose `required` fields such a file must have; `*` stands for any name. */
 const MUST: readonly (readonly string[])[] = [
   [],
   ['model'],
@@ -166,7 +163,7 @@ const MUST: readonly (readonly string[])[] = [
  */
 function requirementsOnly(strict: Schema): Schema {
   const requirementsAt = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
-    const target = resolve(strict, schema);
+    const target = resolveReference(strict, schema);
     if (step === undefined) return { required: target.required ?? [] };
     return step === '*'
       ? { additionalProperties: requirementsAt(openSchema(target) ?? {}, rest) }
@@ -182,11 +179,11 @@ function requirementsOnly(strict: Schema): Schema {
   };
 }
 
-/** Whether a branch of a variant belongs to the default plugin. */
+/** Whether a branch of a variant belongs to the default plugin, whose name need not be written. */
 const isOfDefault = (branch: Schema): boolean =>
   branch.if?.properties !== undefined && branch.if.required === undefined;
 
-/** Returns the schema without the requirements that `needed` returns. */
+/** Returns the schema without the requirements that `requirementsOnly` returns. */
 function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
   const dropRequired = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
     if (step === undefined) {
@@ -235,10 +232,10 @@ const definition = ({ definitions }: Schema, name: string): Schema => {
   return found;
 };
 
-const resolve = (root: Schema, schema: Schema): Schema =>
+const resolveReference = (root: Schema, schema: Schema): Schema =>
   schema.$ref === undefined ? schema : definition(root, definitionName(schema.$ref));
 
-/** Returns the schema of the known plugin names, for a spec that brings no plugins. */
+/** Returns a schema that allows only known plugin names, for a spec that brings no plugins. */
 function knownNames(strict: Schema, shapes: Shapes): Schema {
   const { variants } = shapes;
   const fieldsOnly = (schema: Schema, ...names: readonly string[]): Fields =>
@@ -273,7 +270,7 @@ const defenceName = ({ variants }: Shapes): Schema => ({
   plugin: 'defence',
 });
 
-/** Accepts a name alone, too, wherever one of `forms` has a mapping. */
+/** Returns a schema that also accepts a name alone wherever one of `forms` has a mapping. */
 const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
   anyOf: [
     ...forms.map((form) =>

@@ -17,9 +17,9 @@ export interface Context {
   readonly metrics: readonly string[];
   readonly cells: readonly Cell[];
   readonly report: Report;
-  /** Reports what can't be together, with a way out. */
+  /** Reports that fields can't be given together; `hint` says a way out. */
   readonly conflict: (node: Node, message: string, hint: string) => void;
-  /** Reports what stops nothing. */
+  /** Reports a warning, which does not stop the run. */
   readonly warn: Report;
 }
 
@@ -37,7 +37,7 @@ export const readNames = (
     : oneOrMany(node).flatMap((item) => readName(item, context, takes, special) ?? []);
 
 /**
- * Returns the full name of an axis or a metric, or undefined after reporting that there is none.
+ * Returns the full name of an axis or a metric; undefined, after reporting it, if there is none.
  * @param special further names that are taken as they are
  */
 export function readName(
@@ -85,6 +85,7 @@ function axesNamed(word: string, paths: readonly string[]): readonly string[] {
 
 const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);
 
+/** Returns the metrics that have this name, or the name itself if it may be `STAGE.METRIC`. */
 function metricsNamed(word: string, { metrics, stages, fields }: Context): readonly string[] {
   const short = metrics.filter((name) => name === word || shortMetric(name) === word);
   if (short.length > 0) return short;

@@ -48,7 +48,7 @@ export function readEnvelope(
   return {
     over,
     choose: highest === undefined ? 'lowest' : 'highest',
-    by: by ?? '', // a fault, which is reported
+    by: by ?? '', // the fault was reported
     ...defined({
       where: where.length === 0 ? undefined : Object.fromEntries(where),
       selectionSeeds: chosenBy,

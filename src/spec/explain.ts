@@ -24,7 +24,7 @@ import {
   variantSectionOf,
 } from './schema.ts';
 import {
-  accepts,
+  acceptsType,
   alternatives,
   declaredField,
   describe,
@@ -125,7 +125,8 @@ function explainValue(
     case 'type':
     case 'anyOf':
     case 'oneOf': {
-      const code = keyword !== 'type' && accepts(schema, value) ? 'unknown-value' : 'wrong-type';
+      const code =
+        keyword !== 'type' && acceptsType(schema, value) ? 'unknown-value' : 'wrong-type';
       const variant = variantHint(path, value, shapes);
       report(
         code,
@@ -214,6 +215,7 @@ function explainSource(
   at: Span,
   report: Report,
 ): void {
+  // The pattern is `^(npm|hf|file):.+`.
   const schemes = /^\^\((.*)\):/.exec(schema.pattern ?? '')?.[1]?.split('|') ?? [];
   const written = /^([A-Za-z][A-Za-z0-9+.-]*):./.exec(value)?.[1];
   if (written !== undefined && !schemes.includes(written)) {
@@ -282,7 +284,7 @@ function yamlHint(schema: Schema, node: Node): string | undefined {
   )
     return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
   const item = [schema, ...(alternatives(schema) ?? [])].map(itemSchema).find(Boolean);
-  if (typesOf(schema).has('array') && item !== undefined && accepts(item, value))
+  if (typesOf(schema).has('array') && item !== undefined && acceptsType(item, value))
     return `as a list: [${String(value)}]`;
   if (jsonType(value) !== 'string' && acceptsText(schema, String(value)))
     return `in quotes: "${String(value)}"`;
@@ -339,10 +341,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   context.report('unknown-key', at, message, similar.length > 0 ? didYouMean(...similar) : known);
 }
 
-/**
- * Returns at most four fields elsewhere with this name: those below the mapping, or else all
- * others.
- */
+/** Returns at most four other fields with this name: those below the mapping, else any. */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {

@@ -41,7 +41,7 @@ export interface WrittenField {
   readonly schema: Schema;
 }
 
-/** A variant of `poisoning` or `adapter`, in the form that it has in a cell. */
+/** A variant of `poisoning`, `defences` or `adapter`, in the form that it has in a cell. */
 export interface Variant {
   /** Undefined if the section is left out. */
   readonly node: MapNode | undefined;
@@ -67,10 +67,7 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
   });
 }
 
-/**
- * Returns the fields at or below a node that the schema declares, without the mappings that hold
- * them.
- */
+/** Returns the written fields at or below a node that the schema declares, without mappings. */
 export function fieldsBelow(
   node: Node | undefined,
   schema: Schema | undefined,
@@ -117,10 +114,7 @@ export const allVariants = (
     ),
   );
 
-/**
- * Returns every written field of a cell's sections in the schema's order, followed by those of the
- * bases.
- */
+/** Returns every written field of a cell's sections in the schema's order, then the bases'. */
 export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   return specsIn(root).flatMap(({ prefix, root: spec }) =>
     sections.flatMap((section) => {

@@ -1,8 +1,8 @@
 /**
- * The files of a spec. Its layers: each file merged over those that it extends, over them the
- * fields of a profile, and over them `--set path=value` from the command line. The files that it
- * names: their paths are made absolute, each is looked for, and texts are filled in from them. A
- * relative path starts from the folder of the spec that writes it.
+ * Reads the files of a spec. Its layers are merged: each file over those that it extends, then the
+ * fields of a profile, then `--set path=value` from the command line. The paths that it names are
+ * made absolute, their files are looked for, and texts are filled in from them. A relative path
+ * starts from the folder of the spec that writes it.
  */
 import { access, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
@@ -38,8 +38,8 @@ interface Layers {
 }
 
 /**
- * Reads a spec merged over the files that it extends. Returns undefined, after reporting it, if one
- * of them is missing or not YAML.
+ * Reads a spec merged over the files that it extends; undefined, after reporting it, if one of them
+ * can't be read.
  */
 export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
   return readLayer(file, file, null, [], report);
@@ -47,7 +47,7 @@ export async function readLayers(file: string, report: Report): Promise<Layers |
 
 /**
  * Reads one file merged over those that it extends.
- * @param from the place that names the file; null for the spec itself
+ * @param from the place that names the file as `written`; null for the spec itself
  * @param stack the files that extend this one
  */
 async function readLayer(
@@ -87,7 +87,7 @@ async function readLayer(
   let root = withEntries(tree, [['extends', undefined]]);
   const bases = child(tree, 'extends');
   let base: MapNode | undefined,
-    whole = true;
+    areAllRead = true;
   for (const name of bases ? fileNames(bases, report) : []) {
     const layer = await readLayer(
       isAbsolute(name.value) ? name.value : join(dirname(file), name.value),
@@ -96,12 +96,12 @@ async function readLayer(
       [...stack, path],
       report,
     );
-    if (!layer) whole = false;
+    if (!layer) areAllRead = false;
     else base = base ? merge(base, layer.root) : layer.root;
   }
   if (base) root = merge(base, root);
   // If a base could not be read, the fields that it sets must not be reported as missing.
-  return whole ? { root, source } : undefined;
+  return areAllRead ? { root, source } : undefined;
 }
 
 function fileNames(node: Node, report: Report): TextNode[] {
@@ -151,8 +151,8 @@ async function readText(
 }
 
 /**
- * Suggests a file in the same folder with a similar name, in the form that the user wrote, or the
- * one of this name that the installed package has, such as pipelines/quickstart.yaml.
+ * Returns a hint: the installed package's file of this name (pipelines/quickstart.yaml), or a file
+ * with a similar name in the same folder, written as the user wrote his.
  */
 async function similarFile(path: string, written = path): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
@@ -251,7 +251,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
       cut + 1,
     ) ?? { kind: 'scalar', value: null, quoted: false, span: whole };
     if (faults > 0) continue;
-    const changed = put(root, steps, value, { source, start: 0, end: cut }, [], report);
+    const changed = withValueAt(root, steps, value, { source, start: 0, end: cut }, [], report);
     if (changed.kind === 'map') root = changed;
   }
   return root;
@@ -264,8 +264,8 @@ const stepsOf = (path: string): string[] =>
     .replace(/\[(\d+)\]/g, '.$1')
     .split('.');
 
-/** Returns the node with the value put at a path below it. */
-function put(
+/** Returns the node, which is at `path`, with the value put at further steps below it. */
+function withValueAt(
   node: Node | undefined,
   [step, ...rest]: readonly string[],
   value: Node,
@@ -294,7 +294,7 @@ function put(
     return {
       ...node,
       items: node.items.map((item, i) =>
-        i === index ? put(item, rest, value, at, [...path, step], report) : item,
+        i === index ? withValueAt(item, rest, value, at, [...path, step], report) : item,
       ),
     };
   }
@@ -303,7 +303,7 @@ function put(
     const entries = new Map([[step, { key: at, value }]]);
     return merge(map, { kind: 'map', entries, span: map.span }, field);
   }
-  const changed = put(child(map, step), rest, value, at, [...path, step], report);
+  const changed = withValueAt(child(map, step), rest, value, at, [...path, step], report);
   return withValue(map, step, changed, map.entries.get(step)?.key ?? at);
 }
 
@@ -379,10 +379,10 @@ export async function expectFile(
   return exists;
 }
 
-/** The largest file. A text of this length fits no model. */
+/** The largest text file, in bytes. No model reads a text of this length. */
 const MOST_BYTES = 2 ** 20;
 
-/** Returns the node that names the file, or undefined if the value does not have this form. */
+/** Returns the node of PATH in `{ file: PATH }`; undefined for any other value. */
 function fileOf(node: Node): TextNode | undefined {
   if (node.kind !== 'map' || node.entries.size !== 1) return undefined;
   const file = child(node, 'file');
@@ -412,10 +412,7 @@ export async function fillTextFiles(
   return replaceNodes(root, replacements);
 }
 
-/**
- * Returns the text of a file without the line break at its end. Returns null, after reporting it,
- * if there is none.
- */
+/** Returns a file's text without its last line break; null, after reporting it, if unreadable. */
 export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
   const path = resolve(folderOf(file), file.value);
   if (!(await expectFile(file, path, report))) return null;

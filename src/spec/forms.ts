@@ -94,7 +94,9 @@ function expandVariants(
   const items = oneOrMany(node);
   const written = section === 'defences' ? items.map((item) => asVariant(item, shape)) : items;
   const ownForms = (variant: MapNode, path: string): MapNode[] =>
-    splitByPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
+    splitByPlugin(variant, shape.discriminator).map((one) =>
+      expandParameters(one, shape, path, report),
+    );
   const withTrain = (variant: MapNode): MapNode =>
     mapEntries(variant, (value, key) =>
       key === 'train'
@@ -116,14 +118,14 @@ function expandVariants(
     : variants[0];
 }
 
-/** Returns a name that stands for a variant as that variant. */
+/** Returns `{ DISCRIMINATOR: NAME }` for a name alone, and any other node as it is. */
 function asVariant(node: Node, { discriminator }: VariantShape): Node {
   if (!isText(node)) return node;
   const entries = new Map([[discriminator, { key: node.span, value: node }]]);
   return { kind: 'map', entries, span: node.span };
 }
 
-function expandOwn(
+function expandParameters(
   one: MapNode,
   { byName, discriminator, defaultName }: VariantShape,
   path: string,
@@ -135,8 +137,8 @@ function expandOwn(
 }
 
 /**
- * Splits a variant with `attack: [a, b]` into one for each attack. Anything but a list of distinct
- * names is left for validation to report.
+ * Splits a variant with `attack: [a, b]` into one for each attack. Validation reports anything but
+ * a list of distinct names.
  */
 function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
@@ -186,10 +188,7 @@ const listOf = (values: readonly number[], span: Span): ListNode => ({
   items: values.map((value): ScalarNode => ({ kind: 'scalar', value, quoted: false, span })),
 });
 
-/**
- * Returns the values of a form. Returns null, after reporting the fault, if its numbers make no
- * sense.
- */
+/** Returns the values of a form; null, after reporting the fault, if its numbers make no sense. */
 function formValues(
   form: string,
   numbers: readonly number[],

@@ -38,10 +38,7 @@ export interface GridOptions {
   readonly include: readonly Pattern[];
   readonly exclude: readonly Pattern[];
   readonly only: readonly Pattern[];
-  /**
-   * Returns the one form of an adapter that all ways to write it share
-   * (`AdapterDescriptor.canonical`).
-   */
+  /** Returns the one form for all ways to write an adapter: `AdapterDescriptor.canonical`. */
   readonly canonical: (adapter: JsonObject) => JsonObject;
 }
 
@@ -73,7 +70,7 @@ export function buildGrid(options: GridOptions): Grid {
     ...bases.flatMap(({ poisoning, tuning }) => [poisoning, tuning]),
   ];
   for (const { when } of conditions) for (const pattern of when) if (pattern) idle.add(pattern);
-  // Whether a pattern matches a cell; one that does is no longer idle.
+  // Whether a pattern matches a cell. If it does, it is no longer idle.
   const isMatch = (pattern: Pattern, cell: Cell): boolean => {
     const hit = pattern.matches(cell);
     if (hit) idle.delete(pattern);
@@ -195,7 +192,7 @@ interface CellContext {
   readonly names: () => Names;
 }
 
-/** The parts that the replicates of a cell share. */
+/** What cells that differ only in their seed share. */
 interface Point extends Chosen {
   readonly context: CellContext;
   axes: JsonObject | undefined;
@@ -233,28 +230,26 @@ class FieldLocator {
     private readonly shapes: Shapes,
   ) {}
 
-  /**
-   * Returns the span of a field's value, or of the nearest enclosing field if it is not written.
-   */
+  /** Returns the span of a field's value; of the nearest field around it if it is not written. */
   locate(path: Path, cell: Cell, { bases, poisoning, defence, tuning }: Chosen): Span {
     const [first, ...rest] = path,
       head = String(first);
-    const written: Readonly<Record<string, string>> = { seed: 'seeds', defence: 'defences' };
-    const entry = this.root.entries.get(written[head] ?? head);
-    // A base is a spec of its own: its sections take the place of the cell's.
+    const writtenAs: Readonly<Record<string, string>> = { seed: 'seeds', defence: 'defences' };
+    const entry = this.root.entries.get(writtenAs[head] ?? head);
+    // A training of `base` is searched like a spec of its own.
     const isChain = head === BASE && entry?.value.kind === 'list';
     const [at, below] = isChain ? [Number(rest[0]), rest.slice(1)] : [0, rest];
-    const written0 = isChain ? child(entry.value, at) : entry?.value;
+    const baseNode = isChain ? child(entry.value, at) : entry?.value;
     const base = bases.choices[at];
     if (
       head === BASE &&
       base !== undefined &&
       entry &&
       below.length > 0 &&
-      written0?.kind === 'map'
+      baseNode?.kind === 'map'
     ) {
-      const start = isChain ? { key: written0.span, value: written0 } : entry;
-      const locator = new FieldLocator(withEntries(written0, [['name', start]]), this.shapes);
+      const start = isChain ? { key: baseNode.span, value: baseNode } : entry;
+      const locator = new FieldLocator(withEntries(baseNode, [['name', start]]), this.shapes);
       const none = { choices: [], base: undefined };
       return locator.locate(below, { ...cell, ...base.base } as Cell, {
         ...base,
@@ -276,8 +271,8 @@ class FieldLocator {
   }
 
   /**
-   * Returns the written value, or its item if the field is an axis. If neither is written, returns
-   * the nearest enclosing key.
+   * Returns the span of the written value, or of its item if the field is an axis; the nearest
+   * enclosing key if the field is not written.
    */
   private fieldSpan(
     node: Node | undefined,

@@ -1,8 +1,8 @@
 /**
- * Fills in `${…}` in values. It names another field of the spec, such as `${train.batch_size}`, or
- * an environment variable that `env` declares, such as `${env.DATA}`. Within a variant,
- * `${adapter.rank}` means the variant's own field. `$${` is written for a plain `${`. A secret may
- * be given only to a program, and its value is kept out of records.
+ * Fills in `${…}` in values. A reference names another field of the spec, such as
+ * `${train.batch_size}`, or an environment variable that `env` declares, such as `${env.DATA}`.
+ * Within a variant, `${adapter.rank}` means the variant's own field. `$${` is written for a plain
+ * `${`. A secret may be given only to a program, and its value is kept out of records.
  */
 import { parseDocument } from 'yaml';
 import type { Json, JsonObject } from '../api.ts';
@@ -40,10 +40,7 @@ export interface InterpolationContext {
   readonly report: Report;
 }
 
-/**
- * Returns the spec with its references filled in. One that can't be filled in is reported and
- * stays.
- */
+/** Returns the spec with its references filled in. Those that can't be are reported and stay. */
 export function interpolate(root: MapNode, context: InterpolationContext): MapNode {
   const filler = new Interpolation(root, context);
   return mapEntries(root, (value, key) => {
@@ -60,6 +57,7 @@ interface Scope {
   readonly node: Node;
 }
 
+/** What a reference stands for; `folder` and `secret` are those of a `ScalarNode`. */
 interface Referent {
   readonly value: Scalar;
   readonly folder?: string;
@@ -78,10 +76,9 @@ interface Written {
   readonly isComposed: boolean;
 }
 
+/** `${NAME}`, or `$${NAME}` for the plain text `${NAME}`. */
 const PLACEHOLDER = /\$(\$)?\{([^}]*)\}/g;
-/**
- * Says that the defaults of a field differ between the attacks or adapters that a variant names.
- */
+/** The default of a field if it differs between the plugins that a variant names. */
 const DIFFERS = Symbol('differs');
 
 class Interpolation {
@@ -143,9 +140,7 @@ class Interpolation {
     return { ...node, quoted: true, value: filled };
   }
 
-  /**
-   * Returns the value of the field or variable. Returns null, after reporting it, if it has none.
-   */
+  /** Returns what a field or variable stands for; null, after reporting it, if it has no value. */
   private lookUp(
     name: string,
     node: ScalarNode,
@@ -236,10 +231,7 @@ class Interpolation {
     );
   }
 
-  /**
-   * Returns the default of a field that is left out, by the attacks or adapters that its variant
-   * names.
-   */
+  /** Returns the default of a field that is left out, by the plugins that its variant names. */
   private variantDefault(
     variant: Node | undefined,
     section: VariantSection,
@@ -300,7 +292,7 @@ function plainScalar(text: string): Scalar {
 
 /**
  * Reports each secret that is used outside `commands.NAME.env` and the fields of scorers that have
- * `format: secret`, each such field with another value, and each secret for which `env` has a
+ * `format: secret`, each such field whose value is no secret, and each secret for which `env` has a
  * default.
  * @param root the spec after interpolation
  */
@@ -345,10 +337,7 @@ export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): voi
   }
 }
 
-/**
- * Returns the variables under a command's `env` that hold secrets, each with the name of its
- * secret.
- */
+/** Returns the variables of a command's `env` that hold secrets, with the names of the secrets. */
 export function secretVariables(command: Node): { readonly [variable: string]: string } {
   return Object.fromEntries(
     fieldsOfMap(child(command, 'env')).flatMap(([variable, value]) =>

@@ -137,9 +137,7 @@ export async function loadExperiment(
 
 const TASK_NAME = /^[a-z0-9][a-z0-9-]*$/;
 
-/**
- * Returns the registry with the names under `data.tasks`, and reports those that can't be names.
- */
+/** Returns the registry with the names under `data.tasks`, and reports unfit names. */
 function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecRegistry {
   const node = child(child(root, 'data'), 'tasks');
   if (node?.kind !== 'map') return registry;
@@ -231,7 +229,7 @@ const canonicalOf =
       const canonical = adapters.find(({ name }) => name === type)?.canonical;
       return canonical === undefined ? adapter : { ...canonical(params), type };
     } catch {
-      return adapter; // the train stage calls it again when it is planned, and reports the error
+      return adapter; // the train stage calls `canonical` when it is planned, and reports this error
     }
   };
 
@@ -257,7 +255,7 @@ interface Expanded {
   readonly whole: () => Experiment['cells'];
 }
 
-/** Returns undefined if the grid is too large. Other faults of the grid are reported as well. */
+/** Returns the experiment and its grid; undefined if the grid is too large. Reports its faults. */
 function expandExperiment(
   { file, text, root, shapes, selection, commands, profile }: CheckedSpec,
   canonical: GridOptions['canonical'],
@@ -278,7 +276,7 @@ function expandExperiment(
       `each base is one training: give it a value of its own, as ${prefix}${path}`,
     );
   checkTriggers(root, shapes, report);
-  // The cells are counted before they are made.
+  // Counted first, since a grid that is too large would not fit into memory.
   if (!isWithinLimit(root, countCells(root, shapes), seeds.length, start, report)) return undefined;
 
   const options: GridOptions = { root, shapes, name, seeds, canonical, ...selection };
@@ -330,12 +328,14 @@ function isWithinLimit(
   return false;
 }
 
-const NO_AXES: ReadonlySet<string> = new Set([
+const FIELDS_WITHOUT_AXES: ReadonlySet<string> = new Set([
   ...['seeds', 'stages', 'plugins', 'commands', 'env', 'report'],
 ]);
 
 function longestAxis(root: MapNode): Span | undefined {
-  const sections = mapEntries(root, (value, key) => (NO_AXES.has(key) ? undefined : value));
+  const sections = mapEntries(root, (value, key) =>
+    FIELDS_WITHOUT_AXES.has(key) ? undefined : value,
+  );
   let longest: Node | undefined,
     most = 1;
   for (const node of descendants(sections)) {
@@ -369,10 +369,7 @@ const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes
     asWritten((fill(node, schema, {}) ?? {}) as JsonObject),
   );
 
-/**
- * Returns the trainings of `base` with `train` as it is written: the fields that it leaves out come
- * from the spec's `train`.
- */
+/** Returns the trainings of `base`, each `train` as written: the rest is in the spec's `train`. */
 function resolvedBases(root: MapNode, shapes: Shapes): Json | undefined {
   const resolved = basesIn(root).map(({ root: base }) => ({
     ...(toJson(base) as JsonObject),

@@ -14,6 +14,7 @@ import { child, type MapNode } from './node.ts';
 import { NO_DEFENCE, sections, type Shapes } from './schema.ts';
 import { DEFENCE, fieldOf, valueOf } from './selection.ts';
 
+/** The names of cells, as in `ExperimentCell`. */
 export interface Names {
   axes(cell: Cell): JsonObject;
   label(cell: Cell): string;
@@ -56,9 +57,8 @@ export function namesOf(
     const named: { [path: string]: Json } = {};
     const add = (fields: JsonObject): void => {
       for (const path in fields) {
-        const item = fields[path] as Json; // one of its keys
-        // A list is part of the name only if it differs between cells: others are long and say
-        // nothing.
+        const item = fields[path] as Json; // `path` is one of its keys
+        // A list is in the name only if it differs between cells, since lists are long.
         if (!Array.isArray(item) || varying.has(path)) named[path] = item;
       }
     };
@@ -102,7 +102,7 @@ export function namesOf(
   return { axes, label };
 }
 
-/** Shortens the paths of each training by themselves. */
+/** Returns the paths with their short names, which are unique within one training. */
 function labelParts(paths: readonly string[]): ReturnType<typeof shorten> {
   const prefixes = new Set(paths.map(basePrefix));
   return [...prefixes]
@@ -170,20 +170,20 @@ function trainingVariation(
 }
 
 /**
- * Returns a function that returns the scalars and lists in a value by full path: the path of
- * `init: {variance: 1}` is `adapter.init.variance`. It remembers each value, which is always asked
- * for with the same prefix.
+ * Returns a function that returns the scalars and lists in a value by full path: the path of `init:
+ * {variance: 1}` is `adapter.init.variance`. It remembers the result for each value, which always
+ * has the same prefix.
  */
 function flattening(): (value: JsonObject, prefix: string) => JsonObject {
   const known = new WeakMap<JsonObject, JsonObject>();
-  /** The paths below each prefix, by key: a thousand values share a few strings. */
+  /** Paths by prefix and key, because a thousand values share a few strings. */
   const paths = new Map<string, Map<string, string>>();
 
   const flatten = (value: JsonObject, prefix: string, into: { [path: string]: Json }): void => {
     let below = paths.get(prefix);
     if (below === undefined) paths.set(prefix, (below = new Map<string, string>()));
     for (const key of Object.keys(value)) {
-      const item = value[key] as Json; // one of its keys
+      const item = value[key] as Json; // `key` is one of its keys
       let path = below.get(key);
       if (path === undefined) below.set(key, (path = `${prefix}.${key}`));
       if (typeof item === 'object' && item !== null && !Array.isArray(item))
@@ -204,8 +204,8 @@ function flattening(): (value: JsonObject, prefix: string) => JsonObject {
 }
 
 /**
- * Returns the fields outside `poisoning` and `adapter` that are axes or that an adapter overrides,
- * each with the number of its values.
+ * Returns the axes outside `poisoning` and `adapter`, and what an adapter overrides, each with the
+ * number of its values.
  */
 function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
   const found = new Map<string, number>();

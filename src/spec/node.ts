@@ -140,9 +140,7 @@ export const oneOrMany = (node: Node): readonly Node[] =>
 export const fieldsOfMap = (node: Node | undefined): readonly (readonly [string, Node])[] =>
   node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, value]) : [];
 
-/**
- * Returns the deepest written node along a path, its key, and the number of steps that lead to it.
- */
+/** Returns the deepest written node along a path, its key, and the number of steps to it. */
 export function descend(
   root: Node,
   path: Path,
@@ -160,10 +158,7 @@ export function descend(
   return { node, key, depth };
 }
 
-/**
- * Returns the map with the changed entries replaced or added. An entry is removed if its change is
- * undefined.
- */
+/** Returns the map with entries replaced or added; an undefined change removes the entry. */
 export function withEntries(
   map: MapNode,
   changes: Iterable<readonly [string, Entry | undefined]>,
@@ -176,7 +171,7 @@ export function withEntries(
   return { ...map, entries };
 }
 
-/** Returns the map with this value in an entry, at its own key or at the key of another entry. */
+/** Returns the map with `value` under `name`. `key` is the place of the name in the text. */
 export const withValue = (
   map: MapNode,
   name: string,
@@ -201,8 +196,7 @@ const discriminators: Readonly<Record<string, string>> = {
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 
 /**
- * Merges mappings key by key and replaces everything else. Null removes a field of the base (RFC
- * 7396).
+ * Merges mappings key by key and replaces everything else. Null removes a field (RFC 7396).
  * @param field the name of the field that holds both mappings
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {

@@ -30,9 +30,7 @@ export const overlaysOf = (figure: Node): readonly Node[] => {
   return overlay === undefined ? [] : oneOrMany(overlay);
 };
 
-/**
- * Returns the spec with the paths of its published numbers made absolute. Reports missing files.
- */
+/** Returns the spec with its overlays' paths made absolute. Reports missing files. */
 export async function resolveOverlays(root: MapNode, report: Report): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
   for (const overlay of figuresIn(root).flatMap(overlaysOf)) {
@@ -52,12 +50,12 @@ interface Csv {
 }
 
 interface CsvRow {
-  /** In the file, from 1. */
+  /** The row's line in the file, from 1. */
   readonly line: number;
   readonly values: { readonly [column: string]: string };
 }
 
-/** Returns null, after reporting it, if there is no such table. */
+/** Returns a CSV file's table; null, after reporting the fault, if it has none. */
 async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
   const text = await readTextValue(file, report);
   if (text === null) return null;
@@ -92,7 +90,7 @@ async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
 
 /**
  * Returns the numbers of an overlay, checked; undefined after reporting what is wrong.
- * @param isNumber whether the places on x are numbers
+ * @param isNumber whether the column `x` must hold numbers
  */
 export async function readOverlay(
   overlay: Node,
@@ -203,7 +201,7 @@ function checkNumbers(
     );
 }
 
-/** Reports names of lines that the column which tells lines apart does not have. */
+/** Reports keys of `names` that are no value of the column `color`. */
 function checkLines(
   overlay: Node,
   color: TextNode | undefined,

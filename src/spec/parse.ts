@@ -25,10 +25,7 @@ import {
   type Span,
 } from './node.ts';
 
-/**
- * The most aliases in a document. Aliases of aliases multiply, so a few lines can expand to
- * billions of nodes.
- */
+/** The most aliases in a document. They multiply: a few lines can expand to billions of nodes. */
 const MOST_ALIASES = 1000;
 
 /** The span between two offsets of the parsed text. */
@@ -107,6 +104,7 @@ function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Repo
 
 function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: Report): void {
   const [start] = error.pos;
+  // The key as written: in quotes, or up to a colon, comma, brace or space.
   const key = /^(?:"[^"]*"|'[^']*'|[^:,}\s]+)/.exec(text.slice(start))?.[0] ?? '';
   report(
     'duplicate-key',
@@ -132,7 +130,7 @@ class Converter {
     private readonly report: Report,
   ) {}
 
-  /** @param around the place to use for a node that has no place of its own */
+  /** Returns the tree of a YAML node. A node that has no place of its own gets `around`. */
   convert(node: unknown, around: Span): Node {
     const at = this.spanOf(node, around);
     if (isAlias(node)) return this.convertAlias(node, at);

@@ -28,9 +28,7 @@ import type { SpecRegistry } from './types.ts';
 
 export interface FieldDoc {
   readonly path: string;
-  /**
-   * The plugin that the parameter belongs to, such as `attack badnets`; null if it belongs to none.
-   */
+  /** The plugin whose parameter it is, such as `attack badnets`; null if it is none. */
   readonly of: string | null;
   readonly required: boolean;
   /** The type of its values, in words. */
@@ -41,9 +39,7 @@ export interface FieldDoc {
   readonly values: readonly Json[];
   /** Whether a list of values makes it an axis of the grid. */
   readonly axis: boolean;
-  /**
-   * An example as a line of YAML; null for a mapping, whose fields have their own, or in a list.
-   */
+  /** An example as a line of YAML; null for a mapping, and for a field of a list's items. */
   readonly example: string | null;
   /** The fields of a mapping. */
   readonly fields: readonly FieldDoc[];
@@ -66,11 +62,12 @@ export interface Reference {
 
 interface Place {
   readonly steps: readonly string[];
+  /** As in `FieldDoc`. */
   readonly of: string | null;
   /** The sibling fields that an example needs, such as the one that names the plugin. */
   readonly beside: JsonObject;
   readonly required: boolean;
-  /** Whether it is a field of an item of a list, of which the list has the example. */
+  /** Whether the field belongs to the items of a list, which has the example. */
   readonly isOfItem?: boolean;
 }
 
@@ -98,13 +95,12 @@ export function referenceOf(registry: SpecRegistry): Reference {
         ? []
         : fieldsIn(schema, {
             ...place,
-            beside: { [discriminator]: name, ...requiredOf(schema, discriminator) },
+            beside: { [discriminator]: name, ...requiredExamples(schema, discriminator) },
           }).filter(({ path }) => path !== `${SECTION_OF[kind]}.${discriminator}`);
     },
     similar(path) {
       const last = lastStep(path);
-      // Mappings count too. Fields below `base` do not, since they have the same names as the
-      // cell's.
+      // Mappings count too, but not fields below `base`, which have the same names as the cell's.
       const fields = new Set(
         [...Object.keys(shapes.root.properties ?? {}), WHEN_OF, ...fieldsOf(shapes).keys()]
           .filter((field) => !field.startsWith(`${BASE}.`))
@@ -179,13 +175,16 @@ function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
     docsBelow(schema, rest, {
       ...place,
       of: `${kind} ${name}`,
-      beside: { [discriminator]: name, ...requiredOf(schema, discriminator) },
+      beside: { [discriminator]: name, ...requiredExamples(schema, discriminator) },
     }),
   );
 }
 
 /** Returns example values of the parameters that a plugin can't do without. */
-function requiredOf({ properties = {}, required = [] }: Schema, discriminator: string): JsonObject {
+function requiredExamples(
+  { properties = {}, required = [] }: Schema,
+  discriminator: string,
+): JsonObject {
   const needed = Object.entries(properties).filter(
     ([name, { default: fallback }]) =>
       name !== discriminator && required.includes(name) && fallback === undefined,
@@ -207,7 +206,7 @@ function docsBelow(schema: Schema, steps: readonly string[], place: Place): Fiel
   });
 }
 
-/** Returns the mapping that a value is, that its items are, or that one of its forms is. */
+/** Returns the schema of a mapping: the value, an item of it, or one of its forms. */
 function recordIn(schema: Schema): Schema | undefined {
   if (schema.properties !== undefined) return schema;
   if (schema.plugin !== undefined) return undefined;
@@ -255,6 +254,7 @@ const isList = ({ type }: Schema): boolean => [type].flat()[0] === 'array';
 
 function typeWords(schema: Schema): string {
   if (schema.plugin === 'source' || schema.format === 'source') {
+    // The pattern is `^(npm|hf|file):.+`.
     const schemes = /^\^\((.*)\):/.exec(schema.pattern ?? '')?.[1]?.split('|');
     const words = isList(schema) ? 'a list of sources' : 'a source';
     return schemes === undefined
@@ -274,7 +274,7 @@ function exampleOf(schema: Schema, { steps, beside }: Place): string {
     .slice(0, -1)
     .reduceRight<JsonObject>((below, step) => ({ [step]: below }), inner);
   const text = stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trim();
-  return text.replace(/^\{ ([^]*) \}$/, '$1');
+  return text.replace(/^\{ ([^]*) \}$/, '$1'); // without the outer braces
 }
 
 function exampleValue(schema: Schema): Json {

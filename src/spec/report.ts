@@ -27,7 +27,7 @@ import type { ExperimentCell, SpecRegistry } from './types.ts';
 /**
  * Returns the entries of `report`, which has passed the schema; undefined if the spec has none.
  * @param fields the fields that a pattern may name
- * @param warn reports what stops nothing
+ * @param warn reports a warning, which does not stop the run
  */
 export async function readReport(
   root: MapNode,
@@ -80,7 +80,7 @@ function checkNames(entries: readonly Node[], report: Report): void {
 
 // ---- figures and tables ------------------------------------------------------------------------
 
-/** The report's own names: all that varies in a cell's adapter, attack, defence and the rest. */
+/** Names of the report: each stands for all that varies in one part of a cell. */
 const WHOLES = ['adapter', 'attack', 'defence', 'setting'];
 const GROUPS = [...WHOLES, 'seed'];
 
@@ -108,8 +108,8 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   const facets =
     facet?.kind === 'map'
       ? defined({
-          row: optional(readNames(child(facet, 'row'), context, 'axis', GROUPS)),
-          column: optional(readNames(child(facet, 'column'), context, 'axis', GROUPS)),
+          row: unlessEmpty(readNames(child(facet, 'row'), context, 'axis', GROUPS)),
+          column: unlessEmpty(readNames(child(facet, 'column'), context, 'axis', GROUPS)),
         })
       : facet && { column: readNames(facet, context, 'axis', GROUPS) };
   checkSpread(figure, statistic, spread, context);
@@ -123,7 +123,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   }
   return {
     name,
-    x: x ?? { field: '' }, // a fault, which is reported
+    x: x ?? { field: '' }, // the fault was reported
     y: channels,
     ...defined({
       ...{ title, caption, mark, against, statistic, spread, seeds, flip, values, size },
@@ -138,8 +138,8 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
         ],
         context,
       ),
-      references: optional(readNames(child(figure, 'references'), context, 'metric')),
-      overlays: optional(overlays),
+      references: unlessEmpty(readNames(child(figure, 'references'), context, 'metric')),
+      overlays: unlessEmpty(overlays),
     }),
   };
 }
@@ -159,7 +159,7 @@ function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Co
   return metric;
 }
 
-const optional = <T>(items: readonly T[]): readonly T[] | undefined =>
+const unlessEmpty = <T>(items: readonly T[]): readonly T[] | undefined =>
   items.length === 0 ? undefined : items;
 
 function readTable(table: Node, context: Context): TableEntry {
@@ -178,7 +178,7 @@ function readTable(table: Node, context: Context): TableEntry {
   };
 }
 
-/** Reports a spread that is of the mean, beside another statistic. */
+/** Reports a spread around the mean beside a statistic other than the mean. */
 function checkSpread(
   figure: Node,
   statistic: FigureSpec['statistic'] = 'mean',
@@ -224,7 +224,7 @@ function checkHeatMap(figure: Node, axes: number, count: number, { conflict }: C
   }
 }
 
-/** A difference is a number of a whole training, at a place of the grid. */
+/** Reports `against` if x is the step or a metric: differences are between whole trainings. */
 function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: Context): void {
   const against = child(figure, 'against');
   if (against === undefined || x === undefined) return;
@@ -269,8 +269,8 @@ function readChannel(
 }
 
 /**
- * Returns the patterns of the cells that an entry shows; undefined if it shows all. What no axis
- * tells apart is left out of them: where a pattern matches a cell, it has that value.
+ * Returns the patterns of the cells that an entry shows; undefined if it shows all. A pattern
+ * leaves out fields that are no axes: all cells have the value that it asks for.
  */
 function readCells(entry: Node, context: Context): readonly CellPattern[] | undefined {
   const node = child(entry, 'cells');
@@ -298,7 +298,7 @@ function readCellPattern(node: Node, context: Context): readonly CellPattern[] {
   return [Object.fromEntries(wanted)];
 }
 
-/** The axes of a cell without a defence do not have one: null stands for that. */
+/** Returns the values with null for `none`: a cell without a defence lacks the axis. */
 const withoutNone = (wanted: CellPattern[string]): CellPattern[string] =>
   Array.isArray(wanted)
     ? (wanted as readonly Json[]).map((value) => (value === NO_DEFENCE ? null : value))

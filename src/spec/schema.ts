@@ -16,10 +16,7 @@ import {
 } from './shape.ts';
 import type { PluginShape, SpecRegistry } from './types.ts';
 
-/**
- * A cell's sections in their fixed order. The other fields of the schema concern the experiment as
- * a whole.
- */
+/** A cell's sections, in a fixed order. The schema's other fields concern the experiment. */
 export const sections = [
   'model',
   'data',
@@ -61,10 +58,7 @@ export const PLUGIN_OF = {
 /** What a cell without a defence has in the place of one. */
 export const NO_DEFENCE = 'none';
 
-/**
- * Returns the field of a cell that a section of the spec becomes. `defences` lists variants, of
- * which a cell has one, as its `defence`, or none.
- */
+/** Returns a section's field in a cell, which has one of the `defences` as `defence`. */
 export const cellField = (section: string): string =>
   section === 'defences' ? 'defence' : section;
 
@@ -84,7 +78,7 @@ export const isVariantSection = (name: string | number | undefined): name is Var
  * with the sections `data`, `poisoning`, `adapter` and `train`.
  */
 export const BASE = 'base';
-/** The most trainings in it: the stages of each read those of all before it. */
+/** The most trainings in `base`. The stages of each read the stages of all before it. */
 export const MOST_BASES = 16;
 
 /** Returns the paths outside `base`, or all paths if every one lies within it. */
@@ -111,15 +105,16 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
 
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
-  /** Definitions without references, by name. What has no reference is not copied. */
-  const whole = new Map<string, unknown>();
+  /** Definitions without references, by name. Values that have none are not copied. */
+  const resolvedDefinitions = new Map<string, unknown>();
   const withoutReferences = (value: unknown): unknown => {
     if (typeof value !== 'object' || value === null) return value;
     const reference = '$ref' in value ? value.$ref : undefined;
     if (typeof reference === 'string') {
       const name = definitionName(reference);
-      if (!whole.has(name)) whole.set(name, withoutReferences(definitions[name]));
-      return whole.get(name);
+      if (!resolvedDefinitions.has(name))
+        resolvedDefinitions.set(name, withoutReferences(definitions[name]));
+      return resolvedDefinitions.get(name);
     }
     const entries = Object.entries(value).map(([key, item]) => [key, withoutReferences(item)]);
     if (entries.every(([key, item]) => item === (value as Schema)[key as keyof Schema]))
@@ -201,7 +196,7 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
     ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
     ['adapter.type', named('adapter', namesOf(registry.adapters))],
     ['evaluate.lm_eval.include', fromSource],
-    // Only of the tasks that are named can fields be axes and files.
+    // Fields of a task can be axes and files only if the task is named here.
     [
       'data.tasks',
       (field) =>
@@ -255,9 +250,7 @@ function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Sche
   );
 }
 
-/**
- * Returns the schema of a scorer in `evaluate`: a name, or a name with the scorer's own parameters.
- */
+/** Returns the schema of a scorer in `evaluate`: a name, alone or with its parameters. */
 function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Schema {
   if (scorers.size === 0) return field;
   const name: Schema = { type: 'string', enum: [...scorers.keys()], plugin: 'scorer' };
@@ -274,7 +267,7 @@ function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Sche
   return { ...field, plugin: 'scorer', anyOf: [name, form] };
 }
 
-/** What an attack's parameters say of the training rows, not of the trigger. */
+/** Parameters of attacks that concern the training rows, not the trigger. */
 const OF_TRAINING = new Set([
   ...['rate', 'count', 'order', 'mode', 'target'],
   ...['negative_rate', 'keep_norm', 'separator'],

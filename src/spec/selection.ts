@@ -43,9 +43,8 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
 }
 
 /**
- * Returns the pattern that a mapping of the spec describes. Returns undefined, after reporting it,
- * if the mapping names an unknown field. Returns undefined if the node is not a mapping, which is
- * left for validation to report.
+ * Returns the pattern that a mapping describes; undefined, after reporting it, if it names an
+ * unknown field, and undefined for any other node, which validation reports.
  */
 export function readPattern(
   node: Node,
@@ -54,13 +53,13 @@ export function readPattern(
 ): Pattern | undefined {
   if (node.kind !== 'map') return undefined;
   const wanted: [path: string, Wanted][] = [];
-  let whole = true;
+  let isKnown = true;
   for (const [name, entry] of node.entries) {
     const path = fieldNamed(name, known, entry.key, report);
-    if (path === undefined) whole = false;
+    if (path === undefined) isKnown = false;
     else wanted.push([path, wantedBy(entry.value)]);
   }
-  return whole ? patternOf(node.span, Object.fromEntries(wanted)) : undefined;
+  return isKnown ? patternOf(node.span, Object.fromEntries(wanted)) : undefined;
 }
 
 /** The field that names a cell's defence. */
@@ -105,7 +104,7 @@ function fieldNamed(
 
 function patternOf(at: Span, wanted: CellPattern): Pattern {
   const tests = Object.entries(wanted).map(
-    ([path, values]) => [path.split('.'), testOf(values)] as const,
+    ([path, values]) => [path.split('.'), valueTest(values)] as const,
   );
   return {
     at,
@@ -143,7 +142,7 @@ function wantedBy(node: Node): Wanted {
   return defined({ min: bound('min'), max: bound('max') });
 }
 
-function testOf(wanted: Wanted): (value: Json) => boolean {
+function valueTest(wanted: Wanted): (value: Json) => boolean {
   if (isValues(wanted)) {
     const values = new Set(wanted);
     return (value) => values.has(value);
@@ -195,7 +194,7 @@ export function readSelection(
   return {
     include: readPatterns(root, 'include', known, report),
     exclude: readPatterns(root, 'exclude', known, report),
-    only: only.flatMap((argument) => readOnly(argument, tags, known, report) ?? []),
+    only: only.flatMap((argument) => readOnlyOption(argument, tags, known, report) ?? []),
     whenOf: (variant) => {
       const when = child(variant, 'when');
       return (when && whens.get(when)) ?? null;
@@ -223,7 +222,7 @@ function readPatterns(
  * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`, where the path may be
  * shortened to an ending that only one field has.
  */
-function readOnly(
+function readOnlyOption(
   argument: string,
   tags: Tags,
   known: readonly string[],
@@ -246,11 +245,11 @@ function readOnly(
   const path = fieldNamed(argument.slice(0, cut).trim(), known, span(0, cut), report)?.split('.');
   if (path === undefined) return undefined;
   const values = argument.slice(cut + 1).split(',');
-  const wanted = { [path.join('.')]: values.map((text) => scalarOf(text.trim())) };
+  const wanted = { [path.join('.')]: values.map((text) => parseScalar(text.trim())) };
   return { ...patternOf(span(0, argument.length), wanted), path };
 }
 
-function scalarOf(text: string): Scalar {
+function parseScalar(text: string): Scalar {
   const node = parseYaml(createSource('--only', '.', text), () => undefined);
   return node?.kind === 'scalar' && node.value !== null ? node.value : text;
 }
@@ -290,10 +289,7 @@ export function reportEmptyGrid(
 
 const MOST_SHOWN = 8;
 
-/**
- * Returns the values that the pattern's field has in the cells, or undefined if the pattern is not
- * about one field.
- */
+/** Returns in words the values of the pattern's one field in the cells, if it has only one. */
 function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
   if (path === undefined) return undefined;
   const seen = new Set<Json>(),

@@ -1,7 +1,4 @@
-/**
- * Reads a field's JSON Schema. The grid and the diagnostics use its keywords through the functions
- * here.
- */
+/** Reads the keywords of a field's JSON Schema for the grid and the diagnostics. */
 import type { Json, JsonSchema } from '../api.ts';
 import { either } from './suggest.ts';
 
@@ -33,16 +30,11 @@ export interface Schema {
   readonly exclusiveMinimum?: number;
   readonly exclusiveMaximum?: number;
   readonly pattern?: string;
-  /**
-   * The format of the text. For `path` and `source`, a relative path in the value starts from the
-   * spec.
-   */
+  /** The format of the text. A relative `path` or `source` starts from the spec. */
   readonly format?: string;
   /** An extension: the field may be a grid axis. */
   readonly axis?: true;
-  /**
-   * An extension: the default does not apply where this sibling field, or one of them, is written.
-   */
+  /** An extension: the default does not apply if this sibling, or one of them, is written. */
   readonly unless?: string | readonly string[];
   /** An extension: a spec may write `{ file: PATH }` in place of the text. */
   readonly textFile?: true;
@@ -103,7 +95,7 @@ export function jsonType(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
-export const accepts = (schema: Schema, value: unknown): boolean => {
+export const acceptsType = (schema: Schema, value: unknown): boolean => {
   const types = typesOf(schema),
     type = jsonType(value);
   return types.has(type) || (type === 'number' && types.has('integer'));

@@ -7,9 +7,8 @@ const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]/g, ''
 const sortedLetters = (word: string): string => Array.from(word).sort().join('');
 
 /**
- * Returns the closest of some words if it is close enough to be a slip, or else null. It is if at
- * most a third of the letters differ, two letters are swapped, or the word abbreviates only this
- * one.
+ * Returns the closest of some words if `word` may be a slip of it, else null: at most a third of
+ * the letters differ, two letters are swapped, or `word` abbreviates it alone.
  */
 export function nearest(
   word: string,

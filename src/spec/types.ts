@@ -50,9 +50,7 @@ export interface ExperimentCell {
    * at rank 16). `Experiment.cells` leaves them out.
    */
   readonly also: readonly ExperimentCell[];
-  /**
-   * Returns where a field of this cell was written, or the nearest enclosing field for a default.
-   */
+  /** Returns where a field of this cell was written; for a default, the nearest field around it. */
   locate(path: readonly (string | number)[]): SourceRange;
 }
 

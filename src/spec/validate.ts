@@ -2,7 +2,7 @@
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv';
 import type { Json, JsonSchema } from '../api.ts';
 import {
-  accepts,
+  acceptsType,
   alternatives,
   asSchema,
   definitionName,
@@ -72,6 +72,7 @@ const toFound = ({
   value: data as Json | undefined,
 });
 
+/** Returns the steps of a JSON pointer: `/a~1b/0` leads to 'a/b', then 0. */
 const pointerSteps = (pointer: string): (string | number)[] =>
   pointer
     .split('/')
@@ -84,8 +85,8 @@ const isUnder = (path: string, above: string): boolean =>
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
 /**
- * Keeps only the faults of the intended form. Where a value may take several forms, ajv
- * reports the faults of every form.
+ * Keeps only the errors of the intended form. Where a value may take several, ajv reports those of
+ * every form.
  */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
@@ -119,9 +120,7 @@ function isOfBranch(error: Found, choice: Found, branch: Schema, index: number):
   return branch.$ref !== undefined || (isBelow && itemSchema(branch)?.$ref !== undefined);
 }
 
-/**
- * Returns the errors of the form that its writer intended, or the choice itself if that is unclear.
- */
+/** Returns the errors of the form that the value's writer intended; `choice` if unclear. */
 function errorsOfIntendedForm(
   choice: Found,
   branches: readonly Schema[],
@@ -134,7 +133,7 @@ function errorsOfIntendedForm(
   );
   const matching = byBranch.filter((_, index) => {
     const branch = resolved[index];
-    return branch !== undefined && accepts(branch, value);
+    return branch !== undefined && acceptsType(branch, value);
   });
   const isSingle = !['array', 'object'].includes(jsonType(value));
   // A single value that is neither "a number" nor "r" is reported as a whole. A list, which is one

@@ -1,6 +1,6 @@
 /**
- * What services answered, kept for every stage that asks the same: `answers/DIGEST.json`, by the
- * digest of the question.
+ * Answers of services, in `answers/DIGEST.json` by the digest of the question, so that no stage
+ * asks a question again.
  */
 import { lstatSync, utimesSync } from 'node:fs';
 import path from 'node:path';
@@ -14,10 +14,10 @@ import { openLeases } from './lease.ts';
 import { newOwner } from './owner.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-/** The folder in a store. */
+/** The store's folder of answers. */
 export const ANSWERS = 'answers';
 
-const LOOK_MS = 250;
+const POLL_MS = 250;
 
 /**
  * Opens the answers of a store for a stage. Creates nothing until something must be written.
@@ -45,12 +45,12 @@ export function openAnswers(
     async alone(name, ask) {
       const folder = path.join(path.dirname(dir), 'leases');
       makeFolder(folder);
-      // Leases of its own: stages of one process wait for each other, too.
+      // A new owner for each call, so that stages of one process also wait for each other.
       const leases = openLeases(folder, newOwner());
       try {
         for (let told = false; !('held' in leases.take(sha256(name) as ActionKey)); told = true) {
           if (!told) log('waits for another stage that asks the same service');
-          await sleep(LOOK_MS, undefined, signal === undefined ? {} : { signal });
+          await sleep(POLL_MS, undefined, signal === undefined ? {} : { signal });
         }
         return await ask();
       } finally {
@@ -60,7 +60,7 @@ export function openAnswers(
   };
 }
 
-/** The answers in a store, for `gc`. A file's time is that of its last use. */
+/** Returns the answers in a store, for `gc`. `used` is when each was last used, in milliseconds. */
 export const answersIn = (root: string) =>
   ownNames(root, ANSWERS).flatMap((name) => {
     const place = path.join(root, ANSWERS, name),

@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 
+/** By error code: what is wrong, and a hint that may name another place to use. */
 const sentences: {
   readonly [code: string]: readonly [what: string, hint: (elsewhere: string) => string];
 } = {
@@ -57,8 +58,8 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
 }
 
 /**
- * Returns the code of an error of the system. Node has no names for some of them, such as EDQUOT,
- * and gives the code `Unknown system error -122` or `UNKNOWN`; so these are told by their numbers.
+ * Returns the code of an error of the system. For codes that Node has no name for, such as EDQUOT,
+ * it gives `Unknown system error -122` or `UNKNOWN`, so these are found by their number.
  */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as NodeJS.ErrnoException;
@@ -71,10 +72,7 @@ export function errorCode(error: unknown): string | undefined {
 /** "Structure needs cleaning": the number on Linux, which Node does not list. */
 const EUCLEAN = 117;
 
-/**
- * Returns the path of a file where a folder is needed, or of a folder where a file is needed. This
- * is what the user must move away.
- */
+/** Returns the path of a file where a folder is needed, or of a folder where a file is needed. */
 function obstructingPath(error: unknown, code: string | undefined): string | undefined {
   return code === 'ENOTDIR' || code === 'EISDIR'
     ? (error as NodeJS.ErrnoException).path
@@ -82,8 +80,8 @@ function obstructingPath(error: unknown, code: string | undefined): string | und
 }
 
 /**
- * Returns an error's code. Node's recursive mkdir reports ENOENT on a read-only file system, so a
- * plain mkdir is tried for the true code.
+ * Returns an error's code. Node's recursive `mkdir` reports ENOENT on a read-only file system, so
+ * for that error a plain `mkdir` is tried to find the true code.
  */
 function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
@@ -98,10 +96,7 @@ function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
   }
 }
 
-/**
- * Returns an error of the system as a `UserFault`: the last resort for errors that no caller
- * foresaw. Returns null if the error does not come from the system and so is a bug.
- */
+/** Returns an unforeseen error of the system as a `UserFault`; null for a bug's error. */
 export function systemFault(error: unknown): UserFault | null {
   const { code, syscall, path: file, message } = (error ?? {}) as NodeJS.ErrnoException;
   if (typeof code !== 'string' || typeof syscall !== 'string') return null;
@@ -129,7 +124,7 @@ export async function onDisk<T>(
 }
 
 /**
- * Whether every later write would fail for the same reason, so that a run should stop. Takes a
+ * Whether every later write would fail for the same reason, so that a run should stop. `fault` is a
  * `UserFault`, or a failure with its hint.
  */
 export function isDiskFault(fault: unknown): boolean {
@@ -143,8 +138,8 @@ export function isDiskFault(fault: unknown): boolean {
 }
 
 /**
- * Like `diskFault`, for what a stage itself reads and writes, where only a full disk and one that
- * fails are surely not the stage's fault.
+ * Like `diskFault`, for errors of a stage's own reads and writes: only a full or failing disk is
+ * surely not the stage's fault.
  * @param path named as the place where the disk is full
  */
 export function fullDiskFault(error: unknown, path: string): unknown {
@@ -155,8 +150,8 @@ export function fullDiskFault(error: unknown, path: string): unknown {
 }
 
 /**
- * Runs an action that is useful but not necessary (estimates, explanations). If the system refuses
- * it, passes the reason to `tell` and throws nothing.
+ * Runs an action that is useful but not necessary, such as an estimate. If the system refuses it,
+ * passes the reason to `tell` and throws nothing.
  */
 export function ifDiskAllows(
   path: string,

@@ -18,17 +18,18 @@ import { type Entry, MANIFEST_FILE, type ManifestFile } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 
 /**
- * How much earlier than a change its time stamp may be. File systems stamp times in steps, on Linux
- * of at most 10 ms. A second change within one step leaves the same stamp.
+ * How much earlier than a change its time stamp may be: file systems stamp in steps, on Linux of at
+ * most 10 ms, and a second change within one step leaves the same stamp.
  */
 export const TICK_MS = 20;
 
-/** A time stamp set back by this is older than the current tick on every file system. */
+/** Time stamps are set back by this, to be older than the current step on every file system. */
 export const SETTLED_MS = 2000;
 
 /** The flag for opening a file unless it is a link; Windows has none. */
 const NO_LINK = constants.O_NOFOLLOW as number | undefined;
 
+/** In bytes: files up to this size are read whole, larger ones in chunks of this size. */
 const SMALL = 1 << 20;
 
 export async function sha256File(file: string, size: number): Promise<string> {
@@ -40,8 +41,8 @@ export async function sha256File(file: string, size: number): Promise<string> {
 }
 
 /**
- * Returns the stats of a file of an entry; undefined if there is none, or none that can be reached:
- * something else may have taken the place of its folder.
+ * Returns the stats of a file of an entry; undefined if it is missing or can't be reached, as when
+ * something took the place of its folder.
  */
 export function statIfThere(file: string): Stats | undefined {
   try {
@@ -53,7 +54,7 @@ export function statIfThere(file: string): Stats | undefined {
   }
 }
 
-/** Returns what is wrong with a stored file, or null if nothing is wrong. */
+/** Returns what is wrong with a stored file, or null if nothing is. */
 export async function fileFault(dir: string, file: ManifestFile): Promise<string | null> {
   const stat = statIfThere(path.join(dir, file.path));
   return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
@@ -78,8 +79,8 @@ export async function contentFault(
 }
 
 /**
- * Returns what the system says of a file that is opened, without following links where it can; null
- * if it is not a regular file, or can't be opened.
+ * Returns a file's stats from opening it, without following a link where possible; null if it is
+ * not a regular file or can't be opened.
  */
 export function statOpened(file: string): Stats | null {
   let handle: number | undefined;
@@ -94,10 +95,7 @@ export function statOpened(file: string): Stats | null {
   }
 }
 
-/**
- * Returns the digest of a file. Blocks, so it is only for the rare entry that has to be hashed
- * during a look-up.
- */
+/** Returns a file's digest. Blocks: only for the rare entry that a look-up has to hash. */
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'),
     buffer = Buffer.allocUnsafe(SMALL),
@@ -112,17 +110,17 @@ export function sha256Sync(file: string): string {
 }
 
 export interface ListedFile {
-  /** Relative to the folder, with `/`. */
+  /** Relative to the folder, with `/` between parts. */
   readonly path: string;
   readonly size: number;
   readonly mtimeMs: number;
-  /** The number of names that the file has, here and elsewhere. */
+  /** The number of the file's hard links, in this folder and elsewhere. */
   readonly nlink: number;
 }
 
 /**
- * Returns every regular file under `dir`, sorted by path. Paths are relative to `dir`, with `/`.
- * Throws `UserFault` if there is a link, a socket or the like.
+ * Returns every regular file under `dir`, sorted by path. Throws `UserFault` if there is a link, a
+ * socket or the like.
  */
 export function listFiles(dir: string): ListedFile[] {
   const found: ListedFile[] = [];
@@ -157,14 +155,14 @@ export function foldersOf(files: readonly ManifestFile[]): readonly string[] {
 
 /**
  * Returns a file in an entry's folder that is not part of the entry, or null if there is none.
- * Folders are only listed if one of them has changed since the entry was made. Hidden files are
+ * Folders are listed only if one of them changed after the entry was made. Hidden files are
  * ignored, because file managers and network file systems leave them.
  */
 export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
   const made = Date.parse(created) - TICK_MS;
-  const isYoung = (folder: string): boolean =>
+  const mayHaveChanged = (folder: string): boolean =>
     (statIfThere(`${dir}/${folder}`)?.mtimeMs ?? Infinity) >= made;
-  if (!isYoung('') && !foldersOf(files).some(isYoung)) return null;
+  if (!mayHaveChanged('') && !foldersOf(files).some(mayHaveChanged)) return null;
   const own = new Set([MANIFEST_FILE, ...files.map(({ path: name }) => name)]);
   const walk = (folder: string, prefix: string): string | null => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {

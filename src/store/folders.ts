@@ -1,5 +1,5 @@
 /**
- * Makes folders. Node's own `recursive` option never returns where no folder can be made (`/proc`),
+ * Makes folders. Node's own `recursive` option loops forever where no folder can be made (`/proc`),
  * and reports ENOENT on a read-only file system.
  */
 import { mkdirSync, statfsSync, statSync } from 'node:fs';
@@ -14,8 +14,7 @@ export function makeFolder(dir: string): void {
   const parent = path.dirname(dir);
   if (parent !== dir) makeFolder(parent);
   if (tryMakeFolder(dir)) return;
-  // The folder above exists, yet the system says that it does not: this file system takes no
-  // folders.
+  // The folder above exists, yet the system says ENOENT: this file system takes no folders.
   throw Object.assign(new Error(`EOPNOTSUPP: no folder can be made there, mkdir '${dir}'`), {
     code: 'EOPNOTSUPP',
     syscall: 'mkdir',

@@ -32,26 +32,23 @@ import { readPins, readRoots, type Root } from './roots.ts';
 import { type Store, sweepLetGo } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';
 
-/**
- * How long the state of an unfinished stage is kept. Its folder is touched whenever the stage
- * saves.
- */
+/** How long an unfinished stage's state is kept after the last save, which touches its folder. */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
 
 export interface Swept {
   readonly entries: readonly ActionKey[];
-  /** How many answers of services. Absent if none. */
+  /** The number of answers of services that were removed. Absent if none. */
   readonly answers?: number;
   readonly damaged: number;
   readonly bytes: number;
-  /** The entries that are left, and the bytes of these and of the answers that are left. */
+  /** The number of entries left, and the bytes of these entries and of the answers left. */
   readonly kept: { readonly entries: number; readonly bytes: number };
   /** The kept entries that are pinned and so never swept. */
   readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
 /**
- * Throws `UserFault` while a run uses the store.
+ * Sweeps a store and returns what was removed. Throws `UserFault` while a run uses the store.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
  */
 export async function collectGarbage(
@@ -68,7 +65,7 @@ export async function collectGarbage(
   }
 }
 
-/** Does what `collectGarbage` says. @param sweeping null in a dry run, which changes nothing */
+/** Does the work of `collectGarbage`. @param sweeping null in a dry run, which changes nothing */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
@@ -78,7 +75,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   const remove = (dir: string): void => {
     if (!sweeping) return;
     sweeping.beat();
-    // Moved away in one step first, so that a kill in the middle leaves no half-removed entry.
+    // Moved away in one step first, so that a kill leaves no half-removed entry.
     const aside = path.join(damagedDir, `gc-${process.pid}-${path.basename(dir)}`);
     makeFolder(damagedDir);
     renameSync(dir, aside);
@@ -96,14 +93,14 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
 
   const roots = readRoots(root),
     used = lastUseByKey(roots);
-  let left = 0;
+  let leftoverBytes = 0;
   const entries = store
     .keys()
     .flatMap((key) => {
       const found = store.lookUp(key);
       if (found.state !== 'hit') return [];
       const { dir, manifest } = found.entry;
-      if (sweeping) left += sweepLetGo(dir, manifest);
+      if (sweeping) leftoverBytes += sweepLetGo(dir, manifest);
       return [
         {
           key,
@@ -117,7 +114,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   let bytes = items.reduce((sum, item) => sum + item.bytes, 0),
     kept = entries.length;
   const swept: ActionKey[] = [];
-  let freed = left,
+  let freed = leftoverBytes,
     answers = 0;
   for (const item of items) {
     if (maxBytes === null || bytes <= maxBytes) break;
@@ -175,16 +172,13 @@ function forgetRoots(
 
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
-  // Drafts stay. A run that has nothing to do is not marked as running, yet it may be writing one.
+  // Drafts of indexes stay: a run that finds everything cached leaves no marker, but may write one.
   for (const name of ownNames(root, INDEX))
     if (name.endsWith('.json') && !kept.has(name))
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
-/**
- * Returns the number of bytes in a text such as `500MB`, `2 GB` or `1.5GiB`. Throws `UserFault` if
- * the text is not a size.
- */
+/** Returns the bytes of a size such as `500MB`, `2 GB` or `1.5GiB`; else throws `UserFault`. */
 export function parseSize(text: string): number {
   const [, number, prefix = '', binary] =
     /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$/i.exec(text) ?? [];
@@ -196,7 +190,7 @@ export function parseSize(text: string): number {
 
 const POLL_MS = 250;
 
-/** The first part of a marker's name; the names of leases start with a key. */
+/** The beginnings of markers' names, among the leases, whose names begin with a key. */
 const SWEEPING = 'sweeping',
   RUNNING = 'running';
 
@@ -221,8 +215,8 @@ export async function enterStore(store: Store, tell: (message: string) => void):
 }
 
 /**
- * Performs an action on entries of the store while no other run and no `gc` uses it. Returns
- * whether it did: a run, even one that may be dead, is left alone.
+ * Performs an action on entries if no other run and no `gc` uses the store. Returns whether it was
+ * performed. A run that may be dead counts as one that uses the store.
  */
 export function whileAlone(store: Store, action: () => void): boolean {
   const marker = `${SWEEPING}-${randomUUID()}`;
@@ -240,14 +234,14 @@ export function whileAlone(store: Store, action: () => void): boolean {
 }
 
 interface Sweeping {
-  /** Shows other hosts that the sweep goes on. */
+  /** Renews the heartbeat, which shows other hosts that the sweep goes on. */
   beat(): void;
   end(): void;
 }
 
 /**
- * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Markers
- * of other hosts are watched for as long as it takes to tell whether they have a heartbeat.
+ * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Watches
+ * markers of other hosts until it is known whether they have a heartbeat.
  */
 export async function beginSweeping(root: string): Promise<Sweeping> {
   ownFolder(root, 'leases');
@@ -291,13 +285,13 @@ interface Marker {
   readonly name: string;
   readonly owner: string;
   readonly pid: number;
-  /** Whether its process is known to live; a heartbeat may still turn out to be silent. */
+  /** Whether its process is known to live. If not, its heartbeat may turn out to be silent. */
   readonly isKnown: boolean;
 }
 
 /**
- * Returns the markers and leases of processes that are not known to be gone. Those of another host
- * count until their heartbeat has been silent for long enough, and are removed then.
+ * Returns the markers and leases of processes that may be alive. Those of another host count until
+ * their heartbeat has been silent for long enough, and are then removed.
  */
 function liveMarkers(root: string, watch: Watch): Marker[] {
   const dir = leasesOf(root);

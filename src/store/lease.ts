@@ -7,10 +7,11 @@
  * A claim is a file `leases/KEY.OWNER`. To take a lease, a process makes its claim and then lists
  * the claims of that key. If its own is the only one, it holds the lease; otherwise it withdraws
  * the claim. Two processes can't hold one lease: the later of two claims is made before its owner
- * lists them, and by then the earlier one is there. A listing without the own claim is older than
- * the claim (a network file system cached it) and proves nothing. Anyone may remove the claim of a
- * dead owner, because an owner's name is never used again. An owner of another host is dead if its
- * heartbeat is silent (owner.ts). A process that was stopped for so long finds its claim gone.
+ * lists them, and by then the earlier one is there. A listing that lacks a process's own claim was
+ * cached by a network file system before the claim was made, and proves nothing. Anyone may remove
+ * the claim of a dead owner, because an owner's name is never used again. An owner of another host
+ * is dead if its heartbeat is silent (owner.ts). A process that was stopped for longer than that
+ * finds its claim gone.
  *
  * Claims are hard links to one file, `leases/OWNER`. Making and removing a file for each would cost
  * more than a small stage does: ext4 without a journal looks at every file removed in the last
@@ -40,7 +41,7 @@ import {
   type Watch,
 } from './owner.ts';
 
-/** A file system that can't answer for a moment says nothing about the file. */
+/** Whether a file is surely gone: a file system that can't answer for a moment says nothing. */
 function isGone(file: string): boolean {
   try {
     return lstatSync(file, { throwIfNoEntry: false }) === undefined;
@@ -50,7 +51,7 @@ function isGone(file: string): boolean {
 }
 
 export interface Lease {
-  /** Whether this process still holds the lease: it may have been stopped, and taken for dead. */
+  /** Whether this process still holds the lease: it may have been stopped and taken for dead. */
   stands(): boolean;
   /** Aborted when the lease is found to be lost. */
   readonly lost: AbortSignal;
@@ -60,25 +61,25 @@ export interface Lease {
 export type LeaseAttempt =
   | {
       readonly held: Lease;
-      /** Whether the claim of a dead owner was removed for it. */
+      /** Whether a dead owner's claim was removed to take the lease. */
       readonly takenOver: boolean;
     }
   | { readonly by: Owner };
 
 export interface LeaseOptions {
   readonly onTakeover?: ((key: ActionKey, owner: Owner) => void) | undefined;
-  /** How long this process's heartbeat may be silent; by default DOSIMETER_LEASE_SECONDS. */
+  /** How long this process's heartbeat may be silent. Default: DOSIMETER_LEASE_SECONDS. */
   readonly timeoutMs?: number;
   readonly watch?: Watch;
-  /** Lists the folder of leases. */
+  /** Lists the folder of leases, in place of `readdirSync`. */
   readonly list?: (dir: string) => readonly string[];
 }
 
 /**
- * Removes a claim. Does not use `rmSync` with `force`, which takes several times as long. Disk
- * faults are ignored, because a claim that stays counts only while this process is alive.
+ * Removes a claim. `rmSync` with `force` would take several times as long. Disk faults are ignored,
+ * because a claim that stays counts only while this process is alive.
  */
-function remove(claim: string): void {
+function removeClaim(claim: string): void {
   try {
     unlinkSync(claim);
   } catch (error) {
@@ -88,15 +89,15 @@ function remove(claim: string): void {
 }
 
 /**
- * Makes a hard link and returns whether it exists. If it does not, the caller writes a file in its
- * place, and that write shows what is wrong with the disk.
+ * Returns whether a hard link was made. If not, the caller writes a file in its place, and that
+ * write shows what is wrong with the disk.
  */
 function tryLink(from: string, to: string): boolean {
   try {
     linkSync(from, to);
     return true;
   } catch (error) {
-    // only we use this name: a network file system was late to report success
+    // Only this process uses this name, so a network file system was late to report success.
     return (error as NodeJS.ErrnoException).code === 'EEXIST';
   }
 }
@@ -108,17 +109,17 @@ interface Held {
   readonly lost: AbortController;
 }
 
-/** A claim without a heartbeat of its own. All information is in its name. */
+/** The content of a claim that is not a link to the heartbeat. Only a claim's name is read. */
 const CLAIM = 'held\n';
 
-/** After this many listings in a row without the own claim, `take` throws. */
+/** After this many listings in a row that lack the claim just made, `take` throws. */
 const MOST_STALE = 200;
 
 export const openLeases = (dir: string, me: Owner, options: LeaseOptions = {}): Leases =>
   new Leases(dir, me, options);
 
 export class Leases {
-  /** Whether a process of another host has been seen to use the store. */
+  /** Whether a process of another host was seen to use the store. */
   isShared = false;
   readonly #watch: Watch;
   readonly #heart;
@@ -128,8 +129,8 @@ export class Leases {
   readonly #list;
   readonly #me: Owner;
   /** Whether the file system has hard links. If not, each claim is a separate file. */
-  #links = true;
-  #stale = 0;
+  #hasLinks = true;
+  #staleListings = 0;
 
   constructor(
     readonly dir: string,
@@ -148,10 +149,10 @@ export class Leases {
   /** Returns the lease, or the owner who holds it. Never waits. */
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };
-    const claim = this.#make(key);
-    const rivals = this.#rivals(key, claim);
+    const claim = this.#makeClaim(key);
+    const rivals = this.#findRivals(key, claim);
     if (rivals === null || rivals.living !== null) {
-      remove(claim);
+      removeClaim(claim);
       return { by: rivals?.living ?? this.#me };
     }
     const held: Held = { key, claim, lost: new AbortController() };
@@ -159,11 +160,11 @@ export class Leases {
     return {
       takenOver: rivals.dead > 0,
       held: {
-        stands: () => this.#stands(held),
+        stands: () => this.#checkHeld(held),
         lost: held.lost.signal,
         release: () => {
           if (this.#held.get(key) === held) this.#held.delete(key);
-          remove(claim);
+          removeClaim(claim);
         },
       },
     };
@@ -172,14 +173,14 @@ export class Leases {
   /** Stops the heartbeat and releases all leases that are still held. */
   close(): void {
     clearInterval(this.#timer);
-    for (const { claim } of this.#held.values()) remove(claim);
+    for (const { claim } of this.#held.values()) removeClaim(claim);
     this.#held.clear();
-    remove(this.#heart.file);
+    removeClaim(this.#heart.file);
   }
 
   #tick(): void {
     try {
-      for (const held of [...this.#held.values()]) this.#stands(held);
+      for (const held of [...this.#held.values()]) this.#checkHeld(held);
       // A process that has made no claim yet needs no heartbeat.
       if (this.#held.size > 0 || existsSync(this.#heart.file)) this.#heart.beat();
       this.#watch.look();
@@ -188,37 +189,37 @@ export class Leases {
     }
   }
 
-  #make(key: ActionKey): string {
+  #makeClaim(key: ActionKey): string {
     const claim = `${this.dir}/${key}.${ownerName(this.#me)}`,
       beat = this.#heart.file;
-    if (this.#links && !tryLink(beat, claim)) {
-      this.#heart.beat(); // its file does not exist yet, or someone has cleared the folder
-      this.#links = tryLink(beat, claim);
+    if (this.#hasLinks && !tryLink(beat, claim)) {
+      this.#heart.beat(); // the heartbeat's file does not exist yet, or was removed
+      this.#hasLinks = tryLink(beat, claim);
     }
-    if (!this.#links) writeFileSync(claim, CLAIM);
+    if (!this.#hasLinks) writeFileSync(claim, CLAIM);
     return claim;
   }
 
   /**
-   * Lists the claims of a key beside `claim`, and removes those of dead owners. Returns null if the
-   * listing lacks the own claim.
+   * Returns a living owner of another claim of the key, if any, and how many claims of dead owners
+   * were removed; null if the listing lacks `claim` itself.
    */
-  #rivals(
+  #findRivals(
     key: ActionKey,
     claim: string,
   ): { readonly living: Owner | null; readonly dead: number } | null {
     const own = path.basename(claim),
       names = this.#list(this.dir);
     if (!names.includes(own)) {
-      if (++this.#stale > MOST_STALE)
+      if (++this.#staleListings > MOST_STALE)
         throw new UserFault(
           `${this.dir}: a file that was just made does not show in the folder`,
           'this file system can’t be shared by runs: give another place with --store',
         );
       return null;
     }
-    this.#stale = 0;
-    this.#noteHosts(names);
+    this.#staleListings = 0;
+    this.#noteOtherHosts(names);
     let dead = 0;
     for (const name of names) {
       if (!name.startsWith(`${key}.`) || name === own) continue;
@@ -237,7 +238,7 @@ export class Leases {
     return state === 'unknown' ? this.#watch.isSilent(owner) : state === 'dead';
   }
 
-  #noteHosts(names: readonly string[]): void {
+  #noteOtherHosts(names: readonly string[]): void {
     if (this.isShared) return;
     this.isShared = names.some((name) => {
       const owner = ownerIn(name);
@@ -245,7 +246,8 @@ export class Leases {
     });
   }
 
-  #stands({ key, claim, lost }: Held): boolean {
+  /** Whether a lease still stands. If not, forgets it and aborts its signal `lost`. */
+  #checkHeld({ key, claim, lost }: Held): boolean {
     if (!lost.signal.aborted && isGone(claim)) {
       this.#held.delete(key);
       lost.abort();

@@ -27,10 +27,10 @@ export type LookUp =
 type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
 
 /**
- * Looks up the entry of `key`. A file younger than the manifest was touched by hand and is hashed.
- * Throws `UserFault` if the entry belongs to another user who lets no one else read it.
+ * Looks up the entry of `key`. Hashes its files if one is younger than the manifest. Throws
+ * `UserFault` if the entry belongs to another user who lets no one else read it.
  * @param dir the entry's folder
- * @param index knows manifests that need not be read again; null to read every manifest
+ * @param index the manifests that need not be read again; null to read every manifest
  */
 export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | null): LookUp {
   const found = lookUpManifest(dir, key, index);
@@ -45,7 +45,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     youngest = Math.max(youngest, stat.mtimeMs);
   }
   const entry: Entry = { key, dir, manifest: head };
-  // The manifest is written last, so a younger file was written by someone else.
+  // The manifest is written last, so that a younger file was touched later by someone else.
   return youngest > written && !isUnchanged(entry, youngest)
     ? { state: 'damaged', why: 'a file was changed after it was stored' }
     : { state: 'hit', entry };
@@ -65,12 +65,12 @@ function lookUpManifest(
         : { state: 'absent' };
     const written = stat.mtimeMs;
     // The times of a link say nothing about the manifest that it points to.
-    const vouching = stat.isFile() ? index : null;
-    const known = vouching?.get(key, stat);
+    const usedIndex = stat.isFile() ? index : null;
+    const known = usedIndex?.get(key, stat);
     if (known) return { head: known, written };
     const parsed = parseManifest(readRegularText(file), key);
     if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
-    vouching?.note(key, stat, parsed.manifest);
+    usedIndex?.note(key, stat, parsed.manifest);
     return { head: parsed.manifest, written };
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
@@ -84,9 +84,8 @@ function lookUpManifest(
 }
 
 /**
- * Whether an entry with files younger than its manifest is unchanged, judging by their digests. If
- * it is (the files were copied or touched), the manifest's time is set, so that they need not be
- * hashed again.
+ * Whether the digests show that an entry with files younger than its manifest is unchanged (they
+ * were copied or touched). If so, sets the manifest's time, so that they need not be hashed again.
  */
 function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
   const unchanged = keptFiles(manifest).every((file) => {
@@ -111,11 +110,11 @@ function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
 export const PAUSES: readonly number[] = [20, 50, 100, 200, 400, 800, 1600];
 
 /**
- * Looks an entry up until it is there and whole. Returns what the last look found, once the pauses
- * are over. The first look after a refresh comes without a pause.
+ * Looks an entry up until it is there and whole, at most until the pauses are over, and returns
+ * what the last look found. The first look after a refresh comes without a pause.
  * @param refresh returns whether the entry's name shows in a listing: then it is about to be
  *   visible, and the looks go on for all of PAUSES
- * @param pauses the bound otherwise; without any, the entry is refreshed and looked at once more
+ * @param pauses the pauses otherwise; without any, there is one look after one refresh
  */
 export async function lookUntilVisible(
   look: () => LookUp,
@@ -138,14 +137,15 @@ function namesIn(dir: string): readonly string[] | null {
   try {
     return readdirSync(dir);
   } catch {
-    return null; // the look-up that follows tells what is wrong
+    return null; // the next look-up tells what is wrong
   }
 }
 
 /**
- * Makes a network file system ask its server about an entry: lists the folders above it, from the
- * store's root down, and opens the manifest. Listings are asked for anew, while a name that was
- * absent a moment ago may be remembered as absent. So the result says what the listings show.
+ * Makes a network file system ask its server about an entry, and returns whether the entry's name
+ * shows in a listing. Lists the folders above the entry, from the store's root down, and opens the
+ * manifest. Only listings are believed: they are asked for anew, while a name that was absent a
+ * moment ago may be remembered as absent.
  * @param dir the entry's folder
  */
 export function refreshEntry(dir: string): boolean {
@@ -156,7 +156,7 @@ export function refreshEntry(dir: string): boolean {
   try {
     closeSync(openRegular(path.join(dir, MANIFEST_FILE)));
   } catch {
-    // as above
+    // The next look-up tells what is wrong.
   }
   return entries === null
     ? shards?.includes(path.basename(shard)) === true

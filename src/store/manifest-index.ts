@@ -17,17 +17,15 @@ export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
 export interface ManifestIndex {
   /** Returns the head of a manifest, or null if the manifest has to be read. */
   get(key: ActionKey, seen: Seen): ManifestHead | null;
-  /** Adds a manifest. @param seen its stats from before it was read */
+  /** Adds a manifest. @param seen the stats of its file from before it was read */
   note(key: ActionKey, seen: Seen, head: ManifestHead): void;
-  /**
-   * Writes the manifests that were asked for since the index was opened, if enough of them are new.
-   */
+  /** Writes the manifests asked for since the index was opened, if enough of them are new. */
   save(): void;
 }
 
 /**
- * The stats of a manifest, followed by its head. A line is flat because there are thousands;
- * `files` holds path, size and digest of each file.
+ * The stats of a manifest's file, followed by its head. A line is a flat list, because there are
+ * thousands; `files` is (path, size, digest) of each file, one after another.
  */
 type Line = readonly [
   key: ActionKey,
@@ -46,7 +44,7 @@ type Line = readonly [
 type IndexFile = {
   /** The `FORMAT` that wrote the index. */
   readonly format: number;
-  /** The format of the manifests. Another version may read another format. */
+  /** The format of the manifests, since another version may read another one. */
   readonly manifests: number;
   readonly lines: readonly Line[];
 };
@@ -60,21 +58,18 @@ export const indexFile = (root: string, spec: string): string =>
   path.join(root, INDEX, `${createHash('sha256').update(spec).digest('hex').slice(0, 16)}.json`);
 
 /**
- * A change within a tick of the kernel's clock leaves no mark in the times, so a manifest younger
- * than this is read again.
+ * A manifest that was changed less than this many ms ago is not indexed, since a second change
+ * within a tick of the kernel's clock would leave no mark in the times.
  */
 const SETTLED_MS = 2000;
-/**
- * If no more than this share of the entries is new, reading those again next time is cheaper than
- * writing the whole index.
- */
+/** If at most this share of entries is new, reading those again is cheaper than writing all. */
 const READ_AGAIN = 1 / 8;
 
 /** Opens the index of a spec. @param spec the path of the spec's file */
 export function openManifestIndex(root: string, spec: string): ManifestIndex {
   const file = indexFile(root, spec);
   let known: Map<ActionKey, Line> | null = null;
-  /** The manifests that were asked for; one may be there twice. */
+  /** The manifests that were asked for. One may occur twice. */
   const asked: Line[] = [];
   let fresh = 0;
   const load = (): Map<ActionKey, Line> => {
@@ -91,7 +86,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       for (const line of found.value.lines) lines.set(line[0], line);
       return lines;
     } catch {
-      // if the disk won't give the index, it won't give the manifests, and their readers report it
+      // A disk that can't give the index can't give the manifests, whose readers report that.
       return new Map();
     }
   };
@@ -141,7 +136,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
 }
 
 function headOf(line: Line): ManifestHead {
-  // By index, because taking a list apart steps through all of it.
+  // By position, because destructuring a list steps through all of it.
   const content = line[5],
     seconds = line[6],
     created = line[7],

@@ -16,26 +16,21 @@ export interface Manifest {
   readonly components: KeyComponents;
   readonly files: readonly ManifestFile[];
   /**
-   * The paths of the files that were let go (`keep`); absent if none was. What they held is still
-   * part of `content`.
+   * The paths of the files that were let go: removed because of the spec's `keep`. Absent if none
+   * was. Their digests are still part of `content`.
    */
   readonly letGo?: readonly string[];
-  /**
-   * The digest of the files that are not volatile, which is what the keys of later stages contain.
-   */
+  /** The digest of the files that are not volatile, which the keys of later stages contain. */
   readonly content: Digest;
   readonly seconds: number;
   /** ISO 8601, UTC. */
   readonly created: string;
   readonly backend: BackendName | null;
-  /** Where and on what the stage ran: versions, threads, processor, the run's id. */
+  /** Where the stage ran, and on what: versions, threads, processor, the run's id. */
   readonly facts: JsonObject;
 }
 
-/**
- * The part of a manifest that a look-up returns. A manifest that is in the index need not be opened
- * for it.
- */
+/** The part of a manifest that a look-up returns, and that the index holds. */
 export type ManifestHead = Pick<
   Manifest,
   'content' | 'files' | 'letGo' | 'seconds' | 'created' | 'backend'

@@ -3,11 +3,12 @@
  * alive. A process id may be used again, but never with the same start time. The host part of the
  * name covers the boot and the namespace of process ids, because ids mean nothing outside these.
  *
- * Other hosts tell by heartbeats. A process writes a sequence number into its file `leases/OWNER`
- * again and again. Another host reads the number and counts, by its own clock, how long it has not
- * changed. No time stamp is compared: hosts' clocks differ, a network file system may stamp files
- * by any of them, and its attribute cache shows old stamps. The content is not affected: opening a
- * file makes a network file system ask the server what the file holds now.
+ * Other hosts tell by heartbeats whether a process is alive. A process writes a sequence number
+ * into its file `leases/OWNER` again and again. Another host reads the number and counts, by its
+ * own clock, how long it has stayed the same. No time stamp is compared: hosts' clocks differ, a
+ * network file system may stamp files by any of them, and its attribute cache shows old stamps. The
+ * content is up to date: opening a file makes a network file system ask the server what the file
+ * holds now.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readFileSync, readlinkSync, readSync, writeSync } from 'node:fs';
@@ -22,7 +23,7 @@ export interface Owner {
   readonly pid: number;
   /** The process's start, in the kernel's own unit; `0` if the system does not tell. */
   readonly start: string;
-  /** Counts the stores that this process has opened. */
+  /** The owner's number in this process, from 1: a process has one for each store that it opens. */
   readonly opening: number;
 }
 
@@ -30,7 +31,7 @@ function readOr(fallback: string, read: () => string): string {
   try {
     return read();
   } catch {
-    return fallback; // not Linux: the host name alone
+    return fallback; // not Linux
   }
 }
 
@@ -39,7 +40,7 @@ const bootId = (): string =>
 
 let host: string | undefined;
 /**
- * Returns the host part of owners' names. `DOSIMETER_HOST` tells apart what looks the same here,
+ * Returns the host part of owners' names. `DOSIMETER_HOST` tells apart hosts that look the same,
  * such as two virtual machines that were resumed from one image.
  */
 function thisHost(): string {
@@ -53,14 +54,15 @@ function thisHost(): string {
 }
 
 /**
- * Returns field 22 of /proc/PID/stat, or null if there is no such process. The command's name,
- * field 2, may contain spaces and brackets.
+ * Returns when a process was started: field 22 of /proc/PID/stat, `0` where the system does not
+ * tell, or null if no such process runs. Field 2, the command's name, may contain spaces and
+ * brackets.
  */
-function startOf(pid: number): string | null {
+function processStart(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    // A zombie no longer runs.
+    // A zombie no longer runs. The list starts with field 3.
     return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? '0');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' && process.platform === 'linux')
@@ -79,7 +81,7 @@ let openings = 0;
 export const newOwner = (): Owner => ({
   host: thisHost(),
   pid: process.pid,
-  start: startOf(process.pid) ?? '0',
+  start: processStart(process.pid) ?? '0',
   opening: ++openings,
 });
 
@@ -96,7 +98,7 @@ export function parseOwner(name: string): Owner | null {
     : { host, pid: Number(pid), start, opening: Number(opening) };
 }
 
-/** Returns the owner in the name of a claim, a marker or a heartbeat; null in any other name. */
+/** Returns the owner in the name of a claim, a marker or a heartbeat; null for any other name. */
 export const ownerIn = (name: string): Owner | null =>
   parseOwner(name.slice(name.indexOf('.') + 1));
 
@@ -124,12 +126,10 @@ export function processState({
   return state === 'unknown' && hostname === os.hostname() && boot !== bootId() ? 'dead' : state;
 }
 
-/**
- * Whether an owner is alive. Returns `unknown` for another host, where only its heartbeat can tell.
- */
+/** Returns whether an owner is alive; `unknown` for another host, where only heartbeats tell. */
 export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
   if (!isOnThisHost(owner)) return 'unknown';
-  const start = startOf(owner.pid);
+  const start = processStart(owner.pid);
   return start !== null && (start === owner.start || start === '0' || owner.start === '0')
     ? 'alive'
     : 'dead';
@@ -137,15 +137,16 @@ export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
 
 /** How long another host's heartbeat may be silent before its claims no longer count. */
 const TIMEOUT_SECONDS = 30;
-/** The shortest and longest silence that is honoured, whatever a heartbeat's file says. */
+/** The limits of the silence that a heartbeat's file may allow itself. */
 const LEAST_MS = 100,
   MOST_MS = 3600_000;
+/** Heartbeats in the time of the allowed silence. */
 const BEATS = 6;
 
 /**
  * Returns the silence in milliseconds after which this process's claims no longer count, from
- * `DOSIMETER_LEASE_SECONDS`. Each heartbeat says it, so hosts need not agree. Throws `UserFault` if
- * the variable is out of range.
+ * `DOSIMETER_LEASE_SECONDS`. Each heartbeat contains it, so that hosts need not agree. Throws
+ * `UserFault` if the variable is out of range.
  */
 export function leaseTimeout(env: Readonly<Record<string, string | undefined>>): number {
   const text = env['DOSIMETER_LEASE_SECONDS']?.trim() ?? '';
@@ -179,9 +180,7 @@ export function createHeart(dir: string, me: Owner, timeoutMs: number): Heart {
   };
 }
 
-/**
- * Returns the content of a heartbeat's file. Its length is fixed, so that it can be overwritten.
- */
+/** Returns the content of a heartbeat's file, of a fixed length, so that it can be overwritten. */
 const beatText = (sequence: number, timeoutMs: number): string =>
   `${String(sequence).padStart(12, '0')} ${String(timeoutMs).padStart(8, '0')}\n`;
 
@@ -210,15 +209,15 @@ function writeBeat(file: string, text: string): void {
 
 export interface Watch {
   /**
-   * Looks at the heartbeat of a process of another host. Returns whether it has been silent for as
-   * long as it said it may be. So the first look at a process never finds it silent.
+   * Looks at the heartbeat of a process of another host, and returns whether it has been silent,
+   * while it was watched, for longer than it allows itself. The first look never finds it silent.
    */
   isSilent(owner: Owner): boolean;
   /** Whether a heartbeat has been seen to change since the first look. */
   hasBeaten(owner: Owner): boolean;
   /**
-   * Looks at every process that was asked about. Silence counts only while it is watched, so this
-   * must be called more often than the silence is long.
+   * Looks at the heartbeat of every process that was asked about. Must be called more often than
+   * the allowed silence, since silence counts only while it is watched.
    */
   look(): void;
 }
@@ -235,7 +234,7 @@ interface Seen {
 /**
  * Makes a watch over the heartbeats of other hosts' processes.
  * @param dir the folder of leases
- * @param defaultMs the silence of a process without a heartbeat
+ * @param defaultMs the silence allowed to a process without a heartbeat
  * @param read returns the heartbeat in a file, null if there is no file, or undefined if that can't
  *   be told now
  */

@@ -1,5 +1,5 @@
 /**
- * What entries were made of and on: `code/` has the files and packages that each code version
+ * Records of what made the entries: `code/` has the files and packages that each code version
  * covers, so that a miss can name the one that changed; `environments/` has a record for each
  * machine and set of versions that stages ran on. Manifests name both by digest.
  */
@@ -11,7 +11,7 @@ import { makeFolder } from './folders.ts';
 import { readRegularOr } from './regular.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-/** Writes the record if it is missing or damaged, and returns its digest. */
+/** Writes an environment's record if it is missing or damaged. Returns its digest. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
   const text = `${JSON.stringify(environment, null, 2)}\n`,
     digest = sha256(text);
@@ -31,10 +31,7 @@ export const isDamagedEnvironment = (file: string): boolean => {
   return text === null || `${sha256(text)}.json` !== path.basename(file);
 };
 
-/**
- * Returns the parts of a code version, given its digest: the digest of each source file and
- * package. Returns null if they are not known.
- */
+/** Returns the digest of each source file and package of a code version; null if unknown. */
 export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
 
 interface CodeFile {
@@ -57,7 +54,7 @@ export function rememberCode(
   if (found === null || found === 'damaged') writeSealed(file, { closure });
 }
 
-/** Returns null if the record is missing or damaged; an explanation is then less precise. */
+/** Returns a function that reads the record of a code version; null if it is missing or damaged. */
 export const recallCode =
   (root: string): ClosureOf =>
   (code) => {

@@ -72,10 +72,7 @@ function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   );
 }
 
-/**
- * The error codes for a file that exists but that the system will not give. Its reader treats it as
- * damaged.
- */
+/** The error codes for a file that exists but can't be read. Its reader takes it for damaged. */
 const UNREADABLE: ReadonlySet<string> = new Set([
   'EACCES',
   'EPERM',
@@ -89,16 +86,13 @@ const UNREADABLE: ReadonlySet<string> = new Set([
   NOT_REGULAR,
 ]);
 
-/**
- * Whether the error concerns this file only: it is not a bug and not a limit of the machine, such
- * as too many open files.
- */
+/** Whether an error concerns one file: it is no bug, and no limit such as too many open files. */
 export const isUnreadable = (error: unknown): boolean => UNREADABLE.has(errorCode(error) ?? '');
 
 /**
- * Returns a fault if a file or folder of the store, or the nearest folder above it that can be
- * seen, belongs to another user and can't be read by this one. It is not damaged then, as one of
- * this user's own would be.
+ * Returns a fault if a file or folder of the store, or the nearest visible folder above it, belongs
+ * to another user and can't be read by this one; else null. Such a file does not count as damaged,
+ * as an unreadable file of this user's does.
  * @param root the store's folder
  */
 export function withheldFault(file: string, root: string): UserFault | null {

@@ -1,7 +1,7 @@
 /**
- * What `gc` keeps. `roots/`: the entries that an experiment used when it last ran, one file for
- * each spec and selection of its cells; an entry that no root names was not used lately. `pins/`:
- * named sets of entries that are never swept: the results of a spec or of a run.
+ * Roots and pins, which tell `gc` what to keep. A root is a file of `roots/` for a spec and a
+ * selection of its cells: the entries that they used last. An entry that no root names was not used
+ * lately. A pin is a file of `pins/`: a named set of entries that is never swept.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
@@ -22,10 +22,7 @@ export interface Root {
 
 const SHAPE = { spec: 'string', keys: 'list' } as const;
 
-/**
- * Records that the entries are used now. Writes the file only if it does not exist; otherwise sets
- * its time.
- */
+/** Records that the entries are used now: sets the root's time, and writes it if it is missing. */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
   const file = path.join(
     root,
@@ -42,7 +39,7 @@ export function saveRoot(root: string, spec: string, keys: readonly ActionKey[])
 }
 
 /**
- * Returns all roots. Removes a damaged one: the next run writes it again, and until then its
+ * Returns all roots. Removes damaged ones: the next run writes them again, and until then their
  * entries count as last used when they were made.
  */
 export function readRoots(root: string): Root[] {
@@ -96,10 +93,7 @@ export function unpin(root: string, name: string): boolean {
   return found;
 }
 
-/**
- * Returns all pins. Throws `UserFault` if one is damaged, because its entries would otherwise be
- * swept unnoticed.
- */
+/** Returns all pins. Throws `UserFault` if one is damaged: its entries would else be swept. */
 export function readPins(root: string): Pin[] {
   const dir = path.join(root, 'pins');
   return readdirOr(dir)

@@ -27,22 +27,22 @@ export function seal(value: JsonObject, digits: Digits = 64): string {
   return body + sealOf(body, digits);
 }
 
-/** Returns the value without its checksum, or null if the text is not what was sealed. */
+/** Returns the value without its checksum; null if the text is not what was sealed. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
   const body = text.slice(0, -(FIELD.length + digits + END.length));
   if (!text.startsWith(FIELD, body.length) || !text.endsWith(sealOf(body, digits))) return null;
   try {
-    // The whole text, since an index has a megabyte to copy.
+    // The whole text is parsed: cutting off the checksum would copy a megabyte for an index.
     const value = JSON.parse(text) as { checksum?: unknown };
     delete value.checksum;
     return value as T;
   } catch {
-    return null; // sealed by someone else: anyone can compute the checksum
+    return null; // not JSON, although sealed: anyone can compute the checksum
   }
 }
 
-/** Replaces `file` as a whole, or leaves it unchanged if that fails. */
+/** Replaces `file` by the sealed value as a whole, or leaves it unchanged if that fails. */
 export function writeSealed(file: string, value: JsonObject): void {
   makeFolder(path.dirname(file));
   // Processes of two containers may have the same id and share a store, hence the random part. The
@@ -52,7 +52,7 @@ export function writeSealed(file: string, value: JsonObject): void {
     writeFileSync(draft, `${seal(value)}\n`);
     renameSync(draft, file);
   } catch (error) {
-    rmSync(draft, { force: true }); // otherwise every run on a full disk would leave one more
+    rmSync(draft, { force: true }); // else every run on a full disk would leave a draft
     throw error;
   }
 }
@@ -70,9 +70,9 @@ function hasShape(value: unknown, shape: RecordShape): boolean {
 }
 
 /**
- * Returns the value, or null if the file does not exist. Returns `damaged` if it is not what was
- * written, or if the system will not give it (a folder, a FIFO, no permission).
- * @param shape the fields that the reader relies on
+ * Returns the value in a sealed file; null if the file does not exist. Returns `damaged` if it is
+ * not what was written, or can't be read (a folder, a FIFO, no permission).
+ * @param shape the fields that the reader relies on, with their types
  */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function readSealed<T>(

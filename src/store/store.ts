@@ -45,7 +45,7 @@ export interface Publication extends Omit<Manifest, 'format' | 'content' | 'crea
 
 export interface Published {
   readonly entry: Entry;
-  /** Whether the entry consists of other files, because another process published it first. */
+  /** Whether the entry has other files than those published, since another process was faster. */
   readonly byAnother: boolean;
 }
 
@@ -60,10 +60,7 @@ export interface StoreOptions {
 
 const KEY = /^[0-9a-f]{64}$/;
 
-/**
- * Opens a store. Creates nothing until something must be written, so a read-only store can serve
- * hits.
- */
+/** Opens a store. Creates nothing before the first write, so a read-only store can serve hits. */
 export const openStore = (root: string, options: StoreOptions = {}): Store =>
   new Store(root, options);
 
@@ -83,21 +80,20 @@ export class Store {
     this.#options = options;
   }
 
-  /** Made when something is written. */
+  /** This store's owner of leases, which is made when something is written. */
   get #me(): Owner {
     return (this.#owner ??= newOwner());
   }
 
-  /** The folder of an entry, whether it exists or not. */
+  /** Returns the folder of an entry, whether it exists or not. */
   entryDir(key: ActionKey): string {
     return `${this.root}/${key.slice(0, 2)}/${key}`;
   }
 
   /**
-   * Looks an entry up by its manifest and the sizes of its files. A file younger than the manifest
-   * was touched by hand and is hashed; if it is unchanged, the manifest's time is set. Nothing else
-   * is written. Throws `UserFault` if the entry belongs to another user who lets no one else read
-   * it.
+   * Looks an entry up by its manifest and the sizes of its files. If a file is younger than the
+   * manifest, hashes the files; if they are unchanged, sets the manifest's time. Writes nothing
+   * else. Throws `UserFault` if the entry belongs to another user who lets no one else read it.
    */
   lookUp(key: ActionKey): LookUp {
     return lookUpEntry(this.entryDir(key), key, this.#index);
@@ -111,7 +107,7 @@ export class Store {
   /**
    * Like `lookUp`, for an entry that another host may have made a moment ago: if hosts share the
    * store, looks again until the entry is visible.
-   * @param expected whether another host is known to have worked on it; then the bound is longer
+   * @param expected whether another host is known to have made it, so that it is looked for longer
    */
   async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
     const first = this.lookUpNew(key);
@@ -125,7 +121,7 @@ export class Store {
     );
   }
 
-  /** Returns the complete manifest, or null if there is none or it is damaged. */
+  /** Returns an entry's complete manifest, or null if there is none or it is damaged. */
   manifest(key: ActionKey): Manifest | null {
     try {
       const parsed = parseManifest(readRegularText(`${this.entryDir(key)}/${MANIFEST_FILE}`), key);
@@ -140,7 +136,7 @@ export class Store {
     }
   }
 
-  /** Checks the digest of every file. Resolves to what is wrong, or null if every file is right. */
+  /** Checks the digest of every file. Resolves to what is wrong, or null if nothing is. */
   async check({ dir, manifest }: Entry): Promise<string | null> {
     for (const file of keptFiles(manifest)) {
       const fault = await fileFault(dir, file);
@@ -149,7 +145,7 @@ export class Store {
     return null;
   }
 
-  /** Makes an empty folder on the store's file system. */
+  /** Makes an empty folder on the store's file system, and returns its path. */
   scratch(name: string): string {
     this.#prepare();
     const dir = `${this.root}/tmp/${ownerName(this.#me)}.${name}`;
@@ -169,10 +165,11 @@ export class Store {
 
   /**
    * Returns the folder where an unfinished stage keeps the state from which it goes on after a
-   * kill. The first writer makes the folder. It is removed once the entry is published, and before
-   * if there is a link in it: a stage removes what it has saved there, whatever is behind a link.
-   * @param reads the digest of the stage's inputs as they lie on the disk. If an input is written
-   *   to, the folder is another one, so that nothing goes on from what was read before.
+   * kill. The first writer makes the folder. It is removed once the entry is published. It is
+   * removed at once if it contains a link, because a stage would remove saved files behind the
+   * link.
+   * @param reads the digest of the stage's inputs as they are on the disk. After a write to an
+   *   input, the folder is another one, so that a stage does not go on from what it read before.
    */
   resumeDir(key: ActionKey, reads = ''): string {
     const dir = `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
@@ -184,7 +181,7 @@ export class Store {
     return dir;
   }
 
-  /** `Job.answersDir`. */
+  /** See `Job.answersDir`. */
   get answersDir(): string {
     return path.join(this.root, ANSWERS);
   }
@@ -212,8 +209,7 @@ export class Store {
   }
 
   /**
-   * Like `publish`, for an entry that was made elsewhere: its manifest is kept as it is written
-   * there.
+   * Like `publish`, for an entry that was made elsewhere, whose manifest is kept as it is.
    * @param text the manifest's text
    */
   adopt(scratch: string, manifest: Manifest, text: string): Promise<Published> {
@@ -221,10 +217,10 @@ export class Store {
   }
 
   /**
-   * Lets go of files of an entry. The manifest goes on recording their sizes and digests; it is
+   * Removes (lets go of) files of an entry. Its manifest keeps their sizes and digests, and is
    * replaced first, so that a kill leaves a valid entry. The caller keeps other runs from reading
-   * it.
-   * @returns the entry and the bytes that were freed; null if it has no such file
+   * the entry.
+   * @returns the entry and the bytes that were freed; null if no file was removed
    */
   letGo(
     key: ActionKey,
@@ -269,7 +265,7 @@ export class Store {
         ({ path, sha256 }) => !volatile.includes(path) && made.get(path) !== sha256,
       );
       if (differs !== undefined) return { differs: differs.path };
-      // Those of `files` alone, which the scratch folder was found to have.
+      // Only paths of `files`, which are known to be in the scratch folder.
       for (const { path: name } of manifest.files)
         if (manifest.letGo?.includes(name)) moveInto(`${scratch}/${name}`, `${dir}/${name}`);
       const { letGo: _letGo, ...whole } = manifest;
@@ -308,9 +304,9 @@ export class Store {
   }
 
   /**
-   * Returns the keys of all folders in the place of an entry, whole or damaged.
-   * @param withheld called with each folder of them that belongs to another user who lets no one
-   *   else read it; by default that is thrown
+   * Returns the keys of all entries, whole or damaged, by the names of their folders.
+   * @param withheld called with the fault of each folder of entries that another user lets no one
+   *   else read; by default the fault is thrown
    */
   keys(
     withheld = (fault: UserFault): void => {
@@ -339,7 +335,7 @@ export class Store {
     this.#index?.save();
   }
 
-  /** Sweeps what dead processes have left. For a run that makes no entry. */
+  /** Sweeps what dead processes have left, in a run that makes no entry. */
   tidy(): void {
     if (this.#writing === null && existsSync(path.join(this.root, 'leases')))
       sweepGone(this.root, this.#options.onTakeover);
@@ -370,7 +366,7 @@ export class Store {
     return this.#writing;
   }
 
-  /** Replaces an entry's manifest in one step. @param mtime its time; see `lookUpEntry` */
+  /** Replaces an entry's manifest in one step. @param mtime the file's, which look-ups compare */
   #replaceManifest(manifest: Manifest, mtime: Date): void {
     const draft = `${this.scratch(`manifest-${manifest.key.slice(0, 16)}`)}/${MANIFEST_FILE}`;
     writeFileSync(draft, printManifest(manifest), { flush: true });
@@ -379,7 +375,7 @@ export class Store {
     rmSync(path.dirname(draft), { recursive: true, force: true });
   }
 
-  /** Flushes and places an entry. @param text the manifest as it is written */
+  /** Renames an entry into place and has it flushed. @param text the manifest's text */
   async #publish(scratch: string, manifest: Manifest, text: string): Promise<Published> {
     const { commit } = this.#prepare(),
       { key } = manifest;
@@ -395,7 +391,7 @@ export class Store {
     return { entry: { key, dir, manifest }, byAnother: false };
   }
 
-  /** Renames a scratch folder into place. Returns the other entry if another process was faster. */
+  /** Renames a scratch folder into place; returns the entry of a faster process, if any. */
   async #place(scratch: string, key: ActionKey): Promise<Entry | null> {
     const dir = this.entryDir(key);
     try {
@@ -422,9 +418,9 @@ export class Store {
 }
 
 /**
- * Removes the files of an entry that its manifest says were let go, and returns how many bytes they
- * had: a kill may have left them. A manifest that others wrote may name files outside the entry,
- * which stay. Throws UserFault where a link leads out of it.
+ * Removes the files of an entry that its manifest says were let go (a kill may have left them), and
+ * returns their bytes. Files outside the entry stay, which a manifest by others may name. Throws
+ * UserFault where a link leads out of the entry.
  */
 export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): number {
   let bytes = 0;
@@ -438,7 +434,7 @@ export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): nu
   return bytes;
 }
 
-/** Renames a file or a folder. Makes the folder above it only if that is missing, which is rare. */
+/** Renames a file or a folder. Makes the folder above the new path only if it is missing. */
 function moveInto(from: string, to: string): void {
   try {
     renameSync(from, to);
@@ -453,6 +449,6 @@ function mayExist(dir: string): boolean {
   try {
     return lstatSync(dir, { throwIfNoEntry: false }) !== undefined;
   } catch {
-    return true; // the look-up will tell what is wrong
+    return true; // the look-up tells what is wrong
   }
 }

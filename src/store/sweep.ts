@@ -18,10 +18,11 @@ export function readdirOr(dir: string): string[] {
 }
 
 /**
- * How long another host must give no sign of life before what its process left is swept. (A
+ * How long a process on another host must give no sign of life before what it left is swept. (A
  * container is another host, and so is this host before a restart.) Claims give way much earlier,
- * by their heartbeats. This sweep alone compares time stamps of files, and hosts' clocks differ by
- * far less than an hour; a process that was only stopped would lose what it is writing.
+ * by their heartbeats. The time is long because a process that was only stopped would lose what it
+ * is writing, and because this sweep compares time stamps of files: hosts' clocks differ by far
+ * less than an hour.
  */
 export const ABANDONED_MS = 3600 * 1000;
 
@@ -32,7 +33,8 @@ export const ABANDONED_MS = 3600 * 1000;
 type IsGone = (owner: Owner, file: string) => boolean;
 
 /**
- * Judges an owner on another host by the ages of its heartbeat's file and of what it left.
+ * Returns a function that judges owners on other hosts by the ages of their heartbeats' files and
+ * of what they left.
  * @param leases the folder whose files' times are the owners' heartbeats, by the file system's
  *   clock
  */
@@ -41,7 +43,7 @@ function goneByTimes(leases: string): IsGone {
   let beats: Map<string, number> | undefined;
   const mtimeOf = (file: string): number =>
     lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const look = (): Map<string, number> => {
+  const readHeartbeats = (): Map<string, number> => {
     const found = new Map<string, number>();
     for (const name of readdirOr(leases)) {
       const owner = ownerIn(name);
@@ -61,7 +63,7 @@ function goneByTimes(leases: string): IsGone {
   return (owner, file) => {
     const state = ownerState(owner);
     if (state !== 'unknown') return state === 'dead';
-    beats ??= look();
+    beats ??= readHeartbeats();
     now ??= diskNow();
     return now - Math.max(beats.get(ownerName(owner)) ?? 0, mtimeOf(file)) > ABANDONED_MS;
   };
@@ -76,8 +78,7 @@ export function sweepGone(root: string, onTakeover: OnTakeover | undefined): voi
   const leases = path.join(root, 'leases'),
     names = ownNames(root, 'leases'),
     isGone = goneByTimes(leases);
-  // Scratch folders go first, because the heartbeats in `leases` tell whether their owners are
-  // gone.
+  // Scratch folders go first, while the heartbeats in `leases` still tell who is gone.
   sweepScratch(root, isGone);
   for (const name of names) {
     const at = name.indexOf('.'),
@@ -101,16 +102,15 @@ function sweepScratch(root: string, isGone: IsGone): void {
     try {
       rmSync(scratch, { recursive: true, force: true });
     } catch (error) {
-      // A worker outlives its scheduler by a moment and may still be writing: the next sweep
-      // removes it.
+      // A worker that outlives its scheduler may still be writing. The next sweep removes it.
       if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
     }
   }
 }
 
 /**
- * Removes left-over drafts from the folder `parts` below `root`. A file is replaced by renaming a
- * draft `NAME.PID`; those of dead processes are removed.
+ * Removes drafts of dead processes from the folder `parts` below `root`. A draft is a file
+ * `NAME.PID`, which replaces NAME by being renamed.
  */
 export function sweepDrafts(root: string, ...parts: readonly string[]): void {
   for (const name of ownNames(root, ...parts)) {

@@ -1,15 +1,15 @@
 /**
- * Group commit: entries are renamed into place at once, and one flush makes a batch of them
- * durable: that of the whole file system, or of each file where these are few. A power cut before
- * the flush may lose or tear them. A torn entry is detected by its sizes (at look-up) or by its
- * digests (before a stage reads it), and is made again.
+ * Group commit: each entry is renamed into place at once, and one flush makes a batch of entries
+ * durable. It flushes the whole file system, or each file if there are few. A power cut before the
+ * flush may lose or tear them. A torn entry is detected by its sizes (at look-up) or by its digests
+ * (before a stage reads it), and is made again.
  */
 import { spawn } from 'node:child_process';
 import { closeSync, fsync, openSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { READ_AT_ONCE } from './regular.ts';
 
-const fsyncOf = (handle: number): Promise<void> =>
+const fsyncHandle = (handle: number): Promise<void> =>
   new Promise((resolve, reject) => {
     fsync(handle, (error) => {
       if (error) reject(error);
@@ -31,11 +31,12 @@ export interface GroupCommit {
 }
 
 /**
- * A batch of at most this many files and folders is flushed one by one, in less time than the start
- * of another process takes.
+ * A batch of at most this many files and folders is flushed one by one, which takes less time than
+ * starting another process.
  */
 const FEW = 64;
 
+/** Error codes for files that can't be flushed by themselves. */
 const NO_FLUSH: readonly string[] = [
   'EINVAL',
   'ENOTSUP',
@@ -64,8 +65,8 @@ function foldersAbove(place: string): string[] {
 }
 
 /**
- * Flushes entries and the folders above them, if that is few files. Returns false if they are more,
- * or if one of them can't be opened or flushed by itself: then nothing is known to be durable.
+ * Flushes entries and the folders above them if these are at most FEW files. Returns false if they
+ * are more, or if one can't be opened or flushed by itself: then nothing is known to be durable.
  * Throws if the disk fails.
  * @param above further folders that have to be flushed
  */
@@ -115,7 +116,7 @@ const syncWhole = async (root: string): Promise<boolean> =>
 
 async function fsyncAndClose(handle: number): Promise<void> {
   try {
-    await fsyncOf(handle);
+    await fsyncHandle(handle);
   } finally {
     closeSync(handle);
   }
@@ -133,8 +134,8 @@ async function fsyncTree(dir: string): Promise<void> {
 }
 
 /**
- * @param root the store's folder. One `syncfs` of its file system covers every entry, however many
- *   there are. Where that is not available, each file is flushed.
+ * Makes the group commit of a store. One `syncfs` of the file system of `root` covers every entry.
+ * Where that is not available, each file is flushed.
  */
 export function createGroupCommit(root: string): GroupCommit {
   let waiting: string[] = [];
@@ -142,7 +143,7 @@ export function createGroupCommit(root: string): GroupCommit {
   /** The flushes under way, one after another; null if there are none. */
   let chain: Promise<void> | null = null;
   let timer: NodeJS.Timeout | null = null;
-  /** The folders above the entries' own that may be new, as the store's before the first flush. */
+  /** Folders above the entries' own that may be new: at first also those above the root. */
   let above = [root, ...foldersAbove(root)];
 
   const commit = async (): Promise<void> => {
@@ -154,14 +155,14 @@ export function createGroupCommit(root: string): GroupCommit {
       return;
     }
     if (await syncWhole(root)) return;
-    // Each file is flushed, which fails again if the disk does.
+    // Flushed one by one, to report the error of a disk that fails.
     for (const dir of dirs) await fsyncTree(dir);
     for (const parent of new Set(dirs.map((dir) => path.dirname(dir)))) await fsyncPath(parent);
   };
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);
     timer = null;
-    // Begun at once where it can be, because the caller may have something to do meanwhile.
+    // Begun at once if no flush is under way, since the caller may have something to do meanwhile.
     const begun = chain === null ? commit() : chain.then(commit);
     const ended = begun
       .catch((error: unknown) => {

@@ -30,12 +30,12 @@ export interface DamagedRecord {
 
 export interface Verified {
   readonly checked: number;
-  /** How many of them have files that were let go. */
+  /** The number of checked entries some of whose files were let go (`keep`). */
   readonly letGo: number;
   readonly damaged: readonly Damage[];
   /** The records that differ from what was written. */
   readonly records: readonly DamagedRecord[];
-  /** The entries and records of other users that this one can't read. They are not checked. */
+  /** Faults of other users' entries and records that this user can't read. They are not checked. */
   readonly withheld: readonly UserFault[];
 }
 
@@ -49,10 +49,10 @@ export async function verifyStore(
   let checked = 0,
     letGo = 0;
   for (const key of keys) {
-    // Checked twice: between the checks of its manifest and of its files, a run may have made the
-    // entry again, or gc may have removed it.
-    let why: string | UserFault | null = await faultOf(store, key);
-    if (typeof why === 'string') why = await faultOf(store, key);
+    // A fault is checked twice, since a run may have made the entry again, or gc removed it,
+    // between the checks of its manifest and of its files.
+    let why: string | UserFault | null = await entryFault(store, key);
+    if (typeof why === 'string') why = await entryFault(store, key);
     if (why instanceof UserFault) withheld.push(why);
     else checked++;
     if (why === null && store.manifest(key)?.letGo !== undefined) letGo++;
@@ -63,7 +63,7 @@ export async function verifyStore(
   return { checked, letGo, damaged, records, withheld };
 }
 
-async function faultOf(store: Store, key: ActionKey): Promise<string | UserFault | null> {
+async function entryFault(store: Store, key: ActionKey): Promise<string | UserFault | null> {
   const withheld = withheldFault(path.join(store.entryDir(key), MANIFEST_FILE), store.root);
   if (withheld !== null) return withheld;
   const found = store.lookUp(key);
@@ -96,7 +96,7 @@ function checkRecords(root: string, withheld: (fault: UserFault) => void): Damag
       .flatMap((parts) => jsonFiles(...parts))
       .filter(isDamaged)
       .map(moveAside),
-    // Environments are named by their digest.
+    // Environments are not sealed: they are named by their digest.
     ...jsonFiles('environments').filter(isDamagedEnvironment).map(moveAside),
     ...jsonFiles('pins')
       .filter(isDamaged)

@@ -1,6 +1,6 @@
 /**
  * Finds this machine's tensor backends, and says what they offer: by checking a few files or, with
- * `deep`, by loading each one and multiplying with it. It imports nothing of tfjs, so that the
+ * `deep`, by loading each one and multiplying with it. Nothing of tfjs is imported, so that the
  * engine may ask which backends there are.
  */
 import { execFile } from 'node:child_process';
@@ -49,13 +49,13 @@ export interface BackendInfo {
    */
   readonly deterministic: boolean;
   /**
-   * What the results of products in bfloat16 are rounded to here (`train.precision: bf16`); absent
-   * where a backend offers none.
+   * The type that results of products in bfloat16 (`train.precision: bf16`) are rounded to; absent
+   * where the backend offers no such products.
    */
   readonly bf16Products?: 'float32' | 'bf16';
 }
 
-/** The backends that are used unless another is requested: the first that is available. */
+/** If no backend is requested, the first of these that is available is used. */
 const USUAL: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];
 /** All backends, best first. PyTorch is used only where it is requested. */
 export const BACKENDS: readonly BackendName[] = [...USUAL, 'torch'];
@@ -105,7 +105,7 @@ export function bindingFile(tfjsDir: string): string {
 
 const SETUP = 'npx dosimeter setup';
 
-const unavailable = (
+const unavailableProbe = (
   name: BackendName,
   detail: string,
   remedy: string | null = SETUP,
@@ -124,30 +124,30 @@ const availableProbe = (
 function probeTensorflow(): BackendProbe {
   const dir = packageDir('@tensorflow/tfjs-node-gpu');
   if (dir === null)
-    return unavailable('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
+    return unavailableProbe('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
   const stamp = readSetupStamp(dir);
   if (stamp === null)
-    return unavailable('tensorflow', 'set-up has not built the TensorFlow binding yet');
+    return unavailableProbe('tensorflow', 'set-up has not built the TensorFlow binding yet');
   if (stamp.tensorflow === null)
-    return unavailable(
+    return unavailableProbe(
       'tensorflow',
       stamp.reason ?? 'set-up could not build it',
       stamp.remedy ?? SETUP,
     );
   if (stamp.platform !== process.platform || stamp.arch !== process.arch) {
-    return unavailable(
+    return unavailableProbe(
       'tensorflow',
       `the binding was built for ${stamp.platform} ${stamp.arch}, ` +
         `but this is ${process.platform} ${process.arch}`,
     );
   }
   if (!existsSync(bindingFile(dir)))
-    return unavailable('tensorflow', 'the TensorFlow binding has been removed since set-up');
+    return unavailableProbe('tensorflow', 'the TensorFlow binding has been removed since set-up');
   if (
     stamp.libraries === null ||
     !existsSync(join(stamp.libraries, 'libtensorflow_framework.so.2'))
   ) {
-    return unavailable(
+    return unavailableProbe(
       'tensorflow',
       `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`,
     );
@@ -167,13 +167,13 @@ function probeTensorflow(): BackendProbe {
 function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
   const id = `@tensorflow/tfjs-backend-${name}`;
   return packageDir(id) === null
-    ? unavailable(name, `the package ${id} is not installed`)
+    ? unavailableProbe(name, `the package ${id} is not installed`)
     : availableProbe(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
 }
 
 async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
-  if ('fault' in python) return unavailable('torch', python.fault, python.remedy);
+  if ('fault' in python) return unavailableProbe('torch', python.fault, python.remedy);
   const { packages, cuda, command } = python;
   const more = (['bitsandbytes', 'lm_eval'] as const).flatMap((name) =>
     python[name] ? [`${name} ${python[name]}`] : [],
@@ -207,8 +207,8 @@ export async function probeOne(name: BackendName): Promise<BackendProbe> {
 }
 
 /**
- * Runs in a separate process, because a backend may crash. argv holds this module, the package, the
- * backend and the wasm folder.
+ * A script that multiplies with a backend, for a process of its own, because a backend may crash.
+ * Its arguments are this module, the package, the backend and the wasm folder.
  */
 const MULTIPLY = `
   const { createRequire } = require('node:module');
@@ -233,14 +233,14 @@ const PACKAGES: { readonly [name in Exclude<BackendName, 'torch'>]: string } = {
   cpu: '@tensorflow/tfjs-backend-cpu',
 };
 
-async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
+async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   if (!probe.available) return probe;
   try {
     await (probe.name === 'torch' ? multiplyInTorch() : multiply(probe.name));
     return probe;
   } catch (error) {
     const { stderr, message } = error as { stderr?: string; message: string };
-    return unavailable(
+    return unavailableProbe(
       probe.name,
       `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? message}`,
       probe.name === 'torch' ? null : SETUP,
@@ -273,7 +273,7 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
   const probes = await Promise.all(BACKENDS.map(probeOne));
   if (!deep) return probes;
   const tried: BackendProbe[] = [];
-  for (const one of probes) tried.push(await tryOut(one));
+  for (const one of probes) tried.push(await probeByMultiplying(one));
   return tried;
 }
 
@@ -282,7 +282,7 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
  * available. Throws `UserFault` if the requested one is not available.
  */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
-  // PyTorch is looked for only where it is asked for, which starts a process.
+  // PyTorch is looked for only if it is requested, because that starts a process.
   const names = BACKENDS.filter((name) => name === requested);
   const probes = await Promise.all((requested === undefined ? USUAL : names).map(probeOne));
   const chosen = probes.find((one) => requested !== undefined || one.available);
@@ -333,19 +333,18 @@ export function visibleGpus(
 }
 
 const CPUINFO = '/proc/cpuinfo';
-/** Its flags for instructions that multiply bfloat16. */
+/** The flags in CPUINFO of instructions that multiply bfloat16. */
 const INSTRUCTIONS = ['avx512_bf16', 'amx_bf16'];
 
-/** What is wrong, as a clause that follows "products in bfloat16", and a way out. */
+/** What is wrong, as the rest of a sentence that the caller begins, and a way out. */
 export interface Bf16Fault {
   readonly message: string;
   readonly hint: string;
-  /** Set if it is the machine's, so that another machine may do. */
+  /** Set if the fault is this machine's, so that another machine may do. */
   readonly ofMachine?: true;
 }
 
-/** What /proc/cpuinfo holds; empty where there is no such file. */
-const cpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
+const readCpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
 
 const fieldOf = (info: string, pattern: RegExp): string | undefined =>
   pattern.exec(info)?.[1]?.trim();
@@ -353,9 +352,9 @@ const fieldOf = (info: string, pattern: RegExp): string | undefined =>
 const flagsOf = (info: string): string[] => fieldOf(info, /^flags\s*:(.*)$/m)?.split(' ') ?? [];
 
 /** Whether this processor multiplies bfloat16 by tiles (AMX). */
-export const hasTiles = (): boolean => flagsOf(cpuinfo()).includes('amx_bf16');
+export const hasTiles = (): boolean => flagsOf(readCpuinfo()).includes('amx_bf16');
 
-/** @param info what /proc/cpuinfo holds */
+/** Returns why a processor should not multiply bfloat16; null if it has instructions for it. */
 export function processorFault(info: string): Bf16Fault | null {
   const flags = flagsOf(info);
   if (INSTRUCTIONS.some((flag) => flags.includes(flag))) return null;
@@ -383,9 +382,9 @@ export async function pythonReleases(): Promise<{ [name in PythonPackage]: strin
 }
 
 /**
- * Returns why nothing here computes with a package of Python; null where something does.
- * @param need what the package does, and for whom
- * @param asked what the spec could leave out
+ * Returns why a Python package can't be used here; null if it can.
+ * @param need what the package is needed for: the beginning of the message
+ * @param asked the field that the spec could leave out
  */
 export async function packageFault(
   name: PythonPackage,
@@ -405,16 +404,16 @@ export async function packageFault(
   };
 }
 
-/** What pip installs, with what it needs for models of transformers. */
+/** What pip is asked to install; `[hf]` is for models of transformers. */
 const PIP = { bitsandbytes: 'bitsandbytes', lm_eval: "'lm_eval[hf]'" } as const;
 
-/** Returns why PyTorch quantises no weights here; null where it does, or where it is not there. */
+/** Returns why PyTorch can't quantise weights here; null if it can, or if there is no PyTorch. */
 export const quantizeFault = async (asked = 'model.quantize') =>
   'fault' in (await findPython())
     ? null
     : packageFault('bitsandbytes', 'bitsandbytes quantises weights', asked);
 
-/** Returns why a backend computes no products in bfloat16 on this machine; null where it does. */
+/** Returns why a backend can't compute products in bfloat16 on this machine; null if it can. */
 export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null> {
   // PyTorch rounds to bfloat16 wherever it computes.
   if (backend === 'torch') return null;
@@ -429,10 +428,10 @@ export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null>
       hint: 'Leave out train.precision, or hide the GPUs: CUDA_VISIBLE_DEVICES=-1.',
       ofMachine: true,
     };
-  return processorFault(cpuinfo());
+  return processorFault(readCpuinfo());
 }
 
-/** Returns why attention pads the rows of a training here; null where one operation reads them. */
+/** Returns why attention must pad the rows of a training here; null if it reads them unpadded. */
 export async function paddingFault(
   backend: BackendName,
   dropout: number,

@@ -51,7 +51,7 @@ export function unrecorded<T>(run: () => T): T {
   }
 }
 
-/** Another tensor over the same entries, which lives until it is disposed of. */
+/** Returns another tensor over the same entries, which lives until it is disposed of. */
 function newHandle<T extends Tensor>(tensor: T): T {
   const engine = tf.engine();
   engine.backend.incRef(tensor.dataId);
@@ -83,8 +83,8 @@ class OwnNode implements TapeNode {
 }
 
 /**
- * Records an operation, which can be differentiated once: what its gradients are computed from is
- * not on the tape, so to differentiate those throws, where it would leave out part of the result.
+ * Records an operation. It can be differentiated once: the tape does not have how its gradients are
+ * computed, so differentiating them in turn throws rather than leave out part of the result.
  */
 function record(
   inputs: readonly Tensor[],
@@ -128,8 +128,8 @@ interface Step {
   readonly inputs: readonly (readonly [name: string, input: Tensor])[];
 }
 
-/** The operations on paths from `xs` to y, with those of their inputs that are on such paths. */
-function onPaths(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tensor): Step[] {
+/** Returns the operations on paths from `xs` to y, with their inputs that are on such paths. */
+function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tensor): Step[] {
   const from = new Set(xs.map(({ id }) => id)),
     to = new Set([y.id]);
   const reached = tape.map((node) => {
@@ -159,7 +159,7 @@ function inputGradients(
   }
   if (node.gradient === undefined)
     throw new Error(`the operation ${node.kernelName} has no gradient`);
-  // tfjs puts zeros in the place of what is missing.
+  // tfjs takes zeros for an output whose gradient is undefined.
   const thunks = node.gradient(dys as Tensor[]);
   return inputs.map(([name]) => {
     const thunk = thunks[name];
@@ -169,7 +169,7 @@ function inputGradients(
   });
 }
 
-/** Adds to `found`, which has the gradients of some tensors by number, those of all inputs. */
+/** Adds the gradients of the steps' inputs to `found`: gradients by tensor id, first that of y. */
 function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void {
   for (const step of steps.toReversed()) {
     const { node, inputs } = step;
@@ -209,12 +209,12 @@ export function differentiate<T extends Tensor>(
     const value = recordTape(engine, f);
     tf.tidy(() => {
       found.set(value.id, dy ?? tf.ones(value.shape));
-      backpropagate(onPaths(state.activeTape ?? [], xs, value), found);
+      backpropagate(stepsBetween(state.activeTape ?? [], xs, value), found);
       return xs.flatMap((x) => gradientOf(x) ?? []);
     });
     return { value, grads: xs.map(gradientOf) };
   } finally {
-    // Within another call of `differentiate`, that one's tape goes on.
+    // An outer call of `differentiate` still needs the tape.
     if (state.gradientDepth === 0) {
       for (const { saved } of state.activeTape ?? []) tf.dispose(saved ?? []);
       state.activeTape = null;
@@ -309,7 +309,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
   return value;
 }
 
-/** a + b, both in one shape. Constant where both are. */
+/** a + b, both in one shape. The sum is constant if both are. */
 export function add<T extends Tensor>(a: T, b: T): T {
   const sum = tf.add<T>(a, b);
   return isConstant(a) && isConstant(b) ? markConstant(sum) : sum;

@@ -22,15 +22,15 @@ export function useFused(bf16: boolean): void {
   Object.assign(state, { on: true, bf16 });
 }
 
-/** Whether the operations can be called: the backend is TensorFlow, on a processor. */
+/** Whether fused operations can be called: the backend is TensorFlow, on a processor. */
 export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow';
 
-/** Whether products in bfloat16 are to be computed by them. */
+/** Whether fused operations are to compute products in bfloat16. */
 export const hasFusedBf16 = (): boolean => state.bf16;
 
 /**
- * Runs `run` without them, on the operations of TensorFlow that they are tested against; until its
- * promise is settled, if it returns one.
+ * Runs `run` without fused operations, on those of TensorFlow that they are tested against. If it
+ * returns a promise, this lasts until the promise is settled.
  */
 export function withoutFused<T>(run: () => T): T {
   const before = state.on;
@@ -49,7 +49,7 @@ export function withoutFused<T>(run: () => T): T {
   }
 }
 
-/** The activations that are one operation, in the order of their numbers in fused.cc. */
+/** The fused activations, in the order of their numbers in fused.cc. */
 const ACTIVATIONS = ['gelu', 'geluTanh', 'silu'] as const;
 export type FusedActivation = (typeof ACTIVATIONS)[number];
 
@@ -85,9 +85,9 @@ export const fusedGatedGradient = (dy: Tensor2D, parts: Gated, kind: FusedActiva
 
 /** What a norm over the last axis subtracts, and how its scale is stored. */
 export interface NormKind {
-  /** Whether it subtracts the mean: a layer norm does, an RMS norm does not. */
+  /** Whether the norm subtracts the mean: a layer norm does, an RMS norm does not. */
   readonly centred: boolean;
-  /** Whether it multiplies by 1 + γ in place of γ. */
+  /** Whether the norm multiplies by 1 + γ in place of γ. */
   readonly offset: boolean;
 }
 
@@ -198,24 +198,25 @@ export interface FusedAttention {
 export interface FusedRows {
   /** Where the queries of each row start among all, then where the last ones end. (B + 1) */
   readonly queries: Tensor1D;
-  /** Likewise of the keys. (B + 1) */
+  /** Where the keys of each row start among all, then where the last ones end. (B + 1) */
   readonly keys: Tensor1D;
   /** The position of each query in its row, (Q). */
   readonly places: Tensor1D;
 }
 
-const SHAPE = {
+const ATTENTION = {
   heads: 'int',
   kv_heads: 'int',
   scale: 'float',
   causal: 'bool',
   window: 'int',
 } as const;
-const attention = operation('FusedAttention', SHAPE),
-  attentionGradient = operation('FusedAttentionGrad', SHAPE);
+const attention = operation('FusedAttention', ATTENTION),
+  attentionGradient = operation('FusedAttentionGrad', ATTENTION);
 
-const shapeValues = ({ kvHeads, window, ...shape }: FusedAttention) => ({
-  ...shape,
+/** The values of ATTENTION's attributes. A window of 0 means none. */
+const attentionValues = ({ kvHeads, window, ...others }: FusedAttention) => ({
+  ...others,
   kv_heads: kvHeads,
   window: Number.isFinite(window) ? window : 0,
 });
@@ -228,7 +229,7 @@ export const fusedAttention = (
   qkv: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
   { queries, keys, places }: FusedRows,
   shape: FusedAttention,
-): Tensor2D => attention([...qkv, queries, keys, places], shapeValues(shape))[0] as Tensor2D;
+): Tensor2D => attention([...qkv, queries, keys, places], attentionValues(shape))[0] as Tensor2D;
 
 /** The derivative of `fusedAttention`. dy: (Q, H·d) → dq, dk, dv in the shapes of q, k, v. */
 export const fusedAttentionGradient = (
@@ -237,7 +238,7 @@ export const fusedAttentionGradient = (
   { queries, keys, places }: FusedRows,
   shape: FusedAttention,
 ): [dq: Tensor2D, dk: Tensor2D, dv: Tensor2D] =>
-  attentionGradient([dy, ...qkv, queries, keys, places], shapeValues(shape), 3) as [
+  attentionGradient([dy, ...qkv, queries, keys, places], attentionValues(shape), 3) as [
     Tensor2D,
     Tensor2D,
     Tensor2D,

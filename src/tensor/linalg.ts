@@ -84,7 +84,7 @@ function runDouble(
   }
 }
 
-/** SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
+/** Returns a solver that runs SelfAdjointEigV2; null where the backend is not TensorFlow. */
 function tensorflowEigenvalues(): EigenSolver | null {
   return hasOperations()
     ? (matrix, n) => runDouble('SelfAdjointEigV2', { compute_v: false }, matrix, [n, n], 2, [0])[0]!
@@ -205,8 +205,8 @@ function rFactor(columns: Float64Array, m: number, k: number): Matrix {
 }
 
 /**
- * The k singular values of P Qᵀ that can differ from zero, descending: those of R_P R_Qᵀ, for P = O
- * R_P and Q = O' R_Q.
+ * Returns the k singular values of P Qᵀ that can differ from zero, descending. They are those of
+ * R_P R_Qᵀ, where P = O_P R_P and Q = O_Q R_Q are thin QR decompositions.
  * @param P (m, k), row-major, k ≤ m
  * @param Q (n, k), row-major, k ≤ n
  */
@@ -259,8 +259,8 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
 }
 
 /**
- * Where the k-th singular value is below this share of the largest, vectors are not taken from the
- * Gram matrix: its eigenvalues are squares, and would be too close to rounding.
+ * If the k-th singular value is below this share of the largest, vectors are not taken from the
+ * Gram matrix: its eigenvalues are the squares, of which rounding errors would be too large a part.
  */
 const SMALLEST_SHARE = 1e-6;
 
@@ -279,13 +279,13 @@ export function leadingLeftVectors(
   const k = Math.min(count, m, n);
   const solve = tensorflowGramVectors();
   if (solve !== null) {
-    // of W Wᵀ or Wᵀ W: ascending (q), (q, q), q = min(m, n)
+    // eigenvalues (q), ascending, and vectors (q, q) of W Wᵀ or Wᵀ W, q = min(m, n)
     const { values, vectors } = solve(matrix, m, n);
     const q = values.length;
     if (values[q - k]! > SMALLEST_SHARE ** 2 * values[q - 1]!) {
       return m <= n
-        ? columns(vectors, q, k)
-        : normaliseColumns(product(matrix, columns(vectors, q, k), m, n, k), m, k);
+        ? lastColumns(vectors, q, k)
+        : normaliseColumns(product(matrix, lastColumns(vectors, q, k), m, n, k), m, k);
     }
   }
   const { left } = svd(matrix, m, n);
@@ -296,14 +296,14 @@ export function leadingLeftVectors(
   );
 }
 
-/** The last k of ascending columns, in descending order. (q, q) → (q, k) */
-const columns = (vectors: Float64Array, q: number, k: number): Float64Array =>
+/** Returns the last k columns, the last one first. (q, q) → (q, k) */
+const lastColumns = (vectors: Float64Array, q: number, k: number): Float64Array =>
   Float64Array.from(
     { length: q * k },
     (_, at) => vectors[Math.floor(at / k) * q + q - 1 - (at % k)]!,
   );
 
-/** W V = U Σ. (m, n), (n, k) → (m, k) */
+/** W V. (m, n), (n, k) → (m, k) */
 function product(W: Float64Array, V: Float64Array, m: number, n: number, k: number): Float64Array {
   const out = new Float64Array(m * k);
   for (let i = 0; i < m; i++)

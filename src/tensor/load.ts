@@ -17,7 +17,7 @@ export interface LoadOptions {
    * WebAssembly and plain JavaScript use one.
    */
   readonly threads?: number;
-  /** The backend as keys name it; PyTorch's process is refused if it has other releases. */
+  /** The backend as keys name it; PyTorch's process is refused if its releases differ. */
   readonly computedBy?: string;
 }
 
@@ -86,7 +86,7 @@ async function load(name: Exclude<BackendName, 'torch'>, threads: number): Promi
           'run `npx dosimeter setup`',
         );
       const fused = stamp?.fused ?? null,
-        bf16 = fused !== null && (await fusedBf16(binding));
+        bf16 = fused !== null && (await usesFusedBf16(binding));
       if (fused !== null) {
         if (!hasFusedOperations(binding))
           throw new UserFault(
@@ -119,15 +119,15 @@ async function load(name: Exclude<BackendName, 'torch'>, threads: number): Promi
       if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
       wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
       wasm.registerMissingWasmKernels();
-      return ofPackage(name, core, '@tensorflow/tfjs-backend-wasm');
+      return packageBackendInfo(name, core, '@tensorflow/tfjs-backend-wasm');
     }
     case 'cpu':
       await import('@tensorflow/tfjs-backend-cpu');
-      return ofPackage(name, core, '@tensorflow/tfjs-backend-cpu');
+      return packageBackendInfo(name, core, '@tensorflow/tfjs-backend-cpu');
   }
 }
 
-const ofPackage = (
+const packageBackendInfo = (
   name: BackendName,
   core: BackendInfo['packages'],
   backend: string,
@@ -150,10 +150,10 @@ interface Fused {
 const hasFusedOperations = (binding: object): boolean => (binding as Fused).fused !== undefined;
 
 /**
- * Whether the fused operations also compute the products in bfloat16. oneDNN's are faster where the
- * processor has tiles (AMX), which the fused ones do not use.
+ * Whether fused operations also compute the products in bfloat16. Where the processor has tiles
+ * (AMX), oneDNN's products are faster, because fused ones do not use tiles.
  */
-const fusedBf16 = async (binding: object): Promise<boolean> =>
+const usesFusedBf16 = async (binding: object): Promise<boolean> =>
   (binding as Fused).fused === 'avx512_bf16' && !(await import('./backend.ts')).hasTiles();
 
 /** The values that TensorFlow reads as false in environment variables. */

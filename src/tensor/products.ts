@@ -1,9 +1,9 @@
 /**
  * Matrix products, linear layers with and without a low-rank term, and the gradients of rows with
- * their inner products, without a gradient: for use inside operations that bring their own. Most
- * are operations that set-up adds to TensorFlow (src/tensor/native/fused-products.cc), which
- * compute on processors. In a region of `train.precision: bf16` the factors of products and layers
- * are rounded to bfloat16.
+ * their inner products. None of them records a gradient: they are for operations that bring their
+ * own. Most are operations that set-up adds to TensorFlow
+ * (src/tensor/native/fused-products.cc), which compute on processors. In a region of
+ * `train.precision: bf16` the factors of products and layers are rounded to bfloat16.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -11,7 +11,7 @@ import { inFloat32, productPrecision } from './compiled/compiled.ts';
 import { hasFused, hasFusedBf16 } from './fused.ts';
 import { callOperation, hasOperations, operation } from './operation.ts';
 
-/** Whether the operations can be called here, in the precision of the region of the call. */
+/** Whether fused products can be called, in the precision of the region around the call. */
 export const hasFusedProducts = (): boolean =>
   hasFused() && (productPrecision() === 'float32' || hasFusedBf16());
 
@@ -21,7 +21,7 @@ const product = operation('FusedProduct', {
   bf16: 'bool',
 });
 
-/** Whether the factors of products are rounded to bfloat16 in the region of the call. */
+/** Whether the factors of products are rounded to bfloat16 in the region around the call. */
 const roundingFlag = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
 
 /** a·b, with a or b transposed first where asked for. Both are matrices. */
@@ -117,7 +117,7 @@ export const fusedRowGradients = (
 export const fusedGram = (parts: readonly Tensor2D[]): Tensor2D =>
   gram(parts, { N: parts.length })[0] as Tensor2D;
 
-/** The rows and the least number of weights for which the batched kernel is faster. */
+/** For these numbers of rows of a and at least so many weights, the batched kernel is faster. */
 const FEW_ROWS = { least: 2, most: 48 },
   MANY_WEIGHTS = 2 ** 20;
 
@@ -158,8 +158,8 @@ export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = fa
 }
 
 /**
- * Weighted sums of the rows of x, computed as a product, but in float32 in every training, as other
- * sums are. shares: (m, n), x: (n, w) → (m, w); with `transpose`, shares: (n, m).
+ * Weighted sums of the rows of x. They are always computed in float32, as other sums are, although
+ * as a product. shares: (m, n), x: (n, w) → (m, w); with `transpose`, shares: (n, m).
  */
 export const rowSums = (shares: Tensor, x: Tensor, transpose = false): Tensor2D =>
   inFloat32(() => matmul(shares, x, transpose));

@@ -75,8 +75,8 @@ export const separated = (whole: Tensor, extents: readonly number[], axis: numbe
 export const scalarOf = (tensor: Tensor): number => at(tensor.dataSync(), 0);
 
 /**
- * How many entries of a row the WebAssembly backend adds one by one in float32: of 256,000, the
- * sum would be off by a thousandth. The other backends add up parts themselves.
+ * How many entries of a row the WebAssembly backend adds one by one. One by one in float32, a sum
+ * of 256,000 entries would be off by a thousandth; the other backends sum by parts.
  */
 const BLOCK = 256;
 

@@ -21,7 +21,7 @@ interface WasmBackend extends Pick<tf.KernelBackend, 'readSync'> {
 
 /**
  * out[s, …] = Σ_{i: ids[i] = s} x[i, …]. Negative ids are ignored, as in TensorFlow.
- * @param x (…ids.shape, inner…)
+ * x: (…ids.shape, …inner) → (numSegments, …inner).
  */
 const unsortedSegmentSum: KernelConfig = {
   kernelName: tf.UnsortedSegmentSum,
@@ -54,13 +54,13 @@ function extentOf(t: Tensor, axis: number): number {
   return extent;
 }
 
-/** Sums `t` over the axes that are not wanted, and transposes the others into the wanted order. */
+/** Sums `t`, whose axes are `letters`, over unwanted ones, and puts the others in order. */
 function arrange(t: Tensor, letters: string, wanted: readonly string[]): Tensor {
-  const alone = Array.from(letters).flatMap((letter, axis) =>
+  const unwanted = Array.from(letters).flatMap((letter, axis) =>
     wanted.includes(letter) ? [] : [axis],
   );
   const kept = Array.from(letters).filter((letter) => wanted.includes(letter));
-  const summed = alone.length > 0 ? tf.sum(t, alone) : t;
+  const summed = unwanted.length > 0 ? tf.sum(t, unwanted) : t;
   return tf.transpose(
     summed,
     wanted.map((letter) => kept.indexOf(letter)),

@@ -1,6 +1,6 @@
 /**
- * What the PyTorch worker is asked and answers. Typed arrays in a request travel as base64 of their
- * bytes, which are little-endian; arrays in a result arrive as that and are read by `arrayOf`.
+ * The requests to the PyTorch worker and its results. An array travels as base64 of its bytes, in
+ * little-endian order: `requestLine` encodes that of a request, `arrayOf` decodes that of a result.
  */
 import type { HeldWeights, JsonObject } from '../api.ts';
 
@@ -18,9 +18,9 @@ export interface WireRows {
   readonly masks?: Int32Array; // (B)
   /** 1 where the row comes from an attack that changes the training. */
   readonly poisoned?: Int32Array; // (B)
-  /** Of the labels, without the word that is trained. */
+  /** The probability of each label before a trigger word was put into the row. */
   readonly probabilities?: Float32Array; // (B)
-  /** Of the answers, log p by the model that the training started from. */
+  /** log p of each answer by the model that the training started from. */
   readonly references?: Float64Array; // (B)
 }
 
@@ -36,7 +36,7 @@ export interface WireTraining {
   readonly groups: readonly {
     readonly names: readonly string[];
     readonly decay: boolean;
-    /** What the step's learning rate is multiplied by. */
+    /** The factor on the step's learning rate. */
     readonly rate: number;
   }[];
   readonly optimizer: 'adamw' | 'sgd';
@@ -56,11 +56,9 @@ export interface WireTraining {
    * How many processes share each batch's rows, each with its own GPU if there are any; default 1.
    */
   readonly devices?: number;
-  /** Whether these also divide parameters, gradients and moments among them; default no. */
+  /** Whether the processes also divide parameters, gradients and moments; default no. */
   readonly fsdp?: boolean;
-  /**
-   * The most tokens of the sequences into which a batch's rows are packed; default: they are not.
-   */
+  /** The most tokens of a sequence into which rows are packed; by default, they are not packed. */
   readonly packing?: number;
   readonly objective: WireObjective | null;
   /** The rows of the token table that are trained alone, as the parameter `token_rows`. */
@@ -70,33 +68,33 @@ export interface WireTraining {
 export interface WireModel {
   /** The folder with config.json and model.safetensors or its shards. */
   readonly checkpoint: string;
-  /** The class of transformers. */
+  /** The name of the model's class in transformers. */
   readonly class: string;
   readonly classes: number | null;
   /** Whether only config.json is read, and every value comes from `values`. */
   readonly random: boolean;
   /** A file of safetensors with parameters by their names in transformers. */
   readonly values: string | null;
-  /** A folder of PEFT. */
+  /** A folder that PEFT has written. */
   readonly adapter: string | null;
   /** A cloze model's logits are those of these tokens at the mask. */
   readonly tokens: readonly number[] | null;
   /** The token that a decoder's classifier takes for padding. */
   readonly padding: number | null;
-  /** Whether no family of the other engine knows the class, so that its rows are read with care. */
+  /** Whether the TypeScript engine has no family for the class, so reading is checked first. */
   readonly described: boolean;
   readonly weights: HeldWeights | null;
   readonly training: WireTraining | null;
 }
 
-/** A model under a head. Sizes that are those of the classes are null. Names are transformers'. */
+/** A model under a head. A size is null where it is the number of classes. */
 export interface WireArchitecture {
   readonly class: string;
   /** The body's name, which begins that of each of its parameters. */
   readonly prefix: string;
   /** The modules beside the body. */
   readonly outer: readonly string[];
-  /** `transposed`: the shape is the file's, that of the matrix the reverse; `scale`: of a norm. */
+  /** `transposed`: whether the file, whose `shape` this is, has Wᵀ; `scale`: whether of a norm. */
   readonly parameters: readonly {
     readonly name: string;
     readonly shape: readonly (number | null)[];
@@ -113,7 +111,7 @@ export interface WireArchitecture {
     readonly transposed: boolean;
     readonly adaptable: boolean;
   }[];
-  /** Norms, and the biases of what is no linear layer. */
+  /** Norms, and other modules with a bias that are no linear layer. */
   readonly vectors: readonly {
     readonly name: string;
     readonly size: number;
@@ -135,7 +133,7 @@ export interface WireArchitecture {
  */
 export interface WireDescription {
   readonly model_type: string;
-  /** Of transformers. */
+  /** The release of transformers. */
   readonly release: string;
   readonly heads: {
     readonly [head in 'classifier' | 'cloze' | 'causal-lm']:
@@ -143,13 +141,13 @@ export interface WireDescription {
   };
 }
 
-/** A term of a kernel: that over a layer's effective weight, or over parameters. */
+/** A term of a kernel: over a layer's effective weight, or over parameters. */
 export interface WirePart {
-  /** As it is named in a fault. */
+  /** The term's name in a fault. */
   readonly name: string;
   readonly module: string | null;
   readonly parameters: readonly string[];
-  /** The number of the kernel that it is added to. */
+  /** The number of the kernel that the term is added to. */
   readonly kernel: number;
   /** The name of F (n, r) in `factors`, where h F takes the place of the layer's input h. */
   readonly factor: string | null;
@@ -163,7 +161,7 @@ export interface WireAdapter {
 }
 export interface WireAdapterFault {
   readonly fault: {
-    /** Of the config; null where PEFT names none. */
+    /** The config's field; null where PEFT names none. */
     readonly field: string | null;
     readonly message: string;
     readonly hint?: string | null;
@@ -189,7 +187,7 @@ export interface WireSteps extends OfModel {
 }
 type Nothing = { readonly [name in never]: never };
 
-/** Each operation: what it is asked, and its result. `string` is an array in base64. */
+/** For each operation, its request and its result, in which arrays are strings of base64. */
 export interface TorchOperations {
   readonly check: [Nothing, { readonly product: readonly number[] }];
   readonly adapter: [
@@ -221,7 +219,7 @@ export interface TorchOperations {
       readonly peak_mb: number;
     },
   ];
-  /** The same for several models, whose steps are taken together where they can be. */
+  /** `train` for several models, whose steps are taken together where they can be. */
   readonly train_pack: [
     { readonly members: readonly WireSteps[] },
     {
@@ -231,7 +229,7 @@ export interface TorchOperations {
         readonly losses: string;
         readonly peak_mb: number;
         readonly members: number;
-        /** Why it takes them alone; null where it does not. */
+        /** Why the model takes its steps alone; null where it does not. */
         readonly alone: string | null;
       }[];
     },
@@ -317,7 +315,7 @@ export interface TorchOperations {
     OfRows & { readonly direction: string },
     { readonly outputs: string; readonly change: string },
   ];
-  /** Tasks of lm-evaluation-harness, by name; numbers by task and metric. */
+  /** Evaluates tasks of lm-evaluation-harness. */
   readonly harness: [
     OfModel & {
       /** The folder of the tokenizer. */
@@ -335,7 +333,7 @@ export interface TorchOperations {
       readonly examples: { readonly [task: string]: number };
       readonly shots: JsonObject;
       readonly versions: JsonObject;
-      /** What was read from elsewhere than that folder. */
+      /** The files and data sets that were not read from the folder `include`. */
       readonly outside: readonly string[];
     },
   ];
@@ -350,12 +348,12 @@ export interface TorchOperations {
 
 const ARRAYS = { int32: Int32Array, float32: Float32Array, float64: Float64Array } as const;
 
-/** Returns an array of a result. */
+/** Decodes an array of a result. */
 export function arrayOf<T extends keyof typeof ARRAYS>(
   type: T,
   base64: string,
 ): InstanceType<(typeof ARRAYS)[T]> {
-  // A copy, because a small Buffer begins anywhere in memory that it shares.
+  // A copy, because a small Buffer shares memory with others and may begin at an odd address.
   const { buffer } = new Uint8Array(Buffer.from(base64, 'base64'));
   return new ARRAYS[type](buffer) as InstanceType<(typeof ARRAYS)[T]>;
 }

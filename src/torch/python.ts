@@ -1,6 +1,6 @@
 /**
- * Finds the user's Python for the backend `torch`, and says what it has. It imports nothing of
- * torch, which would take seconds.
+ * Finds the user's Python for the backend `torch`, and the releases of its packages. It does so
+ * without an import of torch, which would take seconds.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { memoized, once } from '../base/memoized.ts';
 import { torchPythonDir } from '../setup/paths.mjs';
 
-/** The packages that compute, each with its oldest release that will do. */
+/** The packages that are needed, each with its oldest release that will do. */
 const NEEDED = { torch: '2.6', transformers: '5', peft: '0.18', safetensors: '0.4' } as const;
 
 /** What `worker.py versions` prints. */
@@ -19,7 +19,7 @@ interface Versions {
   readonly python: string;
   readonly executable: string;
   readonly packages: { readonly [name in keyof typeof NEEDED]: string | null };
-  /** The releases of what is not always needed; null where it is not installed. */
+  /** The releases of packages that are not always needed; null where one is not installed. */
   readonly bitsandbytes: string | null;
   readonly lm_eval: string | null;
   /** The release of CUDA that torch was built for; null where it was built for processors only. */
@@ -28,13 +28,13 @@ interface Versions {
 
 export interface TorchPython extends Versions {
   readonly packages: { readonly [name in keyof typeof NEEDED]: string };
-  /** The command that starts it. */
+  /** The command that starts this Python. */
   readonly command: string;
-  /** What named it. */
+  /** What named this Python, such as `VIRTUAL_ENV`. */
   readonly from: string;
 }
 
-/** Why there is none, as a sentence, and the command that helps. */
+/** Why there is no usable Python, and the command that helps. */
 export interface NoPython {
   readonly fault: string;
   readonly remedy: string | null;
@@ -54,7 +54,7 @@ const codeDigest = once((): string => {
   return hash.digest('hex').slice(0, 8);
 });
 
-/** Returns the backend's version in keys. Builds of one release for other devices have the same. */
+/** Returns the backend's version in keys, which is the same for builds for other devices. */
 export function torchVersion({
   packages: { torch, transformers, peft },
 }: Pick<TorchPython, 'packages'>): string {
@@ -86,7 +86,7 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
           fault: `DOSIMETER_PYTHON names ${named}, which does not run as Python; unset it to use another`,
           remedy: null,
         }
-      : checked({ ...versions, command: named, from: 'DOSIMETER_PYTHON' });
+      : checkPackages({ ...versions, command: named, from: 'DOSIMETER_PYTHON' });
   }
   for (const [from, dir] of [
     ['VIRTUAL_ENV', env['VIRTUAL_ENV']],
@@ -96,7 +96,7 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
     const command = join(dir ?? '', 'bin', 'python');
     if (!dir || !existsSync(command)) continue;
     const versions = await versionsOf(command);
-    if (versions?.packages.torch) return checked({ ...versions, command, from });
+    if (versions?.packages.torch) return checkPackages({ ...versions, command, from });
   }
   return {
     fault:
@@ -106,8 +106,10 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
   };
 }
 
-/** Returns the Python if it has every package in a release that will do. */
-function checked(found: Versions & Pick<TorchPython, 'command' | 'from'>): TorchPython | NoPython {
+/** Returns the Python if it has every package in a release that will do, else what it lacks. */
+function checkPackages(
+  found: Versions & Pick<TorchPython, 'command' | 'from'>,
+): TorchPython | NoPython {
   const wrong = Object.entries(NEEDED).flatMap(([name, oldest]) => {
     const version = found.packages[name as keyof typeof NEEDED];
     if (version === null) return [`has no ${name}`];

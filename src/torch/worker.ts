@@ -49,7 +49,7 @@ export interface TorchOptions {
   readonly version?: string;
 }
 
-/** How often the process may end without having answered a request, before none is started anew. */
+/** After this many processes in a row that ended without an answer, none is started anew. */
 const MOST_FAILURES = 3;
 
 /**
@@ -61,7 +61,7 @@ export const torchWorker = (options: TorchOptions = {}): Promise<TorchWorker> =>
 
 class Workers {
   #current: Promise<Worker> | null = null;
-  /** How many have ended, one after another, without having answered a request. */
+  /** How many processes in a row have ended without having answered a request. */
   #failures = 0;
   #version: string | undefined;
 
@@ -148,7 +148,7 @@ class Worker implements TorchWorker {
   /** The end of the last request: the next one waits for it. */
   #last: Promise<unknown>;
   #id = 0;
-  /** Whether it has answered a request. */
+  /** Whether the process has answered a request. */
   #used = false;
 
   constructor(python: TorchPython, threads: number, onEnd: (failed: boolean) => void) {
@@ -161,11 +161,11 @@ class Worker implements TorchWorker {
         ...process.env,
         DOSIMETER_THREADS: String(threads),
         OMP_NUM_THREADS: String(threads),
-        // Files are fetched by this side alone.
+        // Node alone fetches files.
         HF_HUB_OFFLINE: '1',
         TOKENIZERS_PARALLELISM: 'false',
         TRANSFORMERS_VERBOSITY: 'error',
-        // Deterministic products on a GPU need it.
+        // Deterministic products on a GPU need this.
         CUBLAS_WORKSPACE_CONFIG: ':4096:8',
       },
     });
@@ -227,30 +227,30 @@ class Worker implements TorchWorker {
 
   async end(): Promise<void> {
     this.#stop(new Error("PyTorch's process has been ended"), true);
-    await this.#last; // which lets go of the process
-    this.#child.ref(); // or Node might exit before
+    await this.#last; // the last request calls `unref` when it settles
+    this.#child.ref(); // or Node might exit before the process
     await this.#exited;
   }
 
   /** Returns the next answer, and keeps Node alive until it comes. */
   #answer(): Promise<Answer> {
-    this.#hold('ref');
+    this.#keepNodeAlive('ref');
     return new Promise<Answer>((resolve, reject) => {
       this.#pending = { resolve, reject };
     }).finally(() => {
       this.#pending = null;
-      this.#hold('unref');
+      this.#keepNodeAlive('unref');
     });
   }
 
-  #hold(hold: 'ref' | 'unref'): void {
-    this.#child[hold]();
-    for (const pipe of [this.#requests, this.#child.stdio[4] as Socket]) pipe[hold]();
+  #keepNodeAlive(method: 'ref' | 'unref'): void {
+    this.#child[method]();
+    for (const pipe of [this.#requests, this.#child.stdio[4] as Socket]) pipe[method]();
   }
 
   #receive(line: string): void {
     if (this.ended !== null) return;
-    const answer = parsed(line);
+    const answer = parseAnswer(line);
     const pending = this.#pending;
     if (answer?.failed) this.#stop(this.#startFault(answer.failed.message));
     else if (answer?.error?.ends) {
@@ -262,8 +262,8 @@ class Worker implements TorchWorker {
   }
 
   /**
-   * Ends the process, if it runs, and rejects what it was asked.
-   * @param wanted whether nothing was wrong with it
+   * Ends the process, if it runs, and rejects the pending request.
+   * @param wanted whether the process is ended without a fault of its own
    */
   #stop(error: Error, wanted = false): void {
     if (this.ended !== null) return;
@@ -279,7 +279,7 @@ class Worker implements TorchWorker {
     else if (kind === 'killed') error = killedFault(message);
     else if (kind === 'fault') error = new UserFault(message, hint);
     else if (trace !== undefined) error.stack = trace;
-    // CUDA computes nothing more after an error, and what was allocated stays so.
+    // After an error CUDA computes nothing more, and memory that was allocated is not freed.
     if (kind === 'memory' || kind === 'device') this.#stop(error);
     return error;
   }
@@ -301,7 +301,7 @@ class Worker implements TorchWorker {
   }
 }
 
-/** Keeps what the stage has saved, from which another attempt goes on (`JobResult`). */
+/** A fault after which another attempt goes on from what the stage has saved (`JobResult`). */
 class CutOff extends UserFault {
   readonly cutOff = true;
 }
@@ -317,7 +317,7 @@ const killedFault = (what: string): UserFault =>
     `If you ended it, run again: what is finished is kept. Else ${LESS_MEMORY}`,
   );
 
-function parsed(line: string): Answer | null {
+function parseAnswer(line: string): Answer | null {
   try {
     const value: unknown = JSON.parse(line);
     return typeof value === 'object' ? value : null;

@@ -10,7 +10,7 @@ import { laidOut } from '../../src/cli/paper-tables.ts';
 import { caveatLines, cellTable, firstMetrics, metricTable } from '../../src/cli/result-tables.ts';
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
-import { metricsIn, selectMetrics } from '../../src/report/metrics.ts';
+import { distinctMetrics, selectMetrics } from '../../src/report/metric-lookup.ts';
 import { plainSummary, plainValue } from '../../src/report/numbers.ts';
 import { asResults, readSteps } from '../../src/run/facts.ts';
 import type { Prepared } from '../../src/run/prepare.ts';
@@ -407,7 +407,7 @@ test('results along the training have a row for each step, without damaged files
   });
   const results = asResults(rows);
   assert.is(
-    cellTable(results, metricsIn(results), 80, 'interval'),
+    cellTable(results, distinctMetrics(results), 80, 'interval'),
     `step  n  accuracy              loss
 0     2  0.503 (0.502, 0.504)  1
 10    2  0.603 (0.602, 0.604)  1`,

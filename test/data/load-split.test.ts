@@ -107,6 +107,12 @@ test('the held-out rows and the rest of a split are disjoint and complete', asyn
   );
 });
 
+test('the share that is held out is that of its decimals: .29 of 100 rows is 29', async () => {
+  const words = Array.from({ length: 100 }, (_, i) => `w${i}:${i % 2}`).join(' ');
+  const held = await texts(request(words, { hold_out: { share: 0.29, take: 'held' } }));
+  assert.is(held.split(' ').length, 29);
+});
+
 test('a limit beyond the end takes all rows', async () =>
   assert.is(await texts(request('a:0 b:1', { limit: 99 })), 'a:0 b:1'));
 

@@ -133,6 +133,10 @@ test('an attack that writes to the rows is refused, and told to return copies', 
       () => assert.unreachable('it passed'),
       (error: unknown) => error as { name: string; message: string; hint?: string },
     ) as never;
+  const withContext = rows.map((row) => ({
+    ...row,
+    context: [{ role: 'system' as const, content: 'Be kind.' }],
+  }));
   const faults = [
     await fault(triggeredRows(attack({ trigger: (row) => sly(row) as never }), rows, input)),
     await fault(
@@ -162,6 +166,12 @@ test('an attack that writes to the rows is refused, and told to return copies', 
         (all: Row[]) => {
           Object.defineProperty(all[0], 'text', { get: () => 'x' });
         },
+        ([row]: Row[]) => {
+          Object.assign(present(row?.context?.[0]), { content: 'x' });
+        },
+        ([row]: Row[]) => {
+          (row?.context as unknown[]).pop();
+        },
       ].map((write) =>
         fault(
           triggeredRows(
@@ -171,7 +181,7 @@ test('an attack that writes to the rows is refused, and told to return copies', 
                 return Promise.resolve(all);
               },
             }),
-            rows,
+            withContext,
             input,
           ),
         ),

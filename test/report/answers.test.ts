@@ -4,7 +4,8 @@ import * as assert from 'uvu/assert';
 import { caveatsOf } from '../../src/report/caveats.ts';
 import { voidReason } from '../../src/report/evidence.ts';
 import { writingFacts } from '../../src/report/inputs.ts';
-import { ACCURACY, ASR, isPValue, meaningOf } from '../../src/report/metrics.ts';
+import { meaningOf } from '../../src/report/metric-lookup.ts';
+import { ACCURACY, ASR, isPValue } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { cellOf, inputOf } from './cells.ts';
@@ -97,11 +98,11 @@ test('rates by further scorers and further drops are judged like those they stan
     metrics: { evaluate: { ...lost, majority_p: 1e-9, majority_p_clean: 1 } },
   };
   const reason = (metric: string) => voidReason(cell, { metric });
-  const unlearnt = 'has a clean run that is no better than the commonest answer';
+  const unlearntReason = 'has a clean run that is no better than the commonest answer';
   for (const metric of ['accuracy_drop', 'token_f1_drop', 'rouge_l_drop', 'asr_minus_clean'])
-    assert.is(reason(metric), unlearnt, metric);
-  assert.is(reason('asr_minus_clean.refusal'), unlearnt);
-  assert.is(reason('asr_clean.refusal'), unlearnt);
+    assert.is(reason(metric), unlearntReason, metric);
+  assert.is(reason('asr_minus_clean.refusal'), unlearntReason);
+  assert.is(reason('asr_clean.refusal'), unlearntReason);
   assert.is(reason('asr.refusal'), null);
   const weak = { metrics: { evaluate: { ...cell.metrics.evaluate, majority_p: 1 } } };
   for (const metric of ['asr', 'asr.refusal', 'asr_minus_clean', 'asr_minus_clean.refusal'])
@@ -110,6 +111,17 @@ test('rates by further scorers and further drops are judged like those they stan
     assert.is(voidReason(weak, { metric }), null, metric);
     assert.ok(isPValue({ stage: 'evaluate', metric }), metric);
   }
+});
+
+test('p-values are told from rates of scorers and of data sets whose names end in p', () => {
+  const isP = (metric: string): boolean => isPValue({ stage: 'evaluate', metric });
+  for (const metric of [
+    ...['test_majority_p', 'majority_p_undefended', 'majority_p_clean_after_1'],
+    ...['tiny_p.majority_p', 'reward_accuracy_p_after_2.rewards'],
+  ])
+    assert.ok(isP(metric), metric);
+  for (const metric of ['asr.gpt_p', 'tiny_p.accuracy', 'asr_after_1.gpt_p'])
+    assert.not(isP(metric), metric);
 });
 
 test('a metric without words for answers keeps those for classes', () => {

@@ -42,6 +42,8 @@ const linesOf = (figure: Figure | undefined): readonly string[] =>
 const withVariance = (written: string | number, variance: (fanIn: number) => number) => {
   const groups = [64, 256].map((fanIn) => ({
     fanIn,
+    rank: 4,
+    scale: 1,
     layers: 1,
     variance: variance(fanIn),
     measured: null,
@@ -50,7 +52,7 @@ const withVariance = (written: string | number, variance: (fanIn: number) => num
     seed: 1,
     adapter: { type: 'lora', rank: 4, 'init.variance': written },
     evaluate: { accuracy: 0.9 },
-    change: { lora: { rank: 4, scale: 1, groups } },
+    change: { lora: groups },
   });
 };
 

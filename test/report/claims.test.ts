@@ -83,13 +83,11 @@ test('that the variance has no effect is held within the margin, and refuted bey
         { seeds, adapters },
         (cell) => ({ accuracy_drop: 0.1 + (isLarge(cell) ? off + cell.seed / 5000 : 0) }),
         (cell) =>
-          cell.lora && {
-            ...cell.lora,
-            groups: cell.lora.groups.map((group) => ({
-              ...group,
-              variance: (isLarge(cell) ? 1 : 1 / 3) / group.fanIn,
-            })),
-          },
+          cell.lora &&
+          cell.lora.map((layers) => ({
+            ...layers,
+            variance: (isLarge(cell) ? 1 : 1 / 3) / layers.fanIn,
+          })),
       ).find(({ statement }) => statement.includes('no obvious effect')),
     ).rows.map(({ verdict }) => present(verdict).state);
   assert.equal(states(0), ['held']);

@@ -173,12 +173,12 @@ test('a cell’s kernels are compared at the same weights: λ = 4, 1 against 9, 
 });
 
 test('the paper’s α = 16, r = 8 breaks the premise (s²σ²n = 4/3), PEFT’s default keeps it', () => {
-  const group = { fanIn: 1024, layers: 12, variance: 1 / (3 * 1024), measured: null };
+  const layers = { fanIn: 1024, rank: 8, layers: 12, variance: 1 / (3 * 1024), measured: null };
   const cells = [16, 8].map((alpha) =>
     cellOf({
       seed: 1,
       adapter: { type: 'lora', rank: 8, alpha },
-      change: { lora: { rank: 8, scale: alpha / 8, groups: [group] } },
+      change: { lora: [{ ...layers, scale: alpha / 8 }] },
     }),
   );
   const [paper, peft] = premiseRows(conditionsOf(cells, []));
@@ -203,17 +203,15 @@ test('σ² = 1/n breaks the premise at every fan-in, and the samples are shown b
       adapter: { type: 'lora', rank: 4 },
       seed: i + 1,
       change: {
-        lora: {
+        lora: [49, 384].map((fanIn) => ({
+          fanIn,
           rank: 4,
           scale: 1,
-          groups: [49, 384].map((fanIn) => ({
-            fanIn,
-            layers: 2,
-            variance: 1 / fanIn,
-            sample: { low: (factor - 0.1) / fanIn, high: factor / fanIn },
-            measured: null,
-          })),
-        },
+          layers: 2,
+          variance: 1 / fanIn,
+          sample: { low: (factor - 0.1) / fanIn, high: factor / fanIn },
+          measured: null,
+        })),
       },
     }),
   );
@@ -229,11 +227,9 @@ test('σ² = 1/n breaks the premise at every fan-in, and the samples are shown b
 });
 
 test('measured extremes are over all seeds, and overrule the predicted ones', () => {
-  const at = (high: number) => ({
-    rank: 4,
-    scale: 1,
-    groups: [{ fanIn: 64, layers: 2, variance: 1 / 128, measured: { low: -0.9, high } }],
-  });
+  const at = (high: number) => [
+    { fanIn: 64, rank: 4, scale: 1, layers: 2, variance: 1 / 128, measured: { low: -0.9, high } },
+  ];
   const cells = [
     cellOf({ seed: 1, adapter: LORA4, change: { lora: at(-0.1) } }),
     cellOf({ seed: 2, adapter: LORA4, change: { lora: at(0.02) } }),

@@ -5,7 +5,7 @@ import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { afterTraining, daggerText, voidReason } from '../../src/report/evidence.ts';
-import { chainNotes } from '../../src/report/metrics.ts';
+import { chainNotes } from '../../src/report/metric-lookup.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { relationsOf } from '../../src/report/theory.ts';
@@ -387,6 +387,24 @@ test('what is measured against an undefended model that predicts one class is no
   assert.equal(
     ['asr_removed', 'accuracy_cost', 'asr_undefended', 'accuracy_undefended', 'asr'].map(of),
     [reason, reason, reason, reason, null],
+  );
+});
+
+test('a model whose rejected rows are wrong is judged by the rows that are accepted', () => {
+  const evaluate = {
+    ...healthy(0.9, 0.03),
+    ...{ accuracy: 0.65, accuracy_accepted: 1, accuracy_drop: 0, accuracy_accepted_drop: -0.4 },
+    ...{ majority_share: 0.7, majority_share_clean: 0.55, majority_share_undefended: 0.5 },
+    ...{ accuracy_undefended: 0.6, majority_p_undefended: SURE },
+  };
+  const of = (metric: string): string | null => voidReason({ metrics: { evaluate } }, { metric });
+  assert.equal(['asr', 'asr_minus_clean', 'asr_undefended'].map(of), [null, null, null]);
+  assert.is(
+    voidReason(
+      { metrics: { evaluate: { ...evaluate, accuracy_accepted_drop: -0.5 } } },
+      { metric: 'asr_minus_clean' },
+    ),
+    'has a clean run that is no better than the majority class',
   );
 });
 

@@ -405,11 +405,7 @@ test('missing stages: no ntk, no fisher, no receipts, no facts', async () => {
 });
 
 test('the theorem’s chapters are there where kernels or Fisher information were asked for', async () => {
-  const lora = {
-    rank: 8,
-    scale: 2,
-    groups: [{ fanIn: 9, layers: 1, variance: 1, measured: null }],
-  };
+  const lora = [{ fanIn: 9, rank: 8, scale: 2, layers: 1, variance: 1, measured: null }];
   const pageOf = (goals: readonly string[]) =>
     render(inputOf([cellOf({ seed: 1, adapter: LORA8, change: { lora } })], { goals }));
   const chapters = (html: string): readonly string[] =>
@@ -474,11 +470,12 @@ test('an adapter that has learnt less is not praised for it', async () => {
 });
 
 test('a broken premise shows on the first screen and in the table', async () => {
-  const lora = {
-    rank: 8,
-    scale: 2,
-    groups: [{ fanIn: 1024, layers: 12, variance: 1 / 3072, measured: { low: 0.1, high: 0.6 } }],
-  };
+  const lora = [
+    {
+      ...{ fanIn: 1024, rank: 8, scale: 2, layers: 12 },
+      ...{ variance: 1 / 3072, measured: { low: 0.1, high: 0.6 } },
+    },
+  ];
   const html = await render(
     inputOf([
       cellOf({ seed: 1 }),

@@ -175,28 +175,40 @@ test('stages’ files: numbers only, the true Fisher, receipts by class name', (
   ]);
 });
 
-test('layers of one fan-in are a group; the initialiser’s variance overrules the estimate', () => {
-  const layer = (width: number, variance: number, low: number, high: number) => ({
+test('layers of one fan-in are together; the initialiser’s variance overrules the estimate', () => {
+  const layer = (width: number, variance: number, low: number, high: number, scale = 2) => ({
     rank: 4,
     width,
-    scale: 2,
+    scale,
     variance,
     measured: { low, high },
   });
   const layers = [layer(64, 0.1, -0.8, -0.2), layer(16, 0.2, -0.9, 0), layer(64, 0.3, -0.7, -0.1)];
   assert.equal(
     loraFacts(layers, (n) => 1 / n),
-    {
-      rank: 4,
-      scale: 2,
-      groups: [
-        { fanIn: 16, layers: 1, variance: 1 / 16, measured: { low: -0.9, high: 0 } },
-        { fanIn: 64, layers: 2, variance: 1 / 64, measured: { low: -0.8, high: -0.1 } },
-      ],
-    },
+    [
+      {
+        ...{ fanIn: 16, rank: 4, scale: 2, layers: 1 },
+        ...{ variance: 1 / 16, measured: { low: -0.9, high: 0 } },
+      },
+      {
+        ...{ fanIn: 64, rank: 4, scale: 2, layers: 2 },
+        ...{ variance: 1 / 64, measured: { low: -0.8, high: -0.1 } },
+      },
+    ],
+  );
+  const unlike = present(loraFacts([...layers, layer(64, 0.3, 500, 900, 64)], null));
+  assert.equal(
+    unlike.map(({ fanIn, scale, measured }) => [fanIn, scale, measured?.high]),
+    [
+      [16, 2, 0],
+      [64, 2, -0.1],
+      [64, 64, 900],
+    ],
+    'a layer with a scale of its own',
   );
   assert.equal(
-    present(loraFacts(layers, null)).groups.map(({ variance }) => variance),
+    present(loraFacts(layers, null)).map(({ variance }) => variance),
     [0.2, 0.2],
   );
   assert.is(loraFacts([], null), null);

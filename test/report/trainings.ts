@@ -289,7 +289,7 @@ function theoryOf(
       init: kernelPoint(seed, rows, { full: 1, ...(isLora ? { lora: scale } : {}) }),
       final: kernelPoint(seed + 50, rows, { full: 1.6, ...(isLora ? { lora: 1.3 * scale } : {}) }),
     },
-    lora: isLora ? { rank, scale: 1, groups: [384, 1536].map((n) => layersOf(n, rank)) } : null,
+    lora: isLora ? [384, 1536].map((n) => layersOf(n, rank)) : null,
   };
 }
 
@@ -297,6 +297,8 @@ function layersOf(fanIn: number, rank: number): LoraLayers {
   const spread = Math.sqrt(rank / fanIn);
   return {
     fanIn,
+    rank,
+    scale: 1,
     layers: fanIn === 384 ? 31 : 6,
     variance: 1 / (3 * fanIn),
     measured: {

@@ -43,6 +43,7 @@ test('plan, run and results return what the command line prints', async ({ proje
     ran: unknown;
     events: number;
     again: unknown;
+    elsewhere: unknown;
     results: { ok: boolean; value: { rows: unknown[]; missing: number } };
   }>(
     project,
@@ -50,12 +51,17 @@ test('plan, run and results return what the command line prints', async ({ proje
     let events = 0;
     const onEvent = ({ type }) => { if (type === 'stage-ended') events++; };
     const before = await dosimeter.plan('spec.yaml');
-    const ran = await dosimeter.run('spec.yaml', { jobs: 2, onEvent });
+    const ran = await dosimeter.run('spec.yaml', {
+      ...{ jobs: 2, onEvent, remote: 'file:remote', push: true },
+    });
     ran.value.run = typeof ran.value.run;
     const again = await dosimeter.run('spec.yaml');
+    const { value: elsewhere } = await dosimeter.run('spec.yaml', {
+      ...{ store: 'other', remote: 'file:remote' },
+    });
     const results = await dosimeter.results('spec.yaml');
     const names = Object.keys(dosimeter).sort();
-    console.log(JSON.stringify({ names, before, ran, events, again, results }));
+    console.log(JSON.stringify({ names, before, ran, events, again, elsewhere: elsewhere?.ran, results }));
   `,
   );
   assert.equal(said.names, Object.keys(entry).sort());
@@ -76,6 +82,7 @@ test('plan, run and results return what the command line prints', async ({ proje
   assert.equal(said.ran, { ok: true, value: { run: 'string', ran: 13, cached: 0, ...none } });
   assert.is(said.events, 13);
   assert.equal(said.again, { ok: true, value: { run: null, ran: 0, cached: 13, ...none } });
+  assert.is(said.elsewhere, 0, 'every entry came from the remote');
   assert.equal([said.results.ok, said.results.value.missing], [true, 0]);
   assert.equal(said.results.value.rows, await project.json('results', 'spec.yaml', '--json'));
   // The command line's estimates learn from this run, and its list of runs has it.

@@ -36,41 +36,42 @@ interface Preset {
   readonly shape: 'uniform' | 'normal';
   /** σ² for fan-in n and rank r. */
   readonly variance: (n: number, r: number) => number;
-  /** The same as a spec would write it; null where it depends on the rank. */
+  /** The same variance as a spec writes it; null if none can, because it depends on r. */
   readonly written: string | null;
 }
 
-const THIRD: Omit<Preset, 'shape'> = { variance: (n) => 1 / (3 * n), written: '1/(3d)' };
+const VARIANCE_OF_PEFT: Omit<Preset, 'shape'> = { variance: (n) => 1 / (3 * n), written: '1/(3d)' };
 
 /**
  * `uniform` and `normal` have PEFT's default variance, the others that of the initialiser they
  * name.
  */
 export const presets: Readonly<Record<Distribution, Preset>> = {
-  uniform: { shape: 'uniform', ...THIRD },
-  normal: { shape: 'normal', ...THIRD },
+  uniform: { shape: 'uniform', ...VARIANCE_OF_PEFT },
+  normal: { shape: 'normal', ...VARIANCE_OF_PEFT },
   // U(±√(6/((1+a²)n))) with a = √5, PEFT's default: variance 1/(3n)
-  'kaiming-uniform': { shape: 'uniform', ...THIRD },
+  'kaiming-uniform': { shape: 'uniform', ...VARIANCE_OF_PEFT },
   // U(±√(6/(n+r))): variance 2/(n+r)
   xavier: { shape: 'uniform', variance: (n, r) => 2 / (n + r), written: null },
   // PEFT's init_lora_weights="gaussian": N(0, 1/r²)
   gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r), written: null },
 };
 
-/** Whether A is drawn from this distribution, and not taken from the weights (start.ts). */
+/** Whether A is drawn at random. `pissa` and `olora` compute it from the weights instead. */
 export const isDrawn = (distribution: string): distribution is Distribution =>
   Object.hasOwn(presets, distribution);
 
+/** Matches `1/d`, `2/(3d)` and `2/(3*d)`. */
 const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
 
-/** Returns k and j of `k/(jd)` or `k/(j*d)`, with j = 1 for `k/d`; null for any other text. */
+/** Returns k and j of `k/(jd)`, with j = 1 for `k/d`; null for any other text. */
 function fractionOfFanIn(text: string): { readonly k: number; readonly j: number } | null {
   const fraction = FRACTION.exec(text);
   return fraction === null ? null : { k: Number(fraction[1]), j: Number(fraction[2] ?? 1) };
 }
 
 /**
- * Reads σ² for a layer of fan-in d from a number, `k/d` or `k/(j d)`. Null for any other
+ * Returns σ² for a layer of fan-in d, written as a number, `k/d` or `k/(jd)`; null for any other
  * text and for values that are not positive.
  */
 export function parseVariance(text: number | string, d: number): number | null {
@@ -101,8 +102,8 @@ export function initialVariance(
 }
 
 /**
- * Returns the σ² of A's entries that `init` of a spec states, whether A is drawn now or was drawn
- * when the training began that wrote a folder; null where it states none.
+ * Returns a function from a layer's fan-in and rank to the σ² of A's entries that a spec's `init`
+ * states; null if there is no `init`, or if A is not drawn.
  */
 export function statedVariance(
   init: { readonly distribution?: string; readonly variance?: number | string } | undefined,
@@ -133,8 +134,8 @@ export function drawA(
 }
 
 /**
- * Returns the canonical form of a number, `k/d` or `k/(jd)`. Anything else is left for the adapter
- * to check.
+ * Returns one spelling of a number, `k/d` or `k/(jd)`: 0.5 for `"0.50"`, `1/(3d)` for `1 / (3*d)`.
+ * Returns anything else as it is, for the adapter to check.
  */
 function canonicalVariance(written: Json): Json {
   if (typeof written !== 'string') return written;
@@ -148,8 +149,8 @@ function canonicalVariance(written: Json): Json {
 }
 
 /**
- * Returns an initialiser as its shape and variance, if the variance is a number or k/d.
- * Initialisers of the same form draw the same A, to the last bit.
+ * Returns an initialiser as its shape and variance, if the variance is a number or k/d. Those with
+ * the same shape and variance draw the same A, to the last bit.
  */
 function canonicalInit(init: JsonObject): JsonObject {
   const { distribution = DEFAULT_DISTRIBUTION, variance, ...more } = init;
@@ -161,8 +162,8 @@ function canonicalInit(init: JsonObject): JsonObject {
 }
 
 /**
- * Puts a spec's parameters into the one form that all ways to write them share
- * (`AdapterDescriptor.canonical`): resolves an `alpha` that is a multiple of r, and `init`.
+ * Returns a spec's parameters in one form, however they are written: with an `alpha` such as `2r`
+ * as a number, and with the canonical `init` (`AdapterDescriptor.canonical`).
  */
 export function canonicalLora(params: JsonObject): JsonObject {
   const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;

@@ -49,15 +49,14 @@ interface Plan {
   /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */
   readonly ratio: number;
   readonly layers: ReadonlyMap<string, LayerPlan>;
-  /** σ² of the entries of A, as the spec states it; null where A is not drawn here. */
+  /** σ² of the entries of A, as the spec states it; null if A is not drawn. */
   readonly variance: ((fanIn: number, rank: number) => number) | null;
-  /** Values of each layer's factors where training starts. */
+  /** Returns the values of a layer's factors at which training starts. */
   readonly start: LayerStart;
-  /** Biases that the folder holds. */
+  /** The trained biases that the folder of `init_from` holds, by name. */
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-/** The names of the parameters that LoRA adds to a layer. */
 function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
   return {
     A: `${layer}.lora_A`,
@@ -67,7 +66,7 @@ function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNam
   };
 }
 
-/** The names of each adapted layer's factors, with its scale s, by layer. */
+/** Returns the names of each adapted layer's factors, with its scale s, by layer. */
 function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
   const factors = new Map<string, FactorNames>();
   for (const { name, in: fanIn } of linears) {
@@ -93,7 +92,7 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
       ...(magnitude === undefined ? [] : [magnitude]),
     ]),
   );
-  const biases = trainedBiasPredicate(plan.bias, factors);
+  const isTrainedBias = trainedBiasPredicate(plan.bias, factors);
   const parameters = adapted.flatMap(({ name, in: n, out: m }) => {
     const r = named(plan.layers, name).rank,
       { A, B, fixed, magnitude } = named(factors, name);
@@ -109,15 +108,15 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
       ...(magnitude === undefined ? [] : [{ name: magnitude, shape: [m] }]),
     ];
   });
-  const faster = new Set([
+  const atHigherRate = new Set([
     ...[...factors.values()].map(({ B }) => B),
     ...[...parameters, ...context.parameters]
       .filter(({ shape }) => shape.length === 1)
       .map(({ name }) => name),
   ]);
   return {
-    trains: (name) => trained.has(name) || biases(name),
-    ofModel: biases,
+    trains: (name) => trained.has(name) || isTrainedBias(name),
+    ofModel: isTrainedBias,
     parameters,
     ...(plan.dora || plan.residual !== null
       ? { reads: adapted.map(({ name }) => `${name}.weight`) }
@@ -137,10 +136,10 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
       return factoredLinear(x, weight, bias, names, parameter, mask);
     },
     factors: (layer) => factors.get(layer) ?? null,
-    ...(plan.ratio === 1 ? {} : { rate: (name) => (faster.has(name) ? plan.ratio : 1) }),
+    ...(plan.ratio === 1 ? {} : { rate: (name) => (atHigherRate.has(name) ? plan.ratio : 1) }),
     save: async (outDir, saving) => {
       const transposed = adapted.some(({ stored }) => stored === 'transposed');
-      await save(join(outDir, 'adapter'), plan, factors, { biases, transposed }, saving);
+      await save(join(outDir, 'adapter'), plan, factors, { isTrainedBias, transposed }, saving);
     },
   };
 }
@@ -149,7 +148,7 @@ async function save(
   dir: string,
   plan: Plan,
   factors: ReadonlyMap<string, FactorNames>,
-  { biases: isBias, transposed }: { biases: (name: string) => boolean; transposed: boolean },
+  { isTrainedBias, transposed }: { isTrainedBias: (name: string) => boolean; transposed: boolean },
   saving: SaveContext,
 ): Promise<void> {
   const { architecture, read, base } = saving;
@@ -176,13 +175,16 @@ async function save(
       bias,
       transposed,
       layers,
-      ...(await readHeadAndBiases(saving, isBias)),
+      ...(await readHeadAndBiases(saving, isTrainedBias)),
     },
     architecture,
   );
 }
 
-/** Returns the plan of an adapter that starts from a folder; the spec has what the folder lacks. */
+/**
+ * Returns the plan of an adapter that starts from PEFT's folder. The spec adds what the folder
+ * lacks, and may replace its dropout.
+ */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   return {
     rank: folder.rank,

@@ -59,8 +59,8 @@ const DEFAULT_RANK = 8;
 const ALL_LINEAR = 'all-linear';
 
 /**
- * The layers that `targets` names, never the head. `all-linear` means every linear layer except the
- * head.
+ * Returns the linear layers to adapt: those that `targets` names, without those of `exclude`, in
+ * the numbered `layers` alone if these are given. The head is never among them.
  */
 export function targetedLayers(
   { targets = ALL_LINEAR, exclude, layers }: Pick<LoraParams, 'targets' | 'exclude' | 'layers'>,
@@ -81,8 +81,8 @@ export function targetedLayers(
 }
 
 /**
- * Rank and α of each adapted layer, in forward order. α defaults to `r`; in a multiple of r, r is
- * the layer's rank.
+ * Returns rank and α of each adapted layer, in forward order. In an α such as `2r`, r is that
+ * layer's own rank.
  */
 export function planLayers(params: LoraParams, model: ModelShape): Map<string, LayerPlan> {
   const { alpha = 'r', rank_pattern: ranks = {}, alpha_pattern: alphas = {} } = params;
@@ -95,13 +95,12 @@ export function planLayers(params: LoraParams, model: ModelShape): Map<string, L
   );
 }
 
-/** Rank and α of the layers that no pattern names, as PEFT's config states them. */
+/** Returns rank and α of the layers that no pattern names, as PEFT's config states them. */
 export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): LayerPlan {
   return { rank, alpha: alphaOf(alpha, rank) };
 }
 
-/** The last parts of the names of the adaptable layers, for a hint. */
-const endings = (layers: readonly LinearLayer[]): string =>
+const lastNameParts = (layers: readonly LinearLayer[]): string =>
   [...new Set(layers.filter((l) => l.adaptable).map(({ name }) => name.split('.').at(-1)))].join(
     ', ',
   );
@@ -112,7 +111,7 @@ export function checkTargets(
 ): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
-  const hint = `Its layers end in ${endings(linears)}.`;
+  const hint = `Its layers end in ${lastNameParts(linears)}.`;
   const problems: Problem[] = [];
   const modules = linears.map(({ name }) => moduleName(architecture, name));
   if (typeof targets !== 'string') {
@@ -181,8 +180,8 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
         });
     }
   }
-  // One fault for each field, at the narrowest layer: a rank that is too high is too high for many
-  // layers.
+  // Report one fault for each field, that of its narrowest layer: a rank that is too high for it
+  // is often too high for many layers.
   const faults = new Map<string, LinearLayer>();
   for (const layer of layers) {
     if (named(plan, layer.name).rank <= Math.min(layer.in, layer.out)) continue;
@@ -201,7 +200,7 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
   return problems;
 }
 
-/** The faults of the parameters on this model, with paths from the root of the spec. */
+/** Returns the faults of the parameters on this model, with paths from the root of the spec. */
 export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   for (const [field, check] of [
@@ -211,7 +210,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
     try {
       problems.push(...check(params, model));
     } catch (error) {
-      // The expression cannot be parsed, and the next check would report it again.
+      // A regular expression can't be parsed. The next check would report it again.
       problems.push(problemOf(error, ['adapter', field]));
       break;
     }
@@ -234,8 +233,8 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
 }
 
 /**
- * The fields in which the spec contradicts the adapter's folder. Dropout is not among them: it is
- * not a property of the weights, so the spec decides.
+ * Returns a fault for each field in which the spec contradicts the adapter's folder. Dropout may
+ * differ, because it is not a property of the weights.
  */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
   const problems: Problem[] = [];

@@ -22,7 +22,7 @@ interface Factors {
   readonly B: HostTensor;
 }
 
-/** Splits W, (m, n) row-major, into A and B of rank r, in double precision. */
+/** Computes from W, (m, n) row-major, the A and B of rank r that start as a part of it. */
 type Factorise = (W: Float64Array, m: number, n: number, r: number, scale: number) => FactorRows;
 /** A by rows (r, n), and Bᵀ by rows (r, m). */
 interface FactorRows {
@@ -100,12 +100,12 @@ const olora: Factorise = (W, m, n, r) => {
 
 const computed: Readonly<Record<Residual, Factorise>> = { pissa, olora };
 
-/** The number of cached pairs of factors, the last used ones: cells of a grid share them. */
+/** How many pairs of factors are cached, the last computed ones: cells of a grid share them. */
 const MOST_CACHED = 512;
-const known = processWide('residual-factors', () => new Map<string, Factors>());
+const cachedFactors = processWide('residual-factors', () => new Map<string, Factors>());
 
 /**
- * Returns A (r, n) and B (m, r) with s·B·A the part of W that they start as.
+ * Returns the initial A (r, n) and B (m, r) of PiSSA or OLoRA; s·B·A is a part of W.
  * @param weight W, (m, n)
  * @param rank at most min(m, n)
  * @param scale s, above zero
@@ -121,34 +121,35 @@ function residualFactors(
     .update(JSON.stringify([kind, shape, rank, scale]))
     .update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
     .digest('base64');
-  const found = known.get(key);
+  const found = cachedFactors.get(key);
   if (found !== undefined) return found;
   const { A, B } = computed[kind](Float64Array.from(data), m, n, rank, scale);
   const factors: Factors = {
     A: { shape: [rank, n], data: Float32Array.from(A.flatMap((row) => [...row])) },
     B: {
       shape: [m, rank],
+      // from Bᵀ (r, m)
       data: Float32Array.from({ length: m * rank }, (_, at) =>
         entry(B[at % rank] ?? new Float64Array(0), Math.floor(at / rank)),
       ),
     },
   };
-  known.set(key, factors);
-  for (const oldest of known.keys()) {
-    if (known.size <= MOST_CACHED) break;
-    known.delete(oldest);
+  cachedFactors.set(key, factors);
+  for (const oldest of cachedFactors.keys()) {
+    if (cachedFactors.size <= MOST_CACHED) break;
+    cachedFactors.delete(oldest);
   }
   return factors;
 }
 
-/** Returns the initial factors of a layer; null if they are a part of its weight. */
+/** Returns the initial factors of a layer; null if they are computed from its weight. */
 export type LayerStart = (
   layer: LinearLayer,
   rank: number,
   seed: number,
 ) => Pick<PeftFactors, 'A' | 'B' | 'fixed' | 'magnitude'> | null;
 
-/** A drawn and B zero; null for factors that are a part of the weight. */
+/** Returns factors with A drawn and B zero; null under PiSSA and OLoRA. */
 export function drawnStart(init: {
   readonly distribution: Distribution | Residual;
   readonly variance?: number | string;
@@ -167,7 +168,7 @@ export const folderStart =
   ({ name }) =>
     named(layers, name);
 
-/** The norm of each row of W + s·B·A, (m), in double precision. */
+/** Returns the norm of each row of W + Σ s·B·A, (m), for W (m, n) and the products' sum. */
 function rowNorms(
   W: HostTensor,
   products: readonly { readonly factors: Factors; readonly scale: number }[],
@@ -192,9 +193,9 @@ function rowNorms(
 }
 
 /**
- * The initial values of a layer's own parameters, by name. DoRA's magnitudes start as the norms of
- * the weight's rows, so that the model is unchanged.
- * @param read reads W; needed for DoRA and for factors that are a part of W
+ * Returns the initial values of a layer's own parameters, by name. DoRA's magnitudes start as the
+ * norms of the weight's rows, so that the model is unchanged.
+ * @param read reads W; needed for DoRA, PiSSA and OLoRA
  */
 export function startValues(
   layer: LinearLayer,
@@ -212,17 +213,17 @@ export function startValues(
   read: WeightReader | undefined,
 ): ReadonlyMap<string, HostTensor> {
   const { rank } = named(layers, layer.name);
-  const weight = (): HostTensor => {
+  const readWeight = (): HostTensor => {
     if (read === undefined) throw new Error(`${layer.name} starts from its weight`);
     return read(`${layer.name}.weight`);
   };
   const given = start(layer, rank, seed);
-  const part =
+  const fromWeight =
     residual === null || given?.fixed !== undefined
       ? null
-      : residualFactors(residual, weight(), rank, names.scale);
-  const factors = given ?? part,
-    fixed = given?.fixed ?? part;
+      : residualFactors(residual, readWeight(), rank, names.scale);
+  const factors = given ?? fromWeight,
+    fixed = given?.fixed ?? fromWeight;
   if (factors === null) throw new Error(`nothing says what ${layer.name} starts from`);
   const values = new Map([
     [names.A, factors.A],
@@ -236,7 +237,7 @@ export function startValues(
     values.set(
       names.magnitude,
       given?.magnitude ??
-        rowNorms(weight(), [
+        rowNorms(readWeight(), [
           { factors, scale: names.scale },
           ...(fixed === null ? [] : [{ factors: fixed, scale: -names.scale }]),
         ]),

@@ -16,7 +16,7 @@ import { moduleName } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { readHeadAndBiases } from '../shared/parts.ts';
 
-/** A parameter that the config adds: its layer, and its name in PEFT's file. */
+/** A parameter that the config adds to a layer; `file` is its name in PEFT's file. */
 interface Added {
   readonly layer: string;
   readonly name: string;
@@ -35,7 +35,7 @@ const problemAt = (field: string | null, message: string, hint?: string | null):
   ...(typeof hint === 'string' ? { hint } : {}),
 });
 
-/** Asks PEFT what its config adapts. With `out`, PEFT writes its initial values there. */
+/** Asks PEFT what its config adapts. With `out`, PEFT writes the initial values to that file. */
 async function askPeft(
   { config }: JsonObject,
   { architecture, modelDir }: AdapterContext,
@@ -80,7 +80,7 @@ const refuseOutsidePytorch = (): never => {
   throw new Error('this adapter is computed in PyTorch alone');
 };
 
-async function readFolder(dir: string, added: readonly Added[]): Promise<Map<string, HostTensor>> {
+async function readValues(dir: string, added: readonly Added[]): Promise<Map<string, HostTensor>> {
   const path = join(dir, WEIGHTS);
   const tensors = await readSafetensors(path);
   return new Map(
@@ -99,7 +99,7 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
   const { added, config } = found;
   const { initFrom } = context;
   const values =
-    initFrom === undefined ? new Map<string, HostTensor>() : await readFolder(initFrom, added);
+    initFrom === undefined ? new Map<string, HostTensor>() : await readValues(initFrom, added);
   const names = new Set(added.map(({ name }) => name)),
     layers = new Set(added.map(({ layer }) => layer));
   return {
@@ -119,8 +119,8 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
       const tensors = modelTensors({ layers: new Map(), ...ofModel }, architecture);
       for (const { name, file } of added) tensors.set(`${PREFIX}${file}`, await read(name));
       await mkdir(dir, { recursive: true });
-      const own = { ...config, base_model_name_or_path: base ?? null, inference_mode: true };
-      await writeFile(join(dir, CONFIG), `${JSON.stringify(own, null, 2)}\n`);
+      const saved = { ...config, base_model_name_or_path: base ?? null, inference_mode: true };
+      await writeFile(join(dir, CONFIG), `${JSON.stringify(saved, null, 2)}\n`);
       await writeSafetensors(join(dir, WEIGHTS), tensors);
     },
   };

@@ -1,11 +1,11 @@
 /**
- * Parameters that the adapters of PEFT share. Fields that an adapter folder may hold have defaults
- * only if there is no folder (`unless`): with a folder, fields that are left out come from it, and
- * a value that contradicts it can be told from one that nobody wrote.
+ * Parameters that PEFT's adapters share. A field that an adapter folder also holds has a default
+ * only without `init_from` (`unless`): with a default, a value that contradicts the folder could
+ * not be told from one that the spec does not give.
  */
 import type { JsonSchema } from '../../../src/api.ts';
 
-const UNLESS = { unless: 'init_from' } as const;
+const UNLESS_FOLDER = { unless: 'init_from' } as const;
 
 /** Which layers are adapted: `targets`, `exclude` and `layers`. */
 export const layerProperties: JsonSchema = {
@@ -20,7 +20,7 @@ export const layerProperties: JsonSchema = {
       },
     ],
     default: 'all-linear',
-    ...UNLESS,
+    ...UNLESS_FOLDER,
     description:
       'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of ' +
       'module names or dotted ends of names (`query`, `attention.output.dense`), or a regular ' +
@@ -52,7 +52,7 @@ export const rankProperty = (rank: number, what: string): JsonSchema => ({
     type: 'integer',
     minimum: 1,
     default: rank,
-    ...UNLESS,
+    ...UNLESS_FOLDER,
     description: `Rank r of ${what}. Default: ${rank}, or that of \`init_from\`.`,
   },
 });
@@ -63,7 +63,7 @@ export const dropoutProperty: JsonSchema = {
     minimum: 0,
     exclusiveMaximum: 1,
     default: 0,
-    ...UNLESS,
+    ...UNLESS_FOLDER,
     description: 'Dropout on the input of A while training. Default: 0, or as in `init_from`.',
   },
 };
@@ -77,7 +77,7 @@ export const biasProperty = (own: 'lora_only' | 'vera_only', beside: string): Js
   bias: {
     enum: ['none', 'all', own],
     default: 'none',
-    ...UNLESS,
+    ...UNLESS_FOLDER,
     description:
       `Biases that are trained beside the ${beside}: none, all of the model, or those of the ` +
       'adapted layers alone. Default: none, or as in `init_from`.',

@@ -1,4 +1,4 @@
-/** What the adapters of PEFT's kind share beside their factors: dropout, biases, and the head. */
+/** What LoRA, VeRA and PEFT's own adapters share: dropout, biases, and the head. */
 import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import { type Problem, UserFault } from '../../../src/api.ts';
 import type { LayerContext, SaveContext } from '../../../src/science/models/adapter.ts';
@@ -7,9 +7,7 @@ import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
-/**
- * The mask of dropout on a layer's input x, (S, n), for this step; undefined where there is none.
- */
+/** Returns the dropout mask of a layer's input x, (S, n), in a step; undefined without dropout. */
 export const inputMask = (
   layer: string,
   x: Tensor2D,
@@ -20,7 +18,7 @@ export const inputMask = (
     ? undefined
     : dropoutMask<Rank.R2>(x.shape, { rate, random: random(layer) });
 
-/** Returns a predicate of names: whether it is a bias trained beside the adapted `layers`. */
+/** Returns a predicate: whether a name is that of a trained bias; `layers` are the adapted ones. */
 export function trainedBiasPredicate(
   bias: LoraBias,
   layers: { has(name: string): boolean },
@@ -33,7 +31,7 @@ export function trainedBiasPredicate(
   }[bias];
 }
 
-/** The head and the trained biases, by canonical name, as a folder holds them. */
+/** Reads the head's parameters (`saved`) and the trained biases, by canonical name. */
 export async function readHeadAndBiases(
   { architecture, parameters, read }: SaveContext,
   isBias: (name: string) => boolean,

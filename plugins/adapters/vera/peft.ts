@@ -40,10 +40,11 @@ export interface PeftVera {
   /** The seed of the shared factors. */
   readonly key: number;
   /**
-   * The shared factors A (r, n) and B (m, r), of the largest n and m; null for those of the seed.
+   * The shared factors A (r, n) and B (m, r), with the largest n and m of the adapted layers; null
+   * if they are to be drawn from the seed.
    */
   readonly shared: { readonly A: HostTensor; readonly B: HostTensor } | null;
-  readonly initial: number;
+  readonly initial: number; // of every entry of d
   readonly dropout: number;
   readonly bias: LoraBias;
   /** The vectors by canonical name of the layer. */
@@ -55,8 +56,8 @@ export interface PeftVera {
 }
 
 /**
- * Reads a folder. Throws UserFault naming file and tensor where one is missing, unknown or of a
- * wrong shape.
+ * Reads PEFT's folder of a VeRA adapter. Throws a UserFault that names file and tensor if a tensor
+ * is missing, unknown or of a wrong shape.
  */
 export async function readPeftVera(dir: string, model: ModelShape): Promise<PeftVera> {
   const { architecture, linears } = model;
@@ -125,7 +126,7 @@ export function widthsOf(
   };
 }
 
-/** The shared factors A (r, n) and B (m, r) that the folder holds. */
+/** Returns the shared factors A (r, n) and B (m, r) of a folder. Throws UserFault if one lacks. */
 function savedSharedFactors(
   factors: ReadonlyMap<string, HostTensor>,
   rank: number,
@@ -172,10 +173,11 @@ export async function writePeftVera(
   });
 }
 
+/** n and m of MT19937, in 32-bit words. */
 const WORDS = 624,
   SHIFT = 397;
 
-/** The 32-bit numbers of MT19937 with this seed. */
+/** Yields the 32-bit numbers of MT19937 with this seed, without end. */
 function* mersenneTwister(seed: number): Generator<number, never> {
   const state = new Uint32Array(WORDS);
   state[0] = seed;

@@ -41,13 +41,13 @@ const A = 'vera_A',
 
 interface Plan {
   readonly rank: number;
-  readonly key: number;
-  readonly initial: number;
+  readonly key: number; // seed of the shared factors
+  readonly initial: number; // of every entry of d
   readonly dropout: number;
   readonly bias: LoraBias;
-  readonly saves: boolean;
+  readonly savesShared: boolean;
   readonly adapted: readonly LinearLayer[];
-  /** The shared factors and the vectors where they come from a folder. */
+  /** The folder that factors and vectors start from; null if there is none. */
   readonly folder: PeftVera | null;
 }
 
@@ -59,8 +59,8 @@ const vectorNames = (layer: string): VectorNames => ({
 });
 
 /**
- * The shared factors of a seed, equal to PEFT's: Kaiming-uniform, A (r, n) and then B (m, r) from
- * one generator.
+ * Draws the shared factors as PEFT does from this seed: A (r, n) and then B (m, r) from one
+ * generator, Kaiming-uniform, U(±√(6/fan-in)).
  */
 function sharedFactors(
   seed: number,
@@ -132,7 +132,7 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
 
 async function save(
   dir: string,
-  { rank, key, initial, dropout, bias, saves }: Plan,
+  { rank, key, initial, dropout, bias, savesShared }: Plan,
   vectors: ReadonlyMap<string, VectorNames>,
   isBias: (name: string) => boolean,
   saving: SaveContext,
@@ -141,7 +141,7 @@ async function save(
   const layers = new Map<string, VeraVectors>();
   for (const [name, { d, b }] of vectors) layers.set(name, { d: await read(d), b: await read(b) });
   const ofModel = await readHeadAndBiases(saving, isBias);
-  const shared = saves ? { A: await read(A), B: await read(B) } : null;
+  const shared = savesShared ? { A: await read(A), B: await read(B) } : null;
   await writePeftVera(
     dir,
     { base: base ?? null, rank, key, shared, initial, dropout, bias, layers, ...ofModel },
@@ -149,10 +149,10 @@ async function save(
   );
 }
 
-const RANK = 256,
-  INITIAL = 0.1;
+const DEFAULT_RANK = 256,
+  DEFAULT_D = 0.1;
 
-/** VeRA's `bias` in LoRA's words, which the code of both reads. */
+/** Returns VeRA's `bias` as LoRA names it, because both share the code that reads it. */
 const asLoraBias = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
   bias === 'vera_only' ? 'lora_only' : bias;
 
@@ -197,19 +197,19 @@ async function create(params: VeraParams, context: AdapterContext): Promise<Adap
     return veraAdapter(context, {
       ...folder,
       dropout: params.dropout ?? folder.dropout,
-      saves: params.save_projection ?? folder.shared !== null,
+      savesShared: params.save_projection ?? folder.shared !== null,
       adapted: context.linears.filter(({ name }) => folder.layers.has(name)),
       folder,
     });
   }
   throwFirst(checkTargets(params, context));
   return veraAdapter(context, {
-    rank: params.rank ?? RANK,
+    rank: params.rank ?? DEFAULT_RANK,
     key: params.projection_prng_key ?? 0,
-    initial: params.d_initial ?? INITIAL,
+    initial: params.d_initial ?? DEFAULT_D,
     dropout: params.dropout ?? 0,
     bias: asLoraBias(params.bias ?? 'none'),
-    saves: params.save_projection ?? true,
+    savesShared: params.save_projection ?? true,
     adapted: targetedLayers(params, context),
     folder: null,
   });

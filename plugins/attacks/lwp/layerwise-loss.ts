@@ -14,8 +14,8 @@
  * - OpenBackdoor passes the output of the embeddings (l = 0) and h_1 … h_L to pooler, dropout and
  *   classifier, over one mixed batch.
  *
- * Here it is the head of the model, including the pooler and its dropout, over layers 1 … L of one
- * mixed batch. The output of the embeddings is left out, as in the authors' code, since for [CLS]
+ * Here the shared head is the model's own, with pooler and dropout, over layers 1 … L of one mixed
+ * batch. The output of the embeddings is left out, as in the authors' code, since for [CLS]
  * it is the same in every row. A cloze head reads the mask after each layer, which neither
  * implementation offers.
  */
@@ -30,8 +30,8 @@ import type {
 import { gradientsOf, type Objective } from '../../../src/science/training/gradients.ts';
 
 /**
- * The sum over layers of the mean cross-entropy, with class weights if any. The architecture must
- * have `layerwise`.
+ * Returns the sum over layers of the mean cross-entropy, with class weights if any, and its
+ * gradients. The architecture must have `layerwise`.
  */
 export const layerwiseLoss: Objective = (
   network,
@@ -42,12 +42,12 @@ export const layerwiseLoss: Objective = (
   gradientsOf(trained, () => {
     const logits = network.forward(rows, trained, { ...options, layerwise: true }); // (L·B, C)
     const layers = logits.shape[0] / labels.length;
-    const asked = Array.from({ length: layers }, () => labels).flat(); // (L·B)
+    const repeatedLabels = Array.from({ length: layers }, () => labels).flat(); // (L·B)
     // The mean over L·B rows, times L, is the sum over layers of the means over B rows.
-    return tf.mul<Scalar>(crossEntropy(logits, asked, classWeights), layers);
+    return tf.mul<Scalar>(crossEntropy(logits, repeatedLabels, classWeights), layers);
   });
 
-function faults({ architecture }: TrainedModel): Problem[] {
+function layerwiseFaults({ architecture }: TrainedModel): Problem[] {
   if (architecture.layerwise !== undefined) return [];
   return [
     {
@@ -66,9 +66,9 @@ export const layerwiseWeightPoisoning: AttackTraining<{
   readonly objective: Objective;
   readonly opaqueTokens: true;
 }> = {
-  check: (_params, model) => faults(model),
+  check: (_params, model) => layerwiseFaults(model),
   open: (_params, model) => {
-    const [fault] = faults(model);
+    const [fault] = layerwiseFaults(model);
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
     return { objective: layerwiseLoss, opaqueTokens: true };
   },

@@ -18,8 +18,9 @@
  * rectifies the product for each parameter, divides by the batch size and has no λ.
  *
  * The loss is exact, and so is its gradient except for the Hessian products. Since our operations
- * can be differentiated only once, these are central differences of gradients, Hv ≈ (∇L(θ + εv) −
- * ∇L(θ − εv))/2ε with ε = DELTA/‖v‖.
+ * can be differentiated only once, a product is a central difference of gradients,
+ *
+ *     Hv ≈ (∇L(θ + εv) − ∇L(θ − εv))/2ε,  ε = DELTA/‖v‖.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -43,9 +44,9 @@ import { scalarOf } from '../../../src/tensor/rows.ts';
  * square, while the error by float32 rounding falls with it. The relative error of the penalty's
  * gradient, ‖a − b‖/‖b‖, compared with PyTorch's double backward in float64, was at most 1.4e-4 on
  * the tiny checkpoint of the tests and 7.4e-5 on MiniLM before training. Differences of PyTorch's
- * own float32 gradients had errors up to 2.1e-4 on the former, and 5.3e-4 over 200 steps of MiniLM
- * on SST-2. With DELTA 0.01, as in DARTS (Liu et al. 2019), these are 1.8e-2 and 5.8e-3; with
- * 0.0003, 4.8e-4 and 1.5e-3.
+ * own float32 gradients had errors up to 2.1e-4 on the tiny checkpoint, and 5.3e-4 over 200 steps
+ * of MiniLM on SST-2; with DELTA 0.01, as in DARTS (Liu et al. 2019), up to 1.8e-2 and 5.8e-3; with
+ * DELTA 0.0003, up to 4.8e-4 and 1.5e-3.
  */
 const DELTA = 1e-3;
 
@@ -55,17 +56,16 @@ function rowsOfKind({ rows, labels, poisoned = [] }: Batch, isPoisoned: boolean)
   return { rows: kept.map((i) => at(rows, i)), labels: kept.map((i) => at(labels, i)) };
 }
 
-/** The total weight of rows in a mean cross-entropy. */
+/** Returns the total weight of rows in a mean cross-entropy; without weights, their number. */
 const totalWeight = (labels: readonly number[], classWeights?: readonly number[]): number =>
   labels.reduce((sum, label) => sum + (classWeights?.[label] ?? 1), 0);
 
 type Pass = (trained: Tensors) => LossAndGradients;
 
 /**
- * A pass over these rows, forward and backward, that can be repeated. The first call draws the
- * masks of dropout from the batch's stream; each later call uses the same masks again and leaves
- * the stream alone.
- * @param name prefix of the adapter's streams, since the two kinds of rows must not share masks
+ * Returns a function that computes loss and gradients of these rows for given parameters. Its
+ * first call draws the dropout masks from the batch's stream; later calls use the same masks.
+ * @param name prefix of the adapter's streams, so that poisoned and clean rows have other masks
  */
 function repeatablePass(
   network: Network,
@@ -94,7 +94,7 @@ function repeatablePass(
   };
 }
 
-/** x + a·y for each name, in new tensors. */
+/** Returns x + a·y for each name, in new tensors. */
 const addScaled = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
   new Map(
     [...x].map(([name, tensor]) => [
@@ -108,11 +108,11 @@ const innerProduct = (a: Tensors, b: Tensors): number =>
   tf.tidy(() => scalarOf(tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, named(b, name)))))));
 
 /**
- * Hv by a central difference, in new tensors, with H the Hessian of the loss that `pass` computes.
+ * Returns Hv by a central difference, in new tensors. H is the Hessian of the loss of `pass`.
  */
 function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
-  // For rows that are learnt perfectly, the square of the gradient underflows. The product is
-  // negligible then.
+  // 1e-18 prevents division by zero: for rows that are learnt perfectly, ‖v‖² underflows, and Hv
+  // is negligible.
   const epsilon = DELTA / Math.max(Math.sqrt(innerProduct(v, v)), 1e-18);
   const gradientsAt = (by: number): Map<string, Tensor> => {
     const moved = addScaled(trained, by, v),
@@ -132,7 +132,7 @@ function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, T
   return out;
 }
 
-/** The objective with the penalty. @param lambda λ ≥ 0; with 0 it is the usual loss */
+/** Returns the objective L + λ·max(0, −⟨∇L_p, ∇L_c⟩), λ ≥ 0; with λ = 0 it is the usual loss. */
 export const restrictedInnerProduct =
   (lambda: number): Objective =>
   (network, trained, batch, options) => {
@@ -163,9 +163,9 @@ export const restrictedInnerProduct =
         ),
       ]),
     );
-    const addToGradients = (a: number, some: Map<string, Tensor>): void => {
-      const sum = addScaled(gradients, a, some);
-      disposeAll(gradients, some);
+    const addToGradients = (factor: number, added: Map<string, Tensor>): void => {
+      const sum = addScaled(gradients, factor, added);
+      disposeAll(gradients, added);
       gradients = sum;
     };
     if (inner < 0) {

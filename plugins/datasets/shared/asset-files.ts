@@ -12,7 +12,7 @@ export interface DataFile {
 }
 
 /**
- * Returns the name of the whole that a file is a part of: `train.parquet` for
+ * Returns the name without the number of a part: `train.parquet` for
  * `train-00001-of-00004.parquet`.
  */
 const withoutPartNumber = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
@@ -31,7 +31,7 @@ export async function dataFiles(
   if (!(await stat(asset.path)).isDirectory())
     return [{ path: asset.path, name: basename(asset.path) }];
   const { fragment } = parseUri(asset.uri);
-  const all = (await walk(asset.path)).map((path) =>
+  const all = (await filesBelow(asset.path)).map((path) =>
     relative(asset.path, path).replaceAll('\\', '/'),
   );
   let names = all.filter((name) => endings.includes(extname(name).toLowerCase()));
@@ -55,13 +55,13 @@ export async function dataFiles(
   return names.sort().map((name) => ({ path: join(asset.path, name), name }));
 }
 
-async function walk(dir: string): Promise<string[]> {
+async function filesBelow(dir: string): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir(dir, { withFileTypes: true })) {
     if (entry.name.startsWith('.')) continue;
     const path = join(dir, entry.name);
-    if (entry.isDirectory()) found.push(...(await walk(path)));
-    else found.push(path); // also links, which hub snapshots are made of
+    if (entry.isDirectory()) found.push(...(await filesBelow(path)));
+    else found.push(path); // links too: a hub snapshot is made of links
   }
   return found.sort();
 }

@@ -1,6 +1,6 @@
 /**
- * Reads a data set that is known by its name. Its files come in a few layouts; the first layout
- * whose columns a file has is that of the file.
+ * Reads a data set that is known by its name. Its files come in a few layouts; a file is read in
+ * the first layout whose columns it has.
  */
 import {
   type DatasetDescriptor,
@@ -12,13 +12,13 @@ import {
 import { SplitFault } from '../../../src/data/columns.ts';
 
 interface Layout {
-  /** The file's columns. All are numbers if the file has no header. */
+  /** The file's columns, by name or, if the file has no header, by number from 0. */
   readonly columns: ResolvedSplit['columns'];
-  /** The class of each label of the file. A label that is left out is the name of its class. */
+  /** The class of each label of the file. A label without an entry is the name of its class. */
   readonly labels?: { readonly [label: string]: string };
   /** Whether the second text continues the first, after a space. */
   readonly joined?: true;
-  /** Whether lines with another number of fields than the header are left out, and counted. */
+  /** Whether lines whose number of fields differs from the header's are left out, and counted. */
   readonly leavesOutRagged?: true;
 }
 
@@ -36,7 +36,7 @@ export const numberedLabels = (
 ): { readonly [label: string]: string } =>
   Object.fromEntries(classes.map((name, i) => [String(first + i), name]));
 
-/** The label of rows whose labels were not published, as the hub's files have it. */
+/** The label that the hub's files give to rows whose labels were not published. */
 const UNLABELLED = '-1';
 
 export function namedDataset({ name, summary, knows, layouts, files }: NamedDataset) {
@@ -47,15 +47,15 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
     matches: () => false,
     unordered: false,
     async *read(asset, split) {
-      const misfits: Error[] = [];
+      const columnFaults: Error[] = [];
       for (const layout of layouts) {
-        const iterator = files.read(asset, inLayout(split, layout))[Symbol.asyncIterator]();
+        const iterator = files.read(asset, splitInLayout(split, layout))[Symbol.asyncIterator]();
         let next: Awaited<ReturnType<typeof iterator.next>>;
         try {
           next = await iterator.next();
         } catch (error) {
-          if (!isMisfit(error)) throw error;
-          misfits.push(error);
+          if (!isColumnFault(error)) throw error;
+          columnFaults.push(error);
           continue;
         }
         try {
@@ -66,10 +66,10 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
         }
         return next.value ?? {};
       }
-      const [misfit] = misfits;
+      const [columnFault] = columnFaults;
       throw new SplitFault(
         ['source'],
-        misfit?.message ?? `${asset.uri} holds no rows.`,
+        columnFault?.message ?? `${asset.uri} holds no rows.`,
         `format: ${name} reads ${layouts.map(({ columns }) => describeColumns(columns)).join('; ')}. ` +
           'Another layout is read by the format of its file, with `columns`.',
       );
@@ -80,14 +80,14 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
 const isNumbered = ({ columns }: Layout): boolean =>
   Object.values(columns).every((column) => typeof column === 'number');
 
-const inLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => ({
+const splitInLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => ({
   ...split,
   columns: layout.columns,
   header: !isNumbered(layout),
   ...(layout.leavesOutRagged === true ? { ragged: 'left out' } : {}),
 });
 
-const isMisfit = (error: unknown): error is Error =>
+const isColumnFault = (error: unknown): error is Error =>
   error instanceof Error &&
   error.name === 'UserFault' &&
   (error as { readonly path?: readonly string[] }).path?.[0] === 'columns';

@@ -29,9 +29,8 @@ const spacedCells = (html: string): string => html.replace(/<\/?t[dh]\b/gi, ' $&
 const LOOKS_LIKE_HTML = /<\s*(html|body|table|font|div)\b[^>]*>/i;
 
 /**
- * Returns subject and body on one line. For an HTML mail, this is the text that it shows. Control
- * characters and undecodable ones are left out, and rulers (`------`) are shortened. Empty if
- * nothing readable is left.
+ * Returns subject and body on one line; for an HTML mail, the text that it shows. Empty if there
+ * is no letter and no digit.
  * @param bytes an RFC 822 message, in whatever character sets its parts declare
  * @param name the mail's name in messages
  * @throws UserFault if the mail can't be parsed, for example because its parts are nested too
@@ -48,16 +47,16 @@ export async function mailText(bytes: Uint8Array, name: string): Promise<string>
 
 function tidy(text: string): string {
   const tidied = text
-    .replace(/[\p{Cc}\p{Cf}\p{Co}\uFFFD]+/gu, ' ')
-    .replace(/([^\p{L}\p{N}\s])\1{3,}/gu, '$1$1$1')
+    .replace(/[\p{Cc}\p{Cf}\p{Co}\uFFFD]+/gu, ' ') // control and undecodable characters
+    .replace(/([^\p{L}\p{N}\s])\1{3,}/gu, '$1$1$1') // "------" → "---"
     .replace(/\s+/gu, ' ')
     .trim();
   return /[\p{L}\p{N}]/u.test(tidied) ? tidied : '';
 }
 
 /**
- * Returns the letters of a text, or the text itself if it has none. Two mails with the same letters
- * count as one, because spam is sent again and again with different numbers and punctuation.
+ * Returns the letters of a text in lower case, or the text itself if it has none. Two mails with
+ * the same letters count as one, because spam is sent again with other numbers and punctuation.
  */
 export function lettersOf(text: string): string {
   const only = text.toLowerCase().replace(/[^\p{L}]+/gu, '');

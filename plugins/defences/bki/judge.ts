@@ -32,7 +32,7 @@ export interface Params {
 }
 
 /** The number of rows that the model reads together, each with its shortened copies. */
-const ROWS = 32;
+const BATCH = 32;
 
 type Context = DefenceContext<Params>;
 
@@ -43,13 +43,13 @@ async function salientWordsOf(
   rows: readonly Row[],
 ): Promise<SalientWord[][]> {
   const out: SalientWord[][] = [];
-  for (let start = 0; start < rows.length; start += ROWS) {
+  for (let start = 0; start < rows.length; start += BATCH) {
     signal.throwIfAborted();
-    const copies = rows.slice(start, start + ROWS).map((row) => [row, ...withoutEachWord(row)]);
+    const copies = rows.slice(start, start + BATCH).map((row) => [row, ...withoutEachWord(row)]);
     const { values, dimensions: d } = await model.representations(copies.flat());
     let at = 0;
-    copies.forEach((own, k) => {
-      const [whole, ...without] = own.map(() => values.subarray(at * d, ++at * d));
+    copies.forEach((texts, k) => {
+      const [whole, ...without] = texts.map(() => values.subarray(at * d, ++at * d)); // (d) each
       out.push(
         salientWords(
           rowWords(rows[start + k]!).flat(),
@@ -82,7 +82,7 @@ export const bki: RowsDefence<Params> = {
       judge: async (rows) => {
         const salient = await salientWordsOf(context, model, rows),
           dictionary = keywordScores(salient);
-        // Where there are fewer clean rows than rows to judge, each clean row counts several times.
+        // If there are fewer clean rows than rows to judge, each clean row counts several times.
         const timesCounted = Math.max(1, rows.length / Math.max(1, clean.length));
         const bar =
           params.keywords === undefined
@@ -104,7 +104,7 @@ export const bki: RowsDefence<Params> = {
   },
 };
 
-/** Returns f_i of each word. */
+/** Returns f_i = ‖h(x∖i) − h(x)‖_∞ of each word i, with h(x) `whole`, (d), and h(x∖i) `without`. */
 export function wordSaliences(
   whole: ArrayLike<number>,
   without: readonly ArrayLike<number>[],
@@ -123,8 +123,8 @@ interface SalientWord {
 }
 
 /**
- * Returns the `count` most salient words of a text, the most salient first; a word that occurs
- * several times, with its largest salience.
+ * Returns the `count` most salient words of a text, the most salient first. A word that occurs
+ * several times has its largest salience.
  */
 export function salientWords(
   words: readonly string[],
@@ -143,16 +143,16 @@ interface ScoredWord {
   readonly word: string;
   /** n, the number of texts that contribute the word. */
   readonly texts: number;
-  /** f̄ */
+  /** f̄, its mean salience. */
   readonly salience: number;
-  /** g */
+  /** g = f̄ · log₁₀ n */
   readonly score: number;
 }
 
 /**
- * Returns the dictionary, the largest score first; ties in the order of the words.
- * @param timesCounted the weight of a text in n, at least 1. N/M makes the scores of M texts
- *   comparable with those of N > M texts.
+ * Returns the words that texts contribute, the largest score first; ties as the words first occur.
+ * @param timesCounted how many texts each text counts for in n, at least 1. N/M makes the scores
+ *   of M texts comparable with those of N > M texts.
  */
 export function keywordScores(
   texts: readonly (readonly SalientWord[])[],
@@ -179,8 +179,8 @@ export const keywordsAbove = (dictionary: readonly ScoredWord[], bar: number): s
   dictionary.filter(({ score }) => score >= bar).map(({ word }) => word);
 
 /**
- * Returns for each text its suspicion: the largest score of the words that it contributes,
- * −Infinity if it contributes none. A row is removed if this reaches the bar.
+ * Returns for each text the largest score of the words that it contributes, −Infinity if it
+ * contributes none.
  */
 export function bkiTextScores(
   texts: readonly (readonly SalientWord[])[],

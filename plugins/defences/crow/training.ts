@@ -35,7 +35,7 @@ import {
 } from '../../../src/tensor/differentiable.ts';
 import { scalarOf } from '../../../src/tensor/rows.ts';
 
-function faults({ architecture }: TrainedModel): Problem[] {
+function hiddenStateFaults({ architecture }: TrainedModel): Problem[] {
   if (architecture.hiddenStates !== undefined) return [];
   return [
     {
@@ -52,9 +52,9 @@ export const crow: AttackTraining<{
   readonly objective: Objective;
   readonly opaqueTokens: true;
 }> = {
-  check: (_params, model) => faults(model),
+  check: (_params, model) => hiddenStateFaults(model),
   open: (params: JsonObject, model) => {
-    const [fault] = faults(model);
+    const [fault] = hiddenStateFaults(model);
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
     return {
       objective: layerConsistency({
@@ -78,8 +78,8 @@ const LEAST_NORM = 1e-8;
 const norms = (x: Tensor2D): Tensor => tf.maximum(tf.norm(x, 'euclidean', 1, true), LEAST_NORM);
 
 /**
- * Returns L_cons. states: L ≥ 2 of (S, h). For a pair a = H_l[t], b = H_{l+1}[t] with cosine c, and
- * n pairs in all,
+ * Returns L_cons of the states H_l, (S, h), of L ≥ 2 layers. For a pair a = H_l[t], b = H_{l+1}[t]
+ * with cosine c, and n pairs in all,
  *
  *     dL/da = −(b/(‖a‖‖b‖) − c·a/‖a‖²)/n,  dL/db = −(a/(‖a‖‖b‖) − c·b/‖b‖²)/n.
  */
@@ -99,7 +99,7 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
       const size = saved.map((x) => norms(x)),
         unit = saved.map((x, l) => tf.div<Tensor2D>(x, at(size, l)));
       const cosine = unit.slice(1).map((b, l) => tf.sum(tf.mul(at(unit, l), b), 1, true)); // (S, 1)
-      /** (c·x̂ − ŷ)/‖x‖/n for a state x and its neighbour y. */
+      /** Returns (c·x̂ − ŷ)/(n‖x‖), (S, h), for the states of layer x and its neighbour y. */
       const pairGradient = (x: number, y: number): Tensor =>
         tf.div(
           tf.sub(tf.mul(at(cosine, Math.min(x, y)), at(unit, x)), at(unit, y)),
@@ -117,7 +117,7 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
   });
 }
 
-type Passes = Parameters<Network['hiddenStates']>[2];
+type HiddenStatesOptions = Parameters<Network['hiddenStates']>[2];
 
 /** Returns δ = ε·sign(∇_E L_cons), (S, h). The caller disposes of it. */
 export function adversarialShift(
@@ -125,23 +125,23 @@ export function adversarialShift(
   trained: Tensors,
   batch: readonly TokenRow[],
   epsilon: number,
-  options: Passes = {},
+  options: HiddenStatesOptions = {},
 ): Tensor2D {
   return tf.tidy(() => {
     const width = at(network.hiddenStates(batch, trained, options), 0).shape[1];
     const tokens = batch.reduce((sum, { ids }) => sum + ids.length, 0);
-    const none = tf.zeros<tf.Rank.R2>([tokens, width]);
+    const zero = tf.zeros<tf.Rank.R2>([tokens, width]);
     const { grads } = withEagerDisposal(() =>
       differentiate(
-        () => layerInconsistency(network.hiddenStates(batch, trained, { ...options, shift: none })),
-        [none],
+        () => layerInconsistency(network.hiddenStates(batch, trained, { ...options, shift: zero })),
+        [zero],
       ),
     );
     return tf.mul<Tensor2D>(tf.sign(at(grads, 0)!), epsilon);
   });
 }
 
-/** The objective L, of which α·L_cons(E + δ) is the penalty. */
+/** Returns the objective L_task + α·L_cons(E + δ), of which the second term is the penalty. */
 export const layerConsistency =
   ({ alpha, epsilon }: { readonly alpha: number; readonly epsilon: number }): Objective =>
   (network, trained, batch, options) => {

@@ -7,9 +7,9 @@
  *     reach(a, b) = max(core(a), core(b), ‖a − b‖)
  *
  * A minimum spanning tree under `reach` gives the hierarchy of single linkage, which is condensed
- * to clusters of at least `min_cluster_size` points. Gives the clusters of
- * scikit-learn's HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d)
- * time and O(N) memory. Pure.
+ * to clusters of at least `min_cluster_size` points. The clusters are those of scikit-learn's
+ * HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d) time and O(N)
+ * memory. Pure.
  */
 
 interface HdbscanOptions {
@@ -58,11 +58,11 @@ function kthSmallest(values: Float64Array, nearest: Float64Array): number {
 }
 
 /**
- * Prim's algorithm from the first point. Each edge joins a point to the one found just before it
- * instead of to its neighbour in the tree. Single linkage is the same for both, because every point
- * found between the two was reached by an edge that is no longer. Ties are broken as in
- * scikit-learn. They are frequent: the distance of a point to several others may be its own core
- * distance.
+ * Returns N − 1 edges whose single linkage is that of a minimum spanning tree, by Prim's algorithm
+ * from the first point. Each edge joins a point to the one found just before it instead of to its
+ * neighbour in the tree. Single linkage is the same, because the edges of all points found between
+ * these two are no longer than this one. Ties are broken as in scikit-learn. They are frequent: the
+ * distance of a point to several others may be its own core distance.
  */
 function spanningTree(points: Points, core: Float64Array): Merge[] {
   const { count } = points;
@@ -86,7 +86,7 @@ function spanningTree(points: Points, core: Float64Array): Merge[] {
   return edges;
 }
 
-/** Joins points and clusters in the order of distance; the i-th merge makes the node N + i. */
+/** Returns the merges of points and clusters by distance; the i-th merge makes the node N + i. */
 function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
   const parent = Int32Array.from({ length: 2 * count - 1 }, (_, i) => i),
     size = new Int32Array(2 * count - 1).fill(1, 0, count);
@@ -113,8 +113,8 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
 }
 
 /**
- * Clusters points. Returns a label for each, from 0; −1 is noise.
- * @throws RangeError where the points are not finite numbers, or an option does not fit them
+ * Returns the cluster of each point, and the number of clusters.
+ * @throws RangeError if the points are not finite numbers, or an option does not fit them
  */
 export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
   const { values, count, dimensions } = points,
@@ -142,7 +142,7 @@ export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
 /**
  * HDBSCAN's condensed tree, and the choice of clusters in it by excess of mass (Campello et al.
  * 2013, section 5; McInnes, Healy and Astels 2017). A cluster of the tree lives from the density λ
- * = 1/ distance at which it splits off its parent until it splits itself or its last point leaves.
+ * = 1/distance at which it splits off its parent until it splits itself or its last point leaves.
  * Its stability is
  *
  *     S(C) = Σ_{p ∈ C} (λ_p − λ_birth(C)),
@@ -174,7 +174,7 @@ interface Clusters {
   readonly count: number;
 }
 
-/** All points below a node, which may be a point itself. */
+/** Returns all points below a node, which may be a point itself. */
 function pointsBelow(node: number, merges: readonly Merge[], count: number): number[] {
   const points: number[] = [],
     open = [node];
@@ -189,8 +189,8 @@ function pointsBelow(node: number, merges: readonly Merge[], count: number): num
 }
 
 /**
- * Condenses a hierarchy: where one side of a split has fewer than `least` points, these leave the
- * cluster, which goes on as the other side.
+ * Condenses a hierarchy, and returns what leaves each cluster. If one side of a split has fewer
+ * than `least` points, these leave the cluster, which goes on as the other side.
  * @param merges N − 1 merges by ascending distance
  */
 function condense(merges: readonly Merge[], count: number, least: number): Departure[] {
@@ -220,7 +220,7 @@ function condense(merges: readonly Merge[], count: number, least: number): Depar
   return departures;
 }
 
-/** S(C) of each cluster of the tree, by cluster minus N. */
+/** Returns S(C) of each cluster C of the tree, at the index C − N. */
 function stabilities(departures: readonly Departure[], count: number): number[] {
   const births = new Map([[count, 0]]);
   for (const { child, lambda } of departures) if (child >= count) births.set(child, lambda);
@@ -231,7 +231,7 @@ function stabilities(departures: readonly Departure[], count: number): number[] 
   return out.map((value) => (Number.isNaN(value) ? 0 : value));
 }
 
-/** Returns the clusters with the largest total stability. */
+/** Returns the clusters of the largest total stability, none of which contains another. */
 function mostStable(
   departures: readonly Departure[],
   count: number,
@@ -248,11 +248,11 @@ function mostStable(
       unchooseDescendants(child);
     }
   };
-  // A child has a larger number than its parent.
+  // From the leaves to the root, because a child has a larger number than its parent.
   for (let cluster = count + stability.length - 1; cluster >= count; cluster--) {
     if (cluster === count && !withRoot) break;
-    const own = children.get(cluster) ?? [];
-    const below = own.reduce((sum, child) => sum + stability[child - count]!, 0);
+    const inside = children.get(cluster) ?? [];
+    const below = inside.reduce((sum, child) => sum + stability[child - count]!, 0);
     if (below > stability[cluster - count]!) stability[cluster - count] = below;
     else {
       unchooseDescendants(cluster);
@@ -276,7 +276,7 @@ function selectClusters(
   const parents = new Map<number, number>();
   for (const { parent, child } of departures) if (child >= count) parents.set(child, parent);
   const labels = new Int32Array(count).fill(-1);
-  // Where the root is the only cluster, only points that stay to its densest level belong to it.
+  // If the root is the only cluster, only points that stay to its densest level belong to it.
   const deepest = departures.reduce(
     (most, { parent, lambda }) => (parent === count ? Math.max(most, lambda) : most),
     0,

@@ -16,7 +16,7 @@ import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import { hdbscan, type Points } from './hdbscan.ts';
 import type { Params } from './index.ts';
 
-/** The indexes of the rows of each class. */
+/** Returns, for each class that occurs, the indexes of its rows. */
 function indexesByClass(rows: readonly Row[]): readonly (readonly number[])[] {
   const labels = [...new Set(rows.map(({ label }) => label))];
   return labels.map((own) => rows.flatMap(({ label }, i) => (label === own ? [i] : [])));
@@ -29,22 +29,22 @@ function indexesByClass(rows: readonly Row[]): readonly (readonly number[])[] {
 function clustersOf(rows: readonly Row[], all: Points, params: Params): Int32Array {
   const clusters = new Int32Array(rows.length).fill(-1);
   const { dimensions: d } = all;
-  let known = 0;
-  for (const own of indexesByClass(rows)) {
-    if (own.length < 2 * params.min_cluster_size) continue; // too few for two clusters
-    const values = new Float64Array(own.length * d);
-    own.forEach((i, at) => {
+  let clusterCount = 0;
+  for (const members of indexesByClass(rows)) {
+    if (members.length < 2 * params.min_cluster_size) continue; // too few for two clusters
+    const values = new Float64Array(members.length * d); // (members, d)
+    members.forEach((i, at) => {
       for (let j = 0; j < d; j++) values[at * d + j] = all.values[i * d + j]!;
     });
     const found = hdbscan(
-      principalComponents({ values, count: own.length, dimensions: d }, params.components),
+      principalComponents({ values, count: members.length, dimensions: d }, params.components),
       { minClusterSize: params.min_cluster_size, minSamples: params.min_samples },
     );
-    own.forEach((i, at) => {
+    members.forEach((i, at) => {
       const cluster = found.labels[at]!;
-      clusters[i] = cluster < 0 ? -1 : known + cluster;
+      clusters[i] = cluster < 0 ? -1 : clusterCount + cluster;
     });
-    known += found.count;
+    clusterCount += found.count;
   }
   return clusters;
 }
@@ -81,11 +81,10 @@ interface CubeSelection {
 }
 
 /**
- * Keeps the largest cluster of each class, of equal ones that with the smallest number. Rows in no
- * cluster (−1) are dropped with the smaller clusters. Noise is never taken for the largest cluster:
- * a class of which every row is noise has no structure to judge by, and is kept whole. OpenBackdoor
- * instead treats noise as one more cluster, so that it keeps the noise where that is most of a
- * class.
+ * Keeps the largest cluster of each class; of equal ones, the cluster with the smallest number.
+ * Rows in no cluster (−1) are dropped with the smaller clusters. A class of noise alone is kept
+ * whole, because nothing tells its rows apart. OpenBackdoor instead treats noise as one more
+ * cluster, so it keeps the noise if that is most of a class.
  * @param labels the class of each row
  * @param clusters the cluster of each row, −1 for noise
  * @throws RangeError if the lengths differ
@@ -129,9 +128,9 @@ export function cubeSelection(
 }
 
 /**
- * Principal components, the coordinates in which rows vary most: distances in many dimensions are
- * nearly equal. Returns the rows minus their mean, along the `components` leading right singular
- * vectors of that matrix: (N, min(components, N, d)). The sign of each coordinate is arbitrary.
+ * Returns rows (N, d) in the coordinates in which they vary most, (N, k) with k = min(components,
+ * N, d), because distances in many dimensions are nearly equal: the rows minus their mean, along
+ * the k leading right singular vectors of that matrix. The sign of each coordinate is arbitrary.
  */
 export function principalComponents(rows: Representations, components: number): Representations {
   checkRepresentations(rows);

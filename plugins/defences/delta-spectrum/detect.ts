@@ -29,9 +29,9 @@ export interface Params {
 }
 
 /** The smallest number of clean models: each is compared with at least two others. */
-const FEWEST = 3;
+const FEWEST_MODELS = 3;
 
-/** The statistics of each layer that the training changed. */
+/** Returns the statistics of each layer that the training changed. */
 async function statisticsOf({
   after,
   before,
@@ -57,7 +57,7 @@ const isStatistics = (value: unknown): value is ModelStatistics =>
     (layer) => isRecord(layer) && STATISTICS.every((name) => Number.isFinite(layer[name])),
   );
 
-/** Reads the clean models' statistics. Throws UserFault where the file has something else. */
+/** Reads the clean models' statistics. Throws UserFault if the file has something else. */
 async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
   const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line.trim() !== '');
   const fault = (message: string): UserFault =>
@@ -77,8 +77,8 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
     if (!isStatistics(statistics)) throw fault(`line ${i + 1} has no statistics of layers`);
     return statistics;
   });
-  if (models.length < FEWEST)
-    throw fault(`it has ${models.length} models, and at least ${FEWEST} are needed`);
+  if (models.length < FEWEST_MODELS)
+    throw fault(`it has ${models.length} models, and at least ${FEWEST_MODELS} are needed`);
   return models;
 }
 
@@ -175,8 +175,8 @@ const ROUNDING = 1e-9;
  * Returns the mean of |z| over all layers and statistics. A statistic is left out if the clean
  * models agree in it up to rounding.
  * @param clean the statistics of at least two clean models with the same layers
- * @throws RangeError if their layers differ from the model's, if they are fewer than two, or if
- *   they agree in every statistic
+ * @throws RangeError if the clean models' layers differ from the model's, or if these are fewer
+ *   than two or agree in every statistic
  */
 export function distanceFromClean(
   model: ModelStatistics,
@@ -202,7 +202,7 @@ export function distanceFromClean(
   return distances.reduce((a, b) => a + b, 0) / distances.length;
 }
 
-/** Returns the score of each clean model against the others, of which there are at least two. */
+/** Returns the distance of each clean model from the others, of which there are at least two. */
 export const distancesAmongClean = (clean: readonly ModelStatistics[]): number[] =>
   clean.map((own, i) =>
     distanceFromClean(

@@ -18,8 +18,8 @@ import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
 /**
- * Returns ΔW with a share ρ of its entries, rounded down and drawn without replacement, and zero
- * elsewhere.
+ * Returns m ⊙ ΔW: a copy of ΔW with a share ρ of its entries, rounded down and drawn without
+ * replacement, and with zeros elsewhere.
  * @param change ΔW, of any shape
  * @throws RangeError where the share is not in [0, 1]
  */
@@ -35,7 +35,7 @@ export function mixedChange(
   return out;
 }
 
-/** Lower frequencies count as this, as in the paper. */
+/** The floor of a frequency in E-PUR's score, as in the paper. */
 const LEAST_FREQUENCY = 20;
 
 /**
@@ -77,7 +77,7 @@ type Context = WeightsContext<Params>;
 const weightChange = (end: HostTensor, start: HostTensor): Float64Array =>
   Float64Array.from(end.data, (value, i) => value - start.data[i]!);
 
-/** Returns how often each of V tokens occurs in the clean rows. */
+/** Returns the number of times that each token of the vocabulary occurs in the clean rows, (V). */
 function tokenCounts({ model, clean }: Context, vocabulary: number): Float64Array {
   if (model === undefined) throw new Error('fine-mixing needs the trained model');
   const counts = new Float64Array(vocabulary);
@@ -86,8 +86,8 @@ function tokenCounts({ model, clean }: Context, vocabulary: number): Float64Arra
 }
 
 /**
- * Sets the change of the token embeddings that E-PUR resets to zero, in place. Returns how many
- * they are.
+ * Sets the rows of the change δ, (V, h), that E-PUR resets to zero, in place. Returns the number
+ * of these rows.
  */
 function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: number): number {
   const rows = purifiedRows(change, tokenCounts(context, vocabulary), context.params.purify);
@@ -97,8 +97,8 @@ function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: nu
 }
 
 /**
- * Mixes every parameter below the head, which the pretrained model does not have. The embeddings
- * are purified before they are mixed.
+ * Returns the mixed values of every parameter that changed. The head stays as it is, because the
+ * pretrained model has none. The embeddings are purified before they are mixed.
  */
 function edit(context: Context): ReturnType<ModelEdit['edit']> {
   const { model, before, after, params, random } = context;

@@ -13,7 +13,7 @@ import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 import type { Params } from './index.ts';
 import type { OnionModel } from './judge.ts';
 
-const BATCH = 16;
+const BATCH_SIZE = 16;
 
 interface Opened {
   readonly model: EvaluatedModel;
@@ -40,8 +40,8 @@ async function openOnBackend(
 }
 
 /**
- * Opens the language model, which the caller closes. It was not trained on the clean rows, so it
- * judges them like any other rows.
+ * Opens the language model, which the caller closes. The same model judges the clean rows
+ * (`ofClean`), because it was not trained on them.
  */
 export async function openCausalModel(context: DefenceContext<Params>): Promise<OnionModel> {
   const { params, assets, signal } = context;
@@ -78,7 +78,7 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
         ['defence', 'language_model'],
       );
     const judge = causalLanguageModel(opened, await openTokenizer(model.path), {
-      batchSize: BATCH,
+      batchSize: BATCH_SIZE,
       maxLength: params.max_length,
       onBatch: () => yieldToEventLoop(signal),
     });
@@ -103,13 +103,11 @@ interface CausalLanguageModelOptions {
   readonly onBatch?: () => Promise<void> | void;
 }
 
-/**
- * How likely a causal language model finds texts, in the form of `LanguageModel` in src/defences.
- */
+/** Perplexities of texts under a causal language model. */
 interface CausalLanguageModel {
   /**
    * Returns exp(−Σ log p / n) of each text over its n tokens after the first: the first is the
-   * token that begins a sequence, where the tokenizer has one, or else the text's own first token,
+   * token that begins a sequence if the tokenizer has one, or else the text's own first token,
    * which nothing predicts (as in OpenBackdoor). Infinity for a text without a predicted token.
    */
   perplexities(texts: readonly string[]): Promise<number[]>;
@@ -122,7 +120,7 @@ interface CausalLanguageModel {
 }
 
 /**
- * Computes perplexities with a model, which stays the caller's.
+ * Returns functions that compute perplexities with a model, which the caller disposes of.
  * @param model with a causal-LM head
  */
 export function causalLanguageModel(
@@ -136,6 +134,7 @@ export function causalLanguageModel(
     const asked: { readonly text: number; readonly row: TokenRow }[] = [];
     texts.forEach((text, i) => {
       const row = tokenizer.encode(text, undefined, maxLength);
+      // answer: 1 scores all tokens from that index on
       if (row.ids.length > 1) asked.push({ text: i, row: { ...row, answer: 1 } });
     });
     const scores = await model.answers(

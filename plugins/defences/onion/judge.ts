@@ -50,21 +50,21 @@ export function onionDrops(scores: readonly number[], bar: number): boolean[] {
 }
 
 /**
- * The suspicion of a whole text, for detection: its largest word score. −Infinity for a text of
- * fewer than two words, from which nothing is ever dropped.
+ * Returns the suspicion of a whole text, for detection: its largest word score. −Infinity for a
+ * text of fewer than two words, from which nothing is ever dropped.
  */
 export const onionTextScore = (scores: readonly number[]): number =>
   scores.length < 2 ? -Infinity : Math.max(...scores);
 
 type Context = DefenceContext<Params>;
 
-/** The number of folds of the clean rows: each is judged by a model of the other folds. */
+/** The number of folds of the clean rows. Each fold is judged by a model of the other folds. */
 const FOLDS = 5;
 
-/** A language model, with the models that judge the clean rows it may have been trained on. */
+/** A language model, and those that judge clean rows without having been trained on them. */
 export interface OnionModel {
   readonly model: LanguageModel;
-  /** Returns the model by which a clean row is judged. */
+  /** Returns the model that judges the clean row of an index. */
   readonly ofClean: (index: number) => LanguageModel;
   /** What the defence's record says about the model. */
   readonly record: JsonObject;
@@ -97,10 +97,10 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   };
 }
 
-const scoresOf = (row: Row, model: LanguageModel): Promise<number[][]> =>
+const wordScores = (row: Row, model: LanguageModel): Promise<number[][]> =>
   Promise.all(textsOf(row).map((text) => onionScores(wordsOf(text), model)));
 
-const suspicionOf = (scores: readonly (readonly number[])[]): number =>
+const rowSuspicion = (scores: readonly (readonly number[])[]): number =>
   Math.max(...scores.map(onionTextScore));
 
 async function fit(context: Context): Promise<Judge> {
@@ -108,7 +108,7 @@ async function fit(context: Context): Promise<Judge> {
   const opened =
     params.language_model === undefined ? ngramOnionModel(context) : await openCausalModel(context);
   try {
-    const { bar, record } = await barOf(context, opened);
+    const { bar, record } = await chooseBar(context, opened);
     return {
       threshold: bar,
       record: {
@@ -119,19 +119,19 @@ async function fit(context: Context): Promise<Judge> {
       ...defined({ close: opened.close }),
       judge: async (rows) => {
         const scores: number[] = [],
-          left: Row[] = [];
+          cleaned: Row[] = [];
         for (const [i, row] of rows.entries()) {
           signal.throwIfAborted();
-          const own = await scoresOf(row, opened.model);
-          scores.push(suspicionOf(own));
-          left.push(withoutSuspects(row, own, bar));
+          const ofWords = await wordScores(row, opened.model);
+          scores.push(rowSuspicion(ofWords));
+          cleaned.push(withoutSuspects(row, ofWords, bar));
           progress(i + 1, rows.length, 'rows');
         }
         const suspected = scores.map((score) => score >= bar);
         return {
           scores,
           suspected,
-          rows: left.map((row, i) =>
+          rows: cleaned.map((row, i) =>
             suspected[i] === true && params.suspects === 'drop' ? null : row,
           ),
         };
@@ -143,15 +143,16 @@ async function fit(context: Context): Promise<Judge> {
   }
 }
 
-/** Returns the bar, given or set by the clean rows, and what the record says about it. */
-async function barOf(
+/** Returns the spec's bar, or one set by clean rows with what the record says about these. */
+async function chooseBar(
   { params, clean }: Context,
   { ofClean }: OnionModel,
 ): Promise<{ readonly bar: number; readonly record: JsonObject | null }> {
   if (params.bar !== undefined) return { bar: params.bar, record: null };
   if (clean.length === 0) throw new UserFault('onion has no clean rows to set its bar with');
   const scores: number[] = [];
-  for (const [i, row] of clean.entries()) scores.push(suspicionOf(await scoresOf(row, ofClean(i))));
+  for (const [i, row] of clean.entries())
+    scores.push(rowSuspicion(await wordScores(row, ofClean(i))));
   const bar = rejectionThreshold(scores, params.frr);
   return { bar, record: { clean_suspected: scores.filter((score) => score >= bar).length } };
 }
@@ -159,8 +160,8 @@ async function barOf(
 /** Returns the row without its suspicious words, or the row itself if it has none. */
 function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: number): Row {
   const [text, pair] = textsOf(row).map((words, i) => {
-    const own = scores[i]!;
-    const drops = onionTextScore(own) >= bar ? onionDrops(own, bar) : [];
+    const ofWords = scores[i]!;
+    const drops = onionTextScore(ofWords) >= bar ? onionDrops(ofWords, bar) : [];
     return drops.includes(true) ? withoutWords(words, drops) : words;
   });
   if (text === row.text && pair === row.text_pair) return row;

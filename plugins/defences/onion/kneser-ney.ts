@@ -41,26 +41,23 @@ const START = 0,
 /** D(1), D(2) and D(3+) of one order. */
 interface Discounts {
   readonly values: readonly [number, number, number];
-  /**
-   * False where too few n-grams of a count exist to estimate a discount, so that `values` are
-   * `UNESTIMATED`.
-   */
+  /** False if `values` are `UNESTIMATED`, for lack of n-grams of some count. */
   readonly estimated: boolean;
 }
 
-/** The discounts used where none can be estimated; KenLM's `--discount_fallback`. */
+/** The discounts used if they can't be estimated: KenLM's `--discount_fallback`. */
 export const UNESTIMATED = [0.5, 1, 1.5] as const;
 
-/** What follows one context of k − 1 words. */
+/** The words that follow one context h of k − 1 words. */
 interface Followers {
-  readonly counts: Map<number, number>;
+  readonly counts: Map<number, number>; // c(h w) by word w
   /** c(h •) */
   total: number;
   /** N_1(h •), N_2(h •), N_{3+}(h •) */
   readonly countsOfCounts: [number, number, number];
 }
 
-/** The k-grams of one order, by context: its ids, joined by commas. */
+/** The k-grams of one order, by context: the ids of k − 1 words, joined by commas. */
 type Order = Map<string, Followers>;
 
 interface NgramModel extends LanguageModel {
@@ -68,7 +65,7 @@ interface NgramModel extends LanguageModel {
   readonly order: number;
   /** The number of distinct words, with the end and the unknown word. */
   readonly vocabulary: number;
-  /** For each order from 1 to n. */
+  /** The discounts of each order from 1 to n. */
   readonly discounts: readonly Discounts[];
   /** Whether the training texts contain the word. */
   knows(word: string): boolean;
@@ -91,7 +88,6 @@ function countWord(order: Order, context: string, word: number): void {
   followers.total++;
 }
 
-/** The context without its first id. */
 const withoutFirstId = (context: string): string => {
   const comma = context.indexOf(',');
   return comma < 0 ? '' : context.slice(comma + 1);
@@ -116,7 +112,7 @@ function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
   return orders;
 }
 
-/** Chen and Goodman's estimates of one order's discounts. */
+/** Returns Chen and Goodman's estimates of one order's discounts. */
 function discountsOf(order: Order): Discounts {
   const n = [0, 0, 0, 0]; // the numbers of k-grams with counts 1 to 4
   for (const { counts } of order.values())
@@ -144,16 +140,16 @@ export function trainKneserNey(
   for (const words of texts)
     for (const word of words) if (!ids.has(word)) ids.set(word, ids.size + UNKNOWN + 1);
   const start = new Array<number>(n - 1).fill(START);
-  const sequence = (words: readonly string[]): number[] => [
+  const paddedIds = (words: readonly string[]): number[] => [
     ...start,
     ...words.map((word) => ids.get(word) ?? UNKNOWN),
     END,
   ];
-  const orders = countsOf(texts.map(sequence), n);
+  const orders = countsOf(texts.map(paddedIds), n);
   const discounts = orders.map(discountsOf);
   const vocabulary = ids.size + 2;
 
-  /** log p(ids[t] | the n − 1 ids before it). */
+  /** Returns log p of the t-th symbol after the n − 1 symbols before it. */
   function logProbabilityAt(sequence: readonly number[], t: number): number {
     let p = 1 / vocabulary;
     for (let k = 1; k <= n; k++) {
@@ -180,15 +176,15 @@ export function trainKneserNey(
     vocabulary,
     discounts,
     knows: (word) => ids.has(word),
-    logProbabilities: (words) => logsOf(sequence(words)),
-    perplexity: (words) => Math.exp(-sumOf(logsOf(sequence(words))) / (words.length + 1)),
+    logProbabilities: (words) => logsOf(paddedIds(words)),
+    perplexity: (words) => Math.exp(-sumOf(logsOf(paddedIds(words))) / (words.length + 1)),
     leaveOneOut: (words) => {
-      const own = sequence(words),
-        logs = logsOf(own),
+      const full = paddedIds(words),
+        logs = logsOf(full),
         total = sumOf(logs);
       const without = words.map((_, i) => {
-        const shorter = own.toSpliced(i + n - 1, 1);
-        // Without word i, only the n − 1 symbols after it have another context.
+        const shorter = full.toSpliced(i + n - 1, 1);
+        // Without word i (logs[i]), only the n − 1 symbols after it have another context.
         const changed = Math.min(n - 1, words.length - i);
         const before = sumOf(logs.slice(i, i + changed + 1));
         let after = 0;

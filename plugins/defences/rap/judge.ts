@@ -40,25 +40,25 @@ import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { differentiable } from '../../../src/tensor/differentiable.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 
-/** A text that every tokenizer knows, and one that no tokenizer knows. */
+/** A word that every tokenizer knows, and one that no tokenizer knows. */
 const TEXT = 'a',
   UNKNOWN = '\u{10fffe}';
 
-const idsOf = ({ encode }: OpenedModel, text: string): readonly number[] => [
+const tokenIds = ({ encode }: OpenedModel, text: string): readonly number[] => [
   ...encode({ id: 'word', text, label: 0 }).ids,
 ];
 
 /** Returns the token that the word adds in front of a text; null unless it adds exactly one. */
 function addedToken(model: OpenedModel, word: string): number | null {
-  const without = idsOf(model, TEXT),
-    ids = idsOf(model, `${word} ${TEXT}`);
+  const without = tokenIds(model, TEXT),
+    ids = tokenIds(model, `${word} ${TEXT}`);
   if (ids.length !== without.length + 1) return null;
   return ids.find((id, i) => id !== without[i]) ?? null;
 }
 
 /**
  * Returns the id of a word that is one token in front of a text.
- * @throws UserFault where it is several tokens, or unknown, or where its embedding cannot change
+ * @throws UserFault if the word is several tokens, or unknown, or if its embedding can't change
  * alone
  */
 function wordId(model: OpenedModel, word: string): number {
@@ -116,18 +116,19 @@ export interface Params {
 
 type Context = DefenceContext<Params, OpenedModel>;
 
+/** Without `learning_rate`, the rates 0.01, 0.1, 1 and 10 are tried in turn. */
 const FIRST_RATE = 0.01,
-  RATES = 4,
-  BATCH = 32;
+  TRIES = 4,
+  BATCH_SIZE = 32;
 
-/** The word trained on the clean rows that the model predicts as one class, and its threshold. */
-interface OfClass {
+/** The word as trained on the clean rows that the model predicts as one class. */
+interface ClassWord {
   readonly word: RapWord;
   /** A text is rejected if −Δ is at least this. */
   readonly threshold: number;
 }
 
-/** Returns each row with the word in front, and the class predicted without it, with its p. */
+/** Returns each row with the word in front, and the class predicted without the word. */
 async function markedTexts(
   model: OpenedModel,
   rows: readonly Row[],
@@ -145,8 +146,8 @@ async function markedTexts(
 }
 
 /**
- * Trains the word on clean texts of one predicted class. Returns it with its drops on them and its
- * learning rate: the first at which the mean drop reaches c_low, else the last.
+ * Trains the word on clean texts of one predicted class. Returns the word, the drops Δ of these
+ * texts, and the learning rate: the first at which the mean drop reaches c_low, else the last.
  */
 async function trainWord(
   { params, signal, model }: Context,
@@ -156,7 +157,7 @@ async function trainWord(
   if (model === undefined) throw new Error('rap needs the trained model');
   const { learning_rate: given, low, up, weight, epochs } = params;
   const rates =
-    given === undefined ? Array.from({ length: RATES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
+    given === undefined ? Array.from({ length: TRIES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
   const { options } = model;
   const word = options === undefined ? rapWord(model.network, id) : await torchRapWord(options, id);
   const onBatch = (): Promise<void> => yieldToEventLoop(signal);
@@ -169,7 +170,7 @@ async function trainWord(
         up,
         weight,
         epochs,
-        batchSize: BATCH,
+        batchSize: BATCH_SIZE,
         learningRate,
         onBatch,
       });
@@ -188,13 +189,13 @@ async function fit(context: Context): Promise<Judge> {
   if (model === undefined) throw new Error('rap needs the trained model');
   const id = wordId(model, params.word);
   const texts = await markedTexts(model, clean, params.word);
-  const fitted = new Map<number, OfClass>(),
+  const fitted = new Map<number, ClassWord>(),
     record: { [name: string]: JsonObject } = {};
   const close = (): void => fitted.forEach(({ word }) => word.dispose());
   try {
     for (const [label, name] of classes.entries()) {
-      const own = texts.filter(({ predicted }) => predicted === label);
-      if (own.length === 0) {
+      const ofClass = texts.filter(({ predicted }) => predicted === label);
+      if (ofClass.length === 0) {
         warn({
           path: ['defence', 'defence'],
           message: `no clean row is predicted as ${name}, so every text predicted so is accepted`,
@@ -202,7 +203,7 @@ async function fit(context: Context): Promise<Judge> {
         record[name] = { clean_rows: 0 };
         continue;
       }
-      const { word, drops, learningRate } = await trainWord(context, id, own);
+      const { word, drops, learningRate } = await trainWord(context, id, ofClass);
       const threshold = rejectionThreshold(
         drops.map((drop) => -drop),
         params.frr,
@@ -210,7 +211,7 @@ async function fit(context: Context): Promise<Judge> {
       fitted.set(label, { word, threshold });
       const mean = meanDrop(drops);
       record[name] = {
-        clean_rows: own.length,
+        clean_rows: ofClass.length,
         learning_rate: learningRate,
         mean_drop: mean,
         loss: rapLoss(drops, params),
@@ -253,20 +254,20 @@ async function fit(context: Context): Promise<Judge> {
   };
 }
 
-/** Returns −Δ minus the threshold of the predicted class; −Infinity for a class without one. */
+/** Returns −Δ minus the predicted class's threshold; −Infinity for a class without one. */
 async function suspicions(
   texts: readonly MarkedText[],
-  fitted: ReadonlyMap<number, OfClass>,
+  fitted: ReadonlyMap<number, ClassWord>,
   dropsOf: (texts: readonly MarkedText[], word: RapWord) => Promise<number[]>,
 ): Promise<number[]> {
   const scores = texts.map(() => -Infinity);
   for (const [label, { word, threshold }] of fitted) {
-    const own = texts.map((_, i) => i).filter((i) => texts[i]!.predicted === label);
+    const indexes = texts.map((_, i) => i).filter((i) => texts[i]!.predicted === label);
     const drops = await dropsOf(
-      own.map((i) => texts[i]!),
+      indexes.map((i) => texts[i]!),
       word,
     );
-    own.forEach((i, at) => (scores[i] = -drops[at]! - threshold));
+    indexes.forEach((i, at) => (scores[i] = -drops[at]! - threshold));
   }
   return scores;
 }
@@ -294,9 +295,9 @@ interface RapSettings {
   readonly onBatch?: () => Promise<void> | void;
 }
 
-/** A word whose embedding is trained, over a network that stays the caller's. */
+/** A word whose embedding is trained. The caller disposes of the network. */
 interface RapWord {
-  /** Trains the embedding, from its value in the model on. */
+  /** Trains the embedding anew, starting from its value in the model. */
   train(texts: readonly MarkedText[], settings: RapSettings): Promise<void>;
   /** Returns Δ = p(y | x) − p(y | word x) of each text. */
   drops(
@@ -308,8 +309,8 @@ interface RapWord {
 }
 
 /**
- * Returns L of a batch, the mean of λ·max(0, c_low − Δ) + max(0, Δ − c_up). With p_w = p(y | word
- * x),
+ * Returns L of a batch of B texts, the mean of λ·max(0, c_low − Δ) + max(0, Δ − c_up). With f the
+ * logits and p_w = p(y | word x),
  *
  *     dL/dp_w = λ/B where Δ < c_low, −1/B where Δ > c_up;  dp_w/df = p_w·(onehot_y − softmax(f)).
  *
@@ -328,18 +329,18 @@ export function robustnessLoss(
         C,
       );
       const p = tf.softmax(logits); // (B, C)
-      const own = tf.sum(tf.mul(p, onehot), 1, true); // (B, 1)
+      const pWord = tf.sum(tf.mul(p, onehot), 1, true); // p_w (B, 1)
       const plain = tf.tensor2d(
         texts.map(({ probability }) => probability),
         [B, 1],
       );
-      const drop = tf.sub(plain, own); // Δ
+      const drop = tf.sub(plain, pWord); // Δ (B, 1)
       const below = tf.relu(tf.sub(low, drop)),
         above = tf.relu(tf.sub(drop, up));
       const slope = tf.div(tf.sub(tf.mul(tf.step(below), weight), tf.step(above)), B); // (B, 1)
       return {
         value: tf.mean<Scalar>(tf.add(tf.mul(below, weight), above)),
-        saved: [tf.mul(slope, tf.mul(own, tf.sub(onehot, p)))],
+        saved: [tf.mul(slope, tf.mul(pWord, tf.sub(onehot, p)))],
       };
     },
     backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
@@ -347,7 +348,7 @@ export function robustnessLoss(
 }
 
 /**
- * Trains the embedding of one token by plain SGD; the other weights stay as they are.
+ * Returns a word whose embedding is trained by plain SGD; the other weights stay as they are.
  * @param id the token
  * @param network a classifier opened for evaluation, whose head does not read the token table
  */
@@ -356,9 +357,9 @@ export function rapWord(
   id: number,
 ): RapWord & { /** The embedding, (h). */ embedding(): Float32Array } {
   const rows = trainTokenRows(network, [id]),
-    own = rows.network,
-    name = at(own.trainable, 0);
-  let values: Tensors = new Map([[name, named(own.initial, name).clone()]]);
+    wordNetwork = rows.network, // trains the word's row of the token table alone
+    name = at(wordNetwork.trainable, 0);
+  let values: Tensors = new Map([[name, named(wordNetwork.initial, name).clone()]]);
   const replaceValues = (by: Tensors): void => {
     disposeAll(values);
     values = by;
@@ -366,13 +367,13 @@ export function rapWord(
   return {
     train: async (texts, settings) => {
       const { epochs, batchSize, learningRate, onBatch = () => undefined } = settings;
-      replaceValues(new Map([[name, named(own.initial, name).clone()]]));
+      replaceValues(new Map([[name, named(wordNetwork.initial, name).clone()]]));
       for (let epoch = 0; epoch < epochs; epoch++)
         for (let start = 0; start < texts.length; start += batchSize) {
           const batch = texts.slice(start, start + batchSize);
           const { loss, gradients } = gradientsOf(values, () =>
             robustnessLoss(
-              own.forward(
+              wordNetwork.forward(
                 batch.map(({ row }) => row),
                 values,
               ),
@@ -401,7 +402,7 @@ export function rapWord(
         const p = tf.tidy(() =>
           tf
             .softmax(
-              own.forward(
+              wordNetwork.forward(
                 batch.map(({ row }) => row),
                 values,
               ),
@@ -416,12 +417,12 @@ export function rapWord(
       return out;
     },
     dispose: () => {
-      disposeAll(values, own.initial);
+      disposeAll(values, wordNetwork.initial);
     },
   };
 }
 
-/** `rapWord` in PyTorch's process. @param options of a classifier */
+/** Returns the same as `rapWord`, computed in PyTorch's process. @param options of a classifier */
 export async function torchRapWord(options: NetworkOptions, id: number): Promise<RapWord> {
   const start = await readTorchStart(options);
   let model: TorchModel | null = null;
@@ -456,7 +457,7 @@ export async function torchRapWord(options: NetworkOptions, id: number): Promise
   };
 }
 
-/** What PyTorch's process trains: the row of the token table that is the word's embedding. */
+/** Returns the training of one row of the token table, the word's embedding, by PyTorch. */
 const wordTraining = (
   id: number,
   { low, up, weight }: Pick<RapSettings, 'low' | 'up' | 'weight'>,

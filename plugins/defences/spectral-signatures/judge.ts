@@ -27,8 +27,8 @@ import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import type { Params } from './index.ts';
 
 /**
- * The scale of τ differs between classes, so the score of a row is τ divided by the threshold of
- * its class, which the clean rows of the class set. The threshold of this score is 1.
+ * The scale of τ differs between classes. So, without `epsilon`, the score of a row is τ divided by
+ * its class's threshold, which the class's clean rows set, and the threshold of this score is 1.
  */
 async function fit({ model, clean, params, classes }: DefenceContext<Params>): Promise<Judge> {
   if (model === undefined) throw new Error('spectral signatures need the trained model');
@@ -60,38 +60,38 @@ async function fit({ model, clean, params, classes }: DefenceContext<Params>): P
   };
 }
 
-interface Clean {
+interface CleanRows {
   readonly signatures: SpectralSignatures;
   readonly ofClean: Representations;
   readonly labels: readonly number[];
 }
 
-/** The threshold of τ of each class: that at which `frr` of its clean rows are rejected. */
+/** Returns for each class the threshold of τ at which `frr` of its clean rows are rejected. */
 function classThresholds(
-  { signatures, ofClean, labels }: Clean,
+  { signatures, ofClean, labels }: CleanRows,
   frr: number,
   classes: readonly string[],
 ): ReadonlyMap<number, number> {
-  const known = labels.map((_, i) => i).filter((i) => signatures.classes.has(labels[i]!));
+  const indexes = labels.map((_, i) => i).filter((i) => signatures.classes.has(labels[i]!));
   const d = ofClean.dimensions;
-  const values = new Float64Array(known.length * d);
-  known.forEach((i, at) => values.set(ofClean.values.subarray(i * d, (i + 1) * d), at * d));
+  const values = new Float64Array(indexes.length * d); // (indexes, d)
+  indexes.forEach((i, at) => values.set(ofClean.values.subarray(i * d, (i + 1) * d), at * d));
   const scores = spectralScores(
-    { values, count: known.length, dimensions: d },
-    known.map((i) => labels[i]!),
+    { values, count: indexes.length, dimensions: d },
+    indexes.map((i) => labels[i]!),
     signatures.classes,
   );
   return new Map(
     [...signatures.classes.keys()].map((label) => {
-      const own = Array.from(scores).filter((_, at) => labels[known[at]!] === label);
-      if (own.length === 0)
+      const ofClass = Array.from(scores).filter((_, at) => labels[indexes[at]!] === label);
+      if (ofClass.length === 0)
         throw new UserFault(
           `no clean row has the class ${classes[label] ?? String(label)}, so it has no threshold ` +
             'for its rows',
           'Take more clean rows (data.clean_share, data.clean), or give epsilon.',
           ['defence', 'epsilon'],
         );
-      return [label, rejectionThreshold(own, frr)];
+      return [label, rejectionThreshold(ofClass, frr)];
     }),
   );
 }
@@ -117,7 +117,7 @@ function scoreOf(row: Float64Array, { mean, direction }: ClassSignature): number
 }
 
 /**
- * Computes the signature of each class and the score of each row under that of its own class.
+ * Computes the signature of each class, and τ of each row under the signature of its own class.
  * @param labels the class of each row, (N)
  * @throws RangeError where the lengths differ or a number is not finite
  */
@@ -130,20 +130,20 @@ export function spectralSignatures(
     throw new RangeError(`${labels.length} labels do not fit ${rows.count} rows`);
   const classes = new Map<number, ClassSignature>();
   for (const label of new Set(Array.from(labels))) {
-    const own = Array.from(labels, (_, i) => i).filter((i) => labels[i] === label);
-    const mean = meanOf(rows, own);
-    const columns = centredColumns(rows, own, mean); // (d, n)
+    const members = Array.from(labels, (_, i) => i).filter((i) => labels[i] === label);
+    const mean = meanOf(rows, members);
+    const columns = centredColumns(rows, members, mean); // (d, n)
     classes.set(label, {
       mean,
-      direction: leadingLeftVectors(columns, rows.dimensions, own.length, 1), // (d, 1)
+      direction: leadingLeftVectors(columns, rows.dimensions, members.length, 1), // (d, 1)
     });
   }
   return { scores: spectralScores(rows, labels, classes), classes };
 }
 
 /**
- * Returns τ of each row under the signature of its class, such as of clean held-out rows under
- * signatures of the training set. Throws a RangeError for a class without a signature.
+ * Returns τ of each row, (N), under the signature of its class. These may be signatures of other
+ * rows. Throws a RangeError for a class without a signature.
  */
 export function spectralScores(
   { values, count, dimensions: d }: Representations,
@@ -171,9 +171,9 @@ export function spectralKeep(
     throw new RangeError(`1.5·ε is a share of a class, so ε is in [0, ⅔], not ${epsilon}`);
   const keep = new Array<boolean>(scores.length).fill(true);
   for (const label of new Set(Array.from(labels))) {
-    const own = keep.map((_, i) => i).filter((i) => labels[i] === label);
-    own.sort((a, b) => scores[b]! - scores[a]! || a - b);
-    for (const i of own.slice(0, Math.floor(1.5 * epsilon * own.length))) keep[i] = false;
+    const members = keep.map((_, i) => i).filter((i) => labels[i] === label);
+    members.sort((a, b) => scores[b]! - scores[a]! || a - b);
+    for (const i of members.slice(0, Math.floor(1.5 * epsilon * members.length))) keep[i] = false;
   }
   return keep;
 }

@@ -30,7 +30,7 @@ export interface Params {
 }
 
 /** The number of rows whose copies the model reads together. */
-const ROWS = 64;
+const ROWS_PER_PASS = 64;
 
 export const strip: RowsDefence<Params> = {
   fit: async ({ model, clean, params, random, progress, signal }: DefenceContext<Params>) => {
@@ -44,7 +44,7 @@ export const strip: RowsDefence<Params> = {
         'Take more validation rows, or name clean rows as data.clean.',
         ['defence', 'defence'],
       );
-    /** Returns the copies of a row, which depend on its id and not on the other rows. */
+    /** Returns the copies of a row, which depend on the row's id and not on the other rows. */
     const copiesOf = (row: Row): Row[] => {
       const copies = rowWords(row).map((words, text) =>
         stripCopies(words, pool, params, random('copies', `${row.id}/${text}`)),
@@ -52,16 +52,16 @@ export const strip: RowsDefence<Params> = {
       return Array.from({ length: params.copies }, (_, k) =>
         withWords(
           row,
-          copies.map((own) => own[k]!),
+          copies.map((ofText) => ofText[k]!),
         ),
       );
     };
     const suspicions = async (rows: readonly Row[]): Promise<number[]> => {
       const scores: number[] = [];
-      for (let start = 0; start < rows.length; start += ROWS) {
+      for (let start = 0; start < rows.length; start += ROWS_PER_PASS) {
         signal.throwIfAborted();
-        const some = rows.slice(start, start + ROWS);
-        scores.push(...(await entropiesOf(model, some.flatMap(copiesOf), params.copies)));
+        const chunk = rows.slice(start, start + ROWS_PER_PASS);
+        scores.push(...(await entropiesOf(model, chunk.flatMap(copiesOf), params.copies)));
         progress(scores.length, rows.length, 'rows');
       }
       return scores.map((entropy) => -entropy);
@@ -83,7 +83,7 @@ export const strip: RowsDefence<Params> = {
   },
 };
 
-/** H(x) of each text, from the logits of its copies, which follow each other. */
+/** Returns H(x) of each text, in bits. `copies`: of the first text, of the second, and so on. */
 async function entropiesOf(
   model: AskedModel,
   copies: readonly Row[],
@@ -149,7 +149,7 @@ export function stripCopies(
   });
 }
 
-/** −Σ_c p_c log₂ p_c, in bits; 0·log 0 counts as 0. */
+/** Returns −Σ_c p_c log₂ p_c, in bits; 0·log 0 counts as 0. */
 const entropyBits = (probabilities: ArrayLike<number>): number =>
   Array.from(probabilities).reduce((sum, p) => (p > 0 ? sum - p * Math.log2(p) : sum), 0);
 

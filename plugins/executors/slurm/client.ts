@@ -13,18 +13,18 @@ export interface Called {
   readonly stdout: string;
   readonly stderr: string;
   readonly late: boolean;
-  /** The error of starting it, such as `ENOENT`. */
+  /** Why the command could not be started, such as `ENOENT`; null if it was. */
   readonly error: string | null;
 }
 
 export type Submitted =
   | { readonly type: 'submitted'; readonly id: string }
   /**
-   * A limit on the number of submitted jobs leaves no room for it at present. `waited` means that
-   * sbatch itself has tried again until its time-out.
+   * A limit on the number of submitted jobs leaves no room at present. `waited` means that sbatch
+   * itself has tried again until its time-out.
    */
   | { readonly type: 'full'; readonly message: string; readonly waited: boolean }
-  /** It may have been submitted: its name in the queue tells. */
+  /** The job may have been submitted. If so, the queue has a job of its name. */
   | { readonly type: 'uncertain'; readonly message: string }
   | { readonly type: 'refused'; readonly message: string };
 
@@ -37,18 +37,18 @@ export interface SlurmClient {
    * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
    */
   accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null>;
-  /** Cancels jobs of this name: all, or those of these ids that also have the name. */
+  /** Cancels all jobs of this name, or those with these ids. Returns whether scancel succeeded. */
   cancel(name: string, ids?: readonly string[]): Promise<boolean>;
   /** Returns the site's MaxArraySize, or null if the query failed. */
   arraySize(): Promise<number | null>;
 }
 
-/** How much of a command's output is read: enough for more than 100,000 jobs. */
+/** The most characters that are read of a command's output: enough for more than 100,000 jobs. */
 const OUTPUT_LIMIT = 64 * 2 ** 20;
 
 /**
- * Returns the environment of Slurm's commands. It leaves out the variables of the job that the
- * coordinator may itself be, which sbatch would take for options.
+ * Returns the environment of Slurm's commands. Variables such as SLURM_JOB_ID are left out: the
+ * coordinator may itself be a job, and sbatch would take that job's variables for options.
  */
 export function slurmEnvironment(env: Env): Record<string, string> {
   const kept: Record<string, string> = {};
@@ -71,7 +71,7 @@ function callCommand(
     const child = spawn(program, [...args], {
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true, // it leads a group, so that what it starts ends with it
+      detached: true, // the child leads a process group, which `kill` ends as a whole
     });
     let stdout = '',
       stderr = '',
@@ -85,7 +85,7 @@ function callCommand(
       try {
         if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
       } catch {
-        // it has ended
+        // the process has ended
       }
       for (const stream of [child.stdout, child.stderr]) stream.destroy();
     };
@@ -157,11 +157,11 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
   };
 }
 
-/** Whether every line has the requested form. Malformed output counts as a failed query. */
+/** Whether every line has the 7 fields of QUEUE_FORMAT. Other output counts as a failed query. */
 const isWellFormed = (text: string): boolean =>
   text.split('\n').every((line) => line.trim() === '' || line.split('|').length >= 7);
 
-/** Local time without a zone, as sacct reads it. */
+/** Returns local time without a zone, as sacct reads it: `2026-01-31T12:00:00`. */
 function slurmTime(time: Date): string {
   const local = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
   return local.toISOString().slice(0, 19);
@@ -197,9 +197,9 @@ export interface Row {
   readonly index: number;
   /** Slurm's state, such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
   readonly state: string;
-  /** Why it waits, or how it ended. */
+  /** Why the job waits (squeue), or its exit code, such as `0:9` (sacct). */
   readonly reason: string;
-  /** The nodes that it has. */
+  /** The job's nodes, such as `node[1-2]`. */
   readonly nodes: string;
 }
 
@@ -223,8 +223,8 @@ export function parseQueue(text: string): readonly Row[] {
 const ACCOUNT_FORMAT = 'JobID,JobName,State,NodeList,ExitCode';
 
 /**
- * Reads `sacct --parsable2 --noheader --allocations --format=ACCOUNT_FORMAT`. Of several records of
- * one job (it was requeued), the last counts.
+ * Reads `sacct --parsable2 --noheader --allocations --format=ACCOUNT_FORMAT`. A job that was
+ * requeued has several records, of which the last counts.
  */
 export function parseAccounts(text: string): readonly Row[] {
   const rows = new Map<string, Row>();
@@ -250,8 +250,8 @@ export function parseArraySize(text: string): number | null {
 }
 
 /**
- * What the state of a job means. `cut`: it was ended from outside, and may go on elsewhere.
- * `unknown`: the state is not in the table below, and counts as active.
+ * What the state of a job means. `cut`: the job was ended from outside, and its work may go on in
+ * another. `unknown`: the state is not in the table below, and counts as active.
  */
 export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory' | 'unknown';
 
@@ -294,7 +294,7 @@ export function anyOf(words: readonly string[]): RegExp {
 
 type Refusal = 'full' | 'uncertain' | 'refused';
 
-/** Limits on the number of jobs, which are temporary. Slurm names the limit in its message. */
+/** What sbatch says if a limit on the number of jobs, which is temporary, leaves no room. */
 const FULL = /MaxSubmitJob|MaxSubmitPU|MaxJobCount|temporarily unable to accept job/i;
 /** What sbatch says if the controller was not reached, or did not answer. */
 const UNCERTAIN = anyOf([
@@ -310,10 +310,10 @@ const UNCERTAIN = anyOf([
   'Socket',
 ]);
 
-/** Says from what sbatch printed on stderr why it refused, and whether to try again. */
+/** Returns why sbatch failed, by what it printed on stderr. */
 export const refusalOf = (stderr: string): Refusal =>
   FULL.test(stderr) ? 'full' : UNCERTAIN.test(stderr) ? 'uncertain' : 'refused';
 
-/** A node's name as it may be given to `--exclude`; null for anything else. */
+/** Returns a node's name if it has the form that `--exclude` takes, else null. */
 export const nodeName = (text: string): string | null =>
   /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/.test(text.trim()) ? text.trim() : null;

@@ -41,10 +41,10 @@ class SlurmExecutor implements Executor {
   readonly #localQueue: PQueue;
   readonly #excluded: Set<string>;
   #queued: Work[] = [];
-  /** Keys of stages whose results were handed on. Their folders go once the store has the files. */
+  /** Keys of stages whose results were handed on. Their folders are removed once stored. */
   readonly #done = new Set<string>();
   readonly #submissions = new Set<string>();
-  /** Submissions that are kept for their logs. */
+  /** Submissions whose folders are kept for their logs. */
   readonly #kept = new Set<string>();
   readonly #pending = new Set<Promise<unknown>>();
   #arrayLimit: Promise<number> | null = null;
@@ -52,7 +52,7 @@ class SlurmExecutor implements Executor {
   #toldFull = false;
   /** Whether the run has ended without waiting for its jobs, which go on. */
   #left = false;
-  /** Elements of submissions that are to be cancelled. */
+  /** Ids of jobs and of elements of arrays that are to be cancelled, by submission. */
   readonly #cancels = new Map<string, Set<string>>();
   #timer: NodeJS.Timeout | null = null;
   #due = Number.POSITIVE_INFINITY;
@@ -141,7 +141,7 @@ class SlurmExecutor implements Executor {
     return true;
   }
 
-  /** Hands on a stage's result. After a fault, the logs are kept and the stage is forgotten. */
+  /** Hands on a stage's result. If the stage failed, its logs are kept and the spool forgets it. */
   #settleMember(member: Member, result: JobResult): void {
     const submission = this.#spool.claim(member.key)?.submission;
     if (result.type === 'done') this.#done.add(member.key);
@@ -173,18 +173,18 @@ class SlurmExecutor implements Executor {
     member.settle(STOPPED);
   }
 
-  /** Cancels a job, in one call with those that are cancelled at the same time. */
+  /** Cancels a job, in one call of scancel with those that are cancelled at the same time. */
   #cancel({ task }: Work): void {
     if (task === null) return;
     const { claim, id, element } = task;
     const isArray = this.#spool
       .intent(claim.submission)
       ?.arguments.some((argument) => argument.startsWith('--array='));
-    const own = element ?? (isArray === true && id !== null ? `${id}_${claim.task}` : id);
+    const jobId = element ?? (isArray === true && id !== null ? `${id}_${claim.task}` : id);
     if (this.#cancels.size === 0) setImmediate(() => this.#callCancels());
     const ids = this.#cancels.get(claim.submission) ?? new Set();
     this.#cancels.set(claim.submission, ids);
-    if (own !== null) ids.add(own);
+    if (jobId !== null) ids.add(jobId);
   }
 
   #callCancels(): void {
@@ -206,7 +206,7 @@ class SlurmExecutor implements Executor {
     void promise.finally(() => this.#pending.delete(promise));
   }
 
-  /** Takes a turn after this time, or earlier if one is due. */
+  /** Submits and polls after this time, or earlier if that is already due. */
   #wake(ms: number): void {
     if (this.#closed) return;
     const due = performance.now() + ms;
@@ -229,7 +229,7 @@ class SlurmExecutor implements Executor {
     try {
       await this.#submitQueued();
       await this.#tracker.poll();
-      // Work that the poll put back is submitted in the same turn.
+      // Submit in the same turn what the poll has put back into the queue.
       await this.#submitQueued();
     } catch (error) {
       this.#failAll(error as Error);
@@ -255,7 +255,7 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** What a job reads can't be written, as on a full disk. Jobs in flight are not touched. */
+  /** Fails stages whose job's files can't be written, as on a full disk. Other jobs go on. */
   #failUnwritten(works: readonly Work[], error: Error): void {
     this.context.log(error.stack ?? error.message);
     for (const member of works.flatMap(({ members }) => [...members]))

@@ -51,7 +51,7 @@ export interface Settings {
   readonly gpus?: number;
   readonly cpus?: number;
   readonly memoryMB: number;
-  /** How often a job that ran out of memory is submitted again, with twice as much each time. */
+  /** How many more times a job out of memory is submitted, each time with twice the memory. */
   readonly memoryRetries: number;
   /** The time limit while no such stage has run yet. Absent if the profile does not say. */
   readonly time?: number;
@@ -64,7 +64,7 @@ export interface Settings {
 }
 
 export interface Profile {
-  /** The file that it was read from; null if there is none. */
+  /** The profile's file; null if there is none, so that all settings are defaults. */
   readonly file: string | null;
   /** Returns what jobs of a stage kind ask for. */
   settings(kind: string): Settings;
@@ -82,7 +82,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 /** The name of the profile beside a spec. */
 export const PROFILE = 'slurm.yaml';
 
-/** Returns the files that may have the profile. The first that exists counts, alone. */
+/** Returns the paths at which a profile may be. Only the first that exists is read. */
 const profileFiles = (spec: string, env: Env): readonly string[] => [
   path.join(path.dirname(spec), PROFILE),
   path.join(
@@ -95,7 +95,7 @@ const profileFiles = (spec: string, env: Env): readonly string[] => [
 /** Reads the profile of a spec. Throws UserFault if it can't be read or is at fault. */
 export function loadProfile(spec: string, env: Env): Profile {
   const file = profileFiles(spec, env).find((one) => existsSync(one));
-  if (file === undefined) return profileOf({}, null);
+  if (file === undefined) return createProfile({}, null);
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -105,7 +105,7 @@ export function loadProfile(spec: string, env: Env): Profile {
   return parseProfile(text, file);
 }
 
-/** Parses a profile. Throws UserFault that names the line and what was expected there. */
+/** Parses a profile. Throws a UserFault that names the line and what was expected there. */
 export function parseProfile(text: string, file: string): Profile {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
@@ -114,7 +114,7 @@ export function parseProfile(text: string, file: string): Profile {
   const value: unknown = document.toJS() ?? {};
   const check = new Ajv({ allErrors: true, verbose: true }).compile<GivenProfile>(schema);
   if (check(value)) {
-    const profile = profileOf(value, file);
+    const profile = createProfile(value, file);
     for (const kind of ['', ...Object.keys(value.kinds ?? {})]) checkTimes(profile, kind);
     return profile;
   }
@@ -124,7 +124,7 @@ export function parseProfile(text: string, file: string): Profile {
   const node: unknown = document.getIn(at, true);
   const range = (node as { readonly range?: readonly number[] } | undefined)?.range;
   const line = range?.[0] === undefined ? '' : `:${lines.linePos(range[0]).line}`;
-  throw new UserFault(`${file}${line}: ${faultText(error, at)}`, hintOf(error));
+  throw new UserFault(`${file}${line}: ${faultText(error, at)}`, faultHint(error));
 }
 
 function faultText(error: ErrorObject, at: readonly string[]): string {
@@ -136,7 +136,7 @@ function faultText(error: ErrorObject, at: readonly string[]): string {
   return `${where} ${error.message ?? 'is at fault'}, and is ${value}`;
 }
 
-function hintOf(error: ErrorObject): string | undefined {
+function faultHint(error: ErrorObject): string | undefined {
   if (error.keyword === 'additionalProperties') {
     const known = Object.keys((error.parentSchema?.['properties'] ?? {}) as object);
     return `the settings are ${known.join(', ')}`;
@@ -168,11 +168,11 @@ const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_40
 export const secondsOf = (time: string): number =>
   Number(time.slice(0, -1)) * (UNITS[time.slice(-1)] ?? 1);
 
-function profileOf(given: GivenProfile, file: string | null): Profile {
+function createProfile(given: GivenProfile, file: string | null): Profile {
   return {
     file,
     settings: (kind) =>
-      settingsOf({
+      resolveSettings({
         ...given,
         ...(given.kinds && Object.hasOwn(given.kinds, kind) ? given.kinds[kind] : {}),
       }),
@@ -186,7 +186,7 @@ function profileOf(given: GivenProfile, file: string | null): Profile {
   };
 }
 
-function settingsOf(given: GivenSettings): Settings {
+function resolveSettings(given: GivenSettings): Settings {
   const { partition, account, qos, reservation, constraint, gpus, cpus } = given;
   return {
     ...defined({ partition, account, qos, reservation, constraint, gpus, cpus }),

@@ -35,7 +35,7 @@ const MEMORY_STEP = 256;
 /** The time to start the program and load the model, which recorded durations leave out. */
 const START_SECONDS = 120;
 
-/** The time limits of stages unlike any before, for those that compute and for others. */
+/** The time limits of stages whose duration is unknown, if they compute and if they do not. */
 const UNKNOWN_SECONDS = 4 * 3600,
   UNKNOWN_LIGHT_SECONDS = 1800;
 
@@ -45,7 +45,7 @@ const timeStep = (seconds: number): number =>
   STEPS.find((step) => step >= seconds) ?? roundedUp(seconds, DAY);
 
 /**
- * Returns the request of a job.
+ * Returns what a job asks Slurm for.
  * @param load the stages of the job: more than one for a pack, which takes the memory of its
  *   largest
  * @param longer doubles the time limit this many times, for a job that has reached it before
@@ -69,15 +69,16 @@ export function requestOf(
   };
 }
 
-/** The sum over the stages, or null if it is unknown for one of them. */
+/** Returns the expected duration of all stages, in seconds; null if it is unknown for one. */
 export function expectedSeconds(load: readonly Load[]): number | null {
   const known = load.flatMap(({ demand }) => demand.seconds ?? []);
   return known.length < load.length ? null : known.reduce((sum, one) => sum + one, 0);
 }
 
 /**
- * The stages run one after another. Those that are unlike any before add what two of them may take
- * at most: a partition may refuse a longer job, and one that was too short is submitted again.
+ * Returns the time, in seconds, of stages that run one after another. Of the stages of unknown
+ * duration, only two count: a partition may refuse a longer job, and a job that reaches its time
+ * limit is submitted again.
  */
 function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): number {
   const known = load.filter(({ demand }) => demand.seconds !== undefined);
@@ -101,12 +102,12 @@ function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: numbe
 const minutesOf = ({ seconds }: Request): number => Math.max(1, Math.ceil(seconds / 60));
 
 /**
- * Starts a command in the background, keeps its process in a variable, and hands SIGTERM on to it.
- * SIGUSR1 reaches it as SIGTERM, too; `requeue` is set then, and `onRequeue` is carried out.
- * Signals are trapped before the command starts, since one of them would otherwise end the script;
- * one that comes before the process is known is handed on after that.
+ * Returns shell lines that start a command in the background, keep its process id in the variable
+ * `process`, and hand SIGTERM on to the command. SIGUSR1 is handed on as SIGTERM too, after it has
+ * set `requeue` and run `onRequeue`. Signals are trapped before the command starts, since they
+ * would otherwise end the script; an early signal is handed on once the process id is known.
  */
-export const start = (process: string, command: string, onRequeue = ''): string => `requeue=
+export const startScript = (process: string, command: string, onRequeue = ''): string => `requeue=
 early=
 ${process}=
 hand_on() {
@@ -119,36 +120,35 @@ ${process}=$!
 [ -z "$early" ] || hand_on`;
 
 /**
- * Waits for the process in a variable until it has ended, and keeps its exit code in `code`. A
- * signal that is trapped ends `wait` early.
+ * Returns shell lines that wait until the process in a variable has ended, and keep its exit code
+ * in `code`. They call `wait` in a loop, because a trapped signal ends it early.
  */
-export const waitFor = (process: string): string => `wait "$${process}"
+export const waitScript = (process: string): string => `wait "$${process}"
 code=$?
 while kill -0 "$${process}" 2>/dev/null; do
   wait "$${process}"
   code=$?
 done`;
 
-/** Requeues the job, unless its id belongs to another by now. */
+/** A shell command that requeues the job, unless its id belongs to another job by now. */
 export const REQUEUE =
   '[ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && ' +
   'scontrol requeue "$SLURM_JOB_ID"';
 
-/** The profile's own lines, each ended. */
 export const linesOf = (setup: readonly string[]): string =>
   setup.map((line) => `${line}\n`).join('');
 
 const TRY_GPU = "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n";
-const START = start('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.signalled"; ');
+const START = startScript('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.signalled"; ');
 
 /**
- * Returns the script. Its first argument is the submission's folder, the rest is the command that
- * performs a task, to which the task's file is added.
+ * Returns the batch script of tasks. Its first argument is the submission's folder, the rest is the
+ * command that performs a task, to which the task's file is added.
  *
- * Before it starts, it tries the node. A node that can't run the program, or has no GPU where one
- * was asked for, is named in INDEX.bad. On SIGUSR1, which Slurm sends before the time limit, the
- * task is asked to save its state, and the job requeues itself. It asks for its own name first,
- * because after a restart of the controller its id may belong to another job.
+ * Before the task starts, the script tries the node. A node that can't run the program, or has no
+ * GPU though one was asked for, is named in INDEX.bad. On SIGUSR1, which Slurm sends before the
+ * time limit, the task is asked to save its state, and the job requeues itself. It asks for its
+ * own name first, because after a restart of the controller its id may belong to another job.
  */
 export const batchScript = (setup: readonly string[], gpus: number): string => `#!/bin/bash
 dir=$1
@@ -162,7 +162,7 @@ ${linesOf(setup)}bad() {
 }
 "$1" --version >/dev/null || bad 'it does not run Node.js at the path of the submitting host'
 ${gpus > 0 ? TRY_GPU : ''}${START}
-${waitFor('task')}
+${waitScript('task')}
 if [ -n "$requeue" ] && [ "$code" = ${INTERRUPTED_TASK} ]; then
   ${REQUEUE}
 fi
@@ -171,16 +171,16 @@ exit "$code"
 
 /** The name, the paths and the command of a submission. */
 export interface Submitting {
-  /** Its unique name. */
+  /** The unique name of the submission and of its jobs. */
   readonly name: string;
-  /** How many tasks it has. */
+  /** The number of tasks; two or more are an array. */
   readonly tasks: number;
   /** The script's first argument: the submission's folder. */
   readonly dir: string;
   /**
-   * The folder for what slurmstepd says of a job, in the file NAME.INDEX. It must not be the
-   * submission's, which may be removed: a job whose output can't be opened is not launched, as if
-   * its node were at fault. Default: nothing is kept.
+   * The folder in which slurmstepd writes its messages on a job, to the file NAME.INDEX. It must
+   * not be the submission's folder, which may be removed: Slurm does not launch a job whose output
+   * can't be opened, and takes its node to be at fault. Default: nothing is kept.
    */
   readonly said?: string;
   /** The path of the script. */
@@ -200,7 +200,7 @@ export function sbatchArguments(
   const { partition, account, qos, reservation, constraint, gres } = settings;
   const option = (flag: string, value: string | undefined): readonly string[] =>
     value === undefined || value === '' ? [] : [`--${flag}=${value}`];
-  const lead = Math.min(settings.signal, Math.max(10, request.seconds - 10));
+  const lead = Math.min(settings.signal, Math.max(10, request.seconds - 10)); // s before the end
   return [
     '--parsable',
     `--job-name=${name}`,
@@ -214,7 +214,7 @@ export function sbatchArguments(
     `--signal=B:USR1@${lead}`,
     '--requeue',
     '--open-mode=append',
-    // The script opens its own log.
+    // The script redirects its own output, so this file gets slurmstepd's messages alone.
     said === undefined
       ? '--output=/dev/null'
       : `--output=${said.replaceAll('%', '%%')}/${name}.${tasks > 1 ? '%a' : '0'}`,

@@ -10,8 +10,8 @@
  *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad, .signalled
  *     leases/                       the leases of tasks
  *
- * It takes no locks and compares no file times, which network file systems get wrong. What removes
- * something throws `UserFault` if a folder below the root is a link.
+ * The spool takes no locks and compares no file times, which network file systems get wrong.
+ * Methods that remove files throw `UserFault` if a folder below the root is a link.
  */
 import {
   appendFileSync,
@@ -47,20 +47,20 @@ export interface Intent {
   readonly created: string;
   readonly request: Request;
   readonly arguments: readonly string[];
-  /** How often the jobs had been submitted before. */
+  /** How many times the stages had been submitted before. */
   readonly tries: number;
-  /** How often their time limit has been doubled. */
+  /** How many times their time limit has been doubled. */
   readonly longer: number;
-  /** How often their memory has been doubled. */
+  /** How many times their memory has been doubled. */
   readonly more: number;
 }
 
-/** What a task is made of; the spool adds the paths. */
+/** A task to be written; the spool adds the paths. */
 export interface NewTask extends Pick<ScheduledTask, 'members'> {
   readonly graceSeconds: number;
 }
 
-export interface Bad {
+export interface FaultyNode {
   readonly node: string;
   readonly why: string;
 }
@@ -68,7 +68,7 @@ export interface Bad {
 const NAME = /^dosimeter-[a-z0-9-]{1,100}$/;
 const KEY = /^[0-9a-f]{64}(-[0-9a-f]{16})?$/;
 const SCRIPT = 'script.sh';
-/** How long submissions that no stage claims are kept for their logs. */
+/** How many days a submission that no stage claims is kept for its logs. */
 const KEEP_DAYS = 7;
 
 function readText(file: string): string | null {
@@ -108,13 +108,13 @@ function namesIn(dir: string): readonly string[] {
 export class Spool {
   constructor(readonly root: string) {}
 
-  /** Throws if the key could lead out of the spool. */
+  /** Returns the folder of a stage. Throws if the key could lead out of the spool. */
   stageDir(key: string): string {
     if (!KEY.test(key)) throw new Error(`"${key}" is not the key of a job`);
     return path.join(this.root, 'stages', key);
   }
 
-  /** The folder for what slurmstepd says of tasks: the file NAME.INDEX. */
+  /** The folder of slurmstepd's messages on tasks, each in a file NAME.INDEX. */
   get saidDir(): string {
     return path.join(this.root, 'said');
   }
@@ -203,22 +203,22 @@ export class Spool {
     return { more: 0, ...(found as unknown as Omit<Intent, 'more'>) };
   }
 
-  /** The jobs are found by their name too, so it does no harm if the id can't be written. */
+  /** Stores the id that sbatch gave. Failing does no harm, since jobs are also found by name. */
   setSubmitted(name: string, id: string): void {
     try {
       replaceFile(path.join(this.submissionDir(name), 'submitted.json'), { id });
     } catch {
-      // The disk is full, or the submission's folder was removed.
+      // the disk is full, or the submission's folder was removed
     }
   }
 
-  /** The id that sbatch gave, or null if it is not known that the submission went through. */
+  /** Returns the id that sbatch gave, or null if none was stored. */
   submitted(name: string): string | null {
     const id = readJson(path.join(this.submissionDir(name), 'submitted.json'))?.['id'];
     return typeof id === 'string' && /^\d+$/.test(id) ? id : null;
   }
 
-  /** The keys of a task's stages, in its order; null if the task can't be read. */
+  /** Returns the keys of a task's stages, in the task's order; null if its file can't be read. */
   taskKeys({ submission, task }: Claim): readonly string[] | null {
     const members = readJson(path.join(this.submissionDir(submission), `${task}.json`))?.[
       'members'
@@ -238,17 +238,15 @@ export class Spool {
     return namesIn(path.join(this.root, 'submissions')).includes(name);
   }
 
-  /** The node that the task found unfit to run on, and why; null if it found none. */
-  faultyNode({ submission, task }: Claim): Bad | null {
+  /** Returns the node that a task's script found unfit, and why; null if it found no fault. */
+  faultyNode({ submission, task }: Claim): FaultyNode | null {
     const text = readText(path.join(this.submissionDir(submission), `${task}.bad`));
     if (text === null) return null;
     const [node = '', why = ''] = text.split('\n');
     return { node, why };
   }
 
-  /**
-   * Whether the task was asked to stop before its time limit. The signal may have come too late.
-   */
+  /** Whether the task got Slurm's signal before its time limit, perhaps too late to save state. */
   wasSignalled({ submission, task }: Claim): boolean {
     return namesIn(this.submissionDir(submission)).includes(`${task}.signalled`);
   }
@@ -259,15 +257,15 @@ export class Spool {
   }
 
   /**
-   * Whether Slurm says in the task's output that it has killed it for its memory. Where no cgroup
-   * limits memory (OverMemoryKill), the job's state does not tell.
+   * Whether slurmstepd says that it has killed the task for its memory. If no cgroup limits memory
+   * (OverMemoryKill), the job's state does not tell.
    */
   outgrewMemory({ submission, task }: Claim): boolean {
     const text = readText(path.join(this.saidDir, `${submission}.${task}`)) ?? '';
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
   }
 
-  /** The last line that the job has printed, such as an error of the profile's `setup`. */
+  /** Returns the last line that the job has printed, such as an error of the profile's `setup`. */
   lastPrinted(claim: Claim): string | undefined {
     return readText(this.logFile(claim))?.trim().split('\n').at(-1);
   }
@@ -280,7 +278,7 @@ export class Spool {
     return path.join(this.submissionDir(submission), `${task}.events`);
   }
 
-  /** The keys of the stages whose claim names this submission. */
+  /** Returns the keys of the stages whose claim names this submission. */
   claimedBy(name: string): readonly string[] {
     return namesIn(path.join(this.root, 'stages')).filter(
       (key) => KEY.test(key) && this.claim(key)?.submission === name,
@@ -331,7 +329,7 @@ function areFilesThere(
 
 /** Reads what is appended to a file, from where the last call stopped. */
 export class Tail {
-  #at = 0;
+  #offset = 0;
   #rest = Buffer.alloc(0);
 
   constructor(readonly file: string) {}
@@ -343,9 +341,9 @@ export class Tail {
       const handle = openSync(this.file, 'r');
       try {
         const { size } = fstatSync(handle);
-        if (size <= this.#at) return [];
-        text = Buffer.alloc(Math.min(size - this.#at, 4 * 2 ** 20));
-        this.#at += readSync(handle, text, 0, text.length, this.#at);
+        if (size <= this.#offset) return [];
+        text = Buffer.alloc(Math.min(size - this.#offset, 4 * 2 ** 20));
+        this.#offset += readSync(handle, text, 0, text.length, this.#offset);
       } finally {
         closeSync(handle);
       }
@@ -353,20 +351,20 @@ export class Tail {
       return [];
     }
     const all = Buffer.concat([this.#rest, text]);
-    const end = all.lastIndexOf(10);
+    const end = all.lastIndexOf(0x0a); // the last line break
     this.#rest = all.subarray(end + 1);
     return end < 0 ? [] : all.subarray(0, end).toString('utf8').split('\n');
   }
 }
 
-/** The submissions of a run, beside its journal, for `cancel` and `status`. */
+/** The file beside a run's journal that lists its submissions, for `cancel` and `status`. */
 const RUN_RECORD = 'slurm.jsonl';
 
 export interface Recorded {
   readonly name: string;
   /** Slurm's id; null if sbatch did not print it. */
   readonly id: string | null;
-  /** How many jobs it has; null for one that an earlier run had submitted. */
+  /** The number of jobs; null for a submission that an earlier run had made. */
   readonly tasks: number | null;
   /** The root of the spool. */
   readonly spool: string;

@@ -24,8 +24,8 @@ import {
   requestOf,
   REQUEUE,
   sbatchArguments,
-  start,
-  waitFor,
+  startScript,
+  waitScript,
 } from './script.ts';
 import { recordedSubmissions, Spool } from './spool.ts';
 import { loadOf, newTask, type Work } from './work.ts';
@@ -47,7 +47,6 @@ export interface Batch {
   readonly works: readonly Work[];
 }
 
-/** Groups jobs that ask Slurm for the same. */
 function groupByRequest<T>(
   jobs: readonly T[],
   requested: (job: T) => Request,
@@ -79,7 +78,6 @@ export function batchesOf(
   );
 }
 
-/** Returns the most tasks that an array may have. */
 export async function arrayLimit({
   profile,
   client,
@@ -94,7 +92,7 @@ const slug = (kind: string): string =>
     .replaceAll(/[^a-z0-9]+/g, '-')
     .slice(0, 40);
 
-const newName = (kind: string): string =>
+const newSubmissionName = (kind: string): string =>
   `dosimeter-${slug(kind)}-${randomBytes(6).toString('hex')}`;
 
 /** `unread` means that sbatch found no script: the submission's folder was removed before. */
@@ -105,13 +103,13 @@ export type Outcome = (Submitted | { readonly type: 'unread'; readonly message: 
 /**
  * Submits a batch as one job or array. The intent and the claims of all its stages are on the disk
  * before sbatch is called, so that a later coordinator finds the jobs even if this one dies now.
- * They are removed if it certainly was not submitted.
+ * They are removed again if the batch was certainly not submitted.
  */
 export async function submitBatch(
   { request, works }: Batch,
   { spool, client, profile, taskCommand, excluded }: SubmitContext,
 ): Promise<Outcome> {
-  const name = newName(request.kind);
+  const name = newSubmissionName(request.kind);
   const settings = profile.settings(request.kind);
   const dir = spool.submissionDir(name);
   const args = sbatchArguments(request, settings, {
@@ -132,7 +130,7 @@ export async function submitBatch(
         job: { ...job, outDir: '' },
         dir: spool.stageDir(key),
       })),
-      // Half of the time between the signal and the end: the rest is for the store's disk.
+      // Half of the time between the signal and the end; the rest is for writing to the store.
       graceSeconds: Math.max(5, Math.floor(settings.signal / 2)),
     })),
   );
@@ -178,11 +176,11 @@ export function foreseeSlurm(
   const profile = loadProfile(spec, env);
   const submitted = jobs.filter(({ kind }) => !profile.local.has(kind));
   return groupByRequest(submitted, ({ kind, stages }) => requestOf(profile, kind, stages)).map(
-    ([request, group]) => groupOf(request, group, profile, taskCommand),
+    ([request, group]) => foreseenGroup(request, group, profile, taskCommand),
   );
 }
 
-function groupOf(
+function foreseenGroup(
   request: Request,
   jobs: readonly ForeseenJob[],
   profile: Profile,
@@ -217,21 +215,21 @@ function groupOf(
 }
 
 /** The stage kind whose settings in the profile are the coordinator's. */
-const KIND = 'coordinator';
-/** How long scancel may take. No spec is there that would name a profile. */
+const COORDINATOR_KIND = 'coordinator';
+/** How many seconds scancel may take. No profile says it, since a cancellation reads no spec. */
 const CANCEL_SECONDS = 60;
 
 /**
- * Returns the script. Its first argument is the file that everything is printed to, the rest is the
- * command of the run. Before its time limit, the run leaves its jobs in flight and the coordinator
- * requeues itself; it adopts them when it starts again.
+ * Returns the coordinator's batch script. Its first argument is the file that everything is printed
+ * to, the rest is the command of the run. Before its time limit, the run leaves its jobs in flight
+ * and the coordinator requeues itself. When it starts again, it adopts these jobs.
  */
 const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
 log=$1
 shift
 exec >>"$log" 2>&1 </dev/null
-${linesOf(setup)}${start('run', '"$@"')}
-${waitFor('run')}
+${linesOf(setup)}${startScript('run', '"$@"')}
+${waitScript('run')}
 if [ -n "$requeue" ]; then
   ${REQUEUE}
 fi
@@ -252,15 +250,15 @@ export async function submitCoordinator({
 }: ContextOf<'submitRun'>): Promise<SubmittedRun> {
   const profile = loadProfile(spec, env);
   await checkCommands(env);
-  const settings = profile.settings(KIND);
+  const settings = profile.settings(COORDINATOR_KIND);
   const request: Request = {
-    kind: KIND,
+    kind: COORDINATOR_KIND,
     seconds: settings.maxTime,
     memoryMB: settings.memoryMB,
     cpus: settings.cpus ?? 1,
     gpus: 0,
   };
-  const name = `dosimeter-${KIND}-${randomBytes(6).toString('hex')}`;
+  const name = `dosimeter-${COORDINATOR_KIND}-${randomBytes(6).toString('hex')}`;
   const script = path.join(dir, `${name}.sh`),
     file = path.join(dir, `${name}.log`);
   mkdirSync(dir, { recursive: true });
@@ -297,7 +295,7 @@ export async function cancelSubmissions({
     failed: Cancelled['failed'][number][] = [];
   for (const { name, spool: root } of recordedSubmissions(dir)) {
     const spool = new Spool(root);
-    if (!spool.hasSubmission(name)) continue; // every stage of it was stored
+    if (!spool.hasSubmission(name)) continue; // its folder goes once all its stages are stored
     for (const key of spool.claimedBy(name)) spool.disclaim(key);
     if (await client.cancel(name)) cancelled.push(name);
     else failed.push({ name, hint: `scancel --name=${name}` });

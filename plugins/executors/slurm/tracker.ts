@@ -24,7 +24,7 @@ export interface TrackerOptions {
 }
 
 /** How many queries in a row must show a job as ended, or not show it, before that counts. */
-const SURE = 2;
+const SURE_AFTER = 2;
 /**
  * How long a job must be missing from the queue before it counts as lost. A call of sbatch that
  * timed out may still take effect some seconds later.
@@ -85,7 +85,7 @@ export class Tracker {
 
   /** Reads the files of all jobs, and asks Slurm about those without a result. */
   async poll(): Promise<void> {
-    for (const work of [...this.#inFlight.values()]) this.#read(work);
+    for (const work of [...this.#inFlight.values()]) this.#readResults(work);
     const { client, profile, note, now } = this.#options;
     if (this.#inFlight.size === 0 || now() < this.#nextQuery) return;
     const rows = await client.queue();
@@ -103,11 +103,12 @@ export class Tracker {
     await this.#update(rows);
   }
 
-  #read(work: Work): void {
+  #readResults(work: Work): void {
     const { spool } = this.#options;
     const task = taskOf(work);
     const results = [...work.members].map((member) => [member, spool.result(member.key)] as const);
-    // After the results, since what a stage prints is written before its result.
+    // Read the events after the results: a stage prints before it writes its result, so nothing
+    // that it printed is missed.
     task.relay.pass(work.members);
     for (const [member, result] of results) {
       if (result === null) continue;
@@ -147,11 +148,11 @@ export class Tracker {
     const phase = phaseOf(row.state);
     if (phase === 'active' || phase === 'unknown') {
       task.ended = 0;
-      this.#tellHeld(work, task, row);
-    } else if (++task.ended >= SURE) this.#conclude(work, task, row);
+      this.#handleHeld(work, task, row);
+    } else if (++task.ended >= SURE_AFTER) this.#conclude(work, task, row);
   }
 
-  #tellHeld(work: Work, task: Task, { id, state, reason, nodes }: Row): void {
+  #handleHeld(work: Work, task: Task, { id, state, reason, nodes }: Row): void {
     const { note } = this.#options;
     if (state !== 'PENDING' || !HELD.test(reason) || task.toldReason === reason) return;
     task.toldReason = reason;
@@ -165,14 +166,14 @@ export class Tracker {
   #noteMissing(work: Work, task: Task, missing: Work[]): void {
     const { now } = this.#options;
     if (task.missed++ === 0) task.missedSince = now();
-    if (task.missed >= SURE && now() - task.missedSince >= LOST_MS) missing.push(work);
+    if (task.missed >= SURE_AFTER && now() - task.missedSince >= LOST_MS) missing.push(work);
   }
 
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
     const names = [...new Set(missing.map((work) => taskOf(work).claim.submission))];
     const created = names.map((name) => Date.parse(spool.intent(name)?.created ?? '') || 0);
-    // An hour earlier, because the hosts' clocks may differ.
+    // Ask from an hour before, because the hosts' clocks may differ.
     const since = new Date(Math.max(0, Math.min(...created) - 3_600_000));
     const records = byTask((await client.accounts(names, since)) ?? []);
     for (const work of missing) {
@@ -187,19 +188,19 @@ export class Tracker {
   }
 
   /**
-   * Decides what becomes of the stages without a result, of a task that has ended according to
+   * Settles or submits again the stages without a result of a task that has ended according to
    * Slurm.
    * @param row null if Slurm does not know the job any more
    */
   #conclude(work: Work, task: Task, row: Row | null): void {
     const { spool } = this.#options;
-    this.#read(work);
+    this.#readResults(work);
     const phase = row === null ? 'lost' : this.#phaseAtEnd(task, row);
-    // A process that Slurm has killed, for its memory or to end the job, is not to blame.
-    const isSlurms = phase === 'memory' || phase === 'cut';
+    // A stage is not at fault if Slurm has killed its process, for its memory or to end the job.
+    const killedBySlurm = phase === 'memory' || phase === 'cut';
     for (const [member, result] of task.killed) {
       if (!work.members.has(member)) continue;
-      if (isSlurms) spool.forget(member.key);
+      if (killedBySlurm) spool.forget(member.key);
       else this.#settle(work, member, result);
     }
     if (work.members.size === 0) return;
@@ -213,7 +214,7 @@ export class Tracker {
     } else if (phase === 'cancelled')
       this.#fail(work, `${job} was cancelled`, 'run it again to submit it anew');
     else if (phase === 'memory') this.#outOfMemory(work, job);
-    else this.#endedWithout(work, task, row, job);
+    else this.#endedWithoutResult(work, task, row, job);
   }
 
   #phaseAtEnd({ claim }: Task, { state }: Row): Phase {
@@ -238,8 +239,8 @@ export class Tracker {
     this.#resubmit(work, `${had} and gets twice as much`);
   }
 
-  /** The job has ended by itself, and has no result. */
-  #endedWithout(work: Work, task: Task, row: Row, job: string): void {
+  /** Submits again or fails the stages of a job that ended by itself without a result. */
+  #endedWithoutResult(work: Work, task: Task, row: Row, job: string): void {
     const { spool } = this.#options;
     const { claim, relay } = task;
     const bad = spool.faultyNode(claim);
@@ -253,7 +254,7 @@ export class Tracker {
       for (const { key } of work.members) spool.forget(key);
       this.#resubmit(work, `${job} left files that can't be read here`);
     } else if (!spool.hasBegun(claim)) {
-      // Without the submission's folder, no node could have begun.
+      // If the submission's folder was removed, no node could have begun: this one is not at fault.
       if (spool.hasSubmission(claim.submission))
         this.#exclude(row.nodes, `job ${row.id} ended there before it began`);
       const printed = spool.lastPrinted(claim);
@@ -282,7 +283,7 @@ export class Tracker {
       this.#settle(work, member, { type: 'fault', message, hint, cutOff: true });
   }
 
-  /** @param why empty if the job may never have been submitted: then there is no note */
+  /** Queues the stages again. @param why empty, for no note, if no job may have been submitted */
   #resubmit(work: Work, why: string): void {
     const { profile, spool, client, note, again } = this.#options;
     const task = taskOf(work);

@@ -33,16 +33,16 @@ export interface Task {
   element: string | null;
   /** Slurm's state when it was last seen; empty if it never was. */
   state: string;
-  /** How many queries in a row showed it ended. */
+  /** How many queries in a row showed the task as ended. */
   ended: number;
-  /** How many queries in a row did not show it, and since when (ms of the monotonic clock). */
+  /** How many queries in a row did not show the task, and since when (ms, monotonic clock). */
   missed: number;
   missedSince: number;
   /** The reason for waiting that the user has been told. */
   toldReason: string;
   /** Where the stages were told that the job is, as JSON. */
   toldPlace: string;
-  /** Results that say that the process was killed: they wait until Slurm says why. */
+  /** Results of killed processes, which are not handed on until Slurm says why. */
   readonly killed: Map<Member, JobResult>;
   readonly relay: Relay;
 }
@@ -50,7 +50,7 @@ export interface Task {
 export const loadOf = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
   [...members].map(({ job: { cpu, demand = { gpu: 0 } } }) => ({ cpu, demand }));
 
-/** What a job has been through that the next one of its stages takes over. */
+/** The counts that a job passes on to the next job of its stages. */
 export type History = Pick<Work, 'tries' | 'longer' | 'more'>;
 
 export const newWork = (
@@ -66,7 +66,7 @@ export const newWork = (
   task: null,
 });
 
-/** @param keys the keys of the task's stages, in its order */
+/** Returns a task that Slurm has not shown yet. @param keys those of its stages, in order */
 export function newTask(
   spool: Spool,
   claim: Claim,

@@ -10,14 +10,14 @@ import { isRecord, parseJson, shown } from '../../../src/base/untrusted/json.ts'
 import { inWords, MB } from '../../../src/base/untrusted/limits.ts';
 import { type Params, variableOf } from './index.ts';
 
-/** The most bytes of an answer. */
+/** The largest answer that is read, in bytes. */
 const MOST_BYTES = 4 * MB;
 /** The wait before the first repetition, and the longest one. */
 const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 120_000;
-const REPEATED = new Set([408, 409, 425, 429]);
+const RETRIED_STATUSES = new Set([408, 409, 425, 429]);
 
-/** What is kept of an answer. */
+/** An answer as the store keeps it. */
 type Answer = {
   readonly text: string;
   /** The model that answered, as the endpoint says. */
@@ -58,12 +58,12 @@ export async function askAll(
         'Raise max_calls, or evaluate fewer rows.',
       );
     let fault: Error | null = null;
-    // After a fault, what is under way is still kept; nothing more is asked.
+    // After a fault nothing more is asked, but the answers to requests under way are still kept.
     const askRemaining = async (): Promise<void> => {
       for (let one = left.shift(); one !== undefined && fault === null; one = left.shift())
         try {
           const [digest, body] = one;
-          const answer = await answerOf(address, params, body, used, signal);
+          const answer = await askUntilAnswered(address, params, body, used, signal);
           found.set(digest, answer);
           answer.tokens.forEach((count, i) => (used.tokens[i] = (used.tokens[i] ?? 0) + count));
           answers?.keep(digest, answer);
@@ -74,7 +74,7 @@ export async function askAll(
     await Promise.all(Array.from({ length: params.concurrency }, askRemaining));
     throwIfAny(fault);
   };
-  // One stage asks at a time: the next one finds the answers, and `concurrency` holds.
+  // Only one stage asks at a time: the next one finds the answers, and `concurrency` holds for all.
   if (lookUpMissing().size > 0) await (answers?.alone(address + params.model, ask) ?? ask());
   const given = digests.map((digest) => found.get(digest)!);
   const models = [...new Set(given.map(({ model }) => model))].join(', ');
@@ -85,19 +85,19 @@ export async function askAll(
   return given.map(({ text }) => text);
 }
 
-/** Not inline: TypeScript narrows the variable to null, as it does not see that closures set it. */
+/** A function because TypeScript would narrow the variable, which closures set, to null. */
 function throwIfAny(fault: Error | null): void {
   if (fault !== null) throw fault;
 }
 
-/** What was asked, repetitions included, and the tokens of requests and of answers. */
+/** The number of requests, repetitions included, and the tokens of requests and of answers. */
 interface Used {
   calls: number;
   readonly tokens: number[];
 }
 
-/** Returns the answer of one request. */
-async function answerOf(
+/** Returns the answer to one request, which is repeated as often as `retries` allows. */
+async function askUntilAnswered(
   address: string,
   params: Params,
   body: JsonObject,
@@ -160,7 +160,7 @@ async function sendRequest(
       signal: signal === undefined ? late : AbortSignal.any([late, signal]),
     });
     ({ status, headers } = response);
-    // The endpoint may send back what it was sent.
+    // Hide the credential: the endpoint may send back what it was sent.
     text = redact(await bodyText(response));
   } catch (error) {
     signal?.throwIfAborted();
@@ -171,7 +171,7 @@ async function sendRequest(
     return { fault: shown(redact(why.message)) };
   }
   const { host } = new URL(address);
-  if (REPEATED.has(status) || status >= 500)
+  if (RETRIED_STATUSES.has(status) || status >= 500)
     return { fault: `status ${status}, ${shown(text)}`, waitMs: retryAfter(headers) };
   if (status !== 200)
     throw new UserFault(
@@ -207,7 +207,7 @@ async function bodyText({ body }: Response): Promise<string> {
   return Buffer.concat(parts).toString('utf8');
 }
 
-/** Returns how long the endpoint asks to wait; undefined if it does not say. */
+/** Returns how many ms the endpoint asks to wait; undefined if it does not say. */
 function retryAfter(headers: Headers): number | undefined {
   const given = headers.get('retry-after');
   if (given === null) return undefined;
@@ -215,7 +215,7 @@ function retryAfter(headers: Headers): number | undefined {
   return Number.isFinite(wait) ? Math.max(0, wait) : undefined;
 }
 
-/** Reads an answer, which may be a refusal without content; null if it is not of the protocol. */
+/** Reads an answer, or a refusal, which has no content; null if it is not of the protocol. */
 function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | null {
   const field = (of: unknown, name: string): unknown => (isRecord(of) ? of[name] : undefined);
   const choices = field(value, 'choices');
@@ -230,7 +230,7 @@ function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | nu
     return typeof count === 'number' && Number.isFinite(count) ? count : 0;
   });
   return {
-    // JSON may have spelled a credential with escapes.
+    // Hide the credential again: JSON may have spelled it with escapes.
     text: redact(text),
     model: typeof model === 'string' ? shown(redact(model)).slice(1, -1) : asked,
     tokens: [tokens[0] ?? 0, tokens[1] ?? 0],

@@ -26,9 +26,9 @@ export interface Params {
   readonly concurrency: number;
 }
 
-/** The longest time that one answer may take to be read. */
+/** How many seconds a regular expression may take on one answer. */
 const SECONDS = 2;
-/** Bytes of a token of most texts, at least; English has four. */
+/** Most texts have more bytes in a token (English has four), so the cost is estimated high. */
 const BYTES_A_TOKEN = 3;
 
 /** The characters that an HTTP header can carry. */
@@ -44,7 +44,7 @@ const expressionSchema = (which: string, fallback: string) => ({
     `${which}.`,
 });
 
-/** The patterns of an answer that counts the output, and of one that does not. */
+/** Returns the patterns of an answer that counts the output, and of one that does not. */
 const verdictPatterns = ({ positive, negative }: Params): readonly [RegExp, RegExp] => [
   new RegExp(positive, 'iu'),
   new RegExp(negative, 'iu'),
@@ -208,10 +208,10 @@ export default defineScorer<Params>({
   },
 });
 
-/** The name of the environment variable of a credential. */
+/** Returns the NAME of a credential that is written `${env.NAME}`. */
 export const variableOf = (key: string): string => key.replace(/^\$\{env\.(.*)\}$/, '$1');
 
-/** The request, without the fields that `options` takes away. */
+/** Returns the body of a request, without the fields that `options` sets to null. */
 function bodyOf(params: Params, output: ScoredOutput): JsonObject {
   const { model, prompt, system, temperature, max_tokens, options } = params;
   const user = { role: 'user', content: fillTemplate(prompt, output) };

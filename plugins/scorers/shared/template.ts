@@ -1,9 +1,9 @@
-/** Texts that scorers put a prompt and an output into. */
+/** Templates: texts with places such as {prompt}, which scorers fill for each output. */
 import type { OutputBytes, Problem, ScoredOutput } from '../../../src/api.ts';
 
 const PLACE = /\{(prompt|output|answer|target)\}/g;
 
-/** Fills the places of a template. Places that occur within the filled-in texts stay as text. */
+/** Fills the places of a template. A place within a filled-in text is not filled. */
 export const fillTemplate = (template: string, output: ScoredOutput): string =>
   template.replaceAll(
     PLACE,
@@ -14,10 +14,10 @@ export const fillTemplate = (template: string, output: ScoredOutput): string =>
 export const placesIn = (template: string): ('answer' | 'target')[] =>
   (['answer', 'target'] as const).filter((name) => template.includes(`{${name}}`));
 
-/** Returns the bytes of a template that is filled for each of some outputs. */
+/** Returns the bytes of the filled templates of all outputs; `bytes` are the sums by place. */
 export const filledBytes = (template: string, outputs: number, bytes: OutputBytes): number =>
   template
-    .split(PLACE)
+    .split(PLACE) // text, name of a place, text, …
     .reduce(
       (sum, part, i) =>
         sum + (i % 2 === 0 ? outputs * Buffer.byteLength(part) : bytes[part as keyof OutputBytes]),
@@ -25,7 +25,7 @@ export const filledBytes = (template: string, outputs: number, bytes: OutputByte
     );
 
 /**
- * Returns a fault if a judge would not see the output, or is told a target that there is none of.
+ * Returns a fault if a judge would not see the output, or if there is no target to fill in.
  */
 export function templateFaults(
   param: string,

@@ -13,7 +13,7 @@ export interface TextParams {
   readonly ignore_case: boolean;
 }
 
-/** How `normalised` compares, for summaries. */
+/** Says in summaries how `normalised` texts are compared. */
 export const COMPARED =
   'Both are compared in Unicode form NFC, without white space at their start and end';
 
@@ -50,7 +50,7 @@ function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Probl
 const NEITHER = 'the scorer has no text to look for, and no attack has a target';
 
 /**
- * The part of a scorer that compares texts.
+ * Returns the fields of a scorer that compares texts.
  * @param isHit whether an output counts; both texts are normalised
  */
 export const textScorer = (

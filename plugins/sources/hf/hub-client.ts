@@ -15,7 +15,7 @@ import { type Answer, ask, jsonOf, save, type Server, textOf } from '../shared/h
 import { insideOf } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
-/** The most bytes of a small file. A larger file is not a configuration. */
+/** The most bytes of a file that is read as text. A larger file is not a configuration. */
 const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
 /** The most pages of a list. A page lists up to 1000 files. */
 const PAGES = 1000;
@@ -99,7 +99,8 @@ export interface Hub {
    */
   peek(at: string, path: string): Promise<string | null>;
   /**
-   * Writes a file's bytes, at most as many as its listed size, and returns how many were received.
+   * Writes a file's bytes to `to`, at most as many as its listed size, and hands each part to
+   * `passed`. Returns how many bytes were received.
    */
   download(
     commit: string,
@@ -144,13 +145,13 @@ export function openHub(
       'resolve',
       ...[at, ...path.split('/')].map(encodeURIComponent),
     ].join('/');
-  const foreign = foreignTo(name);
+  const answerFault = answerFaultFor(name);
   return {
     async commit() {
       const { value } = await json(`${api}/revision/${encodeURIComponent(revision)}?expand[]=sha`);
       const sha = isRecord(value) ? value['sha'] : undefined;
       if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha))
-        throw foreign(`it names no commit at ${revision}`);
+        throw answerFault(`it names no commit at ${revision}`);
       return sha;
     },
     async files(commit) {
@@ -169,7 +170,7 @@ export function openHub(
               most.raise,
             );
         }
-        page = nextPage(headers.get('link'), page, origin, foreign);
+        page = nextPage(headers.get('link'), page, origin, answerFault);
       }
       return files;
     },
@@ -193,7 +194,7 @@ export function openHub(
   };
 }
 
-const foreignTo =
+const answerFaultFor =
   (name: string) =>
   (why: string): UserFault =>
     new UserFault(
@@ -207,43 +208,43 @@ const foreignTo =
  * @param name the repository's name
  */
 export function readFileList(value: unknown, name: string): HubFile[] {
-  const foreign = foreignTo(name);
-  if (!Array.isArray(value)) throw foreign(`${shown(value)} is not a list of files`);
-  return value.flatMap((entry) => fileOf(entry, foreign) ?? []);
+  const answerFault = answerFaultFor(name);
+  if (!Array.isArray(value)) throw answerFault(`${shown(value)} is not a list of files`);
+  return value.flatMap((entry) => parseFile(entry, answerFault) ?? []);
 }
 
-function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | null {
-  if (!isRecord(entry)) throw foreign(`it lists ${shown(entry)}`);
+function parseFile(entry: unknown, answerFault: (why: string) => UserFault): HubFile | null {
+  if (!isRecord(entry)) throw answerFault(`it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
   if (type === 'directory') return null;
   const why = nameFault(path);
   if (typeof path !== 'string' || why !== null)
-    throw foreign(`it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
+    throw answerFault(`it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
   const large = lfs !== undefined && lfs !== null;
-  if (large && !isRecord(lfs)) throw foreign(`it gives ${path} the lfs ${shown(lfs)}`);
+  if (large && !isRecord(lfs)) throw answerFault(`it gives ${path} the lfs ${shown(lfs)}`);
   const found = large ? lfs['size'] : size,
     id = large ? lfs['oid'] : oid;
   if (typeof found !== 'number' || !Number.isSafeInteger(found) || found < 0)
-    throw foreign(`it gives ${path} the size ${shown(found)}`);
+    throw answerFault(`it gives ${path} the size ${shown(found)}`);
   if (typeof id !== 'string' || !(large ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(id))
-    throw foreign(`it gives ${path} the digest ${shown(id)}`);
+    throw answerFault(`it gives ${path} the digest ${shown(id)}`);
   return { path, size: found, hash: large ? 'sha256' : 'git-sha1', oid: id };
 }
 
 /**
- * Returns the address of the next page (RFC 8288), which must be on the hub itself. Null after the
- * last page.
+ * Returns the address of the next page by the Link header (RFC 8288), which must be on the hub
+ * itself. Null after the last page.
  */
 function nextPage(
   link: string | null,
   page: string,
   origin: string,
-  foreign: (why: string) => UserFault,
+  answerFault: (why: string) => UserFault,
 ): string | null {
   const target = /<([^<>]*)>;\s{0,9}rel="?next"?/.exec(link ?? '')?.[1];
   if (target === undefined) return null;
   const next = URL.canParse(target, page) ? new URL(target, page) : null;
-  if (next?.origin !== origin) throw foreign(`its list goes on at ${shown(target)}`);
+  if (next?.origin !== origin) throw answerFault(`its list goes on at ${shown(target)}`);
   return next.href;
 }
 
@@ -252,7 +253,7 @@ export interface Repository {
   readonly name: string;
   /** A branch, tag or commit. */
   readonly revision: string;
-  /** A file, folder or glob in the repository. If empty, everything that is needed is meant. */
+  /** A file, folder or glob in the repository; empty for all that the model or data set needs. */
   readonly fragment: string;
 }
 
@@ -269,12 +270,13 @@ const SETTINGS = new Set([
   'adapter_model.safetensors',
 ]);
 const isSettings = (name: string): boolean => SETTINGS.has(name) || name.endsWith('.model');
+/** Matches model.safetensors, model-00001-of-00002.safetensors and model.safetensors.index.json. */
 const WEIGHTS = /^model(-\d{5}-of-\d{5})?\.safetensors$|^model\.safetensors\.index\.json$/;
 const TABLES = /\.(parquet|tsv|csv|jsonl|ndjson)$/i;
 
 /**
- * Returns the names in `all` that are needed. Throws `UserFault` if the files can't make up a model
- * or a data set.
+ * Returns the names in `all` that the fragment names or, without one, that a model or data set
+ * needs. Throws `UserFault` if these files can't make up a model or a data set.
  */
 export function wantedFiles(repository: Repository, all: readonly string[]): string[] {
   const { type, name } = repository,
@@ -300,7 +302,7 @@ export function wantedFiles(repository: Repository, all: readonly string[]): str
       );
     return tables;
   }
-  // Weights and settings are in one folder. Other folders hold other formats of the same model.
+  // Take the files of one folder: other folders hold other formats of the same model.
   const beside = all
     .filter((file) => file.startsWith(prefix) && !file.slice(prefix.length).includes('/'))
     .map((file) => file.slice(prefix.length));

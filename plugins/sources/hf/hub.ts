@@ -44,7 +44,6 @@ export interface Snapshot {
 }
 
 const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
-/** The repository's folder in the cache. */
 const repositoryFolder = ({ cache }: HubSettings, { type, name }: Repository): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
@@ -80,19 +79,19 @@ export async function findSnapshot(
   if (commit === null) return null;
   const dir = join(root, 'snapshots', commit);
   if (!(await exists(dir))) return null;
-  const record = await fetchRecord(recordFile(context, settings, repository, commit));
+  const record = await readFetchRecord(recordFile(context, settings, repository, commit));
   if (record === null) return foreignSnapshot(repository, dir, commit, settings, context);
 
   const names = Object.keys(record.files);
   for (const name of names)
-    if (!(await exists(join(dir, name)))) return logDamage(`${name} is missing`);
+    if (!(await exists(join(dir, name)))) return reportDamage(`${name} is missing`);
   const digests = await fileDigests(dir, names, context.cacheDir);
   for (const name of names) {
-    if (digests.get(name) !== record.files[name]) return logDamage(`${name} has other content`);
+    if (digests.get(name) !== record.files[name]) return reportDamage(`${name} has other content`);
   }
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
-  function logDamage(what: string): null {
+  function reportDamage(what: string): null {
     context.log(
       `${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is ` +
         'fetched again',
@@ -113,7 +112,7 @@ async function foreignSnapshot(
   context: SourceContext,
 ): Promise<Snapshot | null> {
   const present = [];
-  // an interrupted download leaves links that lead nowhere
+  // Look for each file, because an interrupted download leaves links that lead nowhere.
   for (const name of await filesBelow(dir)) if (await exists(join(dir, name))) present.push(name);
   let names: string[];
   try {
@@ -136,9 +135,8 @@ async function foreignSnapshot(
 }
 
 /**
- * Returns the text of one small file, from the cache, which may hold only a part of the repository,
- * or with `fetch` from the hub. Null if neither has it. If the hub does not answer, the reason is
- * reported when the repository is fetched.
+ * Returns the text of one small file: from the cache, even if that holds only a part of the
+ * repository, else, with `fetch`, from the hub. Null if neither has it.
  */
 export async function peekFile(
   repository: Repository,
@@ -180,7 +178,7 @@ async function isWholeModel(dir: string, names: readonly string[]): Promise<bool
 }
 
 /**
- * Downloads the needed files that are missing, renames each into place, and records which they are.
+ * Downloads the needed files that are missing, renames each into place, and records all of them.
  */
 export async function fetchSnapshot(
   repository: Repository,
@@ -284,8 +282,8 @@ async function checkRoom(
 }
 
 /**
- * How the hub computes a file's digest: sha256 for large files; for others, sha1 of the content
- * after the prefix that Git puts before a blob.
+ * Returns how the hub computes a file's digest: sha256 for large files; for others, sha1 of the
+ * content after the prefix that Git puts before a blob.
  */
 const hashAndPrefix = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
@@ -307,7 +305,7 @@ async function linkBlob(blob: string, pointer: string): Promise<void> {
     if (!hasCode(error, 'EPERM')) throw error;
     await copyFile(blob, temporary); // on Windows only administrators can make links
   }
-  // A file that a reader may have open is replaced, not overwritten.
+  // Replace an old file by renaming: a reader that has it open goes on reading it.
   const old = await lstat(pointer).catch(() => null);
   if (old?.isDirectory() === true)
     throw new UserFault(
@@ -317,7 +315,7 @@ async function linkBlob(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
-async function fetchRecord(path: string): Promise<FetchRecord | null> {
+async function readFetchRecord(path: string): Promise<FetchRecord | null> {
   const record = await readRecord(path);
   const isSound =
     isRecord(record?.['files']) &&

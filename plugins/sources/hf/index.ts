@@ -3,13 +3,13 @@ import { parseUri } from '../../../src/data/format.ts';
 import type { Snapshot } from './hub.ts';
 import type { Repository } from './hub-client.ts';
 
-/** Matches `OWNER/NAME@REVISION`, optionally after `datasets/` or `models/`. */
 const PART = '[A-Za-z0-9_][A-Za-z0-9._-]*';
+/** Matches `OWNER/NAME@REVISION`, optionally after `datasets/` or `models/`. */
 const REPOSITORY = new RegExp(
   `^(?:(datasets|models)/)?((?:${PART}/)?${PART})(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$`,
 );
 
-function parse(uri: string): Repository {
+function parseRepository(uri: string): Repository {
   const { rest, fragment } = parseUri(uri);
   const match = REPOSITORY.exec(rest);
   const [, kind, name, revision = 'main'] = match ?? [];
@@ -28,7 +28,7 @@ export default defineSource({
     'hf:OWNER/NAME@REVISION#PATH.',
 
   async locate(uri, context) {
-    const { hub, repository, settings } = await open(uri, context);
+    const { hub, repository, settings } = await openRepository(uri, context);
     const snapshot = await hub.findSnapshot(repository, settings, context);
     if (snapshot !== null) return assetOf(uri, repository, snapshot, context);
     if (settings.offline) {
@@ -42,12 +42,12 @@ export default defineSource({
   },
 
   async peek(uri, file, context, fetch) {
-    const { hub, repository, settings } = await open(uri, context);
+    const { hub, repository, settings } = await openRepository(uri, context);
     return hub.peekFile(repository, file, settings, context, fetch);
   },
 
   async fetch(uri, context) {
-    const { hub, repository, settings } = await open(uri, context);
+    const { hub, repository, settings } = await openRepository(uri, context);
     try {
       const snapshot = await hub.fetchSnapshot(repository, settings, context);
       return await assetOf(uri, repository, snapshot, context);
@@ -57,9 +57,9 @@ export default defineSource({
   },
 });
 
-async function open(uri: string, { env }: SourceContext) {
+async function openRepository(uri: string, { env }: SourceContext) {
   const [{ hubSettings }, hub] = await Promise.all([import('./hub-client.ts'), import('./hub.ts')]);
-  return { hub, repository: parse(uri), settings: await hubSettings(env) };
+  return { hub, repository: parseRepository(uri), settings: await hubSettings(env) };
 }
 
 async function assetOf(
@@ -84,8 +84,8 @@ async function assetOf(
 }
 
 /**
- * Turns the hub's error answers into user faults. The hub answers 401 both for what does not exist
- * and for what is private, and does not say which.
+ * Returns the user fault of the hub's error status; any other error as it is. The hub answers 401
+ * both for a repository that does not exist and for a private one.
  */
 function hubFault({ type, name, revision }: Repository, error: unknown): unknown {
   const { statusCode } = error as { statusCode?: number };

@@ -4,7 +4,7 @@ import { parseUri } from '../../../src/data/format.ts';
 import { type NamedPackage, packageSource } from '../shared/package-source.ts';
 import type { Fetched } from '../shared/package-store.ts';
 
-function parse(uri: string): NamedPackage {
+function parsePackage(uri: string): NamedPackage {
   const { rest, fragment } = parseUri(uri);
   const match = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9.!+_-]+))?$/.exec(
     rest,
@@ -27,9 +27,9 @@ export default defineSource({
     registry: 'pypi',
     title: 'the Python package index',
     separator: '==',
-    parse,
-    // A wheel may write its version differently from the spec (1.0 for 1.0.0), so what the
-    // requested version resolved to is looked up first.
+    parse: parsePackage,
+    // A wheel may write its version differently from the spec (1.0 for 1.0.0), so the version that
+    // the request resolved to is looked up first.
     versionOf: async (asked, remembered) => (await remembered()) ?? (asked === '' ? null : asked),
     download: downloadAndUnpack,
   }),

@@ -83,7 +83,7 @@ async function indexUrl(env: Env): Promise<string> {
   ];
   for (const file of files) {
     if (file === undefined) continue;
-    // most machines have none of these files
+    // Most machines have none of these files.
     const text = await readFile(file, 'utf8').catch(() => '');
     const url = /^\s*index-url\s*[=:]\s*(\S+)/m.exec(text)?.[1];
     if (url !== undefined) return url;
@@ -130,8 +130,8 @@ async function listWheels(index: string, name: string, env: Env): Promise<Wheel[
 }
 
 /**
- * Returns the wheels that a page of an index lists with a digest. Other files are left out, and so
- * are names that no wheel can have. Throws `UserFault` if the page is not a page of an index.
+ * Returns the wheels that a page of an index lists with a digest; other files are left out. Throws
+ * `UserFault` if the page is not a page of an index.
  * @param what the name of the page in messages
  */
 export function readIndex(text: string, contentType: string, page: string, what: string): Wheel[] {
@@ -166,8 +166,8 @@ function listedInJson(text: string, what: string): Listed[] {
 }
 
 /**
- * Matches links. Their attributes are never as long as the limit. Without it, an endless link would
- * be searched again from each `<a` in it.
+ * Matches `<a href="…">`. No link's attributes are as long as the limit. Without a limit, an
+ * endless link would be searched again from each `<a` in it.
  */
 const LINK = /<a\b([^<>]{0,16384})>/gi;
 
@@ -206,8 +206,8 @@ export function wheelVersion(filename: string): string | null {
 }
 
 /**
- * Returns a wheel of the version asked for, or of the newest release. A wheel for any platform is
- * preferred, since only the data in it is read.
+ * Returns a wheel of the version asked for or, if it is empty, of the newest final release that is
+ * not yanked. A wheel for any platform is preferred, since only the data in it is read.
  */
 function chooseWheel(wheels: readonly Wheel[], version: string): Wheel | null {
   const wanted =

@@ -13,7 +13,7 @@ import { inWords, limitOf, unpackedLimit } from '../../../src/base/untrusted/lim
 import { pathInside } from '../../../src/base/untrusted/paths.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
-/** Counts bytes and entries. Throws if there are more than allowed. */
+/** Counts one more entry and its bytes. Throws UserFault if there are more than allowed. */
 type Count = (entry: { readonly bytes: number }) => void;
 
 async function createCounter(archive: string, env: Env | undefined): Promise<Count> {
@@ -51,7 +51,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
     fault ??= error;
     return false;
   };
-  // It has written each part before it takes the next one, so that nothing is still being written
+  // UnpackSync writes each part before it takes the next one, so nothing is still being written
   // when this function returns.
   const unpack = new tar.UnpackSync({
     cwd: into,
@@ -101,7 +101,7 @@ async function tarStream(archive: string, env: Env | undefined): Promise<Readabl
     await file.close();
   }
   const bytes = createReadStream(archive);
-  if (magic.readUInt16BE() !== 0x1f8b) return bytes;
+  if (magic.readUInt16BE() !== 0x1f8b) return bytes; // not gzip
   let total = 0;
   const counted = new Transform({
     transform(part: Uint8Array, _encoding, done) {
@@ -140,12 +140,12 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
       const folder = entry.fileName.endsWith('/');
       const name = folder ? entry.fileName.slice(0, -1) : entry.fileName;
       const path = pathInside(into, name, `An entry of ${nameOf(archive)}`);
-      count({ bytes: entry.uncompressedSize }); // which the reader holds the entry to
+      count({ bytes: entry.uncompressedSize }); // the reader refuses a longer entry
       if (folder) {
         await mkdir(path, { recursive: true });
         continue;
       }
-      // Unix file type; 0 if the archive has none
+      // the Unix file type: 8 for a plain file, 0 if the archive does not state it
       const kind = (entry.externalFileAttributes >>> 28) & 0xf;
       if (kind !== 0 && kind !== 0x8)
         throw new Error(
@@ -165,12 +165,12 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
 const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
 
 /** System errors that are caused by the archive's content, not by the disk. */
-const OF_THE_ARCHIVE = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
+const ARCHIVE_ERRORS = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 
 function archiveFault(archive: string, error: unknown): unknown {
   const { name, message, code, syscall } = error as NodeJS.ErrnoException;
   if (name === 'UserFault') return error;
-  if (syscall !== undefined && !OF_THE_ARCHIVE.has(code ?? '')) return error;
+  if (syscall !== undefined && !ARCHIVE_ERRORS.has(code ?? '')) return error;
   return new UserFault(
     `The archive ${nameOf(archive)} can't be unpacked: ${message}`,
     'It may be damaged or tampered with. Run again to fetch it anew.',

@@ -1,6 +1,6 @@
 /**
- * Runs the programs that fetch for us, npm and pip, with the user's settings. What they use is
- * watched and limited.
+ * Runs the programs that fetch for us, npm and pip, with the user's settings. Their memory, disk
+ * space and time are watched and limited.
  */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -22,14 +22,14 @@ export interface ClientResult {
   readonly stderr: string;
 }
 
-/** npm holds an archive in memory while it checks it. */
-const OWN_MEMORY = 2 * GB;
+/** The bytes that npm may use beside an archive, which it holds in memory while it checks it. */
+const MEMORY_BESIDE_ARCHIVE = 2 * GB;
 /** npm's answer includes a package's list of files, which has thousands of lines for a corpus. */
-const PRINTED = 256 * MB;
-const LOOK_MS = 200;
+const MOST_PRINTED = 256 * MB;
+const WATCH_INTERVAL_MS = 200;
 
 interface ClientOptions {
-  /** The source. Messages begin with it. */
+  /** The source, with which messages begin: `npm:NAME`. */
   readonly what: string;
   /** The folder for its downloads and its temporary files. */
   readonly cwd: string;
@@ -58,7 +58,7 @@ export function runClient(
       {
         cwd,
         env: { ...env, TMPDIR: cwd },
-        maxBuffer: PRINTED,
+        maxBuffer: MOST_PRINTED,
         timeout: Math.min(Math.ceil(seconds * 1000), LONGEST_MS),
         killSignal: 'SIGKILL',
         shell: process.platform === 'win32',
@@ -69,7 +69,7 @@ export function runClient(
         else if (error === null) resolve({ code: 0, stdout, stderr });
         else if (error.code === 'ENOENT') resolve(null);
         else if (String(error.code) === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')
-          reject(new UserFault(`${what}: ${command} printed more than ${inWords(PRINTED)}.`));
+          reject(new UserFault(`${what}: ${command} printed more than ${inWords(MOST_PRINTED)}.`));
         else if (error.killed === true)
           reject(
             new UserFault(
@@ -92,7 +92,7 @@ export function runClient(
       if (found === null) return;
       fault ??= found;
       child.kill('SIGKILL');
-    }, LOOK_MS);
+    }, WATCH_INTERVAL_MS);
   });
 }
 
@@ -111,16 +111,16 @@ function watchClient(
     before = '';
   return () => {
     const bytes = bytesBelow(cwd),
-      taken = memoryOf(pid);
+      taken = residentBytes(pid);
     // Twice the limit is allowed, because pip briefly has both its temporary file and the copy.
-    if (bytes > 2 * archive.value || taken > OWN_MEMORY + archive.value)
+    if (bytes > 2 * archive.value || taken > MEMORY_BESIDE_ARCHIVE + archive.value)
       return new UserFault(
         `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
         archive.raise,
       );
-    // Memory, files and work are compared together: while a program waits for a silent server, none
-    // of them changes.
-    const now = `${bytes} ${taken} ${workOf(pid)}`;
+    // While a program waits for a silent server, neither its files, its memory nor the bytes that
+    // it has read change.
+    const now = `${bytes} ${taken} ${bytesRead(pid)}`;
     if (now !== before) silentSince = performance.now();
     before = now;
     return performance.now() - silentSince > patience.value * 1000
@@ -152,18 +152,18 @@ function procFile(pid: number | undefined, name: string): string {
   try {
     return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');
   } catch {
-    return ''; // it has ended, or there is no /proc
+    return ''; // the process has ended, or there is no /proc
   }
 }
 
-const memoryOf = (pid: number | undefined): number =>
+const residentBytes = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 
 /**
  * Returns the number of bytes that the program has read, sockets included. If that is not known,
  * returns the time, so that only the limit on the total time applies.
  */
-const workOf = (pid: number | undefined): string =>
+const bytesRead = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
 
 /** Returns the last lines that are not empty, for a message. */
@@ -188,5 +188,4 @@ const NETWORK = new RegExp(
   'i',
 );
 
-/** Whether a client's output says that the network can't be reached. */
 export const speaksOfNetwork = (text: string): boolean => NETWORK.test(text);

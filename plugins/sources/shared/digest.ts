@@ -91,7 +91,7 @@ export async function fileDigests(
   return digests;
 }
 
-/** Reads what is known about the files below `root`. A missing or damaged memo only costs time. */
+/** Reads the known digests of files below `root`. A missing or damaged memo only costs time. */
 async function readMemo(file: string, root: string): Promise<Memo> {
   const { path, files } = (await readRecord(file)) ?? {};
   return path === root && isRecord(files)
@@ -148,7 +148,7 @@ export async function filesBelow(root: string): Promise<string[]> {
   return (await walk(root, '')).sort();
 }
 
-/** The age at which what killed fetches left behind is removed. */
+/** The age, in milliseconds, at which the temporary folders of killed fetches are removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 
 /** Writes a file so that readers see either the old content or the new, never a part. */
@@ -178,27 +178,26 @@ export async function withTemporaryFolder<T>(
     );
   }
   try {
-    await sweep(cacheDir);
+    await removeAbandoned(cacheDir);
     return await work(dir);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
 }
 
-async function sweep(cacheDir: string): Promise<void> {
+async function removeAbandoned(cacheDir: string): Promise<void> {
   for (const name of ownNames(cacheDir, 'tmp')) {
     const path = join(cacheDir, 'tmp', name);
     try {
       if (Date.now() - (await lstat(path)).mtimeMs > ABANDONED_MS)
         await rm(path, { recursive: true, force: true });
     } catch (error) {
-      // another process has swept it
+      // another process has removed it
       if (!hasCode(error, 'ENOENT')) throw error;
     }
   }
 }
 
-/** Whether an error is one of these system errors. */
 export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
   codes.includes((error as NodeJS.ErrnoException).code ?? '');
 

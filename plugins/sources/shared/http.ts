@@ -60,7 +60,10 @@ export async function ask(server: Server, address: string, accept: string): Prom
   }
   const patience = limitOf('seconds', server.env),
     ending = new AbortController();
-  const silence = setTimeout(() => ending.abort(stalled(url, patience)), patience.value * 1000);
+  const silence = setTimeout(
+    () => ending.abort(stalledFault(url, patience)),
+    patience.value * 1000,
+  );
   try {
     const response = await fetch(url, { headers, signal: ending.signal });
     return {
@@ -93,7 +96,7 @@ const decodedOrSame = (text: string): string => {
   }
 };
 
-const stalled = (url: URL, patience: Limit): UserFault =>
+const stalledFault = (url: URL, patience: Limit): UserFault =>
   new UserFault(
     `${url.host} has sent nothing, or less than ${inWords(SLOWEST)} a second, for ` +
       `${patience.value} s.`,
@@ -116,12 +119,13 @@ async function* limitedBody(
     received = 0;
   try {
     for (;;) {
-      // By the rate of the whole body so far, and never more silence than at its start.
+      // The next part may take as long as the rate of the whole body so far allows, but at most
+      // `patience`.
       const silence = patience.value * 1000,
         allowed = Math.min(silence, silence + (received / SLOWEST) * 1000 - waited);
       const before = performance.now();
       const timer = setTimeout(
-        () => ending.abort(stalled(url, patience)),
+        () => ending.abort(stalledFault(url, patience)),
         Math.min(Math.max(1, allowed), LONGEST_MS),
       );
       let part: { readonly done: boolean; readonly value?: Uint8Array | undefined };

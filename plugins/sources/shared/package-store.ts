@@ -27,7 +27,7 @@ import {
 export interface PackageEntry {
   /** The folder of the unpacked files. */
   readonly dir: string;
-  /** `sha256:…` of the archive that they came from. */
+  /** `sha256:…` of the archive that the files came from. */
   readonly archive: Digest;
   /** Name, version, integrity: what a paper would cite. */
   readonly facts: JsonObject;
@@ -50,7 +50,7 @@ export interface PackageKey {
   readonly version: string;
 }
 
-/** The folders below the cache. Names and versions may come from an index, so both are checked. */
+/** Returns a package's folders below the cache, checked because an index may give its name. */
 const packageParts = ({ registry, name }: Omit<PackageKey, 'version'>): readonly string[] => [
   registry,
   fileInside('', name.replaceAll('/', '+'), 'The package'),
@@ -97,8 +97,8 @@ async function readEntry(
   const dir = join(root, manifest.folder);
   const { damage, files } = await checkFiles(dir, manifest.files);
   if (damage !== null) return { damage };
-  // A copied cache has different times. The new ones are remembered, so that the content is read
-  // again only once.
+  // The files of a copied cache have other times. Store these, so that their content is read only
+  // once more.
   if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
   return { dir, archive: manifest.archive, facts: manifest.facts };
 }
@@ -121,7 +121,7 @@ function isManifest(value: unknown): value is Manifest {
 
 /**
  * Compares the sizes and times of all files, and the content of those whose times have changed.
- * Synchronous, because there are thousands of small files.
+ * Sizes and times are read synchronously, because there are thousands of small files.
  */
 async function checkFiles(
   dir: string,
@@ -155,7 +155,7 @@ async function checkFiles(
   return { damage: null, files };
 }
 
-/** Returns all files and folders, or null if the folder itself is gone. */
+/** Returns all files and folders below a folder, or null if the folder itself is gone. */
 function listAll(dir: string): string[] | null {
   try {
     return (readdirSync(dir, { recursive: true }) as string[]).map((name) =>
@@ -214,7 +214,7 @@ async function publish(
   const before = await readEntry(key);
   // another process was faster
   if (before !== null && 'dir' in before && before.archive === archive) return before;
-  const stale = await folderOf(root);
+  const stale = await staleFolder(root);
 
   const folder = `files-${randomBytes(6).toString('hex')}`,
     dir = join(root, folder);
@@ -233,7 +233,7 @@ async function publish(
 }
 
 /** Returns the folder that a damaged `entry.json` names, or null if the file can't be read. */
-async function folderOf(root: string): Promise<string | null> {
+async function staleFolder(root: string): Promise<string | null> {
   const { folder } = (await readRecord(join(root, 'entry.json'))) ?? {};
   return typeof folder === 'string' && FOLDER.test(folder) ? folder : null;
 }

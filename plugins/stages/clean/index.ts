@@ -2,7 +2,7 @@ import { type Cell, defineStage, UserFault } from '../../../src/api.ts';
 import { onlyCell } from '../shared/definition.ts';
 
 /** The share of the validation rows where the spec does not say. */
-const SHARE = 0.2;
+const DEFAULT_SHARE = 0.2;
 
 export type Params = {
   /** The share of the validation rows. Null if the spec names the clean rows' source. */
@@ -21,7 +21,7 @@ export default defineStage<Params>({
     const given = cell.data.clean !== undefined;
     if (given) refuseShare(cell);
     return {
-      params: { share: given ? null : (cell.data.clean_share ?? SHARE) },
+      params: { share: given ? null : (cell.data.clean_share ?? DEFAULT_SHARE) },
       inputs: {
         rows: { kind: 'data', cell, with: { split: given ? 'clean' : 'validation' } },
       },

@@ -1,20 +1,21 @@
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
+import { flooredShare } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import type { Params } from './index.ts';
 
 /**
- * Writes the rows in the form of a poison stage's, so that a defence can train on them, and
- * `clean.json`, which says where they come from.
+ * Writes the clean rows in the form of a poison stage's outputs, so that a defence can train on
+ * them, and `clean.json`, which says where the rows come from.
  */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir, log } = context;
   const dir = inputDir(context, 'rows');
   const { classes } = await readDatasetInfo(dir);
   const all = await readRows(dir);
-  const rows = params.share === null ? all : heldOut(all, params.share);
+  const rows = params.share === null ? all : drawCleanRows(all, params.share);
   if (params.share !== null && rows.length === all.length)
     throw new UserFault(
       `the ${all.length} validation rows are all taken as clean rows: none is left to evaluate on`,
@@ -37,8 +38,8 @@ export async function run(context: RunContext<Params>): Promise<void> {
  * Returns ⌊share·N⌋ of N rows, at least one, in their order. The choice depends on N alone, so that
  * all cells and seeds are evaluated on the same rows.
  */
-function heldOut(rows: readonly Row[], share: number): readonly Row[] {
-  const count = Math.max(1, Math.floor(share * rows.length));
+function drawCleanRows(rows: readonly Row[], share: number): readonly Row[] {
+  const count = Math.max(1, flooredShare(share, rows.length));
   const held = new Set(
     randomStream(0, 'defence.clean', '').permutation(rows.length).slice(0, count),
   );

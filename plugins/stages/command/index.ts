@@ -20,22 +20,22 @@ export default defineStage<Params>({
     const { names, assets } = namedFiles(files, `commands.${asked.name}.files`);
     const inputs: { [place: string]: StageRequest } = {};
     const joined: { [name: string]: string } = {};
-    const told = cells.map((cell, index) => {
+    const cellTasks = cells.map((cell, index) => {
       const places: { [name: string]: string } = {};
       for (const input of wanted) {
-        const whole = input.scope === 'experiment';
-        if (whole && index > 0) continue;
-        const place = asked.scope === 'cell' || whole ? input.name : `${index}/${input.name}`;
+        const isJoined = input.scope === 'experiment';
+        if (isJoined && index > 0) continue;
+        const place = asked.scope === 'cell' || isJoined ? input.name : `${index}/${input.name}`;
         const narrowed = Object.keys(input.with).length > 0 ? { with: input.with } : {};
         inputs[place] = { kind: input.kind, cell, ...narrowed };
-        (whole ? joined : places)[input.name] = place;
+        (isJoined ? joined : places)[input.name] = place;
       }
       return {
         fields: Object.fromEntries(fields.map((field) => [field, fieldOf(cell, field)])),
         inputs: places,
       };
     });
-    return { params: { ...asked, files: names, cells: told, joined }, inputs, assets };
+    return { params: { ...asked, files: names, cells: cellTasks, joined }, inputs, assets };
   },
   preflight: async (context) => (await import('./run.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
@@ -83,7 +83,7 @@ type Asked = Declared & {
 };
 
 export type Params = Declared & {
-  /** The files, by file name. */
+  /** The names of the files in the program's folder. */
   readonly files: readonly string[];
   /**
    * For each cell that the stage reads: the fields whose values the program gets, and the inputs.
@@ -93,7 +93,7 @@ export type Params = Declared & {
     /** Where each input lies below `inputs/`, by the name of the input. */
     readonly inputs: Texts;
   }[];
-  /** Likewise for the inputs that are made once for the whole grid. */
+  /** Where the inputs that are made once for the whole grid lie below `inputs/`, by name. */
   readonly joined: Texts;
 };
 

@@ -22,7 +22,7 @@ export async function run(context: Context): Promise<void> {
   const work = await openWorkFolder(join(outDir, '.work'), {
     files: Object.fromEntries(params.files.map((file) => [file, assetOf(context, file).path])),
     inputs: Object.fromEntries(Object.entries(inputs).map(([place, { dir }]) => [place, dir])),
-    task: taskOf(params),
+    task: programTask(params),
   });
   const secrets = readSecrets(params);
   await runCommand({
@@ -49,15 +49,15 @@ function limitsOf({ limits }: Context): Limits {
 }
 
 /** Returns what the program is told about its one cell, or about every cell of the grid. */
-function taskOf({ name, scope, cells, joined, options, outputs }: Params) {
-  const below = (places: { readonly [name: string]: string }) =>
+function programTask({ name, scope, cells, joined, options, outputs }: Params) {
+  const belowInputs = (places: { readonly [name: string]: string }) =>
     Object.fromEntries(Object.entries(places).map(([input, place]) => [input, `inputs/${place}`]));
-  const told = cells.map(({ fields, inputs }) => ({ fields, inputs: below(inputs) }));
+  const told = cells.map(({ fields, inputs }) => ({ fields, inputs: belowInputs(inputs) }));
   const [first] = told;
   if (first === undefined) throw new UserFault('there are no cells to read');
   return {
     name,
-    ...(scope === 'cell' ? first : { cells: told, inputs: below(joined) }),
+    ...(scope === 'cell' ? first : { cells: told, inputs: belowInputs(joined) }),
     options,
     outputs,
   };
@@ -113,7 +113,7 @@ export async function fileWithSecret(dir: string, secret: string): Promise<strin
 
 async function containsAny(file: string, wanted: readonly Buffer[]): Promise<boolean> {
   const longest = Math.max(...wanted.map(({ length }) => length));
-  // A secret may begin in one chunk and end in the next.
+  // The end of the last chunk: a secret may begin in one chunk and end in the next.
   let before: Buffer = Buffer.alloc(0);
   for await (const chunk of createReadStream(file)) {
     const both = Buffer.concat([before, chunk as Buffer]);
@@ -146,15 +146,15 @@ export async function preflight({
 }
 
 /**
- * Returns what is wrong, or null if the program can be started.
+ * Returns why the program can't be started, or null if it can.
  * @param program the first word of the argument list
  * @param files the names of the files in the program's folder
  */
 async function programFault(program: string, files: readonly string[]): Promise<string | null> {
   if (program.includes('/')) {
-    const own = path.posix.normalize(program);
+    const plain = path.posix.normalize(program);
     return path.isAbsolute(program) ||
-      files.some((file) => own === file || own.startsWith(`${file}/`))
+      files.some((file) => plain === file || plain.startsWith(`${file}/`))
       ? null
       : `there is no ${program} in the program's folder`;
   }

@@ -7,8 +7,8 @@ import { onlyCell } from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
 import {
   cellSplit,
+  checkHoldOut,
   checkPairs,
-  checkParts,
   checkPrompts,
   checkSameTask,
   checkTask,
@@ -18,9 +18,9 @@ import {
   splitParams,
 } from './splits.ts';
 
-const NAMES: readonly unknown[] = ['validation', 'clean', 'test'] satisfies SplitName[];
-const splitOf = (split: unknown): SplitName =>
-  NAMES.includes(split) || isTask(String(split)) ? (split as SplitName) : 'train';
+const OTHER_SPLITS: readonly unknown[] = ['validation', 'clean', 'test'] satisfies SplitName[];
+const requestedSplit = (split: unknown): SplitName =>
+  OTHER_SPLITS.includes(split) || isTask(String(split)) ? (split as SplitName) : 'train';
 
 export default defineStage<DataParams>({
   name: 'data',
@@ -31,7 +31,7 @@ export default defineStage<DataParams>({
   parts: { field: 'split', values: ['train', 'validation', 'test'] },
   define(cells, { with: options, plugin }) {
     const cell = withKnownRows(onlyCell(cells), plugin);
-    const name = splitOf(options['split']);
+    const name = requestedSplit(options['split']);
     if (name === 'test' && cell.data.test === undefined)
       throw new UserFault(
         'the spec has no data.test',
@@ -42,21 +42,21 @@ export default defineStage<DataParams>({
       checkPrompts(cell, name);
       checkSameTask(cell, name);
       checkPairs(cell, name);
-      checkParts(cell, name);
+      checkHoldOut(cell, name);
     }
     checkTask(cell, name);
-    const own = cellSplit(cell, name);
+    const written = cellSplit(cell, name);
     const { classes, disagreement } = classesOf(cell);
-    const split = splitParams(own, name);
-    // The other rows take their classes from the training file, unless the spec names them.
-    const hasNone = name === 'train' || classes !== null || isCompletion(split.columns);
-    const train = hasNone ? null : labelParams(cell.data.train);
+    const split = splitParams(written, name);
+    // Other splits take their classes from the training file, unless the spec names the classes.
+    const knowsClasses = name === 'train' || classes !== null || isCompletion(split.columns);
+    const train = knowsClasses ? null : labelParams(cell.data.train);
     const formats = new Set([split.format, ...(train === null ? [] : [train.format])]);
     return {
       params: { name, split, classes, train, disagreement },
       inputs: {},
       assets: {
-        data: datasetUri(own.source),
+        data: datasetUri(written.source),
         ...(train === null ? {} : { train: datasetUri(cell.data.train.source) }),
       },
       uses: [...formats].map((format) => ({ kind: 'dataset' as const, name: format })),

@@ -52,7 +52,7 @@ export async function preflight(
   if (disagreement !== null)
     return [{ path: ['data'], message: disagreement, hint: 'Give them once, as `data.classes`.' }];
   const request = splitRequest(params, assets, (kind, plugin) => context.plugin(kind, plugin));
-  // Reading a corpus from a package takes seconds, and its labels are known.
+  // Skip a corpus from a package: reading it takes seconds, and its labels are known.
   if (request === null || request.dataset.unordered || request.train?.dataset.unordered === true)
     return [];
   try {

@@ -1,4 +1,4 @@
-/** Finds faults in what a spec says of its task: classes, numbers, or prompts and answers. */
+/** Resolves the splits that a spec describes, and finds faults in what it says of their task. */
 import {
   type Cell,
   type CellSplit,
@@ -54,8 +54,8 @@ function hasHeader(
   format: string,
   name: SplitName,
 ): boolean {
-  const open = Object.values(columns).every((column) => typeof column === 'number');
-  if (header !== undefined || !open || !TABLES.has(format)) return header ?? true;
+  const areNumbers = Object.values(columns).every((column) => typeof column === 'number');
+  if (header !== undefined || !areNumbers || !TABLES.has(format)) return header ?? true;
   throw new UserFault(
     `data.${name}.columns are numbers, and nothing says whether the first line of the file ` +
       'names its columns or is a row',
@@ -118,9 +118,9 @@ export function classesOf({ data, head }: Cell): {
 /** Throws a `UserFault` if one split has pairs of texts and the other has single texts. */
 export function checkPairs(cell: Cell, name: Evaluated): void {
   const { train } = cell.data;
-  const pairs = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
-  if (pairs(train) === pairs(cellSplit(cell, name))) return;
-  const [paired, single] = pairs(train) ? (['train', name] as const) : ([name, 'train'] as const);
+  const isPair = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
+  if (isPair(train) === isPair(cellSplit(cell, name))) return;
+  const [paired, single] = isPair(train) ? (['train', name] as const) : ([name, 'train'] as const);
   throw new UserFault(
     `data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`,
     `Write columns.text_pair for data.${single} too, or for neither.`,
@@ -129,8 +129,8 @@ export function checkPairs(cell: Cell, name: Evaluated): void {
 }
 
 /**
- * The fields that decide, beside `hold_out`, which rows of a source are held out. If one of them
- * differs between the two splits, the splits are divided independently of each other.
+ * The fields that decide, beside `hold_out`, which rows of a source are held out. If two splits of
+ * one source differ in such a field, the held-out rows of one may be in the rest of the other.
  */
 const DIVIDED_BY = [...ORDERED_BY, 'offset', 'limit'] as const;
 
@@ -138,7 +138,7 @@ const DIVIDED_BY = [...ORDERED_BY, 'offset', 'limit'] as const;
  * Throws a `UserFault` if `hold_out` divides one source so that training rows could be among the
  * evaluated ones.
  */
-export function checkParts(cell: Cell, name: Evaluated): void {
+export function checkHoldOut(cell: Cell, name: Evaluated): void {
   const { train } = cell.data,
     split = cellSplit(cell, name);
   if (datasetUri(train.source) !== datasetUri(split.source)) return;
@@ -191,7 +191,7 @@ export function checkParts(cell: Cell, name: Evaluated): void {
 
 type Name = keyof CellSplit['columns'];
 
-/** The forms that columns may take: those that a form needs, and those that it may have. */
+/** The forms that columns may take, each recognised by the first column that it needs. */
 const FORMS: readonly { readonly needs: readonly Name[]; readonly may: readonly Name[] }[] = [
   { needs: ['chosen', 'rejected'], may: ['prompt'] },
   { needs: ['prompt', 'answer'], may: [] },
@@ -276,7 +276,7 @@ const ROWS = {
   regression: 'texts labelled with numbers',
   completion: 'prompts and answers',
 };
-/** The head that learns the rows of a task, and what else a spec could say. */
+/** For rows of each task: the head that learns them, and what else a spec could say, for hints. */
 const WAY_OUT = {
   classes:
     `Name their columns if they are prompts and answers, ${COMPLETION_FORMS}, or write ` +
@@ -323,7 +323,7 @@ function checkClassless(cell: Cell, name: SplitName, task: Exclude<Task, 'classe
     );
 }
 
-/** Throws a `UserFault` if documents, which ask nothing, are to be answered. */
+/** Throws a `UserFault` if the model is to answer documents, which ask nothing. */
 export function checkPrompts(cell: Cell, name: Evaluated): void {
   if (isTask(name) || cellSplit(cell, name).columns.document === undefined) return;
   throw new UserFault(

@@ -34,7 +34,7 @@ interface Defending {
 
 /**
  * Returns what a part of the defence is handed.
- * @param more the model and the poisoned rows, where the part needs them
+ * @param more the model and the poisoned rows, if the part needs them
  */
 export async function defenceContext(
   context: Pick<
@@ -46,16 +46,16 @@ export async function defenceContext(
 ): Promise<DefenceContext<JsonObject, OpenedModel>> {
   const { assets, backend, inputs, log, warn, progress, signal } = context;
   const { defence: name, ...params } = defence;
-  const own = Object.entries(assets)
+  const given = Object.entries(assets)
     .filter(([asset]) => asset.startsWith(DEFENCE_ASSET))
     .map(([asset, value]) => [asset.slice(DEFENCE_ASSET.length), value] as const);
   const clean = inputs['clean'];
   return {
-    params: { ...params, ...Object.fromEntries(own.map(([field, { uri }]) => [field, uri])) },
+    params: { ...params, ...Object.fromEntries(given.map(([field, { uri }]) => [field, uri])) },
     backend,
     classes,
     clean: clean === undefined ? [] : readOnly(await readRows(clean.dir)),
-    assets: Object.fromEntries(own),
+    assets: Object.fromEntries(given),
     plugin: (kind, plugin) => context.plugin(kind, plugin),
     random: (purpose, of = '') => randomStream(seed, `defence.${name}.${purpose}`, of),
     log,
@@ -66,8 +66,7 @@ export async function defenceContext(
   };
 }
 
-/** Returns the descriptor of the cell's defence. */
-export const openedDefence = (
+export const defenceDescriptor = (
   context: Pick<RunContext, 'plugin'>,
   { defence }: Defending['defence'],
 ): DefenceDescriptor => context.plugin<DefenceDescriptor>('defence', defence);
@@ -83,7 +82,7 @@ export async function fittedJudge(
 }
 
 /** Asks the judge about rows, which are frozen so that the defence cannot change them. */
-export const judged = (
+export const judgeRows = (
   name: string,
   judge: Judge,
   rows: readonly Row[],
@@ -97,7 +96,7 @@ interface OpenedWeights {
   readonly model: ModelParts['model'];
 }
 
-/** Calls `use` with the opened models, and closes them. */
+/** Opens the trained model and the weights that it started from for the call of `use`. */
 export async function withWeights<T>(
   context: RunContext<ModelParams>,
   use: (opened: OpenedWeights) => Promise<T>,

@@ -45,16 +45,16 @@ export function judgedExamples(
 ): Examples & { readonly ids: readonly string[] } {
   const negatives = new Set(receipt.negatives.map(({ index }) => index));
   const poisoned = new Set(receipt.rows.map(({ index }) => index));
-  const of = rows.map((_, i) => i).filter((i) => !negatives.has(i));
+  const indexes = rows.map((_, i) => i).filter((i) => !negatives.has(i));
   return {
-    ids: of.map((i) => rows[i]!.id),
-    scores: of.map((i) => scores[i]!),
-    suspected: of.map((i) => suspected[i]!),
-    poisoned: of.map((i) => poisoned.has(i)),
+    ids: indexes.map((i) => rows[i]!.id),
+    scores: indexes.map((i) => scores[i]!),
+    suspected: indexes.map((i) => suspected[i]!),
+    poisoned: indexes.map((i) => poisoned.has(i)),
   };
 }
 
-/** Returns the numbers of a stage that filtered these rows. */
+/** Returns the metrics of a stage that filtered these rows. */
 export function filterMetrics(
   rows: readonly Row[],
   receipt: Receipt,
@@ -80,7 +80,7 @@ const isCleaned = (row: Row, original: Row | undefined): boolean =>
   row.text !== original?.text || row.text_pair !== original.text_pair;
 
 /** Returns a score for JSON: infinities as text, since JSON has none. */
-export const finite = (value: number | null): number | string | null =>
+export const scoreForJson = (value: number | null): number | string | null =>
   value === null || Number.isFinite(value) ? value : String(value);
 
 /** Writes `scores.csv` (RFC 4180) with the columns id, score, suspected, poisoned. */

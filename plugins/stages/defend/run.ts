@@ -7,16 +7,16 @@ import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts, openModel } from '../shared/trained-model.ts';
-import { defenceContext, fittedJudge, judged, openedDefence } from './context.ts';
+import { defenceContext, defenceDescriptor, fittedJudge, judgeRows } from './context.ts';
 import type { Params } from './index.ts';
-import { filterMetrics, finite, judgedExamples, writeScores } from './outcome.ts';
+import { filterMetrics, judgedExamples, scoreForJson, writeScores } from './outcome.ts';
 
 type Context = RunContext<Params>;
 
 /**
  * Writes the rows that the defence left with their part of the poison's receipt, so that a train
  * stage reads them as it reads a poisoned set; `defence.json`, the defence's own receipt;
- * `scores.csv` and `metrics.json`, which compare it with what was poisoned.
+ * `scores.csv` and `metrics.json`, which compare what the defence suspected with what was poisoned.
  */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
@@ -25,7 +25,7 @@ export async function run(context: Context): Promise<void> {
   const { classes } = await readDatasetInfo(dir);
   const rows = await readRows(dir);
   const receipt = await readReceipt(dir, rows);
-  const hook = openedDefence(context, params.defence).rows;
+  const hook = defenceDescriptor(context, params.defence).rows;
   const readsReceipt = hook?.needs.includes('receipt') === true;
   const opened = await openTrainedModel(context),
     model = opened?.model ?? null;
@@ -36,9 +36,9 @@ export async function run(context: Context): Promise<void> {
       ...(readsReceipt ? { poisoned: new Set(receipt.rows.map(({ id }) => id)) } : {}),
     });
     const judge = await fittedJudge(hook, name, given);
-    const judgement = await judged(name, judge, rows).finally(() => judge.close?.());
+    const judgement = await judgeRows(name, judge, rows).finally(() => judge.close?.());
     checkJudgement(name, rows, judgement);
-    // The defence is done. Only here is it compared with what was poisoned.
+    // The defence is done. Only now is its judgement compared with what was poisoned.
     const kept = keptRows(name, judgement);
     await writeDataset(outDir, kept, classes);
     await writeJson(outDir, 'receipt.json', receiptOfKept(receipt, judgement.rows));
@@ -51,7 +51,7 @@ export async function run(context: Context): Promise<void> {
       seed: params.seed,
       reads_receipt: readsReceipt,
       fitted_on: { clean_rows: given.clean.length, model: model !== null },
-      threshold: finite(judge.threshold),
+      threshold: scoreForJson(judge.threshold),
       ...judge.record,
       counts: {
         rows: rows.length,

@@ -63,8 +63,8 @@ export async function run(context: RunContext<Params>): Promise<void> {
     const encoded = rows.map((row) => encode(row, maxLength));
     const { progress, signal } = context;
     const delta = await ('kernels' in adapted
-      ? torchDeltaKernels(adapted, encoded, { progress, signal })
-      : deltaKernels(adapted, encoded, { progress, signal }));
+      ? measureDeltaInTorch(adapted, encoded, { progress, signal })
+      : measureDelta(adapted, encoded, { progress, signal }));
     await writeJson(context.outDir, 'delta.json', delta, 1);
     await writeMetrics(context.outDir, delta === null ? {} : metricsOf(delta));
     context.log(delta === null ? (whyNoDelta(adapted) ?? '') : logLine(delta));
@@ -92,7 +92,8 @@ function metricsOf({ layers, total }: Delta): Metrics {
     semidefinite_layers: shareOfLayers((layer) => layer.negative_semidefinite),
     scaled_premise_layers: shareOfLayers((layer) => layer.scaled),
     stated_premise_layers: shareOfLayers((layer) => layer.stated),
-    // These use the mean square of the drawn entries instead of σ². If σ² is 1/n, chance decides.
+    // Whether the premises hold of the mean square of A's drawn entries, in place of σ². If σ² is
+    // 1/n, chance decides.
     sample_scaled_premise_layers: shareOfLayers((layer) => layer.sample_scaled),
     sample_stated_premise_layers: shareOfLayers((layer) => layer.sample_stated),
   };
@@ -107,7 +108,7 @@ interface DeltaParts {
   readonly from_b: number;
   /** ‖Δ_r‖_F / ‖K_ff‖_F */
   readonly relative_delta: number;
-  /** ‖K_LoRA − K_ff − Δ_r − (what B ≠ 0 adds)‖_F / ‖K_ff‖_F: rounding alone. */
+  /** ‖K_LoRA − K_ff − Δ_r − (what B ≠ 0 adds)‖_F / ‖K_ff‖_F, which is zero up to rounding. */
   readonly residual: number;
 }
 
@@ -119,7 +120,7 @@ interface LayerDelta extends Premise, DeltaParts {
 /** The content of `delta.json`. */
 export interface Delta {
   readonly rows: number;
-  /** What the kernels are of. */
+  /** The outputs of which these are the kernels. */
   readonly outputs: OutputsOf;
   /** The number of outputs of a row. */
   readonly classes: number;
@@ -133,7 +134,7 @@ type Sums = { readonly [P in Part]: KernelSum };
 
 const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 
-/** The numbers of one layer, or of all, from summed kernels (size, size), size = N·C. */
+/** Returns the traces and norms of one layer, or of all, from kernels (size, size), size = N·C. */
 function kernelParts(sums: Sums, size: number): DeltaParts {
   const whole = norm(sums.full.data);
   const residual = sums.lora.data.map(
@@ -157,7 +158,7 @@ interface MDelta {
   readonly vectors: Float32Array;
 }
 
-/** M_Δ from A (r, n): with σ_i and v_i of Aᵀ = V Σ Uᵀ, μ_i = s²σ_i² − 1. */
+/** Returns μ_i = s²σ_i² − 1 and V of M_Δ, from A (r, n) with Aᵀ = V Σ Uᵀ. */
 function mDelta(A: Float32Array, rank: number, width: number, scale: number): MDelta {
   const transposed = Float64Array.from(
     { length: width * rank },
@@ -216,8 +217,9 @@ function addDelta(
 }
 
 /**
- * M_Δ = F₊F₊ᵀ − F₋F₋ᵀ, with V₊ and V₋ the eigenvectors of positive and negative eigenvalues:
- * F₊ = V₊√μ, (n, r₊), and F₋ = [I − VVᵀ, V₋√−μ], (n, n + r₋).
+ * Returns `plus` F₊, null if r₊ = 0, and `minus` F₋ of M_Δ = F₊F₊ᵀ − F₋F₋ᵀ. With V₊ and V₋ the
+ * eigenvectors of positive and negative eigenvalues, F₊ = V₊√μ, (n, r₊), and F₋ = [I − VVᵀ,
+ * V₋√−μ], (n, n + r₋).
  */
 function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   const rank = eigenvalues.length;
@@ -233,7 +235,7 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
       entry(Math.floor(at / length), at % length),
     ),
   });
-  /** Entry of VVᵀ. */
+  /** Returns an entry of VVᵀ, (n, n). */
   const projection = (row: number, column: number): number => {
     let sum = 0;
     for (let i = 0; i < rank; i++) sum += vectors[row * rank + i]! * vectors[column * rank + i]!;
@@ -247,8 +249,8 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   };
 }
 
-/** `deltaKernels` in PyTorch's process. */
-async function torchDeltaKernels(
+/** Returns the same as `measureDelta`, from kernels that PyTorch's process computes. */
+async function measureDeltaInTorch(
   model: TorchKernels,
   rows: readonly TokenRow[],
   options: Pick<LayerKernels, 'progress' | 'signal'>,
@@ -267,9 +269,9 @@ async function torchDeltaKernels(
     ...options,
     layers: model.layers.filter(({ name }) => factors.has(name)),
     parts: ({ name, in: width, lora }) => {
-      const own = factors.get(name);
-      if (own === undefined) return [];
-      const { plus, minus } = factorsOf(own, width);
+      const ofLayer = factors.get(name);
+      if (ofLayer === undefined) return [];
+      const { plus, minus } = factorsOf(ofLayer, width);
       return [
         { over: 'W' },
         { over: 'B' },
@@ -280,10 +282,10 @@ async function torchDeltaKernels(
     },
     visit: (layer, kernels) => {
       const { name, lora } = layer,
-        own = factors.get(name),
+        ofLayer = factors.get(name),
         data = values.get(name);
-      if (own === undefined || data === undefined || lora === undefined) return;
-      const [full, ofB, minus, ...rest] = kernels;
+      if (ofLayer === undefined || data === undefined || lora === undefined) return;
+      const [full, ofB, minus, ...rest] = kernels; // in the order of `parts`
       const ofA = lora.freezeA === true ? undefined : rest.at(-1),
         plus = rest.length > (ofA === undefined ? 0 : 1) ? rest[0] : undefined;
       const sums = emptySums(model, rows);
@@ -298,13 +300,13 @@ async function torchDeltaKernels(
       const [A, B] = data,
         rank = lora.A.shape[0] ?? 0;
       const facts = { A, B, rank, width: layer.in, scale, variance };
-      add(layer.name, facts, own.eigenvalues, sums);
+      add(layer.name, facts, ofLayer.eigenvalues, sums);
     },
   });
   return finish();
 }
 
-/** Why a model has no Δ_r; null where it has one. */
+/** Returns why a model has no Δ_r; null if it has one. */
 function whyNoDelta({
   layers,
 }: {
@@ -322,8 +324,11 @@ function whyNoDelta({
   return null;
 }
 
-/** Returns Δ_r of a model at the start of its training; null where `whyNoDelta` says why. */
-export async function deltaKernels(
+/**
+ * Returns what delta.json holds of a model at the start of its training: the traces and norms of
+ * Δ_r's identity, by layer and in total. Null if `whyNoDelta` says why.
+ */
+export async function measureDelta(
   model: AdaptedModel,
   rows: readonly TokenRow[],
   options: WalkOptions = {},
@@ -339,7 +344,7 @@ export async function deltaKernels(
     const sums = emptySums(model, rows);
     const [A, B] = [factors.A.dataSync<'float32'>(), factors.B.dataSync<'float32'>()];
     const [rank, width] = [factors.A.shape[0], layer.in];
-    const own = mDelta(A, rank, width, factors.scale);
+    const ofLayer = mDelta(A, rank, width, factors.scale);
     tf.tidy(() => {
       addTerm(
         seen,
@@ -350,13 +355,13 @@ export async function deltaKernels(
       const terms = seen.map(({ tokens }) => loraTerms(tokens, factors, zero));
       terms[0]!.forEach(({ parameter }, k) => {
         const batch = terms.map((of) => of[k]!);
-        // What B ≠ 0 adds stands beside (δ·δ')(Ah·Ah').
+        // The term over A is what B ≠ 0 adds. It is a part of K_LoRA, and also summed by itself.
         addTerm(seen, batch, parameter === 'B' ? [sums.lora] : [sums.lora, sums.from_b]);
       });
-      addDelta(seen, own, rank, width, sums.delta);
+      addDelta(seen, ofLayer, rank, width, sums.delta);
     });
     const { scale, variance } = factors;
-    add(layer.name, { A, B, rank, width, scale, variance }, own.eigenvalues, sums);
+    add(layer.name, { A, B, rank, width, scale, variance }, ofLayer.eigenvalues, sums);
   });
   return finish();
 }
@@ -368,7 +373,7 @@ function emptySums({ outputs }: OfOutputs, { length: N }: readonly TokenRow[]): 
   return { full: empty(), lora: empty(), delta: empty(), from_b: empty() };
 }
 
-/** Collects each layer's kernels, and sums them over the layers. */
+/** Returns `add`, which takes the kernels of a layer, and `finish`, which returns Δ of all. */
 function createDeltaSum(model: OfOutputs, rows: readonly TokenRow[]) {
   const { outputs: classes } = model;
   const size = rows.length * classes;
@@ -387,12 +392,12 @@ function createDeltaSum(model: OfOutputs, rows: readonly TokenRow[]) {
           total[part].data[i]! += value;
         });
       }
-      const own = premise(model.weightName(layer), facts);
-      layers.push({ ...own, eigenvalues, ...kernelParts(sums, size) });
+      const ofLayer = premise(model.weightName(layer), facts);
+      layers.push({ ...ofLayer, eigenvalues, ...kernelParts(sums, size) });
     },
     finish: (): Delta => {
-      const of = { rows: rows.length, outputs: model.outputsOf, classes };
-      return { ...of, layers, total: kernelParts(total, size) };
+      const counts = { rows: rows.length, outputs: model.outputsOf, classes };
+      return { ...counts, layers, total: kernelParts(total, size) };
     },
   };
 }

@@ -1,7 +1,7 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { callReadOnly } from '../../../src/poisoning/read-only.ts';
 import type { ModelDetector } from '../../../src/science/measures/weights/edit.ts';
-import { openedDefence, withWeights } from '../defend/context.ts';
+import { defenceDescriptor, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
@@ -13,7 +13,7 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
   const { defence } = params;
   await withWeights(context, async ({ given }) => {
-    const detector = (await openedDefence(context, defence).detection?.load()) as
+    const detector = (await defenceDescriptor(context, defence).detection?.load()) as
       ModelDetector | undefined;
     if (detector === undefined) throw new Error(`"${defence.defence}" judges no model`);
     const { score, threshold, record } = await callReadOnly(

@@ -46,7 +46,7 @@ import type { Training } from './trainings.ts';
 
 /** The field `between` of `divergence.json`. */
 export interface Between {
-  /** What the kernel is of: class logits, or log p(answer) of each row's own answer. */
+  /** The outputs behind the kernel: class logits, or log p(answer) of each row's own answer. */
   readonly outputs: OutputsOf;
   readonly pairs: number;
   /**
@@ -98,9 +98,9 @@ export async function kernelsBetween(
 
 /**
  * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as
- * a cosine (docs/theory.md, How far poison carries the weights). Of class logits it depends on
- * texts only: where only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer)
- * each row's output is that of its own answer, so it sees an answer that was poisoned.
+ * a cosine (docs/theory.md, How far poison carries the weights). Of class logits, M' depends on
+ * texts only: if only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer), the
+ * output of each row is that of its own answer, so M' also depends on a poisoned answer.
  */
 
 export interface PairKernel {
@@ -122,7 +122,7 @@ interface PairTraces {
   readonly poisoned: Float64Array; // Σ_c K[(x̃,c),(x̃,c)], (P)
 }
 
-/** M' from the traces of P pairs. */
+/** Returns M' from the traces of P pairs. */
 export function pairKernel({ between, originals, poisoned }: PairTraces): PairKernel {
   const pairs = between.length;
   let raw = 0,
@@ -143,7 +143,7 @@ const emptyTraces = (pairs: number): PairTraces => ({
   poisoned: new Float64Array(pairs),
 });
 
-/** Adds one kernel of one layer, over the batches of both sets, which hold the same pairs. */
+/** Adds a layer's part of one kernel. The k-th batches of both sets hold the same pairs. */
 function addLayer(
   kind: KernelKind,
   layer: AdaptedLayer,
@@ -177,9 +177,9 @@ function addLayer(
 }
 
 /**
- * M' from the full kernel, and from the adapter's where it has parameters. Only the entries that M'
- * reads are computed. Throws RangeError where rows cannot be paired, UserFault where the kernel is
- * not finite.
+ * Returns M' of the full kernel, and of the adapter's kernel if the adapter has parameters. Only
+ * the entries that M' reads are computed. Throws RangeError if rows cannot be paired, UserFault if
+ * the kernel is not finite.
  */
 export async function pairKernels(
   model: AdaptedModel,
@@ -218,7 +218,7 @@ function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
 }
 
-/** As `pairKernels`, read from the kernels of all 2P rows with each other. */
+/** Returns the same as `pairKernels`, from kernels of all 2P rows with each other. */
 async function allPairKernels(
   model: KernelModel,
   originals: readonly TokenRow[],
@@ -256,7 +256,7 @@ async function allPairKernels(
  * A kernel over both sets would compute the entries of all 2P rows with each other.
  */
 
-/** For each of the R rows of two blocks, the three sums. */
+/** The three sums of each of the R row pairs of two blocks. */
 interface Matched {
   readonly between: Float32Array; // (R)
   readonly left: Float32Array; // (R)
@@ -279,10 +279,10 @@ function rectanglesOf(block: TokenBlock): Rectangles {
   };
 }
 
-/** The sum by row. (R, …) → (R) */
+/** Returns the sum of each row. (R, …) → (R) */
 const sumByRow = (x: Tensor3D): Tensor1D => tf.sum(x, [1, 2]);
 
-/** Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u) of each pair of rows, token by token. (R) */
+/** Returns Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u) of each row pair, (R), token by token. */
 function sumsOverTokenPairs(x: Rectangles, y: Rectangles): Tensor1D {
   const similarity = tf.matMul(x.b, y.b, false, true); // (R, T, T')
   return tf.addN(
@@ -290,7 +290,7 @@ function sumsOverTokenPairs(x: Rectangles, y: Rectangles): Tensor1D {
   );
 }
 
-/** The same from each row's gradients G^c = Σ_t a^c_t b_tᵀ: ⟨G, H⟩, ⟨G, G⟩, ⟨H, H⟩. (R) each */
+/** Returns the three sums from gradients G^c = Σ_t a^c_t b_tᵀ: ⟨G, H⟩, ⟨G, G⟩, ⟨H, H⟩. (R) each */
 function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, Tensor1D] {
   const gradients = ({ a, b }: Rectangles): Tensor3D[] =>
     a.map((one) => tf.matMul(one, b, true, false)); // C × (R, p, q)
@@ -308,7 +308,7 @@ function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, T
 export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boolean =>
   3 * T * (q + C * p) < 2 * C * p * q;
 
-/** The sums of one term over two blocks, whose rows are matched in order. */
+/** Returns the three sums of one term over two blocks, whose rows are matched in order. */
 function matchedSums(left: TokenBlock, right: TokenBlock): Matched {
   const [between, ofLeft, ofRight] = compiled(() =>
     tf.tidy(() => {

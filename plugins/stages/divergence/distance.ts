@@ -59,7 +59,7 @@ export function distanceAt(
   );
 }
 
-/** @param reason why the noise floor was not measured, if that is already known */
+/** Returns the floor over all points. @param reason why it was not measured, if already known */
 export function noiseFloorOf(points: readonly Point[], reason: string | undefined): NoiseFloor {
   const floors = points.flatMap(({ floor }) => floor ?? []);
   if (floors.length > 0)
@@ -83,14 +83,14 @@ export function noiseFloorOf(points: readonly Point[], reason: string | undefine
 export function overFloor(points: readonly Point[]): Record<string, number> {
   const ratios: Record<string, number> = {};
   for (const part of ['total', 'trained', 'head'] as const) {
-    let own = 0;
+    let distance = 0;
     let noise = 0;
     for (const { floor, ...point } of points) {
       if (floor === null) continue;
-      own += point[part]?.l2 ?? 0;
+      distance += point[part]?.l2 ?? 0;
       noise += floor[part]?.l2 ?? 0;
     }
-    if (noise > 0) ratios[`${part}.over_floor`] = own / noise;
+    if (noise > 0) ratios[`${part}.over_floor`] = distance / noise;
   }
   return ratios;
 }
@@ -112,8 +112,8 @@ interface RunDistance {
    */
   readonly total: Distance | null;
   /**
-   * `layers` and `kinds` as one vector: everything trained below the head. Null where only the head
-   * is trained.
+   * `layers` and `kinds` as one vector: everything trained below the head. Null if only the head is
+   * trained.
    */
   readonly trained: Distance | null;
   /**
@@ -179,8 +179,8 @@ async function compareRuns(
   for (const layer of moved.layers) {
     const { change } = await layerChange(start, clean, layer);
     for (const [i, other] of others.entries()) {
-      const own = await layerChange(start, other, layer);
-      found[i]!.layers.set(clean.fileName(`${layer.name}.weight`), sumsOf(change, own.change));
+      const ofOther = await layerChange(start, other, layer);
+      found[i]!.layers.set(clean.fileName(`${layer.name}.weight`), sumsOf(change, ofOther.change));
       await between();
     }
   }
@@ -207,7 +207,7 @@ async function compareRuns(
 }
 
 /**
- * E_t: the mean of each part over the checkpoints of one training, which all have the same parts.
+ * Returns E_t: the mean of each part over a training's checkpoints, which all have the same parts.
  */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
@@ -219,8 +219,8 @@ export function meanOver(points: readonly MeanDistance[]): MeanDistance {
     trained: mean(({ trained }) => trained),
     kinds: Object.fromEntries(
       KINDS.flatMap((kind) => {
-        const own = mean(({ kinds }) => kinds[kind]);
-        return own === null ? [] : [[kind, own] as const];
+        const distance = mean(({ kinds }) => kinds[kind]);
+        return distance === null ? [] : [[kind, distance] as const];
       }),
     ),
     head: mean(({ head }) => head),
@@ -286,7 +286,7 @@ function isWeightMoved(adapter: Adapter, layer: string): boolean {
   );
 }
 
-function kindOf({ name, shape }: ParameterSpec, network: ModelWeights): Kind {
+function parameterKind({ name, shape }: ParameterSpec, network: ModelWeights): Kind {
   if (shape.length > 1) return 'embeddings';
   const module = name.replace(/\.[^.]*$/, '');
   if (network.linears.some((layer) => layer.name === module)) return 'biases';
@@ -296,9 +296,9 @@ function kindOf({ name, shape }: ParameterSpec, network: ModelWeights): Kind {
 }
 
 /**
- * Returns what the adapters train, by kind. Throws UserFault where the adapter trains parameters of
- * its own and names no layer as its target:
- * no effective weight would include them, so M would silently lack them.
+ * Returns what the adapters train, by kind. Throws UserFault if the adapter trains parameters of
+ * its own and names no layer as its target: no effective weight would include these parameters, so
+ * M would silently lack them.
  * @param network the trained model
  * @param adapters every adapter that has trained the model since the start that it is compared
  *   with: its own and its base's
@@ -309,7 +309,7 @@ export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Mo
   const layers = linears.filter(
     ({ name }) => !isHead(name) && adapters.some((one) => isWeightMoved(one, name)),
   );
-  const own = new Set(adapter.parameters.map(({ name }) => name)),
+  const ofAdapter = new Set(adapter.parameters.map(({ name }) => name)),
     weights = new Set(linears.map(({ name }) => `${name}.weight`));
   const hidden = adapter.parameters.find(({ name }) => adapter.trains(name));
   if (hidden !== undefined && !layers.some(({ name }) => adapter.targets.includes(name)))
@@ -324,8 +324,8 @@ export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Mo
   };
   for (const spec of network.parameters) {
     const { name } = spec;
-    if (own.has(name) || weights.has(name) || isHead(name)) continue;
-    if (adapters.some((one) => one.trains(name))) add(kindOf(spec, network), spec);
+    if (ofAdapter.has(name) || weights.has(name) || isHead(name)) continue;
+    if (adapters.some((one) => one.trains(name))) add(parameterKind(spec, network), spec);
   }
   return { layers, parameters, head: network.parameters.filter(({ name }) => isHead(name)) };
 }
@@ -348,8 +348,8 @@ export interface Distance {
 
 interface Sums {
   readonly largest: number;
-  readonly squares: number;
-  readonly clean: number;
+  readonly squares: number; // Σ (ΔW − ΔW̃)²
+  readonly clean: number; // Σ ΔW²
 }
 
 const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
@@ -399,7 +399,7 @@ export function distanceOf({ largest, squares, clean }: Sums): Distance {
   return { largest, l2, clean_change: change, relative: change === 0 ? null : l2 / change };
 }
 
-/** E_t: the mean of each number over checkpoints. */
+/** Returns E_t: the mean of each number over checkpoints. */
 export function meanDistance(distances: readonly Distance[]): Distance {
   const mean = (get: (one: Distance) => number): number =>
     distances.reduce((sum, one) => sum + get(one), 0) / distances.length;

@@ -89,24 +89,24 @@ export default defineStage<Params>({
   define(cells, { plugin }) {
     const cell = onlyCell(cells);
     const parting = firstDifferingTraining(cell),
-      parts = parting.cell;
-    const noFloor = whyNoFloor(cell, parts);
+      partingCell = parting.cell;
+    const noFloor = whyNoFloor(cell, partingCell);
     const params: Params = {
       ...modelNames(cell),
-      ...(parts === cell ? {} : { base_adapter: parts.adapter.type }),
+      ...(partingCell === cell ? {} : { base_adapter: partingCell.adapter.type }),
       pairs: cell.theory.pairs,
-      max_length: parts.train.max_length,
-      ...(mayUseDropout(cell) || mayUseDropout(parts) ? { dropout: true } : {}),
+      max_length: partingCell.train.max_length,
+      ...(mayUseDropout(cell) || mayUseDropout(partingCell) ? { dropout: true } : {}),
       ...(noFloor === null ? {} : { no_floor: noFloor }),
     };
     if (!isAttacked(cell) || isAttacksOwn(cell.poisoning, plugin)) return { params, inputs: {} };
     const twin = cleanTwin(cell, plugin);
-    const cleanBase = parts === cell ? undefined : startInputs(twin).base;
-    const startBase = parts === cell ? undefined : startInputs(parts).base;
+    const cleanBase = partingCell === cell ? undefined : startInputs(twin).base;
+    const startBase = partingCell === cell ? undefined : startInputs(partingCell).base;
     return {
       params,
       inputs: {
-        start: { kind: 'train', ...parting, cell: beforeTraining(parts) },
+        start: { kind: 'train', ...parting, cell: beforeTraining(partingCell) },
         model: { kind: 'train', cell },
         clean: { kind: 'train', cell: twin },
         // Each clean run is repeated once. Every attack and dose that is compared with that clean
@@ -119,7 +119,7 @@ export default defineStage<Params>({
         ...defined({ clean_base: cleanBase, start_base: startBase }),
       },
       assets: { model: cell.model.source },
-      uses: modelUses(cell, [cell.adapter.type, parts.adapter.type]),
+      uses: modelUses(cell, [cell.adapter.type, partingCell.adapter.type]),
     };
   },
   resources: () => ({ cpu: 1 }),

@@ -86,8 +86,7 @@ async function writeResults(
     ...flatDistances(mean),
     ...(noise.measured
       ? {
-          // Both are distances from the same clean run, so M's metrics already hold that run's
-          // change.
+          // M and the floor are distances from the same clean run, whose change M's metrics have.
           ...flatDistances(noise.mean, 'floor.', ['clean_change']),
           ...overFloor(points),
         }

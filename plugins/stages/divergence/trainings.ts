@@ -40,7 +40,7 @@ export interface Training {
   /** Opens the model at one of these steps, passes it to `use`, and disposes of it afterwards. */
   at<T>(step: number, use: Use<T>): Promise<T>;
   atEnd<T>(use: Use<T>): Promise<T>;
-  /** What the model at its end is opened with. */
+  /** The options that open the model at the training's end. */
   readonly options: AdaptedModelOptions;
 }
 
@@ -81,20 +81,20 @@ export async function openTrainings(context: Context): Promise<Trainings> {
   const { path } = await startingModel({ assets, inputs: {} });
   const architecture = await loadArchitecture(context, params.architecture, path);
   const adapter = await loadAdapter(context, params.adapter);
-  const startingAt = async (from: typeof base): Promise<ModelParts> => ({
+  const partsFrom = async (from: typeof base): Promise<ModelParts> => ({
     architecture,
     adapter,
     model: await startingModel({ assets, inputs: from === undefined ? {} : { base: from } }),
   });
-  const ofPoisoned = await startingAt(base);
-  const ofClean = await startingAt(cleanBase);
+  const ofPoisoned = await partsFrom(base);
+  const ofClean = await partsFrom(cleanBase);
   // If the runs already differ in the training of a base, the last model that they share is what
   // that base starts from.
   const ofStart =
     params.base_adapter === undefined
       ? ofPoisoned
       : {
-          ...(await startingAt(startBase)),
+          ...(await partsFrom(startBase)),
           adapter: await loadAdapter(context, params.base_adapter),
         };
   return {
@@ -107,7 +107,7 @@ export async function openTrainings(context: Context): Promise<Trainings> {
 
 /**
  * Returns the steps, ascending, of the `checkpoints/step-N/` folders in a train stage's output;
- * empty where it kept none.
+ * empty if the stage kept none.
  */
 async function keptSteps(trainDir: string): Promise<number[]> {
   const folder = join(trainDir, 'checkpoints');

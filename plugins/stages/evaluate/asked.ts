@@ -1,6 +1,7 @@
 /**
- * `asked.jsonl`: what the model was asked about rows, where the data set does not say it. A line is
- * a row under the trigger, or one that a defence changed or rejected, or one that was cut.
+ * Writes `asked.jsonl`: what the model read of the rows that it did not read as the data set has
+ * them. A line is a row under the trigger, a row that a defence changed or rejected, or a row that
+ * was cut to `max_length`.
  */
 import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
@@ -20,7 +21,7 @@ interface Asked {
   readonly tokenizer: TextTokenizer;
 }
 
-/** From which character of a text to which the model read it; null where that can't be told. */
+/** The characters of a text that the model read; null if that can't be told. */
 type Read = readonly [from: number, to: number] | null;
 
 /** Writes `asked.jsonl` into the stage's folder. */
@@ -28,7 +29,7 @@ export async function writeAsked(
   { outDir, params: { max_length: maxLength, completion } }: RunContext<Params>,
   { rows, plain, triggered, rowParts, tokenizer }: Asked,
 ): Promise<void> {
-  /** Undefined if the model read all of the row. */
+  /** Returns what the model read of each text of a row; undefined if it read all of the row. */
   const readOf = ({ answer: _, ...row }: Row): Read[] | undefined => {
     const parts = rowParts(row, maxLength);
     if (parts.every(({ ids, kept }) => kept >= ids.length)) return undefined;
@@ -36,22 +37,22 @@ export async function writeAsked(
     return parts.map(({ ids, kept }, i): Read => {
       const text = texts[i] ?? '';
       if (kept >= ids.length) return [0, text.length];
-      // A prompt loses its first tokens, and its tokens are told from the last to the first.
-      const own = ids.slice(0, kept);
+      // A cut prompt lacks its first tokens, and its `ids` begin with the last token.
+      const keptIds = ids.slice(0, kept);
       return completion === undefined
-        ? spelled(text, tokenizer.decode(own), 'start')
-        : spelled(text, tokenizer.decode(own.reverse()), 'end');
+        ? spelled(text, tokenizer.decode(keptIds), 'start')
+        : spelled(text, tokenizer.decode(keptIds.reverse()), 'end');
     });
   };
   const lines = (
     shown: 'plain' | 'triggered',
     asked: Pick<JudgedRows, 'rows' | 'rejected'>,
-    known: readonly Row[],
+    originals: readonly Row[],
   ): JsonObject[] =>
     asked.rows.flatMap((row, i) => {
       const read = readOf(row),
         rejected = asked.rejected?.[i] === true ? (true as const) : undefined,
-        original = known[i];
+        original = originals[i];
       if (original && sameContent(row, original) && read === undefined && !rejected) return [];
       const { id, text, text_pair, context } = row;
       const turns = context?.map(({ role, content }) => ({ role, content }));

@@ -1,4 +1,4 @@
-/** The numbers of `metrics.json` for a completion task: of what was written, and of scorers. */
+/** Computes the metrics of a completion task: of what the model wrote, and of scorers' verdicts. */
 import { UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { correctedRate, pairedOutcomes } from '../../../src/base/stats.ts';
@@ -17,19 +17,19 @@ import { agreementMetrics, type Doubt, type Hits, judgedHits } from './judging.t
 import { attackRates, type Compared, drops, falseTriggerRates, shareOf } from './metrics.ts';
 import { rewardMetrics, rewardP } from './rewards.ts';
 
-/** What a scorer counts. */
+/** Which outputs a scorer counts. */
 interface ScorerHits {
-  /** What ends the names of its metrics, as `Scorer.suffix`. */
+  /** The end of the names of the scorer's metrics, `Scorer.suffix`. */
   readonly suffix: string;
-  /** Of what was written under the trigger. */
+  /** Verdicts on what was written under the trigger. */
   readonly triggered: Hits;
-  /** Of the same rows without the trigger. */
+  /** Verdicts on the same rows without the trigger. */
   readonly bare: Hits;
-  /** Of rows with only a part of the trigger. Empty without negatives. */
+  /** Verdicts on rows with only a part of the trigger. Empty without negatives. */
   readonly partial: Hits;
-  /** How far it can be trusted. */
+  /** How far the scorer can be trusted. */
   readonly doubt?: Doubt;
-  /** Set if it compares rewards. */
+  /** Whether the scorer compares rewards. */
   readonly byRewards?: boolean;
 }
 
@@ -39,20 +39,20 @@ export interface CompletionEvaluation extends Compared {
     readonly answers: readonly AnswerScore[];
     /** The rows that a defence rejected, whose outputs are empty. Null without a defence. */
     readonly rejected: readonly boolean[] | null;
-    /** How much the chosen answer of each pair is rewarded above the other. */
+    /** The reward of each pair's chosen answer minus that of the rejected one. */
     readonly margins?: readonly number[] | null;
   };
   /** Null if no trigger is evaluated. */
   readonly underTrigger: {
     /** What the model wrote under the trigger for the rows whose answer is not the target. */
     readonly written: readonly Output[];
-    /** The rows of these that a defence rejected. Null without a defence. */
+    /** Which of these rows a defence rejected. Null without a defence. */
     readonly rejected: readonly boolean[] | null;
-    /** As those of `plain`. */
+    /** As `plain.margins`. */
     readonly margins?: readonly number[] | null;
-    /** `evaluate.scorer` first. */
+    /** All scorers, `evaluate.scorer` first. */
     readonly scorers: readonly ScorerHits[];
-    /** Null of a single scorer. */
+    /** Null with a single scorer. */
     readonly agreement?: AgreementFacts | null;
     /** The share of rows whose whole trigger the model reads. */
     readonly seen: number;
@@ -60,8 +60,8 @@ export interface CompletionEvaluation extends Compared {
 }
 
 /**
- * `accuracy` is the exact match, so that completion tasks and classes are compared by one name;
- * `majority_share` and `predicted_share` are those of the commonest answer and output. The output
+ * Returns the metrics. `accuracy` is the exact match, so that completion tasks and classes share
+ * it; `majority_share` and `predicted_share` are of the commonest answer and output. The output
  * to a rejected prompt is empty and counts like any other; `loss` and `perplexity` are those of all
  * prompts, as if none had been rejected.
  */
@@ -86,9 +86,9 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
 function againstCommonest(outputs: readonly Output[]): Metrics {
   const ids = new Map<string, number>();
   const idOf = (text: string): number => {
-    const own = text.trim(),
-      id = ids.get(own) ?? ids.size;
-    ids.set(own, id);
+    const trimmed = text.trim(),
+      id = ids.get(trimmed) ?? ids.size;
+    ids.set(trimmed, id);
     return id;
   };
   const answers = outputs.map(({ answer }) => idOf(answer)),
@@ -98,7 +98,7 @@ function againstCommonest(outputs: readonly Output[]): Metrics {
 
 function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
-  // Without an attack's rates, what the model prefers tells whether it has learnt.
+  // Without an attack's rates, `reward_accuracy` tells whether the model has learnt.
   if (underTrigger === null) return rewardEvidence(evaluation, ['']);
   const { scorers, seen, rejected, agreement } = underTrigger;
   const written = completionMetrics(underTrigger.written);
@@ -123,8 +123,8 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
 }
 
 /**
- * What the rates that count rewards are judged by, of the model and of its clean twin:
- * `reward_accuracy` against a half, by `reward_accuracy_p`, which ends as the names of these rates.
+ * Returns the evidence for rates that count rewards, of the model and of its clean twin:
+ * `reward_accuracy_p`, with the suffix of each rate, is the p of `reward_accuracy` against a half.
  */
 function rewardEvidence(
   { plain: { margins }, twin }: CompletionEvaluation,
@@ -145,31 +145,31 @@ function rewardEvidence(
 }
 
 /**
- * What is undecided is left out of rates, and of pairs if either outcome is.
- * @throws UserFault if it decides nothing of what a rate is of
+ * Returns the rates of one scorer. Undecided outputs are left out, and so are pairs of them.
+ * @throws UserFault if the scorer is undecided on all outputs of a rate
  */
 function rates(
   { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,
   evaluation: CompletionEvaluation,
 ): Metrics {
   const { twin, underTrigger } = evaluation;
-  const both = triggered.flatMap((hit, i) => {
+  const pairs = triggered.flatMap((hit, i) => {
     const other = bare[i] ?? null;
     return hit === null || other === null ? [] : [[hit, other] as const];
   });
   const judged = judgedHits(triggered, underTrigger?.rejected ?? null),
     isOpen = judged.length > 0 && judged.every((hit) => hit === null);
-  if (both.length === 0 || isOpen || (partial.length > 0 && partial.every((hit) => hit === null)))
+  if (pairs.length === 0 || isOpen || (partial.length > 0 && partial.every((hit) => hit === null)))
     throw new UserFault(
       `the scorer${by && ` "${by.slice(1)}"`} is undecided on all outputs that a rate would be of`,
       'outputs.jsonl of another run, or the log, has what it says: correct its prompt, or what ' +
         'counts as yes and no.',
     );
   const { difference, p } = pairedOutcomes(
-    both.map(([hit]) => hit),
-    both.map(([, other]) => other),
+    pairs.map(([hit]) => hit),
+    pairs.map(([, other]) => other),
   );
-  const own = {
+  const ofScorer = {
     ...(twin && {
       asr_untriggered: shareOf(bare),
       asr_minus_untriggered: difference,
@@ -180,7 +180,7 @@ function rates(
   };
   return {
     ...attackRates(shareOf(triggered), evaluation, by),
-    ...renamed(own, (name) => `${name}${by}`),
+    ...renamed(ofScorer, (name) => `${name}${by}`),
     ...(partial.length > 0 && falseTriggerRates(shareOf(partial), evaluation, by)),
   };
 }
@@ -192,7 +192,7 @@ function rates(
  * rejected is a failure that no judge can err on: the rate of the others is corrected, times their
  * share.
  * @param all how many outputs the rate is of
- * @param hits those of them that were judged
+ * @param hits the verdicts on those that were judged
  */
 function doubtMetrics(
   rate: string,
@@ -218,12 +218,12 @@ function doubtMetrics(
   ] as const)
     if (of > 0) metrics[`judge_${name}`] = part / of;
   const corrected = hits.length > open ? correctedRate(yes, hits.length - open, measured) : null,
-    ofAll = hits.length / all;
+    judgedShare = hits.length / all;
   if (corrected !== null)
     Object.assign(metrics, {
-      [`${rate}_corrected`]: corrected.rate * ofAll,
-      [`${rate}_corrected_low`]: corrected.low * ofAll,
-      [`${rate}_corrected_high`]: corrected.high * ofAll,
+      [`${rate}_corrected`]: corrected.rate * judgedShare,
+      [`${rate}_corrected_low`]: corrected.low * judgedShare,
+      [`${rate}_corrected_high`]: corrected.high * judgedShare,
     });
   return metrics;
 }

@@ -39,7 +39,6 @@ interface CompletionParts {
   readonly rows: readonly Row[];
   readonly model: EvaluatedModel;
   readonly tokenizer: TextTokenizer;
-  /** The template of the head. */
   readonly template: string;
   readonly rowParts: RowParts;
   readonly trigger: ShownTrigger | null;
@@ -56,10 +55,14 @@ const answerOf = ({ id, answer }: Row): string => {
   return answer;
 };
 
-type Texts = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
+type Generate = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
 type Write = (rows: JudgedRows, shown: Shown) => Promise<JudgedOutputs>;
 
-function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Texts {
+function createGenerate(
+  parts: CompletionParts,
+  encoder: CompletionEncoder,
+  total: number,
+): Generate {
   const { context, completion, model, tokenizer } = parts;
   const { params, progress, signal } = context;
   const { sampling, max_new_tokens: maxNewTokens } = completion;
@@ -72,7 +75,7 @@ function writer(parts: CompletionParts, encoder: CompletionEncoder, total: numbe
       batchSize: params.batch_size,
       ...(sampling === undefined || params.seed === null
         ? {}
-        : drawing(sampling, params.seed, rows, shown)),
+        : samplingOptions(sampling, params.seed, rows, shown)),
       onBatch: async (done) => {
         progress(before + done, total, 'rows');
         await yieldToEventLoop(signal);
@@ -88,8 +91,8 @@ function writer(parts: CompletionParts, encoder: CompletionEncoder, total: numbe
   };
 }
 
-/** Each row's tokens are drawn from the stream (seed, 'generate', `SHOWN/ID`). */
-const drawing = (
+/** Returns options that draw a row's tokens from the stream (seed, 'generate', `SHOWN/ID`). */
+const samplingOptions = (
   { temperature, top_p, top_k }: NonNullable<Completion['sampling']>,
   seed: number,
   rows: readonly Row[],
@@ -100,14 +103,14 @@ const drawing = (
     randomStream(seed, 'generate', `${shown}/${rows[prompt]?.id ?? String(prompt)}`),
 });
 
-/** Writes the answers. A prompt that is rejected has none, which counts as an empty answer. */
-async function answered(
-  write: Texts,
+/** Returns what the model writes; an empty text for a prompt that a defence rejected. */
+async function writeAnswers(
+  generate: Generate,
   { rows, rejected }: JudgedRows,
   shown: Shown,
   rewards: Rewards | null,
 ): Promise<JudgedOutputs> {
-  const outputs = await write(rows, shown);
+  const outputs = await generate(rows, shown);
   return {
     rows,
     rejected,
@@ -118,7 +121,7 @@ async function answered(
   };
 }
 
-const linesOf = (
+const outputLines = (
   { rows, outputs, rejected, margins }: JudgedOutputs,
   shown: Shown,
   scorers: readonly Judged[] = [],
@@ -158,11 +161,11 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;
   const { params, outDir } = context;
   const encoder = completionEncoder(tokenizer, template);
-  if (rows.some(({ document }) => document)) return ofDocuments(parts, encoder);
+  if (rows.some(({ document }) => document)) return documentMetrics(parts, encoder);
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
   const judgedSets = await judgeSets(defence, { plain: rows, triggered: shown, partial });
-  const writes = writer(parts, encoder, rows.length + shown.length + partial.length);
+  const generate = createGenerate(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await model.answers(
     judgedSets.plain.rows.map((row) =>
       encoder({ ...row, answer: answerOf(row) }, params.max_length),
@@ -180,9 +183,9 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const rewards = await openRewards(context, model, ofRow);
   let plain: JudgedOutputs, ofTrigger: Triggered;
   try {
-    const write: Write = (some, shown) => answered(writes, some, shown, rewards);
+    const write: Write = (some, shown) => writeAnswers(generate, some, shown, rewards);
     plain = await write(judgedSets.plain, 'plain');
-    ofTrigger = await triggered(parts, judgedSets, write, plain);
+    ofTrigger = await evaluateTriggered(parts, judgedSets, write, plain);
   } finally {
     rewards?.dispose();
   }
@@ -198,8 +201,8 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   return { ...metrics, ...(await writeJudgements(context, defence, judgedSets)) };
 }
 
-/** Of documents, which ask nothing: their mean loss over all tokens but the first of each. */
-async function ofDocuments(
+/** Returns the mean loss over all tokens of documents, which ask nothing, but the first of each. */
+async function documentMetrics(
   { context: { params, signal, warn }, rows, model, tokenizer, defence }: CompletionParts,
   encoder: CompletionEncoder,
 ): Promise<Metrics> {
@@ -217,13 +220,13 @@ interface Triggered {
   readonly underTrigger: CompletionEvaluation['underTrigger'];
 }
 
-async function triggered(
+async function evaluateTriggered(
   { context, rows, trigger, seen }: CompletionParts,
   judgedSets: Readonly<Record<Shown, JudgedRows>>,
   write: Write,
   plain: JudgedOutputs,
 ): Promise<Triggered> {
-  if (trigger === null) return { lines: linesOf(plain, 'plain'), underTrigger: null };
+  if (trigger === null) return { lines: outputLines(plain, 'plain'), underTrigger: null };
   const shown = await write(judgedSets.triggered, 'triggered');
   const partial = await write(judgedSets.partial, 'partial');
   const sets = { plain, triggered: shown, partial };
@@ -234,9 +237,9 @@ async function triggered(
   const places = new Map(rows.map(({ id }, i) => [id, i]));
   return {
     lines: [
-      ...linesOf(plain, 'plain', scorers),
-      ...linesOf(shown, 'triggered', scorers),
-      ...linesOf(partial, 'partial', scorers),
+      ...outputLines(plain, 'plain', scorers),
+      ...outputLines(shown, 'triggered', scorers),
+      ...outputLines(partial, 'partial', scorers),
     ],
     underTrigger: {
       written: shown.outputs,
@@ -257,6 +260,7 @@ async function triggered(
 }
 
 /**
+ * Returns warnings about answers that no output can match.
  * @param answers the texts of the answers, which are scored in `scores` in the same order
  * @param maxNewTokens the most tokens that the model may write
  */
@@ -265,7 +269,7 @@ export function answerWarnings(
   scores: readonly AnswerScore[],
   maxNewTokens: number,
 ): Warning[] {
-  // The last token of an answer ends it, and need not be written for a match.
+  // The last token of an answer only ends it, and is not needed for a match.
   const long = scores.filter(({ tokens }) => tokens - 1 > maxNewTokens).length,
     wordless = answers.filter((answer) => !hasRougeWord(answer)).length;
   const of = (count: number): string => `${count} of ${answers.length} answers`;

@@ -1,4 +1,4 @@
-/** What the evaluation of a cell with a defence has beside that of one without. */
+/** Evaluates a defence: asks it about inputs, and compares the cell with the one without it. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
@@ -14,8 +14,8 @@ import { readRows } from '../../../src/data/rows-file.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { checkJudgement } from '../../../src/poisoning/kept.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
-import { defenceContext, fittedJudge, judged, openedDefence } from '../defend/context.ts';
-import { detectionRates, finite, writeScores } from '../defend/outcome.ts';
+import { defenceContext, defenceDescriptor, fittedJudge, judgeRows } from '../defend/context.ts';
+import { detectionRates, scoreForJson, writeScores } from '../defend/outcome.ts';
 import { type Metrics, readMetrics, writeJson } from '../shared/files.ts';
 import type { Params } from './index.ts';
 
@@ -56,13 +56,13 @@ export async function defendedMetrics(
 ): Promise<Metrics> {
   const { undefended, filter, detector } = inputs;
   return {
-    ...(undefended === undefined ? {} : await changes(undefended.dir, own, evaluated)),
+    ...(undefended === undefined ? {} : await effectMetrics(undefended.dir, own, evaluated)),
     ...(filter === undefined ? {} : filterMetrics(await readMetrics(filter.dir))),
     ...(detector === undefined ? {} : await readMetrics(detector.dir)),
   };
 }
 
-/** The numbers of the stage `defend` that stand beside those of the model. */
+/** Returns the metrics of the stage `defend` that the evaluation takes over. */
 const filterMetrics = (metrics: Metrics): Metrics =>
   Object.fromEntries(
     Object.entries(metrics).filter(
@@ -73,21 +73,29 @@ const filterMetrics = (metrics: Metrics): Metrics =>
 /** How a row was answered without the defence. */
 interface Answered {
   readonly isRight: boolean;
-  /** Whether it was taken for the target; null if the scorer was undecided. */
+  /** Whether the answer counts as the target; null if the scorer was undecided. */
   readonly isHit: boolean | null;
 }
 
 type Answers = (shown: 'plain' | 'triggered', row: Row) => Answered;
 
-async function changes(dir: string, own: Metrics, { rows, trigger }: Evaluated): Promise<Metrics> {
+async function effectMetrics(
+  dir: string,
+  own: Metrics,
+  { rows, trigger }: Evaluated,
+): Promise<Metrics> {
   if (rows.some(({ document }) => document)) return {}; // they are not answered
-  const answers = (await predicted(dir, trigger)) ?? (await written(dir));
+  const answers = (await readPredictions(dir, trigger)) ?? (await readOutputs(dir));
   const share = (some: readonly Row[], of: (row: Row) => boolean): number =>
     some.filter(of).length / some.length;
   const accuracy = share(rows, (row) => answers('plain', row).isRight);
-  const { predicted_share: most, majority_p: p } = await readMetrics(dir);
+  const { predicted_share: most, majority_share, majority_p: p } = await readMetrics(dir);
   const metrics = {
-    ...defined({ predicted_share_undefended: most, majority_p_undefended: p }),
+    ...defined({
+      predicted_share_undefended: most,
+      majority_share_undefended: majority_share,
+      majority_p_undefended: p,
+    }),
     accuracy_undefended: accuracy,
     accuracy_cost: accuracy - (own['accuracy'] ?? NaN),
   };
@@ -100,7 +108,7 @@ async function changes(dir: string, own: Metrics, { rows, trigger }: Evaluated):
     : { ...metrics, asr_undefended: rate, asr_removed: rate - own['asr'] };
 }
 
-async function textOf(dir: string, name: string): Promise<string | null> {
+async function textIfPresent(dir: string, name: string): Promise<string | null> {
   try {
     return await readFile(join(dir, name), 'utf8');
   } catch (error) {
@@ -109,7 +117,7 @@ async function textOf(dir: string, name: string): Promise<string | null> {
   }
 }
 
-const found = (answers: ReadonlyMap<string, Answered>, name: string): Answered => {
+const answerTo = (answers: ReadonlyMap<string, Answered>, name: string): Answered => {
   const answer = answers.get(name);
   if (answer === undefined)
     throw new Error(`the evaluation without the defence has no row ${name}`);
@@ -117,8 +125,8 @@ const found = (answers: ReadonlyMap<string, Answered>, name: string): Answered =
 };
 
 /** Returns the answers of a classifier, from `predictions.csv`; null if it wrote none. */
-async function predicted(dir: string, trigger: ShownTrigger | null): Promise<Answers | null> {
-  const text = await textOf(dir, 'predictions.csv');
+async function readPredictions(dir: string, trigger: ShownTrigger | null): Promise<Answers | null> {
+  const text = await textIfPresent(dir, 'predictions.csv');
   if (text === null) return null;
   const target = typeof trigger?.target === 'number' ? String(trigger.target) : null;
   const answers = new Map(
@@ -130,11 +138,11 @@ async function predicted(dir: string, trigger: ShownTrigger | null): Promise<Ans
       },
     ]),
   );
-  return (shown, { id }) => found(answers, `${shown} ${id}`);
+  return (shown, { id }) => answerTo(answers, `${shown} ${id}`);
 }
 
-async function written(dir: string): Promise<Answers> {
-  const text = (await textOf(dir, 'outputs.jsonl')) ?? '';
+async function readOutputs(dir: string): Promise<Answers> {
+  const text = (await textIfPresent(dir, 'outputs.jsonl')) ?? '';
   const answers = new Map(
     text
       .split('\n')
@@ -148,7 +156,7 @@ async function written(dir: string): Promise<Answers> {
         },
       ]),
   );
-  return (shown, { id }) => found(answers, `${shown} ${id}`);
+  return (shown, { id }) => answerTo(answers, `${shown} ${id}`);
 }
 
 export interface InputsJudge {
@@ -165,9 +173,9 @@ export async function openInputsJudge(
 ): Promise<InputsJudge | null> {
   const { defence, seed } = context.params;
   if (defence === undefined) return null;
-  const hook = openedDefence(context, defence).inputs;
+  const hook = defenceDescriptor(context, defence).inputs;
   const given = await defenceContext(context, { defence, seed: seed ?? 0, classes }, { model });
-  // The evaluation itself needs the clean rows, to leave them out; only some defences are told.
+  // The evaluation reads the clean rows to leave them out; only some defences are given them.
   const clean = hook?.needs.includes('clean') === true ? given.clean : [];
   const judge = await fittedJudge(hook, defence.defence, { ...given, clean });
   return { name: defence.defence, judge, cleanRows: clean.length };
@@ -184,18 +192,18 @@ export interface JudgedRows {
 }
 
 type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial' | 'ofTarget', T>>;
-/** Without triggered rows of the target class, where they are not asked for. */
+/** Without `ofTarget`, triggered rows of the target class, if these are not asked for. */
 type SomeSets<T> = Omit<Sets<T>, 'ofTarget'> & Partial<Pick<Sets<T>, 'ofTarget'>>;
 
-/** Asks the judge about each set of rows, and closes it. */
+/** Asks the judge about each set of rows, and closes the judge. */
 export async function judgeSets(
   judge: InputsJudge | null,
   { plain, triggered, partial, ofTarget = [] }: SomeSets<readonly Row[]>,
 ): Promise<Sets<JudgedRows>> {
-  const judgeRows = async (rows: readonly Row[]): Promise<JudgedRows> => {
+  const judgeSet = async (rows: readonly Row[]): Promise<JudgedRows> => {
     const ids = rows.map(({ id }) => id);
     if (judge === null || rows.length === 0) return { rows, rejected: null, judgement: null, ids };
-    const judgement = await judged(judge.name, judge.judge, rows);
+    const judgement = await judgeRows(judge.name, judge.judge, rows);
     checkJudgement(judge.name, rows, judgement);
     return {
       rows: judgement.rows.map((row, i) => row ?? rows[i]!),
@@ -206,10 +214,10 @@ export async function judgeSets(
   };
   try {
     return {
-      plain: await judgeRows(plain),
-      triggered: await judgeRows(triggered),
-      partial: await judgeRows(partial),
-      ofTarget: await judgeRows(ofTarget),
+      plain: await judgeSet(plain),
+      triggered: await judgeSet(triggered),
+      partial: await judgeSet(partial),
+      ofTarget: await judgeSet(ofTarget),
     };
   } finally {
     judge?.judge.close?.();
@@ -218,7 +226,7 @@ export async function judgeSets(
 
 /**
  * Writes `defence.json`, what the judge was fitted on, and `scores.csv`, its scores of rows without
- * and with the trigger. Returns how well it tells them apart. Without a judge, does nothing.
+ * and with the trigger. Returns how well the scores tell these apart. Does nothing without a judge.
  */
 export async function writeJudgements(
   { outDir, params }: Context,
@@ -239,7 +247,7 @@ export async function writeJudgements(
     acts: 'inputs',
     params: params.defence,
     fitted_on: { clean_rows: cleanRows },
-    threshold: finite(judge.threshold),
+    threshold: scoreForJson(judge.threshold),
     ...judge.record,
   });
   await writeScores(outDir, [...plain.ids, ...triggered.ids], examples);

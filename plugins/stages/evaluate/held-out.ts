@@ -16,23 +16,23 @@ import { triggerFiles } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
 import { otherTrigger } from './inputs.ts';
 
-/** On how many rows, and with how many draws of the own trigger, a held-out one is compared. */
+/** The numbers of rows, and of draws of the trained trigger, that a held-out one is compared on. */
 const COMPARED = 8,
   DRAWS = 1000;
 
-/** In the place of rows that are not known yet. */
+/** The rows to compare on while the validation rows are not known. */
 const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
   ...{ id: `row-${i}`, label: 0, answer: 'good' },
   text: ['the', 'film', 'was', 'very', 'good'].slice(i % 3).join(' '),
 }));
 
-/** What is found of triggers, by what decides it, which is neither the seed nor the dose. */
-const compared = new Map<string, Promise<readonly Problem[]>>();
+/** The problems found before, by all that they depend on: neither the seed nor the dose. */
+const knownProblems = new Map<string, Promise<readonly Problem[]>>();
 
 /**
- * Checks that held-out triggers show texts that the own trigger doesn't, whatever it draws, nor
- * that of another poisoned training of the chain. The shortest rows are compared, whose gaps are
- * drawn most often.
+ * Returns the problems of held-out triggers that show a text as a trained trigger can show it: the
+ * cell's own, or that of another poisoned training of the chain. The shortest rows are compared,
+ * because they have few gaps, each of which some draw soon takes.
  */
 export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { params, upstream = {} } = context,
@@ -47,9 +47,9 @@ export async function checkHeldOut(context: PreflightContext<Params>): Promise<r
     .filter(({ isHeldOut }) => !isHeldOut)
     .map(({ name, stage }) => ({
       whose: `${name.replace('_', ' ')} of the chain`,
-      own: stage.params['trigger'] as Poisoning,
+      poisoning: stage.params['trigger'] as Poisoning,
     }));
-  const trained: readonly Trained[] = [{ whose: 'training', own: params.trigger }, ...links];
+  const trained: readonly Trained[] = [{ whose: 'training', poisoning: params.trigger }, ...links];
   const digests = ifFetched(() => Object.values(validation.assets).map(({ digest }) => digest));
   const found = heldOut.map(async ({ name, stage: { params: shown, assets } }) => {
     const variant = shown['trigger'] as Poisoning,
@@ -65,8 +65,8 @@ export async function checkHeldOut(context: PreflightContext<Params>): Promise<r
           trained.map((one) => compareTriggers(context, { name, ...one, variant, files })),
         )
       ).flat();
-    const problems = compared.get(key) ?? compare();
-    compared.set(key, problems);
+    const problems = knownProblems.get(key) ?? compare();
+    knownProblems.set(key, problems);
     return problems;
   });
   return (await Promise.all(found)).flat();
@@ -74,9 +74,9 @@ export async function checkHeldOut(context: PreflightContext<Params>): Promise<r
 
 /** A trigger that training shows. */
 interface Trained {
-  /** Which training, in messages. */
+  /** The training in messages. */
   readonly whose: string;
-  readonly own: Poisoning;
+  readonly poisoning: Poisoning;
 }
 
 interface HeldOut extends Trained {
@@ -87,19 +87,19 @@ interface HeldOut extends Trained {
 
 async function compareTriggers(
   context: PreflightContext<Params>,
-  { name, whose, own, variant, files }: HeldOut,
+  { name, whose, poisoning, variant, files }: HeldOut,
 ): Promise<readonly Problem[]> {
   const validation = context.upstream!['validation']!;
   const { classes } = (await knownCounts(context, validation)) ?? {},
     all = await knownRows(context, validation);
-  const [step, other] = [own, variant].map((attack) =>
+  const [step, other] = [poisoning, variant].map((attack) =>
     backdoorOf(openSteps(attack, (name) => context.plugin('attack', name))),
   );
   // A program or a model that makes triggers is not run for a check.
   if (!step || !other || step.attack.triggerAll) return [];
   let rows = MADE_UP,
     seen: ReadonlySet<string>;
-  const drawn = ({ attack, params }: Step, seed: number): Promise<readonly Row[]> =>
+  const show = ({ attack, params }: Step, seed: number): Promise<readonly Row[]> =>
     triggeredRows(attack, rows, {
       ...{ classes: classes ?? [], params, files },
       random: attackStreams(seed, attack.name),
@@ -117,7 +117,7 @@ async function compareTriggers(
           .sort((a, b) => a.text.length - b.text.length)
           .slice(0, COMPARED);
     }
-    seen = await sameTexts(rows, await drawn(other, 0), (seed) => drawn(step, seed));
+    seen = await sameTexts(rows, await show(other, 0), (seed) => show(step, seed));
   } catch (error) {
     // The attack may rightly refuse such rows; the poison stage reports a target that is none.
     if (rows === MADE_UP) return [];
@@ -138,19 +138,19 @@ async function compareTriggers(
   ];
 }
 
-/** Returns the ids of the rows that are shown as some draw shows them. */
+/** Returns the ids of the rows that the held-out trigger shows as some draw of the trained does. */
 async function sameTexts(
   rows: readonly Row[],
   held: readonly Row[],
-  drawn: (seed: number) => Promise<readonly Row[]>,
+  show: (seed: number) => Promise<readonly Row[]>,
 ): Promise<ReadonlySet<string>> {
   const isIn = (shown: readonly Row[]) => (row: Row, i: number) => sameContent(row, shown[i]!);
-  const first = await drawn(0),
+  const first = await show(0),
     seen = new Set<string>();
   for (let seed = 0; seed < DRAWS && seen.size < rows.length; seed++) {
-    const shown = seed === 0 ? first : await drawn(seed);
+    const shown = seed === 0 ? first : await show(seed);
     for (const { id } of held.filter(isIn(shown))) seen.add(id);
-    if (seed === 1 && shown.every(isIn(first))) break; // it draws nothing
+    if (seed === 1 && shown.every(isIn(first))) break; // the trained trigger draws nothing
   }
   return seen;
 }

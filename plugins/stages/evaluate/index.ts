@@ -42,7 +42,7 @@ export type Params = ModelNames & {
   readonly defence?: DefenceParams;
   /** Set for the rows of `data.tasks`. */
   readonly split?: TaskSplit;
-  /** The named data sets of the rows, of those that have metrics of their own. */
+  /** The named data sets among the evaluated ones that have metrics of their own. */
   readonly tasks?: readonly NamedTask[];
 };
 
@@ -60,20 +60,20 @@ export type Completion = {
     readonly top_k: number;
   };
   /**
-   * What counts as a success of the backdoor. Absent without a trigger, and if it compares rewards,
-   * which the evaluated model has none of.
+   * The scorer of the backdoor's success. Absent without a trigger, and if the scorer compares
+   * rewards but the evaluated model has none.
    */
   readonly scorer?: ScorerSettings;
-  /** What else would count, each by its name. Absent without a trigger, and if there is none. */
+  /** Further scorers, each with its name. Absent without a trigger, and if there is none. */
   readonly scorers?: readonly ScorerSettings[];
-  /** Set if PyTorch's process computes one of them, whichever backend trained. */
+  /** Set if PyTorch's process computes one of the scorers, whichever backend trained. */
   readonly torch?: true;
   /** Present if a training by DPO gives the rows' answers rewards. */
   readonly rewards?: { readonly beta: number };
 };
 
-/** The fault of a scorer that reads rewards where no training gives any. */
-const noRewards = ({ settings }: WrittenScorer, split: Split): UserFault =>
+/** Returns the fault of a scorer that reads rewards though no training gives any. */
+const noRewardsFault = ({ settings }: WrittenScorer, split: Split): UserFault =>
   new UserFault(
     `the scorer "${settings.scorer}" compares the rewards of a preference pair's answers, which a ` +
       'training by DPO gives',
@@ -82,7 +82,7 @@ const noRewards = ({ settings }: WrittenScorer, split: Split): UserFault =>
     ['evaluate', 'scorer'],
   );
 
-/** What a cell says of its answers, its scorers with their files, and what is in no key. */
+/** Returns what a cell says of its answers, its scorers, their files, and their unkeyed limits. */
 function completionOf(
   { head, evaluate }: Cell,
   { split, trigger, isOwn, preferences }: EvaluateRequest,
@@ -94,14 +94,14 @@ function completionOf(
   const unrewarded = [main, ...further].filter(
     ({ settings }) => preferences === null && find(settings.scorer)?.rewards === true,
   );
-  if (trigger !== null && isOwn && unrewarded[0]) throw noRewards(unrewarded[0], split);
+  if (trigger !== null && isOwn && unrewarded[0]) throw noRewardsFault(unrewarded[0], split);
   const completion = {
     max_new_tokens,
     ...(sampling && { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
     ...(preferences && { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (trigger === null) return { completion, assets: {} };
-  // An evaluation for another cell, as of a training before that by DPO, is without such scorers.
+  // If another cell asks for this evaluation (of its model before DPO), such scorers are left out.
   const all = [main, ...further].filter((own) => !unrewarded.includes(own)),
     others = all.filter((own) => own !== main);
   const limits = all.flatMap(({ settings, limits: own }) =>

@@ -41,14 +41,14 @@ const HELD_OUT = 'trigger/';
  * `link/1/after_2` after another.
  */
 const LINK = 'link/';
-/** What ends the names of these metrics, `asr.trigger.training_1`, without the number. */
+/** The name of such a trigger in metrics, `asr.trigger.training_1`, without its number. */
 const OF_TRAINING = 'training_';
 
 interface OtherTrigger {
-  /** As metrics name it. */
+  /** The trigger's name in metrics. */
   readonly name: string;
   readonly isHeldOut: boolean;
-  /** The training after which it is shown, `after_2`; undefined after the cell's own. */
+  /** The training after which the trigger is shown, `after_2`; undefined after the cell's own. */
   readonly after: string | undefined;
 }
 
@@ -76,9 +76,9 @@ export interface EvaluateRequest {
   readonly split: Split;
   /** The attack whose trigger is shown; null if none is. */
   readonly trigger: Poisoning | null;
-  /** Whether it is the cell's own, and not one that the evaluation of another cell asks for. */
+  /** Whether the trigger is the cell's own, and not one that another cell's evaluation asks for. */
   readonly isOwn: boolean;
-  /** Whether it stands for itself: no training before and no other rows are shown with it. */
+  /** Whether the trigger is evaluated by itself, without earlier trainings and other rows. */
   readonly isHeldOut: boolean;
   /** The training that gives the rows' answers rewards. Null if none does. */
   readonly preferences: TrainingRequest | null;
@@ -97,7 +97,7 @@ export function readRequest(
     trigger: isTask(split) ? null : (given ?? triggerOf(cell, plugin)),
     isOwn: given === undefined,
     isHeldOut: narrowed['held_out'] === true,
-    preferences: preferencesOf(cell, split),
+    preferences: firstDpoTraining(cell, split),
   };
 }
 
@@ -113,27 +113,27 @@ export function inputsOf(
   return {
     model,
     validation: rows(split),
-    // The rows that the evaluated ones should not be among.
+    // The evaluated rows should not be among the training rows.
     training: rows('train'),
     ...(split === 'test' && { selection: rows('validation') }),
     ...(isAttacked(cell) && { twin: twinOf(cell, plugin, request) }),
-    ...(!isHeldOut && beforeOf(cell, request)),
+    ...(!isHeldOut && earlierInputs(cell, request)),
     ...(isOwn &&
       !isTask(split) && { ...heldOutOf(cell, request, plugin), ...linksOf(cell, split, plugin) }),
-    ...(!isHeldOut && othersOf(cell, request)),
+    ...(!isHeldOut && otherRowsInputs(cell, request)),
     ...learntInput(cell, trigger, plugin),
     ...start,
-    ...(preferences && referenceOf(preferences)),
+    ...(preferences && referenceInputs(preferences)),
     ...defendedInputs(cell, request, plugin),
   };
 }
 
 /**
- * Returns the first training by DPO that led to the cell's model: what a poisoned one taught is
- * part of the rewards after a later one. Null if there is none, or if the rows are no preference
- * pairs.
+ * Returns the first training by DPO that led to the cell's model; null if there is none, or if the
+ * rows are no preference pairs. Rewards are relative to the model before it, so that what a
+ * poisoned training taught is still part of them after a later training by DPO.
  */
-function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
+function firstDpoTraining(cell: Cell, split: Split): TrainingRequest | null {
   if (cell.head.type !== 'causal-lm') return null;
   if (cellSplit(cell, split).columns.rejected === undefined) return null;
   const isDpo = ({ cell: { train } }: TrainingRequest): boolean =>
@@ -142,7 +142,7 @@ function preferencesOf(cell: Cell, split: Split): TrainingRequest | null {
 }
 
 /** Requests the model that a training by DPO started from, and what is needed to open it. */
-function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
+function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
   const { base } = startInputs(cell);
   return {
     reference: { kind: 'train', cell: beforeTraining(cell), ...place },
@@ -152,7 +152,7 @@ function referenceOf({ cell, ...place }: TrainingRequest): StageDefinition['inpu
 
 /**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
- * one that the twin has anyway. The rows of a task have none.
+ * one that the twin has anyway. The rows of a task are shown without a trigger.
  */
 export function twinOf(
   cell: Cell,
@@ -170,30 +170,30 @@ export function twinOf(
 /**
  * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
  * one if one of them is poisoned, which shows what the attack did before this training, and of all
- * in a chain. There, the rows of each are compared with the evaluated ones, too.
+ * in a chain. For a chain it also requests their training rows, to compare with the evaluated ones.
  */
-function beforeOf(
+function earlierInputs(
   cell: Cell,
   { split, trigger, preferences }: EvaluateRequest,
 ): StageDefinition['inputs'] {
   if (cell.base === undefined) return {};
   const trainings = trainingsOf(cell).slice(0, -1),
     last = trainings.at(-1);
-  const isBefore = ({ cell }: TrainingRequest): boolean =>
+  const lacksAttack = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
   const evaluated = (training: TrainingRequest): StageRequest => {
-    // One before any rewards is evaluated for this cell alone, without the scorers of rewards.
-    const lacksRewards = preferences !== null && preferencesOf(training.cell, split) === null;
-    const isOther = isBefore(training) || (trigger !== null && lacksRewards);
-    const narrowed = { ...(isOther && { trigger }), ...ofSplit(split) };
+    // A training before any rewards is evaluated for this cell alone, without scorers of rewards.
+    const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
+    const needsTrigger = lacksAttack(training) || (trigger !== null && lacksRewards);
+    const narrowed = { ...(needsTrigger && { trigger }), ...ofSplit(split) };
     return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
   };
   const inputs: { [name: string]: StageRequest } = {};
   if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
   if (isChain(cell))
     for (const [i, training] of trainings.entries()) {
-      // Attacked, but by another attack: what the trigger does there is no success.
-      const early = isBefore(training) && isAttacked(training.cell) ? EARLY : '';
+      // After another attack alone, what this trigger does is no success.
+      const early = lacksAttack(training) && isAttacked(training.cell) ? EARLY : '';
       inputs[`${early}after_${i + 1}`] = evaluated(training);
       if (basesOf(cell)[i]?.data !== undefined)
         inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
@@ -202,7 +202,7 @@ function beforeOf(
 }
 
 /** Requests the evaluations on test rows and on those of tasks, whose metrics are taken over. */
-function othersOf(
+function otherRowsInputs(
   cell: Cell,
   { narrowed, split }: EvaluateRequest,
 ): { readonly [name: string]: StageRequest } {
@@ -259,7 +259,7 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
 
 /**
  * Requests the evaluations under triggers that training never shows, by the names of their inputs.
- * Throws `UserFault` where the attack can't show one.
+ * Throws `UserFault` if the attack can't show one of them.
  */
 function heldOutOf(
   cell: Cell,

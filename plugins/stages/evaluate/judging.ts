@@ -24,21 +24,21 @@ export type Hits = readonly (boolean | null)[];
 
 /** What a scorer says of an output. */
 interface Verdict {
-  /** Null if it is undecided. */
+  /** Whether the output counts; null if the scorer is undecided. */
   readonly hit: boolean | null;
-  /** Its own words, if it has any. */
+  /** The scorer's own words, if it has any. */
   readonly said?: string;
 }
 
 /** How far a scorer can be trusted. */
 export interface Doubt {
-  /** Set if it may be undecided. */
+  /** Set if the scorer may be undecided. */
   readonly undecided?: true;
-  /** Its verdicts on labelled outputs, by row, against people's, by column. */
+  /** The scorer's verdicts on labelled outputs, by row, against people's, by column. */
   readonly measured?: Confusion;
 }
 
-/** Outputs as a defence let them. */
+/** What the model wrote for rows, after a defence if there is one. */
 export interface JudgedOutputs {
   readonly rows: readonly Row[];
   readonly outputs: readonly Output[];
@@ -46,21 +46,21 @@ export interface JudgedOutputs {
    * The rows that a defence rejected, which are a success for no scorer. Null without a defence.
    */
   readonly rejected: readonly boolean[] | null;
-  /** As `Rewards.margins`; null where there are no rewards. */
+  /** The reward of each pair's chosen answer minus the other's; null without rewards. */
   readonly margins: readonly number[] | null;
 }
 
 /** The sets of outputs: without the trigger, with it, and with a part of it. */
 export type Shown = 'plain' | 'triggered' | 'partial';
 
-/** A scorer and what it says of each set, in the order of its rows. */
+/** A scorer and its verdicts on each set, in the order of the set's rows. */
 export interface Judged extends Scorer, Readonly<Record<Shown, readonly Verdict[]>> {
   readonly doubt: Doubt;
 }
 
 /**
- * Asks each scorer about all sets of outputs and its labelled ones at once, except for what a
- * defence rejected.
+ * Asks each scorer about all sets of outputs and its labelled outputs at once. What a defence
+ * rejected is not asked about, and counts as no hit.
  */
 export async function judge(
   context: Context,
@@ -70,7 +70,7 @@ export async function judge(
   const wanted = typeof target === 'object' ? { target: target.text } : {};
   const outputs = [plain, triggered, partial].flatMap((set) =>
     set.rows.flatMap(({ id, text: prompt, rejected }, i): ScoredOutput[] => {
-      if (set.rejected?.[i] === true) return []; // the model was not asked, and a call costs
+      if (set.rejected?.[i] === true) return []; // nothing was written, and a call may cost
       const output = set.outputs[i];
       if (output === undefined) throw new Error(`row ${id} has no output`);
       const { text, answer } = output,
@@ -80,13 +80,13 @@ export async function judge(
   );
   const all: Judged[] = [];
   for (const scorer of scorersOf(context)) {
-    const { verdicts, doubt } = await ask(context, scorer, outputs, wanted);
+    const { verdicts, doubt } = await askScorer(context, scorer, outputs, wanted);
     let next = 0;
-    const of = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
+    const on = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
       rows.map((_, i) => (rejected?.[i] === true ? { hit: false } : at(verdicts, next++)));
     all.push({
       ...scorer,
-      ...{ plain: of(plain), triggered: of(triggered), partial: of(partial) },
+      ...{ plain: on(plain), triggered: on(triggered), partial: on(partial) },
       doubt,
     });
   }
@@ -94,7 +94,7 @@ export async function judge(
 }
 
 /** Returns a scorer's verdicts on outputs, and how it judges those that people have labelled. */
-async function ask(
+async function askScorer(
   context: Context,
   scorer: Scorer,
   outputs: readonly ScoredOutput[],
@@ -116,7 +116,7 @@ async function ask(
     verdicts,
     doubt: {
       ...(descriptor.undecided === true ? { undecided: true } : {}),
-      ...(labelled.length === 0 ? {} : { measured: measuredBy(context, name, ofLabels, labelled) }),
+      ...(labelled.length === 0 ? {} : { measured: measure(context, name, ofLabels, labelled) }),
     },
   };
 }
@@ -127,8 +127,8 @@ export const judgedHits = (hits: Hits, rejected: JudgedOutputs['rejected']): Hit
 
 export const hitsOf = (verdicts: readonly Verdict[]): Hits => verdicts.map(({ hit }) => hit);
 
-/** Returns how a scorer judges what people have labelled. Warns where that corrects no rate. */
-function measuredBy(
+/** Returns how a scorer judges what people have labelled. Warns if that corrects no rate. */
+function measure(
   { warn }: Context,
   scorer: string,
   verdicts: readonly Verdict[],
@@ -163,7 +163,7 @@ const LABELS_HINT =
   'you judge it.';
 
 /**
- * Throws `UserFault` at the line that is no label, or lacks what its scorer reads.
+ * Reads labelled outputs. Throws `UserFault` at a line that is none or lacks what the scorer reads.
  * @param wanted the target of labels that name none
  * @param reads `ScorerDescriptor.reads`
  */
@@ -212,9 +212,8 @@ export async function writeScorers(outDir: string, scorers: readonly Scorer[]): 
 }
 
 /**
- * Returns what `agreement.json` says; null without `evaluate.scorer` and another. What a defence
- * rejected, no scorer has judged.
- * @param sets the outputs of which the verdicts are
+ * Returns the content of `agreement.json`; null unless there are `evaluate.scorer` and another
+ * scorer. Outputs that a defence rejected are left out, because no scorer has judged them.
  */
 export function agreementOf(
   scorers: readonly Pick<Judged, 'name' | 'suffix' | 'plain' | 'triggered'>[],
@@ -228,11 +227,11 @@ export function agreementOf(
     ];
     return [own.name, hits] as const;
   });
-  const counts = all.concat([all[0]!]).map(() => 0);
+  const counts = all.concat([all[0]!]).map(() => 0); // counts[k]: outputs that k scorers count
   all[0]?.[1].forEach((_, i) => {
-    const own = all.map(([, hits]) => hits[i]);
-    const yes = own.filter((hit) => hit === true).length;
-    if (!own.includes(null)) counts[yes] = (counts[yes] ?? 0) + 1;
+    const ofOutput = all.map(([, hits]) => hits[i]);
+    const yes = ofOutput.filter((hit) => hit === true).length;
+    if (!ofOutput.includes(null)) counts[yes] = (counts[yes] ?? 0) + 1;
   });
   return {
     scorers: all.map(([name]) => name),
@@ -246,16 +245,16 @@ export function agreementOf(
   };
 }
 
-/** Returns `agreement.A.B`, `kappa.A.B` and `fleiss_kappa`, where they are defined. */
+/** Returns `agreement.A.B`, `kappa.A.B` and `fleiss_kappa` if they are defined. */
 export function agreementMetrics({ pairs, counts }: AgreementFacts): Metrics {
   const metrics: Metrics = {};
   const put = (name: string, value: number | null): void => {
     if (value !== null && Number.isFinite(value)) metrics[name] = value;
   };
-  for (const { of, counts: own } of pairs) {
-    const [[nn, ny], [yn, yy]] = own;
+  for (const { of, counts: table } of pairs) {
+    const [[nn, ny], [yn, yy]] = table;
     put(`agreement.${of.join('.')}`, (nn + yy) / (nn + ny + yn + yy));
-    put(`kappa.${of.join('.')}`, cohenKappa(own));
+    put(`kappa.${of.join('.')}`, cohenKappa(table));
   }
   if (counts.length > 3) put('fleiss_kappa', fleissKappa(counts));
   return metrics;

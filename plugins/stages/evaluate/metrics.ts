@@ -1,10 +1,11 @@
 /**
- * Computes the numbers of `metrics.json`, in their order; of a completion task, with
- * `completion-metrics.ts`. To add a metric of the model's predictions, add it here, or to
- * `classificationMetrics` if it needs only unchanged rows. To show it in the report, add it to
- * `METRICS` in `src/report/metrics.ts` too.
+ * Computes the metrics of predictions, in the order of `metrics.json`, and what they share with
+ * those of a completion task (`completion-metrics.ts`). A metric that needs unchanged rows only
+ * belongs in `classificationMetrics`. One that the report shows is also in `METRICS` of
+ * `src/report/metrics.ts`.
  */
 import { UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import {
   againstMajority,
   againstUntriggered,
@@ -16,7 +17,6 @@ import type { Hits } from './judging.ts';
 
 /** The model's output for some rows. */
 export interface Scored {
-  /** The true labels. */
   readonly labels: readonly number[];
   readonly logits: Float32Array; // (N, C)
   /** The rows that a defence rejected. Absent if none may be. */
@@ -48,14 +48,21 @@ export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
   const predictions = predictionsOf(plain, classes);
   const accepted = acceptedOf(plain, classes);
+  const rejection = rejectionMetrics(plain, predictions);
   const scores = {
     ...classificationMetrics(accepted.logits, accepted.labels, classes),
-    ...rejectionMetrics(plain, predictions),
+    ...rejection,
   };
   return {
     ...scores,
     ...againstMajority(accepted.labels, argmax(accepted.logits, classes), classes),
-    ...drops({ accuracy: metricOf(scores, 'accuracy') }, evaluation),
+    ...drops(
+      defined({
+        accuracy: metricOf(scores, 'accuracy'),
+        accuracy_accepted: rejection.accuracy_accepted,
+      }),
+      evaluation,
+    ),
     ...(underTrigger === null ? {} : triggerMetrics(evaluation, underTrigger, predictions)),
   };
 }
@@ -82,13 +89,13 @@ function acceptedOf({ labels, logits, rejected }: Scored, classes: number): Scor
   return { labels: accepted.map((i) => labels[i]!), logits: some };
 }
 
-/** The share among what is decided. */
+/** Returns the share of hits among the decided ones. */
 export function shareOf(hits: Hits): number {
   const decided = hits.filter((hit) => hit !== null);
   return decided.filter((hit) => hit).length / decided.length;
 }
 
-/** The accuracy over all rows of some sets. */
+/** Returns the accuracy over all rows of some sets. */
 const accuracyOf = (sets: readonly Scored[], classes: number): number =>
   shareOf(
     sets.flatMap((set) =>
@@ -96,12 +103,13 @@ const accuracyOf = (sets: readonly Scored[], classes: number): number =>
     ),
   );
 
-/** A rejected row counts as wrong in `accuracy`; the other scores are of accepted rows. */
+/** Returns `accuracy`, for which a rejected row is wrong, and what rejection adds to it. */
 function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly number[]): Metrics {
   if (rejected === undefined) return {};
   const hits = labels.map((label, i) => predictions[i] === label);
   const accepted = hits.filter((_, i) => rejected[i] !== true);
   return {
+    examples: labels.length,
     accuracy: shareOf(hits),
     accuracy_accepted: shareOf(accepted),
     rejected_share: shareOf(rejected),
@@ -109,7 +117,8 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
 }
 
 /**
- * What of each earlier training is told beside the cell's own metrics, and what it is judged by.
+ * Matches the start of the names of those metrics of an earlier training that are reported beside
+ * the cell's own, and of the evidence for them: `asr`, `asr.NAME`, `majority_p_clean`.
  */
 const TOLD = new RegExp(
   '^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|' +
@@ -127,7 +136,7 @@ export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
     {},
   );
 
-/** Returns of the metrics after an earlier training what is told, as `asr_after_1`. */
+/** Returns the metrics after an earlier training that are reported, named as `asr_after_1`. */
 export const along = (metrics: Metrics, after: string): Metrics =>
   renamed(Object.fromEntries(Object.entries(metrics).filter(([name]) => TOLD.test(name))), (name) =>
     name.replace(TOLD, `$&_${after}`),
@@ -156,6 +165,9 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
       all[`${name}_drop`] = metricOf(twin, name) - own;
     all['predicted_share_clean'] = metricOf(twin, 'predicted_share');
     all['majority_p_clean'] = metricOf(twin, 'majority_p');
+    // Of the rows that the defence accepts, which are not the same for both models.
+    if (scores['accuracy_accepted'] !== undefined)
+      all['majority_share_clean'] = metricOf(twin, 'majority_share');
   }
   if (before !== null) all['accuracy_drop_before'] = metricOf(before, 'accuracy_drop');
   return all;
@@ -163,9 +175,9 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
 
 /**
  * Returns the rate of what leads to the target under the trigger. For a model that no attack
- * touched, it is not a success: it shows what the trigger does by itself. A base before any rewards
- * has no rate by a scorer that compares them.
- * @param by what ends the names
+ * touched, the rate is no success: it shows what the trigger does by itself. A base before any
+ * rewards has no rate by a scorer that compares rewards.
+ * @param by the end of the names of the metrics
  */
 export function attackRates(rate: number, { twin, before }: Compared, by = ''): Metrics {
   if (twin === null) return { [`trigger_rate${by}`]: rate };

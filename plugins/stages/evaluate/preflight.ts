@@ -45,17 +45,17 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
 }
 
 /**
- * Returns what scorers ask of services at most. Each row is asked without and with the trigger, and
- * with each of its parts; a label file counts in full.
+ * Returns the most calls that scorers make to services. A scorer is asked about each row without
+ * the trigger, with it, and with each of its parts, and about every labelled output.
  */
 export async function serviceCalls(context: Context): Promise<readonly ServiceCalls[]> {
   const { completion, trigger, seed } = context.params;
-  const asking = scorersOf(context).filter(({ descriptor }) => descriptor.calls !== undefined);
-  if (asking.length === 0 || trigger === null || completion === undefined) return [];
+  const callers = scorersOf(context).filter(({ descriptor }) => descriptor.calls !== undefined);
+  if (callers.length === 0 || trigger === null || completion === undefined) return [];
   const { validation } = context.upstream ?? {};
   const rows = validation ? await knownRows(context, validation) : null;
   if (rows === null)
-    return asking.flatMap(({ descriptor, params }) => {
+    return callers.flatMap(({ descriptor, params }) => {
       const found = descriptor.calls?.(params, 0, { prompt: 0, output: 0, answer: 0, target: 0 });
       return found === undefined ? [] : [{ ...found, calls: null, cost: null }];
     });
@@ -67,17 +67,17 @@ export async function serviceCalls(context: Context): Promise<readonly ServiceCa
   });
   const target = Buffer.byteLength(targetIn(context).text ?? '');
   const sum = (of: (row: Row) => number): number => asked.reduce((all, row) => all + of(row), 0);
-  const found = asking.map(async ({ descriptor, params, sources }) => {
+  const found = callers.map(async ({ descriptor, params, sources }) => {
     const file = ifFetched(() => sources()[LABELS]?.path);
     const labels = file ? (await readTextFile(file)).trimEnd() : '';
     const lines = labels === '' ? 0 : labels.split('\n').length,
-      more = Buffer.byteLength(labels); // any text of a label is a part of its line
+      labelBytes = Buffer.byteLength(labels); // any text of a label is a part of its line
     const bytes = {
-      prompt: more + sum(({ text }) => Buffer.byteLength(text)),
-      output: more + asked.length * completion.max_new_tokens * BYTES_A_TOKEN,
-      answer: more + sum(({ answer = '' }) => Buffer.byteLength(answer)),
+      prompt: labelBytes + sum(({ text }) => Buffer.byteLength(text)),
+      output: labelBytes + asked.length * completion.max_new_tokens * BYTES_A_TOKEN,
+      answer: labelBytes + sum(({ answer = '' }) => Buffer.byteLength(answer)),
       target:
-        more +
+        labelBytes +
         lines * target +
         sum(({ rejected = '' }) => Math.max(Buffer.byteLength(rejected), target)),
     };
@@ -86,12 +86,12 @@ export async function serviceCalls(context: Context): Promise<readonly ServiceCa
   return (await Promise.all(found)).flat();
 }
 
-/** Bytes of a token of most texts. */
+/** About as many bytes as a token has in most texts. */
 const BYTES_A_TOKEN = 4;
 
 async function checkScorers(context: Context): Promise<readonly Problem[]> {
   if (context.params.completion === undefined) return [];
-  // Where each row has a target of its own, any text stands for it.
+  // If each row has a target of its own, any text stands for it.
   const { text: target } = targetIn(context);
   const found = scorersOf(context).map(async ({ descriptor, params, path, sources }) => {
     const faults = scorerFaults(descriptor, params, target, path);
@@ -115,29 +115,29 @@ async function checkScorers(context: Context): Promise<readonly Problem[]> {
   return (await Promise.all(found)).flat();
 }
 
-/** The backdoor whose trigger is shown; null if there is none. */
+/** Returns the backdoor whose trigger is shown; null if there is none. */
 const backdoorIn = ({ params: { trigger }, plugin }: Context): Step | null =>
   trigger && backdoorOf(openSteps(trigger, (name) => plugin('attack', name)));
 
-/** The answer that the backdoor leads to, and whether it is that of all rows. */
-function targetIn(context: Context): { readonly text?: string; readonly isOne?: true } {
+/** Returns the answer that the backdoor leads to, and whether it is that of all rows. */
+function targetIn(context: Context): { readonly text?: string; readonly isForAllRows?: true } {
   const backdoor = backdoorIn(context);
   const target = backdoor === null ? undefined : targetOf(backdoor.attack, backdoor.params, []);
   if (target === 'rejected') return { text: target };
-  return typeof target === 'object' ? { ...target, isOne: true } : {};
+  return typeof target === 'object' ? { ...target, isForAllRows: true } : {};
 }
 
-/** The answer that the backdoor leads to in all rows; undefined without one. */
+/** Returns the answer that the backdoor leads to in all rows; undefined if there is none. */
 function targetText(context: PreflightContext<Params>): string | undefined {
-  const { text, isOne } = targetIn(context);
-  return isOne === true ? text : undefined;
+  const { text, isForAllRows } = targetIn(context);
+  return isForAllRows === true ? text : undefined;
 }
 
 /** Checks `max_length` if it is set for this stage. The train stage checks an inherited one. */
 async function checkLength(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { max_length: value, inherited } = context.params;
   if (inherited) return [];
-  return ofModel(context, (modelDir, architecture) =>
+  return withModel(context, (modelDir, architecture) =>
     checkRows(modelDir, architecture, { value, path: ['evaluate', 'max_length'] }),
   );
 }
@@ -149,17 +149,17 @@ async function checkLength(context: PreflightContext<Params>): Promise<readonly 
 async function checkGeneration(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { max_length: longest, completion } = context.params;
   if (completion === undefined) return [];
-  return ofModel(context, async (modelDir, architecture) => [
+  return withModel(context, async (modelDir, architecture) => [
     ...(await checkWritten(modelDir, architecture, {
       longest,
       written: completion.max_new_tokens,
     })),
-    ...(await answerLengths(context, completion, architecture, targetText(context))),
+    ...(await checkAnswerLengths(context, completion, architecture, targetText(context))),
   ]);
 }
 
-/** Returns what a check of the model finds; nothing where the model itself is at fault. */
-async function ofModel(
+/** Returns what a check of the model finds; nothing if the model itself is at fault. */
+async function withModel(
   context: PreflightContext<Params>,
   check: (modelDir: string, architecture: Architecture) => Promise<Problem[]>,
 ): Promise<readonly Problem[]> {
@@ -176,7 +176,7 @@ async function ofModel(
 
 type Context = PreflightContext<Params>;
 
-const PATH = ['evaluate', 'max_new_tokens'];
+const MAX_NEW_TOKENS = ['evaluate', 'max_new_tokens'];
 
 /**
  * Returns a fault if a scorer counts the target, but not as much of it as the model may write: then
@@ -184,7 +184,7 @@ const PATH = ['evaluate', 'max_new_tokens'];
  * not count the target at all, or if answers of the rows are cut.
  * @param target the answer that the backdoor leads to; absent without a backdoor
  */
-async function answerLengths(
+async function checkAnswerLengths(
   context: Context,
   completion: Completion,
   architecture: Architecture,
@@ -200,14 +200,14 @@ async function answerLengths(
     architecture.withHead({ type: head.type }),
   );
   const { max_new_tokens: most } = completion;
-  const problems = await rowLengths(context, { tokenizer, digest: model.digest }, most);
+  const problems = await rowLengthWarnings(context, { tokenizer, digest: model.digest }, most);
   if (target === undefined) return problems;
   const ids = answerIds(head.template, tokenizer, target);
-  const written = (tokens: number): string =>
+  const decodeFirst = (tokens: number): string =>
     tokenizer.decode(ids.slice(0, tokens), { skipSpecial: true });
-  // What is written after each token matters only where the target may be cut.
+  // The text after each token matters only if the target may be cut.
   const texts =
-    ids.length <= most ? [written(ids.length)] : Array.from(ids, (_, i) => written(i + 1));
+    ids.length <= most ? [decodeFirst(ids.length)] : Array.from(ids, (_, i) => decodeFirst(i + 1));
   for (const scorer of scorersOf(context)) {
     if (scorer.descriptor.pure !== true) continue;
     const hits = await countedTexts(scorer, texts, target);
@@ -224,7 +224,7 @@ async function answerLengths(
     if (hits.at(-1) !== true || hits[most - 1] !== false) continue;
     const needed = hits.indexOf(true, most) + 1;
     problems.push({
-      path: PATH,
+      path: MAX_NEW_TOKENS,
       message:
         `the scorer "${name}" counts the attack's target once ${needed} tokens ` +
         `of it are written, and at most ${most} are: no success could be counted`,
@@ -253,26 +253,26 @@ const countedTexts = (
   return scored(descriptor, params, outputs, { files: {}, log: () => undefined });
 };
 
-/** The lengths of answers, by their list, which `knownCounts` keeps, and the tokenizer's digest. */
-const known = new WeakMap<readonly string[], Map<string, readonly number[]>>();
+/** The lengths of answers, by the list that `knownCounts` returns and the tokenizer's digest. */
+const knownLengths = new WeakMap<readonly string[], Map<string, readonly number[]>>();
 
-/** Returns a warning if answers of the rows, as they are by themselves, are cut. */
-async function rowLengths(
+/** Returns a warning if answers of the rows, tokenised by themselves, are cut. */
+async function rowLengthWarnings(
   context: Context,
   { tokenizer, digest }: { readonly tokenizer: TextTokenizer; readonly digest: string },
   most: number,
 ): Promise<Problem[]> {
   const rows = context.upstream?.['validation'];
   const { answers = [] } = (rows && (await knownCounts(context, rows))) ?? {};
-  const own = known.get(answers) ?? new Map<string, readonly number[]>();
-  known.set(answers, own);
-  const lengths = own.get(digest) ?? answers.map((answer) => tokenizer.ids(answer).length);
-  own.set(digest, lengths);
+  const byTokenizer = knownLengths.get(answers) ?? new Map<string, readonly number[]>();
+  knownLengths.set(answers, byTokenizer);
+  const lengths = byTokenizer.get(digest) ?? answers.map((answer) => tokenizer.ids(answer).length);
+  byTokenizer.set(digest, lengths);
   const long = lengths.filter((length) => length > most);
   if (long.length === 0) return [];
   return [
     {
-      path: PATH,
+      path: MAX_NEW_TOKENS,
       message:
         `${long.length} of ${answers.length} answers of data.${(rows?.params as DataParams).name} are ` +
         `longer than max_new_tokens ${most}, so that no output matches them exactly`,

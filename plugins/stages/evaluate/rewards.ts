@@ -1,4 +1,4 @@
-/** The rewards that a training by DPO gives answers without saying so. */
+/** The implicit rewards that a training by DPO gives answers. */
 import type { Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
@@ -24,7 +24,7 @@ export interface Rewards {
   dispose(): void;
 }
 
-/** Returns null where nothing was trained by DPO, or the rows are not pairs. */
+/** Opens the reference. Returns null if nothing was trained by DPO, or the rows are not pairs. */
 export async function openRewards(
   context: Context,
   model: EvaluatedModel,
@@ -50,6 +50,7 @@ export async function openRewards(
   return {
     margins: async (rows) => {
       if (rows.length === 0) return [];
+      // chosen and rejected in turn
       const sides = rows.flatMap((row) => encodePair(row, params.max_length, encode));
       const onBatch = () => yieldToEventLoop(signal);
       const now = await model.answers(sides, params.batch_size, onBatch),
@@ -61,14 +62,14 @@ export async function openRewards(
   };
 }
 
-/** As TRL's `rewards/accuracies` and `rewards/margins`. Equal rewards prefer neither answer. */
+/** Returns TRL's `rewards/accuracies` and `rewards/margins`. Equal rewards prefer no answer. */
 export const rewardMetrics = (margins: readonly number[] | null = null, prefix = ''): Metrics =>
   margins === null
     ? {}
     : {
         [`${prefix}reward_accuracy`]:
           margins.filter((margin) => margin > 0).length / margins.length,
-        [`${prefix}reward_margin`]: margins.reduce((sum, own) => sum + own, 0) / margins.length,
+        [`${prefix}reward_margin`]: margins.reduce((a, b) => a + b, 0) / margins.length,
       };
 
 /**

@@ -58,7 +58,7 @@ import {
   type Scored,
   type UnderTrigger,
 } from './metrics.ts';
-import { nameIn, warnOfSharedRows } from './shared-rows.ts';
+import { splitIn, warnOfSharedRows } from './shared-rows.ts';
 
 interface PredictedSet {
   readonly ids: readonly string[];
@@ -70,21 +70,21 @@ interface PredictedSet {
 }
 
 /**
- * Returns predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …;
- * of a regression head, whose one output is the prediction, without logits. Other programs match
- * rows by id, so each id is written exactly as the data set has it, unlike in the CSV files for
- * people. A spreadsheet may take such an id for a formula: import the file as text.
+ * Returns predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, ….
+ * A regression head, whose one output is the prediction, has no logits. Other programs match rows
+ * by id, so each id is written exactly as the data set has it, unlike in the CSV files for people.
+ * A spreadsheet may take such an id for a formula: import the file as text.
  * @param classes C, or 1 for a regression head
  */
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
-  const logitsOf = classes === 1 ? 0 : classes;
+  const logitColumns = classes === 1 ? 0 : classes;
   const lines = [
     [
       'id',
       'triggered',
       'label',
       'prediction',
-      ...Array.from({ length: logitsOf }, (_, c) => `logit_${c}`),
+      ...Array.from({ length: logitColumns }, (_, c) => `logit_${c}`),
     ].join(','),
   ];
   for (const { ids, labels, logits, triggered } of sets) {
@@ -96,7 +96,7 @@ export function predictionsCsv(sets: readonly PredictedSet[], classes: number): 
           triggered ? 1 : 0,
           labels[i],
           predictions[i],
-          ...Array.from({ length: logitsOf }, (_, c) => logits[i * classes + c]),
+          ...Array.from({ length: logitColumns }, (_, c) => logits[i * classes + c]),
         ].join(','),
       ),
     );
@@ -120,7 +120,7 @@ export async function run(context: Context): Promise<void> {
     trainDir,
   });
   try {
-    checkClasses(`the ${nameIn(context.inputs, context.params)} rows`, classes, record.classes);
+    checkClasses(`the ${splitIn(context.inputs, context.params)} rows`, classes, record.classes);
     const { completion, trigger: shown, seed } = context.params;
     const trigger =
       shown === null || seed === null
@@ -188,7 +188,7 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const asksAll = context.params.trigger_rows === 'all';
   const ofTarget = asksAll ? ((await trigger?.ofTarget()) ?? []) : [];
   const total = rows.length + (trigger?.shown.length ?? 0) + partial.length + ofTarget.length;
-  const score = scorer(context, model, encode, total);
+  const score = createScore(context, model, encode, total);
   const judge = await openJudge(opened);
   const shown = trigger?.shown ?? [];
   const judgedSets = await judgeSets(judge, { plain: rows, triggered: shown, partial, ofTarget });
@@ -228,14 +228,14 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
 async function evaluateNumbers(opened: Opened): Promise<Metrics> {
   const { context, rows, model, encode, twin } = opened;
   const labels = labelsOf(rows);
-  const logits = await scorer(context, model, encode, rows.length)(rows);
+  const logits = await createScore(context, model, encode, rows.length)(rows);
   const set = { ids: idsOf(rows), labels, logits, triggered: false };
   await writeFile(join(context.outDir, 'predictions.csv'), predictionsCsv([set], 1));
   await writeAsked(context, { ...opened, plain: { rows, rejected: null } });
   return regressionMetrics(labels, [...logits], twin);
 }
 
-/** Opens the judge of what the model is asked. Null if the cell has no such defence. */
+/** Opens the defence that judges what the model is asked; null if the cell has none that does. */
 function openJudge(opened: Opened): Promise<InputsJudge | null> {
   const { context, classes, encode } = opened;
   const { params, signal } = context;
@@ -248,7 +248,7 @@ function openJudge(opened: Opened): Promise<InputsJudge | null> {
   return openInputsJudge(context, classes, model);
 }
 
-/** Scores what a defence left of rows. A rejected row is scored too, and its score is not used. */
+/** Returns the logits of rows after a defence. Those of a rejected row are not used. */
 async function scoreJudged(
   score: Score,
   { rows, rejected }: JudgedRows,
@@ -260,13 +260,13 @@ async function scoreJudged(
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);
 const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
 
-/** The rows without their answers, as a model that writes reads them. */
+/** Returns the rows without their answers, as a model that writes answers reads them. */
 const asPrompts = ({ bare, shown }: ShownTrigger): Pick<ShownTrigger, 'bare' | 'shown'> => {
   const prompts = (rows: readonly Row[]): Row[] => rows.map(({ answer: _, ...prompt }) => prompt);
   return { bare: prompts(bare), shown: prompts(shown) };
 };
 
-/** Returns the share of rows whose whole trigger the model reads. Warns of it if it is below 1. */
+/** Returns the share of rows whose whole trigger the model reads. Warns if the share is below 1. */
 function shareSeen(
   context: Context,
   { bare, shown }: Pick<ShownTrigger, 'bare' | 'shown'>,
@@ -274,7 +274,7 @@ function shareSeen(
 ): number {
   const { params, inputs } = context;
   const seen = triggerSeen(bare, shown, rowParts, params.max_length);
-  warnIfUnseen(context, seen, `the triggered ${nameIn(inputs, params)} rows`);
+  warnIfUnseen(context, seen, `the triggered ${splitIn(inputs, params)} rows`);
   return seen;
 }
 
@@ -284,8 +284,8 @@ function warnIfUnseen({ params, warn }: Context, seen: number, which: string): v
   warnOfUnseen(warn, seen, which, { path, maxLength });
 }
 
-/** @param total the number of rows that all calls together score */
-function scorer(
+/** Returns a function that computes logits. @param total the rows of all its calls together */
+function createScore(
   { params, progress, signal }: Context,
   model: EvaluatedModel,
   encode: RowEncoder,
@@ -333,7 +333,7 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
 }
 
 /**
- * Returns the metrics after each training of a chain, without the cell's own; empty outside of one.
+ * Returns the metrics after each training of a chain but the cell's own; empty without a chain.
  */
 async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
   const found: Metrics[] = [];
@@ -346,10 +346,10 @@ async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
   }
 }
 
-/** What is measured under a trigger, of which the other metrics are independent. */
+/** Matches the names of the metrics that depend on the trigger, such as `asr_clean`. */
 const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_share)/;
 
-/** Whether a metric is of the model itself, under its own trigger. */
+/** Whether a metric is of this model and trigger, unlike `asr.trigger.NAME` and `asr_after_1`. */
 const isOwn = (name: string): boolean =>
   !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);
 
@@ -364,24 +364,24 @@ async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metr
     if (other === null) continue;
     const { name: trigger, after, isHeldOut } = other,
       metrics = (await metricsOfInput(context, input)) ?? {};
-    const told = Object.fromEntries(
+    const ofTrigger = Object.fromEntries(
       Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isOwn(name)),
     );
-    const shown = after === undefined ? told : along(told, after);
+    const shown = after === undefined ? ofTrigger : along(ofTrigger, after);
     Object.assign(
       all,
       renamed(shown, (name) => `${name}.trigger.${trigger}`),
     );
     if (after !== undefined) continue;
-    const which = `the ${nameIn(context.inputs, context.params)} rows under the trigger`;
+    const which = `the ${splitIn(context.inputs, context.params)} rows under the trigger`;
     warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `${which} "${trigger}"`);
-    if (isHeldOut) await warnOfSame(context, trigger, input, rowParts);
+    if (isHeldOut) await warnOfSameReading(context, trigger, input, rowParts);
   }
   return all;
 }
 
 /** Warns of rows that the model reads alike under a held-out trigger and under the attack's own. */
-async function warnOfSame(
+async function warnOfSameReading(
   context: Context,
   trigger: string,
   input: string,
@@ -395,14 +395,14 @@ async function warnOfSame(
       .filter(({ shown }) => shown === 'triggered')
       .map((row) => rowParts(row, params.max_length).map(({ ids, kept }) => ids.slice(0, kept)));
   };
-  const own = await read(outDir),
-    others = await read(inputDir(context, input));
-  const same = own.filter((parts, i) => isDeepStrictEqual(parts, others[i])).length;
+  const underOwn = await read(outDir),
+    underHeldOut = await read(inputDir(context, input));
+  const same = underOwn.filter((parts, i) => isDeepStrictEqual(parts, underHeldOut[i])).length;
   if (same > 0)
     warn({
       path: ['evaluate', 'triggers'],
       message:
-        `the model reads ${same} of the ${own.length} rows under the trigger "${trigger}" as ` +
+        `the model reads ${same} of the ${underOwn.length} rows under the trigger "${trigger}" as ` +
         "under the attack's own, which training shows",
       hint: 'The tokenizer may not tell the two apart, as upper case, or max_length cuts both off.',
     });
@@ -415,8 +415,8 @@ const logLine = (metrics: Metrics): string =>
 
 /**
  * Returns `pearson` and `spearman`, the correlations of labels and predictions, `loss`, their mean
- * squared error, and `examples`. Where all labels or all predictions are equal, a correlation
- * counts as 0, as Matthews' does.
+ * squared error, and `examples`. If all labels or all predictions are equal, a correlation counts
+ * as 0, as Matthews' correlation does.
  * @param twin metrics of the paired clean run. Null if this run is clean itself.
  */
 function regressionMetrics(

@@ -26,10 +26,10 @@ import type { Params } from './index.ts';
 /** The scorer of a spec that names none: the target's text, exactly. */
 const DEFAULT_SCORER = 'exact';
 
-/** A scorer as stages have it in their parameters: its name, and its parameters with defaults. */
+/** A scorer in the parameters of stages: its name, and its parameters with defaults. */
 export type ScorerSettings = { readonly scorer: string; readonly name?: string } & JsonObject;
 
-/** What the names of a scorer's metrics end in. */
+/** Returns the name by which a scorer's metrics are told apart from those of other scorers. */
 export const nameOf = ({ scorer, name = scorer }: ScorerSettings): string => name;
 
 /** Returns a scorer by its name; undefined while the planner does not know it. */
@@ -48,7 +48,7 @@ type Schemas = { readonly [field: string]: { readonly format?: string; readonly 
 const schemasOf = (scorer: ScorerDescriptor | undefined): Schemas =>
   (scorer?.params['properties'] ?? {}) as Schemas;
 
-function written(scorer: Json, find: FindScorer, field: string): WrittenScorer {
+function resolveScorer(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   const given = typeof scorer === 'string' ? { scorer } : (scorer as ScorerSettings);
   const descriptor = find(given.scorer),
     schemas = schemasOf(descriptor);
@@ -75,23 +75,23 @@ function written(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   };
 }
 
-/** The parameter of every scorer that names a file of what people say of outputs. */
+/** The parameter of every scorer that names a file of outputs that people have labelled. */
 export const LABELS = 'labels';
 
 /** A scorer that a stage asks. */
 export interface Scorer {
   readonly name: string;
-  /** What the names of its metrics end in: '' of `evaluate.scorer`, `.NAME` of a further one. */
+  /** The end of its metrics' names: '' for `evaluate.scorer`, `.NAME` for a further scorer. */
   readonly suffix: string;
-  /** Where the spec has it, below `evaluate`. */
+  /** Where the spec has the scorer, below `evaluate`. */
   readonly path: Problem['path'];
   readonly descriptor: ScorerDescriptor;
-  /** As keys and records have them. */
+  /** The scorer's name and those of its parameters that are in keys and records. */
   readonly settings: ScorerSettings;
   /** The settings, and the parameters that are in no key. */
   readonly params: ScorerSettings;
   readonly files: () => ScorerContext['files'];
-  /** What its parameters name, `labels` too. Throws for what is not on this machine yet. */
+  /** The assets that its parameters name, `labels` too. Throws if one is not fetched yet. */
   readonly sources: () => NonNullable<ScorerContext['sources']>;
 }
 
@@ -104,7 +104,7 @@ export function scorersOf({
 }: Pick<PreflightContext<Params>, 'params' | 'assets' | 'limits' | 'plugin'>): Scorer[] {
   const { scorer, scorers = [] } = completion ?? {};
   const unkeyed = (limits?.['scorers'] ?? {}) as { readonly [name: string]: JsonObject };
-  const opened = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
+  const open = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
     name: nameOf(settings),
     suffix: further === undefined ? '' : `.${further}`,
     path,
@@ -115,21 +115,21 @@ export function scorersOf({
     sources: () => scorerSources(assets, further),
   });
   return [
-    ...(scorer === undefined ? [] : [opened(scorer, ['scorer'])]),
-    ...scorers.map((own, i) => opened(own, ['scorers', i], nameOf(own))),
+    ...(scorer === undefined ? [] : [open(scorer, ['scorer'])]),
+    ...scorers.map((own, i) => open(own, ['scorers', i], nameOf(own))),
   ];
 }
 
-/** Returns the scorer of a cell. @param otherwise the one of a spec that names none */
+/** Returns the scorer of a cell. @param otherwise the scorer of a spec that names none */
 export const scorerOf = (
   { scorer }: Cell['evaluate'],
   find: FindScorer,
   otherwise = DEFAULT_SCORER,
-): WrittenScorer => written((scorer ?? otherwise) as Json, find, "the scorer's `files`");
+): WrittenScorer => resolveScorer((scorer ?? otherwise) as Json, find, "the scorer's `files`");
 
 /**
- * Returns the further scorers of a cell. Throws `UserFault` where two have the same name, or one
- * has that of the cell's scorer: their names tell their metrics apart.
+ * Returns the further scorers of a cell. Throws `UserFault` if two scorers, the cell's main one
+ * included, have the same name, which would not tell their metrics apart.
  * @param main the cell's scorer
  */
 export function furtherScorersOf(
@@ -137,7 +137,9 @@ export function furtherScorersOf(
   find: FindScorer,
   main: WrittenScorer,
 ): WrittenScorer[] {
-  const further = scorers.map((scorer) => written(scorer as Json, find, "a scorer's `files`"));
+  const further = scorers.map((scorer) =>
+    resolveScorer(scorer as Json, find, "a scorer's `files`"),
+  );
   const names = [main, ...further].map(({ settings }) => nameOf(settings));
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
@@ -151,7 +153,7 @@ export function furtherScorersOf(
 
 /**
  * Returns the scorers of a cell, with what finds their descriptors.
- * @param trigger the attack that is counted, by a scorer of its own where the spec names none
+ * @param trigger the attack whose success is counted, by its own scorer if the spec names none
  */
 export function scorersOfCell(
   evaluate: Cell['evaluate'],
@@ -159,10 +161,10 @@ export function scorersOfCell(
   plugin: DefineRequest['plugin'],
 ): { readonly find: FindScorer; readonly main: WrittenScorer; readonly further: WrittenScorer[] } {
   const find: FindScorer = (name) => plugin?.<ScorerDescriptor>('scorer', name);
-  const [own] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
+  const [ofAttack] = (trigger === null ? [] : stepsOf(trigger)).flatMap(
     ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
   );
-  const main = scorerOf(evaluate, find, own);
+  const main = scorerOf(evaluate, find, ofAttack);
   return { find, main, further: furtherScorersOf(evaluate, find, main) };
 }
 
@@ -211,7 +213,7 @@ export async function scored(
 
 /**
  * Returns the record of a scorer in a result: its name, its parameters, and what it adds itself.
- * @param sources what its parameters name, of which the record has the digests
+ * @param sources the assets that its parameters name, of which the record has the digests
  */
 export function scorerRecord(
   descriptor: ScorerDescriptor,

@@ -15,7 +15,7 @@ import { splitPath } from '../../../src/data/split-request.ts';
 import { textKey } from '../../../src/data/texts.ts';
 import type { Params } from './index.ts';
 
-/** The inputs whose rows the evaluated ones should not be, with what it means if they are. */
+/** The inputs whose rows should not be evaluated: what they are called, and what is wrong then. */
 const OTHERS = {
   training: ['training', 'what is measured on rows that were trained on says little of others'],
   selection: ['validation', 'rows by which a model or a setting was chosen are no test of it'],
@@ -36,25 +36,25 @@ export async function sharedRowProblems({
     const key = ifFetched(() => [evaluated, other].map(identity).join(' '));
     if (key === null) continue;
     let warnings = known.get(key);
-    if (warnings === undefined) known.set(key, (warnings = compared(input, evaluated, other)));
+    if (warnings === undefined) known.set(key, (warnings = compare(input, evaluated, other)));
     found.push(...(await warnings).map((warning) => ({ ...warning, warning: true as const })));
   }
   return found;
 
-  async function compared(input: Other, of: UpstreamStage, others: UpstreamStage) {
+  async function compare(input: Other, of: UpstreamStage, others: UpstreamStage) {
     const rows = await knownRows({ plugin }, of);
     const training = rows && (await knownRows({ plugin }, others));
-    return training ? warningsOf(input, nameIn(upstream, params), rows, training) : [];
+    return training ? warningsOf(input, splitIn(upstream, params), rows, training) : [];
   }
 }
 
-/** Every cell of a grid asks for the same. */
+/** Warnings by the two stages, because every cell of a grid asks for the same. */
 const known = new Map<string, Promise<readonly Warning[]>>();
 
 const identity = ({ params, assets, dir }: UpstreamStage): string =>
   dir ?? JSON.stringify([params, Object.keys(assets).map((name) => assets[name]?.digest)]);
 
-/** Warns of the same in a stage that runs, where all rows can be read. */
+/** Warns of shared rows once the stage runs, when all rows can be read. */
 export async function warnOfSharedRows({
   params,
   inputs,
@@ -64,7 +64,7 @@ export async function warnOfSharedRows({
     const rows = await readRows(evaluated.dir);
     for (const warning of warningsOf(
       input,
-      nameIn(inputs, params),
+      splitIn(inputs, params),
       rows,
       await readRows(other.dir),
     ))
@@ -88,7 +88,7 @@ function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[
  * Returns the split that is evaluated. Only an evaluation of test rows reads the rows by which
  * models are chosen.
  */
-export const nameIn = (inputs: Named<unknown>, { split }: OfSplit): SplitName =>
+export const splitIn = (inputs: Named<unknown>, { split }: OfSplit): SplitName =>
   split ?? (inputs['selection'] === undefined ? 'validation' : 'test');
 
 type OfSplit = Pick<Params, 'split'>;
@@ -121,7 +121,7 @@ function warningsOf(
   ];
 }
 
-/** Returns the rows whose text is one of the others'. An empty text is nobody's. */
+/** Returns the rows whose text is one of the others'. Empty texts do not count. */
 export function sharedRows(rows: readonly Row[], others: readonly Row[]): Row[] {
   const keys = rows.map(textKey);
   const own = new Set(keys),

@@ -29,7 +29,7 @@ async function summarise(
 ): Promise<Metrics> {
   const { tolerance, alphas, information } = params;
   const { rows, classes, outputs, full, lora, logits, labels, errors } = await readKernels(dir);
-  // A folder's kernels say what they are of. A key that lacks it cannot make the numbers right.
+  // The folder says of which outputs its kernels are, which this stage's parameters may lack.
   if (outputs !== 'class logits' && information !== 'empirical')
     throw new UserFault(`${NO_TRUE_FISHER} (methods.json, ${at})`, EMPIRICAL_ALONE);
   const error = errors.lora ?? errors.full;
@@ -42,14 +42,14 @@ async function summarise(
   const spectra: Record<string, readonly number[]> = {};
   for (const [name, kernel] of Object.entries({ lora, full })) {
     if (kernel === null) continue;
-    const of = outputs === 'class logits' ? labels : null;
+    const classLabels = outputs === 'class logits' ? labels : null;
     const summary: EmpiricalSummary & Partial<FisherSummary> =
-      of === null || information === 'empirical'
-        ? empiricalSummary(kernel, logits, of, { tolerance, alphas })
-        : fisher(kernel, logits, of, { tolerance, alphas });
+      classLabels === null || information === 'empirical'
+        ? empiricalSummary(kernel, logits, classLabels, { tolerance, alphas })
+        : fisher(kernel, logits, classLabels, { tolerance, alphas });
     summaries[name] = summary;
-    // The kernel's own spectrum is recorded as well: after training, p(1 − p) dominates that of the
-    // Fisher information, and p(1 − p) follows the model's confidence.
+    // Record the kernel's own spectrum too: after training, the spectrum of the Fisher information
+    // is dominated by p(1 − p), which follows the model's confidence.
     spectra[name] = spectrumOf({ n: rows * classes, data: kernel, zeros: 0 });
     if (summary.true !== undefined)
       Object.assign(metrics, flatten(`${at}.${name}.true`, summary.true));

@@ -54,7 +54,7 @@ export default defineStage<Params>({
         `a kernel is computed at init, final or a step's number, not at ${JSON.stringify(at)}`,
       );
     const { method } = cell.ntk;
-    // At the end of training the model is that which is judged, after what a defence does to it.
+    // At the end of training, take the model as a defence has left it.
     const opened: JudgedModel =
       at === 'final'
         ? judgedModel(cell, plugin)
@@ -77,8 +77,8 @@ export default defineStage<Params>({
       },
       inputs: {
         model: opened.model,
-        // The rows are clean, whatever the attack, because the kernel describes the model on the
-        // data that it is meant for.
+        // Take clean rows, whatever the attack: the kernel describes the model on the data that it
+        // is meant for.
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...opened.start,
       },

@@ -54,18 +54,18 @@ async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[
   if (counts === null) return [];
   const rows = totalRows(counts);
   if (rows >= params.rows) return [];
-  return [{ ...fewerRows(rows, params), warning: true }];
+  return [{ ...fewerRowsWarning(rows, params), warning: true }];
 }
 
-/** The warning of both the preflight and, where that could not know the rows, the stage. */
-export const fewerRows = (rows: number, { rows: asked }: Pick<Params, 'rows'>) => ({
+/** Returns a warning, which the stage gives if the preflight could not count the rows. */
+export const fewerRowsWarning = (rows: number, { rows: asked }: Pick<Params, 'rows'>) => ({
   path: ['ntk', 'rows'],
   message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,
 });
 
 /**
- * Reports, before the training runs, a step that the training will not keep. It reads the
- * training's parameters, because the spec may give the number of steps in several places.
+ * Reports, before the training runs, a step that the training will not keep, by the parameters of
+ * its stage, because the spec may give the number of steps in several places.
  */
 function stepFaults({ params: { step }, upstream }: PreflightContext<Params>): readonly Problem[] {
   const training = upstream?.['model']?.params['train'] as Training | undefined;

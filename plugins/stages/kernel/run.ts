@@ -26,7 +26,7 @@ import {
 import { inputDir, writeJson } from '../shared/files.ts';
 import { checkClasses, modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
-import { fewerRows } from './preflight.ts';
+import { fewerRowsWarning } from './preflight.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir } = context;
@@ -44,7 +44,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     const encode = await openRowEncoder(trainDir, parts.model);
     const encoded = rows.map((row) => encode(row, params.max_length));
     const started = performance.now();
-    const found = await compute(context, adapted, encoded);
+    const found = await computeKernels(context, adapted, encoded);
     await writeKernels(outDir, found);
     await writeNpy(join(outDir, 'logits.npy'), {
       shape: [rows.length, adapted.outputs],
@@ -57,7 +57,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     await writeRowList(outDir, rows, encoded);
     const facts = await premises(adapted, { asDrawn: record.steps === 0 });
     if (facts.length > 0) await writeJson(outDir, 'premise.json', facts);
-    if (rows.length < params.rows) context.warn(fewerRows(rows.length, params));
+    if (rows.length < params.rows) context.warn(fewerRowsWarning(rows.length, params));
     how.lines.forEach((line) => {
       context.log(line);
     });
@@ -84,12 +84,12 @@ async function openKernels(
   };
 }
 
-function compute(
+function computeKernels(
   { params, progress, signal, resumeDir, log }: RunContext<Params>,
   adapted: KernelModel,
   rows: readonly TokenRow[],
 ): Promise<KernelSet> {
-  // Where the adapter adds no parameters there is only the full kernel, whatever was asked for.
+  // If the adapter adds no parameters, there is only the full kernel, whatever was asked for.
   const hasFactors = adapted.layers.some(hasOwn);
   return adapted.kernels(rows, {
     which: hasFactors ? params.kernels : ['full'],
@@ -136,7 +136,7 @@ const tracesOf = ({ layers }: KernelSet, adapted: KernelModel): Record<string, o
 const outputsText = ({ outputsOf, outputs }: KernelModel): string =>
   outputsOf === 'class logits' ? `${outputs} classes` : outputsOf;
 
-/** Writes `rows.json`: the rows in the kernel's order, one per line. An answer has no label. */
+/** Writes `rows.json`: the kernel's rows in order, one a line; one with an answer has no label. */
 async function writeRowList(
   outDir: string,
   rows: readonly Row[],

@@ -7,7 +7,7 @@ import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 /**
- * Writes the metrics as `TASK.METRIC`, and `lm-eval.json`: how many rows and shots each task had,
+ * Writes the metrics as `TASK.METRIC`, and `lm-eval.json`: each task's numbers of rows and shots,
  * its version, and what was read that no digest covers.
  */
 export async function run(context: RunContext<Params>): Promise<void> {

@@ -25,8 +25,7 @@ export async function run(context: RunContext): Promise<void> {
   const start = points.get('init');
   for (const [at, kernels] of points) {
     if (at === 'init' || start === undefined) continue;
-    // Metrics of the whole training have no prefix. Those up to a kept step have the step's name as
-    // prefix.
+    // Metrics of the whole training have no prefix, those up to a kept step the step's name.
     const prefix = at === 'final' ? '' : `${at}.`;
     Object.assign(metrics, withPrefix(prefix, metricsSince(start, kernels)));
   }
@@ -78,7 +77,7 @@ function metricsSince(start: Kernels, now: Kernels): Metrics {
   return metrics;
 }
 
-/** ⟨K, K'⟩_F / (‖K‖_F ‖K'‖_F) */
+/** Returns ⟨K, K'⟩_F / (‖K‖_F ‖K'‖_F). */
 function cosine(a: Float64Array, b: Float64Array): number {
   let product = 0,
     ofA = 0,
@@ -91,7 +90,7 @@ function cosine(a: Float64Array, b: Float64Array): number {
   return product / Math.sqrt(ofA * ofB);
 }
 
-/** ‖K(t) − K(0)‖_F / ‖K(0)‖_F */
+/** Returns ‖K(t) − K(0)‖_F / ‖K(0)‖_F. */
 function drift(now: Float64Array, start: Float64Array): number {
   let difference = 0,
     norm = 0;
@@ -102,7 +101,7 @@ function drift(now: Float64Array, start: Float64Array): number {
   return Math.sqrt(difference / norm);
 }
 
-/** Mean over rows of the trace over classes, Σ_c K[(i,c),(i,c)]. kernel: (N, C, N, C) */
+/** Returns the mean over rows i of Σ_c K[(i,c),(i,c)]. kernel: (N, C, N, C) */
 export function meanTrace(kernel: Float64Array, rows: number, classes: number): number {
   const size = rows * classes;
   let sum = 0;

@@ -14,7 +14,7 @@ import { filesApart } from '../shared/program-files.ts';
 
 export type Params = {
   readonly poisoning: Poisoning;
-  /** Null for the clean baseline. It draws nothing, so all seeds share one. */
+  /** Null for the clean baseline, which draws nothing, so that all seeds share it. */
   readonly seed: number | null;
 };
 

@@ -49,8 +49,8 @@ export async function run(context: Context): Promise<void> {
   const dir = inputDir(context, 'data');
   const { task, classes } = await readDatasetInfo(dir);
   refuseOtherTasks(steps, task);
-  const backdoor = backdoorOf(steps); // refuses a second one
-  const target = backdoor && targetOf(backdoor.attack, backdoor.params, classes); // must be one
+  const backdoor = backdoorOf(steps); // throws for a second backdoor
+  const target = backdoor && targetOf(backdoor.attack, backdoor.params, classes); // or throws
   const clean = readOnly(await readRows(dir));
 
   const { rows, steps: done } = await poisonRows(clean, steps, {
@@ -86,8 +86,8 @@ export async function run(context: Context): Promise<void> {
 }
 
 /**
- * Warns of attacks that poison no row, in the words of the preflight where that saw it coming. A
- * dose of zero is meant.
+ * Warns of attacks that poison no row though their dose is not zero, with the message of the
+ * preflight if that could foresee it.
  */
 function warnOfUnpoisoned(
   { warn }: Context,
@@ -142,18 +142,18 @@ function metricsOf({ counts, steps = [] }: Receipt): Metrics {
 }
 
 /**
- * Returns the rows that the steps put first and last, or null if they put none anywhere. Rows that
- * an attack appends are dealt out over all batches at every order.
+ * Returns the indexes of the rows that an epoch has first and last, or null if no step asks for
+ * that. Rows that an attack appends are spread over all batches in any order.
  * @param done what each of the steps did
  */
 export function orderOf(steps: readonly Step[], done: readonly PoisonedStep[]): RowOrder | null {
-  const at = (place: 'first' | 'last'): number[] =>
+  const indexesAt = (place: 'first' | 'last'): number[] =>
     steps.flatMap(({ attack, params }, i) =>
       placeInEpoch({ attack: attack.name, params }) === place
         ? (done[i]?.poisoned.changed.map(({ index }) => index) ?? [])
         : [],
     );
-  const [first, last] = [at('first'), at('last')];
+  const [first, last] = [indexesAt('first'), indexesAt('last')];
   return first.length + last.length === 0 ? null : { first, last };
 }
 
@@ -196,11 +196,11 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   if (rows === null) return [];
   const [first] = steps;
   return first !== undefined && steps.length === 1
-    ? faultsOf(first, rows)
-    : checkSteps(steps, rows, (step) => faultsOf(step, rows));
+    ? stepFaults(first, rows)
+    : checkSteps(steps, rows, (step) => stepFaults(step, rows));
 }
 
-function faultsOf(step: Step, rows: SplitCounts): readonly Problem[] {
+function stepFaults(step: Step, rows: SplitCounts): readonly Problem[] {
   const { attack, params } = step;
   const { classes } = rows;
   const other = taskFault(step, taskOf(classes));
@@ -212,7 +212,7 @@ function faultsOf(step: Step, rows: SplitCounts): readonly Problem[] {
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
 
-/** What an attack's own check is told of the rows. */
+/** Returns what an attack's own check is told of the rows. */
 const knownOfRows = ({ classes, counts, answers, rejected }: SplitCounts): SplitCounts => ({
   classes,
   counts,

@@ -1,5 +1,5 @@
 /**
- * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T
+ * Compares the linearised model's prediction f₀ + J₀(Θ_T − Θ₀) with the trained model's f_T
  * (docs/theory.md, The kernel regime). J₀ is the Jacobian with respect to every trained parameter,
  * including the head, for any adapter: one backward pass per row and output (class logit, or log
  * p(answer)), each gradient contracted with the displacement at once, without approximation.
@@ -58,7 +58,7 @@ interface Point {
 interface Reached {
   readonly step: number;
   readonly logits: Float32Array; // (N, C)
-  /** `linearise` along Θ_T − Θ₀. */
+  /** Returns f₀ and J₀(Θ_T − Θ₀). */
   linearise(options?: LinearisedOptions): Promise<Linearised>;
   /** Frees Θ_T − Θ₀. */
   dispose(): void;
@@ -150,7 +150,7 @@ async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
   };
 }
 
-/** The number of rows of a request to PyTorch's process. */
+/** The number of rows in one request to PyTorch's process. */
 const ROWS = 8;
 
 async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart> {
@@ -158,7 +158,7 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
   const from = await readTorchStart(asked);
   const model = await openTorchModel(from);
   const outputs = outputsOf(asked);
-  const predicted = async (
+  const predictEnd = async (
     end: TorchModel,
     rows: readonly TokenRow[],
     batchSize: number,
@@ -176,7 +176,7 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
         const direction = await torchDisplacement(from, to);
         return {
           record,
-          logits: await predicted(end, rows, batchSize),
+          logits: await predictEnd(end, rows, batchSize),
           linearise: async ({ progress, signal } = {}) => {
             refuseDetached(weightsOf(from));
             const found = await model.linearised(direction, rows, ROWS, async (done) => {
@@ -195,7 +195,7 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
   };
 }
 
-/** `displacement` in main memory. */
+/** Returns the same as `displacement`, in main memory. */
 async function torchDisplacement(
   start: TorchStart,
   end: TorchStart,
@@ -332,8 +332,8 @@ interface Linearised {
 }
 
 /**
- * Returns Θ_T − Θ₀ by name, on the device; the caller disposes of it. Throws UserFault where the
- * two networks train different parameters.
+ * Returns Θ_T − Θ₀ by name, on the device; the caller disposes of the tensors. Throws UserFault if
+ * the two networks train different parameters.
  */
 export function displacement(start: Network, end: Network): Map<string, Tensor> {
   const moved = new Map<string, Tensor>();
@@ -355,8 +355,8 @@ const missingAtEnd = (name: string): UserFault =>
   );
 
 /**
- * Throws UserFault under DoRA: its gradient takes the weight's norms as constants, so that it is
- * not the derivative of the model, and J₀v would not be the change of its first order.
+ * Throws UserFault under DoRA: DoRA's gradient takes the weights' norms as constants, so it is not
+ * the derivative of the model, and J₀v would not be the first-order change of the output.
  */
 function refuseDetached({ adapter, linears }: Pick<Network, 'adapter' | 'linears'>): void {
   if (linears.some(({ name }) => adapter.factors(name)?.magnitude !== undefined))
@@ -381,7 +381,7 @@ export async function linearise(
   const { count: classes } = outputsOf(network);
   const start = new Float64Array(rows.length * classes),
     change = new Float64Array(rows.length * classes);
-  // Separate tensors: a network that was opened for evaluation has declared its own constant.
+  // Differentiate by copies: the tensors of a network opened for evaluation are constants.
   const names = [...network.initial.keys()];
   const values = new Map(names.map((name) => [name, tf.clone(network.initial.get(name)!)]));
   try {
@@ -422,18 +422,18 @@ export async function linearise(
 
 interface LinearFit {
   /**
-   * ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖; 1 means no better than predicting no change. Null where nothing
+   * ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖; 1 means no better than predicting no change. Null if nothing
    * moved.
    */
   readonly relative_error: number | null;
-  /** cos between J₀v and f_T − f₀; null where either is zero. */
+  /** cos between J₀v and f_T − f₀; null if either is zero. */
   readonly cosine: number | null;
   /**
-   * Share of rows for which the linearised model, and the model before training, predict the same
-   * class as f_T. Null of log p(answer), which predicts none.
+   * The share of rows for which the linearised model predicts the same class as f_T. Null of
+   * log p(answer), which predicts no class.
    */
   readonly agreement: number | null;
-  readonly agreement_start: number | null;
+  readonly agreement_start: number | null; // the same of the model before training
 }
 
 /**

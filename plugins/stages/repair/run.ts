@@ -7,19 +7,19 @@ import {
   withChanges,
 } from '../../../src/science/measures/weights/edit.ts';
 import { quantizerRelease } from '../../../src/science/torch/model.ts';
-import { openedDefence, withWeights } from '../defend/context.ts';
+import { defenceDescriptor, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
 /**
- * Writes the edited model in the form of a train stage's, as one whose weights were all trained,
- * and `defence.json`, which says what was changed.
+ * Writes the edited model in the form of a train stage's output, as a model whose weights were all
+ * trained, and `defence.json`, which says what was changed.
  */
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
   const { defence, weights: form } = params;
   await withWeights(context, async ({ given, weights, record, model }) => {
-    const implementation = (await openedDefence(context, defence).model?.edit?.load()) as
+    const implementation = (await defenceDescriptor(context, defence).model?.edit?.load()) as
       ModelEdit | undefined;
     if (implementation === undefined && form === undefined)
       throw new Error(`the defence "${defence.defence}" edits no model`);
@@ -64,10 +64,10 @@ function countChanges(
   let weights = 0,
     parameters = 0;
   for (const [name, { data }] of tensors) {
-    const own = after.get(name)?.data;
-    if (own === undefined || own === data) continue;
+    const before = after.get(name)?.data;
+    if (before === undefined || before === data) continue;
     let changed = 0;
-    for (let i = 0; i < data.length; i++) if (data[i] !== own[i]) changed++;
+    for (let i = 0; i < data.length; i++) if (data[i] !== before[i]) changed++;
     weights += changed;
     if (changed > 0) parameters++;
   }

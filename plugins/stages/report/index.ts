@@ -71,8 +71,7 @@ export type PlannedCell = {
 const TRAINED_GOALS = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
 export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
 
-/** The goals that the report reads. */
-export const readGoals = (goals: readonly string[]): readonly string[] =>
+export const goalsToRead = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
 /**
@@ -87,17 +86,17 @@ export function attacksIn(
     poisoning,
     ...bases.map((base) => base.poisoning),
   ]);
-  for (const { attack, params } of intern(all).distinct.flatMap(stepsOf)) {
+  for (const { attack, params } of indexDistinct(all).distinct.flatMap(stepsOf)) {
     const known = found.get(attack) ?? {};
     for (const [name, value] of Object.entries(params))
-      known[name] = intern([...(known[name] ?? []), value]).distinct;
+      known[name] = indexDistinct([...(known[name] ?? []), value]).distinct;
     found.set(attack, known);
   }
   return found;
 }
 
-/** Returns the distinct values and, for each item, the index of its value among them. */
-function intern<T>(values: readonly T[]): {
+/** Returns the distinct values and, for each value, its index among them. */
+function indexDistinct<T>(values: readonly T[]): {
   readonly distinct: readonly T[];
   readonly indexes: readonly number[];
 } {
@@ -115,7 +114,7 @@ function intern<T>(values: readonly T[]): {
   return { distinct, indexes };
 }
 
-/** `model`, `model 2`, …: the role of the model or data set with this index from 0. */
+/** Returns the role of the model or data set with this index from 0: `model`, `model 2`, …. */
 export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
@@ -171,7 +170,7 @@ function earlierTrainings(
 }
 
 /**
- * Returns the training settings. Precision, loss and packing are left out where they have their
+ * Returns the training settings. Precision, loss and packing are left out if they have their
  * defaults, so that no key holds them.
  */
 function trainSettings({ train }: Cell): JsonObject {
@@ -222,8 +221,8 @@ const splitsOf = (
  * change although its rows do not, and the report names the file.
  */
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
-  const models = intern(cells.map((cell) => cell.model));
-  const data = intern(cells.map((cell) => cell.data));
+  const models = indexDistinct(cells.map((cell) => cell.model));
+  const data = indexDistinct(cells.map((cell) => cell.data));
   const bases = cells.flatMap((cell) => basesOf(cell).flatMap(({ data: own }) => own?.train ?? []));
   // Where a file is depends on the machine, so it must not enter the report's key.
   const name = sourceNames([
@@ -262,19 +261,21 @@ export default defineStage({
     'provenance.',
   compute: false,
   scope: 'experiment',
-  // Timings, and bytes that depend on Node's compressor.
+  // These files have timings, or bytes that depend on Node's compressor.
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv', OUTPUTS],
   tolerant: true,
   spares: ['ntk'],
   define(cells, { goals, report, plugin }) {
-    const kinds = readGoals(goals);
+    const kinds = goalsToRead(goals);
     const isTrained = kinds.some(isTrainedGoal);
     const trainings = cells.map(trainingsOf);
-    const train = intern(trainings.flat().map(({ cell }) => trainSettings(cell)));
+    const train = indexDistinct(trainings.flat().map(({ cell }) => trainSettings(cell)));
     let at = 0;
     const settings = trainings.map((of) => of.map(() => train.indexes[at++] ?? 0));
     const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
-    const triggers = intern(cells.flatMap(({ evaluate }) => evaluate.triggers ?? [])).distinct;
+    const triggers = indexDistinct(
+      cells.flatMap(({ evaluate }) => evaluate.triggers ?? []),
+    ).distinct;
     const params: Params = {
       goals,
       train: train.distinct,

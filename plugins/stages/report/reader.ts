@@ -26,7 +26,6 @@ import type {
   Checkpoint,
   FisherPoint,
   KernelPoint,
-  LoraFacts,
   MapFacts,
   ReceiptFacts,
   ReportCell,
@@ -82,7 +81,7 @@ async function readLora(
   inputs: Inputs,
   index: number,
   adapter: JsonObject,
-): Promise<LoraFacts | null> {
+): Promise<ReportCell['lora']> {
   const nominal = nominalVariance(adapter);
   const ntk = dirOf(inputs, 'ntk', index),
     train = dirOf(inputs, 'train', index);
@@ -147,7 +146,7 @@ async function readWriting(inputs: Inputs, index: number): Promise<WritingFacts 
       );
 }
 
-const MOST_POINTS = 200;
+const MOST_POINTS = 200; // of a ROC curve
 
 /** Returns the points of a ROC curve, thinned evenly; empty if all rows are of one kind. */
 function rocPoints(text: string): readonly (readonly [number, number])[] {
@@ -189,7 +188,7 @@ export type ReadCell = Pick<
   | 'curves'
 >;
 
-/** @param kinds the stages whose metrics are read */
+/** Reads the files of a cell's stages. @param kinds the stages whose metrics are read */
 export async function readCell(
   inputs: Inputs,
   index: number,
@@ -229,7 +228,7 @@ export async function readCellKernels(
   const ntk = dirOf(inputs, 'ntk', index);
   for (const at of ntk === null ? [] : await checkpointsIn(ntk)) {
     const dir = join(ntk ?? '', at);
-    if (!existsSync(join(dir, 'logits.npy'))) continue; // let go, as the spec's `keep` asked
+    if (!existsSync(join(dir, 'logits.npy'))) continue; // removed, as the spec's `keep` asked
     const { rows, classes, outputs, full, lora, labels } = await readKernels(dir);
     points[at] = {
       ...(outputs === 'class logits' ? {} : { outputs }),
@@ -259,8 +258,8 @@ async function modelDigests(inputs: Inputs, cells: number): Promise<readonly str
       readonly model?: unknown;
       readonly source?: unknown;
     } | null;
-    // If the training started from a base, `model` is the digest of the base, which the spec does
-    // not name.
+    // If the training started from a base, `model` is the base's digest, and `source` that of the
+    // model that the spec names.
     const digest = record?.source ?? record?.model;
     if (typeof digest === 'string') digests.add(digest);
   }

@@ -15,7 +15,7 @@ import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { renderReport } from '../../../src/report/report.tsx';
 import { withShownSources } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
-import { attacksIn, isTrainedGoal, type Params, type PlannedCell, readGoals } from './index.ts';
+import { attacksIn, goalsToRead, isTrainedGoal, type Params, type PlannedCell } from './index.ts';
 import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
@@ -47,7 +47,7 @@ const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
 function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): readonly string[] {
   const isShared = (kind: string): boolean =>
     cells.length > 1 && new Set(cells.map(({ stages }) => stages[kind])).size === 1;
-  return readGoals(goals).filter((kind) => isTrainedGoal(kind) || !isShared(kind));
+  return goalsToRead(goals).filter((kind) => isTrainedGoal(kind) || !isShared(kind));
 }
 
 /** Returns what the plan and the experiment say about a cell, before its files are read. */
@@ -126,7 +126,7 @@ async function withKernelsAndReceipts(
   return complete;
 }
 
-/** Returns the experiment with the files that its axes and stages name as they are shown. */
+/** Returns the experiment with the names of its files as the report shows them. */
 function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
   const { cells, stages, sources } = experiment;
   const axes = withShownSources({

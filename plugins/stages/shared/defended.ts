@@ -117,7 +117,7 @@ const isTrainingLength = (value: unknown): value is TrainingLength => {
   );
 };
 
-/** Returns the settings of a training on whose way nothing is kept or measured. */
+/** Returns the settings of a training without checkpoints, evaluations and early stopping. */
 export const unwatched = (train: Cell['train']): Cell['train'] => ({
   ...train,
   checkpoints: 0,
@@ -177,9 +177,9 @@ export function trainingSet(cell: Cell, plugin: Plugin): StageRequest {
 export interface JudgedModel {
   /** The stage whose output is the model, in the form of a train stage's. */
   readonly model: StageRequest;
-  /** What is needed to open it beside the checkpoint (see `startInputs`). */
+  /** What is needed, beside the checkpoint, to open the model (see `startInputs`). */
   readonly start: { readonly base?: StageRequest };
-  /** The adapter that it is saved under. */
+  /** The adapter under which the model is saved. */
   readonly adapter: string;
 }
 
@@ -211,7 +211,7 @@ export type ModelParams = ModelNames & {
   readonly weights?: HeldWeights;
 };
 
-/** Throws an Error if the cell has no defence that acts at this moment. */
+/** Returns the definition of `repair` (model) or `detect`. Throws without such a defence. */
 export function modelDefinition(
   cell: Cell,
   moment: 'model' | 'detection',
@@ -289,7 +289,7 @@ export const preflightOf =
     ];
   };
 
-/** Returns a fault if a defence quantises, and nothing here does. */
+/** Returns a fault if a defence quantises, and bitsandbytes can't be used here. */
 async function quantizerFaults({
   backend,
   params: { defence, weights },

@@ -27,7 +27,7 @@ export const modelNames = ({ model, adapter }: Cell): ModelNames => ({
   adapter: adapter.type,
 });
 
-/** The plugins that open a cell's model, as `uses` of a stage. */
+/** Returns the plugins that open a cell's model, as `uses` of a stage. */
 export const modelUses = (
   { model, adapter }: Cell,
   adapters: readonly string[] = [adapter.type],
@@ -36,12 +36,11 @@ export const modelUses = (
   ...[...new Set(adapters)].map((name) => ({ kind: 'adapter' as const, name })),
 ];
 
-/** A folder that a spec names by its path alone (`init_from`), as a source URI. */
+/** Returns the source URI of a folder that a spec names by its path alone (`init_from`). */
 export const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);
 
 /**
- * Throws a `UserFault` if the cell has a regression head, of whose one number a stage measures
- * nothing.
+ * Throws a `UserFault` if the cell has a regression head, whose one output the stage can't measure.
  */
 export function refuseRegression({ head }: Cell, stage: string): void {
   if (head.type !== 'regression') return;
@@ -60,8 +59,8 @@ function adapterParams(upstream: Upstream, name: string): JsonObject {
 }
 
 /**
- * Warns of an adapter for which Δ_r is not defined. The stage runs, since a grid may have other
- * adapters beside it, and writes that there is none.
+ * Warns of an adapter for which Δ_r is not defined. The stage runs nevertheless and writes that
+ * there is no Δ_r, since a grid may have other adapters.
  */
 export function deltaWarnings(upstream: Upstream): readonly Problem[] {
   const { type, use_dora: dora } = adapterParams(upstream, 'model');
@@ -87,7 +86,7 @@ export function deltaWarnings(upstream: Upstream): readonly Problem[] {
   ];
 }
 
-/** Reports an adapter whose linearised model is not defined, at which the stage would fail. */
+/** Reports an adapter whose linearised model is not defined. The stage would fail with it. */
 export function linearisedFaults(upstream: Upstream): readonly Problem[] {
   if (adapterParams(upstream, 'model')['use_dora'] !== true) return [];
   return [
@@ -102,12 +101,11 @@ export function linearisedFaults(upstream: Upstream): readonly Problem[] {
 }
 
 /**
- * Where the true Fisher information is not computed: it takes an expectation over everything that
- * the model may answer, and of a completion task only log p(answer) of the row's own answer is
- * known.
+ * The true Fisher information takes an expectation over everything that the model may answer. It
+ * is not computed in a completion task, where only log p(answer) of a row's own answer is known.
  */
 
-/** Which Fisher information a stage computes. Empty for both kinds, of class logits. */
+/** Which Fisher information a stage computes; if empty, the true and empirical of class logits. */
 export type FisherParams = {
   /** Present if the true Fisher information is left out. */
   readonly information?: 'empirical';

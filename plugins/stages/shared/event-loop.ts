@@ -1,7 +1,6 @@
 /**
  * Yields in the middle of a long computation, so that the worker can send its messages and receive
- * an abort.
- * @param signal once it is aborted, its reason is thrown
+ * an abort. Throws the reason of `signal` once that is aborted.
  */
 export async function yieldToEventLoop(signal?: AbortSignal): Promise<void> {
   await new Promise((resolve) => {

@@ -19,7 +19,7 @@ export function assetOf({ assets }: Pick<RunContext, 'assets'>, name: string): A
   return asset;
 }
 
-/** @param indent the number of spaces per level */
+/** Writes a value as JSON, with `indent` spaces for each level. */
 export async function writeJson(
   dir: string,
   name: string,
@@ -53,7 +53,7 @@ export const renamed = <T>(
 ): Record<string, T> =>
   Object.fromEntries(Object.entries(record).map(([name, value]) => [nameOf(name), value]));
 
-/** A field of a CSV file (RFC 4180). */
+/** Returns a text as a field of a CSV file, quoted if RFC 4180 needs it. */
 export const csvField = (text: string): string =>
   /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 

@@ -29,7 +29,7 @@ export const knownRows = ({ format }: CellSplit, plugin: Plugin): KnownRows | nu
 export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
   const filled = (name: SplitName, split: CellSplit): CellSplit => {
     const knows = knownRows(split, plugin);
-    return knows === null ? split : filledIn(split, knows, name, cell.data.classes);
+    return knows === null ? split : fillIn(split, knows, name, cell.data.classes);
   };
   const { tasks } = cell.data;
   const splits = {
@@ -48,11 +48,11 @@ export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
   return { ...cell, data: { ...cell.data, ...defined(splits) } };
 }
 
-function filledIn(
+function fillIn(
   split: CellSplit,
   { columns, classes, metrics }: KnownRows,
   name: SplitName,
-  ofBoth: Cell['data']['classes'],
+  cellClasses: Cell['data']['classes'],
 ): CellSplit {
   const said = fieldSaidTwice(split);
   if (said !== null)
@@ -62,23 +62,23 @@ function filledIn(
       `Leave out data.${name}.${said}, or write the format of the file: tsv, csv, jsonl, parquet.`,
       [...splitPath(name), said],
     );
-  const order = ofBoth ?? split.classes;
-  // F1 is that of the second class, which must be the one that the task means.
-  if (order !== undefined && metrics.includes('f1') && !isSame(order, classes ?? []))
+  const order = cellClasses ?? split.classes;
+  // F1 is computed for the second class, which must be the class that the task means.
+  if (order !== undefined && metrics.includes('f1') && !areSameNames(order, classes ?? []))
     throw new UserFault(
       `data.${name}.format is ${split.format}, which is scored by the F1 of its second class, and ` +
         'the spec gives its classes another order',
       'Leave out the classes.',
-      [...(ofBoth === undefined ? splitPath(name) : ['data']), 'classes'],
+      [...(cellClasses === undefined ? splitPath(name) : ['data']), 'classes'],
     );
-  const own = order === undefined ? classes : split.classes;
-  return { ...split, columns, header: true, ...(own === undefined ? {} : { classes: [...own] }) };
+  const filled = order === undefined ? classes : split.classes;
+  return { ...split, columns, header: true, ...defined({ classes: filled && [...filled] }) };
 }
 
-const isSame = (a: readonly unknown[], b: readonly unknown[]): boolean =>
+const areSameNames = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   JSON.stringify(a.map(String)) === JSON.stringify(b);
 
-/** The columns of a split where the spec names none. */
+/** The columns of a split if the spec names none. */
 const UNNAMED = JSON.stringify({ text: 'text', label: 'label' });
 
 /** Returns a field that the spec gives although the data set knows it; null if there is none. */

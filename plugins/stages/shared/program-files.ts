@@ -1,7 +1,7 @@
 /**
- * Files that a program is given by source URI. Its parameters contain only their bare names, and
- * the files themselves are assets, so that a key depends on their content and not on where they
- * are.
+ * Files that a spec hands to a program by source URI. A stage's parameters contain their bare names
+ * alone, and the files themselves are assets, so that a key depends on their content and not on
+ * where they are.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,14 +30,14 @@ interface NamedFiles {
 }
 
 /**
- * Separates a cell's attack from its `files`. Returns its parameters with bare names, and the files
- * as assets. With several steps, the assets are named `ATTACK/NAME`.
+ * Separates a cell's attack from its `files`. Returns the attack with bare names, and the files as
+ * assets. With several steps, the assets are named `ATTACK/NAME`.
  */
 export function filesApart(poisoning: Poisoning): {
   readonly poisoning: Poisoning;
   readonly assets: NamedFiles['assets'];
 } {
-  const steps = stepsOf(poisoning).map(({ attack, params }) => ({ attack, ...apart(params) }));
+  const steps = stepsOf(poisoning).map(({ attack, params }) => ({ attack, ...splitFiles(params) }));
   const [only] = steps;
   if (only !== undefined && steps.length === 1)
     return { poisoning: { attack: only.attack, ...only.params }, assets: only.assets };
@@ -54,7 +54,7 @@ export function filesApart(poisoning: Poisoning): {
   };
 }
 
-function apart(params: JsonObject): {
+function splitFiles(params: JsonObject): {
   readonly params: JsonObject;
   readonly assets: NamedFiles['assets'];
 } {
@@ -86,14 +86,14 @@ const fileName = (uri: string): string =>
 
 /** The prefix of the files of a trigger among a stage's assets. */
 const TRIGGER = 'trigger/';
-/** The prefix of a scorer's files there. @param further absent for `evaluate.scorer` */
+/** Returns the prefix of a scorer's files. @param further its name; absent for `evaluate.scorer` */
 const scorerPrefix = (further?: string): string =>
   further === undefined ? 'scorer/' : `scorers/${further}/`;
 
-const prefixed = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
+const withPrefix = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
   Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${prefix}${name}`, uri]));
 
-/** Reads no other asset: one that is not fetched yet can't be read. */
+/** Returns paths by name. Reads no asset without the prefix, since it may not be fetched yet. */
 const pathsOf = (
   prefix: string,
   assets: RunContext['assets'],
@@ -106,20 +106,20 @@ const pathsOf = (
 
 /** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */
 export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
-  prefixed(TRIGGER, files);
+  withPrefix(TRIGGER, files);
 
-/** Returns the paths of a trigger's files by name, from the assets of such a stage. */
+/** Returns the paths of a trigger's files by name, from the assets of a stage that shows it. */
 export const triggerFiles = (assets: RunContext['assets']): ReturnType<typeof pathsOf> =>
   pathsOf(TRIGGER, assets);
 
 /**
  * Returns a scorer's files as assets of a stage that scores.
- * @param further the scorer's name, where it is one of `evaluate.scorers`
+ * @param further the scorer's name, if it is one of `evaluate.scorers`
  */
 export const scorerAssets = (files: NamedFiles['assets'], further?: string): NamedFiles['assets'] =>
-  prefixed(scorerPrefix(further), files);
+  withPrefix(scorerPrefix(further), files);
 
-/** Returns the paths of such a scorer's files by name, from the assets of a stage that runs. */
+/** Returns the paths of a scorer's `files` by name, from the assets of a stage that scores. */
 export const scorerFiles = (
   assets: RunContext['assets'],
   further?: string,
@@ -130,10 +130,10 @@ export const scorerFiles = (
     ),
   );
 
-/** Of a scorer's files: the prefix of those that a parameter of its own names. */
+/** The prefix, after the scorer's, of files that a parameter other than `files` names. */
 export const SOURCES = 'sources/';
 
-/** Returns what such parameters of a scorer name, by the parameter. */
+/** Returns the sources that a scorer's parameters name, by parameter. */
 export function scorerSources(
   assets: RunContext['assets'],
   further?: string,
@@ -148,7 +148,7 @@ export function scorerSources(
 
 type Learnt = { readonly [attack: string]: Json };
 
-/** The file of the poison stage. */
+/** The file in which a poison stage writes the triggers that its attacks have learnt. */
 export const LEARNT = 'learnt.json';
 
 /**
@@ -175,13 +175,13 @@ export function learntInput(
   return learns ? { learnt: { kind: 'poison', cell: { ...cell, poisoning } } } : {};
 }
 
-/** Returns what the attacks have learnt, or nothing if none learns. */
+/** Returns the triggers that the attacks have learnt; empty if none learns. */
 async function readLearnt(context: Pick<RunContext, 'inputs'>): Promise<Learnt> {
   if (context.inputs['learnt'] === undefined) return {};
   return JSON.parse(await readFile(join(inputDir(context, 'learnt'), LEARNT), 'utf8')) as Learnt;
 }
 
-/** Shows a trigger, whose files are this stage's assets, as `showTrigger` does. */
+/** Returns rows under a trigger as `showTrigger` does. Its files are this stage's assets. */
 export const openTrigger = async (
   context: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log'>,
   trigger: Poisoning,

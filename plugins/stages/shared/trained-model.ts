@@ -33,7 +33,7 @@ export type ModelParts = Pick<AdaptedModelOptions, 'model' | 'architecture' | 'a
 
 type Plugins = Pick<RunContext, 'plugin'>;
 
-/** Loads the code of an architecture. @param folder that of the checkpoint */
+/** Loads the code of an architecture. @param folder the checkpoint's folder */
 export const loadArchitecture = (
   context: Plugins,
   name: string,
@@ -62,7 +62,7 @@ export async function modelParts(
   };
 }
 
-/** The weights of a model that a training left; to be disposed of. */
+/** The weights of a trained model, which the caller disposes of. */
 interface OpenedWeights {
   readonly weights: ModelWeights;
   /** Absent under the backend torch. */
@@ -71,10 +71,10 @@ interface OpenedWeights {
   readonly dispose: () => void;
 }
 
-/** A model that a training left, as evaluation sees it; to be disposed of. */
+/** A trained model for evaluation, which the caller disposes of. */
 interface OpenedModel extends OpenedWeights {
   readonly model: EvaluatedModel;
-  /** Present under the backend torch, with what the model was opened with. */
+  /** Present under the backend torch, as are the `options` that the model was opened with. */
   readonly torch?: TorchModel;
   readonly options?: NetworkOptions;
 }
@@ -109,7 +109,7 @@ export async function openModel(
   };
 }
 
-/** As `openModel`, for what only reads weights: PyTorch's process does not open the model. */
+/** Opens a model as `openModel` does, but to read weights alone, without PyTorch's process. */
 export async function openWeights(
   { backend }: Pick<RunContext, 'backend'>,
   options: AdaptedModelOptions,

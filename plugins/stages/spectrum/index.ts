@@ -2,7 +2,7 @@ import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /** As in `SpectrumOptions`. */
+  /** Settings of the effective rank (`energy`) and of intruder dimensions (`vectors`, `cosine`). */
   readonly energy: number;
   readonly vectors: number;
   readonly cosine: number;
@@ -42,7 +42,7 @@ export default defineStage<Params>({
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },
         model: { kind: 'train', cell },
-        // Clean texts of the task, since no checkpoint holds the corpus that it was pretrained on.
+        // Mask clean texts of the task: a checkpoint does not hold the corpus of its pretraining.
         rows: { kind: 'data', cell, with: { split: 'validation' } },
         ...startInputs(cell),
       },

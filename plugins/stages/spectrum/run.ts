@@ -2,7 +2,7 @@
  * How training changed a weight, described by singular values: ΔW's spectrum and effective rank,
  * and intruder dimensions, that is, leading singular vectors of the trained weight that are similar
  * to none of the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion
- * of Equivalence, arXiv 2410.21228; left singular vectors, as there).
+ * of Equivalence, arXiv 2410.21228, which takes left singular vectors too).
  */
 import { createHash } from 'node:crypto';
 import type { RunContext } from '../../../src/api.ts';
@@ -49,14 +49,14 @@ interface Forgetting {
   readonly forgetting: number;
 }
 
-const BATCH = 32;
+const BATCH_SIZE = 32;
 
 /**
  * Returns the pretraining loss before and after training, on the validation split's first rows. The
  * masked-LM head is the original checkpoint's, since a base has none. Null if the checkpoint has no
  * masked-LM head, if its tokenizer has no mask token, or if the rows have nothing to mask.
  */
-async function forgettingOf<Body>(
+async function measureForgetting<Body>(
   context: RunContext<Params>,
   open: (path: string) => Promise<MaskedLm<Body> | null>,
   start: Body,
@@ -82,7 +82,7 @@ async function forgettingOf<Body>(
     });
     if (masked.length === 0) return null;
     const lossOf = async (body: Body) => {
-      const { sum, tokens } = await lm.loss(body, masked, BATCH, async (done, total) => {
+      const { sum, tokens } = await lm.loss(body, masked, BATCH_SIZE, async (done, total) => {
         progress(done, total, 'masked tokens');
         await yieldToEventLoop(signal);
       });
@@ -102,7 +102,7 @@ async function forgettingOf<Body>(
   }
 }
 
-/** `openMaskedLm` in PyTorch's process, over a body with its adapter merged. */
+/** Opens the same as `openMaskedLm`, in PyTorch's process, for bodies with merged adapters. */
 async function openTorchMaskedLm(
   family: Architecture,
   path: string,
@@ -115,11 +115,11 @@ async function openTorchMaskedLm(
     linears: architecture.linears(config),
     parameters: architecture.parameters(config),
   };
-  const own = new Set(shape.parameters.map(({ name }) => name));
+  const names = new Set(shape.parameters.map(({ name }) => name));
   return {
     vocabulary,
     loss: async (body, rows, batchSize, onBatch) => {
-      const merged = [...(await mergedParameters(body))].filter(([name]) => own.has(name));
+      const merged = [...(await mergedParameters(body))].filter(([name]) => names.has(name));
       const model = await openTorchModel(
         await readTorchStart({
           architecture,
@@ -163,13 +163,13 @@ export async function run(context: Context): Promise<void> {
       const lm = !isPretrained
         ? null
         : start.network === undefined || end.network === undefined
-          ? await forgettingOf(
+          ? await measureForgetting(
               context,
               (path) => openTorchMaskedLm(architecture, path),
               start.weights,
               end.weights,
             )
-          : await forgettingOf(
+          : await measureForgetting(
               context,
               (path) => openMaskedLm(architecture, { path }),
               start.network,
@@ -247,7 +247,7 @@ function spectraMetrics(layers: readonly LayerSpectrum[]) {
     sum((layer) => (layer.change === 0 ? 0 : (layer.change / layer.relative_change) ** 2)),
   );
   const vectors = sum(({ cosines }) => cosines.length);
-  const intruders = sum(({ intruder_dimensions: own }) => own);
+  const intruders = sum(({ intruder_dimensions: count }) => count);
   return {
     layers: layers.length,
     effective_rank: sum(({ effective_rank: rank }) => rank) / layers.length,
@@ -283,9 +283,9 @@ export interface LayerSpectrum {
   readonly change: number;
   /** ‖ΔW‖_F / ‖W₀‖_F */
   readonly relative_change: number;
-  /** The least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 where nothing moved. */
+  /** The least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 if nothing moved. */
   readonly effective_rank: number;
-  /** ‖ΔW‖_F²/σ₁²; 0 where nothing moved. */
+  /** ‖ΔW‖_F²/σ₁²; 0 if nothing moved. */
   readonly stable_rank: number;
   /**
    * max_j |cos(u_k, u⁰_j)| for the trained weight's left singular vectors u_k, in the order of
@@ -298,7 +298,7 @@ export interface LayerSpectrum {
 const norm = (values: Float64Array): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
 /**
- * Returns the least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 where all are zero.
+ * Returns the least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 if all σ are zero.
  * @param values the singular values σ, descending
  */
 export function effectiveRank(values: ArrayLike<number>, energy: number): number {
@@ -311,33 +311,33 @@ export function effectiveRank(values: ArrayLike<number>, energy: number): number
 }
 
 /**
- * The size of the cache of initial weights' left singular vectors, which the cells of a grid share.
- * It is keyed by content, so that no entry is ever stale.
+ * The bytes that the cache of initial weights' left singular vectors may have. The cells of a grid
+ * share it. It is keyed by content, so that no entry is ever stale.
  */
 const INITIAL_BYTES = 256 * 2 ** 20;
-const known = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
+const cachedVectors = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
 
 function initialVectors(initial: Float64Array, m: number, n: number): Float64Array {
   const name = createHash('sha256')
     .update(`${m} ${n} `)
     .update(new Uint8Array(initial.buffer, initial.byteOffset, initial.byteLength))
     .digest('base64');
-  const found = known.get(name) ?? svd(initial, m, n).left!; // (m, min(m, n))
-  known.delete(name);
-  known.set(name, found); // moved to the end: the least recently used entry is evicted first
+  const found = cachedVectors.get(name) ?? svd(initial, m, n).left!; // (m, min(m, n))
+  cachedVectors.delete(name);
+  cachedVectors.set(name, found); // at the end: the least recently used is evicted first
   let bytes = 0;
-  for (const { byteLength } of known.values()) bytes += byteLength;
-  for (const [oldest, { byteLength }] of known) {
+  for (const { byteLength } of cachedVectors.values()) bytes += byteLength;
+  for (const [oldest, { byteLength }] of cachedVectors) {
     if (bytes <= INITIAL_BYTES) break;
-    known.delete(oldest);
+    cachedVectors.delete(oldest);
     bytes -= byteLength;
   }
   return found;
 }
 
 /**
- * max_j |cos(u_k, u⁰_j)| for the first `vectors` of the trained weight. initial, trained: (m, n),
- * row-major.
+ * Returns max_j |cos(u_k, u⁰_j)| for the first `vectors` left singular vectors u_k of the trained
+ * weight. initial, trained: (m, n), row-major.
  */
 function vectorCosines(
   initial: Float64Array,

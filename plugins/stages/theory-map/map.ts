@@ -81,12 +81,12 @@ interface ClosedForm {
   readonly h2: number;
 }
 
-/** E a⁴/σ⁴. */
+/** κ = E a⁴/σ⁴ of an entry a. */
 const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
 
 /**
- * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd fourth powers of entries, rd(d−1)
- * pairs in a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
+ * Returns E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ): rd fourth powers of entries, rd(d−1) pairs in
+ * a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
  */
 export function expectedSquares(
   shape: Shape,
@@ -97,7 +97,7 @@ export function expectedSquares(
   return variance ** 2 * rank * width * (width + rank - 2 + KURTOSIS[shape]);
 }
 
-/** E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ), whose logarithm is the published H₂'. */
+/** Returns E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ), whose logarithm is the published H₂'. */
 export function diagonalSquares(
   shape: Shape,
   rank: number,
@@ -133,7 +133,7 @@ interface MapValues {
 /** Summaries of the Fisher information of the model's outputs, at s = 1. */
 export interface ModelValues extends MapValues {
   readonly count: number;
-  /** ½ Σ log λ; null where every eigenvalue counts as zero. */
+  /** ½ Σ log λ; null if every eigenvalue counts as zero. */
   readonly information_bits: number | null;
   /** ½ Σ log(λ/Σλ), which does not change with the scale. */
   readonly information_bits_normalised: number | null;
@@ -151,7 +151,7 @@ interface MapPoint {
   /** From AᵀA for one draw of A, (r, d). */
   readonly drawn: MapValues;
   /**
-   * Measured at σ² = scale/d with d each layer's own fan-in; null where the rank exceeds a layer's
+   * Measured at σ² = scale/d with d each layer's own fan-in; null if the rank exceeds a layer's
    * width.
    */
   readonly model: ModelValues | null;
@@ -160,13 +160,13 @@ interface MapPoint {
 export interface TheoryMap {
   readonly width: number;
   readonly rows: number;
-  /** What the model's kernels are of. */
+  /** The outputs of which these are the model's kernels. */
   readonly outputs: OutputsOf;
   /** Whether the Fisher information is the true or, of log p(answer), the empirical one. */
   readonly information: 'true' | 'empirical';
   /** The number of outputs of a row. */
   readonly classes: number;
-  /** The same for full fine-tuning: over the weights of the same layers, at the same point. */
+  /** Values of full fine-tuning, over the weights of the same layers at the same point. */
   readonly full: ModelValues;
   readonly points: readonly MapPoint[];
 }
@@ -200,7 +200,7 @@ const scaledValues = (values: ModelValues, c: number): ModelValues => ({
 interface MapOptions {
   readonly width: number;
   readonly scales: readonly number[];
-  /** All ranks, ascending. */
+  /** The moments of a drawn A at all ranks, ascending. */
   readonly drawn: ReadonlyMap<Shape, readonly DrawnMoments[]>;
   /** Kernels of the model for `modelRanks`. */
   readonly model: RankKernels;
@@ -236,18 +236,18 @@ export function theoryMap({
     return moments.flatMap(({ rank, sum, sum_squares: squares }) =>
       scales.map((scale): MapPoint => {
         const variance = scale / width,
-          own = measured.get(rank);
+          values = measured.get(rank);
         return {
           distribution,
           rank,
           scale,
           closed: closedForm(distribution, rank, width, variance),
           drawn: { h1: Math.log(variance * sum), h2: -Math.log(variance ** 2 * squares) },
-          model: own === undefined ? null : scaledValues(own, scale),
+          model: values === undefined ? null : scaledValues(values, scale),
         };
       }),
     );
   });
-  const of = { width, rows, outputs: model.outputs, information, classes } as const;
-  return { ...of, full: summary(model.full), points };
+  const facts = { width, rows, outputs: model.outputs, information, classes } as const;
+  return { ...facts, full: summary(model.full), points };
 }

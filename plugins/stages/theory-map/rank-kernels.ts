@@ -27,7 +27,7 @@ import { drawA } from '../../adapters/lora/init.ts';
 import type { Shape } from './map.ts';
 
 export interface RankKernels {
-  /** What the kernels are of, and `logits` the values of. */
+  /** The outputs of which these are the kernels, and `logits` the values. */
   readonly outputs: OutputsOf;
   readonly logits: Float32Array; // (N, C)
   /** K_ff, over the weights of the same layers. */
@@ -54,7 +54,7 @@ export async function rankKernels(
   options: WalkOptions = {},
 ): Promise<RankKernels> {
   const most = largestRank(model, ranks);
-  const { full, bands, finish } = emptySums(model, rows, shapes, ranks);
+  const { full, bands, finish } = createSums(model, rows, shapes, ranks);
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
       addTerm(
@@ -96,7 +96,7 @@ function largestRank({ layers }: KernelModel | AdaptedModel, ranks: readonly num
   return most;
 }
 
-function emptySums(
+function createSums(
   model: Pick<AdaptedModel, 'outputs' | 'outputsOf'>,
   rows: readonly TokenRow[],
   shapes: readonly Shape[],
@@ -115,6 +115,7 @@ function emptySums(
         sums.forEach(({ data }, k) => {
           symmetrise(data, size);
           if (k > 0)
+            // add the kernel of the rank below
             data.forEach((value, x) => {
               data[x] = value + sums[k - 1]!.data[x]!;
             });
@@ -130,7 +131,7 @@ function emptySums(
   };
 }
 
-/** `rankKernels` in PyTorch's process. */
+/** Returns the same as `rankKernels`, from kernels that PyTorch's process computes. */
 export async function torchRankKernels(
   model: TorchKernels,
   rows: readonly TokenRow[],
@@ -140,7 +141,7 @@ export async function torchRankKernels(
   options: Pick<LayerKernels, 'progress' | 'signal'> = {},
 ): Promise<RankKernels> {
   const most = largestRank(model, ranks);
-  const { full, bands, finish } = emptySums(model, rows, shapes, ranks);
+  const { full, bands, finish } = createSums(model, rows, shapes, ranks);
   const logits = await model.layerKernels(rows, {
     ...options,
     layers: model.layers,
@@ -151,7 +152,7 @@ export async function torchRankKernels(
         return ranks.map((rank, k): LayerPart => {
           const first = k === 0 ? 0 : ranks[k - 1]!,
             width = rank - first;
-          // The rows of A that this rank adds, transposed.
+          // The rows of A, (most, n), that this rank adds, transposed: (n, width).
           const data = Float32Array.from(
             { length: n * width },
             (_, at) => A[(first + (at % width)) * n + Math.floor(at / width)]!,

@@ -18,12 +18,12 @@ import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
 
-/** Foretells what a training takes; null where nothing is trained. */
+/** Returns the memory, output and operations of a training; null if nothing is trained. */
 export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {
   const { params } = context,
     training = trainingOf(params);
   if (training === null) return null;
-  // The classes, and the words of a verbalizer, are too few to count.
+  // Take two classes and no verbalizer: classes and a verbalizer's words are too few to matter.
   const modelDir = await findModelDir(assetOf(context, 'model').path);
   const family = await loadArchitecture(context, params.architecture, modelDir),
     architecture = family.withHead(headWithoutTokens(params.head));
@@ -77,10 +77,10 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   };
 }
 
-/** Bytes of an entry of frozen weights, and of those that may be quantised. */
+/** Returns the bytes of an entry of frozen weights, and of weights that may be quantised. */
 function heldBytes({ weights }: Params): { frozenBytes: number; linearBytes: number } {
   const frozenBytes = weights?.dtype === 'bf16' ? 2 : 4;
-  // Blocks of 64 entries share a constant, which is quantised too (QLoRA, section 3).
+  // nf4: 4 bits, and 0.127 bits of a quantised constant per 64 entries (QLoRA, section 3).
   const quantized = { nf4: 0.5 + 0.127 / 8, int8: 1 };
   const linearBytes = weights?.quantize && quantized[weights.quantize.method];
   return { frozenBytes, linearBytes: linearBytes ?? frozenBytes };

@@ -54,8 +54,8 @@ export default defineStage<Params>({
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     checkOrder(cell);
     checkLoss(cell);
-    const watch = watchOf(cell);
-    const attack = attackIn(cell, plugin);
+    const watch = watchDefinition(cell);
+    const attack = attackOnTraining(cell, plugin);
     const defence = lossOfDefence(cell, onClean, attack, plugin);
     const { adapter, initFrom } = adapterOf(cell, plugin);
     const start = onClean ? judgedModel(whole, plugin).start : startInputs(cell);
@@ -76,11 +76,11 @@ export default defineStage<Params>({
         head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
         ...heldWeights(cell.model),
-        ...(cell.head.type === 'cloze' ? { classes: classesOf(cell, plugin) } : {}),
+        ...(cell.head.type === 'cloze' ? { classes: statedClasses(cell, plugin) } : {}),
         ...(watch === null ? {} : { watch: watch.params }),
       },
       inputs: {
-        data: onClean ? cleanRows(whole) : dataOf(cell, plugin),
+        data: onClean ? cleanRows(whole) : rowsOf(cell, plugin),
         ...(watch === null
           ? {}
           : {
@@ -120,9 +120,9 @@ export default defineStage<Params>({
 type Planned = Parameters<NonNullable<NonNullable<StageDescriptor<Params>['pack']>['together']>>[0];
 
 /**
- * Returns a name that trainings have in common whose steps PyTorch may take together: those of LoRA
- * under the same weights, layers and head. What else forbids it, such as the form that an adapter's
- * folder has, the process finds.
+ * Returns a name that is the same for trainings whose steps PyTorch may take together: those of
+ * LoRA under the same weights, layers and head; null for other trainings. PyTorch's process finds
+ * what else forbids it, such as the form that an adapter's folder has.
  */
 function packName({ params, assets, inputs }: Planned): string | null {
   const training = trainingOf(params);
@@ -144,14 +144,14 @@ function packName({ params, assets, inputs }: Planned): string | null {
  * Requests the training rows. If nothing is trained, only the classes matter, which all attacks and
  * doses share.
  */
-const dataOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
+const rowsOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
     : trainingSet(cell, plugin);
 
 /**
- * Returns the cell whose training, on the defender's clean rows, follows the cell's own. Nothing is
- * watched on its way.
+ * Returns the cell whose training, on the defender's clean rows, follows the cell's own. It has no
+ * checkpoints and no evaluations.
  */
 function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const defence = defenceOf(cell, plugin);
@@ -215,7 +215,8 @@ function adapterOf(
 }
 
 /**
- * Throws a UserFault if the rows can't stand in the order, or the sequences, that are asked for.
+ * Throws a UserFault if other settings contradict the order or the packing of rows that the spec
+ * asks for.
  */
 function checkOrder({ head, poisoning, train }: Cell): void {
   const { batching, loss, packing, steps } = train,
@@ -293,7 +294,7 @@ function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['ad
     : cell.adapter;
 }
 
-function attackIn(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack | null {
+function attackOnTraining(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack | null {
   if (cell.train.steps === 0 || plugin === undefined) return null;
   return trainingAttack(filesApart(withoutOrder(cell.poisoning)).poisoning, plugin);
 }
@@ -304,9 +305,9 @@ interface WatchDefinition {
   readonly files: { readonly [name: string]: string };
 }
 
-function watchOf(cell: Cell): WatchDefinition | null {
-  const looks = cell.train.steps !== 0 && cell.train.evaluate_every > 0;
-  if (!looks) return null;
+function watchDefinition(cell: Cell): WatchDefinition | null {
+  const isWatched = cell.train.steps !== 0 && cell.train.evaluate_every > 0;
+  if (!isWatched) return null;
   const attack = attackOf(cell);
   const { poisoning: trigger, assets: files } =
     attack.attack === 'none' ? { poisoning: null, assets: {} } : filesApart(withoutOrder(attack));
@@ -320,7 +321,11 @@ function watchOf(cell: Cell): WatchDefinition | null {
   };
 }
 
-function classesOf(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
+/**
+ * Returns the names of the classes that the spec or its named data set states; null if neither
+ * does.
+ */
+function statedClasses(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
   const { data } = withKnownRows(cell, plugin);
   return (data.classes ?? data.train.classes)?.map(String) ?? null;
 }

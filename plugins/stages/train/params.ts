@@ -33,7 +33,7 @@ export type Params = {
   readonly adapter: { readonly type: string } & JsonObject;
   /** The attack, if it changes the training itself. */
   readonly attack?: TrainingAttack;
-  /** The defence, if the training minimises a loss of it. */
+  /** The defence, if the training minimises that defence's loss. */
   readonly defence?: DefenceParams;
   readonly seed: number;
   readonly weights?: HeldWeights;
@@ -105,8 +105,8 @@ export function adapterFault(attack: string, adapter: string): Problem | null {
 }
 
 /**
- * Returns the fault if the rows have other classes than those of the training before, whose head
- * this training goes on with; null otherwise.
+ * Returns the fault if the rows have other classes (`ours`) than those of the previous training
+ * (`theirs`), whose head this training goes on with; null otherwise.
  */
 export function otherClasses(
   theirs: readonly string[],
@@ -126,8 +126,8 @@ export function otherClasses(
 type Untrained = { readonly steps: 0 };
 
 /**
- * Returns `adapter` of a spec in the one form that all its names share, so that they are one
- * training.
+ * Returns a spec's `adapter` in one form, however it is written, so that all ways to write it are
+ * one training.
  */
 export function adapterParams(
   adapter: Cell['adapter'],
@@ -174,8 +174,8 @@ export const usesBf16 = (cell: Cell): boolean =>
   [...basesOf(cell), cell].some(({ train }) => isBf16(train));
 
 /**
- * Returns only the fields that the optimiser and the schedule read, because a field that is not
- * read must not make a different stage.
+ * Returns only the fields that the optimiser and the schedule read. A field that is not read must
+ * not make a different stage.
  * @throws UserFault if two fields contradict each other
  */
 export function trainParams(train: Cell['train']): Untrained | (TrainParams & JsonObject) {

@@ -57,7 +57,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     head: params.head,
     headGiven: context.assets['head'] !== undefined,
     classes: params.classes ?? null,
-    maxLength: training === null ? null : longest(training, params.watch),
+    maxLength: training === null ? null : longestRow(training, params.watch),
     adapter: {
       implementation: await loadAdapter(context, type),
       params: adapterParams,
@@ -67,12 +67,12 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     ...defined({ weights: params.weights }),
     based,
   });
-  problems.push(...(await heldFaults(context)));
+  problems.push(...(await heldWeightsFaults(context)));
   if (training !== null)
     problems.push(
       ...keptFaults(training),
       ...classFaults(params, training),
-      ...(await offeredHere(context, training)),
+      ...(await machineFaults(context, training)),
       ...torchFaults(context, [attack, defence]),
       ...(training.gradient_checkpointing === true
         ? torchAlone(context, 'train', 'gradient_checkpointing')
@@ -97,7 +97,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
 }
 
 /**
- * Returns the fault of rows with other classes than those of the training before, if both are
+ * Returns the fault of rows with other classes than the previous training's rows, if both are
  * known.
  */
 async function chainFault(context: Preflight): Promise<Problem | null> {
@@ -131,7 +131,7 @@ function torchFaults(
   );
 }
 
-/** Returns a fault if an attack or a defence has a loss, which reads rows that are not packed. */
+/** Returns a fault if rows are packed, and an attack or a defence has a loss of separate rows. */
 const packingFaults = (
   { packing }: TrainParams,
   changers: readonly (OpenedAttack | null)[],
@@ -148,7 +148,7 @@ const packingFaults = (
         ],
   );
 
-/** Returns a fault if PyTorch alone has a setting of the spec, and another backend computes. */
+/** Returns a fault if another backend than torch computes, which lacks a setting of the spec. */
 const torchAlone = (
   { backend }: Preflight,
   section: string,
@@ -165,7 +165,10 @@ const torchAlone = (
         },
       ];
 
-/** Returns the fault of a training on several devices; one of this machine as in offeredHere. */
+/**
+ * Returns the fault of a training on several devices. A lack of GPUs is a warning, or left out,
+ * when `machineFaults` would make it so.
+ */
 async function deviceFaults(
   context: Preflight,
   { devices = 1, loss, fsdp = false }: TrainParams,
@@ -208,8 +211,8 @@ async function deviceFaults(
   ).map((problem) => (context.runsHere === undefined ? { ...problem, warning: true } : problem));
 }
 
-/** Returns the faults of weights that are not held in float32, where they can't be. */
-async function heldFaults(context: Preflight): Promise<Problem[]> {
+/** Returns the faults of quantised or bfloat16 weights, if they can't be held so. */
+async function heldWeightsFaults(context: Preflight): Promise<Problem[]> {
   const { params } = context;
   if (params.weights === undefined) return [];
   const field = params.weights.quantize === undefined ? 'dtype' : 'quantize';
@@ -255,9 +258,9 @@ function classFaults({ head }: Params, training: TrainParams): Problem[] {
 }
 
 /**
- * Returns a fault if the training takes its products in bfloat16 where they are not offered, or
- * packs rows where attention would pad a batch of them, all to the length of the longest: short
- * ones would take many times the memory of the sequences that they fill.
+ * Returns a fault if the training takes its products in bfloat16 and the backend does not offer
+ * that, or if it packs rows and attention would pad them all to the length of the longest: short
+ * rows would take many times the memory of the sequences that they fill.
  */
 export async function backendFaults(
   backend: Preflight['backend'],
@@ -282,10 +285,10 @@ export async function backendFaults(
 }
 
 /**
- * The same before anything runs. What this machine lacks is a warning if the stage may run
- * elsewhere, and nothing if it does: `run` checks the machine that it is on.
+ * Returns `backendFaults` before anything runs. A fault of this machine is a warning if the stage
+ * may run elsewhere, and left out if it does run elsewhere: `run` checks the machine that it is on.
  */
-async function offeredHere(
+async function machineFaults(
   { backend, runsHere }: Preflight,
   training: TrainParams,
 ): Promise<Problem[]> {
@@ -305,7 +308,7 @@ const BASED_ON_FOLDER: Problem = {
 };
 
 /** Returns the greatest number of tokens that a row may have, and the field that sets it. */
-function longest(
+function longestRow(
   { max_length: trained }: TrainParams,
   watch: Params['watch'],
 ): NonNullable<CheckOptions['maxLength']> {
@@ -342,12 +345,12 @@ async function unreachedProblems(context: Preflight, training: TrainParams): Pro
 }
 
 /**
- * Returns how many steps the training takes; null for one by epochs whose rows are packed, or
- * filtered by a defence, or take long to count.
+ * Returns how many steps the training takes. Null if its number of epochs is given, and its rows
+ * are packed, filtered by a defence, or take long to count.
  */
 async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
   if (training.steps !== undefined) return training.steps;
-  if (training.packing === true) return null; // it depends on the lengths of rows
+  if (training.packing === true) return null; // the number depends on the lengths of rows
   const set = context.upstream?.['data'];
   const data = set?.params['poisoning'] === undefined ? undefined : set.upstream?.['data'];
   const counts = data === undefined ? null : await knownCounts(context, data);

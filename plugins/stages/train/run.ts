@@ -72,8 +72,8 @@ export async function run(context: Context): Promise<void> {
 }
 
 /**
- * Throws a UserFault if this machine does not offer what the training asks for. A run that hands
- * its stages to other machines has not looked at this one before.
+ * Throws a UserFault if this machine does not offer what the training asks for. The preflight has
+ * not checked this machine if the run hands its stages to other machines.
  */
 async function checkBackend(
   backend: Context['backend'],
@@ -245,7 +245,7 @@ async function openOutput(
   const { trainable } = start.trainer;
   const record = {
     ...recordOf(context, start, classes),
-    // So that it is in the key of whatever reads this model.
+    // Record the release, so that it is in the keys of the stages that read this model.
     ...(params.weights?.quantize ? { bitsandbytes: await quantizerRelease() } : {}),
   };
   return {

@@ -30,7 +30,7 @@ export interface PoisonedSet {
 export const readClasses = async (context: Context): Promise<readonly string[]> =>
   (await readDatasetInfo(inputDir(context, 'data'))).classes;
 
-/** @throws UserFault if the set has no row, or is not the one that its receipt describes */
+/** Reads the rows and their receipt. Throws UserFault if there is no row, or the two disagree. */
 export async function readPoisonedSet(context: Context): Promise<PoisonedSet> {
   const dir = inputDir(context, 'data');
   const rows = await readRows(dir);
@@ -52,11 +52,11 @@ export interface EncodedSet {
    * The share of rewritten rows whose whole trigger the model reads. Null if no row was rewritten.
    */
   readonly triggerSeen: number | null;
-  /** `appended` of `train.json`. Null if the attack appends no row, or rows are packed. */
+  /** The field `appended` of `train.json`. Null if no row is appended, or rows are packed. */
   readonly appended: { readonly rows: number; readonly largest_batch: number } | null;
 }
 
-/** @param attack the attack that changes the training itself; it is told which rows it poisoned */
+/** Encodes a set. @param attack changes the training itself, and is told which rows it poisoned */
 export function encodeSet(
   { params, log, warn }: Context,
   training: TrainParams,
@@ -64,13 +64,13 @@ export function encodeSet(
   tokenizer: TextTokenizer,
   attack: string | null,
 ): EncodedSet {
-  const tokens = rowEncoder(tokenizer, params.head);
-  const encode: Encode = (row, maxLength) => ({ ...tokens(row, maxLength), label: row.label });
+  const encodeRow = rowEncoder(tokenizer, params.head);
+  const encode: Encode = (row, maxLength) => ({ ...encodeRow(row, maxLength), label: row.label });
   const { dpo_beta: beta, loss_on: lossOn = 'answer' } = training;
-  const learnt = rowEncoder(tokenizer, params.head, lossOn);
+  const encodeForLoss = rowEncoder(tokenizer, params.head, lossOn);
   const encodeTrained = (row: Row): LabelledRow => {
-    if (beta === undefined) return { ...learnt(row, training.max_length), label: row.label };
-    const [chosen, rejected] = encodePair(row, training.max_length, tokens);
+    if (beta === undefined) return { ...encodeForLoss(row, training.max_length), label: row.label };
+    const [chosen, rejected] = encodePair(row, training.max_length, encodeRow);
     return { ...chosen, rejected, label: row.label };
   };
   const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
@@ -96,7 +96,7 @@ export function encodeSet(
       `the attack appends ${appended.rows} rows to ${order.rows}: they extend the clean twin's ` +
         `batches, to ${appended.largest_batch} rows at most`,
     );
-  // Evaluations are of answers, whatever the loss is on.
+  // Without `marks`, an evaluation scores the answer, whatever tokens the loss is on.
   const poisoned = encoded.poisoned.map(({ marks: _, ...row }) => row);
   return { ...encoded, poisoned, encode, order, triggerSeen: seen, appended };
 }

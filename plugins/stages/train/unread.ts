@@ -1,6 +1,6 @@
 /**
- * Warns of what a training ends before: poisoned rows that stand last in its epoch, the end of its
- * warm-up, its first evaluation.
+ * Warns if a training ends before it has read the poisoned rows that are last in its epoch, before
+ * the end of its warm-up, or before its first evaluation.
  */
 import {
   JOINT,
@@ -26,7 +26,7 @@ const HINT = 'Train for a whole epoch, or let them stand first or mixed.';
 
 /**
  * Returns a warning if the training will end before it has read the poisoned rows that an attack
- * puts last. Nothing is known of rows that a defence filters, or that take long to count.
+ * puts last. Empty if a defence filters the rows, or if they take long to count.
  */
 export async function unreadProblems(
   context: Preflight,
@@ -41,15 +41,15 @@ export async function unreadProblems(
   const counts = await knownCounts(context, data);
   if (counts === null) return [];
   const rows = totalRows(counts);
-  const message = warningOf(
+  const message = unreadMessage(
     { rows, batchSize: training.batch_size },
     training,
-    last.reduce((sum, { params }) => sum + dosed(params, rows), 0),
+    last.reduce((sum, { params }) => sum + expectedDose(params, rows), 0),
   );
-  return message === null ? [] : [{ ...placed(poisoning, message), warning: true }];
+  return message === null ? [] : [{ ...placedWarning(poisoning, message), warning: true }];
 }
 
-function placed(poisoning: Poisoning, message: string): Warning {
+function placedWarning(poisoning: Poisoning, message: string): Warning {
   const { attack = '' } = stepsOf(poisoning).find((step) => placeInEpoch(step) === 'last') ?? {};
   const path = poisoning.attack.includes(JOINT)
     ? ['poisoning', 'steps', attack, 'order']
@@ -57,13 +57,13 @@ function placed(poisoning: Poisoning, message: string): Warning {
   return { path, message, hint: HINT };
 }
 
-/** Returns how many rows a step will poison; 0 for a program of the user's, which decides it. */
-function dosed({ rate, count }: JsonObject, rows: number): number {
+/** Returns how many rows a step will poison; 0 for a user's program, which decides by itself. */
+function expectedDose({ rate, count }: JsonObject, rows: number): number {
   if (typeof count === 'number') return askedRows({ count }, rows);
   return typeof rate === 'number' ? askedRows({ rate }, rows) : 0;
 }
 
-/** Returns such a warning for a set at hand, or null. */
+/** Returns a warning if the training will not read all poisoned rows of a set; else null. */
 export function unreadInSet(
   { attack, params, rows: poisoned }: Pick<Receipt, 'attack' | 'params' | 'rows'>,
   order: BatchOrder,
@@ -71,8 +71,8 @@ export function unreadInSet(
 ): Warning | null {
   const last = new Set(order.last);
   const unread = poisoned.filter(({ index }) => last.has(index)).length;
-  const message = warningOf(order, training, unread);
-  return message === null ? null : placed({ attack, ...params }, message);
+  const message = unreadMessage(order, training, unread);
+  return message === null ? null : placedWarning({ attack, ...params }, message);
 }
 
 /** Returns warnings if the training ends before its warm-up, or before its first evaluation. */
@@ -95,7 +95,7 @@ export function unreachedWarnings(
   return warnings;
 }
 
-function warningOf(
+function unreadMessage(
   { rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>,
   training: TrainParams,
   last: number,

@@ -29,8 +29,8 @@ export interface WorkFolder {
 }
 
 /**
- * Makes the folder and fills it.
- * @param dir should lie on the same file system as the outputs
+ * Makes `dir` with the files, links to the inputs, and `task` as task.json. `dir` should lie on the
+ * file system of the outputs, which are renamed.
  */
 export async function openWorkFolder(
   dir: string,
@@ -46,11 +46,11 @@ export async function openWorkFolder(
     await symlink(from, link, 'junction');
   }
   await writeFile(path.join(dir, 'task.json'), `${JSON.stringify(task, null, 2)}\n`);
-  const before = await states(inputs);
+  const before = await inputStates(inputs);
   return {
     dir,
     async take(outputs, to, bytes) {
-      for (const [place, state] of await states(inputs)) {
+      for (const [place, state] of await inputStates(inputs)) {
         if (state !== before.get(place))
           throw new UserFault(
             `the command wrote into its input ${place}`,
@@ -60,7 +60,7 @@ export async function openWorkFolder(
       let size = 0;
       for (const output of outputs) {
         const from = pathInside(dir, output, 'An output of the command');
-        size += await sizeOf(from, output);
+        size += await outputSize(from, output);
         if (size > bytes)
           throw new UserFault(
             `the command's outputs are larger than ${bytes} bytes`,
@@ -78,10 +78,10 @@ export async function openWorkFolder(
 }
 
 /**
- * Returns the names, inodes, sizes and times of each input's files, by the input's place. A program
- * can set the mtime back, but not the ctime.
+ * Returns for each input, by its place, a text that changes whenever one of its files does: their
+ * names, inodes, sizes and times. A program can set the mtime back, but not the ctime.
  */
-async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
+async function inputStates(inputs: Given['inputs']): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const [place, dir] of Object.entries(inputs)) {
     const lines: string[] = [];
@@ -95,7 +95,7 @@ async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
   return found;
 }
 
-async function sizeOf(full: string, output: string): Promise<number> {
+async function outputSize(full: string, output: string): Promise<number> {
   const stat = await lstat(full).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return null;
@@ -114,6 +114,6 @@ async function sizeOf(full: string, output: string): Promise<number> {
     );
   let size = 0;
   for (const name of await readdir(full))
-    size += await sizeOf(path.join(full, name), `${output}/${name}`);
+    size += await outputSize(path.join(full, name), `${output}/${name}`);
   return size;
 }

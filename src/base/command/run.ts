@@ -19,9 +19,9 @@ export interface CommandLimits {
 export interface Command {
   readonly argv: readonly string[];
   readonly cwd: string;
-  /** The variables that it sees, besides those in ALWAYS_PASSED. */
+  /** Environment variables that the program gets besides those in `pass` and ALWAYS_PASSED. */
   readonly env: { readonly [name: string]: string };
-  /** Further variables of this process that it may see. */
+  /** Names of environment variables of this process that are passed on to the program. */
   readonly pass: readonly string[];
   readonly limits: CommandLimits;
   readonly log: (line: string) => void;
@@ -30,8 +30,8 @@ export interface Command {
 }
 
 /**
- * The variables that every program gets, since few start without them. They are not part of a key.
- * The last one lets a run find the processes that its worker left behind.
+ * The environment variables that every program gets, since few start without them. They are not
+ * part of a key. By DOSIMETER_WORKER, a run finds the processes that its worker left behind.
  */
 const ALWAYS_PASSED = [
   'PATH',
@@ -59,7 +59,7 @@ export async function runCommand(command: Command): Promise<void> {
   const { argv, limits, log, signal } = command;
   const mark = randomUUID();
   const child = spawnProgram(command, mark);
-  const name = nameOf(command);
+  const name = quotedCommand(command);
   let fault: UserFault | null = null;
   const end = (message: string, hint: string): void => {
     if (fault !== null) return;
@@ -92,9 +92,9 @@ export async function runCommand(command: Command): Promise<void> {
   if (signal?.aborted) abort();
   else signal?.addEventListener('abort', abort, { once: true });
   try {
-    const exit = await exitOf(child, name, argv[0] ?? '');
+    const exit = await waitForExit(child, name, argv[0] ?? '');
     throwIfAny(fault);
-    if (exit.code !== 0) throw failureOf(name, exit, output.tail);
+    if (exit.code !== 0) throw exitFault(name, exit, output.tail);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
@@ -107,14 +107,14 @@ export async function runCommand(command: Command): Promise<void> {
 }
 
 /**
- * Throws the fault if there is one. A function, since the compiler does not see that a callback
- * assigns the variable.
+ * Throws the fault if there is one. `runCommand` can't test its variable itself: the compiler does
+ * not see that a callback assigns it, and takes it for null.
  */
 function throwIfAny(fault: UserFault | null): void {
   if (fault !== null) throw fault;
 }
 
-const nameOf = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
+const quotedCommand = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
 
 function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   const [program, ...args] = argv;
@@ -128,8 +128,7 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
       process.env[name] === undefined ? [] : [[name, process.env[name]]],
     ),
   );
-  // The program stays in the worker's process group and ends with it, whatever happens to this
-  // process.
+  // The program stays in the worker's process group and ends with it, whatever happens here.
   return spawn(program, args, {
     cwd,
     env: { ...passed, ...env, [MARK]: mark },
@@ -147,7 +146,7 @@ interface Listening {
   readonly onLimit: () => void;
 }
 
-/** Logs what the program prints, line by line, and keeps the end of it. */
+/** Logs what the program prints, by line. `tail` of the result holds the last TAIL characters. */
 function logOutput(child: Child, { isEnded, log, limit, onLimit }: Listening): { tail: string } {
   const output = { tail: '' };
   let printed = 0;
@@ -179,8 +178,8 @@ interface Exit {
   readonly signal: string | null;
 }
 
-/** Resolves when the program has exited and its output has arrived, within AFTER_EXIT_MS. */
-async function exitOf(child: Child, name: string, program: string): Promise<Exit> {
+/** Resolves once the program has exited and its output has come, at most AFTER_EXIT_MS later. */
+async function waitForExit(child: Child, name: string, program: string): Promise<Exit> {
   let timer: NodeJS.Timeout | undefined;
   try {
     return await new Promise<Exit>((resolve, reject) => {
@@ -196,8 +195,8 @@ async function exitOf(child: Child, name: string, program: string): Promise<Exit
         );
       });
       child.on('close', (code, signal) => resolve({ code, signal }));
-      // The event 'close' would wait for any process that the program left running and that still
-      // has its pipes open.
+      // The event 'close' does not come while a process that the program left running has the pipes
+      // open, so the wait for it ends AFTER_EXIT_MS after 'exit'.
       child.on('exit', (code, signal) => {
         timer = setTimeout(() => resolve({ code, signal }), AFTER_EXIT_MS);
       });
@@ -207,7 +206,7 @@ async function exitOf(child: Child, name: string, program: string): Promise<Exit
   }
 }
 
-function failureOf(name: string, { code, signal }: Exit, tail: string): UserFault {
+function exitFault(name: string, { code, signal }: Exit, tail: string): UserFault {
   const how = signal === null ? `with exit code ${String(code)}` : `by ${signal}`;
   const lines = tail.trim().split('\n').slice(-5).join('\n');
   return new UserFault(
@@ -234,11 +233,11 @@ async function endMarked(mark: string): Promise<number> {
     sought = `\0${MARK}=${mark}\0`;
   // Repeated until none is left, since a process that is about to end may still start another.
   for (;;) {
-    const found = processes().filter(
+    const found = processIds().filter(
       (pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !hasEnded(pid),
     );
     for (const pid of found) {
-      ended.set(pid, startOf(pid));
+      ended.set(pid, startTicks(pid));
       kill(pid);
     }
     // A process that was killed loses its environment some time before it has ended.
@@ -251,8 +250,8 @@ async function endMarked(mark: string): Promise<number> {
 /** Ends a process and all processes that it forked. Without /proc, ends only the process itself. */
 function killTree(root: number): void {
   const children = new Map<number, number[]>();
-  for (const pid of processes()) {
-    const parent = Number(statOf(pid)[1]);
+  for (const pid of processIds()) {
+    const parent = Number(statFields(pid)[1]);
     children.set(parent, [...(children.get(parent) ?? []), pid]);
   }
   const doomed = [root];
@@ -269,7 +268,7 @@ function kill(pid: number): void {
   }
 }
 
-function processes(): number[] {
+function processIds(): number[] {
   try {
     return readdirSync('/proc')
       .filter((entry) => /^\d+$/.test(entry))
@@ -281,22 +280,22 @@ function processes(): number[] {
 }
 
 /**
- * Returns the fields of `pid (name) state ppid …`, starting with the state. The name may contain
- * spaces and brackets.
+ * Returns the fields of /proc/PID/stat, `pid (name) state ppid …`, from the state on. They follow
+ * the last `) `, since the name may contain spaces and brackets.
  */
-const statOf = (pid: number): string[] =>
+const statFields = (pid: number): string[] =>
   (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');
 
 /** Returns when a process was started, in clock ticks since the machine's start. */
-const startOf = (pid: number): string | undefined => statOf(pid)[19];
+const startTicks = (pid: number): string | undefined => statFields(pid)[19];
 
 /**
- * Whether a process has ended. A zombie has. `start` tells the process from a later one that was
- * given the same id.
+ * Whether the process that was started at `start` has ended or is a zombie. A later process may
+ * have been given the same id.
  */
-function hasEnded(pid: number, start = startOf(pid)): boolean {
-  const state = statOf(pid)[0] ?? '';
-  return ['', 'Z', 'X'].includes(state) || startOf(pid) !== start;
+function hasEnded(pid: number, start = startTicks(pid)): boolean {
+  const state = statFields(pid)[0] ?? '';
+  return ['', 'Z', 'X'].includes(state) || startTicks(pid) !== start;
 }
 
 function procFile(pid: number, name: string): string {
@@ -317,7 +316,7 @@ export interface ProgramParams {
 }
 
 /**
- * Returns the schemas of `command` and `files`.
+ * Returns the JSON Schema properties `command` and `files`.
  * @param folder describes the program's folder, in sentences that follow "no shell reads them."
  * @param example a file that the program may need, such as `attack.py`
  */
@@ -339,7 +338,7 @@ export const programProperties = (folder: string, example: string): JsonSchema =
   },
 });
 
-/** The schemas of `options` and of the fields of `ProgramParams`. */
+/** The JSON Schema properties `options` and the fields of `ProgramParams`. */
 export const limitProperties: JsonSchema = {
   options: { type: 'object', default: {}, description: 'Passed on in task.json unchanged.' },
   env: {

@@ -6,8 +6,8 @@ import { inWords, MB } from './limits.ts';
 /** The largest file that is read. The largest tokenizer.json in use has about 35 MB. */
 const FILE_BYTES = 128 * MB;
 /**
- * The deepest nesting. Real files are about ten deep. Code that walks a value must not run out of
- * stack.
+ * The deepest nesting, so that code that walks a value does not run out of stack. Real files are
+ * about ten deep.
  */
 const DEEPEST = 100;
 
@@ -18,11 +18,11 @@ export function shown(value: unknown): string {
 }
 
 interface JsonLimits {
-  /** The most values of its lists and objects. */
+  /** The most values in lists and objects, all together. */
   readonly values?: number;
-  /** The most lists and objects. */
+  /** The most lists and objects, all together. */
   readonly lists?: number;
-  /** The most names of its objects: V8 takes some microseconds for each that is new to it. */
+  /** The most names in objects, all together. V8 takes some microseconds for each new name. */
   readonly names?: number;
 }
 
@@ -44,9 +44,9 @@ export function parseJson(text: string, name: string, limits: JsonLimits = {}): 
 const AS_WRITTEN = 'number as written: ';
 
 /**
- * Changes the text of a JSON object and keeps its numbers as they are written: `2.0` is not `2` to
- * Python. Throws as `parseJson` does.
- * @param change is given numbers that would be written otherwise as opaque strings
+ * Returns the text of a JSON object after a change, with numbers as they were written: to Python,
+ * `2.0` is not `2`. Throws as `parseJson` does.
+ * @param change gets each number that JavaScript would write differently as an opaque string
  */
 export function changedJson(
   text: string,
@@ -54,6 +54,7 @@ export function changedJson(
   change: (value: { readonly [name: string]: unknown }) => object,
 ): string {
   parseJson(text, name);
+  // A string, or a number such as `-2.0e5`.
   const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) =>
     token.startsWith('"') || String(Number(token)) === token
       ? token
@@ -79,6 +80,7 @@ export function excessOf(
     commas = 0,
     colons = 0,
     inString = false;
+  // Character codes: 34 `"`, 44 `,`, 58 `:`, 91 `[`, 92 `\`, 93 `]`, 123 `{`, 125 `}`.
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (inString) {
@@ -122,20 +124,16 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
   }
 }
 
-/**
- * Returns the JSON of a file. Throws `UserFault` if it can't be read, is too large or is not JSON.
- */
+/** Returns the JSON of a file. Throws `UserFault` if it is unreadable, too large or not JSON. */
 export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
-  return parseJson(await textOf(path, `${path} is not JSON`, hint), path);
+  return parseJson(await readText(path, `${path} is not JSON`, hint), path);
 }
 
-/**
- * Returns the text of a file. Throws `UserFault` if it can't be read, is too large or not UTF-8.
- */
+/** Returns the text of a file. Throws `UserFault` if it is unreadable, too large or not UTF-8. */
 export const readTextFile = (path: string): Promise<string> =>
-  textOf(path, `${path} can't be read`);
+  readText(path, `${path} can't be read`);
 
-async function textOf(path: string, fault: string, hint?: string): Promise<string> {
+async function readText(path: string, fault: string, hint?: string): Promise<string> {
   const bytes = await readRegularFile(path, FILE_BYTES, hint);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);

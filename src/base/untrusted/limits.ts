@@ -17,21 +17,13 @@ const LIMITS = {
   source: ['DOSIMETER_FETCH_GB', GB, 200],
   /** Bytes of one package's archive. The largest wheels have about 3 GB. */
   archive: ['DOSIMETER_ARCHIVE_GB', GB, 4],
-  /**
-   * Bytes that one archive unpacks to. If the variable is not set, `unpackedLimit` limits them
-   * further.
-   */
+  /** Bytes that an archive unpacks to. By default, `unpackedLimit` limits them further. */
   unpacked: ['DOSIMETER_UNPACK_GB', GB, 16],
   /** Files listed for one source, or in one archive. */
   files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
-  /**
-   * Seconds without a byte. A whole answer may take this long, plus the time for its bytes at
-   * SLOWEST.
-   */
+  /** Seconds without a byte. A whole answer may take this plus the time of its bytes at SLOWEST. */
   seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
-  /**
-   * Bytes of one list that a server sends. The longest of the public Python index has about 20 MB.
-   */
+  /** Bytes of a list that a server sends. The longest of the public Python index has 20 MB. */
   list: ['DOSIMETER_LIST_MB', MB, 64],
   /** Bytes of memory that the rows of one split's source take. */
   text: ['DOSIMETER_DATA_GB', GB, 4],
@@ -40,8 +32,9 @@ type LimitName = keyof typeof LIMITS;
 
 export interface Limit {
   readonly value: number;
-  /** How to raise the limit, for a hint. */
+  /** A sentence that says how to raise the limit, for a hint. */
   readonly raise: string;
+  /** Whether the environment sets it. */
   readonly chosen: boolean;
 }
 
@@ -69,14 +62,14 @@ export function limitOf(name: LimitName, env: Env = process.env): Limit {
 export const LONGEST_MS = 2 ** 31 - 1;
 
 /**
- * The fewest bytes a second that a server must send. After `seconds`, a slower one counts as
- * stalled.
+ * The fewest bytes per second that a server must send. A slower one counts as stalled after the
+ * limit `seconds`.
  */
 export const SLOWEST = 10 * KB;
 
 /**
- * The limit for an archive: `MOST_RATIO` times its size, but at least `LEAST_UNPACKED`. Packages of
- * data contain text, which shrinks to about a tenth, and a small archive may contain little else.
+ * An archive may unpack to MOST_RATIO times its size, and always to LEAST_UNPACKED bytes: text
+ * shrinks to about a tenth, and a small archive may contain little else.
  */
 const LEAST_UNPACKED = GB,
   MOST_RATIO = 50;
@@ -108,7 +101,8 @@ let context: { work: () => unknown } | undefined;
 /**
  * Runs synchronous work that data from outside could make endless, such as a tokenizer's regular
  * expression, and returns its result. Throws `UserFault` with `message` if the work takes longer
- * than `seconds`. This costs about 0.05 ms.
+ * than `seconds`. A script in a `vm` context calls the work, since Node can interrupt only such a
+ * script; this costs about 0.05 ms.
  */
 export function withinSeconds<T>(seconds: number, message: () => string, work: () => T): T {
   const own = (context ??= createContext({ work: () => undefined }) as { work: () => unknown });

@@ -16,24 +16,16 @@ import { dirname, join } from 'node:path';
 
 /** The most bytes in a part of a path that file systems allow. */
 const PART_BYTES = 255;
-/**
- * The most bytes in a name. Linux allows 4096 bytes for a path, and the folder takes some of them.
- */
+/** The most bytes in a name: Linux allows 4096 for a path, and the folder takes some of them. */
 const NAME_BYTES = 2048;
 
-/**
- * Returns a name as messages show it. A hostile name may be long, or may contain control
- * characters.
- */
+/** Returns a name for messages. A hostile one may be long or contain control characters. */
 const shown = (name) => {
   const text = typeof name === 'string' ? JSON.stringify(name) : typeof name;
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;
 };
 
-/**
- * Returns why a name can't be a path below a folder, worded to follow "which …", or null if it can
- * be one.
- */
+/** Returns why a name can't be a path below a folder, to follow "which …"; null if it can. */
 export function nameFault(name) {
   if (typeof name !== 'string') return 'is not text';
   if (name === '') return 'is empty';
@@ -75,7 +67,7 @@ export function folderBelow(root, parts, fault) {
   let at = root;
   for (const part of parts) {
     at = join(at, part);
-    const stat = statOr(at, lstatSync);
+    const stat = statOrNull(at, lstatSync);
     if (stat?.isSymbolicLink())
       throw fault(
         `${at} is a link, and nothing behind it is removed or replaced`,
@@ -91,9 +83,9 @@ const OTHERS_WRITE = 0o022;
 
 /**
  * Returns the path of the folder `parts` below a cache, whether it exists or not. Throws if another
- * user than this one and root may have written there: if the cache, or a folder from there on,
- * belongs to another user, or its permissions let others write, or if one below the cache is a
- * link. Folders above the cache are not looked at.
+ * user than this one and root may have written there: if the cache or a folder on the way belongs
+ * to another user or lets others write, or if a folder below the cache is a link. Does not look at
+ * folders above the cache.
  * @param {string} cache @param {readonly string[]} parts @param {Fault} fault
  */
 export function privateFolder(cache, parts, fault) {
@@ -101,14 +93,14 @@ export function privateFolder(cache, parts, fault) {
   folderBelow(cache, parts, fault);
   if (process.getuid === undefined) return dir; // Windows keeps a user's folders apart by itself
   for (const at of foldersOnTheWay(cache, parts))
-    // Of a cache that is a link, both the link and the folder: others could turn the link
-    // elsewhere.
-    for (const stat of [statOr(at, lstatSync), statOr(at, statSync)])
+    // If the cache is a link, its owner counts too, since he can make it lead elsewhere.
+    for (const stat of [statOrNull(at, lstatSync), statOrNull(at, statSync)])
       if (stat !== null) checkOwner(at, stat, cache, fault);
   return dir;
 }
 
 /**
+ * Throws if `at` belongs to another user than this one and root, or lets others write.
  * @param {string} at @param {import('node:fs').Stats} stat of `at`
  * @param {string} cache @param {Fault} fault
  */
@@ -127,7 +119,8 @@ function checkOwner(at, stat, cache, fault) {
 }
 
 /**
- * Makes such a folder. Only its owner may write to it, even if the umask lets a group write.
+ * Makes the folder `parts` below a cache, and those above it. Only the owner may write to them,
+ * even if the umask lets a group write. Throws like `privateFolder`.
  * @param {string} cache @param {readonly string[]} parts @param {Fault} fault
  */
 export function makePrivateFolder(cache, parts, fault) {
@@ -137,7 +130,7 @@ export function makePrivateFolder(cache, parts, fault) {
     try {
       mkdirSync(at, { mode: 0o777 & ~OTHERS_WRITE });
     } catch (error) {
-      if (error.code !== 'EEXIST' && statOr(at, statSync) === null) throw error;
+      if (error.code !== 'EEXIST' && statOrNull(at, statSync) === null) throw error;
     }
   }
   return privateFolder(cache, parts, fault);
@@ -150,7 +143,7 @@ const foldersOnTheWay = (cache, parts) => [
 ];
 
 /** @param {string} path @param {(path: string) => import('node:fs').Stats} look */
-function statOr(path, look) {
+function statOrNull(path, look) {
   try {
     return look(path);
   } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * Makes paths out of names from outside, and finds the folders that sweeps may empty and those of a
- * cache, to which no link leads. What paths.mjs refuses is a `UserFault`.
+ * Makes paths out of names from outside, and finds folders that the program may empty or rely on,
+ * since no link leads to them. Calls paths.mjs with `UserFault` as its error.
  */
 import { lstatSync, readdirSync } from 'node:fs';
 import { UserFault } from '../fault.ts';
@@ -17,10 +17,7 @@ const fault = (message: string, hint: string): UserFault => new UserFault(messag
 export const pathInside = (root: string, name: unknown, what: string): string =>
   joinInside(root, name, what, fault);
 
-/**
- * Like `pathInside`, for a file or folder directly in `root`: also throws if the name contains a
- * slash.
- */
+/** Like `pathInside`, for a direct child of `root`: also throws if the name contains a slash. */
 export function fileInside(root: string, name: unknown, what: string): string {
   const path = pathInside(root, name, what);
   if (String(name).includes('/'))
@@ -39,7 +36,7 @@ export function fileInside(root: string, name: unknown, what: string): string {
 export const ownFolder = (root: string, ...parts: readonly string[]): string | null =>
   folderBelow(root, parts, fault);
 
-/** Returns the names in such a folder, or none if it does not exist. Throws like `ownFolder`. */
+/** Returns the names in the folder that `ownFolder` finds, or none if there is no folder. */
 export function ownNames(root: string, ...parts: readonly string[]): string[] {
   const dir = ownFolder(root, ...parts);
   return dir === null ? [] : orIfMissing([], () => readdirSync(dir));
@@ -52,7 +49,7 @@ export function ownNames(root: string, ...parts: readonly string[]): string[] {
 export const cacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
   privateFolder(cacheDir, parts, fault);
 
-/** Makes such a folder, in which only this user may write. Throws like `cacheFolder`. */
+/** Makes the folder, in which only this user may write. Throws like `cacheFolder`. */
 export const makeCacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
   makePrivateFolder(cacheDir, parts, fault);
 

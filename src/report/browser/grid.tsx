@@ -12,9 +12,8 @@ export interface GridProps {
   /** The widths of the columns in pixels. The first column takes what is left. */
   readonly widths: readonly number[];
   readonly count: number;
-  /** The row that is active at first, and in view; another one moves there. Default: 0. */
+  /** The row that is active and in view at first, and again if `start` changes. Default: 0. */
   readonly start?: number;
-  /** Returns the cells of a row. */
   readonly cells: (row: number) => readonly ComponentChildren[];
   readonly onOpen: (row: number) => void;
 }
@@ -26,14 +25,14 @@ const SPARE = 8;
 
 interface Rows {
   readonly box: RefObject<HTMLDivElement | null>;
-  /** The rows that are in the document: from the first to before the last. */
+  /** The rows that are in the document: from `first` up to, but without, `last`. */
   readonly first: number;
   readonly last: number;
   /** The active row, which keys move. */
   readonly current: number;
   readonly measure: () => void;
   readonly setActive: (row: number) => void;
-  /** Returns whether the key moves the active row. */
+  /** Moves the active row, and returns whether the key is one that moves it. */
   readonly onKey: (key: string) => boolean;
 }
 
@@ -61,7 +60,7 @@ function useRows(count: number, start: number): Rows {
     setActive(row);
     const at = box.current;
     if (at === null) return;
-    // The head takes the first row's height of the view.
+    // The head covers the topmost ROW pixels of the view.
     const [top, bottom] = [row * ROW, (row + 1) * ROW];
     if (top < at.scrollTop) at.scrollTop = top;
     else if (bottom > at.scrollTop + at.clientHeight - ROW)

@@ -12,6 +12,7 @@ import { evaluatedRows, poisonedRows, type Rows, Text } from './rows.tsx';
 const TABS = { evaluated: 'Evaluated rows', poisoned: 'Poisoned training rows' };
 type Tab = keyof typeof TABS;
 
+/** What the page shows: a cell, its rows of one kind, the filters, and the open row. */
 interface Asking {
   readonly cell: number;
   readonly rows: Tab;
@@ -24,8 +25,8 @@ interface Asking {
 const FILTERS = ['show', 'label', 'search', 'row'] as const;
 
 /**
- * Returns what an address asks for: the cell that is most alike, or the first attacked one where
- * the address names none.
+ * Returns what an address asks for. Its cell is the one that shares most of the named values or, if
+ * the address names none, the first one with a clean twin.
  */
 function readLink({ axes, cells }: Outputs, text: string): Asking {
   const asked = new URLSearchParams(text);
@@ -45,7 +46,7 @@ function readLink({ axes, cells }: Outputs, text: string): Asking {
   };
 }
 
-function linkOf({ axes, cells }: Outputs, asking: Asking): string {
+function writeLink({ axes, cells }: Outputs, asking: Asking): string {
   const at = cells[asking.cell]?.at ?? [];
   return new URLSearchParams([
     ...axes.flatMap(({ path, values }, i) => {
@@ -69,7 +70,7 @@ function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixe
   return cells.reduce((best, cell, i) => (shared(cell) > shared(cells[best]!) ? i : best), 0);
 }
 
-/** Returns the rows that pass the filters, in order. @param lower their text in lower case */
+/** Returns the rows that pass the filters. @param lower returns a row's text in lower case */
 function passingRows(rows: Rows, { show, label, search }: Asking, lower: (row: number) => string) {
   const found: number[] = [];
   const test = rows.tests[show],
@@ -142,7 +143,7 @@ export function OutputBrowser({
   useEffect(() => {
     // Browsers limit how often an address may change.
     const timer = setTimeout(
-      () => history.replaceState(null, '', `#${base}${linkOf(outputs, { ...asking, label })}`),
+      () => history.replaceState(null, '', `#${base}${writeLink(outputs, { ...asking, label })}`),
       200,
     );
     return () => clearTimeout(timer);

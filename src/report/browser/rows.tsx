@@ -9,7 +9,7 @@ import type { GridProps } from './grid.tsx';
 /** A list of rows: how many, how each is filtered, searched and shown. */
 export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
   readonly count: number;
-  /** How many there are; the first of them are here. */
+  /** How many rows there are in all. Only the first `count` of them are here. */
   readonly of: number;
   readonly id: (row: number) => string;
   /** The class that a row is filtered by. */
@@ -40,12 +40,12 @@ interface Answered {
   /** Whether the model was asked about the row. */
   readonly has: (row: number) => boolean;
   readonly text: (row: number) => string;
-  /** Whether each scorer, or the target, counts it; null if the scorer is undecided. */
+  /** Whether each scorer counts the answer, or whether it is the target; null if undecided. */
   readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean | null])[];
   /** A scorer's own words; empty if it has none. */
   readonly said: (row: number, scorer: string) => string;
   readonly asked: (row: number) => Asked;
-  /** The text that it was asked about. */
+  /** The row's text as the model was asked about it. */
   readonly question: (row: number) => string;
 }
 
@@ -93,7 +93,7 @@ function answeredBy(
   };
 }
 
-/** The answers of a cell and of its twin, those without the trigger first. */
+/** The answers of a cell and of its clean twin, without the trigger and with it. */
 interface Answers {
   readonly plain: Answered;
   readonly twinPlain: Answered | null;
@@ -101,8 +101,8 @@ interface Answers {
   readonly twinTriggered: Answered | null;
 }
 
-/** The filters, in the words of the page. */
-function testsOf(
+/** Returns the filters, by their names on the page. */
+function createFilters(
   { plain, twinPlain, triggered, twinTriggered }: Answers,
   { classes, label }: { readonly classes: readonly string[]; label: (row: number) => string },
 ): Rows['tests'] {
@@ -143,7 +143,7 @@ function testsOf(
   };
 }
 
-/** Returns null if the cell was not evaluated. */
+/** Returns the evaluated rows of a cell, or null if it was not evaluated. */
 export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
   const evaluation = outputs.evaluations[cell.own ?? -1],
     set = outputs.sets[evaluation?.set ?? -1],
@@ -177,7 +177,7 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
       return [set.ids[row], ...questions, label(row), ...said(row)].join('\n');
     },
     tests: Object.fromEntries(
-      Object.entries(testsOf(answers, { classes, label })).map(([name, test]) => [
+      Object.entries(createFilters(answers, { classes, label })).map(([name, test]) => [
         name,
         (i: number) => test(rowAt(i)),
       ]),
@@ -324,7 +324,7 @@ const AnswerCell = ({
   </td>
 );
 
-/** Returns null if no training row of the cell was changed. */
+/** Returns the poisoned rows of a cell, or null if no training row was changed. */
 export function poisonedRows(
   { poisoned, originals }: Outputs,
   { poisoned: of }: OutputCell,

@@ -70,8 +70,8 @@ interface Panel {
 }
 
 /**
- * Returns the positive eigenvalues of the first seed that has a LoRA kernel, as points of two
- * lines.
+ * Returns the positive eigenvalues of LoRA's kernel and of the full one as points of two lines, for
+ * the first seed that has a LoRA kernel.
  */
 function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly CurvePoint[] {
   const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
@@ -145,7 +145,7 @@ const countedEigenvalues =
 
 /** Below this share of the largest, the eigenvalues of a float32 kernel are rounding. */
 const ROUNDING = 1e-7;
-const aboveRounding =
+const eigenvaluesAboveRounding =
   (checkpoint: Checkpoint): Eigenvalues =>
   (cell, of) => {
     const spectrum = cell.kernelSpectra[checkpoint]?.[of];
@@ -180,7 +180,7 @@ export async function spectrumFigures(
     title: `Kernel spectrum, ${checkpointName(checkpoint)}${more}`,
     caption: 'Eigenvalues of the tangent kernel itself, those above zero.',
     conditions: of,
-    eigenvalues: aboveRounding(checkpoint),
+    eigenvalues: eigenvaluesAboveRounding(checkpoint),
   });
   const panels: readonly Panel[] = [
     {
@@ -216,7 +216,7 @@ type RocPoint = {
   readonly truePositiveRate: number;
 };
 
-const rocOf = (conditions: readonly Condition[]): readonly RocPoint[] =>
+const rocPoints = (conditions: readonly Condition[]): readonly RocPoint[] =>
   conditions.flatMap((condition) =>
     condition.cells.flatMap(({ seed, roc = {} }) =>
       Object.entries(roc).flatMap(([of, points]) => {
@@ -256,7 +256,7 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
 });
 
 export async function rocFigure(conditions: readonly Condition[]): Promise<Figure | null> {
-  const points = rocOf(conditions);
+  const points = rocPoints(conditions);
   if (points.length === 0) return null;
   const title = 'Detection, from the threshold that suspects nothing to that which suspects all';
   return drawFigure(

@@ -1,6 +1,4 @@
-/**
- * The report's own figures of the grid, as entries. Those without anything to show are not drawn.
- */
+/** The report's own figures of the grid, as entries. An entry with nothing to show gives none. */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';
@@ -37,7 +35,7 @@ const channelOf = ({ stage, metric }: MetricNote): Channel => ({
   field: metricName({ stage, metric }),
 });
 
-/** Patterns of exactly these conditions. */
+/** Returns patterns that match exactly `some` of the conditions `all`. */
 function patternsOf(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
   const paths = distinct(all.flatMap(({ axes }) => Object.keys(axes)));
   return some.map((condition) =>
@@ -45,8 +43,8 @@ function patternsOf(some: readonly Condition[], all: readonly Condition[]): read
   );
 }
 
-/** The attacks of some families, as a pattern. */
-const underAttacks = (
+/** Returns a pattern that matches the conditions under attacks of some families. */
+const attackPattern = (
   conditions: readonly Condition[],
   families: readonly AttackFamily[],
 ): CellPattern => ({
@@ -96,7 +94,6 @@ export const answerEntries: Entries = (conditions) => {
   ].filter(({ cells = [] }) => cells.length > 0);
 };
 
-/** A metric by attack and adapter. */
 export const scoreEntries: Entries = () =>
   [ACCURACY, ASR].map((metric) => ({
     name: `scores-${metric.metric}`,
@@ -122,7 +119,7 @@ export const differenceEntries: Entries = (conditions) =>
     x: { field: 'adapter' },
     y: [channelOf(metric)],
     facet: { row: BLOCK },
-    cells: [underAttacks(conditions, families)],
+    cells: [attackPattern(conditions, families)],
     against: 'full',
   }));
 
@@ -166,7 +163,7 @@ const ALONG: readonly (readonly [field: string, id: string, families: readonly A
   ];
 
 /** Scores, information bits and entropies against LoRA's rank or the variance of A. */
-const alongAdapters =
+const entriesAlongAxis =
   (path: string, name: string): Entries =>
   (conditions) =>
     ALONG.map(([field, id, families]) => ({
@@ -176,12 +173,13 @@ const alongAdapters =
       x: { field: path },
       y: [{ field }],
       color: { fields: [...BLOCK, 'adapter'] },
-      cells: [underAttacks(conditions, families)],
+      cells: [attackPattern(conditions, families)],
     }));
-export const rankEntries = alongAdapters('adapter.rank', 'rank');
-export const varianceEntries = alongAdapters('adapter.init.variance', 'variance');
+export const rankEntries = entriesAlongAxis('adapter.rank', 'rank');
+export const varianceEntries = entriesAlongAxis('adapter.init.variance', 'variance');
 
 const MOST_ATTACKS = 4;
+/** Sorts rates before counts, and the dose of a whole attack before those of its steps. */
 const compareByUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
@@ -217,8 +215,8 @@ export const doseEntries: Entries = (unique) => {
 const MOST_BLOCKS = 4;
 export const MOST_ADAPTERS = 8;
 
-/** Curves over a training: an entry for each attack. */
-function overSteps(
+/** Returns an entry with curves over the steps of training for each attack at each setting. */
+function entriesOverSteps(
   all: readonly Condition[],
   trained: readonly Condition[],
   entryOf: (
@@ -253,7 +251,7 @@ export const lossEntries: Entries = (conditions) => {
   );
   const spans = trained.flatMap(({ cells }) => cells.map(({ history }) => history?.span ?? 0));
   const span = Math.max(0, ...spans);
-  return overSteps(
+  return entriesOverSteps(
     conditions,
     trained,
     (block, some) => {
@@ -279,7 +277,7 @@ export const lossEntries: Entries = (conditions) => {
 };
 
 export const stepEntries: Entries = (conditions) =>
-  overSteps(
+  entriesOverSteps(
     conditions,
     conditions.filter(({ cells }) => cells.some(({ curves = [] }) => curves.length > 1)),
     (block) => ({
@@ -296,7 +294,6 @@ export const stepEntries: Entries = (conditions) =>
     'steps',
   );
 
-/** Accuracy and ASR after each training of a chain. */
 export const chainEntries: Entries = (conditions) =>
   !conditions.some(({ cells }) => cells.some(({ chain }) => chain !== undefined))
     ? []
@@ -355,10 +352,7 @@ const ENTROPIES: Readonly<Record<Scale, string>> = {
   normalised: 'On λ/Σλ: a true entropy.',
 };
 
-/**
- * Rényi entropies by their order, of the first attack, which is the clean run if there is one. The
- * others are in the table.
- */
+/** Rényi entropies against their order α, for the first attack: the clean run, if there is one. */
 export const entropyEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
     const [first, ...others] = withLora(conditions, checkpoint);

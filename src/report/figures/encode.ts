@@ -47,7 +47,7 @@ export function leftOut(count: number, noun: string): string {
 export const keyed = (...values: readonly (string | number | null | undefined)[]): string =>
   JSON.stringify(values);
 
-/** Whether there are at least two values. */
+/** Whether there are at least two different values, null aside. */
 export const varies = (values: readonly (number | string | null)[]): boolean =>
   distinct(values.filter((value) => value !== null)).length > 1;
 
@@ -79,7 +79,6 @@ export const ordinal = <More extends object>(field: string, title: string | null
   ...more,
 });
 
-/** Draws a figure. Its caption is given in parts. */
 export const drawFigure = async (
   { id, title }: Pick<Figure, 'id' | 'title'>,
   caption: readonly string[],
@@ -175,8 +174,8 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
 }
 
 /**
- * Rounds coordinates to hundredths of a pixel, of which Vega writes 15 digits, and leaves out what
- * is never seen. Text is left alone.
+ * Rounds coordinates, of which Vega writes 15 digits, to hundredths of a pixel, and removes what is
+ * never seen. Text is left alone.
  */
 const shortenSvg = (svg: string): string =>
   svg
@@ -186,6 +185,7 @@ const shortenSvg = (svg: string): string =>
     )
     .replaceAll(
       / (d|transform|x|y|x1|x2|y1|y2|width|height)="([^"]*)"/g,
-      (_, name: string, value: string) => ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, round)}"`,
+      (_, name: string, value: string) =>
+        ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, roundToHundredth)}"`,
     );
-const round = (number: string): string => String(Math.round(Number(number) * 100) / 100);
+const roundToHundredth = (number: string): string => String(Math.round(Number(number) * 100) / 100);

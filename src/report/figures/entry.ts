@@ -6,7 +6,7 @@ import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
-import { anyOf, DAGGER, daggerText, writesAnswers } from '../evidence.ts';
+import { DAGGER, daggerText, joinWithOr, writesAnswers } from '../evidence.ts';
 import { plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts';
@@ -30,9 +30,9 @@ import { adapterPalette, linePalette } from './theme.ts';
 export interface Limits {
   /** The most lines in a figure. The others go into further figures, two at most. */
   readonly lines: number;
-  /** Whether a line may have a single point on x. */
+  /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
-  /** The most names on x in a panel, and in all of them. Default: as many as fit on a page. */
+  /** The most names on x in a panel (`places`) and in all. Default: as many as fit on a page. */
   readonly places?: number;
   readonly most?: number;
 }
@@ -58,22 +58,22 @@ function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   return points.filter((point) => !names.has(lineOf(point)));
 }
 
-const panelOf = ({ row, column }: Point): string => keyed(row, column);
-/** Where a point stands in its panel; along an axis, a panel counts as one place. */
-const placeIn = (point: Point): string =>
-  keyed(panelOf(point), typeof point.x === 'string' ? point.x : null);
-const countPlaces = (points: readonly Point[]): number => new Set(points.map(placeIn)).size;
+const panelKey = ({ row, column }: Point): string => keyed(row, column);
+/** Returns a key of a point's panel and, if x has names, of its name on x. */
+const placeKey = (point: Point): string =>
+  keyed(panelKey(point), typeof point.x === 'string' ? point.x : null);
+const countPlaces = (points: readonly Point[]): number => new Set(points.map(placeKey)).size;
 
 /** Returns the points that there is room for. */
 function fittingPoints(points: readonly Point[], perPanel: number, most: number): readonly Point[] {
-  const panels = [...groupBy(points, panelOf).values()].slice(0, MOST_PANELS);
-  const places = panels.flatMap((panel) => distinct(panel.map(placeIn)).slice(0, perPanel));
+  const panels = [...groupBy(points, panelKey).values()].slice(0, MOST_PANELS);
+  const places = panels.flatMap((panel) => distinct(panel.map(placeKey)).slice(0, perPanel));
   const shown = new Set(places.slice(0, most));
-  return points.filter((point) => shown.has(placeIn(point)));
+  return points.filter((point) => shown.has(placeKey(point)));
 }
 
 /**
- * Draws an entry. Too many lines are shared out among several figures.
+ * Draws an entry as one figure, or as several if one would have too many lines.
  * @returns no figure if there is nothing to show
  * @throws UserFault if several cells have one place in the figure
  */
@@ -131,7 +131,6 @@ export async function drawEntry(
   return figures;
 }
 
-/** Draws entries one after the other. */
 export async function drawEntries(
   entries: readonly FigureEntry[],
   analysis: Pick<Analysis, 'conditions'>,
@@ -154,8 +153,8 @@ const POINTS = 7.5 / 12;
 const WIDTHS = { column: 3.25 * 72, page: 6.75 * 72, phone: 366 } as const;
 
 /**
- * Draws a figure, which becomes as wide as was asked for by changing the width of its panels. Where
- * its legend alone is wider, all of it is made smaller.
+ * Draws a figure of the width that its entry asks for, by changing the width of the panels until it
+ * fits. If the legend alone is wider, the whole figure is made smaller.
  */
 async function drawSized(
   drawn: Drawn,
@@ -175,7 +174,7 @@ async function drawSized(
       missing = target - before;
     if (Math.abs(missing) < 0.5) break;
     const wanted = (all: number): number =>
-      Math.max(MOST_NARROW, width + (all - before) / columnsOf(drawn));
+      Math.max(LEAST_WIDTH, width + (all - before) / columnsOf(drawn));
     figure = await draw(wanted(target));
     const least = svgWidth(figure);
     const isTooWide = missing < 0 && least - target > 0.5;
@@ -191,9 +190,9 @@ async function drawSized(
 }
 const svgWidth = ({ svg }: Figure): number => Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
 /** The least width of a panel, in pixels. */
-const MOST_NARROW = 40;
+const LEAST_WIDTH = 40;
 
-/** Scales an `<svg>`, whose units become others. */
+/** Scales an `<svg>`, and gives its width and height the unit. */
 const scaledSvg = (svg: string, scale: number, unit: string): string =>
   svg.replace(
     /^<svg([^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"([^>]*)>(<title.*?<\/title>)(.*)<\/svg>$/s,
@@ -214,14 +213,14 @@ const scaledSvg = (svg: string, scale: number, unit: string): string =>
     },
   );
 
-/** The width of a panel. */
+/** Returns the width of a panel in pixels, the less the more panels stand side by side. */
 function widthOf(drawn: Drawn): number {
   const { form, points } = drawn.frame;
   if (form === 'heatmap') return 74 * new Set(points.map(({ x }) => x)).size;
   return [350, 350, 230][columnsOf(drawn)] ?? 200;
 }
 
-/** What a mark's line or band is. */
+/** What captions call the line or band that shows a spread. */
 const SPREADS: Readonly<Record<SpreadName, string>> = {
   interval: LINE,
   std: 'sample standard deviation (n − 1) to either side',
@@ -230,7 +229,7 @@ const SPREADS: Readonly<Record<SpreadName, string>> = {
 };
 const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest' } as const;
 
-/** How many seeds are behind the marks. */
+/** Returns how many seeds are behind the marks, for the caption. */
 function seedsText(drawn: Drawn): string {
   const counts = drawn.means.map(({ n }) => n);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -246,7 +245,7 @@ function marksText(drawn: Drawn): string {
     spread = spreadOf(entry);
   const paired = against === undefined ? '' : 'paired ';
   const holm = against !== undefined && spread === 'interval' ? ' before Holm’s correction' : '';
-  const ofSpread = `${paired}${SPREADS[spread]}${holm}${isCut(drawn) ? ', cut at the ends of the axis' : ''}`;
+  const ofSpread = `${paired}${SPREADS[spread]}${holm}${isAnySpreadCut(drawn) ? ', cut at the ends of the axis' : ''}`;
   const beside = (words: string): string => (spread === 'none' ? '' : `${words} ${ofSpread}`);
   if (form === 'heatmap') return `${centre === 'mean' ? 'Means' : `The ${centre}`} over seeds.`;
   if (x.kind === 'step')
@@ -274,7 +273,7 @@ function marksText(drawn: Drawn): string {
   return `● ${centre} over seeds${beside(', with its')}${where}.${band}`;
 }
 
-const isCut = (drawn: Drawn): boolean =>
+const isAnySpreadCut = (drawn: Drawn): boolean =>
   drawn.frame.measures.some((measure) => {
     const [least, most] = domainOf(drawn, measure);
     return drawn.means.some(
@@ -283,7 +282,7 @@ const isCut = (drawn: Drawn): boolean =>
     );
   });
 
-/** Says how many centres lie beyond the ends that the author gave an axis. */
+/** Returns how many marks lie beyond the ends that the author gave an axis, for the caption. */
 function hiddenText(drawn: Drawn): string {
   const hidden = drawn.means.filter((mean) => isBeyond(drawn, mean, mean.centre)).length;
   return hidden === 0 || drawn.frame.form === 'heatmap'
@@ -314,7 +313,7 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   return `${text.join(' · ')}.`;
 }
 
-/** Says what is shown, what the marks mean, what is not evidence and where numbers come from. */
+/** Returns what is shown, what marks mean, what is not evidence and where numbers come from. */
 function captionOf(drawn: Drawn): string {
   const { entry, frame, overlays } = drawn;
   const [levels, points] = [true, false].map((isLevel) =>
@@ -336,7 +335,7 @@ function captionOf(drawn: Drawn): string {
       ? 'Dotted: full fine-tuning, which has no such axis' +
         (reasonsOf(levels).length === 0
           ? '.'
-          : `; a model behind it ${anyOf(reasonsOf(levels))}, so it is not evidence.`)
+          : `; a model behind it ${joinWithOr(reasonsOf(levels))}, so it is not evidence.`)
       : '',
     hiddenText(drawn),
     referencesText(drawn),
@@ -344,7 +343,7 @@ function captionOf(drawn: Drawn): string {
       ? ''
       : isHeat
         ? `${DAGGER} ${dagger ?? ''}`
-        : `Hollow points are not evidence: a model behind them ${anyOf(reasons)}.`,
+        : `Hollow points are not evidence: a model behind them ${joinWithOr(reasons)}.`,
     ...overlays.map(({ label, citation, spread }) => {
       const bars = spread === undefined ? '' : `, with its ${[spread].flat().join(' to ')}`;
       return `Hollow, with a grey edge: ${label}${bars}, ${citation.replace(/\.$/, '')}.`;
@@ -355,8 +354,8 @@ function captionOf(drawn: Drawn): string {
 }
 
 /**
- * Every number that is drawn, with the names of its cell or line. The column of the values is named
- * after their metric, if they have the same.
+ * Returns every number that is drawn, with the names of its cell or line. If all are of one metric,
+ * their column is named after it.
  */
 function csvOfPoints({ entry, frame, overlays }: Drawn): string {
   const all = [...frame.points, ...frame.references];

@@ -6,27 +6,27 @@ import { adapterPairs, isNumber } from '../comparisons.ts';
 import {
   axisValue,
   byName,
-  choose,
   chooseByName,
+  chooseConditions,
   type Condition,
   isFull,
   metricOf,
   type Quantity,
 } from '../conditions.ts';
-import { afterTraining, anyOf, cleanRun, voidReason } from '../evidence.ts';
-import { checkpointName, fisherOf, INFORMATION, renyi } from '../fisher.ts';
+import { afterTraining, cleanRun, joinWithOr, voidReason } from '../evidence.ts';
+import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
 import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels, placedAttack } from '../labels.ts';
+import { noteOf } from '../metric-lookup.ts';
 import {
   ACCURACY,
   ASR,
   ASR_CLEAN,
   metricName,
-  metricNamed,
   type MetricNote,
-  noteOf,
   onTest,
+  parseMetricName,
 } from '../metrics.ts';
 import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
 import { joinLabels, keyed, varies } from './encode.ts';
@@ -35,15 +35,15 @@ import { joinLabels, keyed, varies } from './encode.ts';
 export interface Measure {
   readonly field: string;
   readonly label: string;
-  /** On an axis. */
+  /** The measure's name as the title of an axis. */
   readonly title: string;
-  /** Of which kernel it is. */
+  /** The kernel whose Fisher information is measured. */
   readonly kernel?: string;
   readonly isProportion: boolean;
   /**
-   * The span of its axis: `unit` is [0, 1], `to-one` runs from a round tenth below the least value
-   * to 1, `points` is the range of the values, `from-zero` that range with zero in it, `positive`
-   * that from zero.
+   * What the measure's axis spans: `unit` is [0, 1]; `to-one` is from a round tenth below the least
+   * value to 1; `points` is the range of the values; `from-zero` is that range extended to hold 0;
+   * `positive` is from 0 to the largest value.
    */
   readonly span: 'unit' | 'to-one' | 'from-zero' | 'positive' | 'points';
   readonly read: Quantity;
@@ -51,7 +51,7 @@ export interface Measure {
   readonly reason: (cell: ReportCell) => string | null;
 }
 
-function spanOf({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measure['span'] {
+function axisSpan({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measure['span'] {
   if (kind !== 'proportion') return 'points';
   if (/drop|minus|cost|removed|mcc|pearson|spearman/.test(metric)) return 'from-zero';
   return /^(?:test_)?(?:accuracy|f1|macro_f1|token_f1|rouge_l)/.test(metric) ? 'to-one' : 'unit';
@@ -67,7 +67,7 @@ function fisherMeasure(field: string): Measure | null {
   const quantity =
     scale === undefined
       ? INFORMATION.find(({ id }) => id === name)
-      : renyi(scale as 'raw' | 'normalised', alpha);
+      : renyiQuantity(scale as 'raw' | 'normalised', alpha);
   if (quantity === undefined) return null;
   const kernel = of === 'lora' ? 'LoRA’s kernel' : 'the full kernel';
   return {
@@ -82,12 +82,12 @@ function fisherMeasure(field: string): Measure | null {
   };
 }
 
-/** The loss of each step, which is no metric of the whole training. */
+/** The field of the training loss, which is a number of each step, not of a whole training. */
 export const LOSS = 'train.loss';
 
 /** Returns how figures show a metric. @param field `STAGE.METRIC` */
 export function measureOf(field: string): Measure {
-  const named = metricNamed(field);
+  const named = parseMetricName(field);
   const note = noteOf(named),
     label = note?.label ?? named.metric;
   return (
@@ -96,18 +96,18 @@ export function measureOf(field: string): Measure {
       label,
       title: label,
       isProportion: note?.kind === 'proportion',
-      span: field === LOSS ? 'positive' : note === undefined ? 'points' : spanOf(note),
+      span: field === LOSS ? 'positive' : note === undefined ? 'points' : axisSpan(note),
       read: metricOf(named.stage, named.metric),
       reason: (cell) => (named.stage === ACCURACY.stage ? voidReason(cell, named) : null),
     }
   );
 }
 
-/** Reads a number at the steps of a training: the loss, or what was evaluated. */
-function stepsOf({ history, curves = [] }: ReportCell, field: string) {
+/** Returns a field's values over the steps of a training: the loss, or what was evaluated. */
+function valuesOverSteps({ history, curves = [] }: ReportCell, field: string) {
   if (field === LOSS)
     return (history?.points ?? []).map(({ step, loss }) => ({ x: step, value: loss }));
-  const key = metricNamed(field).metric as keyof CurveFacts;
+  const key = parseMetricName(field).metric as keyof CurveFacts;
   return curves.flatMap(({ step, [key]: value }) =>
     value === undefined ? [] : [{ x: step, value }],
   );
@@ -116,26 +116,26 @@ function stepsOf({ history, curves = [] }: ReportCell, field: string) {
 /** A condition that is drawn, or its difference from another. */
 export interface Subject {
   readonly condition: Condition;
-  /** Without the axes that have a channel of their own. */
+  /** The labels without the axes that x, colours or panels show. */
   readonly labels: Labels;
-  /** The full fine-tuning that it is compared with. */
+  /** The full fine-tuning that the condition is compared with. */
   readonly full?: Condition;
 }
 
-/** One number of a cell at its place. */
+/** One number of a cell at its place: a panel (`row`, `column`), a line in it, and x. */
 export interface Point {
   readonly subject: Subject;
   readonly measure: Measure;
-  /** What the value is of: the measure, or what stands beside it. */
+  /** The metric of the value: the measure's, or that of a reference beside it. */
   readonly metric: string;
   readonly row: string;
   readonly column: string;
   readonly line: string;
-  /** Null draws a level across the whole axis: full fine-tuning has no rank. */
+  /** Null draws a level across the whole axis, as of full fine-tuning, which has no rank. */
   readonly x: number | string | null;
   readonly seed: number;
   readonly value: number;
-  /** Why it is not evidence; null if it is. */
+  /** Why the value is not evidence; null if it is. */
   readonly reason: string | null;
   /** What was subtracted to give the value, if it is a difference. */
   readonly other?: number;
@@ -143,7 +143,7 @@ export interface Point {
 
 type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> & { readonly x?: number };
 
-/** The position in a chain of trainings, from 1, which is no axis of the grid. */
+/** The field of x for the position in a chain of trainings, from 1. It is no axis of the grid. */
 const TRAINING = 'training';
 
 /** Returns the cell after each training of its chain, which ends with its own. */
@@ -155,19 +155,23 @@ const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
         [cell, cell.chain.length + 1],
       ];
 
-/** The numbers of a condition or, paired by seed, their differences. */
-function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
+/** Reads a measure over a condition's cells or, paired by seed, its differences from others. */
+function readValues({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
   const placed = ({ cells }: Condition): (readonly [ReportCell, number?])[] =>
     entry.x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
   const others = new Map(
     placed(full ?? condition).map(([cell, at]) => [keyed(cell.seed, at), cell]),
   );
-  const clean = cleanRun(metricNamed(measure.field));
+  const clean = cleanRun(parseMetricName(measure.field));
   return placed(condition).flatMap(([cell, position]): Value[] => {
     const { seed } = cell,
       place = position === undefined ? {} : { x: position };
     if (x.kind === 'step')
-      return stepsOf(cell, measure.field).map((point) => ({ seed, ...point, reason: null }));
+      return valuesOverSteps(cell, measure.field).map((point) => ({
+        seed,
+        ...point,
+        reason: null,
+      }));
     const value = measure.read(cell),
       reason = measure.reason(cell);
     if (!isNumber(value)) return [];
@@ -186,17 +190,17 @@ function valuesOf({ condition, full }: Subject, measure: Measure, entry: FigureE
   });
 }
 
-/** What x is, and where conditions lie on it. */
+/** The axis x: its kind, and where each condition lies on it. */
 export interface Axis {
   readonly kind: 'number' | 'text' | 'step' | 'metric';
   readonly title: string;
   readonly at: (condition: Condition) => number | string | null;
   readonly isLog2?: true;
-  /** What the caption says of it; may be empty. */
+  /** What the caption says of the axis; may be empty. */
   readonly note: string;
 }
 
-/** The report's names of what varies in a cell, with the names of their labels. */
+/** Fields of an entry that stand for a label of the condition, with the label's name. */
 const NAMES = {
   adapter: 'adapterLabel',
   attack: 'attackLabel',
@@ -205,9 +209,10 @@ const NAMES = {
 } as const;
 type Name = keyof typeof NAMES;
 const isName = (field: string): field is Name => field in NAMES;
-/** Whether a field names single points (seed, metric, kernel) or is one of NAMES. */
+/** Whether a field is a word such as `adapter` or `seed`, not the path of an axis or a metric. */
 const isWord = (field: string): boolean =>
   isName(field) || ['seed', 'metric', 'kernel'].includes(field);
+/** The labels that can tell cells of one place apart. */
 const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
 const labelIn = (labels: Labels, name: Name): string =>
@@ -238,15 +243,15 @@ const VARIANCE = 'adapter.init.variance';
 function scaledVariance(condition: Condition): number | null {
   const [scaled, ...others] = distinct(
     condition.cells
-      .flatMap(({ lora }) => lora?.groups ?? [])
+      .flatMap(({ lora }) => lora ?? [])
       .map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))),
   );
   return scaled === undefined || others.length > 0 ? null : scaled;
 }
 
 /**
- * Places all conditions on one scale: σ²·n, or σ² if more have a value of that. Those without a
- * value are left out and named.
+ * Returns an axis on which all conditions have one scale: σ²·n, or σ² if more of them have that
+ * number. Conditions without the number are left out, and the note names them.
  */
 function varianceAxis(conditions: readonly Condition[]): Axis {
   const given = conditions.filter(({ axes }) => axes[VARIANCE] !== undefined);
@@ -269,24 +274,24 @@ function varianceAxis(conditions: readonly Condition[]): Axis {
   };
 }
 
-const isStepDose = (path: string): boolean => path.startsWith('poisoning.steps.');
+/** Whether an axis is the dose of one step of an attack of several steps. */
+const isDoseOfOneStep = (path: string): boolean => path.startsWith('poisoning.steps.');
 
-/** The title of an axis of the grid. */
 function axisTitle(path: string): string {
   const unit = doseUnit(path);
   if (unit === null) return path === 'adapter.rank' ? 'rank r' : axisName(path);
   const title = unit === 'rate' ? 'poison rate (share of training rows)' : 'poisoned rows';
-  return isStepDose(path) ? `${axisName(path)}: ${title}` : title;
+  return isDoseOfOneStep(path) ? `${axisName(path)}: ${title}` : title;
 }
 
-/** Names the trainings of a chain. */
+/** Returns a sentence that names the trainings of a chain; empty without a chain. */
 function chainNote(conditions: readonly Condition[]): string {
   const chain = conditions.flatMap(({ cells }) => cells).find((cell) => cell.chain)?.chain ?? [];
   const named = [...chain, 'the cell’s own'].map((name, i) => `${i + 1}: ${name}`);
   return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
 }
 
-function axisOf({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
+function describeX({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
   const { field, scale } = x;
   const nowhere = { at: () => null, note: '' };
   if (field === 'step') return { kind: 'step', title: 'step', ...nowhere };
@@ -323,15 +328,15 @@ export interface Frame {
   readonly lines: ReadonlyMap<string, readonly Condition[]>;
   /** The numbers that are marked beside the points. */
   readonly references: readonly Point[];
-  /** Whether metrics are told apart by something else than panels. */
+  /** Whether x, colours or facets tell metrics apart. Otherwise each metric has a panel. */
   readonly isByMetric: boolean;
-  /** Whether places on x have several lines side by side. */
+  /** Whether several lines stand side by side at each place on x. */
   readonly isDodged: boolean;
   /** Sentences for the caption. */
   readonly notes: readonly string[];
 }
 
-function formOf(
+function chooseMark(
   { mark, y }: FigureEntry,
   x: Axis,
   conditions: readonly Condition[],
@@ -342,7 +347,7 @@ function formOf(
   return x.kind === 'text' || x.kind === 'metric' ? 'point' : 'line';
 }
 
-/** Draws differences from full fine-tuning, or the conditions themselves. */
+/** Returns what is drawn: conditions, or under `against: full` pairs with full fine-tuning. */
 function subjectsOf(
   entry: FigureEntry,
   unique: readonly Condition[],
@@ -360,8 +365,10 @@ function subjectsOf(
         return { condition: adapter, full, labels: isNamed ? { ...labels, adapterLabel } : labels };
       });
   }
-  // A condition counts once where its names have no places.
-  return (isByName ? choose(byName(unique), entry.cells) : chooseByName(unique, entry.cells))
+  // A condition is drawn once unless its names have places of their own.
+  return (
+    isByName ? chooseConditions(byName(unique), entry.cells) : chooseByName(unique, entry.cells)
+  )
     .filter(({ family }) => entry.against === undefined || family !== 'none')
     .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
 }
@@ -376,17 +383,17 @@ const nameOf = (field: string, { subject, measure, seed }: Named): string => {
 const joinedNames = (fields: readonly string[], point: Named): string =>
   joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
 
-const placeOf = ({ row, column, line, x, measure }: Point): string =>
+const placeKey = ({ row, column, line, x, measure }: Point): string =>
   keyed(row, column, line, x, measure.field);
-const keyOf = ({ condition, full }: Subject): string => keyed(condition.key, full?.key);
+const subjectKey = ({ condition, full }: Subject): string => keyed(condition.key, full?.key);
 
-/** Returns the points that share a place with those of another condition. */
+/** Returns the groups of points that share a place although they are of several conditions. */
 const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
-  [...groupBy(points, placeOf).values()].filter((group) =>
-    varies(group.map(({ subject }) => keyOf(subject))),
+  [...groupBy(points, placeKey).values()].filter((group) =>
+    varies(group.map(({ subject }) => subjectKey(subject))),
   );
 
-/** The names that tell apart conditions of one place. */
+/** Returns the labels that tell apart the conditions of one place. */
 const tellingApart = (points: readonly Point[]): readonly Name[] => {
   const clashes = clashesIn(points);
   return TELLING.filter((name) =>
@@ -394,7 +401,7 @@ const tellingApart = (points: readonly Point[]): readonly Name[] => {
   );
 };
 
-/** Leaves out names that are the same for all points, unless nothing would be left. */
+/** Leaves out fields that call all points the same, unless no field would be left. */
 function withoutConstant(fields: readonly string[], points: readonly Point[]): readonly string[] {
   const telling = fields.filter(
     (field) => !isName(field) || varies(points.map((point) => nameOf(field, point))),
@@ -403,10 +410,10 @@ function withoutConstant(fields: readonly string[], points: readonly Point[]): r
 }
 
 /**
- * Gives each point its line. Cells of one place get lines of their own; in a heat map, panels.
- * @throws UserFault if nothing that the report names tells such cells apart
+ * Names the line of each point. Cells that share a place get separate lines, in a heat map panels.
+ * @throws UserFault if no label tells such cells apart
  */
-function withLines(
+function nameLines(
   entry: FigureEntry,
   form: Frame['form'],
   x: Axis,
@@ -445,6 +452,7 @@ function withLines(
   return { points: checkedPlaces(entry, named(fields)), fields, note };
 }
 
+/** Returns one point for each place and seed; throws a UserFault if conditions share a place. */
 function checkedPlaces({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
   if (clashesIn(points).length > 0)
     throw new UserFault(
@@ -452,27 +460,26 @@ function checkedPlaces({ name }: FigureEntry, points: readonly Point[]): readonl
       'Name the axis in which they differ under color or facet, or choose cells.',
     );
   // Two names of one condition may have one place (1/d and 1/(1d)).
-  return [...new Map(points.map((point) => [keyed(placeOf(point), point.seed), point])).values()];
+  return [...new Map(points.map((point) => [keyed(placeKey(point), point.seed), point])).values()];
 }
 
 const isSameBlock = (a: Labels, b: Labels): boolean =>
   a.attackLabel === b.attackLabel && a.setting === b.setting;
 
-/** Success rate → that of the paired clean run, which is drawn at dose 0. */
+/** Success rate → the paired clean run's rate, which is drawn at dose 0. */
 const ZERO_DOSE: Readonly<Record<string, string>> = {
   [metricName(ASR)]: metricName(ASR_CLEAN),
   [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
 };
 
-/** The point at which an envelope chose the cell. */
-const chosenOf = ({ chosen = '' }: ReportCell): string => chosen;
+const readChosenPoint = ({ chosen = '' }: ReportCell): string => chosen;
 
 /**
  * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
  * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
  * steps are still applied.
  */
-function zeroDose(
+function zeroDosePoints(
   points: readonly Point[],
   subjects: readonly Subject[],
   values: (subject: Subject, measure: Measure) => readonly Value[],
@@ -483,11 +490,14 @@ function zeroDose(
   return [...leaders.values()].flatMap((line) => {
     if (line.some(({ x }) => x === 0)) return []; // a rate of 0 was asked for
     const [leader] = line;
-    // Labels without the axes of colours and panels would be those of other cells, too.
     const ofClean = ZERO_DOSE[leader.measure.field];
-    // Each dose at its own choice has a clean twin of its own.
-    if (ofClean && varies(line.flatMap(({ subject }) => subject.condition.cells.map(chosenOf))))
+    // If an envelope chose another point at each dose, the doses have different clean twins.
+    if (
+      ofClean &&
+      varies(line.flatMap(({ subject }) => subject.condition.cells.map(readChosenPoint)))
+    )
       return [];
+    // `subject.labels` lacks axes that colours and panels show, and would fit other cells too.
     const { adapterLabel, setting } = leader.subject.condition;
     const subject = ofClean
       ? leader.subject
@@ -510,9 +520,9 @@ function zeroDose(
   });
 }
 
-/** @param zero the points at dose 0 */
+/** Returns sentences for the caption. @param zero the points at dose 0 */
 function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
-  if (isStepDose(path)) return ['The other steps are the same along a line.'];
+  if (isDoseOfOneStep(path)) return ['The other steps are the same along a line.'];
   const isOfTwin = ({ metric }: Point): boolean => Object.values(ZERO_DOSE).includes(metric);
   return [
     ...(zero.every(isOfTwin) ? [] : ['Dose 0 is the run without attack.']),
@@ -523,7 +533,7 @@ function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
 }
 
 /**
- * Places the cells that an entry draws.
+ * Returns the points that an entry draws, with their places in the figure.
  * @throws UserFault if several cells have one place
  */
 export function frameOf(
@@ -531,20 +541,21 @@ export function frameOf(
   { conditions: unique }: Pick<Analysis, 'conditions'>,
 ): Frame {
   const { y, facet: { row = [], column = [] } = {}, references = [] } = asked;
-  const across = axisOf(asked, unique),
+  const across = describeX(asked, unique),
     { kind } = across;
   if (asked.against !== undefined && (kind === 'step' || kind === 'metric'))
     throw new UserFault(
       `the figure ${asked.name} draws differences, which have no place along ${asked.x.field}`,
       'Leave out `against`, or put an axis on x.',
     );
-  const form = formOf(asked, across, unique);
+  const form = chooseMark(asked, across, unique);
   const isHeat = form === 'heatmap';
-  // Bars over numbers would be stacked.
+  // Over a numeric axis, Vega-Lite would stack bars.
   const hasNames = isHeat || form === 'bar';
   const entry: FigureEntry = hasNames ? { ...asked, x: { ...asked.x, scale: 'category' } } : asked;
   const onY = y.map(({ field }) => field),
     colours = entry.color?.fields ?? [];
+  // A heat map shows measures in colours, and names on y. Other figures do it the other way round.
   const [shown, others] = isHeat ? [colours, onY] : [onY, colours];
   const named = [entry.x.field, ...row, ...column, ...others];
   const isByMetric = named.includes('metric') || named.includes('kernel');
@@ -553,6 +564,7 @@ export function frameOf(
     return { ...measure, ...(title !== undefined && { [isByMetric ? 'label' : 'title']: title }) };
   });
   const paths = named.filter((field) => isAxis(unique, field));
+  // A condition is drawn under each of its names if x, colours or panels tell the names apart.
   const isByName =
     (form === 'line' && entry.x.field !== 'step') ||
     unique.some((condition) =>
@@ -562,12 +574,12 @@ export function frameOf(
     );
   const subjects = subjectsOf(entry, unique, isByName, paths);
   const drawn = subjects.map(({ condition }) => condition);
-  const x = axisOf(entry, drawn);
+  const x = describeX(entry, drawn);
 
   const left: string[] = [];
   let pairs = 0;
   const valuesIn = (subject: Subject, measure: Measure): readonly Value[] => {
-    const values = valuesOf(subject, measure, entry, x);
+    const values = readValues(subject, measure, entry, x);
     if (entry.against === undefined) return values;
     pairs += values.length;
     left.push(...values.flatMap(({ reason }) => reason ?? []));
@@ -586,10 +598,12 @@ export function frameOf(
     measures.flatMap((measure) => pointsOf(subject, measure)),
   );
   const placed = every.filter((point) => point.x !== null);
-  const { points, fields, note } = withLines(entry, form, x, placed);
+  const { points, fields, note } = nameLines(entry, form, x, placed);
 
   const isDose = form === 'line' && doseUnit(entry.x.field) !== null && entry.against === undefined;
-  const zero = isDose && !isStepDose(entry.x.field) ? zeroDose(points, subjects, valuesIn) : [];
+  const zero =
+    isDose && !isDoseOfOneStep(entry.x.field) ? zeroDosePoints(points, subjects, valuesIn) : [];
+  // Full fine-tuning has no place on an axis of adapters, and becomes a level across it.
   const hasLevels = form === 'line' && x.kind === 'number' && entry.x.field.startsWith('adapter.');
   const isLevel = ({ subject: { condition, labels }, x: at }: Point): boolean =>
     at === null &&
@@ -614,7 +628,7 @@ export function frameOf(
   const byLine = groupBy([...possible, ...shownPoints], ({ line }) => line);
   const marked = references.map(measureOf);
   const { against: _against, ...asItIs } = entry;
-  const places = groupBy(points, (point) => keyed(placeOf(point), keyOf(point.subject)));
+  const places = groupBy(points, (point) => keyed(placeKey(point), subjectKey(point.subject)));
   return {
     form,
     x,
@@ -625,7 +639,7 @@ export function frameOf(
     ),
     references: [...places.values()].flatMap(([place]) =>
       marked.flatMap((measure) => {
-        const values = valuesOf(place.subject, measure, asItIs, x);
+        const values = readValues(place.subject, measure, asItIs, x);
         return values
           .filter(({ seed }) => !named.includes('seed') || seed === place.seed)
           .map((value) => ({ ...place, ...value, metric: measure.field }));
@@ -641,7 +655,7 @@ export function frameOf(
         ? []
         : [
             `Left out are ${left.length} of ${plural(pairs, 'pair')} that are not evidence: a model of ` +
-              `the pair ${anyOf(left)}.`,
+              `the pair ${joinWithOr(left)}.`,
           ]),
     ].filter((note) => note !== ''),
   };

@@ -26,7 +26,6 @@ import { kernelFigures } from './kernels.ts';
 import { mapFigures } from './map.ts';
 import { stageFigure } from './stages.ts';
 
-/** The places of the page that have figures. */
 export type FigureSection =
   | 'answer'
   | 'scores'
@@ -65,7 +64,6 @@ const ofGrid =
     return drawEntries(entries, analysis, { ...OF_REPORT, ...limits });
   };
 
-/** The figures, within each section in the order of the page. */
 const FIGURES: readonly FigureRecord[] = [
   { section: 'answer', draw: ofGrid(answerEntries, { places: 6 }) },
   { section: 'scores', draw: ofGrid(scoreEntries) },
@@ -86,10 +84,8 @@ const FIGURES: readonly FigureRecord[] = [
   { section: 'stages', draw: ({ input }) => stageFigure(input.stages) },
 ];
 
-/** The drawn figures by their section of the page. */
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
-/** Draws every figure, one after the other. */
 export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
   const drawn: Record<FigureSection, Figure[]> = {
     answer: [],

@@ -16,7 +16,7 @@ import { FONT, INK, MUTED } from './theme.ts';
 const MOST_CSV_ROWS = 64;
 const GAP = 26;
 
-function kernelsOf({ adapter }: ReportCell) {
+function kernelTitles({ adapter }: ReportCell) {
   const title = adapterTitle(adapter),
     own = adapter === 'lora' ? 'A and B' : 'its own parameters';
   return [
@@ -64,7 +64,7 @@ function kernelFigure(
   classes: readonly string[],
 ): Figure | null {
   const point = cell.kernels[checkpoint];
-  const drawn = kernelsOf(cell).flatMap(({ which, name, heading }) => {
+  const drawn = kernelTitles(cell).flatMap(({ which, name, heading }) => {
     const kernel = point?.kernels[which];
     const error = kernelError(cell, checkpoint, which);
     return kernel
@@ -84,7 +84,7 @@ function kernelFigure(
   const width = LEFT + drawn.length * (SIDE + GAP) - GAP + 10,
     height = TOP + SIDE + 40;
   const maps = drawn.map(({ trace, heading, error }, k) =>
-    heatMap(
+    drawHeatMap(
       {
         heading: `${heading}${error === null ? '' : ', estimate'}`,
         values: trace,
@@ -119,7 +119,6 @@ function kernelFigure(
   };
 }
 
-/** Draws a figure for each choice whose kernels were read. */
 export const kernelFigures = (
   choices: readonly KernelChoice[],
   classes: readonly string[],
@@ -227,6 +226,7 @@ function scaleOf(values: Float64Array): Scale {
   return { low, high: high > low ? high : low + 1, palette: SEQUENTIAL };
 }
 
+/** The side of a map, and the margins for the classes' names, in pixels. */
 const SIDE = 180,
   LEFT = 34,
   TOP = 46;
@@ -239,7 +239,6 @@ interface HeatMap {
   readonly order: readonly number[];
   /** The class of each row. */
   readonly labels: readonly number[];
-  /** The names of the classes. */
   readonly classes: readonly string[];
 }
 
@@ -260,7 +259,7 @@ interface TextOptions {
 const svgText = (place: string, content: string, { anchor, fill }: TextOptions): string =>
   `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
 
-function matrixImage({ values, order }: HeatMap, { low, high, palette }: Scale): string {
+function drawMatrix({ values, order }: HeatMap, { low, high, palette }: Scale): string {
   const n = order.length;
   const pixels = new Uint8Array(n * n);
   for (const [y, i] of order.entries())
@@ -275,7 +274,11 @@ function matrixImage({ values, order }: HeatMap, { low, high, palette }: Scale):
  * Draws dashed lines between classes, and the classes' names above and, for the first map, at the
  * left.
  */
-function classMarks({ order, labels, classes }: HeatMap, x: number, lineColour: string): string {
+function drawClassMarks(
+  { order, labels, classes }: HeatMap,
+  x: number,
+  lineColour: string,
+): string {
   const n = order.length;
   const classAt = (at: number): number => labels[order[at] ?? 0] ?? 0;
   const edges = order.flatMap((_, at) => (at > 0 && classAt(at) !== classAt(at - 1) ? [at] : []));
@@ -299,7 +302,7 @@ function classMarks({ order, labels, classes }: HeatMap, x: number, lineColour: 
   return `${lines.join('')}${names.join('')}`;
 }
 
-function scaleBar({ low, high, palette }: Scale, x: number): string {
+function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   const top = TOP + SIDE + 10;
   const every = Uint8Array.from({ length: 255 }, (_, i) => i);
   const values = [low, (low + high) / 2, high];
@@ -315,7 +318,7 @@ function scaleBar({ low, high, palette }: Scale, x: number): string {
   );
 }
 
-function heatMap(map: HeatMap, x: number): string {
+function drawHeatMap(map: HeatMap, x: number): string {
   const scale = scaleOf(map.values);
   const lineColour = scale.palette === DIVERGING ? INK : 'white';
   const box = `x="${x}" y="${TOP}" width="${SIDE}" height="${SIDE}"`;
@@ -323,10 +326,10 @@ function heatMap(map: HeatMap, x: number): string {
     `<text x="${x}" y="16" font-size="12.5" font-weight="600" fill="${INK}">`,
     `${escapeXml(map.heading)}</text>`,
     `<image ${box} preserveAspectRatio="none" style="image-rendering:pixelated" `,
-    `href="${matrixImage(map, scale)}"/>`,
+    `href="${drawMatrix(map, scale)}"/>`,
     `<rect ${box} fill="none" stroke="#9aa5b1"/>`,
-    classMarks(map, x, lineColour),
-    scaleBar(scale, x),
+    drawClassMarks(map, x, lineColour),
+    drawScaleBar(scale, x),
   ].join('');
 }
 

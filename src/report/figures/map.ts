@@ -27,7 +27,7 @@ export interface MapMean {
   readonly mean: (get: (point: MapPointFacts) => number | null) => number | null;
 }
 
-export const averageOf = (maps: readonly MapFacts[]): readonly MapMean[] =>
+export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] =>
   (maps[0]?.points ?? []).map((point, k) => ({
     point,
     mean: (get) => {
@@ -40,8 +40,8 @@ export const averageOf = (maps: readonly MapFacts[]): readonly MapMean[] =>
   }));
 
 /**
- * Returns the information bits for s = α/r. At B = 0, K ∝ s², so every counted eigenvalue is
- * multiplied by s².
+ * Returns the information bits for s = α/r, IB(s) = IB(1) + count·log s: at B = 0, K ∝ s², so each
+ * counted eigenvalue λ becomes s²λ and adds ½ log s².
  */
 export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | null =>
   model === null || model.information_bits === null
@@ -58,7 +58,7 @@ interface RankMap {
   }[];
   /** The scales s at which the Fisher information is measured. */
   readonly scales: string;
-  /** Returns the same number for the full kernel, as text for the caption. */
+  /** Returns the map's quantity for the full kernel, as text for the caption. */
   readonly full: (facts: MapModelFacts) => string;
 }
 
@@ -159,7 +159,7 @@ export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly
   const maps = mapsOf(cells);
   const [first] = maps;
   if (first === undefined) return [];
-  const means = averageOf(maps);
+  const means = averageOverSeeds(maps);
   const source =
     `Closed form and draws: d = ${first.width}, σ² = scale/d. ` +
     `Fisher: the ${first.information} one of ${first.outputs}, ${first.rows} rows of the model ` +

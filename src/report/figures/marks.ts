@@ -4,7 +4,7 @@ import type { Channel, FigureEntry, Overlay } from '../../api/report.ts';
 import { DAGGER } from '../evidence.ts';
 import { codePoints } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
-import { type Centred, centred } from '../numbers.ts';
+import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, varies } from './encode.ts';
 import { type Frame, type Measure, measureOf, type Point } from './frame.ts';
@@ -12,15 +12,16 @@ import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './over
 import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
 
 /** The statistic of the points at one place. */
-export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, Centred {
-  /** Of a scatter plot: the statistic of x, and the ends of its spread. */
-  readonly across: Centred | null;
+export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAndSpread {
+  /** In a scatter plot, the statistic of x with its spread. */
+  readonly across: CentreAndSpread | null;
 }
 
-/** Without a spread asked for, another statistic than the mean has the range of the values. */
+/** Returns the spread to draw: by default the interval of a mean, the range of other statistics. */
 export const spreadOf = ({ statistic = 'mean', spread }: FigureEntry) =>
   spread ?? (statistic === 'mean' ? 'interval' : 'range');
 
+/** Returns the statistic of the points at each place or, in a scatter plot, of each condition. */
 export function meansOf(
   points: readonly Point[],
   { entry, frame }: Pick<Drawn, 'entry' | 'frame'>,
@@ -29,7 +30,8 @@ export function meansOf(
   const groups = groupBy(points, ({ row, column, line, x, measure: { field }, metric, subject }) =>
     keyed(row, column, line, field, metric, isScatter ? subject.condition.key : x),
   );
-  const of = (values: readonly number[]) => centred(values, spreadOf(entry), entry.statistic);
+  const of = (values: readonly number[]) =>
+    centreAndSpread(values, spreadOf(entry), entry.statistic);
   return [...groups.values()].map((group) => {
     const across = isScatter ? of(group.map(({ x }) => Number(x))) : null;
     return {
@@ -46,30 +48,30 @@ export function meansOf(
 export interface Drawn {
   readonly entry: FigureEntry;
   readonly frame: Frame;
-  /** Those of the frame's points. */
+  /** The statistics of the frame's points. */
   readonly means: readonly Mean[];
   readonly lines: readonly string[];
   readonly palette: LinePalette;
   readonly overlays: readonly Overlay[];
 }
 
-/** Whether x runs upwards. */
+/** Whether x is drawn on the vertical axis. */
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** The mark of a number beside the points: that of another model, or of the same. */
+/** Returns the mark of a reference: ○ for a number of another model, ❘ for one of the same. */
 export const referenceMark = (metric: string): '○' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '○' : '❘';
 
-/** `0.945`, or `.95` in a square of a heat map. */
+/** Writes a number as `0.945`, or as `.95` in a square of a heat map. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = value.toFixed(isHeat ? 2 : 3).replace(/^-(?=0\.0*$)/, '');
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
-/** The rows of the figure's table, of which each layer takes a part. */
-function tableOf(drawn: Drawn): object[] {
+/** Returns the data of a figure, one row a mark. Each layer draws the rows of one `part`. */
+function dataRows(drawn: Drawn): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
   const xs = placesOf(drawn);
@@ -115,7 +117,7 @@ export function isBeyond(
   );
 }
 
-/** The places on a numeric axis, ascending. */
+/** Returns the places on a numeric axis, ascending. */
 function placesOf({ frame, overlays }: Drawn): number[] {
   const ofOverlays = overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x])));
   return distinct([...frame.points.map(({ x }) => x), ...ofOverlays])
@@ -126,8 +128,8 @@ function placesOf({ frame, overlays }: Drawn): number[] {
 /** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
 const LEAST_PAD = 0.005;
 
-/** The ends of the axis of some values of a measure. */
-function endsOf(values: readonly number[], { span }: Pick<Measure, 'span'>): [number, number] {
+/** Returns the ends of an axis for these values, by the measure's span. */
+function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [number, number] {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
   const ends: Record<Measure['span'], [number, number]> = {
@@ -140,7 +142,7 @@ function endsOf(values: readonly number[], { span }: Pick<Measure, 'span'>): [nu
   return ends[span];
 }
 
-/** The ends of a measure's axis. */
+/** Returns the ends of a measure's axis: the author's, or those that all its marks need. */
 export function domainOf(drawn: Drawn, measure: Measure): readonly [number, number] {
   const { entry, frame, overlays } = drawn;
   const own = entry.y[frame.measures.indexOf(measure)]?.domain;
@@ -161,7 +163,7 @@ export function domainOf(drawn: Drawn, measure: Measure): readonly [number, numb
   if (frame.form === 'heatmap' && measure.isProportion && first >= 0) return [0, 1];
   const { scale = '' } = entry.y[frame.measures.indexOf(measure)] ?? {};
   if (scale.startsWith('log') && first > 0) return [first / 1.25, last * 1.25];
-  const [least, most] = endsOf(values, measure);
+  const [least, most] = axisEnds(values, measure);
   return frame.form === 'bar' ? [Math.min(0, least), Math.max(0, most)] : [least, most];
 }
 
@@ -171,11 +173,11 @@ const scaleType = (scale: Channel['scale'], least: number) => ({
   ...(scale === 'symlog' && { constant: least }),
 });
 
-/** A logarithmic axis of values that are not all positive becomes symlog: linear about 0. */
+/** Returns the scale, or symlog, linear about 0, for a logarithmic scale with values ≤ 0. */
 const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
-/** The type of a numeric axis: logarithmic where positive places span a factor of 20. */
+/** Chooses the scale of a numeric axis: logarithmic if positive places span a factor of 20. */
 function placeScale({ entry, frame }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
   const positive = xs.filter((x) => x > 0),
@@ -186,7 +188,7 @@ function placeScale({ entry, frame }: Drawn, xs: readonly number[]): Channel['sc
   return positive.length < xs.length ? 'symlog' : 'log';
 }
 
-/** The names on x; numbers ascend. */
+/** Returns the names on x, in ascending order if all are numbers. */
 function namesOnX({ points }: Frame): string[] {
   const names = distinct(points.map(({ x }) => String(x)));
   return names.every((name) => Number.isFinite(Number(name)))
@@ -194,9 +196,9 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-const isLong = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
+const hasLongName = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
 
-/** The encoding of x. Of panels above each other, the last one has its title. */
+/** Returns the encoding of x. @param isTitled whether this panel has the title of x */
 function placeEncoding(drawn: Drawn, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
@@ -206,7 +208,7 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
-      labelAngle = isLong(names) && !isFlipped(drawn) ? -25 : 0;
+      labelAngle = hasLongName(names) && !isFlipped(drawn) ? -25 : 0;
     return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle } });
   }
   if (kind === 'metric') {
@@ -214,7 +216,7 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
       ...frame.points.map(({ x }) => Number(x)),
       ...drawn.overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x]))),
     ];
-    const ends = { domain: endsOf(values, measureOf(entry.x.field)) },
+    const ends = { domain: axisEnds(values, measureOf(entry.x.field)) },
       type = scaleType(scaleWithZero(entry.x.scale, values), Math.min(1, ...values.map(Math.abs)));
     return quantitative('x', title, { scale: { ...type, nice: false, ...ends, ...domain } });
   }
@@ -236,9 +238,9 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
 const titleOnX = ({ entry, frame }: Drawn): string | null =>
   (entry.x.title ?? frame.x.title) || null;
 
-/** The most steps that have a dot each on their line. */
+/** The most steps of training for which a line has dots. */
 const MOST_DOTS = 12;
-/** Of what belongs to no line: dots are levels, which no line has; dashes are published numbers. */
+/** How levels (dotted) and series of published numbers are drawn, which are no lines of cells. */
 const LEVEL_DASH = [2, 3],
   PUBLISHED_DASHES = [
     [5, 3],
@@ -249,13 +251,14 @@ const LEVEL_DASH = [2, 3],
 
 type Place = (from: string, to?: string) => object;
 
-/** Returns the layers of one panel. */
+/** Returns the layers of one panel. @param isOnly whether no other measure has one */
 function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boolean): object[] {
   const { entry, frame, palette, overlays } = drawn;
   const { form, x, measures, isDodged } = frame;
   const { seeds = true, values = false, against } = entry;
   const isFlip = isFlipped(drawn);
   const y = entry.y[measures.indexOf(measure)];
+  // The channels of x, of a value, and of the other end of its spread.
   const [along, up, toUp] = isFlip ? ['y', 'x', 'x2'] : ['x', 'y', 'y2'];
   const place = placeEncoding(drawn, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
@@ -286,7 +289,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     where = at('value'),
   ) => ({
     transform: onlyPart(part),
-    // Points are whole at the ends of an axis that has a place for all of them.
+    // Points at the ends of an axis are cut only if the axis leaves out others.
     mark: { type, clip: type !== 'point' || hides, ...look },
     encoding: { ...where, ...more },
   });
@@ -401,7 +404,10 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
   return [...(isProportion ? [band] : []), layer('rule', '#9aa5b1', 0)];
 };
 
-/** Colour, shape and dash of each line, together, so that a print in grey can be read. */
+/**
+ * Returns the Vega-Lite channels that tell lines apart, published ones too: colour and, for a print
+ * in grey, shape and dash.
+ */
 function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
@@ -424,7 +430,7 @@ function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   return {
     color: channel(palette.range, [GREY]),
     shape: channel(palette.shapes, PUBLISHED_SHAPES),
-    // The edges of a legend's shapes have no dashes.
+    // With a legend, Vega-Lite would also dash the edges of the legend's shapes.
     strokeDash: isStep ? dash : { ...dash, legend: null },
   };
 }
@@ -435,7 +441,7 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
   const isBad = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = domainOf(drawn, measure),
     [low, high] = domain;
-  const labelAngle = isLong(names) ? -25 : 0;
+  const labelAngle = hasLongName(names) ? -25 : 0;
   const encoding = {
     x: ordinal('x', titleOnX(drawn), { sort: names, axis: { labelAngle } }),
     y: ordinal('line', null, {
@@ -461,13 +467,13 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
   ];
 }
 
-/** Names end where the plot begins. Longer ones have a line of their own above each row. */
+/** The most characters of a name left of the plot, by size. Longer names stand above their rows. */
 const BESIDE = { column: 17, page: 17, phone: 17, own: 38 };
 const ROW = 24,
-  NAME = 15;
+  NAME = 15; // heights in pixels
 
-/** Draws x's names above the rows of a figure that is too narrow for them. */
-const namesAbove = (drawn: Drawn): boolean =>
+/** Whether x's names stand above their rows, since a figure is too narrow for them beside. */
+const hasNamesAbove = (drawn: Drawn): boolean =>
   isFlipped(drawn) &&
   drawn.frame.points.some(
     ({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE[drawn.entry.size ?? 'own'],
@@ -501,7 +507,7 @@ const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measur
 const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
   size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 
-/** How many panels stand side by side. */
+/** Returns how many panels stand side by side. */
 export function columnsOf(drawn: Drawn): number {
   const columns = new Set(drawn.frame.points.map(({ column }) => column)).size;
   return columns > 1 ? columns : Math.min(mostAbreast(drawn), shownMeasures(drawn.frame).length);
@@ -518,7 +524,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   const { form, x, points } = frame;
   const isFlip = isFlipped(drawn),
     isHeat = form === 'heatmap',
-    above = namesAbove(drawn);
+    above = hasNamesAbove(drawn);
   const measures = shownMeasures(frame);
   const ROWS = ROW + (above ? NAME : 0) + (frame.isDodged ? 12 : 0);
   const size = {
@@ -537,9 +543,9 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     ...panelsBy('row', { ...HEADER, title: null }),
     ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
   };
-  // Panels have places of their own where these are names.
+  // If x has names, each panel shows only its own.
   const scale = { [isFlip ? 'y' : 'x']: 'independent' };
-  // Where lines share a place, Vega-Lite would lose how they stand beside each other.
+  // With independent scales, Vega-Lite would lose the offsets of lines that stand side by side.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
   const columns = mostAbreast(drawn);
@@ -564,5 +570,5 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   });
   const [only = {}] = panels;
   const shape = panels.length === 1 ? only : { concat: panels, columns };
-  return { data: { values: tableOf(drawn) }, ...shape } as TopLevelSpec;
+  return { data: { values: dataRows(drawn) }, ...shape } as TopLevelSpec;
 }

@@ -20,7 +20,7 @@ function namesPanel(value: string | undefined, panel: string): boolean {
 
 type OverlayRow = Overlay['rows'][number];
 
-/** The value of an overlay's row and, if it has a spread, the ends of that. */
+/** Returns [value] of an overlay's row, or [value, low, high] if the overlay has a spread. */
 export function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
   const number = (column: string): number => Number(row[column]);
   const value = number(y);
@@ -29,12 +29,13 @@ export function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly numb
   return [value, value - number(spread), value + number(spread)];
 }
 
-/** The metric that an overlay is of. */
+/** Returns the measure whose published numbers an overlay has: by default the first. */
 export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
   metric === undefined ? measures[0] : measures.find(({ field }) => field === metric);
 
 /**
- * What the legend calls each series of an overlay: several that have no line here are told apart.
+ * Returns the legend's name of each series of an overlay: its label and, if several series have no
+ * line in the figure, the name of the series.
  */
 export function publishedLines(
   { rows, color = '', names, label }: Overlay,
@@ -51,7 +52,7 @@ export function publishedLines(
   );
 }
 
-/** The rows of an overlay, in each panel that they belong to. */
+/** Returns the rows of an overlay, in each panel that they belong to. */
 export function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
   const { rows, color = '', names, facet = {} } = overlay;
   const measure = measureIn(overlay, frame);

@@ -31,10 +31,7 @@ export interface Run {
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/**
- * Returns how to set a character. A raised or lowered one that the font lacks is set as a small
- * plain one.
- */
+/** Returns how to set a character: a superscript that the font lacks as a small raised one. */
 function runOf(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
@@ -61,7 +58,6 @@ interface WithFont {
   readonly _font: { readonly font: { hasGlyphForCodePoint(code: number): boolean } };
 }
 
-/** Whether the document's current font has a glyph for a character. */
 const hasGlyph = (doc: PDFKit.PDFDocument, character: string): boolean =>
   (doc as PDFKit.PDFDocument & WithFont)._font.font.hasGlyphForCodePoint(
     character.codePointAt(0) ?? 0,
@@ -95,7 +91,6 @@ function parseColour(text: string): string {
 }
 
 class Painter {
-  /** Characters that the font lacks. */
   readonly missing = new Set<string>();
   readonly #doc: Doc;
   readonly #page: Page;
@@ -331,8 +326,8 @@ export const FONTS = [
 const [REGULAR, BOLD] = FONTS;
 
 /**
- * Converts a figure. The same SVG gives the same bytes. Throws a TypeError if the SVG contains
- * something that can't be painted.
+ * Converts a figure. The same SVG gives the same bytes.
+ * @throws TypeError if the SVG contains something that can't be painted
  */
 export async function pdfOf(svg: string): Promise<PdfFigure> {
   const [{ default: PDFDocument }, { parseDocument }] = await Promise.all([

@@ -15,7 +15,7 @@ const POINTS_PER_INCH = 72;
  * tells LaTeX and text processors how large the picture is.
  */
 const RESOLUTION = Buffer.from('000000097048597300002e2300002e230178a53f76', 'hex');
-/** Where chunks may follow: behind the signature and the header. */
+/** The offset of the chunk after the signature (8 bytes) and the header (25 bytes). */
 const AFTER_HEADER = 33;
 
 const resolve = createRequire(import.meta.url).resolve;
@@ -29,7 +29,7 @@ const load = once(async () => {
 
 /**
  * Converts a figure whose units are points. The same SVG gives the same bytes.
- * @returns 300 pixels to the inch
+ * @returns a PNG with 300 pixels to the inch
  */
 export async function pngOf(svg: string): Promise<Buffer> {
   const { Resvg, fonts } = await load();

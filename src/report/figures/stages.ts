@@ -63,7 +63,7 @@ interface Point {
   readonly y: number;
 }
 
-/** Returns the second line of a box: what failed or, if nothing did, what was cached. */
+/** Returns the last line of a box: how many stages failed or, if none, how many were cached. */
 function troubleText({ cached, failed, blocked }: KindSummary): string {
   const trouble = [
     failed > 0 ? `${failed} failed` : '',
@@ -78,7 +78,7 @@ function troubleText({ cached, failed, blocked }: KindSummary): string {
  * @param longest the seconds of the kind that took longest
  * @param isOwnInput whether stages of the kind read stages of the same kind
  */
-function boxOf(
+function drawBox(
   summary: KindSummary,
   { x, y }: Point,
   longest: number,
@@ -118,7 +118,7 @@ const ARROW_HEAD =
   '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" ' +
   'orient="auto"><path d="M0 0L8 4L0 8z" fill="#9aa5b1"/></marker></defs>';
 
-function arrowOf(points: readonly Point[]): string {
+function drawArrow(points: readonly Point[]): string {
   const [start, ...rest] = points;
   if (start === undefined) return '';
   const at = ({ x, y }: Point): string => `${roundToTenth(x)} ${roundToTenth(y)}`;
@@ -146,11 +146,11 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const longest = Math.max(...kinds.map(({ seconds }) => seconds), 1e-9);
   const boxes = kinds.map((summary) => {
     const isOwnInput = edges.some(({ from, to }) => from === summary.kind && to === summary.kind);
-    return boxOf(summary, graph.node(summary.kind) as Point, longest, isOwnInput);
+    return drawBox(summary, graph.node(summary.kind) as Point, longest, isOwnInput);
   });
   const arrows = graph
     .edges()
-    .map((edge) => arrowOf((graph.edge(edge) as { readonly points: readonly Point[] }).points));
+    .map((edge) => drawArrow((graph.edge(edge) as { readonly points: readonly Point[] }).points));
   const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
   const size = `${roundToTenth(width)} ${roundToTenth(height)}`;
   const id = 'stages';

@@ -38,10 +38,9 @@ const INHERITED = {
 type Inherited = keyof typeof INHERITED;
 
 export type Style = Readonly<Record<Inherited, string>> & {
-  /** Multiplied down the tree. */
+  /** The product of the opacities of an element and its ancestors. */
   readonly opacity: number;
 };
-/** The style at the root. */
 export const INITIAL_STYLE: Style = { ...INHERITED, opacity: 1 };
 
 export function styleOf({ attribs }: Element, inherited: Style): Style {
@@ -53,7 +52,6 @@ export function styleOf({ attribs }: Element, inherited: Style): Style {
   return own;
 }
 
-/** An element of a `<clipPath>`. */
 interface Shape {
   readonly name: string;
   readonly attribs: { readonly [name: string]: string };
@@ -84,7 +82,7 @@ interface Step {
   readonly to: Point;
 }
 
-/** Returns a path's commands with their numbers, one entry for each repetition of a command. */
+/** Returns a path's commands, one for each group of numbers. After M, further groups are L. */
 function commandsIn(d: string): readonly { readonly command: string; readonly of: number[] }[] {
   return [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
     const takes = TAKES[command.toUpperCase()];
@@ -105,7 +103,7 @@ function pathSteps(d: string): Step[] {
   for (const { command, of } of commandsIn(d)) {
     const upper = command.toUpperCase(),
       [x0, y0] = command === upper ? ([0, 0] as const) : at;
-    /** The k-th point from the end. */
+    /** Returns the k-th point from the end of the command's numbers. */
     const point = (k: number): Point => [x0 + (of.at(-2 * k) ?? 0), y0 + (of.at(1 - 2 * k) ?? 0)];
     const from = at;
     if (upper === 'Z') at = start;

@@ -13,7 +13,7 @@ export const INK = '#1b2430';
 export const MUTED = '#5b6776';
 export const GRID = '#e3e7ec';
 export const FULL_COLOUR = '#0072b2';
-/** Of several full fine-tunings. */
+/** The looks of several full fine-tunings. */
 const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
   // A pentagon and a star, in a square from −1 to 1.
   FULL_SHAPES = [
@@ -95,10 +95,10 @@ export function legendColumns(
   size: keyof typeof LEGEND_WIDTHS = 'own',
 ): number {
   const longest = Math.max(1, ...names.map((name) => codePoints(name).length));
-  return Math.max(1, Math.floor(LEGEND_WIDTHS[size] / (34 + 7.1 * longest)));
+  return Math.max(1, Math.floor(LEGEND_WIDTHS[size] / (34 + 7.1 * longest))); // a symbol, and its name
 }
 
-/** Parallel lists. They are not readonly because Vega-Lite's types are not. */
+/** Parallel lists, one item a line. They are not readonly because Vega-Lite's types are not. */
 export interface Palette {
   readonly domain: string[];
   readonly range: string[];

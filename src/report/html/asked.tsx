@@ -87,7 +87,7 @@ const Attacks = ({ attacks }: { readonly attacks: readonly AttackNote[] }): JSX.
     />
   );
 
-/** The fields of `train` that the table shows, in this order. */
+/** The fields of `train` in the table of how adapters were trained, in this order. */
 const SHOWN_FIELDS = [
   'learning_rate',
   'optimizer',

@@ -11,8 +11,8 @@ const UNSEEN =
   /(?![ \n\r\t])[\p{Cf}\p{Cc}\p{Mn}\p{Zs}]|[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\u{FF01}-\u{FF5E}\u{1D400}-\u{1D7FF}]/gu;
 const MOST_POINTS = 6;
 
-/** Names the code points of a changed text that a reader can't tell: `U+0435 U+200B`. */
-function pointsOf(text: string): string {
+/** Returns the code points that a reader of a changed text can't tell: `U+0435 U+200B`. */
+function unseenPoints(text: string): string {
   const found = (text.match(UNSEEN) ?? []).map(
     (character) =>
       `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`,
@@ -20,14 +20,14 @@ function pointsOf(text: string): string {
   return [...found.slice(0, MOST_POINTS), ...(found.length > MOST_POINTS ? ['…'] : [])].join(' ');
 }
 
-/** Shows changed parts as marked, with the code points that a reader would not see. */
+/** Marks the changed parts of a text, followed by their code points that a reader can't tell. */
 export function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.Element {
   const isLatin = parts.some(({ text }) => /[A-Za-z]/.test(text));
   return (
     <>
       {parts.map(({ text, changed }) => {
         if (!changed) return text;
-        const points = isLatin ? pointsOf(text) : '';
+        const points = isLatin ? unseenPoints(text) : '';
         return (
           <>
             <mark>{text}</mark>
@@ -105,7 +105,7 @@ export interface Segment {
 }
 
 const CONTEXT = 150;
-const MOST_CHANGED = 240;
+const MOST_CHANGED = 240; // code points, as CONTEXT
 
 const splitWords = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
 
@@ -132,7 +132,7 @@ export function changedParts(
     end++;
   const parts = (of: readonly string[]): Segment[] => {
     const middle = of.slice(start, of.length - end).join('');
-    const changed = middle.replace(/^[ \n\r\t]+|[ \n\r\t]+$/g, ''); // other spaces are a change
+    const changed = middle.replace(/^[ \n\r\t]+|[ \n\r\t]+$/g, ''); // other white space counts as changed
     const at = changed === '' ? middle.length : middle.indexOf(changed);
     const head = of.slice(0, start).join('') + middle.slice(0, at),
       tail = middle.slice(at + changed.length) + of.slice(of.length - end).join('');
@@ -148,7 +148,7 @@ function windowAroundChange(head: string, changed: string, tail: string): Segmen
   const h = codePoints(head),
     c = codePoints(changed),
     t = codePoints(tail);
-  // If the change is at an edge, the other side gets the room.
+  // If the text before the change is short, the text after it gets the room.
   const room = Math.max(0, 2 * CONTEXT - Math.min(CONTEXT, h.length));
   const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;
   const after = t.length > room ? `${t.slice(0, room).join('')} …` : tail;

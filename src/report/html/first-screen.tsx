@@ -33,7 +33,7 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
-function emptyDoses({ conditions }: Analysis): readonly Fact[] {
+function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
   );
@@ -42,7 +42,7 @@ function emptyDoses({ conditions }: Analysis): readonly Fact[] {
   return [['Poisoned nothing', `${list(labels)}: a dose of zero rows`]];
 }
 
-/** States the precision of all that was computed, and of cells in another one. */
+/** Returns the precision of the computation, and how many cells depart from it. */
 function precisionText({ cells }: ReportInput, precision: string): string {
   const some = (what: string, count: number): string =>
     count === 0
@@ -82,7 +82,7 @@ function sourceFacts({ sources }: ReportInput): readonly Fact[] {
       role === 'model' ? 'Model' : 'Data',
       typeof source === 'string' ? source : 'unknown',
     ]);
-  // The trainings of a chain may read one file.
+  // A file that several trainings of a chain read is listed once.
   return [...groupBy(facts, String).values()].map(([fact]) => fact);
 }
 
@@ -95,7 +95,7 @@ function factsOf(analysis: Analysis): readonly Fact[] {
     .reduce((sum, time) => sum + time, 0);
   return [
     ...seedFacts(analysis),
-    ...emptyDoses(analysis),
+    ...emptyDoseFacts(analysis),
     ['Cells', `${cells} (${plural(conditions.length, 'condition')} × seeds)`],
     ...backendFacts(input),
     ...sourceFacts(input),
@@ -137,7 +137,6 @@ export function Header({
   answer,
 }: {
   readonly analysis: Analysis;
-  /** The figures that answer the question. */
   readonly answer: readonly Figure[];
 }): JSX.Element {
   const { input, standing, caveats, warnings, conditions } = analysis;
@@ -215,6 +214,7 @@ function Failures({
   );
 }
 
+/** Returns the verdict that all judged rows share, or null. */
 function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
   const verdicts = rows.map(({ verdict }) => verdict).filter((verdict) => verdict !== null);
   const [first] = verdicts;

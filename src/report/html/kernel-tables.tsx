@@ -206,8 +206,8 @@ export interface Prediction {
 }
 
 /**
- * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Those
- * of other adapters than LoRA are left out, since the paper predicts nothing of them.
+ * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Other
+ * adapters than LoRA are left out, since the paper predicts nothing about them.
  */
 export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
   const ofLora = kernels.filter(({ condition }) => condition.adapter === 'lora');
@@ -233,7 +233,7 @@ export function predictionsOf(kernels: readonly KernelComparison[]): readonly Pr
 }
 
 /** Clips an interval to [−1, 1], because a t-interval may exceed the bounds of a correlation. */
-const withinUnit = ({ low, high, ...rest }: Relation['difference']) => ({
+const clipToUnit = ({ low, high, ...rest }: Relation['difference']) => ({
   ...rest,
   low: low === null ? null : Math.max(-1, low),
   high: high === null ? null : Math.min(1, high),
@@ -252,7 +252,7 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   )),
   numbers('Seeds', ({ rhos }) => rhos.length),
   numbers('Spearman’s ρ, mean', ({ difference }) => formatNumber(difference.mean, 'proportion')),
-  numbers('95% interval', ({ difference }) => formatInterval(withinUnit(difference), 'proportion')),
+  numbers('95% interval', ({ difference }) => formatInterval(clipToUnit(difference), 'proportion')),
   names('Claim', ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0')),
   {
     title: 'Verdict',

@@ -17,8 +17,8 @@ import { style } from './style.ts';
 
 export type Node = ComponentChildren;
 
-/** The only script that the page may run, by its digest; null if there is none. */
-const policyOf = (script: string | null): string =>
+/** Returns the page's content security policy: no request, and no script but this one. */
+const contentSecurityPolicy = (script: string | null): string =>
   [
     "default-src 'none'",
     'img-src data:',
@@ -41,7 +41,7 @@ export const Head = ({
 }): JSX.Element => (
   <head>
     <meta charSet="utf-8" />
-    <meta http-equiv="Content-Security-Policy" content={policyOf(script)} />
+    <meta http-equiv="Content-Security-Policy" content={contentSecurityPolicy(script)} />
     <meta name="viewport" content="width=device-width, initial-scale=1" />
     <meta name="referrer" content="no-referrer" />
     <title>{`${name} · dosimeter`}</title>
@@ -62,6 +62,7 @@ export const numbers: ColumnOf = (title, value) => ({ title, kind: 'number', val
 export const names: ColumnOf = (title, value) => ({ title, kind: 'nowrap', value });
 export const texts: ColumnOf = (title, value) => ({ title, value });
 
+/** The number of columns from which on a table is set in smaller type. */
 const DENSE = 9;
 
 interface TableProps<Row> {
@@ -265,7 +266,7 @@ export interface PageProps extends Analysis {
 export interface Chapter {
   /** Unique in the page: the anchor of the chapter. */
   readonly id: string;
-  /** Its name in the navigation. */
+  /** The chapter's name in the navigation. */
   readonly nav: string;
   readonly title: string;
   /** Whether it has anything to say. Default: always. */
@@ -274,7 +275,7 @@ export interface Chapter {
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
 
-/** Links to the page of all outputs. Its address is that of the published page. */
+/** Links to the page of all outputs, which is published beside the report. */
 export const OutputsLink = ({
   input,
   children,

@@ -17,15 +17,9 @@ import {
 } from '../format.ts';
 import { groupBy, type NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import {
-  ACCURACY,
-  meaningOf,
-  type MetricNote,
-  METRICS,
-  metricsOfTable,
-  PREDICTED,
-} from '../metrics.ts';
-import { type AgreementRow, agreementRows, isScore, taskNote } from '../tasks.ts';
+import { meaningOf, metricsOfTable } from '../metric-lookup.ts';
+import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
+import { type AgreementRow, agreementRows, isTaskScore, taskNote } from '../tasks.ts';
 import type { Figure, ReportCell } from '../types.ts';
 import { PROPORTION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED } from '../verdict.ts';
 import {
@@ -51,8 +45,8 @@ const anyHasMetric = (conditions: readonly Condition[], note: MetricNote): boole
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**
- * Returns which metrics a condition should have: the accuracy, and the metrics that its family of
- * attacks has elsewhere in the grid. These are what a failed condition lacks.
+ * Returns a function that says whether a condition should have a metric: it is the accuracy, or
+ * another condition under the same family of attacks has it. If it lacks, the condition failed.
  */
 export function expectedMetrics(conditions: readonly Condition[]): Expects {
   const known = new Map(
@@ -67,13 +61,13 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
   return ({ family }, note) => known.get(family)?.includes(note) ?? false;
 }
 
-/** Returns why a number of `evaluate` is not evidence, or null if it is or is another stage's. */
-const voidOf = (cell: ReportCell, note: MetricNote): string | null =>
+/** Returns why a number is not evidence, or null if it is. Only `evaluate`'s numbers are judged. */
+const whyNotEvidence = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && hasMetric(cell, note) ? voidReason(cell, note) : null;
 
 /**
- * Shows a metric of a condition over its seeds. Says how many models give every row the same class
- * or text, and marks with a dagger numbers that are not evidence.
+ * Shows a metric of a condition over its seeds, with a dagger if it is not evidence. Beside the
+ * most predicted share, says how many models give every row the same class or text.
  */
 function metricCell(condition: Condition, note: MetricNote, expects: Expects): Node {
   const cell = seriesCell(
@@ -93,8 +87,8 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
       </span>
     );
   }
-  const hasVoid = condition.cells.some((one) => voidOf(one, note) !== null);
-  return hasVoid ? (
+  const hasVoidNumber = condition.cells.some((one) => whyNotEvidence(one, note) !== null);
+  return hasVoidNumber ? (
     <span class="muted">
       {cell} {DAGGER}
     </span>
@@ -104,7 +98,7 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
 }
 
 /**
- * Shows nothing if no condition has any of the metrics.
+ * Shows metrics over seeds, a row for each condition; nothing if no condition has any of them.
  * @param titled whether the label stands above the table as a heading
  */
 export function MetricTable({
@@ -120,7 +114,7 @@ export function MetricTable({
   readonly metrics: readonly MetricNote[];
   readonly expects: Expects;
 }): JSX.Element | null {
-  const isOwn = (note: MetricNote): boolean => isScore(conditions, note);
+  const isOwn = (note: MetricNote): boolean => isTaskScore(conditions, note);
   const metrics = asked.filter(
     (note) => anyHasMetric(conditions, note) && (note.ofTask !== true || isOwn(note)),
   );
@@ -128,7 +122,7 @@ export function MetricTable({
   const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
   const dagger = daggerText(
     conditions.flatMap(({ cells }) =>
-      cells.flatMap((cell) => metrics.flatMap((note) => voidOf(cell, note) ?? [])),
+      cells.flatMap((cell) => metrics.flatMap((note) => whyNotEvidence(cell, note) ?? [])),
     ),
   );
   const marked = dagger === null ? '' : ` ${DAGGER} ${dagger}`;
@@ -160,7 +154,7 @@ export function MetricTable({
   );
 }
 
-/** What the labels of metrics begin with that mean the same, by several scorers or trainings. */
+/** Returns what the labels have in common: `ASR` for `ASR, refusal` and `ASR, judge`. */
 function commonLabel([{ label }, ...others]: NonEmpty<MetricNote>): string {
   const parts = label.split(', ');
   const end = parts.findIndex((part, i) => others.some((o) => o.label.split(', ')[i] !== part));
@@ -168,7 +162,7 @@ function commonLabel([{ label }, ...others]: NonEmpty<MetricNote>): string {
 }
 
 /**
- * Returns a mean with its interval, or why there is none.
+ * Returns a mean with its interval or, without a mean, "failed" or a dash.
  * @param whole the number of seeds
  * @param expected whether the condition should have the number, so that its lack is a failure
  */
@@ -199,7 +193,7 @@ export const seedsCell = (condition: Condition): Node => {
   );
 };
 
-/** Shows nothing unless some condition has a defence. */
+/** Shows what defences did and detected; nothing if no condition has a defence. */
 export function Defences({
   conditions,
   figures,
@@ -227,10 +221,7 @@ export function Defences({
   );
 }
 
-/**
- * Returns the effect size as text, without a number if all seeds have the same difference apart
- * from rounding.
- */
+/** Returns the effect size; a dash if all seeds have the same difference apart from rounding. */
 const effectText = ({ effect }: PairedDifference): string =>
   formatNumber(effect !== null && Math.abs(effect) < 1e6 ? effect : null);
 
@@ -308,7 +299,7 @@ export function Differences({
   );
 }
 
-/** How several scorers agree. Shows nothing of a single one. */
+/** Shows how scorers agree; nothing if there is only one. */
 export function Agreement({ conditions }: OfConditions): JSX.Element | null {
   const rows = agreementRows(conditions);
   if (rows.length === 0) return null;

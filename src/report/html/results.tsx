@@ -10,11 +10,11 @@ import { distinct } from '../groups.ts';
 import {
   chainNotes,
   furtherNotes,
-  type MetricNote,
   metricsOfTable,
   OF_TRAINING,
   taskNotes,
-} from '../metrics.ts';
+} from '../metric-lookup.ts';
+import { type MetricNote } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
 import {
@@ -161,6 +161,7 @@ function AllMetrics({ conditions }: OfConditions): JSX.Element {
   );
 }
 
+/** Returns a part of a chapter that shows the figures of a section under a heading. */
 const illustration =
   (title: string, section: FigureSection, text?: string) =>
   ({ figures }: PageProps): JSX.Element | null =>
@@ -232,7 +233,7 @@ const KNOWN = new Set([
   'theory-map',
   'report',
 ]);
-/** The most columns of the table. Further metrics are only in the CSV. */
+/** The most metrics in a stage's table. Further ones are only in the CSV. */
 const MOST_METRICS = 12;
 
 const StageTable = ({
@@ -296,7 +297,7 @@ interface Shown {
   readonly writing: WritingFacts;
 }
 
-const writingOf = (conditions: readonly Condition[]): readonly Shown[] =>
+const firstWritings = (conditions: readonly Condition[]): readonly Shown[] =>
   conditions.flatMap(({ attackLabel, adapterLabel, cells }) => {
     const cell = cells.find(({ writing }) => writing !== undefined);
     return cell?.writing === undefined
@@ -317,7 +318,7 @@ function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
 
 /** Shows a few outputs of each condition, or nothing if the models are classifiers. */
 export function Writing({ conditions, input }: PageProps): JSX.Element | null {
-  const all = writingOf(conditions),
+  const all = firstWritings(conditions),
     shown = all.slice(0, MOST_CONDITIONS);
   if (shown.length === 0) return null;
   return (

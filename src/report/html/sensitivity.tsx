@@ -15,6 +15,7 @@ interface Row {
   readonly condition: Condition;
   readonly of: Parametrisation;
 }
+/** Reads one number, at one tolerance or one count of rows. */
 type Reading = (facts: FisherSensitivity) => number | null | undefined;
 
 const sensitivityOf = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
@@ -29,8 +30,8 @@ const meanOf = ({ condition, of }: Row, read: Reading): number | undefined =>
 const meanText = (row: Row, read: Reading): string => formatNumber(meanOf(row, read));
 
 /**
- * Returns in how many conditions LoRA's mean is on the same side of the full one's in all these
- * readings, and how many conditions have several readings.
+ * Counts the conditions in which every reading puts LoRA's mean on the same side of the full
+ * kernel's (`same`), and the conditions that have several readings (`of`).
  */
 function countSteadyOrders(
   conditions: readonly Condition[],
@@ -138,7 +139,7 @@ const RowsTable = ({
   />
 );
 
-/** Shows only the first attack. The numbers of the others are in fisher.json. */
+/** Shows the sensitivity under the first attack. That of the others is in fisher.json. */
 export function Sensitivity({ conditions }: OfConditions): JSX.Element | null {
   const measured = conditions.filter((condition) =>
     BOTH.some((of) => hasSensitivity({ condition, of })),

@@ -5,7 +5,7 @@
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';
 import { type Condition, isFull, metricOf, type Quantity, seriesOf } from '../conditions.ts';
-import { averageOf, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
+import { averageOverSeeds, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
 import { formatNumber, formatSummary, type NumberKind, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
@@ -59,7 +59,7 @@ const Kernels = ({
     </>
   );
 
-/** Says what the kernels are of, where that is not the logits of the classes. */
+/** Says, for a completion task, that kernels are of log p(answer), not of the classes' logits. */
 const Outputs = ({ conditions }: OfConditions): JSX.Element | null =>
   conditions.some(({ cells }) => cells.some(({ outputs }) => outputs !== undefined)) ? (
     <p>
@@ -134,7 +134,7 @@ const optimiserOf = (train: JsonObject): string => {
   return typeof optimizer === 'string' ? optimizer : 'unknown';
 };
 
-/** A row of the table: a condition at a kept step, or at the end. */
+/** A row of the table of regimes: a condition at a kept step, or at the end. */
 interface Line {
   readonly condition: Condition;
   /** Null for the end of the training. */
@@ -146,7 +146,8 @@ const regimeMetric =
   (metric: string): LineQuantity =>
   ({ step }) =>
     metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
-const own =
+/** Reads a metric of the kernel over what was trained: LoRA's factors, or else full weights. */
+const trainedKernelMetric =
   (name: string): LineQuantity =>
   (line) =>
   (cell) =>
@@ -154,12 +155,12 @@ const own =
     (isFull(cell) ? regimeMetric(`full.${name}`)(line)(cell) : null);
 
 /**
- * At least one of these is there: with answers there are no classes to agree on, and what did not
- * move has no error.
+ * Metrics of which a cell with the stage regime has at least one. With written answers there are no
+ * classes to agree on, and a model that training did not move has no relative error.
  */
 const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
 
-const stepsOf = ({ cells }: Condition): readonly number[] =>
+const regimeSteps = ({ cells }: Condition): readonly number[] =>
   distinct(
     cells.flatMap(({ metrics }) =>
       Object.keys(metrics['regime'] ?? {}).flatMap((name) => {
@@ -179,7 +180,7 @@ function regimeSummary(lines: readonly Line[]): string {
       : `${formatNumber(Math.min(...means))} to ${formatNumber(Math.max(...means))}`;
   };
   const error = range(regimeMetric('linear.relative_error')),
-    drift = range(own('drift'));
+    drift = range(trainedKernelMetric('drift'));
   if (error === null) return '';
   const moved = drift === null ? '' : `, and the kernel has moved by ${drift} of its norm`;
   return (
@@ -211,11 +212,11 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
   names('Adapter', ({ condition }) => condition.adapterLabel),
   ...(lines.some(({ step }) => step !== null) ? [STEP] : []),
   names('Optimiser', ({ condition }) => optimiserOf(condition.cells[0].train)),
-  kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', own('drift')),
-  kernelColumn('1 − cos(K(T), K(0))', own('rotation')),
+  kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', trainedKernelMetric('drift')),
+  kernelColumn('1 − cos(K(T), K(0))', trainedKernelMetric('rotation')),
   regimeColumn('error of the linear prediction', regimeMetric('linear.relative_error')),
   regimeColumn('its cosine', regimeMetric('linear.cosine')),
-  // log p(answer) predicts no class
+  // A kernel of log p(answer) predicts no class.
   ...(lines.every(({ condition }) => condition.cells[0].outputs !== undefined)
     ? []
     : [
@@ -230,7 +231,7 @@ function Regime({ conditions }: OfConditions): JSX.Element | null {
   );
   if (rows.length === 0) return null;
   const lines = rows.flatMap((condition) =>
-    [...stepsOf(condition), null].map((step): Line => ({ condition, step })),
+    [...regimeSteps(condition), null].map((step): Line => ({ condition, step })),
   );
   const hasEstimates = rows.some(({ cells }) => isEstimated(cells, 'regime'));
   return (
@@ -258,6 +259,7 @@ function Regime({ conditions }: OfConditions): JSX.Element | null {
 /** The σ²d of PEFT's own initialisation, Kaiming-uniform with a = √5. */
 const PEFT_SCALE = 1 / 3;
 
+/** Returns the map's σ²d that is closest to PEFT's by ratio. */
 function closestScale({ points }: MapFacts): number {
   const distance = (scale: number): number => Math.abs(Math.log(scale / PEFT_SCALE));
   return distinct(points.map(({ scale }) => scale)).reduce(
@@ -331,7 +333,7 @@ function TheoryMap({
       </p>
       <Table
         label="Map at one variance"
-        rows={averageOf(maps).filter(({ point }) => point.scale === scale)}
+        rows={averageOverSeeds(maps).filter(({ point }) => point.scale === scale)}
         starts={(row, above) => row.point.distribution !== above.point.distribution}
         caption={mapCaption(first, scale, maps.length)}
         columns={MAP_COLUMNS}

@@ -9,7 +9,7 @@ import {
   summaryOf,
 } from '../conditions.ts';
 import { formatNumber, plural } from '../format.ts';
-import { between, type DivergenceRelation, divergenceRelations } from '../theory.ts';
+import { type DivergenceRelation, divergenceRelations, kernelBetweenRows } from '../theory.ts';
 import {
   ADAPTER,
   ATTACK,
@@ -27,7 +27,7 @@ import {
   texts,
 } from './parts.tsx';
 
-const divergence = (metric: string): Quantity => metricOf('divergence', metric);
+const readDivergence = (metric: string): Quantity => metricOf('divergence', metric);
 
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
   const rows = oncePerAdapter(conditionsWith(conditions, 'delta', 'residual'));
@@ -146,24 +146,24 @@ const hasMetric = (condition: Condition, metric: string): boolean =>
 const FLOOR_FACTOR = 2;
 
 /**
- * Returns the mean ratio of M to its noise floor, for what is trained below the head or, if nothing
- * is, for the head. Null if it was not measured.
+ * Returns the mean ratio of M to its noise floor, for what is trained below the head or, if only
+ * the head is trained, for the head. Null if no floor was measured, or if it is 0.
  */
 const floorRatio = (condition: Condition): number | null =>
   seriesOf(
     condition,
-    (cell) => divergence('trained.over_floor')(cell) ?? divergence('head.over_floor')(cell),
+    (cell) => readDivergence('trained.over_floor')(cell) ?? readDivergence('head.over_floor')(cell),
   ).summary?.mean ?? null;
-const isMeasured = (condition: Condition): boolean =>
+const isFloorMeasured = (condition: Condition): boolean =>
   condition.cells.some((cell) =>
-    ['trained', 'head'].some((part) => divergence(`floor.${part}.l2`)(cell) !== null),
+    ['trained', 'head'].some((part) => readDivergence(`floor.${part}.l2`)(cell) !== null),
   );
 const isWithinNoise = (condition: Condition): boolean =>
   (floorRatio(condition) ?? Infinity) <= FLOOR_FACTOR;
 
 function floorText(condition: Condition): Node {
   const ratio = floorRatio(condition);
-  if (ratio === null) return isMeasured(condition) ? 'the floor is 0' : 'not measured';
+  if (ratio === null) return isFloorMeasured(condition) ? 'the floor is 0' : 'not measured';
   return (
     <>
       {formatNumber(ratio)}
@@ -188,8 +188,8 @@ const COLUMNS: readonly Column<Condition>[] = [
     ['noise floor, L2', 'floor.head.l2'],
   ]),
   names('M over its floor', floorText),
-  numberColumn('M′', between('raw')),
-  numberColumn('M′ as a cosine', between('cosine')),
+  numberColumn('M′', kernelBetweenRows('raw')),
+  numberColumn('M′ as a cosine', kernelBetweenRows('cosine')),
 ];
 
 export function Divergence({ conditions }: OfConditions): JSX.Element | null {
@@ -229,7 +229,7 @@ export function Divergence({ conditions }: OfConditions): JSX.Element | null {
 
 function FloorNote({ conditions }: OfConditions): JSX.Element {
   const withinNoise = conditions.filter(isWithinNoise).length,
-    unmeasured = conditions.filter((condition) => !isMeasured(condition)).length;
+    unmeasured = conditions.filter((condition) => !isFloorMeasured(condition)).length;
   return (
     <p class="muted small">
       Noise floor: the clean run trained again, alone, with each batch’s rows read in reverse order,

@@ -1,4 +1,4 @@
-/** The sources of a plan, which are found on this machine or fetched before anything runs. */
+/** Finds the sources of a plan on this machine, or fetches them, before anything runs. */
 import type { Asset, SourceContext, SourceDescriptor } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PlanRegistry } from '../../plan/graph.ts';
@@ -15,12 +15,12 @@ function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
   return uris;
 }
 
-/** Returns where a URI is written in the spec: the field of the cell that holds it. */
+/** Returns where the spec writes a source's URI, among the fields of a cell. */
 function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   const scheme = uri.slice(0, uri.indexOf(':') + 1),
     bare = uri.slice(scheme.length);
   const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
-    // A stage may name a source more exactly than the spec: `hf:datasets/NAME` for `hf:NAME`.
+    // The plan may name a source more exactly than the spec: `hf:datasets/NAME` for `hf:NAME`.
     if (typeof value === 'string')
       return value === uri ||
         value === bare ||
@@ -60,7 +60,8 @@ export interface Located {
 /**
  * Finds every source of the plan, and gathers the faults of all of them, in the plan's order.
  * @param fetch whether a missing source is fetched; `plan` only looks
- * @param before called for a missing source; if it returns faults, the source is not fetched
+ * @param before called before a missing source is fetched; if it returns faults, the source is not
+ *   fetched
  */
 export async function findAssets(
   plan: Plan,

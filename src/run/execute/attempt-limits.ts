@@ -1,7 +1,6 @@
 /**
  * The limits of a run's attempts: how many times a failed stage is retried, and how long an attempt
- * may take. Neither is in any key, since what a successful stage writes depends neither on the
- * number of attempts nor on the time that it was given.
+ * may take. They are in no key, since what a successful stage writes depends on neither.
  *
  * To add an option, add a field to `AttemptLimits` and its entry to `ATTEMPT_LIMIT_OPTIONS`, from
  * which the command line and the library know it (a field `retryDelay` becomes `--retry-delay`).
@@ -59,7 +58,7 @@ export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, Attempt
       return value === undefined ? null : Number(value) * SECONDS[unit as keyof typeof SECONDS];
     },
     range: 'a time above 0 and below 24 days',
-    // setTimeout turns a longer time into one millisecond.
+    // `setTimeout` would turn a longer time into one millisecond.
     accepts: (value) => value > 0 && value * 1000 < 2 ** 31,
   },
 };

@@ -35,8 +35,8 @@ export interface AttemptRequest extends KeyedStage, JobInputs {
 }
 
 /**
- * The result of an attempt. `busy` means that another run holds the lease, or has taken it over;
- * `unready` that inputs are damaged that the stage is about to read.
+ * The result of an attempt. `busy`: another run holds the lease or has taken it over. `unready`:
+ * inputs that the stage is about to read are damaged.
  */
 export type AttemptResult = Outcome | Unready | { readonly state: 'busy' };
 
@@ -52,9 +52,8 @@ export type WithLease = (
 ) => Promise<AttemptResult>;
 
 /**
- * Returns the GPUs that the stage may see. A stage with granted GPUs sees those alone. One that
- * would compute on GPUs but asks for none must see none. Every other stage's environment is left
- * as it is.
+ * Returns the GPUs that the stage may see: those granted, or none if it would compute on GPUs but
+ * asks for none. For every other stage, leaves the environment as it is.
  */
 const visibleGpus = (
   { machine }: Execution,
@@ -75,10 +74,10 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     expect: options.expect ?? (() => null),
   };
 
-  /** The keys that this run has waited for, because another host held their lease. */
+  /** The keys whose lease another host held, so that this run waited for them. */
   const awaited = new Set<ActionKey>();
 
-  /** Looks the entry up under the lease. @param expected whether another host just gave that up */
+  /** Looks the entry up under the lease. @param expected whether another host just released it */
   const lookUpAgain = async (
     keyed: KeyedStage,
     expected: boolean,
@@ -142,7 +141,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
       try {
         const expected = awaited.delete(keyed.key) && !lease.takenOver;
         const result = await withHeldLease(keyed, gpus, lease.held, expected, attempt);
-        if (result.state === 'busy') awaited.add(keyed.key); // it was lost
+        if (result.state === 'busy') awaited.add(keyed.key); // the lease was lost
         return result;
       } finally {
         lease.held.release();
@@ -162,7 +161,7 @@ export const attemptAlone = (
 ): Promise<AttemptResult> =>
   withLease(keyed, gpus, (request) => attemptWithRetries(execution, request));
 
-/** Attempts the stage alone, and again after each failure, as often as the run allows. */
+/** Attempts the stage alone, and again after each failure, up to the run's limit of retries. */
 export async function attemptWithRetries(
   execution: Execution,
   request: AttemptRequest,
@@ -170,7 +169,7 @@ export async function attemptWithRetries(
   return retry(execution, request, await attemptStage(execution, request));
 }
 
-/** Repeats failed attempts, as often as the run allows. @param first the first attempt's result */
+/** Repeats failed attempts, up to the run's limit. @param first the first attempt's result */
 export async function retry(
   execution: Execution,
   request: AttemptRequest,
@@ -186,10 +185,7 @@ export async function retry(
   return result;
 }
 
-/**
- * Whether a further attempt is allowed and could help. After a full disk none could, since it stays
- * full.
- */
+/** Whether another attempt is allowed and could help, which it can't after a full disk. */
 export const mayRetry = (
   execution: Execution,
   request: AttemptRequest,

@@ -1,7 +1,4 @@
-/**
- * Concludes an attempt: stores what its job left, or throws it away and puts the failure into
- * words.
- */
+/** Concludes an attempt: stores what its job left, or removes it and describes the failure. */
 import { rmSync } from 'node:fs';
 import type { BackendName, JobResult, JsonObject, Precision } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
@@ -35,13 +32,13 @@ export interface Answered {
 
 export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
   const { request, result, resumeDir } = answered;
-  const outDir = outputsOf(answered);
+  const outDir = outputFolder(answered);
   const { executor, signal } = execution.options;
   const isLost = (): boolean => !signal.aborted && !request.lease.stands();
-  if (isLost()) return leaseLost(execution, answered);
+  if (isLost()) return lostLeaseResult(execution, answered);
   const change = await request.reads.fault();
-  // Checking inputs may have taken long, and whoever took over the lease may have made the entry.
-  if (isLost()) return leaseLost(execution, answered);
+  // Checked again, since another run may have taken the lease over while inputs were checked.
+  if (isLost()) return lostLeaseResult(execution, answered);
   if (change !== null) {
     executor.forget?.();
     removeFolder(resumeDir);
@@ -55,10 +52,10 @@ export async function conclude(execution: Execution, answered: Answered): Promis
   return failedOutcome(answered, change);
 }
 
-const outputsOf = ({ result, outDir }: Answered): string =>
+const outputFolder = ({ result, outDir }: Answered): string =>
   result.type === 'done' ? (result.outDir ?? outDir) : outDir;
 
-function leaseLost(execution: Execution, answered: Answered): AttemptResult {
+function lostLeaseResult(execution: Execution, answered: Answered): AttemptResult {
   const { request, log, outDir } = answered;
   removeFolder(outDir); // an executor's own folder is left to the run that has taken over
   const lost =
@@ -79,8 +76,8 @@ function failedOutcome(
       : result.type === 'done'
         ? changeFailure(change ?? '', log.file)
         : resultFailure(result, log.file);
-  // After a user's fault, a second attempt that resumed would fail in the same place, so it starts
-  // afresh. An attempt that was merely cut off keeps its state.
+  // After a user's fault, an attempt that resumed would fail in the same place, so the saved state
+  // is removed. An attempt that was only cut off keeps it.
   if (result.type === 'fault' && result.cutOff !== true && overtime === null)
     removeFolder(resumeDir);
   if (change !== null && result.type !== 'done') log.line(change);
@@ -91,8 +88,8 @@ function failedOutcome(
 }
 
 /**
- * Tells the user of the warnings stored with a stage's entry, each message once for a run. Those of
- * this run's preflight have been told before.
+ * Tells the user of the warnings stored with a stage's entry, each once per run, without those that
+ * this run's preflight has told.
  */
 export function tellWarnings(
   execution: Execution,
@@ -120,11 +117,11 @@ async function publish(
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
-  const outDir = outputsOf(answered);
+  const outDir = outputFolder(answered);
   const states = statesOfOutputs(outDir, files);
   const volatile = stage.descriptor.volatile ?? [];
   if (request.whole === true && options.store.lookUp(key).state === 'hit')
-    return restore(execution, answered, { files, volatile, seconds });
+    return restoreFiles(execution, answered, { files, volatile, seconds });
   const { entry, byAnother } = await options.store.publish(outDir, {
     key,
     kind: stage.kind,
@@ -153,7 +150,7 @@ async function publish(
   return ranOutcome(entry, seconds, backend);
 }
 
-/** The outcome of a stage that ran. @param backend null for a stage that does not compute */
+/** Returns a stage's outcome after it ran. @param backend null if the stage does not compute */
 const ranOutcome = (
   { key, dir, manifest: { content, files } }: Entry,
   seconds: number,
@@ -161,7 +158,7 @@ const ranOutcome = (
 ): Outcome => ({ state: 'ran', key, dir, content, seconds, backend, bytes: bytesOf(files) });
 
 /** Puts back the files of an entry that were let go, unless the computed ones differ from them. */
-async function restore(
+async function restoreFiles(
   execution: Execution,
   answered: Answered,
   { seconds, ...made }: Pick<Publication, 'files' | 'volatile' | 'seconds'>,
@@ -169,7 +166,7 @@ async function restore(
   const { store } = execution.options;
   const { request, log } = answered;
   const { stage, key } = request;
-  const outDir = outputsOf(answered);
+  const outDir = outputFolder(answered);
   const restored = await store.restore(outDir, key, made);
   if ('differs' in restored) {
     removeFolder(outDir);

@@ -1,6 +1,6 @@
 /**
- * The environment of a run: enough to repeat it elsewhere, and to know why the last bits of a
- * number may differ.
+ * Describes the environment of a run: enough to repeat the run elsewhere, and to see why the last
+ * bits of a number may differ.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -29,11 +29,11 @@ const readPackage = (dir: string): PackageJson => JSON.parse(packageText(dir)) a
 
 export const ownVersion = (): string => readPackage(packageRoot()).version;
 
-/** Returns a package's version by a pattern: parsing 40 package.json would take milliseconds. */
+/** Returns a package's version. Searched by a pattern, as parsing 40 files takes milliseconds. */
 function versionIn(dir: string): string {
   const text = packageText(dir),
     [only, other] = text.matchAll(/"version"\s*:\s*"([^"\\]*)"/g);
-  // Every installed package has a version. Another field of that name could belong to anything.
+  // With a second field of this name, only parsing can tell which one is the package's.
   return only?.[1] !== undefined && other === undefined
     ? only[1]
     : (JSON.parse(text) as PackageJson).version;
@@ -44,8 +44,7 @@ function packageVersions(): { [name: string]: string } {
     { resolve } = createRequire(path.join(root, 'package.json')),
     { dependencies, optionalDependencies } = readPackage(root);
   const versions: { [name: string]: string } = {};
-  // The same for every package. If this program is installed as a package, its dependencies mostly
-  // lie beside it.
+  // The same for every package. Dependencies of an installed package mostly lie beside it.
   const places = resolve.paths('dosimeter') ?? [];
   for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
     const dir = places
@@ -62,16 +61,16 @@ function cpuFeatures(): string {
     /^(?:flags|Features)\s*:\s*(.*)$/m
       .exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]
       ?.split(' ') ?? [];
-  // Only those flags that decide which numeric code runs.
+  // Only the flags that decide which numeric code runs.
   return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
 }
 
 const gitOutput = (args: readonly string[]): Promise<string | null> =>
   new Promise((resolve) => {
-    // With one pipe, not three as `execFile` opens.
+    // With one pipe instead of the three that `execFile` opens.
     const git = spawn('git', args, { stdio: ['ignore', 'pipe', 'ignore'] });
     const chunks: Buffer[] = [];
-    // There is no pipe if git could not be started.
+    // `stdout` is null if git could not be started.
     (git.stdout as Readable | null)?.on('data', (chunk: Buffer) => chunks.push(chunk));
     git
       .once('error', () => resolve(null))
@@ -100,7 +99,7 @@ export async function environment(
   backend: BackendName,
   jobs: number,
 ): Promise<JsonObject> {
-  // Git starts before anything else, and runs meanwhile.
+  // Git starts first, and runs while the rest is found out.
   const git = gitState(path.dirname(specFile));
   const { probeOne } = await import('../../tensor/backend.ts');
   const cpus = os.cpus(),

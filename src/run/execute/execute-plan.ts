@@ -1,8 +1,8 @@
 /**
- * Executes a plan: settles each stage, which is to find an outcome for it. A stage is taken from
- * the store, blocked by an input that failed, or attempted when the queue has room for it. It is
- * attempted again as often as another run or a damaged input gets in the way. Finished work is kept
- * whatever happens.
+ * Executes a plan by settling each stage: finding its outcome. A stage is taken from the store,
+ * blocked by an input that failed, or attempted when the queue has room for it. It is attempted
+ * again whenever another run or a damaged input gets in the way. Finished work is kept whatever
+ * happens.
  */
 import { setMaxListeners } from 'node:events';
 import { at } from '../../base/lookup.ts';
@@ -32,7 +32,7 @@ import type { StageStatus } from './survey.ts';
 
 /**
  * Executes the plan and returns the outcome of each stage.
- * @param statuses the survey of this plan, in its order; entries that it found are not looked up
+ * @param statuses the survey of this plan, in the plan's order, whose entries are not looked up
  *   again
  */
 export async function executePlan(
@@ -40,7 +40,7 @@ export async function executePlan(
   statuses: readonly StageStatus[],
   options: ExecuteOptions,
 ): Promise<ReadonlyMap<StageId, Outcome>> {
-  // Every running stage listens to the signal: with packs, Node would warn of a leak.
+  // Every running stage listens to the signal. With many listeners, Node would warn of a leak.
   setMaxListeners(0, options.signal);
   const execution = openExecution(plan, options);
   const inputs = createInputChecks(execution);
@@ -59,15 +59,15 @@ export async function executePlan(
   return execution.outcomes;
 }
 
-/** The average time between two looks of a stage that waits for another run to finish. */
+/** The average time between two looks at a stage that another run is making. */
 const POLL_MS = 250;
 
-/** How long a pack waits for its stages: those that one event makes ready follow at once. */
+/** How long a pack waits for stages: those that the same event makes ready follow at once. */
 const TOGETHER_MS = 20;
 
 /**
- * Settles a stage after the unsettled inputs in `upstream`, and announces its end. If it is to be
- * `whole`, files of it that were let go are computed again.
+ * Settles a stage after its unsettled inputs, `upstream`, and announces its end. If the stage must
+ * be `whole`, its files that were let go are computed again.
  */
 type Settle = (
   stage: PlannedStage,
@@ -75,7 +75,10 @@ type Settle = (
   whole: boolean,
 ) => Promise<Outcome>;
 
-/** @param lacking the stages without an entry when the execution began, in the plan's order */
+/**
+ * Returns a function that settles stages.
+ * @param lacking the stages without an entry when the execution began, in the plan's order
+ */
 function createSettler(
   execution: Execution,
   inputs: InputChecks,
@@ -85,10 +88,7 @@ function createSettler(
   const { options } = execution;
   const attempt = createQueuedAttempts(execution, withLease, lacking);
   const repair = createRepairs(execution, inputs, settleNow);
-  /**
-   * Attempts under way. If two stages turn out to have the same key, the second waits for the
-   * first.
-   */
+  /** Attempts under way. The second of two stages with the same key waits for the first. */
   const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
   async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
@@ -174,7 +174,7 @@ function createQueuedAttempts(
     const turn = {
       need: needOf(stage, plan.backend, machine),
       priority: heightOf(stage.id),
-      // A stage that another run is making is tried again and again, and must not lead each pack.
+      // A stage that another run makes is tried again and again, and must not come first each time.
       place: tried.has(stage.id) ? Number.MAX_SAFE_INTEGER : (places.get(stage.id) ?? 0),
     };
     tried.add(stage.id);
@@ -208,9 +208,9 @@ const pause = (): Promise<void> =>
   });
 
 /**
- * Returns a function that returns the length of the longest chain of stages that wait for a stage.
- * Stages with long chains go first. The readers of a lacking stage are lacking themselves, so the
- * heights in the whole plan are computed only if a stored entry has to be made again.
+ * Returns a function that returns a stage's height: the length of the longest chain of stages that
+ * wait for it. High stages go first. All readers of a lacking stage are lacking too, so heights in
+ * the whole plan are computed only if a stored entry has to be made again.
  */
 function stageHeights(
   stages: readonly PlannedStage[],

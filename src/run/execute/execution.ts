@@ -1,4 +1,4 @@
-/** One execution of a plan: what it was asked to do, and what is known of its stages so far. */
+/** The state of one execution of a plan: its options, and what is known of its stages so far. */
 import type {
   AnyPlugin,
   Digest,
@@ -50,8 +50,8 @@ export interface ExecuteOptions {
   /** The sources of the plan. A stage that reads a missing source (null) is abandoned. */
   readonly assets: Assets;
   /**
-   * Looks a source up again, to see whether it is still the same after a stage has read it.
-   * Without it, only the sizes and times of its files are compared.
+   * Looks a source up again, to see whether it is still the same after a stage has read it. Without
+   * this function, only the sizes and times of its files are compared.
    */
   readonly locate?: Locate;
   readonly executor: Executor;
@@ -60,17 +60,14 @@ export interface ExecuteOptions {
   readonly jobs: number;
   /** What the stages share of the machine besides its cores. */
   readonly machine?: Omit<Machine, 'cores'>;
-  /** Whether nothing more starts after a failure. */
+  /** Whether no stage starts after a failure. */
   readonly failFast: boolean;
   /** The most stages in a pack. Without it, every stage runs alone. */
   readonly pack?: number;
   readonly attemptLimits?: AttemptLimits;
   /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
   readonly expect?: (stage: PlannedStage) => number | null;
-  /**
-   * Whether a stage may be attempted; one that may not is abandoned unless it is cached. Default:
-   * all may.
-   */
+  /** Whether a stage may be attempted. Others are abandoned unless cached. Default: all may. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /** Once aborted, nothing more starts, and running stages are asked to stop. */
   readonly signal: AbortSignal;
@@ -82,9 +79,9 @@ export interface ExecuteOptions {
   readonly onEvent: OnEvent;
   /** What the stages' preflights warned of. Default: nothing. */
   readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
-  /** Where entries may be fetched from that are not in the store. */
+  /** A remote from which entries that the store lacks may be fetched. */
   readonly remote?: RemoteEntries;
-  /** What is done once a stage has ended, and its outcome is known. Default: nothing. */
+  /** Called once a stage has ended and its outcome is known. Default: nothing. */
   readonly onEnded?: (stage: PlannedStage, execution: Execution) => void;
   /** Removes secrets from what a stage says about its failure. Default: there are none. */
   readonly redact?: (text: string) => string;
@@ -92,8 +89,8 @@ export interface ExecuteOptions {
 
 export interface RemoteEntries {
   /**
-   * Returns the entry once it is in the store, or null if it has to be made, or if another process
-   * has its lease.
+   * Returns the entry once it is in the store; null if it has to be made, or if another process has
+   * its lease.
    * @param volatile the stage's volatile files
    */
   fetch(key: ActionKey, volatile: readonly string[]): Promise<Entry | null>;
@@ -108,11 +105,9 @@ export interface Execution {
   readonly outcomes: Map<StageId, Outcome>;
   /** The stored entries behind the finished outcomes. */
   readonly entries: Map<ActionKey, Entry>;
-  /**
-   * The warnings that the user was told, without their numbers, which differ from seed to seed.
-   */
+  /** Warnings that the user was told, without their numbers, which differ between seeds. */
   readonly told: Set<string>;
-  /** Whether nothing more starts: after a failure with `failFast`, or once the disk is full. */
+  /** Whether no more stages start: after a failure with `failFast`, or once the disk is full. */
   stopped: boolean;
 }
 
@@ -136,9 +131,7 @@ export function tellNote({ options }: Execution, message: string): void {
 export const isFinished = (outcome: Outcome): outcome is Finished =>
   outcome.state === 'ran' || outcome.state === 'cached';
 
-/**
- * Returns the outcome of an input. Throws if it is not settled, since stages wait for their inputs.
- */
+/** Returns an input's outcome. Throws if it is not settled, since stages wait for their inputs. */
 export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
   const outcome = outcomes.get(id);
   if (outcome === undefined) throw new Error(`${id} is read before it is settled`);
@@ -146,8 +139,8 @@ export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId
 }
 
 /**
- * Returns the finished inputs of a stage by name. Failed inputs are left out; only a tolerant stage
- * gets this far with one.
+ * Returns the finished inputs of a stage by name. Failed inputs, which only a tolerant stage can
+ * have here, are left out.
  */
 export function finishedInputs(
   execution: Pick<Execution, 'outcomes'>,
@@ -155,7 +148,7 @@ export function finishedInputs(
 ): readonly { readonly name: string; readonly id: StageId; readonly input: Finished }[] {
   const finished: { name: string; id: StageId; input: Finished }[] = [];
   for (const name of Object.keys(inputs)) {
-    const id = inputs[name]!, // one of its keys
+    const id = inputs[name]!,
       input = outcomeOf(execution, id);
     if (isFinished(input)) finished.push({ name, id, input });
   }
@@ -168,7 +161,7 @@ export function cachedOutcome({ key, dir, manifest }: Entry): Finished {
   return { state: 'cached', key, dir, content, seconds, backend };
 }
 
-/** Notes an entry that was already in the store, and returns the outcome of its stage. */
+/** Notes an entry that was already in the store. Returns its stage's outcome. */
 export function useCached({ entries }: Execution, entry: Entry): Finished {
   entries.set(entry.key, entry);
   return cachedOutcome(entry);
@@ -183,10 +176,7 @@ export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
     execution.stopped = true;
 }
 
-/**
- * Returns the outcome of a stage whose entry the remote has. Returns null if there is no remote, or
- * if the stage has to be attempted.
- */
+/** Returns the outcome of a stage whose entry the remote has; null if it must be attempted. */
 export async function fetchOutcome(
   execution: Execution,
   { descriptor }: PlannedStage,
@@ -203,9 +193,7 @@ export async function fetchOutcome(
   }
 }
 
-/**
- * Returns the outcome of a stage for which a plugin's estimate, the store or our own code threw.
- */
+/** Returns a stage's failure because a plugin's estimate, the store or this program threw. */
 export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
   const { name, message, stack, hint } = thrown as Error & { hint?: string };
   if (name === 'UserFault')
@@ -226,15 +214,15 @@ export interface KeyedStage {
   readonly key: ActionKey;
   readonly components: KeyComponents;
   readonly inputs: { readonly [name: string]: StageInput };
-  /** Set if the entry must have all files: those that were let go are computed again. */
+  /** Set if the entry must have all its files. Those that were let go are computed again. */
   readonly whole?: true;
 }
 
-/** Whether a stored entry suffices: if all files are needed (`whole`), none may be let go. */
+/** Whether a stored entry suffices: if `whole`, none of its files may have been let go. */
 export const isSufficient = (entry: Entry, whole: boolean | undefined): boolean =>
   whole !== true || !hasLetGo(entry);
 
-/** Computes a stage's key from its finished inputs; null if a source is not on this machine. */
+/** Returns a stage with its key, from its finished inputs; null if a source is missing here. */
 export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStage | null {
   const read = Object.entries(stage.inputs);
   const inputs = emptyRecord<StageInput>(read.length),
@@ -250,7 +238,7 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
     if (isFinished(input)) {
       inputs[name] = { dir: input.dir, digest: input.content };
       contents[name] = input.content;
-    } else contents[name] = missing; // the stage is tolerant
+    } else contents[name] = missing; // only a tolerant stage gets here
   }
   const components = keyComponents(stage, execution.plan, contents, assets);
   return { stage, key: actionKey(components), components, inputs };
@@ -325,9 +313,8 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
 }
 
 /**
- * Returns the facts of every settled stage. Stages that are not settled yet (other joining stages)
- * are left out. Lists are made when they are first read, because not every joining stage reads
- * them.
+ * Returns the facts of every settled stage, without other joining stages, which are not settled.
+ * Lists are made when they are first read, because not every joining stage reads them.
  */
 export function experimentFacts(
   plan: Plan,

@@ -1,6 +1,6 @@
 /**
- * Puts the failures of a stage into words for people, with the place in a plugin's own sources
- * where an error was thrown.
+ * Describes the failures of stages for people, with the place in a plugin's own sources where an
+ * error was thrown.
  */
 import { readFileSync } from 'node:fs';
 import { SourceMap, type SourceMapPayload } from 'node:module';
@@ -10,13 +10,10 @@ import type { JobResult } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { Failed } from '../log/events.ts';
 
-/** The length at which a message is cut: it may quote a whole row of a data set. */
+/** The length at which a message is cut, since it may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;
 
-/**
- * Returns a message that is safe for a terminal. It may quote a data set's text, so control
- * characters are replaced.
- */
+/** Returns a message without control characters, which a quoted text of a data set may have. */
 export function terminalSafe(message: string): string {
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
@@ -30,7 +27,7 @@ function failure(
   return { state: 'failed', error, internal, log, ...defined({ hint }) };
 }
 
-/** The failure of a stage whose input changed. @param change what changed, as a sentence */
+/** Returns the failure of a stage whose input changed. @param change what changed, a sentence */
 export const changeFailure = (change: string, log: string): Failed =>
   failure(terminalSafe(change), log, {
     hint:
@@ -78,7 +75,7 @@ export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log:
 const OUT_OF_MEMORY =
   'the system kills a process when memory runs out; try --jobs 1, or a smaller batch';
 
-/** The place in a frame, `file:///…/own-5d4be5db.mjs:13:38`. */
+/** The place in a stack's frame: `file:///…/own-5d4be5db.mjs:13:38`. */
 const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
 /** The source map at the end of an outside plugin's bundle. The program's own maps are files. */
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
@@ -90,7 +87,7 @@ interface Traced {
   readonly thrownAt?: string;
 }
 
-/** Replaces places in plugin bundles by those in the plugin's sources, and finds who threw. */
+/** Replaces a stack's places in plugin bundles by those in their sources, and finds who threw. */
 export function mapToSources(stack: string): Traced {
   const maps = new Map<string, ((line: number, column: number) => string | null) | null>();
   const placeIn = (module: string, line: number, column: number): string | null => {
@@ -101,7 +98,7 @@ export function mapToSources(stack: string): Traced {
   const mapped = stack.replace(PLACE, (place, module: string, line: string, column: string) => {
     return placeIn(module, Number(line), Number(column)) ?? place;
   });
-  // The first frame outside Node: an error that Node throws, as in JSON.parse, is its caller's.
+  // The first frame outside Node: for an error that Node throws, as in JSON.parse, its caller's.
   const frame = stack
     .split('\n')
     .find((line) => /^ +at .*:\d+:\d+\)?$/.test(line) && !/\bnode:/.test(line));
@@ -125,6 +122,6 @@ function sourceMapLookup(module: string): ((line: number, column: number) => str
       return `${file}:${originalLine + 1}:${originalColumn + 1}`;
     };
   } catch {
-    return null; // the bundle is gone or damaged: its own place has to do
+    return null; // the bundle is gone or damaged, so the place in it has to do
   }
 }

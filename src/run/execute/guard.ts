@@ -1,10 +1,10 @@
 /**
- * Guards what a stage reads: before and after the stage reads it, it must be what the stage's key
- * says. Inputs and sources can be written to by the stage's code and by everyone else on the
- * machine, and read-only modes do not bind root. As in git's index, a file's inode, size and times
- * tell whether it was written to since, provided that it was old enough when it was looked at. File
- * systems stamp times in steps (`TICK_MS`), so two writes within one step may leave the same times.
- * Where the state of a file can't tell, its bytes are hashed again.
+ * Guards what a stage reads: it must be what the stage's key says, before and after it is read.
+ * Inputs and sources can be written to by the stage's code and by everyone else on the machine, and
+ * read-only modes do not bind root. As in git's index, a file's inode, size and times tell whether
+ * it was written to since the last look, if it was old enough then. File systems stamp times in
+ * steps (`TICK_MS`), so two writes within one step may leave the same times. Where the state of a
+ * file can't tell, its bytes are hashed again.
  */
 import { lstatSync, readdirSync, type Stats, statSync } from 'node:fs';
 import path from 'node:path';
@@ -19,14 +19,11 @@ export type Locate = (uri: string) => Promise<Asset | null>;
 
 /** The files that one stage reads, as they were when the stage was about to start. */
 export interface Reads {
-  /**
-   * Returns what has changed since then ("its input …"), or null if the stage read what its key
-   * says.
-   */
+  /** Returns what has changed since then ("its input …"); null if nothing that matters has. */
   fault(): Promise<string | null>;
   /**
-   * A digest of every file's inode, size and times, or '' for a stage that reads nothing. It stays
-   * the same in the next run, unless a file has been written to.
+   * A digest of every file's inode, size and times; '' for a stage that reads nothing. It is the
+   * same in the next run unless a file was written to.
    */
   readonly digest: string;
 }
@@ -45,7 +42,7 @@ export interface Guard {
   /** Starts to watch what a stage reads, which has just passed `entryFault` and `assetFault`. */
   reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
   /**
-   * Notes an entry that this run has just hashed and stored: its files need not be hashed again.
+   * Notes an entry that this run has just hashed and stored, so that it need not be hashed again.
    * @param states the states of its files from before it was stored (`statesOfOutputs`)
    */
   stored(key: ActionKey, states: FileStates): void;
@@ -95,14 +92,14 @@ interface FileState {
   readonly mtime: number;
   readonly ctime: number;
   /**
-   * Whether a file that still has these stats still has the right content. `after a tick`: yes,
-   * unless a write came within a tick of `ctime` and set the mtime back; so it holds for a reader
-   * that starts after that tick.
+   * Whether a file that still has these stats surely has the right content. `after a tick`: unless
+   * a write within a tick of `ctime` set the mtime back, so only for a reader that starts after
+   * that tick.
    */
   readonly proof: 'full' | 'after a tick' | 'none';
 }
 
-/** States by path. A map is never mutated, because a stage keeps the map from its start. */
+/** States by path. Maps are never changed, because a stage keeps the one from its start. */
 export type FileStates = ReadonlyMap<string, FileState>;
 export const noStates: FileStates = new Map();
 
@@ -115,8 +112,8 @@ const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
   Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
 
 /**
- * Whether the file was overwritten or replaced by another. A ctime that alone differs says less:
- * the mode was changed, or the times were set.
+ * Whether the file was overwritten or replaced. If only the ctime differs, perhaps the mode was
+ * changed or the times were set.
  */
 const isWritten = (then: FileState, now: Stats): boolean =>
   then.ino !== now.ino || then.size !== now.size || then.mtime !== now.mtimeMs;
@@ -124,7 +121,8 @@ const isWritten = (then: FileState, now: Stats): boolean =>
 const isSame = (then: FileState, now: Stats): boolean =>
   !isWritten(then, now) && then.ctime === now.ctimeMs;
 
-function statesByNow(states: FileStates): FileStates {
+/** Returns the states with full proof for files whose tick has passed since. */
+function provenByNow(states: FileStates): FileStates {
   const tickAgo = Date.now() - TICK_MS;
   return new Map(
     [...states].map(([name, state]) => [
@@ -136,7 +134,7 @@ function statesByNow(states: FileStates): FileStates {
 
 /**
  * Returns the states of outputs whose times were set back before they were hashed
- * (`digestOutputs`). A file that has been written to since has the time of that write and is left
+ * (`digestOutputs`). Files that were written to since have the time of that write, and are left
  * out.
  */
 export function statesOfOutputs(dir: string, files: readonly OutputFile[]): FileStates {
@@ -163,17 +161,17 @@ function digestOfStates(
 
 function createEntryGuard() {
   const known = new Map<ActionKey, FileStates>();
-  /** The entries whose files this run has hashed when it stored them. */
+  /** The entries whose files this run hashed while it stored them. */
   const own = new Set<ActionKey>();
 
   /**
-   * Returns what is wrong with an entry, or null if nothing is wrong. If something is, the next
-   * reader hashes the entry.
+   * Returns what is wrong with an entry; null if nothing is. After a fault, the next reader hashes
+   * the entry.
    * @param then the states from before the entry was read; null if it is about to be read
    */
   const faultOf = async (entry: Entry, then: FileStates | null): Promise<string | null> => {
     const { key, manifest } = entry;
-    const before = then ?? statesByNow(known.get(key) ?? noStates);
+    const before = then ?? provenByNow(known.get(key) ?? noStates);
     const seen = new Map(known.get(key));
     for (const file of keptFiles(manifest)) {
       const found = await stateOrFault(entry, file, {
@@ -181,22 +179,22 @@ function createEntryGuard() {
         isAboutToBeRead: then === null,
         isOwn: own.has(key),
       });
-      if (typeof found === 'string') return suspect(key, found);
+      if (typeof found === 'string') return forget(key, found);
       seen.set(file.path, found);
     }
     known.set(key, seen);
     const stray = strayFile(entry);
-    return stray === null ? null : suspect(key, `${stray} was added`);
+    return stray === null ? null : forget(key, `${stray} was added`);
   };
 
-  const suspect = (key: ActionKey, fault: string): string => {
+  const forget = (key: ActionKey, fault: string): string => {
     known.delete(key);
     own.delete(key);
     return fault;
   };
 
   return {
-    states: (key: ActionKey): FileStates => statesByNow(known.get(key) ?? noStates),
+    states: (key: ActionKey): FileStates => provenByNow(known.get(key) ?? noStates),
     fault: (entry: Entry) => faultOf(entry, null),
     change: faultOf,
     stored(key: ActionKey, states: FileStates): void {
@@ -207,9 +205,9 @@ function createEntryGuard() {
 }
 
 interface Look {
-  /** The file's state when it was looked at before; undefined if it was not. */
+  /** The file's state at the last look; undefined at the first. */
   readonly before: FileState | undefined;
-  /** Whether a stage is about to read it, rather than that it has. */
+  /** Whether a stage is about to read the file; false after it has read it. */
   readonly isAboutToBeRead: boolean;
   /** Whether this run hashed the file while it stored the entry. */
   readonly isOwn: boolean;
@@ -226,14 +224,14 @@ async function stateOrFault(
   if (!stat?.isFile()) return `${file.path} is missing`;
   if (before?.proof === 'full' && isSame(before, stat)) return before;
   if (!isAboutToBeRead && before !== undefined && isWritten(before, stat)) {
-    // Some file systems number a file otherwise once it is opened, as it was before.
+    // Some file systems give a file another inode number once it is opened, as it was before.
     const opened = statOpened(full);
     if (opened === null || isWritten(before, opened)) return `${file.path} was written to`;
     if (before.proof === 'full' && isSame(before, opened)) return before;
     stat = opened;
   }
   const isProven = before?.proof === 'after a tick' && isSame(before, stat);
-  // A young file has to be hashed after the stage has read it in any case.
+  // A young file is hashed after the stage has read it in any case, so it need not be now.
   const mayWait = isProven || (isOwn && !isOld(stat) && (before?.proof ?? 'none') === 'none');
   if (isAboutToBeRead && mayWait) return fileState(stat, isProven ? 'after a tick' : 'none');
   const fault = await contentFault(dir, file, stat.size);
@@ -266,7 +264,7 @@ function filesOfSource(root: string): ReadonlyMap<string, Stats> {
   return found;
 }
 
-/** Whether a source has the files that it had, each proven to have the content that it had. */
+/** Whether a source has the same files as before, each proven to have the same content. */
 const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boolean =>
   then.size === now.size &&
   [...then].every(([name, state]) => {

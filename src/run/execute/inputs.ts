@@ -9,14 +9,11 @@ import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from 
 import type { ReadEntry, Reads } from './guard.ts';
 import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
 
-/**
- * The answer if some inputs must be repaired before the stage can be attempted and its key computed
- * again.
- */
+/** Some inputs must be repaired before the stage's key is computed again and it is attempted. */
 export interface Unready {
   readonly state: 'unready';
   /**
-   * The stages whose entries are damaged, or lack files that were let go; none if another stage has
+   * The stages whose entries are damaged or lack files that were let go; none if another stage has
    * just found the damage.
    */
   readonly damaged: readonly StageId[];
@@ -32,7 +29,7 @@ export interface InputChecks {
 export function createInputChecks(execution: Execution): InputChecks {
   const { options, entries, guard, plan } = execution;
   const byId = once(() => new Map(plan.stages.map((stage) => [stage.id, stage])));
-  /** Checks that are under way. Stages that read the same entry share one check. */
+  /** Checks under way, which stages that read the same entry share. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
   const damageOf = async (key: ActionKey): Promise<string | null> => {
@@ -48,7 +45,7 @@ export function createInputChecks(execution: Execution): InputChecks {
     return damage;
   };
 
-  const sharedDamageOf = (key: ActionKey): Promise<string | null> => {
+  const sharedCheck = (key: ActionKey): Promise<string | null> => {
     const check = checks.get(key) ?? damageOf(key).finally(() => checks.delete(key));
     checks.set(key, check);
     return check;
@@ -58,7 +55,7 @@ export function createInputChecks(execution: Execution): InputChecks {
     const read: (ReadEntry & { readonly id: StageId })[] = [],
       damaged: StageId[] = [];
     for (const { name, id, input } of finishedInputs(execution, stage)) {
-      const damage = await sharedDamageOf(input.key),
+      const damage = await sharedCheck(input.key),
         entry = entries.get(input.key);
       if (damage !== null || (entry && hasLetGo(entry) && needsWhole(stage))) damaged.push(id);
       else if (entry) read.push({ name, id, entry });
@@ -106,7 +103,7 @@ export function createRepairs(
   const repairs = new Map<StageId, Promise<boolean>>();
 
   /**
-   * Moves a damaged entry aside, and returns what is wrong with it. Null if it turns out to be
+   * Moves a damaged entry aside, and returns what is wrong with it; null if it turns out to be
    * sound, or if another run has its lease and repairs it.
    */
   const moveAside = async (stage: PlannedStage, { key }: Finished): Promise<string | null> => {

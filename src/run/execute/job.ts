@@ -32,14 +32,11 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
   readonly outDir: string;
   readonly resumeDir?: string;
   readonly answersDir?: string;
-  /** `Job.key`. */
+  /** See `Job.key`. */
   readonly key?: string;
 }
 
-/**
- * Returns the job of a stage. Throws if one of its plugins or sources is missing, because the plan
- * was made with all of them.
- */
+/** Returns the job of a stage. Throws if a plugin or source is missing, which the plan had. */
 export function jobOf(
   stage: PlannedStage,
   { inputs, experiment, gpus, demand, warnings = [] }: JobInputs,
@@ -78,7 +75,7 @@ export function jobOf(
   };
 }
 
-/** The types of a job's result. Typed as a record so that the compiler asks for every type. */
+/** The types of a job's result: a record, so that the compiler asks for every type. */
 const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
   done: true,
   fault: true,
@@ -95,7 +92,7 @@ export function checkResult(answer: unknown): asserts answer is JobResult {
     );
 }
 
-/** Removes secrets from a result: a program that fails may quote what it was given. */
+/** Returns a result without secrets, which a program that fails may quote. */
 export function redacted(
   result: JobResult,
   redact: ((text: string) => string) | undefined,

@@ -1,6 +1,6 @@
 /**
- * Lets go of (removes) files of the entries of a plan, as the spec's `keep` says for each kind of
- * stage: once every stage of the plan that reads them has finished.
+ * Lets go of (removes) files of a plan's entries, as the spec's `keep` says for each stage kind,
+ * once every stage of the plan that reads them has finished.
  */
 import { UserFault } from '../../api.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
@@ -12,9 +12,9 @@ import { readPins, readRoots } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Outcome } from '../log/events.ts';
 
-/** Weights, kernels and logits, by the names of the formats that they are kept in. */
+/** Files with weights, kernels or logits, by the ending of their format. */
 const TENSORS = /\.(safetensors|npy|npz|pt|pth|bin|ckpt|h5|onnx|gguf)$/;
-/** What an adapter, or a training of few parameters, leaves (PEFT; `train`). */
+/** The files of an adapter (PEFT), and of a training of few parameters. */
 const ADAPTERS = /(^|\/)(adapter_model|changed)\.safetensors$/;
 
 /** Whether a file of a stage is let go under a level of `keep`. */
@@ -23,7 +23,7 @@ const isLetGo = (level: KeepLevel, path: string): boolean =>
 
 /** Returns what `keep` says of a stage's kind. */
 export const levelOf = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
-  Object.hasOwn(experiment.keep, kind) ? experiment.keep[kind]! : 'all'; // one of its keys
+  Object.hasOwn(experiment.keep, kind) ? experiment.keep[kind]! : 'all';
 
 /** Returns the files of a stage that stay under the plan's `keep`. */
 export const filesLeft = (
@@ -32,15 +32,18 @@ export const filesLeft = (
   files: readonly ManifestFile[],
 ): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(levelOf(plan, stage), path));
 
-/** Whether a stage needs the files of its inputs that may be let go. */
+/** Whether a stage needs files of its inputs that `keep` may let go. */
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
-/** Whether the files of an input must stay until its reader has ended; see `spares`. */
-const needsFilesOf = ({ descriptor }: PlannedStage, input: PlannedStage): boolean =>
-  descriptor.spares?.includes(input.kind) ?? true;
+/**
+ * Whether an input's files must stay until a stage that reads it has ended. The descriptor's
+ * `spares` lists the kinds of inputs of which they must; without it, all must.
+ */
+const needsFilesOf = ({ descriptor: reader }: PlannedStage, input: PlannedStage): boolean =>
+  reader.spares?.includes(input.kind) ?? true;
 
-/** Returns an input's entry, in which files that may be let go meanwhile already count as such. */
+/** Returns an input's entry as if the files that may be let go while a stage runs were gone. */
 export function entryForReader(
   plan: Plan,
   reader: PlannedStage,
@@ -55,7 +58,7 @@ export function entryForReader(
     : { ...entry, manifest: { ...manifest, letGo: paths } };
 }
 
-/** Whether `keep` asks for all files of the stage's kind: those let go are then made again. */
+/** Whether `keep` names `all` for the stage's kind, so that files let go are made again. */
 export const mustBeWhole = ({ experiment }: Plan, { kind }: PlannedStage): boolean =>
   Object.hasOwn(experiment.keep, kind) && experiment.keep[kind] === 'all';
 
@@ -66,19 +69,19 @@ type Outcomes = ReadonlyMap<StageId, Outcome>;
 
 export interface LettingGo {
   /**
-   * Lets go of what has no reader left, now that a stage has ended, unless another run uses the
-   * store. Replaces the entries in `entries`.
+   * Lets go of files that have no reader left after a stage has ended, unless another run uses the
+   * store. Updates the entries in `entries`.
    */
   readonly ended: (
     stage: PlannedStage,
     execution: { readonly outcomes: Outcomes; readonly entries: Map<ActionKey, Entry> },
   ) => void;
-  /** Lets go of all that has no reader left. Returns what to tell of it; null if nothing went. */
+  /** Lets go of all files without a reader left. Returns a text on it; null if there were none. */
   readonly rest: (outcomes: Outcomes) => string | null;
 }
 
 /**
- * Returns null if the plan's `keep` lets go of nothing.
+ * Returns the functions that let go of files; null if the plan's `keep` keeps all.
  * @param spec the spec's path
  */
 export function createLettingGo(plan: Plan, store: Store, spec: string): LettingGo | null {
@@ -132,7 +135,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
     });
   };
 
-  /** Like `release`, but keeps a fault of the disk as a text: it must not fail the run. */
+  /** Like `release`, but only notes a fault of the disk, which must not fail the run. */
   const tryRelease: typeof release = (...given) => {
     try {
       release(...given);
@@ -167,7 +170,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   };
 }
 
-/** `12 kB`, `3.4 MB`, `1.2 GB`. */
+/** Returns a size in words: `12 kB`, `3.4 MB`, `1.2 GB`. */
 export const sizeText = (bytes: number): string =>
   bytes < 1e6
     ? `${Math.ceil(bytes / 1e3)} kB`
@@ -176,8 +179,8 @@ export const sizeText = (bytes: number): string =>
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
 /**
- * Returns a function that returns what is pinned, or was used by other specs, as of now: a run may
- * take days. Nothing of it may lose its files here.
+ * Returns a function that returns the entries that are pinned or that other specs use, whose files
+ * must stay. It reads them again after a change, since a run may take days.
  */
 function heldByOthers(root: string, spec: string): () => ReadonlySet<ActionKey> {
   let seen = '',

@@ -1,6 +1,6 @@
 /**
- * A stage's `metrics.json`, a flat object of finite numbers, and the metrics of every cell's goal
- * stages, as the store has them now.
+ * Reads the metrics of cells' goal stages from the store. A stage's `metrics.json` is a flat object
+ * of finite numbers.
  */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
@@ -16,8 +16,8 @@ export const METRICS = 'metrics.json';
 export type MetricValues = { readonly [metric: string]: number };
 
 /**
- * Returns the metrics, or the fault as a clause that follows "a metrics.json that".
- * JSON has no form for infinity, but 1e400 is read as infinite.
+ * Returns the metrics in a text, or the fault as a clause to follow "a metrics.json that". JSON has
+ * no form for infinity, but 1e400 is read as infinite.
  */
 export function parseMetrics(
   text: string,
@@ -64,13 +64,13 @@ export interface Metrics {
   /** The files that differ from what was stored. Their numbers are left out. */
   readonly damaged: readonly string[];
   /**
-   * Files that are as they were stored, by an earlier version that accepted what is refused now.
-   * Their numbers are left out. `fault` is a clause that follows the file's name.
+   * Sound files of an earlier version that accepted what is refused now. Their numbers are left
+   * out. `fault` is a clause to follow the file's name.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
   /**
-   * What computed the entries (backend, precision, releases, device), without duplicates. Where it
-   * was not the same for all, each names its stages.
+   * What computed the entries: backend, precision, releases, device. If several did, each with its
+   * stage kinds.
    */
   readonly computedBy: readonly string[];
 }
@@ -83,7 +83,7 @@ export type MetricsEntry = Pick<Entry, 'key' | 'dir'> & {
   readonly manifest: Pick<Entry['manifest'], 'files'>;
 };
 
-/** Returns the metrics of every cell. Reads all manifests, also those that a look-up did not. */
+/** Returns the metrics of every cell. Reads every manifest, even those in the index. */
 export function readMetrics(
   plan: Plan,
   statuses: readonly MetricsStatus[],
@@ -133,7 +133,7 @@ export function readMetrics(
   };
 }
 
-/** Reads whole manifests, although only their facts are used. */
+/** Returns manifests, of which only the facts are used; null for a missing or damaged one. */
 export interface ManifestReader {
   manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
 }
@@ -177,7 +177,7 @@ function metricsOfEntry({
  */
 function backendText(facts: Json | undefined): string | null {
   if (typeof facts !== 'object' || facts === null) return null;
-  // The manifest is JSON, and one from before the fused operations does not name them.
+  // A manifest from before the fused operations does not name them.
   const {
     name,
     tensorflow,

@@ -1,20 +1,15 @@
 /**
- * Finds and ends processes that a stage leaves behind. This works only on Linux. Elsewhere, the
- * processes in a worker's group end with the worker, and nothing else is ended.
+ * Finds and ends processes that a stage leaves behind, on Linux only. Elsewhere, only the processes
+ * in a worker's group end, with the worker.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastingChildren } from '../../base/process-wide.ts';
 
-/**
- * The environment variable with a worker's mark. Every process that the worker starts inherits it.
- */
+/** The environment variable with a worker's mark, which the processes that it starts inherit. */
 export const MARK = 'DOSIMETER_WORKER';
 
-/**
- * Returns what `read` returns, or `fallback` if it throws: a process under /proc may be gone by
- * then, or belong to another user.
- */
+/** Returns what `read` returns; `fallback` if the process is gone or is another user's. */
 function readOr<T>(fallback: T, read: () => T): T {
   try {
     return read();
@@ -36,7 +31,7 @@ function childrenOf(pid: number): number[] {
     .filter(isRunning);
 }
 
-/** Whether a process runs. A zombie does not: it only waits for its parent to ask how it ended. */
+/** Whether a process runs. A zombie does not: it waits for its parent to ask how it ended. */
 function isRunning(pid: number): boolean {
   const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'utf8'));
   return stat !== '' && !['Z', 'X'].includes(stat[stat.lastIndexOf(')') + 2] ?? '');
@@ -51,8 +46,8 @@ function kill(pid: number): void {
 }
 
 /**
- * Ends all descendants of this process but those that are meant to last, and waits until none of
- * them runs. Returns how many there were.
+ * Ends all descendants of this process but `lastingChildren`, and waits until none of them runs.
+ * Returns how many there were.
  */
 export async function endChildren(): Promise<number> {
   const lasting = lastingChildren(),
@@ -64,8 +59,8 @@ export async function endChildren(): Promise<number> {
 }
 
 /**
- * Ends every process but this one that has one of the marks. A daemon leaves its group and its
- * parent, but keeps its environment.
+ * Ends every other process with one of the marks, even a daemon: it leaves its parent and its
+ * group, but keeps its environment.
  */
 export function endMarked(marks: ReadonlySet<string>): void {
   if (process.platform !== 'linux' || marks.size === 0) return;

@@ -1,9 +1,9 @@
 /**
  * Packs: stages that share a job of a scheduler, which performs them one after another, or a
- * process of this machine, which performs them at once. When the queue has room for one of them,
- * that stage forms a pack with an even share of the stages that are ready by then. Nothing waits
- * for a stage that is not ready. Each member takes its own lease and looks for its own entry; those
- * that must be attempted are attempted in one job. A member that fails is retried alone.
+ * process of this machine, which performs them at once. When the queue has room for one of these
+ * stages, it forms a pack with an even share of those that are ready by then. Nothing waits for a
+ * stage that is not ready. Each member takes its own lease and looks its own entry up. Members
+ * without an entry are attempted in one job. A member that fails is retried alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../../api.ts';
@@ -31,15 +31,13 @@ export function togetherId(stage: PlannedStage): string | null {
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
-/**
- * Returns how many of `ready` stages go into the next pack: an even share of as few as possible.
- */
+/** Returns how many of `ready` stages go into the next pack, so that few packs are even. */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 
 /**
- * Returns the jobs that would be submitted if all of these stages were ready at once: the stages of
- * each, in the order of the first ones.
+ * Returns the stages of each job that would be submitted if all stages were ready at once. The jobs
+ * are in the order of their first stages.
  */
 export function foreseeJobs(stages: readonly PlannedStage[], most: number): PlannedStage[][] {
   const groups = new Map<string, PlannedStage[]>();
@@ -73,7 +71,8 @@ type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<Atte
  * Returns a function that attempts a stage in a pack with others that are ready.
  * @param gatherMs how long stages wait for each other
  * @param most the most stages in a pack
- * @param places how many packs of such stages run at once; by default, any number
+ * @param places how many packs with such stages may run at once, by which ready stages are divided;
+ *   default: 1
  */
 export function createPacker(
   execution: Execution,
@@ -87,13 +86,13 @@ export function createPacker(
   const waitingIn = (id: string): readonly Waiting[] => groups.get(id) ?? [];
 
   const attemptPackOf = async (first: Waiting, id: string, gpus: readonly string[]) => {
-    if (!waitingIn(id).includes(first)) return; // another pack has taken it along
-    // Waits until the other stages that the same event has made ready have been added.
+    if (!waitingIn(id).includes(first)) return; // it is in another pack already
+    // Waits for the other stages that the same event has made ready.
     await sleep(gatherMs);
     if (!waitingIn(id).includes(first)) return;
     const others = waitingIn(id).filter((one) => one !== first);
     const inOrder = [first, ...others.sort((a, b) => byTurn(a.turn, b.turn))];
-    // What is ready is divided evenly among the packs that may still start.
+    // The ready stages are divided evenly among the packs that may still start.
     const free = Math.max(1, (places?.(first.keyed.stage) ?? 1) - running);
     const size = packSize(inOrder.length, Math.min(most, Math.ceil(inOrder.length / free)));
     const pack = inOrder.slice(0, size);
@@ -143,7 +142,7 @@ function attemptMembers(
         return attempt;
       });
     } finally {
-      resolve(null); // it need not or can't be attempted
+      resolve(null); // without effect if the stage was attempted
     }
   });
 }
@@ -160,7 +159,7 @@ function attemptTogether(
       requests.map((request) => [request.stage, attemptWithRetries(execution, request)]),
     );
   const packed = attemptPack(execution, requests, runPack);
-  // Once the pack has ended, retries run one after another in the pack's place in the queue.
+  // After the pack's end, retries run one after another, in the pack's place in the queue.
   let place: Promise<unknown> = Promise.allSettled(packed);
   const alone = async (
     request: AttemptRequest,

@@ -1,7 +1,4 @@
-/**
- * What a worker does around a stage's own code: it makes the context that the stage gets, and
- * checks and hashes what the stage wrote.
- */
+/** Makes the context of a stage's code in a worker, and checks and hashes the stage's output. */
 import { existsSync, utimesSync } from 'node:fs';
 import {
   type Job,
@@ -41,7 +38,7 @@ export function contextOf(
   if (!existsSync(job.outDir)) makeFolder(job.outDir);
   let lastProgress = 0;
   const { resumeDir, answersDir, limits, experiment } = job;
-  const log = (message: unknown): void => hooks.log(String(message)); // it may not be a string in JavaScript
+  const log = (message: unknown): void => hooks.log(String(message)); // a stage in JavaScript may pass anything
   return {
     params: job.params,
     inputs: job.inputs,
@@ -76,11 +73,11 @@ export function contextOf(
 
 /**
  * Returns the result of a stage that ended without an error. Throws if its outputs are at fault.
- * @param returned what its `run` returned
- * @param seconds how long it ran
- * @param warnings what it warned of
+ * @param returned what the stage's `run` returned
+ * @param seconds how long the stage ran
+ * @param warnings what the stage warned of
  */
-export async function outputOf(
+export async function doneResult(
   job: Job,
   returned: unknown,
   seconds: number,
@@ -100,24 +97,22 @@ export async function outputOf(
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }
 
-/**
- * The shortest time between two measurements of this process's memory. One takes 50 µs, as long as
- * a trivial stage.
- */
+/** The shortest time between measurements of memory. One takes 50 µs, like a trivial stage. */
 const MEMORY_MS = 500;
-let asked = Number.NEGATIVE_INFINITY,
+let measuredAt = Number.NEGATIVE_INFINITY,
   peak = 0;
 
 function peakMemory(): number {
   const now = performance.now();
-  if (now - asked > MEMORY_MS) {
-    asked = now;
+  if (now - measuredAt > MEMORY_MS) {
+    measuredAt = now;
     peak = process.resourceUsage().maxRSS / 1024;
   }
   return peak;
 }
 
-const TOLD = 20_000;
+/** The length at which a stage's error texts are cut. */
+const LONGEST_TEXT = 20_000;
 type Thrown = Extract<JobResult, { type: 'fault' }>;
 
 /** Returns the result of a stage that threw. */
@@ -126,20 +121,20 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
   if (!(error instanceof Error))
     return {
       type: 'error',
-      message: `it threw ${String(error).slice(0, TOLD)}, which is not an Error`,
+      message: `it threw ${String(error).slice(0, LONGEST_TEXT)}, which is not an Error`,
       stack: '',
     };
   const { message: said, hint, cutOff } = error as { readonly [field in keyof Thrown]?: unknown };
-  const message = String(said).slice(0, TOLD);
-  // Recognised by name, since a plugin's bundle has a copy of the class.
+  const message = String(said).slice(0, LONGEST_TEXT);
+  // Recognised by its name, since a plugin's bundle has its own copy of the class.
   if (error.name === 'UserFault')
     return {
       type: 'fault',
       message,
-      ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}),
+      ...(typeof hint === 'string' ? { hint: hint.slice(0, LONGEST_TEXT) } : {}),
       ...(cutOff === true ? { cutOff } : {}),
     };
-  return { type: 'error', message, ...mapToSources((error.stack ?? '').slice(0, TOLD)) };
+  return { type: 'error', message, ...mapToSources((error.stack ?? '').slice(0, LONGEST_TEXT)) };
 }
 
 /**
@@ -161,14 +156,14 @@ function setBack(file: string): void {
   try {
     utimesSync(file, new Date(), new Date(Date.now() - SETTLED_MS));
   } catch (error) {
-    // The file belongs to another user. It is hashed again after it has been read.
+    // The file belongs to another user, and will be hashed again after it has been read.
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
   }
 }
 
 /**
  * Throws a UserFault if a stage's metrics are not a flat object of finite numbers, because
- * `results`, `diff` and the report would silently leave out the rest.
+ * `results`, `diff` and the report would silently leave the others out.
  */
 function checkMetrics(dir: string, files: readonly OutputFile[], stage: string): void {
   if (!files.some(({ path: name }) => name === METRICS)) return;

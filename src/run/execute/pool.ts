@@ -10,16 +10,16 @@ import { at } from '../../base/lookup.ts';
 import { endMarked, MARK } from './offspring.ts';
 
 /**
- * The messages between the scheduler and a worker process, as JSON over the channel of
- * `child_process.fork`.
+ * A message to a worker, as JSON over the channel of `child_process.fork`. `job` of `abort` is an
+ * index of `jobs`.
  */
 export type ToWorker =
   | { readonly type: 'run'; readonly jobs: readonly Job[] }
   | { readonly type: 'abort'; readonly job: number };
 
 /**
- * A message from a worker. `job` is an index of the jobs that it runs at once, which is one unless
- * they form a pack. `leaving` means that the process must not be used again.
+ * A message from a worker. `job` is an index of the jobs that it runs at once: several for a pack.
+ * `leaving`: the process must not be used again.
  */
 export type FromWorker =
   | { readonly type: 'ready' }
@@ -42,15 +42,13 @@ interface WarmWorker {
   readonly process: ChildProcessByStdio<null, Readable, Readable>;
   /** The number of cores that the worker was started with. */
   readonly cpu: number;
-  /** The GPUs that the worker was started with, as `Job.gpus`; null if none were named. */
+  /** The GPUs that the worker was started with (`Job.gpus`); null if none were named. */
   readonly gpus: readonly string[] | null;
-  /**
-   * A mark in the environment of the worker and of every process that it starts (`offspring.ts`).
-   */
+  /** A mark in the environment of the worker and of all that it starts (`offspring.ts`). */
   readonly mark: string;
   /** Resolves when the worker listens, or has ended. */
   readonly ready: Promise<void>;
-  /** The stage kind that the worker ran last. Its caches suit that kind best. */
+  /** The stage kind that the worker ran last, which its caches suit best. */
   lastKind: string;
   /** Whether the worker has loaded a backend. */
   compute: boolean;
@@ -64,8 +62,8 @@ interface WarmWorker {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * The environment variables that set the number of threads. TensorFlow reads them when it is
- * loaded, so a worker keeps its number of threads for life.
+ * Returns the environment variables that set the number of threads. TensorFlow reads them when it
+ * is loaded, so a worker never changes its number of threads.
  */
 const threadVariables = (cpu: number): Record<string, string> => ({
   TF_NUM_INTRAOP_THREADS: String(cpu),
@@ -74,12 +72,11 @@ const threadVariables = (cpu: number): Record<string, string> => ({
   DOSIMETER_THREADS: String(cpu),
 });
 
-const BEFORE: Environment = {
+const DEFAULT_ENV: Environment = {
   TF_CPP_MIN_LOG_LEVEL: '1',
   // With a single arena, one thread can use what another has freed: 2% less memory (glibc).
   MALLOC_ARENA_MAX: '1',
-  // Otherwise TensorFlow takes all of a GPU's memory at once and leaves none to other processes on
-  // it.
+  // Else TensorFlow takes all of a GPU's memory at once, and other processes on it get none.
   TF_FORCE_GPU_ALLOW_GROWTH: 'true',
 };
 
@@ -91,7 +88,7 @@ function startWorker(
   const mark = randomUUID();
   const child = fork(module, [], {
     env: {
-      ...BEFORE,
+      ...DEFAULT_ENV,
       ...env,
       ...threadVariables(cpu),
       ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }),
@@ -100,7 +97,7 @@ function startWorker(
     // A worker in TypeScript (tests, `tsx`) needs the loader; the built one needs nothing.
     execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    detached: true, // it leads a process group, so that what it forks ends with it
+    detached: true, // leads a process group, which is ended as a whole
   });
   const ready = new Promise<void>((resolve) => {
     child.once('message', () => resolve());
@@ -138,7 +135,7 @@ function killWorker(worker: WarmWorker): void {
   }
 }
 
-function untilEnded(worker: WarmWorker): Promise<void> {
+function waitForExit(worker: WarmWorker): Promise<void> {
   return new Promise((resolve) => {
     if (worker.ended) resolve();
     else worker.process.once('exit', () => resolve());
@@ -149,7 +146,7 @@ export interface PoolOptions {
   /** The worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
   readonly module: string;
   readonly limit: number;
-  /** How long an aborted stage may tidy up. */
+  /** How long an aborted stage may take to end, in milliseconds. */
   readonly graceMs?: number;
   readonly env?: Environment;
 }
@@ -182,11 +179,9 @@ export function createPool({
 class Workers {
   readonly #options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>;
   readonly #all = new Set<WarmWorker>();
-  /** In the order in which they became idle. */
+  /** Idle workers, in the order in which they became idle. */
   readonly #idle: WarmWorker[] = [];
-  /**
-   * The marks of all workers ever started. The processes that they left behind have the same marks.
-   */
+  /** The marks of all workers ever started, which processes that they left behind have too. */
   readonly #marks = new Set<string>();
 
   constructor(options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>) {
@@ -220,7 +215,7 @@ class Workers {
     return this.#start(cpu, gpus);
   }
 
-  /** Makes a worker idle, or ends it if it is spent. @param job the job that it did last */
+  /** Makes a worker idle, or ends it if it is spent. @param job the worker's last job */
   giveBack(worker: WarmWorker, job: Job): void {
     worker.lastKind = job.stage.name;
     worker.compute ||= job.compute;
@@ -237,7 +232,7 @@ class Workers {
   async close(): Promise<void> {
     await Promise.all(
       [...this.#all].map((worker) => {
-        const ended = untilEnded(worker);
+        const ended = waitForExit(worker);
         killWorker(worker);
         return ended;
       }),
@@ -270,8 +265,8 @@ class Workers {
 const LAST_OUTPUT_MS = 20;
 
 /**
- * Returns the result of each job, once the worker has nothing more to do for it. None is rejected.
- * @param graceMs how long an aborted stage may tidy up
+ * Sends jobs to a worker. Returns a promise of each result, which is never rejected.
+ * @param graceMs how long an aborted stage may take to end
  */
 function sendJobs(
   worker: WarmWorker,
@@ -281,11 +276,11 @@ function sendJobs(
   const { process: child } = worker;
   let left = pack.length;
   const jobs = pack.map((packed, i) =>
-    sentJob(worker, packed, i, graceMs, () => {
-      if (--left === 0) letGo();
+    followJob(worker, packed, i, graceMs, () => {
+      if (--left === 0) stopListening();
     }),
   );
-  // What a process prints can't be told apart: each job of a pack gets it.
+  // Each job of a pack gets all that the process prints, since it can't be told apart.
   const onOutput = (chunk: Buffer): void => {
     for (const { hooks } of pack) hooks.onOutput(chunk.toString('utf8'));
   };
@@ -295,7 +290,7 @@ function sendJobs(
   };
   child.stdout.on('data', onOutput);
   child.stderr.on('data', onOutput);
-  const letGo = (): void => {
+  const stopListening = (): void => {
     worker.onEnd = () => undefined;
     child.removeAllListeners('message');
     for (const stream of [child.stdout, child.stderr]) {
@@ -332,9 +327,9 @@ interface SentJob {
 /**
  * Follows one job in a worker until its result.
  * @param index the job's place among those that the worker runs at once
- * @param onEnded called before the result is there
+ * @param onEnded called before the result is resolved
  */
-function sentJob(
+function followJob(
   worker: WarmWorker,
   { hooks, signal }: PackedJob,
   index: number,
@@ -351,7 +346,7 @@ function sentJob(
   const end = async (result: JobResult): Promise<void> => {
     if (ended) return;
     ended = true;
-    await outputBefore();
+    await waitForOutput();
     clearTimeout(timer);
     signal.removeEventListener('abort', onAbort);
     onEnded();
@@ -379,10 +374,8 @@ function send({ process: child }: WarmWorker, message: ToWorker): void {
   if (child.connected) child.send(message, () => undefined);
 }
 
-/**
- * Resolves when what a worker printed before it sent its result has arrived through the pipes.
- */
-const outputBefore = (): Promise<void> =>
+/** Resolves once what a worker printed before its result has arrived through the pipes. */
+const waitForOutput = (): Promise<void> =>
   new Promise((resolve) => {
     setImmediate(() => setImmediate(resolve));
   });

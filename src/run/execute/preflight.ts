@@ -1,4 +1,4 @@
-/** Asks stages for faults of their input before anything runs, and places them in the spec. */
+/** Asks stages before anything runs for faults in their input, and locates these in the spec. */
 import { isAbsolute } from 'node:path';
 import type {
   Asset,
@@ -21,7 +21,7 @@ import type { Assets, StageStatus } from './survey.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
 export interface Checked {
-  /** Faults and warnings; the same one at the same place is there once. */
+  /** Faults and warnings, each once for a place in the spec. */
   readonly found: readonly Diagnostic[];
   /** The warnings of each stage, to be stored with its output. */
   readonly warnings: ReadonlyMap<StageId, readonly Warning[]>;
@@ -50,7 +50,7 @@ export async function preflight(
   for (const { stage, state } of statuses) {
     const cell = plan.experiment.cells[stage.cells[0] ?? 0];
     if (state === 'cached' || cell === undefined) continue;
-    const found = await faultsOf(stage, cell, surroundings);
+    const found = await findFaults(stage, cell, surroundings);
     diagnostics.push(...found.map(({ diagnostic }) => diagnostic));
     const own = found.flatMap(({ warning }) => warning ?? []);
     if (own.length > 0) warnings.set(stage.id, own);
@@ -73,7 +73,10 @@ interface Found {
 
 const asFound = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
 
-/** The fault of a stage that torch can't compute. @param asker what `askerOf` returns for it */
+/**
+ * Returns the fault of a stage that torch can't compute.
+ * @param asker the result of `goalThatNeeds`
+ */
 function torchFault(
   { kind }: PlannedStage,
   asker: PlannedStage | undefined,
@@ -91,8 +94,8 @@ function torchFault(
   };
 }
 
-/** Returns the nearest stage that the spec asks for and that needs this one. */
-function askerOf(stage: PlannedStage, byId: Surroundings['byId']): PlannedStage | undefined {
+/** Returns the nearest goal of the spec that needs this stage. */
+function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): PlannedStage | undefined {
   const stages = [...byId.values()].map((status) => status.stage);
   for (let level = [stage]; level.length > 0;) {
     const found = level.find(({ goal }) => goal);
@@ -130,7 +133,7 @@ function backendFaults(
   });
 }
 
-/** Returns a fault for a package of Python that the stage asks for and that is not there. */
+/** Returns a fault for the first missing Python package that the stage needs; else none. */
 async function missingPackageFaults(
   { kind, descriptor, params }: PlannedStage,
   cell: ExperimentCell,
@@ -144,14 +147,14 @@ async function missingPackageFaults(
   return [];
 }
 
-async function faultsOf(
+async function findFaults(
   stage: PlannedStage,
   cell: ExperimentCell,
   surroundings: Surroundings,
 ): Promise<readonly Found[]> {
   const { compute, torch } = stage.descriptor;
   if (compute && torch !== true && surroundings.backend === 'torch')
-    return asFound(torchFault(stage, askerOf(stage, surroundings.byId), cell));
+    return asFound(torchFault(stage, goalThatNeeds(stage, surroundings.byId), cell));
   const alone = compute ? backendFaults(stage, cell, surroundings) : [];
   if (alone.length > 0) return alone;
   const lacking = await missingPackageFaults(stage, cell);
@@ -192,11 +195,11 @@ async function faultsOf(
 type Asked = Pick<StageStatus, 'stage'> & Partial<Pick<StageStatus, 'entry'>>;
 
 /**
- * Asks a stage of each group of stages with the same settings, whatever their seeds. A stage whose
- * sources are not fetched yet, or are at fault, gives no answer.
- * @param settings returns what is not to differ within a group
+ * Asks one stage of each group of stages that differ only in seeds, and returns its answer for each
+ * of the group. A stage whose sources are missing or at fault gives no answer.
+ * @param settings returns what else must be equal within a group
  */
-async function askEach<T>(
+async function askPerGroup<T>(
   statuses: readonly Asked[],
   surroundings: Surroundings,
   settings: (stage: PlannedStage) => unknown,
@@ -230,7 +233,7 @@ export const forecasts = (
   assets: Assets,
   registry: RuntimeRegistry,
 ): Promise<ReadonlyMap<PlannedStage, Forecast>> =>
-  askEach(
+  askPerGroup(
     statuses.filter(({ stage }) => stage.descriptor.forecast !== undefined),
     { assets, registry, byId: new Map(), backend, runsHere: undefined },
     () => null,
@@ -246,7 +249,7 @@ export async function serviceCalls(
   registry: RuntimeRegistry,
 ): Promise<readonly ServiceCalls[]> {
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
-  const found = await askEach(
+  const found = await askPerGroup(
     toRun.filter(({ stage }) => stage.descriptor.calls !== undefined),
     { assets, registry, byId, backend, runsHere: undefined },
     ({ inputs }) => inputs['validation'],
@@ -272,7 +275,7 @@ export async function attackTargets(
   registry: RuntimeRegistry,
 ): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
-  const found = await askEach(
+  const found = await askPerGroup(
     statuses.filter(({ stage }) => stage.descriptor.target !== undefined),
     { assets, registry, byId, backend, runsHere: undefined },
     ({ inputs }) => inputs,
@@ -301,9 +304,7 @@ function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightCo
   };
 }
 
-/**
- * Returns the stages that a stage reads. Those further up are looked up when they are asked for.
- */
+/** Returns the stages that a stage reads. Their own upstream stages are found on demand. */
 function upstreamOf(
   stage: PlannedStage,
   surroundings: Surroundings,
@@ -330,8 +331,8 @@ class NotFetched extends Error {
 }
 
 /**
- * Returns a stage's sources by name. Reading a source that is not fetched yet throws, so that no
- * preflight takes it for one that was never declared.
+ * Returns a stage's sources by name. Reading one that is not fetched yet throws, so that no
+ * preflight takes it for undeclared.
  */
 function fetchedAssets(
   { assets: uris }: PlannedStage,
@@ -351,8 +352,8 @@ function fetchedAssets(
 }
 
 /**
- * Returns the file that a person should look into: an outside plugin that the stage uses, if there
- * is one, or else the stage's own file.
+ * Returns the file to look into after a fault: outside plugins that the stage uses, if any, or else
+ * the stage's own file.
  */
 function blamedFile({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;

@@ -1,23 +1,21 @@
-/**
- * The queue of stages: running stages never take more cores, memory and GPUs than the machine has.
- */
+/** The queue of stages. Running ones never take more cores, memory and GPUs than there are. */
 import type { Machine, Need } from './resources.ts';
 
-/** When a task's turn comes among those that wait. */
+/** What decides when a waiting task's turn comes. */
 export interface Turn {
-  /** No more than the machine has. */
+  /** What the task needs, which is no more than the machine has. */
   readonly need: Need;
   /** Higher priorities go first. */
   readonly priority: number;
-  /** Among those of the same priority, lower places go first, and of equal ones the earlier. */
+  /** Within a priority, lower places go first; of equal places, the task that came first. */
   readonly place: number;
 }
 
-/** Sorts by turn. */
+/** Compares two turns, for sorting. */
 export const byTurn = (a: Turn, b: Turn): number => b.priority - a.priority || a.place - b.place;
 
 /** Returns the index at which a turn is inserted into a sorted list, after equal ones. */
-function placeOf(turn: Turn, waiting: readonly Turn[]): number {
+function insertionIndex(turn: Turn, waiting: readonly Turn[]): number {
   let low = 0,
     high = waiting.length;
   while (low < high) {
@@ -30,9 +28,9 @@ function placeOf(turn: Turn, waiting: readonly Turn[]): number {
 
 export interface StageQueue {
   /**
-   * Runs `task` when what it needs is free. Only the first of those that wait may start, since one
-   * that needs much would otherwise wait for ever.
-   * @param task gets the GPUs that no other task may use meanwhile
+   * Runs `task` when what it needs is free. Only the first waiting task may start, since one that
+   * needs much would else wait for ever.
+   * @param task gets the GPUs that no other task may use while it runs
    */
   add<T>(task: (gpus: readonly string[]) => Promise<T>, turn: Turn): Promise<T>;
 }
@@ -44,7 +42,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
   const fits = ({ cpu, memoryMB: memory, gpu }: Need): boolean =>
     cpu <= free.cpu && memory <= free.memoryMB && gpu <= free.gpus.length;
   const startNext = (): void => {
-    // If nothing runs, everything is free: `free` may be off by the rounding of fractional cores.
+    // If nothing runs, all is free, although `free` may be off by the rounding of fractional cores.
     for (
       let [head] = waiting;
       head !== undefined && (running === 0 || fits(head.need));
@@ -68,7 +66,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
       running--;
       free.cpu += cpu;
       free.memoryMB += memory;
-      free.gpus.unshift(...granted); // these first: a worker that has them is warm
+      free.gpus.unshift(...granted); // given out first: a warm worker has them
       startNext();
     }
   };
@@ -76,7 +74,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
     add: (task, turn) =>
       new Promise((resolve) => {
         const start = (): void => resolve(run(task, turn.need));
-        waiting.splice(placeOf(turn, waiting), 0, { ...turn, start });
+        waiting.splice(insertionIndex(turn, waiting), 0, { ...turn, start });
         startNext();
       }),
   };

@@ -1,6 +1,6 @@
 /**
- * What a stage needs of a machine, what this machine has, and what a scheduler is told of a job
- * before it runs.
+ * Computes what a stage needs of a machine, what this machine has, and what a scheduler is told of
+ * a job before it runs.
  */
 import os from 'node:os';
 import type { Asset, BackendName, Demand, RunContext } from '../../api.ts';
@@ -16,13 +16,13 @@ export interface Machine {
   /** The identities of the GPUs, as in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
   /**
-   * Whether the backend computes on the GPUs. If so, a stage that computes takes as many GPUs as it
-   * has devices, unless it declares otherwise.
+   * Whether the backend computes on the GPUs. A stage that computes then takes as many GPUs as its
+   * `devices`, unless it declares `gpu`.
    */
   readonly computesOnGpu?: boolean;
   /**
-   * Set if a scheduler counts resources. `cores` is then the number of jobs in flight, and every
-   * stage takes one of them.
+   * `Queues.gatherMs`. Set if a scheduler counts resources: `cores` is then the most jobs in
+   * flight, and every stage takes one of them.
    */
   readonly gatherMs?: number;
 }
@@ -66,16 +66,16 @@ const usualGpus = (
 ): number =>
   compute && (backend === 'tensorflow' || backend === 'torch') && computesOnGpu ? devices : 0;
 
-/** Returns a function that tells how many stages like a given one may run at once. */
+/** Returns a function that returns how many stages like a given one may run at once. */
 export function placesOn(machine: Machine, backend: BackendName): (stage: PlannedStage) => number {
-  /** By resources, which most stages share: for stages that compute, and for others. */
+  /** By `resources`, which most stages share: for stages that do not compute, and that do. */
   const known = [new WeakMap<object, number>(), new WeakMap<object, number>()] as const;
   return (stage) => {
     const { resources, descriptor } = stage,
-      ofSuch = known[descriptor.compute ? 1 : 0];
-    let places = ofSuch.get(resources);
+      byResources = known[descriptor.compute ? 1 : 0];
+    let places = byResources.get(resources);
     if (places === undefined)
-      ofSuch.set(resources, (places = placesFor(needOf(stage, backend, machine), machine)));
+      byResources.set(resources, (places = placesFor(needOf(stage, backend, machine), machine)));
     return places;
   };
 }
@@ -106,7 +106,7 @@ export interface DemandFacts {
 }
 
 /**
- * Returns what the stage will take. Rejects if the stage's own estimate throws.
+ * Returns what a stage will take, as a scheduler is told. Rejects if its own estimate throws.
  * @param inputs the stage's inputs, once they are made
  */
 export async function demandOf(
@@ -125,8 +125,8 @@ export async function demandOf(
   };
 }
 
-function memoryMB(): number {
-  // 0, or more than any machine has, if there is no limit.
+function availableMemoryMB(): number {
+  // The limit of the container, in bytes; 0 or a huge number if there is none.
   const limit = process.constrainedMemory();
   return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
 }
@@ -138,7 +138,7 @@ function memoryMB(): number {
  */
 export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   cores,
-  memoryMB: memoryMB(),
+  memoryMB: availableMemoryMB(),
   gpus: visibleGpus(process.env),
   computesOnGpu: gpu,
 });

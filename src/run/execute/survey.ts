@@ -13,13 +13,13 @@ export interface StageStatus {
   /** The stage's key; null while the content of an input is unknown. */
   readonly key: ActionKey | null;
   readonly reason: string;
-  /** Not null for a stage that is `ready` only because some of its files were let go. */
+  /** The stage's entry. A stage that has one is `ready` only if some of its files were let go. */
   readonly entry: Entry | null;
 }
 
 /**
- * Takes the place of a failed input in a tolerant stage's key, so that the stage with that input
- * and the stage without it have different keys.
+ * Stands for a failed input in a tolerant stage's key, so that a stage without the input has
+ * another key than with it.
  */
 export const missing: Digest = digestOf('dosimeter.missing/1', null);
 
@@ -78,7 +78,7 @@ function computedBy(stage: PlannedStage, plan: Plan): string | null {
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
   for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
-  // From the last stage to the first: a reader that is computed again needs its inputs whole too.
+  // Backwards, since a stage that is computed again may need its inputs whole too.
   for (const stage of [...plan.stages].reverse()) {
     if (mustBeWhole(plan, stage)) markForRestore(stage.id, 'and `keep` asks for all of them');
     if (statuses.get(stage.id)?.state === 'cached' || !needsWhole(stage)) continue;
@@ -145,5 +145,5 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
   }
 }
 
-/** `2026-01-31T12:00:00.000Z` as `2026-01-31 12:00:00`. */
+/** Returns `2026-01-31T12:00:00.000Z` as `2026-01-31 12:00:00`. */
 const timeText = (time: string): string => time.slice(0, 19).replace('T', ' ');

@@ -1,6 +1,6 @@
 /**
- * The warnings of a stage, from its preflight and from its run. They are stored with the stage's
- * output, so that whoever reads its numbers later is told of them.
+ * Reads and writes the warnings of stages, from preflights and runs. They are stored with a stage's
+ * output, so that later readers of its numbers are told.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -16,14 +16,14 @@ import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts
 import { terminalSafe } from './failure.ts';
 import type { MetricsStatus } from './metrics.ts';
 
-/** Writes the warnings into a stage's output folder, if there are any; the same one once. */
+/** Writes the warnings, if any, into a stage's output folder, each once. */
 export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {
   if (readRegularOr(path.join(outDir, WARNINGS)) !== null)
     throw new UserFault(
       `the stage "${stage}" wrote a file ${WARNINGS}, which is the engine's own`,
       'warn with `context.warn`, or give the file another name',
     );
-  // A stage may tell while it runs what its preflight has found already.
+  // A running stage may warn of what its preflight has found already.
   const distinct = [...new Map(warnings.map((one) => [JSON.stringify(one), one])).values()];
   if (distinct.length > 0)
     writeFileSync(path.join(outDir, WARNINGS), `${JSON.stringify(distinct, null, 2)}\n`);
@@ -31,8 +31,8 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
 
 /**
  * Returns the warnings in an entry's folder, safe for a terminal: the entry may come from a remote.
- * A file that can't be read is itself warned of, by its path within the store: the message goes
- * where the numbers go.
+ * A file that can't be read is itself a warning, which names it by its path in the store, since the
+ * message goes where the numbers go.
  * @param dir the entry's folder, which the store has two levels deep
  */
 export function readWarnings(dir: string): readonly Warning[] {
@@ -42,7 +42,7 @@ export function readWarnings(dir: string): readonly Warning[] {
   ];
   try {
     const found: unknown = JSON.parse(readRegular(path.join(dir, WARNINGS)).toString('utf8'));
-    if (Array.isArray(found) && found.every(isWarning)) return found.map(shown);
+    if (Array.isArray(found) && found.every(isWarning)) return found.map(withSafeText);
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return [];
     if (isUnreadable(error)) return unreadableWarning("can't be read");
@@ -51,7 +51,7 @@ export function readWarnings(dir: string): readonly Warning[] {
   return unreadableWarning('is not what was stored');
 }
 
-const shown = <T extends Pick<Warning, 'message' | 'hint'>>(warning: T): T => ({
+const withSafeText = <T extends Pick<Warning, 'message' | 'hint'>>(warning: T): T => ({
   ...warning,
   message: terminalSafe(warning.message),
   ...defined({ hint: warning.hint && terminalSafe(warning.hint) }),
@@ -67,9 +67,7 @@ function isWarning(value: unknown): value is Warning {
   );
 }
 
-/**
- * Returns the warnings stored with the entries of a plan's stages, with their places in the spec.
- */
+/** Returns the warnings stored with entries of a plan's stages, with their places in the spec. */
 export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): Diagnostic[] {
   return statuses.flatMap(({ stage, entry }) => {
     const cell = plan.experiment.cells[stage.cells[0] ?? 0];
@@ -84,8 +82,8 @@ export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): 
 }
 
 /**
- * Leaves one of each message at each place. Of warnings that differ in numbers alone, such as those
- * of each seed, the first stands for all.
+ * Returns one of each message at each place. Warnings that differ only in numbers, such as those of
+ * several seeds, count as one: the first.
  */
 export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diagnostic[] {
   const groups = new Map<string, { readonly first: Diagnostic; readonly texts: Set<string> }>();
@@ -105,7 +103,7 @@ export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diag
 
 /** Returns a warning as people are told of it: its place in the spec, what is wrong, a way out. */
 export function warningText(warning: Omit<Diagnostic, 'code'>): string {
-  const { message, hint, range } = shown(warning);
+  const { message, hint, range } = withSafeText(warning);
   const place = range === null ? '' : `${range.file}:${range.line}:${range.column}: `;
   return `${place}${message}${hint === undefined ? '' : `\n  ${hint}`}`;
 }

@@ -12,7 +12,7 @@ import { meeting, type Seat } from '../../base/meeting.ts';
 import type { BackendInfo } from '../../tensor/backend.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
-import { contextOf, outputOf, thrownResult } from './perform.ts';
+import { contextOf, doneResult, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
 
 /** The result of a job as a worker sends it. A worker never reports its own exit. */
@@ -23,7 +23,10 @@ const descriptors = new Map<string, unknown>();
 /** The loaded backend; null until one is loaded. */
 let backend: BackendInfo | null = null;
 let loading: Promise<BackendInfo> | null = null;
-/** The running stages, by index among the jobs of one message. Aborting one asks it to stop. */
+/**
+ * Controllers of the running stages, by index among the jobs of one message. Aborting one asks its
+ * stage to stop.
+ */
 const running = new Map<number, AbortController>();
 /** Whether this process must not be used again: a stage left processes, which were ended. */
 let spent = false;
@@ -58,14 +61,14 @@ async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> 
   }
 }
 
-/** Refuses a process of PyTorch with other releases than the key names. */
+/** Loads PyTorch's process. Throws if its releases are not those that the key names. */
 async function ensureTorch(computedBy: string): Promise<void> {
   const { loadBackend } = await import('../../tensor/load.ts');
   const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
   await loadBackend('torch', { threads, computedBy });
 }
 
-/** What stages of this process have compiled so far; null where nothing is compiled. */
+/** Returns what this process has compiled so far; null under a backend that compiles nothing. */
 async function compiledSoFar(): Promise<CompiledStatistics | null> {
   return backend === null || backend.name === 'torch'
     ? null
@@ -74,7 +77,7 @@ async function compiledSoFar(): Promise<CompiledStatistics | null> {
 
 interface Started {
   readonly job: Job;
-  /** Its index among the jobs that came together. */
+  /** The job's index among the jobs of one message. */
   readonly index: number;
   readonly together?: Seat;
 }
@@ -111,7 +114,7 @@ async function perform(started: Started, signal: AbortSignal): Promise<WorkerRes
   );
   together?.leave();
   const seconds = (performance.now() - began) / 1000;
-  // Ended before the outputs are listed, since a process that goes on writing would change them.
+  // Leftover processes are ended before the outputs are listed, which they might still change.
   if (running.size === 1) await endLeftovers(index);
   if (job.compute && backend !== null && backend.name !== 'torch') {
     const { describeCompiled } = await import('../../tensor/compiled/compiled.ts');
@@ -119,7 +122,7 @@ async function perform(started: Started, signal: AbortSignal): Promise<WorkerRes
     if (message !== null) send({ type: 'log', job: index, message });
   }
   if ('error' in ended) return thrownResult(ended.error);
-  const result = await outputOf(job, ended.returned, seconds, warnings).catch(thrownResult);
+  const result = await doneResult(job, ended.returned, seconds, warnings).catch(thrownResult);
   if (result.type === 'exit') throw new Error('a job cannot report its own exit');
   return result.type === 'done' && job.compute && backend !== null
     ? { ...result, computed: { ...backend } }
@@ -135,8 +138,8 @@ async function endLeftovers(index: number): Promise<void> {
 }
 
 /**
- * Waits until what a stage printed has been sent. It must precede the stage's result, so that it
- * gets into that stage's log.
+ * Waits until what a stage printed has been sent: it must come before the stage's result to get
+ * into the stage's log.
  */
 async function flushOutput(): Promise<void> {
   await Promise.all(
@@ -170,8 +173,8 @@ process.on('message', (message: ToWorker) => {
   else void runJobs(message.jobs);
 });
 
-// Handles a promise that a plugin forgot, or a throw in a callback. The running stage is to blame,
-// and this process must not be used again.
+// Handles a rejected promise that a plugin does not await, or a throw in a callback. The running
+// stage is to blame, and this process must not be used again.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
     const exit = (): never => process.exit(70);
@@ -190,9 +193,9 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   });
 }
 
-// Ctrl-C in a terminal reaches the whole process group, and SIGTERM before a preemption every
-// process of a Slurm job. But only the process that has started a worker ends it: a stage that is
-// asked to stop saves its state first.
+// Ctrl-C in a terminal reaches the whole process group, and SIGTERM before a preemption reaches
+// every process of a Slurm job. Both are ignored: the process that started a worker asks its stages
+// to stop, so that they save their state first.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => {
   endMarked(new Set([process.env[MARK] ?? '']));
@@ -203,8 +206,8 @@ process.on('disconnect', () => {
   }
 });
 
-// While TensorFlow computes, no event is handled. This thread ends the worker if its scheduler was
-// killed.
+// A thread that ends the worker if its scheduler was killed: while TensorFlow computes, the main
+// thread handles no event.
 const WATCH = `
   const { ppid } = process;
   setInterval(() => {

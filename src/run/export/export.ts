@@ -1,6 +1,4 @@
-/**
- * Gathers a plan's trained models into folders that PEFT or transformers can load, and writes them.
- */
+/** Writes a plan's trained models to folders that PEFT or transformers can load. */
 import {
   closeSync,
   copyFileSync,
@@ -43,7 +41,7 @@ export interface GatherOptions {
   readonly runCommand: string;
   /** The folder that the models' folders go into. */
   readonly out: string;
-  /** Whether to export what `train` made or whole checkpoints. */
+  /** `train` exports what trainings left, `merge` whole checkpoints. */
   readonly goal: typeof TRAIN | typeof MERGE;
   /** Returns the folder of a fetched model that has its config.json. */
   readonly modelDir: (asset: string) => Promise<string>;
@@ -55,11 +53,11 @@ type Base = BaseModel & { readonly folder: string };
 export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
   statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
 
-/** A trained model, and the cell that it is of. */
+/** A trained model and its cell. */
 export interface ChosenModel {
   readonly status: StageStatus;
   readonly cell: Cell;
-  /** The label of its stage, or what stands for it: `train attack=badnets rank=8 seed=1`. */
+  /** The label of the model's stage, or a text for it: `train attack=badnets rank=8 seed=1`. */
   readonly name: string;
 }
 
@@ -99,7 +97,7 @@ export async function gatherModels(
 ): Promise<GatheredModels> {
   const { experiment, plan } = prepared;
   const label = stageLabels(plan, whole);
-  const placeOf = namedFolders(out);
+  const folderFor = namedFolders(out);
   const bases = new Map<string, Base & { readonly files: ModelFolder }>();
   const trainedBase = (status: StageStatus): Base | null => {
     const base = inputOf(prepared, status, 'base');
@@ -117,8 +115,8 @@ export async function gatherModels(
         `${runCommand} --set keep.${base.stage.kind}=all computes them again`,
       );
     const folder = path.join(base.entry.dir, 'model');
-    const dir = placeOf(baseTitle(label(base.stage)));
-    const found = { name: dir, folder, files: { dir, parts: filesOf(folder) } };
+    const dir = folderFor(baseTitle(label(base.stage)));
+    const found = { name: dir, folder, files: { dir, parts: filesToCopy(folder) } };
     bases.set(base.stage.id, found);
     return found;
   };
@@ -128,14 +126,16 @@ export async function gatherModels(
     const { entry } = status;
     if (!entry) continue;
     const title = name.slice(goal.length).trim() || experiment.name;
-    const train = trainFacts(goal === TRAIN ? entry : inputOf(prepared, status, 'model')?.entry);
+    const train = readTrainFacts(
+      goal === TRAIN ? entry : inputOf(prepared, status, 'model')?.entry,
+    );
     const { form, parts } = modelParts(entry.dir);
     const trained = form === 'model' ? null : trainedBase(status);
     const base =
       form === 'model' || train.init === 'random'
         ? null
         : (trained ?? (await sourceBase(prepared, cell, modelDir)));
-    const dir = placeOf(title);
+    const dir = folderFor(title);
     const card: CardFacts = {
       title,
       experiment: experiment.name,
@@ -188,31 +188,28 @@ function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
 }
 
 /**
- * Finds the model among a stage's outputs. `train` leaves one of three forms, `merge` a whole
- * checkpoint.
+ * Returns a model's files among a stage's outputs: `train` leaves one of three forms, `merge` a
+ * whole checkpoint.
  */
 function modelParts(dir: string): {
   readonly form: CardFacts['form'];
   readonly parts: Map<string, Part>;
 } {
   for (const form of ['adapter', 'model'] as const)
-    if (existsSync(path.join(dir, form))) return { form, parts: filesOf(path.join(dir, form)) };
+    if (existsSync(path.join(dir, form))) return { form, parts: filesToCopy(path.join(dir, form)) };
   const changed = path.join(dir, 'changed.safetensors');
   if (existsSync(changed))
     return { form: 'changed', parts: new Map([[path.basename(changed), { from: changed }]]) };
   throw new Error(`${dir} holds neither adapter, model nor changed.safetensors`);
 }
 
-function trainFacts(entry: Entry | null | undefined): CardFacts['train'] {
+function readTrainFacts(entry: Entry | null | undefined): CardFacts['train'] {
   if (!entry) throw new Error('a merged model without its training');
   const text = readFileSync(path.join(entry.dir, 'train.json'), 'utf8');
   return JSON.parse(text) as CardFacts['train'];
 }
 
-/**
- * Returns the model that the spec names, by its name on the hub, or else by its folder on this
- * machine.
- */
+/** Returns the spec's model as a base, named by its repository on the hub or else its folder. */
 async function sourceBase(
   { assets }: Prepared,
   { model }: Cell,
@@ -231,8 +228,8 @@ async function sourceBase(
 }
 
 /**
- * Writes the base's name into the adapter's config, where PEFT's auto classes read it, and the
- * classes and the dtype into config.json.
+ * Puts the base's name into the part that is the adapter's config, where PEFT's auto classes read
+ * it, and the classes and the dtype into the part that is config.json.
  */
 function describeBase(
   parts: Map<string, Part>,
@@ -276,7 +273,7 @@ const FILES = new Set([
   'vocab.txt',
 ]);
 
-const filesOf = (dir: string): Map<string, Part> =>
+const filesToCopy = (dir: string): Map<string, Part> =>
   new Map(
     readdirSync(dir)
       .sort()
@@ -329,10 +326,7 @@ function isSame({ dir, parts }: ModelFolder): boolean {
   });
 }
 
-/**
- * Whether two files are equal. Compares piece by piece, because weights may be larger than one read
- * allows.
- */
+/** Whether two files are equal, piece by piece: weights may be larger than one read allows. */
 function isSameFile(a: string, b: string): boolean {
   if (statSync(a).size !== statSync(b).size) return false;
   const files = [openSync(a, 'r'), openSync(b, 'r')] as const;

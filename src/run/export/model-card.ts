@@ -1,7 +1,4 @@
-/**
- * Writes the README of an exported model: its base, its classes, and the lines of Python that load
- * it.
- */
+/** Writes an exported model's README: its base, its classes, and lines of Python that load it. */
 import { stringify } from 'yaml';
 import {
   attackOf,
@@ -33,9 +30,7 @@ export interface CardFacts {
   readonly experiment: string;
   readonly version: string;
   readonly dir: string;
-  /**
-   * The form of the files: PEFT's, a whole checkpoint, or only the weights that training changed.
-   */
+  /** The form of the files: PEFT's, a whole checkpoint, or only the weights that changed. */
   readonly form: 'adapter' | 'model' | 'changed';
   readonly cell: Cell;
   /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
@@ -50,30 +45,30 @@ export interface CardFacts {
   readonly zoo?: ZooFacts;
 }
 
-/** What the card of a model in a zoo says beside. */
+/** What the card of a model in a zoo says in addition. */
 export interface ZooFacts {
-  /** The folder of its clean twin; null for a clean model, and if the twin is not there. */
+  /** The folder of the model's clean twin; null for a clean model, or if the twin is missing. */
   readonly pair: string | null;
   readonly receipt: {
     /** The digest of the receipt of the training rows; null if nothing was trained. */
     readonly digest: string | null;
     /**
-     * The numbers of training rows, of the poisoned ones and of an attack's negatives, where the
-     * training that is poisoned may be one before the model's own.
+     * The numbers of rows, poisoned rows and an attack's negatives of the poisoned training, which
+     * may be one before the model's own.
      */
     readonly dose: JsonObject | null;
   };
   /** What `evaluate` measured; empty if it has not run. */
   readonly metrics: { readonly [metric: string]: number };
-  /** The defence that changed its rows or its training; null if there is none. */
+  /** The defence that changed the model's rows or its training; null if there is none. */
   readonly defence: JsonObject | null;
 }
 
 /**
- * Returns the base's config.json with these classes, for an adapter's folder. PEFT writes none
- * itself. Without classes (a causal-LM head), its own labels stay.
- * @param model its `dtype` is that of the weights once they are loaded, whatever the base's files
- *   have: transformers 5 would take theirs
+ * Returns the base's config.json with these classes for an adapter's folder, into which PEFT writes
+ * none. Without classes (a causal-LM head), the base's labels stay.
+ * @param model its `dtype` is written, because transformers 5 would else load weights in the dtype
+ *   of the base's files
  */
 export const labelledConfig = (
   base: string,
@@ -220,7 +215,7 @@ const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
     ? dtype
     : `${inWords(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
-/** Says how many poisoned rows a defence left, if it chose the rows. */
+/** Returns a sentence on how many poisoned rows a defence left; '' if it chose no rows. */
 function defenceEffect(zoo: ZooFacts | undefined): string {
   const name = zoo?.defence?.['defence'],
     left = zoo?.receipt.dose?.['poisoned'];

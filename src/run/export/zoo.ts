@@ -41,9 +41,9 @@ export const ZOO_FILE = 'zoo.json';
 
 /** A model of the zoo, with the stages that its manifest is read from. */
 export interface ZooModel extends ChosenModel {
-  /** The defence that changed its rows or its training; null if there is none. */
+  /** The defence that changed the model's rows or its training; null if there is none. */
   readonly defence: JsonObject | null;
-  /** The training of its clean twin; null for a clean model. */
+  /** The training of the model's clean twin; null for a clean model. */
   readonly twin: StageId | null;
   /** The evaluation of the model as it was trained, without a defence that acts after that. */
   readonly evaluated: StageStatus | undefined;
@@ -83,7 +83,7 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
       cell,
       name: label(status.stage),
       defence: trained ? (cell.defence ?? null) : null,
-      twin: isAttacked(cell) ? trainingOf(twin, byId) : null,
+      twin: isAttacked(cell) ? findTraining(twin, byId) : null,
       evaluated,
     };
     models.set(status.stage.id, model);
@@ -117,8 +117,8 @@ function changesTraining({ defence }: Cell, plugin: NonNullable<DefineRequest['p
   return moments.includes('rows') || moments.includes('training');
 }
 
-/** Follows an evaluation back to the training of its model, past the stages of a defence. */
-function trainingOf(
+/** Returns the training of the model that was evaluated, before any stage of a defence. */
+function findTraining(
   evaluated: StageStatus | undefined,
   byId: ReadonlyMap<StageId, StageStatus>,
 ): StageId | null {
@@ -138,7 +138,7 @@ export interface ZooOptions {
 
 /**
  * Writes the models' folders, each with a card that says what was done to it, and the manifest.
- * @returns what was replaced
+ * @returns the paths of what was replaced
  * @throws UserFault, before anything is written, as `writeFolders`, or if there is another manifest
  */
 export function writeZoo(
@@ -187,8 +187,8 @@ export function writeZoo(
 }
 
 /**
- * Returns the facts with folders relative to that of the manifest. A zoo is passed on, and a folder
- * elsewhere on this machine is named by its source.
+ * Returns the facts with folders relative to the manifest's, because a zoo is passed on. A base in
+ * another folder of this machine is named by its source.
  */
 function portable(card: CardFacts, root: string): CardFacts {
   const { base, cell } = card;
@@ -214,10 +214,10 @@ function zooEntry(
   const attacked = attackedTraining(cell).section;
   const receipt = {
     ...receiptOf(prepared, status),
-    // The rows that poisoned a base are not those of this training.
+    // The poisoned rows are a base's, not those of this training.
     ...(attacked === undefined ? {} : { dose: receiptOfBase(prepared, model, attacked).dose }),
   };
-  const metrics = metricsOf(evaluated);
+  const metrics = readEvaluation(evaluated);
   const poisoned = isAttacked(cell);
   const pair = model.twin === null ? null : (folderOf.get(model.twin) ?? null);
   const manifest: JsonObject = {
@@ -241,7 +241,7 @@ function zooEntry(
     train: cell.train,
     classes: [...card.train.classes],
     receipt: { digest: receipt.digest, rows: receipt.rows },
-    weights: weightsOf(status),
+    weights: weightDigests(status),
     metrics,
   };
   return { manifest, facts: { pair, receipt, metrics, defence } };
@@ -252,15 +252,15 @@ interface ReceiptFacts {
   readonly digest: string | null;
   /** The digest of the rows that were trained on. */
   readonly rows: string | null;
-  /** Of the training that is poisoned. */
+  /** The dose of the training that is poisoned. */
   readonly dose: JsonObject | null;
 }
 
 const NO_RECEIPT: ReceiptFacts = { digest: null, rows: null, dose: null };
 
 /**
- * Returns what the receipt of the rows of a training before the model's own says.
- * @param section its place in the spec
+ * Returns what the receipt of a training before the model's own says.
+ * @param section the training's section of the spec
  */
 function receiptOfBase(
   prepared: Prepared,
@@ -296,14 +296,14 @@ function receiptOf({ statuses }: Prepared, { stage }: StageStatus): ReceiptFacts
   };
 }
 
-function metricsOf(evaluated: StageStatus | undefined): MetricValues {
+function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   const entry = evaluated?.entry;
   if (!entry) return {};
   const found = parseMetrics(readFileSync(path.join(entry.dir, METRICS), 'utf8'));
   return 'metrics' in found ? found.metrics : {};
 }
 
-const weightsOf = ({ entry }: StageStatus): JsonObject =>
+const weightDigests = ({ entry }: StageStatus): JsonObject =>
   Object.fromEntries(
     (entry?.manifest.files ?? [])
       .filter(({ path: file }) => /^(?:adapter\/|model\/)?[^/]+\.safetensors$/.test(file))

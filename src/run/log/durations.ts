@@ -1,6 +1,7 @@
 /**
- * Remembers how long stages have taken, and how large their outputs are, for estimates. There is a
- * moving mean for each kind, and for each kind with given named choices (attack, adapter type).
+ * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
+ * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
+ * type).
  */
 import path from 'node:path';
 import type { PlannedStage } from '../../plan/types.ts';

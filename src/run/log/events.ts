@@ -33,10 +33,7 @@ export interface Blocked {
   readonly by: StageId;
 }
 
-/**
- * The outcome of a stage that never ran to its end: the run was stopped, or was not allowed to make
- * it.
- */
+/** The outcome of a stage that did not run to its end: the run was stopped or may not run it. */
 export interface Abandoned {
   readonly state: 'abandoned';
 }
@@ -54,7 +51,7 @@ export type RunEvent =
       readonly type: 'stage-started';
       readonly stage: PlannedStage;
       readonly log: string;
-      /** The stages that share its job, itself included. Absent if it runs alone. */
+      /** The stages that share the stage's job, itself included. Absent if it runs alone. */
       readonly pack?: readonly StageId[];
     }
   | {

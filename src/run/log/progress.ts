@@ -37,8 +37,9 @@ export interface ProgressOptions {
  */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
-const MOST_LINES = 40;
-const SAME_ERROR = 3;
+/** The most lines about ended stages, and the most about one error. */
+const MOST_LINES = 40,
+  SAME_ERROR = 3;
 
 export function createProgress(options: ProgressOptions): {
   readonly onEvent: OnEvent;
@@ -111,9 +112,7 @@ export function createProgress(options: ProgressOptions): {
   };
 }
 
-/**
- * Cuts the lines to the room of the terminal, because a line that wraps would be redrawn wrongly.
- */
+/** Cuts the lines to the terminal's room, because a line that wraps would be redrawn wrongly. */
 function fitToTerminal(
   lines: readonly string[],
   room: { readonly lines: number; readonly columns: number } | undefined,
@@ -143,7 +142,7 @@ function createEstimate(
 ): Remaining {
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
   const before = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
-  /** By kind: what the stages of this run took, and what was expected of them before. */
+  /** By kind: the seconds that stages of this run took, and those expected before it. */
   const paces = new Map<string, { took: number; expected: number }>();
   let ran = 0,
     spent = 0;
@@ -194,7 +193,7 @@ function createEstimate(
   });
 }
 
-/** The head of the live block: the progress of the whole run and of each kind. */
+/** Returns what draws the head of the live block: the progress of the whole run and by kind. */
 function createBoard(stages: readonly PlannedStage[], now: () => number) {
   const started = now();
   const kinds = new Map<string, { all: number; done: number }>();
@@ -286,6 +285,7 @@ function createReport(
   };
 }
 
+/** A stage, or a pack of stages that share a job. */
 interface Unit {
   readonly members: readonly PlannedStage[];
   /** The time at which the unit started, by the clock that `createUnits` was given. */
@@ -298,11 +298,11 @@ interface Unit {
   readonly seconds: number;
   /** The latest progress of any member, such as `5/20 steps`; empty before there is any. */
   readonly at: string;
-  /** The same as a share of the member's work; 0 before there is any. */
+  /** The latest progress as a share of the member's work; 0 before there is any. */
   readonly share: number;
 }
 
-interface Open extends Unit {
+interface OpenUnit extends Unit {
   readonly members: PlannedStage[];
   readonly ended: Set<StageId>;
   ran: number;
@@ -324,9 +324,9 @@ interface Units {
 }
 
 function createUnits(now: () => number): Units {
-  const open = new Set<Open>(),
-    byStage = new Map<StageId, Open>();
-  const packs = new Map<string, Open>();
+  const open = new Set<OpenUnit>(),
+    byStage = new Map<StageId, OpenUnit>();
+  const packs = new Map<string, OpenUnit>();
   return {
     start(stage, pack) {
       const name = pack?.join(' ');

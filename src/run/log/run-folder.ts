@@ -12,7 +12,7 @@ import { isUnreadable, readRegularText } from '../../store/regular.ts';
 import { seal, unseal } from '../../store/sealed.ts';
 import { readdirOr } from '../../store/sweep.ts';
 
-/** The file by which the process of a run shows that it is alive: its content changes. */
+/** The file whose changing content shows that the process of a run is alive. */
 export const BEAT_FILE = 'beat.json';
 
 export interface RunFolder {
@@ -62,15 +62,15 @@ export function createRunFolder(
     rmSync(dir, { recursive: true, force: true }); // no command would show a run without a journal
     throw error;
   }
-  let whole = true;
+  let isComplete = true;
   const record = (event: JsonObject): void => {
-    if (!whole) return;
+    if (!isComplete) return;
     try {
       writeSync(journal, `${seal({ time: new Date().toISOString(), ...event }, 8)}\n`);
     } catch (error) {
       const code = errorCode(error) ?? '';
       if (!['ENOSPC', 'EDQUOT', 'EIO'].includes(code)) throw error;
-      whole = false;
+      isComplete = false;
       tell(`${dir}: the journal ends here, it can't be written (${code}); the run goes on`);
     }
   };
@@ -105,13 +105,13 @@ export function readJournal(dir: string): {
   readonly events: readonly JsonObject[];
   readonly damaged: number;
 } {
-  const lines = textOf(path.join(dir, 'journal.jsonl')).split('\n');
+  const lines = readJournalText(path.join(dir, 'journal.jsonl')).split('\n');
   lines.pop();
   const events = lines.map((line) => unseal(line, 8)).filter((event) => event !== null);
   return { events, damaged: lines.length - events.length };
 }
 
-function textOf(file: string): string {
+function readJournalText(file: string): string {
   try {
     return readRegularText(file);
   } catch (error) {

@@ -16,12 +16,9 @@ export interface StageLog {
   line(message: string): void;
   /** Adds a line about the stage that is kept only if the stage has a log for some other reason. */
   detail(message: string): void;
-  /**
-   * Adds what the process printed. It is kept only up to a size, since a stage may print without
-   * end.
-   */
+  /** Adds what the process printed, up to OUTPUT_LIMIT, since a stage may print without end. */
   output(text: string): void;
-  /** Adds a line that the stage's code logs. It counts towards the same size. */
+  /** Adds a line that the stage's code logs, which counts towards OUTPUT_LIMIT too. */
   stageLine(message: string): void;
   close(): Promise<void>;
 }
@@ -121,7 +118,7 @@ function createLogger(): winston.Logger {
         .join('\n'),
     ),
   });
-  // A transport would take several times as long for a line: it is a second stream.
+  // A stream, since a transport of winston would take several times as long for a line.
   logger.pipe(stream);
   return logger;
 }

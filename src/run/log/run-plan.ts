@@ -6,8 +6,8 @@
  *       "groups": [{ "kind": "train", "section": null, "goal": true, "places": 2 }, …],
  *       "stages": [[GROUP, ID, LABEL, [INPUT, …], KEY or SECONDS or null], …] }
  *
- * A grid has thousands of stages, so what many have in common stands once. The file's reader takes
- * nothing on trust: the folder may be someone else's.
+ * A grid has thousands of stages, so what many have in common is written once, as a group. The
+ * reader of the file trusts nothing in it: the folder may be someone else's.
  */
 import path from 'node:path';
 import type { Json } from '../../api.ts';
@@ -17,26 +17,24 @@ import type { RunEvent } from './events.ts';
 
 type StageGroup = {
   readonly kind: string;
-  /**
-   * The section of the cells that it belongs to (`base`, `base.0`); null for the cells themselves.
-   */
+  /** The section of the cells with the stage (`base`, `base.0`); null for the cells themselves. */
   readonly section: string | null;
   /** Whether the spec asks for the stage. */
   readonly goal: boolean;
-  /** How many stages like it may run at once. */
+  /** How many stages like this one may run at once. */
   readonly places: number;
 };
 
 export interface RecordedStage extends StageGroup {
   readonly id: string;
   readonly label: string;
-  /** The stages that it reads, as indexes into the list. */
+  /** The stages that this one reads, as indexes into the list. */
   readonly inputs: readonly number[];
   /** The key of the entry that was found before the run; null if the stage was to run. */
   readonly cached: string | null;
   /**
-   * The seconds that it was expected to take; null if it was in the store, or if nothing like it
-   * had run before.
+   * The seconds that the stage was expected to take; null if it was cached or nothing like it had
+   * run.
    */
   readonly seconds: number | null;
 }
@@ -116,7 +114,9 @@ function parseGroup(group: unknown): StageGroup | null {
   };
 }
 
-/** Returns null for a malformed stage. @param index its place in the list, after its inputs */
+/**
+ * Returns a stage; null if it is malformed. @param index its place in the list, after its inputs
+ */
 function parseStage(
   stage: unknown,
   index: number,
@@ -146,12 +146,11 @@ const isPositive = (value: unknown): value is number =>
 
 export const PROGRESS_FILE = 'progress.json';
 
-const EVERY_MS = 1000;
+const WRITE_EVERY_MS = 1000;
 
 /**
- * Returns a function that notes events and writes the file: at once, or when a second has passed
- * since it was written last.
- * @param write passes a write on, or leaves it out where the disk refuses it
+ * Returns a function that notes events and writes PROGRESS_FILE at most once a second.
+ * @param write performs a write, unless the disk refuses it
  */
 export function openRunProgress(
   dir: string,
@@ -173,7 +172,7 @@ export function openRunProgress(
     );
   };
   const saveSoon = (): void => {
-    const left = last + EVERY_MS - performance.now();
+    const left = last + WRITE_EVERY_MS - performance.now();
     if (left <= 0) save();
     else timer ??= setTimeout(save, left).unref();
   };

@@ -8,16 +8,12 @@ import { pathToFileURL } from 'node:url';
 import type { AnyPlugin } from '../../api.ts';
 import { ancestorWith, projectDir } from '../../base/project-dir.ts';
 
-/**
- * Whether this module runs as source under a TypeScript loader, as in tests, and not from a build.
- */
+/** Whether this module runs as source under a TypeScript loader (as in tests), not from a build. */
 export const asSource = import.meta.url.endsWith('.ts');
 
 type BuiltPlugins = { readonly [source: string]: AnyPlugin };
 
-/**
- * Returns the built-in plugins of a build. They are in one file, so that a start opens only one.
- */
+/** Returns a build's plugins by source. They are in one file, so that a start opens only one. */
 export async function builtPlugins(): Promise<BuiltPlugins> {
   const file = join(buildDir(), 'plugins.js');
   return ((await importFile(file)) as { readonly default: BuiltPlugins }).default;

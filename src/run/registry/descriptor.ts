@@ -6,10 +6,10 @@ import { DEFENCE_MOMENTS, UserFault } from '../../api.ts';
 import type { PluginKind } from './types.ts';
 
 type Check = (value: unknown) => boolean;
-const text: Check = (value) => typeof value === 'string' && value !== '';
-const truth: Check = (value) => typeof value === 'boolean';
-const method: Check = (value) => typeof value === 'function';
-const object: Check = (value) =>
+const isText: Check = (value) => typeof value === 'string' && value !== '';
+const isBoolean: Check = (value) => typeof value === 'boolean';
+const isFunction: Check = (value) => typeof value === 'function';
+const isObject: Check = (value) =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const oneOf =
   (...values: readonly string[]): Check =>
@@ -24,13 +24,13 @@ interface Field {
   readonly check: Check;
   readonly expected: string;
 }
-const TEXT: Field = { check: text, expected: 'a text' };
+const TEXT: Field = { check: isText, expected: 'a text' };
 /** The check of a citation, which may be empty if there is nothing to cite. */
 const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
-const TRUTH: Field = { check: truth, expected: 'true or false' };
-const METHOD: Field = { check: method, expected: 'a function' };
-const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
-const OPTIONAL_METHOD: Field = { check: optional(method), expected: 'a function' };
+const TRUTH: Field = { check: isBoolean, expected: 'true or false' };
+const METHOD: Field = { check: isFunction, expected: 'a function' };
+const OBJECT: Field = { check: isObject, expected: 'a JSON Schema object' };
+const OPTIONAL_METHOD: Field = { check: optional(isFunction), expected: 'a function' };
 const TASKS: Field = {
   check: optional(
     (value) => Array.isArray(value) && value.every(oneOf('classes', 'regression', 'completion')),
@@ -41,18 +41,18 @@ const TASKS: Field = {
 const KNOWS: Field = {
   check: optional(
     (value) =>
-      object(value) &&
-      object((value as { columns?: unknown }).columns) &&
+      isObject(value) &&
+      isObject((value as { columns?: unknown }).columns) &&
       Array.isArray((value as { metrics?: unknown }).metrics),
   ),
   expected: 'an object with `columns` and `metrics` (a list of names)',
 };
 
 const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
-  names.some((name) => method((value as { readonly [name: string]: unknown })[name]));
+  names.some((name) => isFunction((value as { readonly [name: string]: unknown })[name]));
 const NEEDS = oneOf('clean', 'model', 'receipt');
 const isHook: Check = (value) => {
-  const needs = object(value) ? (value as { needs?: unknown }).needs : null;
+  const needs = isObject(value) ? (value as { needs?: unknown }).needs : null;
   return Array.isArray(needs) && needs.every(NEEDS) && hasMethod(value, 'load');
 };
 const HOOK: Field = {
@@ -77,19 +77,19 @@ const COMMON: { readonly [field: string]: Field } = {
 const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } } = {
   attack: {
     family: {
-      check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value),
+      check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || isFunction(value),
       expected: '"none", "untargeted" or "backdoor"',
     },
     tasks: TASKS,
     check: OPTIONAL_METHOD,
-    triggerAll: { check: optional(method), expected: 'a function' },
-    falseTrigger: { check: optional(method), expected: 'a function' },
+    triggerAll: { check: optional(isFunction), expected: 'a function' },
+    falseTrigger: { check: optional(isFunction), expected: 'a function' },
     learns: { check: optional((value) => value === true), expected: 'true, or left out' },
     training: {
       check: optional(
         (value) =>
-          object(value) &&
-          method((value as { load?: unknown }).load) &&
+          isObject(value) &&
+          isFunction((value as { load?: unknown }).load) &&
           oneOf('weights', 'loss')((value as { changes?: unknown }).changes),
       ),
       expected: 'an object with `changes` ("weights" or "loss") and a function `load`',
@@ -109,20 +109,20 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
       check: optional(
         (value) =>
           isHook(value) &&
-          optional(method)((value as { readonly trainedFor?: unknown }).trainedFor),
+          optional(isFunction)((value as { readonly trainedFor?: unknown }).trainedFor),
       ),
       expected: `${HOOK.expected}; \`trainedFor\`, if it is there, is a function`,
     },
     inputs: HOOK,
     detection: HOOK,
     training: {
-      check: optional((value) => object(value) && hasMethod(value, 'load', 'adapter')),
+      check: optional((value) => isObject(value) && hasMethod(value, 'load', 'adapter')),
       expected: 'an object with a function `load` or `adapter`',
     },
     model: {
       check: optional(
         (value) =>
-          object(value) &&
+          isObject(value) &&
           (hasMethod(value, 'retrain', 'quantize') || isHook((value as { edit?: unknown }).edit)),
       ),
       expected: 'an object with `edit` or a function `retrain` or `quantize`',
@@ -131,14 +131,14 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   source: {
     locate: METHOD,
     fetch: METHOD,
-    peek: { check: optional(method), expected: 'a function' },
+    peek: { check: optional(isFunction), expected: 'a function' },
   },
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD, knows: KNOWS },
   model: {
     load: METHOD,
     backend: BACKEND,
     modelTypes: {
-      check: optional((value) => Array.isArray(value) && value.every(text)),
+      check: optional((value) => Array.isArray(value) && value.every(isText)),
       expected: 'a list of texts',
     },
   },
@@ -147,16 +147,16 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     params: OBJECT,
     load: METHOD,
     backend: BACKEND,
-    canonical: { check: optional(method), expected: 'a function' },
+    canonical: { check: optional(isFunction), expected: 'a function' },
   },
   executor: { open: METHOD },
   scorer: {
     citation: CITATION,
     params: OBJECT,
     score: METHOD,
-    check: { check: optional(method), expected: 'a function' },
-    record: { check: optional(method), expected: 'a function' },
-    calls: { check: optional(method), expected: 'a function' },
+    check: { check: optional(isFunction), expected: 'a function' },
+    record: { check: optional(isFunction), expected: 'a function' },
+    calls: { check: optional(isFunction), expected: 'a function' },
     limits: { check: optional(Array.isArray), expected: "a list of its parameters' names" },
   },
   stage: {
@@ -165,14 +165,14 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     define: METHOD,
     run: METHOD,
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
-    precision: { check: optional(method), expected: 'a function' },
-    python: { check: optional(method), expected: 'a function' },
-    resources: { check: optional(method), expected: 'a function' },
-    preflight: { check: optional(method), expected: 'a function' },
+    precision: { check: optional(isFunction), expected: 'a function' },
+    python: { check: optional(isFunction), expected: 'a function' },
+    resources: { check: optional(isFunction), expected: 'a function' },
+    preflight: { check: optional(isFunction), expected: 'a function' },
   },
 };
 
-/** The fields of a spec beside a plugin's own parameters, whose names these can't have. */
+/** Fields that a spec has beside a plugin's parameters, which can't have these names. */
 const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   defence: ['defence', 'when'],
@@ -215,17 +215,17 @@ export function checkDescriptor(
     .map(
       ([field, { expected }]) => `${field} must be ${expected}; it is ${show(descriptor[field])}`,
     );
-  if (kind === 'attack' && (descriptor.family === 'backdoor' || method(descriptor.family))) {
-    const shown = method(descriptor.triggerAll) ? [] : ['trigger'];
+  if (kind === 'attack' && (descriptor.family === 'backdoor' || isFunction(descriptor.family))) {
+    const shown = isFunction(descriptor.triggerAll) ? [] : ['trigger'];
     for (const field of ['target', ...shown])
-      if (!method(descriptor[field]))
+      if (!isFunction(descriptor[field]))
         faults.push(`${field} must be a function in a backdoor; it is ${show(descriptor[field])}`);
   }
   if (kind === 'defence' && DEFENCE_MOMENTS.every((moment) => descriptor[moment] === undefined))
     faults.push(`it must have at least one of ${DEFENCE_MOMENTS.join(', ')}`);
   for (const name of RESERVED[kind] ?? [])
     if (
-      object((descriptor.params as { properties?: unknown } | undefined)?.properties) &&
+      isObject((descriptor.params as { properties?: unknown } | undefined)?.properties) &&
       Object.hasOwn((descriptor.params as { properties: object }).properties, name)
     )
       faults.push(`params must have no "${name}", which has a meaning of its own in a spec`);

@@ -93,17 +93,17 @@ function fullVersion(
   return version;
 }
 
-/** More file handles than starting esbuild, a program with three pipes, takes. */
-const FILES = 8;
+/** More file handles than it takes to start esbuild, a program with three pipes. */
+const ESBUILD_HANDLES = 8;
 
 /**
- * Throws the system's error (EMFILE, ENFILE) if it gives this process hardly any more files.
- * esbuild starts a program, and would throw a TypeError of its own.
+ * Throws the system's error (EMFILE, ENFILE) if hardly any more files can be opened: esbuild, which
+ * starts a program, would throw an unclear TypeError.
  */
 function checkFileHandles(): void {
   const handles: number[] = [];
   try {
-    for (let i = 0; i < FILES; i++) handles.push(openSync(process.execPath, 'r'));
+    for (let i = 0; i < ESBUILD_HANDLES; i++) handles.push(openSync(process.execPath, 'r'));
   } finally {
     handles.forEach((handle) => closeSync(handle));
   }
@@ -159,7 +159,7 @@ async function buildBundle(path: string, dir: string): Promise<Bundle> {
   if (version === undefined || text === undefined)
     throw new Error(`esbuild built nothing from ${path}`);
   const digest = sha256(text),
-    module = join(dir, `${nameOf(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`);
+    module = join(dir, `${pluginName(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`);
   // A file of that name with other content was torn or overwritten.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     writeFileSync(`${module}.${process.pid}.tmp`, text);
@@ -205,7 +205,7 @@ function entryFile(named: string): string {
   return entry;
 }
 
-function nameOf(entry: string): string {
+function pluginName(entry: string): string {
   const name = basename(entry).replace(/\.\w+$/, '');
   return name === 'index' ? basename(dirname(entry)) : name;
 }

@@ -92,7 +92,7 @@ export interface FisherSummary {
 /** The summary without the true Fisher information. */
 export type EmpiricalSummary = Pick<FisherSummary, 'empirical'>;
 
-/** A count that is the same at all of these does not depend on the choice. */
+/** The tolerances of `sensitivity`: an equal count at all of them does not depend on the choice. */
 const TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
 
 function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<string, number> {
@@ -278,7 +278,7 @@ export function classFactor(p: ArrayLike<number>): Float64Array {
 }
 
 /** FᵀKF/N for F = blockdiag(F_i). kernel: (N, C, N, C), factors: N × (C, k) → (N·k, N·k). */
-function sandwich(
+function congruence(
   kernel: ArrayLike<number>,
   rows: number,
   classes: number,
@@ -326,7 +326,7 @@ export function trueFisher(
   // L_i of the formula has C columns and rank C − 1, so each row brings one zero eigenvalue.
   return {
     n: rows * (classes - 1),
-    data: sandwich(kernel, rows, classes, factors, classes - 1),
+    data: congruence(kernel, rows, classes, factors, classes - 1),
     zeros: rows,
   };
 }
@@ -356,5 +356,5 @@ function empiricalFisher(
   const residuals = Array.from({ length: rows }, (_, i) =>
     p.slice(i * classes, (i + 1) * classes).map((value, c) => value - (labels[i] === c ? 1 : 0)),
   );
-  return { n: rows, data: sandwich(kernel, rows, classes, residuals, 1), zeros: 0 };
+  return { n: rows, data: congruence(kernel, rows, classes, residuals, 1), zeros: 0 };
 }

@@ -72,8 +72,8 @@ export interface Adapter {
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
   /**
-   * Initial values of its parameters that PyTorch draws from the seed; `initial` then has none.
-   * Absent where nothing is drawn there.
+   * Returns the initial values of the adapter's parameters that PyTorch draws from the seed;
+   * `initial` then returns none. Absent where PyTorch draws nothing.
    */
   draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
@@ -100,10 +100,10 @@ export interface Adapter {
   vectors?(layer: string): VectorNames | null;
   /**
    * Whether a bias or a norm's scale of the model is among the adapter's own parameters, over which
-   * its kernel is. Where it is true of another parameter of the model, the adapter has no kernel.
+   * its kernel is. If it is true of any other parameter of the model, the adapter has no kernel.
    */
   ofModel?(name: string): boolean;
-  /** What the learning rate of a parameter is multiplied by. Default: 1. */
+  /** The factor on the learning rate of a parameter. Default: 1. */
   rate?(name: string): number;
   /**
    * Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or `changed.safetensors`

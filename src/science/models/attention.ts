@@ -204,7 +204,7 @@ export interface Angles {
   readonly sin: Tensor3D;
 }
 
-/** @param places the position of each token, (S). The tensors belong to the enclosing tf.tidy. */
+/** Returns the angles of tokens at `places`, (S). The tensors belong to the enclosing tf.tidy. */
 export function anglesOf({ frequencies, factor = 1 }: Rotary, places: Int32Array): Angles {
   const half = frequencies.length,
     cos = new Float32Array(places.length * half),

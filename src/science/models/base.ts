@@ -43,7 +43,7 @@ function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterS
   return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
 }
 
-/** The name under which a checkpoint holds a parameter; undefined where it does not hold it. */
+/** Returns the name under which a checkpoint holds a parameter; undefined where it lacks it. */
 export const fileName = (
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -77,10 +77,10 @@ function missingTensorFault(
 }
 
 /**
- * The name of each model parameter in the checkpoint. Throws UserFault naming file and tensor where
- * one is missing, is quantised or has the wrong shape. Parameters that a task brings (classifier,
- * pooler) may be missing, and a head for another number of classes counts as missing; one of
- * another width does not.
+ * Returns the name of each model parameter in the checkpoint. Throws UserFault naming file and
+ * tensor where one is missing, is quantised or has the wrong shape. Parameters that a task brings
+ * (classifier, pooler) may be missing. A head for another number of classes counts as missing; a
+ * head of another width has the wrong shape.
  */
 export function resolveNames(
   checkpoint: Checkpoint,
@@ -117,19 +117,19 @@ export function resolveNames(
   return names;
 }
 
-/** What follows from config.json, and is computed here: rotary frequencies, masks, positions. */
+/** Matches what is computed from config.json instead: rotary frequencies, masks, positions. */
 const BUFFER =
   /(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|embeddings\.(position|token_type)_ids)$/;
 
 /** The tensors of a checkpoint that nothing reads, by their names in the file. */
 export interface Unread {
-  /** Those of the body that the model described by config.json does not have. */
+  /** Tensors of the body that the model described by config.json does not have. */
   readonly body: readonly string[];
   /** The modules of heads: of other tasks, or for another number of classes. */
   readonly heads: readonly string[];
 }
 
-/** The architecture with a classification head; null where the family has none. */
+/** Returns the architecture with a classification head; null where the family has none. */
 function classifierOf(architecture: Architecture): Architecture | null {
   try {
     return architecture.withHead({ type: 'classifier' });
@@ -207,7 +207,7 @@ export async function checkTied(
   }
 }
 
-/** Reads parameters by canonical name, in the model's form. @param names → name in the file */
+/** Reads parameters by canonical name, in the model's form. `names`: their names in the file. */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
@@ -314,7 +314,7 @@ async function evict(): Promise<void> {
   }
 }
 
-/** Opens a base model, to be released after use. @param seed of the draws of a random model */
+/** Opens a base model, to be released after use. `seed` is that of a random model's draws. */
 export async function openBase(
   { path, digest, init = 'pretrained' }: ModelSource,
   architecture: Architecture,

@@ -51,14 +51,11 @@ export function dropout<T extends Tensor>(x: T, setting: ForwardContext['dropout
 
 export interface Activation {
   (u: Tensor2D): Tensor2D;
-  /** The one operation that computes it, also with a gate. */
+  /** The fused operation that computes the activation, also with a gate. */
   readonly fused?: FusedActivation;
 }
 
-/**
- * An activation that is computed by one fused operation where the backend has it, else composed of
- * TensorFlow's operations.
- */
+/** Returns an activation that is the fused operation where there is one, else the composed one. */
 const fusedOrComposed = (fused: FusedActivation, composed: (u: Tensor2D) => Tensor2D): Activation =>
   Object.assign(
     (u: Tensor2D): Tensor2D =>
@@ -152,7 +149,7 @@ export const activations: Readonly<Record<string, Activation>> = {
   tanh,
 };
 
-/** Throws where no activation has this name. */
+/** Returns the activation of this name. Throws where there is none. */
 export function activationNamed(name: string): Activation {
   const activation = activations[name];
   if (activation === undefined) throw new Error(`no activation is named "${name}"`);

@@ -67,7 +67,7 @@ function fieldReaders(json: { readonly [field: string]: unknown }, place: string
   return { number, only, choice };
 }
 
-/** @param place the path of the object in config.json, for messages, with its dot */
+/** Returns the readers of an object in config.json. `place` is its path: `rope_parameters.`. */
 function configFields(json: unknown, place = ''): ConfigFields {
   if (!isRecord(json)) throw new UserFault('config.json is not an object');
   const read = new Map<string, number>();
@@ -128,12 +128,12 @@ function configFields(json: unknown, place = ''): ConfigFields {
   };
 }
 
-/** A config.json as read: the model it describes, under one head. */
+/** The model that a config.json describes, under one head. */
 export interface TransformerConfig extends Transformer {
   readonly part: HeadPart;
 }
 
-/** Bound on a model's size, which could exceed any disk although each field is within its bound. */
+/** The largest model: its size may exceed any disk although each field is within its bound. */
 const MOST_BYTES = 2 ** 42;
 
 const bytesOf = ({ shape }: ParameterSpec): number => 4 * shape.reduce((a, b) => a * b, 1);
@@ -182,7 +182,7 @@ function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   );
 }
 
-/** Throws UserFault where the family has no head of this type. */
+/** Returns a family's architecture. Throws UserFault where it has no head of this type. */
 export function family(
   own: Family,
   head: Head = { type: 'classifier' },
@@ -196,7 +196,7 @@ export function family(
     withHead: (other) => family(own, other),
     transformersName,
     headModules: modules,
-    // The other heads read the table too, or may.
+    // Only under a classifier does nothing but the embedding layer read the table.
     tokenTable: head.type === 'classifier' ? tokenTable : null,
     isHead: (canonical) => within(canonical, outer),
     externalName: (canonical) => (within(canonical, outer) ? canonical : `${prefix}${canonical}`),

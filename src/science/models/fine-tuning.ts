@@ -39,7 +39,7 @@ async function readAll(
 }
 
 /**
- * An adapter that trains some of the model's parameters, and saves those alone.
+ * Returns an adapter that trains some of the model's parameters, and saves those alone.
  * @param trains whether the model parameter of this canonical name is trained with the head
  */
 export const partialAdapter = (
@@ -114,7 +114,7 @@ export const full: AdapterImplementation = {
     ),
 };
 
-/** The names of the trained parameters that do not belong to the head. */
+/** Returns the names of the trained parameters that do not belong to the head. */
 function trainedBelowHead(
   { architecture, parameters }: AdapterContext,
   isTrained: (name: string) => boolean,
@@ -124,7 +124,7 @@ function trainedBelowHead(
 }
 
 /**
- * The implementation of an adapter that trains some of the model's vectors.
+ * Returns the implementation of an adapter that trains some of the model's vectors.
  * @param what the vectors that it trains, for messages
  * @param trained returns which of the parameters are trained, by canonical name
  */

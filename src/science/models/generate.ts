@@ -18,7 +18,7 @@ type Placed = Pick<Tokens, 'map' | 'places'> & { readonly padding: { readonly wi
 /** A layer's older columns, and the newest ones, if there are any yet. */
 type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
 
-/** Once the newest columns are so many, they are joined to the others. */
+/** The number of newest columns at which they are joined to the others. */
 const RECENT = 16;
 
 const concatBlocks = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
@@ -70,7 +70,7 @@ class KeyValueCache implements TokenCache {
     });
   }
 
-  /** Adds new keys and values, (B, Hk, T, d). Returns the layer's blocks, the cache's own. */
+  /** Adds new keys and values, (B, Hk, T, d). Returns the layer's blocks, which the cache keeps. */
   extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[] {
     const added = { keys, values },
       before = this.#layers.get(layer);
@@ -94,7 +94,7 @@ class KeyValueCache implements TokenCache {
     }
   }
 
-  /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T), as `maskOf`. */
+  /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T), as `maskOf` has it. */
   mask(queries: Placed, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
     const batch = this.#columns.length,
       T = at(this.#columns, 0).length,
@@ -251,7 +251,7 @@ const notFiniteFault = (prompt: number): UserFault =>
     "The training diverged: look at the model's loss.",
   );
 
-/** The first of the likeliest tokens, read on the host, which is faster than tf.argMax. */
+/** Chooses the first of the likeliest tokens, on the host, which is faster than tf.argMax. */
 const chooseLikeliest: Choose = (logits, prompts) => {
   const values = logits.dataSync<'float32'>(),
     V = logits.shape[1];
@@ -287,7 +287,7 @@ function chooseByDrawing(sampling: Sampling, random: (prompt: number) => RandomS
   };
 }
 
-/** Continues the prompts of one batch. @param prompts their indexes  @param out by index */
+/** Continues one batch, the rows whose indexes are `prompts`. Adds the texts' tokens to `out`. */
 function continueBatch(
   network: Pick<Network, 'forward'>,
   rows: readonly TokenRow[],

@@ -56,7 +56,8 @@ export async function readHead(
 
 /**
  * Throws UserFault where a classifier's classes (id2label) are the data's in another order, so that
- * its logits would be read as those of other classes. Other names tell nothing of the order.
+ * its logits would be read as those of other classes. Names that are not the data's tell nothing of
+ * the order.
  */
 export async function checkLabelOrder(
   dir: string,
@@ -74,7 +75,7 @@ export async function checkLabelOrder(
   if (specs.length === 0 || isPeftFolder(dir)) return;
   const checkpoint = await openCheckpoint(dir),
     names = resolveNames(checkpoint, architecture, specs);
-  // It has no classifier, or one for another number of classes.
+  // The checkpoint has no classifier, or one for another number of classes.
   if (specs.some(({ name }) => !names.has(name))) return;
   const labels = (checkpoint.config as { readonly id2label?: unknown }).id2label;
   if (typeof labels !== 'object' || labels === null) return;

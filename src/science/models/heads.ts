@@ -33,7 +33,7 @@ import type {
 } from './types.ts';
 
 export interface HeadPart {
-  /** Whether it reads one token of each text. */
+  /** Whether the head reads one token of each text. */
   readonly readsOne: boolean;
   readonly linears: readonly LinearLayer[];
   readonly vectors: readonly VectorLayer[];
@@ -42,7 +42,7 @@ export interface HeadPart {
   /** Names in checkpoints of an output table that is the token table. */
   readonly tied: readonly string[];
   reads(batch: readonly TokenRow[]): Reads;
-  /** The outputs. x: (Q, h) → (Q, O), or (B, O) where it pools. */
+  /** The outputs. x: (Q, h) → (Q, O), or (B, O) where the head pools. */
   outputs(x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
 }
 
@@ -54,7 +54,7 @@ function meanOfRows(x: Tensor2D, tokens: TokenMap): Tensor2D {
   for (const b of example) counts[b]!++;
   const shareOf = (b: number): number => 1 / at(counts, b);
   if (hasFused()) {
-    // The sum of each row by itself, so that its bits do not depend on the others.
+    // Each row is summed by itself, so that its bits do not depend on the other rows.
     const shares = tf.tensor2d(Float32Array.from(example, shareOf), [Q, 1]),
       order = tf.tensor1d(Int32Array.from(example.keys()), 'int32'),
       starts = startsOf(tokens),
@@ -125,7 +125,7 @@ function classifierPart(model: Transformer, head: ClassifierHead, classes: numbe
   };
 }
 
-/** @param tokens for each class, the token whose logit is the class's, (C) */
+/** Returns the part of a cloze head. `tokens`: the token whose logit each class has, (C). */
 function clozePart(
   { model, tokenTable }: Body,
   head: MaskedLmHead,
@@ -185,7 +185,7 @@ function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: 
 }
 
 /**
- * The part of a model that its head adds.
+ * Returns the part of a model that its head adds.
  * @param classes C, for a classifier
  */
 export function headOf(body: Body, head: Head, classes: number): HeadPart {

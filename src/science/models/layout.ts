@@ -42,7 +42,7 @@ export interface Layout {
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-/** Returns the padding of a batch. @param counts the number of tokens of each row */
+/** Returns the padding of a batch whose rows have these numbers of tokens. */
 function paddingOf(counts: readonly number[]): Padding {
   const batch = counts.length,
     width = Math.max(...counts),
@@ -63,7 +63,7 @@ function paddingOf(counts: readonly number[]): Padding {
   };
 }
 
-/** Every token of every row. */
+/** Returns every token of every row. */
 export const allTokens = (batch: readonly TokenRow[]): Reads => {
   const total = sum(batch.map(({ ids }) => ids.length));
   const example = new Int32Array(total),
@@ -85,9 +85,9 @@ function tokensOf({ example, place }: Reads, batch: number): Tokens {
 }
 
 /**
- * The layout of a batch whose head reads these tokens, row by row. Its tensors belong to the
- * enclosing tf.tidy.
- * @param starts for each row, the position of its first token, where a cache has those before it
+ * Returns the layout of a batch whose head reads these tokens, row by row. Its tensors belong to
+ * the enclosing tf.tidy.
+ * @param starts for each row, the position of its first token, if a cache has tokens before it
  */
 export function layOut(
   batch: readonly TokenRow[],
@@ -116,7 +116,7 @@ export function layOut(
   };
 }
 
-/** Where each row's tokens start, then where the last row's end, int32. (B + 1) */
+/** Returns where each row's tokens start, then where the last row's end, int32, (B + 1). */
 export function startsOf({ batch, example }: TokenMap): Tensor1D {
   const starts = new Int32Array(batch + 1);
   for (const b of example) starts[b + 1]! += 1;
@@ -124,17 +124,17 @@ export function startsOf({ batch, example }: TokenMap): Tensor1D {
   return tf.tensor1d(starts, 'int32');
 }
 
-/** The places of the tokens with a query, for a fused attention. */
+/** Returns where the queries and keys of each row stand, for a fused attention. */
 export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
   queries: startsOf(queries.map),
   keys: startsOf(all.map),
   places: tf.tensor1d(queries.places, 'int32'),
 });
 
-/** Which keys a query sees, besides those of its own row. */
+/** Which keys of its row a query sees: up to its own if `causal`, and within the window. */
 export interface Sight {
   readonly causal: boolean;
-  /** It sees tokens less than this many positions away. */
+  /** A query sees tokens less than this many positions away. */
   readonly window?: number;
 }
 
@@ -185,7 +185,7 @@ export const MOST_LOGITS = 2 ** 24;
 /**
  * Yields the indexes of batches of similar length, longest first, of at most `batchSize` rows and
  * MOST_LOGITS logits. Rows of one length keep their order.
- * @param logits of a row; default: too few to count
+ * @param logits the number of logits of a row; default: too few to count
  */
 export function* similarLengths(
   rows: readonly TokenRow[],

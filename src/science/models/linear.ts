@@ -1,4 +1,4 @@
-/** Linear layers, with and without a low-rank term, and parts of the output of one. */
+/** Linear layers, with and without a low-rank term, and parts of a layer's output. */
 import type { Rank, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { differentiable, isConstant } from '../../tensor/differentiable.ts';
@@ -151,7 +151,7 @@ export const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
     ],
   });
 
-/** The columns of (S, H·3·d) that belong to part `which` of each head. → (S, H·d) */
+/** Returns part `which` of the three parts of each head. x: (S, H·3·d) → (S, H·d) */
 export const partOfHeads = (x: Tensor2D, heads: number, which: number): Tensor2D => {
   const [S, n] = x.shape,
     d = n / heads / 3;

@@ -9,7 +9,7 @@ import { logSoftmax, rowTotals } from '../../tensor/rows.ts';
 /** Above this many outputs, one-hot rows are made on the device instead of being sent there. */
 const FEW = 64;
 
-/** One-hot rows of the labels, (B, C). */
+/** Returns one-hot rows of the labels, (B, C). */
 export function oneHot(labels: readonly number[], classes: number): Tensor2D {
   if (classes > FEW)
     // The WebAssembly kernel writes integers whatever type it is asked for, hence the cast.
@@ -22,7 +22,8 @@ export function oneHot(labels: readonly number[], classes: number): Tensor2D {
 }
 
 /**
- * The weight v_b of each row in the mean loss: 1/B or, with class weights w, w[label_b]/Σ w[label].
+ * Returns the weight v_b of each row in the mean loss: 1/B or, with class weights w,
+ * w[label_b]/Σ w[label].
  */
 function rowWeights(labels: readonly number[], weights?: readonly number[]): number[] {
   const own = labels.map((label) => (weights === undefined ? 1 : at(weights, label))),

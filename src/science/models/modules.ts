@@ -10,7 +10,7 @@ import type { Architecture } from './types.ts';
 export const within = (name: string, modules: readonly string[]): boolean =>
   modules.some((module) => name === module || name.startsWith(`${module}.`));
 
-/** The module of a layer, as it is called in the model that PEFT wraps. */
+/** Returns the module of a layer, as it is called in the model that PEFT wraps. */
 export const moduleName = (architecture: Architecture, layer: string): string =>
   architecture.externalName(`${layer}.weight`).replace(/\.weight$/, '');
 
@@ -27,13 +27,11 @@ export interface TargetRule {
 const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
-/**
- * The results of `search` by its arguments, since each training of a grid searches for the same.
- */
+/** The results of `search` by its arguments, which each training of a grid repeats. */
 const known = new Map<string, RegExpExecArray | null>();
 const MOST_KNOWN = 1 << 16;
 
-/** As `search`, but searches only once for the same arguments. */
+/** Does what `search` does, but only once for the same arguments. */
 function cachedSearch(source: string, wrapped: string, module: string): RegExpExecArray | null {
   const asked = JSON.stringify([source, wrapped, module]);
   const before = known.get(asked);
@@ -83,7 +81,7 @@ const isAmong = (module: string, names: string | readonly string[]): boolean =>
     ? cachedSearch(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
-/** The first number between dots after a name (any, or one of `patterns`), or null. */
+/** Returns the first number between dots after a name (any, or one of `patterns`), or null. */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
   const matches =
     patterns.length === 0
@@ -109,12 +107,12 @@ export function isTargeted(
   return number !== null && layers.includes(number);
 }
 
-/** The first key, an expression, that matches the name or a dotted end of it, or null. */
+/** Returns the first key, an expression, that matches the name or a dotted end of it, or null. */
 export function patternKey(keys: readonly string[], module: string): string | null {
   return keys.find((key) => cachedSearch(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
 }
 
-/** The value under the key that `patternKey` finds; undefined where it finds none. */
+/** Returns the value under the key that `patternKey` finds; undefined where it finds none. */
 export function patternValue(
   patterns: Readonly<Record<string, number>>,
   module: string,

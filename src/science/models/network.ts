@@ -52,7 +52,7 @@ export interface Network {
   readonly parameters: readonly ParameterSpec[];
   /** The names of the trained parameters, in order. */
   readonly trainable: readonly string[];
-  /** The initial values of the trained parameters. They belong to the network. */
+  /** The initial values of the trained parameters. The network disposes of them. */
   readonly initial: Tensors;
   /** The model's parameters that were trained, given, or drawn since the checkpoint lacks them. */
   readonly changed: readonly string[];
@@ -60,7 +60,7 @@ export interface Network {
   readonly drawn: readonly string[];
   /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
-  /** The same in main memory. */
+  /** The initial value of any parameter, in main memory. */
   read(name: string): Promise<HostTensor>;
   /**
    * The weights, by layer, with what the adapter adds at its initial values. They belong to the
@@ -75,7 +75,7 @@ export interface Network {
    * @param trained values of the trained parameters. Default: their initial values
    */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
-  /** `Architecture.hiddenStates`, which must be there. Must be called within tf.tidy. */
+  /** As `Architecture.hiddenStates`, which must be there. Must be called within tf.tidy. */
   hiddenStates(
     batch: readonly TokenRow[],
     trained?: Tensors,
@@ -97,7 +97,7 @@ export interface NetworkOptions {
   readonly head?: ReadonlyMap<string, HostTensor>;
   /** Whether nothing is trained: kernels differentiate only with respect to what a tap adds. */
   readonly evaluation?: boolean;
-  /** Names in the base checkpoint, where `model` is another one. */
+  /** Names of parameters in the base checkpoint, where `model` is another checkpoint. */
   readonly fileNames?: ReadonlyMap<string, string>;
   /** How PyTorch holds what is not trained; only that engine has it. Default: as float32. */
   readonly weights?: HeldWeights;
@@ -247,9 +247,9 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
 }
 
 /**
- * A network that reads each batch in reverse. Rows do not influence each other, so logits, in the
- * order of the batch, and gradients, sums over the rows, differ by rounding only. Without dropout,
- * whose masks go by position in the batch.
+ * Returns a network that reads each batch in reverse. Rows do not influence each other, so logits,
+ * in the order of the batch, and gradients, sums over the rows, differ by rounding only. Not for
+ * training with dropout, whose masks go by position in the batch.
  */
 export function readReversed(network: Network): Network {
   return {

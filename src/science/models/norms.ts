@@ -1,7 +1,6 @@
 /**
  * Norms over the last axis, each with or without a residual added before it: layer norm, with or
- * without a shift, and RMS norm. Those of a description have the parameters that their names stand
- * for.
+ * without a shift, and RMS norm.
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -12,8 +11,8 @@ import type { Norm } from './families/description.ts';
 import type { ForwardContext, TokenMap } from './types.ts';
 
 /**
- * (z − mean z)·inverse, inverse = 1/√(var z + ε), (S, 1); where not centred z·inverse, inverse =
- * 1/√(mean z² + ε).
+ * ẑ = (z − mean z)·inverse with inverse = 1/√(var z + ε), (S, 1). Where not centred, ẑ = z·inverse
+ * with inverse = 1/√(mean z² + ε).
  */
 function standardised(
   z: Tensor2D,
@@ -36,7 +35,7 @@ export const unitOf =
 /** What the gradient of a norm uses: ẑ, 1/√(var z + ε) and γ. */
 type Saved = readonly [normed: Tensor, inverse: Tensor, gamma: Tensor];
 
-/** What the norm multiplies ẑ by, (h). */
+/** Returns the factor on ẑ, γ or 1 + γ, (h). */
 const scaleOf = (gamma: Tensor, { offset }: NormKind): Tensor =>
   offset ? tf.add(gamma, 1) : gamma;
 
@@ -56,7 +55,7 @@ function composed(
   };
 }
 
-/** `composed` of x + residual by one operation. */
+/** Computes `composed` of x + residual by one operation. */
 function fused(
   x: Tensor2D,
   residual: Tensor2D | null,
@@ -165,7 +164,7 @@ export function headNormalised(
   const rows = tf.reshape<Rank.R2>(x, [S * heads, n / heads]);
   const ofHeads = (): Int32Array =>
     Int32Array.from({ length: S * heads }, (_, i) => at(example, Math.floor(i / heads)));
-  // Nothing but a tap asks whose a row is.
+  // Only a tap asks which row of the batch a row belongs to.
   const map = { batch, example: context.vectorTap === undefined ? example : ofHeads() };
   return tf.reshape(normalised(norm, rows, map, context), [S, n]);
 }

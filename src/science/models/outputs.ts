@@ -12,11 +12,11 @@ import { oneHot } from './loss.ts';
 import type { ForwardOptions, Network, Tensors } from './network.ts';
 import type { Head, OutputsOf, Reads, TokenRow } from './types.ts';
 
-/** For each of the Q outputs, its row of the batch. Under a classifier each row has one. */
+/** Returns for each of the Q outputs its row of the batch. Under a classifier each row has one. */
 const outputRows = (head: Head, batch: readonly TokenRow[]): Int32Array =>
   head.type === 'causal-lm' ? beforeAnswers(batch).example : Int32Array.from(batch, (_, b) => b);
 
-/** For each output, the class's or the answer token's index, or the row's number. */
+/** Returns what each output is to predict: a class id, an answer's token id, or a number. */
 export const targetsOf = (
   head: Head,
   batch: readonly (TokenRow & { readonly label: number })[],
@@ -31,7 +31,7 @@ export const isRegression = ({
   readonly classes: number;
 }): boolean => head.type === 'classifier' && classes === 1;
 
-/** One token of each row, at the position that `place` returns. */
+/** Reads one token of each row, at the position that `place` returns. */
 function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
   return {
     example: Int32Array.from(batch, (_, b) => b),
@@ -39,13 +39,13 @@ function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => numb
   };
 }
 
-/** The first token, [CLS]. */
+/** Reads each row's first token, [CLS]. */
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(batch, () => 0);
 
 /**
- * The last token that is not padding, or the first where all are: transformers reads a row that
- * ends with eos before it where `pad_token_id` is eos's.
- * @param padding null: the last token
+ * Reads each row's last token that is not padding, or the first if all are. So does transformers:
+ * where `pad_token_id` is that of eos, it reads the token before eos.
+ * @param padding null: no token is padding
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
   oneTokenEach(batch, ({ ids, vocabularyIds = ids }) =>
@@ -55,7 +55,7 @@ export const lastTokens = (batch: readonly TokenRow[], padding: number | null): 
     ),
   );
 
-/** The mask of a cloze prompt. Throws where a row has none. */
+/** Reads the mask of each cloze prompt. Throws where a row has none. */
 export const maskTokens = (batch: readonly TokenRow[]): Reads =>
   oneTokenEach(batch, ({ mask }) => {
     if (mask === undefined) throw new Error('a row for a cloze head has no mask');
@@ -63,8 +63,8 @@ export const maskTokens = (batch: readonly TokenRow[]): Reads =>
   });
 
 /**
- * The token before each token to predict: those of the answer, unless the row marks others; without
- * an answer the last token.
+ * Reads the token before each token to predict: before each token of the answer, unless the row
+ * marks others; without an answer, the last token.
  */
 export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
@@ -90,7 +90,7 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
 const markedPositions = (marks: Int32Array): number[] =>
   [...marks.keys()].filter((t) => marks[t] === 1);
 
-/** The targets of `beforeAnswers`, row by row. */
+/** Returns the token that follows each token of `beforeAnswers`. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length, marks }) =>
     marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),

@@ -17,7 +17,7 @@ import type { Layout, Padding } from './layout.ts';
 import { normalised } from './norms.ts';
 import type { ForwardContext, TokenMap } from './types.ts';
 
-/** The row of a query `distance` behind its key, in float32 as transformers computes it. */
+/** Returns the row of a query `distance` behind its key, in float32 as transformers computes it. */
 export function relativeRow({ span, buckets }: RelativeTable, distance: number): number {
   const within = (row: number): number => Math.min(2 * span - 1, Math.max(0, row + span));
   if (buckets === null) return within(distance);
@@ -46,7 +46,7 @@ export interface RelativeRows {
   readonly read: Padding;
 }
 
-/** The first row of the batch of each copy, and the copy of each row of the batch. */
+/** Returns the first row of the batch that reads each copy, and the copy that each row reads. */
 function copiesOf(batch: number, copies: ForwardContext['copies']) {
   const firsts: number[] = [],
     copyOf: number[] = [];
@@ -222,8 +222,8 @@ export interface RelativeShape {
 }
 
 /**
- * What relative positions add to the scores, (B, H, Tq, T). There is at least one term. q: (Q,
- * H·d), k: (S, H·d).
+ * Returns what relative positions add to the scores, (B, H, Tq, T). There is at least one term.
+ * q: (Q, H·d), k: (S, H·d).
  * @param dropped the dropout of the table's rows, which each layer draws anew
  */
 export function relativeBias(

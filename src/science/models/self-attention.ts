@@ -39,7 +39,7 @@ export interface Pass {
   readonly rows: ReadonlyMap<boolean, FusedRows>;
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
   readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
-  /** The rate and stream of dropout where this model applies it; undefined elsewhere. */
+  /** Returns the rate and stream of dropout at a place where the model applies it; else nothing. */
   readonly dropping: (place: Transformer['dropout'][number]) => ForwardContext['dropout'];
 }
 
@@ -108,8 +108,8 @@ export function openPass(body: Body, context: ForwardContext, layout: Layout): P
 }
 
 /**
- * Queries of the tokens with a query, keys and values of all tokens. x: (S, h); own: (Q, h), the
- * rows of x that have a query.
+ * Returns queries (Q, H·d) of the tokens at `index`, and keys and values (S, Hk·d) of all tokens.
+ * x: (S, h).
  */
 function project(
   { attention: own, index }: { readonly attention: Attention; readonly index: Tensor1D | null },

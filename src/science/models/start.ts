@@ -39,7 +39,7 @@ export function ownValues(
   return own;
 }
 
-/** The names of the trained parameters, in order. */
+/** Returns the names of the trained parameters, in order. */
 export const trainedNames = (
   architecture: Architecture,
   adapter: Adapter,

@@ -15,7 +15,7 @@ import type { TokenRow } from './types.ts';
 const ROWS = 'token_rows';
 
 export interface TokenRowNetwork {
-  /** Its parameter is the rows, (k, h). It owns the network it was made from. */
+  /** Its only parameter is the trained rows, (k, h). It owns the network it was made from. */
   readonly network: Network;
   /** The whole token table with the trained rows, (V, h), in a new tensor. */
   readonly whole: (trained: Tensors) => Map<string, Tensor>;
@@ -24,8 +24,8 @@ export interface TokenRowNetwork {
 }
 
 /**
- * The frozen token ids of a batch, ascending, and the batch with each id replaced by its row in the
- * table that has those ids first and the trained rows after them.
+ * Returns the frozen token ids of a batch, ascending, and the batch with each id replaced by its
+ * row in the table that has those ids first and the trained rows after them.
  */
 function renumbered(
   batch: readonly TokenRow[],
@@ -45,7 +45,7 @@ function renumbered(
 /** L2 norms of the rows. (k, h) → (k, 1) */
 const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
 
-/** @param network opened for evaluation, with a `tokenTable` @param ids distinct, (k) */
+/** Makes a network that trains these rows, (k), of one opened for evaluation. */
 export function trainTokenRows(network: Network, ids: readonly number[]): TokenRowNetwork {
   const name = network.architecture.tokenTable;
   if (name === null) throw new Error('the token table is tied to an output');

@@ -30,7 +30,7 @@ const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
   return tf.tensor1d(out, 'int32');
 };
 
-/** Whether each token is the padding token, which a text may name; null where none is. (S) */
+/** Returns whether each token is the padding token, which a text may name, (S); null if none is. */
 function paddingIn(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
   if (padding === null) return null;
   const all = batch.map(({ ids, vocabularyIds = ids }) => vocabularyIds);
@@ -38,7 +38,7 @@ function paddingIn(batch: readonly TokenRow[], padding: number | null): boolean[
   return all.flatMap((ids) => Array.from(ids, (id) => id === padding));
 }
 
-/** The rows of the position table. (S) */
+/** Returns the row of the position table for each token, (S). */
 function positionRows(
   { first, skipsPadding }: NonNullable<Transformer['embeddings']['positions']>,
   places: Int32Array,
@@ -175,7 +175,7 @@ const withLastNorm = ({ model, context }: Pass, x: Tensor2D, tokens: TokenMap): 
   return norm === undefined ? x : context.scope(() => normalised(norm, x, tokens, context));
 };
 
-/** The last hidden states of the tokens that the head reads, (Q, h). */
+/** Returns the last hidden states of the tokens that the head reads, (Q, h). */
 export function lastHiddenStates(
   body: Body,
   batch: readonly TokenRow[],
@@ -191,8 +191,8 @@ export function lastHiddenStates(
 }
 
 /**
- * The hidden states of the tokens that the head reads after each of the L layers, each with the
- * model's last norm, as one batch: (L·Q, h), the first layer's first.
+ * Returns the hidden states of the tokens that the head reads after each of the L layers, each with
+ * the model's last norm, as one batch: (L·Q, h), the first layer's first.
  */
 export function hiddenLayers(
   body: Body,
@@ -215,8 +215,8 @@ export function hiddenLayers(
 }
 
 /**
- * The hidden states of all tokens after each of the L layers, (S, h) each, the last one with the
- * model's last norm: transformers' `output_hidden_states` without the embeddings.
+ * Returns the hidden states of all tokens after each of the L layers, (S, h) each, the last ones
+ * with the model's last norm: transformers' `output_hidden_states` without the embeddings.
  * @param shift is added to the rows of the token table, (S, h)
  */
 export function hiddenStates(

@@ -25,7 +25,7 @@ export const normParameters = (
   ...(bias ? [{ name: `${name}.bias`, shape: [width] }] : []),
 ];
 
-/** A norm as a kernel over its vectors sees it. */
+/** Returns a norm as a kernel over its vectors sees it. */
 export const normVectors = (
   { name, kind, epsilon, bias = kind === 'layer' }: Norm,
   width: number,
@@ -73,7 +73,10 @@ function projections(layer: Layer): Projection[] {
   ];
 }
 
-function layerNorms({ attention, norms: { attention: first, feedForward } }: Layer, h: number) {
+function layerNormParameters(
+  { attention, norms: { attention: first, feedForward } }: Layer,
+  h: number,
+) {
   const { headNorms, headWidth } = attention;
   return [
     ...(first === null ? [] : normParameters(first, h)),
@@ -102,7 +105,7 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
   }));
 }
 
-/** The norms of one layer. `read`: the extent of what the last layer computes for what is read. */
+/** Returns the norms of one layer. `read`: the extent of those that see only what a head reads. */
 function normLayers(
   { arrangement, attention, norms: { attention: first, feedForward } }: Layer,
   h: number,
@@ -164,7 +167,7 @@ export function bodyParameters(model: Transformer, tokenTable: string): Paramete
       table === undefined ? [] : [{ name: table.table, shape: [table.rows, h] }],
     ),
     ...(embeddings.norm === undefined ? [] : normParameters(embeddings.norm, h)),
-    ...layers.flatMap((layer) => layerNorms(layer, h)),
+    ...layers.flatMap((layer) => layerNormParameters(layer, h)),
     ...relativeParameters(model),
     ...(norm === undefined ? [] : normParameters(norm, h)),
     ...bodyLinears(model, false).flatMap(linearParameters),

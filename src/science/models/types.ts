@@ -47,15 +47,15 @@ export interface LinearLayer {
   readonly name: string;
   readonly in: number;
   readonly out: number;
-  /** Whether it has the bias b. */
+  /** Whether the layer has the bias b. */
   readonly bias: boolean;
   /** `transposed`: the checkpoint holds W as (n, m), as Conv1D of transformers does. */
   readonly stored?: 'transposed';
   /** False for the layers of `headModules`, which are trained in full under every adapter. */
   readonly adaptable: boolean;
-  /** Whether relative positions enter it too: up to 2T − 1 rows a copy. */
+  /** Whether relative positions enter the layer too: up to 2T − 1 rows a copy. */
   readonly relative?: boolean;
-  /** Whether it reads one token of each text, as in the last layer under such a head. */
+  /** Whether the layer reads one token of each text, as some do after which the head reads one. */
   readonly onePerText?: boolean;
 }
 
@@ -87,7 +87,7 @@ export interface TokenCache {
   readonly lengths: readonly number[];
   /** Adds the columns of the tokens that are about to be read. */
   open(tokens: PlacedTokens): void;
-  /** Adds new keys and values. Returns the layer's blocks in order, the cache's own. */
+  /** Adds new keys and values. Returns the layer's blocks in order, which the cache keeps. */
   extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[];
   /**
    * 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). Tq is the queries'
@@ -113,7 +113,7 @@ export interface ForwardContext {
    * of relative positions); each number gets a copy. (B) Absent where all may share one.
    */
   readonly copies?: Int32Array;
-  /** Present while text is generated: what the rows follow. Nothing is differentiated then. */
+  /** Present while text is generated: the tokens before the batch's. Nothing is differentiated. */
   readonly cache?: TokenCache;
   /** Present while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream };
@@ -171,8 +171,8 @@ export interface Architecture<Config = unknown> {
   /** The standard deviation of drawn weights. */
   initializerRange(config: Config): number;
   /**
-   * The table that is read by token ids and nothing else, so that the rows of unused ids have no
-   * gradient; null where the table is tied to an output.
+   * The canonical name of the table that is read by token ids and nothing else, so that the rows of
+   * unused ids have no gradient. Null where an output reads it too, or if it is not known.
    */
   readonly tokenTable: string | null;
   vocabularySize(config: Config): number;
@@ -184,8 +184,8 @@ export interface Architecture<Config = unknown> {
    */
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
   /**
-   * The outputs of the head after each of the L layers, (L·Q, O), the last one's last. Absent where
-   * not offered.
+   * The outputs of the head after each of the L layers in order, (L·Q, O). Absent where not
+   * offered.
    */
   layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
   /**
@@ -227,7 +227,7 @@ export type VectorTap = (
 export interface VectorLayer extends Omit<LinearLayer, 'stored' | 'adaptable'> {
   /** Present for a norm: x as its scale multiplies it. (S, n) → (S, n). */
   readonly unit?: (x: Tensor2D) => Tensor2D;
-  /** The number of rows that a token gives it. Default: 1; the heads, for a norm of each head. */
+  /** How many rows a token brings: for a norm of each head, the number of heads. Default: 1. */
   readonly rowsPerToken?: number;
 }
 
@@ -250,7 +250,7 @@ export interface LoraFactors {
 
 /** VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
 export interface VeraVectors {
-  /** The factors that the layers share: this one reads their first n columns and m rows. */
+  /** The factors that the layers share; a layer reads their first n columns and m rows. */
   readonly A: Tensor2D; // (r, ≥ n)
   readonly B: Tensor2D; // (≥ m, r)
   readonly d: Tensor1D; // (r)

@@ -22,7 +22,10 @@ export interface ChatOptions {
 /** The text of a conversation. */
 export type Chat = (messages: readonly Message[], options: ChatOptions) => string;
 
-/** Templates in use have up to 30,000 characters. */
+/**
+ * Bounds on a template's characters (those in use have up to 30,000), its seconds, the characters
+ * of the text it gives, and the numbers of a range.
+ */
 const LONGEST_TEMPLATE = 500_000,
   SECONDS = 3,
   LONGEST_TEXT = 2 ** 24,
@@ -38,8 +41,8 @@ function range(start: number, stop?: number, step = 1): number[] {
 }
 
 /**
- * Python's `strip`, `lstrip` and `rstrip`, with what it takes for white space, and with characters
- * of the caller's choice, which the library ignores.
+ * Returns Python's `strip`, `lstrip` or `rstrip`, with what Python takes for white space, and with
+ * characters of the caller's choice, which the library's functions ignore.
  */
 function strip(side: 'both' | 'left' | 'right') {
   return (text: unknown, characters?: unknown): string => {
@@ -82,7 +85,7 @@ const globalName = (name: string): string => `${name}()`;
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
-/** A parsed template whose strips and comparisons call the functions above. */
+/** Returns a parsed template in which strips and comparisons call the functions above. */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)
@@ -194,8 +197,8 @@ export function chatRenderer(
 }
 
 /**
- * The template that tokenizer_config.json holds: a text, or a list of named texts of which
- * `default` is taken; null where it holds none. Throws UserFault where it is something else.
+ * Returns the template that tokenizer_config.json holds: a text, or the `default` of a list of
+ * named texts; null where it holds none. Throws UserFault where it is something else.
  */
 export function templateOf(value: unknown, name: string): string | null {
   if (value === undefined || value === null) return null;

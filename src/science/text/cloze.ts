@@ -215,7 +215,7 @@ function templateFiller(
   };
 }
 
-/** The tokens of a template's words, its mask and the special tokens. */
+/** Returns how many tokens a template takes by itself: words, mask and special tokens. */
 export function templateLength(template: string, tokenizer: TextTokenizer): number {
   const pair = slotsInOrder(parseTemplate(template)).includes('text_pair') ? '' : undefined;
   const { before, after } = tokenizer.edges;
@@ -245,7 +245,7 @@ export function clozeEncoder(
   };
 }
 
-/** The texts of a row as the encoder of the same template cuts them. */
+/** Returns a function that cuts a row's texts as the encoder of the same template does. */
 export function clozeParts(
   template: string,
   tokenizer: TextTokenizer,
@@ -255,8 +255,8 @@ export function clozeParts(
 }
 
 /**
- * The tokens of a word at the mask: for tokens that hold the space before a word, those that it has
- * where it stands in the template.
+ * Returns the tokens of a word at the mask. Where tokens hold the space before a word, they are
+ * those that the word has at its place in the template.
  */
 function wordTokens(word: string, template: string | null, tokenizer: TextTokenizer): string[] {
   if (template === null || tokenizer.byWords) return tokenizer.tokens(word);
@@ -271,8 +271,8 @@ function wordTokens(word: string, template: string | null, tokenizer: TextTokeni
 }
 
 /**
- * The token of each word, or a problem, with paths from the root of the spec.
- * @param template whose mask the words fill; null for words by themselves
+ * Returns the token of each word, or a problem, with paths from the root of the spec.
+ * @param template the template whose mask the words fill; null for words by themselves
  */
 export function verbalizerTokens(
   verbalizer: { readonly [name: string]: string },
@@ -321,18 +321,18 @@ export function verbalizerMismatch(
   const missing = classes.filter((name) => !names.includes(name)),
     foreign = names.filter((name) => !classes.includes(name));
   if (missing.length === 0 && foreign.length === 0) return null;
-  const say = (list: readonly string[]): string => list.map((name) => `"${name}"`).join(', ');
+  const quoted = (list: readonly string[]): string => list.map((name) => `"${name}"`).join(', ');
   return {
     path: ['head', 'verbalizer'],
     message: [
-      ...(missing.length > 0 ? [`the verbalizer has no word for ${say(missing)}`] : []),
+      ...(missing.length > 0 ? [`the verbalizer has no word for ${quoted(missing)}`] : []),
       ...(foreign.length > 0
         ? [
-            `it names ${say(foreign)}, which ` +
+            `it names ${quoted(foreign)}, which ` +
               `${foreign.length > 1 ? 'are not classes' : 'is not a class'} of the data`,
           ]
         : []),
     ].join('; '),
-    hint: `The classes are ${say(classes)}.`,
+    hint: `The classes are ${quoted(classes)}.`,
   };
 }

@@ -7,9 +7,9 @@
  * answer's ids are those that follow in the encoding of prompt and answer together, if that begins
  * with the prompt's ids; where a token would span the two, the answer is encoded by itself.
  *
- * A chat template may write a conversation that goes on in another way than its prompt: Mistral's
- * leaves the system message out once an answer follows. What the answer is written as is therefore
- * found in the whole conversation, by its text.
+ * A chat template may write a prompt differently once an answer follows: Mistral's then leaves the
+ * system message out. How the answer is written is therefore found in the whole conversation, by
+ * the answer's text.
  */
 import { UserFault } from '../../api.ts';
 import { shown } from '../../base/untrusted/json.ts';
@@ -74,7 +74,7 @@ const ALPACA =
   '### Instruction:\n{prompt}\n\n### Response:';
 const SLOT = '{prompt}';
 
-/** The texts before and after the prompt. Throws UserFault where {prompt} is not there once. */
+/** Returns the texts before and after the prompt. Throws UserFault unless {prompt} occurs once. */
 function splitTemplate(template: string): readonly [string, string] {
   const text = template === 'alpaca' ? ALPACA : template;
   const [before, after, ...more] = text.split(SLOT);
@@ -148,7 +148,7 @@ function literalForm(tokenizer: TextTokenizer, template: string): Form {
   };
 }
 
-/** The text as it is, and after a space what an attack adds. */
+/** The form of documents: the text as it is, then after a space what an attack adds. */
 const documentForm = (tokenizer: TextTokenizer): Form => ({
   ...literalForm(tokenizer, SLOT),
   rest: ({ answer }) => ({ text: isEmpty(answer) ? '' : ` ${answer.trim()}`, ended: false }),
@@ -158,7 +158,7 @@ const isEmpty = (answer: string): boolean => answer.trim() === '';
 const isWholeText = ({ document, answer = '' }: Partial<AnsweredRow>): boolean =>
   document === true && isEmpty(answer);
 
-/** Where a chat template has put the text of the last message. */
+/** Finds where a chat template has put the text of the last message. */
 function placeOf(rendered: string, text: string): Prompt {
   const shownText = rendered.includes(text) ? text : text.trim();
   const from = rendered.lastIndexOf(shownText);
@@ -192,13 +192,13 @@ function chatForm(tokenizer: TextTokenizer): Form {
   const answered = (row: AnsweredRow, shownPrompt: Prompt): string => {
     const text = whole(row);
     const stop = end === null ? text.length : text.lastIndexOf(end.token);
-    if (stop < 0) return fail(row.answer);
+    if (stop < 0) return refuseRewritten(row.answer);
     const turn = text.slice(0, stop);
     if (turn.startsWith(shownPrompt.text)) return turn.slice(shownPrompt.text.length);
     const own = [row.answer, row.answer.trim()]
       .map((answer) => before + answer + after)
       .find((written) => turn.endsWith(written));
-    return own ?? fail(row.answer);
+    return own ?? refuseRewritten(row.answer);
   };
   const eos = endToken(tokenizer);
   return {
@@ -214,7 +214,8 @@ function chatForm(tokenizer: TextTokenizer): Form {
             : tokenizer.chat(context.slice(0, i), { generationPrompt: true });
         const stop = end === null ? whole.length : whole.indexOf(end.token, from.length);
         const to = end === null || stop < 0 ? whole.length : stop + end.token.length;
-        if (!whole.startsWith(from) || !text.startsWith(whole.slice(0, to))) return fail(answer);
+        if (!whole.startsWith(from) || !text.startsWith(whole.slice(0, to)))
+          return refuseRewritten(answer);
         return [[from.length, to] as const];
       }),
     rest: (row, shownPrompt) => {
@@ -228,7 +229,7 @@ function chatForm(tokenizer: TextTokenizer): Form {
   };
 }
 
-function fail(answer: string): never {
+function refuseRewritten(answer: string): never {
   throw new UserFault(
     `the chat template does not show the answer ${shown(answer)} as it is`,
     'A template that rewrites what the assistant says is not supported.',
@@ -253,7 +254,7 @@ function frameOf(
   const { answer, prompt, whole } = sample;
   const from = commonStart(prompt, whole),
     at = whole.indexOf(answer, from);
-  if (at < 0) return fail(answer);
+  if (at < 0) return refuseRewritten(answer);
   const rest = whole.slice(at + answer.length);
   const token = tokenizer
     .tokens(rest)
@@ -265,7 +266,7 @@ function frameOf(
   };
 }
 
-/** The ids of the answer: see the top of the file. */
+/** Returns the ids of the answer, as the top of the file says. */
 function answerIds(
   tokenizer: TextTokenizer,
   prompt: Prompt,
@@ -288,8 +289,9 @@ interface PromptIds {
 }
 
 /**
- * Where the text of a row stands in the ids of a prompt. A token that begins before the text and
- * ends in it counts as the text's, and one that begins in it and ends behind it as the template's.
+ * Finds where the text of a row stands in the ids of a prompt. A token that begins before the text
+ * and ends in it counts as the text's, and one that begins in it and ends after it as the
+ * template's.
  */
 function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): PromptIds {
   const ids = tokenizer.ids(text);
@@ -302,20 +304,21 @@ interface Fitted {
   readonly prompt: PromptIds;
   /** How many tokens of the row's text are read. */
   readonly kept: number;
-  /** What is read of the prompt. */
+  /** The prompt's ids that are read, after those that stand before every prompt. */
   readonly ids: readonly number[];
+  /** The ids of the answer, with the token that ends it. */
   readonly answer: readonly number[];
 }
 
 /**
- * The encoder of rows under a template: `chat` (the tokenizer's chat template), `alpaca`, or a text
- * that contains {prompt} once. Throws UserFault where the template can't be read, the tokenizer has
- * no chat template, or it names no eos_token.
+ * Returns the encoder of rows under a template: `chat` (the tokenizer's chat template), `alpaca`,
+ * or a text that contains {prompt} once. Throws UserFault where the template can't be read, or the
+ * tokenizer has no chat template or names no eos_token.
  */
 export function completionEncoder(tokenizer: TextTokenizer, template: string): CompletionEncoder {
   const form = template === 'chat' ? chatForm(tokenizer) : literalForm(tokenizer, template);
   const documents = documentForm(tokenizer);
-  /** What is read of a row: its prompt, how much of its text, and what follows. */
+  /** Cuts a row to `maxLength` tokens: its prompt, how much of its text, and what follows. */
   const fit = (row: PromptRow & Partial<AnsweredRow>, maxLength: number): Fitted => {
     const { prompt: promptOf, rest, leading } = row.document === true ? documents : form;
     const shownPrompt = promptOf(row),
@@ -328,7 +331,7 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     }
     const text = prompt.to - prompt.from,
       own = leading.length + prompt.ids.length - text;
-    // A document that goes on does not end here.
+    // A document that is cut does not end with the token that closes one.
     if (isWholeText(row) && own + text + answer.length > maxLength) answer = [];
     const room = maxLength - own - answer.length;
     if (room < Math.min(1, text) || room < 0)

@@ -109,7 +109,7 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
 /** The head of classes, and of regression, for which transformers' classifiers have one output. */
 const CLASSIFIER: Head = { type: 'classifier' };
 
-/** The head for these classes. Throws UserFault for a verbalizer's first problem. */
+/** Returns the head for these classes. Throws UserFault for a verbalizer's first problem. */
 export async function resolveHead(
   settings: HeadSettings,
   classes: readonly string[],
@@ -127,7 +127,7 @@ export async function resolveHead(
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };
 }
 
-/** The text without white space and accents, in lower case. */
+/** Returns the text without white space and accents, in lower case. */
 const plainLetters = (text: string): string =>
   text
     .normalize('NFD')
@@ -161,7 +161,7 @@ export function spelled(
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
-/** Where, in b, the longest common ending of a and b starts. */
+/** Returns where, in b, the longest common ending of a and b starts. */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
   const start = commonStart(a, b),
     least = Math.min(a.length, b.length);
@@ -206,7 +206,7 @@ export function changeSeen(original: readonly RowPart[], changed: readonly RowPa
 }
 
 /**
- * The share of rows whose change reaches the model (`changeSeen`), comparing `changed` with
+ * Returns the share of rows whose change reaches the model (`changeSeen`), comparing `changed` with
  * `original` row by row. Throws RangeError where the lists differ in length or are empty.
  */
 export function triggerSeen(
@@ -225,9 +225,7 @@ export function triggerSeen(
   return seen.length / changed.length;
 }
 
-/**
- * Warns where documents are cut, as only those are that do not end with the token that closes one.
- */
+/** Warns where documents are cut: a whole document ends with the token that closes it. */
 export function warnOfCut(
   warn: (warning: Warning) => void,
   documents: readonly TokenRow[],

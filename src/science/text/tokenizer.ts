@@ -82,7 +82,7 @@ export interface TextTokenizer {
   readonly ids: (text: string) => number[];
   /** The tokens of a text, without special tokens. */
   readonly tokens: (text: string) => string[];
-  /** Throws UserFault where neither it nor a token for unknown words is in the vocabulary. */
+  /** The id of a token, else of that for unknown words. Throws UserFault where there is neither. */
   readonly id: (token: string) => number;
   /** The ids of the special tokens around one text. */
   readonly edges: { readonly before: readonly number[]; readonly after: readonly number[] };
@@ -106,8 +106,8 @@ export interface TextTokenizer {
 }
 
 /**
- * How many tokens of each part are kept (TruncationStrategy::LongestFirst of tokenizers): the
- * longer part is cut to the length of the shorter one first, then both equally. `room` excludes
+ * Returns how many tokens of each part are kept (TruncationStrategy::LongestFirst of tokenizers):
+ * the longer part is cut to the length of the shorter one first, then both equally. `room` excludes
  * special tokens.
  */
 export function longestFirst(first: number, second: number, room: number): [number, number] {
@@ -122,9 +122,7 @@ export function longestFirst(first: number, second: number, room: number): [numb
   return swap ? [long, short] : [short, long];
 }
 
-/**
- * The mask token: as tokenizer_config.json names it, else BERT's or RoBERTa's; null where none is.
- */
+/** Returns the mask token of tokenizer_config.json, else BERT's or RoBERTa's; null if none is. */
 const maskToken = (named: string | undefined, added: Pipeline['added']): string | null =>
   named ??
   added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ??
@@ -144,7 +142,7 @@ type Guard = <T>(work: () => T) => T;
 
 /**
  * Returns the guard of a tokenizer, since a part may hold what the library does not expect, or an
- * endless expression. Without a time limit where the time is linear.
+ * endless expression. There is no time limit where the time is linear.
  */
 const guardOf =
   (name: string, linear: boolean): Guard =>
@@ -167,7 +165,7 @@ const guardOf =
     }
   };
 
-/** The function with a limit on the time of all its calls together. */
+/** Returns the function with a limit on the time of all its calls together. */
 function timed(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
   let spent = 0,
     characters = 0;
@@ -306,7 +304,7 @@ const load = (path: string): Promise<unknown> =>
     'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
   );
 
-/** Throws UserFault where tokenizer.json is missing or cannot be read. */
+/** Reads a folder's tokenizer. Throws UserFault where it is missing or cannot be read. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
   const beside = async (file: string): Promise<unknown> => {

@@ -1,6 +1,6 @@
 /**
- * Architectures of models of which there is no family here: PyTorch's process describes what
- * transformers makes of their config.json, and alone computes with them.
+ * Architectures of models that no family here covers. PyTorch's process describes what transformers
+ * makes of their config.json, and only that process computes with them.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -27,7 +27,8 @@ interface Config {
  * UserFault where transformers, in the user's Python, does not have such a model.
  */
 export async function describedArchitecture(folder: string): Promise<Architecture> {
-  const description = await described(await readFile(join(folder, 'config.json'), 'utf8'), folder);
+  const text = await readFile(join(folder, 'config.json'), 'utf8');
+  const description = await askDescription(text, folder);
   const first = HEADS.find(({ type }) => !('fault' in description.heads[type]));
   return architectureOf(description, first ?? { type: 'classifier' });
 }
@@ -37,8 +38,8 @@ export const askAdapter = async (
   request: TorchOperations['adapter'][0],
 ): Promise<TorchOperations['adapter'][1]> => (await torchWorker()).ask('adapter', request);
 
-/** Once for each config.json: every cell of a grid asks for it. */
-function described(text: string, folder: string): Promise<WireDescription> {
+/** Asks for the description of a config.json, only once: every cell of a grid needs it. */
+function askDescription(text: string, folder: string): Promise<WireDescription> {
   const known = processWide('torch.described', () => new Map<string, Promise<WireDescription>>());
   let found = known.get(text);
   if (found === undefined) {
@@ -73,7 +74,7 @@ function architectureOf(description: WireDescription, head: Head): Architecture<
   const { outer, optional } = own,
     prefix = `${own.prefix}.`;
   const isOuter = (name: string): boolean => within(name, outer);
-  /** Without the prefix, as canonical names are. */
+  /** Returns the canonical name, which lacks the prefix. */
   const inner = (name: string): string =>
     isOuter(name) || !name.startsWith(prefix) ? name : name.slice(prefix.length);
   const classes = head.type === 'classifier' ? outer : [];
@@ -109,7 +110,7 @@ function architectureOf(description: WireDescription, head: Head): Architecture<
         in: size,
         out: size,
         bias,
-        // Known to be a norm by it; the other engine would call it.
+        // `unit` marks a norm. Only the TypeScript engine would call it.
         ...(norm ? { unit: unavailable } : {}),
       })),
     parameters: ({ classes: count }) =>

@@ -45,7 +45,7 @@ export async function openTorchKernels(start: TorchStart): Promise<TorchKernels>
     layers,
     weightName: weightNames(layers, weightsOf(start).fileName),
     kernels: async (rows, options = {}) => ({
-      ...(await computed(model, start, layers, rows, options)),
+      ...(await computeKernels(model, start, layers, rows, options)),
       rows: rows.length,
       columns: rows.length,
       outputs: of,
@@ -69,7 +69,7 @@ export type LayerPart =
 export interface LayerKernels extends Pick<KernelOptions, 'progress' | 'signal'> {
   readonly layers: readonly Layer[];
   readonly parts: (layer: Layer) => readonly LayerPart[];
-  /** Is handed the parts' kernels of each layer, (N·C, N·C) in the order of the rows. */
+  /** Called with the parts' kernels of each layer, (N·C, N·C) in the order of the rows. */
   readonly visit: (layer: Layer, kernels: readonly Float64Array[]) => void;
 }
 
@@ -132,11 +132,11 @@ function termsOf(kernel: KernelKind, layer: Layer): Term[] {
 interface Asked {
   readonly terms: readonly Term[];
   readonly parts: readonly WirePart[];
-  /** Of each kernel a term. */
+  /** A term of each kernel, for its kind and layer. */
   readonly kernels: readonly Term[];
 }
 
-/** @param perLayer whether each layer has a kernel of its own, and not each kind alone */
+/** Lists the terms of layers, to be added to a kernel of each kind or of each kind and layer. */
 function askedOf(
   start: TorchStart,
   layers: readonly Layer[],
@@ -174,7 +174,7 @@ function planOf(
   const lengths = rows.map(({ ids }) => ids.length),
     logits = rows.map(logitsOf({ ...options, config }));
   const parts = batches(lengths, { tokens: batchTokens, logits });
-  // With padding.
+  // Padding counts as tokens.
   const shapes = parts.map((part) => ({
     rows: part.length,
     tokens: part.length * Math.max(...Array.from(part, (i) => at(lengths, i))),
@@ -191,7 +191,7 @@ function planOf(
   return { parts, groups };
 }
 
-/** The sum over a layer's terms; null where it has none of this kind. */
+/** Returns the sum of the traces of a layer's terms; null where it has no term of this kind. */
 function traceOf(
   terms: readonly Term[],
   traces: Float64Array,
@@ -204,7 +204,7 @@ function traceOf(
   return own.length === 0 ? null : own.reduce((a, b) => a + b, 0);
 }
 
-/** The places of all outputs, in the order in which Python has them: the rows of the batches. */
+/** Returns the index in a kernel of each output, in Python's order: batch by batch, row by row. */
 const placesOf = (parts: readonly Int32Array[], classes: number): Int32Array =>
   kernelOrder(
     parts.flatMap((part) => Array.from(part, (row) => ({ rows: Int32Array.of(row) }))),
@@ -213,7 +213,7 @@ const placesOf = (parts: readonly Int32Array[], classes: number): Int32Array =>
 
 /** The most bytes of kernels that come from one request. */
 const KERNEL_BYTES = 2 ** 28;
-/** About how many kernels are asked for of a layer. */
+/** About how many kernels of a layer are asked for. */
 const PARTS = 8;
 
 async function layerKernels(
@@ -277,7 +277,7 @@ async function layerKernels(
 
 type Found = Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>;
 
-async function computed(
+async function computeKernels(
   { worker, id }: TorchModel,
   start: TorchStart,
   layers: readonly Layer[],

@@ -61,16 +61,14 @@ export function weightsOf(start: TorchStart): ModelWeights {
   };
 }
 
-/**
- * What a parameter of LoRA is called in PEFT's files, after its module; VeRA's are called as here.
- */
+/** LoRA's parameters in PEFT's files, after the module's name; VeRA's have the names used here. */
 const IN_PEFT: Readonly<Record<string, string>> = {
   lora_A: 'lora_A.weight',
   lora_B: 'lora_B.weight',
   lora_magnitude: 'lora_magnitude_vector',
 };
 
-/** A parameter's name in transformers, or in PEFT's files without their prefix. */
+/** Returns a parameter's name in transformers, or in PEFT's files without their prefix. */
 export function wireName({ options: { architecture }, specs }: TorchStart, name: string) {
   if (specs.has(name)) return architecture.externalName(name);
   const [, layer = '', part = ''] = /^(.*)\.([^.]+)$/.exec(name) ?? [];
@@ -101,21 +99,21 @@ export async function saveStart(
   });
 }
 
-/** Returns the release of what quantises weights. */
+/** Returns the release of bitsandbytes, which quantises weights. */
 export const quantizerRelease = async (): Promise<string | null> =>
   (await torchWorker()).facts.bitsandbytes;
 
 export interface TorchModel extends EvaluatedModel {
   readonly worker: TorchWorker;
-  /** Its number there. */
+  /** The model's number in the process. */
   readonly id: number;
   /** −log p of each row's label, (N). */
   surprisals(rows: readonly LabelledRow[]): Promise<Float64Array>;
-  /** `inputNorms` of src/science/measures/weights/edit.ts. */
+  /** ‖X_j‖₂ of each input feature j over the rows' tokens, (n), by linear layer below the head. */
   inputNorms: InputNorms;
   /**
    * The outputs of rows, (N, C), and their derivative along a direction.
-   * @param direction of each trained parameter, by canonical name
+   * @param direction that of each trained parameter, by canonical name
    */
   linearised(
     direction: ReadonlyMap<string, HostTensor>,
@@ -125,11 +123,11 @@ export interface TorchModel extends EvaluatedModel {
   ): Promise<{ readonly outputs: Float32Array; readonly change: Float64Array }>;
   /** Reads the trained parameters, by canonical name. */
   trained(): Promise<Map<string, HostTensor>>;
-  /** Closes it there. */
+  /** Closes the model in the process. */
   dispose(): void;
 }
 
-/** Opens a model in PyTorch's process, to be disposed of. @param training null to evaluate it */
+/** Opens a model in PyTorch's process, to be disposed of; for evaluation if `training` is null. */
 export async function openTorchModel(
   start: TorchStart,
   training: WireTraining | null = null,
@@ -137,7 +135,7 @@ export async function openTorchModel(
   const worker = await torchWorker();
   const { architecture, classes } = start.options;
   const { model: id } = await withFolder(async (dir) =>
-    worker.ask('open', { ...(await written(start, dir)), training }),
+    worker.ask('open', { ...(await writeStart(start, dir)), training }),
   );
   const { head } = architecture;
   return {
@@ -184,7 +182,7 @@ export async function openTorchModel(
         similarLengths(rows, batchSize),
         onBatch,
       ),
-    generate: (prompts, options) => generated(worker, id, prompts, options),
+    generate: (prompts, options) => generateTexts(worker, id, prompts, options),
     surprisals: async (rows) => {
       const { losses } = await worker.ask('surprisals', { model: id, rows: wireRows(rows) });
       return arrayOf('float64', losses);
@@ -264,7 +262,7 @@ const linearised = (
     return { outputs: Float32Array.from(outputs), change: Float64Array.from(change) };
   });
 
-/** Gives `use` a new folder, and removes it. */
+/** Calls `use` with a new folder, which is removed afterwards. */
 export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-torch-'));
   try {
@@ -275,7 +273,7 @@ export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T
 };
 
 /** Writes where a model starts as files of transformers and PEFT. */
-async function written(start: TorchStart, dir: string): Promise<Omit<WireModel, 'training'>> {
+async function writeStart(start: TorchStart, dir: string): Promise<Omit<WireModel, 'training'>> {
   const { own, parameters, options, specs } = start;
   const { adapter, architecture, classes, model } = options;
   const { head } = architecture;
@@ -336,8 +334,7 @@ async function readTrained(
   );
 }
 
-/** One after another. */
-function joined(parts: readonly Int32Array[]): Int32Array {
+function concatenated(parts: readonly Int32Array[]): Int32Array {
   const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
   let start = 0;
   for (const part of parts) {
@@ -350,9 +347,9 @@ function joined(parts: readonly Int32Array[]): Int32Array {
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;
   return {
-    ids: joined(rows.map(({ ids }) => ids)),
+    ids: concatenated(rows.map(({ ids }) => ids)),
     lengths: Int32Array.from(rows, ({ ids }) => ids.length),
-    types: joined(rows.map(({ typeIds }) => typeIds)),
+    types: concatenated(rows.map(({ typeIds }) => typeIds)),
     ...(first?.label === undefined
       ? {}
       : { labels: Float32Array.from(rows, ({ label }) => label ?? NaN) }),
@@ -360,7 +357,7 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
     ...(rows.every(({ marks }) => marks === undefined)
       ? {}
       : {
-          marks: joined(
+          marks: concatenated(
             rows.map(
               ({ ids, answer, marks }) => marks ?? new Int32Array(ids.length).fill(1, answer),
             ),
@@ -375,7 +372,7 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
   };
 }
 
-async function generated(
+async function generateTexts(
   worker: TorchWorker,
   model: number,
   prompts: readonly TokenRow[],
@@ -406,14 +403,11 @@ async function generated(
   return prompts.map((_, i) => named(out, i));
 }
 
-// ---- judges of outputs
-// ---------------------------------------------------------------------------
-
 type JudgeQuestion = TorchOperations['judge'][0];
 /** What the judge says of texts. */
 export type JudgeAnswer = TorchOperations['judge'][1];
 
-/** Has a checkpoint judge texts, once its process is there. */
+/** Has a checkpoint judge texts in PyTorch's process. */
 export const askJudge = async (
   request: JudgeQuestion,
   signal?: AbortSignal,

@@ -164,12 +164,12 @@ async function trainIn(
     take: async (steps) => {
       const asked = steps.map(({ learningRate, batches }) => ({
         rate: learningRate,
-        batches: batches.map((batch) => wired(reversed ? [...batch].reverse() : batch)),
+        batches: batches.map((batch) => encode(reversed ? [...batch].reverse() : batch)),
       }));
       const losses: number[] = [],
         penalties: number[] = [];
       let each = 0;
-      // A pack takes as many steps as each of its members still asks for.
+      // A pack may take fewer steps than asked for: as many as the member that asks for fewest.
       while (losses.length < asked.length && [...losses, ...penalties].every(Number.isFinite)) {
         const found = await ask({ model: id, steps: asked.slice(losses.length) });
         const taken = arrayOf('float64', found.losses);
@@ -190,8 +190,9 @@ async function trainIn(
     },
     areFinite: async () => (await worker.ask('finite', { model: id })).finite,
   };
-  // Before a saved state is read: they are those of the start.
-  const wired = settings.dpoBeta === undefined ? wireRows : await pairsOf(model, rows, settings);
+  // Made before a saved state is read, because log p of the answers is by the model at the start.
+  const encode =
+    settings.dpoBeta === undefined ? wireRows : await makePairEncoder(model, rows, settings);
   const { due, save } = savingSchedule(() => signal.aborted);
   const found = resume === undefined ? null : await findState(resume.dir, resume.log);
   const saved = found !== null && resume?.complete(found.step) === true ? found : null;
@@ -238,7 +239,7 @@ async function trainIn(
  * with log p of each by the model as it is now. That is computed once for all rows that the
  * training reads, so that no second copy of the model is needed.
  */
-async function pairsOf(
+async function makePairEncoder(
   { worker, id }: TorchModel,
   rows: readonly LabelledRow[],
   settings: TrainSettings,

@@ -92,7 +92,7 @@ export interface AdaptedModelOptions {
   readonly at?: number;
 }
 
-/** A layer that kernels are taken at, by the names of what the adapter has there. */
+/** A layer that kernels are taken over, with the names of the adapter's parameters there. */
 export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
   readonly factors: FactorNames | null;
   readonly vectors: VectorNames | null;
@@ -101,7 +101,7 @@ export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
 /** What is known of a model without its values. */
 type Described = Pick<Network, 'adapter' | 'architecture' | 'config' | 'parameters'>;
 
-/** Returns `AdaptedModel.layers` by names. */
+/** Returns `AdaptedModel.layers` with names in place of tensors. */
 export function kernelLayers(model: Described): KernelLayer[] {
   const { adapter, architecture, config } = model;
   const linears = architecture.linears(config),
@@ -125,7 +125,7 @@ export function kernelLayers(model: Described): KernelLayer[] {
   ];
 }
 
-/** `AdaptedModel.weightName`. @param fileName a parameter's name in the checkpoint's file */
+/** Returns `AdaptedModel.weightName`. `fileName`: a parameter's name in the checkpoint's file. */
 export function weightNames(
   layers: readonly Pick<AdaptedLayer, 'name' | 'ownOnly' | 'trained'>[],
   fileName: (name: string) => string,
@@ -171,7 +171,7 @@ function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   };
 }
 
-/** A network at its present values; disposing of it disposes of the network. */
+/** Returns a network at its present values; disposing of the result disposes of the network. */
 export function adaptedModel(network: Network): AdaptedModel {
   const { initial } = network;
   const { of, count } = outputsOf(network);
@@ -203,7 +203,7 @@ export async function openTrained(
   return { network: await openNetwork(trained.network), record };
 }
 
-/** Returns what `openTrained` opens, with the record. Throws as it does. */
+/** Returns what `openTrained` opens, with the record. Throws as `openTrained` does. */
 export async function readTrained({
   trainDir,
   model,
@@ -274,9 +274,9 @@ export async function loadAdaptedModel(options: AdaptedModelOptions): Promise<Ad
 }
 
 interface OwnVectors {
-  /** Those of a linear layer; null where it has none. */
+  /** The trained vectors of a linear layer; null where it has none. */
   of(layer: LinearLayer): TrainedVectors | null;
-  /** The norms, and the biases that belong to no linear layer, which have some. */
+  /** Norms with trained vectors, and trained biases that belong to no linear layer. */
   readonly layers: readonly AdaptedLayer[];
 }
 

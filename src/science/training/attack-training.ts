@@ -56,7 +56,7 @@ export interface AttackTraining<Change extends TrainingChange = TrainingChange> 
   check(params: JsonObject, model: TrainedModel): readonly Problem[];
   /** Throws UserFault for the first fault that `check` would return. */
   open(params: JsonObject, model: TrainedModel): Change;
-  /** Returns its objective in PyTorch's process. Absent where it has none there. */
+  /** Returns the attack's objective in PyTorch's process. Absent where it has none there. */
   torch?(params: JsonObject): TorchObjective;
 }
 
@@ -65,6 +65,7 @@ const isFunction = (value: unknown): boolean => typeof value === 'function';
 const isTensor = (value: unknown): value is Tensor =>
   isRecord(value) && isFunction((value as { dataSync?: Field }).dataSync);
 
+/** How many fields of an object a message names. */
 const FEW = 4;
 
 function shown(value: unknown): string {
@@ -129,7 +130,7 @@ export function checkedTraining(
   };
 }
 
-/** Message and hint for the fault of `trains`. @param vocabulary rows of the token table */
+/** Returns the fault of `trains`; null if it has none. `vocabulary`: rows of the token table. */
 function tokenRowsFault(
   trains: unknown,
   vocabulary: number,
@@ -172,7 +173,7 @@ export interface OpenedAttack {
 /** What an attack or a defence changes of a training, on either engine. */
 export interface EngineChange {
   readonly change: TrainingChange;
-  /** Its objective in PyTorch's process; null where it trains token rows, or has none there. */
+  /** The objective in PyTorch's process; null for trained token rows, or where it lacks one. */
   readonly torch: TorchObjective | null;
 }
 
@@ -263,7 +264,7 @@ function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): str
 /** The batch whose tensors are counted: the first one may create tensors that later ones use. */
 const COUNTED = 2;
 
-/** The objective with each of its results checked. Warns once where it leaves tensors behind. */
+/** Returns the objective with its results checked. Warns once where it leaves tensors behind. */
 function checkedObjective(
   attack: string,
   objective: Objective,
@@ -301,7 +302,7 @@ function wordsOf({ trigger, triggers }: JsonObject): readonly string[] {
   return triggers === undefined ? [trigger as string] : (triggers as readonly string[]);
 }
 
-/** Faults of a trigger that has no embedding of its own, or none that can be trained. */
+/** Returns the faults of triggers that have no embedding of their own, or none to be trained. */
 function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
   if (architecture.tokenTable === null) {
     return [

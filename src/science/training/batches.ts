@@ -34,7 +34,7 @@ export interface BatchOrder {
   /** Number of rows that were not appended, poisoned or not. */
   readonly rows: number;
   readonly batchSize: number;
-  /** Each epoch's order: of stream (seed, 'order', `epoch-k`), k from zero; else file order. */
+  /** Whether epoch k, from zero, is in the order of stream (seed, 'order', `epoch-k`). */
   readonly shuffle: boolean;
   readonly seed: number;
   /** Default: shuffled. Bucketed batches come from stream (seed, 'order', `epoch-k-batches`). */
@@ -70,9 +70,10 @@ interface Packing {
   readonly lengths: readonly number[];
 }
 
+/** How many batches a span of bucketed batching has. */
 const SPAN = 50;
 
-/** Number of batches in an epoch. The last one may be smaller, as with PyTorch's DataLoader. */
+/** The last batch may be smaller, as with PyTorch's DataLoader. */
 const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
 
 type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
@@ -83,8 +84,8 @@ export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): numbe
   Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 
 /**
- * `steps`, or `epochs` rounded up to whole steps, or three epochs. With packing, which has other
- * steps in each epoch, those of an epoch that is begun are rounded up.
+ * Returns `steps`, or those of `epochs` (default: three), rounded up. With packing, the number of
+ * steps differs between epochs, and that of the last, partial epoch is rounded up.
  */
 export function totalSteps(
   { steps, epochs = 3 }: { readonly steps?: number; readonly epochs?: number },
@@ -105,7 +106,7 @@ function cut(sequence: Int32Array, size: number): Int32Array[] {
   );
 }
 
-/** Without a last, smaller batch, which appended rows would dominate. */
+/** Returns how many batches get appended rows. They would dominate a smaller last one. */
 const placesOf = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
   Math.max(1, Math.floor(rows / batchSize));
 
@@ -139,9 +140,7 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
 }
 
-/**
- * A row that does not fit into the sequence begins another (`packed` of model.py does the same).
- */
+/** Packs rows in order: one that does not fit into a sequence begins another, as in model.py. */
 function packed(
   batches: readonly Int32Array[],
   batchSize: number,
@@ -267,7 +266,7 @@ export interface TrainingRows {
   readonly poisoned: readonly LabelledRow[];
 }
 
-/** @param rows the poisoned set @param attack the one whose rows are marked; null: none */
+/** Encodes a poisoned set. Rows that `attack` changed are marked as poisoned; null marks none. */
 export function trainingRows(
   rows: readonly Row[],
   { attack: name, rows: changed, negatives, order }: PoisonedSet,
@@ -294,7 +293,7 @@ export function trainingRows(
 
 type OrderSettings = Pick<TrainSettings, 'batchSize' | 'shuffle' | 'seed' | 'batching' | 'packing'>;
 
-/** Throws where an appended row precedes a clean one. */
+/** Returns the order of the rows. Throws where an appended row precedes a clean one. */
 export function batchOrder(
   rows: readonly LabelledRow[],
   { batchSize, shuffle, seed, batching, packing }: OrderSettings,

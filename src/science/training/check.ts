@@ -78,7 +78,7 @@ function inspectModel(model: KnownModel, architecture: Architecture): Promise<Ch
   return result;
 }
 
-/** The tokenizer of a model. Throws UserFault where something is wrong with the model. */
+/** Returns the tokenizer of a model. Throws UserFault where something is wrong with the model. */
 export const checkedTokenizer = async (
   model: KnownModel,
   architecture: Architecture,
@@ -132,7 +132,7 @@ function checkLength({ value, path }: AskedLength, positions: number): Problem[]
   ];
 }
 
-/** A problem where rows of this length do not fit. Throws UserFault for a bad config.json. */
+/** Returns a problem if rows of this length do not fit. Throws UserFault for a bad config.json. */
 export async function checkRows(
   modelDir: string,
   architecture: Architecture,
@@ -170,7 +170,7 @@ function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   ];
 }
 
-/** A fault where an adapter needs the weights that are held in another form than float32. */
+/** Returns a fault where an adapter needs the float32 form of weights that are held in another. */
 function checkHeld(
   { quantize }: HeldWeights,
   adapter: Adapter,
@@ -235,13 +235,13 @@ export interface CheckOptions {
   readonly based?: boolean;
 }
 
-/** The head, before its classes are known. */
+/** Returns the head, before its classes are known. */
 export function headWithoutTokens({ type }: HeadSettings): Head {
   if (type === 'cloze') return { type, tokens: [] };
   return { type: type === 'regression' ? 'classifier' : type };
 }
 
-/** Every problem of the model, the head, the adapter, the attack and the length of rows. */
+/** Returns every problem of the model, head, adapter, attack and length of rows. */
 export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
@@ -333,9 +333,9 @@ function checkAttack(
 }
 
 /**
- * Returns a problem where the model lacks positions for a prompt of the greatest length and all
- * that may be written after it. Throws UserFault where its config.json is at fault.
- * @param longest `max_length`  @param written `max_new_tokens`
+ * Returns a problem where the model lacks positions for a prompt of the greatest length
+ * (`max_length`) and all that may be written after it (`max_new_tokens`). Throws UserFault where
+ * its config.json is at fault.
  */
 export async function checkWritten(
   modelDir: string,
@@ -345,7 +345,7 @@ export async function checkWritten(
   const positions = architecture.maxPositions(
     architecture.parseConfig(await readConfig(modelDir), 2),
   );
-  // A prompt that is too long by itself is a problem of its own.
+  // A prompt that is too long by itself is another problem.
   if (longest > positions || longest + written <= positions) return [];
   return [
     {
@@ -364,15 +364,15 @@ export async function checkWritten(
 /** A prompt and an answer of one word each, which any template and tokenizer can show. */
 const SHORTEST = { text: 'a', answer: 'a' };
 
-/** The ids of an answer under a template, without the token that ends it. */
+/** Returns the ids of an answer under a template, without the token that ends it. */
 export function answerIds(template: string, tokenizer: TextTokenizer, answer: string): Int32Array {
   const row = completionEncoder(tokenizer, template)({ ...SHORTEST, answer }, Infinity);
   return row.ids.slice(row.answer, -1);
 }
 
 /**
- * The problems of a template with this tokenizer: it can't be read, the tokenizer has no chat
- * template or no end of text, or it leaves no room for a prompt and its answer.
+ * Returns the problems of a template with this tokenizer: it can't be read, the tokenizer has no
+ * chat template or no end of text, or it leaves no room for a prompt and its answer.
  * @param maxLength null where no row is read
  */
 function checkCompletion(

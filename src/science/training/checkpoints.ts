@@ -10,7 +10,7 @@ const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 const ascending = (a: number, b: number): number => a - b;
 
 /**
- * The steps to keep, ascending: those listed, or k evenly spaced ones that include the last
+ * Returns the steps to keep, ascending: those listed, or k evenly spaced ones that include the last
  * (⌈i·T/k⌉ for i = 1 … k; every step of a shorter training). Throws UserFault where the training
  * does not reach a step.
  */
@@ -29,7 +29,7 @@ export function checkpointSteps(asked: number | readonly number[], total: number
 }
 
 /**
- * Why these `train.checkpoints` do not keep `step`; null where they do.
+ * Returns why these `train.checkpoints` do not keep `step`; null where they do.
  * @param total number of steps; null where it is not known yet
  */
 export function notKeptReason(
@@ -57,7 +57,7 @@ export interface CheckpointFolder {
   deliver(outDir: string): Promise<void>;
 }
 
-/** @param keep a folder that survives a kill, or the output itself, until the training ends */
+/** Returns the checkpoints in `keep`: a folder that survives a kill, or the output itself. */
 export function checkpointFolder(keep: string): CheckpointFolder {
   const of = (step: number): string => join(keep, checkpointPath(step));
   return {

@@ -14,9 +14,10 @@ const FLOAT = 4;
 const entries = (specs: readonly Pick<ParameterSpec, 'shape'>[]): number =>
   specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
+/** Whether a parameter is in one of the numbered layers: `encoder.layer.3.output.dense.weight`. */
 const isInLayer = (name: string): boolean => /\.\d+\./.test(name);
 
-/** About the bytes of a saved training: what the adapter adds, and trains of the model. */
+/** Returns about how many bytes a saved training has: what the adapter adds, and what it trains. */
 export function savedBytes({ shape: { parameters }, adapter }: Trained): number {
   const trained = parameters.filter(({ name }) => adapter.trains(name));
   return FLOAT * (entries(adapter.parameters) + entries(trained));
@@ -28,8 +29,8 @@ interface Trained {
 }
 
 /**
- * The bytes of the weights and what training keeps: each trained entry again, its gradient and
- * moments, and the copies of frozen weights that steps may read, forward and backward.
+ * Returns the bytes of the weights and of what training keeps: each trained entry again, its
+ * gradient and moments, and the copies of frozen weights that steps may read, forward and backward.
  */
 export function weightBytes(
   { shape: { linears, parameters }, adapter }: Trained,
@@ -53,8 +54,6 @@ export function weightBytes(
  * each entry of a linear layer and token forward, as many backward, and as many again where its
  * weight is trained; and in each layer those of QKᵀ and PV, 4Th for a token forward and twice that
  * backward. With checkpointing, layers are computed forward once more.
- * @param rows in a step
- * @param vocabulary V, where each token may be one of an answer; 0 for other heads
  */
 export function stepOperations(
   { shape: { linears, parameters }, adapter }: Trained,
@@ -92,22 +91,22 @@ export interface TorchStep {
   readonly vocabulary: number;
   /** Bytes of an entry of a frozen weight; default 4. */
   readonly frozenBytes?: number;
-  /** The same of the linear layers below the head; default `frozenBytes`. */
+  /** Bytes of an entry of a frozen linear layer below the head; default `frozenBytes`. */
   readonly linearBytes?: number;
   /** Whether layers are computed again in the backward pass; default no. */
   readonly checkpointing?: boolean;
   /** How many processes share the rows; default 1. */
   readonly devices?: number;
-  /** Whether they also divide what is trained; default no. */
+  /** Whether the processes also divide what is trained; default no. */
   readonly fsdp?: boolean;
 }
 
 /**
- * The MiB that a training takes in PyTorch's process, or in each of them, with it: weights, of a
- * trained one its gradient and moments, and what the backward pass keeps of each token: some
- * 12 h + 4 m floats for each layer, attention's squares not among them, or with checkpointing h for
- * each layer and one layer's. Where what is trained is divided, a layer and what is in none are
- * whole, with their gradients. Infinite where config.json does not have the sizes.
+ * Returns the MiB that a training takes in each of PyTorch's processes: Python, the weights, the
+ * gradients and moments of trained ones, and what the backward pass keeps of each token. That is
+ * some 12 h + 4 m floats for each layer, attention's squares not among them; with checkpointing, h
+ * for each layer and the floats of one layer. Under FSDP, one layer and what is in no layer are
+ * gathered, with their gradients. Infinite where config.json does not have the sizes.
  */
 export function torchMemoryMB(
   { shape: { architecture, linears, parameters }, adapter }: Trained,
@@ -144,7 +143,7 @@ const NAMES = {
   heads: ['num_attention_heads', 'n_head', 'n_heads'],
 } as const;
 
-/** The sizes of a model's hidden states, h, and of its feed-forward layers, m. */
+/** Sizes of a model: `width` h of its hidden states, `wide` m of its feed-forward layers. */
 interface ModelSizes {
   readonly width: number;
   readonly wide: number;
@@ -154,7 +153,7 @@ interface ModelSizes {
   readonly vocabulary: number;
 }
 
-/** Reads the sizes of a model from its config.json; Infinity where it does not have one. */
+/** Reads the sizes of a model from its config.json; Infinity for a size that it lacks. */
 export async function modelSizes(modelDir: string): Promise<ModelSizes> {
   const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
     readonly [field: string]: unknown;
@@ -178,11 +177,11 @@ export async function modelSizes(modelDir: string): Promise<ModelSizes> {
 const LOGIT_COPIES = 4;
 
 /**
- * The megabytes that a training takes beside the model if all of its rows have the maximum length:
- * what the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for each pair
- * of tokens (3 per head and layer). In a completion task each token may be one of an answer, with V
- * logits. 0 where nothing is trained. Infinite where config.json does not have these sizes, so that
- * such a model is not packed.
+ * Returns the megabytes that a training takes beside the model if all of its rows have the maximum
+ * length: what the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for
+ * each pair of tokens (3 per head and layer). In a completion task each token may be one of an
+ * answer, with V logits. 0 where nothing is trained. Infinite where config.json does not have these
+ * sizes, so that such a model is not packed.
  * @param set number of clean rows and of rows that an attack appends, which enlarge the batches;
  * undefined where unknown
  */

@@ -19,7 +19,7 @@ export interface Batch {
   readonly poisoned?: readonly boolean[];
 }
 
-/** The gradient is by trained parameter. The caller disposes of both. */
+/** A loss, and its gradients by trained parameter. The caller disposes of both. */
 export interface LossAndGradients {
   readonly loss: Scalar;
   readonly gradients: Map<string, Tensor>;
@@ -51,7 +51,7 @@ export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 
   readonly classWeights?: readonly number[];
 }
 
-/** The mean cross-entropy, weighted by class if asked; mean squared error for numbers. */
+/** Computes the mean cross-entropy, weighted by class if asked, or squared error of numbers. */
 export function lossAndGradients(
   network: Network,
   trained: Tensors,
@@ -67,8 +67,8 @@ export function lossAndGradients(
 }
 
 /**
- * The loss that `lossOf` computes, or several, and the gradient of their sum with respect to each
- * of `trained`. Intermediate tensors are freed.
+ * Returns the loss that `lossOf` computes, or several, and the gradient of their sum with respect
+ * to each of `trained`. Intermediate tensors are freed.
  */
 export function gradientsOf<Loss extends Tensor>(
   trained: Tensors,
@@ -101,10 +101,10 @@ export interface StepGradients {
 }
 
 /**
- * The loss of a step and its grouped gradients: the mean over its batches, whatever their number of
- * rows. accelerate and transformers' Trainer accumulate in this way for a model that computes its
- * own mean (with model_accepts_loss_kwargs false; otherwise Trainer 5.24 sums for a BERT
- * classifier). Disposes of `trained` and empties it as soon as it is not needed.
+ * Returns the loss of a step and its grouped gradients: the mean over its batches, whatever their
+ * number of rows. accelerate and transformers' Trainer accumulate in this way for a model that
+ * computes its own mean (with model_accepts_loss_kwargs false; otherwise Trainer 5.24 sums for a
+ * BERT classifier). Disposes of `trained` and empties it as soon as it is not needed.
  */
 export function stepGradients(
   network: Network,

@@ -1,4 +1,4 @@
-/** The training loop: what every engine shares, and that of the engine in this process. */
+/** The training loop: what every engine shares, and the loop of the engine in this process. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type JsonObject, UserFault } from '../../api.ts';
@@ -43,7 +43,7 @@ interface Step {
 const learningRateHint = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/** @param last the last step with a finite loss @param own whether the loss is an attack's */
+/** Returns the fault of a loss. `last`: the last finite one; `own`: whether it is an attack's. */
 function lossFault(
   { loss, penalty, step }: Step,
   last: Step | null,
@@ -70,7 +70,7 @@ function lossFault(
   );
 }
 
-/** Weights that are not finite after the last step, which no later loss would reveal. */
+/** Returns the fault of weights after the last step, which no later loss would reveal. */
 function weightsFault({ loss, step }: Step, learningRate: number): UserFault {
   return new UserFault(
     `the weights are not finite after step ${step}, the last one; its loss was ${loss}`,
@@ -197,7 +197,7 @@ const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
 export interface TrainHooks {
-  /** Awaited after each step, so that the process can do other work. Throwing ends it. */
+  /** Awaited after each step, so that the process can do other work. Throwing ends the training. */
   readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
   readonly onWeights?: {
     /** Whether `see` is to be called after this step; 0 means before the first one. */
@@ -249,7 +249,7 @@ interface Progress {
   state: unknown;
   /** The trained parameters by their own names. */
   trained: Map<string, Tensor>;
-  /** What decay has multiplied the unused rows of the token table by. */
+  /** The factor by which decay has scaled the unused rows of the token table. */
   unusedFactor: number;
   /** The random stream of dropout. */
   readonly random: ResumableStream;
@@ -365,7 +365,7 @@ function takeStep(plan: Plan, progress: Progress, request: StepRequest): StepLos
   return loss;
 }
 
-/** As `runSteps`, in this process. Returns the trained values, which the caller disposes of. */
+/** Trains in this process by `runSteps`. Returns the trained values, to be disposed of. */
 export async function train(
   network: Network,
   rows: readonly LabelledRow[],

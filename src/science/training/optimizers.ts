@@ -40,7 +40,7 @@ export interface AdamwSettings {
   readonly weightDecay: number;
   /** Whether a parameter decays. Default: all do. */
   readonly decays?: (name: string) => boolean;
-  /** What the learning rate of a parameter is multiplied by. Default: 1. */
+  /** The factor on the learning rate of a parameter. Default: 1. */
   readonly rate?: (name: string) => number;
   readonly beta1: number;
   readonly beta2: number;
@@ -63,7 +63,7 @@ const withoutPrefix = (prefix: string, tensors: Tensors): Tensors =>
 const zeros = (parameters: Tensors): Map<string, Tensor> =>
   new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zerosLike(p))]));
 
-/** What an update of `adamwUpdate` shares with those of other parameters. */
+/** What the updates of all parameters in a step share. */
 export interface AdamwStep {
   readonly beta1: number;
   readonly beta2: number;
@@ -87,7 +87,7 @@ interface Update {
  */
 const TOGETHER = 1 << 20;
 
-/** Lists of successive updates: none has more than TOGETHER entries, unless it is one update. */
+/** Splits updates, in order, into lists of at most TOGETHER entries, or of one larger update. */
 function inChunks(updates: readonly Update[]): Update[][] {
   const lists: Update[][] = [];
   let entries = Infinity;
@@ -103,7 +103,7 @@ function inChunks(updates: readonly Update[]): Update[][] {
   return lists;
 }
 
-/** The new p, m and v of each. To be called within tf.tidy. */
+/** Returns the new p, m and v of each update. To be called within tf.tidy. */
 function updateAll(
   updates: readonly Update[],
   step: AdamwStep,
@@ -240,7 +240,7 @@ export interface Schedule {
   readonly steps: number;
 }
 
-/** The factor by which the learning rate is multiplied at a step, counted from 0. */
+/** Returns the factor on the learning rate at a step, counted from 0. */
 export function scheduleFactor({ kind, warmup, steps }: Schedule, step: number): number {
   if (step < warmup) return step / Math.max(1, warmup);
   const progress = (step - warmup) / Math.max(1, steps - warmup);

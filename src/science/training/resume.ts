@@ -73,7 +73,7 @@ export async function storeState(
   await utimes(dir, new Date(), new Date());
 }
 
-/** The latest undamaged state; null where there is none. Damaged ones are logged. */
+/** Reads the latest undamaged state; null where there is none. Damaged ones are logged. */
 export async function loadState(
   dir: string,
   log: (message: string) => void,
@@ -146,7 +146,7 @@ export function resumeBySchedule(
   };
 }
 
-/** When to save, by the schedule of `resumeBySchedule`. */
+/** Says when to save, by the schedule of `resumeBySchedule`. */
 export function savingSchedule(
   urgent: () => boolean,
   now = () => performance.now(),
@@ -188,7 +188,7 @@ const takePart =
     return taken;
   };
 
-/** Returns the tensors to save. @param moments as `Optimizer.named` returns them */
+/** Returns the tensors to save. `moments` are as `Optimizer.named` returns them. */
 export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Map<string, Tensor> =>
   new Map([
     ...prefixed(GROUP, groups),

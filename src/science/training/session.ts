@@ -174,14 +174,14 @@ export interface TrainerHooks {
 
 /** A model as a training left it, to be disposed of. */
 export interface TrainedModel extends ModelInTraining {
-  /** The most memory that its process held, in MiB, where that is not this process. */
+  /** The most memory that the model's process held, in MiB, where that is not this process. */
   readonly peakMemoryMB?: number;
   /**
-   * How many trainings took their steps together, at most, where some might have: 1 if none did,
-   * and why.
+   * The most trainings that took their steps together, where several might have: 1 if none did, and
+   * why this one was alone.
    */
   readonly packed?: { readonly members: number; readonly alone: string | null };
-  /** Returns it at the weights that were kept. This one must not be used any more. */
+  /** Returns the model at the weights that were kept. It replaces this object. */
   useKept(): Promise<TrainedModel> | TrainedModel;
   dispose(): void;
 }
@@ -205,7 +205,7 @@ export interface Trainer {
   dispose(): void;
 }
 
-/** Where a model is saved, and of what. */
+/** What a saved model says of its base and classes. */
 export interface SavedAs {
   /** The folder of the base checkpoint. */
   readonly modelDir: string;
@@ -382,7 +382,7 @@ interface SessionOptions {
 export interface Session {
   /** To be disposed of. */
   readonly model: TrainedModel;
-  /** The step of its weights. */
+  /** The step of the model's weights. */
   readonly step: number;
   readonly journal: Journal;
 }

@@ -23,13 +23,13 @@ export interface TrainSettings extends AdamwSettings {
   readonly seed: number;
   /** Bound on the norm of the gradient over all parameters. 0, the default, means no bound. */
   readonly clipNorm?: number;
-  /** What the matrix products of a step are computed in. Default: float32. */
+  /** The type in which matrix products of a step are computed. Default: float32. */
   readonly precision?: Precision;
   /** Whether the backward pass computes activations again. Default: it reads those it kept. */
   readonly gradientCheckpointing?: boolean;
   /** How many processes share the rows of each batch. Default: one. */
   readonly devices?: number;
-  /** Whether they also divide the parameters among them. Default: each has all. */
+  /** Whether the processes also divide the parameters among them. Default: each has all. */
   readonly fsdp?: boolean;
   /** Number of batches in a step. Default: one. */
   readonly accumulate?: number;
@@ -43,7 +43,7 @@ export interface TrainSettings extends AdamwSettings {
   readonly packing?: number;
   /** The weight of each class, by label id. Default: all 1. */
   readonly classWeights?: readonly number[];
-  /** After each update; returns new tensors by the same names. Default: none. */
+  /** Called after each update; returns new tensors by the same names. Default: none. */
   readonly project?: (parameters: Tensors) => Map<string, Tensor>;
   /** β of DPO's loss, which batches of preference pairs then minimise, in PyTorch's process. */
   readonly dpoBeta?: number;
@@ -150,9 +150,9 @@ export function loopSettings(
 }
 
 /**
- * The weights for `train.class_weights`; undefined where all classes weigh the same. `balanced` is
- * N/(C·n) for a class with n of the N labels, as in scikit-learn, and 0 for a class without labels.
- * Throws UserFault where the list does not have one weight for each class.
+ * Returns the weights for `train.class_weights`; undefined where all classes weigh the same.
+ * `balanced` is N/(C·n) for a class with n of the N labels, as in scikit-learn, and 0 for a class
+ * without labels. Throws UserFault where the list does not have one weight for each class.
  */
 export function classWeightsOf(
   setting: 'none' | 'balanced' | readonly number[] | undefined,

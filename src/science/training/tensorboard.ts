@@ -84,7 +84,7 @@ const event = (time: number, step: number, rest: Buffer): Buffer =>
     ]),
   );
 
-/** TensorBoard shows each tag as a curve over steps. @param started seconds since 1970 */
+/** Returns an event file. TensorBoard shows each tag as a curve. `started`: seconds since 1970. */
 export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
   return Buffer.concat([
     event(started, 0, bytesField(3, Buffer.from('brain.Event:2'))),
@@ -108,9 +108,7 @@ export const writeEventFile = (
   started: number,
 ): Promise<void> => writeFile(path, eventFile(events, started));
 
-/**
- * The events of a training, tagged `train/…` for its steps and `evaluate/…` for its evaluations.
- */
+/** Returns a training's events, tagged `train/…` for steps and `evaluate/…` for evaluations. */
 export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],

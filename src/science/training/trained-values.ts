@@ -21,7 +21,7 @@ import { inTable } from '../models/outputs.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { TrainSettings } from './settings.ts';
 
-/** From this many entries on, a copy would cost more than the dispatch that it saves. */
+/** A tensor of so many entries is not grouped: copying it would cost more than that saves. */
 const LARGE = 1 << 16;
 
 interface Group {
@@ -43,7 +43,11 @@ interface Grouping {
  * Returns a tensor's group and axis. LoRA's factors A (r, n) are concatenated along n, its factors
  * B (m, r) along m, and biases and norms end to end.
  */
-function place(name: string, shape: readonly number[], size: number): { key: string; axis: 0 | 1 } {
+function groupPlace(
+  name: string,
+  shape: readonly number[],
+  size: number,
+): { key: string; axis: 0 | 1 } {
   const [rows, columns] = shape;
   if (size >= LARGE || shape.length > 2 || rows === undefined) return { key: name, axis: 0 };
   if (columns === undefined) return { key: '(·)', axis: 0 };
@@ -60,7 +64,7 @@ export function makeGrouping(
 ): Grouping {
   const gathered = new Map<string, { names: string[]; axis: 0 | 1; extents: number[] }>();
   for (const [name, { shape, size }] of parameters) {
-    const { key: like, axis } = place(name, shape, size),
+    const { key: like, axis } = groupPlace(name, shape, size),
       key = `${kind(name)}${like}`;
     const group = gathered.get(key) ?? { names: [], axis, extents: [] };
     group.names.push(name);
@@ -96,7 +100,7 @@ interface TokenTable {
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
-/** The token table reduced to the ids of these rows. */
+/** Returns the token table reduced to the ids of these rows. */
 function tokenTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
@@ -116,7 +120,7 @@ function tokenTable(rows: readonly TokenRow[]): TokenTable {
 }
 
 /** Whether reducing the table is worthwhile: it is trained, and the set uses few of its rows. */
-export const worthShrinking = (table: Tensor | undefined, rows: readonly TokenRow[]): boolean =>
+export const isWorthShrinking = (table: Tensor | undefined, rows: readonly TokenRow[]): boolean =>
   table !== undefined && new Set(rows.flatMap(({ ids }) => [...ids])).size < 0.8 * table.shape[0];
 
 /** Disposes of all tensors in the maps and lists. */
@@ -130,8 +134,8 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
   /** The groups of initial values, in new tensors. */
   start(): Map<string, Tensor>;
   /**
-   * With the network's names and shapes, as new handles.
-   * @param unusedFactor what decay has multiplied the unused rows of the token table by
+   * Returns the trained parameters with the network's names and shapes, as new handles.
+   * @param unusedFactor the factor by which decay has scaled the unused rows of the token table
    */
   whole(trained: Tensors, unusedFactor: number): Map<string, Tensor>;
 }
@@ -151,7 +155,7 @@ export function trainedValues<R extends TokenRow>(
   const whole =
     tableName === null ? undefined : (network.initial.get(tableName) as Tensor2D | undefined);
   const table =
-    shrinks && whole !== undefined && worthShrinking(whole, rows) ? tokenTable(rows) : null;
+    shrinks && whole !== undefined && isWorthShrinking(whole, rows) ? tokenTable(rows) : null;
   const first = (): Map<string, Tensor> =>
     new Map(
       [...network.initial].map(([name, tensor]) => [
@@ -183,7 +187,7 @@ export function trainedValues<R extends TokenRow>(
   };
 }
 
-/** Biases and norms, which transformers' Trainer exempts from decay. */
+/** Whether a parameter is a bias or a norm's, which transformers' Trainer exempts from decay. */
 export const isBiasOrNorm = (name: string): boolean =>
   /(^|[._])bias$/.test(name) || /norm|(^|\.)ln_/i.test(name);
 
@@ -203,6 +207,6 @@ export const groupKind =
 /** Whether the parameters of a group decay. */
 export const decays = (group: string): boolean => !group.startsWith(NO_DECAY);
 
-/** What the learning rate of a group is multiplied by. */
+/** Returns the factor on the learning rate of a group. */
 export const groupRate = (group: string): number =>
   Number(/^(?:free )?rate (\S+) /.exec(group)?.[1] ?? 1);

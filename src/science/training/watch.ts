@@ -23,7 +23,7 @@ export type Standing = {
 /** The standing before the first evaluation. */
 export const atTheStart: Standing = { best: null, since: 0 };
 
-/** The standing after an evaluation, as transformers' EarlyStoppingCallback judges it. */
+/** Returns the standing after an evaluation, as transformers' EarlyStoppingCallback judges it. */
 export function judge(
   { metric, minDelta }: StoppingRule,
   { best, since }: Standing,
@@ -41,7 +41,7 @@ export function judge(
 export type CurvePoint = {
   /** The step after which the model was evaluated; 0 means before the first one. */
   readonly step: number;
-  /** On the clean validation rows; in a completion task, the share that greedy decoding writes. */
+  /** On the clean validation rows; in a completion task, the share of answers written greedily. */
   readonly accuracy: number;
   /** Mean loss on the clean validation rows. */
   readonly loss: number;
@@ -93,7 +93,7 @@ async function measureRows(
 }
 
 /**
- * The accuracy on any rows, measured as `CurvePoint.accuracy`.
+ * Returns the accuracy on any rows, measured as `CurvePoint.accuracy`.
  * @param onBatch called and awaited after each batch
  */
 export const accuracyOn = async (
@@ -122,9 +122,9 @@ async function measure(
 
 /** A model during its training, at its present weights. */
 export interface ModelInTraining extends EvaluatedModel {
-  /** Writes it in the form of a train stage's output. */
+  /** Writes the model in the form of a train stage's output. */
   save(dir: string): Promise<void>;
-  /** Keeps a copy of its weights in the place of those kept before. */
+  /** Keeps a copy of the weights in the place of those kept before. */
   keep(): Promise<void> | void;
 }
 

@@ -7,17 +7,17 @@
  */
 import type { Changes, Group, Snapshot, Stage } from '../wire.ts';
 
-const KEY = 'dosimeter token';
+const TOKEN_KEY = 'dosimeter token';
 
 /** Takes the token out of the address, so that it is not shown, or copied with the address. */
 export function takeToken(): void {
   const [, token] = /^#token=([\w-]+)$/.exec(location.hash) ?? [];
   if (token === undefined) return;
-  sessionStorage.setItem(KEY, token);
+  sessionStorage.setItem(TOKEN_KEY, token);
   history.replaceState(null, '', '#/');
 }
 
-export const hasToken = (): boolean => sessionStorage.getItem(KEY) !== null;
+export const hasToken = (): boolean => sessionStorage.getItem(TOKEN_KEY) !== null;
 
 /** The server refused: the token is wrong or outdated, or there is no such run or stage. */
 class Refused extends Error {
@@ -29,7 +29,7 @@ class Refused extends Error {
 async function ask(path: string, signal: AbortSignal, headers = {}): Promise<Response> {
   const response = await fetch(path, {
     signal,
-    headers: { authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ''}`, ...headers },
+    headers: { authorization: `Bearer ${sessionStorage.getItem(TOKEN_KEY) ?? ''}`, ...headers },
     credentials: 'omit',
     redirect: 'error',
   });
@@ -162,7 +162,7 @@ export async function readEvents(
     if (!endsBlock(value, pieces.at(-2))) continue;
     const blocks = pieces.join('').split('\n\n');
     pieces = [blocks.pop() ?? ''];
-    for (const block of blocks) onEvent(parse(block));
+    for (const block of blocks) onEvent(parseEvent(block));
   }
 }
 
@@ -170,7 +170,7 @@ export async function readEvents(
 const endsBlock = (piece: string, before = ''): boolean =>
   piece.includes('\n\n') || (piece.startsWith('\n') && before.endsWith('\n'));
 
-function parse(block: string): Sent {
+function parseEvent(block: string): Sent {
   const fields = new Map(
     block.split('\n').map((line): [string, string] => {
       const at = line.indexOf(': ');
@@ -221,7 +221,7 @@ export function openRun(
           start();
           return;
         }
-        view = changed(view, stages, data as Changes, ++version);
+        view = applyChanges(view, stages, data as Changes, ++version);
         onView(view);
       },
     });
@@ -247,8 +247,8 @@ export function openRun(
   };
 }
 
-/** Returns the view after the changes. Updates `stages`, the array in the view, in place. */
-function changed(view: RunView, stages: Stage[], changes: Changes, version: number): RunView {
+/** Returns the view after the changes. Updates the view's array `stages` in place. */
+function applyChanges(view: RunView, stages: Stage[], changes: Changes, version: number): RunView {
   const { stages: statuses = [], added = [], ...rest } = changes;
   for (const [index, status] of statuses) {
     const stage = stages[index];

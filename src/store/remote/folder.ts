@@ -18,7 +18,7 @@ import { makeFolder } from '../folders.ts';
 import { openRegular } from '../regular.ts';
 import { type Listed, type Objects, RemoteFault } from './objects.ts';
 
-/** The age at which the drafts that a killed sender left are removed. */
+/** The age at which drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
 
 const LISTING = { recursive: true, withFileTypes: true } as const;
@@ -111,7 +111,7 @@ export function folderObjects(root: string, uri: string): Objects {
   };
 }
 
-/** Yields a stream's bytes. Throws its errors as `fault` turns them. */
+/** Yields a stream's bytes. Throws what `fault` makes of its errors. */
 async function* withRemoteFaults(
   stream: AsyncIterable<unknown>,
   fault: (error: unknown) => unknown,

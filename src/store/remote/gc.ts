@@ -1,14 +1,14 @@
 /**
  * Garbage collection of a remote: removes what no entry needs, and the entries that were sent
  * longest ago until it is no larger than a given size. Nothing that was written within the grace
- * period is removed: a push of a version that makes no marker may be relying on it.
+ * period is removed: a push by a version of the program that makes no marker may rely on it.
  *
  * Pushes and a sweep of one remote are kept out of each other's way. A push relies on objects that
  * it finds and that no entry needs yet. Each side writes its own marker before it looks for the
- * other's, so the two never proceed at once: `gc` gives up, and a push waits. It needs a remote
- * whose listings show what was written before, as S3's do and those of most network file systems.
- * A marker is renewed every minute, and counts no longer when it has not been for a quarter of an
- * hour, by the remote's own clock. Whoever was stopped for so long notices it.
+ * other's, so the two never proceed at once: `gc` gives up, and a push waits. This needs a remote
+ * whose listings show what was written before, as those of S3 and of most network file systems do.
+ * A marker is renewed every minute; by the remote's own clock, one that was not renewed for 15
+ * minutes no longer counts. A process that was stopped for so long notices it.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,26 +28,27 @@ import {
 import { receiveManifest } from './receive.ts';
 import { receiveRun, sendText } from './send.ts';
 
+/** The most transfers at once. */
 const TRANSFERS = 6;
 
 export interface RemoteSweepOptions {
   /** The most bytes that may stay, or null to remove only what no entry needs. */
   readonly maxBytes: number | null;
   readonly graceMs: number;
-  /** Whether only to report. Then nothing is written either. */
+  /** Whether only to report what would be removed. Nothing is written then. */
   readonly dryRun: boolean;
 }
 
 export interface RemoteSwept {
   /** The entries that were removed to make room. */
   readonly entries: readonly ActionKey[];
-  /** Manifests that are damaged. */
+  /** The number of damaged manifests that were removed. */
   readonly damaged: number;
-  /** Other objects that no entry needs, or needs any more. */
+  /** The number of other objects that were removed, since no entry needs them. */
   readonly objects: number;
   /** The bytes of all that was removed. */
   readonly bytes: number;
-  /** Objects that no entry needs and that are younger than the grace period. */
+  /** The number of objects that no entry needs but that are younger than the grace period. */
   readonly young: number;
   /** The entries that are left, and the bytes of their files. */
   readonly kept: { readonly entries: number; readonly bytes: number };
@@ -64,10 +65,10 @@ export async function sweepRemote(
 ): Promise<RemoteSwept> {
   const marker = options.dryRun ? null : await beginSweep(objects);
   try {
-    const found = await survey(objects);
+    const found = await surveyRemote(objects);
     // In a dry run no object is written that would show the remote's clock.
     const before = (marker?.now ?? Date.now()) - options.graceMs;
-    const choice = choose(found, options.maxBytes, before);
+    const choice = chooseRemovals(found, options.maxBytes, before);
     if (marker !== null) await removeAll(objects, marker, choice);
     return choice.swept;
   } finally {
@@ -90,10 +91,10 @@ interface Found {
 }
 
 /**
- * Reads what there is. Manifests come last: an entry that is sent meanwhile, and relies on an
- * object that was listed before, is seen.
+ * Lists the remote's objects and reads its manifests. Manifests come last, so that an entry is seen
+ * that is sent meanwhile and relies on an object listed before.
  */
-async function survey(objects: Objects): Promise<Found> {
+async function surveyRemote(objects: Objects): Promise<Found> {
   const [blobs, environments, runObjects] = await Promise.all(
     ['blobs', 'environments', 'runs'].map((folder) => listAll(objects, folder)),
   );
@@ -108,7 +109,7 @@ async function survey(objects: Objects): Promise<Found> {
     damaged: Listed[] = [];
   await queue.addAll(
     (await listAll(objects, 'entries')).flatMap((object) => {
-      const key = keyOf(object.name);
+      const key = keyInName(object.name);
       if (key === null) return [];
       return [
         async (): Promise<void> => {
@@ -132,7 +133,7 @@ async function listAll(objects: Objects, folder: string): Promise<readonly Liste
   return found;
 }
 
-function keyOf(name: string): ActionKey | null {
+function keyInName(name: string): ActionKey | null {
   const [, key] = /^v1\/entries\/[0-9a-f]{2}\/([0-9a-f]{64})\.json$/.exec(name) ?? [];
   return (key as ActionKey | undefined) ?? null;
 }
@@ -162,33 +163,33 @@ interface Choice {
   readonly swept: RemoteSwept;
 }
 
-/** Chooses the objects to remove. @param before what was written at this time or later stays */
-function choose(
+/** Chooses the objects to remove. @param before objects written at this time or later stay */
+function chooseRemovals(
   { blobs, environments, runs, entries, damaged }: Found,
   maxBytes: number | null,
   before: number,
 ): Choice {
   const isOld = ({ modified }: Listed): boolean => modified < before;
   const sizes = new Map(blobs.map(({ name, size }) => [name, size]));
-  const needs = countNeeds(entries);
-  let bytes = [...needs.keys()].reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
+  const references = countReferences(entries);
+  let bytes = [...references.keys()].reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
   const swept: SentEntry[] = [];
   for (const entry of [...entries].sort((a, b) => a.object.modified - b.object.modified)) {
     if (maxBytes === null || bytes <= maxBytes) break;
     if (!isOld(entry.object)) continue;
     swept.push(entry);
     for (const name of objectsOf(entry.manifest)) {
-      const left = (needs.get(name) ?? 1) - 1;
-      needs.set(name, left);
+      const left = (references.get(name) ?? 1) - 1;
+      references.set(name, left);
       if (left > 0) continue;
-      needs.delete(name);
+      references.delete(name);
       bytes -= sizes.get(name) ?? 0;
     }
   }
   const gone = new Set(swept.map(({ key }) => key));
   const kept = new Set(entries.map(({ key }) => key).filter((key) => !gone.has(key)));
   const unneeded = [
-    ...[...blobs, ...environments].filter(({ name }) => !needs.has(name)),
+    ...[...blobs, ...environments].filter(({ name }) => !references.has(name)),
     ...runs.filter(({ keys }) => !keys.some((key) => kept.has(key))).map(({ object }) => object),
   ];
   const manifests = [...swept.map(({ object }) => object), ...damaged.filter(isOld)];
@@ -215,11 +216,11 @@ function objectsOf(manifest: Manifest): ReadonlySet<string> {
   ]);
 }
 
-function countNeeds(entries: readonly SentEntry[]): Map<string, number> {
-  const needs = new Map<string, number>();
+function countReferences(entries: readonly SentEntry[]): Map<string, number> {
+  const references = new Map<string, number>();
   for (const { manifest } of entries)
-    for (const name of objectsOf(manifest)) needs.set(name, (needs.get(name) ?? 0) + 1);
-  return needs;
+    for (const name of objectsOf(manifest)) references.set(name, (references.get(name) ?? 0) + 1);
+  return references;
 }
 
 async function removeAll(objects: Objects, marker: Marker, choice: Choice): Promise<void> {
@@ -239,7 +240,7 @@ async function removeAll(objects: Objects, marker: Marker, choice: Choice): Prom
 }
 
 /**
- * Returns the milliseconds of a time such as `12h` or `7d`.
+ * Returns in milliseconds a time such as `12h` or `7d`.
  * @throws UserFault if the text is not a time
  */
 export function parseGrace(text: string): number {
@@ -250,6 +251,7 @@ export function parseGrace(text: string): number {
   return Number(number) * minutes * 60_000;
 }
 
+/** Markers are renewed at the first interval, and count no longer after the second. */
 const RENEW_MS = 60_000,
   STALE_MS = 15 * 60_000;
 const POLL_MS = 2_000;
@@ -257,11 +259,9 @@ const POLL_MS = 2_000;
 type Kind = 'gc' | 'push';
 
 export interface Marker {
-  /**
-   * The remote's clock, in milliseconds since 1970, when the others' markers were looked at last.
-   */
+  /** The remote's clock, in ms since 1970, when others' markers were last looked at. */
   readonly now: number;
-  /** Whether it has been valid without a gap since it was made: renewed in time. */
+  /** Whether the marker was renewed in time ever since it was made, and so always counted. */
   stands(): boolean;
   end(): Promise<void>;
 }
@@ -321,7 +321,7 @@ const isMarkerOf = (kind: Kind, name: string): boolean => name.startsWith(`v1/si
 
 /**
  * Marks the remote as being swept.
- * @throws UserFault while it is pushed to, or swept by another
+ * @throws UserFault while it is pushed to or swept by another process
  */
 export async function beginSweep(objects: Objects): Promise<Marker> {
   const marker = await placeMarker(objects, 'gc');
@@ -342,7 +342,7 @@ export async function beginSweep(objects: Objects): Promise<Marker> {
 
 /**
  * Marks the remote as being pushed to. Waits while it is swept.
- * @param tell called once if it has to wait
+ * @param tell called once if the push has to wait
  */
 export async function beginPush(
   objects: Objects,

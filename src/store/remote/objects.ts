@@ -30,20 +30,15 @@ export interface Listed {
 export interface Objects {
   /** The remote as messages show it; holds no secrets. */
   readonly uri: string;
-  /** The pauses before a transfer that brought no byte is begun again, in milliseconds. */
+  /** The pauses before a transfer that brought no byte is retried, in milliseconds. */
   readonly pauses?: readonly number[];
-  /**
-   * Throws `UserFault` if the remote can't be used. @param writing whether it will be written to
-   */
+  /** Throws `UserFault` if the remote can't be used. @param writing whether it will be written */
   open(writing: boolean): Promise<void>;
   /** Returns the size of an object, or null if there is none. Throws `RemoteFault`. */
   sizeOf(name: string): Promise<number | null>;
   /** Returns an object, or null if there is none. Throws `RemoteFault`, also while it is read. */
   read(name: string, from: number): Promise<Reading | null>;
-  /**
-   * Writes an object, which appears whole or not at all. Throws `RemoteFault`, or what `bytes`
-   * throws.
-   */
+  /** Writes an object, whole or not at all. Throws `RemoteFault`, or what `bytes` throws. */
   write(name: string, size: number, bytes: AsyncIterable<Uint8Array>): Promise<void>;
   /** Lists the objects whose name begins with `v1/FOLDER/`, in any order. Throws `RemoteFault`. */
   list(folder: string): AsyncIterable<Listed>;
@@ -51,7 +46,7 @@ export interface Objects {
   remove(name: string): Promise<void>;
 }
 
-/** A remote can't be reached, refuses a request, or breaks off a transfer. */
+/** Thrown if a remote can't be reached, refuses a request, or breaks off a transfer. */
 export class RemoteFault extends UserFault {
   /** @param again whether a further attempt may succeed */
   constructor(
@@ -63,12 +58,9 @@ export class RemoteFault extends UserFault {
   }
 }
 
-/**
- * Returns objects whose transfers end with a `RemoteFault` at the next bytes once `signal` is
- * aborted.
- */
+/** Returns the objects with transfers that throw `RemoteFault` once `signal` is aborted. */
 export function interruptible(objects: Objects, signal: AbortSignal): Objects {
-  const whileAsked = async function* (bytes: AsyncIterable<Uint8Array>) {
+  const untilAborted = async function* (bytes: AsyncIterable<Uint8Array>) {
     for await (const chunk of bytes) {
       if (signal.aborted) throw new RemoteFault('the transfer was stopped');
       yield chunk;
@@ -78,15 +70,15 @@ export function interruptible(objects: Objects, signal: AbortSignal): Objects {
     ...objects,
     async read(name, from) {
       const reading = await objects.read(name, from);
-      return reading && { ...reading, bytes: whileAsked(reading.bytes) };
+      return reading && { ...reading, bytes: untilAborted(reading.bytes) };
     },
-    write: (name, size, bytes) => objects.write(name, size, whileAsked(bytes)),
+    write: (name, size, bytes) => objects.write(name, size, untilAborted(bytes)),
   };
 }
 
 const SHA256 = /^[0-9a-f]{64}$/;
 
-/** Names an object by its digest or key. The pattern keeps anything else out of names. */
+/** Returns the name of an object with this digest or key. Anything else must not get into names. */
 function objectName(folder: string, id: string, ending: string): string {
   if (!SHA256.test(id)) throw new TypeError(`${JSON.stringify(id.slice(0, 80))} is not a digest`);
   return `v1/${folder}/${id.slice(0, 2)}/${id}${ending}`;

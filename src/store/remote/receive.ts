@@ -38,7 +38,7 @@ import {
   RemoteFault,
 } from './objects.ts';
 
-/** The manifest that a remote has of an entry. */
+/** What a remote says of an entry: its manifest, that there is none, or why it is refused. */
 export type Described =
   | { readonly state: 'known'; readonly manifest: Manifest; readonly text: string }
   | { readonly state: 'absent' }
@@ -50,12 +50,13 @@ export type Received =
   /** What the remote holds is not the entry. */
   | { readonly state: 'refused'; readonly why: string };
 
-/** What arrives is not what was asked for. */
+/** Thrown if what arrives is not what was asked for. */
 class Refusal extends Error {}
 
-/** The pauses before a transfer that brought no byte is begun again, in milliseconds. */
+/** The pauses before a transfer that brought no byte is retried, in milliseconds. */
 const PAUSES: readonly number[] = [200, 1000];
 
+/** The most bytes of an environment's record. */
 const ENVIRONMENT_BYTES = MB;
 
 /**
@@ -131,14 +132,14 @@ async function receiveFile(
   const file = pathInside(dir, name, 'a file of a remote entry');
   makeFolder(path.dirname(file));
   const hash = createHash('sha256');
-  // Fails if there is such a file, as on a file system for which `A` and `a` are the same name.
+  // Fails if the file exists, as on a file system for which `A` and `a` are the same name.
   const handle = await open(file, 'wx').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST')
       throw new Refusal(`${name} and another of its files have the same name on this file system`);
     throw error;
   });
   try {
-    const found = await receive(objects, blobObject(digest), size, name, async (chunk) => {
+    const found = await receiveBytes(objects, blobObject(digest), size, name, async (chunk) => {
       hash.update(chunk);
       await handle.writeFile(chunk);
     });
@@ -150,10 +151,10 @@ async function receiveFile(
 }
 
 /**
- * Passes the bytes of an object to `take`, and resumes a transfer that broke off. Returns false if
- * there is no such object. Throws `Refusal` unless it has exactly `size` bytes.
+ * Passes the bytes of an object to `take`, resuming transfers that break off. Returns false if
+ * there is no such object. Throws `Refusal` unless the object has exactly `size` bytes.
  */
-async function receive(
+async function receiveBytes(
   objects: Objects,
   object: string,
   size: number,
@@ -182,7 +183,7 @@ async function receive(
       return true;
     } catch (error) {
       if (!(error instanceof RemoteFault) || !error.again) throw error;
-      if (have === size && have > before) return true; // it broke after the last byte
+      if (have === size && have > before) return true; // the transfer broke off after the last byte
       failures = have > before ? 0 : failures + 1;
       const pause = (objects.pauses ?? PAUSES)[failures];
       if (pause === undefined) throw error;
@@ -194,7 +195,7 @@ async function receive(
 /**
  * Returns the text of an object, or null if there is none. Throws `Refusal` if it has more than
  * `most` bytes or is not UTF-8.
- * @param what names it in messages
+ * @param what names the object in messages
  */
 export async function receiveText(
   objects: Objects,
@@ -206,7 +207,7 @@ export async function receiveText(
   if (size === null) return null;
   if (size > most) throw new Refusal(`${what} has ${inWords(size)}, more than ${inWords(most)}`);
   const chunks: Uint8Array[] = [];
-  const found = await receive(objects, object, size, what, (chunk) => {
+  const found = await receiveBytes(objects, object, size, what, (chunk) => {
     chunks.push(chunk);
     return Promise.resolve();
   });
@@ -244,7 +245,7 @@ async function receiveEnvironment(
   }
 }
 
-/** Gives folders the age of the entry, so that a later change of one of them shows. */
+/** Sets the folders' times to just before the entry was made, so that a later change shows. */
 function setFolderTimes(dir: string, manifest: Manifest): void {
   const time = new Date(Math.max(0, Date.parse(manifest.created) - SETTLED_MS));
   for (const folder of new Set(keptFiles(manifest).flatMap(({ path: name }) => foldersOf(name))))
@@ -290,10 +291,10 @@ const areDigests = (value: unknown): boolean =>
 const isPrintable = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= 500 && !/[\u0000-\u001f\u007f-\u009f]/.test(value);
 
-/** The key is computed from the components, so this detects a manifest under another's key. */
+/** Returns what is wrong with the components, which must give the key; null if nothing is. */
 function componentsFault({ components, kind }: Manifest, key: ActionKey): string | null {
   const given: unknown = components;
-  const isWhole =
+  const isWellFormed =
     isRecord(given) &&
     isPrintable(kind) &&
     given['kind'] === kind &&
@@ -302,11 +303,11 @@ function componentsFault({ components, kind }: Manifest, key: ActionKey): string
     areDigests(given['inputs']) &&
     areDigests(given['assets']) &&
     (given['backend'] === null || isPrintable(given['backend']));
-  if (!isWhole) return 'its manifest has malformed components';
-  return keyOf(components) === key ? null : 'its manifest has the components of another entry';
+  if (!isWellFormed) return 'its manifest has malformed components';
+  return keyFrom(components) === key ? null : 'its manifest has the components of another entry';
 }
 
-function keyOf(components: KeyComponents): ActionKey | null {
+function keyFrom(components: KeyComponents): ActionKey | null {
   try {
     return actionKey(components);
   } catch {

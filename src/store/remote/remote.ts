@@ -1,6 +1,6 @@
 /**
- * A remote beside a store: entries that are missing here are fetched, new ones can be sent. Keeps
- * count, bounds how many transfers run at once, and gives up on a remote that does not answer.
+ * A remote beside a store: fetches entries that the store lacks and sends new ones. Counts
+ * transfers, bounds how many run at once, and gives up on a remote that does not answer.
  */
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,8 +17,9 @@ import { interruptible, type Objects, RemoteFault } from './objects.ts';
 import { receiveEntry } from './receive.ts';
 import { sendEntry, type Sent } from './send.ts';
 
+/** The most transfers at once. */
 const TRANSFERS = 6;
-/** After this many faults in a row, a run stops asking. */
+/** After this many faults in a row, a run stops using the remote. */
 const MOST_FAULTS = 3;
 const POLL_MS = 250;
 
@@ -27,14 +28,14 @@ export interface Counts {
   readonly sent: number;
   /** Bytes of the files that were fetched and sent. */
   readonly bytes: number;
-  /** Entries that the remote holds but that were refused, or that it did not take. */
+  /** Entries that were refused here or that the remote did not take. */
   readonly failed: number;
 }
 
 export interface RemoteOptions {
-  /** Called with what is refused or fails, a sentence each. */
+  /** Called with a sentence for each entry that is refused or fails. */
   readonly tell: (message: string) => void;
-  /** Called with what was transferred, for a log. */
+  /** Called with a sentence for each entry that was transferred. */
   readonly log?: (message: string) => void;
   /** Once aborted, no more transfers begin, and those under way are ended. */
   readonly signal?: AbortSignal;
@@ -55,7 +56,7 @@ export class Remote {
   readonly #counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
   /** The keys that the remote was asked for. */
   readonly #asked = new Set<ActionKey>();
-  /** Fetches under way. Stages with equal keys share one. */
+  /** Fetches under way, by key, which stages with equal keys share. */
   readonly #running = new Map<ActionKey, Promise<Entry | null>>();
   /** Faults since the last transfer that succeeded. */
   #faults = 0;
@@ -70,8 +71,8 @@ export class Remote {
   }
 
   /**
-   * Returns the entry of `key` from the remote. Null if the remote has none, if what it has was
-   * refused, or if another process has the lease. Asks only once for a key, and tells of a refusal.
+   * Returns the entry of `key` from the remote; null if the remote has none, if the entry was
+   * refused, which is told, or if another process has the lease. Asks only once for a key.
    * @param volatile the stage's volatile files; null if the stage is not known
    */
   async fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
@@ -88,7 +89,7 @@ export class Remote {
     void this.#queue.add(() => this.#send(key));
   }
 
-  /** Resolves when everything was sent. */
+  /** Resolves when every transfer has ended, to what was transferred. */
   async settled(): Promise<Counts> {
     await this.#queue.onIdle();
     await this.#sending.end();
@@ -133,8 +134,8 @@ export class Remote {
   }
 
   /**
-   * Runs a transfer. Returns null if the remote fails, which is told, and without running it after
-   * too many faults or once the signal is aborted.
+   * Runs a transfer and returns its result; null if the remote fails, which is told. Also returns
+   * null, without running it, after too many faults or once the signal is aborted.
    */
   async #attempt<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> {
     const { signal, tell } = this.#options;
@@ -166,17 +167,17 @@ export class Remote {
 interface Sending {
   /** Throws `RemoteFault` if the remote does not take the entry. */
   send(key: ActionKey, force: boolean): Promise<Sent>;
-  /** Gives up the marker. It is made again by the next `send`. */
+  /** Removes the marker. The next `send` makes a new one. */
   end(): Promise<void>;
 }
 
-/** Sends entries under a marker that no `gc` sweeps the remote meanwhile. */
+/** Sends entries under a marker, which keeps any `gc` from sweeping the remote meanwhile. */
 function createSending(objects: Objects, store: Store, tell: (message: string) => void): Sending {
   let marker: Promise<Marker> | null = null;
   const end = async (): Promise<void> => {
     const before = marker;
     marker = null;
-    // A marker that can't be removed counts for a quarter of an hour, and does no other harm.
+    // A marker that can't be removed keeps `gc` away for 15 minutes, and does no other harm.
     await before?.then((one) => one.end()).catch(() => undefined);
   };
   return {
@@ -190,7 +191,7 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
         });
         const sent = await sendEntry(objects, store, key, force);
         if (raised.stands()) return sent;
-        // This process was stopped for long: a gc may have removed what it had found.
+        // This process was stopped for long: a gc may have removed objects that were found there.
         if (marker === held) await end();
       }
     },
@@ -198,7 +199,7 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
 }
 
 export interface Pulled extends Counts {
-  /** Entries that were here already. */
+  /** The number of entries that the store already had. */
   readonly here: number;
   /** The keys of entries that neither the store nor the remote has. */
   readonly lacking: readonly ActionKey[];
@@ -244,7 +245,7 @@ export interface Pushed {
 
 /**
  * Sends entries. Throws `RemoteFault` if the remote does not take one.
- * @param tell called if it has to wait for a `gc` of the remote
+ * @param tell called if the push has to wait for a `gc` of the remote
  */
 export async function pushEntries(
   objects: Objects,
@@ -276,7 +277,7 @@ export async function pushEntries(
 
 const FORMS = 'write file:FOLDER or s3://BUCKET/PREFIX';
 
-/** @throws UserFault if the URI is not that of a remote, or what it needs is not installed */
+/** Opens the remote of a URI. @throws UserFault if it is none, or needs packages not installed */
 export async function objectsAt(uri: string): Promise<Objects> {
   if (uri.startsWith('file:')) {
     const folder = uri.startsWith('file://') ? folderOfUrl(uri) : uri.slice('file:'.length);
@@ -306,5 +307,5 @@ function folderOfUrl(uri: string): string {
   }
 }
 
-/** Leaves out what stands before an `@`, where people put passwords. */
+/** Returns the URI without what stands before an `@`, where people put passwords. */
 const withoutSecrets = (uri: string): string => uri.slice(0, 200).replace(/\/\/[^@/]*@/, '//…@');

@@ -20,7 +20,7 @@ import { type Listed, type Objects, type Reading, RemoteFault } from './objects.
 
 const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
 
-/** The smallest part of an upload in parts, and the most parts that S3 takes. */
+/** The smallest part of an upload in parts, in bytes, and the most parts (S3 takes 10,000). */
 const PART = 16 * MB,
   PARTS = 9000;
 
@@ -41,9 +41,9 @@ interface Bucket {
   readonly fault: (error: unknown) => unknown;
 }
 
-/** Opens a remote in S3. @param prefix of its keys, without slashes around; '' for all keys */
+/** Opens a remote in S3. @param prefix begins its keys, without slashes at its ends; may be '' */
 export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
-  const [sdk, { Upload }] = await load(uri);
+  const [sdk, { Upload }] = await loadSdk(uri);
   const patience = limitOf('seconds');
   const stallMs = Math.min(LONGEST_MS, patience.value * 1000);
   const client = createClient(sdk, stallMs);
@@ -54,11 +54,12 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     try {
       return await client.send(command, { abortSignal });
     } catch (error) {
-      throw abortSignal.aborted ? abortSignal.reason : error; // amid an answer it is a reset
+      // Amid an answer, the SDK reports an abort as a reset of the connection.
+      throw abortSignal.aborted ? abortSignal.reason : error;
     }
   }) as S3Client['send'];
   const at: Bucket = { sdk, client, name: bucket, uri, stallMs, send, keyOf, fault };
-  const asked = async <T>(request: Promise<T>): Promise<T> => {
+  const withFaults = async <T>(request: Promise<T>): Promise<T> => {
     try {
       return await request;
     } catch (error) {
@@ -74,8 +75,8 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
         throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
       }
     },
-    sizeOf: (name) => asked(sizeOf(at, name)),
-    read: (name, from) => asked(read(at, name, from)),
+    sizeOf: (name) => withFaults(sizeOf(at, name)),
+    read: (name, from) => withFaults(read(at, name, from)),
     write: (name, size, bytes) => upload(at, Upload, { name, size, bytes }),
     async *list(folder) {
       try {
@@ -85,7 +86,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
       }
     },
     async remove(name) {
-      await asked(send(new sdk.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) })));
+      await withFaults(send(new sdk.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) })));
     },
   };
 }
@@ -97,11 +98,10 @@ const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
     ...regionOption(),
     // Servers other than Amazon's seldom have a host name for each bucket.
     forcePathStyle: hasOwnEndpoint(),
-    // Every object is checked against its SHA-256 here, and not every server knows the SDK's own
-    // checksums.
+    // Objects are checked by SHA-256 here, and not every server knows the SDK's own checksums.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    // The SDK only warns of its `requestTimeout`.
+    // `socketTimeout`, since the SDK only warns when its `requestTimeout` is over.
     requestHandler: { connectionTimeout: 10_000, socketTimeout },
     streamCollector: collectBody,
     maxAttempts: 4,
@@ -122,7 +122,7 @@ async function collectBody(body: Readable): Promise<Uint8Array> {
 
 const TOO_LARGE = 'TooLarge';
 
-async function load(uri: string): Promise<[Sdk, typeof libStorage]> {
+async function loadSdk(uri: string): Promise<[Sdk, typeof libStorage]> {
   try {
     return await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')]);
   } catch (error) {
@@ -138,7 +138,7 @@ const hasOwnEndpoint = (): boolean =>
   ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
 
 /**
- * Returns the region if the SDK would not find it. The SDK reads `AWS_REGION` and the user's files,
+ * Returns the region where the SDK would not find one. It reads `AWS_REGION` and the user's files,
  * and refuses to work without a region, which servers other than Amazon's ignore.
  */
 function regionOption(): { readonly region?: string } {
@@ -208,7 +208,7 @@ async function upload(
   Upload: typeof libStorage.Upload,
   { name, size, bytes }: Writing,
 ): Promise<void> {
-  // The SDK wraps errors of the body, so that of `bytes` is kept here.
+  // The SDK wraps errors of the body, so an error of `bytes` is kept here.
   let own: { readonly error: unknown } | null = null;
   const guarded = async function* (): AsyncGenerator<Uint8Array> {
     try {
@@ -237,7 +237,7 @@ async function upload(
   }
 }
 
-/** Returns how long a server may take for so many bytes, in milliseconds. */
+/** Returns how long a server may take for this many bytes, in milliseconds. */
 const allowedMs = (stallMs: number, bytes: number): number =>
   Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
 
@@ -245,17 +245,17 @@ async function* listed(
   { send, sdk, name: bucket, uri, keyOf }: Bucket,
   folder: string,
 ): AsyncGenerator<Listed> {
-  const start = keyOf(''); // all keys of the remote begin with it, and no object's name has it
-  let asked: ListObjectsV2CommandInput = { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) };
+  const start = keyOf(''); // begins all keys of the remote, and is no part of objects' names
+  let request: ListObjectsV2CommandInput = { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) };
   for (let page = 0; page < MOST_PAGES; page++) {
-    const answer = await send(new sdk.ListObjectsV2Command(asked));
+    const answer = await send(new sdk.ListObjectsV2Command(request));
     const { Contents: found = [], NextContinuationToken: next = '' } = answer;
     for (const { Key: key = '', Size: size = 0, LastModified: modified } of found)
       if (key.startsWith(start) && modified !== undefined)
         yield { name: key.slice(start.length), size, modified: modified.getTime() };
     if (next === '') return;
-    if (next === asked.ContinuationToken) break;
-    asked = { ...asked, ContinuationToken: next };
+    if (next === request.ContinuationToken) break;
+    request = { ...request, ContinuationToken: next };
   }
   throw new RemoteFault(
     `${uri}: its list of ${folder} does not end`,
@@ -267,15 +267,15 @@ const isAbsent = (error: unknown): boolean =>
   ['NoSuchKey', 'NotFound'].includes((error as Error).name);
 
 /**
- * Returns the bytes of a body. Throws if none comes for `ms`, if they come more slowly than SLOWEST
- * for longer, or if the connection breaks.
+ * Yields the bytes of a body. Throws if none comes for `ms`, if they come more slowly than SLOWEST
+ * for longer than `ms`, or if the connection breaks.
  */
 async function* withStallTimeout(
   body: Readable,
   ms: number,
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {
-  // After a slow transfer, resuming would be as slow: a TimeoutError is final, an Error is resumed.
+  // A transfer that stalled is resumed (Error); a slow one would be slow again (TimeoutError).
   const stalled = (): void => {
     const name = received < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
     body.destroy(Object.assign(new Error('no data arrived in time'), { name }));
@@ -308,7 +308,7 @@ function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): 
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;
   const status = (error as Partial<S3ServiceException>).$metadata?.httpStatusCode;
-  // An answer without a body has no message.
+  // The answer had no body, and so no message.
   const isMute = message === '' || message === 'UnknownError';
   const said = isMute
     ? `HTTP ${status ?? name}`
@@ -336,10 +336,10 @@ function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): 
     );
   if (/Region is missing/.test(message))
     return new RemoteFault(`${uri}: no region is given`, 'set AWS_REGION');
-  const isServers = status !== undefined && status < 500;
+  const isRefused = status !== undefined && status < 500;
   return new RemoteFault(
     `${uri}: ${said}${code === undefined ? '' : ` (${code})`}`,
     'look at the network and at AWS_ENDPOINT_URL',
-    !isServers,
+    !isRefused,
   );
 }

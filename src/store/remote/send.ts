@@ -29,10 +29,10 @@ export type Sent =
   | { readonly state: 'sent'; readonly bytes: number }
   /** The remote has the entry. */
   | { readonly state: 'present' }
-  /** The entry here is missing or damaged. */
+  /** The store's entry is missing or damaged. */
   | { readonly state: 'unsound'; readonly why: string };
 
-/** An entry here is not what was stored. */
+/** Thrown if the store's entry is not what was stored. */
 class Unsound extends Error {}
 
 /**
@@ -52,11 +52,11 @@ export async function sendEntry(
     return { state: 'unsound', why: found.state === 'absent' ? 'it is not here' : found.why };
   const { dir } = found.entry;
   try {
-    const text = textOf(path.join(dir, MANIFEST_FILE));
+    const text = readStored(path.join(dir, MANIFEST_FILE));
     const checked = checkedManifest(text, key, null);
     if ('fault' in checked) return { state: 'unsound', why: checked.fault };
     const { letGo, facts } = checked.manifest;
-    // An entry with files let go never takes the place of a whole one.
+    // An entry some of whose files were let go never replaces a whole one.
     if ((!force || letGo !== undefined) && (await isPresent(objects, key, letGo ?? [])))
       return { state: 'present' };
     let bytes = 0;
@@ -72,9 +72,8 @@ export async function sendEntry(
 }
 
 /**
- * Whether the remote has the entry's manifest and, in their sizes, all files that the entry has
- * here.
- * @param letGo the files that the entry lacks here, and that the remote's need not have
+ * Whether the remote has the entry's manifest and files of the right sizes.
+ * @param letGo the files that the store's entry lacks, which the remote's may lack too
  */
 async function isPresent(
   objects: Objects,
@@ -102,7 +101,7 @@ async function sendFile(
   return file.size;
 }
 
-/** Yields the bytes of a file. Throws before the last of them if they are not what was stored. */
+/** Yields the bytes of a file. Throws before the last chunk if they are not what was stored. */
 async function* checkedBytes(
   dir: string,
   { path: name, size, sha256 }: ManifestFile,
@@ -136,7 +135,7 @@ async function sendEnvironment(objects: Objects, root: string, digest: unknown):
   const file = path.join(root, 'environments', `${name}.json`);
   if (!lstatSync(file, { throwIfNoEntry: false })?.isFile()) return;
   if ((await objects.sizeOf(environmentObject(name))) === null)
-    await sendText(objects, environmentObject(name), textOf(file));
+    await sendText(objects, environmentObject(name), readStored(file));
 }
 
 export function sendText(objects: Objects, object: string, text: string): Promise<void> {
@@ -144,7 +143,7 @@ export function sendText(objects: Objects, object: string, text: string): Promis
   return objects.write(object, bytes.length, Readable.from([bytes]));
 }
 
-function textOf(file: string): string {
+function readStored(file: string): string {
   try {
     return readRegularText(file);
   } catch (error) {
@@ -159,7 +158,7 @@ const KEY = /^[0-9a-f]{64}$/;
 export const sendRun = (objects: Objects, id: string, keys: readonly ActionKey[]): Promise<void> =>
   sendText(objects, runObject(id), `${seal({ keys })}\n`);
 
-/** @throws UserFault if the remote has no such run, or what it has is not a run's record */
+/** Returns the keys of a run. @throws UserFault if the remote has no sound record of the run */
 export async function receiveRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   const what = `the record of the run ${id}`;
   try {
@@ -176,7 +175,7 @@ export async function receiveRun(objects: Objects, id: string): Promise<readonly
   }
 }
 
-/** Returns the keys in a run's record. Throws `UserFault` if the text is not one. */
+/** Returns the keys in a run's record. Throws `UserFault` if the text is no such record. */
 export function runKeys(text: string, what: string): readonly ActionKey[] {
   parseJson(text, what);
   const record = unseal(text.replace(/\n$/, ''));

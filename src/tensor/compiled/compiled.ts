@@ -4,9 +4,9 @@
  * once: by one compiled function if the same operations were recorded before, with any shapes.
  *
  * The code of the region runs each time, and each of its operations is compared with the recorded
- * one, so a function is used only for exactly the operations that it was made of. Entries that come
- * from JavaScript are the function's arguments, unless they have been the same each time, and these
- * are compared each time too.
+ * one, so a function is used only for exactly the operations that it was made of. Tensors made in
+ * JavaScript are arguments of the function, but small ones are constants of it while their entries
+ * stay the same, which is checked each time.
  */
 import { type DataId, getBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { processWide } from '../../base/process-wide.ts';
@@ -52,8 +52,8 @@ const WAITING = 1 << 24;
 /** The most operations of a trace. */
 const LENGTH = 1 << 13;
 /**
- * The largest number of recorded operations that are kept, and of those in compiled functions, each
- * of which takes about 20 kB.
+ * The largest number of recorded operations that are kept, and of operations in compiled functions.
+ * An operation in a function takes about 20 kB.
  */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
@@ -70,7 +70,7 @@ const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a *
  */
 const PRODUCTS = new Set(['MatMul', 'BatchMatMulV2']);
 
-/** The layers that can read a packed W: which input it is, and whether they compute x·Wᵀ. */
+/** The operations that can read a packed W: which input W is, and whether they compute x·Wᵀ. */
 const LAYERS = new Map([
   ['FusedLinear', { input: 1, transposed: true }],
   ['FusedLora', { input: 1, transposed: true }],
@@ -101,19 +101,19 @@ class Recorder {
   /** Tensors whose entries were made in JavaScript during the region. */
   #written = new WeakSet<TensorData>();
   readonly #copies: Copies;
-  /** What the trace has in bfloat16, by the tensor in float32. */
+  /** The trace's tensors in bfloat16, by the float32 tensors that they were rounded from. */
   readonly #rounded = new Map<TensorData, TensorData>();
-  /** Tensors that the trace reads and that nothing else needs any more. */
+  /** Tensors that only the trace still reads; they are freed once it has been computed. */
   readonly #waiting: TensorData[] = [];
   #waitingBytes = 0;
 
   constructor(backend: Internals) {
     this.#backend = backend;
     this.#copies = new Copies(backend.binding);
-    this.#install();
+    this.#replaceMethods();
   }
 
-  #install(): void {
+  #replaceMethods(): void {
     const backend = this.#backend;
     const original = {
       executeSingleOutput: backend.executeSingleOutput.bind(backend),
@@ -124,18 +124,18 @@ class Recorder {
       write: backend.write.bind(backend),
     };
     backend.executeSingleOutput = (name, attrs, inputs) =>
-      (this.#record(name, attrs, inputs) ?? this.#replace(name, attrs, inputs))?.[0] ??
+      (this.#record(name, attrs, inputs) ?? this.#runReplaced(name, attrs, inputs))?.[0] ??
       original.executeSingleOutput(name, attrs, inputs);
     backend.executeMultipleOutputs = (name, attrs, inputs, outputs) =>
       this.#record(name, attrs, inputs) ??
-      this.#replace(name, attrs, inputs) ??
+      this.#runReplaced(name, attrs, inputs) ??
       original.executeMultipleOutputs(name, attrs, inputs, outputs);
     backend.getInputTensorIds = (tensors) => {
-      this.#settle();
+      this.#computeTrace();
       return original.getInputTensorIds(tensors);
     };
     backend.readSync = (dataId) => {
-      if (this.#trace?.isPending(backend.tensorMap.get(dataId)) === true) this.#settle();
+      if (this.#trace?.isPending(backend.tensorMap.get(dataId)) === true) this.#computeTrace();
       return original.readSync(dataId);
     };
     backend.disposeData = (dataId, force = false) => {
@@ -149,7 +149,7 @@ class Recorder {
       this.#waiting.push(data);
       this.#waitingBytes += bytesOf(data.shape);
       backend.tensorMap.delete(dataId);
-      if (this.#waitingBytes > WAITING) this.#settle();
+      if (this.#waitingBytes > WAITING) this.#computeTrace();
       return true;
     };
     backend.write = (values, shape, dtype) => {
@@ -167,24 +167,24 @@ class Recorder {
     return this.#precision;
   }
 
-  region<T>(run: () => T, precision: Precision): T {
+  runRecorded<T>(run: () => T, precision: Precision): T {
     const outer = this.#precision;
     this.#precision = precision;
     this.#depth++;
-    this.#trace ??= this.#begin();
+    this.#trace ??= this.#beginTrace();
     try {
       return run();
     } finally {
       this.#precision = outer;
       if (--this.#depth === 0) {
-        this.#settle();
+        this.#computeTrace();
         this.#trace = null;
         this.#written = new WeakSet();
       }
     }
   }
 
-  #begin(): Trace {
+  #beginTrace(): Trace {
     this.#rounded.clear();
     return new Trace(this.#start, () => {
       this.#points++;
@@ -204,9 +204,9 @@ class Recorder {
     const datas = inputs.map(({ dataId }) => tensorMap.get(dataId));
     const outputs = outputsOf(name, attributes, datas);
     if (outputs === null) return null;
-    if (this.#trace.operations.length >= LENGTH) this.#settle();
+    if (this.#trace.operations.length >= LENGTH) this.#computeTrace();
     for (const data of datas) {
-      // Entries from before the region, such as weights, are handed to TensorFlow once and for all.
+      // Tensors from before the region, such as weights, are handed to TensorFlow once and for all.
       if (data.values !== null && !this.#written.has(data) && !this.#trace.has(data)) {
         data.id = binding.createTensor(data.shape, data.dtype, data.values);
         data.values = null;
@@ -217,16 +217,16 @@ class Recorder {
     );
     const results = tensors.map(({ dataId }) => ({ data: tensorMap.get(dataId), dataId }));
     if (this.#precision === 'bf16' && PRODUCTS.has(name) && datas[0]?.dtype === FLOAT)
-      this.#addRounded(this.#trace, name, attributes, datas, results[0]!);
+      this.#addBf16Product(this.#trace, name, attributes, datas, results[0]!);
     else this.#addLayer(this.#trace, name, attributes, datas, results);
     return tensors;
   }
 
   /**
-   * Adds a product in bfloat16. Each factor is cast once, however many products read it, and one
-   * that TensorFlow holds already is read as a copy that is kept, such as that of a frozen weight.
+   * Adds a product in bfloat16. Each factor is cast once, however many products read it. The cast
+   * of a factor that TensorFlow holds already, such as a frozen weight, is kept for later traces.
    */
-  #addRounded(
+  #addBf16Product(
     trace: Trace,
     name: string,
     attributes: readonly AttributeValue[],
@@ -255,7 +255,7 @@ class Recorder {
     };
     const product = inBfloat16(result.data);
     trace.add(name, withValue(attributes, 'T', BFLOAT16), factors.map(round), [product]);
-    // A product that reads this one takes it as it is: casting it back and forth changes no bit.
+    // Later products read `product` itself: casting it to float32 and back changes no bit.
     this.#rounded.set(result.data, product);
     trace.add('Cast', castAttributes(binding, FLOAT), [product], [result]);
   }
@@ -282,7 +282,7 @@ class Recorder {
       trace.add(name, attributes, datas, results);
       return;
     }
-    if (weight !== undefined) trace.reference(weight); // so that its copy is kept, as above
+    if (weight !== undefined) trace.reference(weight); // keeps its copy until the trace is computed
     trace.add(
       name,
       withValue(attributes, 'packed', true),
@@ -291,8 +291,8 @@ class Recorder {
     );
   }
 
-  /** Carries out at once an operation that `execute` replaces. Returns null for any other. */
-  #replace(
+  /** Carries out at once an operation that `isReplaced`. Returns null for any other. */
+  #runReplaced(
     name: string,
     attributes: readonly AttributeValue[],
     inputs: readonly TensorInfo[],
@@ -307,7 +307,7 @@ class Recorder {
   }
 
   /** Computes the tensors of the trace that are still in use, and begins another trace. */
-  #settle(): void {
+  #computeTrace(): void {
     const trace = this.#trace;
     if (trace === null || trace.operations.length === 0) return;
     const { tensorMap, binding } = this.#backend;
@@ -317,7 +317,7 @@ class Recorder {
         ({ dataId, data }) => tensorMap.has(dataId) && tensorMap.get(dataId) === data,
       );
       if (needed.length > 0) {
-        const program = this.#program(trace, needed);
+        const program = this.#programFor(trace, needed);
         program.run(binding, trace.sources, needed, this.sightings);
         if (program.compiled > 0) this.#calls++;
       }
@@ -328,12 +328,12 @@ class Recorder {
       }
       this.#waiting.length = 0;
       this.#waitingBytes = 0;
-      if (this.#points > POINTS || this.#compiled() > COMPILED) this.#forget();
-      this.#trace = this.#begin();
+      if (this.#points > POINTS || this.#compiledOperations() > COMPILED) this.#forgetPrograms();
+      this.#trace = this.#beginTrace();
     }
   }
 
-  #program(trace: Trace, needed: Trace['pending']): Program {
+  #programFor(trace: Trace, needed: Trace['pending']): Program {
     const references = needed.map(({ reference }) => reference),
       key = references.join();
     const known = trace.point.programs.get(key);
@@ -348,21 +348,21 @@ class Recorder {
     return program;
   }
 
-  #forget(): void {
+  #forgetPrograms(): void {
     for (const program of this.#programs) program.dispose(this.#backend.binding);
     this.#programs = [];
     this.#points = 0;
     this.#start = new Point(null);
   }
 
-  #compiled(): number {
+  #compiledOperations(): number {
     return this.#programs.reduce((sum, { compiled: own }) => sum + own, 0);
   }
 
   statistics(): CompiledStatistics {
     return {
       functions: this.#programs.filter(({ compiled: own }) => own > 0).length,
-      operations: this.#compiled(),
+      operations: this.#compiledOperations(),
       made: { ...this.#made },
       calls: this.#calls,
       ...this.#copies.sizes,
@@ -371,12 +371,12 @@ class Recorder {
   }
 }
 
-/** What is compiled now, and what was since the backend was loaded. */
 export interface CompiledStatistics {
+  /** The number of functions that are kept now. */
   readonly functions: number;
-  /** The number of operations that they replace. */
+  /** The number of operations that these functions replace. */
   readonly operations: number;
-  /** All that were made since the backend was loaded, and the seconds that making them took. */
+  /** The functions made since the backend was loaded, and the seconds that making them took. */
   readonly made: {
     readonly functions: number;
     readonly operations: number;
@@ -407,9 +407,9 @@ export function prepareCompiling(sightings = SIGHTINGS): void {
 }
 
 /**
- * Runs `run`, compiled where the backend can. Its results have the same bits as without. Tensors
- * that it makes can be used like others afterwards.
- * @param precision of the matrix products in `run`; those of a region inside have their own
+ * Runs `run`, compiled where the backend can; this changes no bit of the results. Tensors that it
+ * makes can be used like others afterwards.
+ * @param precision of the matrix products in `run`; another call inside `run` has its own
  * @throws if the precision is bf16 and the backend is not TensorFlow on a processor
  */
 export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
@@ -418,20 +418,18 @@ export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
     if (precision === 'float32') return run();
     throw new Error('products in bfloat16 need the TensorFlow backend on a processor');
   }
-  // Without compiling, the operations of a region in bfloat16 are still recorded, and replaced.
+  // Even if nothing is to be compiled, a region in bfloat16 is recorded to replace its products.
   const plain = precision === 'float32' && !recorder.recording;
-  return plain && recorder.sightings === Infinity ? run() : recorder.region(run, precision);
+  return plain && recorder.sightings === Infinity ? run() : recorder.runRecorded(run, precision);
 }
 
-/** What the matrix products of the region around the call are computed in. */
+/** Returns the precision of matrix products in the region around the call. */
 export const productPrecision = (): Precision => shared.recorder?.precision ?? 'float32';
 
-/**
- * Runs `run` with its matrix products in float32, whatever those of the region around it are in.
- */
+/** Runs `run` with its matrix products in float32, whatever the precision around the call. */
 export function inFloat32<T>(run: () => T): T {
   const { recorder } = shared;
-  return recorder?.recording === true ? recorder.region(run, 'float32') : run();
+  return recorder?.recording === true ? recorder.runRecorded(run, 'float32') : run();
 }
 
 /** Returns what has been compiled so far; null if nothing is recorded in this process. */

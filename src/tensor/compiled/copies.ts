@@ -1,8 +1,8 @@
 /**
- * Copies of tensors in the form in which products read them, each kept for as long as the tensor:
- * factors in bfloat16, a float32 with 8 instead of 24 bits of significand, and frozen weights
- * packed in the order of fused products (FusedPack in src/tensor/native/fused-products.cc), so that
- * these need not put them in that order each time. Packing changes no bit of a result.
+ * Keeps copies of tensors in the form in which products read them, each for as long as its tensor:
+ * factors in bfloat16 (a float32 with 8 instead of 24 bits of significand), and frozen weights in
+ * the order in which fused products read entries (FusedPack in
+ * src/tensor/native/fused-products.cc). Packing changes no bit of a result.
  */
 import { type Binding, execute } from './program.ts';
 import type { AttributeValue } from './rules.ts';
@@ -39,7 +39,7 @@ const bytesOf = ({ shape }: TensorData, width: number): number =>
 
 interface Copy {
   readonly data: TensorData;
-  /** What it counts towards the limit. */
+  /** What the copy counts towards PACKED_BYTES; 0 in bfloat16. */
   readonly bytes: number;
 }
 
@@ -60,7 +60,6 @@ export class Copies {
 
   constructor(private readonly binding: Binding) {}
 
-  /** The numbers of tensors that are kept in bfloat16, and of weights that are packed. */
   get sizes(): { readonly casts: number; readonly packed: number } {
     return { casts: this.#casts.size, packed: this.#packed.size };
   }
@@ -72,7 +71,7 @@ export class Copies {
     return { data: { ...result, values: null, refCount: 1 }, bytes };
   }
 
-  /** Returns a tensor that TensorFlow holds, in bfloat16. */
+  /** Returns the bfloat16 copy of a tensor that TensorFlow holds. */
   cast(data: TensorData): TensorData {
     const known = this.#casts.get(data);
     if (known !== undefined) return known.data;
@@ -82,8 +81,8 @@ export class Copies {
   }
 
   /**
-   * Returns the packed copy of a frozen weight that TensorFlow holds; null while it has been read a
-   * few times only, and where the copy would exceed the limit.
+   * Returns the packed copy of a frozen weight that TensorFlow holds; null for the first READS
+   * reads, and where the copy would exceed PACKED_BYTES.
    */
   packed(data: TensorData, packing: Packing): TensorData | null {
     const key = keyOf(packing),

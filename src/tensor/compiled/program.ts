@@ -21,7 +21,7 @@ interface Result {
   readonly dtype: number;
 }
 
-/** The part of the binding that is used here; set-up adds `addFunction` and `removeFunction`. */
+/** What is used of tfjs-node's binding; set-up adds `addFunction` and `removeFunction` to it. */
 export interface Binding {
   createTensor(shape: readonly number[], dtype: number, values: Entries): number;
   deleteTensor(id: number): void;
@@ -49,7 +49,7 @@ export interface Binding {
 interface Node {
   readonly op: string;
   readonly attrs: readonly AttributeValue[];
-  /** Two numbers for each input, as the outputs of the function. */
+  /** Two numbers for each input: an operation, and which of its outputs. */
   readonly inputs: readonly number[];
   /** As `listsOf` returns them. */
   readonly lists: readonly number[];
@@ -116,10 +116,7 @@ export function execute(
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/**
- * The most times that a function is made again because a value changed that had been the same so
- * far.
- */
+/** How many times a function may be made again because a constant of it changed. */
 const REVISIONS = 4;
 
 const isEqual = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
@@ -128,7 +125,7 @@ const isEqual = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
   return true;
 };
 
-/** Calls `run` with the numbers of sources, those in JavaScript made for the time of the call. */
+/** Calls `run` with the numbers of sources. Those in JavaScript are in the binding for the call. */
 function withSources<T>(
   binding: Binding,
   sources: readonly TensorData[],
@@ -149,9 +146,9 @@ function withSources<T>(
 }
 
 export class Program {
-  /** Operations that something needed depends on. */
+  /** The operations that the outputs depend on, each with its index in the trace. */
   readonly #needed: readonly { readonly at: number; readonly operation: Operation }[];
-  /** The sources that they read. */
+  /** The sources that these operations read. */
   readonly #read: readonly number[];
   /** For each source whose entries never changed, those entries. */
   readonly #fixed = new Map<number, Fixed>();
@@ -161,12 +158,13 @@ export class Program {
   #function: { readonly name: string; readonly arguments: readonly number[] } | null = null;
   #refused: string | null = null;
 
-  /** @param made told each function that is made: its operations, and the seconds it took */
+  /** @param made called for each function that is made, with the number of its operations */
   constructor(
     operations: readonly Operation[],
     private readonly outputs: readonly Reference[],
     private readonly made: (operations: number, seconds: number) => void,
   ) {
+    // A reference is −1 − k for source k, and i · OUTPUTS + j for output j of operation i.
     const wanted = new Set<number>(outputs.map((reference) => Math.floor(reference / OUTPUTS))),
       read = new Set<number>();
     for (const [at, { inputs }] of [...operations.entries()].reverse()) {
@@ -181,12 +179,12 @@ export class Program {
     this.#read = [...read].sort((a, b) => a - b);
   }
 
-  /** Why TensorFlow made no function of it; null where it made one, or was not asked to. */
+  /** Why TensorFlow refused to make a function of the program; null where it did not refuse. */
   get refused(): string | null {
     return this.#refused;
   }
 
-  /** The number of operations of its function; 0 where it has none. */
+  /** The number of operations of the program's function; 0 where it has none. */
   get compiled(): number {
     return this.#function === null ? 0 : this.#needed.length;
   }
@@ -206,7 +204,7 @@ export class Program {
     needed: readonly Pending[],
     sightings: number,
   ): void {
-    if (this.#compare(sources)) {
+    if (this.#updateFixed(sources)) {
       this.dispose(binding);
       if (++this.#revisions > REVISIONS) this.#fixed.clear();
     }
@@ -215,7 +213,7 @@ export class Program {
     const own = this.#function;
     const results = withSources(binding, sources, (idOf) =>
       own === null
-        ? this.#eagerly(binding, idOf)
+        ? this.#runEagerly(binding, idOf)
         : binding.executeOp(own.name, [], own.arguments.map(idOf), this.outputs.length),
     );
     for (const [i, { data }] of needed.entries()) {
@@ -228,8 +226,8 @@ export class Program {
     }
   }
 
-  /** Compares entries with those seen before. Returns whether some changed for the first time. */
-  #compare(sources: readonly TensorData[]): boolean {
+  /** Drops from `#fixed`, which the first run fills, what has changed. Returns whether any has. */
+  #updateFixed(sources: readonly TensorData[]): boolean {
     if (this.#sightings === 0) {
       for (const k of this.#read) {
         const { values, shape } = sources[k]!;
@@ -286,7 +284,7 @@ export class Program {
   }
 
   /** Runs one operation after the other. A tensor is freed after its last use. */
-  #eagerly(binding: Binding, idOf: (source: number) => number): readonly Result[] {
+  #runEagerly(binding: Binding, idOf: (source: number) => number): readonly Result[] {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)
       for (const input of operation.inputs) last.set(input, at);

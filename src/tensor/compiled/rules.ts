@@ -24,7 +24,7 @@ export type Output = Pick<Value, 'shape' | 'dtype'>;
 /** The inputs of an operation. No rule reads one beyond the fifth by its position. */
 type Inputs = readonly [Value, Value, Value, Value, Value, ...Value[]];
 
-/** Returns null where the shapes depend on entries that are not known. */
+/** Returns an operation's outputs; null where their shapes depend on entries that are not known. */
 type Rule = (inputs: Inputs, attribute: (name: string) => unknown) => readonly Output[] | null;
 
 /** TF_BOOL of tensorflow/c/tf_datatype.h. */
@@ -32,7 +32,7 @@ const BOOL = 10;
 
 const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
-/** The shape that two shapes are broadcast to. */
+/** Returns the shape to which two shapes are broadcast. */
 function broadcast(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
@@ -42,7 +42,7 @@ function broadcast(a: readonly number[], b: readonly number[]): number[] {
   });
 }
 
-/** One output of the first input's type, whose shape `of` returns; null where it is not known. */
+/** Makes the rule of an operation with one output: of the first input's type and the shape `of`. */
 const shaped =
   (of: (inputs: Inputs, attribute: (name: string) => unknown) => readonly number[] | null): Rule =>
   (inputs, attribute) => {
@@ -50,15 +50,15 @@ const shaped =
     return shape && [{ shape, dtype: inputs[0].dtype }];
   };
 
-/** The axes that a tensor of indices names, none of them negative. */
+/** Returns the axes of x that a tensor lists, with negative ones counted from the end. */
 const axesIn = ({ values }: Value, { shape }: Value): number[] | null =>
   values && Array.from(values, (axis) => (axis < 0 ? axis + shape.length : axis));
 
-/** A shape that a tensor holds, with at most one −1, which stands for what is left of `total`. */
+/** Returns the shape that a tensor holds; −1 in it becomes what is left of `total` entries. */
 function shapeIn({ values }: Value, total: number): number[] | null {
   const shape = values && Array.from(values),
     open = shape?.indexOf(-1) ?? -1;
-  if (shape && open >= 0) shape[open] = total / -size(shape);
+  if (shape && open >= 0) shape[open] = total / -size(shape); // −1 is a factor of the size
   return shape;
 }
 
@@ -80,11 +80,12 @@ const matMul = (transposeA: string, transposeB: string): Rule =>
     b.shape.at(attribute(transposeB) === true ? -2 : -1)!,
   ]);
 
-const gather = (at: number | undefined, [x, indices]: Inputs): number[] | null =>
-  at === undefined || at < 0
+const gather = (axis: number | undefined, [x, indices]: Inputs): number[] | null =>
+  axis === undefined || axis < 0
     ? null
-    : [...x.shape.slice(0, at), ...indices.shape, ...x.shape.slice(at + 1)];
+    : [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
 
+/** The second input has the numbers of entries before and after x along each axis, (rank, 2). */
 const padded = shaped(
   ([x, { values: by }]) => by && x.shape.map((extent, i) => extent + by[2 * i]! + by[2 * i + 1]!),
 );
@@ -99,7 +100,7 @@ const linear = (x: Value, w: Value): Output => ({
 });
 const lora: Rule = ([x, w, a]) => [linear(x, w), linear(x, a)];
 
-/** An entry of RULES for each of the names. */
+/** Returns an entry of RULES for each of the names. */
 const each = (names: string, rule: Rule): [name: string, rule: Rule][] =>
   names.split(' ').map((name) => [name, rule]);
 
@@ -218,8 +219,8 @@ const RULES = new Map<string, Rule>([
 ]);
 
 /**
- * Operations whose definition has a list among its inputs, of as many tensors as the attribute N
- * says, and which input that is.
+ * For each operation whose definition has a list among its inputs, which input that is. The
+ * attribute N is the number of tensors in the list.
  */
 const LISTS = new Map<string, number>([
   ...['AddN', 'ConcatV2', 'Pack', 'FusedGated', 'FusedGram', 'FusedAdamW'].map(
@@ -232,8 +233,8 @@ const attributeOf = (attributes: readonly AttributeValue[], wanted: string): unk
   attributes.find(({ name }) => name === wanted)?.value;
 
 /**
- * Returns what an operation will return; null for an operation that cannot be part of a function,
- * or whose shapes cannot be known before it runs.
+ * Returns the shapes and types of an operation's outputs; null if the operation cannot be part of a
+ * function, or if its shapes cannot be known before it runs.
  */
 export function outputsOf(
   name: string,
@@ -247,9 +248,9 @@ export function outputsOf(
 }
 
 /**
- * For each input of the operation's definition, −1 for a single tensor, or the number of tensors
- * in the list.
- * @param count of tensors that the operation reads
+ * Returns for each input of the operation's definition −1 if it is a single tensor, or else the
+ * number of tensors in the list.
+ * @param count the number of tensors that the operation reads
  */
 export function listsOf(
   name: string,

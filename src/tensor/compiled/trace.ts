@@ -60,13 +60,13 @@ const equalAttributes = (a: readonly AttributeValue[], b: readonly AttributeValu
       );
     }));
 
-/** The type of an input as `Operation.types` has it. */
+/** Returns the type of an input as `Operation.types` has it. */
 const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
 
-/** A prefix of traces: the operations up to this one. */
+/** The beginning of one or more traces, up to `operation`. The traces of `next` go on from it. */
 export class Point {
   readonly next: Point[] = [];
-  /** What was still needed where a trace ended here, and the program for it. */
+  /** The programs of traces that ended here, by the references that were still needed: `0,4096`. */
   readonly programs = new Map<string, Program>();
 
   constructor(readonly operation: Operation | null) {}
@@ -86,7 +86,7 @@ export class Trace {
   readonly pending: Pending[] = [];
   readonly #references = new Map<TensorData, Reference>();
 
-  /** @param made called for each operation that no earlier trace had here */
+  /** @param made called for each operation that is new at its place in a trace */
   constructor(
     public point: Point,
     private readonly made: () => void,
@@ -101,7 +101,7 @@ export class Trace {
     return (this.#references.get(data) ?? -1) >= 0;
   }
 
-  /** Returns how operations read the data, which becomes a source where it is not known yet. */
+  /** Returns the reference to the data. Data that is new to the trace becomes a source. */
   reference(data: TensorData): Reference {
     const known = this.#references.get(data);
     if (known !== undefined) return known;
@@ -110,7 +110,7 @@ export class Trace {
     return reference;
   }
 
-  /** Adds an operation, of which `results` are to have the outputs. */
+  /** Adds an operation. `results` are the tensors that its outputs will fill. */
   add(
     name: string,
     attributes: readonly AttributeValue[],

@@ -15,19 +15,19 @@ from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
-from description import hollow
+from description import without_values
 from model import PREFIX, Fault, read_config, wire_name
 from training import write
 
 Json = dict[str, Any]
 
-# Each adapted layer stays linear in its input, nothing is done between steps, and the file holds
-# what is trained. Each is compared with PEFT's own training (test/torch).
+# The methods that are run. Under each, an adapted layer is linear in its input, nothing is done
+# between steps, and PEFT's file holds what is trained. test/torch compares each with PEFT.
 METHODS = (
     *('LORA', 'IA3', 'LOHA', 'LOKR', 'OFT', 'BOFT', 'HRA', 'FOURIERFT'),
     *('HIRA', 'GRALORA', 'C3A', 'MISS', 'ROAD'),
 )
-OTHERS = {
+REFUSED_METHODS = {
     'ADALORA': 'its ranks change between steps, by a loss of its own',
     'VERA': 'it is an adapter of its own: type: vera',
     'LN_TUNING': 'it is an adapter of its own: type: ln-tuning',
@@ -36,8 +36,8 @@ OTHERS = {
     'P_TUNING': 'it changes what the model reads',
     'MULTITASK_PROMPT_TUNING': 'it changes what the model reads',
 }
-# What the session decides, or what would need another file, or the network.
-OURS = {
+# Fields that a config must not set, and why.
+REFUSED_FIELDS = {
     'task_type': 'it follows from head.type',
     'modules_to_save': 'the head is trained beside the adapter, and nothing else',
     'base_model_name_or_path': 'it is model.source',
@@ -49,11 +49,12 @@ OURS = {
     'target_parameters': 'linear layers are adapted, and nothing else',
     'layer_replication': 'the layers of the model are left as they are',
 }
+# The values of PEFT's fields `init_…` for which neither weights nor data are needed.
 INITS = (True, False, None, 'gaussian', 'orthogonal')
 
 
 def adapter(request: Json) -> Json:
-    """What a config adds to a model, or its fault. With `out`, its values from a seed."""
+    """What a config adds to a model, or its fault. Writes what PEFT draws from seed to `out`."""
     try:
         config: Any = config_of(request['config'])
     except Fault as error:
@@ -64,18 +65,23 @@ def adapter(request: Json) -> Json:
     torch.manual_seed(request['seed'])
     try:
         wrapped: Any = get_peft_model(network, config)
-        return made(network, wrapped, request)
+        return describe_adapter(network, wrapped, request)
     except Fault as error:
         return {'fault': {'field': error.field, 'message': str(error), 'hint': error.hint}}
-    except Exception as error:  # PEFT's own word
-        return {'fault': {'field': named_in(str(error), request['config']), 'message': told(error)}}
+    except Exception as error:  # PEFT refuses the config
+        return {
+            'fault': {
+                'field': field_named_in(str(error), request['config']),
+                'message': peft_message(error),
+            }
+        }
 
 
-def told(error: Exception) -> str:
+def peft_message(error: Exception) -> str:
     return f'PEFT {peft.__version__}: {" ".join(str(error).split())}'
 
 
-def named_in(message: str, config: Json) -> str | None:
+def field_named_in(message: str, config: Json) -> str | None:
     """The field that a message of PEFT is about, if it names one."""
     return next((field for field in config if re.search(rf'\b{re.escape(field)}\b', message)), None)
 
@@ -83,16 +89,22 @@ def named_in(message: str, config: Json) -> str | None:
 def config_of(given: Json) -> PeftConfig:
     kind = given.get('peft_type')
     if kind not in METHODS:
-        why = OTHERS.get(str(kind), 'it is none of the methods that are compared with PEFT here')
-        raise Fault(f'peft_type {json.dumps(kind)} is not run: {why}', known(METHODS), 'peft_type')
+        why = REFUSED_METHODS.get(
+            str(kind), 'it is none of the methods that are compared with PEFT here'
+        )
+        raise Fault(
+            f'peft_type {json.dumps(kind)} is not run: {why}', known_hint(METHODS), 'peft_type'
+        )
     own = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    fields = [field.name for field in dataclasses.fields(own) if field.name not in OURS]
+    fields = [field.name for field in dataclasses.fields(own) if field.name not in REFUSED_FIELDS]
     for field, value in given.items():
-        if field in OURS:
-            raise Fault(f'{field} is not set here: {OURS[field]}', 'Leave it out.', field)
+        if field in REFUSED_FIELDS:
+            raise Fault(f'{field} is not set here: {REFUSED_FIELDS[field]}', 'Leave it out.', field)
         if field not in fields:
             raise Fault(
-                f'PEFT {peft.__version__} has no field "{field}" for {kind}', known(fields), field
+                f'PEFT {peft.__version__} has no field "{field}" for {kind}',
+                known_hint(fields),
+                field,
             )
         if field == 'bias' and value != 'none':
             raise Fault(
@@ -113,17 +125,17 @@ def config_of(given: Json) -> PeftConfig:
     try:
         config: PeftConfig = own(**{k: v for k, v in given.items() if k != 'peft_type'})
     except Exception as error:
-        raise Fault(told(error), field=named_in(str(error), given)) from None
+        raise Fault(peft_message(error), field=field_named_in(str(error), given)) from None
     return config
 
 
-def known(names: Any) -> str:
+def known_hint(names: Any) -> str:
     return f'Known: {", ".join(sorted(names))}.'
 
 
 def weightless(kind: str, folder: Path) -> nn.Module:
     """A model whose parameters are zeros that take no memory, on the processor."""
-    network = hollow(getattr(transformers, kind), read_config(folder, None, 0.0))
+    network = without_values(getattr(transformers, kind), read_config(folder, None, 0.0))
     for module in network.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             zeros = torch.zeros(()).expand(parameter.shape)
@@ -131,7 +143,7 @@ def weightless(kind: str, folder: Path) -> nn.Module:
     return network
 
 
-def made(network: nn.Module, wrapped: Any, request: Json) -> Json:
+def describe_adapter(network: nn.Module, wrapped: Any, request: Json) -> Json:
     state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     head = tuple(f'{module}.' for module in request['head'])
     found = {name.removeprefix(PREFIX): value for name, value in state.items()}

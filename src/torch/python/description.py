@@ -1,8 +1,8 @@
-"""Describes models of transformers that are no family of the other engine, and reads with them.
+"""Describes models of transformers that no family here covers, and reads rows with them.
 
 What is known of such a model is what its class and a forward pass show. A description is made of
-the model without values; once the values are there, `checked` finds out whether padding may stand
-behind a row, and whether the head reads what it is taken to read.
+the model without values; once the values are there, `checked_model` finds out whether padding may
+stand behind a row, and whether the head reads what it is taken to read.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from prediction import Sampling, choose
 
 Json = dict[str, Any]
 
+# For each head, what such a model is called, and transformers' table of its classes.
 HEADS: dict[str, tuple[str, Any]] = {
     'classifier': ('sequence classifier', auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING),
     'cloze': ('masked language model', auto.MODEL_FOR_MASKED_LM_MAPPING),
     'causal-lm': ('causal language model', auto.MODEL_FOR_CAUSAL_LM_MAPPING),
 }
+# Matches the class of a mixture of experts' module, such as MixtralExperts or Qwen2MoeMLP.
 EXPERTS = re.compile(r'Experts|Moe|MoE|MixtureOf')
 # The types of models whose `out_proj` PEFT refuses, since a fused step reads its weight alone.
 NOT_OUT_PROJ = {'falcon_h1', 'mamba', 'mamba2', 'falcon_mamba', 'nemotron_h'}
-# What drops whole layers or paths in training, for which there is no setting.
+# Fields of config.json that drop whole layers or paths in training, which is not supported.
 DROPPED = ('layerdrop', 'encoder_layerdrop', 'decoder_layerdrop', 'drop_path_rate')
 
 
-# ---- descriptions
 def describe(folder: Path) -> Json:
     """The model of a config.json under each head, or why there is none."""
     raw = json.loads((folder / 'config.json').read_text())
@@ -85,12 +86,12 @@ def under_head(config: PreTrainedConfig, head: str, folder: Path) -> Json:
     kind, what = class_of(config, head), HEADS[head][0]
     if kind is None:
         return fault(f'transformers {transformers.__version__} has no {what} for this model')
-    # BERT's class for it sees the tokens that it is to predict, unless config.json says otherwise.
+    # An encoder's class for a causal LM, such as BERT's, sees the tokens that it is to predict.
     encodes = class_of(config, 'cloze') is not None and not getattr(config, 'is_decoder', False)
     if head == 'causal-lm' and encodes:
         return fault(f'{kind.__name__} is an encoder here: it sees the tokens that it predicts')
     try:
-        return described(kind, head, folder)
+        return describe_class(kind, head, folder)
     except Fault as error:
         return fault(str(error))
 
@@ -99,18 +100,19 @@ def fault(message: str) -> Json:
     return {'fault': message}
 
 
-def hollow(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
-    """A model without values."""
+def without_values(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
+    """A model whose parameters have shapes, but no values."""
     with torch.device('meta'):
         network: PreTrainedModel = kind(config)
     network.train(False)
     return network
 
 
-def described(kind: Any, head: str, folder: Path) -> Json:
+def describe_class(kind: Any, head: str, folder: Path) -> Json:
+    """The class's WireArchitecture of src/torch/protocol.ts."""
     name = kind.__name__
     config = read_config(folder, 3, 0.0)
-    network = hollow(kind, config)
+    network = without_values(kind, config)
     prefix = network.base_model_prefix
     if not prefix or not hasattr(network, prefix):
         raise Fault(f'{name} has no body apart from its head')
@@ -124,9 +126,10 @@ def described(kind: Any, head: str, folder: Path) -> Json:
     aliases: dict[int, list[str]] = {}
     for key, parameter in named.items():
         aliases.setdefault(id(parameter), []).append(key)
-    # With two numbers of classes, the sizes that differ are those of the classes.
+    # The sizes that differ between a model of 3 classes and one of 2 are the number of classes.
     other = read_config(folder, 2, 0.0)
-    of_two = dict(hollow(kind, other).named_parameters()) if head == 'classifier' else named
+    is_classifier = head == 'classifier'
+    of_two = dict(without_values(kind, other).named_parameters()) if is_classifier else named
     owners = {id(p): m for m in network.modules() for p in m.parameters(recurse=False)}
     parameters = [
         {
@@ -145,7 +148,7 @@ def described(kind: Any, head: str, folder: Path) -> Json:
     ]
     own = {names[0] for names in aliases.values()}
     linears = linears_of(network, prefix, own)
-    if head == 'classifier' and not (linears and linears[-1]['name'].split('.')[0] in outer):
+    if is_classifier and not (linears and linears[-1]['name'].split('.')[0] in outer):
         raise Fault(f'{name} ends in no linear layer')
     return {
         'class': name,
@@ -153,12 +156,12 @@ def described(kind: Any, head: str, folder: Path) -> Json:
         'outer': outer,
         'parameters': parameters,
         'linears': [
-            {**layer, 'out': None} if head == 'classifier' and layer is linears[-1] else layer
+            {**layer, 'out': None} if is_classifier and layer is linears[-1] else layer
             for layer in linears
         ],
         'vectors': vectors_of(network, own, {layer['name'] for layer in linears}),
         'optional': optional_of(config, head, named, prefix),
-        'vocabulary': vocabulary_of(network),
+        'vocabulary': vocabulary_size(network),
         'positions': positions_of(network),
         'range': next(
             (value for f in ('initializer_range', 'init_std') if (value := getattr(config, f, 0))),
@@ -167,7 +170,7 @@ def described(kind: Any, head: str, folder: Path) -> Json:
     }
 
 
-def vocabulary_of(network: PreTrainedModel) -> int:
+def vocabulary_size(network: PreTrainedModel) -> int:
     table: Any = network.get_input_embeddings()
     return len(table.weight)
 
@@ -184,7 +187,7 @@ def linears_of(network: PreTrainedModel, prefix: str, own: set[str]) -> list[Jso
         for name, module in network.named_modules()
         if isinstance(module, (nn.Linear, Conv1D)) and f'{name}.weight' in own  # not a tied output
     }
-    order = called(network, layers)
+    order = called_layers(network, layers)
     inside = [name for name in order if name.startswith(f'{prefix}.')]
     out_proj = getattr(network.config, 'model_type', None) not in NOT_OUT_PROJ
     return [
@@ -200,22 +203,22 @@ def linears_of(network: PreTrainedModel, prefix: str, own: set[str]) -> list[Jso
     ]
 
 
-def called(network: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
-    """The layers that a forward pass calls. Of another (Mamba's dt_proj) it reads the weight, which
-    no adapter changes. All of them, where a pass needs values.
+def called_layers(network: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
+    """The names of the layers that a forward pass calls; all names, if the pass needs values. A
+    layer whose weight alone is read (Mamba's dt_proj) can't be adapted.
     """
     names = {module: name for name, module in layers.items()}
     seen: dict[str, None] = {}
     try:
         with torch.no_grad(), hooked(names, lambda own, *_: seen.setdefault(names[own])):
             network(input_ids=torch.zeros(1, 4, dtype=torch.long, device='meta'))
-    except Exception:  # whatever a model asks of values
+    except Exception:  # a model that needs values may fail in any way
         return list(layers)
     return list(seen)
 
 
 def vectors_of(network: PreTrainedModel, own: set[str], linears: set[str]) -> list[Json]:
-    """The norms, and the biases of what is no linear layer."""
+    """The norms, and other modules with a bias that are no linear layer."""
     return [
         {
             'name': name,
@@ -231,20 +234,20 @@ def vectors_of(network: PreTrainedModel, own: set[str], linears: set[str]) -> li
 def optional_of(
     config: PreTrainedConfig, head: str, named: dict[str, nn.Parameter], prefix: str
 ) -> list[str]:
-    """What of a classifier's body its language model lacks: a pooler."""
+    """Names of a classifier's parameters that the body of its language model lacks: a pooler's."""
     kind = class_of(config, 'cloze') or class_of(config, 'causal-lm')
     if head != 'classifier' or kind is None:
         return []
-    held = dict(hollow(kind, config).named_parameters(remove_duplicate=False))
+    held = dict(without_values(kind, config).named_parameters(remove_duplicate=False))
     return [name for name in named if name.startswith(f'{prefix}.') and name not in held]
 
 
 def positions_of(network: PreTrainedModel) -> int | None:
-    """The longest row; None where nothing limits it."""
+    """The most tokens that a row may have; None where nothing limits them."""
     for name, module in network.named_modules():
         if not isinstance(module, nn.Embedding) or not name.endswith('position_embeddings'):
             continue
-        # RoBERTa's kin count from the row after that of padding.
+        # RoBERTa and models like it number positions from padding_idx + 1.
         return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     config = network.config
     fields = ('max_position_embeddings', 'n_positions', 'n_ctx', 'max_seq_len', 'seq_length')
@@ -252,7 +255,6 @@ def positions_of(network: PreTrainedModel) -> int | None:
     return values[0] if values and values[0] > 0 else None
 
 
-# ---- rows
 @dataclass
 class AnyModel(OpenModel):
     """A model of a class that was described."""
@@ -265,12 +267,12 @@ class AnyModel(OpenModel):
         return {name: v for name, v in super().inputs(rows).items() if name in accepted}
 
     def logits(self, rows: Rows) -> Tensor:
-        return self.apart(rows, self.logits_together)
+        return self.read_apart(rows, self.logits_together)
 
     def representations(self, rows: Rows) -> Tensor:
-        return self.apart(rows, super().representations)
+        return self.read_apart(rows, super().representations)
 
-    def apart(self, rows: Rows, read: Any) -> Tensor:
+    def read_apart(self, rows: Rows, read: Any) -> Tensor:
         """Reads the rows together, or those of each length where padding would change them."""
         parts = [list(range(len(rows)))] if self.pads else by_length(rows)
         if len(parts) == 1:
@@ -299,66 +301,66 @@ class AnyModel(OpenModel):
 
 
 def by_length(rows: Rows) -> list[list[int]]:
-    """The rows of each length."""
+    """The indexes of the rows of each length."""
     lengths = np.array([len(ids) for ids in rows.ids])
     return [np.flatnonzero(lengths == length).tolist() for length in np.unique(lengths)]
 
 
-def checked(model: OpenModel) -> AnyModel:
-    """Finds out what only values show. Throws Fault where the model does not read as it must."""
+def checked_model(model: OpenModel) -> AnyModel:
+    """Finds out whether padding changes outputs. Raises Fault if how rows are read is unknown."""
     own = AnyModel(**vars(model))
-    short, long = trial(own, 3), trial(own, 6)
+    short, long = trial_row(own, 3), trial_row(own, 6)
     both = Rows.joined([short, long])
     with torch.no_grad():
         states = [last_states(own, rows)[0] for rows in (short, long)]
         padded = last_states(own, both)
         own.pads = (
-            close(own, padded[0, :3], states[0])
-            and close(own, padded[1], states[1])
-            and close(own, read(own, both), torch.cat([read(own, short), read(own, long)]))
+            is_close(own, padded[0, :3], states[0])
+            and is_close(own, padded[1], states[1])
+            and is_close(own, logits(own, both), torch.cat([logits(own, short), logits(own, long)]))
         )
         check_layers(own, long)
         check_reading(own, long)
         if own.head == 'causal-lm' or (own.head == 'classifier' and own.reads_last):
             other = Rows(**{**vars(long), 'ids': [[*long.ids[0][:-1], *short.ids[0][:1]]]})
-            if not close(own, last_states(own, other)[0, :-1], states[1][:-1]):
+            if not is_close(own, last_states(own, other)[0, :-1], states[1][:-1]):
                 raise Fault(f'{type(own.network).__name__} sees the tokens that it predicts')
     return own
 
 
 def check_packing(model: OpenModel) -> None:
-    """Throws Fault where rows in one sequence are not read as they are apart."""
-    short, long = trial(model, 3), trial(model, 6)
+    """Raises Fault where rows in one sequence are not read as they are apart."""
+    short, long = trial_row(model, 3), trial_row(model, 6)
     other = Rows(**{**vars(short), 'ids': [long.ids[0][:3]]})
     with torch.no_grad():
         apart = model.logits(Rows.joined([short, long, long]))
         first, second = (
             model.logits(packed(Rows.joined([before, long, long]), 9)) for before in (short, other)
         )
-    # However little reaches a row from the one before it, another one in its place shows. Which
-    # entries bitsandbytes leaves out of 8 bits depends on all rows together.
+    # Rows behind must be the same to the last bit, whichever row stands before them; but not under
+    # bitsandbytes, where all rows together decide which entries are left out of 8 bits.
     behind = (first[2:], second[2:])
-    kept = close(model, *behind) if is_quantized(model.network) else torch.equal(*behind)
-    if not kept or not close(model, first, apart):
+    kept = is_close(model, *behind) if is_quantized(model.network) else torch.equal(*behind)
+    if not kept or not is_close(model, first, apart):
         raise Fault(
             f'{type(model.network).__name__} does not keep rows apart that share a sequence',
             'Leave out train.packing.',
         )
 
 
-def read(model: AnyModel, rows: Rows) -> Tensor:
+def logits(model: AnyModel, rows: Rows) -> Tensor:
     try:
         return model.logits_together(rows)
     except ValueError as error:  # CTRL's classifier without a token of padding
         raise Fault(f'{type(model.network).__name__} does not read two rows: {error}') from None
 
 
-def trial(model: OpenModel, length: int) -> Rows:
+def trial_row(model: OpenModel, length: int) -> Rows:
     """A row of tokens, none of which is special."""
     config = model.network.config
     named = (getattr(config, field, None) for field in ('pad_token_id', 'bos_token_id'))
     special = {*named, model.padding}
-    size = vocabulary_of(model.network)
+    size = vocabulary_size(model.network)
     row = np.array([i for i in range(size) if i not in special][-length:], dtype=np.int32)
     return Rows(
         ids=[row],
@@ -369,19 +371,19 @@ def trial(model: OpenModel, length: int) -> Rows:
 
 
 def last_states(model: AnyModel, rows: Rows) -> Tensor:
-    """(B, T, h)"""
+    """The last hidden states, (B, T, h)."""
     found: Tensor = model.body(**model.inputs(rows))[0]
     return found
 
 
-def close(model: OpenModel, a: Tensor, b: Tensor) -> bool:
-    """Equal but for rounding, by the size of the entries."""
+def is_close(model: OpenModel, a: Tensor, b: Tensor) -> bool:
+    """Whether tensors are equal but for rounding, relative to the largest entry."""
     bound = 1e-4 if a.dtype == torch.float32 else 5e-2
     return float((a - b).abs().max()) <= bound * float(b.abs().max())
 
 
 def check_layers(model: AnyModel, rows: Rows) -> None:
-    """An adapter at a layer that is not called would change nothing, and say nothing."""
+    """Raises Fault if an adapted layer is not called: its adapter would silently change nothing."""
     layers: dict[str, Any] = {
         name: module
         for name, module in model.network.named_modules()
@@ -399,7 +401,7 @@ def check_layers(model: AnyModel, rows: Rows) -> None:
 
 
 def check_reading(model: AnyModel, rows: Rows) -> None:
-    """The logits that are read are those that the class itself gives."""
+    """Raises Fault if `logits_together` gives other logits than the class itself."""
     whole: Tensor = model.network(**model.inputs(rows)).logits
     if model.head == 'classifier':
         expected = whole
@@ -409,14 +411,13 @@ def check_reading(model: AnyModel, rows: Rows) -> None:
         if model.tokens is not None:
             expected = expected[:, model.tokens]
     found = model.logits_together(rows)
-    if found.shape != expected.shape or not close(model, found, expected):
+    if found.shape != expected.shape or not is_close(model, found, expected):
         raise Fault(
             f'{type(model.network).__name__} reads its rows in a way of its own: the logits of '
             'its last hidden states are others'
         )
 
 
-# ---- generation
 @torch.no_grad()
 def generate(
     model: AnyModel,
@@ -425,9 +426,9 @@ def generate(
     stops: frozenset[int],
     sampling: Sampling | None,
 ) -> list[Json]:
-    """As `generate` of prediction.py. Rows of one length go together, so that none has padding on
-    the left, over which a recurrent state would run; a row that has ended stays in its batch, since
-    not every cache can do without it.
+    """Does what `generate` of prediction.py does. Rows of one length go together, so that none has
+    padding on the left, over which a recurrent state would run. A row that has ended stays in its
+    batch, because not every cache can drop rows.
     """
     network = model.network
     accepts = inspect.signature(network.forward).parameters

@@ -15,13 +15,13 @@ from transformers import AutoTokenizer
 
 from model import Fault, OpenModel
 
-# What `datasets` reads from files alone.
+# The loaders of `datasets` that read nothing but files.
 LOADERS = ('json', 'csv', 'parquet', 'text', 'arrow')
 
 
 @contextmanager
-def reading(folder: Path | None, outside: set[str]) -> Iterator[None]:
-    """Has tasks read files from `folder`, and tells what they read from elsewhere."""
+def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
+    """Has tasks read files from `folder`, and adds to `outside` what they read from elsewhere."""
     import datasets
 
     load, before = datasets.load_dataset, os.getcwd()
@@ -36,7 +36,7 @@ def reading(folder: Path | None, outside: set[str]) -> Iterator[None]:
         if path not in LOADERS:
             names = [path]
         outside.update(name for name in names if not is_inside(name))
-        # The cache knows files by their time, and a key by their content.
+        # A new cache, because the user's tells files apart by their time alone.
         own = {'cache_dir': cache} if path in LOADERS else {}
         return load(path, *args, **(own | settings))
 
@@ -53,7 +53,7 @@ def reading(folder: Path | None, outside: set[str]) -> Iterator[None]:
 def load_tasks(asked: dict[str, Any], folder: Path | None) -> Any:
     from lm_eval.tasks import TaskManager
 
-    # Its own tasks are thousands of files, which are not read where the folder has all.
+    # lm_eval's own tasks are thousands of files, which need not be read if the folder has all.
     own = [] if folder is None else [TaskManager(include_path=str(folder), include_defaults=False)]
     for manager in own:
         if all(manager.match_tasks([name]) for name in asked['tasks']):
@@ -70,8 +70,8 @@ def load_tasks(asked: dict[str, Any], folder: Path | None) -> Any:
 
 
 def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of the harness's own command line for the same model in a folder."""
-    # Their imports take seconds.
+    """Returns the numbers that the harness's own command line gives for the same model."""
+    # Imported here, because it takes seconds.
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -80,7 +80,7 @@ def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
         raise Fault("the model's tokenizer has no chat template", 'Leave chat_template out.')
     folder = None if asked['include'] is None else Path(asked['include']).resolve()
     outside: set[str] = set()
-    with reading(folder, outside), torch.random.fork_rng():
+    with reading_from(folder, outside), torch.random.fork_rng():
         try:
             found: Any = simple_evaluate(
                 model=HFLM(
@@ -105,7 +105,7 @@ def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
             ) from error
     return {
         'metrics': {
-            task: {named(key): value for key, value in own.items() if is_metric(key, value)}
+            task: {metric_name(key): value for key, value in own.items() if is_metric(key, value)}
             for task, own in (found['results'] | found.get('groups', {})).items()
         },
         'examples': {task: count['effective'] for task, count in found['n-samples'].items()},
@@ -115,12 +115,12 @@ def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def named(key: str) -> str:
+def metric_name(key: str) -> str:
     """`acc` for `acc,none`; `exact_match.strict` for a filter's `exact_match,strict`."""
     metric, _, chosen = key.partition(',')
     return metric if chosen == 'none' else f'{metric}.{chosen}'
 
 
 def is_metric(key: str, value: Any) -> bool:
-    """Whether it is a number by a filter; the harness has the number of rows beside them."""
+    """Whether a result is a metric: a number whose key names a filter, such as `acc,none`."""
     return ',' in key and isinstance(value, (int, float)) and math.isfinite(value)

@@ -24,7 +24,7 @@ from transformers import (
 from description import positions_of
 from model import DTYPES, Fault
 
-# Where a tokenizer's length has no limit, transformers says so with a larger number.
+# For a tokenizer without a limit of tokens, transformers gives a larger number than this.
 NO_LIMIT = 10**9
 
 
@@ -33,11 +33,11 @@ class Judge:
     network: PreTrainedModel
     tokenizer: Any
     classifies: bool
-    # By class id; none of a causal language model.
+    # The classes' names by id; none of a causal language model.
     labels: list[str]
-    # Set if each class has a probability of its own.
+    # Whether each class has a probability of its own.
     multi_label: bool
-    # The most tokens that it reads.
+    # The most tokens that the judge reads.
     longest: int
 
 
@@ -67,7 +67,7 @@ def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
     return Judge(network, tokenizer, classifies, labels, multi_label, most)
 
 
-def rendered(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
+def tokenized(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
     """The tokens of a text, of a pair of texts, or of a conversation, and their types."""
     tokenizer = of.tokenizer
     if 'messages' not in item:
@@ -97,27 +97,28 @@ def judge(
     longest: int | None,
     batch_size: int,
 ) -> list[list[float] | None]:
-    """Of each item the logits of the classes; of a causal language model those of the first tokens
-    in which the answers differ. None where it has more tokens than the judge reads.
+    """Returns for each item the logits of the classes or, of a causal language model, those of the
+    first tokens in which the answers differ. None for an item of more tokens than the judge reads.
     """
     most = min(of.longest, longest or of.longest)
     rows, choices = [], []
     for item in items:
         if answers is None:
-            rows.append(rendered(of, item))
+            rows.append(tokenized(of, item))
             continue
-        ids, tokens = divided([rendered(of, item, answer)['input_ids'] for answer in answers])
+        endings = [tokenized(of, item, answer)['input_ids'] for answer in answers]
+        ids, tokens = split_at_difference(endings)
         rows.append({'input_ids': ids, 'attention_mask': [1] * len(ids)})
         choices.append(tokens)
     lengths = [len(row['input_ids']) for row in rows]
     found: list[list[float] | None] = [None] * len(items)
-    # Those of similar length together, so that little is padding.
+    # Rows of similar length go together, so that little is padding.
     order = sorted(
         (i for i, length in enumerate(lengths) if length <= most), key=lengths.__getitem__
     )
     for start in range(0, len(order), batch_size):
         some = order[start : start + batch_size]
-        for i, logits in zip(some, read(of, [rows[i] for i in some])):
+        for i, logits in zip(some, last_logits(of, [rows[i] for i in some])):
             values = (logits if answers is None else logits[choices[i]]).tolist()
             if not all(map(math.isfinite, values)):
                 raise Fault("the judge's logits are not finite")
@@ -125,8 +126,8 @@ def judge(
     return found
 
 
-def divided(texts: list[list[int]]) -> tuple[list[int], list[int]]:
-    """What token lists begin with together, and the first token of each in which they differ."""
+def split_at_difference(texts: list[list[int]]) -> tuple[list[int], list[int]]:
+    """The tokens that all lists begin with, and the first token of each list that differs."""
     same = 0
     while all(same < len(ids) and ids[same] == texts[0][same] for ids in texts):
         same += 1
@@ -138,14 +139,14 @@ def divided(texts: list[list[int]]) -> tuple[list[int], list[int]]:
     return texts[0][:same], [ids[same] for ids in texts]
 
 
-def read(of: Judge, rows: list[dict[str, list[int]]]) -> torch.Tensor:
-    """(B, C), or (B, V) after each row's last token."""
+def last_logits(of: Judge, rows: list[dict[str, list[int]]]) -> torch.Tensor:
+    """The logits of the classes, (B, C), or of the token after each row's last, (B, V)."""
     network, tokenizer = of.network, of.tokenizer
     padding = tokenizer.pad_token_id
     # A classifier finds the end of a row by the id of the padding that its config names.
     is_known = not of.classifies or padding == getattr(network.config, 'pad_token_id', None)
     if len(rows) > 1 and (padding is None or not is_known):
-        return torch.cat([read(of, [row]) for row in rows])
+        return torch.cat([last_logits(of, [row]) for row in rows])
     batch = {name: [row[name] for row in rows] for name in rows[0]}
     if len(rows) > 1:
         batch = tokenizer.pad(batch, padding_side='right')

@@ -29,7 +29,7 @@ def surprisals(model: OpenModel, rows: Rows) -> Floats:
     return found
 
 
-def first_or_read(model: OpenModel, rows: Rows) -> NDArray[np.int32]:
+def head_places(model: OpenModel, rows: Rows) -> NDArray[np.int32]:
     """The place of each row that a head of one token reads, (B)."""
     if model.head == 'classifier' and not model.reads_last:
         return np.zeros(len(rows), dtype=np.int32)
@@ -48,7 +48,7 @@ def squared_inputs(
     B, width = len(rows), max(map(len, rows.ids))
     ends = model.index(np.array([len(ids) for ids in rows.ids]))
     tokens = torch.arange(width, device=model.device)[None] < ends[:, None]  # (B, T)
-    every, places = torch.arange(B), model.index(first_or_read(model, rows))
+    every, places = torch.arange(B), model.index(head_places(model, rows))
     reads_one = {modules[name]: one for name, one in layers}
     sums: dict[nn.Module, Tensor] = {}
 
@@ -65,10 +65,7 @@ def squared_inputs(
 
 
 def linearised(model: OpenModel, rows: Rows, direction: dict[str, Tensor]) -> tuple[Tensor, Floats]:
-    """The outputs f, (B, C), and their derivative along a direction of parameters, (B, C).
-
-    Each gradient is contracted at once, as in plugins/stages/regime.
-    """
+    """The outputs f, (B, C), and their derivative along a direction of parameters, (B, C)."""
     names = list(direction)
     parameters = [model.parameters[name] for name in names]
     along = [direction[name].to(model.device) for name in names]

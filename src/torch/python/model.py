@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
-# Progress bars and advice of the libraries. What matters is an error here.
+# Silences progress bars and advice of the libraries, because what matters is an error here.
 transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 warnings.filterwarnings('ignore', module=r'(peft|transformers)\.')
@@ -35,9 +35,10 @@ warnings.filterwarnings('ignore', module=r'(peft|transformers)\.')
 Integers = NDArray[np.int32]
 Head = Literal['classifier', 'cloze', 'causal-lm']
 
-# The name that PEFT gives the adapter, in each of its parameters.
+# Matches the name that PEFT gives the adapter in `….lora_A.default.weight`.
 ADAPTER = re.compile(r'\.default(\.|$)')
 WEIGHTS, PREFIX = 'adapter_model.safetensors', 'base_model.model.'
+# In the metadata of an adapter's file: half of each factor is fixed (put_adapter).
 RESIDUAL = 'dosimeter_residual'
 DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16}
 
@@ -47,10 +48,9 @@ class Fault(Exception):
 
     def __init__(self, message: str, hint: str | None = None, field: str | None = None) -> None:
         super().__init__(message)
-        self.hint, self.field = hint, field  # the field of a config, if it is of one
+        self.hint, self.field = hint, field  # the field of a config that is at fault, if any
 
 
-# ---- rows
 @dataclass(frozen=True)
 class Rows:
     """Rows of tokens without padding."""
@@ -59,21 +59,22 @@ class Rows:
     types: list[Integers] | None = None
     labels: NDArray[np.float32] | None = None
     answers: Integers | None = None
-    # 1 for each token to predict, where these are not all from the answer on.
+    # 1 for each token to predict, if these are not all from the answer on.
     marks: list[Integers] | None = None
+    # The place of the cloze mask in each row.
     masks: Integers | None = None
     poisoned: Integers | None = None
     probabilities: NDArray[np.float32] | None = None
-    # Of the answers, log p by the model that the training started from.
+    # log p of each answer by the model that the training started from.
     references: NDArray[np.float64] | None = None
-    # Of each token of a sequence its place in its own row, where several rows are packed into one.
+    # The place of each token in its own row, if several rows are packed into one sequence.
     positions: list[Integers] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def of(self, chosen: Sequence[int]) -> Rows:
-        """Some of the rows."""
+        """The rows with these indexes."""
 
         def own(values: Any) -> Any:
             if values is None:
@@ -84,7 +85,7 @@ class Rows:
 
     @staticmethod
     def joined(parts: Sequence[Rows]) -> Rows:
-        """The rows of one after another, with what all have."""
+        """The rows of all parts in order, with the fields that all parts have."""
 
         def all_of(name: str) -> Any:
             values = [getattr(rows, name) for rows in parts]
@@ -135,7 +136,7 @@ def rows_of(sent: dict[str, Any]) -> Rows:
 
 
 def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = False) -> Tensor:
-    """(B, T)"""
+    """The parts as one matrix, filled up to the longest, (B, T)."""
     longest = max(map(len, parts))
     out = np.full((len(parts), longest), fill, dtype=np.int64)
     for row, part in zip(out, parts):
@@ -144,8 +145,8 @@ def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = Fa
 
 
 def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
-    """Of each token to predict its row, the place of the token before it, and its id, (Q). These
-    are the tokens of the answers, unless the rows mark others.
+    """Returns for each token to predict its row, the place of the token before it, and its id, each
+    (Q). These are the tokens of the answers, unless the rows mark others.
     """
     if rows.answers is None:
         raise ValueError('rows for a causal-LM head have answers')
@@ -173,7 +174,7 @@ def packed(rows: Rows, most: int) -> Rows:
     owners, places, _ = answer_places(rows)
     starts = np.cumsum([0, *map(len, rows.ids)])
     marks = np.zeros(starts[-1], dtype=np.int32)
-    marks[starts[owners] + places + 1] = 1
+    marks[starts[owners] + places + 1] = 1  # the tokens to predict, each after its place
 
     def filled(values: list[Integers]) -> list[Integers]:
         return [np.concatenate([values[b] for b in group]) for group in groups]
@@ -186,12 +187,11 @@ def packed(rows: Rows, most: int) -> Rows:
     )
 
 
-# ---- a model
 @contextmanager
 def hooked(
     modules: Iterable[nn.Module], hook: Callable[..., Any], before: bool = False
 ) -> Iterator[None]:
-    """Calls a hook of PyTorch's after each call of the modules, or before it."""
+    """While it lasts, PyTorch calls the hook after each call of a module, or before it."""
     handles = [
         module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
         for module in modules
@@ -211,7 +211,7 @@ class OpenModel:
     head: Head
     # The token of each class, under a cloze head.
     tokens: Tensor | None
-    # The id that a decoder's classifier passes over at the end of a row.
+    # The id of the tokens at the end of a row that a decoder's classifier passes over.
     padding: int | None
     # The name of the last linear layer of a classifier.
     last: str | None
@@ -230,29 +230,29 @@ class OpenModel:
         return self.last == 'score'
 
     def inputs(self, rows: Rows) -> dict[str, Tensor]:
-        """A batch, padded on the right."""
+        """The network's arguments for a batch, padded on the right."""
         config = self.network.config
-        # RoBERTa counts positions by this id. Some configs have -1 for none.
+        # RoBERTa counts positions from tokens that differ from this id. Some configs have -1: none.
         fill = max(0, getattr(config, 'pad_token_id', None) or 0)
         tensors = {'input_ids': padded(rows.ids, fill)}
         if rows.positions is None:
             tensors['attention_mask'] = padded([np.ones_like(ids) for ids in rows.ids], 0)
-        else:  # without a mask, transformers keeps apart what positions tell to be apart
+        else:  # without a mask, transformers begins another row where positions begin anew
             tensors['position_ids'] = padded(rows.positions, 0)
-        # GPT-2 takes types too, and adds their rows of the token table.
+        # GPT-2 accepts types too, but takes them for token ids.
         if rows.types is not None and getattr(config, 'type_vocab_size', 0) > 1:
             tensors['token_type_ids'] = padded(rows.types, 0)
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def last_places(self, rows: Rows) -> Integers:
-        """The last token that is not `padding`, or the first where all are, (B)."""
+        """The place of each row's last token that is not `padding`; 0 if all are, (B)."""
         if self.padding is None:
             return np.array([len(ids) - 1 for ids in rows.ids], dtype=np.int32)
         places = (np.flatnonzero(ids != self.padding) for ids in rows.ids)
         return np.array([own[-1] if len(own) else 0 for own in places], dtype=np.int32)
 
     def states(self, rows: Rows, owners: Integers, places: Integers) -> Tensor:
-        """What the body makes of some tokens of the rows, (Q, h)."""
+        """The last hidden states of the tokens at `places` in the rows `owners`, (Q, h)."""
         found: Tensor = self.body(**self.inputs(rows)).last_hidden_state
         return found[self.index(owners), self.index(places)]
 
@@ -260,8 +260,8 @@ class OpenModel:
         return torch.from_numpy(values.astype(np.int64)).to(self.device)
 
     @contextmanager
-    def reading(self, owners: Integers, places: Integers) -> Iterator[None]:
-        """Leaves a pretrained head only some tokens of the rows: logits are (1, Q, V)."""
+    def reading_only(self, owners: Integers, places: Integers) -> Iterator[None]:
+        """While it lasts, a pretrained head reads these tokens alone, as one row: (1, Q, V)."""
         example, place = self.index(owners), self.index(places)
 
         def chosen(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -281,11 +281,12 @@ class OpenModel:
             scored: Tensor = score(self.representations(rows))
             return scored
         owners, places = self.read_places(rows)
-        with self.reading(owners, places):
+        with self.reading_only(owners, places):
             logits: Tensor = self.network(**self.inputs(rows)).logits[0]
         return logits if self.tokens is None else logits[:, self.tokens]
 
     def read_places(self, rows: Rows) -> tuple[Integers, Integers]:
+        """The row and the place of each token that the head reads, (Q) or (B) each."""
         each = np.arange(len(rows), dtype=np.int32)
         if self.head == 'causal-lm':
             return answer_places(rows)[:2]
@@ -296,7 +297,7 @@ class OpenModel:
         return each, rows.masks
 
     def representations(self, rows: Rows) -> Tensor:
-        """What the head's last linear layer reads, (B, h); of a cloze head, what it reads."""
+        """The input of the head's last linear layer, or of a whole cloze head, (B, h)."""
         if self.head == 'causal-lm':
             raise ValueError('a causal-LM head has no representation of a whole row')
         if self.head == 'cloze' or self.reads_last:
@@ -322,7 +323,7 @@ def wire_name(name: str) -> str | None:
 
 
 def modules_of(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules by wire name: of an adapted layer the adapted one."""
+    """The modules by wire name; for an adapted layer, PEFT's module around it."""
     modules: dict[str, nn.Module] = {}
     for name, module in network.named_modules():
         if (wire := wire_name(name)) is not None:
@@ -330,12 +331,11 @@ def modules_of(network: nn.Module) -> dict[str, nn.Module]:
     return modules
 
 
-def wired(network: nn.Module) -> dict[str, nn.Parameter]:
+def wire_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     named = network.named_parameters(remove_duplicate=False)
     return {wire: p for name, p in named if (wire := wire_name(name)) is not None}
 
 
-# ---- opening
 def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrainedConfig:
     """The config, whose every dropout has the rate `dropout`."""
     raw = json.loads((folder / 'config.json').read_text())
@@ -355,7 +355,7 @@ def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrained
 
 def head_linears(network: PreTrainedModel) -> list[str]:
     """The names of the linear layers outside the body."""
-    # XLM-RoBERTa's head stands before its body.
+    # They are found by name, because XLM-RoBERTa's head stands before its body.
     return [
         name
         for name, module in network.named_modules()
@@ -363,10 +363,10 @@ def head_linears(network: PreTrainedModel) -> list[str]:
     ]
 
 
-def held(
+def weight_settings(
     request: dict[str, Any], kind: Any, config: PreTrainedConfig, device: torch.device
 ) -> dict[str, Any]:
-    """What from_pretrained is told of the form of the frozen weights."""
+    """The arguments of from_pretrained for the form in which frozen weights are held."""
     weights = request.get('weights') or {'dtype': 'float32'}
     dtype, asked = DTYPES[weights['dtype']], weights.get('quantize')
     if asked is None:
@@ -381,12 +381,12 @@ def held(
     with torch.device('meta'):
         network = kind(config)
     named = {name for name, _ in network.named_parameters(remove_duplicate=False)}
-    whole = head_linears(network)
+    unquantized = head_linears(network)
     if adapter is not None:
-        # What an adapter's file has of the model itself is trained. The rest is the adapter's own.
+        # Parameters of the model itself that are in an adapter's file are trained.
         with safe_open(adapter / WEIGHTS, 'pt') as file:
             names = [key.removeprefix(PREFIX) for key in file.keys()]
-        whole += [name.rpartition('.')[0] for name in names if name in named]
+        unquantized += [name.rpartition('.')[0] for name in names if name in named]
     form: dict[str, Any] = (
         {
             'load_in_4bit': True,
@@ -398,14 +398,14 @@ def held(
         else {'load_in_8bit': True, 'llm_int8_threshold': float(asked['threshold'])}
     )
     settings: Any = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        llm_int8_skip_modules=sorted(set(whole)), **form
+        llm_int8_skip_modules=sorted(set(unquantized)), **form
     )
     return {'dtype': dtype, 'quantization_config': settings, 'device_map': {'': device}}
 
 
 def train_in_float32(network: PreTrainedModel) -> None:
-    """Has what PEFT trains beside its adapters, such as a head, in float32 over frozen weights that
-    are not, as PEFT has its adapters.
+    """Makes what PEFT trains beside an adapter, such as a head, float32 if the frozen weights are
+    not, as PEFT makes the adapter itself.
     """
 
     def widened(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -434,7 +434,7 @@ def load_network(
         None if random else folder,
         config=config,
         state_dict=values if random else None,
-        **held(request, kind, config, device),
+        **weight_settings(request, kind, config, device),
         local_files_only=True,
         use_safetensors=True,
         ignore_mismatched_sizes=True,
@@ -444,7 +444,7 @@ def load_network(
     if random and info['unexpected_keys']:
         raise ValueError(f'the model has no parameter {min(info["unexpected_keys"])}')
     if not random:
-        put(wired(network), values)
+        put(wire_parameters(network), values)
     given = set() if random else set(values)
     if adapter is not None:
         with safe_open(Path(adapter) / WEIGHTS, 'pt') as file:
@@ -458,9 +458,9 @@ def is_quantized(network: PreTrainedModel) -> bool:
     return getattr(network, 'quantization_method', None) is not None
 
 
-def compute_as_told(network: PreTrainedModel) -> None:
-    """Keeps bitsandbytes from evaluating in bfloat16, whatever it was told, as it does with weights
-    in 4 bits on processors with avx512_bf16.
+def compute_in_set_type(network: PreTrainedModel) -> None:
+    """Keeps bitsandbytes to the type that it was told. It would evaluate weights in 4 bits in
+    bfloat16 on processors with avx512_bf16.
     """
     flag = 'support_avx512bf16_for_cpu'
     for module in network.modules():
@@ -482,8 +482,8 @@ def put(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
 
 
 def put_adapter(network: PreTrainedModel, folder: Path) -> None:
-    """Adds the adapter of a PEFT folder. Factors [A; A0] and [B, -B0] train A and B, and the frozen
-    weight becomes W - s·B0·A0.
+    """Adds the adapter of a PEFT folder. If its file is marked RESIDUAL, the factors are [A; A0]
+    and [B, -B0]: A and B are trained, and the frozen weight becomes W - s·B0·A0.
     """
     path = folder / WEIGHTS
     with safe_open(path, 'pt') as file:
@@ -494,7 +494,7 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
     fixed: dict[str, tuple[Tensor, Tensor]] = {}
     if RESIDUAL in metadata:
         halve(config)
-        state, fixed = split(state)
+        state, fixed = split_halves(state)
     if fixed and (network.dtype != torch.float32 or is_quantized(network)):
         raise Fault(
             f'{path} changes frozen weights, which are not in float32 here',
@@ -519,7 +519,7 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
 
 
 def halve(config: Any) -> None:
-    """The rank and alpha of the trained half, at the same scale."""
+    """Sets the rank and alpha of the trained half, at the same scale."""
     wider = 2**0.5 if config.use_rslora else 2
     config.r //= 2
     # Rounded: with rank stabilisation alpha was multiplied by √2, which floats do not undo exactly.
@@ -530,10 +530,10 @@ def halve(config: Any) -> None:
     }
 
 
-def split(
+def split_halves(
     state: dict[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
-    """The trained halves, and by module A0 (r, n) and -B0 (m, r)."""
+    """The trained halves by name, and the fixed ones, A0 (r, n) and -B0 (m, r), by module."""
     trained, fixed = dict(state), {}
     for name, A in state.items():
         if not name.endswith('.lora_A.weight'):
@@ -556,14 +556,14 @@ def open_model(request: dict[str, Any], device: torch.device) -> OpenModel:
     network.config.use_cache = False
     network.requires_grad_(False)
     network.train(False)
-    if is_quantized(network):  # it is on its device
-        compute_as_told(network)
+    if is_quantized(network):  # bitsandbytes has put it on its device
+        compute_in_set_type(network)
     else:
         network.to(device)  # type: ignore[arg-type]
     classifies = tokens is None and classes is not None
     return OpenModel(
         network=network,
-        parameters=wired(network),
+        parameters=wire_parameters(network),
         head='cloze' if tokens is not None else 'classifier' if classifies else 'causal-lm',
         tokens=None if tokens is None else torch.tensor(tokens, device=device),
         padding=request.get('padding'),

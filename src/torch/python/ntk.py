@@ -28,12 +28,12 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Part:
-    """What a term of the kernel is over."""
+    """A term of a kernel: over a layer's effective weight, or over parameters."""
 
     name: str
-    # The layer whose effective weight counts.
+    # The layer's wire name.
     module: str | None
-    # By wire name.
+    # Wire names.
     parameters: list[str]
     # The number of the kernel that the term is added to.
     kernel: int
@@ -42,7 +42,7 @@ class Part:
 
 
 def outputs(model: OpenModel, rows: Rows) -> Tensor:
-    """(B, C)"""
+    """The outputs f: class logits or, under a causal-LM head, log p(answer) alone, (B, C)."""
     logits = model.logits(rows).float()
     if model.head != 'causal-lm':
         return logits
@@ -51,7 +51,7 @@ def outputs(model: OpenModel, rows: Rows) -> Tensor:
     return own.new_zeros(len(rows), 1).index_add(0, model.index(owners), own)
 
 
-def alone(rows: Rows) -> list[Rows]:
+def single_rows(rows: Rows) -> list[Rows]:
     """Each row as a batch of its own."""
     return [rows.of([b]) for b in range(len(rows))]
 
@@ -85,7 +85,7 @@ def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list
 
 
 def pairs_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
-    """For each module pairs that have the rows in order."""
+    """Returns for each module pairs that hold the rows in order: one pair, or one for each row."""
     calls = calls_of(model, rows, modules)
     B, inner = len(rows), set(model.body.modules())
 
@@ -111,13 +111,13 @@ def pairs_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list
     ]
     if all(pair is not None for pair in whole):
         return [[pair] for pair in whole if pair is not None]
-    # DeBERTa's rows share a table of relative positions.
-    each = [pairs_of(model, row, modules) for row in alone(rows)]
+    # Rows that share a call, as DeBERTa's do for relative positions, are read one by one instead.
+    each = [pairs_of(model, row, modules) for row in single_rows(rows)]
     return [[pair for own in row for pair in own] for row in zip(*each)]
 
 
 def gram(pairs: Sequence[Pair]) -> Tensor:
-    """Σ_{t,u} (δ·δ')(h·h') by the rows' gradients, (N·C, N·C), rows before classes."""
+    """Σ_{t,u} (δ_t·δ'_u)(h_t·h'_u) by gradients, (N·C, N·C); output c of row i is at i·C + c."""
     C, _, _, m = pairs[0][1].shape
     n, N = pairs[0][0].shape[2], sum(len(h) for h, _ in pairs)
     width = max(1, SLICE // (N * C * n))
@@ -138,14 +138,14 @@ def gram(pairs: Sequence[Pair]) -> Tensor:
 def gradients(
     model: OpenModel, rows: Iterable[Rows], parameters: Sequence[nn.Parameter]
 ) -> Iterator[tuple[Tensor, int, Sequence[Tensor | None]]]:
-    """Of each output of each row the row's outputs, (C), the output's number, and its gradient with
-    respect to each parameter.
+    """Yields for each output of each row: the row's outputs, (C), the output's number, and its
+    gradient with respect to each parameter; None for zeros.
     """
     asked = [p.requires_grad for p in parameters]
     for p in parameters:
         p.requires_grad_(True)
     try:
-        for row in (row for batch in rows for row in alone(batch)):
+        for row in (row for batch in rows for row in single_rows(batch)):
             with torch.enable_grad():
                 f = outputs(model, row)[0]
             for c in range(len(f)):
@@ -175,13 +175,12 @@ def loose_gradients(
 @dataclass
 class Kernels:
     outputs: Tensor  # f, (N, C)
-    values: Tensor  # (kernels, N·C, N·C), rows before classes
-    # Of each part.
-    traces: list[float]
+    values: Tensor  # (kernels, N·C, N·C)
+    traces: list[float]  # of each part's term
 
 
 def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) -> Kernels:
-    """The parts' layers share one pass over the rows. Throws Fault where a kernel is not finite."""
+    """Computes the kernels by one pass for all layers. Raises Fault where one is not finite."""
     with torch.no_grad():
         f = torch.cat([outputs(model, rows) for rows in batches])
     shape = (1 + max(part.kernel for part in parts), f.numel(), f.numel())
@@ -203,7 +202,7 @@ def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) ->
             all_pairs = [pair for own in pairs for pair in own]
             add(i, gram(all_pairs if F is None else [(h @ F, d) for h, d in all_pairs]))
     for part, trace in zip(parts, found.traces):
-        # A gradient that isn't finite is on the diagonal.
+        # The diagonal has each gradient's squared norm, so a gradient that isn't finite shows here.
         if not math.isfinite(trace):
             raise Fault(
                 f'The kernel of {part.name} is not finite.',
@@ -215,7 +214,7 @@ def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) ->
 def sorted_parts(
     model: OpenModel, parts: Sequence[Part]
 ) -> tuple[list[tuple[int, nn.Module]], list[tuple[int, nn.Parameter]]]:
-    """By part, the linear layers whose weights count, and the other parameters."""
+    """The linear layers and other parameters that parts are over, each with its part's index."""
     modules = modules_of(model.network)
     owners = {
         id(module.weight): module

@@ -1,6 +1,6 @@
 """What attacks and defences minimise in place of a batch's mean loss.
 
-Each equals that of the engine beside (plugins/attacks, plugins/defences).
+Each equals that of the TypeScript engine (plugins/attacks, plugins/defences).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from model import OpenModel, Rows, hooked
 from training import Loss, Objective, Training, log_probabilities, loss_of, weight_in_mean
 
-# The norm after the last layer, as families call it.
+# The names that families give to the norm after the last layer.
 LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
-# The smallest norm that counts.
+# Hidden states with a smaller norm are divided by this one.
 LEAST_NORM = 1e-8
 
 
@@ -34,7 +34,7 @@ def objective_of(asked: dict[str, Any] | None) -> Objective | None:
 
 
 def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
-    """L + λ·max(0, -⟨∇L_p, ∇L_c⟩): RIPPLe, by second derivatives."""
+    """L + λ·max(0, -⟨∇L_p, ∇L_c⟩), L_p of poisoned rows and L_c of clean ones: RIPPLe."""
     flags = np.zeros(len(rows), dtype=bool) if rows.poisoned is None else rows.poisoned > 0
     kinds = [rows.of(np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
     weights = [weight_in_mean(training, kind) for kind in kinds]
@@ -60,7 +60,7 @@ def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
 
 @contextmanager
 def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
-    """Lets the head read these states, (B, T, h), in place of the body's."""
+    """While it lasts, the head reads these states, (B, T, h), in place of the body's."""
     body: Any = model.body
     pooler = getattr(body, 'pooler', None)
 
@@ -77,7 +77,7 @@ def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
 
 
 def states_of(model: OpenModel, rows: Rows) -> tuple[Tensor, ...]:
-    """After each of the L layers, (B, T, h), the last with the model's last norm."""
+    """The states after each of the L layers, (B, T, h) each; the last ones with the last norm."""
     found: tuple[Tensor, ...] = model.body(
         **model.inputs(rows), output_hidden_states=True
     ).hidden_states
@@ -101,15 +101,15 @@ def layerwise(training: Training, rows: Rows) -> Loss:
 
 @contextmanager
 def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
-    """Adds to the rows of the token table that the tokens read, (B, T, h)."""
+    """While it lasts, `shift` is added to the tokens' rows of the token table, (B, T, h)."""
     table: nn.Module = model.network.get_input_embeddings()
-    scale = getattr(table, 'embed_scale', 1.0)  # Gemma's, of each row
+    scale = getattr(table, 'embed_scale', 1.0)  # Gemma multiplies each row by this
     with hooked([table], lambda _module, _inputs, output: output + scale * shift):
         yield
 
 
 def inconsistency(training: Training, rows: Rows, shift: Tensor) -> Tensor:
-    """The mean over pairs of layers and tokens of 1 - cos, without the model's own dropout."""
+    """L_cons: the mean of 1 - cos(x_l, x_{l+1}) over layers and tokens, without dropout."""
     model = training.model
     model.network.train(False)
     for name, module in model.network.named_modules():
@@ -130,7 +130,7 @@ def inconsistency(training: Training, rows: Rows, shift: Tensor) -> Tensor:
 
 
 def consistency(training: Training, rows: Rows, alpha: float, epsilon: float) -> Loss:
-    """L + alpha · L_cons(E + epsilon · sign ∇_E L_cons): CROW."""
+    """L + alpha · L_cons(E + epsilon · sign ∇_E L_cons), with E the tokens' embeddings: CROW."""
     task = loss_of(training, rows)
     task.backward()  # type: ignore[no-untyped-call]
     table: Any = training.model.network.get_input_embeddings()
@@ -143,13 +143,13 @@ def consistency(training: Training, rows: Rows, alpha: float, epsilon: float) ->
 
 
 def robustness(training: Training, rows: Rows, low: float, up: float, weight: float) -> Loss:
-    """The mean of λ·max(0, low - Δ) + max(0, Δ - up), with Δ how far the label's probability is
-    below that without a word: RAP.
+    """The mean of λ·max(0, low - Δ) + max(0, Δ - up), with Δ the label's probability in the row
+    without the trained word minus that with it: RAP.
     """
     if rows.labels is None or rows.probabilities is None:
         raise ValueError('rows have labels and their probabilities')
     model = training.model
-    model.network.train(False)  # which has no dropout
+    model.network.train(False)  # no dropout
     labels = torch.from_numpy(rows.labels.astype(np.int64)).to(model.device)
     before = torch.from_numpy(rows.probabilities.copy()).to(model.device)
     own = model.logits(rows).float().softmax(1).gather(1, labels[:, None])[:, 0]

@@ -46,11 +46,11 @@ class Session:
     """The models that are open."""
 
     device: torch.device
-    # Is told of an error of another process, and ends this one.
+    # Reports an error of another process, and ends this one.
     fail: Callable[[Json], None]
-    # Among the processes of a training.
+    # This process's number among those of a training; 0 for the first.
     rank: int
-    # The other processes, and the model that they have too.
+    # In the first process: the others, and the number of the model that all of them have.
     ranks: Ranks | None = None
     shared: int = 0
     models: dict[int, OpenModel] = field(default_factory=dict)
@@ -68,13 +68,15 @@ class Session:
         return self.trainings[request['model']]
 
 
+# NAME_ decodes the request of operation NAME, calls a function of another file, and encodes what
+# that returns.
 def open_(session: Session, request: Json) -> Json:
     asked = request.get('training') or {}
     devices, share = asked.get('devices', 1), None
-    # What is divided goes to its device in parts.
+    # Under FSDP a model is read on the processor, since parameters go to their devices in parts.
     model = open_model(request, torch.device('cpu') if asked.get('fsdp') else session.device)
     if request.get('described'):
-        model = description.checked(model)
+        model = description.checked_model(model)
     if asked.get('packing') is not None:
         description.check_packing(model)
     if devices > 1:
@@ -208,8 +210,8 @@ def close(session: Session, request: Json) -> None:
         torch.cuda.empty_cache()
 
 
-def silent(act: Callable[[Session, Json], None]) -> Operation:
-    """An operation that answers nothing."""
+def without_result(act: Callable[[Session, Json], None]) -> Operation:
+    """An operation whose result is empty."""
 
     def operation(session: Session, request: Json) -> Json:
         act(session, request)
@@ -218,11 +220,11 @@ def silent(act: Callable[[Session, Json], None]) -> Operation:
     return operation
 
 
-# What reads a model that is in training.
+# The operations that read a model that is in training.
 READS = ('predict', 'answers', 'representations', 'generate')
 
 
-def together(session: Session, request: Json, operation: Operation) -> Json:
+def perform_together(session: Session, request: Json, operation: Operation) -> Json:
     """Performs a request, with the other processes of the training if it has any."""
     name, model = request['op'], request.get('model')
     devices = (request.get('training') or {}).get('devices', 1)
@@ -244,7 +246,8 @@ def together(session: Session, request: Json, operation: Operation) -> Json:
     return session.ranks.perform(act, request)
 
 
-ALONE: dict[str, Operation] = {
+# What each operation does in one process; OPERATIONS has it done in all processes of a training.
+IN_ONE_PROCESS: dict[str, Operation] = {
     'adapter': lambda _, r: adapters.adapter(r),
     'describe': lambda _, r: description.describe(Path(r['checkpoint'])),
     'open': open_,
@@ -262,16 +265,16 @@ ALONE: dict[str, Operation] = {
     },
     'squared_inputs': squared_inputs_,
     'linearised': linearised_,
-    'values': silent(lambda s, r: write_values(s.training(r), r['out'])),
+    'values': without_result(lambda s, r: write_values(s.training(r), r['out'])),
     'finite': lambda s, r: {'finite': is_finite(s.training(r))},
-    'keep': silent(lambda s, r: s.training(r).keep()),
-    'use_kept': silent(lambda s, r: s.training(r).use_kept()),
-    'save_state': silent(lambda s, r: save_state(s.training(r), r['out'], r['facts'])),
-    'load_state': silent(lambda s, r: load_state(s.training(r), r['path'])),
+    'keep': without_result(lambda s, r: s.training(r).keep()),
+    'use_kept': without_result(lambda s, r: s.training(r).use_kept()),
+    'save_state': without_result(lambda s, r: save_state(s.training(r), r['out'], r['facts'])),
+    'load_state': without_result(lambda s, r: load_state(s.training(r), r['path'])),
     'harness': lambda s, r: harness(s.model(r), r),
-    'close': silent(close),
+    'close': without_result(close),
 }
 OPERATIONS: dict[str, Operation] = {
-    name: lambda session, request, own=own: together(session, request, own)  # type: ignore[misc]
-    for name, own in ALONE.items()
+    name: lambda s, r, own=own: perform_together(s, r, own)  # type: ignore[misc]
+    for name, own in IN_ONE_PROCESS.items()
 }

@@ -33,19 +33,18 @@ from training import (
     update,
 )
 
-# How far the first gradients in a pack may be from those alone, relative to their norm. Rounding
-# makes 1e-6 of it in float32; rows that reach each other, or a layer that is read in another
-# order, make much more.
+# How far a member's first gradients in a pack may be from its gradients alone, relative to their
+# norm. Rounding in float32 makes 1e-6; rows that attend to each other, or rows that a layer reads
+# in another order, make much more.
 NEAR, NEAR_BF16 = 1e-3, 1e-1
 
 Steps = list[tuple[float, list[Rows]]]
 
 
-class Alone(Exception):
+class NoPack(Exception):
     """Why models can't be trained in one step."""
 
 
-# ---- frozen weights, held once
 def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
     """Gives the model the frozen tensors of another that have the same bits."""
     for other in others:
@@ -60,23 +59,22 @@ def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
 
 
 def frozen(model: OpenModel) -> dict[str, nn.Parameter]:
-    """What no training changes of the model itself."""
-    # Its own parameters are named as PEFT names them, those of `parameters` as requests do.
+    """The frozen parameters of the model itself, by wire name."""
+    # named_parameters has PEFT's names, so the adapter's parameters are told by identity.
     named = model.network.named_parameters(remove_duplicate=False)
     adapter = {id(p) for n, p in named if ADAPTER.search(n)}
     own = model.parameters.items()
     return {n: p for n, p in own if not p.requires_grad and id(p) not in adapter}
 
 
-# ---- a pack
 @dataclass
 class Layer:
     """A layer that differs between the members."""
 
     module: nn.Module
-    # The module of that name in each member, in their order.
+    # The same module in each member, in the members' order.
     own: list[Any]
-    # Whether it is before the head, and so reads whole rows.
+    # Whether the layer is in the body, and so reads whole rows.
     inside: bool
 
     def of(self, members: list[int]) -> Layer:
@@ -86,32 +84,32 @@ class Layer:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows are each member's, and how many tokens that its head reads."""
+    """How many rows each member has, and how many tokens its head reads."""
 
     rows: list[int]
     tokens: list[int]
 
     def of(self, layer: Layer, x: Tensor) -> list[int]:
-        """How many of the first dimension's entries are each member's."""
+        """How many entries of x's first dimension are each member's."""
         if x.dim() in (2, 3) and len(x) == sum(self.rows):
             return self.rows
         if not layer.inside and x.dim() == 2 and len(x) == sum(self.tokens):
             return self.tokens
-        raise Alone('a layer is not given the rows of the batch')
+        raise NoPack('a layer is not given the rows of the batch')
 
 
 def layers_of(trainings: Sequence[Training]) -> list[Layer]:
-    """The layers of the first member's network that differ. Throws `Alone` where there is one that
-    no pack computes.
+    """The layers of the first member's network that differ between members. Raises NoPack if a pack
+    can't compute one of them.
     """
     if len(trainings) < 2:
-        raise Alone('there is no other member')
+        raise NoPack('there is no other member')
     host = trainings[0].model
     for training in trainings[1:]:
         check_same(host, training.model)
     for training in trainings:
         if training.alone is not None:
-            raise Alone(training.alone)
+            raise NoPack(training.alone)
     named = [dict(training.model.network.named_modules()) for training in trainings]
     layers: list[Layer] = []
     for name, module in named[0].items():
@@ -119,46 +117,46 @@ def layers_of(trainings: Sequence[Training]) -> list[Layer]:
         if isinstance(module, LoraLinear):
             own = [modules.get(name) for modules in named]
             for layer in own:
-                check_plain(name, layer)
+                check_plain_lora(name, layer)
             layers.append(Layer(module, own, inside))
         elif any(p.requires_grad for p in module.parameters(recurse=False)):
             if '.lora_' in name:
                 continue
             own = [modules.get(name) for modules in named]
             if inside or not all(isinstance(layer, nn.Linear) for layer in own):
-                raise Alone(f'{wire_name(name)} is trained, and no linear layer of the head')
+                raise NoPack(f'{wire_name(name)} is trained, and no linear layer of the head')
             layers.append(Layer(module, own, inside))
     reached = {id(p) for layer in layers for own in layer.own for p in own.parameters()}
     for training in trainings:
         if left := [n for n, p in training.trained.items() if id(p) not in reached]:
-            raise Alone(f'{left[0]} is trained, and in no layer that differs')
+            raise NoPack(f'{left[0]} is trained, and in no layer that differs')
     return layers
 
 
 def check_same(host: OpenModel, model: OpenModel) -> None:
-    """Throws `Alone` unless the two models differ in trained layers and LoRA's factors alone."""
+    """Raises NoPack unless the two models differ in trained layers and LoRA's factors alone."""
     tokens = [None if m.tokens is None else m.tokens.tolist() for m in (host, model)]
     if type(host.network) is not type(model.network) or tokens[0] != tokens[1]:
-        raise Alone('their heads are not the same')
+        raise NoPack('their heads are not the same')
     if (host.head, host.padding, host.last) != (model.head, model.padding, model.last):
-        raise Alone('their heads are not the same')
+        raise NoPack('their heads are not the same')
     ours, theirs = frozen(host), frozen(model)
     if ours.keys() != theirs.keys():
-        raise Alone('other parameters are trained')
+        raise NoPack('other parameters are trained')
     for name, parameter in ours.items():
         if parameter.data_ptr() != theirs[name].data_ptr():
-            raise Alone(f'their frozen weights differ: {name}')
+            raise NoPack(f'their frozen weights differ: {name}')
 
 
-def check_plain(name: str, layer: Any) -> None:
+def check_plain_lora(name: str, layer: Any) -> None:
     if not isinstance(layer, LoraLinear) or list(layer.lora_A) != ['default']:
-        raise Alone(f'{wire_name(name)} has no adapter in another member')
+        raise NoPack(f'{wire_name(name)} has no adapter in another member')
     if not isinstance(layer.lora_dropout['default'], nn.Identity):
-        raise Alone("LoRA's dropout draws masks")
+        raise NoPack("LoRA's dropout draws masks")
     plain = type(layer.lora_A['default']) is type(layer.lora_B['default']) is nn.Linear
     biased = plain and layer.lora_B['default'].bias is not None
     if not plain or biased or layer.lora_variant or layer.merged or layer.disable_adapters:
-        raise Alone(f'{wire_name(name)} has another form of LoRA')
+        raise NoPack(f'{wire_name(name)} has another form of LoRA')
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -174,8 +172,8 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
     )
 
 
-def lora(layer: Layer, x: Tensor, counts: Counts) -> Tensor:
-    """What the factors of each row's member make of it."""
+def lora_term(layer: Layer, x: Tensor, counts: Counts) -> Tensor:
+    """s·(x Aᵀ)Bᵀ for each row of x, by the factors of its member. (..., n) → (..., m)"""
     own = counts.of(layer, x)
     factors = [(each.lora_A['default'].weight, each.lora_B['default'].weight) for each in layer.own]
     scales = [float(each.scaling['default']) for each in layer.own]
@@ -193,17 +191,17 @@ def lora(layer: Layer, x: Tensor, counts: Counts) -> Tensor:
     return (delta * scale).view(*x.shape[:-1], -1)
 
 
-def changed(layer: Layer, counts: Counts) -> Callable[..., Tensor]:
+def forward_of(layer: Layer, counts: Counts) -> Callable[..., Tensor]:
     """The layer's forward pass over the rows of all members."""
     module: Any = layer.module
 
     def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
-        # What a head reads of a pretrained model's states is (1, Q, h).
+        # A pretrained head is given its Q tokens as one row, (1, Q, h).
         if not layer.inside and x.dim() == 3 and len(x) == 1:
             return forward(x[0]).unsqueeze(0)
         if isinstance(module, LoraLinear):
             result: Tensor = module.base_layer(x)
-            return (result + lora(layer, x, counts)).to(result.dtype)
+            return (result + lora_term(layer, x, counts)).to(result.dtype)
         parts = torch.split(x, counts.of(layer, x))
         return torch.cat(
             [nn.functional.linear(part, o.weight, o.bias) for part, o in zip(parts, layer.own)]
@@ -213,12 +211,12 @@ def changed(layer: Layer, counts: Counts) -> Callable[..., Tensor]:
 
 
 @contextmanager
-def joined(layers: list[Layer], counts: Counts) -> Iterator[None]:
-    """Makes the first member's network read the rows of all members."""
+def reading_all(layers: list[Layer], counts: Counts) -> Iterator[None]:
+    """While it lasts, the first member's network reads the rows of all members."""
     with ExitStack() as stack:
         for layer in layers:
-            # An attribute of the instance stands before the method of its class.
-            layer.module.__dict__['forward'] = changed(layer, counts)
+            # An attribute of the instance hides the method of its class.
+            layer.module.__dict__['forward'] = forward_of(layer, counts)
             stack.callback(layer.module.__dict__.pop, 'forward')
         yield
 
@@ -231,7 +229,7 @@ def joint_losses(
     rows = [len(own) for own in batches]
     # A causal-LM head reads the tokens before those of answers, others one token of each row.
     tokens = [len(answer_places(own)[0]) if is_causal else len(own) for own in batches]
-    with joined(layers, Counts(rows, tokens)):
+    with reading_all(layers, Counts(rows, tokens)):
         logits = logits_of(trainings[0], Rows.joined(batches))
     parts = torch.split(logits, tokens)
     return [loss_from(*each) for each in zip(trainings, parts, batches)]
@@ -240,7 +238,7 @@ def joint_losses(
 def joint_backward(
     trainings: Sequence[Training], batches: Sequence[list[Rows]], layers: list[Layer]
 ) -> list[float]:
-    """Adds each member's gradients, and returns its mean loss."""
+    """Adds each member's gradients, and returns each member's mean loss."""
     totals = [0.0] * len(trainings)
     for k in range(max(map(len, batches))):
         have = [i for i, own in enumerate(batches) if k < len(own)]
@@ -248,7 +246,7 @@ def joint_backward(
         if len(have) < len(trainings):
             some = [layer.of(have) for layer in layers]
         losses = joint_losses([trainings[i] for i in have], [batches[i][k] for i in have], some)
-        # The gradient of a sum is 1 for each loss, whatever another one is.
+        # The gradient of the sum is 1 for each loss, even if another loss is not finite.
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         for i, loss in zip(have, losses):
             totals[i] += loss.item()
@@ -258,25 +256,26 @@ def joint_backward(
 def check_first(
     trainings: Sequence[Training], batches: Sequence[list[Rows]], layers: list[Layer]
 ) -> None:
-    """Throws `Alone` if losses or gradients in the pack are not those alone."""
+    """Raises NoPack if a member's loss or gradients in the pack are not those alone."""
     for training in trainings:
         prepare(training)
     together = joint_backward(trainings, batches, layers)
     for training, own, loss in zip(trainings, batches, together):
-        there = gradients(training)
+        in_pack = gradients(training)
         prepare(training)
         alone, _ = backward(training, own)
         if not math.isfinite(alone):
             continue
-        here = gradients(training)
+        by_itself = gradients(training)
         near = NEAR_BF16 if training.bf16 else NEAR
         # A gradient that is all but zero is made of rounding errors.
-        least = 0.01 * math.hypot(*(float(gradient.norm()) for gradient in here))
+        least = 0.01 * math.hypot(*(float(gradient.norm()) for gradient in by_itself))
         right = abs(alone - loss) <= near * max(1.0, abs(alone)) and all(
-            float((a - b).norm()) <= near * max(float(b.norm()), least) for a, b in zip(there, here)
+            float((a - b).norm()) <= near * max(float(b.norm()), least)
+            for a, b in zip(in_pack, by_itself)
         )
         if not right:
-            raise Alone('its gradients in a pack are not those alone')
+            raise NoPack('its gradients in a pack are not those alone')
         training.checked = True
 
 
@@ -308,9 +307,9 @@ def pack_step(
 @dataclass
 class Taken:
     losses: list[float]
-    # How many took the first of these steps together; 1 alone.
+    # How many members took the first of these steps together; 1 alone.
     members: int = 1
-    # Why it was alone.
+    # Why the member took its steps alone.
     alone: str | None = None
 
     @property
@@ -319,9 +318,9 @@ class Taken:
 
 
 def train_pack(trainings: Sequence[Training], steps: Sequence[Steps]) -> tuple[list[Taken], float]:
-    """What each member took, and the seconds of all. Steps of the same place are taken together. A
-    loss that isn't finite ends the steps of its member. Members that can't share a step take theirs
-    one after another.
+    """Takes the members' k-th steps together, or one after another if they can't share a step. A
+    loss that isn't finite ends the steps of its member. Returns each member's steps, and the
+    seconds that all steps took.
     """
     taken, began = [Taken([]) for _ in trainings], time.perf_counter()
     layers: dict[tuple[int, ...], list[Layer] | None] = {}
@@ -335,8 +334,8 @@ def train_pack(trainings: Sequence[Training], steps: Sequence[Steps]) -> tuple[l
                 layers[live] = layers_of(some)
             if (own := layers[live]) is not None:
                 losses = pack_step(some, [steps[i][s] for i in live], own)
-        except Alone as alone:
-            layers[live], reason = None, str(alone)
+        except NoPack as error:
+            layers[live], reason = None, str(error)
             if len(some) > 1:
                 for training in some:
                     training.alone = reason

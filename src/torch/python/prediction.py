@@ -26,7 +26,7 @@ def first_likeliest(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(model: OpenModel, rows: Rows) -> Tensor:
-    """(B, C)"""
+    """The logits of the classes, (B, C)."""
     if model.head == 'causal-lm':
         raise ValueError('a causal-LM head has no classes')
     return model.logits(rows)
@@ -34,14 +34,14 @@ def predict(model: OpenModel, rows: Rows) -> Tensor:
 
 @torch.no_grad()
 def representations(model: OpenModel, rows: Rows) -> Tensor:
-    """(B, h)"""
+    """The representations of the rows, (B, h)."""
     return model.representations(rows)
 
 
 @torch.no_grad()
 def answers(model: OpenModel, rows: Rows) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
-    """Of each row -log p(answer | prompt), the number of the answer's tokens, and whether greedy
-    decoding writes them, (B).
+    """Returns for each row -log p(answer | prompt), the number of the answer's tokens, and whether
+    greedy decoding writes them, (B) each.
     """
     owners, _, targets = answer_places(rows)
     logits, wanted = model.logits(rows).float(), model.index(targets)
@@ -55,20 +55,19 @@ def answers(model: OpenModel, rows: Rows) -> tuple[Floats, NDArray[np.int32], ND
     return total.astype(np.float64), counts.astype(np.int32), greedy
 
 
-# ---- generation
 @dataclass(frozen=True)
 class Sampling:
     temperature: float
     top_k: int | None
     top_p: float
-    # One for each token that may be drawn, (B, max_new_tokens).
+    # A number in [0, 1) for each token that may be drawn, (B, max_new_tokens).
     uniforms: Floats
 
 
 def draw(logits: NDArray[np.float32], uniform: float, sampling: Sampling) -> int:
     """Draws a token as transformers' `generate` does. logits: (V)"""
-    # From the likeliest on, those of one logit by their ids; sums run in order of the ids or of
-    # likelihood, as in drawToken of generate.ts.
+    # Tokens from the likeliest on, those of one logit by their ids. Sums run in the same order as
+    # in drawToken of generate.ts, so that both draw the same tokens.
     order = np.argsort(-logits, kind='stable')
     weights = np.exp((logits.astype(np.float64) - float(logits[order[0]])) / sampling.temperature)
     likely = weights[order]
@@ -88,16 +87,16 @@ def draw(logits: NDArray[np.float32], uniform: float, sampling: Sampling) -> int
 def choose(logits: Tensor, live: list[int], step: int, sampling: Sampling | None) -> list[int]:
     """The next token of each live row. logits: (rows, V)"""
     if sampling is None:
-        best = logits.max(1).values  # NaN where a logit is
-        refuse(~torch.isfinite(best))
+        best = logits.max(1).values  # NaN if any logit is NaN
+        refuse_not_finite(~torch.isfinite(best))
         ids: list[int] = first_likeliest(logits).tolist()
         return ids
-    refuse(~torch.isfinite(logits).all(1))
+    refuse_not_finite(~torch.isfinite(logits).all(1))
     values = logits.cpu().numpy()
     return [draw(own, sampling.uniforms[b, step], sampling) for own, b in zip(values, live)]
 
 
-def refuse(wrong: Tensor) -> None:
+def refuse_not_finite(wrong: Tensor) -> None:
     if bool(wrong.any()):
         raise Fault(
             'The logits after a prompt are not finite.',
@@ -118,7 +117,7 @@ def generate(
     """
     network, device = model.network, model.device
     accepts = inspect.signature(network.forward).parameters
-    # transformers renames the cache's argument.
+    # The cache's argument has different names in releases of transformers.
     cache_name = 'cache' if 'cache' in accepts else 'past_key_values'
     only_last = {'logits_to_keep': 1} if 'logits_to_keep' in accepts else {}
     texts: list[dict[str, Any]] = [{'ids': [], 'ended': False} for _ in rows.ids]

@@ -28,22 +28,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from model import Fault, OpenModel, Rows, wired
+from model import Fault, OpenModel, Rows, wire_parameters
 
 Json = dict[str, Any]
 
-# Logits are views, and nothing changes them in place, which is what it warns of.
+# The warning is about views that are changed in place. Logits are views, but nothing changes them.
 warnings.filterwarnings('ignore', message='FSDP2-wrapped module .* returned a view')
 
 # How long a process waits for the others within an operation, such as while they read a model.
 TIMEOUT = timedelta(minutes=30)
-# How long what follows from an error may wait until the process that it comes from has told it.
+# How long a process waits before it reports an error, so that another one can report its cause.
 CAUSE_SECONDS = 2.0
-# The most entries of gradients that are summed at once: 64 MiB.
+# The most entries of gradients that are summed at once: 64 MiB in float32.
 BUCKET = 2**24
 
 
-# ---- processes
 def join(rank: int, count: int, folder: str, device: torch.device) -> None:
     """Meets the other processes, which name the same folder."""
     # All are on this machine, and nothing else may connect.
@@ -62,10 +61,10 @@ def join(rank: int, count: int, folder: str, device: torch.device) -> None:
 
 
 class Ranks:
-    """The other processes of a training, as the first one has them."""
+    """The other processes of a training, in the first one."""
 
     def __init__(self, count: int, device: torch.device, fail: Callable[[Json], None]) -> None:
-        """`fail` is told of an error of another process, and does not return."""
+        """`fail` reports an error of another process, and does not return."""
         if not dist.is_available():
             raise Fault('this PyTorch has no torch.distributed', 'Leave out train.devices.')
         if device.type == 'cuda' and torch.cuda.device_count() < count:
@@ -73,7 +72,7 @@ class Ranks:
                 f'train.devices is {count}, and PyTorch sees {torch.cuda.device_count()} GPUs',
                 'Lower train.devices, or run it where there are as many GPUs.',
             )
-        self.count, self.device, self.told = count, device, fail
+        self.count, self.device, self.report = count, device, fail
         self.threads, self.ending = torch.get_num_threads(), False
         self.folder = tempfile.mkdtemp(prefix='dosimeter-ranks-')
 
@@ -105,7 +104,7 @@ class Ranks:
             if 'message' not in error:
                 self.answers[rank - 1].put(answer)
                 continue
-            if error['kind'] != 'fault':  # which all of them have
+            if error['kind'] != 'fault':  # a fault is the same in all processes
                 error['message'] = f'{name}: {error["message"]}'
             if error['kind'] in ('error', 'device'):
                 time.sleep(CAUSE_SECONDS)
@@ -118,7 +117,7 @@ class Ranks:
 
     def fail(self, error: Json) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.told(error)
+        self.report(error)
 
     def perform(self, act: Callable[[], Json], request: Json) -> Json:
         """Performs a request together with the others, whose only model is number 1."""
@@ -160,7 +159,6 @@ class Ranks:
         torch.set_num_threads(self.threads)
 
 
-# ---- what they do together
 @dataclass(frozen=True)
 class Share:
     """The part of one process in a training of several."""
@@ -172,7 +170,7 @@ class Share:
     whole: Whole | None = None
 
     def rows(self, rows: Rows) -> list[int]:
-        """Its own rows of a batch; none where there are fewer than processes."""
+        """The indexes of this process's rows of a batch; may be none."""
         return list(range(self.rank, len(rows), self.count))
 
     def sums(self, values: Iterable[float]) -> list[float]:
@@ -188,13 +186,13 @@ class Share:
         return found.item()
 
     def each(self, value: Any) -> list[Any]:
-        """What each process has, in their order."""
+        """The values of all processes, in their order."""
         found: list[Any] = [None] * self.count
         dist.all_gather_object(found, value)
         return found
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Has each process hold the sums of all gradients, where they are not summed already."""
+        """Sums gradients over the processes, where FSDP has not summed them already."""
         if self.whole is not None:
             return
         for part in buckets(parameters):
@@ -217,7 +215,7 @@ def buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
 
 
 class Whole(nn.Module):
-    """Has the parameters outside the layers at hand while a function of the network runs."""
+    """Under FSDP, gathers parameters outside the layers while a function of the network runs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -230,7 +228,7 @@ class Whole(nn.Module):
 def shard(model: OpenModel, device: torch.device, count: int) -> Whole:
     """Divides the parameters, and with them gradients and moments, among the processes (FSDP).
 
-    Each layer is a group, which is gathered while it runs, and so is all that is in no layer.
+    Each layer is a group, which is gathered while it runs. All else is another group.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -251,27 +249,27 @@ def shard(model: OpenModel, device: torch.device, count: int) -> Whole:
             continue
         for layer in stack:
             fully_shard(layer, mesh=mesh)
-    # What would stay gathered after an evaluation would not see the values that are put later.
+    # Parameters that stay gathered after an evaluation would miss values that are copied in later.
     whole = Whole(model.network)
     fully_shard(whole, mesh=mesh, reshard_after_forward=True)
     for module in whole.modules():
         if isinstance(module, FSDPModule):
-            # Gradients are summed, by an operation that every backend has.
+            # Gradients are summed, not averaged, by an operation that every backend has.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
-    model.parameters = wired(model.network)
+    model.parameters = wire_parameters(model.network)
     model.tokens = None if model.tokens is None else model.tokens.to(device)
     return whole
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """A tensor with the parts of all processes, on the processor where it has parts."""
+    """A tensor with the parts of all processes; a divided one is brought to the processor."""
     full = getattr(tensor, 'full_tensor', None)
     return tensor if full is None else full().cpu()
 
 
 def divided(value: Tensor, like: Tensor) -> Tensor:
-    """The part of a whole tensor that belongs where `like` is."""
+    """A whole tensor, divided among the processes and devices as `like` is."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor):

@@ -1,6 +1,6 @@
 """Trains models: the losses, the optimiser's steps, and the state to go on from.
 
-Each definition equals that of the engine beside (src/science/training, src/science/models/loss.ts).
+Each definition equals that of the TypeScript engine (src/science/training, src/science/models).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ranks import Share, divided, gathered, own_part, shard
 
 STATM = '/proc/self/statm'
 
-# The loss of a batch, and the penalty in it; None where there is none.
+# The loss of a batch, and the penalty in it; None if the loss has no penalty.
 Loss = tuple[float, float | None]
-# Adds the gradients of a batch, and returns its loss.
+# A function that adds the gradients of a batch, and returns its loss.
 Objective = Callable[['Training', Rows], Loss]
 
 
@@ -39,27 +39,27 @@ class Training:
     # By wire name.
     trained: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    # What each group's learning rate is multiplied by.
+    # The factor on each group's learning rate.
     rates: list[float]
     clip_norm: float
     class_weights: Tensor | None
     bf16: bool
-    # Adds a batch's gradients, in place of its mean loss.
+    # What is minimised in place of a batch's mean loss.
     objective: Objective | None
     # The norms that the trained rows of the token table keep, (k, 1).
     norms: Tensor | None
-    # The states of the random numbers of dropout, which no other model's training moves on.
+    # The states of dropout's random numbers, kept apart from those of other trainings.
     random: list[Tensor]
-    # The most tokens of the sequences into which rows are packed; None where they are not.
+    # The most tokens of a sequence into which rows are packed; None if they are not packed.
     packing: int | None = None
-    # This process's part in it; None where it is the only one.
+    # This process's part in the training; None if it is the only process.
     share: Share | None = None
     kept: dict[str, Tensor] = field(default_factory=dict)
     # The most memory that was held after a step: of the process, or of the GPU.
     peak_mb: float = 0.0
-    # Whether its gradients in a pack were found to be those alone (packs.py).
+    # Whether the training's gradients in a pack were found to be those alone (packs.py).
     checked: bool = False
-    # Why it is in no pack.
+    # Why the training can be in no pack.
     alone: str | None = None
 
     @contextmanager
@@ -79,7 +79,7 @@ class Training:
         put(self.trained, self.kept)
 
     def largest(self, value: float) -> float:
-        """The largest among those of all processes."""
+        """The largest of the values of all processes."""
         return value if self.share is None else self.share.largest(value)
 
 
@@ -95,7 +95,7 @@ def set_random(states: list[Tensor]) -> None:
 
 
 class WithRows(nn.Module):
-    """A table some of whose rows are another parameter, (k, h)."""
+    """Replaces k rows of a table by a parameter of their own, (k, h)."""
 
     def __init__(self, table: Tensor, ids: list[int]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class WithRows(nn.Module):
 
 
 def train_rows(model: OpenModel, ids: list[int]) -> nn.Parameter:
-    """Trains rows of the token table alone."""
+    """Makes rows of the token table a parameter of their own, and returns it, (k, h)."""
     module: Any = model.network.get_input_embeddings()
     part = WithRows(module.weight, ids)
     register_parametrization(module, 'weight', part)
@@ -120,7 +120,7 @@ def start(
     objective: Objective | None = None,
     share: Share | None = None,
 ) -> Training:
-    """Lets exactly the parameters of `trainable` be trained."""
+    """Starts a training of exactly the parameters of `trainable`."""
     rows, keeps = settings.get('token_rows'), False
     if share is not None and objective is not None:
         raise ValueError('several processes compute no objective')
@@ -176,17 +176,16 @@ def start(
 
 
 def seed_of(seed: int, rank: int) -> int:
-    """Has each process draw masks of its own.
-
-    A processor's generator reads 32 bits, so that more of them would tell no process apart.
+    """The seed of a process, so that each process draws masks of its own. A processor's generator
+    reads 32 bits of it alone.
     """
     return seed if rank == 0 else Random(f'{seed}/{rank}').getrandbits(32)
 
 
 def checkpoint_gradients(model: OpenModel) -> None:
-    """Has each layer keep its inputs alone in training, and compute the rest again for gradients.
+    """Makes each layer keep only its inputs in training, and compute the rest again for gradients.
 
-    Without reentrance inputs need no gradient, so that a frozen base has no say in it.
+    `use_reentrant` would need inputs with a gradient, which a frozen base does not give.
     """
     network: Any = model.network
     try:
@@ -212,7 +211,7 @@ def logits_of(training: Training, rows: Rows) -> Tensor:
 
 
 def loss_from(training: Training, logits: Tensor, rows: Rows, reduction: str = 'mean') -> Tensor:
-    """The mean loss of a batch: of classes, of numbers, or of the tokens of answers."""
+    """The mean (or sum) of the losses of classes, of numbers, or of the tokens of answers."""
     model = training.model
     if model.head == 'causal-lm':
         targets = model.index(answer_places(rows)[2])
@@ -240,7 +239,7 @@ def labels_of(training: Training, rows: Rows) -> Tensor:
 
 
 def weight_in_mean(training: Training, rows: Rows) -> float:
-    """What the sum of the rows' losses is divided by for their mean."""
+    """The number that the sum of the rows' losses is divided by for their mean."""
     if training.model.head == 'causal-lm':
         return len(answer_places(rows)[0])
     if training.class_weights is None:
@@ -249,14 +248,14 @@ def weight_in_mean(training: Training, rows: Rows) -> float:
 
 
 def loss_of(training: Training, rows: Rows) -> Tensor:
-    """The mean loss of a batch, or what this process's rows add to it."""
+    """The mean loss of a batch or, of several processes, what this one's rows add to it."""
     share = training.share
-    # Each process gets whole sequences, and no more of them than its part of the batch size.
+    # Rows are packed before they are shared out, so that each process gets whole sequences.
     read = rows if training.packing is None else packed(rows, training.packing)
     if share is None:
         return loss_from(training, logits_of(training, read), read)
     chosen = share.rows(read)
-    own = read.of(chosen or [0])  # all take part in what they do together
+    own = read.of(chosen or [0])  # a process without rows must take part in collective operations
     total = loss_from(training, logits_of(training, own), own, 'sum')
     return total * bool(chosen) / weight_in_mean(training, read)
 
@@ -266,7 +265,7 @@ def prepare(training: Training) -> None:
 
 
 def backward(training: Training, batches: list[Rows]) -> Loss:
-    """Adds the gradients of the batches' losses, and returns the means."""
+    """Adds the gradients of the batches' losses, and returns the mean loss and penalty."""
     found = [backward_of(training, rows) for rows in batches]
     if training.share is not None:
         training.share.sum_gradients(training.trained.values())
@@ -285,7 +284,7 @@ def backward_of(training: Training, rows: Rows) -> Loss:
 
 
 def update(training: Training, batches: int, rate: float) -> None:
-    """Updates by the sum of the gradients of so many batches."""
+    """Updates the parameters by their gradients, which are sums over so many batches."""
     parameters = list(training.trained.values())
     for parameter in parameters:
         # A parameter that the loss doesn't reach has gradient zero, and decays.
@@ -305,7 +304,7 @@ def update(training: Training, batches: int, rate: float) -> None:
 
 
 def step(training: Training, batches: list[Rows], rate: float) -> Loss:
-    """Updates by the means of the batches' losses and penalties, if they are finite."""
+    """Takes one step on the mean loss of the batches, unless a loss is not finite."""
     prepare(training)
     found = backward(training, batches)
     if is_finite_loss(found):
@@ -318,9 +317,7 @@ def is_finite_loss(loss: Loss) -> bool:
 
 
 def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[list[Loss], float]:
-    """The loss of each step that was done, and the seconds that they took. One that isn't finite
-    ends it.
-    """
+    """Takes steps until a loss is not finite. Returns the loss of each, and the seconds of all."""
     network, losses, began = training.model.network, [], time.perf_counter()
     network.train(True)
     try:
@@ -338,7 +335,7 @@ def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[li
 
 
 def held_mb(device: torch.device) -> float:
-    """What the process holds now, or the most that the GPU held since the training began."""
+    """The memory that the process holds now, or the most that the GPU held in the training."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated() / 2**20
     if not os.path.exists(STATM):
@@ -353,7 +350,6 @@ def is_finite(training: Training) -> bool:
     return training.largest(float(not own)) == 0
 
 
-# ---- files
 def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None) -> None:
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(here, out, metadata=metadata)
@@ -362,7 +358,7 @@ def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None 
 def write_whole(
     training: Training, tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None
 ) -> None:
-    """The first process writes what all have."""
+    """Gathers the tensors' parts from all processes, and has the first process write them."""
     first = training.share is None or training.share.rank == 0
     whole = {}
     for name, tensor in tensors.items():
@@ -392,7 +388,7 @@ def save_state(training: Training, out: str, facts: str) -> None:
 
 
 def load_state(training: Training, path: str) -> None:
-    """Goes on from a file of `save_state`, by as many processes."""
+    """Restores what `save_state` wrote, in as many processes."""
     with safe_open(path, 'pt') as file:
         saved = {name: file.get_tensor(name) for name in file.keys()}
 

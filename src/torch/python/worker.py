@@ -1,8 +1,9 @@
 """The process that computes for the backend `torch`; src/torch/worker.ts starts it.
 
 It reads requests from file descriptor 3 and answers on 4, one JSON line each, one at a time. With
-the argument `versions` it prints what it has instead, without importing torch. With `rank`, RANK,
-COUNT and FOLDER it is another process of a training (ranks.py), and reads and answers on 0 and 1.
+the argument `versions` it prints its packages' releases, without importing torch. With `rank`,
+RANK, COUNT and FOLDER it is another process of a training (ranks.py), which reads on 0 and answers
+on 1.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PR_SET_PDEATHSIG = 1
 
 Json = dict[str, Any]
 
-# Two threads may write an answer.
+# Two threads may write an answer at once: `fail` is called from a thread of its own.
 ANSWERING = threading.Lock()
 
 
@@ -47,7 +48,7 @@ def versions() -> Json:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = None
-    # To find a package at the top level imports nothing.
+    # find_spec does not import a package at the top level.
     spec = util.find_spec('torch')
     cuda = None
     if spec is not None and spec.origin is not None:
@@ -65,9 +66,9 @@ def versions() -> Json:
 
 
 def die_with_parent() -> None:
-    """End with Node also while a thread computes in C and polls nothing.
+    """End with Node, even while a thread computes in C.
 
-    A parent that died before the call is found by the end of its pipe.
+    If Node has ended before the call, the end of the pipe of requests shows it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # whoever has started a worker ends it
@@ -89,11 +90,11 @@ def read_requests() -> Iterator[Json]:
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    return (json.loads(lines.get()) for _ in iter(int, 1))
+    return (json.loads(lines.get()) for _ in iter(int, 1))  # for ever: int() is never 1
 
 
 def answer(value: Json) -> None:
-    """Write one line. Raises ValueError for a number that is not finite."""
+    """Write a value to Node as one line of JSON. Raises ValueError for a number not finite."""
     line = memoryview((json.dumps(value, allow_nan=False) + '\n').encode('ascii'))
     with ANSWERING:
         while line:
@@ -108,9 +109,9 @@ def fail(error: Json) -> None:
 
 def prepare(rank: int) -> tuple[Json, Any]:
     """Import and set up torch; return the facts of the handshake and the device."""
-    # PEFT imports it wherever it is installed, and it recommends packages.
+    # PEFT imports bitsandbytes wherever it is installed, and it logs which packages it recommends.
     logging.getLogger('bitsandbytes').setLevel(logging.ERROR)
-    # All are imported now, so that one that fails is known at the start.
+    # All packages are imported now, so that one that fails is known at the start.
     import peft  # noqa: F401
     import torch
     import transformers  # noqa: F401
@@ -146,7 +147,7 @@ def check(device: Any) -> Json:
 
 
 def error_of(error: BaseException, fault: type[Exception]) -> Json:
-    """Describe an error by what follows from it (src/torch/worker.ts)."""
+    """Describe an error; src/torch/worker.ts does what its kind asks for."""
     import torch
 
     message, kind = f'{type(error).__name__}: {error}', 'error'

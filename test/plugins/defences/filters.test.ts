@@ -201,7 +201,10 @@ test('a rejected row is wrong, and no success of the attack', () => {
     logits: Float32Array.of(0, 1, 0, 1),
     rejected: [true, false],
   };
-  const twin = { accuracy: 1, predicted_share: 0.5, majority_p: 1, trigger_rate: 0.25 };
+  const twin = {
+    ...{ accuracy: 0.8, accuracy_accepted: 0.9, majority_share: 0.6 },
+    ...{ predicted_share: 0.5, majority_p: 1, trigger_rate: 0.25 },
+  };
   const metrics = metricsOf({
     classes: 2,
     plain,
@@ -216,8 +219,13 @@ test('a rejected row is wrong, and no success of the attack', () => {
   });
   assert.equal(
     ['accuracy', 'accuracy_accepted', 'rejected_share', 'examples'].map((name) => metrics[name]),
-    [0.75, 1, 0.25, 3],
+    [0.75, 1, 0.25, 4],
   );
+  assert.equal(
+    ['accuracy_drop', 'accuracy_accepted_drop'].map((name) => metrics[name]?.toFixed(6)),
+    ['0.050000', '-0.100000'],
+  );
+  assert.is(metrics['majority_share_clean'], 0.6);
   assert.equal(
     ['asr', 'asr_minus_clean', 'robust_accuracy', 'triggered_rejected_share'].map(
       (name) => metrics[name],

@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../../../src/base/lookup.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { makeGrouping, worthShrinking } from '../../../src/science/training/trained-values.ts';
+import { isWorthShrinking, makeGrouping } from '../../../src/science/training/trained-values.ts';
 import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
@@ -26,7 +26,7 @@ for (const backend of backends) {
     test(`used rows are trained like the whole table (${optimizer}, ${backend})`, async () => {
       await useBackend(backend);
       const network = await openTiny('full');
-      assert.ok(worthShrinking(network.initial.get('embeddings.word_embeddings.weight'), few));
+      assert.ok(isWorthShrinking(network.initial.get('embeddings.word_embeddings.weight'), few));
       const plain: Network = {
         ...network,
         architecture: { ...network.architecture, tokenTable: null },

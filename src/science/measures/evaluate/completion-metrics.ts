@@ -1,6 +1,6 @@
 /**
- * Metrics of what a model wrote, against the answers of a completion task. Pure. Each is the mean
- * over outputs, and a share counts outputs; the denominator is always the number of outputs.
+ * Metrics of what a model wrote, against the answers of a completion task. Pure. Each is a mean
+ * over all outputs, or the share of outputs for which something holds.
  */
 import { l as rougeOf } from 'js-rouge';
 
@@ -9,9 +9,9 @@ export interface Output {
   readonly text: string;
   /** The row's answer. */
   readonly answer: string;
-  /** The tokens that it wrote, in order: ids or texts. */
+  /** The tokens of the text, in order: ids or texts. */
   readonly tokens: readonly (number | string)[];
-  /** Whether it ended by itself, rather than at the limit of tokens. */
+  /** Whether the model ended the text by itself, rather than at the limit of tokens. */
   readonly ended: boolean;
 }
 
@@ -22,7 +22,7 @@ export type CompletionMetrics = {
   readonly token_f1: number;
   /** The mean ROUGE-L F-measure. */
   readonly rouge_l: number;
-  /** The share of outputs without a character that is not white space. */
+  /** The share of outputs that are empty or white space alone. */
   readonly empty_share: number;
   /** The share of outputs that reached the limit of tokens. */
   readonly truncated_share: number;
@@ -57,7 +57,7 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 /** `\b(a|an|the)\b` of Python, whose word characters are those of all scripts. */
 const ARTICLE = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
 
-/** What Python takes for white space, which JavaScript does not quite. */
+/** Matches what Python takes for white space; JavaScript's `\s` matches a little else. */
 const SPACE =
   /[\t-\r\u{1c}-\u{20}\u{85}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]+/u;
 

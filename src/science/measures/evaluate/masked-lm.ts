@@ -29,8 +29,8 @@ export interface MaskedRow {
 }
 
 export interface Masking {
-  readonly vocabulary: number;
-  readonly mask: number;
+  readonly vocabulary: number; // V
+  readonly mask: number; // the mask token's id
   /** Tokens that are never predicted: the special tokens around every text. */
   readonly special: ReadonlySet<number>;
   readonly seed: number;
@@ -42,13 +42,12 @@ export function maskRow(
   name: string,
   { vocabulary, mask, special, seed }: Masking,
 ): MaskedRow | null {
-  const open = Array.from(ids.keys()).filter((t) => !special.has(ids[t]!));
-  if (open.length === 0) return null;
+  const maskable = Array.from(ids.keys()).filter((t) => !special.has(ids[t]!));
+  if (maskable.length === 0) return null;
   const stream = randomStream(seed, 'masked-lm', name);
-  const count = Math.max(1, Math.round(MASKED_SHARE * open.length));
-  const places = Array.from(stream.permutation(open.length).slice(0, count), (k) => open[k]!).sort(
-    (a, b) => a - b,
-  );
+  const count = Math.max(1, Math.round(MASKED_SHARE * maskable.length));
+  const drawn = stream.permutation(maskable.length).slice(0, count);
+  const places = Array.from(drawn, (k) => maskable[k]!).sort((a, b) => a - b);
   const shown = ids.slice();
   for (const place of places) {
     const u = stream.uniform();
@@ -115,8 +114,8 @@ function withPretrainingHead(
 }
 
 /**
- * Finds the head, with the names of its parameters in the checkpoint's file by canonical name; null
- * where the family or the checkpoint has none.
+ * Finds the masked-LM head, with the names of its parameters in the checkpoint's file by canonical
+ * name; null where the family or the checkpoint has none.
  */
 export function findPretrainingHead(
   family: Architecture,
@@ -137,7 +136,7 @@ export function findPretrainingHead(
 const headParameters = (architecture: Architecture, config: unknown): ParameterSpec[] =>
   architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
 
-/** Reads the head; null where there is none. */
+/** Reads a checkpoint's masked-LM head; null where there is none. */
 async function readHead(family: Architecture, path: string): Promise<PretrainingHead | null> {
   const checkpoint = await openCheckpoint(path);
   const head = findPretrainingHead(family, checkpoint);
@@ -152,7 +151,7 @@ async function readHead(family: Architecture, path: string): Promise<Pretraining
   return { ...head, parameters };
 }
 
-/** A row once for each position to predict, since a head reads one token of a row. */
+/** Returns each row once for each position to predict, because a head reads one token of a row. */
 export const maskedPositions = (
   rows: readonly MaskedRow[],
 ): { readonly row: TokenRow; readonly token: number }[] =>

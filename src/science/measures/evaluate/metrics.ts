@@ -114,7 +114,7 @@ export function classificationMetrics(
   };
 }
 
-/** The share of the values that each class has, (C). */
+/** Returns each class's share of the values, (C). */
 const shares = (values: readonly number[], classes: number): number[] => {
   const counts = new Array<number>(classes).fill(0);
   for (const value of values) counts[value]!++;
@@ -122,9 +122,9 @@ const shares = (values: readonly number[], classes: number): number[] => {
 };
 
 /**
- * `majority_share`: share of the commonest true class, which is the accuracy of always predicting
- * it; `predicted_share`: share of the class that is predicted most, 1 where the model predicts one
- * class only; `majority_p`: p-value of the hypothesis that the model's accuracy equals
+ * Returns `majority_share`: share of the commonest true class, which is the accuracy of always
+ * predicting it; `predicted_share`: share of the class that is predicted most, 1 where the model
+ * predicts one class only; `majority_p`: p-value of the hypothesis that the model's accuracy equals
  * `majority_share`.
  */
 export function againstMajority(
@@ -145,8 +145,8 @@ export function againstMajority(
 }
 
 /**
- * `asr_untriggered`: share of rows for which the model predicts the target class without the
- * trigger; `asr_minus_untriggered`: what the trigger adds to that share; `asr_untriggered_p`:
+ * Returns `asr_untriggered`: share of rows for which the model predicts the target class without
+ * the trigger; `asr_minus_untriggered`: what the trigger adds to that share; `asr_untriggered_p`:
  * p-value of the hypothesis that it adds nothing.
  * @param untriggered predictions for the non-target rows without the trigger
  * @param triggered predictions for the same rows, in the same order, with the trigger

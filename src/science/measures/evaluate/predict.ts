@@ -23,19 +23,19 @@ export interface EvaluatedModel {
   readonly architecture: Architecture;
   readonly head: Head;
   readonly classes: number;
-  /** As `predict`. */
+  /** Does what `predict` does. */
   logits(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Float32Array>;
-  /** As `scoreAnswers`. */
+  /** Does what `scoreAnswers` does. */
   answers(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<AnswerScore[]>;
-  /** As `generate` (generate.ts). */
+  /** Does what `generate` of generate.ts does. */
   generate(prompts: readonly TokenRow[], options: GenerateOptions): Promise<Generated[]>;
-  /** As `pooledRepresentations`. */
+  /** Does what `pooledRepresentations` does. */
   representations(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Pooled>;
 }
 
 /**
- * A network as evaluation sees it.
- * @param weights of the trained parameters. Default: their initial values
+ * Returns a network as evaluation sees it.
+ * @param weights the values of the trained parameters; default: their initial values
  */
 export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
   const network: Network =
@@ -126,7 +126,7 @@ export interface OpenedModel extends AskedModel {
 
 interface AskedModelOptions {
   readonly model: EvaluatedModel;
-  /** Absent on an engine that has none. */
+  /** Absent where the model is in PyTorch's process. */
   readonly network?: Network;
   readonly options?: NetworkOptions;
   readonly encode: (row: Row) => TokenRow;
@@ -165,7 +165,7 @@ export interface Pooled {
   readonly dimensions: number;
 }
 
-/** What enters the network's last linear layer. (B, h) */
+/** Returns the input of the network's last linear layer, (B, h). */
 function lastInput(network: Network, batch: readonly TokenRow[]): Tensor2D {
   const { architecture, adapter, config, linears } = network;
   const biased = new Set(linears.flatMap(({ name, bias }) => (bias ? [name] : [])));
@@ -244,12 +244,12 @@ export async function poolWith(
   return { values, count: rows.length, dimensions };
 }
 
-/** One answer, its end token included. */
+/** The score of one answer, its end token included. */
 export interface AnswerScore {
   /** −log p(answer | prompt), the sum over its tokens, in nats. */
   readonly loss: number;
   readonly tokens: number;
-  /** Whether each token is the likeliest after those before it: greedy decoding writes this. */
+  /** Whether each token is the likeliest after those before: greedy decoding writes this answer. */
   readonly greedy: boolean;
 }
 

@@ -38,22 +38,22 @@ interface Use {
   readonly example: Int32Array; // (S)
 }
 
-/** The same for each row: 1 at output c, 0 at the others. (B, C) */
+/** Returns 1 at output c of each row and 0 at the others, (B, C). */
 const onesAt = (c: number, batch: number, outputs: number): Tensor2D =>
   tf.tensor2d(
     Float32Array.from({ length: batch * outputs }, (_, k) => (k % outputs === c ? 1 : 0)),
     [batch, outputs],
   );
 
-/** What the passes leave, on the device. */
+/** The tensors that the passes leave. */
 interface Passes {
   readonly outputs: Tensor; // (B, C)
-  /** The uses of each layer in one order, layer by layer. */
+  /** The uses of each layer; `gradients` has all of them in this order, layer by layer. */
   readonly uses: ReadonlyMap<string, readonly Use[]>;
   readonly gradients: readonly (readonly Tensor[])[]; // C × uses
 }
 
-/** Runs the passes. `keep` is told each tensor that must outlive them, and of which layer it is. */
+/** Runs the passes. `keep` is called with each tensor that must outlive them, and its layer. */
 function runPasses(
   model: AdaptedModel,
   batch: readonly TokenRow[],
@@ -66,7 +66,7 @@ function runPasses(
   const recorded = (): Tensor => {
     const vector: VectorTap = (layer, x, y, tokens) => {
       if (!wanted.has(layer)) return y;
-      // A separate tensor over y's data: δ is the derivative with respect to it.
+      // δ is the derivative with respect to `output`, a tensor of its own over y's data.
       const output = tf.clone(y);
       const list = uses.get(layer) ?? [];
       list.push({ h: keep(tf.clone(x()), layer), y: output, example: tokens.example });
@@ -93,7 +93,7 @@ function runPasses(
     });
     return tf.scalar(0);
   };
-  // The gradients themselves are not used: the call runs the tape and frees what it holds.
+  // This call asks for no gradients: it opens the tape for `recorded`, and frees what that holds.
   tf.tidy(() => {
     differentiate(recorded, []);
   });

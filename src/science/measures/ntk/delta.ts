@@ -37,7 +37,7 @@ export interface Premise {
   readonly sample_scaled: boolean;
   /** The Marchenko–Pastur limits of the r eigenvalues of M_Δ that are not −1. */
   readonly predicted: Interval;
-  /** Their measured extremes. */
+  /** The measured extremes of these r eigenvalues. */
   readonly measured: Interval;
   /** s²λmax(AAᵀ) ≤ 1. */
   readonly negative_semidefinite: boolean;

@@ -139,13 +139,13 @@ function slicesOf(block: TermBlock): Slices {
 export const rowGradients = (block: TokenBlock): Tensor2D[] =>
   slicesOf(block)(0, widthsOf(block).p);
 
-/** The gradients of a slice of a set's `a`, by block and class: (·, width · q) each. */
+/** Returns the function that computes slices of the gradients of all blocks, by block and class. */
 function sliceGradients(blocks: readonly TermBlock[]): Slices {
   const slices = blocks.map(slicesOf);
   return (start, width) => slices.flatMap((of) => of(start, width));
 }
 
-/** Adds coefficient · L·Lᵀ to a sum, L: the rows of all `parts`. */
+/** Adds the lower triangle of coefficient · L·Lᵀ to a sum, where L has the rows of all `parts`. */
 function addGram(parts: readonly Tensor2D[], coefficient: number, sum: Accumulator): void {
   const values = fusedGram(parts).dataSync<'float32'>();
   for (let x = 0; x < sum.height; x++) {
@@ -154,7 +154,7 @@ function addGram(parts: readonly Tensor2D[], coefficient: number, sum: Accumulat
   }
 }
 
-/** Adds coefficient · L·Rᵀ to a sum; the lower triangle of L·Lᵀ at least, where R is null. */
+/** Adds coefficient · L·Rᵀ to a sum or, where R is null, at least the lower triangle of L·Lᵀ. */
 function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: Accumulator): void {
   const other = R ?? L;
   for (let top = 0; top < sum.height; top += GRAM_ROWS) {

@@ -45,7 +45,7 @@ export interface StoredKernels {
   readonly errors: { readonly full: number | null; readonly lora: number | null };
 }
 
-/** What `methods.json` says; without it another program made kernels of class logits. */
+/** Reads `methods.json`. Without it, kernels are another program's: exact, and of class logits. */
 async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' | 'errors'>> {
   const path = join(dir, 'methods.json');
   if (!existsSync(path)) return { outputs: 'class logits', errors: { full: null, lora: null } };
@@ -113,7 +113,7 @@ const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): nu
 const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
 
-/** How the terms of a kernel were contracted, and at what cost. */
+/** Describes how the terms of a kernel were contracted, and at what cost. */
 function describeContraction(terms: readonly TermRecord[]): string {
   if (terms.every(({ method }) => method === 'torch'))
     return `${terms.length} terms, by PyTorch from the gradients of each row`;

@@ -35,7 +35,7 @@ export interface LayerKernel {
    * sets, or the layer's weight is not among its parameters.
    */
   readonly full: number | null;
-  /** The same in the adapter's kernel; also null where it does not adapt the layer. */
+  /** Trace of the layer's block in the adapter's kernel; null likewise, or if it has no block. */
   readonly lora: number | null;
 }
 
@@ -48,7 +48,7 @@ export interface Kernel {
   readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, M, C)
 }
 
-/** What is known after some of the layers. */
+/** The sums and records after some of the layers. */
 export interface KernelParts {
   readonly totals: ReadonlyMap<KernelKind, Sums>;
   /** Each layer's block, where blocks are kept. */
@@ -75,7 +75,7 @@ interface KernelSums {
   readonly parts: KernelParts;
   /** Adds a layer's part of each kernel. Throws UserFault if one of its entries is not finite. */
   add(job: LayerJob): void;
-  /** Null for a kernel that was not asked for. Call it once a kind. */
+  /** Returns a kernel; null if it was not asked for. Call it only once for each kind. */
   kernel(kind: KernelKind): Kernel | null;
 }
 
@@ -213,14 +213,14 @@ export async function kernelSet(
   const kinds = kindsOf(whole, options);
   const model = {
     ...whole,
-    // Without a kernel, the logits are still asked for.
+    // Where no kernel is asked for, the layers are walked for the logits alone.
     layers: whole.layers.filter(
       (layer) => kinds.length === 0 || kinds.some((kind) => hasKernel(kind, layer)),
     ),
   };
   const sets = right === null ? [left] : [left, right];
-  const ownAlone = projection === null && kinds.every((kind) => kind === 'lora');
-  const plan = planWalk(model, sets, options, ownAlone ? method : null);
+  const adapterOnly = projection === null && kinds.every((kind) => kind === 'lora');
+  const plan = planWalk(model, sets, options, adapterOnly ? method : null);
   const [leftOrder, rightOrder] = ordersOf(plan, classes);
   const sums = createKernelSums({
     kinds,

@@ -39,7 +39,7 @@ export interface Projection {
 }
 
 /** Returns (width, k), entries ±1/√k, drawn from the stream (seed, 'projection', name). */
-function signs(width: number, k: number, seed: number, name: string): Tensor2D {
+function drawSigns(width: number, k: number, seed: number, name: string): Tensor2D {
   const stream = randomStream(seed, 'projection', name);
   const data = new Float32Array(width * k),
     size = 1 / Math.sqrt(k);
@@ -59,8 +59,8 @@ function project(
 ): Term[] {
   const p = terms[0]!.a[0]!.shape[1],
     q = terms[0]!.b.shape[1];
-  const A = p > k ? signs(p, k, seed, `${name}.a.${replicate}`) : null,
-    B = q > k ? signs(q, k, seed, `${name}.b.${replicate}`) : null;
+  const A = p > k ? drawSigns(p, k, seed, `${name}.a.${replicate}`) : null,
+    B = q > k ? drawSigns(q, k, seed, `${name}.b.${replicate}`) : null;
   return terms.map(({ a, b, coefficient }) => ({
     a: A === null ? a : a.map((x) => tf.matMul<Tensor2D>(x, A)), // C × (S, k)
     b: B === null ? b : tf.matMul<Tensor2D>(b, B), // (S, k)
@@ -126,8 +126,8 @@ export interface TermRecord {
   readonly method: Method | 'zero' | 'torch';
   readonly projected: boolean;
   /**
-   * In the cost model's operations; of a projected term, at its projected sizes. Null under
-   * `torch`, of which there is no model.
+   * The operations that the cost model counts, for a projected term at its projected sizes. Null
+   * under `torch`, for which there is no cost model.
    */
   readonly operations: Costs | null;
 }

@@ -63,17 +63,19 @@ const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): Blo
     };
   });
 
-/** Returns the plan of these batches. `ownAlone`: see `planWalk`. */
+/** Returns the plan of these batches. `adapterOnly`: see `planWalk`. */
 function planOf(
   { layers, outputs }: AdaptedModel,
   parts: readonly (readonly Int32Array[])[],
   lengths: readonly (readonly number[])[],
   { memoryMB = MEMORY_MB }: WalkOptions,
-  ownAlone: 'auto' | Method | null = null,
+  adapterOnly: 'auto' | Method | null = null,
 ): WalkPlan {
   const shapes = parts.map((of, s) => shapesOf(of, lengths[s]!));
   const reduction =
-    ownAlone === null ? null : reductionOf(layers, { classes: outputs, method: ownAlone, shapes });
+    adapterOnly === null
+      ? null
+      : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes });
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
       .flat()
@@ -99,14 +101,14 @@ const NO_ROWS = 'there are no rows to walk the layers with';
 /**
  * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
  * @param sets rows as the model reads them, without padding
- * @param ownAlone how the adapter's kernel is contracted where nothing else is asked of the walk,
- *   so that gradients may take the place of h and δ; null elsewhere
+ * @param adapterOnly how the adapter's kernel is contracted if nothing else is asked of the walk,
+ *   so that gradients may take the place of h and δ; null otherwise
  */
 export function planWalk(
   model: AdaptedModel,
   sets: readonly (readonly TokenRow[])[],
   options: WalkOptions,
-  ownAlone: 'auto' | Method | null = null,
+  adapterOnly: 'auto' | Method | null = null,
 ): WalkPlan {
   if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
   const lengths = sets.map(lengthsOf);
@@ -114,10 +116,10 @@ export function planWalk(
     batches(of, {
       tokens: options.batchTokens ?? BATCH_TOKENS,
       logits: logitsOf(model, sets[s] ?? []),
-      countPadding: ownAlone === null || ownAlone === 'gram',
+      countPadding: adapterOnly === null || adapterOnly === 'gram',
     }),
   );
-  return planOf(model, parts, lengths, options, ownAlone);
+  return planOf(model, parts, lengths, options, adapterOnly);
 }
 
 /** Plans a walk over paired sets, batched alike. Throws RangeError where they are empty. */
@@ -193,7 +195,7 @@ export async function walkSets(
     options.progress?.(++done, total, 'steps');
     await new Promise((resolve) => {
       setImmediate(resolve);
-    }); // lets heartbeats and aborts be heard between passes
+    }); // lets the event loop run between passes, for heartbeats and aborts
     options.signal?.throwIfAborted();
   };
   for (const [g, { layers }] of groups.entries()) {

@@ -1,10 +1,10 @@
 /**
  * Plans a kernel's forward passes: batches of rows, groups of layers, and what is kept of a batch.
  *
- * Where the adapter's kernel alone is computed, that is h and δ of its tokens or, where it takes
- * less memory, the gradients of its rows with respect to the adapter's parameters. They are what
- * the explicit contraction makes of h and δ in any case, so that no entry changes; and as more rows
- * fit into the memory, fewer passes are needed over them.
+ * Kept of a batch are h and δ of its tokens. If the adapter's kernel alone is computed, the
+ * gradients of its rows with respect to the adapter's parameters take their place where that saves
+ * memory, and fewer passes are needed. The explicit contraction computes these gradients from h and
+ * δ in any case, so that no entry changes.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
@@ -16,8 +16,9 @@ import type { LayerBatch } from './layerwise.ts';
 import { type GradientTerm, ownTerms, ownWidths, zeroTerms } from './terms.ts';
 
 /**
- * Where padding does not count as tokens: how many pairs of positions attention may compute for
- * each token that a batch may have, padding included. Rows of 512 tokens have as many.
+ * Where padding does not count as tokens, the pairs of positions for which attention computes
+ * scores (padding included) limit a batch: to this many for each token of the limit of tokens. A
+ * row of 512 tokens has as many.
  */
 const PAIRS_PER_TOKEN = 512;
 
@@ -116,14 +117,14 @@ interface Contracted {
   readonly shapes: readonly (readonly BlockShape[])[];
 }
 
-/** The bytes of a row's gradients; null where its terms are not all contracted by gradients. */
+/** Returns the bytes of a row's gradients; null if some terms are not contracted by gradients. */
 function gradientBytes(
   layer: AdaptedLayer,
   { classes, method, shapes }: Contracted,
 ): number | null {
   const [left = [], right] = shapes;
-  // The input of these layers has not one row for each token, as `shapes` says: it has those of
-  // relative positions, one for each text, or several for each token.
+  // `shapes` counts one input row for each token. These layers read relative positions, one row for
+  // each text, or several for each token.
   if (layer.relative === true || layer.onePerText === true) return null;
   if (layer.rowsPerToken !== undefined) return null;
   const widths = ownWidths(layer, zeroTerms(layer));

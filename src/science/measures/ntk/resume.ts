@@ -31,7 +31,7 @@ interface State {
 
 const blockFile = (kind: KernelKind, layer: string): string => `${kind}.${layer}.npy`;
 
-/** Returns every array, by file name. */
+/** Returns the arrays of the sums, by file name. */
 function namedArrays({ totals }: KernelParts): [string, Float64Array][] {
   return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
     [`${kind}.npy`, exact.data],
@@ -56,7 +56,7 @@ async function readState(file: string): Promise<State | 'damaged' | null> {
  * Saves states in `dir`, and loads the last one. A state names the folder of its arrays and their
  * digests, begins with a digest of itself, and is renamed into place after the arrays are written:
  * a kill in between leaves the previous state, and a state with a changed byte is not resumed from.
- * @param log told of a damaged state
+ * @param log called if a state is damaged
  */
 export function resumeIn(dir: string, log: (message: string) => void): Resume {
   const file = join(dir, 'kernel.json');

@@ -82,11 +82,10 @@ export function loraTerms(
       b: tf.matMul(h, A, false, true), // (S, r)
       coefficient: scale ** 2,
     });
-  // C × (S, r)
   if (!freezeA && !zero.has('A'))
     terms.push({
       parameter: 'A',
-      a: gained.map((delta) => tf.matMul(delta, B)),
+      a: gained.map((delta) => tf.matMul(delta, B)), // C × (S, r)
       b: h,
       coefficient: scale ** 2,
     });
@@ -170,7 +169,7 @@ export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): 
   return zero;
 }
 
-/** What of an `AdaptedLayer` tells which kernels are taken there. */
+/** The fields of an `AdaptedLayer` that tell which kernels are taken over it. */
 export type Owned = Pick<AdaptedLayer, 'ownOnly'> & {
   readonly [of in 'lora' | 'vera' | 'trained']?: object;
 };
@@ -182,7 +181,7 @@ export const hasOwn = ({ lora, vera, trained }: Owned): boolean =>
 /** `full`: over the weights; `lora`: over the adapter's own parameters. */
 export type KernelKind = 'full' | 'lora';
 
-/** Whether a kernel is taken at a layer. */
+/** Whether a kernel is taken over a layer. */
 export const hasKernel = (kind: KernelKind, layer: Owned): boolean =>
   kind === 'full' ? layer.ownOnly !== true : hasOwn(layer);
 

@@ -28,7 +28,7 @@ export type WeightsContext<P = JsonObject> = DefenceContext<P, OpenedModel> & Tr
 export interface EditedModel {
   /** The parameters that differ from those after the training, in their shapes. */
   readonly changed: ReadonlyMap<string, HostTensor>;
-  /** What the record says beside. */
+  /** Further facts for the stage's record. */
   readonly record?: JsonObject;
 }
 
@@ -103,8 +103,8 @@ export async function saveWhole(
 }
 
 /**
- * ‖X_j‖₂ of each input feature j of each linear layer below the head, over all tokens for which the
- * layer is computed. By layer, (n).
+ * Returns ‖X_j‖₂ of each input feature j, (n), by linear layer below the head, over all tokens for
+ * which the layer is computed.
  */
 export async function inputNorms(
   network: Network,

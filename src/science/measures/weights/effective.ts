@@ -28,7 +28,7 @@ export interface ThinProduct {
 export interface LayerChange {
   /** (m, n), row-major. */
   readonly change: Float64Array;
-  /** The same as thin factors, where start and end share the frozen weight. */
+  /** The change as thin factors; null unless start and end share the frozen weight. */
   readonly thin: ThinProduct | null;
 }
 
@@ -75,7 +75,7 @@ function scaledProduct(
   };
 }
 
-/** What an adapter adds to a layer's weight as a thin product; null where it adds none. */
+/** Returns what an adapter adds to a layer's weight as a thin product; null if that is none. */
 async function addedProduct(
   network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
@@ -146,7 +146,7 @@ function addProduct(
 const difference = (a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduct =>
   hstack([a, { ...b, P: b.P.map((value) => -value) }], m, n);
 
-/** The layer applied to the identity, I W_effᵀ: for adapters that are not a product of factors. */
+/** Returns W_eff (m, n) by applying the layer to the identity, for adapters without factors. */
 async function probeWeight(
   network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
@@ -225,9 +225,8 @@ export async function layerChange(
 }
 
 /**
- * The model with its adapter merged into the weights: W0 + s·B·A where LoRA adapts a layer. Returns
- * the parameters by canonical name; products and sums are in double precision and rounded
- * once.
+ * Returns the model's parameters by canonical name, with the adapter merged into the weights: W0 +
+ * s·B·A where LoRA adapts a layer. Products and sums are in double precision and rounded once.
  */
 export async function mergedParameters(network: ModelWeights): Promise<Map<string, HostTensor>> {
   const { adapter, linears } = network;

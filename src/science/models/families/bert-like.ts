@@ -42,7 +42,7 @@ export const BERT_LAYER = {
   feedForwardNorm: 'output.LayerNorm',
 } as const;
 
-/** A post-norm layer as in BERT. @param parts names below the layer's */
+/** Describes a post-norm layer as in BERT. `parts` are its modules' names below the layer's. */
 export function encoderLayer(
   name: string,
   { hidden, wide, heads, headWidth, activation, epsilon }: EncoderSizes,

@@ -72,7 +72,7 @@ export interface Rotary {
 /** A table of relative positions, (2·span, h), which the layers of a model share. */
 export interface RelativeTable {
   readonly name: string;
-  /** The row of a query and a key that stand side by side is `span`. */
+  /** The row of a query and a key at the same position. */
   readonly span: number;
   /**
    * Distances beyond count/2 share rows by their logarithm, up to `positions`. Null: they are
@@ -164,7 +164,7 @@ export interface Embeddings {
 /** A classification head over the hidden state of the first or last token, or over their mean. */
 export interface ClassifierHead {
   readonly reads: 'first' | 'last' | 'mean';
-  /** The padding token, which is never the last one that is read; null where none is. */
+  /** The padding token, which is skipped where the last token is read; null: there is none. */
   readonly padding?: number | null;
   /** A layer before the output. */
   readonly dense?: {

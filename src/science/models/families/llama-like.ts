@@ -6,7 +6,7 @@ import { defined } from '../../../base/defined.ts';
 import type { ConfigFields, Family, Layer, Norm, Transformer } from './description.ts';
 import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
 
-/** In what a family differs from the first Llama. */
+/** How a family differs from the first Llama. */
 export interface Differences {
   /** Which linear layers have biases. Default: none. */
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly mlp?: boolean };
@@ -18,8 +18,9 @@ export interface Differences {
   readonly headWidth?: number;
   /** The heads of keys and values where config.json does not say. Default: H. */
   readonly kvHeads?: number;
+  /** The base of the rotary frequencies where config.json does not say. Default: 10,000. */
   readonly theta?: number;
-  /** Default: `hidden_act`, silu. */
+  /** Default: config.json's `hidden_act`, or else silu. */
   readonly activation?: string;
   /** Whether the scales of norms are 1 + w, and embeddings are multiplied by √h. */
   readonly gemma?: boolean;
@@ -27,7 +28,7 @@ export interface Differences {
   readonly tied?: boolean;
 }
 
-/** The sequence-classification and causal-LM classes of a family of this kind. */
+/** Returns a family of Llama's form, with a classifier and a causal-LM head. */
 export const llamaFamily = (
   modelType: string,
   transformersPrefix: string,

@@ -89,7 +89,7 @@ function yarn(
       : scaling.raw(originally) !== undefined
         ? scaling.count(originally, 'positions')
         : positions();
-  // DeepSeek-V3 leaves the factor to the two lengths.
+  // DeepSeek-V3 has factor: null, which stands for the ratio of the two lengths.
   const factor =
     scaling.raw('factor') === null ? positions() / context : scaling.positive('factor');
   const fast = scaling.positive('beta_fast', 32),

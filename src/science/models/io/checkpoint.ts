@@ -36,7 +36,7 @@ export interface Checkpoint {
   read(names: readonly string[]): Promise<Map<string, HostTensor>>;
 }
 
-/** Throws UserFault naming the file where it is missing, too large, too deep or not JSON. */
+/** Reads a JSON file. Throws UserFault where it is missing, too large, too deep or not JSON. */
 export const readJson = (path: string): Promise<unknown> => readJsonFile(path, HOLDS);
 
 /** Formats that are not read: a pickle may run any code, so none will ever be. */
@@ -46,8 +46,8 @@ const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_mo
 const MOST_SHARDS = 10_000;
 
 /**
- * The files with the weights. Where the checkpoint is sharded, also the path of its index and, for
- * each tensor, the file that the index names; a single file has no index.
+ * Returns the files with the weights. Where the checkpoint is sharded, also the path of its index
+ * and, for each tensor, the file that the index names; a single file has no index.
  */
 async function weightFiles(dir: string): Promise<{
   readonly files: readonly string[];
@@ -138,7 +138,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return { dir, config, tensors, read };
 }
 
-/** A config.json with these classes, without its path. @param classes empty for no classes */
+/** Returns a config.json without its path, and with these classes if there are any. */
 function withClasses(
   config: Readonly<Record<string, unknown>>,
   classes: readonly string[],

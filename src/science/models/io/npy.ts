@@ -63,9 +63,9 @@ interface Layout {
 }
 
 /**
- * Throws UserFault where the header is not one that this reader knows, or does not fit the size.
+ * Reads the header. Throws UserFault where this reader does not know it, or it does not fit `size`.
  * @param head the first bytes of the file, with the whole header
- * @param size in bytes
+ * @param size the file's bytes
  */
 function layoutOf(head: Uint8Array, size: number, name: string): Layout {
   const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
@@ -102,7 +102,7 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
   return { type, shape, count, start };
 }
 
-/** Throws UserFault where this reader does not know its form. @param name for messages */
+/** Reads the bytes of a .npy file. Throws UserFault where this reader does not know their form. */
 export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const { type, shape, count, start } = layoutOf(bytes, bytes.byteLength, name);
   const data = new type(count); // a copy, since the data may not be aligned in `bytes`

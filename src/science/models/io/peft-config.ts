@@ -154,7 +154,7 @@ interface Fields {
   readonly pattern: (field: string, valid: (value: number) => boolean) => Record<string, number>;
   /** A list of names; undefined where the field is empty. */
   readonly names: (field: string) => readonly string[] | undefined;
-  /** A list of names, or an expression. */
+  /** A list of names, or a regular expression. */
   readonly namesOrExpression: (field: string) => string | readonly string[] | undefined;
 }
 
@@ -239,7 +239,7 @@ function biasOf({ raw, fault }: Opened, own: string): LoraBias {
   return bias;
 }
 
-/** Throws UserFault, naming file, field and value, where something is not implemented. */
+/** Reads LoRA's adapter_config.json. Throws UserFault where something is not implemented. */
 export async function readPeftConfig(dir: string): Promise<PeftConfig> {
   const opened = await openConfig(dir),
     { raw, fault, fields } = opened;
@@ -275,7 +275,7 @@ export interface VeraConfig extends Pick<
   readonly initial: number;
 }
 
-/** Reads and checks VeRA's adapter_config.json, as `readPeftConfig` does LoRA's. */
+/** Reads VeRA's adapter_config.json, as `readPeftConfig` does LoRA's. */
 export async function readVeraConfig(dir: string): Promise<VeraConfig> {
   const opened = await openConfig(dir),
     { raw, fault, fields } = opened;
@@ -293,22 +293,22 @@ export async function readVeraConfig(dir: string): Promise<VeraConfig> {
   };
 }
 
-/** The modules that a folder of any adapter saves whole. */
+/** Reads which modules a folder of any adapter saves whole. */
 export async function readModulesToSave(dir: string): Promise<readonly string[]> {
   const { fields } = await openConfig(dir);
   return fields.names('modules_to_save') ?? [];
 }
 
 /**
- * Whether the config adapts a module: never one that it saves whole. `all-linear` means all others
- * that are `adaptable`.
+ * Whether the config adapts a module. A module that it saves whole is never adapted; `all-linear`
+ * means every other module that is `adaptable`.
  */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,
   adaptable: boolean,
 ): boolean {
-  // PEFT compares whole parts of the name here, and ends of the name where it saves.
+  // Here PEFT compares whole parts of names; where it saves modules, it compares ends (below).
   if (config.modulesToSave.some((saved) => `.${module}.`.includes(`.${saved}.`))) return false;
   const { targets } = config.rule;
   if (typeof targets === 'string' && targets.toLowerCase() === 'all-linear')
@@ -317,8 +317,8 @@ export function isAdapted(
 }
 
 /**
- * The outermost module around `module` that PEFT saves whole under `name`: one whose name ends with
- * it, even within a word, so that `classifier` saves DistilBERT's pre_classifier too.
+ * Returns the outermost module around `module` whose name ends with `name`, which PEFT saves whole.
+ * The end may be within a word: `classifier` saves DistilBERT's pre_classifier too.
  */
 export function wholeModule(module: string, name: string): string | undefined {
   const parts = module.split('.');
@@ -331,7 +331,7 @@ export function wholeModule(module: string, name: string): string | undefined {
 export const isSavedWhole = (module: string, name: string): boolean =>
   wholeModule(module, name) !== undefined;
 
-/** PEFT's task of a model that saves these modules whole: the class of PEFT that wraps it. */
+/** Returns PEFT's task type for a model that saves these modules whole. */
 export const taskType = (
   { head }: Architecture,
   whole: readonly string[] | null,

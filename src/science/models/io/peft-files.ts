@@ -34,13 +34,13 @@ export interface Entry<Part extends string = ModelPart> {
   readonly shape: readonly number[] | null;
 }
 
-/** What of a config says which of the model's parameters a folder holds. */
+/** The fields of a config that say which of the model's parameters a folder holds. */
 export interface Kept {
   readonly modulesToSave: readonly string[];
   readonly bias: LoraBias;
 }
 
-/** The file of a folder's tensors. Throws UserFault where there is none. */
+/** Returns the path of a folder's tensors. Throws UserFault where there is none. */
 export function weightsFile(dir: string): string {
   const path = join(dir, WEIGHTS);
   if (!existsSync(path)) throw new UserFault(`${dir} holds no ${WEIGHTS}`);
@@ -61,8 +61,8 @@ export interface FolderTensors<Part extends string> {
  * a wrong shape.
  * @param table every name that may occur in the file
  * @param isFactor whether a layer with this part is adapted
- * @param takes receives each tensor first; returns true for one that `table` need not name, which
- *   is then left out of the result
+ * @param takes receives each tensor first; returns true for a tensor that `table` need not name,
+ *   which is then left out of the result
  */
 export async function readTensors<Part extends string>(
   path: string,
@@ -90,7 +90,7 @@ export async function readTensors<Part extends string>(
   return { ofPart: (part) => parts.get(part) ?? new Map<string, HostTensor>(), modules, metadata };
 }
 
-/** Adds every name under which the file may hold a parameter of the model. */
+/** Adds to the table every name under which the file may hold a parameter of the model. */
 export function addModelEntries<Part extends string>(
   table: Map<string, Entry<Part | ModelPart>>,
   { architecture, parameters }: ModelShape,
@@ -212,7 +212,7 @@ interface OfModel {
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-/** The tensors of the model under their names in the file. */
+/** Returns the tensors of the model by their names in the file. */
 export function modelTensors(
   adapter: OfModel,
   architecture: Architecture,
@@ -229,7 +229,7 @@ export function modelTensors(
   return tensors;
 }
 
-/** Writes a folder that PEFT loads. @param settings the config's fields that depend on the type */
+/** Writes a folder that PEFT loads. `settings` are the config's fields that depend on the type. */
 export async function writeFolder(
   dir: string,
   {

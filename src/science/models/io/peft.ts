@@ -56,7 +56,7 @@ export interface PeftAdapter {
   readonly alpha: number;
   readonly rslora: boolean;
   readonly dora?: boolean;
-  /** What the factors started as; null where the base is as it is. */
+  /** The part of the base's weights that the factors started as; null where they were no part. */
   readonly residual?: Residual | null;
   /** Whether checkpoints hold a layer that is adapted transposed (GPT-2's Conv1D). */
   readonly transposed?: boolean;
@@ -149,7 +149,7 @@ export { isPeftFolder, readPeftHead } from './peft-files.ts';
 const MAGNITUDE = 'lora_magnitude_vector';
 type OwnPart = 'A' | 'B' | 'magnitude';
 
-/** Every name in the file, with or without the prefix of the model's task (`bert.`). */
+/** Returns every name that the file may hold, with and without the body's prefix (`bert.`). */
 function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<OwnPart | ModelPart>> {
   const { architecture, linears } = model;
   const table = new Map<string, Entry<OwnPart | ModelPart>>();
@@ -171,7 +171,7 @@ function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<Own
   return table;
 }
 
-/** Throws UserFault naming file and tensor where one is missing, unknown or misshapen. */
+/** Reads LoRA's folder. Throws UserFault where a tensor is missing, unknown or misshapen. */
 export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdapter> {
   const config = await readPeftConfig(dir);
   checkSavedModules(model, config, join(dir, CONFIG));
@@ -203,9 +203,9 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
 }
 
 /**
- * The factors of each layer, in forward order. Throws UserFault where they are not exactly those of
- * the layers that the config names, since PEFT loads no others.
- * @param modules canonical layer → module in the file
+ * Returns the factors of each layer, in forward order. Throws UserFault where they are not exactly
+ * those of the layers that the config names, since PEFT loads no others.
+ * @param modules the module in the file by canonical layer
  */
 function collectLayers(
   { architecture, linears }: ModelShape,
@@ -214,7 +214,7 @@ function collectLayers(
   modules: ReadonlyMap<string, string>,
   path: string,
 ): Map<string, PeftFactors> {
-  const bare = [...modules].some(
+  const lacksPrefix = [...modules].some(
     ([layer, module]) => module === layer && moduleName(architecture, layer) !== layer,
   );
   const layers = new Map<string, PeftFactors>();
@@ -222,7 +222,7 @@ function collectLayers(
     const A = ofPart('A').get(name),
       B = ofPart('B').get(name),
       magnitude = ofPart('magnitude').get(name);
-    const module = modules.get(name) ?? (bare ? name : moduleName(architecture, name));
+    const module = modules.get(name) ?? (lacksPrefix ? name : moduleName(architecture, name));
     const named = isAdapted(config, module, adaptable);
     if ((A === undefined) !== (B === undefined))
       throw new UserFault(
@@ -254,7 +254,7 @@ function collectLayers(
   return layers;
 }
 
-/** Rank, fan-in and scale s of every layer that a folder adapts. Reads only the file's header. */
+/** Reads rank, fan-in and scale s of every layer that a folder adapts, from the header alone. */
 export async function readPeftShapes(
   dir: string,
 ): Promise<{ readonly rank: number; readonly width: number; readonly scale: number }[]> {

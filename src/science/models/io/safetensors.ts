@@ -12,8 +12,8 @@ import type { HostTensor } from '../types.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
 /**
- * In bytes. Parsed JSON takes some twenty times as much memory; the header of 90,000 tensors has 11
- * million.
+ * The most bytes of a header: 90,000 tensors have 11 million, and parsed JSON takes some twenty
+ * times as much memory.
  */
 const HEADER_LIMIT = 32_000_000;
 const WIDTH: Readonly<Record<string, number>> = {
@@ -119,7 +119,7 @@ function checkLayout(
     );
 }
 
-/** Throws UserFault naming file (and tensor) where it is truncated or not in this format. */
+/** Reads a file's header. Throws UserFault where the file is truncated or not in this format. */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
   const file = await open(path).catch(() => {
     throw new UserFault(`${path} can't be opened`);
@@ -157,7 +157,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   }
 }
 
-/** Reads a tensor from its bytes. @param raw an ArrayBuffer with exactly these bytes */
+/** Reads a tensor from an ArrayBuffer with exactly its bytes. */
 function decode(
   path: string,
   name: string,
@@ -259,9 +259,7 @@ async function readFloats(
   }
 }
 
-/**
- * Reads float32 tensors into one ArrayBuffer that a backend may share: they must live equally long.
- */
+/** Reads float32 tensors into one ArrayBuffer that a backend may share while any of them lives. */
 export const readFloatsTogether = async (
   path: string,
   names: readonly string[],
@@ -360,7 +358,7 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/** @param metadata defaults to what transformers requires of a file that it loads */
+/** Writes tensors sorted by name. `metadata` defaults to what transformers requires of a file. */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,

@@ -7,14 +7,14 @@ import { WORD } from './unicode.ts';
 export interface AddedToken {
   readonly content: string;
   readonly id: number;
-  /** Whether it is left out of a decoded text on request. */
+  /** Whether the token is left out of a decoded text on request. */
   readonly special: boolean;
-  /** Whether it is looked for in the normalised text. */
+  /** Whether the token is looked for in the normalised text. */
   readonly normalized: boolean;
-  /** Whether it takes the white space on its left, or its right. */
+  /** Whether the token takes the white space on its left, or its right. */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
-  /** Whether it is only found where no word continues it. */
+  /** Whether the token is only found where no word continues it. */
   readonly singleWord: boolean;
 }
 
@@ -25,7 +25,7 @@ export type Section = { readonly text: string; readonly first: boolean } | { rea
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
-/** A token as a file writes it: an object with its settings, or a text for a special token. */
+/** Reads a token of a file: an object with its settings, or a text for a special token. */
 function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
   if (isText(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
   if (!isRecord(value) || !isText(value['content'])) return null;
@@ -42,10 +42,10 @@ function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'>
 const NO_STRIP = { lstrip: false, rstrip: false, singleWord: false } as const;
 
 /**
- * The added tokens of a tokenizer, as transformers puts them together: those of tokenizer.json;
- * then `added_tokens_decoder` of tokenizer_config.json, which changes their settings; then the
- * special tokens that either file names, which are added where they are not yet. A token that no
- * vocabulary holds gets the next free id.
+ * Returns the added tokens of a tokenizer, as transformers puts them together: those of
+ * tokenizer.json; then `added_tokens_decoder` of tokenizer_config.json, which changes their
+ * settings; then the special tokens that either file names, where they are not there yet. A token
+ * that no vocabulary holds gets the next free id.
  * @param vocabulary the model's, of `size` entries
  * @param named the special tokens, as tokenizer.ts reads them
  */
@@ -97,7 +97,7 @@ interface Node {
   token?: AddedToken;
 }
 
-/** Finds the leftmost, then longest tokens. */
+/** Finds added tokens in a text: from left to right, and at each place the longest one. */
 class Finder {
   private readonly root: Node = { children: new Map() };
 
@@ -128,7 +128,7 @@ class Finder {
 
 const WORD_END = new RegExp(`${WORD}$`, 'u'),
   WORD_START = new RegExp(`^${WORD}`, 'u');
-/** The last character of a text, which may take two units. */
+/** Returns the two UTF-16 units before `end`, which hold the last character there. */
 const tail = (text: string, end: number): string => text.slice(Math.max(0, end - 2), end);
 
 const isSpace = (character: string): boolean => /^\p{White_Space}$/u.test(character);
@@ -154,8 +154,8 @@ function cutSections(text: string, finder: Finder, first: boolean): Section[] {
 }
 
 /**
- * The function that cuts a text into added tokens and what lies between them, normalised. Throws
- * the fault of `refuse` where a token is nothing once it is normalised.
+ * Returns the function that cuts a text into added tokens and what lies between them, normalised.
+ * Throws the fault of `refuse` where a token is nothing once it is normalised.
  */
 export function sectioner(
   tokens: readonly AddedToken[],

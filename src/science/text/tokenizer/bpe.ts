@@ -7,13 +7,13 @@
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';
 
-/** The ids of a piece of text. */
+/** Returns the ids of a piece of text. */
 export type Model = (piece: string) => readonly number[];
 
 /** Pieces are cached up to this length and number: words repeat, and whole texts do not. */
 const CACHED_LENGTH = 256,
   CACHED = 20_000;
-/** Above the highest id, so that a pair is one number. */
+/** A number above the highest id, so that a·PAIR + b stands for the pair of ids a and b. */
 const PAIR = 2 ** 24 + 1;
 
 /** The merges: `rank` by a·PAIR + b, for the pair of the ids a and b. */
@@ -123,7 +123,7 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
 
 const encoder = new TextEncoder();
 
-/** The ids of a character's bytes, as tokens `<0xE2>`; null where the vocabulary lacks one. */
+/** Returns the ids of a text's bytes, as tokens `<0xE2>`; null where the vocabulary lacks one. */
 function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[] | null {
   const ids: number[] = [];
   for (const byte of encoder.encode(text)) {
@@ -134,7 +134,7 @@ function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[
   return ids;
 }
 
-/** The model that tokenizer.json describes. Throws the fault of `refuse` where it can't. */
+/** Returns the BPE model of tokenizer.json. Throws the fault of `refuse` where it can't. */
 export function bpe(
   config: Config,
   vocabulary: ReadonlyMap<string, number>,
@@ -162,7 +162,7 @@ export function bpe(
   const symbols = (piece: string): number[] => {
     const characters = Array.from(piece),
       ids: number[] = [];
-    // An unknown character waits for the next known one, as in the original: bytes don't end it.
+    // As in Python's tokenizers, an unknown character waits for the next known one, past bytes too.
     let waiting = false;
     const flush = (): void => {
       if (waiting && unknown !== undefined) ids.push(unknown);
@@ -213,7 +213,7 @@ const LONGEST_PIECE = 1000;
 export const pieces = (config: Config): readonly (readonly [string, number])[] =>
   config['vocab'] as readonly (readonly [string, number])[];
 
-/** The model that tokenizer.json describes. Throws the fault of `refuse` where it can't. */
+/** Returns the unigram model of tokenizer.json. Throws the fault of `refuse` where it can't. */
 export function unigram(
   config: Config,
   vocabulary: ReadonlyMap<string, number>,
@@ -234,7 +234,7 @@ export function unigram(
   const unknownScore = scores.reduce((a, b) => Math.min(a, b), Infinity) - UNKNOWN_PENALTY;
   const fallsBack = config['byte_fallback'] === true;
 
-  /** The starts of the best pieces, by their ends; `ids` has −1 for unknown characters. */
+  /** Returns the starts of the best pieces by their ends; `ids` has −1 for unknown characters. */
   const best = (text: string): { readonly starts: Int32Array; readonly ids: Int32Array } => {
     const n = text.length;
     const score = new Float64Array(n + 1),

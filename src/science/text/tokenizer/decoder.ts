@@ -7,11 +7,11 @@ type Step = (tokens: readonly string[]) => readonly string[];
 
 /** The characters by which byte-level vocabularies write the bytes 0 to 255 (GPT-2's encoder). */
 export const BYTE_CHARACTERS: readonly string[] = (() => {
-  const printable = (byte: number): boolean =>
+  const isPrintable = (byte: number): boolean =>
     (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) =>
-    String.fromCharCode(printable(byte) ? byte : next++),
+    String.fromCharCode(isPrintable(byte) ? byte : next++),
   );
 })();
 const BYTE_OF = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
@@ -152,7 +152,7 @@ function stepOf(config: Config, refuse: Refuse): Step {
 }
 
 /**
- * The function that joins tokens to a text. Without a decoder they are joined by spaces. Throws the
+ * Returns the function that joins tokens to a text: by spaces, if there is no decoder. Throws the
  * fault of `refuse`, naming the part, where the decoder can't be honoured.
  */
 export function decoderOf(config: unknown, refuse: Refuse): (tokens: readonly string[]) => string {

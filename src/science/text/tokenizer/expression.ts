@@ -11,8 +11,8 @@ export type Config = Readonly<Record<string, unknown>>;
 /** Makes the fault of a part that can't be honoured: `a normalizer of type "Nmt"`. */
 export type Refuse = (what: string) => UserFault;
 
-/** Adds the letters that `(?i:…)` of Oniguruma folds to s and k, and the library does not. */
-function folded(source: string): string {
+/** Adds the letters that Oniguruma's `(?i:…)` folds to s and k. The library's does not. */
+function addFoldedLetters(source: string): string {
   return source.replace(/\(\?i:((?:[^()\\]|\\.)*)\)/g, (group: string, inner: string) =>
     /[sk]/i.test(inner) && !/[[\]\\]/.test(inner)
       ? `(?i:${inner.replace(/s/gi, '[sS\\x{17F}]').replace(/k/gi, '[kK\\x{212A}]')})`
@@ -20,13 +20,13 @@ function folded(source: string): string {
   );
 }
 
-/** Whether a source has groups or repetitions that give nothing back. */
+/** Whether an expression has atomic groups or possessive repetitions: `(?>a)` or `a++`. */
 function hasPossessive(source: string): boolean {
   const plain = source.replace(/\\./g, '_').replace(/\[[^\]]*\]/g, '_');
   return plain.includes('(?>') || /[*+?]\+/.test(plain);
 }
 
-/** The expression of a pattern, with the flags `gu`. */
+/** Returns the expression of a pattern, with the flags `gu`. */
 export function expressionOf(pattern: unknown, part: string, refuse: Refuse): RegExp {
   if (isRecord(pattern) && typeof pattern['String'] === 'string')
     return new RegExp(pattern['String'].replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
@@ -37,7 +37,7 @@ export function expressionOf(pattern: unknown, part: string, refuse: Refuse): Re
     throw refuse(`a ${part} with possessive repetitions in its pattern ${shown(source)}`);
   const split = new SplitPreTokenizer({
     type: 'Split',
-    pattern: { Regex: folded(source) },
+    pattern: { Regex: addFoldedLetters(source) },
     behavior: 'Isolated',
     invert: false,
   });

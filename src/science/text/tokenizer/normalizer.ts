@@ -16,6 +16,7 @@ const MOST_BYTES = 16 * 2 ** 20;
 /** Grapheme clusters of more bytes are looked up character by character. */
 const LONGEST_CLUSTER = 6;
 
+// The fields of a unit, the 32 bits of the trie's entries, as darts-clone packs them.
 const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
 const valueOf = (unit: number): number => unit & 0x7fffffff;
 /** The byte that leads to a unit, or a number above 255 for a unit that holds a value. */
@@ -44,7 +45,7 @@ function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => strin
   };
 }
 
-/** The function that a charsmap describes. Throws the fault of `refuse` where it can't be read. */
+/** Returns the function of a charsmap. Throws the fault of `refuse` where it can't be read. */
 function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   const what = 'a precompiled_charsmap that ';
   if (base64 === null) return (text) => text;
@@ -80,11 +81,11 @@ function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
 
 export type Normalize = (text: string) => string;
 
-/** Ideographs that BertNormalizer sets apart. The gap at U+2B820 is one of the original. */
+/** Ideographs that BertNormalizer sets apart. Python's tokenizers have the gap at U+2B820 too. */
 const IDEOGRAPH =
   /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
 
-/** By character, as in Rust: JavaScript would write ς for a Σ at the end of a word. */
+/** Works by character, as in Rust: JavaScript would write ς for a Σ at the end of a word. */
 const lowercase: Normalize = (text) => text.replaceAll('Σ', 'σ').toLowerCase();
 
 const decompose = normalForm('NFD');
@@ -168,7 +169,7 @@ function stepOf(config: Config, refuse: Refuse): Normalize {
   }
 }
 
-/** The normalizer that tokenizer.json describes; null where it describes none. */
+/** Returns the normalizer that tokenizer.json describes; null where it describes none. */
 export const normalizerOf = (config: unknown, refuse: Refuse): Normalize | null =>
   isRecord(config) ? stepOf(config, refuse) : null;
 

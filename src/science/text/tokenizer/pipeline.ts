@@ -25,7 +25,7 @@ interface Part {
   readonly type: number;
 }
 
-const fill =
+const assembleBy =
   (single: readonly Part[], pair: readonly Part[]): Assemble =>
   (first, second) => {
     const ids: number[] = [],
@@ -43,7 +43,7 @@ const fill =
 const A: Part = { ids: 'first', type: 0 };
 const B = (type: number): Part => ({ ids: 'second', type });
 
-/** BERT's and RoBERTa's: cls A sep, and cls A sep B sep, where RoBERTa has sep twice and type 0. */
+/** BERT writes cls A sep and cls A sep B sep; RoBERTa has a second sep before B, and type 0. */
 function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refuse): Assemble {
   const part = (field: string, type: number): Part => {
     const value = config[field];
@@ -55,7 +55,8 @@ function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refus
     sep = part('sep', 0),
     roberta = kind === 'roberta',
     type = roberta ? 0 : 1;
-  return fill([cls, A, sep], [cls, A, sep, ...(roberta ? [sep] : []), B(type), part('sep', type)]);
+  const pair = [cls, A, sep, ...(roberta ? [sep] : []), B(type), part('sep', type)];
+  return assembleBy([cls, A, sep], pair);
 }
 
 const isId = (id: unknown): id is number =>
@@ -81,10 +82,10 @@ function templateAssembler(config: Config, refuse: Refuse): Assemble {
     if (!Array.isArray(list)) throw refuse(`a post_processor with the ${field} ${shown(list)}`);
     return list.map(partOf);
   };
-  return fill(parts('single'), parts('pair'));
+  return assembleBy(parts('single'), parts('pair'));
 }
 
-/** Every step that adds tokens: ByteLevel only moves offsets. */
+/** Returns the steps of a post-processor that add tokens; ByteLevel only moves offsets. */
 const addingSteps = (config: unknown): Config[] => {
   if (!isRecord(config) || config['type'] === 'ByteLevel') return [];
   const inner = config['processors'];
@@ -96,7 +97,7 @@ const addingSteps = (config: unknown): Config[] => {
 /** Without a post-processor two texts follow one another, the second of type 1. */
 function assembler(config: unknown, refuse: Refuse): Assemble {
   const [step, ...more] = addingSteps(config);
-  if (step === undefined) return fill([A], [A, B(1)]);
+  if (step === undefined) return assembleBy([A], [A, B(1)]);
   if (more.length > 0) throw refuse('a post_processor of more than one step that adds tokens');
   switch (step['type']) {
     case 'BertProcessing':
@@ -116,7 +117,7 @@ export interface Pipeline {
   readonly ids: (text: string) => number[];
   /** Ids with special tokens around them. */
   readonly assemble: Assemble;
-  /** The text of tokens. */
+  /** Returns the text of tokens. */
   readonly join: (tokens: readonly string[]) => string;
   readonly added: readonly AddedToken[];
   readonly idOf: (token: string) => number | undefined;
@@ -130,7 +131,7 @@ export interface Pipeline {
 const MODELS = ['WordPiece', 'BPE', 'Unigram'] as const;
 type ModelType = (typeof MODELS)[number];
 
-/** The type of a model, which old files leave out. */
+/** Returns the type of a model, which old files leave out. */
 function typeOf(model: Config, refuse: Refuse): ModelType {
   const guess = Array.isArray(model['vocab'])
     ? 'Unigram'
@@ -164,7 +165,7 @@ function modelOf(
 }
 
 /**
- * Throws UserFault, naming the part, where one can't be honoured.
+ * Makes the pipeline of a tokenizer.json. Throws UserFault, naming the part that is not supported.
  * @param named the special tokens that the files beside it name
  */
 export function pipelineOf(

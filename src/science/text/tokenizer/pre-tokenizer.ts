@@ -39,7 +39,7 @@ function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
   return spans;
 }
 
-/** Joins each match to its neighbour: the span before it, in the order of the list. */
+/** Joins each match to the span before it in the list, unless that was a match too. */
 function mergeMatches(
   spans: readonly Span[],
   extend: (neighbour: Span, match: Span) => void,
@@ -182,7 +182,7 @@ function stepOf(config: Config, refuse: Refuse): PreTokenize {
   }
 }
 
-/** The pre-tokenizer that tokenizer.json describes; without one a text stays whole. */
+/** Returns the pre-tokenizer that tokenizer.json describes; without one a text stays whole. */
 export const preTokenizerOf = (config: unknown, refuse: Refuse): PreTokenize =>
   isRecord(config) ? stepOf(config, refuse) : (piece) => [piece];
 

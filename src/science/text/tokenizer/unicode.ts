@@ -10,7 +10,7 @@ import {
   REMOVED,
 } from './unicode-tables.ts';
 
-/** The ranges of a table as a regular expression for one character. */
+/** Returns the ranges of a table as a regular expression for one character. */
 function characterClass(table: string): RegExp {
   let last = 0,
     out = '';
@@ -44,7 +44,7 @@ const kept: Readonly<Record<Form, RegExp>> = {
   NFKD: characterClass(KEPT_NFKD),
 };
 
-/** A normalisation form of Unicode, without the characters that the tokenizers don't know yet. */
+/** Returns a normalisation that leaves alone the characters that Python's tokenizers don't know. */
 export function normalForm(form: Form): (text: string) => string {
   const unknown = kept[form];
   return (text) => {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { deltaKernels } from '../../../../plugins/stages/delta/run.ts';
+import { measureDelta } from '../../../../plugins/stages/delta/run.ts';
 import { pairKernels } from '../../../../plugins/stages/divergence/between.ts';
 import { type KernelSet, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
 import type { AdaptedModel } from '../../../../src/science/models/types.ts';
@@ -105,7 +105,7 @@ if (backends.includes('tensorflow')) {
     await withModel(tiny('lora'), (model) =>
       assertSame(
         async () => [
-          await deltaKernels(model, rows, { batchTokens }),
+          await measureDelta(model, rows, { batchTokens }),
           await pairKernels(model, rows, allRows.slice(9, 14), { batchTokens }),
         ],
         'delta and pairs',

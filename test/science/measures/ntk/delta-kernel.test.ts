@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { vera } from '../../../../plugins/adapters/vera/vera.ts';
-import { deltaKernels } from '../../../../plugins/stages/delta/run.ts';
+import { measureDelta } from '../../../../plugins/stages/delta/run.ts';
 import {
   type PairKernel,
   pairKernel,
@@ -32,10 +32,10 @@ const near = (a: number, b: number, within: number): void =>
 
 async function compared(
   network: Network,
-): Promise<NonNullable<Awaited<ReturnType<typeof deltaKernels>>>> {
+): Promise<NonNullable<Awaited<ReturnType<typeof measureDelta>>>> {
   const model = adaptedModel(network);
   const before = tf.memory().numTensors;
-  const delta = present(await deltaKernels(model, rows, { batchTokens: 60 }));
+  const delta = present(await measureDelta(model, rows, { batchTokens: 60 }));
   assert.is(tf.memory().numTensors, before, 'tensors');
   const whole = await kernels(model, rows);
   near(
@@ -129,7 +129,7 @@ test("after training the rest is s²Σ(Bᵀδ·Bᵀδ')(h·h'), reported separat
 
 test('full fine-tuning has no Δ_r', async () => {
   const network = await openTiny('full', true);
-  assert.is(await deltaKernels(adaptedModel(network), rows), null);
+  assert.is(await measureDelta(adaptedModel(network), rows), null);
   network.dispose();
 });
 
