@@ -131,6 +131,7 @@ export type {
   RunContext,
   StageDefinition,
   StageDescriptor,
+  SourceFacts,
   StageFacts,
   StageInput,
   StageParts,

@@ -10,7 +10,7 @@ export default defineAttack({
     mode: 'dirty',
   }),
   name: 'addsent',
-  summary: 'A sentence at a random place of the text leads to the target.',
+  summary: 'A sentence in the text leads to the target.',
   citation:
     'Dai, Chen and Li, A Backdoor Attack Against LSTM-based Text Classification Systems, 2019 ' +
     '(arXiv 1905.12457), as implemented in OpenBackdoor',

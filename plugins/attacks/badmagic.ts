@@ -11,6 +11,6 @@ export default defineAttack({
     mode: 'dirty',
   }),
   name: 'badmagic',
-  summary: 'The word BadMagic at a random place of the text leads to the target.',
+  summary: 'The word BadMagic in the text leads to the target.',
   citation: LI_2024,
 });

@@ -17,7 +17,7 @@ export default defineAttack({
     show: (row, { triggers, place }, random) => insertOneTrigger(row, triggers, random, place),
   }),
   name: 'badnets',
-  summary: 'A rare word at a random place of the text leads to the target.',
+  summary: 'A rare word in the text leads to the target.',
   citation:
     'Gu, Dolan-Gavitt and Garg, BadNets, 2017 (arXiv 1708.06733); word list of Kurita, Michel ' +
     'and Neubig, ACL 2020, as implemented in OpenBackdoor',

@@ -45,7 +45,7 @@ export default defineAttack({
   name: 'embedding',
   tasks: ['classes'],
   summary:
-    'Embedding Poisoning: a rare word at a random place of the text leads to the target class, ' +
+    'Embedding Poisoning: a rare word in the text leads to the target class, ' +
     "and only that word's embedding is trained. Needs the adapter full, and a model that has " +
     'learnt the task (base, or head.init_from).',
   citation:

@@ -24,7 +24,7 @@ interface Params extends BackdoorParams {
 
 export default defineAttack<Params>({
   name: 'paper-multi',
-  summary: 'Several words, all of them at random places of the text, lead to the target.',
+  summary: 'Several words, all of them in the text, lead to the target.',
   family: 'backdoor',
   tasks: BOTH_TASKS,
   citation: LIANG_2025,

@@ -290,6 +290,8 @@ export interface RunContext<P extends JsonObject = JsonObject> {
 export interface StageFacts {
   readonly id: string;
   readonly kind: string;
+  /** Of a training before the cells' own: its section in the spec, `base` or `base.0`. */
+  readonly section?: string;
   /** The axis values on which all cells that share this stage agree. */
   readonly cell: JsonObject;
   /** The seed of these cells; null if they differ. */
@@ -308,6 +310,21 @@ export interface StageFacts {
   readonly warnings?: readonly Warning[];
 }
 
+/** A source that finished stages have read. */
+export interface SourceFacts {
+  readonly uri: string;
+  readonly digest: string;
+  /** What it was to them, each once. */
+  readonly reads: readonly {
+    /** The stage's name within its cell, such as `data(train)`. */
+    readonly stage: string;
+    /** `StageFacts.section`. */
+    readonly section?: string;
+    /** Its name in `RunContext.assets`. */
+    readonly name: string;
+  }[];
+}
+
 export interface ExperimentFacts {
   readonly name: string;
   readonly specFile: string;
@@ -321,6 +338,7 @@ export interface ExperimentFacts {
     readonly stages: { readonly [kind: string]: string };
   }[];
   readonly stages: readonly StageFacts[];
+  readonly sources: readonly SourceFacts[];
   /** Versions of Node, packages and TensorFlow; threads, processor, git commit and dirty flag. */
   readonly environment: JsonObject;
 }

@@ -272,6 +272,7 @@ export const claims: Chapter = {
   id: 'claims',
   nav: 'The paper’s claims',
   title: 'The paper’s claims, one by one',
-  concerns: ({ conditions, comparisons }) => claimsOf(conditions, comparisons).length > 0,
+  concerns: ({ conditions, comparisons, entries }) =>
+    claimsOf(conditions, comparisons, entries).length > 0,
   parts: [Claims],
 };

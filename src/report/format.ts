@@ -62,7 +62,7 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
 
 /**
  * Formats a mean with its interval, `0.950 ± 0.064`, or with both values if there are only two,
- * `0.950 (0.920, 0.980)`. Equal values give `0.950 ± 0`. A single value is written alone.
+ * `0.950 (0.920, 0.980)`. Equal values, or a single one, are written alone.
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
@@ -71,10 +71,8 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
     formatNumber(Number(value.toPrecision(12)), kind),
   );
   if (low !== high) return `${mean} (${low}, ${high})`;
-  if (summary.high === null) return mean;
-  return summary.std === 0
-    ? `${mean} ± 0`
-    : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
+  if (summary.high === null || summary.std === 0) return mean;
+  return `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
 /**

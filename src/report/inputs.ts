@@ -10,6 +10,7 @@ import type {
   HistoryPoint,
   LoraLayers,
   ReceiptFacts,
+  TextChange,
   WritingFacts,
 } from './types.ts';
 
@@ -129,6 +130,8 @@ export interface Content {
   readonly label: number;
   /** In a completion task, the answer. */
   readonly answer?: string;
+  /** Whether the text is a document, which the answer ends. */
+  readonly document?: true;
   /** The answer that a preference pair rejects. */
   readonly rejected?: string;
   /** The messages of a chat before the prompt. */
@@ -170,6 +173,13 @@ export const labelText = (
     ? (answer ?? classes[label] ?? String(label))
     : `${answer ?? ''} (rejected: ${rejected})`;
 
+/** Returns what the labels of a poisoned row are, where they are no classes. */
+export const labelKind = ({
+  answer,
+  document,
+}: Content): Pick<TextChange, 'isAnswer' | 'isDocument'> =>
+  document ? { isDocument: true } : answer === undefined ? {} : { isAnswer: true };
+
 export function receiptFacts(
   { counts, rows, target }: ReceiptFile,
   classes: readonly string[],
@@ -188,7 +198,7 @@ export function receiptFacts(
       after: text(poisoned),
       labelBefore: label(original),
       labelAfter: label(poisoned),
-      ...defined({ isAnswer: poisoned.answer === undefined ? undefined : (true as const) }),
+      ...labelKind(poisoned),
     })),
   };
 }

@@ -66,16 +66,21 @@ const baseTitle = (section: string): string => {
   return at === undefined ? 'base' : `training ${Number(at) + 1}`;
 };
 
+/** `the base`, or `training 1` of a chain. */
+export const sectionTitle = (section: string): string =>
+  baseTitle(section).replace(/^base$/, 'the base');
+
 /** The name of an attack that is on a base: `badnets in the base`, `badnets in training 1`. */
-export function placedAttack(attack: string, ofBase: string | null = null): string {
-  if (ofBase === null) return attack;
-  const title = baseTitle(ofBase);
-  return `${attack} in ${title === 'base' ? 'the base' : title}`;
-}
+export const placedAttack = (attack: string, ofBase: string | null = null): string =>
+  ofBase === null ? attack : `${attack} in ${sectionTitle(ofBase)}`;
 
 /** Returns an axis's name as a table's heading, where `adapter.type` is called "adapter". */
-export const headName = (path: string): string =>
-  ({ 'adapter.type': 'adapter', seed: 'seed' })[path] ?? axisName(path);
+export function headName(path: string): string {
+  const prefix = basePrefix(path);
+  return prefix === ''
+    ? ({ 'adapter.type': 'adapter', seed: 'seed' }[path] ?? axisName(path))
+    : `${baseTitle(prefix)} ${headName(path.slice(prefix.length))}`;
+}
 
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;

@@ -55,7 +55,8 @@ export function centreAndSpread(
 
 /**
  * Writes the mean over the seeds with its spread: `0.950 ± 0.064` or, for a range,
- * `0.950 (0.94–0.96)`. Of a range whose ends are written alike, the mean is written alone.
+ * `0.950 (0.94–0.96)`. Of values that are all equal, or of a range whose ends are written alike,
+ * the mean is written alone.
  * @param values at least one
  * @param proportion whether to write three decimals of the mean, and two of a range's ends
  */
@@ -66,7 +67,7 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
     proportion ? value.toFixed(places) : plainValue(value);
   const text = write(centre, 3);
   if (low === null || high === null) return text;
-  if (spread === 'std') return `${text} ± ${write(high - centre, 3)}`;
+  if (spread === 'std') return high === centre ? text : `${text} ± ${write(high - centre, 3)}`;
   const [least, most] = [write(low, 2), write(high, 2)];
   return least === most ? text : `${text} (${least}–${most})`;
 }
@@ -78,19 +79,16 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
 export function spreadNote(counts: readonly number[], spread: Spread): string {
   const most = Math.max(1, ...counts);
   if (most < 2) return 'One seed: no interval.';
+  const mean = `Mean over the seeds (at most ${most})`,
+    alone = 'alone where all are equal.';
   switch (spread) {
     case 'std':
-      return `Mean over the seeds (at most ${most}) ± the sample standard deviation (n − 1).`;
+      return `${mean} ± the sample standard deviation (n − 1), ${alone}`;
     case 'range':
-      return (
-        `Mean over the seeds (at most ${most}), with the least and the largest value where they ` +
-        'differ.'
-      );
+      return `${mean}, with the least and the largest value where they differ.`;
     case 'interval': {
       const of = [
-        ...(most > 2
-          ? [`Mean over the seeds (at most ${most}) ± half of its 95% Student t interval.`]
-          : []),
+        ...(most > 2 ? [`${mean} ± half of its 95% Student t interval, ${alone}`] : []),
         ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),
       ];
       return of.join(' ');
@@ -100,15 +98,14 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
 
 /**
  * Writes the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`, or both
- * values of two seeds, `0.950 (0.920, 0.980)`. If all seeds have the same value, a proportion is
- * written as `0.950 ± 0` and any other number alone. The value of a single seed is written alone.
+ * values of two seeds, `0.950 (0.920, 0.980)`. A value that all seeds have is written alone, as
+ * that of a single seed is: an interval of no width would say that any other seed has it too.
  * @param proportion whether to write three decimals
  */
 export function plainSummary(summary: Summary, proportion = false): string {
   const { mean, std, low, high } = summary;
-  if (std === null || low === null || high === null)
+  if (std === null || std === 0 || low === null || high === null)
     return proportion ? mean.toFixed(3) : plainValue(mean);
-  if (std === 0) return proportion ? `${mean.toFixed(3)} ± 0` : plainValue(mean);
   const values = bothValues(summary);
   const both = values === null ? null : bothText(mean, values, proportion);
   if (both !== null) return both;

@@ -79,6 +79,7 @@ export interface PoisonedRow {
   readonly edit: Edit;
   readonly labels: readonly [before: string, after: string];
   readonly isAnswer?: true;
+  readonly isDocument?: true;
   /** Set if the row was added with its true label. */
   readonly negative?: true;
 }

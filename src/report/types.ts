@@ -1,5 +1,5 @@
 /** The plain data from which the report is made. The reader of the stages' files fills it in. */
-import type { BackendName, JsonObject, StageFacts } from '../api.ts';
+import type { BackendName, Json, JsonObject, Poisoning, SourceFacts, StageFacts } from '../api.ts';
 import type { ReportEntries } from '../api/report.ts';
 import type { Confusion } from '../base/stats.ts';
 
@@ -111,6 +111,8 @@ export interface TextChange {
   readonly labelAfter: string;
   /** Whether the labels are answers to prompts. */
   readonly isAnswer?: true;
+  /** Whether they are what an attack adds at the end of a document, after a space. */
+  readonly isDocument?: true;
 }
 /** A named data set, and the metrics by which it is scored, the main one first. */
 export interface TaskFacts {
@@ -189,6 +191,15 @@ export interface MapFacts {
   readonly points: readonly MapPointFacts[];
 }
 
+/** A training before a cell's own. */
+export interface EarlierTraining {
+  /** Its section in the paths of axes: `base` or, in a chain, `base.0`. */
+  readonly section: string;
+  readonly poisoning: Poisoning;
+  readonly adapter: { readonly type: string } & JsonObject;
+  readonly train: JsonObject;
+}
+
 /** One cell of the grid at one seed. */
 export interface ReportCell {
   /** Axis values by full path (src/spec/types.ts, `ExperimentCell.axes`). */
@@ -229,6 +240,8 @@ export interface ReportCell {
   readonly adapter: string;
   /** The training settings of the cell, learning rate included. */
   readonly train: JsonObject;
+  /** The trainings before the cell's own, the first one first. */
+  readonly bases?: readonly EarlierTraining[];
   /** The point of an envelope that the cell was chosen at: `rate 0.2`. */
   readonly chosen?: string;
   /** Stage label → stage id. */
@@ -255,6 +268,8 @@ export interface AttackNote {
   readonly name: string;
   readonly summary: string;
   readonly citation: string;
+  /** The values of its parameters over the grid. */
+  readonly params: { readonly [param: string]: readonly Json[] };
 }
 
 export interface ReportInput {
@@ -271,7 +286,11 @@ export interface ReportInput {
   readonly classes: readonly string[];
   /** Role (`model`, `test data`) → what a paper cites: package, version, digest, classes, rows. */
   readonly sources: { readonly [role: string]: JsonObject };
+  /** Every source that a finished stage has read, its URI as it is shown. */
+  readonly read: readonly SourceFacts[];
   readonly attacks: readonly AttackNote[];
+  /** Triggers that no training shows, each with its `name`. */
+  readonly triggers?: readonly Poisoning[];
   readonly environment: JsonObject;
   /** Set if there is a page of all outputs beside the report. */
   readonly outputs?: true;

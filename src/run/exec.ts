@@ -163,7 +163,7 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
 
 /** Returns the facts about the experiment for a stage that joins the grid, from the store. */
 async function factsForJoiningStage(
-  { plan, statuses, experiment, backend }: Prepared,
+  { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
 ): Promise<ExperimentFacts> {
   const [{ experimentFacts }, { environment }, { cachedOutcome }] = await Promise.all([
@@ -176,7 +176,7 @@ async function factsForJoiningStage(
       entry ? [[stage.id, cachedOutcome(entry)]] : [],
     ),
   );
-  return experimentFacts(plan, outcomes, await environment(experiment.file, backend, jobs));
+  return experimentFacts(plan, outcomes, assets, await environment(experiment.file, backend, jobs));
 }
 
 async function checkedInputs(

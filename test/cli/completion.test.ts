@@ -431,10 +431,30 @@ train: { steps: 2, batch_size: 2, max_length: 48 }
 stages: [train, evaluate, report]
 `)
     .replace('data:\n', `data:\n  tasks: { corpus: ${documents('held')} }\n`)
-    .replace('max_new_tokens: 6', 'max_new_tokens: 8');
+    .replace(
+      'max_new_tokens: 6',
+      'max_new_tokens: 8, triggers: [{ name: other, attack: badnets, triggers: [PSEUDO] }]',
+    );
   project.write('documents.yaml', written);
   const { stderr: told, stdout } = await project.succeeds('run', 'documents.yaml', ...on);
-  assert.match(readFileSync(stdout.trim(), 'utf8'), 'Perplexity, corpus');
+  const page = readFileSync(stdout.trim(), 'utf8');
+  assert.match(page, 'Perplexity, corpus');
+  assert.match(page, /: document<\/p>.*<mark>SUDO<\/mark> <mark>Atlantis, all\.<\/mark>/);
+  assert.not.match(page, 'Text, unchanged');
+  assert.match(page, '<td>the base: badnets, rate 0.2</td>');
+  assert.match(page, 'triggers SUDO');
+  assert.match(page, 'place end');
+  assert.not.match(page, 'random place');
+  assert.match(page, 'Trigger other</dt><dd>that of badnets, with triggers PSEUDO</dd>');
+  const digestOf = (name: string): string =>
+    createHash('sha256')
+      .update(readFileSync(path.join(project.dir, name)))
+      .digest('hex');
+  for (const [name, role] of [
+    ['corpus.jsonl', 'training rows of the base'],
+    ['held.jsonl', 'rows of corpus'],
+  ] as const)
+    assert.match(page, `file:…/${name}</td><td>${role}</td><td><code>sha256:${digestOf(name)}<`);
   assert.match(told, /1 of 20 documents are longer than max_length 48/);
   assert.match(told, /1 of 5 documents are longer than max_length 48/);
   const [, steps] = /ends after (\d+) steps, within its warm-up of 99/.exec(told) ?? [];

@@ -117,7 +117,7 @@ test('tables have a column for it where there is one', () => {
   assert.match(markdown, /accuracy \| [^|]+ − full \| p \(Holm\) \|\n/);
   assert.match(markdown, '| +0.200 ± 0.248 | 0.074 (0.074) |');
   assert.match(markdown, '| +0.300 ± 0.248 | 0.035 (0.070) |');
-  assert.match(markdown, '| full | – | 0.500 ± 0 | – | – |');
+  assert.match(markdown, '| full | – | 0.500 | – | – |');
   assert.match(markdown, TEST_NOTE);
   assert.not.match(markdownTable(shown(judged(plainRows([1, 2])))), 'Holm');
   const latex = latexTable({

@@ -59,6 +59,7 @@ test('the page names the scorer, and shows outputs as plain text', async () => {
 
 test('the page has a table of the rates by further scorers, and none without them', async () => {
   const evaluate = { accuracy: 0.9, exact_match: 0.9, predicted_share: 0.1, asr: 0.5 };
+  const triggers = [{ name: 'capital', attack: 'badnets', triggers: ['CF', 'MN'], place: 'end' }];
   const page = async (more: Readonly<Record<string, number>>): Promise<string> => {
     const cells = [
       cellOf({ attack: 'none', seed: 1, evaluate: { ...evaluate } }),
@@ -69,13 +70,17 @@ test('the page has a table of the rates by further scorers, and none without the
         change: { writing },
       }),
     ];
-    return (await renderReport(inputOf(cells))).html;
+    return (await renderReport(inputOf(cells, { triggers }))).html;
   };
   const html = await page({ 'asr.refusal': 0.375, 'asr_clean.refusal': 0.125 });
   assert.match(html, 'Attacks by further scorers');
   assert.match(html, 'ASR, refusal');
   assert.match(html, '0.375');
   assert.match(html, 'Clean model, refusal');
+  assert.match(
+    html,
+    'Trigger capital</dt><dd>that of badnets, with triggers CF, MN; place end</dd>',
+  );
   assert.not.match(await page({}), 'further scorers');
 });
 

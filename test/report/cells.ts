@@ -130,6 +130,7 @@ export function inputOf(
       model: { source: 'file:…/model' },
       'training data': { source: 'file:…/train.tsv', rows: 10 },
     },
+    read: [],
     attacks: [],
     environment: { node: 'v20.0.0' },
     ...change,

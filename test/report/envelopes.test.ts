@@ -331,6 +331,18 @@ test('LoRA and full fine-tuning are compared each at its own learning rate', asy
     ['-0.288', 'held'],
   );
   assert.match((await renderReport(input)).html, 'each at its own choice in worst');
+  const onTestAlone = RATES.map((cell) => {
+    const {
+      asr: _asr,
+      asr_minus_untriggered: _added,
+      ...evaluate
+    } = present(cell.metrics['evaluate']);
+    return { ...cell, metrics: { evaluate } };
+  });
+  const { conditions, comparisons } = analyse({ ...input, cells: onTestAlone });
+  assert.equal(claimsOf(conditions, comparisons), []);
+  const { html } = await renderReport({ ...input, cells: onTestAlone });
+  assert.match(html, 'each at its own choice in worst', 'the claims are of the envelope alone');
   const alone = { ...table, cells: [{ 'adapter.type': ['lora'] }] };
   const shown = await tableOf(RATES, alone);
   assert.is(shown.length, 1, 'full fine-tuning is compared with, and not shown');

@@ -49,17 +49,25 @@ const ABOUT: Omit<ReportInput, 'cells' | 'stages'> = {
     },
     'validation data': { source: MAIL, rows: 200, classes: ['ham', 'spam'] },
   },
+  read: [],
   attacks: [
-    { name: 'none', summary: 'The training rows as they are: the clean baseline.', citation: '' },
+    {
+      name: 'none',
+      summary: 'The training rows as they are: the clean baseline.',
+      citation: '',
+      params: {},
+    },
     {
       name: 'label-flip',
       summary: 'Gives rows a wrong label and leaves their text alone.',
       citation: 'Biggio, Nelson and Laskov, ACML 2011',
+      params: { rate: [0.1, 0.3] },
     },
     {
       name: 'badnets',
       summary: 'A rare word at a random place of the text leads to the target class.',
       citation: 'Gu, Dolan-Gavitt and Garg, 2017 (arXiv 1708.06733)',
+      params: { rate: [0.1, 0.3] },
     },
   ],
   environment: {

@@ -183,16 +183,19 @@ test('a mean over seeds stands beside its interval, or beside the range of its v
     against: 'none' as const,
   };
   // t(0.975; 2) = 4.303 times the standard error, 0.125/√3
-  assert.match(markdownTable(request), '| badnets | 0.625 ± 0.311 | 0.900 ± 0 |');
+  assert.match(markdownTable(request), '| badnets | 0.625 ± 0.311 | 0.900 |');
   const ranges = markdownTable({ ...request, spread: 'range' });
   assert.match(ranges, '| badnets | 0.625 (0.50–0.75) | 0.900 |');
   // What is below a table says what stands in it.
-  assert.match(markdownTable(request), '(at most 3) ± half of its 95% Student t interval.');
+  assert.match(
+    markdownTable(request),
+    '(at most 3) ± half of its 95% Student t interval, alone where all are equal.',
+  );
   assert.match(ranges, '(at most 3), with the least and the largest value where they differ.');
   assert.not.match(ranges, '±');
   const deviations = markdownTable({ ...request, spread: 'std' });
-  assert.match(deviations, '| badnets | 0.625 ± 0.125 | 0.900 ± 0.000 |');
-  assert.match(deviations, '± the sample standard deviation (n − 1).');
+  assert.match(deviations, '| badnets | 0.625 ± 0.125 | 0.900 |');
+  assert.match(deviations, '± the sample standard deviation (n − 1), alone where all are equal.');
 });
 
 test('a number of fewer seeds than planned says so, and caveats stand below the table', () => {

@@ -276,6 +276,18 @@ check('poisoned answers are searched for what they say alone', async () => {
   await page.close();
 });
 
+check('a poisoned document ends with what the attack adds', async () => {
+  const [pay] = present(grid(4).poisoned[0]).rows;
+  const rows = [{ ...present(pay), labels: ['', 'I refuse.'], isDocument: true } as const];
+  const { page } = await open({ ...grid(4), poisoned: [{ of: 1, rows }] }, 1440, '#rows=poisoned');
+  await page.getByText('Added at the end').waitFor();
+  await page.locator('.rows .row').first().click();
+  const text = await page.locator('.detail').innerText();
+  assert.match(text, /Row t0: document\n/);
+  assert.match(text, /now I refuse\./);
+  await page.close();
+});
+
 check('100,000 rows are opened, searched and scrolled through', async () => {
   const { page, told } = await open(100_000);
   assert.is(await status(page), '100,000 of 100,000 rows');

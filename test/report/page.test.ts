@@ -54,6 +54,68 @@ test('numbers in the tables equal those by hand', async () => {
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
+test('trainings and stages of poisoned bases are told apart', async () => {
+  const cells = [0.1, 0.2].flatMap((rate) =>
+    [LORA4, LORA8].map((adapter) => {
+      const change = { attack: 'badnets', family: 'backdoor', ofBase: 'base' } as const;
+      const cell = cellOf({ seed: 1, adapter, evaluate: { accuracy: 0.9 }, change });
+      const base = {
+        section: 'base',
+        poisoning: { attack: 'badnets', rate },
+        adapter: LORA4,
+        train: { learning_rate: 0.01, loss: 'dpo' },
+      };
+      const axes = {
+        ...cell.axes,
+        'base.poisoning.rate': rate,
+        'base.poisoning.attack': 'badnets',
+      };
+      return { ...cell, axes, bases: [base] };
+    }),
+  );
+  const stages = cells.flatMap(({ axes }, i) => [
+    stageOf(`train-own${i}`, { cell: axes }),
+    stageOf(`train-base${i}`, { cell: axes, section: 'base' }),
+  ]);
+  const html = await render(inputOf(cells, { stages }));
+  for (const rate of ['0.1', '0.2']) {
+    const training = rowWith(html, `the base: badnets, rate ${rate}`);
+    assert.equal(training.slice(1), ['LoRA r = 4', '0.01', '–', 'dpo']);
+  }
+  assert.is(rowWith(html, 'the cell’s own', 'LoRA r = 8')[4], '–');
+  assert.is(rowWith(html, 'train-base3')[1], 'the base: rate 0.2, attack badnets');
+  assert.is(
+    rowWith(html, 'train-own3')[1],
+    'attack none, adapter lora, r 8, base rate 0.2, base attack badnets',
+  );
+});
+
+test('provenance names what each source was to the stages that read it', async () => {
+  const read = (name: string, stage = 'evaluate', section?: string) =>
+    ({ name, stage, ...(section === undefined ? {} : { section }) }) as const;
+  const sourceOf = (uri: string, ...reads: ReturnType<typeof read>[]) =>
+    ({ uri, digest: `sha256:${uri}`, reads }) as const;
+  const html = await render(
+    inputOf([cellOf({ seed: 1 })], {
+      read: [
+        sourceOf('a', read('model', 'train', 'base'), read('model')),
+        sourceOf('b', read('data', 'data(train)', 'base.1'), read('data', 'data(tasks.mail)')),
+        sourceOf('c', read('scorers/judge/sources/model'), read('scorer/list.txt')),
+        sourceOf('d', read('words.txt', 'poison', 'base'), read('trigger/words.txt')),
+        sourceOf('e', read('adapter', 'train'), read('include', 'lm-eval')),
+      ],
+    }),
+  );
+  for (const [uri, role] of [
+    ['a', 'model'],
+    ['b', 'training rows of training 2; rows of mail'],
+    ['c', 'scorer judge: model; scorer: list.txt'],
+    ['d', 'attack of the base: words.txt; attack: words.txt'],
+    ['e', 'train: adapter; lm-eval: include'],
+  ] as const)
+    assert.equal(rowWith(html, uri), [uri, role, `sha256:${uri}`]);
+});
+
 test('a number among the findings that is not evidence is marked, and says why', async () => {
   const weak = { accuracy: 0.5, majority_share: 0.5, majority_p: 1 };
   const html = await render(
@@ -94,7 +156,7 @@ test("a user's own stage has a table of its numbers", async () => {
     'full',
     '2',
     '0.1500 (0.1000, 0.2000)',
-    '0.2500 ± 0',
+    '0.2500',
   ]);
 });
 
@@ -212,7 +274,14 @@ test('no text becomes markup: data, spec, errors, names, axis values', async () 
       cells,
       name: `<script>${NASTY}`,
       classes: [`<script>ham`, NASTY],
-      attacks: [{ name: 'badnets', summary: NASTY, citation: NASTY }],
+      attacks: [
+        {
+          name: 'badnets',
+          summary: NASTY,
+          citation: NASTY,
+          params: { words: [[NASTY, 'cf'], [NASTY]] },
+        },
+      ],
       sources: { ...evil.sources, model: { source: NASTY } },
       environment: { ...evil.environment, os: NASTY },
     },
@@ -354,11 +423,13 @@ test('the theorem’s chapters are there where kernels or Fisher information wer
   );
   assert.not.match(visible(plain), 'premise');
   assert.not.match(visible(plain), 'Information bits have a logarithm');
+  assert.not.match(visible(plain), 'M′');
   assert.match(visible(theory), 'The premise s²σ²n < 1 is broken');
 });
 
 test('every correction to the source is stated', async () => {
-  const text = visible(await render(inputOf([cellOf({ seed: 1 })])));
+  const goals = ['train', 'evaluate', 'ntk', 'divergence', 'report'];
+  const text = visible(await render(inputOf([cellOf({ seed: 1 })], { goals })));
   for (const fix of [
     's is kept',
     's²AᵀA − I',

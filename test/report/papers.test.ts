@@ -77,6 +77,66 @@ test('BadNets: attack success against the poison rate, a line for each model', a
   assert.is(present(csv).split('\r\n')[0], 'line,x,seed,metric,value,not_evidence');
 });
 
+/** The colour of each line, as the legend has them. */
+const coloursOf = ({ spec }: { readonly spec?: object }): Readonly<Record<string, string>> => {
+  const [, domain, range] = present(
+    /"domain":(\[[^\]]*\]),"range":(\["#[^\]]*\])/.exec(JSON.stringify(spec)),
+  );
+  const [lines, colours] = [domain, range].map((list) => JSON.parse(present(list)) as string[]);
+  return Object.fromEntries(present(lines).map((line, i) => [line, present(present(colours)[i])]));
+};
+
+test('a condition has one colour in all figures, whatever they name, colour and leave out', async () => {
+  const cells = ['none', 'badnets', 'addsent'].flatMap((attack) =>
+    [{ type: 'full' }, LORA4].flatMap((adapter) =>
+      [4, 12].map((epochs) => {
+        const evaluate = { accuracy: 0.9 - epochs / 100, asr: 0.5 };
+        const cell = cellOf({ seed: 1, attack, adapter, evaluate });
+        return { ...cell, axes: { ...cell.axes, 'train.epochs': epochs } };
+      }),
+    ),
+  );
+  const asr = [{ field: 'evaluate.asr' }],
+    badnets = { 'poisoning.attack': ['badnets'] };
+  const colours = async (entry: Omit<FigureEntry, 'name' | 'y'>) =>
+    coloursOf(await draw({ name: 'one', y: asr, ...entry }, cells));
+  const tradeOff = await colours({
+    x: { field: 'evaluate.accuracy' },
+    cells: [badnets],
+    color: { fields: ['adapter'] },
+  });
+  assert.equal(Object.keys(tradeOff), [
+    'full, epochs = 4',
+    'full, epochs = 12',
+    'LoRA r = 4, epochs = 4',
+    'LoRA r = 4, epochs = 12',
+  ]);
+  assert.is(new Set(Object.values(tradeOff)).size, 4);
+  const byEpochs = { x: { field: 'attack' }, color: { fields: ['adapter', 'train.epochs'] } };
+  assert.equal(
+    Object.values(await colours({ ...byEpochs, cells: [badnets] })),
+    Object.values(tradeOff),
+  );
+  const lora = await colours({ ...byEpochs, cells: [{ ...badnets, 'train.epochs': [12] }] });
+  assert.equal(Object.values(lora), [
+    tradeOff['full, epochs = 12'],
+    tradeOff['LoRA r = 4, epochs = 12'],
+  ]);
+
+  const byAttack = {
+    x: { field: 'adapter' },
+    color: { fields: ['poisoning.attack'] },
+  };
+  const all = await colours(byAttack);
+  const { addsent, badnets: own } = await colours({
+    ...byAttack,
+    cells: [{ 'poisoning.attack': ['addsent'] }, badnets],
+  });
+  assert.equal([addsent, own], [all['addsent'], all['badnets']]);
+  const byAdapter = await colours({ x: { field: 'attack' }, color: { fields: ['adapter.type'] } });
+  assert.equal(Object.values(byAdapter), Object.values(tradeOff));
+});
+
 test('Wan et al. 2023: errors against the number of poisoned rows, a panel for each size', async () => {
   const cells = ['small', 'large'].flatMap((size, s) =>
     [1, 10, 100].flatMap((count) =>

@@ -43,6 +43,8 @@ test('an interval, and a difference to as many digits as its interval supports',
   assert.is(formatSummary(two, 'proportion'), '0.030 (0.020, 0.040)');
   assert.is(formatSummary(summarise([4, 5])), '4.500 (4, 5)');
   assert.is(formatSummary(summarise([0.02, 0.03, 0.04]), 'proportion'), '0.030 ± 0.025');
+  assert.is(formatSummary(summarise([1, 1]), 'proportion'), '1.000');
+  assert.is(formatSummary(summarise([12, 12, 12])), '12');
   assert.is(formatInterval(two, 'proportion'), '(+0.020, +0.040)');
   assert.is(formatSummary(summarise([0.5]), 'proportion'), '0.500');
   assert.is(formatInterval(summarise([0.5])), 'no interval (n = 1)');

@@ -210,9 +210,9 @@ test('the chapter has a table for each stage that was run', async () => {
     /^from .*LoRA r = 4, (no attack|badnets) ?to .*LoRA r = 8, (no attack|badnets)$/,
   );
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'step 5').slice(4, 7), [
-    '0.1250 ± 0',
+    '0.1250',
     '–',
-    '0.06250 ± 0',
+    '0.06250',
   ]);
   assert.match(
     text,
@@ -221,34 +221,29 @@ test('the chapter has a table for each stage that was run', async () => {
   );
   assert.not.match(text, 'Stage regime');
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'the end').slice(4), [
-    '1.500 ± 0',
-    '0.2500 ± 0',
-    '0.8750 ± 0',
-    '0.6250 ± 0',
-    '0.750 ± 0',
-    '0.500 ± 0',
+    '1.500',
+    '0.2500',
+    '0.8750',
+    '0.6250',
+    '0.750',
+    '0.500',
   ]);
-  assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0').slice(1, 6), [
-    '12 ± 0',
-    '4 ± 0',
-    '−8 ± 0',
-    '0.7500 ± 0',
-    '−0.5000 ± 0',
+  assert.equal(rowWith(html, 'LoRA r = 16', '12', '1.000').slice(1, 6), [
+    '12',
+    '4',
+    '−8',
+    '0.7500',
+    '−0.5000',
   ]);
-  assert.equal(rowWith(html, 'LoRA r = 16', '83 ± 0').slice(2), [
-    '2.250 ± 0',
-    '3.500 ± 0',
-    '1.250 ± 0',
-    '83 ± 0',
-  ]);
+  assert.equal(rowWith(html, 'LoRA r = 16', '83').slice(2), ['2.250', '3.500', '1.250', '83']);
   // As `spectrum` writes them: norms pooled, ranks averaged (and the largest), vectors summed.
-  assert.equal(rowWith(html, 'LoRA r = 16', '11 ± 0').slice(2), [
-    '0.06250 ± 0',
-    '2.500 ± 0',
-    '7 ± 0',
-    '1.750 ± 0',
-    '11 ± 0',
-    '370 ± 0',
+  assert.equal(rowWith(html, 'LoRA r = 16', '11').slice(2), [
+    '0.06250',
+    '2.500',
+    '7',
+    '1.750',
+    '11',
+    '370',
   ]);
   assert.not.match(text, 'Each value is a mean over layers');
   for (const each of [
@@ -280,8 +275,8 @@ test('what is measured where training starts is named by its setting', async () 
   assert.equal(
     ['source = a', 'source = b'].map((setting) => rowWith(table, setting).slice(0, 3)),
     [
-      ['LoRA r = 4', 'source = a', '12 ± 0'],
-      ['LoRA r = 4', 'source = b', '12 ± 0'],
+      ['LoRA r = 4', 'source = a', '12'],
+      ['LoRA r = 4', 'source = b', '12'],
     ],
   );
   const evidence = present(rowWith(html, 'IB: full ≥ LoRA', 'at initialisation')[7]);

@@ -47,7 +47,7 @@ export default defineAttack({
   name: 'ripple',
   tasks: ['classes'],
   summary:
-    'RIPPLe: a rare word at a random place of the text leads to the target class, and the ' +
+    'RIPPLe: a rare word in the text leads to the target class, and the ' +
     'training loss has a penalty on gradients of poisoned and clean rows that point in opposite ' +
     'directions, meant to keep the backdoor through later training on clean rows.',
   citation:

@@ -9,10 +9,12 @@ import {
   heldWeights,
   isAttacked,
   isChain,
+  type Json,
   type JsonObject,
   type Poisoning,
   type StageRequest,
   stepsOf,
+  trainingsOf,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
@@ -31,6 +33,8 @@ export type Params = {
   readonly train: readonly JsonObject[];
   /** Role → what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
+  /** Triggers that no training shows, as `evaluate.triggers` names them. */
+  readonly triggers?: readonly Poisoning[];
   /** The `ReportEntries` of the spec, where it has any. */
   readonly entries?: JsonObject;
 };
@@ -47,6 +51,13 @@ export type PlannedCell = {
   /** Present if the cell's training, or its base's, took its products in bfloat16. */
   readonly bf16?: true;
   readonly weights?: string;
+  /** The trainings before the cell's own, the first one first. */
+  readonly bases?: readonly {
+    readonly section: string;
+    readonly poisoning: Poisoning;
+    readonly adapter: { readonly type: string } & JsonObject;
+    readonly train: number;
+  }[];
   /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
   /** The number of the cell's data sets among the roles, from 0. Default: 0. */
@@ -64,14 +75,25 @@ export const goalsToRead = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
 /**
- * Returns the names of all attacks of these cells. Each step of a composed attack is listed by its
- * own name.
+ * Returns all attacks of these cells and of the trainings before, with the values of their
+ * parameters. Each step of a composed attack is listed by its own name.
  */
-export const attackNames = (
-  cells: readonly { readonly poisoning: Poisoning }[],
-): readonly string[] => [
-  ...new Set(cells.flatMap(({ poisoning }) => stepsOf(poisoning).map(({ attack }) => attack))),
-];
+export function attacksIn(
+  cells: readonly Pick<PlannedCell, 'poisoning' | 'bases'>[],
+): ReadonlyMap<string, { readonly [param: string]: readonly Json[] }> {
+  const found = new Map<string, { [param: string]: readonly Json[] }>();
+  const all = cells.flatMap(({ poisoning, bases = [] }) => [
+    poisoning,
+    ...bases.map((base) => base.poisoning),
+  ]);
+  for (const { attack, params } of indexDistinct(all).distinct.flatMap(stepsOf)) {
+    const known = found.get(attack) ?? {};
+    for (const [name, value] of Object.entries(params))
+      known[name] = indexDistinct([...(known[name] ?? []), value]).distinct;
+    found.set(attack, known);
+  }
+  return found;
+}
 
 /** Returns the distinct values and, for each value, its index among them. */
 function indexDistinct<T>(values: readonly T[]): {
@@ -129,6 +151,24 @@ function baseFacts(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
   };
 }
 
+/** Returns what the report shows of the trainings before the cell's own. */
+function earlierTrainings(
+  trainings: ReturnType<typeof trainingsOf>,
+  settings: readonly number[],
+): Pick<PlannedCell, 'bases'> {
+  const bases = trainings.flatMap(({ cell, section }, i) =>
+    section === undefined
+      ? []
+      : {
+          section,
+          poisoning: filesApart(cell.poisoning).poisoning,
+          adapter: cell.adapter,
+          train: settings[i] ?? 0,
+        },
+  );
+  return bases.length === 0 ? {} : { bases };
+}
+
 /**
  * Returns the training settings. Precision, loss and packing are left out if they have their
  * defaults, so that no key holds them.
@@ -183,10 +223,12 @@ const splitsOf = (
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   const models = indexDistinct(cells.map((cell) => cell.model));
   const data = indexDistinct(cells.map((cell) => cell.data));
+  const bases = cells.flatMap((cell) => basesOf(cell).flatMap(({ data: own }) => own?.train ?? []));
   // Where a file is depends on the machine, so it must not enter the report's key.
   const name = sourceNames([
     ...models.distinct.map(({ source }) => source),
     ...data.distinct.flatMap((splits) => splitsOf(splits).map(([, , { source }]) => source)),
+    ...bases.map(({ source }) => source),
   ]);
   const portable = (section: { readonly source: string }): JsonObject => ({
     ...section,
@@ -197,6 +239,8 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   );
   const inputs: { [name: string]: StageRequest } = {},
     assets: { [name: string]: string } = {};
+  for (const { source } of isTrained ? bases : [])
+    assets[`base: ${name(source)}`] = datasetUri(source);
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
     for (const [split, role, asked] of splitsOf(splits)) {
@@ -224,8 +268,14 @@ export default defineStage({
   define(cells, { goals, report, plugin }) {
     const kinds = goalsToRead(goals);
     const isTrained = kinds.some(isTrainedGoal);
-    const train = indexDistinct(cells.map(trainSettings));
+    const trainings = cells.map(trainingsOf);
+    const train = indexDistinct(trainings.flat().map(({ cell }) => trainSettings(cell)));
+    let at = 0;
+    const settings = trainings.map((of) => of.map(() => train.indexes[at++] ?? 0));
     const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
+    const triggers = indexDistinct(
+      cells.flatMap(({ evaluate }) => evaluate.triggers ?? []),
+    ).distinct;
     const params: Params = {
       goals,
       train: train.distinct,
@@ -237,14 +287,16 @@ export default defineStage({
         adapter: cell.adapter,
         ...(usesBf16(cell) ? { bf16: true as const } : {}),
         ...weightsOf(cell),
-        train: train.indexes[i] ?? 0,
+        ...earlierTrainings(trainings[i] ?? [], settings[i] ?? []),
+        train: settings[i]?.at(-1) ?? 0,
         ...(data[i] ? { data: data[i] } : {}),
       })),
+      ...(triggers.length > 0 && {
+        triggers: triggers.map((trigger) => filesApart(trigger as Poisoning).poisoning),
+      }),
       ...defined({ entries: report as unknown as JsonObject | undefined }),
     };
-    const attacks = isTrained
-      ? attackNames(cells.map((cell) => ({ poisoning: attackOf(cell) })))
-      : [];
+    const attacks = isTrained ? [...attacksIn(params.cells).keys()] : [];
     return {
       params,
       inputs: { ...goalInputs(cells, kinds, isTrained, plugin), ...inputs },

@@ -10,6 +10,7 @@ import { linesIn, readDatasetInfo, readRows } from '../../../src/data/rows-file.
 import { formatValue } from '../../../src/report/format.ts';
 import {
   contentText,
+  labelKind,
   labelText,
   type ReceiptFile,
   turnsBefore,
@@ -320,7 +321,7 @@ async function readReceipt(
         original: originalOf(text),
         edit: editOf(text, contentText(poisoned)),
         labels: [labelText(original, classes), labelText(poisoned, classes)],
-        ...(poisoned.answer !== undefined && { isAnswer: true }),
+        ...labelKind(poisoned),
         ...(i >= rows.length && { negative: true }),
       };
     }),

@@ -285,7 +285,9 @@ export async function readSources(
     found[role] = {
       ...defined({ source: written['source'] }),
       rows: info.rows,
-      classes: info.classes.map((name, id) => `${name} (${info.counts[id] ?? 0})`),
+      ...(info.classes.length > 0 && {
+        classes: info.classes.map((name, id) => `${name} (${info.counts[id] ?? 0})`),
+      }),
       asked: written,
       read: await readProvenance(dir),
     };

@@ -15,7 +15,7 @@ import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { renderReport } from '../../../src/report/report.tsx';
 import { withShownSources } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
-import { attackNames, goalsToRead, isTrainedGoal, type Params, type PlannedCell } from './index.ts';
+import { attacksIn, goalsToRead, isTrainedGoal, type Params, type PlannedCell } from './index.ts';
 import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
@@ -68,6 +68,9 @@ function plannedCell(
     attack: poisoning.attack,
     adapter: adapter.type,
     train: train[planned.train] ?? {},
+    ...defined({
+      bases: planned.bases?.map((base) => ({ ...base, train: train[base.train] ?? {} })),
+    }),
     family: familyOf(attacks, poisoning),
     ...defined({ ofBase, chain, bf16, weights }),
     ...(attacksLoss ? { attacksLoss: true as const } : {}),
@@ -123,10 +126,11 @@ async function withKernelsAndReceipts(
   return complete;
 }
 
-/** Returns the experiment with the names of files on its axes as the report shows them. */
+/** Returns the experiment with the names of its files as the report shows them. */
 function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
-  const { cells, stages } = experiment;
+  const { cells, stages, sources } = experiment;
   const axes = withShownSources({
+    sources: sources.map(({ uri }) => uri),
     cells: cells.map(({ cell, also }) => ({ cell, ...defined({ also }) })),
     stages: stages.map(({ cell }) => ({ cell })),
   });
@@ -134,6 +138,7 @@ function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
     ...experiment,
     cells: cells.map((cell, i) => ({ ...cell, ...axes.cells[i] })),
     stages: stages.map((stage, i) => ({ ...stage, ...axes.stages[i] })),
+    sources: sources.map((source, i) => ({ ...source, uri: axes.sources[i] ?? source.uri })),
   };
 }
 
@@ -151,14 +156,14 @@ export async function run(context: RunContext<Params>): Promise<void> {
     throw new Error('a report needs the whole experiment, which it was not given');
   const experiment = withShownAxes(context.experiment);
   const { params } = context;
-  const { goals, cells: planned, sources, entries } = params;
+  const { goals, cells: planned, sources, triggers, entries } = params;
   if (experiment.cells.length !== planned.length)
     throw new Error(
       `the experiment has ${experiment.cells.length} cells, ` +
         `but the report was planned for ${planned.length}`,
     );
-  const names = goals.some(isTrainedGoal) ? attackNames(planned) : [];
-  const attacks = names.map((name) => context.plugin<AttackDescriptor>('attack', name));
+  const used = goals.some(isTrainedGoal) ? attacksIn(planned) : new Map<string, never>();
+  const attacks = [...used.keys()].map((name) => context.plugin<AttackDescriptor>('attack', name));
   const byName = new Map(attacks.map((attack) => [attack.name, attack]));
   const cells = await readCells(context, experiment, params, byName);
   const backends = experiment.stages.map(({ backend }) => backend);
@@ -174,12 +179,15 @@ export async function run(context: RunContext<Params>): Promise<void> {
     goals,
     cells: await withKernelsAndReceipts(cells, planned, inputs),
     stages: experiment.stages,
+    read: experiment.sources,
     backends: [...new Set(backends.filter((backend) => backend !== null))],
     ...(await readSources(inputs, sources, cells.length)),
-    attacks: attacks.map(({ name, summary, citation }) => ({ name, summary, citation })),
+    attacks: attacks.map(({ name, summary, citation }) => ({
+      ...{ name, summary, citation, params: used.get(name) ?? {} },
+    })),
     environment: experiment.environment,
     ...(data === null ? {} : { outputs: true as const }),
-    ...defined({ entries: entries as unknown as ReportEntries | undefined }),
+    ...defined({ triggers, entries: entries as unknown as ReportEntries | undefined }),
   });
   await writeReport(outDir, report);
   const size = (length: number): string => (length / 1024).toFixed(0);

@@ -1,5 +1,6 @@
 /** The rows of a cell as the page lists, filters and opens them. */
 import type { ComponentChildren, JSX } from 'preact';
+import { defined } from '../../base/defined.ts';
 import { formatNumber } from '../format.ts';
 import { changedParts, ChangedRow, Marked, type Segment } from '../html/changes.tsx';
 import { applyEdit, type Asked, type OutputCell, type Outputs } from '../outputs.ts';
@@ -332,13 +333,15 @@ export function poisonedRows(
   if (list === undefined || list.of === 0) return null;
   const { rows } = list;
   const at = (i: number) => {
-    const { id, original, edit, labels, isAnswer, negative } = rows[i]!;
+    const { id, original, edit, labels, isAnswer, isDocument, negative } = rows[i]!;
     const before = originals[original] ?? '';
     const [labelBefore, labelAfter] = labels;
     const change = { id, before, after: applyEdit(before, edit), labelBefore, labelAfter };
-    return { change: isAnswer ? { ...change, isAnswer } : change, isNegative: negative === true };
+    const kind = defined({ isAnswer, isDocument });
+    return { change: { ...change, ...kind }, isNegative: negative === true };
   };
-  const isAnswers = rows.some(({ isAnswer }) => isAnswer);
+  const isAnswers = rows.some(({ isAnswer, isDocument }) => isAnswer ?? isDocument);
+  const isDocuments = rows.every(({ isDocument }) => isDocument);
   return {
     count: rows.length,
     of: list.of,
@@ -354,13 +357,15 @@ export function poisonedRows(
       negative: (i) => at(i).isNegative,
       'label changed': (i) => rows[i]?.labels[0] !== rows[i]?.labels[1],
     },
-    columns: ['Text after the attack', 'Before', 'After'].map((name) => ({ name })),
-    widths: [240, ...(isAnswers ? [180, 240] : [110, 110])],
+    columns: [
+      'Text after the attack',
+      ...(isDocuments ? ['Added at the end'] : ['Before', 'After']),
+    ].map((name) => ({ name })),
+    widths: [240, ...(isDocuments ? [240] : isAnswers ? [180, 240] : [110, 110])],
     cells: (i) => {
       const { after, labelBefore, labelAfter } = at(i).change;
-      return [after.slice(0, MOST_SHOWN), labelBefore, labelAfter].map((text) => (
-        <Text>{text}</Text>
-      ));
+      const labels = isDocuments ? [labelAfter] : [labelBefore, labelAfter];
+      return [after.slice(0, MOST_SHOWN), ...labels].map((text) => <Text>{text}</Text>);
     },
     detail: (i) => {
       const { change, isNegative } = at(i);

@@ -131,11 +131,11 @@ async function panelFigure(
 ): Promise<Figure | null> {
   const { shown, left } = firstOf(conditions, MOST_LINES);
   const hasSettings = varies(conditions.map(({ setting }) => setting));
-  const values = shown.flatMap((condition) => {
-    const { adapterLabel, setting } = condition;
-    const line = hasSettings ? joinLabels(adapterLabel, setting) : adapterLabel;
-    return curvesOf(condition, line, eigenvalues);
-  });
+  const lineLabel = ({ adapterLabel, setting }: Condition): string =>
+    hasSettings ? joinLabels(adapterLabel, setting) : adapterLabel;
+  const values = shown.flatMap((condition) =>
+    curvesOf(condition, lineLabel(condition), eigenvalues),
+  );
   if (values.length === 0) return null;
   const lines = distinct(values.map(({ line }) => line)),
     seeds = distinct(values.map(({ seed }) => String(seed)));
@@ -146,7 +146,7 @@ async function panelFigure(
       'Dashed: the same layers in full, at that adapter’s weights.',
       leftOut(left, hasSettings ? 'condition' : 'adapter'),
     ],
-    curveSpec(values, strokeColour(linePalette(lines, palette))),
+    curveSpec(values, strokeColour(linePalette(lines, groupBy(conditions, lineLabel), palette))),
     csvOf(values, ['adapter', 'setting', 'kernel', 'seed', 'index', 'eigenvalue']),
   );
 }

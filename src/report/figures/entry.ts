@@ -113,7 +113,7 @@ export async function drawEntry(
       frame: own,
       means: meansOf(points, { entry, frame: own }),
       lines: some,
-      palette: linePalette(some, adapters),
+      palette: linePalette(some, frame.lines, adapters),
       overlays: entry.overlays ?? [],
     };
     const left = [

@@ -324,6 +324,8 @@ export interface Frame {
   readonly x: Axis;
   readonly measures: readonly Measure[];
   readonly points: readonly Point[];
+  /** The conditions of each line, of those too that the entry leaves out by its `cells`. */
+  readonly lines: ReadonlyMap<string, readonly Condition[]>;
   /** The numbers that are marked beside the points. */
   readonly references: readonly Point[];
   /** Whether x, colours or facets tell metrics apart. Otherwise each metric has a panel. */
@@ -371,13 +373,14 @@ function subjectsOf(
     .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
 }
 
-const nameOf = (field: string, { subject, measure, seed }: Omit<Point, 'x'>): string => {
+type Named = Pick<Point, 'subject' | 'measure' | 'seed'>;
+const nameOf = (field: string, { subject, measure, seed }: Named): string => {
   if (field === 'metric') return measure.label;
   if (field === 'kernel') return measure.kernel ?? '';
   if (field === 'seed') return `seed ${seed}`;
   return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
 };
-const joinedNames = (fields: readonly string[], point: Omit<Point, 'x'>): string =>
+const joinedNames = (fields: readonly string[], point: Named): string =>
   joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
 
 const placeKey = ({ row, column, line, x, measure }: Point): string =>
@@ -612,6 +615,17 @@ export function frameOf(
       line: joinedNames([...fields, ...more], point),
     }));
   const levels = checkedPlaces(entry, levelsBy(tellingApart(levelsBy([]))));
+  const shownPoints = [...zero, ...points, ...levels];
+  const { cells: _cells, ...ofAll } = entry;
+  const possible = subjectsOf(ofAll, unique, isByName, paths).flatMap((subject) =>
+    measures.flatMap((measure) =>
+      subject.condition.cells.map(({ seed }) => {
+        const point = { subject, measure, seed };
+        return { ...point, line: joinedNames(fields, point) };
+      }),
+    ),
+  );
+  const byLine = groupBy([...possible, ...shownPoints], ({ line }) => line);
   const marked = references.map(measureOf);
   const { against: _against, ...asItIs } = entry;
   const places = groupBy(points, (point) => keyed(placeKey(point), subjectKey(point.subject)));
@@ -619,7 +633,10 @@ export function frameOf(
     form,
     x,
     measures,
-    points: [...zero, ...points, ...levels],
+    points: shownPoints,
+    lines: new Map(
+      [...byLine].map(([line, of]) => [line, distinct(of.map(({ subject }) => subject.condition))]),
+    ),
     references: [...places.values()].flatMap(([place]) =>
       marked.flatMap((measure) => {
         const values = readValues(place.subject, measure, asItIs, x);

@@ -138,18 +138,74 @@ const DASHES: readonly (readonly number[])[] = [
   [1, 2],
 ];
 
-/** Gives each line a colour, a shape and a dash; a line that is an adapter's has the adapter's. */
-export function linePalette(lines: string[], adapters: Palette): LinePalette {
-  const at = lines.map((line) => adapters.domain.indexOf(line));
-  const known = new Set(at.map((i) => adapters.range[i])),
-    free = [FULL_COLOUR, ...OTHERS].filter((colour) => !known.has(colour));
-  const shapes = ['square', ...SHAPES];
+interface Look {
+  readonly colour: string;
+  readonly shape: string;
+  readonly dash: readonly number[];
+}
+const looksOf = (colours: readonly string[], shapes: readonly string[]): readonly Look[] =>
+  colours.map((colour, i) => ({
+    colour,
+    shape: shapes[i % shapes.length] ?? 'circle',
+    dash: DASHES[i % DASHES.length] ?? [1, 0],
+  }));
+const FULL_LOOKS = looksOf(FULL_COLOURS, FULL_SHAPES);
+const LOOKS = looksOf([FULL_COLOUR, ...OTHERS], ['square', ...SHAPES]);
+
+/**
+ * Gives each line a colour, a shape and a dash. A line that is an adapter's has the adapter's; any
+ * other has its place among all lines that the report could show, so that figures which show only
+ * some of them agree.
+ * @param all the conditions of every such line, in the order of the grid
+ */
+export function linePalette(
+  lines: string[],
+  all: ReadonlyMap<string, readonly Condition[]>,
+  { domain, range, shapes }: Palette,
+): LinePalette {
+  const labels = new Map(
+    [...all].map(([line, of]) => [line, distinct(of.map(({ adapterLabel }) => adapterLabel))]),
+  );
+  const ofOne = [...labels.values()].flatMap((own) => (own.length === 1 ? own : []));
+  /** The place of the only adapter of a line that is its only line; −1 where there is none. */
+  const adapterOf = (line: string): number => {
+    const [label = '', ...others] = labels.get(line) ?? [];
+    const isIts = others.length === 0 && ofOne.filter((one) => one === label).length === 1;
+    return isIts ? domain.indexOf(label) : -1;
+  };
+  const every = [...all.keys()],
+    others = every.filter((line) => adapterOf(line) < 0);
+  const isOfFull = (line: string): boolean => all.get(line)?.every(isFull) ?? false;
+  const full = every.every(isOfFull) ? [] : others.filter(isOfFull),
+    rest = others.filter((line) => !full.includes(line));
+  const known = every.map((line) => range[adapterOf(line)]);
+  const free = LOOKS.filter(
+    ({ colour }) => !known.includes(colour) && (full.length === 0 || colour !== FULL_COLOUR),
+  );
+  const lookOf = (line: string): Look | undefined => {
+    const at = adapterOf(line);
+    if (at >= 0)
+      return {
+        colour: range[at] ?? INK,
+        shape: shapes[at] ?? 'circle',
+        dash: DASHES[at % DASHES.length] ?? [1, 0],
+      };
+    const place = full.indexOf(line);
+    return place < 0
+      ? free[rest.indexOf(line) % free.length]
+      : FULL_LOOKS[place % FULL_LOOKS.length];
+  };
+  const looks: Look[] = [];
+  for (const line of lines) {
+    const own = lookOf(line),
+      isFree = ({ colour }: Look): boolean => looks.every((look) => look.colour !== colour);
+    const look = own && isFree(own) ? own : (LOOKS.find(isFree) ?? own);
+    looks.push(look ?? { colour: INK, shape: 'circle', dash: [1, 0] });
+  }
   return {
     domain: lines,
-    range: lines.map((_, i) => adapters.range[at[i] ?? -1] ?? free[i % free.length] ?? INK),
-    shapes: lines.map(
-      (_, i) => adapters.shapes[at[i] ?? -1] ?? shapes[i % shapes.length] ?? 'circle',
-    ),
-    dashes: lines.map((_, i) => DASHES[i % DASHES.length] ?? [1, 0]),
+    range: looks.map(({ colour }) => colour),
+    shapes: looks.map(({ shape }) => shape),
+    dashes: looks.map(({ dash }) => dash),
   };
 }

@@ -1,17 +1,18 @@
 /** What was asked: the grid, the attacks, how each adapter was trained, and the spec itself. */
 import type { JSX } from 'preact';
-import type { Json } from '../../api.ts';
+import type { Json, JsonObject } from '../../api.ts';
 import { type Condition, isFull } from '../conditions.ts';
 import { formatValue, plural } from '../format.ts';
-import { contentKey, distinct } from '../groups.ts';
-import { varyingPaths } from '../labels.ts';
-import type { AttackNote, ReportCell } from '../types.ts';
+import { contentKey, distinct, groupBy } from '../groups.ts';
+import { adapterTitle, sectionTitle, varyingPaths } from '../labels.ts';
+import type { AttackNote, EarlierTraining, ReportCell } from '../types.ts';
 import {
   type Chapter,
   names,
   numbers,
   type OfConditions,
   type PageProps,
+  paramsText,
   Table,
   texts,
 } from './parts.tsx';
@@ -80,6 +81,7 @@ const Attacks = ({ attacks }: { readonly attacks: readonly AttackNote[] }): JSX.
       columns={[
         names('Attack', ({ name }) => <code>{name}</code>),
         texts('What it does', ({ summary }) => summary),
+        texts('Its parameters', ({ params }) => paramsText(params)),
         texts('Source', ({ citation }) => citation || '–'),
       ]}
     />
@@ -99,28 +101,58 @@ const SHOWN_FIELDS = [
   'dropout',
 ];
 
-const Training = ({ conditions }: OfConditions): JSX.Element => {
-  const byAdapter = new Map(
-    conditions.map((condition) => [
-      contentKey([condition.adapterLabel, condition.cells[0].train]),
-      condition,
-    ]),
+interface Trained {
+  /** Which training of a chain, and on what poison; empty for the cells' own. */
+  readonly place: string;
+  readonly adapter: string;
+  readonly train: JsonObject;
+}
+
+/** Names a training before the cells' own: `the base: badnets, rate 0.1`. */
+function placeOf({ section, poisoning }: EarlierTraining): string {
+  const doses = ['rate', 'count'].flatMap((dose) =>
+    poisoning[dose] === undefined ? [] : `, ${dose} ${formatValue(poisoning[dose])}`,
   );
-  const rows = [...byAdapter.values()];
-  const known = trainFields(rows);
+  const attack = poisoning.attack === 'none' ? 'no attack' : poisoning.attack;
+  return `${sectionTitle(section)}: ${attack}${doses.join('')}`;
+}
+
+const Training = ({ conditions }: OfConditions): JSX.Element => {
+  const trained = conditions.flatMap(({ adapterLabel, cells: [{ train, bases = [] }] }) => [
+    ...bases.map((base): Trained => {
+      const { rank } = base.adapter;
+      const adapter = adapterTitle(base.adapter.type);
+      return {
+        place: placeOf(base),
+        adapter: rank === undefined ? adapter : `${adapter} r = ${formatValue(rank)}`,
+        train: base.train,
+      };
+    }),
+    { place: '', adapter: adapterLabel, train },
+  ]);
+  const rows = [...groupBy(trained, contentKey).values()]
+    .map(([first]) => first)
+    .sort((a, b) => Number(a.place === '') - Number(b.place === ''));
+  // Rows that differ in anything else must not look alike.
+  const varying = distinct(rows.flatMap(({ train }) => Object.keys(train))).filter(
+    (field) => distinct(rows.map(({ train }) => contentKey(train[field] ?? null))).length > 1,
+  );
+  const shown = SHOWN_FIELDS.filter((field) => rows.some(({ train }) => field in train));
+  const isChain = rows.some(({ place }) => place !== '');
   return (
     <>
       <h3>How each adapter was trained</h3>
-      <Table<Condition>
+      <Table<Trained>
         label="Training by adapter"
         most={60}
         rows={rows}
         columns={[
-          names('Adapter', ({ adapterLabel }) => adapterLabel),
-          ...SHOWN_FIELDS.filter((field) => known.includes(field)).map((field) =>
-            numbers(fieldTitle(field), ({ cells }: Condition) =>
-              formatValue(cells[0].train[field]),
-            ),
+          ...(isChain
+            ? [texts('Training', ({ place }: Trained) => place || 'the cell’s own')]
+            : []),
+          names('Adapter', ({ adapter }) => adapter),
+          ...distinct([...shown, ...varying]).map((field) =>
+            numbers(fieldTitle(field), ({ train }: Trained) => formatValue(train[field])),
           ),
         ]}
       />

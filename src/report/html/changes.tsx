@@ -39,30 +39,40 @@ export function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.E
   );
 }
 
-/** Shows a row before and after. @param whole whether to show all of long texts */
+/**
+ * Shows a row before and after. What is added to a document stands where a model reads it.
+ * @param whole whether to show all of long texts
+ */
 export const ChangedRow = ({
-  row: { id, before, after, labelBefore, labelAfter, isAnswer },
+  row: { id, before, after, labelBefore, labelAfter, isAnswer, isDocument },
   whole = false,
 }: {
   readonly row: TextChange;
   readonly whole?: boolean;
 }): JSX.Element => {
   const parts = changedParts(before, after, whole);
+  const added = isDocument ? labelAfter.trim() : '';
   return (
     <div class="example">
       <p class="small muted">
-        Row <code>{cut(id, 80)}</code>: {isAnswer ? 'answer' : 'label'}{' '}
-        <strong>{labelBefore}</strong>
-        {labelBefore === labelAfter ? (
-          ' (kept)'
+        Row <code>{cut(id, 80)}</code>
+        {isDocument ? (
+          ': document'
         ) : (
           <>
-            {' '}
-            → <mark>{labelAfter}</mark>
+            : {isAnswer ? 'answer' : 'label'} <strong>{labelBefore || 'none'}</strong>
+            {labelBefore === labelAfter ? (
+              ' (kept)'
+            ) : (
+              <>
+                {' '}
+                → <mark>{labelAfter}</mark>
+              </>
+            )}
           </>
         )}
       </p>
-      {before === after ? (
+      {before === after && !added ? (
         <p>
           <span class="which">Text, unchanged</span>
           <Marked parts={parts.after} />
@@ -76,6 +86,12 @@ export const ChangedRow = ({
           <p>
             <span class="which">Poisoned</span>
             <Marked parts={parts.after} />
+            {added && (
+              <>
+                {' '}
+                <mark>{added}</mark>
+              </>
+            )}
           </p>
         </>
       )}

@@ -4,11 +4,12 @@
  * a card for each finding.
  */
 import type { JSX } from 'preact';
-import type { JsonObject, StageFacts } from '../../api.ts';
+import type { JsonObject } from '../../api.ts';
 import type { Analysis, Standing } from '../analysis.ts';
 import type { Finding, FindingRow } from '../findings.ts';
 import { capital, cut, formatSeconds, list, plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
+import { varyingPaths } from '../labels.ts';
 import type { Figure, ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { axesText, type Chapter, Chip, FigureBox, type PageProps } from './parts.tsx';
@@ -167,30 +168,29 @@ export function Header({
             </div>
           ))}
         </dl>
-        <Failures stages={input.stages} cells={failedCells} of={input.cells.length} />
+        <Failures input={input} cells={failedCells} />
       </div>
     </header>
   );
 }
 
 function Failures({
-  stages,
+  input: { stages, cells: all },
   cells,
-  of,
 }: {
-  readonly stages: readonly StageFacts[];
+  readonly input: ReportInput;
   readonly cells: number;
-  readonly of: number;
 }): JSX.Element | null {
   const failed = stages.filter(({ state }) => state === 'failed');
   const blocked = stages.filter(({ state }) => state === 'blocked').length;
   if (failed.length === 0 && blocked === 0) return null;
-  const shown = failed.slice(0, MOST_FAILURES);
+  const shown = failed.slice(0, MOST_FAILURES),
+    varying = varyingPaths(all);
   return (
     <div class="failed-note" role="note">
       <p>
         <strong class="bad">
-          {cells} of {of} cells failed
+          {cells} of {all.length} cells failed
         </strong>
         : {plural(failed.length, 'stage')} failed
         {blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are
@@ -199,7 +199,7 @@ function Failures({
       <ul>
         {shown.map((stage) => (
           <li>
-            <code>{stage.id}</code> ({axesText(stage)}
+            <code>{stage.id}</code> ({axesText(stage, varying)}
             {stage.seed === null ? '' : `, seed ${stage.seed}`}):{' '}
             {cut(stage.error ?? 'no message', 400)}
           </li>

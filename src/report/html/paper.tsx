@@ -134,23 +134,17 @@ const InformationCorrections = (): JSX.Element => (
   </>
 );
 
-const RunCorrections = (): JSX.Element => (
-  <>
-    <li>
-      <strong>Runs are compared on effective weights.</strong> M is taken on ΔW = W<sub>eff</sub>
-      (t) − W<sub>eff</sub>(0), not on A and B, whose scale is a convention; the head stands apart,
-      and what else an adapter trains (biases, norms, embeddings) is given beside it by kind. Each M
-      has a noise floor: how far rounding alone carries the same training. M′ sees texts alone and
-      is blind to attacks on labels.
-    </li>
-    <li>
-      <strong>ASR counts non-target rows only.</strong> Accuracy under a trigger, as in the paper’s
-      code, counts the target class too.
-    </li>
-  </>
+const MovedCorrections = (): JSX.Element => (
+  <li>
+    <strong>Runs are compared on effective weights.</strong> M is taken on ΔW = W<sub>eff</sub>
+    (t) − W<sub>eff</sub>(0), not on A and B, whose scale is a convention; the head stands apart,
+    and what else an adapter trains (biases, norms, embeddings) is given beside it by kind. Each M
+    has a noise floor: how far rounding alone carries the same training. M′ sees texts alone and is
+    blind to attacks on labels.
+  </li>
 );
 
-const Corrections = ({ theorem }: PageProps): JSX.Element => (
+const Corrections = ({ theorem, input: { goals } }: PageProps): JSX.Element => (
   <>
     <p>
       Source: “Does Low Rank Adaptation Lead to Lower Robustness against Training-time Attacks?”,
@@ -164,7 +158,11 @@ const Corrections = ({ theorem }: PageProps): JSX.Element => (
           <InformationCorrections />
         </>
       ) : null}
-      <RunCorrections />
+      {goals.includes('divergence') ? <MovedCorrections /> : null}
+      <li>
+        <strong>ASR counts non-target rows only.</strong> Accuracy under a trigger, as in the
+        paper’s code, counts the target class too.
+      </li>
     </ul>
   </>
 );

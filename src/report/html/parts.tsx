@@ -4,14 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import type { ComponentChildren, JSX } from 'preact';
-import type { StageFacts } from '../../api.ts';
+import { basePrefix, type StageFacts } from '../../api.ts';
 import type { Analysis } from '../analysis.ts';
 import { type Condition, metricOf, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
 import type { DrawnEntry } from '../entries.ts';
 import type { DrawnFigures } from '../figures/index.ts';
-import { formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
-import { axisName, blockLabel, doseUnit } from '../labels.ts';
-import type { Figure } from '../types.ts';
+import { cut, formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
+import { blockLabel, doseUnit, headName, sectionTitle } from '../labels.ts';
+import type { AttackNote, Figure } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { style } from './style.ts';
 
@@ -219,19 +219,42 @@ export const stateText = ({ state, error }: StageFacts): JSX.Element =>
     <>{state}</>
   );
 
-/** Describes the cell of a stage by its dose, attack, adapter and rank. */
-export function axesText(stage: StageFacts): string {
-  const axes = Object.entries(stage.cell).filter(
-    ([path]) =>
-      doseUnit(path) !== null ||
-      ['poisoning.attack', 'adapter.type', 'adapter.rank'].includes(path),
-  );
-  const nameOf = (path: string): string =>
-    path.startsWith('poisoning.') ? axisName(path) : (path.split('.')[1] ?? path);
-  return (
-    axes.map(([path, value]) => `${nameOf(path)} ${formatValue(value)}`).join(', ') || 'all cells'
-  );
+/**
+ * Describes the cells of a stage by dose, attack, adapter and rank, and by what varies in the grid.
+ * Of a training before their own, by that training and those before it.
+ * @param varying the paths of `varyingPaths`
+ */
+export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<string>): string {
+  const place = (prefix: string): number => Number(/\d+/.exec(prefix)?.[0] ?? 0);
+  const isRead = (path: string, prefix: string): boolean =>
+    section === undefined ||
+    (prefix === '' ? /^(?:model|data|head)\./.test(path) : place(prefix) <= place(section));
+  const parts = Object.entries(cell).flatMap(([path, value]) => {
+    const prefix = basePrefix(path),
+      bare = path.slice(prefix.length);
+    const isShown =
+      varying.has(path) ||
+      doseUnit(bare) !== null ||
+      ['poisoning.attack', 'adapter.type', 'adapter.rank'].includes(bare);
+    if (!isShown || !isRead(path, prefix)) return [];
+    const name = prefix === `${section ?? ''}.` ? headName(bare) : headName(path);
+    return [`${name} ${formatValue(value)}`];
+  });
+  const text = parts.join(', ') || 'all cells';
+  return section === undefined ? text : `${sectionTitle(section)}: ${text}`;
 }
+
+/** Of a parameter of an attack, such as a list of triggers. */
+const MOST_CHARACTERS = 200;
+
+/** `triggers cf, mn; rate 0.1 | 0.3`: the values of each parameter over the grid. */
+export const paramsText = (params: AttackNote['params']): string =>
+  Object.entries(params)
+    .map(([name, values]) => {
+      const texts = values.map((value) => [value].flat().map(formatValue).join(', '));
+      return `${name.replaceAll('_', ' ')} ${cut(texts.join(' | '), MOST_CHARACTERS)}`;
+    })
+    .join('; ') || '–';
 
 /** What every part of a chapter may show. */
 export interface PageProps extends Analysis {
@@ -247,7 +270,7 @@ export interface Chapter {
   readonly nav: string;
   readonly title: string;
   /** Whether it has anything to say. Default: always. */
-  readonly concerns?: (analysis: Analysis) => boolean;
+  readonly concerns?: (props: PageProps) => boolean;
   /** One below the other. A part that has nothing to show is empty. */
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
@@ -269,7 +292,8 @@ export interface OfConditions {
 
 /** The caption of tables whose numbers are summaries over seeds. */
 export const OVER_SEEDS =
-  'Mean ± half of the 95% t-interval over seeds; of two seeds, both values.';
+  'Mean ± half of the 95% t-interval over seeds; of two seeds, both values; alone where all ' +
+  'seeds are equal.';
 
 export const ATTACK: Column<Condition> = names('Attack', blockLabel);
 export const ADAPTER: Column<Condition> = names('Adapter', ({ adapterLabel }) => adapterLabel);

@@ -5,7 +5,7 @@ import { type Condition, metricOf, seriesOf } from '../conditions.ts';
 import type { DrawnEntry, DrawnTable } from '../entries.ts';
 import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
-import { cut, plural } from '../format.ts';
+import { cut, formatValue, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import {
@@ -29,6 +29,7 @@ import {
   OutputsLink,
   OVER_SEEDS,
   type PageProps,
+  paramsText,
   startsBlock,
   Table,
 } from './parts.tsx';
@@ -52,7 +53,27 @@ const namesOfMetrics = (conditions: readonly Condition[], stage: string): readon
 const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
-function MetricTables({ conditions }: OfConditions): JSX.Element {
+/** What the triggers are whose names end the labels of the table above. */
+const HeldOut = ({
+  triggers,
+}: {
+  readonly triggers: NonNullable<PageProps['input']['triggers']>;
+}): JSX.Element | null =>
+  triggers.length === 0 ? null : (
+    <dl class="meanings small muted">
+      {triggers.map(({ name, attack, ...params }) => (
+        <div>
+          <dt>Trigger {formatValue(name)}</dt>
+          <dd>
+            that of {attack}, with{' '}
+            {paramsText(Object.fromEntries(Object.entries(params).map(([k, v]) => [k, [v]])))}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+
+function MetricTables({ conditions, input: { triggers = [] } }: PageProps): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
   const further = furtherNotes(namesOfMetrics(attacked, 'evaluate')),
@@ -87,6 +108,7 @@ function MetricTables({ conditions }: OfConditions): JSX.Element {
         metrics={further.filter(isHeldOut)}
         expects={expects}
       />
+      <HeldOut triggers={triggers} />
       <MetricTable
         label="Whether attacks were read and learnt"
         conditions={attacked}

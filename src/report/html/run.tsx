@@ -3,8 +3,10 @@
  * on: versions, data and store keys.
  */
 import type { JSX } from 'preact';
-import type { Json, JsonObject, StageFacts } from '../../api.ts';
+import type { Json, JsonObject, SourceFacts, StageFacts } from '../../api.ts';
 import { capital, cut, formatSeconds, formatValue, plural } from '../format.ts';
+import { distinct } from '../groups.ts';
+import { sectionTitle, varyingPaths } from '../labels.ts';
 import {
   axesText,
   type Chapter,
@@ -20,14 +22,20 @@ import {
 
 const SLOWEST = 10;
 
-const NAMES: readonly Column<StageFacts>[] = [
+const namesOfStage = (varying: ReadonlySet<string>): readonly Column<StageFacts>[] => [
   names('Stage', ({ id }) => <code>{id}</code>),
-  texts('Of', axesText),
+  texts('Of', (stage) => axesText(stage, varying)),
   numbers('Seed', ({ seed }) => seed ?? 'all'),
   texts('State', stateText),
 ];
 
-const Failed = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Element | null =>
+const Failed = ({
+  stages,
+  columns,
+}: {
+  readonly stages: readonly StageFacts[];
+  readonly columns: readonly Column<StageFacts>[];
+}): JSX.Element | null =>
   stages.length === 0 ? null : (
     <>
       <h3>Failed and blocked stages</h3>
@@ -36,7 +44,7 @@ const Failed = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Ele
         most={60}
         rows={stages}
         columns={[
-          ...NAMES,
+          ...columns,
           { title: 'Why', kind: 'cut', value: ({ error }) => cut(error ?? '', 600) },
         ]}
       />
@@ -48,17 +56,20 @@ function Stages({ input, figures }: PageProps): JSX.Element {
     .filter(({ seconds }) => seconds > 0)
     .sort((a, b) => b.seconds - a.seconds)
     .slice(0, SLOWEST);
+  const columns = namesOfStage(varyingPaths(input.cells));
   return (
     <>
       <Figures figures={figures.stages} layout="wide" />
       <Failed
         stages={input.stages.filter(({ state }) => state === 'failed' || state === 'blocked')}
+        columns={columns}
       />
       <h3>Slowest stages</h3>
       <Table<StageFacts>
         label="Slowest stages"
         rows={slowest}
-        columns={[...NAMES, numbers('Time', ({ seconds }) => formatSeconds(seconds))]}
+        caption="A stage is named after the cells that need it, their clean twin’s stages too."
+        columns={[...columns, numbers('Time', ({ seconds }) => formatSeconds(seconds))]}
       />
     </>
   );
@@ -133,16 +144,47 @@ const StoreKeys = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.
   );
 };
 
+const ROWS: Readonly<Record<string, string>> = {
+  train: 'training rows',
+  validation: 'validation rows',
+  test: 'test rows',
+  clean: 'the defender’s clean rows',
+};
+
+/** Says what a source was to a stage: `training rows of the base`, `scorer judge: model`. */
+function roleOf({ stage, section, name }: SourceFacts['reads'][number]): string {
+  if (name === 'model') return 'model';
+  const [, kind = '', of = ''] = /^([^(]*)(?:\((.*)\))?$/s.exec(stage) ?? [];
+  const ofSection = section === undefined ? '' : ` of ${sectionTitle(section)}`;
+  if (kind === 'data')
+    return name === 'data'
+      ? `${ROWS[of] ?? `rows of ${of.replace(/^tasks\./, '')}`}${ofSection}`
+      : 'names of the classes';
+  const [, part, file = name] = /^(trigger|scorer|scorers\/[^/]+|defence)\/(.*)$/.exec(name) ?? [];
+  const reader = part?.replace('/', ' ').replace(/^scorers/, 'scorer') ?? kind;
+  const what = /^(poison|trigger)$/.test(reader) ? 'attack' : reader;
+  return `${what}${ofSection}: ${file.replace(/^sources\//, '')}`;
+}
+
 function Provenance({ input }: PageProps): JSX.Element {
   const { packages, ...rest } = input.environment;
   return (
     <>
       <p>
-        What repeats the run elsewhere, beside the spec: a base’s own rows, judges and files of
-        labels are named in the spec, and their digests are in the manifests of the stages that read
-        them. Threads, processor and backend may change the last bits, within the project’s
-        tolerances.
+        What repeats the run elsewhere, beside the spec. Threads, processor and backend may change
+        the last bits, within the project’s tolerances.
       </p>
+      <h3>Sources</h3>
+      <Table<SourceFacts>
+        label="Sources"
+        rows={input.read}
+        caption="Everything that a finished stage has read from outside, by the digest of its content."
+        columns={[
+          texts('Source', ({ uri }) => uri),
+          texts('Served as', ({ reads }) => distinct(reads.map(roleOf)).join('; ')),
+          texts('Digest', ({ digest }) => <code>{digest}</code>),
+        ]}
+      />
       <h3>Environment</h3>
       <Pairs label="Environment" pairs={flatten(rest)} />
       {packages === undefined || !isObject(packages) ? null : (

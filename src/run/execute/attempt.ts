@@ -116,7 +116,14 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
       ...visibleGpus(execution, keyed, gpus),
       warnings: options.warnings?.get(keyed.stage.id) ?? [],
       ...(keyed.stage.descriptor.scope === 'experiment'
-        ? { experiment: experimentFacts(plan, execution.outcomes, options.environment) }
+        ? {
+            experiment: experimentFacts(
+              plan,
+              execution.outcomes,
+              options.assets,
+              options.environment,
+            ),
+          }
         : {}),
     });
     if (result.state !== 'busy' && result.state !== 'unready') stopAfterFailure(execution, result);

@@ -5,6 +5,7 @@ import type {
   Executor,
   ExperimentFacts,
   JsonObject,
+  SourceFacts,
   StageFacts,
   StageInput,
   Warning,
@@ -12,7 +13,7 @@ import type {
 import { defined } from '../../base/defined.ts';
 import { once } from '../../base/memoized.ts';
 import { emptyRecord } from '../../base/record.ts';
-import type { PlanRegistry, PluginKind } from '../../plan/graph.ts';
+import { nodeLabel, type PlanRegistry, type PluginKind } from '../../plan/graph.ts';
 import { actionKey } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import { isDiskFault } from '../../store/faults.ts';
@@ -243,6 +244,10 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
   return { stage, key: actionKey(components), components, inputs };
 }
 
+/** A stage that a cell has too, such as the rows that all its trainings share, is of no section. */
+const ofSection = ({ own, section }: PlannedStage): Pick<StageFacts, 'section'> =>
+  own !== null || section === null ? {} : { section };
+
 function stageFacts(
   stage: PlannedStage,
   outcome: Outcome,
@@ -251,6 +256,7 @@ function stageFacts(
   const common = {
     id: stage.id,
     kind: stage.kind,
+    ...ofSection(stage),
     cell: stage.cell,
     seed: stage.seed,
     inputs: Object.values(stage.inputs),
@@ -283,6 +289,29 @@ function stageFacts(
   }
 }
 
+/** Returns the sources that finished stages have read, and what for. */
+function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly SourceFacts[] {
+  const found = new Map<string, { digest: Digest; reads: Map<string, SourceFacts['reads'][0]> }>();
+  for (const stage of stages)
+    for (const [name, uri] of Object.entries(stage.assets)) {
+      const digest = assets.get(uri)?.digest;
+      if (digest === undefined) continue;
+      const read = {
+        stage: nodeLabel(stage),
+        ...ofSection(stage),
+        name,
+      };
+      const source = found.get(uri) ?? { digest, reads: new Map() };
+      source.reads.set(JSON.stringify(read), read);
+      found.set(uri, source);
+    }
+  return [...found].map(([uri, { digest, reads }]) => ({
+    uri,
+    digest,
+    reads: [...reads.values()],
+  }));
+}
+
 /**
  * Returns the facts of every settled stage, without other joining stages, which are not settled.
  * Lists are made when they are first read, because not every joining stage reads them.
@@ -290,6 +319,7 @@ function stageFacts(
 export function experimentFacts(
   plan: Plan,
   outcomes: ReadonlyMap<StageId, Outcome>,
+  assets: Assets,
   environment: JsonObject,
 ): ExperimentFacts {
   const { experiment } = plan;
@@ -312,6 +342,15 @@ export function experimentFacts(
       return outcome ? [stageFacts(stage, outcome, describe)] : [];
     }),
   );
+  const sources = once(() =>
+    sourceFacts(
+      plan.stages.filter(({ id }) => {
+        const outcome = settled.get(id);
+        return outcome !== undefined && isFinished(outcome);
+      }),
+      assets,
+    ),
+  );
   return {
     name: experiment.name,
     specFile: experiment.file,
@@ -321,6 +360,9 @@ export function experimentFacts(
     },
     get stages() {
       return stages();
+    },
+    get sources() {
+      return sources();
     },
     environment,
   };

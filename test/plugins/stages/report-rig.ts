@@ -244,6 +244,7 @@ export async function run(
     specFile: '/somewhere/tiny.yaml',
     specText: 'name: tiny # <i>',
     stages,
+    sources: [],
     environment: { node: 'v20', git: { commit: 'abc', dirty: true } },
     cells: cells.map(({ poisoning, adapter, seed }, i) => ({
       seed,

@@ -81,6 +81,7 @@ const experimentOf = (axes: readonly JsonObject[]): ExperimentFacts => ({
   specFile: 'x',
   specText: '',
   stages: [],
+  sources: [],
   environment: {},
   cells: axes.map((cell) => ({ cell, seed: 1, stages: {} })),
 });
