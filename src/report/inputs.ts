@@ -24,6 +24,7 @@ export function parseHistory(text: string): History | null {
   return steps.length === 0 ? null : binHistory(steps);
 }
 
+/** Reads `curves.jsonl`. */
 export function parseCurves(text: string): CurveFacts[] {
   return text
     .split('\n')
@@ -162,6 +163,7 @@ export const turnsBefore = ({ context = [] }: Pick<Content, 'context'>): string 
 export const contentText = (row: Omit<Content, 'label'>): string =>
   turnsBefore(row) + row.text + (row.text_pair === undefined ? '' : `\n${row.text_pair}`);
 
+/** Returns a row's answer or else its class; of a preference pair, both answers. */
 export const labelText = (
   { label, answer, rejected }: Pick<Content, 'label' | 'answer' | 'rejected'>,
   classes: readonly string[],
@@ -170,6 +172,7 @@ export const labelText = (
     ? (answer ?? classes[label] ?? String(label))
     : `${answer ?? ''} (rejected: ${rejected})`;
 
+/** Returns a receipt's counts and its first rows, their texts cut short. */
 export function receiptFacts(
   { counts, rows, target }: ReceiptFile,
   classes: readonly string[],
@@ -249,10 +252,7 @@ export function loraFacts(
 
 const MOST_POINTS = 40;
 
-/**
- * Returns means over equal spans of steps, because the loss of one batch is noisy and the trend is
- * what counts.
- */
+/** Returns means over equal spans of steps, because the loss of a single batch is noisy. */
 export function binHistory(steps: readonly HistoryPoint[], most = MOST_POINTS): History {
   const span = Math.max(1, Math.ceil(steps.length / most));
   const out: HistoryPoint[] = [];

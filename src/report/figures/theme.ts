@@ -140,15 +140,17 @@ const DASHES: readonly (readonly number[])[] = [
 
 /** Gives each line a colour, a shape and a dash; a line that is an adapter's has the adapter's. */
 export function linePalette(lines: string[], adapters: Palette): LinePalette {
-  const at = lines.map((line) => adapters.domain.indexOf(line));
-  const known = new Set(at.map((i) => adapters.range[i])),
+  const adapterIndex = lines.map((line) => adapters.domain.indexOf(line));
+  const known = new Set(adapterIndex.map((i) => adapters.range[i])),
     free = [FULL_COLOUR, ...OTHERS].filter((colour) => !known.has(colour));
   const shapes = ['square', ...SHAPES];
   return {
     domain: lines,
-    range: lines.map((_, i) => adapters.range[at[i] ?? -1] ?? free[i % free.length] ?? INK),
+    range: lines.map(
+      (_, i) => adapters.range[adapterIndex[i] ?? -1] ?? free[i % free.length] ?? INK,
+    ),
     shapes: lines.map(
-      (_, i) => adapters.shapes[at[i] ?? -1] ?? shapes[i % shapes.length] ?? 'circle',
+      (_, i) => adapters.shapes[adapterIndex[i] ?? -1] ?? shapes[i % shapes.length] ?? 'circle',
     ),
     dashes: lines.map((_, i) => DASHES[i % DASHES.length] ?? [1, 0]),
   };
