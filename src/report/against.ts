@@ -20,7 +20,7 @@ import { holm, marginP } from './verdict.ts';
 export type Against = 'full' | 'clean' | 'none';
 
 type Metric = Pick<MetricNote, 'stage' | 'metric'>;
-type Values = ReadonlyMap<number, number>;
+type ValuesBySeed = ReadonlyMap<number, number>;
 
 /** A cell's number over its seeds, compared with another. */
 export interface Compared {
@@ -28,10 +28,7 @@ export interface Compared {
   readonly others: ReadonlyMap<number, OtherNumber>;
   /** Null if there is nothing to compare with. */
   readonly difference: PairedDifference | null;
-  /**
-   * One reason for each seed whose pair is not evidence (evidence.ts) and is therefore not
-   * compared.
-   */
+  /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
   readonly excluded: readonly string[];
   /** The p-value of no difference (`differenceP`). */
   readonly p: number | null;
@@ -55,13 +52,15 @@ const NOTHING: Compared = {
 
 /** What a cell's number is compared with. */
 interface Partner {
-  readonly values: Values;
+  readonly values: ValuesBySeed;
   /** Returns why the pair of a seed is not evidence, or null if it is. */
   readonly reason: (seed: number) => string | null;
 }
 
+/** Returns what a cell's number is compared with, or null if there is nothing. */
 type PartnerOf = (cell: ResultCell, metric: Metric) => Partner | null;
 
+/** Returns why a cell's number at a seed is not evidence, or null if it is. */
 const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
@@ -91,7 +90,7 @@ const settingKeys = (cell: ResultCell): readonly string[] =>
 
 /**
  * Returns a function that finds the full fine-tuning with a cell's attack and settings that differs
- * from the cell in the fewest axes of training. It finds none if several differ in equally few.
+ * from the cell in the fewest axes of training. Null if there is none, or if several are as near.
  */
 function fullPartner(cells: readonly ResultCell[]): PartnerOf {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
@@ -99,8 +98,8 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
     .filter(isFull)
     .map((full) => ({ full, settings: new Set(settingKeys(full)), names: cellNames(full) }));
   const fullOf = (cell: ResultCell): ResultCell | null => {
-    const own = settingKeys(cell),
-      alike = fulls.filter(({ settings }) => own.some((setting) => settings.has(setting)));
+    const keys = settingKeys(cell),
+      alike = fulls.filter(({ settings }) => keys.some((key) => settings.has(key)));
     const [found, ...others] = nearest(alike, ({ names }) =>
       Math.min(...names.flatMap((a) => cellNames(cell).map((b) => trainingDistance(a, b)))),
     );
@@ -150,7 +149,7 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compare
 
 /**
  * Compares all cells by some metrics.
- * @returns a function that gives the comparison of a cell's number
+ * @returns a function that gives the comparison of a cell's number, an empty one without a partner
  */
 export function compareCells(
   cells: readonly ResultCell[],
@@ -170,9 +169,9 @@ export function compareCells(
   const corrected = holmByMetric(all);
   const found = new Map<ResultCell, Map<string, Compared>>();
   all.forEach(({ cell, stage, metric, ...compared }, i) => {
-    const own = found.get(cell) ?? new Map<string, Compared>();
-    own.set(metricName({ stage, metric }), { ...compared, holm: corrected[i] ?? null });
-    found.set(cell, own);
+    const ofCell = found.get(cell) ?? new Map<string, Compared>();
+    ofCell.set(metricName({ stage, metric }), { ...compared, holm: corrected[i] ?? null });
+    found.set(cell, ofCell);
   });
   return (cell, metric) => found.get(cell)?.get(metricName(metric)) ?? NOTHING;
 }

@@ -33,6 +33,7 @@ export interface Analysis {
 
 const THEOREM_GOALS = ['kernel', 'ntk', 'fisher', 'delta', 'regime', 'theory-map'];
 
+/** Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`. */
 const conditionName = (condition: Condition): string => {
   const attack =
     condition.family === 'none'
@@ -41,17 +42,17 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
-/** Merges warnings that differ only in numbers, such as one for each seed, into the first. */
+/** Returns the warnings. Those that differ only in numbers, as over seeds, are merged into one. */
 function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
   const groups = groupBy(told, ({ message }) => withoutNumbers(message));
-  return [...groups.values()].map((of) => {
-    const [{ message, hint }] = of,
-      others = new Set(of.map((one) => one.message)).size - 1;
+  return [...groups.values()].map((alike) => {
+    const [{ message, hint }] = alike,
+      others = new Set(alike.map((one) => one.message)).size - 1;
     const all = others === 0 ? message : `${message} (and ${others} more with other numbers)`;
     return {
       text: hint === undefined ? `${all}.` : `${all}. ${hint}`,
-      stages: new Set(of.map(({ id }) => id)).size,
+      stages: new Set(alike.map(({ id }) => id)).size,
     };
   });
 }
@@ -88,7 +89,7 @@ export function analyse(input: ReportInput): Analysis {
 /** The most rows of the CSV of all metrics. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
 
-/** Returns every metric of every cell, a row each. The CSV is null for no rows or too many. */
+/** Returns every metric of every cell as CSV (null for no rows or too many), and how many rows. */
 export function allMetricsCsv(conditions: readonly Condition[]): {
   readonly csv: string | null;
   readonly rows: number;
@@ -180,7 +181,9 @@ function undecidedStanding(conditions: readonly Condition[]): Standing | null {
   return null;
 }
 
-const tallySentences = (claims: readonly (readonly [string, readonly Verdict[]])[]): string[] =>
+const tallySentences = (
+  claims: readonly (readonly [claim: string, verdicts: readonly Verdict[]])[],
+): string[] =>
   claims
     .filter(([, verdicts]) => verdicts.length > 0)
     .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
@@ -197,6 +200,7 @@ export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   ]);
 }
 
+/** Returns how many verdicts held, were refuted or are undecided, or why none is possible. */
 function standingOf(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,

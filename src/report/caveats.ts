@@ -41,6 +41,7 @@ interface Found {
   readonly of: number;
 }
 
+/** Returns the cells of each group that pass a test; groups without such a cell are left out. */
 const groupsWith = (
   groups: readonly CaveatGroup[],
   test: (cell: Measured) => boolean,
@@ -53,8 +54,8 @@ const countCells = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
- * Returns the names of groups: `badnets, LoRA r = 4 (2 of 3 seeds). `. The count is left out if it
- * is all seeds. Empty if the only group has no name.
+ * Returns the names of groups, each with a detail: `badnets, LoRA r = 4 (2 of 3 seeds): DETAIL. `.
+ * The count is left out if it is all seeds. Empty if the only group has no name.
  */
 function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
@@ -70,8 +71,10 @@ function groupNames(found: readonly Found[], detail: (one: Found) => string = ()
 
 const isOrAre = (found: readonly Found[]): string => (countCells(found) === 1 ? 'is' : 'are');
 
+/** Rounds down, so that no share below 1 is written as 100%. */
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
+/** Returns the mean of a metric of `evaluate` over cells, as text. */
 const meanText = (cells: readonly Measured[], metric: string): string =>
   formatNumber(
     cells.reduce((sum, { metrics }) => sum + (metrics['evaluate']?.[metric] ?? NaN), 0) /
@@ -83,21 +86,22 @@ const meanText = (cells: readonly Measured[], metric: string): string =>
 const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
+/** Returns the caveat that models do not read some triggers, or null if they read all. */
 function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So cells
   // with a filter count only if there are no others.
-  const counted = groups.some(({ cells }) => !cells.every(isFiltered))
+  const isCounted = groups.some(({ cells }) => !cells.every(isFiltered))
     ? (cell: Measured) => !isFiltered(cell)
     : () => true;
   const shares = groups.flatMap(({ label, cells }) =>
     cells.flatMap((cell) =>
       unseenShares(cell)
-        .filter(({ rows }) => rows !== 'poisoned training rows' || counted(cell))
+        .filter(({ rows }) => rows !== 'poisoned training rows' || isCounted(cell))
         .map((one) => ({ ...one, label })),
     ),
   );
   const kinds = distinct([...TRIGGERED, ...shares].map(({ rows }) => rows));
-  const least = kinds.flatMap((rows) => {
+  const lowest = kinds.flatMap((rows) => {
     const [first, ...others] = shares.filter((one) => one.rows === rows);
     if (first === undefined) return [];
     const { share, label } = others.reduce(
@@ -106,16 +110,16 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
     );
     return [{ said: `${percent(share)} of ${rows}`, label }];
   });
-  const labels = distinct(least.map(({ label }) => label).filter((label) => label !== ''));
-  const where = labels.length === 0 ? '' : ` (the lowest: ${labels.join('; ')})`;
-  return least.length === 0
+  const lowestLabels = distinct(lowest.map(({ label }) => label).filter((label) => label !== ''));
+  const where = lowestLabels.length === 0 ? '' : ` (the lowest: ${lowestLabels.join('; ')})`;
+  return lowest.length === 0
     ? null
     : {
         id: 'not-read',
         severe: true,
         title: 'The trigger does not reach the model in some rows',
         text:
-          `The model reads all of it in ${list(least.map(({ said }) => said))}${where}. ` +
+          `The model reads all of it in ${list(lowest.map(({ said }) => said))}${where}. ` +
           'In the others max_length cuts it off, or the tokenizer reads the row as the original; ' +
           'they count as attacks that failed.',
       };
@@ -123,11 +127,11 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
 
 /** Returns the caveats of these groups, the worst first; none if nothing was evaluated. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
-  const all = countCells(
+  const modelCount = countCells(
     groupsWith(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
   );
   const countOfModels = (found: readonly Found[]): string =>
-    all === 1 ? 'The model' : `${countCells(found)} of ${plural(all, 'model')}`;
+    modelCount === 1 ? 'The model' : `${countCells(found)} of ${plural(modelCount, 'model')}`;
   const itOrThem = (found: readonly Found[]): string => (countCells(found) === 1 ? 'it' : 'them');
   const answers = groups.some(({ cells }) => cells.some(writesAnswers));
   const oneOnly = (isOne: boolean): string =>

@@ -48,7 +48,7 @@ export const isNumber = (value: number | null): value is number =>
   value !== null && Number.isFinite(value);
 
 /**
- * Pairs two numbers over seeds.
+ * Pairs two numbers over seeds. `a` and `b` return null for a seed that lacks the number.
  * @param reason returns why the pair of a seed is not evidence, or null if it is
  */
 function pairBySeed(
@@ -129,6 +129,7 @@ export function adapterPairs(
     });
 }
 
+/** Returns a function that reads a quantity at a seed; null if the condition lacks it there. */
 function readBySeed(condition: Condition, quantity: Quantity): (seed: number) => number | null {
   const cells = cellsBySeed(condition);
   return (seed) => {
@@ -138,14 +139,15 @@ function readBySeed(condition: Condition, quantity: Quantity): (seed: number) =>
 }
 
 /** Chooses the rows that are compared: returns a metric's note itself, or its note on test rows. */
-type OnRows = (metric: MetricNote) => MetricNote;
-const onValidation: OnRows = (metric) => metric;
+type ChooseRows = (metric: MetricNote) => MetricNote;
+const onValidation: ChooseRows = (metric) => metric;
 
+/** Compares a metric of two conditions, paired by seed. The verdict stays null. */
 function compareScores(
   metric: MetricNote,
   adapter: Condition,
   full: Condition,
-  on = onValidation,
+  onRows = onValidation,
 ): AdapterComparison {
   const sides = [adapter, full].map((condition) => ({ condition, cells: cellsBySeed(condition) }));
   const seeds = [...new Set(sides.flatMap(({ cells }) => [...cells.keys()]))].sort((x, y) => x - y);
@@ -157,7 +159,7 @@ function compareScores(
     }
     return null;
   };
-  const quantity = scoreOf(on(metric));
+  const quantity = scoreOf(onRows(metric));
   return {
     metric,
     adapter,
@@ -170,14 +172,14 @@ function compareScores(
 
 /**
  * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's own rate of
- * the target. If that was not measured for any model, returns the ASR itself.
+ * the target. Returns the ASR itself if no model's was measured, and no pairs if some are missing.
  */
 function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
-  on = onValidation,
+  onRows = onValidation,
 ): PairedSample {
   const valuesOf = (condition: Condition): number[] => {
-    const read = readBySeed(condition, scoreOf(on(ASR_ADDED)));
+    const read = readBySeed(condition, scoreOf(onRows(ASR_ADDED)));
     return seeds.flatMap((seed) => read(seed) ?? []);
   };
   const ofAdapter = valuesOf(adapter),
@@ -189,19 +191,19 @@ function addedByTrigger(
 }
 
 /**
- * Compares every metric for every pair that has it, with verdicts on the paper's claims. A verdict
- * on ASR requires that what the trigger adds to each model's own rate of the target differs as
- * claimed, too. Otherwise a model that gives most rows the target class anyway would count as
- * successfully attacked.
+ * Compares every metric for every pair of an adapter and full fine-tuning that has it, with
+ * verdicts on the paper's claims. A verdict on ASR requires that what the trigger adds to each
+ * model's own rate of the target differs as claimed, too. Otherwise a model that gives most rows
+ * the target class anyway would count as successfully attacked.
  */
 export function compareAdapters(
   conditions: readonly Condition[],
-  on = onValidation,
+  onRows = onValidation,
 ): readonly AdapterComparison[] {
   const pairs = adapterPairs(conditions);
   return COMPARED.flatMap((metric) => {
     const found = pairs
-      .map(({ adapter, full }) => compareScores(metric, adapter, full, on))
+      .map(({ adapter, full }) => compareScores(metric, adapter, full, onRows))
       .filter(({ difference, excluded }) => difference !== null || excluded > 0);
     const verdicts = new Map<AdapterComparison, Verdict | undefined>();
     for (const direction of [1, -1] as const) {
@@ -214,7 +216,7 @@ export function compareAdapters(
         metric === ASR
           ? judgeBoth(
               family,
-              family.map((one) => addedByTrigger(one, on)),
+              family.map((one) => addedByTrigger(one, onRows)),
               direction,
             )
           : judge(family, direction);
@@ -310,21 +312,19 @@ function compareKernel(
   };
   const seeds = [...cells.keys()].sort((x, y) => x - y);
   const pairs = pairBySeed(seeds, value('lora'), value('full'), reason);
-  const size = pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
+  const meanFullSize =
+    pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
   return {
     quantity,
     checkpoint,
     condition,
-    margin: RELATIVE_MARGIN * size,
+    margin: RELATIVE_MARGIN * meanFullSize,
     verdict: null,
     ...pairs,
   };
 }
 
-/**
- * Compares the two kernels of K_LoRA = K_full + Δ in each cell. The paper claims LoRA ≤ full for
- * each quantity.
- */
+/** Compares the kernels of K_LoRA = K_full + Δ; the paper claims LoRA ≤ full for each quantity. */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   const quantities = [...INFORMATION, ...entropiesOf(cells)];

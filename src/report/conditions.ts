@@ -96,6 +96,7 @@ export const oncePerAdapter = (conditions: readonly Condition[]): readonly Condi
 /** Reads a number of a cell; null if the cell has none. */
 export type Quantity = (cell: ReportCell) => number | null;
 
+/** Returns a function that reads a stage's metric; null if the cell lacks it. */
 export const metricOf =
   (stage: string, metric: string): Quantity =>
   (cell) =>
@@ -116,6 +117,7 @@ export interface Series {
   readonly missing: number;
 }
 
+/** Reads a quantity of each of a condition's cells, and summarises its finite values. */
 export function seriesOf(condition: Condition, quantity: Quantity): Series {
   const values: { seed: number; value: number }[] = [];
   let failed = 0,
@@ -134,9 +136,7 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   };
 }
 
-/**
- * Returns the summary of a metric over the seeds of a condition, or null if no seed has the metric.
- */
+/** Returns the summary of a metric over a condition's seeds, or null if no seed has it. */
 export const summaryOf = (
   condition: Condition,
   metric: Pick<MetricNote, 'stage' | 'metric'>,
@@ -154,19 +154,20 @@ export function numericAxis(condition: Condition, path: string): number | null {
   return typeof value === 'number' ? value : null;
 }
 
-/** Whether each axis's value is in the pattern's list or range. Without the axis, it is null. */
+/** Whether each axis's value (null without the axis) is in the pattern's list or range. */
 const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
     if (isList(asked)) {
-      const own = Array.isArray(value) ? [value, ...(value as readonly Json[])] : [value];
-      return asked.some((one) => own.some((item) => contentKey(one) === contentKey(item)));
+      // A list matches as a whole or by one of its items.
+      const values = Array.isArray(value) ? [value, ...(value as readonly Json[])] : [value];
+      return asked.some((one) => values.some((item) => contentKey(one) === contentKey(item)));
     }
     const { min = -Infinity, max = Infinity } = asked;
     return typeof value === 'number' && value >= min && value <= max;
   });
 
-/** Returns the conditions that match a pattern, by order of patterns; all if there is none. */
+/** Returns the conditions that match a pattern, by order of patterns; without patterns, all. */
 export function chooseConditions(
   conditions: readonly Condition[],
   patterns: readonly CellPattern[] = [],
@@ -183,24 +184,24 @@ export const chooseByName = (
   unique: readonly Condition[],
   patterns?: readonly CellPattern[],
 ): readonly Condition[] => {
-  const own = new Map(unique.map((condition) => [condition.key, condition]));
+  const byKey = new Map(unique.map((condition) => [condition.key, condition]));
   return distinct(chooseConditions(byName(unique), patterns).map(({ key }) => key)).flatMap(
-    (key) => own.get(key) ?? [],
+    (key) => byKey.get(key) ?? [],
   );
 };
 
 const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
 
-/** Returns, by seed, why a metric's number is not evidence (evidence.ts). */
+/** Returns why a metric's number is not evidence (evidence.ts), for the seeds where it is not. */
 export const voidReasons = (
   { cells }: Condition,
   metric: Pick<MetricNote, 'metric'>,
 ): ReadonlyMap<number, string> =>
   new Map(
     cells.flatMap((cell) => {
-      const isThere = cell.metrics[ACCURACY.stage]?.[metric.metric] !== undefined,
+      const isMeasured = cell.metrics[ACCURACY.stage]?.[metric.metric] !== undefined,
         reason = voidReason(cell, metric);
-      return !isThere || reason === null ? [] : [[cell.seed, reason] as const];
+      return !isMeasured || reason === null ? [] : [[cell.seed, reason] as const];
     }),
   );
 

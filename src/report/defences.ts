@@ -52,7 +52,8 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
 export const DEFENCES = { id: 'defences', title: 'Attacks against defences' };
 const MOST_DEFENDED = 8;
 
-const rowsDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
+/** Reads the share of the judged training rows that were dropped; null if none was judged. */
+const shareDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
   evaluate['rows_dropped'] === undefined || !evaluate['rows_judged']
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
@@ -63,19 +64,20 @@ const COLUMNS: readonly (readonly [title: string, quantity: Quantity, judgedBy?:
   ['ASR with', scoreOf(ASR), ASR],
   ['Accuracy without', metricOf(ACCURACY.stage, 'accuracy_undefended')],
   ['Accuracy with', scoreOf(ACCURACY), ACCURACY],
-  ['Rows dropped', rowsDropped],
+  ['Rows dropped', shareDropped],
   ['Inputs rejected', metricOf(ACCURACY.stage, 'rejected_share')],
   ['Models suspected', metricOf(ACCURACY.stage, 'model_suspected')],
 ];
 
 /**
  * Returns what each defence did to the attacks or, if no attacked cell has a defence, to clean
- * models. With many conditions, each defence has one row, with the least and the largest mean.
+ * models. With many conditions, each defence has one row, with the least and the largest mean. Null
+ * if no condition has a defence.
  */
 export function defenceFinding(conditions: readonly Condition[]): Finding | null {
-  const all = conditions.filter(isDefended);
-  const attacked = all.filter(({ family }) => family !== 'none');
-  const assessed = attacked.length > 0 ? attacked : all;
+  const defended = conditions.filter(isDefended);
+  const attacked = defended.filter(({ family }) => family !== 'none');
+  const assessed = attacked.length > 0 ? attacked : defended;
   if (assessed.length === 0) return null;
   const isEach = assessed.length <= MOST_DEFENDED;
   const groups = isEach
@@ -98,12 +100,12 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
         [ASR, ACCURACY].flatMap((metric) => [...voidReasons(one, metric).values()]),
       ),
     );
-  const several = isEach
+  const rangeNote = isEach
     ? ''
     : 'Of each defence: the least and the largest mean over its attacks, adapters and settings.';
   return {
     topic: 'What the defences did',
-    sentence: [several, ...defenceCaveats(conditions), ...(dagger ? [`${DAGGER} ${dagger}`] : [])]
+    sentence: [rangeNote, ...defenceCaveats(conditions), ...(dagger ? [`${DAGGER} ${dagger}`] : [])]
       .filter((text) => text !== '')
       .join(' '),
     columns: columns.map(([title]) => title),
@@ -124,6 +126,7 @@ const distinguishingLabel = (condition: Condition, among: readonly Condition[]):
     ),
   ].join(' · ');
 
+/** Returns the least and the largest mean of conditions: `0.120 to 0.340`; `–` without any. */
 function rangeText(group: readonly Condition[], quantity: Quantity): string {
   const means = group.flatMap((one) => seriesOf(one, quantity).summary?.mean ?? []);
   if (means.length === 0) return '–';
@@ -133,7 +136,10 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
   return low === high ? String(low) : `${low} to ${high}`;
 }
 
-/** Returns ASR with − without the defence, over the pairs that are evidence; for one condition. */
+/**
+ * Compares ASR with and without the defence over the pairs that are evidence. The difference is
+ * null if no pair is left, or if the group has several conditions.
+ */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);
   const pairs = cells.flatMap((cell) => {

@@ -58,6 +58,7 @@ function withSortedKeys(value: unknown): unknown {
 }
 const canonicalJson = (value: unknown): string => JSON.stringify(withSortedKeys(value));
 
+/** Returns the value at a path such as `train.steps`, or undefined if there is none. */
 function valueAt(config: unknown, path: string): Json | undefined {
   let at: unknown = config;
   for (const part of path.split('.')) {
@@ -80,18 +81,17 @@ function listedNames(
   b: readonly (readonly JsonObject[])[],
 ): ReadonlyMap<string, readonly JsonObject[]> {
   const listed = new Map<string, JsonObject[]>();
-  const others = new Map(
+  const cellsOfB = new Map(
     b.flatMap((names) => names.map((name) => [canonicalJson(name), canonicalJson(names)])),
   );
   const pairs = new Set<string>();
   for (const names of a)
     for (const name of names) {
-      const other = others.get(canonicalJson(name)),
+      const other = cellsOfB.get(canonicalJson(name)),
         own = canonicalJson(names);
       if (other === undefined || pairs.has(canonicalJson([own, other]))) continue;
       pairs.add(canonicalJson([own, other]));
-      for (const cell of new Set([own, other]))
-        listed.set(cell, [...(listed.get(cell) ?? []), name]);
+      for (const key of new Set([own, other])) listed.set(key, [...(listed.get(key) ?? []), name]);
     }
   for (const names of [...a, ...b])
     if (!listed.has(canonicalJson(names))) listed.set(canonicalJson(names), names.slice(0, 1));
@@ -127,6 +127,7 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
       })),
   );
 
+/** A row that is being filled in. */
 type OpenRow = {
   -readonly [K in keyof Omit<DifferenceRow, 'difference' | 'excluded'>]: DifferenceRow[K];
 };
@@ -179,10 +180,7 @@ export interface DifferenceSummary {
   readonly cell: JsonObject;
   readonly stage: string;
   readonly metric: string;
-  /**
-   * Means over the pairs or, without a pair, over all seeds of each experiment; null if none has
-   * the number.
-   */
+  /** Means over pairs or, without any, over all seeds of each experiment; null without a number. */
   readonly a: number | null;
   readonly b: number | null;
   /** Why numbers behind these means are not evidence. Means over pairs are of evidence alone. */
@@ -267,10 +265,10 @@ export interface FieldDifference {
  * except `base` as a chain of trainings, which is compared training by training.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
-  const [first, second] = [Array.isArray(a), Array.isArray(b)],
-    isWhole = path === 'base' ? first !== second : first || second;
+  const [isListA, isListB] = [Array.isArray(a), Array.isArray(b)],
+    isOneValue = path === 'base' ? isListA !== isListB : isListA || isListB;
   const isRecord = (value: unknown): value is { readonly [key: string]: unknown } =>
-    typeof value === 'object' && value !== null && !isWhole;
+    typeof value === 'object' && value !== null && !isOneValue;
   if (isRecord(a) && isRecord(b)) {
     return distinct([...Object.keys(a), ...Object.keys(b)]).flatMap((key) =>
       fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),

@@ -1,6 +1,4 @@
-/**
- * The figures and tables that a spec's `report` asks for, each with what it does not show and why.
- */
+/** The figures and tables that a spec's `report` asks for, with what they lack and why. */
 import { closest } from 'fastest-levenshtein';
 import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
@@ -53,6 +51,7 @@ export interface DrawnEntry {
   readonly judged: readonly AdapterComparison[];
 }
 
+/** Draws the figures and then the tables that the spec's `report` asks for, one entry each. */
 export async function drawSpecEntries(analysis: Analysis): Promise<readonly DrawnEntry[]> {
   const { figures = [], tables = [] } = analysis.input.entries ?? {};
   const drawn: DrawnEntry[] = [];
@@ -109,15 +108,16 @@ function applyEnvelope(
   };
 }
 
+/** Draws a figure of the spec; under an envelope, of the conditions that the envelope chose. */
 async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
   const axes = new Set(analysis.conditions.flatMap((condition) => Object.keys(condition.axes)));
-  const asksFor = metricsOf(asked).filter((field) => !axes.has(field));
-  const own = applyEnvelope(asked, asksFor, analysis),
-    entry = asked.envelope === undefined ? asked : withChoiceShown(asked, own);
-  const { conditions, partners, judged } = own;
+  const metrics = metricsOf(asked).filter((field) => !axes.has(field));
+  const chosen = applyEnvelope(asked, metrics, analysis),
+    entry = asked.envelope === undefined ? asked : withChoiceShown(asked, chosen);
+  const { conditions, partners, judged } = chosen;
   const figures = await drawEntry(entry, { conditions: [...conditions, ...partners] }),
     isShown = figures.length > 0;
-  const lacks = explainLacks(asked, metricsOf(entry), analysis.conditions, isShown, own);
+  const lacks = explainLacks(asked, metricsOf(entry), analysis.conditions, isShown, chosen);
   return { name: asked.name, figures, table: null, lacks, judged };
 }
 
@@ -187,6 +187,7 @@ function explainLacks(
   ];
 }
 
+/** Returns the names of a cell's numbers, `STAGE.METRIC`, with the loss if it was recorded. */
 const measuredFields = ({ metrics, history }: ReportCell): string[] => [
   ...Object.entries(metrics).flatMap(([stage, values]) =>
     Object.keys(values).map((metric) => metricName({ stage, metric })),
@@ -196,11 +197,15 @@ const measuredFields = ({ metrics, history }: ReportCell): string[] => [
 
 // ---- tables ------------------------------------------------------------------------------------
 
+/**
+ * Draws a table of the spec. The entry has no table, but says why in `lacks`, if no cell has a
+ * number for it or if several cells have one place.
+ */
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
-  const own = applyEnvelope(entry, entry.metrics, analysis),
-    { conditions, partners, notes, judged } = own;
-  const fields = entry.metrics.map(own.shown),
+  const enveloped = applyEnvelope(entry, entry.metrics, analysis),
+    { conditions, partners, notes, judged } = enveloped;
+  const fields = entry.metrics.map(enveloped.shown),
     metrics = fields.map(parseMetricName);
   const cells = [...conditions, ...partners].flatMap((condition) => [...condition.cells]);
   const chosen = entry.envelope ? conditions : chooseByName(conditions, entry.cells),
@@ -227,7 +232,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
         'name them under `rows` or `columns`, or choose one value under `cells`',
     ]);
   const isFilled = grid.columns.length > 0;
-  const lacks = explainLacks(entry, fields, analysis.conditions, isFilled, own);
+  const lacks = explainLacks(entry, fields, analysis.conditions, isFilled, enveloped);
   if (grid.columns.length === 0) return emptyEntry(lacks);
   const table: GridTable = {
     ...{ grid, rowAxes, columnAxes, against, caveats: notes },
@@ -255,26 +260,26 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
           `dosimeter, ${analysis.input.name}: the table ${name} of ${analysis.input.specFile}`,
         ],
       })}\n`,
-      csv: csvOfTable(table, own),
+      csv: csvOfTable(table, enveloped),
     },
   };
 }
 
 /**
- * Returns a line for each number: its place along the axes, its summary, its comparison, and why it
- * is not evidence. A place in which an envelope chose nothing has a line without a number.
+ * Returns CSV with a line for each number: its place along the axes, its summary, its comparison,
+ * and why it is not evidence. A place where an envelope chose nothing has a line without a number.
  */
 function csvOfTable(
   { grid, rowAxes, columnAxes, against }: GridTable,
   { conditions, empty }: Enveloped,
 ): string {
-  const points = new Map(
+  const chosenPoints = new Map(
     conditions.map(({ axes, cells }) => [
       contentKey(axes),
       distinct(cells.flatMap(({ chosen }) => chosen ?? [])).join('; '),
     ]),
   );
-  const named = (axes: readonly string[], at: GridTable['grid']['rows'][number]) =>
+  const namesAlong = (axes: readonly string[], at: GridTable['grid']['rows'][number]) =>
     Object.fromEntries(axes.map((path, i) => [path, valuesText(path, at[i])]));
   const compared = ({ difference, p, holm }: Entry) =>
     against === 'none'
@@ -288,7 +293,7 @@ function csvOfTable(
           p,
           p_holm: holm,
         };
-  const without = empty.map(({ axes, reason }) => ({
+  const emptyPlaces = empty.map(({ axes, reason }) => ({
     ...Object.fromEntries(
       [...rowAxes, ...columnAxes].map((path) => [path, plainText(axes[path] ?? '')]),
     ),
@@ -302,10 +307,10 @@ function csvOfTable(
         if (entry === null) return [];
         const { mean, std, low, high, n } = entry.summary;
         return {
-          ...named(rowAxes, at),
-          ...named(columnAxes, column.at),
+          ...namesAlong(rowAxes, at),
+          ...namesAlong(columnAxes, column.at),
           metric: metricName(column.metric),
-          ...defined({ chosen: points.get(contentKey(entry.cell)) || undefined }),
+          ...defined({ chosen: chosenPoints.get(contentKey(entry.cell)) || undefined }),
           ...{ n, planned: entry.planned, mean, std, low, high },
           least: Math.min(...entry.values),
           greatest: Math.max(...entry.values),
@@ -314,6 +319,6 @@ function csvOfTable(
         };
       }),
     ),
-    ...without,
+    ...emptyPlaces,
   ]);
 }

@@ -83,12 +83,15 @@ const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 
 /** A condition's mean of the metric that decides, and why it can't be chosen. */
 interface Eligibility {
+  /** NaN if a cell lacks the metric. */
   readonly value: number;
+  /** Null if the condition can be chosen. */
   readonly why: Why | null;
   /** Whether the condition satisfies the bounds. */
   readonly isWithin: boolean;
 }
 
+/** Says by the means over these cells of a condition whether it can be chosen. */
 function eligibilityOf(envelope: Envelope, cells: readonly ReportCell[]): Eligibility {
   const fields = decidingIn(envelope).map(parseMetricName);
   const means = fields.map(({ stage, metric }) => {
@@ -118,6 +121,7 @@ interface Choice {
   readonly about: string;
 }
 
+/** Chooses among the eligible conditions; by the selection seeds alone, if there are any. */
 function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choice {
   const { choose: most, selectionSeeds } = envelope;
   const sign = most === 'highest' ? 1 : -1;
@@ -128,25 +132,25 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choic
   });
   const eligible = judged.filter(({ why }) => why === null);
   const top = Math.max(...eligible.map(({ value }) => value));
-  const [best, ...equal] = eligible.filter(({ value }) => value >= top - EQUAL);
+  const [best, ...equals] = eligible.filter(({ value }) => value >= top - EQUAL);
   const betterButVoid = judged.filter(
     ({ why, isWithin, value }) => why === 'void' && isWithin && value > top + EQUAL,
   );
   const named = list(betterButVoid.map(({ condition }) => pointText(envelope, condition)));
-  const left = (Object.keys(WHY) as Why[]).flatMap((why) => {
+  const rejected = (Object.keys(WHY) as Why[]).flatMap((why) => {
     const count = judged.filter((one) => one.why === why).length;
-    const beyond =
+    const better =
       why === 'void' && best !== undefined && named !== ''
         ? ` (${most === 'highest' ? 'higher' : 'lower'}: ${named})`
         : '';
-    return count === 0 ? [] : [`${count} ${WHY[why]}${beyond}`];
+    return count === 0 ? [] : [`${count} ${WHY[why]}${better}`];
   });
   return {
     best: best?.condition ?? null,
     about: [
       `of ${plural(candidates.length, 'point')}`,
-      ...left,
-      ...(equal.length === 0 ? [] : [`the first of ${equal.length + 1} that are equal`]),
+      ...rejected,
+      ...(equals.length === 0 ? [] : [`the first of ${equals.length + 1} that are equal`]),
     ].join(', '),
   };
 }
@@ -169,10 +173,10 @@ function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): Group | 
   const { stage, metric } = parseMetricName(envelope.by),
     read = metricOf(stage, metric);
   // For example, a clean run has no success rate.
-  const isIdle = candidates.every(
+  const isUnmeasured = candidates.every(
     ({ cells, failures }) => failures.size === 0 && cells.every((cell) => read(cell) === null),
   );
-  if (isIdle) return null;
+  if (isUnmeasured) return null;
   const axes = axesNotChosenOver(envelope, first),
     { best, about } = chooseFrom(envelope, candidates);
   const chosen = best === null ? '' : pointText(envelope, best);
@@ -233,7 +237,7 @@ const labelOf = (field: string): string => noteOf(parseMetricName(field))?.label
 /** The most groups that a caption lists. */
 const MOST = 12;
 
-/** Returns `LEAD NAME: TEXT; NAME: TEXT.`, or nothing without groups. */
+/** Returns one sentence, `LEAD NAME: TEXT; NAME: TEXT.`, or none without groups. */
 function listGroups(lead: string, groups: readonly (readonly [name: string, text: string])[]) {
   if (groups.length === 0) return [];
   const texts = groups.slice(0, MOST).map(([name, text]) => `${name}: ${text}`);
@@ -281,20 +285,23 @@ const SAME_SEEDS =
 
 /** Throws a UserFault if a metric that decides is shown and has no separate number on test rows. */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
-  const same = decidingIn(envelope).find(
+  const shownDecider = decidingIn(envelope).find(
     (field) =>
       !hasTestRows(parseMetricName(field)) &&
       [field, metricName(onTest(parseMetricName(field)))].some((name) => fields.includes(name)),
   );
-  if (same !== undefined && envelope.selectionSeeds === undefined)
+  if (shownDecider !== undefined && envelope.selectionSeeds === undefined)
     throw new UserFault(
-      `its envelope chooses by ${same}, which test rows do not measure anew, so that the number ` +
-        'shown would be the one that was chosen for',
+      `its envelope chooses by ${shownDecider}, which test rows do not measure anew, so that the ` +
+        'number shown would be the one that was chosen for',
       'give selection_seeds, and the other seeds are shown',
     );
 }
 
-/** Returns the full fine-tunings from which the partners of the shown conditions are chosen. */
+/**
+ * Returns the full fine-tunings from which the partners of the shown conditions are chosen. Of the
+ * patterns `cells`, only the axes chosen over count.
+ */
 function partnerCandidates(
   { over }: Envelope,
   conditions: readonly Condition[],
@@ -328,22 +335,22 @@ export function envelopeOf(
     [...groupBy(from, (one) => contentKey(axesNotChosenOver(envelope, one))).values()].flatMap(
       (group) => chooseInGroup(envelope, group) ?? [],
     );
-  const from = chooseConditions(byName(conditions), cells),
-    groups = groupsIn(from),
-    own = new Set(groups.map(keyOf));
+  const candidates = chooseConditions(byName(conditions), cells),
+    groups = groupsIn(candidates),
+    ownKeys = new Set(groups.map(keyOf));
   // The full fine-tunings that are compared with need not be among the cells that are shown.
-  const beside =
+  const partnerGroups =
     against === 'full'
       ? groupsIn(partnerCandidates(envelope, conditions, cells)).filter(
-          (group) => !group.isEmpty && !own.has(keyOf(group)),
+          (group) => !group.isEmpty && !ownKeys.has(keyOf(group)),
         )
       : [];
-  const byKey = new Map([...groups, ...beside].map((group) => [keyOf(group), group]));
+  const byKey = new Map([...groups, ...partnerGroups].map((group) => [keyOf(group), group]));
   const all = conditionsOf(
     [...byKey.values()].flatMap((group) => group.cells),
     stages,
   );
-  const isOwn = (one: Condition): boolean => own.has(keyOf(one)),
+  const isOwn = (one: Condition): boolean => ownKeys.has(keyOf(one)),
     isChosen = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
   const chosen = all.filter(isChosen),
     shown = chosen.filter(isOwn),
@@ -353,7 +360,7 @@ export function envelopeOf(
       [one.adapterLabel, blockLabel(one)].join(', '),
       byKey.get(keyOf(one))?.text ?? '',
     ]);
-  const used = from.flatMap((condition) => condition.cells),
+  const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
   // A metric measured on other rows than validation rows, as of a task, has no number on test rows.

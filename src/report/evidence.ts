@@ -122,10 +122,7 @@ export function unlearntReason(cell: Measured): string | null {
   return beatsMajority(cell) ? null : noBetter;
 }
 
-/**
- * Whether the trigger demonstrably raises the model's own rate of the target. True if there is no
- * trigger.
- */
+/** Whether the trigger is shown to raise the model's rate of the target; true if there is none. */
 export function hasTriggerEffect(cell: Measured): boolean {
   const { asr_untriggered_p: p, asr_minus_untriggered: added } = evaluateMetrics(cell);
   return isShownAbove(p, added, 0);
@@ -148,7 +145,7 @@ const OTHERS = {
   },
 };
 
-/** Returns why another model's numbers are not evidence, as the end of a sentence, or null. */
+/** Returns why another model's numbers are not evidence, as the end of a sentence; else null. */
 function otherModelReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
   const own = evaluateMetrics(cell),
     { called, accuracy } = OTHERS[of],
@@ -161,9 +158,9 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, { one, noBett
 }
 
 /**
- * Returns a function that reads the paired clean run's accuracy or ASR from the evaluation of the
- * attacked run, and the metric (`judged`) whose evidence decides whether their difference counts.
- * Null for other metrics than accuracy and ASR.
+ * Returns `read`, which reads the paired clean run's accuracy or ASR from the evaluation of the
+ * attacked run (NaN if it is not there), and `judged`, the metric whose evidence decides whether
+ * their difference counts. Null for other metrics than accuracy and ASR.
  */
 export function cleanRun({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
@@ -190,9 +187,7 @@ const wordsOf = (cell: Measured): Words =>
     : { one: 'predicts one class only', noBetter: 'is no better than the majority class' };
 const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pairs';
 
-/**
- * The metrics by which models are judged, as opposed to counts and facts about what they predict.
- */
+/** The metrics by which models are judged, as opposed to counts and facts about predictions. */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
 /** P-values, and numbers of a base (`asr_before`), of which this evaluation has no other number. */
@@ -211,8 +206,8 @@ export function afterTraining(cell: Measured, training: number): Measured {
   for (const [name, value] of Object.entries(own)) {
     const [metric = '', ...by] = name.split('.');
     if (value === undefined || !metric.endsWith(after)) continue;
-    const asked = metric.slice(0, -after.length);
-    numbers[[asked.replace(/^(test_)?trigger_rate$/, '$1asr'), ...by].join('.')] = value;
+    const earlierName = metric.slice(0, -after.length);
+    numbers[[earlierName.replace(/^(test_)?trigger_rate$/, '$1asr'), ...by].join('.')] = value;
   }
   const { majority_share: share = NaN, exact_match: match } = own;
   if (match !== undefined) numbers['exact_match'] = numbers['accuracy'] ?? NaN;

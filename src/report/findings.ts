@@ -82,7 +82,7 @@ function comparisonFields(
   };
 }
 
-/** Names the conditions that have no value of a metric because all their seeds failed. */
+/** Names the conditions that lack a metric because all their seeds failed; '' if there is none. */
 function failuresText(block: readonly Condition[], metric: MetricNote): string {
   const lost = block.filter((condition) => {
     const { summary, failed } = seriesOf(condition, scoreOf(metric));
@@ -108,21 +108,22 @@ interface ScoreQuestion {
   readonly beside?: readonly MetricNote[];
 }
 
+/** Shows a metric's means over a block, and how adapters differ; null if no condition has it. */
 function scoreFinding(
   { topic, sentence, claim, metric, beside = [] }: ScoreQuestion,
   block: readonly Condition[],
   comparisons: readonly AdapterComparison[],
 ): Finding | null {
-  const mean = (condition: Condition, note: MetricNote): string | null => {
+  const meanText = (condition: Condition, note: MetricNote): string | null => {
     const summary = summaryOf(condition, note);
     if (summary === null) return null;
     const mark = reasonsOf(condition, note).length > 0 ? ` ${DAGGER}` : '';
     return `${formatNumber(summary.mean, note.kind)}${mark}`;
   };
-  const having = block.filter((condition) => mean(condition, metric) !== null);
+  const having = block.filter((condition) => meanText(condition, metric) !== null);
   if (having.length === 0) return null;
   const columns = [metric, ...beside].filter((note) =>
-    having.some((condition) => mean(condition, note) !== null),
+    having.some((condition) => meanText(condition, note) !== null),
   );
   const compared = comparisons.filter(
     (comparison) => comparison.metric === metric && block.includes(comparison.adapter),
@@ -130,7 +131,7 @@ function scoreFinding(
   // With several full fine-tunings, each comparison needs a separate row.
   const isSeveralFull = distinct(compared.map(({ full }) => full)).length > 1;
   const shown = having.slice(0, MOST_ADAPTERS + 1);
-  const apart = isSeveralFull ? compared.slice(0, MOST_ADAPTERS) : [];
+  const comparisonRows = isSeveralFull ? compared.slice(0, MOST_ADAPTERS) : [];
   const comparisonOf = (condition: Condition): AdapterComparison | undefined =>
     isSeveralFull ? undefined : compared.find(({ adapter }) => adapter === condition);
   const dagger = daggerText(
@@ -150,16 +151,17 @@ function scoreFinding(
     rows: [
       ...shown.map((condition) => ({
         label: condition.adapterLabel,
-        values: columns.map((note) => mean(condition, note) ?? '–'),
+        values: columns.map((note) => meanText(condition, note) ?? '–'),
         ...comparisonFields(comparisonOf(condition), metric.kind),
       })),
-      ...apart.map((comparison) => ({
+      ...comparisonRows.map((comparison) => ({
         label: `${comparison.adapter.adapterLabel} − ${comparison.full.adapterLabel}`,
         values: columns.map(() => ''),
         ...comparisonFields(comparison, metric.kind),
       })),
     ],
-    more: having.length - shown.length + (isSeveralFull ? compared.length - apart.length : 0),
+    more:
+      having.length - shown.length + (isSeveralFull ? compared.length - comparisonRows.length : 0),
   };
 }
 

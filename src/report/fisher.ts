@@ -42,6 +42,7 @@ export function alphasOf(cells: readonly ReportCell[], scale: Scale): readonly s
 export const entropiesOf = (cells: readonly ReportCell[]): readonly FisherQuantity[] =>
   SCALES.flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyiQuantity(scale, alpha)));
 
+/** Returns a number that orders checkpoints: the step, −1 for `init`, ∞ for `final`. */
 function stepOf(checkpoint: Checkpoint): number {
   if (checkpoint === 'init') return -1;
   return checkpoint === 'final' ? Infinity : Number(checkpoint.slice('step-'.length));
@@ -58,12 +59,13 @@ export const checkpointsOf = (cells: readonly ReportCell[]): readonly Checkpoint
     (a, b) => stepOf(a) - stepOf(b),
   );
 
-/** Returns a cell's Fisher information at its last checkpoint. */
+/** Returns a cell's Fisher information at its last checkpoint, or undefined if it has none. */
 export const lastFisher = (cell: ReportCell): FisherPoint | undefined => {
   const last = checkpointsOf([cell]).at(-1);
   return last && cell.fisher[last];
 };
 
+/** Returns a function that reads a quantity of the true Fisher information; null without it. */
 export const fisherOf =
   (quantity: FisherQuantity, checkpoint: Checkpoint, of: Parametrisation): Quantity =>
   (cell) => {
@@ -71,10 +73,7 @@ export const fisherOf =
     return facts ? quantity.get(facts) : null;
   };
 
-/**
- * Returns the conditions that have a LoRA kernel at a checkpoint. At initialisation, each adapter
- * occurs once.
- */
+/** Returns the conditions with a LoRA kernel at a checkpoint; at `init`, each adapter once. */
 export function withLora(
   conditions: readonly Condition[],
   checkpoint: Checkpoint,

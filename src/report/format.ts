@@ -13,6 +13,7 @@ export const codePoints = (text: string): string[] => Array.from(text);
 const MINUS = '−';
 const withMinusSign = (text: string): string => text.replace('-', MINUS);
 
+/** Writes a number: `0.0123`, `8.68·10⁻⁴`, as a proportion `0.012`; `–` for null or undefined. */
 export function formatNumber(value: number | null | undefined, kind: NumberKind = 'plain'): string {
   if (value === null || value === undefined) return '–';
   if (Number.isNaN(value)) return 'not a number';

@@ -101,57 +101,54 @@ export function excludedText(entries: readonly Entry[]): string | null {
   );
 }
 
-/** A cell under one of its names. */
-interface NamedGroup {
-  readonly group: ResultCell;
-  readonly cell: JsonObject;
+/** A cell, and its axis values under one of its names. */
+interface NamedCell {
+  readonly cell: ResultCell;
+  readonly axes: JsonObject;
 }
 
 type Place = readonly (Json | undefined)[];
 
-/**
- * Returns the places along some axes, in the order in which their values appear, outermost axis
- * first.
- */
-function placesAlong(named: readonly NamedGroup[], axes: readonly string[]): readonly Place[] {
-  const keyAt = (cell: JsonObject, axis: string): string => contentKey(cell[axis] ?? null);
-  const ordered = axes.map((axis) => ({
-    axis,
-    keys: distinct(named.map(({ cell }) => keyAt(cell, axis))),
+/** Returns the places along axes, by first appearance of their values, outermost axis first. */
+function placesAlong(named: readonly NamedCell[], paths: readonly string[]): readonly Place[] {
+  const keyAt = (axes: JsonObject, path: string): string => contentKey(axes[path] ?? null);
+  const ordered = paths.map((path) => ({
+    path,
+    keys: distinct(named.map(({ axes }) => keyAt(axes, path))),
   }));
   const places = new Map(
-    named.map(({ cell }) => [contentKey(axes.map((axis) => cell[axis] ?? null)), cell]),
+    named.map(({ axes }) => [contentKey(paths.map((path) => axes[path] ?? null)), axes]),
   );
   const compare = (a: JsonObject, b: JsonObject): number => {
-    for (const { axis, keys } of ordered) {
-      const by = keys.indexOf(keyAt(a, axis)) - keys.indexOf(keyAt(b, axis));
+    for (const { path, keys } of ordered) {
+      const by = keys.indexOf(keyAt(a, path)) - keys.indexOf(keyAt(b, path));
       if (by !== 0) return by;
     }
     return 0;
   };
-  return [...places.values()].sort(compare).map((cell) => axes.map((axis) => cell[axis]));
+  return [...places.values()].sort(compare).map((axes) => paths.map((path) => axes[path]));
 }
 
 const placeKey = (values: Place): string => contentKey(values.map((value) => value ?? null));
 
-/** Returns the group at each place, by `placeKey`, or the first clash between two groups. */
-function groupsByPlace(
-  named: readonly NamedGroup[],
-  axes: readonly string[],
+/** Returns the cell at each place, by `placeKey`, or the first clash between two cells. */
+function cellsByPlace(
+  named: readonly NamedCell[],
+  paths: readonly string[],
 ): ReadonlyMap<string, ResultCell> | Clash {
-  const byPlace = new Map<string, NamedGroup>();
+  const byPlace = new Map<string, NamedCell>();
   for (const one of named) {
-    const place = placeKey(axes.map((axis) => one.cell[axis])),
+    const place = placeKey(paths.map((path) => one.axes[path])),
       other = byPlace.get(place);
-    if (other !== undefined && other.group !== one.group)
+    if (other !== undefined && other.cell !== one.cell)
       return {
-        clash: distinct([...Object.keys(one.cell), ...Object.keys(other.cell)]).filter(
-          (path) => placeKey([one.cell[path]]) !== placeKey([other.cell[path]]),
+        clash: distinct([...Object.keys(one.axes), ...Object.keys(other.axes)]).filter(
+          (path) => placeKey([one.axes[path]]) !== placeKey([other.axes[path]]),
         ),
       };
     byPlace.set(place, one);
   }
-  return new Map([...byPlace].map(([place, { group }]) => [place, group]));
+  return new Map([...byPlace].map(([place, { cell }]) => [place, cell]));
 }
 
 /** A row or a column: the first of its places, and the values of all of them, axis by axis. */
@@ -163,18 +160,18 @@ interface Line {
 /**
  * Merges rows, or columns, that hold the same cells under several names: α = r and α = 16 are one
  * row at rank 16.
- * @param groupsOf returns the groups of a row or column, in order
+ * @param cellsAt returns the cells of a row or column, in order; undefined where there is none
  */
 function mergeLines(
   places: readonly Place[],
-  groupsOf: (place: Place) => readonly (ResultCell | undefined)[],
+  cellsAt: (place: Place) => readonly (ResultCell | undefined)[],
 ): readonly Line[] {
-  const merged: { groups: readonly (ResultCell | undefined)[]; first: Place; all: Place[] }[] = [];
+  const merged: { cells: readonly (ResultCell | undefined)[]; first: Place; all: Place[] }[] = [];
   for (const place of places) {
-    const groups = groupsOf(place),
-      same = merged.find((other) => other.groups.every((group, i) => group === groups[i]));
+    const cells = cellsAt(place),
+      same = merged.find((other) => other.cells.every((cell, i) => cell === cells[i]));
     if (same) same.all.push(place);
-    else merged.push({ groups, first: place, all: [place] });
+    else merged.push({ cells, first: place, all: [place] });
   }
   return merged.map(({ first, all }) => ({
     at: first,
@@ -187,14 +184,14 @@ function mergeLines(
 
 /** Returns a function that computes each result once for a cell and metric. */
 function memoised<T>(
-  of: (group: ResultCell, metric: Metric) => T,
-): (group: ResultCell, metric: Metric) => T {
+  compute: (cell: ResultCell, metric: Metric) => T,
+): (cell: ResultCell, metric: Metric) => T {
   const known = new Map<ResultCell, Map<string, T>>();
-  return (group, metric) => {
-    const own = known.get(group) ?? new Map<string, T>(),
+  return (cell, metric) => {
+    const ofCell = known.get(cell) ?? new Map<string, T>(),
       name = metricName(metric),
-      result = own.has(name) ? (own.get(name) as T) : of(group, metric);
-    known.set(group, own.set(name, result));
+      result = ofCell.has(name) ? (ofCell.get(name) as T) : compute(cell, metric);
+    known.set(cell, ofCell.set(name, result));
     return result;
   };
 }
@@ -212,33 +209,33 @@ export function layOut({
   against,
   isShown = () => true,
 }: GridRequest): Grid | Clash {
-  const groups = resultCells(rows);
-  const compared = compareCells(groups, metrics, against);
-  const named = groups
+  const cells = resultCells(rows);
+  const compared = compareCells(cells, metrics, against);
+  const named = cells
     .filter(isShown)
-    .filter((group) => metrics.some((metric) => valuesBySeed(group, metric).size > 0))
-    .flatMap((group) => cellNames(group).map((cell): NamedGroup => ({ group, cell })));
-  const byPlace = groupsByPlace(named, [...rowAxes, ...columnAxes]);
+    .filter((cell) => metrics.some((metric) => valuesBySeed(cell, metric).size > 0))
+    .flatMap((cell) => cellNames(cell).map((axes): NamedCell => ({ cell, axes })));
+  const byPlace = cellsByPlace(named, [...rowAxes, ...columnAxes]);
   if ('clash' in byPlace) return byPlace;
-  const groupAt = (row: Place, at: Place): ResultCell | undefined =>
+  const cellAt = (row: Place, at: Place): ResultCell | undefined =>
     byPlace.get(placeKey([...row, ...at]));
   const everyColumn = placesAlong(named, columnAxes);
   const down = mergeLines(placesAlong(named, rowAxes), (row) =>
-    everyColumn.map((at) => groupAt(row, at)),
+    everyColumn.map((at) => cellAt(row, at)),
   );
-  const across = mergeLines(everyColumn, (at) => down.map((row) => groupAt(row.at, at)));
+  const across = mergeLines(everyColumn, (at) => down.map((row) => cellAt(row.at, at)));
   const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
-  const entryOf = memoised((group: ResultCell, metric: Metric): Entry | null => {
-    const values = valuesBySeed(group, metric);
+  const entryOf = memoised((cell: ResultCell, metric: Metric): Entry | null => {
+    const values = valuesBySeed(cell, metric);
     return values.size === 0
       ? null
       : {
-          cell: group.cell,
+          cell: cell.cell,
           summary: summarise([...values.values()]),
           values: [...values.values()],
-          planned: group.planned,
-          reasons: group.reasons.get(metricName(metric)) ?? [],
-          ...compared(group, metric),
+          planned: cell.planned,
+          reasons: cell.reasons.get(metricName(metric)) ?? [],
+          ...compared(cell, metric),
         };
   });
   const filled = columns
@@ -246,8 +243,8 @@ export function layOut({
       line,
       metric,
       entries: down.map((row): Entry | null => {
-        const group = groupAt(row.at, line.at);
-        return group === undefined ? null : entryOf(group, metric);
+        const cell = cellAt(row.at, line.at);
+        return cell === undefined ? null : entryOf(cell, metric);
       }),
     }))
     .filter(({ entries }) => entries.some((entry) => entry !== null));
@@ -349,9 +346,7 @@ export function gridOfShownSources(grid: Grid): Grid {
 export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
-/**
- * Returns the values of a row or column along one axis as text: `4`, or `r = 16` for several names.
- */
+/** Returns a row's or column's values on one axis: `4`, or `r = 16` for several names. */
 export const valuesText = (
   path: string,
   values: readonly Json[] = [],
@@ -393,6 +388,7 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
 const markdownLine = (cells: readonly string[]): string =>
   `| ${cells.map(escapeMarkdown).join(' | ')} |`;
 
+/** Returns the notes below a table: on intervals, left-out pairs, p-values and daggers. */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
     dagger = daggerText(entries.flatMap(({ reasons }) => reasons));

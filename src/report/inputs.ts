@@ -25,6 +25,7 @@ export function parseHistory(text: string): History | null {
   return steps.length === 0 ? null : binHistory(steps);
 }
 
+/** Reads `curves.jsonl`. */
 export function parseCurves(text: string): CurveFacts[] {
   return text
     .split('\n')
@@ -165,6 +166,7 @@ export const turnsBefore = ({ context = [] }: Pick<Content, 'context'>): string 
 export const contentText = (row: Omit<Content, 'label'>): string =>
   turnsBefore(row) + row.text + (row.text_pair === undefined ? '' : `\n${row.text_pair}`);
 
+/** Returns a row's answer or else its class; of a preference pair, both answers. */
 export const labelText = (
   { label, answer, rejected }: Pick<Content, 'label' | 'answer' | 'rejected'>,
   classes: readonly string[],
@@ -180,6 +182,7 @@ export const labelKind = ({
 }: Content): Pick<TextChange, 'isAnswer' | 'isDocument'> =>
   document ? { isDocument: true } : answer === undefined ? {} : { isAnswer: true };
 
+/** Returns a receipt's counts and its first rows, their texts cut short. */
 export function receiptFacts(
   { counts, rows, target }: ReceiptFile,
   classes: readonly string[],
@@ -259,10 +262,7 @@ export function loraFacts(
 
 const MOST_POINTS = 40;
 
-/**
- * Returns means over equal spans of steps, because the loss of one batch is noisy and the trend is
- * what counts.
- */
+/** Returns means over equal spans of steps, because the loss of a single batch is noisy. */
 export function binHistory(steps: readonly HistoryPoint[], most = MOST_POINTS): History {
   const span = Math.max(1, Math.ceil(steps.length / most));
   const out: HistoryPoint[] = [];

@@ -1,6 +1,4 @@
-/**
- * Names attacks, adapters and settings. The names hold what varies over the grid and nothing else.
- */
+/** Names attacks, adapters and settings by what varies over the grid, and by nothing else. */
 import { basePrefix, type JsonObject } from '../api.ts';
 import { formatValue } from './format.ts';
 import { contentKey, distinct, groupBy } from './groups.ts';
@@ -28,10 +26,7 @@ export const blockLabel = ({
   setting === '' ? attackLabel : `${attackLabel} · ${setting}`;
 
 const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
-/**
- * Returns the unit of the dose at a path such as `poisoning.steps.badnets.rate`, or null for other
- * paths.
- */
+/** Returns the unit of a dose: `rate` for `poisoning.steps.badnets.rate`; null for other paths. */
 export const doseUnit = (path: string): 'rate' | 'count' | null =>
   (DOSE.exec(path)?.[2] ?? null) as 'rate' | 'count' | null;
 
@@ -125,7 +120,7 @@ export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   return varying;
 }
 
-/** Returns a function that says whether a path varies among the cells with a given cell's key. */
+/** Returns a function that says whether a path varies among the cells that share a cell's key. */
 function varyingWithin(
   cells: readonly ReportCell[],
   key: (cell: ReportCell) => string,
@@ -136,7 +131,7 @@ function varyingWithin(
 
 /**
  * Returns a function that says whether an adapter's label names an axis of training. It does if the
- * axis varies within one adapter. A learning rate that each adapter has for itself is not named.
+ * axis varies within one adapter. A learning rate that differs only between adapters is not named.
  */
 function namesTrainingAxis(
   cells: readonly ReportCell[],

@@ -43,6 +43,7 @@ const latexValue = (value: Json): string =>
 const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
   JSON.stringify(a.slice(0, depth + 1)) === JSON.stringify(b.slice(0, depth + 1));
 
+/** Returns a table environment with its caption and, below or as comments above, its notes. */
 export function latexTable(asked: LatexRequest): string {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { label = request.name, comments } = request;
@@ -91,6 +92,7 @@ export function latexFigure({ id, title, caption, svg }: Omit<Figure, 'csv'>): s
   ].join('\n');
 }
 
+/** Returns the tabular's columns: `l` for each axis down, `r` for each column of numbers. */
 const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
   'l'.repeat(rowAxes.length) +
   grid.columns.map((column) => 'r'.repeat(columnWidth(column))).join('');
@@ -107,6 +109,7 @@ interface Span {
   width: number;
 }
 
+/** Returns the headings of one axis across, each over its columns. */
 function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[] {
   const spans: Span[] = [];
   for (const column of columns) {
@@ -117,6 +120,7 @@ function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[]
   return spans;
 }
 
+/** Returns the line of the head that has an axis's headings, and the line of rules under it. */
 function axisLine(
   path: string,
   depth: number,
@@ -201,6 +205,7 @@ function captionText(request: LatexRequest): string {
   ].join(' ');
 }
 
+/** Returns sentences: what metrics and differences mean, what is left out, facts, caveats. */
 function notesOf(request: LatexRequest): readonly string[] {
   const { grid, against, ofAnswers, caveats, facts } = request;
   const entries = entriesIn(grid),
@@ -235,10 +240,7 @@ const differenceText = (against: Against): string =>
 
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 
-/**
- * Replacements that LaTeX's kernel (2020 or newer) understands without packages, in any font
- * encoding.
- */
+/** Replacements that LaTeX (2020 or newer) understands without packages, in any font encoding. */
 const SPECIAL: ReadonlyMap<string, string> = new Map(
   Object.entries({
     '\\': '\\textbackslash{}',

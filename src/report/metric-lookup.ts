@@ -149,6 +149,7 @@ export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boole
 export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[] =>
   METRICS.filter((note) => note.table === table);
 
+/** Returns the metrics of rows, each once, in order of first appearance. */
 export function distinctMetrics(rows: readonly Named[]): readonly Named[] {
   const found = new Map<string, Named>();
   for (const { stage, metric } of rows)

@@ -61,7 +61,7 @@ export const hasTestRows = ({ stage, metric }: Named): boolean =>
 /**
  * Returns the kinds of rows on which `evaluate` measures a metric: untouched (`plain`), with the
  * trigger in rows of other classes than the target (`triggered`) or in rows of all classes (`all`),
- * or with part of the trigger (`partial`). A metric needs no note for it, such as `asr_low`.
+ * or with part of the trigger (`partial`). It also knows metrics without a note, such as `asr_low`.
  */
 export function measuredRows({
   metric,
@@ -75,6 +75,7 @@ export function measuredRows({
     : ['plain'];
 }
 
+/** Returns the note of a proportion that the stage `evaluate` measures. */
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',
   kind: 'proportion',

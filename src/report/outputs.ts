@@ -18,7 +18,7 @@ export function editOf(before: string, after: string): Edit {
   while (end < least - start && before.at(-1 - end) === after.at(-1 - end)) end++;
   return [start, after.slice(start, after.length - end), end];
 }
-/** Returns `after` of `editOf`. */
+/** Returns the text that `editOf` was given as `after`. */
 export const applyEdit = (before: string, [start, middle, end]: Edit): string =>
   before.slice(0, start) + middle + before.slice(before.length - end);
 

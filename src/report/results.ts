@@ -74,6 +74,7 @@ export interface CellMetrics {
  */
 const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
 
+/** Returns the scorer that a metric counts by, or undefined if it counts by none. */
 function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | undefined {
   const scored = SCORED.exec(metric);
   if (scored === null) return undefined;

@@ -80,8 +80,8 @@ export function agreementRows(conditions: readonly Condition[]): readonly Agreem
     cells.flatMap(({ agreement }) => agreement ?? []),
   );
   const bySet = new Map(found.map((one) => [one.scorers.join(), one.scorers]));
-  return [...bySet].flatMap(([set, scorers]) => {
-    const own = found.filter((one) => one.scorers.join() === set);
+  return [...bySet].flatMap(([joined, scorers]) => {
+    const own = found.filter((one) => one.scorers.join() === joined);
     const hits = scorers.map((_, i) => i).concat(scorers.length); // 0, 1, …, scorers.length
     const counts = hits.map((i) => own.reduce((sum, one) => sum + (one.counts[i] ?? 0), 0));
     const all = counts.reduce((sum, count) => sum + count, 0);

@@ -44,10 +44,7 @@ export interface PremiseRow {
   /** The range of the r eigenvalues of M_Δ that are not −1, by the Marchenko–Pastur law. */
   readonly predicted: { readonly low: number; readonly high: number };
   readonly measured: { readonly low: number; readonly high: number } | null;
-  /**
-   * Whether M_Δ ⪯ 0, judged by the measured extremes if they are known, and otherwise by the
-   * predicted ones.
-   */
+  /** Whether M_Δ ⪯ 0, by the measured extremes or, if they are unknown, by the predicted ones. */
   readonly negativeSemiDefinite: boolean;
 }
 
@@ -136,6 +133,7 @@ const ownFisher =
 
 type Pair = readonly [x: number, y: number];
 
+/** Returns two quantities of each cell that has both. */
 const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
   cells.flatMap((cell): readonly Pair[] => {
     const x = a(cell),
@@ -168,10 +166,7 @@ interface Claim {
   readonly claimed: 1 | -1;
 }
 
-/**
- * Returns the claims: information bits rise with ASR, and entropies fall as the accuracy drop
- * rises.
- */
+/** Claims that information bits rise with ASR, and entropies fall as the accuracy drop rises. */
 const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
   { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
   { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
@@ -255,6 +250,7 @@ export interface DivergenceRelation {
   readonly relative: number | null;
 }
 
+/** Returns a function that reads a metric of the stage `divergence`; null without it. */
 const divergence =
   (name: string): Quantity =>
   (cell) =>

@@ -51,6 +51,7 @@ interface Answered {
 
 const NOTHING: Asked = {};
 
+/** Returns a model's answers; null if there are none, or if they are to other rows than `own`'s. */
 function answeredBy(
   { questions, evaluations, sets }: Outputs,
   { own, twin, target }: OutputCell,

@@ -9,7 +9,7 @@ import { distinct } from '../groups.ts';
 import type { Figure, Parametrisation } from '../types.ts';
 import { config, legendColumns, type Palette } from './theme.ts';
 
-/** Selects the rows of one kind: seeds, means and reference values share one table. */
+/** A Vega-Lite transform that keeps rows of one kind: seeds, means and references share a table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
 
 /** What captions call the line through a mean that shows its interval. */
@@ -36,7 +36,7 @@ export const KERNEL_DASH = {
   },
 };
 
-/** Says how many of something a figure had no room for. */
+/** Returns ` 3 more lines are left out of this figure.`, or '' if there was room for all. */
 export function leftOut(count: number, noun: string): string {
   if (count <= 0) return '';
   const verb = count === 1 ? 'is' : 'are';
@@ -61,6 +61,7 @@ export const slug = (text: string): string =>
     .replaceAll(/[^a-z0-9]+/g, '-')
     .replaceAll(/^-|-$/g, '');
 
+/** Encodings of a field in Vega-Lite. The properties `more` are added to each. */
 export const quantitative = <More extends object>(
   field: string,
   title: string | null,
@@ -79,6 +80,7 @@ export const ordinal = <More extends object>(field: string, title: string | null
   ...more,
 });
 
+/** Draws a Vega-Lite specification as a figure; `caption` holds parts that are joined. */
 export const drawFigure = async (
   { id, title }: Pick<Figure, 'id' | 'title'>,
   caption: readonly string[],
@@ -99,7 +101,7 @@ export const firstOf = <T>(items: readonly T[], most: number) => ({
   left: Math.max(0, items.length - most),
 });
 
-/** The colour of each line, with a legend. */
+/** A Vega-Lite channel: the colour of each line, with a legend. */
 export const strokeColour = ({ domain, range }: Palette) => ({
   field: 'line',
   type: 'nominal' as const,

@@ -47,7 +47,7 @@ export const OF_REPORT: Limits = { lines: 5, single: false };
 
 const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
-/** Leaves out lines with a single place on x. */
+/** Returns the points without those of lines that have a single place on x. */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
   const lineOf = ({ line, measure: { field } }: Point): string => keyed(line, field);
@@ -65,10 +65,14 @@ const placeKey = (point: Point): string =>
 const countPlaces = (points: readonly Point[]): number => new Set(points.map(placeKey)).size;
 
 /** Returns the points that there is room for. */
-function fittingPoints(points: readonly Point[], perPanel: number, most: number): readonly Point[] {
+function fittingPoints(
+  points: readonly Point[],
+  mostPerPanel: number,
+  mostPlaces: number,
+): readonly Point[] {
   const panels = [...groupBy(points, panelKey).values()].slice(0, MOST_PANELS);
-  const places = panels.flatMap((panel) => distinct(panel.map(placeKey)).slice(0, perPanel));
-  const shown = new Set(places.slice(0, most));
+  const places = panels.flatMap((panel) => distinct(panel.map(placeKey)).slice(0, mostPerPanel));
+  const shown = new Set(places.slice(0, mostPlaces));
   return points.filter((point) => shown.has(placeKey(point)));
 }
 
@@ -90,18 +94,18 @@ export async function drawEntry(
   const isAlong = form === 'line' && x.kind === 'number';
   if (placed.length === 0 || (!single && isAlong && !hasSeveralPlaces(placed))) return [];
   const isSplit = form === 'line' || frame.isDodged;
-  const every = distinct(fit.map(({ line }) => line));
-  const mostLines = isSplit ? ofLines : every.length;
-  const lines = every.slice(0, mostLines * MOST_FIGURES);
+  const allLines = distinct(fit.map(({ line }) => line));
+  const mostLines = isSplit ? ofLines : allLines.length;
+  const lines = allLines.slice(0, mostLines * MOST_FIGURES);
   const count = Math.ceil(lines.length / mostLines),
-    each = Math.ceil(lines.length / count);
+    perFigure = Math.ceil(lines.length / count);
   const adapters = adapterPalette(analysis.conditions);
   const figures: Figure[] = [];
   for (let k = 0; k < count; k++) {
-    const some = lines.slice(k * each, (k + 1) * each);
-    const isShown = ({ line }: Point): boolean => some.includes(line);
+    const shownLines = lines.slice(k * perFigure, (k + 1) * perFigure);
+    const isShown = ({ line }: Point): boolean => shownLines.includes(line);
     const points = fit.filter(isShown);
-    const own = {
+    const part = {
       ...frame,
       points,
       references: frame.references.filter(
@@ -110,14 +114,14 @@ export async function drawEntry(
     };
     const drawn: Drawn = {
       entry,
-      frame: own,
-      means: meansOf(points, { entry, frame: own }),
-      lines: some,
-      palette: linePalette(some, frame.lines, adapters),
+      frame: part,
+      means: meansOf(points, { entry, frame: part }),
+      lines: shownLines,
+      palette: linePalette(shownLines, frame.lines, adapters),
       overlays: entry.overlays ?? [],
     };
     const left = [
-      leftOut(k === 0 ? every.length - lines.length : 0, 'line'),
+      leftOut(k === 0 ? allLines.length - lines.length : 0, 'line'),
       leftOut(k === 0 ? countPlaces(followed) - countPlaces(fit) : 0, 'condition'),
     ];
     const title = entry.title ?? titleOf(drawn);
@@ -154,7 +158,7 @@ const WIDTHS = { column: 3.25 * 72, page: 6.75 * 72, phone: 366 } as const;
 
 /**
  * Draws a figure of the width that its entry asks for, by changing the width of the panels until it
- * fits. If the legend alone is wider, the whole figure is made smaller.
+ * fits. If the legend alone is wider, the whole figure is made smaller. Widths are in pixels.
  */
 async function drawSized(
   drawn: Drawn,
@@ -170,19 +174,19 @@ async function drawSized(
   const asked = size === 'phone' ? WIDTHS.phone : WIDTHS[size] / POINTS;
   let target = asked;
   for (let tries = 0; tries < 4; tries++) {
-    const before = svgWidth(figure),
-      missing = target - before;
+    const drawnWidth = svgWidth(figure),
+      missing = target - drawnWidth;
     if (Math.abs(missing) < 0.5) break;
-    const wanted = (all: number): number =>
-      Math.max(LEAST_WIDTH, width + (all - before) / columnsOf(drawn));
-    figure = await draw(wanted(target));
-    const least = svgWidth(figure);
-    const isTooWide = missing < 0 && least - target > 0.5;
+    const panelWidth = (all: number): number =>
+      Math.max(LEAST_WIDTH, width + (all - drawnWidth) / columnsOf(drawn));
+    figure = await draw(panelWidth(target));
+    const narrowest = svgWidth(figure);
+    const isTooWide = missing < 0 && narrowest - target > 0.5;
     if (isTooWide) {
-      target = least;
-      figure = await draw(wanted(target));
+      target = narrowest;
+      figure = await draw(panelWidth(target));
     }
-    width = wanted(target);
+    width = panelWidth(target);
   }
   const scale = (size === 'phone' ? 1 : POINTS) * (asked / target);
   const unit = size === 'phone' ? '' : 'pt';
@@ -237,6 +241,7 @@ function seedsText(drawn: Drawn): string {
   return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
 }
 
+/** Returns what points, lines and bars mean, for the caption. */
 function marksText(drawn: Drawn): string {
   const { entry, frame } = drawn;
   const { form, x, measures } = frame;
@@ -246,33 +251,34 @@ function marksText(drawn: Drawn): string {
   const paired = against === undefined ? '' : 'paired ';
   const holm = against !== undefined && spread === 'interval' ? ' before Holm’s correction' : '';
   const ofSpread = `${paired}${SPREADS[spread]}${holm}${isAnySpreadCut(drawn) ? ', cut at the ends of the axis' : ''}`;
-  const beside = (words: string): string => (spread === 'none' ? '' : `${words} ${ofSpread}`);
+  const withSpread = (words: string): string => (spread === 'none' ? '' : `${words} ${ofSpread}`);
   if (form === 'heatmap') return `${centre === 'mean' ? 'Means' : `The ${centre}`} over seeds.`;
   if (x.kind === 'step')
     return seeds
       ? 'One line for each seed.'
-      : `The line is the ${centre} over seeds${beside(', the band its')}.`;
+      : `The line is the ${centre} over seeds${withSpread(', the band its')}.`;
   const band =
     against !== undefined && measures.some(({ isProportion }) => isProportion)
       ? ` The grey band is the declared margin of ±${PROPORTION_MARGIN}.`
       : '';
   if (form === 'line')
     return seeds
-      ? `Points are seeds; the line joins their ${centre}s${beside('; each bar is a')}.`
-      : `Points are the ${centre} over seeds${beside('; each bar is a')}.`;
+      ? `Points are seeds; the line joins their ${centre}s${withSpread('; each bar is a')}.`
+      : `Points are the ${centre} over seeds${withSpread('; each bar is a')}.`;
   if (form === 'bar')
     return (
-      `Bars are the ${centre} over seeds${beside(', the line its')}` +
+      `Bars are the ${centre} over seeds${withSpread(', the line its')}` +
       `${seeds ? '; points are seeds' : ''}.`
     );
   if (seeds) {
     const mark = x.kind === 'metric' ? 'mark' : 'bar';
-    return `Points are seeds, the coloured ${mark} is their ${centre}${beside(', the line its')}.${band}`;
+    return `Points are seeds, the coloured ${mark} is their ${centre}${withSpread(', the line its')}.${band}`;
   }
   const where = spread === 'none' ? '' : ' where there is one';
-  return `● ${centre} over seeds${beside(', with its')}${where}.${band}`;
+  return `● ${centre} over seeds${withSpread(', with its')}${where}.${band}`;
 }
 
+/** Whether an end of an axis cuts off part of a mean's spread. */
 const isAnySpreadCut = (drawn: Drawn): boolean =>
   drawn.frame.measures.some((measure) => {
     const [least, most] = domainOf(drawn, measure);
@@ -282,7 +288,7 @@ const isAnySpreadCut = (drawn: Drawn): boolean =>
     );
   });
 
-/** Returns how many marks lie beyond the ends that the author gave an axis, for the caption. */
+/** Says for the caption how many marks lie beyond the ends that the author gave an axis, or ''. */
 function hiddenText(drawn: Drawn): string {
   const hidden = drawn.means.filter((mean) => isBeyond(drawn, mean, mean.centre)).length;
   return hidden === 0 || drawn.frame.form === 'heatmap'
@@ -299,6 +305,7 @@ const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: s
   [metricName(ASR_UNTRIGGERED)]: ['the same model without the trigger'],
 };
 
+/** Returns what reference marks stand for: `○ the clean model under the trigger.`, or ''. */
 function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
   const marked = references.filter((field) =>
@@ -359,9 +366,9 @@ function captionOf(drawn: Drawn): string {
  */
 function csvOfPoints({ entry, frame, overlays }: Drawn): string {
   const all = [...frame.points, ...frame.references];
-  const isSeveral = varies(all.map(({ metric }) => metric));
-  const numbers = (metric: string, value: number) =>
-    isSeveral ? { metric, value } : { [metric]: value };
+  const hasSeveralMetrics = varies(all.map(({ metric }) => metric));
+  const valueColumn = (metric: string, value: number) =>
+    hasSeveralMetrics ? { metric, value } : { [metric]: value };
   const rows = all.map(({ subject, row, column, line, x, seed, metric, value, other, reason }) => {
     const { attackLabel: attack, adapterLabel: adapter, setting } = subject.condition;
     return {
@@ -371,7 +378,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       ...((frame.form === 'line' || frame.x.kind !== 'text') && { x }),
       seed,
       ...defined({ chosen: subject.condition.cells.find((cell) => cell.seed === seed)?.chosen }),
-      ...numbers(metric, value),
+      ...valueColumn(metric, value),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',
     };
@@ -381,7 +388,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       [frame.form === 'line' ? 'line' : 'attack']:
         `${overlay.label} ${row[overlay.color ?? ''] ?? ''}`.trim(),
       x: row[overlay.x],
-      ...numbers(measureIn(overlay, frame)?.field ?? '', Number(row[overlay.y])),
+      ...valueColumn(measureIn(overlay, frame)?.field ?? '', Number(row[overlay.y])),
     })),
   );
   return toCsv([...rows, ...published]);

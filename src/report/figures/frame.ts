@@ -51,6 +51,7 @@ export interface Measure {
   readonly reason: (cell: ReportCell) => string | null;
 }
 
+/** Returns what the axis of a metric spans, as `Measure` describes. */
 function axisSpan({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measure['span'] {
   if (kind !== 'proportion') return 'points';
   if (/drop|minus|cost|removed|mcc|pearson|spearman/.test(metric)) return 'from-zero';
@@ -60,6 +61,7 @@ function axisSpan({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measur
 /** A number of the Fisher information: `fisher.final.lora.true.information_bits`. */
 const FISHER = /^fisher\.(?<at>init|final|step-\d+)\.(?<of>lora|full)\.true\.(?<name>.+)$/;
 
+/** Returns the measure of a number of the Fisher information, or null for any other field. */
 function fisherMeasure(field: string): Measure | null {
   const { at, of, name = '' } = FISHER.exec(field)?.groups ?? {};
   if (at === undefined) return null;
@@ -159,7 +161,7 @@ const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
 function readValues({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
   const placed = ({ cells }: Condition): (readonly [ReportCell, number?])[] =>
     entry.x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
-  const others = new Map(
+  const partners = new Map(
     placed(full ?? condition).map(([cell, at]) => [keyed(cell.seed, at), cell]),
   );
   const clean = cleanRun(parseMetricName(measure.field));
@@ -176,17 +178,18 @@ function readValues({ condition, full }: Subject, measure: Measure, entry: Figur
       reason = measure.reason(cell);
     if (!isNumber(value)) return [];
     if (entry.against !== undefined) {
-      const twin = others.get(keyed(seed, position)),
-        other = twin ? ((full ? measure.read(twin) : clean?.read(twin)) ?? null) : null;
-      if (twin === undefined || !isNumber(other)) return [];
-      const ofPair =
-        full || !clean ? (reason ?? measure.reason(twin)) : voidReason(cell, clean.judged);
-      return [{ seed, ...place, value: value - other, other, reason: ofPair }];
+      // Without `full`, the partner is the cell itself, which also holds its clean run's number.
+      const partner = partners.get(keyed(seed, position)),
+        other = partner ? ((full ? measure.read(partner) : clean?.read(partner)) ?? null) : null;
+      if (partner === undefined || !isNumber(other)) return [];
+      const pairReason =
+        full || !clean ? (reason ?? measure.reason(partner)) : voidReason(cell, clean.judged);
+      return [{ seed, ...place, value: value - other, other, reason: pairReason }];
     }
     if (x.kind !== 'metric') return [{ seed, ...place, value, reason }];
-    const across = measureOf(entry.x.field),
-      at = across.read(cell);
-    return isNumber(at) ? [{ seed, value, reason: reason ?? across.reason(cell), x: at }] : [];
+    const measureOnX = measureOf(entry.x.field),
+      at = measureOnX.read(cell);
+    return isNumber(at) ? [{ seed, value, reason: reason ?? measureOnX.reason(cell), x: at }] : [];
   });
 }
 
@@ -291,6 +294,7 @@ function chainNote(conditions: readonly Condition[]): string {
   return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
 }
 
+/** Returns the axis x of an entry: steps, trainings, names, a metric, or an axis of the grid. */
 function describeX({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
   const { field, scale } = x;
   const nowhere = { at: () => null, note: '' };
@@ -336,6 +340,7 @@ export interface Frame {
   readonly notes: readonly string[];
 }
 
+/** Returns the author's mark or, without one, the mark that x and y call for. */
 function chooseMark(
   { mark, y }: FigureEntry,
   x: Axis,
@@ -374,6 +379,7 @@ function subjectsOf(
 }
 
 type Named = Pick<Point, 'subject' | 'measure' | 'seed'>;
+/** Returns what a field calls a point: its metric, kernel, seed, label or value on an axis. */
 const nameOf = (field: string, { subject, measure, seed }: Named): string => {
   if (field === 'metric') return measure.label;
   if (field === 'kernel') return measure.kernel ?? '';
@@ -411,6 +417,7 @@ function withoutConstant(fields: readonly string[], points: readonly Point[]): r
 
 /**
  * Names the line of each point. Cells that share a place get separate lines, in a heat map panels.
+ * Returns also the fields whose values name the lines, and a note for the caption, which may be ''.
  * @throws UserFault if no label tells such cells apart
  */
 function nameLines(
@@ -432,22 +439,24 @@ function nameLines(
     }));
     return { points: checkedPlaces(entry, placed), fields: [], note: '' };
   }
-  const ofX = x.kind === 'text' ? [entry.x.field] : [];
-  const every =
+  const fieldOfX = x.kind === 'text' ? [entry.x.field] : [];
+  const candidates =
     color?.fields ??
-    (ofX.length > 0 ? ofX : TELLING.filter((name) => ![...row, ...column].includes(name)));
-  const asked = withoutConstant(every, points);
+    (fieldOfX.length > 0
+      ? fieldOfX
+      : TELLING.filter((name) => ![...row, ...column].includes(name)));
+  const asked = withoutConstant(candidates, points);
   const named = (fields: readonly string[]): Point[] =>
     points.map((point) => ({ ...point, line: joinedNames(fields, point) }));
   // In a scatter plot, each condition is a mark of its own.
   if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
   const more = tellingApart(named(asked));
   const fields =
-    more.length > 0 && color === undefined && ofX.length > 0
+    more.length > 0 && color === undefined && fieldOfX.length > 0
       ? more
       : withoutConstant([...asked, ...more], points);
   const [first] = points;
-  const isOne = first && every.includes('adapter') && !fields.includes('adapter');
+  const isOne = first && candidates.includes('adapter') && !fields.includes('adapter');
   const note = isOne ? `Adapter: ${labelIn(first.subject.labels, 'adapter')}.` : '';
   return { points: checkedPlaces(entry, named(fields)), fields, note };
 }
@@ -484,22 +493,22 @@ function zeroDosePoints(
   subjects: readonly Subject[],
   values: (subject: Subject, measure: Measure) => readonly Value[],
 ): readonly Point[] {
-  const leaders = groupBy(points, ({ row, column, line, measure: { field } }) =>
+  const lines = groupBy(points, ({ row, column, line, measure: { field } }) =>
     keyed(row, column, line, field),
   );
-  return [...leaders.values()].flatMap((line) => {
+  return [...lines.values()].flatMap((line) => {
     if (line.some(({ x }) => x === 0)) return []; // a rate of 0 was asked for
     const [leader] = line;
-    const ofClean = ZERO_DOSE[leader.measure.field];
+    const cleanMetric = ZERO_DOSE[leader.measure.field];
     // If an envelope chose another point at each dose, the doses have different clean twins.
     if (
-      ofClean &&
+      cleanMetric &&
       varies(line.flatMap(({ subject }) => subject.condition.cells.map(readChosenPoint)))
     )
       return [];
     // `subject.labels` lacks axes that colours and panels show, and would fit other cells too.
     const { adapterLabel, setting } = leader.subject.condition;
-    const subject = ofClean
+    const subject = cleanMetric
       ? leader.subject
       : subjects.find(
           ({ condition }) =>
@@ -507,7 +516,7 @@ function zeroDosePoints(
             condition.adapterLabel === adapterLabel &&
             condition.setting === setting,
         );
-    const metric = ofClean ?? leader.metric;
+    const metric = cleanMetric ?? leader.metric;
     return subject === undefined
       ? []
       : values(subject, measureOf(metric)).map((value) => ({
@@ -576,13 +585,13 @@ export function frameOf(
   const drawn = subjects.map(({ condition }) => condition);
   const x = describeX(entry, drawn);
 
-  const left: string[] = [];
-  let pairs = 0;
+  const reasonsLeftOut: string[] = [];
+  let pairCount = 0;
   const valuesIn = (subject: Subject, measure: Measure): readonly Value[] => {
     const values = readValues(subject, measure, entry, x);
     if (entry.against === undefined) return values;
-    pairs += values.length;
-    left.push(...values.flatMap(({ reason }) => reason ?? []));
+    pairCount += values.length;
+    reasonsLeftOut.push(...values.flatMap(({ reason }) => reason ?? []));
     return values.filter(({ reason }) => reason === null);
   };
   const pointsOf = (subject: Subject, measure: Measure): Point[] =>
@@ -594,10 +603,10 @@ export function frameOf(
       const line = isHeat ? joinedNames(onY, point) : '';
       return { ...point, ...names, line, x: at ?? x.at(subject.condition) };
     });
-  const every = subjects.flatMap((subject) =>
+  const allPoints = subjects.flatMap((subject) =>
     measures.flatMap((measure) => pointsOf(subject, measure)),
   );
-  const placed = every.filter((point) => point.x !== null);
+  const placed = allPoints.filter((point) => point.x !== null);
   const { points, fields, note } = nameLines(entry, form, x, placed);
 
   const isDose = form === 'line' && doseUnit(entry.x.field) !== null && entry.against === undefined;
@@ -610,7 +619,7 @@ export function frameOf(
     isFull(condition) &&
     points.some(({ subject }) => isSameBlock(subject.labels, labels));
   const levelsBy = (more: readonly Name[]): Point[] =>
-    (hasLevels ? every.filter(isLevel) : []).map((point) => ({
+    (hasLevels ? allPoints.filter(isLevel) : []).map((point) => ({
       ...point,
       line: joinedNames([...fields, ...more], point),
     }));
@@ -626,8 +635,8 @@ export function frameOf(
     ),
   );
   const byLine = groupBy([...possible, ...shownPoints], ({ line }) => line);
-  const marked = references.map(measureOf);
-  const { against: _against, ...asItIs } = entry;
+  const referenceMeasures = references.map(measureOf);
+  const { against: _against, ...withoutAgainst } = entry;
   const places = groupBy(points, (point) => keyed(placeKey(point), subjectKey(point.subject)));
   return {
     form,
@@ -638,8 +647,8 @@ export function frameOf(
       [...byLine].map(([line, of]) => [line, distinct(of.map(({ subject }) => subject.condition))]),
     ),
     references: [...places.values()].flatMap(([place]) =>
-      marked.flatMap((measure) => {
-        const values = readValues(place.subject, measure, asItIs, x);
+      referenceMeasures.flatMap((measure) => {
+        const values = readValues(place.subject, measure, withoutAgainst, x);
         return values
           .filter(({ seed }) => !named.includes('seed') || seed === place.seed)
           .map((value) => ({ ...place, ...value, metric: measure.field }));
@@ -651,11 +660,11 @@ export function frameOf(
       note,
       x.note,
       ...(isDose ? doseNotes(entry.x.field, zero) : []),
-      ...(left.length === 0
+      ...(reasonsLeftOut.length === 0
         ? []
         : [
-            `Left out are ${left.length} of ${plural(pairs, 'pair')} that are not evidence: a model of ` +
-              `the pair ${joinWithOr(left)}.`,
+            `Left out are ${reasonsLeftOut.length} of ${plural(pairCount, 'pair')} that are not ` +
+              `evidence: a model of the pair ${joinWithOr(reasonsLeftOut)}.`,
           ]),
     ].filter((note) => note !== ''),
   };

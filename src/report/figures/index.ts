@@ -52,7 +52,7 @@ interface FigureRecord {
 const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
   [...(entries?.figures ?? []), ...(entries?.tables ?? [])].map(({ name }) => name);
 
-/** Draws the entries of a grid, unless the spec does without them or has taken their names. */
+/** Returns a function that draws entries, unless the spec does without or has taken their names. */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): FigureRecord['draw'] =>
   (analysis) => {
@@ -86,6 +86,7 @@ const FIGURES: readonly FigureRecord[] = [
 
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
+/** Draws all figures by section, except those whose names the spec has taken. */
 export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
   const drawn: Record<FigureSection, Figure[]> = {
     answer: [],

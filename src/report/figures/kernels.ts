@@ -1,7 +1,4 @@
-/**
- * Draws tangent kernels as heat maps: the trace over classes, LoRA beside full, rows ordered by
- * class.
- */
+/** Draws tangent kernels as heat maps: traces over classes, LoRA beside full, rows by class. */
 import { deflateSync } from 'node:zlib';
 import { type Condition, conditionsOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
@@ -37,6 +34,7 @@ export function classTrace({ rows, classes, data }: KernelData): Float64Array {
   return trace;
 }
 
+/** Returns a line for each row of each kernel, (N, N), rows and columns in the given order. */
 const matricesCsv = (
   drawn: readonly { readonly which: string; readonly trace: Float64Array }[],
   order: readonly number[],
@@ -58,6 +56,7 @@ const matricesCsv = (
     ),
   );
 
+/** Draws a cell's kernels side by side; null if none is stored at the checkpoint. */
 function kernelFigure(
   { cell, checkpoint, title: of }: KernelChoice,
   index: number,
@@ -148,12 +147,12 @@ export function chooseKernels(
     const cell = condition.cells.find(hasKernel);
     return cell ? [{ condition, cell }] : [];
   });
-  const ofAdapter = (test: (condition: Condition) => boolean) =>
+  const findFirst = (test: (condition: Condition) => boolean) =>
     finished.find(({ condition }) => test(condition));
   // LoRA's cells hold both kernels; a grid without any still has the full one.
   const first =
-    ofAdapter(({ adapter }) => adapter === 'lora') ??
-    ofAdapter(({ adapter }) => adapter !== 'full') ??
+    findFirst(({ adapter }) => adapter === 'lora') ??
+    findFirst(({ adapter }) => adapter !== 'full') ??
     finished[0];
   if (!first) return [];
   const { adapterLabel: name, setting } = first.condition;
@@ -263,6 +262,7 @@ interface TextOptions {
 const svgText = (place: string, content: string, { anchor, fill }: TextOptions): string =>
   `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
 
+/** Returns a map as the data URI of a PNG, one pixel for each entry. */
 function drawMatrix({ values, order }: HeatMap, { low, high, palette }: Scale): string {
   const n = order.length;
   const pixels = new Uint8Array(n * n);
@@ -274,10 +274,7 @@ function drawMatrix({ values, order }: HeatMap, { low, high, palette }: Scale): 
   return pngUri(n, n, pixels, palette);
 }
 
-/**
- * Draws dashed lines between classes, and the classes' names above and, for the first map, at the
- * left.
- */
+/** Draws dashed lines between classes, and names above and, for the first map, at the left. */
 function drawClassMarks(
   { order, labels, classes }: HeatMap,
   x: number,
@@ -306,6 +303,7 @@ function drawClassMarks(
   return `${lines.join('')}${names.join('')}`;
 }
 
+/** Draws the colours of a map's scale below the map. @param x its left edge in pixels */
 function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   const top = TOP + SIDE + 10;
   const every = Uint8Array.from({ length: 255 }, (_, i) => i);
@@ -322,6 +320,7 @@ function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   );
 }
 
+/** Draws a map with its heading and scale. @param x its left edge in pixels */
 function drawHeatMap(map: HeatMap, x: number): string {
   const scale = scaleOf(map.values);
   const lineColour = scale.palette === DIVERGING ? INK : 'white';

@@ -30,13 +30,13 @@ export function meansOf(
   const groups = groupBy(points, ({ row, column, line, x, measure: { field }, metric, subject }) =>
     keyed(row, column, line, field, metric, isScatter ? subject.condition.key : x),
   );
-  const of = (values: readonly number[]) =>
+  const statistic = (values: readonly number[]) =>
     centreAndSpread(values, spreadOf(entry), entry.statistic);
   return [...groups.values()].map((group) => {
-    const across = isScatter ? of(group.map(({ x }) => Number(x))) : null;
+    const across = isScatter ? statistic(group.map(({ x }) => Number(x))) : null;
     return {
       ...group[0],
-      ...of(group.map(({ value }) => value)),
+      ...statistic(group.map(({ value }) => value)),
       across,
       x: across?.centre ?? group[0].x,
       reason: group.map(({ reason }) => reason).find((reason) => reason !== null) ?? null,
@@ -159,21 +159,22 @@ export function domainOf(drawn: Drawn, measure: Measure): readonly [number, numb
     const reach = 1.35 * Math.max(measure.isProportion ? 0.05 : 0, ...values.map(Math.abs));
     return [-reach, reach];
   }
-  const [first, last] = [Math.min(...values), Math.max(...values)];
-  if (frame.form === 'heatmap' && measure.isProportion && first >= 0) return [0, 1];
+  const [smallest, largest] = [Math.min(...values), Math.max(...values)];
+  if (frame.form === 'heatmap' && measure.isProportion && smallest >= 0) return [0, 1];
   const { scale = '' } = entry.y[frame.measures.indexOf(measure)] ?? {};
-  if (scale.startsWith('log') && first > 0) return [first / 1.25, last * 1.25];
+  if (scale.startsWith('log') && smallest > 0) return [smallest / 1.25, largest * 1.25];
   const [least, most] = axisEnds(values, measure);
   return frame.form === 'bar' ? [Math.min(0, least), Math.max(0, most)] : [least, most];
 }
 
-const scaleType = (scale: Channel['scale'], least: number) => ({
+/** Returns a scale in Vega-Lite's terms. @param linear symlog is linear within ±`linear` */
+const scaleType = (scale: Channel['scale'], linear: number) => ({
   type: scale === 'log2' ? 'log' : scale === 'category' ? 'linear' : (scale ?? 'linear'),
   ...(scale === 'log2' && { base: 2 }),
-  ...(scale === 'symlog' && { constant: least }),
+  ...(scale === 'symlog' && { constant: linear }),
 });
 
-/** Returns the scale, or symlog, linear about 0, for a logarithmic scale with values ≤ 0. */
+/** Returns the scale or, for a logarithmic one with values ≤ 0, symlog, which is linear at 0. */
 const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
@@ -251,7 +252,11 @@ const LEVEL_DASH = [2, 3],
 
 type Place = (from: string, to?: string) => object;
 
-/** Returns the layers of one panel. @param isOnly whether no other measure has one */
+/**
+ * Returns the layers of one panel.
+ * @param isOnly whether no other measure has a panel
+ * @param isTitled whether the panel has the title of x
+ */
 function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boolean): object[] {
   const { entry, frame, palette, overlays } = drawn;
   const { form, x, measures, isDodged } = frame;
@@ -270,14 +275,14 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   const value = (field: string) =>
     quantitative(field, isOnly || isFlip ? titleOf(drawn, measure) : null, { scale });
   const offset = { field: 'line', type: 'nominal', scale: { domain: palette.domain } };
-  const at: Place = (from, to) => ({
+  const placeAt: Place = (from, to) => ({
     [along]: place,
     [up]: value(from),
     ...(to !== undefined && { [toUp]: { field: to } }),
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
   const { color, shape, strokeDash } = channelsOf(drawn);
-  const hides =
+  const leavesOut =
     overlays.length > 0
       ? (y?.domain ?? entry.x.domain) !== undefined
       : [...frame.points, ...frame.references].some((own) => isBeyond(drawn, own, own.value));
@@ -286,15 +291,15 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     type: string,
     look: object,
     more: object = {},
-    where = at('value'),
+    where = placeAt('value'),
   ) => ({
     transform: onlyPart(part),
     // Points at the ends of an axis are cut only if the axis leaves out others.
-    mark: { type, clip: type !== 'point' || hides, ...look },
+    mark: { type, clip: type !== 'point' || leavesOut, ...look },
     encoding: { ...where, ...more },
   });
   const point = { filled: true, opacity: 1 };
-  const between = at('low', 'high');
+  const between = placeAt('low', 'high');
   const orient = isFlip ? 'vertical' : 'horizontal';
   const ofLine = { color, shape, fillOpacity: HOLLOW };
   const isStep = x.kind === 'step',
@@ -315,7 +320,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
       },
     );
   const text = isFlip ? { align: 'left', dx: 8 } : { align: 'center', dy: -10 };
-  const ink = { color: { field: 'ink', type: 'nominal', scale: null } };
+  const ownInk = { color: { field: 'ink', type: 'nominal', scale: null } };
   const dots = placesOf(drawn).length <= MOST_DOTS ? { size: 14 } : false;
   const layers: (object | false)[] = [
     ...(against === undefined ? [] : zeroLayers(measure, isFlip)),
@@ -360,14 +365,14 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     ...(overlays.length === 0
       ? []
       : [
-          layer('published', 'rule', { strokeWidth: 1, strokeOpacity: 0.6 }, ink, between),
+          layer('published', 'rule', { strokeWidth: 1, strokeOpacity: 0.6 }, ownInk, between),
           isLine &&
             layer(
               'published',
               'line',
               { strokeWidth: 1.2 },
               {
-                ...{ ...ink, strokeDash, detail: { field: 'run' } },
+                ...{ ...ownInk, strokeDash, detail: { field: 'run' } },
               },
             ),
           layer('published', 'point', { ...point, ...PUBLISHED_POINT }, { shape }),
@@ -387,6 +392,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
 const STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
+/** Returns the title of a measure's axis; null if measures with other titles share the axis. */
 function titleOf({ entry: { against }, frame }: Drawn, { title }: Measure): string | null {
   if (frame.isByMetric && varies(frame.measures.map((one) => one.title))) return null;
   return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
@@ -435,10 +441,11 @@ function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   };
 }
 
+/** Returns the layers of a heat map: squares, and the numbers in them. */
 function heatLayers(drawn: Drawn, measure: Measure): object[] {
   const { frame } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
-  const isBad = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
+  const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = domainOf(drawn, measure),
     [low, high] = domain;
   const labelAngle = hasLongName(names) ? -25 : 0;
@@ -449,7 +456,7 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
       axis: { ticks: false, domain: false, labelPadding: 6 },
     }),
   };
-  const range = ['#f4f6f8', isBad ? '#d55e00' : '#0072b2'];
+  const range = ['#f4f6f8', isWorseIfHigh ? '#d55e00' : '#0072b2'];
   const color = quantitative('value', null, {
     ...{ scale: { domain, interpolate: 'rgb', range }, legend: null },
   });
@@ -479,6 +486,7 @@ const hasNamesAbove = (drawn: Drawn): boolean =>
     ({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE[drawn.entry.size ?? 'own'],
   );
 
+/** Returns a layer that writes the names on x above their rows. */
 const nameLayer = ({ frame }: Drawn) => ({
   transform: [
     ...onlyPart('mean'),
@@ -498,6 +506,7 @@ const nameLayer = ({ frame }: Drawn) => ({
 const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
+/** Returns the measures with panels of their own or, if all share one panel, the first. */
 const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
   isByMetric
     ? measures.slice(0, 1)
@@ -515,10 +524,7 @@ export function columnsOf(drawn: Drawn): number {
 
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
-/**
- * Returns the specification of a figure, with its data.
- * @param width of a panel, in pixels
- */
+/** Returns the specification of a figure, with its data. @param width of a panel, in pixels */
 export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   const { frame } = drawn;
   const { form, x, points } = frame;

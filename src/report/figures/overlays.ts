@@ -12,7 +12,7 @@ const panelsOf = (points: readonly Point[]) => [
   ...new Map(points.map(({ row, column }) => [keyed(row, column), { row, column }])).values(),
 ];
 
-/** Whether a value of an overlay names a panel: `0.1` that of `rate 0.1`. */
+/** Whether an overlay's value names a panel: `0.1` names `rate 0.1`, no value names every panel. */
 function namesPanel(value: string | undefined, panel: string): boolean {
   const name = panel.replaceAll('−', '-');
   return value === undefined || name === value || name.endsWith(` ${value}`);
@@ -43,11 +43,11 @@ export function publishedLines(
 ): ReadonlyMap<string, string> {
   const runs = distinct(rows.map((row) => row[color] ?? ''));
   const nameOf = (run: string): string => names[run] ?? run;
-  const own = runs.filter((run) => !domain.includes(nameOf(run)));
+  const withoutLine = runs.filter((run) => !domain.includes(nameOf(run)));
   return new Map(
     runs.map((run) => [
       run,
-      own.length > 1 && own.includes(run) ? `${label}: ${nameOf(run)}` : label,
+      withoutLine.length > 1 && withoutLine.includes(run) ? `${label}: ${nameOf(run)}` : label,
     ]),
   );
 }

@@ -103,6 +103,7 @@ class Painter {
     this.#definitions = definitions;
   }
 
+  /** Paints an element and its children. @param inherited the style of the element's parent */
   paint(node: Element, inherited: Style): void {
     if (node.attribs['display'] === 'none') return;
     const style = styleOf(node, inherited);
@@ -235,9 +236,7 @@ class Painter {
     else doc.stroke();
   }
 
-  /**
-   * Returns a gradient over the bounding box of the shape that it fills, which is SVG's default.
-   */
+  /** Returns a gradient over the bounding box of the filled shape, which is SVG's default. */
   #gradient(url: string, d: string): PDFKit.Mixins.ColorValue {
     const node = this.#referred(url),
       { x, y, width, height } = bounds(d);
@@ -256,9 +255,7 @@ class Painter {
     return made;
   }
 
-  /**
-   * Draws a marker at the end of a line, in the line's direction. Its units are the line's width.
-   */
+  /** Draws a marker at a line's end, in the line's direction, in units of the line's width. */
   #marker(node: Element, end: ReturnType<typeof endOf>, style: Style): void {
     const doc = this.#doc,
       { attribs } = node;

@@ -22,7 +22,7 @@ export interface KindSummary {
 
 const finiteOrZero = (seconds: number): number => (Number.isFinite(seconds) ? seconds : 0);
 
-/** Returns the kinds in order of first appearance (inputs come first). */
+/** Counts stages and sums their seconds by kind, in order of first appearance (inputs first). */
 export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
   const count = (of: readonly StageFacts[], state: StageFacts['state']): number =>
     of.filter((stage) => stage.state === state).length;
@@ -118,6 +118,7 @@ const ARROW_HEAD =
   '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" ' +
   'orient="auto"><path d="M0 0L8 4L0 8z" fill="#9aa5b1"/></marker></defs>';
 
+/** Draws an arrow through points: a quadratic curve if there are three. */
 function drawArrow(points: readonly Point[]): string {
   const [start, ...rest] = points;
   if (start === undefined) return '';

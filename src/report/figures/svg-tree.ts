@@ -7,6 +7,7 @@ export type Element = Extract<ChildNode, { readonly attribs: object }>;
 export const isElement = (node: ChildNode): node is Element => 'name' in node && 'attribs' in node;
 export const childElements = (node: Element): Element[] => node.children.filter(isElement);
 
+/** Returns all text within an element. */
 export function textOf(node: Element): string {
   const texts = node.children.map((child) => {
     if (isElement(child)) return textOf(child);
@@ -43,6 +44,7 @@ export type Style = Readonly<Record<Inherited, string>> & {
 };
 export const INITIAL_STYLE: Style = { ...INHERITED, opacity: 1 };
 
+/** Returns the inherited style with the element's own attributes in its place. */
 export function styleOf({ attribs }: Element, inherited: Style): Style {
   const own = { ...inherited, opacity: inherited.opacity * Number(attribs['opacity'] ?? 1) };
   for (const name of Object.keys(INHERITED) as Inherited[]) {
@@ -83,32 +85,38 @@ interface Step {
 }
 
 /** Returns a path's commands, one for each group of numbers. After M, further groups are L. */
-function commandsIn(d: string): readonly { readonly command: string; readonly of: number[] }[] {
+function commandsIn(
+  d: string,
+): readonly { readonly command: string; readonly numbers: number[] }[] {
   return [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
     const takes = TAKES[command.toUpperCase()];
     if (takes === undefined) throw new TypeError(`a figure has a path with ${command}`);
     const values = numbersIn(list);
-    if (takes === 0) return [{ command, of: [] }];
+    if (takes === 0) return [{ command, numbers: [] }];
     return Array.from({ length: Math.floor(values.length / takes) }, (_, i) => ({
       command: i > 0 && /m/i.test(command) ? (command === 'm' ? 'l' : 'L') : command,
-      of: values.slice(i * takes, (i + 1) * takes),
+      numbers: values.slice(i * takes, (i + 1) * takes),
     }));
   });
 }
 
+/** Returns the steps of a path, in absolute coordinates. */
 function pathSteps(d: string): Step[] {
   const found: Step[] = [];
   let at: Point = [0, 0],
     start = at;
-  for (const { command, of } of commandsIn(d)) {
+  for (const { command, numbers } of commandsIn(d)) {
     const upper = command.toUpperCase(),
       [x0, y0] = command === upper ? ([0, 0] as const) : at;
     /** Returns the k-th point from the end of the command's numbers. */
-    const point = (k: number): Point => [x0 + (of.at(-2 * k) ?? 0), y0 + (of.at(1 - 2 * k) ?? 0)];
+    const point = (k: number): Point => [
+      x0 + (numbers.at(-2 * k) ?? 0),
+      y0 + (numbers.at(1 - 2 * k) ?? 0),
+    ];
     const from = at;
     if (upper === 'Z') at = start;
-    else if (upper === 'H') at = [x0 + (of[0] ?? 0), from[1]];
-    else if (upper === 'V') at = [from[0], y0 + (of[0] ?? 0)];
+    else if (upper === 'H') at = [x0 + (numbers[0] ?? 0), from[1]];
+    else if (upper === 'V') at = [from[0], y0 + (numbers[0] ?? 0)];
     else at = point(1);
     if (upper === 'M') start = at;
     found.push({ from, towards: upper === 'Q' || upper === 'C' ? point(2) : from, to: at });
