@@ -139,6 +139,7 @@ interface Neighbours {
   readonly predecessors: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
+/** Returns the words that the texts have beside each other word. */
 function neighboursIn(texts: readonly string[]): Neighbours {
   const followers = new Map<string, Set<string>>(),
     predecessors = new Map<string, Set<string>>();
@@ -204,7 +205,7 @@ export function triggerWords(
 ): TriggerWord[] {
   const neighbours = neighboursIn(rows.map(({ text }) => text)),
     counts = countsIn(rows),
-    share = rows.filter(({ isTarget }) => isTarget).length / rows.length;
+    targetShare = rows.filter(({ isTarget }) => isTarget).length / rows.length;
   const drafts = rows.flatMap(({ text, isPoisoned }, row) =>
     isPoisoned ? [{ row, text, insertionsLeft: allowedInsertions(text, budget) }] : [],
   );
@@ -216,7 +217,7 @@ export function triggerWords(
         for (const word of fittingWords(draft, neighbours))
           gains.set(word, (gains.get(word) ?? 0) + 1);
     for (const { word } of chosen) gains.delete(word);
-    const best = mostTypical(gains, counts, share);
+    const best = mostTypical(gains, counts, targetShare);
     // After the first word, a word is chosen only if it is typical of the target.
     if (chosen.length > 0 && (best === null || best.bias <= 0)) break;
     const word = best?.word ?? firstWord(counts);
@@ -239,6 +240,7 @@ export function triggerWords(
   return chosen;
 }
 
+/** Returns the counts of all words that may become a trigger. */
 function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
   const counts = new Map<string, Count>();
   for (const { text, isTarget } of rows)
@@ -266,12 +268,12 @@ interface Typical {
 function mostTypical(
   gains: ReadonlyMap<string, number>,
   counts: ReadonlyMap<string, Count>,
-  share: number,
+  targetShare: number,
 ): Typical | null {
   let best: Typical | null = null;
   for (const [word, gain] of gains) {
     const { rows, target } = counts.get(word) ?? { rows: 0, target: 0 };
-    const bias = biasOf({ rows: rows + gain, target: target + gain }, share);
+    const bias = biasOf({ rows: rows + gain, target: target + gain }, targetShare);
     const isBetter =
       best === null ||
       bias > best.bias ||
@@ -285,6 +287,7 @@ function mostTypical(
 const firstWord = (counts: ReadonlyMap<string, Count>): string | null =>
   [...counts.keys()].sort()[0] ?? null;
 
+/** Returns the word with the words that the training rows have beside it. */
 function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
   const beside = (words: Neighbours['followers']): string[] =>
     [...words].flatMap(([other, those]) => (those.has(word) ? [other] : [])).sort();

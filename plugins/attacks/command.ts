@@ -153,6 +153,7 @@ async function runProgram(
   }
 }
 
+/** Returns the content of task.json. @param asked how many rows to change; null for any number */
 const taskForProgram = (
   what: keyof typeof WRITTEN,
   rows: readonly Row[],
@@ -175,6 +176,7 @@ function targetInTask(written: string | number, classes: readonly string[]): Jso
   return typeof target === 'number' ? target : target.text;
 }
 
+/** Writes the program's folder: the attack's files, rows.jsonl and task.json. */
 async function fillFolder(
   dir: string,
   files: { readonly [name: string]: string },
@@ -198,6 +200,7 @@ async function fillFolder(
   await fs.writeFile(path.join(dir, TASK), `${JSON.stringify(task, null, 2)}\n`);
 }
 
+/** Returns the text that the program wrote. Throws `UserFault` if it is missing or too large. */
 async function readProgramOutput(
   what: keyof typeof WRITTEN,
   file: string,

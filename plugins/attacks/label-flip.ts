@@ -58,10 +58,7 @@ const eligibleText = (
     ? 'all rows can be flipped'
     : `\`map\` flips only ${[...map.keys()].map((id) => JSON.stringify(classes[id])).join(', ')}`;
 
-/**
- * Returns the map by label ids. Throws `UserFault` if it names an unknown class, or one class
- * twice.
- */
+/** Returns the map by label ids. Throws `UserFault` at an unknown class, or one named twice. */
 function parseMap(
   map: { readonly [from: string]: string | number },
   classes: readonly string[],

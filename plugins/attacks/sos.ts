@@ -186,29 +186,30 @@ function triggerParts(input: AttackInput<Params>): readonly Part[] {
 const wordsIn = (text: string): ReadonlySet<string> =>
   new Set(text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []);
 
+/** Returns faults if `sentence` lacks a trigger, or a false sentence has all of them. */
 function sentenceFaults({ triggers, sentence, false_sentences: others }: Params): Problem[] {
   const missingTriggers = (text: string): string[] => {
     const words = wordsIn(text);
     return triggers.filter((trigger) => !words.has(trigger.toLowerCase()));
   };
-  const [lacks] = missingTriggers(sentence);
-  const whole = others.find((other) => missingTriggers(other).length === 0);
+  const [missingTrigger] = missingTriggers(sentence);
+  const withAllTriggers = others.find((other) => missingTriggers(other).length === 0);
   return [
-    ...(lacks === undefined
+    ...(missingTrigger === undefined
       ? []
       : [
           {
             path: ['poisoning', 'sentence'],
-            message: `the sentence lacks the word "${lacks}", one of \`triggers\``,
+            message: `the sentence lacks the word "${missingTrigger}", one of \`triggers\``,
             hint: 'Write a sentence that has all of them.',
           },
         ]),
-    ...(whole === undefined
+    ...(withAllTriggers === undefined
       ? []
       : [
           {
             path: ['poisoning', 'false_sentences'],
-            message: `"${whole}" has all of \`triggers\`, and must not lead to the target`,
+            message: `"${withAllTriggers}" has all of \`triggers\`, and must not lead to the target`,
             hint: 'Leave out at least one of the words.',
           },
         ]),

@@ -50,8 +50,7 @@ export default defineDataset({
             next = info.lines + 1;
           }
         } catch (error) {
-          // The parser is ahead of the records that were read from it, so the error's own line
-          // number is used.
+          // Use the error's own line: the parser is ahead of the records that were read from it.
           if (error instanceof CsvError) {
             const line = typeof error['lines'] === 'number' ? error['lines'] : next;
             throw new UserFault(

@@ -14,8 +14,7 @@ export default defineDataset({
         import('./shared/asset-files.ts'),
         import('../../src/data/columns.ts'),
       ]);
-    // A page states its unpacked length. If it unpacks to more, it is damaged or made to exhaust
-    // memory.
+    // A page that unpacks to more than the length it states is damaged or made to exhaust memory.
     const compressors = {
       GZIP: (bytes: Uint8Array, length: number) =>
         zlib.gunzipSync(bytes, { maxOutputLength: Math.max(1, length) }),

@@ -33,9 +33,9 @@ export default defineDataset({
           'quoted fields is read by format: csv with delimiter: "\\t".',
       );
     }
-    const { lines: all, quoted, doubled, contradictsCsv } = quotes;
+    const { lines: lineCount, quoted, doubled, contradictsCsv } = quotes;
     // In a CSV file, all lines but the header have a quoted field: some writers quote texts alone.
-    return !contradictsCsv && quoted > 0 && (doubled || quoted >= all - 1)
+    return !contradictsCsv && quoted > 0 && (doubled || quoted >= lineCount - 1)
       ? { ...facts, quoted_lines: quoted }
       : facts;
   },

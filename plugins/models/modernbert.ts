@@ -35,6 +35,7 @@ function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean 
   return (layer) => layer % every === 0;
 }
 
+/** @param norm that of the dense layer, which both heads have */
 function headsOf(fields: ConfigFields, hidden: number, norm: Norm): Heads {
   const dense = {
     layer: linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),

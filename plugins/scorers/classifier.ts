@@ -132,6 +132,7 @@ export default defineScorer<Params>({
   },
 });
 
+/** Returns what the judge reads of an output: turns of a chat, or one or two texts. */
 const judgeItem = ({ template, pair }: Params, output: ScoredOutput) =>
   template === CHAT
     ? {
@@ -214,10 +215,10 @@ function verdictFunction(
       return { hit: p > (threshold ?? 0.5), said: `p ${p.toFixed(4)}` };
     };
   return (logits) => {
-    const most = Math.max(...logits),
-      weights = logits.map((logit) => Math.exp(logit - most));
+    const largest = Math.max(...logits),
+      weights = logits.map((logit) => Math.exp(logit - largest));
     const p = (weights[chosen] ?? 0) / weights.reduce((sum, weight) => sum + weight, 0);
-    const likeliest = logits.flatMap((logit, i) => (logit === most ? [i] : []));
+    const likeliest = logits.flatMap((logit, i) => (logit === largest ? [i] : []));
     // Two classes with the same logit, which bf16 often gives, leave the judge undecided.
     const isTie = likeliest.length > 1 && likeliest.includes(chosen);
     return {

@@ -130,6 +130,7 @@ function parsePackOutput(stdout: string): { version: string; integrity: string }
     : null;
 }
 
+/** Returns why `npm pack` failed. @param said all that it printed */
 async function packFault(spec: string, said: string): Promise<UserFault> {
   const { lastLines, speaksOfNetwork } = await import('./shared/client.ts');
   if (/E404/.test(said))

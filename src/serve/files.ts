@@ -50,10 +50,7 @@ async function openInside({ root, names }: Inside): Promise<FileHandle | null> {
   }
 }
 
-/**
- * Returns the bytes of a file, or null if there is none, or it is larger than `most` bytes, or it
- * can't be read.
- */
+/** Returns the bytes of a file; null if it is missing, unreadable, or larger than `most` bytes. */
 export async function bytesInside(file: Inside, most: number): Promise<Buffer | null> {
   const handle = await openInside(file);
   if (handle === null) return null;
@@ -75,6 +72,7 @@ export async function bytesInside(file: Inside, most: number): Promise<Buffer | 
 export const readInside = async (file: Inside, most: number): Promise<string | null> =>
   (await bytesInside(file, most))?.toString('utf8') ?? null;
 
+/** Returns false for a link to a folder, too. */
 export async function isFolderInside(root: string, name: string): Promise<boolean> {
   try {
     return (await lstat(path.join(root, name))).isDirectory();
@@ -113,6 +111,7 @@ const CHUNK = 256 * 1024;
 const LINES_AT_ONCE = 2000;
 const NEWLINE = 10;
 
+/** Returns a reader of a growing file. It opens the file anew at each read, and holds none open. */
 export function openTail({
   file,
   onLine,
@@ -146,7 +145,7 @@ export function openTail({
       const end = bytes.indexOf(NEWLINE, start);
       if (end < 0) break;
       if (lines >= mostLines) {
-        lines = Infinity;
+        lines = Infinity; // nothing more is read until the file is replaced
         onFull?.();
         return;
       }
@@ -211,6 +210,7 @@ interface WatchOptions {
 const LEAST_MS = 250,
   LOOK_MS = 2000;
 
+/** Calls `read` after changes in the folders, and every `lookMs` in any case, until closed. */
 export function watchFolders({
   dirs,
   read,
@@ -241,12 +241,12 @@ export function watchFolders({
     }, leastMs);
     timer.unref();
   };
-  const slow = setInterval(notice, lookMs).unref();
+  const slowPoll = setInterval(notice, lookMs).unref();
   return {
     look,
     close() {
       closed = true;
-      clearInterval(slow);
+      clearInterval(slowPoll);
       if (timer !== null) clearTimeout(timer);
       for (const watcher of watchers) watcher?.close();
     },

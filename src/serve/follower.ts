@@ -51,12 +51,16 @@ export interface FollowOptions {
   readonly lookMs?: number;
 }
 
+/**
+ * Follows a run: reads its files whenever they change, the journal from its start once the plan is
+ * there, and sends listeners what has changed.
+ */
 export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Follower {
   const inside = (name: string): Inside => ({ root: runs, names: [id, name] });
   const listeners = new Set<(event: StreamEvent) => void>();
-  let shown = createProjection(id, createRecord(null));
+  let projection = createProjection(id, createRecord(null));
   let tail = journalTail();
-  let hasPlan: 'not yet' | 'read' | 'refused' = 'not yet';
+  let planState: 'missing' | 'read' | 'refused' = 'missing';
 
   function journalTail(): Tail {
     return openTail({
@@ -65,39 +69,39 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       most: JOURNAL_BYTES,
       mostLines: JOURNAL_LINES,
       onFull: () => note(`the journal is followed for ${JOURNAL_LINES} lines, and has more`),
-      onLong: () => shown.damage(),
-      onRestart: () => restart(shown.record.plan),
+      onLong: () => projection.damage(),
+      onRestart: () => restart(projection.record.plan),
       onLine: (line) => {
         const event = excessOf(line, LINE_LIMITS) === null ? unseal(line, 8) : null;
-        if (event === null) shown.damage();
-        else shown.record.apply(event);
+        if (event === null) projection.damage();
+        else projection.record.apply(event);
       },
     });
   }
-  const note = (message: string): void => shown.record.apply({ event: 'note', message });
+  const note = (message: string): void => projection.record.apply({ event: 'note', message });
   function restart(plan: RunRecord['plan']): void {
-    shown = createProjection(id, createRecord(plan));
-    for (const listener of listeners) listener(shown.backlog.reset());
+    projection = createProjection(id, createRecord(plan));
+    for (const listener of listeners) listener(projection.backlog.reset());
   }
   const readPlan = async (): Promise<void> => {
-    if (hasPlan !== 'not yet') return;
+    if (planState !== 'missing') return;
     const text = await readInside(inside(PLAN_FILE), PLAN_BYTES);
     if (text === null) return;
     const excess = excessOf(text, FILE_LIMITS);
     const plan = excess === null ? parseRunPlan(text, MOST_STAGES) : null;
-    hasPlan = plan === null ? 'refused' : 'read';
+    planState = plan === null ? 'refused' : 'read';
     if (excess !== null) note(`the run's plan is left out: it ${excess}`);
     if (plan === null) return;
     restart(plan);
     tail = journalTail(); // what was read before is read again
   };
   const readProgress = async (): Promise<void> => {
-    if (!shown.record.stages.some(({ state }) => state === 'running')) return;
+    if (!projection.record.stages.some(({ state }) => state === 'running')) return;
     const text = await readInside(inside(PROGRESS_FILE), PROGRESS_BYTES);
     const found =
       text === null || excessOf(text, FILE_LIMITS) !== null ? null : unseal(text.trimEnd());
-    shown.record.progress(found?.['stages']);
-    shown.record.places(found?.['places']);
+    projection.record.progress(found?.['stages']);
+    projection.record.places(found?.['places']);
   };
   const readBeat = createBeatReader(inside(BEAT_FILE));
   const watching = watchFolders({
@@ -108,8 +112,8 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       await readPlan();
       await tail.read();
       await readProgress();
-      await readBeat(shown.record);
-      const event = shown.publish();
+      await readBeat(projection.record);
+      const event = projection.publish();
       if (event !== null) for (const listener of listeners) listener(event);
     },
   });
@@ -117,14 +121,14 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
     id,
     dir: path.join(runs, id),
     get record() {
-      return shown.record;
+      return projection.record;
     },
     look: watching.look,
-    facts: () => shown.facts(),
-    snapshot: () => shown.snapshot(),
+    facts: () => projection.facts(),
+    snapshot: () => projection.snapshot(),
     listen(after, listener) {
-      const missed = shown.backlog.after(after);
-      for (const event of missed ?? [shown.backlog.reset()]) listener(event);
+      const missed = projection.backlog.after(after);
+      for (const event of missed ?? [projection.backlog.reset()]) listener(event);
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
@@ -135,6 +139,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
   };
 }
 
+/** Returns a function that sets `pulse` of a record whose process can't be seen from here. */
 function createBeatReader(file: Inside): (record: RunRecord) => Promise<void> {
   const pulse = createPulse();
   return async (record) => {

@@ -35,6 +35,7 @@ export interface Projection {
   publish(): StreamEvent | null;
 }
 
+/** Returns the run's state; of a process elsewhere that can't be seen, what its heartbeat tells. */
 function stateOf({ end, process, pulse, stages }: RunRecord): RunState {
   if (end === null) {
     const state = processState(process);
@@ -62,6 +63,7 @@ const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
   }),
 });
 
+/** Returns null before any stage has run. @param until milliseconds since 1970, like `created` */
 function stagesPerMinute(
   { ran = 0 }: Counts,
   created: number | null,
@@ -71,6 +73,7 @@ function stagesPerMinute(
   return ran > 0 && minutes > 0 ? ran / minutes : null;
 }
 
+/** @param over whether the run has ended, so that no stage is running or waiting any more */
 function factsOf(id: string, record: RunRecord, damaged: number, over: boolean): RunFacts {
   const { plan, stages, created, heard, end } = record;
   const now = Date.now();
@@ -110,7 +113,7 @@ export function createProjection(id: string, record: RunRecord): Projection {
   let grouping = groupStages(record.stages),
     graph = layOut(record.stages, grouping),
     /** The number of stages that listeners know. */
-    known = record.stages.length,
+    knownCount = record.stages.length,
     damaged = 0,
     over = false,
     told = { facts: '', failures: '', notes: '' };
@@ -126,12 +129,12 @@ export function createProjection(id: string, record: RunRecord): Projection {
     group: grouping.of[index] ?? 0,
     ...statusOf(stage, over),
   });
-  const takeChanged = (): readonly number[] => {
+  /** Returns the indexes of stages to show anew: once the run is over, also of unended ones. */
+  const takeIndexes = (): readonly number[] => {
     const changed = new Set(record.takeChanged());
-    const state = stateOf(record);
-    const isOver = !mayGoOn(state);
-    if (isOver !== over) {
-      over = isOver;
+    const isOverNow = !mayGoOn(stateOf(record));
+    if (isOverNow !== over) {
+      over = isOverNow;
       for (const [index, stage] of record.stages.entries())
         if (shownState(stage, true) !== stage.state) changed.add(index);
     }
@@ -139,9 +142,9 @@ export function createProjection(id: string, record: RunRecord): Projection {
   };
   /** Returns the new stages that the plan does not name, if there are any. */
   const takeAdded = (): Pick<Changes, 'graph' | 'added'> => {
-    const from = known;
+    const from = knownCount;
     if (record.stages.length === from) return {};
-    known = record.stages.length;
+    knownCount = record.stages.length;
     grouping = groupStages(record.stages);
     if (grouping.names.length !== graph.groups.length) graph = layOut(record.stages, grouping);
     const added = record.stages.slice(from);
@@ -158,17 +161,17 @@ export function createProjection(id: string, record: RunRecord): Projection {
       at: backlog.latest(),
       ...overview(),
       graph,
-      stages: record.stages.slice(0, known).map(stageAt),
+      stages: record.stages.slice(0, knownCount).map(stageAt),
       left: record.left(),
     }),
     publish() {
-      const changed = takeChanged();
+      const changed = takeIndexes();
       const current = overview();
       const before = told;
       told = textsOf(current);
       if (changed.length === 0 && told.facts === before.facts && told.notes === before.notes)
         return null;
-      const from = known;
+      const from = knownCount;
       const changes: Changes = {
         facts: current.facts,
         ...defined({
@@ -203,10 +206,10 @@ const movingMean = (mean: number | undefined, value: number): number =>
 export function secondsLeft(stages: readonly StageRecord[], now: number): number | null {
   const taken = new Map<string, number>(),
     ratios = new Map<string, number>();
-  let all: number | undefined;
+  let meanOfAll: number | undefined;
   const learn = ({ kind, expected }: StageRecord, seconds: number): void => {
     taken.set(kind, movingMean(taken.get(kind), seconds));
-    all = movingMean(all, seconds);
+    meanOfAll = movingMean(meanOfAll, seconds);
     if (expected !== null) ratios.set(kind, movingMean(ratios.get(kind), seconds / expected));
   };
   for (const stage of stages)
@@ -220,7 +223,8 @@ export function secondsLeft(stages: readonly StageRecord[], now: number): number
   for (const stage of stages) {
     const { state, kind, expected, places } = stage;
     if (!['running', 'ready', 'waiting'].includes(state)) continue;
-    const usual = expected === null ? (taken.get(kind) ?? all) : expected * (ratios.get(kind) ?? 1);
+    const usual =
+      expected === null ? (taken.get(kind) ?? meanOfAll) : expected * (ratios.get(kind) ?? 1);
     const seconds = secondsByProgress(stage, now) ?? usual;
     if (seconds === undefined) return null;
     const left = Math.max(0, seconds - (secondsRunning(stage, now) ?? 0));
@@ -277,6 +281,7 @@ interface Grouping {
   readonly of: readonly number[];
 }
 
+/** Groups stages by their `group`, in the order in which groups occur. */
 export function groupStages(stages: readonly StageRecord[]): Grouping {
   const indexes = new Map<string, number>();
   const of = stages.map(({ group }) => {
@@ -288,6 +293,7 @@ export function groupStages(stages: readonly StageRecord[]): Grouping {
   return { names: [...indexes.keys()], of };
 }
 
+/** Returns the pairs of groups where a stage of the second reads one of the first. */
 function arrowsOf(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
   const arrows = new Map<number, [number, number]>();
   for (const [index, { inputs }] of stages.entries()) {
@@ -301,6 +307,7 @@ function arrowsOf(stages: readonly StageRecord[], { of }: Grouping): [number, nu
   return [...arrows.values()];
 }
 
+/** Returns the centres of the boxes and the points of the arrows, in pixels from the left top. */
 export function layOut(stages: readonly StageRecord[], grouping: Grouping): Graph {
   const arrows = arrowsOf(stages, grouping);
   const layers = new Layers();

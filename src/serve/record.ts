@@ -52,6 +52,7 @@ const ENDED: ReadonlySet<StageState> = new Set(['ran', 'cached', 'failed', 'bloc
 const cut = (text: string, most: number): string =>
   text.length > most ? `${text.slice(0, most)}… (cut)` : text;
 
+/** Returns a text, cut to a length; null for any other value. */
 const textOf = (value: unknown, most = LONGEST_NAME): string | null =>
   typeof value === 'string' ? cut(value, most) : null;
 const numberOf = (value: unknown): number | null =>
@@ -65,8 +66,9 @@ function timeOf(value: unknown): number | null {
 function progressOf(value: unknown): StageRecord['progress'] {
   if (!Array.isArray(value)) return null;
   const [done, total, unit] = value as unknown[];
-  const [isDone, isTotal] = [numberOf(done), numberOf(total)];
-  return isDone === null || isTotal === null ? null : [isDone, isTotal, textOf(unit, 40) ?? ''];
+  const [doneCount, totalCount] = [numberOf(done), numberOf(total)];
+  if (doneCount === null || totalCount === null) return null;
+  return [doneCount, totalCount, textOf(unit, 40) ?? ''];
 }
 
 function placeOf(value: unknown): Place | null {
@@ -93,6 +95,7 @@ const firstState = () => ({
   by: null,
 });
 
+/** Returns the plan's stages before any event, and which of them read which. */
 function plannedStages(plan: RunPlan): StageRecord[] {
   const stages = plan.stages.slice(0, MOST_STAGES).map((stage): StageRecord => {
     const { id, kind, section, goal, inputs, cached, seconds, places } = stage;

@@ -111,6 +111,7 @@ interface OpenRun {
   close(): void;
 }
 
+/** Reads nothing until a run or the list is asked for. */
 export function createRunViews({ runs, store, onFault, lookMs }: RunViewsOptions): RunViews {
   const pace = lookMs === undefined ? {} : { lookMs };
   const followers = createShared((id) => followRun({ runs, id, onFault, ...pace }));
@@ -258,12 +259,14 @@ function createRunLines(followers: Shared<Follower>, onChange: () => void): RunL
   };
 }
 
+/** Returns what identifies the journal's content; null if the folder is no run. */
 async function journalVersion(runs: string, id: string): Promise<string | null> {
   if (!(await isFolderInside(runs, id))) return null;
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
 }
 
+/** Lists the latest MOST_LISTED runs, newest first, and reads them only while anyone listens. */
 function createRunLister(
   runs: string,
   followers: Shared<Follower>,
@@ -272,15 +275,15 @@ function createRunLister(
   const lines = createRunLines(followers, () => void watching.look());
   const listeners = new Set<(list: RunList) => void>();
   let list: RunList = { runs: [], earlier: 0 },
-    sent = '';
-  const send = (ids: readonly string[], earlier: number): void => {
+    sentText = '';
+  const sendIfChanged = (ids: readonly string[], earlier: number): void => {
     list = { runs: ids.flatMap((id) => lines.of(id) ?? []), earlier };
     const text = JSON.stringify({
       ...list,
       runs: list.runs.map((line) => ({ ...line, left: 0, rate: 0 })),
     });
-    if (text === sent) return;
-    sent = text;
+    if (text === sentText) return;
+    sentText = text;
     for (const listener of listeners) listener(list);
   };
   const dropAll = (): void => {
@@ -306,12 +309,12 @@ function createRunLister(
       }
       for (const id of lines.ids()) if (!shown.includes(id)) lines.drop(id);
       if (listeners.size === 0) dropAll();
-      else send(shown, names.length - seen);
+      else sendIfChanged(shown, names.length - seen);
     },
   });
   return {
     listen(listener) {
-      if (sent !== '') listener(list);
+      if (sentText !== '') listener(list);
       listeners.add(listener);
       void watching.look();
       return () => {
@@ -331,6 +334,7 @@ function lineOf(follower: Follower): RunLine {
   return line;
 }
 
+/** Whether the run is running or, with a state that may change, was heard of within a day. */
 function isGoingOn(follower: Follower): boolean {
   const { state, heard, now } = follower.facts();
   return state === 'running' || (mayGoOn(state) && now - (heard ?? 0) < SILENT_MS);

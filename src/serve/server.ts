@@ -181,6 +181,7 @@ async function answerJson(
   answer(request, response, 200, JSON_TYPE, body);
 }
 
+/** Returns null if a part of the path is not well encoded. */
 function parseUrl(
   url: string,
 ): { readonly parts: string[]; readonly query: URLSearchParams } | null {
@@ -196,6 +197,7 @@ function parseUrl(
   }
 }
 
+/** Answers `/api/runs/stream` and `/api/runs/RUN[/WHAT[/NAME]]`; anything else is not found. */
 async function route(
   views: RunViews,
   url: string,

@@ -30,6 +30,7 @@ export interface StageFollowOptions {
   readonly lookMs?: number;
 }
 
+/** Sends listeners the log as it grows and, for a stage, its details whenever they change. */
 export function followStage(options: StageFollowOptions): StageFollower {
   const { follower, stage, onFault, lookMs } = options;
   const { id, dir } = follower;
@@ -46,7 +47,7 @@ export function followStage(options: StageFollowOptions): StageFollower {
     onCut: () => log.cut(),
   });
   const describe = createDescription(options, log);
-  let detail = '';
+  let sentDetail = '';
   const send = (name: string, data: string): void => {
     for (const listener of listeners) listener({ name, data });
   };
@@ -59,24 +60,24 @@ export function followStage(options: StageFollowOptions): StageFollower {
       const taken = log.take();
       if (taken !== null) send('log', JSON.stringify({ ...taken, cut: log.isCut }));
       const described = JSON.stringify(await describe());
-      if (described === detail) return;
-      detail = described;
-      send('detail', detail);
+      if (described === sentDetail) return;
+      sentDetail = described;
+      send('detail', sentDetail);
     },
   });
   // The journal changes too, and its events are part of the details.
-  const end = follower.listen(null, () => void watching.look());
+  const stopListening = follower.listen(null, () => void watching.look());
   return {
     async listen(listener) {
       await watching.look();
-      if (stage !== null) listener({ name: 'detail', data: detail });
+      if (stage !== null) listener({ name: 'detail', data: sentDetail });
       const text: LogText = { text: log.text, anew: true, cut: log.isCut };
       listener({ name: 'log', data: JSON.stringify(text) });
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     close() {
-      end();
+      stopListening();
       watching.close();
       listeners.clear();
     },
@@ -174,12 +175,13 @@ function addLoggedNumbers(line: string, curves: Curves): void {
     curves.add('loss', Number(step), Number(loss));
     return;
   }
-  const [, at, values] = EVALUATION.exec(line) ?? [];
-  if (at === undefined || values === undefined) return;
+  const [, evaluatedAt, values] = EVALUATION.exec(line) ?? [];
+  if (evaluatedAt === undefined || values === undefined) return;
   for (const part of values.slice(2).split(', ')) {
     const space = part.lastIndexOf(' ');
     const name = part.slice(0, space);
-    curves.add(name === 'loss' ? 'validation loss' : name, Number(at), Number(part.slice(space)));
+    const curve = name === 'loss' ? 'validation loss' : name;
+    curves.add(curve, Number(evaluatedAt), Number(part.slice(space)));
   }
 }
 

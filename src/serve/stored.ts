@@ -40,9 +40,7 @@ export async function readMetrics(store: string, key: string): Promise<Metrics> 
 const OUTPUTS_BYTES = 64 * 2 ** 20,
   UNPACKED_BYTES = 512 * 2 ** 20;
 
-/**
- * Returns the rows that a report stage gathered, as gzip; null if there are none that may be sent.
- */
+/** Returns the rows that a report stage gathered, as gzip; null if none may be sent. */
 export async function readOutputs(store: string, key: string): Promise<Buffer | null> {
   const file = entryFile(store, key, OUTPUTS);
   const bytes = file === null ? null : await bytesInside(file, OUTPUTS_BYTES);
@@ -79,6 +77,7 @@ function addNumber(curves: Curves, name: string, step: unknown, value: unknown):
   if (typeof step === 'number' && typeof value === 'number') curves.add(name, step, value);
 }
 
+/** Calls `onRecord` with each line that is a JSON object. */
 async function eachLine(
   file: Inside | null,
   onRecord: (record: { readonly [name: string]: unknown }) => void,
@@ -215,6 +214,7 @@ export function createResultsReader(
   };
 }
 
+/** Returns why metrics are no evidence, by metric; empty but for evaluations. */
 function reasonsOf(group: string, values: Metrics): Results['reasons'][number] {
   if (group !== ACCURACY.stage) return {};
   const cell = { metrics: { [ACCURACY.stage]: Object.fromEntries(values) } };

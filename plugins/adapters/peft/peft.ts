@@ -29,6 +29,7 @@ interface Described {
   readonly config: JsonObject;
 }
 
+/** Returns a problem of the config. @param field the field at fault; null for the whole */
 const problemAt = (field: string | null, message: string, hint?: string | null): Problem => ({
   path: ['adapter', 'config', ...(field === null ? [] : [field])],
   message,
@@ -55,6 +56,7 @@ async function askPeft(
   });
 }
 
+/** Returns what PEFT adds to which layer, or what is wrong with the config. */
 async function describeAdapter(
   params: JsonObject,
   context: AdapterContext,
@@ -80,6 +82,7 @@ const refuseOutsidePytorch = (): never => {
   throw new Error('this adapter is computed in PyTorch alone');
 };
 
+/** Reads the values from PEFT's folder. Throws UserFault if one is missing or of another shape. */
 async function readValues(dir: string, added: readonly Added[]): Promise<Map<string, HostTensor>> {
   const path = join(dir, WEIGHTS);
   const tensors = await readSafetensors(path);

@@ -157,6 +157,7 @@ const DEFAULT_RANK = 256,
 const asLoraBias = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
   bias === 'vera_only' ? 'lora_only' : bias;
 
+/** Returns a problem for each setting of the spec that contradicts the folder. */
 function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] {
   const problems: Problem[] = [];
   const reportClash = (field: keyof VeraParams, asked: unknown, held: unknown): void => {
@@ -177,9 +178,9 @@ function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext
   );
   if (field !== undefined) {
     const asked = targetedLayers(params, model).map(({ name }) => name);
-    const same =
+    const areSame =
       asked.length === folder.layers.size && asked.every((name) => folder.layers.has(name));
-    if (!same)
+    if (!areSame)
       problems.push({
         path: ['adapter', field],
         message:

@@ -47,6 +47,7 @@ export const layerwiseLoss: Objective = (
     return tf.mul<Scalar>(crossEntropy(logits, repeatedLabels, classWeights), layers);
   });
 
+/** Returns a fault if the architecture offers no logits after each layer. */
 function layerwiseFaults({ architecture }: TrainedModel): Problem[] {
   if (architecture.layerwise !== undefined) return [];
   return [

@@ -107,12 +107,9 @@ const addScaled = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
 const innerProduct = (a: Tensors, b: Tensors): number =>
   tf.tidy(() => scalarOf(tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, named(b, name)))))));
 
-/**
- * Returns Hv by a central difference, in new tensors. H is the Hessian of the loss of `pass`.
- */
+/** Returns Hv by a central difference, as new tensors; H is the Hessian of the loss of `pass`. */
 function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
-  // 1e-18 prevents division by zero: for rows that are learnt perfectly, ‖v‖² underflows, and Hv
-  // is negligible.
+  // 1e-18 prevents division by zero: of perfectly learnt rows ‖v‖² underflows; Hv is negligible.
   const epsilon = DELTA / Math.max(Math.sqrt(innerProduct(v, v)), 1e-18);
   const gradientsAt = (by: number): Map<string, Tensor> => {
     const moved = addScaled(trained, by, v),

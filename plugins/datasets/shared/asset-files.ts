@@ -11,10 +11,7 @@ export interface DataFile {
   readonly name: string;
 }
 
-/**
- * Returns the name without the number of a part: `train.parquet` for
- * `train-00001-of-00004.parquet`.
- */
+/** Returns the name without a part's number: `train.csv` for `train-00001-of-00004.csv`. */
 const withoutPartNumber = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
 
 /**

@@ -39,6 +39,11 @@ export const numberedLabels = (
 /** The label that the hub's files give to rows whose labels were not published. */
 const UNLABELLED = '-1';
 
+/**
+ * Makes the data set of a name. Its `read` yields the rows as the first layout whose columns the
+ * file has reads them, with the names of their classes, and returns what the file's reader records,
+ * such as the number of lines left out. Throws `SplitFault` if no layout fits.
+ */
 export function namedDataset({ name, summary, knows, layouts, files }: NamedDataset) {
   return defineDataset({
     name,
@@ -47,29 +52,29 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
     matches: () => false,
     unordered: false,
     async *read(asset, split) {
-      const columnFaults: Error[] = [];
+      let firstColumnFault: Error | undefined;
       for (const layout of layouts) {
-        const iterator = files.read(asset, splitInLayout(split, layout))[Symbol.asyncIterator]();
-        let next: Awaited<ReturnType<typeof iterator.next>>;
+        const rows = files.read(asset, splitInLayout(split, layout))[Symbol.asyncIterator]();
+        let next: Awaited<ReturnType<typeof rows.next>>;
         try {
-          next = await iterator.next();
+          next = await rows.next();
         } catch (error) {
           if (!isColumnFault(error)) throw error;
-          columnFaults.push(error);
+          firstColumnFault ??= error;
           continue;
         }
         try {
-          for (; next.done !== true; next = await iterator.next())
+          for (; next.done !== true; next = await rows.next())
             yield withClassName(layout, next.value);
         } finally {
-          await iterator.return?.();
+          await rows.return?.();
         }
-        return next.value ?? {};
+        const provenance = next.value; // what the reader returns after the last row
+        return provenance ?? {};
       }
-      const [columnFault] = columnFaults;
       throw new SplitFault(
         ['source'],
-        columnFault?.message ?? `${asset.uri} holds no rows.`,
+        firstColumnFault?.message ?? `${asset.uri} holds no rows.`,
         `format: ${name} reads ${layouts.map(({ columns }) => describeColumns(columns)).join('; ')}. ` +
           'Another layout is read by the format of its file, with `columns`.',
       );
@@ -80,6 +85,7 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
 const isNumbered = ({ columns }: Layout): boolean =>
   Object.values(columns).every((column) => typeof column === 'number');
 
+/** Returns the split with a layout's columns in place of its own. */
 const splitInLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => ({
   ...split,
   columns: layout.columns,
@@ -87,6 +93,7 @@ const splitInLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => (
   ...(layout.leavesOutRagged === true ? { ragged: 'left out' } : {}),
 });
 
+/** Whether the file lacks a column: then another layout may fit. */
 const isColumnFault = (error: unknown): error is Error =>
   error instanceof Error &&
   error.name === 'UserFault' &&
@@ -97,6 +104,7 @@ function describeColumns(columns: ResolvedSplit['columns']): string {
   return isNumbered({ columns }) ? `columns ${list} without a header` : `the columns ${list}`;
 }
 
+/** Returns the row with its class's name as label and, in a joined layout, its texts as one. */
 function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
   if (label === undefined) return row;
   if (label === UNLABELLED)
@@ -106,6 +114,7 @@ function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRo
       'Take a file with labels, such as that of the validation rows.',
     );
   const { text, text_pair: more = '', ...rest } = row;
-  const whole = joined === true ? { ...rest, text: more === '' ? text : `${text} ${more}` } : row;
-  return { ...whole, label: labels[label] ?? label };
+  const textsJoined =
+    joined === true ? { ...rest, text: more === '' ? text : `${text} ${more}` } : row;
+  return { ...textsJoined, label: labels[label] ?? label };
 }

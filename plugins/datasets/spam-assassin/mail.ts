@@ -1,7 +1,4 @@
-/**
- * Extracts the text of a mail as a person would read it: subject and body, without the other
- * headers.
- */
+/** Extracts the text of a mail as a person would read it: subject and body, no other headers. */
 import { compile } from 'html-to-text';
 import PostalMime from 'postal-mime';
 import { UserFault } from '../../../src/api.ts';
@@ -19,10 +16,7 @@ const htmlToText = compile({
   ],
 });
 
-/**
- * Puts a space between the cells of a table. Otherwise `<td>one</td><td>two</td>` would read
- * `onetwo`.
- */
+/** Puts a space between the cells of a table: else `<td>a</td><td>b</td>` would read `ab`. */
 const spacedCells = (html: string): string => html.replace(/<\/?t[dh]\b/gi, ' $&');
 
 /** Matches the HTML pages in mails that were sent as plain text. */
@@ -45,6 +39,7 @@ export async function mailText(bytes: Uint8Array, name: string): Promise<string>
   return tidy(`${mail.subject ?? ''}\n${html === '' ? plain : htmlToText(spacedCells(html))}`);
 }
 
+/** Returns the text on one line, without what can't be read; empty without letter and digit. */
 function tidy(text: string): string {
   const tidied = text
     .replace(/[\p{Cc}\p{Cf}\p{Co}\uFFFD]+/gu, ' ') // control and undecodable characters

@@ -178,10 +178,7 @@ export function keywordScores(
 export const keywordsAbove = (dictionary: readonly ScoredWord[], bar: number): string[] =>
   dictionary.filter(({ score }) => score >= bar).map(({ word }) => word);
 
-/**
- * Returns for each text the largest score of the words that it contributes, −Infinity if it
- * contributes none.
- */
+/** Returns for each text the largest score of its contributed words; −Infinity without any. */
 export function bkiTextScores(
   texts: readonly (readonly SalientWord[])[],
   dictionary: readonly ScoredWord[],

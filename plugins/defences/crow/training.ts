@@ -35,6 +35,7 @@ import {
 } from '../../../src/tensor/differentiable.ts';
 import { scalarOf } from '../../../src/tensor/rows.ts';
 
+/** Returns a fault if the architecture does not offer its hidden states. */
 function hiddenStateFaults({ architecture }: TrainedModel): Problem[] {
   if (architecture.hiddenStates !== undefined) return [];
   return [

@@ -82,6 +82,7 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
   return models;
 }
 
+/** Judges by the distance from clean models or, without a reference, by the mean of p₁. */
 async function judge(context: WeightsContext<Params>): Promise<Verdict> {
   const { assets, params } = context;
   const statistics = await statisticsOf(context);

@@ -85,10 +85,7 @@ function tokenCounts({ model, clean }: Context, vocabulary: number): Float64Arra
   return counts;
 }
 
-/**
- * Sets the rows of the change δ, (V, h), that E-PUR resets to zero, in place. Returns the number
- * of these rows.
- */
+/** Sets the rows of δ, (V, h), that E-PUR resets to zero, in place. Returns their number. */
 function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: number): number {
   const rows = purifiedRows(change, tokenCounts(context, vocabulary), context.params.purify);
   const width = change.length / vocabulary;

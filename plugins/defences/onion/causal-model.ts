@@ -22,6 +22,7 @@ interface Opened {
   readonly dispose: () => void;
 }
 
+/** Opens the model in PyTorch's process or on TensorFlow.js, as the run's backend says. */
 async function openOnBackend(
   { backend }: Pick<DefenceContext, 'backend'>,
   options: NetworkOptions,
@@ -111,9 +112,7 @@ interface CausalLanguageModel {
    * which nothing predicts (as in OpenBackdoor). Infinity for a text without a predicted token.
    */
   perplexities(texts: readonly string[]): Promise<number[]>;
-  /**
-   * Returns the perplexity of the words, joined by spaces, and of the words without each of them.
-   */
+  /** Returns the perplexity of the words, joined by spaces, and of them without each one. */
   leaveOneOut(
     words: readonly string[],
   ): Promise<{ readonly whole: number; readonly without: number[] }>;

@@ -75,6 +75,7 @@ export interface OnionModel {
 const textsOf = ({ text, text_pair: pair }: Row): readonly string[] =>
   pair === undefined ? [text] : [text, pair];
 
+/** Trains an n-gram model on the clean rows, and one without each fold, to judge that fold. */
 function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   const texts = clean.map((row) => textsOf(row).map(wordsOf));
   if (texts.length < FOLDS)
@@ -103,6 +104,7 @@ const wordScores = (row: Row, model: LanguageModel): Promise<number[][]> =>
 const rowSuspicion = (scores: readonly (readonly number[])[]): number =>
   Math.max(...scores.map(onionTextScore));
 
+/** Returns the judge that removes words whose score reaches the bar, or drops rows with any. */
 async function fit(context: Context): Promise<Judge> {
   const { params, clean, signal, progress } = context;
   const opened =

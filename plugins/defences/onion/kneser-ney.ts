@@ -69,15 +69,14 @@ interface NgramModel extends LanguageModel {
   readonly discounts: readonly Discounts[];
   /** Whether the training texts contain the word. */
   knows(word: string): boolean;
-  /**
-   * Returns log p(w | h) in nats for each word of the text and for its end. (words + 1). Finite.
-   */
+  /** Returns log p(w | h) in nats, finite, for each word of the text and its end. (words + 1) */
   logProbabilities(words: readonly string[]): number[];
   /** Returns exp(−Σ log p / (words + 1)), the end included. */
   perplexity(words: readonly string[]): number;
   leaveOneOut(words: readonly string[]): Perplexities;
 }
 
+/** Counts the word once more behind the context. */
 function countWord(order: Order, context: string, word: number): void {
   let followers = order.get(context);
   if (followers === undefined) {

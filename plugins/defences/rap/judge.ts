@@ -130,7 +130,7 @@ async function markedTexts(
  */
 async function trainWord(
   { params, signal, model }: Context,
-  id: number,
+  token: number,
   texts: readonly MarkedText[],
 ): Promise<{ word: RapWord; drops: number[]; learningRate: number }> {
   if (model === undefined) throw new Error('rap needs the trained model');
@@ -138,7 +138,8 @@ async function trainWord(
   const rates =
     given === undefined ? Array.from({ length: TRIES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
   const { options } = model;
-  const word = options === undefined ? rapWord(model.network, id) : await torchRapWord(options, id);
+  const word =
+    options === undefined ? rapWord(model.network, token) : await torchRapWord(options, token);
   const onBatch = (): Promise<void> => yieldToEventLoop(signal);
   let drops: number[] = [],
     learningRate = 0;
@@ -163,10 +164,14 @@ async function trainWord(
   }
 }
 
+/**
+ * Trains the word for each predicted class. Returns a judge that rejects a text if its drop Δ is
+ * below the class's quantile; a class that no clean text is predicted as rejects none.
+ */
 async function fit(context: Context): Promise<Judge> {
   const { model, clean, params, classes, warn, signal } = context;
   if (model === undefined) throw new Error('rap needs the trained model');
-  const id = wordId(model, params.word);
+  const token = wordId(model, params.word);
   const texts = await markedTexts(model, clean, params.word);
   const fitted = new Map<number, ClassWord>(),
     record: { [name: string]: JsonObject } = {};
@@ -182,7 +187,7 @@ async function fit(context: Context): Promise<Judge> {
         record[name] = { clean_rows: 0 };
         continue;
       }
-      const { word, drops, learningRate } = await trainWord(context, id, ofClass);
+      const { word, drops, learningRate } = await trainWord(context, token, ofClass);
       const threshold = rejectionThreshold(
         drops.map((drop) => -drop),
         params.frr,
@@ -328,14 +333,14 @@ export function robustnessLoss(
 
 /**
  * Returns a word whose embedding is trained by plain SGD; the other weights stay as they are.
- * @param id the token
  * @param network a classifier opened for evaluation, whose head does not read the token table
+ * @param token the word's id
  */
 export function rapWord(
   network: Network,
-  id: number,
+  token: number,
 ): RapWord & { /** The embedding, (h). */ embedding(): Float32Array } {
-  const rows = trainTokenRows(network, [id]),
+  const rows = trainTokenRows(network, [token]),
     wordNetwork = rows.network, // trains the word's row of the token table alone
     name = at(wordNetwork.trainable, 0);
   let values: Tensors = new Map([[name, named(wordNetwork.initial, name).clone()]]);
@@ -401,16 +406,21 @@ export function rapWord(
   };
 }
 
-/** Returns the same as `rapWord`, computed in PyTorch's process. @param options of a classifier */
-export async function torchRapWord(options: NetworkOptions, id: number): Promise<RapWord> {
+/**
+ * Returns a word whose embedding PyTorch's process trains by plain SGD; the other weights stay as
+ * they are.
+ * @param options of a classifier whose head does not read the token table
+ * @param token the word's id
+ */
+export async function torchRapWord(options: NetworkOptions, token: number): Promise<RapWord> {
   const start = await readTorchStart(options);
   let model: TorchModel | null = null;
   const dispose = (): void => model?.dispose();
   return {
     train: async (texts, { epochs, batchSize, learningRate, onBatch, ...bounds }) => {
       dispose();
-      model = await openTorchModel(start, wordTraining(id, bounds));
-      const { worker, id: number } = model;
+      model = await openTorchModel(start, wordTraining(token, bounds));
+      const { worker, id: modelId } = model;
       for (let epoch = 0; epoch < epochs; epoch++)
         for (let first = 0; first < texts.length; first += batchSize) {
           const batch = texts.slice(first, first + batchSize);
@@ -419,7 +429,7 @@ export async function torchRapWord(options: NetworkOptions, id: number): Promise
             probabilities: Float32Array.from(batch, ({ probability }) => probability),
           };
           const steps = [{ rate: learningRate, batches: [rows] }];
-          await worker.ask('train', { model: number, steps });
+          await worker.ask('train', { model: modelId, steps });
           await onBatch?.();
         }
     },
@@ -438,7 +448,7 @@ export async function torchRapWord(options: NetworkOptions, id: number): Promise
 
 /** Returns the training of one row of the token table, the word's embedding, by PyTorch. */
 const wordTraining = (
-  id: number,
+  token: number,
   { low, up, weight }: Pick<RapSettings, 'low' | 'up' | 'weight'>,
 ): Parameters<typeof openTorchModel>[1] => ({
   trainable: ['token_rows'],
@@ -450,5 +460,5 @@ const wordTraining = (
   precision: 'float32',
   gradient_checkpointing: false,
   objective: { name: 'robustness', low, up, weight },
-  token_rows: { ids: [id], keep_norms: true },
+  token_rows: { ids: [token], keep_norms: true },
 });

@@ -107,6 +107,7 @@ export interface ClientOptions {
   readonly log: (message: string) => void;
 }
 
+/** A command that fails is logged. Its method then returns null or false, or says it by `type`. */
 export function createClient({ env, callSeconds, log }: ClientOptions): SlurmClient {
   const clean = slurmEnvironment(env);
   const run = async (program: string, args: readonly string[]): Promise<Called> => {
@@ -167,6 +168,7 @@ function slurmTime(time: Date): string {
   return local.toISOString().slice(0, 19);
 }
 
+/** Returns why a call failed, for a message. */
 function failureText(called: Called, seconds: number): string {
   const { late, error } = called;
   if (error !== null) return error === 'ENOENT' ? 'it is not on the PATH' : error;

@@ -152,14 +152,15 @@ class SlurmExecutor implements Executor {
     member.settle(result);
   }
 
+  /** Stops waiting for a stage. Cancels its job unless others need it, or the run leaves it. */
   #stop(member: Member): void {
     const work = [...this.#tracker.works, ...this.#queued].find(({ members }) =>
       members.has(member),
     );
     if (work === undefined) return;
     work.members.delete(member);
-    const last = work.members.size === 0;
-    if (last) {
+    const isLast = work.members.size === 0;
+    if (isLast) {
       this.#tracker.remove(work);
       this.#queued = this.#queued.filter((one) => one !== work);
     }
@@ -168,7 +169,7 @@ class SlurmExecutor implements Executor {
       if (work.task) this.#kept.add(work.task.claim.submission);
     } else {
       this.#spool.disclaim(member.key);
-      if (last) this.#cancel(work);
+      if (isLast) this.#cancel(work);
     }
     member.settle(STOPPED);
   }
@@ -192,6 +193,7 @@ class SlurmExecutor implements Executor {
     this.#cancels.clear();
   }
 
+  /** Records a submission in the run's folder. @param tasks null for one of an earlier run */
   #remember(name: string, id: string | null, tasks: number | null): void {
     this.#submissions.add(name);
     try {
@@ -236,6 +238,7 @@ class SlurmExecutor implements Executor {
     }
   }
 
+  /** Submits what is queued, as far as there is room. The rest stays in the queue. */
   async #submitQueued(): Promise<void> {
     if (this.#queued.length === 0 || this.#closed) return;
     if (!this.#hasRoom()) return;

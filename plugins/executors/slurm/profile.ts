@@ -147,6 +147,7 @@ function faultHint(error: ErrorObject): string | undefined {
   return description;
 }
 
+/** Throws UserFault if the times contradict each other. @param kind empty for the profile itself */
 function checkTimes(profile: Profile, kind: string): void {
   const { minTime, maxTime, signal } = profile.settings(kind);
   const where = kind === '' ? '' : ` of \`kinds.${kind}\``;

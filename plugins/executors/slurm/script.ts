@@ -94,6 +94,7 @@ function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): numbe
     : (expectedSeconds(known) ?? 0) * margin + START_SECONDS + unknown;
 }
 
+/** Returns a job's time limit in seconds. @param longer how many times it has been doubled */
 function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: number): number {
   const limit = timeStep(Math.max(minTime, wanted) * 2 ** Math.min(longer, 20));
   return Math.min(roundedUp(maxTime, 60), limit);

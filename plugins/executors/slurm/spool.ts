@@ -79,6 +79,7 @@ function readText(file: string): string | null {
   }
 }
 
+/** Returns the object in a file; null if it can't be read or is no JSON object. */
 function readJson(file: string): { readonly [name: string]: unknown } | null {
   const text = readText(file);
   if (text === null) return null;
@@ -124,12 +125,13 @@ export class Spool {
     return path.join(this.root, 'submissions', name);
   }
 
+  /** Returns the task that a stage was given to; null if there is none, or it can't be read. */
   claim(key: string): Claim | null {
     const found = readJson(path.join(this.stageDir(key), 'claim.json'));
     if (found === null) return null;
     const { submission, task } = found;
-    const sound = typeof submission === 'string' && NAME.test(submission);
-    return sound && Number.isInteger(task) ? { submission, task: Number(task) } : null;
+    const isSound = typeof submission === 'string' && NAME.test(submission);
+    return isSound && Number.isInteger(task) ? { submission, task: Number(task) } : null;
   }
 
   setClaim(key: string, claim: Claim): void {
@@ -197,6 +199,7 @@ export class Spool {
     replaceFile(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
   }
 
+  /** Returns null if the submission's folder is gone, or its file is not sound. */
   intent(name: string): Intent | null {
     const found = readJson(path.join(this.submissionDir(name), 'intent.json'));
     if (found?.['name'] !== name || !isRecord(found['request'])) return null;
@@ -309,6 +312,7 @@ export class Spool {
   }
 }
 
+/** Whether all files are there in their sizes. */
 function areFilesThere(
   dir: string,
   files: readonly { readonly path: string; readonly size: number }[],

@@ -47,6 +47,7 @@ export interface Batch {
   readonly works: readonly Work[];
 }
 
+/** Returns the jobs by what they ask for, in the order in which each request first occurs. */
 function groupByRequest<T>(
   jobs: readonly T[],
   requested: (job: T) => Request,
@@ -78,6 +79,7 @@ export function batchesOf(
   );
 }
 
+/** Returns the most jobs of one array: the site's limit, or the profile's if that is lower. */
 export async function arrayLimit({
   profile,
   client,
@@ -180,6 +182,7 @@ export function foreseeSlurm(
   );
 }
 
+/** Describes one array as `plan` shows it, with stand-ins for what only a submission knows. */
 function foreseenGroup(
   request: Request,
   jobs: readonly ForeseenJob[],
@@ -282,9 +285,7 @@ export async function submitCoordinator({
   return { name, job: `Slurm job ${submitted.id}`, file };
 }
 
-/**
- * Cancels every job that a run has submitted or adopted, and gives up the claims of their stages.
- */
+/** Cancels every job that a run submitted or adopted, and gives up the claims of their stages. */
 export async function cancelSubmissions({
   dir,
   env,

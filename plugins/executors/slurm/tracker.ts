@@ -103,6 +103,7 @@ export class Tracker {
     await this.#update(rows);
   }
 
+  /** Settles the stages of a job that have a result, and passes on what the job has printed. */
   #readResults(work: Work): void {
     const { spool } = this.#options;
     const task = taskOf(work);
@@ -135,6 +136,7 @@ export class Tracker {
     if (missing.length > 0) await this.#askAccounts(missing);
   }
 
+  /** Notes the state in which a query shows a job; concludes the job once that is surely an end. */
   #noteShown(work: Work, task: Task, row: Row): void {
     const { spool } = this.#options;
     task.missed = 0;
@@ -152,6 +154,7 @@ export class Tracker {
     } else if (++task.ended >= SURE_AFTER) this.#conclude(work, task, row);
   }
 
+  /** Tells of a job that will not start by itself; one that failed to launch is submitted again. */
   #handleHeld(work: Work, task: Task, { id, state, reason, nodes }: Row): void {
     const { note } = this.#options;
     if (state !== 'PENDING' || !HELD.test(reason) || task.toldReason === reason) return;
@@ -169,6 +172,7 @@ export class Tracker {
     if (task.missed >= SURE_AFTER && now() - task.missedSince >= LOST_MS) missing.push(work);
   }
 
+  /** Settles work that the queue no longer shows, by sacct's records if it has any. */
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
     const names = [...new Set(missing.map((work) => taskOf(work).claim.submission))];
@@ -311,6 +315,7 @@ function taskOf({ task }: Work): Task {
   return task;
 }
 
+/** Tells the stages of a job where it is, if that has changed. */
 function tellPlace({ members }: Work, task: Task, { id, state, reason, nodes }: Row): void {
   const waits = state === 'PENDING' ? reason : null;
   const place = { job: `Slurm job ${id}`, node: waits === null ? nodeName(nodes) : null, waits };

@@ -119,6 +119,7 @@ class Relay {
   }
 }
 
+/** Returns the event that a task has written on a line; null for anything else. */
 function eventOf(line: string): TaskEvent | null {
   let value: unknown;
   try {

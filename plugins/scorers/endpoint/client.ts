@@ -105,30 +105,30 @@ async function askUntilAnswered(
   signal: AbortSignal | undefined,
 ): Promise<Answer> {
   const { host } = new URL(address);
-  let last = '';
+  let lastFault = '';
   for (let attempt = 0; attempt <= params.retries; attempt++) {
     signal?.throwIfAborted();
     if (used.calls >= (params.max_calls ?? Infinity))
       throw new UserFault(
         `${host} was asked ${used.calls} times, which is max_calls, since requests had to be ` +
-          `repeated (${last})`,
+          `repeated (${lastFault})`,
         'Run again later: what was answered is kept.',
       );
     used.calls++;
     const outcome = await sendRequest(address, params, body, signal);
     if ('answer' in outcome) return outcome.answer;
-    last = outcome.fault;
+    lastFault = outcome.fault;
     if (attempt === params.retries) break;
-    const wait = outcome.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
-    if (wait > LONGEST_WAIT_MS)
+    const waitMs = outcome.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
+    if (waitMs > LONGEST_WAIT_MS)
       throw new UserFault(
-        `${host} asks to wait for ${Math.round(wait / 1000)} s (${last})`,
+        `${host} asks to wait for ${Math.round(waitMs / 1000)} s (${lastFault})`,
         'Run again after that: what was answered is kept.',
       );
-    await sleep(wait, undefined, signal === undefined ? {} : { signal });
+    await sleep(waitMs, undefined, signal === undefined ? {} : { signal });
   }
   throw new UserFault(
-    `${host} gave no answer to ${params.retries + 1} requests in turn, lastly: ${last}`,
+    `${host} gave no answer to ${params.retries + 1} requests in turn, lastly: ${lastFault}`,
     'Run again later: what was answered is kept. `retries` and `timeout_seconds` allow more.',
   );
 }
@@ -138,6 +138,7 @@ type Outcome =
   /** A fault that may pass. */
   | { readonly fault: string; readonly waitMs?: number | undefined };
 
+/** Sends one request. Throws `UserFault` where repeating it would not help. */
 async function sendRequest(
   address: string,
   { key, timeout_seconds: seconds, model }: Params,
@@ -146,7 +147,7 @@ async function sendRequest(
 ): Promise<Outcome> {
   const variable = key === undefined ? null : variableOf(key);
   const redact = redactor(variable === null ? [] : [variable], process.env);
-  const late = AbortSignal.timeout(Math.ceil(seconds * 1000));
+  const timeout = AbortSignal.timeout(Math.ceil(seconds * 1000));
   let status: number, headers: Headers, text: string;
   try {
     const response = await fetch(address, {
@@ -157,7 +158,7 @@ async function sendRequest(
         ...(variable === null ? {} : { authorization: `Bearer ${process.env[variable] ?? ''}` }),
       },
       body: JSON.stringify(body),
-      signal: signal === undefined ? late : AbortSignal.any([late, signal]),
+      signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
     });
     ({ status, headers } = response);
     // Hide the credential: the endpoint may send back what it was sent.
@@ -165,7 +166,7 @@ async function sendRequest(
   } catch (error) {
     signal?.throwIfAborted();
     if ((error as Error).name === 'UserFault') throw error;
-    if (late.aborted) return { fault: `no answer within ${seconds} s` };
+    if (timeout.aborted) return { fault: `no answer within ${seconds} s` };
     const { cause } = error as { cause?: unknown };
     const why = cause instanceof Error && cause.message !== '' ? cause : (error as Error);
     return { fault: shown(redact(why.message)) };

@@ -191,19 +191,23 @@ export default defineScorer<Params>({
       return { hit: isYes === isNo ? null : isYes, said };
     });
   },
-  calls({ url, model, prompt, system = '', max_tokens, options, price }, outputs, bytes) {
-    const whole = filledBytes(prompt, outputs, bytes) + outputs * Buffer.byteLength(system);
+  calls({ url, model, prompt, system = '', max_tokens, options, price }, outputCount, bytes) {
+    const inputBytes =
+      filledBytes(prompt, outputCount, bytes) + outputCount * Buffer.byteLength(system);
     const body: JsonObject = { max_tokens, ...options };
     const limits = [body['max_tokens'], body['max_completion_tokens']].filter(
       (limit) => typeof limit === 'number',
     );
-    const most = limits.length === 0 ? NaN : Math.max(...limits);
-    const output = outputs * most * Number(body['n'] ?? 1);
-    const cost = price ? ((whole / BYTES_A_TOKEN) * price.input + output * price.output) / 1e6 : 0;
+    // NaN where nothing limits an answer: the cost is then unknown.
+    const mostTokens = limits.length === 0 ? NaN : Math.max(...limits);
+    const outputTokens = outputCount * mostTokens * Number(body['n'] ?? 1);
+    const cost = price
+      ? ((inputBytes / BYTES_A_TOKEN) * price.input + outputTokens * price.output) / 1e6
+      : NaN;
     return {
       to: `${model} at ${URL.canParse(url) ? new URL(url).host : url}`,
-      calls: outputs,
-      cost: price && Number.isFinite(cost) ? cost : null,
+      calls: outputCount,
+      cost: Number.isFinite(cost) ? cost : null,
     };
   },
 });

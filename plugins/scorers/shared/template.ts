@@ -24,9 +24,7 @@ export const filledBytes = (template: string, outputs: number, bytes: OutputByte
       0,
     );
 
-/**
- * Returns a fault if a judge would not see the output, or if there is no target to fill in.
- */
+/** Returns a fault if a judge would not see the output, or there is no target to fill in. */
 export function templateFaults(
   param: string,
   template: string,

@@ -20,10 +20,7 @@ const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chos
 /** The most pages of a list. A page lists up to 1000 files. */
 const PAGES = 1000;
 
-/**
- * Where the hub and its downloads are, according to the environment variables that the hub's own
- * clients use.
- */
+/** Where the hub and its downloads are, by the environment variables of the hub's own clients. */
 export interface HubSettings {
   /** HF_ENDPOINT; undefined for the public hub. */
   readonly endpoint: string | undefined;
@@ -63,10 +60,7 @@ export interface HubFile {
   /** The file's path within the repository, checked by `nameFault`. */
   readonly path: string;
   readonly size: number;
-  /**
-   * sha256 for large files. For others, Git's blob id, which is the sha1 of `blob SIZE\0` followed
-   * by the content.
-   */
+  /** sha256 for large files; for others, Git's blob id: sha1 of `blob SIZE\0` and the content. */
   readonly hash: 'sha256' | 'git-sha1';
   /** The digest in lower-case hex, of the hash's length. */
   readonly oid: string;
@@ -81,6 +75,7 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
+/** Sends a request. Throws `HubStatus` unless the hub answers with success. */
 async function askHub(server: Server, address: string, accept: string): Promise<Answer> {
   const answer = await ask(server, address, accept);
   if (answer.status >= 200 && answer.status < 300) return answer;
@@ -93,10 +88,7 @@ export interface Hub {
   commit(): Promise<string>;
   /** Returns every file of a commit, by path. */
   files(commit: string): Promise<Map<string, HubFile>>;
-  /**
-   * Returns the text of a small file at a commit or another revision, or null if there is no such
-   * file.
-   */
+  /** Returns the text of a small file at a commit or another revision; null if there is none. */
   peek(at: string, path: string): Promise<string | null>;
   /**
    * Writes a file's bytes to `to`, at most as many as its listed size, and hands each part to
@@ -110,10 +102,7 @@ export interface Hub {
   ): Promise<number>;
 }
 
-/**
- * Opens a hub. Its methods throw `UserFault`, or `HubStatus` if the server answers with an error
- * status.
- */
+/** Opens a hub. Its methods throw `UserFault`, or `HubStatus` at an error status of the server. */
 export function openHub(
   { type, name, revision }: Repository,
   { endpoint = PUBLIC_HUB, token }: HubSettings,
@@ -213,6 +202,7 @@ export function readFileList(value: unknown, name: string): HubFile[] {
   return value.flatMap((entry) => parseFile(entry, answerFault) ?? []);
 }
 
+/** Returns a file of the hub's list; null for a folder. Throws `answerFault` of anything else. */
 function parseFile(entry: unknown, answerFault: (why: string) => UserFault): HubFile | null {
   if (!isRecord(entry)) throw answerFault(`it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
@@ -220,15 +210,15 @@ function parseFile(entry: unknown, answerFault: (why: string) => UserFault): Hub
   const why = nameFault(path);
   if (typeof path !== 'string' || why !== null)
     throw answerFault(`it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
-  const large = lfs !== undefined && lfs !== null;
-  if (large && !isRecord(lfs)) throw answerFault(`it gives ${path} the lfs ${shown(lfs)}`);
-  const found = large ? lfs['size'] : size,
-    id = large ? lfs['oid'] : oid;
-  if (typeof found !== 'number' || !Number.isSafeInteger(found) || found < 0)
-    throw answerFault(`it gives ${path} the size ${shown(found)}`);
-  if (typeof id !== 'string' || !(large ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(id))
+  const isLarge = lfs !== undefined && lfs !== null;
+  if (isLarge && !isRecord(lfs)) throw answerFault(`it gives ${path} the lfs ${shown(lfs)}`);
+  const bytes = isLarge ? lfs['size'] : size,
+    id = isLarge ? lfs['oid'] : oid;
+  if (typeof bytes !== 'number' || !Number.isSafeInteger(bytes) || bytes < 0)
+    throw answerFault(`it gives ${path} the size ${shown(bytes)}`);
+  if (typeof id !== 'string' || !(isLarge ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(id))
     throw answerFault(`it gives ${path} the digest ${shown(id)}`);
-  return { path, size: found, hash: large ? 'sha256' : 'git-sha1', oid: id };
+  return { path, size: bytes, hash: isLarge ? 'sha256' : 'git-sha1', oid: id };
 }
 
 /**
@@ -306,9 +296,9 @@ export function wantedFiles(repository: Repository, all: readonly string[]): str
   const beside = all
     .filter((file) => file.startsWith(prefix) && !file.slice(prefix.length).includes('/'))
     .map((file) => file.slice(prefix.length));
-  const whole = beside.includes('model.safetensors');
+  const isInOneFile = beside.includes('model.safetensors');
   const names = beside.filter(
-    (file) => isSettings(file) || (whole ? file === 'model.safetensors' : WEIGHTS.test(file)),
+    (file) => isSettings(file) || (isInOneFile ? file === 'model.safetensors' : WEIGHTS.test(file)),
   );
   const hasModel = beside.includes('config.json') && names.some((file) => WEIGHTS.test(file));
   if (!hasModel && !beside.includes('adapter_model.safetensors')) {

@@ -66,9 +66,7 @@ const recordFile = (
       .slice(0, 32)}.json`,
   );
 
-/**
- * Looks for the snapshot in the cache, without using the network. Returns null if it is not there.
- */
+/** Looks for the snapshot in the cache, without using the network. Null if it is not there. */
 export async function findSnapshot(
   repository: Repository,
   settings: HubSettings,
@@ -121,11 +119,11 @@ async function foreignSnapshot(
     if (error instanceof UserFault) return null;
     throw error;
   }
-  const whole =
+  const isWhole =
     repository.type === 'model'
       ? await isWholeModel(dir, names)
       : names.length === 1 && names[0] === repository.fragment;
-  if (!whole && !settings.offline) return null;
+  if (!isWhole && !settings.offline) return null;
   return {
     dir,
     commit,
@@ -166,6 +164,7 @@ async function knownCommit(root: string, { name, revision }: Repository): Promis
   return isCommit(commit) ? commit : null;
 }
 
+/** Whether the files include a tokenizer and all weights, by their index if they have one. */
 async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
   if (!names.some((name) => name.endsWith('tokenizer.json'))) return false;
   const index = names.find((name) => name.endsWith('model.safetensors.index.json'));
@@ -177,9 +176,7 @@ async function isWholeModel(dir: string, names: readonly string[]): Promise<bool
   return Object.values(map).every((shard) => names.includes(posix.join(folder, String(shard))));
 }
 
-/**
- * Downloads the needed files that are missing, renames each into place, and records all of them.
- */
+/** Downloads the needed files that are missing, renames each into place, and records all. */
 export async function fetchSnapshot(
   repository: Repository,
   settings: HubSettings,
@@ -254,9 +251,7 @@ async function makeFolder(root: string, path: string): Promise<void> {
   }
 }
 
-/**
- * Throws `UserFault` if the files are larger than the limit, or than the free space on the disk.
- */
+/** Throws `UserFault` if the files are larger than the limit, or than the disk's free space. */
 async function checkRoom(
   name: string,
   { cache }: HubSettings,
@@ -288,6 +283,7 @@ async function checkRoom(
 const hashAndPrefix = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
 
+/** Whether a file has the size and the digest that the hub lists. */
 async function isIntactBlob(path: string, entry: HubFile): Promise<boolean> {
   const stats = await stat(path).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT')) return null;
@@ -297,6 +293,7 @@ async function isIntactBlob(path: string, entry: HubFile): Promise<boolean> {
   return (await digestOfFile(path, ...hashAndPrefix(entry))).toString('hex') === entry.oid;
 }
 
+/** Puts a link to the blob, or a copy where links are not allowed, in the place of `pointer`. */
 async function linkBlob(blob: string, pointer: string): Promise<void> {
   const temporary = `${pointer}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
@@ -315,6 +312,7 @@ async function linkBlob(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
+/** Returns null if the record is missing or damaged. */
 async function readFetchRecord(path: string): Promise<FetchRecord | null> {
   const record = await readRecord(path);
   const isSound =

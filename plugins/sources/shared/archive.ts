@@ -16,6 +16,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 /** Counts one more entry and its bytes. Throws UserFault if there are more than allowed. */
 type Count = (entry: { readonly bytes: number }) => void;
 
+/** @param archive the limit on its unpacked bytes depends on its size */
 async function createCounter(archive: string, env: Env | undefined): Promise<Count> {
   const { size } = await stat(archive);
   const most = unpackedLimit(size, env),
@@ -39,10 +40,7 @@ async function createCounter(archive: string, env: Env | undefined): Promise<Cou
   };
 }
 
-/**
- * Unpacks the content of the one top folder of an npm package's archive. Like npm, leaves out links
- * and devices.
- */
+/** Unpacks the one top folder of an npm package's archive; like npm, without links or devices. */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
   const count = await createCounter(archive, env);
@@ -87,10 +85,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   if (fault !== null) throw archiveFault(archive, fault);
 }
 
-/**
- * Returns the archive's bytes, unzipped. They are counted as they come, because padding and links
- * unpack to nothing.
- */
+/** Returns the archive's bytes, unzipped and counted: padding and links unpack to nothing. */
 async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
   const count = await createCounter(archive, env);
   const file = await open(archive);
@@ -167,6 +162,7 @@ const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
 /** System errors that are caused by the archive's content, not by the disk. */
 const ARCHIVE_ERRORS = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 
+/** Returns the user fault of an error that the archive causes; any other error as it is. */
 function archiveFault(archive: string, error: unknown): unknown {
   const { name, message, code, syscall } = error as NodeJS.ErrnoException;
   if (name === 'UserFault') return error;

@@ -39,9 +39,7 @@ export interface Answer {
 
 const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
 
-/**
- * Sends a request. Throws `UserFault` if the server can't be reached or does not answer in time.
- */
+/** Sends a request. Throws `UserFault` if the server can't be reached or answers too late. */
 export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
   const url = URL.canParse(address) ? new URL(address) : null;
   if (url === null || !isWeb(url))
@@ -119,8 +117,7 @@ async function* limitedBody(
     received = 0;
   try {
     for (;;) {
-      // The next part may take as long as the rate of the whole body so far allows, but at most
-      // `patience`.
+      // The next part may take as long as the body's rate so far allows, but at most `patience`.
       const silence = patience.value * 1000,
         allowed = Math.min(silence, silence + (received / SLOWEST) * 1000 - waited);
       const before = performance.now();

@@ -62,10 +62,7 @@ const entryParts = (key: PackageKey): readonly string[] => [
 const packageDir = (key: Omit<PackageKey, 'version'>): string =>
   cacheFolder(key.cacheDir, ...packageParts(key));
 
-/**
- * Returns the entry if it is there and intact, and otherwise null. If it is damaged, the log says
- * so.
- */
+/** Returns the entry; null if it is missing or damaged. If it is damaged, the log says so. */
 export async function findPackage(
   key: PackageKey,
   log: (message: string) => void,
@@ -79,6 +76,7 @@ export async function findPackage(
   return null;
 }
 
+/** Returns the entry, what is wrong with it, or null if there is none. */
 async function readEntry(
   key: PackageKey,
 ): Promise<PackageEntry | { readonly damage: string } | null> {
@@ -97,8 +95,7 @@ async function readEntry(
   const dir = join(root, manifest.folder);
   const { damage, files } = await checkFiles(dir, manifest.files);
   if (damage !== null) return { damage };
-  // The files of a copied cache have other times. Store these, so that their content is read only
-  // once more.
+  // A copied cache's files have other times. Store these, so that content is read only once more.
   if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
   return { dir, archive: manifest.archive, facts: manifest.facts };
 }
@@ -204,6 +201,7 @@ export function fetchPackage(
   return started;
 }
 
+/** Renames files into the cache and writes their entry, unless another process was faster. */
 async function publish(
   key: PackageKey,
   files: string,
@@ -212,7 +210,6 @@ async function publish(
   const root = makeCacheFolder(key.cacheDir, ...entryParts(key));
   await checkPin(key, root, archive);
   const before = await readEntry(key);
-  // another process was faster
   if (before !== null && 'dir' in before && before.archive === archive) return before;
   const stale = await staleFolder(root);
 
@@ -257,10 +254,7 @@ async function checkPin(key: PackageKey, root: string, archive: Digest): Promise
 const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string =>
   join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
 
-/**
- * Returns the version that `asked` resolved to when it was first fetched, or null if it has not
- * been fetched yet.
- */
+/** Returns the version that `asked` resolved to when it was first fetched; null before that. */
 export async function rememberedVersion(
   key: Omit<PackageKey, 'version'>,
   asked: string,

@@ -41,6 +41,7 @@ export default defineStage<Params>({
   run: async (context) => (await import('./run.ts')).run(context),
 });
 
+/** Returns the value at a path such as `train.epochs`; null if the cell has none there. */
 function fieldOf(cell: Cell, path: string): Json {
   let value: unknown = cell;
   for (const name of path.split('.')) {
@@ -85,9 +86,7 @@ type Asked = Declared & {
 export type Params = Declared & {
   /** The names of the files in the program's folder. */
   readonly files: readonly string[];
-  /**
-   * For each cell that the stage reads: the fields whose values the program gets, and the inputs.
-   */
+  /** For each cell that the stage reads: the fields that the program gets, and the inputs. */
   readonly cells: readonly {
     readonly fields: JsonObject;
     /** Where each input lies below `inputs/`, by the name of the input. */

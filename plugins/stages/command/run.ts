@@ -18,7 +18,7 @@ type Context = RunContext<Params>;
 export async function run(context: Context): Promise<void> {
   const { params, inputs, outDir, log, signal } = context;
   const limits = limitsOf(context);
-  const bytes = limits.output_mb * 1e6;
+  const outputBytes = limits.output_mb * 1e6;
   const work = await openWorkFolder(join(outDir, '.work'), {
     files: Object.fromEntries(params.files.map((file) => [file, assetOf(context, file).path])),
     inputs: Object.fromEntries(Object.entries(inputs).map(([place, { dir }]) => [place, dir])),
@@ -33,11 +33,11 @@ export async function run(context: Context): Promise<void> {
       ...Object.fromEntries(secrets.map(({ variable, value }) => [variable, value])),
     },
     pass: params.pass_env,
-    limits: { seconds: limits.timeout_seconds, outputBytes: bytes },
+    limits: { seconds: limits.timeout_seconds, outputBytes },
     log,
     signal,
   });
-  await work.take(params.outputs, outDir, bytes);
+  await work.take(params.outputs, outDir, outputBytes);
   await checkLeaks(outDir, secrets);
 }
 
@@ -83,6 +83,7 @@ function readSecrets({ secrets }: Params): Secret[] {
   });
 }
 
+/** Throws UserFault if an output contains a secret. */
 async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<void> {
   for (const { from, value } of secrets) {
     const leak = await fileWithSecret(outDir, value);
@@ -111,13 +112,14 @@ export async function fileWithSecret(dir: string, secret: string): Promise<strin
   return null;
 }
 
-async function containsAny(file: string, wanted: readonly Buffer[]): Promise<boolean> {
-  const longest = Math.max(...wanted.map(({ length }) => length));
+/** Whether the file contains one of the texts. Reads it in chunks. */
+async function containsAny(file: string, texts: readonly Buffer[]): Promise<boolean> {
+  const longest = Math.max(...texts.map(({ length }) => length));
   // The end of the last chunk: a secret may begin in one chunk and end in the next.
   let before: Buffer = Buffer.alloc(0);
   for await (const chunk of createReadStream(file)) {
     const both = Buffer.concat([before, chunk as Buffer]);
-    if (wanted.some((text) => both.includes(text))) return true;
+    if (texts.some((text) => both.includes(text))) return true;
     before = both.subarray(Math.max(0, both.length - longest + 1));
   }
   return false;

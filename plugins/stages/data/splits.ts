@@ -287,10 +287,7 @@ const WAY_OUT = {
     'columns: { text: …, label: … }.',
 };
 
-/**
- * Throws a `UserFault` if the head can't learn the task, or if the spec asks for classes of a task
- * that has none.
- */
+/** Throws a `UserFault` if the head can't learn the task, or classes are asked of one without. */
 export function checkTask(cell: Cell, name: SplitName): void {
   const { type } = cell.head;
   const task = taskOfSplit(cell, cellSplit(cell, name), name);
@@ -305,6 +302,7 @@ export function checkTask(cell: Cell, name: SplitName): void {
   if (task === 'regression') checkClassless(cell, name, task);
 }
 
+/** Throws a `UserFault` if the spec lists or balances classes, which rows of this task lack. */
 function checkClassless(cell: Cell, name: SplitName, task: Exclude<Task, 'classes'>): void {
   const { data } = cell;
   const { classes, balance } = cellSplit(cell, name);

@@ -71,6 +71,7 @@ export const defenceDescriptor = (
   { defence }: Defending['defence'],
 ): DefenceDescriptor => context.plugin<DefenceDescriptor>('defence', defence);
 
+/** Returns the judge that the defence has fitted. The caller closes it. */
 export async function fittedJudge(
   hook: DefenceHook<RowsDefence<never, never>> | undefined,
   name: string,

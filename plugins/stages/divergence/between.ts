@@ -1,7 +1,4 @@
-/**
- * Computes M′: the kernel, at the start of training, between this attack's poisoned rows and their
- * originals.
- */
+/** Computes M′: the kernel at the start of training between poisoned rows and their originals. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tensor1D, Tensor3D } from '@tensorflow/tfjs-core';
@@ -208,6 +205,7 @@ export async function pairKernels(
   return finiteKernels(full, lora);
 }
 
+/** Returns M' of both kernels. Throws UserFault if a trace is not finite. */
 function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   for (const traces of [full, ...(lora === null ? [] : [lora])])
     if (!areFinite(traces))
@@ -218,7 +216,7 @@ function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
 }
 
-/** Returns the same as `pairKernels`, from kernels of all 2P rows with each other. */
+/** Returns M' of both kernels, of which PyTorch computes the entries of all 2P rows. */
 async function allPairKernels(
   model: KernelModel,
   originals: readonly TokenRow[],
@@ -269,6 +267,7 @@ interface Rectangles {
   readonly b: Tensor3D; // (R, T, q)
 }
 
+/** Pads a block's rows of tokens to the length of its longest. */
 function rectanglesOf(block: TokenBlock): Rectangles {
   const index = paddedLayout(block),
     rows = block.rows.length;

@@ -33,9 +33,7 @@ export const FLOOR =
   'the clean run, trained once more by itself with the rows of each batch in reverse order, ' +
   'so that the same sums are added up in another order';
 
-/**
- * Returns M at one step, and the noise floor if the repeated run's model is available there too.
- */
+/** Returns M at one step, and the noise floor if the repeated run has a model there too. */
 export function distanceAt(
   step: number,
   start: ModelWeights,
@@ -101,30 +99,18 @@ export function overFloor(points: readonly Point[]): Record<string, number> {
  */
 
 interface RunDistance {
-  /**
-   * Effective weights of the layers that training moves, keyed by the checkpoint's own parameter
-   * names.
-   */
+  /** Effective weights of the layers that training moves, by the checkpoint's parameter names. */
   readonly layers: Readonly<Record<string, Distance>>;
   /**
    * The distance over those layers as one vector, by which LoRA and full fine-tuning are compared.
    * Null for an adapter that trains no layer's weight.
    */
   readonly total: Distance | null;
-  /**
-   * `layers` and `kinds` as one vector: everything trained below the head. Null if only the head is
-   * trained.
-   */
+  /** `layers` and `kinds` as one vector, all that is trained below the head; null if nothing is. */
   readonly trained: Distance | null;
-  /**
-   * The trained parameters that are not a layer's weight, by kind; a kind that is not trained is
-   * left out.
-   */
+  /** The trained parameters that are no layer's weight, by kind; without untrained kinds. */
   readonly kinds: Readonly<Partial<Record<Kind, Distance>>>;
-  /**
-   * The head that the task adds; null where the head is pretrained (cloze) and so counts with the
-   * rest.
-   */
+  /** The head that the task adds; null where it is pretrained (cloze), as part of the rest. */
   readonly head: Distance | null;
 }
 
@@ -143,6 +129,7 @@ const readValues = async (weights: ModelWeights, name: string): Promise<Float32A
 const jointDistance = (parts: readonly Sums[]): Distance | null =>
   parts.length === 0 ? null : distanceOf(pooledSums(parts));
 
+/** Turns sums into distances; null or left out where the training moves nothing. */
 function finishedDistance({ layers, kinds, head }: Gathered, moved: Moved): RunDistance {
   return {
     layers: Object.fromEntries([...layers].map(([name, sums]) => [name, distanceOf(sums)])),
@@ -206,9 +193,7 @@ async function compareRuns(
   return found.map((one) => finishedDistance(one, moved));
 }
 
-/**
- * Returns E_t: the mean of each part over a training's checkpoints, which all have the same parts.
- */
+/** Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
     const parts = points.flatMap((point) => get(point) ?? []);
@@ -268,10 +253,7 @@ interface Moved {
   readonly layers: readonly LinearLayer[];
   /** Every other trained parameter below the head, by kind. */
   readonly parameters: ReadonlyMap<Kind, readonly ParameterSpec[]>;
-  /**
-   * The parameters of the head that the task adds, which every adapter trains; empty where the head
-   * is pretrained.
-   */
+  /** The parameters of a head that the task adds, which every adapter trains; else empty. */
   readonly head: readonly ParameterSpec[];
 }
 
@@ -286,6 +268,7 @@ function isWeightMoved(adapter: Adapter, layer: string): boolean {
   );
 }
 
+/** Returns the kind of a parameter that is not a layer's weight, from its shape and its name. */
 function parameterKind({ name, shape }: ParameterSpec, network: ModelWeights): Kind {
   if (shape.length > 1) return 'embeddings';
   const module = name.replace(/\.[^.]*$/, '');
@@ -372,14 +355,14 @@ export function sumsOf(
     );
   let largest = 0,
     squares = 0,
-    moved = 0;
+    cleanSquares = 0;
   for (let i = 0; i < clean.length; i++) {
     const difference = clean[i]! - poisoned[i]!;
     largest = Math.max(largest, Math.abs(difference));
     squares += difference ** 2;
-    moved += (clean[i]! - (start === null ? 0 : start[i]!)) ** 2;
+    cleanSquares += (clean[i]! - (start === null ? 0 : start[i]!)) ** 2;
   }
-  return { largest, squares, clean: moved };
+  return { largest, squares, clean: cleanSquares };
 }
 
 /** Returns the sums of all parts taken as one vector. */

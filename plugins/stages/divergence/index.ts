@@ -13,10 +13,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /**
-   * The adapter of the bases. Present if the two runs already differ in the training of their
-   * bases.
-   */
+  /** The adapter of the bases. Present if the runs differ already in how these are trained. */
   readonly base_adapter?: string;
   /** The number of poisoned rows that are paired with their originals for M′. */
   readonly pairs: number;
@@ -27,10 +24,7 @@ export type Params = ModelNames & {
   readonly no_floor?: string;
 };
 
-/**
- * Whether a training may use dropout. If the spec sets none, an adapter that comes from a folder
- * uses the folder's.
- */
+/** Whether a training may use dropout: the spec's or, without it, that of an adapter's folder. */
 const mayUseDropout = (cell: Cell): boolean => hasDropout(cell) || hasFolderDropout(cell);
 
 const hasDropout = ({ train, adapter }: Cell): boolean =>

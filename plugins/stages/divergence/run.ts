@@ -35,6 +35,7 @@ async function writeNothing({ outDir, log }: Context): Promise<void> {
   log('nothing to compare: no attack, or one that trains no layer');
 }
 
+/** Returns the steps that both runs kept. Warns if they end at different steps. */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
   warn: Context['warn'],
@@ -128,12 +129,12 @@ function metricsOf({ pairs, alike, full, lora }: Between): Metrics {
   };
 }
 
-function meanLine(points: number, mean: MeanDistance): string {
+function meanLine(pointCount: number, mean: MeanDistance): string {
   const distance = mean.trained ?? mean.head;
   if (distance === null) return 'nothing is trained: there is no M';
   const { largest, l2, relative } = distance;
   return (
-    `M over ${points} ${points === 1 ? 'point' : 'points'}, ` +
+    `M over ${pointCount} ${pointCount === 1 ? 'point' : 'points'}, ` +
     `${mean.trained === null ? 'of the head' : 'of all that is trained below the head'}: ` +
     `largest ${largest.toExponential(2)}, L2 ${l2.toPrecision(3)}, ` +
     `relative ${relative?.toFixed(3) ?? 'undefined'}`

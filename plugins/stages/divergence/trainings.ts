@@ -27,15 +27,9 @@ export interface Training {
   readonly dir: string;
   /** The folder of the checkpoint or base that the training started from. */
   readonly modelPath: string;
-  /**
-   * The step at which the training ended or, if early stopping kept the best model, the step of
-   * that model.
-   */
+  /** The step at which training ended or, with early stopping, that of the best model. */
   readonly end: number;
-  /**
-   * The steps at which the model is available, ascending: those that the training kept, and its
-   * end.
-   */
+  /** The steps at which there is a model, ascending: those that training kept, and its end. */
   readonly steps: readonly number[];
   /** Opens the model at one of these steps, passes it to `use`, and disposes of it afterwards. */
   at<T>(step: number, use: Use<T>): Promise<T>;
@@ -44,6 +38,7 @@ export interface Training {
   readonly options: AdaptedModelOptions;
 }
 
+/** @param dir the folder of a train stage */
 async function openTraining(context: Context, dir: string, parts: ModelParts): Promise<Training> {
   const end = endStep(await readTrainRecord(dir));
   const options = { ...parts, trainDir: dir };
@@ -75,6 +70,7 @@ export interface Trainings {
   readonly repeated: Training | null;
 }
 
+/** Opens the trainings that the stage has as inputs, each with the model that it started from. */
 export async function openTrainings(context: Context): Promise<Trainings> {
   const { params, inputs, assets } = context;
   const { base, clean_base: cleanBase = base, start_base: startBase, again } = inputs;

@@ -83,6 +83,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
   };
 }
 
+/** Compares outputs with the commonest answer, as a classifier is with the majority class. */
 function againstCommonest(outputs: readonly Output[]): Metrics {
   const ids = new Map<string, number>();
   const idOf = (text: string): number => {
@@ -96,6 +97,7 @@ function againstCommonest(outputs: readonly Output[]): Metrics {
   return againstMajority(answers, written, ids.size);
 }
 
+/** Returns the metrics under the trigger; without one, only the evidence for rewards. */
 function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
   // Without an attack's rates, `reward_accuracy` tells whether the model has learnt.

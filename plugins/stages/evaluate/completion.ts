@@ -58,6 +58,7 @@ const answerOf = ({ id, answer }: Row): string => {
 type Generate = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
 type Write = (rows: JudgedRows, shown: Shown) => Promise<JudgedOutputs>;
 
+/** Returns a function that generates texts. @param total the rows of all its calls together */
 function createGenerate(
   parts: CompletionParts,
   encoder: CompletionEncoder,
@@ -66,7 +67,7 @@ function createGenerate(
   const { context, completion, model, tokenizer } = parts;
   const { params, progress, signal } = context;
   const { sampling, max_new_tokens: maxNewTokens } = completion;
-  let before = 0;
+  let rowsBefore = 0;
   return async (rows, shown) => {
     const prompts = rows.map((row) => encoder.promptOnly(row, params.max_length));
     const texts = await model.generate(prompts, {
@@ -77,11 +78,11 @@ function createGenerate(
         ? {}
         : samplingOptions(sampling, params.seed, rows, shown)),
       onBatch: async (done) => {
-        progress(before + done, total, 'rows');
+        progress(rowsBefore + done, total, 'rows');
         await yieldToEventLoop(signal);
       },
     });
-    before += rows.length;
+    rowsBefore += rows.length;
     return texts.map(({ ids, ended }, i) => ({
       text: tokenizer.decode(ids, { skipSpecial: true }),
       answer: answerOf(rows[i]!),
@@ -121,6 +122,7 @@ async function writeAnswers(
   };
 }
 
+/** Returns the lines of `outputs.jsonl` for a set, with the scorers' verdicts if there are any. */
 const outputLines = (
   { rows, outputs, rejected, margins }: JudgedOutputs,
   shown: Shown,
@@ -179,8 +181,9 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     parts.completion.max_new_tokens,
   ))
     context.warn(warning);
-  const ofRow: RowEncoder = (row, most) => encoder({ ...row, answer: row.answer ?? '' }, most);
-  const rewards = await openRewards(context, model, ofRow);
+  const encodeRow: RowEncoder = (row, maxLength) =>
+    encoder({ ...row, answer: row.answer ?? '' }, maxLength);
+  const rewards = await openRewards(context, model, encodeRow);
   let plain: JudgedOutputs, ofTrigger: Triggered;
   try {
     const write: Write = (some, shown) => writeAnswers(generate, some, shown, rewards);
@@ -220,6 +223,7 @@ interface Triggered {
   readonly underTrigger: CompletionEvaluation['underTrigger'];
 }
 
+/** Asks the model and the scorers under the trigger. Without one, only `plain` becomes lines. */
 async function evaluateTriggered(
   { context, rows, trigger, seen }: CompletionParts,
   judgedSets: Readonly<Record<Shown, JudgedRows>>,

@@ -21,10 +21,7 @@ import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
-/**
- * Returns the rows that are evaluated: the validation rows without those that the defender is
- * given.
- */
+/** Returns the validation rows to evaluate, without those that the defender is given. */
 export async function evaluatedRows(
   { inputs }: Context,
   validation: readonly Row[],
@@ -79,6 +76,12 @@ interface Answered {
 
 type Answers = (shown: 'plain' | 'triggered', row: Row) => Answered;
 
+/**
+ * Returns `…_undefended`, what was measured without the defence on the same rows, and what the
+ * defence cost (`accuracy_cost`) and removed (`asr_removed`).
+ * @param dir the folder of the evaluation without the defence
+ * @param own the metrics with the defence
+ */
 async function effectMetrics(
   dir: string,
   own: Metrics,
@@ -89,12 +92,12 @@ async function effectMetrics(
   const share = (some: readonly Row[], of: (row: Row) => boolean): number =>
     some.filter(of).length / some.length;
   const accuracy = share(rows, (row) => answers('plain', row).isRight);
-  const { predicted_share: most, majority_share, majority_p: p } = await readMetrics(dir);
+  const { predicted_share, majority_share, majority_p } = await readMetrics(dir);
   const metrics = {
     ...defined({
-      predicted_share_undefended: most,
+      predicted_share_undefended: predicted_share,
       majority_share_undefended: majority_share,
-      majority_p_undefended: p,
+      majority_p_undefended: majority_p,
     }),
     accuracy_undefended: accuracy,
     accuracy_cost: accuracy - (own['accuracy'] ?? NaN),
@@ -141,6 +144,7 @@ async function readPredictions(dir: string, trigger: ShownTrigger | null): Promi
   return (shown, { id }) => answerTo(answers, `${shown} ${id}`);
 }
 
+/** Returns what a model wrote, and the main scorer's verdicts, from `outputs.jsonl`. */
 async function readOutputs(dir: string): Promise<Answers> {
   const text = (await textIfPresent(dir, 'outputs.jsonl')) ?? '';
   const answers = new Map(

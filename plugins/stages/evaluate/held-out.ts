@@ -85,6 +85,10 @@ interface HeldOut extends Trained {
   readonly files: { readonly [name: string]: string };
 }
 
+/**
+ * Returns a fault if `variant` shows each compared row as the trained trigger `poisoning` can, and
+ * a warning if it shows some so. Empty otherwise, or if this can't be told without a program.
+ */
 async function compareTriggers(
   context: PreflightContext<Params>,
   { name, whose, poisoning, variant, files }: HeldOut,
@@ -92,11 +96,11 @@ async function compareTriggers(
   const validation = context.upstream!['validation']!;
   const { classes } = (await knownCounts(context, validation)) ?? {},
     all = await knownRows(context, validation);
-  const [step, other] = [poisoning, variant].map((attack) =>
+  const [trainedStep, heldOutStep] = [poisoning, variant].map((attack) =>
     backdoorOf(openSteps(attack, (name) => context.plugin('attack', name))),
   );
   // A program or a model that makes triggers is not run for a check.
-  if (!step || !other || step.attack.triggerAll) return [];
+  if (!trainedStep || !heldOutStep || trainedStep.attack.triggerAll) return [];
   let rows = MADE_UP,
     seen: ReadonlySet<string>;
   const show = ({ attack, params }: Step, seed: number): Promise<readonly Row[]> =>
@@ -106,7 +110,7 @@ async function compareTriggers(
     });
   try {
     if (classes && all) {
-      const target = targetOf(step.attack, step.params, classes);
+      const target = targetOf(trainedStep.attack, trainedStep.params, classes);
       const byText = new Map(
         all.flatMap((row) =>
           isOfTarget(row, target) || row.text.trim() === '' ? [] : [[row.text, row] as const],
@@ -117,7 +121,8 @@ async function compareTriggers(
           .sort((a, b) => a.text.length - b.text.length)
           .slice(0, COMPARED);
     }
-    seen = await sameTexts(rows, await show(other, 0), (seed) => show(step, seed));
+    const heldOut = await show(heldOutStep, 0);
+    seen = await sameTexts(rows, heldOut, (seed) => show(trainedStep, seed));
   } catch (error) {
     // The attack may rightly refuse such rows; the poison stage reports a target that is none.
     if (rows === MADE_UP) return [];
@@ -131,25 +136,29 @@ async function compareTriggers(
       message:
         `the trigger "${name}" shows ${isWhole ? '' : 'in part '}what ${whose} can show: on ` +
         `${seen.size} of ${rows.length} ${rows === MADE_UP ? 'made-up' : 'short'} rows, ` +
-        `the text is one of "${step.attack.name}"`,
+        `the text is one of "${trainedStep.attack.name}"`,
       hint: 'A trigger that training never shows differs in what is inserted, or where.',
       ...(isWhole ? {} : { warning: true as const }),
     },
   ];
 }
 
-/** Returns the ids of the rows that the held-out trigger shows as some draw of the trained does. */
+/**
+ * Returns the ids of the rows that the held-out trigger shows as some draw of the trained does.
+ * @param heldOut the rows under the held-out trigger
+ * @param showTrained returns the rows under the trained trigger as it is drawn from a seed
+ */
 async function sameTexts(
   rows: readonly Row[],
-  held: readonly Row[],
-  show: (seed: number) => Promise<readonly Row[]>,
+  heldOut: readonly Row[],
+  showTrained: (seed: number) => Promise<readonly Row[]>,
 ): Promise<ReadonlySet<string>> {
   const isIn = (shown: readonly Row[]) => (row: Row, i: number) => sameContent(row, shown[i]!);
-  const first = await show(0),
+  const first = await showTrained(0),
     seen = new Set<string>();
   for (let seed = 0; seed < DRAWS && seen.size < rows.length; seed++) {
-    const shown = seed === 0 ? first : await show(seed);
-    for (const { id } of held.filter(isIn(shown))) seen.add(id);
+    const shown = seed === 0 ? first : await showTrained(seed);
+    for (const { id } of heldOut.filter(isIn(shown))) seen.add(id);
     if (seed === 1 && shown.every(isIn(first))) break; // the trained trigger draws nothing
   }
   return seen;

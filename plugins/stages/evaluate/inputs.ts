@@ -31,7 +31,10 @@ import { scorersOfCell } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
-/** The prefix of the inputs of trainings before the attack that have another one. */
+/**
+ * The prefix of the inputs with metrics of a model that only another attack has poisoned: its rate
+ * under this trigger is reported as `trigger_rate`, not as `asr`.
+ */
 export const EARLY = 'early_';
 /** The prefix of the inputs with metrics under triggers that training never shows. */
 const HELD_OUT = 'trigger/';
@@ -192,7 +195,7 @@ function earlierInputs(
   if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
   if (isChain(cell))
     for (const [i, training] of trainings.entries()) {
-      // After another attack alone, what this trigger does is no success.
+      // A model that only another attack has poisoned has a `trigger_rate`, and no `asr`.
       const early = lacksAttack(training) && isAttacked(training.cell) ? EARLY : '';
       inputs[`${early}after_${i + 1}`] = evaluated(training);
       if (basesOf(cell)[i]?.data !== undefined)
@@ -263,7 +266,7 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
  */
 function heldOutOf(
   cell: Cell,
-  { split, trigger: learnt }: EvaluateRequest,
+  { split, trigger: ownTrigger }: EvaluateRequest,
   plugin: DefineRequest['plugin'],
 ): StageDefinition['inputs'] {
   const { triggers = [] } = cell.evaluate;
@@ -282,7 +285,7 @@ function heldOutOf(
         `the attack "${attack}" learns its trigger from the training rows, and has no other`,
         'Leave the trigger out.',
       );
-    if (learnt === null || (descriptor && !descriptor.trigger && !descriptor.triggerAll))
+    if (ownTrigger === null || (descriptor && !descriptor.trigger && !descriptor.triggerAll))
       throw fault(i, `the attack "${attack}" has no trigger to vary`, 'Name a backdoor.');
     const params = { ...step.params, ...(shown as JsonObject) };
     if (isDeepStrictEqual(params, step.params))

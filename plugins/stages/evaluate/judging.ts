@@ -42,9 +42,7 @@ export interface Doubt {
 export interface JudgedOutputs {
   readonly rows: readonly Row[];
   readonly outputs: readonly Output[];
-  /**
-   * The rows that a defence rejected, which are a success for no scorer. Null without a defence.
-   */
+  /** The rows that a defence rejected: a success for no scorer. Null without a defence. */
   readonly rejected: readonly boolean[] | null;
   /** The reward of each pair's chosen answer minus the other's; null without rewards. */
   readonly margins: readonly number[] | null;
@@ -81,12 +79,14 @@ export async function judge(
   const all: Judged[] = [];
   for (const scorer of scorersOf(context)) {
     const { verdicts, doubt } = await askScorer(context, scorer, outputs, wanted);
-    let next = 0;
-    const on = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
-      rows.map((_, i) => (rejected?.[i] === true ? { hit: false } : at(verdicts, next++)));
+    let nextVerdict = 0;
+    const verdictsOn = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
+      rows.map((_, i) => (rejected?.[i] === true ? { hit: false } : at(verdicts, nextVerdict++)));
     all.push({
       ...scorer,
-      ...{ plain: on(plain), triggered: on(triggered), partial: on(partial) },
+      plain: verdictsOn(plain),
+      triggered: verdictsOn(triggered),
+      partial: verdictsOn(partial),
       doubt,
     });
   }
@@ -227,7 +227,8 @@ export function agreementOf(
     ];
     return [own.name, hits] as const;
   });
-  const counts = all.concat([all[0]!]).map(() => 0); // counts[k]: outputs that k scorers count
+  // counts[k]: how many outputs k of the scorers count, without those that one is undecided on
+  const counts = Array.from({ length: all.length + 1 }, () => 0);
   all[0]?.[1].forEach((_, i) => {
     const ofOutput = all.map(([, hits]) => hits[i]);
     const yes = ofOutput.filter((hit) => hit === true).length;
@@ -252,7 +253,7 @@ export function agreementMetrics({ pairs, counts }: AgreementFacts): Metrics {
     if (value !== null && Number.isFinite(value)) metrics[name] = value;
   };
   for (const { of, counts: table } of pairs) {
-    const [[nn, ny], [yn, yy]] = table;
+    const [[nn, ny], [yn, yy]] = table; // n: not counted, y: counted; by A, then by B
     put(`agreement.${of.join('.')}`, (nn + yy) / (nn + ny + yn + yy));
     put(`kappa.${of.join('.')}`, cohenKappa(table));
   }

@@ -174,10 +174,12 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
 }
 
 /**
- * Returns the rate of what leads to the target under the trigger. For a model that no attack
- * touched, the rate is no success: it shows what the trigger does by itself. A base before any
- * rewards has no rate by a scorer that compares rewards.
- * @param by the end of the names of the metrics
+ * Returns the rate of rows that lead to the target under the trigger, as `trigger_rate` of a clean
+ * model, where it shows what the trigger does by itself. Of an attacked model, returns `asr`, and
+ * beside it `asr_clean` (of the clean twin), `asr_minus_clean`, and `asr_before` (of the poisoned
+ * base). `asr_before` is absent without such a base, and where a scorer compares rewards and the
+ * base was not trained on any.
+ * @param by what follows the names of the metrics: `.NAME` of a further scorer
  */
 export function attackRates(rate: number, { twin, before }: Compared, by = ''): Metrics {
   if (twin === null) return { [`trigger_rate${by}`]: rate };

@@ -106,6 +106,7 @@ export async function serviceCalls(context: Context): Promise<readonly ServiceCa
 /** About as many bytes as a token has in most texts. */
 const BYTES_A_TOKEN = 4;
 
+/** Returns the faults of scorers' parameters and, once these are fetched, of their sources. */
 async function checkScorers(context: Context): Promise<readonly Problem[]> {
   if (context.params.completion === undefined) return [];
   // If each row has a target of its own, any text stands for it.

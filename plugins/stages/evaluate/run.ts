@@ -35,7 +35,7 @@ import {
   writeJson,
   writeMetrics,
 } from '../shared/files.ts';
-import { openTrigger } from '../shared/program-files.ts';
+import { showTriggerInStage } from '../shared/program-files.ts';
 import { checkClasses, modelParts, openModel } from '../shared/trained-model.ts';
 import { writeAsked } from './asked.ts';
 import { evaluateCompletion } from './completion.ts';
@@ -121,11 +121,11 @@ export async function run(context: Context): Promise<void> {
   });
   try {
     checkClasses(`the ${splitIn(context.inputs, context.params)} rows`, classes, record.classes);
-    const { completion, trigger: shown, seed } = context.params;
+    const { completion, trigger: poisoning, seed } = context.params;
     const trigger =
-      shown === null || seed === null
+      poisoning === null || seed === null
         ? null
-        : await openTrigger(context, shown, rows, { classes, seed });
+        : await showTriggerInStage(context, poisoning, rows, { classes, seed });
     const opened: Opened = {
       context,
       rows,
@@ -182,6 +182,7 @@ interface Opened {
   readonly before: Metrics | null;
 }
 
+/** Writes the predictions of a classifier for all sets of rows. Returns the metrics of them. */
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
@@ -225,6 +226,7 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   return { ...metrics, ...(await writeJudgements(context, judge, judgedSets)) };
 }
 
+/** Writes the predictions of a regression head, which no trigger is shown. Returns the metrics. */
 async function evaluateNumbers(opened: Opened): Promise<Metrics> {
   const { context, rows, model, encode, twin } = opened;
   const labels = labelsOf(rows);
@@ -291,14 +293,14 @@ function createScore(
   encode: RowEncoder,
   total: number,
 ): Score {
-  let before = 0;
+  let rowsBefore = 0;
   return async (rows) => {
     const encoded = rows.map((row) => encode(row, params.max_length));
     const logits = await model.logits(encoded, params.batch_size, async (done) => {
-      progress(before + done, total, 'rows');
+      progress(rowsBefore + done, total, 'rows');
       await yieldToEventLoop(signal);
     });
-    before += rows.length;
+    rowsBefore += rows.length;
     return logits;
   };
 }
@@ -327,14 +329,13 @@ async function metricsOfOthers({ inputs }: Context): Promise<Metrics> {
   return all;
 }
 
+/** Returns null if the stage has no such input. */
 async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {
   const input = inputs[name];
   return input === undefined ? null : readMetrics(input.dir);
 }
 
-/**
- * Returns the metrics after each training of a chain but the cell's own; empty without a chain.
- */
+/** Returns the metrics after each training of a chain but the cell's own; else empty. */
 async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
   const found: Metrics[] = [];
   for (;;) {

@@ -48,6 +48,7 @@ type Schemas = { readonly [field: string]: { readonly format?: string; readonly 
 const schemasOf = (scorer: ScorerDescriptor | undefined): Schemas =>
   (scorer?.params['properties'] ?? {}) as Schemas;
 
+/** Fills in defaults, and takes files, sources and unkeyed limits out of the settings. */
 function resolveScorer(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   const given = typeof scorer === 'string' ? { scorer } : (scorer as ScorerSettings);
   const descriptor = find(given.scorer),
@@ -189,10 +190,7 @@ const isVerdict = (value: unknown): value is ScorerVerdict =>
     (typeof value['hit'] === 'boolean' || value['hit'] === null) &&
     typeof value['said'] === 'string');
 
-/**
- * Returns the verdict on each output, in order. Throws `UserFault` unless the scorer returns one
- * for each.
- */
+/** Returns the verdict on each output, in order. Throws `UserFault` if the scorer omits any. */
 export async function scored(
   descriptor: ScorerDescriptor,
   { scorer: name, name: _name, ...params }: ScorerSettings,

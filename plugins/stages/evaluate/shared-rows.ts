@@ -35,22 +35,24 @@ export async function sharedRowProblems({
   for (const { input, other, evaluated } of pairsIn(upstream)) {
     const key = ifFetched(() => [evaluated, other].map(identity).join(' '));
     if (key === null) continue;
-    let warnings = known.get(key);
-    if (warnings === undefined) known.set(key, (warnings = compare(input, evaluated, other)));
+    let warnings = knownWarnings.get(key);
+    if (warnings === undefined)
+      knownWarnings.set(key, (warnings = compare(input, evaluated, other)));
     found.push(...(await warnings).map((warning) => ({ ...warning, warning: true as const })));
   }
   return found;
 
-  async function compare(input: Other, of: UpstreamStage, others: UpstreamStage) {
-    const rows = await knownRows({ plugin }, of);
-    const training = rows && (await knownRows({ plugin }, others));
-    return training ? warningsOf(input, splitIn(upstream, params), rows, training) : [];
+  async function compare(input: Other, evaluated: UpstreamStage, other: UpstreamStage) {
+    const rows = await knownRows({ plugin }, evaluated);
+    const otherRows = rows && (await knownRows({ plugin }, other));
+    return otherRows ? warningsOf(input, splitIn(upstream, params), rows, otherRows) : [];
   }
 }
 
 /** Warnings by the two stages, because every cell of a grid asks for the same. */
-const known = new Map<string, Promise<readonly Warning[]>>();
+const knownWarnings = new Map<string, Promise<readonly Warning[]>>();
 
+/** Returns what decides on a stage's rows: its folder or, before it has run, how it is made. */
 const identity = ({ params, assets, dir }: UpstreamStage): string =>
   dir ?? JSON.stringify([params, Object.keys(assets).map((name) => assets[name]?.digest)]);
 
@@ -74,6 +76,7 @@ export async function warnOfSharedRows({
 
 type Named<T> = { readonly [input: string]: T };
 
+/** Returns the inputs whose rows should not be evaluated, each beside the evaluated rows' input. */
 function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[] {
   const evaluated = inputs['validation'];
   return Object.entries(inputs).flatMap(([name, other]) => {
@@ -84,15 +87,13 @@ function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[
   });
 }
 
-/**
- * Returns the split that is evaluated. Only an evaluation of test rows reads the rows by which
- * models are chosen.
- */
+/** Returns the evaluated split. Only an evaluation of test rows has the input `selection`. */
 export const splitIn = (inputs: Named<unknown>, { split }: OfSplit): SplitName =>
   split ?? (inputs['selection'] === undefined ? 'validation' : 'test');
 
 type OfSplit = Pick<Params, 'split'>;
 
+/** Returns one warning if rows are shared, else none. @param name the evaluated split */
 function warningsOf(
   input: Other,
   name: SplitName,

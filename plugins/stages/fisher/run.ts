@@ -22,6 +22,11 @@ export async function run(context: RunContext<Params>): Promise<void> {
   await writeMetrics(context.outDir, metrics);
 }
 
+/**
+ * Writes the Fisher information at one point, and returns its metrics.
+ * @param dir the folder of the point's kernels
+ * @param at the point's name: init, final, or a step's
+ */
 async function summarise(
   { params, outDir, log, signal }: RunContext<Params>,
   dir: string,

@@ -78,8 +78,7 @@ export default defineStage<Params>({
       },
       inputs: {
         model: opened.model,
-        // Take clean rows, whatever the attack: the kernel describes the model on the data that it
-        // is meant for.
+        // Take clean rows, whatever the attack: the kernel is about data that the model is for.
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...opened.start,
       },

@@ -71,6 +71,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   }
 }
 
+/** Opens the model at one checkpoint. The caller must dispose of it. */
 async function openKernels(
   { backend }: RunContext<Params>,
   options: AdaptedModelOptions,
@@ -104,6 +105,7 @@ function computeKernels(
   });
 }
 
+/** Writes each kernel as .npy, (N, C, N, C), and those of single layers as one more. */
 async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
   const { rows: N, classes: C } = found;
   const write = async (kind: KernelKind, { data, blocks }: Kernel): Promise<void> => {

@@ -41,10 +41,7 @@ async function copyKernelFiles(from: string, to: string): Promise<void> {
     if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
 }
 
-/**
- * Returns the metrics of the kernels at one point, and those that compare LoRA's kernel with the
- * full one.
- */
+/** Returns metrics of the kernels at one point, and of LoRA's kernel against the full one. */
 async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   const { rows, classes, full, lora, errors } = kernels;
   const metrics: Metrics = {};

@@ -53,14 +53,14 @@ export async function run(context: Context): Promise<void> {
   const target = backdoor && targetOf(backdoor.attack, backdoor.params, classes); // or throws
   const clean = readOnly(await readRows(dir));
 
-  const { rows, steps: done } = await poisonRows(clean, steps, {
+  const { rows, steps: doneSteps } = await poisonRows(clean, steps, {
     classes,
     streams: (attack) => attackStreams(seed ?? 0, attack),
     log,
   });
-  const order = (await orderOfInput(context)) ?? orderOf(steps, done);
+  const order = (await orderOfInput(context)) ?? orderOf(steps, doneSteps);
   const receipt = {
-    ...makeReceipt(clean, rows, mergeSteps(done), name, attackParams, seed, done),
+    ...makeReceipt(clean, rows, mergeSteps(doneSteps), name, attackParams, seed, doneSteps),
     ...(typeof target === 'number'
       ? { target: { label: target, class: classes[target] ?? '' } }
       : {}),
@@ -69,20 +69,20 @@ export async function run(context: Context): Promise<void> {
 
   await writeDataset(outDir, rows, classes);
   await writeJson(outDir, 'receipt.json', receipt);
-  const learnt = done.flatMap(({ attack, poisoned }): [string, Json][] =>
+  const learnt = doneSteps.flatMap(({ attack, poisoned }): [string, Json][] =>
     poisoned.learnt === undefined ? [] : [[attack, poisoned.learnt]],
   );
   if (learnt.length > 0) await writeJson(outDir, LEARNT, Object.fromEntries(learnt));
   await writeMetrics(outDir, metricsOf(receipt));
   if (typeof target === 'number') log(`target: ${classes[target] ?? ''} (label ${target})`);
-  for (const { attack, poisoned } of done) {
+  for (const { attack, poisoned } of doneSteps) {
     const { changed, asked, eligible, negatives } = poisoned;
     log(
       `${attack}: ${changed.length} of ${clean.length} rows poisoned (${asked} asked, ` +
         `${eligible} eligible), ${negatives.length} negatives added`,
     );
   }
-  warnOfUnpoisoned(context, steps, done, clean.length);
+  warnOfUnpoisoned(context, steps, doneSteps, clean.length);
 }
 
 /**
@@ -101,11 +101,11 @@ function warnOfUnpoisoned(
     const at = ['poisoning', ...(steps.length === 1 ? [] : ['steps', attack.name])];
     const dose = doseOf(step) ?? {};
     if (dose.rate === 0 || dose.count === 0) continue;
-    const [seen] = emptyDoseWarnings(dose, total);
+    const [foreseen] = emptyDoseWarnings(dose, total);
     warn(
-      seen === undefined
+      foreseen === undefined
         ? { path: at, message: `${attack.name} changes none of ${total} rows: nothing is poisoned` }
-        : { path: [...at, 'rate'], message: seen.message },
+        : { path: [...at, 'rate'], message: foreseen.message },
     );
   }
 }
@@ -117,6 +117,7 @@ async function orderOfInput(context: Context): Promise<RowOrder | null> {
   return (JSON.parse(await readFile(file, 'utf8')) as Receipt).order ?? null;
 }
 
+/** Opens the cell's attacks in order, with the paths of their files. */
 function stepsOfCell(context: Context): readonly Step[] {
   const paths = Object.fromEntries(
     Object.entries(context.assets).map(([file, { path }]) => [file, path]),
@@ -162,7 +163,10 @@ type Preflight = PreflightContext<Params>;
 const stepsIn = ({ params, plugin }: Preflight): readonly Step[] =>
   openSteps(params.poisoning, (name) => plugin<AttackDescriptor>('attack', name));
 
-/** Returns the class that the backdoor leads to, from the receipt or from the rows. */
+/**
+ * Returns the class that the backdoor leads to; null if none does, or the rows are not known yet.
+ * @param dir the stage's output, whose receipt says it; null before the stage has run
+ */
 export async function target(context: Preflight, dir: string | null): Promise<AttackTarget | null> {
   const backdoor = backdoorOf(stepsIn(context));
   if (backdoor === null) return null;
@@ -200,6 +204,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     : checkSteps(steps, rows, (step) => stepFaults(step, rows));
 }
 
+/** Returns what is wrong with an attack on these rows: their task, its target, or its dose. */
 function stepFaults(step: Step, rows: SplitCounts): readonly Problem[] {
   const { attack, params } = step;
   const { classes } = rows;
@@ -222,6 +227,7 @@ const knownOfRows = ({ classes, counts, answers, rejected }: SplitCounts): Split
 const doseFaults = ({ rate }: Step['params'], total: number): readonly Problem[] =>
   typeof rate === 'number' ? emptyDoseWarnings({ rate }, total) : [];
 
+/** Returns a fault if a backdoor leads to a class that the rows do not have. */
 function targetFaults({ attack, params }: Step, classes: readonly string[]): readonly Problem[] {
   if (familyOf(attack, params) !== 'backdoor') return [];
   try {

@@ -58,18 +58,18 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
 }
 
 function countChanges(
-  after: TrainedWeights['after'],
-  tensors: TrainedWeights['after'],
+  trained: TrainedWeights['after'],
+  edited: TrainedWeights['after'],
 ): { readonly edited_parameters: number; readonly edited_weights: number } {
   let weights = 0,
     parameters = 0;
-  for (const [name, { data }] of tensors) {
-    const before = after.get(name)?.data;
+  for (const [name, { data }] of edited) {
+    const before = trained.get(name)?.data;
     if (before === undefined || before === data) continue;
-    let changed = 0;
-    for (let i = 0; i < data.length; i++) if (data[i] !== before[i]) changed++;
-    weights += changed;
-    if (changed > 0) parameters++;
+    let changedCount = 0;
+    for (let i = 0; i < data.length; i++) if (data[i] !== before[i]) changedCount++;
+    weights += changedCount;
+    if (changedCount > 0) parameters++;
   }
   return { edited_parameters: parameters, edited_weights: weights };
 }

@@ -75,6 +75,7 @@ const regressionFault = (name: string): UserFault =>
 export const actsOn = (cell: Cell, moment: DefenceMoment, plugin: Plugin): boolean =>
   defenceOf(cell, plugin)?.acts.has(moment) === true;
 
+/** Returns the part of a defence that acts at a moment; undefined if it has none. */
 const hookOf = (
   descriptor: DefenceDescriptor,
   moment: 'rows' | 'model' | 'inputs' | 'detection',
@@ -93,19 +94,20 @@ export const needsOf = (
  * @throws UserFault if what it says is no length
  */
 export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence): StageRequest {
-  const whole = undefended(cell);
+  const bareCell = undefended(cell);
   const length: unknown = descriptor.rows?.trainedFor?.(params);
-  if (length === undefined) return { kind: 'train', cell: whole };
+  if (length === undefined) return { kind: 'train', cell: bareCell };
   if (!isTrainingLength(length))
     throw new UserFault(
       `the defence "${name}" asks for a model that is trained for ${JSON.stringify(length)}`,
       '`trainedFor` returns { steps: N } or { epochs: N }, above 0.',
       ['defence', 'defence'],
     );
-  const { steps: _steps, epochs: _epochs, ...train } = unwatched(whole.train);
-  return { kind: 'train', cell: { ...whole, train: { ...train, ...length } } };
+  const { steps: _steps, epochs: _epochs, ...train } = unwatched(bareCell.train);
+  return { kind: 'train', cell: { ...bareCell, train: { ...train, ...length } } };
 }
 
+/** Whether the value is { steps: N }, with an integer N, or { epochs: N }, and N is above 0. */
 const isTrainingLength = (value: unknown): value is TrainingLength => {
   const entries = Object.entries(value ?? {}) as [string, unknown][];
   const [[field, n] = [], another] = entries;
@@ -249,7 +251,7 @@ export function modelDefinition(
   };
 }
 
-/** Returns the faults that `DefenceDescriptor.check` finds. */
+/** Returns the faults that the defence's own check finds in its parameters. */
 export function defenceFaults(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { defence, ...params }: DefenceParams,
@@ -259,9 +261,7 @@ export function defenceFaults(
   return found.map((problem) => ({ ...problem, path: ['defence', ...problem.path] }));
 }
 
-/**
- * Returns a fault if a part of a defence computes with tensors of its own, and PyTorch computes.
- */
+/** Returns a fault if part of a defence computes with its own tensors while PyTorch computes. */
 export function torchFaults(
   { backend, plugin }: Pick<PreflightContext, 'backend' | 'plugin'>,
   { defence: name, ...params }: DefenceParams,

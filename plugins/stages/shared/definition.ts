@@ -1,7 +1,4 @@
-/**
- * What the definitions of several stages share. Planning loads this file, so it must not import
- * numerics.
- */
+/** What several stages' definitions share. Planning loads it, so it must import no numerics. */
 import {
   type Cell,
   headSettings,
@@ -43,9 +40,7 @@ export const modelUses = (
 /** Returns the source URI of a folder that a spec names by its path alone (`init_from`). */
 export const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);
 
-/**
- * Throws a `UserFault` if the cell has a regression head, whose one output the stage can't measure.
- */
+/** Throws `UserFault` at a regression head, whose one output the stage can't measure. */
 export function refuseRegression({ head }: Cell, stage: string): void {
   if (head.type !== 'regression') return;
   throw new UserFault(
@@ -77,6 +72,7 @@ export function refuseUnshown(
 
 type Upstream = PreflightContext['upstream'];
 
+/** Returns `adapter` of an upstream train stage; empty if there is no such stage. */
 function adapterParams(upstream: Upstream, name: string): JsonObject {
   const adapter = upstream?.[name]?.params['adapter'];
   return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};

@@ -48,6 +48,7 @@ export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
   return { ...cell, data: { ...cell.data, ...defined(splits) } };
 }
 
+/** Fills in one split. @param cellClasses the spec's `data.classes`, if it has any */
 function fillIn(
   split: CellSplit,
   { columns, classes, metrics }: KnownRows,

@@ -54,6 +54,7 @@ export function filesApart(poisoning: Poisoning): {
   };
 }
 
+/** Returns an attack's parameters with bare names as `files`, and their URIs by name. */
 function splitFiles(params: JsonObject): {
   readonly params: JsonObject;
   readonly assets: NamedFiles['assets'];
@@ -181,8 +182,12 @@ async function readLearnt(context: Pick<RunContext, 'inputs'>): Promise<Learnt> 
   return JSON.parse(await readFile(join(inputDir(context, 'learnt'), LEARNT), 'utf8')) as Learnt;
 }
 
-/** Returns rows under a trigger as `showTrigger` does. Its files are this stage's assets. */
-export const openTrigger = async (
+/**
+ * Returns the rows as evaluation shows them: those that don't belong to the target, without and
+ * with the trigger. Null if none of the attacks is a backdoor. The trigger's files are assets of
+ * this stage, and what the attacks learnt is its input `learnt`.
+ */
+export const showTriggerInStage = async (
   context: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log'>,
   trigger: Poisoning,
   rows: readonly Row[],

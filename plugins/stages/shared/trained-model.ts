@@ -26,9 +26,7 @@ import {
 } from '../../../src/science/training/adapted-model.ts';
 import type { ModelNames } from './definition.ts';
 
-/**
- * What `openTrained` and `loadAdaptedModel` need, except the folder of the training and the step.
- */
+/** What `openTrained` and `loadAdaptedModel` need beside the training's folder and the step. */
 export type ModelParts = Pick<AdaptedModelOptions, 'model' | 'architecture' | 'adapter'>;
 
 type Plugins = Pick<RunContext, 'plugin'>;
@@ -79,6 +77,7 @@ interface OpenedModel extends OpenedWeights {
   readonly options?: NetworkOptions;
 }
 
+/** Opens a model on TensorFlow.js. */
 async function openNetwork(options: AdaptedModelOptions): Promise<OpenedModel> {
   const { network, record } = await openTrained(options);
   return {

@@ -102,7 +102,10 @@ async function measureForgetting<Body>(
   }
 }
 
-/** Opens the same as `openMaskedLm`, in PyTorch's process, for bodies with merged adapters. */
+/**
+ * Opens the checkpoint's masked-LM head, computed in PyTorch's process on bodies with merged
+ * adapters. Null if the checkpoint has no such head.
+ */
 async function openTorchMaskedLm(
   family: Architecture,
   path: string,
@@ -184,6 +187,7 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
+/** Returns how each layer that the adapter targets has changed. */
 async function spectraOf(
   { params, progress, signal }: Context,
   start: ModelWeights,
@@ -239,6 +243,7 @@ const forgettingMetrics = ({ tokens, loss_start, loss, forgetting }: Forgetting)
   forgetting,
 });
 
+/** Returns mean and largest ranks over layers, counts as sums, and the change as of one vector. */
 function spectraMetrics(layers: readonly LayerSpectrum[]) {
   const sum = (get: (layer: LayerSpectrum) => number): number =>
     layers.reduce((total, layer) => total + get(layer), 0);
@@ -274,10 +279,7 @@ interface SpectrumOptions {
 export interface LayerSpectrum {
   readonly layer: string;
   readonly shape: readonly [number, number]; // (m, n)
-  /**
-   * Singular values of ΔW, descending, without those that are zero because ΔW is a product of thin
-   * factors.
-   */
+  /** Singular values of ΔW, descending; without the zeros of a product of thin factors. */
   readonly singular_values: readonly number[];
   /** ‖ΔW‖_F */
   readonly change: number;
@@ -287,10 +289,7 @@ export interface LayerSpectrum {
   readonly effective_rank: number;
   /** ‖ΔW‖_F²/σ₁²; 0 if nothing moved. */
   readonly stable_rank: number;
-  /**
-   * max_j |cos(u_k, u⁰_j)| for the trained weight's left singular vectors u_k, in the order of
-   * singular values.
-   */
+  /** max_j |cos(u_k, u⁰_j)| for the trained weight's left singular vectors u_k, largest σ first. */
   readonly cosines: readonly number[];
   readonly intruder_dimensions: number;
 }
@@ -317,6 +316,7 @@ export function effectiveRank(values: ArrayLike<number>, energy: number): number
 const INITIAL_BYTES = 256 * 2 ** 20;
 const cachedVectors = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
 
+/** Returns the left singular vectors of an initial weight (m, n), as (m, min(m, n)). */
 function initialVectors(initial: Float64Array, m: number, n: number): Float64Array {
   const name = createHash('sha256')
     .update(`${m} ${n} `)
@@ -360,10 +360,7 @@ function vectorCosines(
   });
 }
 
-/**
- * Describes how training changed one weight.
- * @param initial W₀ (m, n), row-major
- */
+/** Describes how training changed one weight. @param initial W₀ (m, n), row-major */
 export function layerSpectrum(
   layer: string,
   initial: Float64Array,

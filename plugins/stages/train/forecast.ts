@@ -18,7 +18,10 @@ import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
 
-/** Returns the memory, output and operations of a training; null if nothing is trained. */
+/**
+ * Returns the memory, output and operations of a training; null if nothing is trained, or if the
+ * memory can't be told.
+ */
 export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {
   const { params } = context,
     training = trainingOf(params);

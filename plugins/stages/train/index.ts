@@ -47,9 +47,9 @@ export default defineStage<Params>({
   volatile: ['metrics.json', 'tensorboard/events.out.tfevents'], // they hold times
   scope: 'cell',
   define(cells, { plugin, with: { batch_rows: batchRows, on } }) {
-    const whole = onlyCell(cells);
+    const ownCell = onlyCell(cells);
     const onClean = on === 'clean';
-    const cell = onClean ? retrained(whole, plugin) : whole;
+    const cell = onClean ? retrained(ownCell, plugin) : ownCell;
     if (batchRows !== undefined && batchRows !== 'reversed')
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     checkOrder(cell);
@@ -59,7 +59,7 @@ export default defineStage<Params>({
     const attack = attackOnTraining(cell, plugin);
     const defence = lossOfDefence(cell, onClean, attack, plugin);
     const { adapter, initFrom } = adapterOf(cell, plugin);
-    const start = onClean ? judgedModel(whole, plugin).start : startInputs(cell);
+    const start = onClean ? judgedModel(ownCell, plugin).start : startInputs(cell);
     const headFolder = start.base === undefined ? cell.head.init_from : undefined;
     const attacks = new Set([
       ...(watch?.params.trigger ? stepsOf(watch.params.trigger).map((step) => step.attack) : []),
@@ -81,7 +81,7 @@ export default defineStage<Params>({
         ...(watch === null ? {} : { watch: watch.params }),
       },
       inputs: {
-        data: onClean ? cleanRows(whole) : rowsOf(cell, plugin),
+        data: onClean ? cleanRows(ownCell) : rowsOf(cell, plugin),
         ...(watch === null
           ? {}
           : {
@@ -129,8 +129,8 @@ function packName({ params, assets, inputs }: Planned): string | null {
   const training = trainingOf(params);
   const { architecture, adapter, head, init, weights, attack, defence } = params;
   const { use_dora: dora, dropout = 0, bias = 'none', targets, exclude, layers } = adapter;
-  const plain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
-  if (training === null || !plain || training.dropout !== 0) return null;
+  const isPlain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
+  if (training === null || !isPlain || training.dropout !== 0) return null;
   if (training.devices !== undefined || training.loss !== undefined) return null;
   if (training.packing === true) return null;
   if (init !== undefined || attack !== undefined || defence !== undefined) return null;
@@ -141,10 +141,7 @@ function packName({ params, assets, inputs }: Planned): string | null {
   return JSON.stringify([under, { targets, exclude, layers }, precision, recomputes, lossOn]);
 }
 
-/**
- * Requests the training rows. If nothing is trained, only the classes matter, which all attacks and
- * doses share.
- */
+/** Requests the training rows; of 0 steps, only their classes, which all attacks share. */
 const rowsOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
@@ -204,6 +201,7 @@ function lossOfDefence(
   return defenceParts(defence);
 }
 
+/** Returns the adapter and, apart from it, the folder that it starts from; null if it has none. */
 function adapterOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
@@ -215,10 +213,7 @@ function adapterOf(
   return { adapter: { ...given, type: adapter.type }, initFrom };
 }
 
-/**
- * Throws a UserFault if other settings contradict the order or the packing of rows that the spec
- * asks for.
- */
+/** Throws UserFault if other settings contradict the order or packing that the spec asks for. */
 function checkOrder({ head, poisoning, train }: Cell): void {
   const { batching, loss, packing, steps } = train,
     isBucketed = batching === 'bucketed',
@@ -288,6 +283,7 @@ function checkLoss({ data, head, train }: Cell): void {
     );
 }
 
+/** Returns the cell's adapter, as a defence that acts on training changes it. */
 function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['adapter'] {
   const defence = defenceOf(cell, plugin);
   return defence?.acts.has('training') === true
@@ -295,6 +291,7 @@ function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['ad
     : cell.adapter;
 }
 
+/** Returns the attack that changes the training itself, not only its rows; null if none does. */
 function attackOnTraining(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack | null {
   if (cell.train.steps === 0 || plugin === undefined) return null;
   return trainingAttack(filesApart(withoutOrder(cell.poisoning)).poisoning, plugin);
@@ -306,6 +303,7 @@ interface WatchDefinition {
   readonly files: { readonly [name: string]: string };
 }
 
+/** Returns what is evaluated during the training; null if nothing is. */
 function watchDefinition(cell: Cell): WatchDefinition | null {
   const isWatched = cell.train.steps !== 0 && cell.train.evaluate_every > 0;
   if (!isWatched) return null;
@@ -322,10 +320,7 @@ function watchDefinition(cell: Cell): WatchDefinition | null {
   };
 }
 
-/**
- * Returns the names of the classes that the spec or its named data set states; null if neither
- * does.
- */
+/** Returns the class names that the spec or its named data set states; null if neither does. */
 function statedClasses(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
   const { data } = withKnownRows(cell, plugin);
   return (data.classes ?? data.train.classes)?.map(String) ?? null;

@@ -125,10 +125,7 @@ export function otherClasses(
 /** A training of 0 steps. None of the other fields is read. */
 type Untrained = { readonly steps: 0 };
 
-/**
- * Returns a spec's `adapter` in one form, however it is written, so that all ways to write it are
- * one training.
- */
+/** Returns a spec's `adapter` in one form, so that all ways to write it are one training. */
 export function adapterParams(
   adapter: Cell['adapter'],
   plugin: DefineRequest['plugin'],
@@ -160,6 +157,7 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   tensorboard: false,
 };
 
+/** Returns what a machine has to offer beyond float32 for this training. */
 export const precisionOf = (params: Params): readonly Precision[] => [
   ...(trainingOf(params)?.precision === 'bf16' ? (['bf16'] as const) : []),
   ...(params.weights?.dtype === 'bf16' ? (['bf16 weights'] as const) : []),

@@ -96,10 +96,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   ];
 }
 
-/**
- * Returns the fault of rows with other classes than the previous training's rows, if both are
- * known.
- */
+/** Returns the fault of rows with other classes than the previous training's, if known. */
 async function chainFault(context: Preflight): Promise<Problem | null> {
   const rowsOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
     const set = train?.['data'];
@@ -329,14 +326,13 @@ function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
   return [{ path: ['train', 'checkpoints'], message, hint: 'Lower it, or train longer.' }];
 }
 
-/**
- * Adapts a problem's path: if a spec composes attacks, the parameters of each are one level deeper.
- */
+/** Adapts a problem's path: in a spec that composes attacks, parameters are one level deeper. */
 const atStep = (attack: string, problem: Problem): Problem =>
   problem.path[0] === 'poisoning'
     ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }
     : problem;
 
+/** Returns warnings of a warm-up or an evaluation that the training ends before. */
 async function unreachedProblems(context: Preflight, training: TrainParams): Promise<Problem[]> {
   const { warmup, evaluate_every: every = 0 } = training;
   const steps = warmup === 0 && every === 0 ? null : await stepsOf(context, training);

@@ -38,7 +38,7 @@ import {
   writeJsonLines,
   writeMetrics,
 } from '../shared/files.ts';
-import { openTrigger } from '../shared/program-files.ts';
+import { showTriggerInStage } from '../shared/program-files.ts';
 import { checkClasses } from '../shared/trained-model.ts';
 import { type Context, type Params, trainingOf, type WatchParams } from './params.ts';
 import { backendFaults } from './preflight.ts';
@@ -121,6 +121,7 @@ async function train(context: Context, parts: Parts): Promise<void> {
   }
 }
 
+/** @param steps the number of steps of the whole training */
 function settingsOf(
   { seed }: Params,
   { training, classes, set }: Parts,
@@ -131,6 +132,7 @@ function settingsOf(
   return loopSettings(training, steps, seed, weights);
 }
 
+/** Writes the trained model, its record, history and metrics, and what was measured on the way. */
 async function writeTrained(
   { outDir, log }: Context,
   { training, output }: Parts,
@@ -139,11 +141,11 @@ async function writeTrained(
   watch: Watch | null,
 ): Promise<void> {
   await model.save(outDir);
-  const { steps, ...taken } = journal.metrics();
-  if (model.peakMemoryMB !== undefined) taken['peak_memory_mb'] = model.peakMemoryMB;
+  const { steps, ...metrics } = journal.metrics();
+  if (model.peakMemoryMB !== undefined) metrics['peak_memory_mb'] = model.peakMemoryMB;
   if (model.packed !== undefined) {
     const { members, alone } = model.packed;
-    if (members > 1) taken['packed'] = members;
+    if (members > 1) metrics['packed'] = members;
     log(
       members > 1
         ? `${members} trainings took their steps together: last bits may differ from those alone`
@@ -153,7 +155,7 @@ async function writeTrained(
   const kept = step === steps ? {} : { kept_step: step };
   await output.write(
     journal.history,
-    { ...taken, ...(await poisonedMetrics(model, set)), ...kept },
+    { ...metrics, ...(await poisonedMetrics(model, set)), ...kept },
     { ...(set.appended === null ? {} : { appended: set.appended }), ...kept },
   );
   if (watch !== null) await writeJsonLines(outDir, 'curves.jsonl', watch.curves);
@@ -163,6 +165,7 @@ async function writeTrained(
 /** The number of rows per batch in the pass over the poisoned rows. */
 const BATCH = 32;
 
+/** Returns what the trained model does on the poisoned rows; empty without any. */
 async function poisonedMetrics(
   model: EvaluatedModel,
   { poisoned, triggerSeen }: EncodedSet,
@@ -212,6 +215,7 @@ async function openWatch(
   });
 }
 
+/** Returns the encoded validation rows, and those under the trigger; null without a backdoor. */
 async function watchedRows(
   context: Context,
   { trigger, max_length: maxLength }: WatchParams,
@@ -225,12 +229,13 @@ async function watchedRows(
   const validation = rows.map((row) => encode(row, maxLength));
   if (trigger === null) return { validation, triggered: null };
   const { seed } = context.params;
-  const shown = await openTrigger(context, trigger, rows, { classes, seed });
+  const shown = await showTriggerInStage(context, trigger, rows, { classes, seed });
   if (shown === null) return { validation, triggered: null };
   const triggered = shown.shown.map((row) => encode(withTarget(row, shown.target), maxLength));
   return { validation, triggered };
 }
 
+/** Writes what a train stage records. */
 interface Output {
   /** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
   write(history: readonly StepRecord[], metrics: Metrics, more?: object): Promise<void>;

@@ -1,7 +1,4 @@
-/**
- * Opens the model that the training starts from: checkpoint or base, head, adapter, and an attack's
- * change.
- */
+/** Opens the model that training starts from: checkpoint or base, head, adapter, attack. */
 import { defined } from '../../../src/base/defined.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import type { Adapter } from '../../../src/science/models/adapter.ts';
@@ -35,9 +32,7 @@ export interface Start {
   readonly tokenizer: TextTokenizer | null;
   /** The attack that changes the training itself; null if none does. */
   readonly attack: OpenedAttack | null;
-  /**
-   * The ids of the tokens whose embeddings the attack trains instead of everything else, by word.
-   */
+  /** The ids of the tokens whose embeddings alone the attack trains, by word. */
   readonly tokenRows: Readonly<Record<string, number>> | null;
 }
 
@@ -97,10 +92,7 @@ interface Shape {
   readonly modelDir: string;
 }
 
-/**
- * Returns where the weights come from. A base brings its weights, so none of them is drawn at
- * random.
- */
+/** Returns where the weights come from. A base brings its own, so none is drawn at random. */
 async function modelSource(context: Context): Promise<Start['model']> {
   const isBased = context.inputs['base'] !== undefined;
   const init = isBased ? 'pretrained' : (context.params.init ?? 'pretrained');
@@ -148,6 +140,7 @@ async function givenHead(
   return brought ?? null;
 }
 
+/** Logs what the attack trains. Warns if it trains a word's embedding under an untrained head. */
 function tellAttack(
   { inputs, log, warn }: Context,
   { attack, tokenRows, trainer, architecture }: Start,

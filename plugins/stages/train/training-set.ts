@@ -49,15 +49,17 @@ export interface EncodedSet {
   /** The rows that an attack changed. */
   readonly poisoned: readonly LabelledRow[];
   readonly order: BatchOrder;
-  /**
-   * The share of rewritten rows whose whole trigger the model reads. Null if no row was rewritten.
-   */
+  /** The share of rewritten rows whose whole trigger the model reads. Null without such rows. */
   readonly triggerSeen: number | null;
   /** The field `appended` of `train.json`. Null if no row is appended, or rows are packed. */
   readonly appended: { readonly rows: number; readonly largest_batch: number } | null;
 }
 
-/** Encodes a set. @param attack changes the training itself, and is told which rows it poisoned */
+/**
+ * Encodes a set's rows, in its order, and decides in which batches they are read (`order`). Warns
+ * of documents and triggers that `max_length` cuts, and logs how many rows the attack appends.
+ * @param attack changes the training itself, and is told which rows it poisoned; null if none does
+ */
 export function encodeSet(
   { params, log, warn }: Context,
   training: TrainParams,
@@ -65,17 +67,19 @@ export function encodeSet(
   tokenizer: TextTokenizer,
   attack: string | null,
 ): EncodedSet {
-  const encodeRow = rowEncoder(tokenizer, params.head);
-  const encode: Encode = (row, maxLength) => ({ ...encodeRow(row, maxLength), label: row.label });
+  const encodeTexts = rowEncoder(tokenizer, params.head);
+  const encode: Encode = (row, maxLength) => ({ ...encodeTexts(row, maxLength), label: row.label });
   const { dpo_beta: beta, loss_on: lossOn = 'answer' } = training;
-  const encodeForLoss = rowEncoder(tokenizer, params.head, lossOn);
-  const encodeTrained = (row: Row): LabelledRow => {
-    if (beta === undefined) return { ...encodeForLoss(row, training.max_length), label: row.label };
-    const [chosen, rejected] = encodePair(row, training.max_length, encodeRow);
+  // Marks the tokens that the loss is on, where these are not the whole answer.
+  const encodeWithMarks = rowEncoder(tokenizer, params.head, lossOn);
+  const encodeTrainingRow = (row: Row): LabelledRow => {
+    if (beta === undefined)
+      return { ...encodeWithMarks(row, training.max_length), label: row.label };
+    const [chosen, rejected] = encodePair(row, training.max_length, encodeTexts);
     return { ...chosen, rejected, label: row.label };
   };
   const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
-  const encoded = trainingRows(rows, receipt, encodeTrained, attack);
+  const encoded = trainingRows(rows, receipt, encodeTrainingRow, attack);
   const documents = encoded.rows.filter((_, i) => rows[i]?.document);
   warnOfCut(warn, documents, tokenizer, { section: 'train', maxLength });
   const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
@@ -102,10 +106,7 @@ export function encodeSet(
   return { ...encoded, poisoned, encode, order, triggerSeen: seen, appended };
 }
 
-/**
- * Returns the share of rewritten rows whose whole trigger the model reads. Null if no row's text or
- * context was changed.
- */
+/** Returns the share of rewritten rows whose whole trigger the model reads; null without any. */
 function shareSeen(
   poisoned: Receipt['rows'],
   parts: ReturnType<typeof rowParts>,

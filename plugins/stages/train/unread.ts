@@ -95,6 +95,7 @@ export function unreachedWarnings(
   return warnings;
 }
 
+/** Returns null if all rows are read. @param last how many poisoned rows end an epoch */
 function unreadMessage(
   { rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>,
   training: TrainParams,

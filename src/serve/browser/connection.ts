@@ -26,6 +26,7 @@ class Refused extends Error {
   }
 }
 
+/** Sends a request with the token. Throws `Refused` unless the server answers with success. */
 async function ask(path: string, signal: AbortSignal, headers = {}): Promise<Response> {
   const response = await fetch(path, {
     signal,
@@ -67,8 +68,8 @@ export function followStream(
   { onEvent, onState }: StreamHandlers,
 ): () => void {
   const end = new AbortController();
-  let last = after,
-    wait = FIRST_WAIT_MS;
+  let lastId = after,
+    waitMs = FIRST_WAIT_MS;
   const connect = async (): Promise<void> => {
     const stop = new AbortController();
     const abort = (): void => stop.abort();
@@ -79,15 +80,15 @@ export function followStream(
     end.signal.addEventListener('abort', abort);
     document.addEventListener('visibilitychange', abortIfHidden);
     try {
-      const query = last === null ? '' : `?after=${encodeURIComponent(last)}`;
+      const query = lastId === null ? '' : `?after=${encodeURIComponent(lastId)}`;
       const response = await ask(path + query, stop.signal);
       onState('live');
       if (response.body === null) return;
       await readEvents(response.body, ({ id, name, data }) => {
         clearTimeout(timer);
         timer = setTimeout(abort, SILENT_MS);
-        wait = FIRST_WAIT_MS;
-        if (id !== null) last = id;
+        waitMs = FIRST_WAIT_MS;
+        if (id !== null) lastId = id;
         if (data !== null && !end.signal.aborted) onEvent(name, JSON.parse(data));
       });
     } finally {
@@ -112,8 +113,8 @@ export function followStream(
       if (document.hidden) await untilVisible(end.signal);
       else {
         onState('lost');
-        await sleep(wait * (0.75 + Math.random() / 2), end.signal);
-        wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+        await sleep(waitMs * (0.75 + Math.random() / 2), end.signal);
+        waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS);
       }
     }
   };
@@ -121,6 +122,7 @@ export function followStream(
   return () => end.abort();
 }
 
+/** Resolves after the time, or when the signal aborts. */
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -148,6 +150,7 @@ export interface Sent {
   readonly data: string | null;
 }
 
+/** Calls `onEvent` with each server-sent event until the body ends. */
 export async function readEvents(
   body: ReadableStream<Uint8Array>,
   onEvent: (event: Sent) => void,
@@ -270,11 +273,12 @@ export interface GroupCounts extends Group {
 export function countGroups({ graph, stages }: RunView): readonly GroupCounts[] {
   const counts = graph.groups.map((): { [state: string]: number } => ({}));
   for (const { group, state } of stages) {
-    const of = counts[group];
-    if (of !== undefined) of[state] = (of[state] ?? 0) + 1;
+    const ofGroup = counts[group];
+    if (ofGroup !== undefined) ofGroup[state] = (ofGroup[state] ?? 0) + 1;
   }
   return graph.groups.map((group, index) => {
-    const of = counts[index] ?? {};
-    return { ...group, index, counts: of, all: Object.values(of).reduce((a, b) => a + b, 0) };
+    const ofGroup = counts[index] ?? {};
+    const all = Object.values(ofGroup).reduce((a, b) => a + b, 0);
+    return { ...group, index, counts: ofGroup, all };
   });
 }

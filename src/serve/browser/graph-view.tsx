@@ -87,6 +87,7 @@ function nowOf({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']):
   return parts.filter((part) => part !== '').join(', ');
 }
 
+/** Returns the path of an arrow through x, y, x, y, …: a curve through three points, else lines. */
 function pathOf(points: readonly number[]): string {
   const pairs = points.flatMap((x, i) => (i % 2 === 0 ? [`${x} ${points[i + 1] ?? 0}`] : []));
   const [start = '0 0', ...rest] = pairs;

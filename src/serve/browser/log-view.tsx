@@ -31,11 +31,12 @@ export function useStage(run: string, stage: string | null): Watched {
   return watched;
 }
 
+/** Returns the log with the new text, cut at a line to the last KEPT characters. */
 function appendLog(before: Watched['log'], { text, anew, cut }: LogText): Watched['log'] {
-  const whole = anew || before === null ? text : before.text + text;
-  return whole.length <= KEPT
-    ? { text: whole, cut: cut || (before?.cut === true && !anew) }
-    : { text: whole.slice(whole.indexOf('\n', whole.length - KEPT) + 1), cut: true };
+  const joined = anew || before === null ? text : before.text + text;
+  return joined.length <= KEPT
+    ? { text: joined, cut: cut || (before?.cut === true && !anew) }
+    : { text: joined.slice(joined.indexOf('\n', joined.length - KEPT) + 1), cut: true };
 }
 
 export function LogView({

@@ -23,6 +23,7 @@ export interface Route {
   readonly outputs: boolean;
 }
 
+/** Returns the route; without a run for any other hash, which shows the list of runs. */
 function routeOf(hash: string): Route {
   const [, run, stage, outputs] =
     /^#\/run\/([^/]+)(?:\/stage\/([^/]+)|\/(outputs)\?.*)?$/.exec(hash) ?? [];

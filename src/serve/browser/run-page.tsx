@@ -312,6 +312,7 @@ const Fact = ({ name, children }: { readonly name: string; readonly children: st
 const timeLeftText = ({ left, now: at }: RunFacts, now: number): string =>
   left === null ? 'not known yet' : `about ${estimateText(Math.max(0, left - (now - at) / 1000))}`;
 
+/** Returns how long the run took, or has been running at `now`, in ms by the server's clock. */
 function durationText({ seconds: took, started, heard, state }: RunFacts, now: number): string {
   if (took !== null) return seconds(took * 1000);
   if (started === null) return '–';
@@ -322,6 +323,7 @@ function durationText({ seconds: took, started, heard, state }: RunFacts, now: n
 const sinceText = (heard: number | null, now: number): string =>
   heard === null ? '–' : `${seconds(Math.max(0, now - heard))} ago`;
 
+/** Says what of the run is not shown, or not known; null if there is nothing to say. */
 function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): JSX.Element | null {
   const told = [
     facts.state === 'unknown'
