@@ -96,7 +96,6 @@ export async function readDatasetInfo(dir: string): Promise<DatasetInfo> {
   return JSON.parse(await readFile(join(dir, 'dataset.json'), 'utf8')) as DatasetInfo;
 }
 
-/** Reads the provenance in the folder of a data stage. */
 export async function readProvenance(dir: string): Promise<JsonObject> {
   return JSON.parse(await readFile(join(dir, PROVENANCE), 'utf8')) as JsonObject;
 }

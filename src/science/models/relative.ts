@@ -57,6 +57,7 @@ function copiesOf(batch: number, copies: ForwardContext['copies']) {
   return { firsts, copyOf };
 }
 
+/** Returns the places, among all T tokens of their row, of the tokens that the head reads. */
 function readPadding({ lengths, all, read }: Layout): Padding {
   if (read.index === null) return all.padding;
   const T = all.padding.width,

@@ -381,22 +381,22 @@ function checkCompletion(
   maxLength: number | null,
 ): Problem[] {
   const path = ['head', 'template'];
-  let own: number, answer: number;
+  let templateTokens: number, answerTokens: number;
   try {
     const encode = completionEncoder(tokenizer, template);
     const row = encode(SHORTEST, Infinity);
     const [text] = encode.parts(SHORTEST, Infinity);
-    own = row.answer - (text?.ids.length ?? 0);
-    answer = row.ids.length - row.answer;
+    templateTokens = row.answer - (text?.ids.length ?? 0);
+    answerTokens = row.ids.length - row.answer;
   } catch (error) {
     return [problemOf(error, path)];
   }
-  if (maxLength === null || own + 1 + answer <= maxLength) return [];
+  if (maxLength === null || templateTokens + 1 + answerTokens <= maxLength) return [];
   return [
     {
       path,
       message:
-        `the template takes ${own} tokens by itself, and max_length is ${maxLength}, ` +
+        `the template takes ${templateTokens} tokens by itself, and max_length is ${maxLength}, ` +
         'which leaves no room for a prompt and its answer',
       hint: 'Shorten the template, or raise train.max_length.',
     },

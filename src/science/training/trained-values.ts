@@ -141,7 +141,7 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
 }
 
 /**
- * Returns the trained parameters of a network in the form of the loop.
+ * Returns how the training loop holds a network's trained parameters: in groups of small tensors.
  * @param kind parameters of different kinds never share a group
  * @param shrinks whether the token table may be reduced to the rows that are used
  */
@@ -194,7 +194,7 @@ export const isBiasOrNorm = (name: string): boolean =>
 /** The prefix of a group whose parameters do not decay. */
 const NO_DECAY = 'free ';
 
-/** Returns the kind of a parameter, the prefix of its group's name. */
+/** Returns the function that gives a parameter's kind, the prefix of its group's name. */
 export const groupKind =
   (
     { rate = () => 1 }: Pick<Adapter, 'rate'>,

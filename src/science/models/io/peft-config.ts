@@ -231,11 +231,12 @@ async function openConfig(dir: string): Promise<Opened> {
 const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
   isRate = (value: number): boolean => value >= 0 && value < 1;
 
-function biasOf({ raw, fault }: Opened, own: string): LoraBias {
+/** Returns which biases are trained. `onlyName`: PEFT's name of `lora_only` under this method. */
+function biasOf({ raw, fault }: Opened, onlyName: string): LoraBias {
   const asked = raw['bias'] ?? 'none';
-  const bias = BIASES.find((known) => (known === 'lora_only' ? own : known) === asked);
+  const bias = BIASES.find((known) => (known === 'lora_only' ? onlyName : known) === asked);
   if (bias === undefined)
-    throw fault('bias', 'is not implemented', `Implemented: none, all, ${own}.`);
+    throw fault('bias', 'is not implemented', `Implemented: none, all, ${onlyName}.`);
   return bias;
 }
 
@@ -275,7 +276,7 @@ export interface VeraConfig extends Pick<
   readonly initial: number;
 }
 
-/** Reads VeRA's adapter_config.json, as `readPeftConfig` does LoRA's. */
+/** Reads VeRA's adapter_config.json. Throws UserFault where something is not implemented. */
 export async function readVeraConfig(dir: string): Promise<VeraConfig> {
   const opened = await openConfig(dir),
     { raw, fault, fields } = opened;

@@ -94,7 +94,7 @@ const addingSteps = (config: unknown): Config[] => {
     : [config];
 };
 
-/** Without a post-processor two texts follow one another, the second of type 1. */
+/** Returns what adds special tokens. Without a post-processor a second text follows, of type 1. */
 function assembler(config: unknown, refuse: Refuse): Assemble {
   const [step, ...more] = addingSteps(config);
   if (step === undefined) return assembleBy([A], [A, B(1)]);
