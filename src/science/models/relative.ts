@@ -46,7 +46,7 @@ export interface RelativeRows {
   readonly read: Padding;
 }
 
-/** Returns the first row of the batch that reads each copy, and the copy that each row reads. */
+/** Returns the first row of the batch for each copy of the table, and the copy of each row. */
 function copiesOf(batch: number, copies: ForwardContext['copies']) {
   const firsts: number[] = [],
     copyOf: number[] = [];

@@ -346,7 +346,7 @@ function concatenated(parts: readonly Int32Array[]): Int32Array {
   return all;
 }
 
-/** Returns rows as PyTorch's process reads them; NaN is no label, −1 no mask. */
+/** Returns rows for PyTorch's process, as flat lists over all rows. NaN is no label, −1 no mask. */
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;
   return {

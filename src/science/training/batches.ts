@@ -141,11 +141,11 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
 }
 
-/** Packs rows in order, as model.py does: one that does not fit into a sequence begins another. */
+/** Returns batches of `batchSize` sequences, filled in order: rows that do not fit begin one. */
 function packed(
   batches: readonly Int32Array[],
   batchSize: number,
-  { most, lengths }: Packing,
+  { most: mostTokens, lengths }: Packing,
 ): Int32Array[] {
   const found: number[][] = [];
   let sequences = batchSize,
@@ -158,7 +158,7 @@ function packed(
         sequences = 0;
       }
       sequences++;
-      room = most;
+      room = mostTokens;
     }
     found.at(-1)?.push(row);
     room -= length;

@@ -105,12 +105,12 @@ function checkCloze(
     });
   else if (mismatch !== null) problems.push(mismatch);
   try {
-    const own = templateLength(template, tokenizer);
-    if (maxLength !== null && own >= maxLength) {
+    const templateTokens = templateLength(template, tokenizer);
+    if (maxLength !== null && templateTokens >= maxLength) {
       problems.push({
         path: ['head', 'template'],
         message:
-          `the template takes ${own} tokens by itself, special ones included, ` +
+          `the template takes ${templateTokens} tokens by itself, special ones included, ` +
           `and max_length is ${maxLength}, which leaves no room for the text`,
         hint: 'Shorten the template, or raise train.max_length.',
       });

@@ -100,7 +100,7 @@ interface TokenTable {
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
-/** Returns the token table reduced to the ids of these rows. */
+/** Returns functions that reduce the token table to the ids of these rows, and expand it again. */
 function tokenTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));

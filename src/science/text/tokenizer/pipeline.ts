@@ -131,7 +131,7 @@ export interface Pipeline {
 const MODELS = ['WordPiece', 'BPE', 'Unigram'] as const;
 type ModelType = (typeof MODELS)[number];
 
-/** Returns the type of a model, which old files leave out. */
+/** Returns the type of a model; guesses it by its fields where an old file leaves it out. */
 function typeOf(model: Config, refuse: Refuse): ModelType {
   const guess = Array.isArray(model['vocab'])
     ? 'Unigram'
