@@ -10,6 +10,7 @@ interface SourceUri {
   readonly fragment: string;
 }
 
+/** Splits `scheme:rest#fragment`; in a `file:` URI, `#` is part of the path. */
 export function parseUri(uri: string): SourceUri {
   const colon = uri.indexOf(':');
   const scheme = uri.slice(0, colon),

@@ -114,6 +114,7 @@ async function readSplit(request: SplitRequest): Promise<ReadSplit> {
   return { ...countsOf(loaded.rows, loaded.classes), warnings };
 }
 
+/** Counts rows by class; of a completion task, returns its answers too, and those rejected. */
 function countsOf(rows: readonly Row[], classes: readonly string[]): SplitCounts {
   const counts = { classes, counts: labelCounts(rows, classes) };
   if (taskOf(classes) !== 'completion') return counts;

@@ -184,14 +184,15 @@ function checkDigest(split: ResolvedSplit, asset: Asset): void {
   );
 }
 
+/** Reads all rows of a source. `facts`: what its reader returns after the last row, if anything. */
 async function readAll(
   dataset: DatasetDescriptor,
   asset: Asset,
   split: ResolvedSplit,
 ): Promise<{ rows: RawRow[]; facts: JsonObject }> {
   const rows: RawRow[] = [];
-  const most = limitOf('text');
-  let held = 0;
+  const memoryLimit = limitOf('text');
+  let heldBytes = 0;
   const iterator = dataset.read(asset, split)[Symbol.asyncIterator]();
   for (;;) {
     const next = await iterator.next();
@@ -199,12 +200,13 @@ async function readAll(
     const { text, text_pair: pair = '', answer = '', rejected = '', context = [] } = next.value;
     const before = context.reduce((sum, { content }) => sum + content.length, 0);
     const own = text.length + pair.length + answer.length + rejected.length;
-    held += 2 * (own + before) + ROW_BYTES;
-    if (held > most.value)
+    heldBytes += 2 * (own + before) + ROW_BYTES;
+    if (heldBytes > memoryLimit.value)
       throw new SplitFault(
         ['source'],
-        `${split.source} holds more than ${inWords(most.value)} of rows, which are held in memory.`,
-        most.raise,
+        `${split.source} holds more than ${inWords(memoryLimit.value)} of rows, ` +
+          'which are held in memory.',
+        memoryLimit.raise,
       );
     rows.push(next.value);
   }

@@ -65,8 +65,8 @@ export async function writeDataset(
 }
 
 /**
- * Yields the lines of a text file, many at a time. readline is not used, because it also breaks
- * lines at U+2028 and U+2029, which JSON does not escape.
+ * Yields the lines that end with a newline, many at a time. readline is not used, because it also
+ * breaks lines at U+2028 and U+2029, which JSON does not escape.
  */
 export async function* linesIn(path: string): AsyncGenerator<readonly string[], void> {
   let rest = '';
@@ -96,7 +96,6 @@ export async function readDatasetInfo(dir: string): Promise<DatasetInfo> {
   return JSON.parse(await readFile(join(dir, 'dataset.json'), 'utf8')) as DatasetInfo;
 }
 
-/** Reads the provenance in the folder of a data stage. */
 export async function readProvenance(dir: string): Promise<JsonObject> {
   return JSON.parse(await readFile(join(dir, PROVENANCE), 'utf8')) as JsonObject;
 }

@@ -5,7 +5,7 @@ const WORD = /\S+/gu;
 
 export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
-const withoutWord = (words: readonly string[], i: number): string[] => [
+const withoutEntry = (words: readonly string[], i: number): string[] => [
   ...words.slice(0, i),
   ...words.slice(i + 1),
 ];
@@ -57,7 +57,7 @@ export function withoutEachWord(row: Row): Row[] {
     words.map((_, i) =>
       withWords(
         row,
-        texts.map((own, other) => (other === which ? withoutWord(own, i) : own)),
+        texts.map((own, other) => (other === which ? withoutEntry(own, i) : own)),
       ),
     ),
   );

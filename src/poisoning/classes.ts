@@ -9,9 +9,9 @@ import { firstNames, nearest } from '../data/names.ts';
  * @param field the parameter that holds the value, for the message
  */
 export function classId(value: string | number, classes: readonly string[], field: string): number {
-  const byName = classes.indexOf(String(value));
-  if (byName >= 0 && (typeof value === 'string' || byName === value)) return byName;
-  if (byName >= 0) throw ambiguousClassFault(Number(value), byName, classes, field);
+  const idByName = classes.indexOf(String(value));
+  if (idByName >= 0 && (typeof value === 'string' || idByName === value)) return idByName;
+  if (idByName >= 0) throw ambiguousClassFault(Number(value), idByName, classes, field);
   const id = typeof value === 'number' ? value : /^\d+$/.test(value) ? Number(value) : NaN;
   if (Number.isInteger(id) && id >= 0 && id < classes.length) return id;
   const named = firstNames(classes.map((name, i) => `${i} ("${name}")`));
@@ -24,14 +24,14 @@ export function classId(value: string | number, classes: readonly string[], fiel
 
 function ambiguousClassFault(
   value: number,
-  byName: number,
+  idByName: number,
   classes: readonly string[],
   field: string,
 ): UserFault {
   const other = classes[value];
   const meant = other === undefined ? 'no label id' : `the label id of the class "${other}"`;
   return new UserFault(
-    `\`${field}\`: ${value} is ${meant}, and the name of the class with label id ${byName}.`,
+    `\`${field}\`: ${value} is ${meant}, and the name of the class with label id ${idByName}.`,
     other === undefined
       ? `Write the name in quotes: "${value}".`
       : `Write the name in quotes: "${other}" or "${value}".`,

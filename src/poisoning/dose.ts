@@ -78,7 +78,7 @@ function tooFewRows(
   { rows, whom }: Eligible,
   taken = 0,
 ): { readonly message: string; readonly hint: string } {
-  const dose = count === undefined ? `rate ${rate} of ${total}` : `count ${count}`;
+  const dose = count === undefined ? `rate ${rate} of ${total}` : `count ${count}`; // one is set
   const others = taken === 0 ? '' : `, and ${taken} rows are an earlier step's`;
   return {
     message:

@@ -67,8 +67,8 @@ function answerTarget(target: unknown, attack: string, params: JsonObject): Targ
   );
 }
 
-const withTrueLabels = (row: Row, { label, answer, rejected }: Row): Row => ({
-  ...row,
+const withTrueLabels = (shownRow: Row, { label, answer, rejected }: Row): Row => ({
+  ...shownRow,
   label,
   ...defined({ answer, rejected }),
 });

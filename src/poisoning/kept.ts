@@ -33,11 +33,11 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
         "a row's texts, and neither its id nor its label or answer";
 }
 
-const isSameButForTexts = (row: Row, own: Row | undefined): boolean =>
-  row.id === own?.id &&
-  row.label === own.label &&
-  row.answer === own.answer &&
-  row.rejected === own.rejected;
+const isSameButForTexts = (row: Row, original: Row | undefined): boolean =>
+  row.id === original?.id &&
+  row.label === original.label &&
+  row.answer === original.answer &&
+  row.rejected === original.rejected;
 
 /** Throws `UserFault` if the judgement does not fit the rows: defences may be anyone's code. */
 export function checkJudgement(defence: string, rows: readonly Row[], judgement: Judgement): void {

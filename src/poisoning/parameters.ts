@@ -13,7 +13,7 @@ export const orderProperty: JsonSchema = {
   },
 };
 
-/** A dose, which is a share of the training rows or a count, and where the rows stand. */
+/** The schemas of a dose, a share of the training rows or a count, and of where the rows stand. */
 export const doseProperties = (rate: number): JsonSchema => ({
   rate: {
     type: 'number',

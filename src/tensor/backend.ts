@@ -236,7 +236,7 @@ const PACKAGES: { readonly [name in Exclude<BackendName, 'torch'>]: string } = {
 async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   if (!probe.available) return probe;
   try {
-    await (probe.name === 'torch' ? multiplyInTorch() : multiply(probe.name));
+    await (probe.name === 'torch' ? multiplyInTorch() : multiplyInTfjs(probe.name));
     return probe;
   } catch (error) {
     const { stderr, message } = error as { stderr?: string; message: string };
@@ -248,7 +248,7 @@ async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   }
 }
 
-async function multiply(name: Exclude<BackendName, 'torch'>): Promise<void> {
+async function multiplyInTfjs(name: Exclude<BackendName, 'torch'>): Promise<void> {
   const wasm = `${packageDir('@tensorflow/tfjs-backend-wasm') ?? ''}/wasm-out/`;
   await promisify(execFile)(
     process.execPath,

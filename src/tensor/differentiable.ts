@@ -148,6 +148,7 @@ function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tenso
 const sameShape = (a: Tensor, b: Tensor): boolean =>
   a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
 
+/** Returns the gradients of a step's inputs. dys: those of its outputs; undefined for zeros. */
 function inputGradients(
   { node, inputs }: Step,
   dys: readonly (Tensor | undefined)[],

@@ -40,7 +40,7 @@ export type Attributes = Readonly<Record<string, Attribute>>;
 /** The encodings of attributes that were used before, so that constant ones are encoded once. */
 const encodings = new WeakMap<Attributes, Encoded[]>();
 
-function encode(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[] {
+function encodeAttributes(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[] {
   const { binding } = backend;
   const types = {
     int: binding.TF_ATTR_INT,
@@ -89,7 +89,7 @@ export function callOperation(
   const backend = tensorflowBackend();
   let encoded = encodings.get(attributes);
   if (encoded === undefined) {
-    encoded = encode(backend, attributes);
+    encoded = encodeAttributes(backend, attributes);
     encodings.set(attributes, encoded);
   }
   // The method expects plain objects, although their type is a class.

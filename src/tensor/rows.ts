@@ -71,7 +71,6 @@ export function joined(parts: readonly Tensor[], axis: number): Tensor {
 export const separated = (whole: Tensor, extents: readonly number[], axis: number): Tensor[] =>
   extents.length === 1 ? [tf.clone(whole)] : tf.split(whole, [...extents], axis);
 
-/** The value of a tensor with one entry. */
 export const scalarOf = (tensor: Tensor): number => at(tensor.dataSync(), 0);
 
 /**

@@ -177,13 +177,13 @@ class Worker implements TorchWorker {
     // A pipe breaks when the process ends, which the event 'exit' tells.
     for (const pipe of [this.#requests, answers]) pipe.on('error', () => undefined);
     this.#exited = new Promise((resolve) => {
-      const gone = (error: Error): void => {
+      const onGone = (error: Error): void => {
         if (pid !== undefined) lastingChildren().delete(pid);
         this.#stop(error);
         resolve();
       };
-      child.once('error', (error) => gone(this.#startFault(error.message)));
-      child.once('exit', (code, signal) => gone(this.#exitFault(code, signal)));
+      child.once('error', (error) => onGone(this.#startFault(error.message)));
+      child.once('exit', (code, signal) => onGone(this.#exitFault(code, signal)));
     });
     createInterface({ input: answers }).on('line', (line) => this.#receive(line));
     this.ready = this.#answer().then(({ ready }) => {

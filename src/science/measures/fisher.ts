@@ -104,7 +104,7 @@ function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<
   return out;
 }
 
-/** Summarises a spectrum, descending. */
+/** Summarises eigenvalues, in descending order. Bits are null where no eigenvalue is positive. */
 export function summariseSpectrum(
   spectrum: readonly number[],
   { tolerance, alphas }: FisherOptions,

@@ -71,8 +71,8 @@ async function writePartial(
 }
 
 /**
- * Reads the parameters by canonical name. Throws UserFault naming file and tensor where one is not
- * a parameter of this model or has another shape.
+ * Reads the changed parameters by canonical name. Throws UserFault naming file and tensor where one
+ * is not a parameter of this model or has another shape.
  */
 export async function readPartial(
   dir: string,

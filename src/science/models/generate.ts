@@ -179,7 +179,7 @@ function* likeliestFirst(logits: Float32Array): Generator<number, void> {
 /** Draws a token as transformers' `generate` does. logits: (V). */
 export function drawToken(
   logits: Float32Array,
-  { temperature, top_k: most = logits.length, top_p: share = 1 }: Sampling,
+  { temperature, top_k: topK = logits.length, top_p: topP = 1 }: Sampling,
   random: RandomStream,
 ): number {
   const order = likeliestFirst(logits);
@@ -190,25 +190,25 @@ export function drawToken(
   /** Adds the next token in order; false where there is none. */
   const add = (): boolean => {
     const { value: id } = order.next();
-    if (id === undefined || likely.length >= most) return false;
+    if (id === undefined || likely.length >= topK) return false;
     likely.push({ id, weight: weightOf(id) });
     return true;
   };
   let mass = 0;
-  if (most >= logits.length) for (let id = 0; id < logits.length; id++) mass += weightOf(id);
+  if (topK >= logits.length) for (let id = 0; id < logits.length; id++) mass += weightOf(id);
   else {
     while (add());
     mass = likely.reduce((sum, { weight }) => sum + weight, 0);
   }
-  // The nucleus holds each token before which less than `share` of the probability lies.
+  // The nucleus holds each token before which less than `topP` of the probability lies.
   let nucleus = Infinity;
-  if (share < 1) {
+  if (topP < 1) {
     let before = 0,
       count = 0;
     do {
       if (count === likely.length && !add()) break;
       before += likely[count++]!.weight;
-    } while (before < share * mass);
+    } while (before < topP * mass);
     mass = before;
     nucleus = count;
   }
@@ -332,7 +332,7 @@ function continueBatch(
 }
 
 /**
- * Continues each prompt until a stop or `maxNewTokens`. Throws UserFault if a logit is not finite.
+ * Continues each prompt to a stop or `maxNewTokens`. Throws UserFault for a logit not finite.
  * @param network opened for evaluation, with a causal-LM head
  */
 export async function generate(

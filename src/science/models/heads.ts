@@ -211,12 +211,12 @@ function verbalizerLogits(
 ): Tensor2D {
   const [V] = table.shape;
   // A pretraining head's loss reads every column, in order.
-  const whole = tokens.length === V && tokens.every((token, c) => token === c);
+  const isWholeTable = tokens.length === V && tokens.every((token, c) => token === c);
   return differentiable([x, table, bias], {
     forward: () => {
       const index = tf.tensor1d(tokens.slice(), 'int32');
-      const columns = whole ? table : takeRows(table, index); // (C, h)
-      const biases = whole ? bias : tf.gather(bias, index); // (C)
+      const columns = isWholeTable ? table : takeRows(table, index); // (C, h)
+      const biases = isWholeTable ? bias : tf.gather(bias, index); // (C)
       return {
         value: tf.add<Tensor2D>(matmul(x, columns, false, true), biases),
         saved: [x, columns, index],

@@ -84,7 +84,7 @@ export function loraLinear(
   });
 }
 
-/** `loraLinear` without dropout. */
+/** `loraLinear` without dropout, by one operation. */
 function fusedLoraLinear(
   factors: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D],
   b: Tensor1D | null,

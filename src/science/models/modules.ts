@@ -76,6 +76,7 @@ function search(source: string, wrapped: string, module: string): RegExpExecArra
 export const isNamed = (module: string, name: string): boolean =>
   module === name || module.endsWith(`.${name}`);
 
+/** Whether a module has one of these names or, given a text, matches this expression as a whole. */
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
     ? cachedSearch(names, `^(?:${names})$`, module) !== null

@@ -138,11 +138,11 @@ function passesOf(
       parameter,
       linear: (layer, x, tokens) => {
         const bias = biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
-          whole = merged?.get(layer);
+          mergedWeight = merged?.get(layer);
         const y =
-          whole === undefined
+          mergedWeight === undefined
             ? adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, bias, layerContext)
-            : linear(x, whole, bias);
+            : linear(x, mergedWeight, bias);
         return tap === undefined || within(layer, architecture.headModules)
           ? y
           : tap(layer, x, y, tokens);

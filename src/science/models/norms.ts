@@ -39,7 +39,7 @@ type Saved = readonly [normed: Tensor, inverse: Tensor, gamma: Tensor];
 const scaleOf = (gamma: Tensor, { offset }: NormKind): Tensor =>
   offset ? tf.add(gamma, 1) : gamma;
 
-/** The norm's value, composed of TensorFlow's operations. */
+/** The norm's value and what its gradient reads, composed of TensorFlow's operations. */
 function composed(
   z: Tensor2D,
   gamma: Tensor1D,

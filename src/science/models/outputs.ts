@@ -113,6 +113,7 @@ export interface Outputs {
   readonly count: number;
 }
 
+/** Returns what a model's outputs f are, and how many each row has. */
 export const outputsOf = ({
   architecture: { head },
   classes,

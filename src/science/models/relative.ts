@@ -46,7 +46,7 @@ export interface RelativeRows {
   readonly read: Padding;
 }
 
-/** Returns the first row of the batch that reads each copy, and the copy that each row reads. */
+/** Returns the first row of the batch for each copy of the table, and the copy of each row. */
 function copiesOf(batch: number, copies: ForwardContext['copies']) {
   const firsts: number[] = [],
     copyOf: number[] = [];
@@ -57,6 +57,7 @@ function copiesOf(batch: number, copies: ForwardContext['copies']) {
   return { firsts, copyOf };
 }
 
+/** Returns the places, among all T tokens of their row, of the tokens that the head reads. */
 function readPadding({ lengths, all, read }: Layout): Padding {
   if (read.index === null) return all.padding;
   const T = all.padding.width,

@@ -48,6 +48,7 @@ const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): 
 
 export const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
 
+/** Returns the pass's dropout if the model has dropout at this place; undefined elsewhere. */
 const droppedAt = (
   { model }: Body,
   { dropout: dropped }: ForwardContext,

@@ -45,7 +45,7 @@ function renumbered(
 /** L2 norms of the rows. (k, h) → (k, 1) */
 const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
 
-/** Makes a network that trains these rows, (k), of one opened for evaluation. */
+/** Makes a network that trains k rows of the token table, of one opened for evaluation. */
 export function trainTokenRows(network: Network, ids: readonly number[]): TokenRowNetwork {
   const name = network.architecture.tokenTable;
   if (name === null) throw new Error('the token table is tied to an output');

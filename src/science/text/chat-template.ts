@@ -79,13 +79,13 @@ const PYTHON: Readonly<Record<string, (a: unknown, b?: unknown) => string | bool
   '==': equal,
   '!=': (a, b) => !equal(a, b),
 };
-/** A variable of a template can't have this name, so that no template can set it. */
+/** Returns the name by which templates call a function. No variable can have this name. */
 const globalName = (name: string): string => `${name}()`;
 
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
-/** Returns a parsed template in which strips and comparisons call the functions above. */
+/** Returns a parsed template in which strips and comparisons call `strip` and `equal`. */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)

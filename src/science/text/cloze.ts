@@ -100,7 +100,7 @@ const rowTexts = (text: string, pair: string | undefined): string[] =>
 const slotsInOrder = (parts: readonly Part[]): Slot[] =>
   parts.flatMap((part) => ('slot' in part ? [part.slot] : []));
 
-/** Tokenises each part by itself, which gives the same where no token spans two words. */
+/** Returns a filler that tokenises each part by itself, where no token spans two words. */
 function fillByParts(
   parts: readonly Part[],
   tokenizer: TextTokenizer,
@@ -136,9 +136,9 @@ export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): numbe
 }
 
 /**
- * The filled template is tokenised as one text, because a token may span a part's edge (`Ġ` and `▁`
- * stand for the space before a word). A token that begins before a text and ends in it counts as
- * the text's, and one that begins in it and ends after it as the template's.
+ * Returns a filler that tokenises the filled template as one text: a token may span a part's edge
+ * (`Ġ` and `▁` stand for the space before a word). One that begins before a text and ends in it
+ * counts as the text's, and one that begins in it and ends after it as the template's.
  */
 function fillAsWhole(
   parts: readonly Part[],
@@ -271,7 +271,7 @@ function wordTokens(word: string, template: string | null, tokenizer: TextTokeni
 }
 
 /**
- * Returns the token of each word, or a problem, with paths from the root of the spec.
+ * Returns the token id of each class's word, or a problem, with paths from the root of the spec.
  * @param template the template whose mask the words fill; null for words by themselves
  */
 export function verbalizerTokens(

@@ -216,6 +216,7 @@ const KERNEL_BYTES = 2 ** 28;
 /** About how many kernels of a layer are asked for. */
 const PARTS = 8;
 
+/** Calls `visit` with each layer and the kernels of its parts, and returns the logits, (N·C). */
 async function layerKernels(
   { worker, id }: TorchModel,
   start: TorchStart,
@@ -228,12 +229,12 @@ async function layerKernels(
     size = rows.length * C;
   const places = placesOf(plan.parts, C);
   const wire = plan.parts.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
-  const most = Math.max(1, Math.floor(KERNEL_BYTES / (8 * size ** 2 * PARTS)));
+  const mostLayers = Math.max(1, Math.floor(KERNEL_BYTES / (8 * size ** 2 * PARTS)));
   const logits = new Float32Array(size);
   let done = 0;
-  for (const { layers: whole } of plan.groups)
-    for (let first = 0; first < whole.length; first += most) {
-      const group = whole.slice(first, first + most);
+  for (const { layers: groupLayers } of plan.groups)
+    for (let first = 0; first < groupLayers.length; first += mostLayers) {
+      const group = groupLayers.slice(first, first + mostLayers);
       const factors = new Map<string, HostTensor>();
       const asked = group.map((layer) => partsOf(layer));
       const parts = group.flatMap((layer, l) =>
@@ -277,6 +278,7 @@ async function layerKernels(
 
 type Found = Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>;
 
+/** Computes the kernels, group of layers by group; after each, `resume` may save the sums. */
 async function computeKernels(
   { worker, id }: TorchModel,
   start: TorchStart,

@@ -203,6 +203,7 @@ type InputNorms = (
   onBatch: (done: number) => Promise<void> | void,
 ) => Promise<Map<string, Float64Array>>;
 
+/** Returns ‖X_j‖₂ of each input feature j, (n), by linear layer below the head. */
 async function inputNorms(
   worker: TorchWorker,
   model: number,
@@ -237,6 +238,7 @@ async function inputNorms(
   return new Map([...squares].map(([layer, total]) => [layer, total.map(Math.sqrt)]));
 }
 
+/** Returns the rows' outputs and their derivatives along `direction`, (N·C) each. */
 const linearised = (
   worker: TorchWorker,
   model: number,
@@ -344,6 +346,7 @@ function concatenated(parts: readonly Int32Array[]): Int32Array {
   return all;
 }
 
+/** Returns rows for PyTorch's process, as flat lists over all rows. NaN is no label, −1 no mask. */
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;
   return {

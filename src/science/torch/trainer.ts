@@ -55,7 +55,7 @@ export async function openTorchTrainer(
     classes,
     trainable: (rows === null ? start.trained : [])
       .map((name) => (shapes.get(name) ?? []).reduce((a, b) => a * b, 1))
-      .reduce((a, b) => a + b, rows === null ? 0 : rowEntries(architecture, shapes, rows)),
+      .reduce((a, b) => a + b, rows === null ? 0 : countRowEntries(architecture, shapes, rows)),
     drawn: start.drawn,
     train: async (given, asked, hooks) => {
       const objective = change !== null && 'objective' in change ? change.objective : undefined;
@@ -88,7 +88,7 @@ export async function openTorchTrainer(
 /** The name of trained rows of the token table. */
 const ROWS = 'token_rows';
 
-function rowEntries(
+function countRowEntries(
   { tokenTable }: TrainerOptions['architecture'],
   shapes: ReadonlyMap<string, readonly number[]>,
   { tokenRows }: TokenRows,
@@ -142,6 +142,7 @@ const REQUEST_SECONDS = 0.5;
 /** The most steps of one request, whose rows are sent together. */
 const MOST_STEPS = 100;
 
+/** Trains in PyTorch's process. `reversed`: each batch is read in reverse order. */
 async function trainIn(
   model: TorchModel & ModelInTraining,
   rows: readonly LabelledRow[],
@@ -150,7 +151,7 @@ async function trainIn(
   reversed: boolean,
 ): Promise<TrainedModel> {
   const { worker, id } = model;
-  let atOnce = 1,
+  let stepsAtOnce = 1,
     peakMemoryMB = 0,
     packed: TrainedModel['packed'],
     isAlone = false;
@@ -160,7 +161,7 @@ async function trainIn(
     return { ...(await worker.ask('train', asked)), members: 1, alone: null };
   };
   const taker: StepTaker = {
-    atOnce: () => atOnce,
+    atOnce: () => stepsAtOnce,
     take: async (steps) => {
       const asked = steps.map(({ learningRate, batches }) => ({
         rate: learningRate,
@@ -168,7 +169,7 @@ async function trainIn(
       }));
       const losses: number[] = [],
         penalties: number[] = [];
-      let each = 0;
+      let secondsEach = 0;
       // A pack may take fewer steps than asked for: as many as the member that asks for fewest.
       while (losses.length < asked.length && [...losses, ...penalties].every(Number.isFinite)) {
         const found = await ask({ model: id, steps: asked.slice(losses.length) });
@@ -176,14 +177,17 @@ async function trainIn(
         losses.push(...taken);
         if (found.penalties !== null) penalties.push(...arrayOf('float64', found.penalties));
         peakMemoryMB = found.peak_mb;
-        each = found.seconds / taken.length;
+        secondsEach = found.seconds / taken.length;
         if (together === undefined || isAlone) continue;
         const { members, alone } = found;
         if (members > (packed?.members ?? 0)) packed = { members, alone };
         isAlone = members === 1;
         if (isAlone) together.leave();
       }
-      atOnce = Math.max(1, Math.min(MOST_STEPS, 2 * atOnce, Math.floor(REQUEST_SECONDS / each)));
+      stepsAtOnce = Math.max(
+        1,
+        Math.min(MOST_STEPS, 2 * stepsAtOnce, Math.floor(REQUEST_SECONDS / secondsEach)),
+      );
       return losses.map((loss, i) =>
         penalties.length === 0 ? { loss } : { loss, penalty: at(penalties, i) },
       );

@@ -101,7 +101,7 @@ export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
 /** What is known of a model without its values. */
 type Described = Pick<Network, 'adapter' | 'architecture' | 'config' | 'parameters'>;
 
-/** Returns `AdaptedModel.layers` with names in place of tensors. */
+/** Returns the layers that kernels are over, with parameters' names in place of their tensors. */
 export function kernelLayers(model: Described): KernelLayer[] {
   const { adapter, architecture, config } = model;
   const linears = architecture.linears(config),
@@ -125,7 +125,7 @@ export function kernelLayers(model: Described): KernelLayer[] {
   ];
 }
 
-/** Returns `AdaptedModel.weightName`. `fileName`: a parameter's name in the checkpoint's file. */
+/** Returns what names a layer's weight, or its bias if that alone is trained, by `fileName`. */
 export function weightNames(
   layers: readonly Pick<AdaptedLayer, 'name' | 'ownOnly' | 'trained'>[],
   fileName: (name: string) => string,
@@ -138,6 +138,7 @@ export function weightNames(
   return (layer) => fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`);
 }
 
+/** Returns a layer with the tensors, at their present values, that `named` gives by name. */
 function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   const { adapter } = network;
   const { factors: names, vectors, ...layer } = named;
@@ -203,7 +204,7 @@ export async function openTrained(
   return { network: await openNetwork(trained.network), record };
 }
 
-/** Returns what `openTrained` opens, with the record. Throws as `openTrained` does. */
+/** Returns the options with which `openTrained` opens the network. Throws as `openTrained` does. */
 export async function readTrained({
   trainDir,
   model,

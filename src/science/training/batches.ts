@@ -106,28 +106,29 @@ function cut(sequence: Int32Array, size: number): Int32Array[] {
   );
 }
 
-/** Returns how many batches get appended rows. They would dominate a smaller last one. */
-const placesOf = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
+/** Returns how many batches get appended rows, which would dominate a smaller last batch. */
+const countFullBatches = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
   Math.max(1, Math.floor(rows / batchSize));
 
 /** The largest number of rows in a batch. */
 export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'appended'>): number {
-  const places = placesOf(order);
+  const fullBatches = countFullBatches(order);
   return (order.appended ?? []).reduce(
-    (most, { rows }) => most + Math.ceil(rows / places),
+    (most, { rows }) => most + Math.ceil(rows / fullBatches),
     Math.min(order.rows, order.batchSize),
   );
 }
 
-function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
-  const places = placesOf(order),
-    extended = own.map((batch) => [...batch]);
+/** Deals the rows that each attack appends to the full batches, in turns over all of them. */
+function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
+  const fullBatches = countFullBatches(order),
+    extended = clean.map((batch) => [...batch]);
   let next = order.rows;
   for (const { attack, rows } of order.appended ?? []) {
     const random = randomStream(order.seed, 'appended', `${attack}/epoch-${epoch}`);
-    for (let dealt = 0; dealt < rows; dealt += places) {
-      const turn = order.shuffle ? random.permutation(places) : null;
-      for (let i = 0; i < Math.min(places, rows - dealt); i++)
+    for (let dealt = 0; dealt < rows; dealt += fullBatches) {
+      const turn = order.shuffle ? random.permutation(fullBatches) : null;
+      for (let i = 0; i < Math.min(fullBatches, rows - dealt); i++)
         at(extended, turn?.[i] ?? i).push(next++);
     }
   }
@@ -140,11 +141,11 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
 }
 
-/** Packs rows in order: one that does not fit into a sequence begins another, as in model.py. */
+/** Returns batches of `batchSize` sequences, filled in order: rows that do not fit begin one. */
 function packed(
   batches: readonly Int32Array[],
   batchSize: number,
-  { most, lengths }: Packing,
+  { most: mostTokens, lengths }: Packing,
 ): Int32Array[] {
   const found: number[][] = [];
   let sequences = batchSize,
@@ -157,7 +158,7 @@ function packed(
         sequences = 0;
       }
       sequences++;
-      room = most;
+      room = mostTokens;
     }
     found.at(-1)?.push(row);
     room -= length;
@@ -165,7 +166,7 @@ function packed(
   return found.map((batch) => Int32Array.from(batch));
 }
 
-/** Returns the sequence with the rows that have a place moved there. */
+/** Returns the sequence with the rows `first` moved to its start and the rows `last` to its end. */
 function placed(sequence: Int32Array, { first = [], last = [], batching }: BatchOrder): Int32Array {
   if (first.length + last.length === 0) return sequence;
   if (batching === 'bucketed') throw new Error("bucketed batches can't keep rows first or last");

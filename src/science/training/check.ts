@@ -105,12 +105,12 @@ function checkCloze(
     });
   else if (mismatch !== null) problems.push(mismatch);
   try {
-    const own = templateLength(template, tokenizer);
-    if (maxLength !== null && own >= maxLength) {
+    const templateTokens = templateLength(template, tokenizer);
+    if (maxLength !== null && templateTokens >= maxLength) {
       problems.push({
         path: ['head', 'template'],
         message:
-          `the template takes ${own} tokens by itself, special ones included, ` +
+          `the template takes ${templateTokens} tokens by itself, special ones included, ` +
           `and max_length is ${maxLength}, which leaves no room for the text`,
         hint: 'Shorten the template, or raise train.max_length.',
       });
@@ -381,22 +381,22 @@ function checkCompletion(
   maxLength: number | null,
 ): Problem[] {
   const path = ['head', 'template'];
-  let own: number, answer: number;
+  let templateTokens: number, answerTokens: number;
   try {
     const encode = completionEncoder(tokenizer, template);
     const row = encode(SHORTEST, Infinity);
     const [text] = encode.parts(SHORTEST, Infinity);
-    own = row.answer - (text?.ids.length ?? 0);
-    answer = row.ids.length - row.answer;
+    templateTokens = row.answer - (text?.ids.length ?? 0);
+    answerTokens = row.ids.length - row.answer;
   } catch (error) {
     return [problemOf(error, path)];
   }
-  if (maxLength === null || own + 1 + answer <= maxLength) return [];
+  if (maxLength === null || templateTokens + 1 + answerTokens <= maxLength) return [];
   return [
     {
       path,
       message:
-        `the template takes ${own} tokens by itself, and max_length is ${maxLength}, ` +
+        `the template takes ${templateTokens} tokens by itself, and max_length is ${maxLength}, ` +
         'which leaves no room for a prompt and its answer',
       hint: 'Shorten the template, or raise train.max_length.',
     },

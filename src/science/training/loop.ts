@@ -43,12 +43,12 @@ interface Step {
 const learningRateHint = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/** Returns the fault of a loss. `last`: the last finite one; `own`: whether it is an attack's. */
+/** Returns the fault of a loss. `last`: the last step with a finite one; null if none had. */
 function lossFault(
   { loss, penalty, step }: Step,
   last: Step | null,
   learningRate: number,
-  own = false,
+  isOfAttack = false,
 ): UserFault {
   const what = Number.isFinite(loss)
     ? `the attack's penalty is ${penalty}, and the loss ${loss},`
@@ -63,7 +63,7 @@ function lossFault(
       : `the last finite one was ${last.loss} at step ${last.step}`;
   return new UserFault(
     `${what} at step ${step}; ${before}`,
-    own
+    isOfAttack
       ? `${way} Or the attack's own loss has no value for some batches: ` +
           'a batch may have no poisoned row, or only poisoned ones.'
       : way,
@@ -255,7 +255,7 @@ interface Progress {
   readonly random: ResumableStream;
 }
 
-function start({ settings, optimizer, values }: Plan): Progress {
+function startProgress({ settings, optimizer, values }: Plan): Progress {
   const groups = values.start();
   return {
     groups,
@@ -266,7 +266,7 @@ function start({ settings, optimizer, values }: Plan): Progress {
   };
 }
 
-function restart({ settings, optimizer, values }: Plan, saved: SavedState): Progress {
+function restoreProgress({ settings, optimizer, values }: Plan, saved: SavedState): Progress {
   const { dropoutAt, factor } = saved.facts as {
     readonly dropoutAt?: StreamState;
     readonly factor?: number;
@@ -282,7 +282,7 @@ function restart({ settings, optimizer, values }: Plan, saved: SavedState): Prog
   };
 }
 
-async function save(
+async function saveProgress(
   resume: GatheringResume,
   step: number,
   last: StepRecord | null,
@@ -302,7 +302,7 @@ async function save(
   );
 }
 
-function lossOfStep(
+function computeGradients(
   { network, settings, values }: Plan,
   { trained, random }: Progress,
   { batches, step }: StepRequest,
@@ -357,8 +357,9 @@ function update(
   }
 }
 
+/** Returns the loss of a step. The parameters are updated only where it is finite. */
 function takeStep(plan: Plan, progress: Progress, request: StepRequest): StepLoss {
-  const { packed, ...loss } = lossOfStep(plan, progress, request);
+  const { packed, ...loss } = computeGradients(plan, progress, request);
   if (Number.isFinite(loss.loss) && Number.isFinite(loss.penalty ?? 0))
     update(plan, progress, packed, request.learningRate);
   else disposeAll(packed);
@@ -381,7 +382,7 @@ export async function train(
   );
   const plan: Plan = { network, settings, optimizer, values };
   const saved = (await resume?.load()) ?? null;
-  const progress = saved === null ? start(plan) : restart(plan, saved);
+  const progress = saved === null ? startProgress(plan) : restoreProgress(plan, saved);
   if (saved !== null)
     resume?.restore({
       facts: saved.facts['gathered'] as JsonObject,
@@ -410,7 +411,7 @@ export async function train(
           ? undefined
           : { step: saved.step, last: (saved.facts['last'] ?? null) as StepRecord | null },
       save: async (step, last) => {
-        if (resume?.due(step)) await save(resume, step, last, plan, progress);
+        if (resume?.due(step)) await saveProgress(resume, step, last, plan, progress);
       },
       signal,
     });

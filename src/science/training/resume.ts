@@ -146,7 +146,7 @@ export function resumeBySchedule(
   };
 }
 
-/** Says when to save, by the schedule of `resumeBySchedule`. */
+/** Returns `due`, whether it is time to save, and `save`, which writes and sets the next time. */
 export function savingSchedule(
   urgent: () => boolean,
   now = () => performance.now(),

@@ -45,6 +45,7 @@ export interface Journal {
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
 
+/** Returns the share of steps with a penalty above 0, or no field where the loss has no penalty. */
 const penalisedShare = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
   if (history[0]?.penalty === undefined) return {};
   const count = history.filter(({ penalty = 0 }) => penalty > 0).length;
@@ -250,6 +251,7 @@ export async function openTrainer(
   };
 }
 
+/** Trains a network in this process. `kept` holds the weights at the best evaluation so far. */
 async function trainNetwork(
   network: Network,
   rows: readonly LabelledRow[],

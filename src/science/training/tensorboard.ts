@@ -42,7 +42,7 @@ function maskedCrc(bytes: Uint8Array): Buffer {
   return out;
 }
 
-function record(data: Buffer): Buffer {
+function tfRecord(data: Buffer): Buffer {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(data.length));
   return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
@@ -76,7 +76,7 @@ function floatField(field: number, value: number): Buffer {
 
 // A field with its default value, 0, is left out.
 const event = (time: number, step: number, rest: Buffer): Buffer =>
-  record(
+  tfRecord(
     Buffer.concat([
       doubleField(1, time),
       ...(step === 0 ? [] : [fieldKey(2, 0), varint(step)]),
@@ -113,14 +113,14 @@ export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],
 ): ScalarEvent[] {
-  const at = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
+  const timeOf = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
   return [
     ...history.flatMap(({ step, ...values }) =>
       Object.entries(values).map(([name, value]) => ({
         tag: `train/${name}`,
         step,
         value,
-        time: at(step),
+        time: timeOf(step),
       })),
     ),
     ...curves.flatMap(({ step, ...values }) =>
@@ -128,7 +128,7 @@ export function scalarEvents(
         tag: `evaluate/${name}`,
         step,
         value,
-        time: at(step),
+        time: timeOf(step),
       })),
     ),
   ];

@@ -100,7 +100,7 @@ interface TokenTable {
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
-/** Returns the token table reduced to the ids of these rows. */
+/** Returns functions that reduce the token table to the ids of these rows, and expand it again. */
 function tokenTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
@@ -141,7 +141,7 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
 }
 
 /**
- * Returns the trained parameters of a network in the form of the loop.
+ * Returns how the training loop holds a network's trained parameters: in groups of small tensors.
  * @param kind parameters of different kinds never share a group
  * @param shrinks whether the token table may be reduced to the rows that are used
  */
@@ -194,7 +194,7 @@ export const isBiasOrNorm = (name: string): boolean =>
 /** The prefix of a group whose parameters do not decay. */
 const NO_DECAY = 'free ';
 
-/** Returns the kind of a parameter, the prefix of its group's name. */
+/** Returns the function that gives a parameter's kind, the prefix of its group's name. */
 export const groupKind =
   (
     { rate = () => 1 }: Pick<Adapter, 'rate'>,

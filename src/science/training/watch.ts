@@ -103,7 +103,7 @@ export const accuracyOn = async (
   onBatch: () => Promise<void>,
 ): Promise<number> => (await measureRows(model, rows, batchSize, onBatch)).accuracy;
 
-/** Evaluates the model on all rows that are watched. */
+/** Returns a point of the training's curves, measured on all rows that are watched. */
 async function measure(
   model: EvaluatedModel,
   step: number,

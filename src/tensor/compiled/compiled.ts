@@ -113,6 +113,7 @@ class Recorder {
     this.#replaceMethods();
   }
 
+  /** Makes the backend record operations, and compute the trace before anything reads from it. */
   #replaceMethods(): void {
     const backend = this.#backend;
     const original = {
@@ -333,6 +334,7 @@ class Recorder {
     }
   }
 
+  /** Returns the program that computes `needed` after the trace's operations, made on first use. */
   #programFor(trace: Trace, needed: Trace['pending']): Program {
     const references = needed.map(({ reference }) => reference),
       key = references.join();

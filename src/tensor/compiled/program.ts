@@ -246,6 +246,7 @@ export class Program {
     return changed;
   }
 
+  /** Makes a function of the needed operations. Where TensorFlow refuses, `refused` says why. */
   #compile(binding: Binding, sources: readonly TensorData[]): void {
     const started = performance.now();
     const nodes: (Node | Constant)[] = [],

@@ -87,6 +87,7 @@ def field_named_in(message: str, config: Json) -> str | None:
 
 
 def config_of(given: Json) -> PeftConfig:
+    """PEFT's config of the given fields. Raises Fault for one that is not run here."""
     kind = given.get('peft_type')
     if kind not in METHODS:
         why = REFUSED_METHODS.get(
@@ -144,6 +145,7 @@ def weightless(kind: str, folder: Path) -> nn.Module:
 
 
 def describe_adapter(network: nn.Module, wrapped: Any, request: Json) -> Json:
+    """The parameters that an adapter adds to the model, and its whole config."""
     state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     head = tuple(f'{module}.' for module in request['head'])
     found = {name.removeprefix(PREFIX): value for name, value in state.items()}

@@ -78,11 +78,13 @@ def describe(folder: Path) -> Json:
 
 
 def class_of(config: PreTrainedConfig, head: str) -> Any:
+    """Transformers' class of the model under a head; None if it has none."""
     found = HEADS[head][1].get(type(config), None)
     return found[0] if isinstance(found, tuple) else found
 
 
 def under_head(config: PreTrainedConfig, head: str, folder: Path) -> Json:
+    """The model's description under a head, or the fault why it has none."""
     kind, what = class_of(config, head), HEADS[head][0]
     if kind is None:
         return fault(f'transformers {transformers.__version__} has no {what} for this model')
@@ -109,7 +111,7 @@ def without_values(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def describe_class(kind: Any, head: str, folder: Path) -> Json:
-    """The class's WireArchitecture of src/torch/protocol.ts."""
+    """A class's names, parameters and layers, as WireArchitecture of src/torch/protocol.ts."""
     name = kind.__name__
     config = read_config(folder, 3, 0.0)
     network = without_values(kind, config)
@@ -317,7 +319,11 @@ def checked_model(model: OpenModel) -> AnyModel:
         own.pads = (
             is_close(own, padded[0, :3], states[0])
             and is_close(own, padded[1], states[1])
-            and is_close(own, logits(own, both), torch.cat([logits(own, short), logits(own, long)]))
+            and is_close(
+                own,
+                trial_logits(own, both),
+                torch.cat([trial_logits(own, rows) for rows in (short, long)]),
+            )
         )
         check_layers(own, long)
         check_reading(own, long)
@@ -348,7 +354,7 @@ def check_packing(model: OpenModel) -> None:
         )
 
 
-def logits(model: AnyModel, rows: Rows) -> Tensor:
+def trial_logits(model: AnyModel, rows: Rows) -> Tensor:
     try:
         return model.logits_together(rows)
     except ValueError as error:  # CTRL's classifier without a token of padding
@@ -426,9 +432,9 @@ def generate(
     stops: frozenset[int],
     sampling: Sampling | None,
 ) -> list[Json]:
-    """Does what `generate` of prediction.py does. Rows of one length go together, so that none has
-    padding on the left, over which a recurrent state would run. A row that has ended stays in its
-    batch, because not every cache can drop rows.
+    """Continues each prompt to a stop or `max_new_tokens`. Rows of one length go together, so that
+    none has padding on the left, over which a recurrent state would run. A row that has ended stays
+    in its batch, because not every cache can drop rows.
     """
     network = model.network
     accepts = inspect.signature(network.forward).parameters

@@ -63,8 +63,8 @@ def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
     config = network.config
     labels = [config.id2label[i] for i in range(config.num_labels)] if classifies else []
     multi_label = getattr(config, 'problem_type', None) == 'multi_label_classification'
-    most = min(positions_of(network) or NO_LIMIT, tokenizer.model_max_length)
-    return Judge(network, tokenizer, classifies, labels, multi_label, most)
+    most_tokens = min(positions_of(network) or NO_LIMIT, tokenizer.model_max_length)
+    return Judge(network, tokenizer, classifies, labels, multi_label, most_tokens)
 
 
 def tokenized(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
@@ -100,7 +100,7 @@ def judge(
     """Returns for each item the logits of the classes or, of a causal language model, those of the
     first tokens in which the answers differ. None for an item of more tokens than the judge reads.
     """
-    most = min(of.longest, longest or of.longest)
+    most_tokens = min(of.longest, longest or of.longest)
     rows, choices = [], []
     for item in items:
         if answers is None:
@@ -114,7 +114,7 @@ def judge(
     found: list[list[float] | None] = [None] * len(items)
     # Rows of similar length go together, so that little is padding.
     order = sorted(
-        (i for i, length in enumerate(lengths) if length <= most), key=lengths.__getitem__
+        (i for i, length in enumerate(lengths) if length <= most_tokens), key=lengths.__getitem__
     )
     for start in range(0, len(order), batch_size):
         some = order[start : start + batch_size]

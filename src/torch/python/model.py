@@ -103,6 +103,7 @@ def decoded(text: str, kind: str) -> NDArray[Any]:
 
 
 def encoded(values: Tensor | NDArray[Any], kind: str) -> str:
+    """The values as base64 of little-endian numbers of this NumPy type, such as `f4`."""
     if isinstance(values, Tensor):  # NumPy has no bfloat16
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values
@@ -112,6 +113,7 @@ def encoded(values: Tensor | NDArray[Any], kind: str) -> str:
 
 
 def rows_of(sent: dict[str, Any]) -> Rows:
+    """The rows that wireRows of src/science/torch/model.ts has encoded."""
     lengths = decoded(sent['lengths'], 'i4')
     ends = np.cumsum(lengths)[:-1]
 
@@ -159,16 +161,16 @@ def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
     return owners, (np.concatenate(places) - 1).astype(np.int32), np.concatenate(targets)
 
 
-def packed(rows: Rows, most: int) -> Rows:
-    """The rows as sequences of at most `most` tokens, each filled with rows in their order. The
-    tokens to predict are the same, in the same order.
+def packed(rows: Rows, most_tokens: int) -> Rows:
+    """The rows as sequences of at most `most_tokens` tokens, each filled with rows in their order.
+    The tokens to predict are the same, in the same order.
     """
     groups: list[list[int]] = []
     room = 0
     for b, ids in enumerate(rows.ids):
         if len(ids) > room:
             groups.append([])
-            room = most
+            room = most_tokens
         groups[-1].append(b)
         room -= len(ids)
     owners, places, _ = answer_places(rows)
@@ -332,6 +334,7 @@ def modules_of(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def wire_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters by wire name, without those that PEFT has replaced."""
     named = network.named_parameters(remove_duplicate=False)
     return {wire: p for name, p in named if (wire := wire_name(name)) is not None}
 
@@ -520,13 +523,13 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
 
 def halve(config: Any) -> None:
     """Sets the rank and alpha of the trained half, at the same scale."""
-    wider = 2**0.5 if config.use_rslora else 2
+    alpha_scale = 2**0.5 if config.use_rslora else 2
     config.r //= 2
     # Rounded: with rank stabilisation alpha was multiplied by √2, which floats do not undo exactly.
-    config.lora_alpha = float(f'{config.lora_alpha / wider:.12g}')
+    config.lora_alpha = float(f'{config.lora_alpha / alpha_scale:.12g}')
     config.rank_pattern = {key: rank // 2 for key, rank in config.rank_pattern.items()}
     config.alpha_pattern = {
-        key: float(f'{alpha / wider:.12g}') for key, alpha in config.alpha_pattern.items()
+        key: float(f'{alpha / alpha_scale:.12g}') for key, alpha in config.alpha_pattern.items()
     }
 
 

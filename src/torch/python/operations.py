@@ -220,7 +220,7 @@ def without_result(act: Callable[[Session, Json], None]) -> Operation:
     return operation
 
 
-# The operations that read a model that is in training.
+# Operations that read a model in training: under FSDP, its parameters are gathered for them.
 READS = ('predict', 'answers', 'representations', 'generate')
 
 

@@ -61,7 +61,7 @@ def join(rank: int, count: int, folder: str, device: torch.device) -> None:
 
 
 class Ranks:
-    """The other processes of a training, in the first one."""
+    """What the first process of a training knows of the others, and does with them."""
 
     def __init__(self, count: int, device: torch.device, fail: Callable[[Json], None]) -> None:
         """`fail` reports an error of another process, and does not return."""

@@ -176,8 +176,8 @@ def start(
 
 
 def seed_of(seed: int, rank: int) -> int:
-    """The seed of a process, so that each process draws masks of its own. A processor's generator
-    reads 32 bits of it alone.
+    """The seed of a process, so that each draws masks of its own. Past the first process it has 32
+    bits, which are all that a CPU's generator reads.
     """
     return seed if rank == 0 else Random(f'{seed}/{rank}').getrandbits(32)
 
@@ -204,6 +204,7 @@ def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torc
 
 
 def logits_of(training: Training, rows: Rows) -> Tensor:
+    """The logits in float32, as OpenModel.logits has them; FSDP gathers the parameters for it."""
     model, share = training.model, training.share
     whole = None if share is None else share.whole
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=training.bf16):
@@ -277,6 +278,7 @@ def backward(training: Training, batches: list[Rows]) -> Loss:
 
 
 def backward_of(training: Training, rows: Rows) -> Loss:
+    """Adds the gradients of one batch, and returns its loss and penalty."""
     if training.objective is not None:
         return training.objective(training, rows)
     loss = loss_of(training, rows)
@@ -295,8 +297,8 @@ def update(training: Training, batches: int, rate: float) -> None:
             parameter.grad /= batches
     if training.clip_norm > 0:
         nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-    for group, own in zip(training.optimizer.param_groups, training.rates):
-        group['lr'] = rate * own
+    for group, factor in zip(training.optimizer.param_groups, training.rates):
+        group['lr'] = rate * factor
     training.optimizer.step()
     if training.norms is not None:
         rows = training.trained['token_rows']

@@ -78,14 +78,14 @@ const squadWords = (text: string): string[] =>
 export function tokenF1(output: string, answer: string): number {
   const [given, wanted] = [squadWords(output), squadWords(answer)];
   if (given.length === 0 || wanted.length === 0) return given.length === wanted.length ? 1 : 0;
-  const left = new Map<string, number>();
-  for (const word of wanted) left.set(word, (left.get(word) ?? 0) + 1);
+  const unmatched = new Map<string, number>();
+  for (const word of wanted) unmatched.set(word, (unmatched.get(word) ?? 0) + 1);
   let common = 0;
   for (const word of given) {
-    const count = left.get(word) ?? 0;
+    const count = unmatched.get(word) ?? 0;
     if (count === 0) continue;
     common++;
-    left.set(word, count - 1);
+    unmatched.set(word, count - 1);
   }
   return (2 * common) / (given.length + wanted.length);
 }

@@ -36,7 +36,7 @@ export interface Masking {
   readonly seed: number;
 }
 
-/** Masks tokens by the random stream `name`; null where nothing can be masked. */
+/** Masks tokens that the random stream `name` draws; null where all are special tokens. */
 export function maskRow(
   { ids, typeIds }: TokenRow,
   name: string,
@@ -97,8 +97,8 @@ function withPretrainingHead(
   checkpointConfig: Checkpoint['config'],
 ): HeadShape | null {
   try {
-    const some = family.withHead({ type: 'cloze', tokens: [0] });
-    const vocabulary = some.vocabularySize(some.parseConfig(checkpointConfig, 1));
+    const ofOneToken = family.withHead({ type: 'cloze', tokens: [0] });
+    const vocabulary = ofOneToken.vocabularySize(ofOneToken.parseConfig(checkpointConfig, 1));
     const tokens = Array.from({ length: vocabulary }, (_, token) => token);
     const architecture = family.withHead({ type: 'cloze', tokens });
     return {

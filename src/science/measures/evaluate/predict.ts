@@ -34,7 +34,7 @@ export interface EvaluatedModel {
 }
 
 /**
- * Returns a network as evaluation sees it.
+ * Returns what evaluation asks of a network: logits, scores of answers, texts, representations.
  * @param weights the values of the trained parameters; default: their initial values
  */
 export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
@@ -63,7 +63,7 @@ export interface Predictor extends Pick<Network, 'classes'> {
   logits?(row: TokenRow): number;
 }
 
-/** Returns the logits of the rows by the network, as `predictWith` does. */
+/** Returns the logits of the rows, (N, C), row-major. Throws as `predictWith` does. */
 export const predict = (
   network: Predictor,
   rows: readonly TokenRow[],
@@ -135,6 +135,7 @@ interface AskedModelOptions {
   readonly onBatch: () => Promise<void>;
 }
 
+/** Returns a model as a defence sees it; its `network` throws UserFault under the backend torch. */
 export const openedModel = ({
   model,
   network,
@@ -284,7 +285,7 @@ function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[]
   return scores;
 }
 
-/** Scores the answers of the rows by the network, as `scoreWith` does. */
+/** Scores the answers of the rows, in their order. Throws as `scoreWith` does. */
 export const scoreAnswers = (
   network: Network,
   rows: readonly TokenRow[],

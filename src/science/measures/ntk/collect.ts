@@ -53,7 +53,7 @@ interface Passes {
   readonly gradients: readonly (readonly Tensor[])[]; // C × uses
 }
 
-/** Runs the passes. `keep` is called with each tensor that must outlive them, and its layer. */
+/** Runs the forward pass and one backward pass per output. `keep` makes a tensor outlive them. */
 function runPasses(
   model: AdaptedModel,
   batch: readonly TokenRow[],

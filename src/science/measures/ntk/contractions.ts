@@ -118,6 +118,7 @@ export interface Costs {
   readonly gram: number;
 }
 
+/** Returns how many rows and tokens a block has; `width` is the tokens of its longest row. */
 export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {

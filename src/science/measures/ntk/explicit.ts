@@ -173,6 +173,7 @@ function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: 
   }
 }
 
+/** Contraction by the rows' gradients G (R·C, p·q): adds coefficient · G·G'ᵀ by slices of p. */
 export const explicit: Contraction = (left, right, coefficient, sum) => {
   const { p, q } = widthsOf(left[0]!);
   const step = sliceWidth(p, q, Math.max(sum.height, sum.width));

@@ -203,18 +203,18 @@ export interface KernelSet {
  * UserFault where the numbers are not finite.
  */
 export async function kernelSet(
-  whole: AdaptedModel,
+  given: AdaptedModel,
   left: readonly TokenRow[],
   right: readonly TokenRow[] | null,
   options: KernelOptions = {},
 ): Promise<KernelSet> {
   const { method = 'auto', projection = null, perLayer = false } = options;
-  const { outputs: classes } = whole;
-  const kinds = kindsOf(whole, options);
+  const { outputs: classes } = given;
+  const kinds = kindsOf(given, options);
   const model = {
-    ...whole,
+    ...given,
     // Where no kernel is asked for, the layers are walked for the logits alone.
-    layers: whole.layers.filter(
+    layers: given.layers.filter(
       (layer) => kinds.length === 0 || kinds.some((kind) => hasKernel(kind, layer)),
     ),
   };
@@ -283,6 +283,7 @@ export function kindsOf(
   return which.filter((kind) => kind === 'full' || isAdapted);
 }
 
+/** Returns for each set of rows the index in the kernel of each row of a sum, by `kernelOrder`. */
 const ordersOf = ({ parts }: WalkPlan, classes: number): Int32Array[] =>
   parts.map((batches) =>
     kernelOrder(

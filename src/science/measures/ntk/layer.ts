@@ -214,7 +214,7 @@ const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
     operations: { explicit: 0, gram: 0 },
   }));
 
-/** Adds a layer's kernel to the sums; adds nothing where that kernel is not taken at the layer. */
+/** Adds a layer's kernel to the sums, if it has one of this kind. Returns a record of each term. */
 export function addLayer(
   kernel: KernelKind,
   job: LayerJob,

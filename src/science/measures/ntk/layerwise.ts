@@ -54,13 +54,14 @@ export interface WalkPlan {
   readonly reduction: Reduction | null;
 }
 
+/** Returns how many rows and tokens each batch has, and its longest row. lengths: tokens by row. */
 const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
   parts.map((part) => {
-    const own = Array.from(part, (i) => lengths[i]!);
+    const tokens = Array.from(part, (i) => lengths[i]!);
     return {
       rows: part.length,
-      tokens: own.reduce((a, b) => a + b, 0),
-      width: Math.max(...own),
+      tokens: tokens.reduce((a, b) => a + b, 0),
+      width: Math.max(...tokens),
     };
   });
 
@@ -134,8 +135,11 @@ export function planPairs(
   const lengths = [lengthsOf(left), lengthsOf(right)];
   const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
   const logits = [left, right].map((rows) => logitsOf(model, rows));
-  const most = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
-  const parts = batches(longest, { tokens: options.batchTokens ?? BATCH_TOKENS, logits: most });
+  const mostLogits = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
+  const parts = batches(longest, {
+    tokens: options.batchTokens ?? BATCH_TOKENS,
+    logits: mostLogits,
+  });
   return planOf(model, [parts, parts], lengths, options);
 }
 

@@ -42,28 +42,28 @@ export interface BatchLimits {
  */
 export function batches(
   lengths: readonly number[],
-  { tokens: most, logits = [], countPadding = true }: BatchLimits,
+  { tokens: mostTokens, logits = [], countPadding = true }: BatchLimits,
 ): Int32Array[] {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
   const out: number[][] = [];
   let tokens = 0,
-    held = 0;
+    heldLogits = 0;
   for (const i of order) {
     // ascending, so this row is the longest so far
     const last = out[out.length - 1],
       length = lengths[i]!,
-      own = logits[i] ?? 0,
+      rowLogits = logits[i] ?? 0,
       rows = (last?.length ?? 0) + 1;
     const fits =
       last !== undefined &&
       (countPadding
-        ? rows * length <= most
-        : tokens + length <= most && rows * length ** 2 <= PAIRS_PER_TOKEN * most) &&
-      held + own <= MOST_LOGITS;
+        ? rows * length <= mostTokens
+        : tokens + length <= mostTokens && rows * length ** 2 <= PAIRS_PER_TOKEN * mostTokens) &&
+      heldLogits + rowLogits <= MOST_LOGITS;
     if (fits) last.push(i);
     else out.push([i]);
     tokens = fits ? tokens + length : length;
-    held = fits ? held + own : own;
+    heldLogits = fits ? heldLogits + rowLogits : rowLogits;
   }
   return out.map((rows) => Int32Array.from(rows));
 }

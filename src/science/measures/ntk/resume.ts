@@ -64,7 +64,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
     async load(into) {
       const state = await readState(file);
       if (state === null) return 0;
-      const whole =
+      const isUndamaged =
         state !== 'damaged' &&
         (
           await Promise.all(
@@ -74,7 +74,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
             }),
           )
         ).every(Boolean);
-      if (!whole) {
+      if (!isUndamaged) {
         log('the saved state of this kernel is damaged and ignored');
         return 0;
       }

@@ -75,7 +75,7 @@ function scaledProduct(
   };
 }
 
-/** Returns what an adapter adds to a layer's weight as a thin product; null if that is none. */
+/** Returns what an adapter adds to a layer's weight as a thin product; null if it is none. */
 async function addedProduct(
   network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,

@@ -48,6 +48,7 @@ export const llamaFamily = (
   describe,
 });
 
+/** Returns `head_dim`, or `fallback`, or without either hidden_size / num_attention_heads. */
 function headWidthOf(fields: ConfigFields, fallback: number | undefined): number {
   return (fields.raw('head_dim') ?? fallback ?? null) === null
     ? fields.quotient('hidden_size', 'num_attention_heads')

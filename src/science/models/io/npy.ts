@@ -33,11 +33,11 @@ function headerOf({ shape, data }: NpyArray): Buffer {
   return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
 }
 
-/** Throws RangeError where the shape does not fit the number of values. */
+/** Returns the bytes of a .npy file. Throws RangeError where shape and values do not fit. */
 export const encodeNpy = (array: NpyArray): Buffer =>
   Buffer.concat([headerOf(array), bytesOf(array.data)]);
 
-/** Throws RangeError where the shape does not fit the number of values. */
+/** Writes a .npy file. Throws RangeError where the shape does not fit the number of values. */
 export async function writeNpy(path: string, array: NpyArray): Promise<void> {
   const header = headerOf(array);
   const file = await open(path, 'w');

@@ -224,11 +224,12 @@ async function openConfig(dir: string): Promise<Opened> {
 export const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
   isRate = (value: number): boolean => value >= 0 && value < 1;
 
-function biasOf({ raw, fault }: Opened, own: string): LoraBias {
+/** Returns which biases are trained. `onlyName`: PEFT's name of `lora_only` under this method. */
+function biasOf({ raw, fault }: Opened, onlyName: string): LoraBias {
   const asked = raw['bias'] ?? 'none';
-  const bias = BIASES.find((known) => (known === 'lora_only' ? own : known) === asked);
+  const bias = BIASES.find((known) => (known === 'lora_only' ? onlyName : known) === asked);
   if (bias === undefined)
-    throw fault('bias', 'is not implemented', `Implemented: none, all, ${own}.`);
+    throw fault('bias', 'is not implemented', `Implemented: none, all, ${onlyName}.`);
   return bias;
 }
 

@@ -212,7 +212,7 @@ interface OfModel {
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-/** Returns the tensors of the model by their names in the file. */
+/** Returns the model's own tensors in an adapter's file (head, biases) by their names there. */
 export function modelTensors(
   adapter: OfModel,
   architecture: Architecture,

@@ -280,8 +280,8 @@ export async function writePeft(
   const rankPattern: Record<string, number> = {},
     alphaPattern: Record<string, number> = {};
   const { residual = null, dora = false } = adapter;
-  const twice = residual === null ? 1 : 2,
-    wider = residual === null ? 1 : alphaFactor(adapter.rslora);
+  const rankFactor = residual === null ? 1 : 2,
+    alphaScale = residual === null ? 1 : alphaFactor(adapter.rslora);
   for (const [layer, factors] of adapter.layers) {
     const module = moduleName(architecture, layer);
     const { A, B } = joinResidual(factors);
@@ -290,13 +290,13 @@ export async function writePeft(
     if (factors.magnitude !== undefined)
       tensors.set(`${PREFIX}${module}.${MAGNITUDE}`, factors.magnitude);
     const rank = at(A.shape, 0);
-    if (rank !== twice * adapter.rank) rankPattern[module] = rank;
-    if (factors.alpha !== adapter.alpha) alphaPattern[module] = wider * factors.alpha;
+    if (rank !== rankFactor * adapter.rank) rankPattern[module] = rank;
+    if (factors.alpha !== adapter.alpha) alphaPattern[module] = alphaScale * factors.alpha;
   }
   for (const [name, tensor] of modelTensors(adapter, architecture)) tensors.set(name, tensor);
   const settings = {
-    r: twice * adapter.rank,
-    lora_alpha: wider * adapter.alpha,
+    r: rankFactor * adapter.rank,
+    lora_alpha: alphaScale * adapter.alpha,
     use_rslora: adapter.rslora,
     use_dora: dora,
     lora_dropout: adapter.dropout,

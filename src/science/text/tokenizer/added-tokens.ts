@@ -133,6 +133,7 @@ const tail = (text: string, end: number): string => text.slice(Math.max(0, end -
 
 const isSpace = (character: string): boolean => /^\p{White_Space}$/u.test(character);
 
+/** Cuts a text into added tokens and texts. `first`: whether it begins the whole text. */
 function cutSections(text: string, finder: Finder, first: boolean): Section[] {
   const sections: Section[] = [];
   let done = 0;

@@ -134,7 +134,7 @@ function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[
   return ids;
 }
 
-/** Returns the BPE model of tokenizer.json. Throws the fault of `refuse` where it can't. */
+/** Returns the BPE model of tokenizer.json. Throws the fault of `refuse` for unknown parts. */
 export function bpe(
   config: Config,
   vocabulary: ReadonlyMap<string, number>,
@@ -213,7 +213,7 @@ const LONGEST_PIECE = 1000;
 export const pieces = (config: Config): readonly (readonly [string, number])[] =>
   config['vocab'] as readonly (readonly [string, number])[];
 
-/** Returns the unigram model of tokenizer.json. Throws the fault of `refuse` where it can't. */
+/** Returns the unigram model of tokenizer.json. Throws the fault of `refuse` for unknown parts. */
 export function unigram(
   config: Config,
   vocabulary: ReadonlyMap<string, number>,

@@ -20,7 +20,7 @@ const encoder = new TextEncoder();
 const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
 const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
-/** A token with a character that stands for no byte, such as a special token, is taken as it is. */
+/** Reads the bytes that characters stand for; a token with another character is taken as it is. */
 const byteLevel: Step = (tokens) => {
   const bytes: number[] = [];
   for (const token of tokens) {

@@ -122,6 +122,7 @@ function strip(left: boolean, right: boolean): Normalize {
 }
 
 const encoder = new TextEncoder();
+/** Writes each byte of a text's UTF-8 as the character that stands for it in byte-level tokens. */
 export const byteLevel: Normalize = (text) => {
   let out = '';
   for (const byte of encoder.encode(text)) out += BYTE_CHARACTERS[byte] ?? '';

@@ -94,7 +94,7 @@ const addingSteps = (config: unknown): Config[] => {
     : [config];
 };
 
-/** Without a post-processor two texts follow one another, the second of type 1. */
+/** Returns what adds special tokens. Without a post-processor a second text follows, of type 1. */
 function assembler(config: unknown, refuse: Refuse): Assemble {
   const [step, ...more] = addingSteps(config);
   if (step === undefined) return assembleBy([A], [A, B(1)]);
@@ -131,7 +131,7 @@ export interface Pipeline {
 const MODELS = ['WordPiece', 'BPE', 'Unigram'] as const;
 type ModelType = (typeof MODELS)[number];
 
-/** Returns the type of a model, which old files leave out. */
+/** Returns the type of a model; guesses it by its fields where an old file leaves it out. */
 function typeOf(model: Config, refuse: Refuse): ModelType {
   const guess = Array.isArray(model['vocab'])
     ? 'Unigram'

@@ -28,6 +28,7 @@ interface Span {
   readonly match: boolean;
 }
 
+/** Cuts a text into matches and what lies between; `invert` swaps which of them are the matches. */
 function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
   const spans: Span[] = [];
   let from = 0;
