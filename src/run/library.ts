@@ -256,6 +256,7 @@ async function withPrepared<T>(
   }
 }
 
+/** Returns a user's faults that an action throws as diagnostics; throws any other error. */
 async function asResult<T>(action: () => Promise<T>): Promise<Result<T>> {
   try {
     return { ok: true, value: await action() };

@@ -64,6 +64,7 @@ export interface Tuning extends Variant {
   readonly trainNode: Node | undefined;
 }
 
+/** Returns the variants of `adapter`, each with its overrides merged over `train`. */
 export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
   const base = child(root, 'train');
   return variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => {
@@ -155,6 +156,7 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
 
 type WhenOf = (variant: MapNode | undefined) => Pattern | null;
 
+/** Returns the choices of all sections. @param whenOf returns a variant's `when`, or null */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
@@ -302,6 +304,7 @@ function expand(
   return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
 }
 
+/** Returns the number of values that `expand` would return. */
 function countExpanded(
   node: Node | undefined,
   schema: Schema,

@@ -192,6 +192,7 @@ function requiredExamples(
   return Object.fromEntries(needed.map(([name, schema]) => [name, exampleValue(schema)]));
 }
 
+/** Returns the field to which steps lead below a field with `schema`; none if it lacks it. */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
   if (step === undefined) return [docOf(schema, place)];
@@ -266,6 +267,7 @@ function typeWords(schema: Schema): string {
   return describe(schema);
 }
 
+/** Returns a line of YAML that sets the field, and the siblings that it can't do without. */
 function exampleOf(schema: Schema, { steps, beside }: Place): string {
   const field = { [steps.at(-1) ?? '']: exampleValue(schema) };
   // A top-level field has nothing beside it.

@@ -238,6 +238,7 @@ function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: 
 
 const isLogarithmic = (scale: Channel['scale']): boolean => scale === 'log' || scale === 'log2';
 
+/** Returns a channel; undefined, after reporting it, if it names no axis or metric. */
 function readChannel(
   node: Node | undefined,
   context: Context,

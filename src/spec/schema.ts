@@ -307,6 +307,7 @@ function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
   return examples.length === 0 ? root : offer(offer(root, 'figures', 'y'), 'tables', 'metrics');
 }
 
+/** Returns the schema with the field at the end of a path changed. */
 function update(
   schema: Schema,
   [key, ...rest]: readonly string[],

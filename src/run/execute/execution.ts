@@ -243,6 +243,7 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
   return { stage, key: actionKey(components), components, inputs };
 }
 
+/** Returns what joining stages are told. @param describe `: ERROR` of a failed stage, else '' */
 function stageFacts(
   stage: PlannedStage,
   outcome: Outcome,

@@ -66,6 +66,7 @@ export const pythonOf = (
   ];
 };
 
+/** Returns what the key says of backend and Python packages; null if nothing computes. */
 function computedBy(stage: PlannedStage, plan: Plan): string | null {
   const parts = [
     ...(stage.descriptor.compute ? [plan.computedBy] : []),

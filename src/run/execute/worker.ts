@@ -82,6 +82,7 @@ interface Started {
   readonly together?: Seat;
 }
 
+/** Runs a stage's code. Resolves to what its `run` returned. */
 async function runStage(
   { job, index, together }: Started,
   warn: (warning: Warning) => void,
