@@ -222,6 +222,7 @@ function writeOutcome(dir: string, result: JobResult & { readonly folder: string
   }
 }
 
+/** Writes a result whole, unless another task has written one. */
 function writeResult(dir: string, result: JobResult & { readonly folder: string }): void {
   const draft = path.join(dir, `.${RESULT}.${randomUUID()}`);
   try {

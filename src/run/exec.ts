@@ -139,6 +139,7 @@ async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): 
   }
 }
 
+/** Returns the one stage that `wanted` names. @throws UserFault if none or several match */
 function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus {
   const found = statuses.filter(
     ({ stage }) => stage.kind === wanted || stage.id.startsWith(wanted),

@@ -235,6 +235,7 @@ function checkCall(spec: unknown, options: SpecOptions): void {
   }
 }
 
+/** Prepares a spec for `use`, then closes its store. @param fetch if sources are fetched */
 async function withPrepared<T>(
   spec: string,
   options: SpecOptions,

@@ -235,10 +235,7 @@ export async function prepare(
   };
 }
 
-/**
- * Returns `model_type` of a source's config.json, or null if it can't be known without fetching the
- * model.
- */
+/** Returns `model_type` of a source's config.json; null if that is not at hand, or names none. */
 async function modelType(
   uri: string,
   source: SourceDescriptor,

@@ -174,6 +174,7 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
 const trainRowsIn = (base: MapNode, { section }: Shapes) =>
   [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
 
+/** Returns every combination of a base's training rows, poisonings and adapters. */
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
   const { poisoning: poisonings, tuning: tunings } = trainingChoices(base, shapes, whenOf);
   const name = child(base, 'name');

@@ -130,6 +130,7 @@ function scorerParameters({ scorers }: Shapes, name: string): FieldDoc[] {
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
+/** Returns the fields at a path: several if plugins share the name, none if there is none. */
 function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [written, ...rest] = steps;
   // A cell's field `defence` is written under `defences`.
@@ -279,6 +280,7 @@ function exampleOf(schema: Schema, { steps, beside }: Place): string {
   return text.replace(/^\{ ([^]*) \}$/, '$1'); // without the outer braces
 }
 
+/** Returns a value that the schema allows, other than its default where one is known. */
 function exampleValue(schema: Schema): Json {
   const [example] = schema.examples ?? [];
   if (example !== undefined) return example;

@@ -103,6 +103,7 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
   typeof path.at(-1) === 'number' &&
   variantSectionOf(path.slice(0, -2)) === 'poisoning';
 
+/** Returns the shapes of the fields of a spec that may name these plugins. */
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
   /** Definitions without references, by name. Values that have none are not copied. */

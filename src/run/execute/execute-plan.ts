@@ -91,6 +91,7 @@ function createSettler(
   /** Attempts under way. The second of two stages with the same key waits for the first. */
   const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
+  /** Returns the outcome of a stage whose inputs are settled, however often it must be tried. */
   async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
     let toldOfWait = false;
     const withWarnings = (outcome: Outcome): Outcome => {

@@ -93,6 +93,7 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
     statuses.set(id, { ...status, state: 'ready', reason: `files of it were let go, ${why}` });
   }
 
+  /** Returns a stage's status, once those of its inputs are in `statuses`. */
   function statusOf(stage: PlannedStage): StageStatus {
     const pending = (reason: string): StageStatus => ({
       stage,

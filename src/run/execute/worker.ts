@@ -104,6 +104,7 @@ async function runStage(
   return stage.run({ ...context, ...defined({ together }) });
 }
 
+/** Performs one job, and returns its result whatever the stage's code throws. */
 async function perform(started: Started, signal: AbortSignal): Promise<WorkerResult> {
   const { job, index, together } = started;
   const began = performance.now(),

@@ -322,6 +322,7 @@ interface Units {
   readonly running: Iterable<Unit>;
 }
 
+/** Keeps the units that are under way, by their stages and packs. */
 function createUnits(now: () => number): Units {
   const open = new Set<OpenUnit>(),
     byStage = new Map<StageId, OpenUnit>();

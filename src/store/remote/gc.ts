@@ -273,6 +273,7 @@ interface Placed {
   readonly end: Marker['end'];
 }
 
+/** Writes a marker of this process, and renews it until its `end` is called. */
 async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
   const name = `v1/signs/${kind}-${randomUUID()}`;
   let renewed = performance.now(),
