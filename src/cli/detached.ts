@@ -70,6 +70,7 @@ async function printEvents(run: Run): Promise<void> {
   }
 }
 
+/** Returns a line on an event; null for one that is not shown. */
 function eventLine(event: JsonObject, place: string): string | null {
   const text = (name: string): string => {
     const value = event[name];
@@ -182,6 +183,7 @@ async function startAsJob(
   return 0;
 }
 
+/** Starts the run in a session of its own. Returns once its first jobs are submitted. */
 async function startAsProcess(
   command: readonly string[],
   executor: ExecutorDescriptor | undefined,

@@ -86,6 +86,7 @@ const fieldText = (value: unknown): string => (value === null ? '(not set)' : va
 const numberText = (value: number | null, reasons: readonly string[] = []): string =>
   value === null ? '–' : `${plainValue(value)}${reasons.length > 0 ? ` ${DAGGER}` : ''}`;
 
+/** Returns the interval, or the two differences of two pairs; '' if there is none. */
 function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;
   if (low === null || difference === null || isPValue(row)) return '';

@@ -141,9 +141,7 @@ const KEY = /^[0-9a-f]{64}$/;
 type What =
   { readonly keys: readonly ActionKey[] } | { readonly run: string } | { readonly spec: string };
 
-/**
- * Returns what arguments name. @throws UserFault if it is neither keys alone nor one spec or run
- */
+/** Returns what arguments name. @throws UserFault if not keys alone, one spec or one run */
 function whatIsNamed(what: readonly string[]): What {
   if (what.every((one) => KEY.test(one))) return { keys: what as readonly ActionKey[] };
   const [one = '', ...more] = what;

@@ -62,7 +62,7 @@ export async function execCommand(
   }
 }
 
-/** Performs a scheduler's job. Returns the exit code as `ExecutorContext.taskCommand` says. */
+/** Performs a task. Returns DONE, INTERRUPTED_TASK if its state is saved, or INTERRUPTED. */
 async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
   const { execTask } = await import('../run/exec-task.ts');
   const print = (text: string): void => void process.stderr.write(text);

@@ -52,7 +52,7 @@ export const HARDWARE: { readonly [name: string]: Hardware } = {
 };
 
 /** A time is given for rows of this mean length, in tokens, and one for rows of full length. */
-const SHORT = 32;
+const SHORT_TOKENS = 32;
 
 type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
@@ -80,7 +80,7 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
   const { name, engine, rate, memoryMB, source } = hardware;
   const known = [...foretold.values()].filter(({ steps }) => steps !== undefined);
   const longest = Math.max(...known.map(({ length }) => length)),
-    memory = Math.max(...known.map((own) => own.memoryMB)) / 1024,
+    memoryGB = Math.max(...known.map((own) => own.memoryMB)) / 1024,
     devices = Math.max(...known.map((own) => own.devices ?? 1));
   const time = (tokens: number): string =>
     duration(
@@ -95,10 +95,12 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
       ? []
       : [
           `${count(known.length, 'training')} one after another: ` +
-            (longest > SHORT ? `${time(SHORT)} if rows have ${SHORT} tokens on average, ` : '') +
+            (longest > SHORT_TOKENS
+              ? `${time(SHORT_TOKENS)} if rows have ${SHORT_TOKENS} tokens on average, `
+              : '') +
             `at most ${time(longest)} (${longest} tokens)` +
             (devices === 1 ? '' : `, as if one device computed what up to ${devices} share`),
-          `at most ${memory.toFixed(1)}${memoryMB === null ? '' : ` of ${memoryMB / 1024}`} GB ` +
+          `at most ${memoryGB.toFixed(1)}${memoryMB === null ? '' : ` of ${memoryMB / 1024}`} GB ` +
             `of memory${devices === 1 ? '' : ' on each device'}`,
         ]),
     ...(known.length < all

@@ -153,6 +153,7 @@ function choiceTable({ label, metric, rates, chosen }: Choice): string {
   return `${paint.bold(label)}\n${table([head, ...rates.map(row)])}`;
 }
 
+/** Yields what speaks against trusting the chosen rate. */
 function* warnings(
   { chosen, edge, metric, rates }: Choice,
   heldOut: HeldOutRows | null,

@@ -117,6 +117,7 @@ function chosenAxes(
   return { rowAxes, columnAxes: columns?.map(axisOfName) ?? without(rowAxes) };
 }
 
+/** Returns accuracy and attack success or, without these, up to four metrics of the rows. */
 function defaultMetrics(rows: Results['rows']): readonly Metric[] {
   const first = firstOf(rows, [ACCURACY, ASR]);
   if (first.length > 0) return first;

@@ -230,17 +230,17 @@ function diskLine(
     unknown = new Set<string>();
   const fetched = fetches === null ? 0 : bytesOf(fetches);
   let bytes = fetched,
-    left = fetched;
+    keptBytes = fetched;
   for (const { stage } of toRun) {
     const foretoldBytes = foretold.get(stage)?.outputBytes,
       own = foretoldBytes ?? durations.expectBytes(stage);
     if (own === null) unknown.add(stage.kind);
     else known[foretoldBytes === undefined ? 'others' : 'model'].add(stage.kind);
     bytes += own ?? 0;
-    left += (own ?? 0) * shareLeft(stage);
+    keptBytes += (own ?? 0) * shareLeft(stage);
   }
   const list = (kinds: ReadonlySet<string>): string => [...kinds].join(', ');
-  const kept = left < bytes ? `, of which \`keep\` leaves about ${sizeText(left)}` : '',
+  const kept = keptBytes < bytes ? `, of which \`keep\` leaves about ${sizeText(keptBytes)}` : '',
     without = unknown.size === 0 ? '' : `, without ${list(unknown)}: none of that kind has run yet`;
   const from = [
     ...(known.model.size === 0 ? [] : [`${list(known.model)} by model and adapter`]),

@@ -327,7 +327,7 @@ const parameterFacts = ({
 function pluginPage(described: Described): string {
   const { plugin, citation, family, tasks, acts, parameters, example: made } = described;
   const { kind, name, file, descriptor } = plugin;
-  const example = parameters.find(({ example: line }) => line !== null)?.example;
+  const exampleLine = parameters.find(({ example }) => example !== null)?.example;
   return [
     `${paint.bold(`${kind} ${name}`)}  ${file}`,
     indented(descriptor.summary, 2),
@@ -345,7 +345,7 @@ function pluginPage(described: Described): string {
             : parameters.map(fieldEntry).join('\n'),
         ]
       : []),
-    ...(typeof example === 'string' ? [exampleBlock(example)] : []),
+    ...(typeof exampleLine === 'string' ? [exampleBlock(exampleLine)] : []),
     ...(made === undefined || descriptor.kind !== 'attack' ? [] : [examplePage(made)]),
   ].join('\n\n');
 }

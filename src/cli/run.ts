@@ -94,7 +94,7 @@ export async function runInTerminal(
   if (!options.json) {
     if (run === null) say(`nothing to do: ${count(tally.cached, 'stage')} cached`);
     else {
-      summarise(prepared, summary);
+      printSummary(prepared, summary);
       await tellCaveats(prepared);
     }
   }
@@ -121,6 +121,7 @@ function announceStart(run: string): void {
   }
 }
 
+/** Shows a run's progress. Ctrl-C stops the run, and a second one ends it at once. */
 async function watch(
   { plan, backend }: Prepared,
   { run, dir, toRun, cached, durations, places, outlives, kill }: RunStart,
@@ -200,7 +201,7 @@ async function tellCaveats(prepared: Prepared): Promise<void> {
   for (const sentence of caveatLines(rows)) warn(wrap(sentence, proseWidth()));
 }
 
-function summarise(
+function printSummary(
   { plan }: Prepared,
   { outcomes, tally, seconds, interrupted, stopped }: RunSummary,
 ): void {

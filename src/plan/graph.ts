@@ -168,6 +168,7 @@ export class Graph {
     return made;
   }
 
+  /** Returns a stage's node, with those of its inputs below it; null if one can't be made. */
   #make(asked: Asked): Node | null {
     const { kind, descriptor, fingerprint, section } = asked;
     const defined = this.#define(asked);
@@ -233,9 +234,7 @@ export class Graph {
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.#registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
-  /**
-   * Calls the plugin's `define` and `resources`. Returns null if one fails or has a wrong shape.
-   */
+  /** Calls the plugin's `define` and `resources`; null if one throws or returns a wrong shape. */
   #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
     let definition: StageDefinition, resources: Resources;
     try {

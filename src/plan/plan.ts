@@ -258,7 +258,7 @@ interface CellUse {
   own(cell: number): { readonly [label: string]: Draft };
 }
 
-/** @param joining the nodes of the goals that join the grid, which every cell uses */
+/** Finds which cells use each stage. @param joining the goals that join the grid, of every cell */
 function cellUse(
   experiment: Experiment,
   graph: Graph,

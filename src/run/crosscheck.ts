@@ -109,20 +109,20 @@ function largestDifference(
   a: ArrayLike<number>,
   b: ArrayLike<number>,
   least: number,
-): { at: number; share: number } {
-  let largest = least,
-    most = 0,
-    where = 0;
+): { index: number; share: number } {
+  let scale = least,
+    greatest = 0,
+    index = 0;
   for (let i = 0; i < a.length; i++) {
     const [x, y] = [at(a, i), at(b, i)];
-    largest = Math.max(largest, Math.abs(x), Math.abs(y));
+    scale = Math.max(scale, Math.abs(x), Math.abs(y));
     const difference = Math.abs(x - y);
-    if (difference > most || Number.isNaN(difference)) [most, where] = [difference, i];
+    if (difference > greatest || Number.isNaN(difference)) [greatest, index] = [difference, i];
   }
-  return { at: where, share: most === 0 ? 0 : most / largest };
+  return { index, share: greatest === 0 ? 0 : greatest / scale };
 }
 
-/** Compares the tensors that both folders have. `keep` may have had those of one removed. */
+/** Merges how tensors differ into `found`. Skips those that one folder lacks (`keep`). */
 async function compareTensors(
   stage: string,
   cell: string,
@@ -142,12 +142,12 @@ async function compareTensors(
       );
     const number = withoutIndexes(name),
       least = number.includes('.safetensors') ? 1 : 0,
-      { at: where, share } = largestDifference(left, right, least);
+      { index, share } = largestDifference(left, right, least);
     mergeDifference(found, {
       stage,
       number,
       cell,
-      values: [left[where] ?? 0, right[where] ?? 0],
+      values: [left[index] ?? 0, right[index] ?? 0],
       pairs: left.length,
       difference: share,
       atFirst: 0,
@@ -187,6 +187,7 @@ const relativeDifference = (a: number, b: number): number =>
 
 /**
  * Returns the largest difference of each number, the largest first.
+ * @param tolerance the first line with a larger difference is `beyondFrom`
  * @throws UserFault if a stage wrote more values of a number on one engine than on the other
  */
 export async function differences(
@@ -214,6 +215,7 @@ export async function differences(
   return [...found.values()].sort((one, two) => two.difference - one.difference);
 }
 
+/** Merges how a stage's numbers differ into `found`, by the names of `readNumbers`. */
 async function compareNumbers(
   stage: string,
   cell: string,
@@ -231,18 +233,18 @@ async function compareNumbers(
           `${right.length} on the other`,
         `compare ${dirA} with ${dirB}`,
       );
-    const all = left.map((value, i) => relativeDifference(value, at(right, i)));
-    const worst = all.reduce((most, value, i) => (value > at(all, most) ? i : most), 0),
-      beyond = all.findIndex((value) => value > tolerance);
+    const relative = left.map((value, i) => relativeDifference(value, at(right, i)));
+    const worst = relative.reduce((most, value, i) => (value > at(relative, most) ? i : most), 0),
+      firstBeyond = relative.findIndex((value) => value > tolerance);
     mergeDifference(found, {
       stage,
       number,
       cell,
       values: [at(left, worst), at(right, worst)],
-      pairs: all.length,
-      difference: at(all, worst),
-      atFirst: at(all, 0),
-      beyondFrom: beyond < 0 ? null : beyond + 1,
+      pairs: relative.length,
+      difference: at(relative, worst),
+      atFirst: at(relative, 0),
+      beyondFrom: firstBeyond < 0 ? null : firstBeyond + 1,
     });
   }
 }
@@ -284,6 +286,7 @@ const LEAST_RATIO = 10;
 /**
  * Returns the number that a mutation changes most, and whether the mutation is seen: whether the
  * number's difference exceeds the tolerance, and `LEAST_RATIO` times its difference without it.
+ * Null if no number was compared.
  */
 export function mostAffected(
   clean: readonly Difference[],

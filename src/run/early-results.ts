@@ -16,7 +16,7 @@ import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
 import type { RunEvent } from './log/events.ts';
 
 /** The most models of each kind that are told of. */
-const MOST = 6;
+const MOST_TOLD = 6;
 
 /** What ends a run early. `collapsed`: a clean baseline that has not learnt the task. */
 export type StopWhen = 'collapsed';
@@ -35,6 +35,7 @@ export interface EarlyResults {
   onEvent(event: RunEvent): string | null;
 }
 
+/** Returns a watcher of a run's events, which passes lines on the first models to `tell`. */
 export function createEarlyResults(
   { experiment, cellStages }: Plan,
   tell: (line: string) => void,
@@ -44,11 +45,11 @@ export function createEarlyResults(
     const cell = experiment.cells[i];
     if (evaluate !== undefined && cell && !cellOf.has(evaluate)) cellOf.set(evaluate, cell);
   });
-  const told = { none: new Set<string>(), backdoor: new Set<string>() };
+  const told = { clean: new Set<string>(), backdoor: new Set<string>() };
   let advised = false;
-  /** Whether a name is new and among the first MOST. Notes it as reported. */
+  /** Whether a name is new and among the first MOST_TOLD. Notes it as reported. */
   const isFirst = (kind: keyof typeof told, name: string): boolean =>
-    told[kind].size < MOST && !told[kind].has(name) && Boolean(told[kind].add(name));
+    told[kind].size < MOST_TOLD && !told[kind].has(name) && Boolean(told[kind].add(name));
   return {
     onEvent(event) {
       if (event.type !== 'stage-ended') return null;
@@ -65,7 +66,7 @@ export function createEarlyResults(
       }
       if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null; // a regression
       const fault = unlearntReason(measured);
-      if (isFirst('none', adapterOf(cell)))
+      if (isFirst('clean', adapterAxes(cell)))
         tell(
           `first clean model, ${cell.label}: ${accuracyText(measured)}` +
             (fault === null ? '' : `; it ${fault}`),
@@ -86,9 +87,10 @@ const SWEEP = ' (dosimeter learning-rates SPEC)';
 
 const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 
-const adapterOf = ({ axes }: ExperimentCell): string =>
+const adapterAxes = ({ axes }: ExperimentCell): string =>
   JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));
 
+/** Returns the numbers of an evaluation's folder; null if it has no sound metrics. */
 function readMeasured(dir: string): Measured | null {
   const bytes = readRegularOr(path.join(dir, METRICS_FILE));
   const parsed = bytes && parseMetrics(bytes.toString('utf8'));
@@ -104,7 +106,7 @@ const accuracyText = (measured: Measured): string =>
   metricText(measured, MAJORITY);
 
 function backdoorText(measured: Measured): string | null {
-  if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null;
+  if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null; // no backdoor
   return (
     `attack success rate ${metricText(measured, ASR)}, ` +
     `its clean twin's ${metricText(measured, ASR_CLEAN)}`

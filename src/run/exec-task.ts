@@ -88,6 +88,7 @@ export async function execTask(
 }
 
 interface Held extends TaskMember {
+  /** The job's index among the task's members, by which events name it. */
   readonly member: number;
   readonly lease: Lease;
 }
@@ -100,6 +101,7 @@ function readTask(file: string): ScheduledTask {
   }
 }
 
+/** Returns the names in a folder; null if it is gone. */
 function namesIn(dir: string): readonly string[] | null {
   try {
     return readdirSync(dir);
@@ -220,6 +222,7 @@ function writeOutcome(dir: string, result: JobResult & { readonly folder: string
   }
 }
 
+/** Writes a result whole, unless another task has written one. */
 function writeResult(dir: string, result: JobResult & { readonly folder: string }): void {
   const draft = path.join(dir, `.${RESULT}.${randomUUID()}`);
   try {

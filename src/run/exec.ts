@@ -139,6 +139,7 @@ async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): 
   }
 }
 
+/** Returns the one stage that `wanted` names. @throws UserFault if none or several match */
 function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus {
   const found = statuses.filter(
     ({ stage }) => stage.kind === wanted || stage.id.startsWith(wanted),
@@ -179,6 +180,7 @@ async function factsForJoiningStage(
   return experimentFacts(plan, outcomes, assets, await environment(experiment.file, backend, jobs));
 }
 
+/** Returns a stage's inputs by name. @throws UserFault if one is missing, damaged or let go */
 async function checkedInputs(
   { stage }: StageStatus,
   { statuses, store }: Prepared,
@@ -187,7 +189,7 @@ async function checkedInputs(
   for (const [name, id] of Object.entries(stage.inputs)) {
     const input = statuses.find((status) => status.stage.id === id),
       entry = input?.entry;
-    if (!entry && stage.descriptor.tolerant) continue;
+    if (!entry && stage.descriptor.tolerant) continue; // it runs without this input
     if (!entry)
       throw new UserFault(
         `its input "${name}" (${id}) is not in the store`,
@@ -209,6 +211,7 @@ async function checkedInputs(
   return inputs;
 }
 
+/** Makes the stage's folder: `out`, which must be empty, or the default one, emptied. */
 function emptyFolder(out: string | undefined, id: string): string {
   const dir = path.resolve(out ?? path.join(stateDir(), 'exec', id));
   try {

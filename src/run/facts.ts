@@ -102,6 +102,7 @@ function targetsByCell(
   targets: ReadonlyMap<PlannedStage, AttackTarget>,
 ): ReadonlyMap<number, AttackTarget> {
   const found = new Map<number, AttackTarget>();
+  // `base.0`, `base.1`, …, then the cell's own: what comes later overwrites what came before.
   const inOrder = [...targets].sort(([a], [b]) =>
     (a.section ?? '').localeCompare(b.section ?? '', 'en', { numeric: true }),
   );
@@ -124,6 +125,7 @@ export function targetLines(targets: Iterable<AttackTarget>): string[] {
   return [...attacks].map(([target, of]) => `target of ${[...of].join(', ')}: ${target}`);
 }
 
+/** Returns for each cell the parameters of its stage `evaluate`; undefined if it has none. */
 function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   return plan.cellStages.map(({ stages: { evaluate } }) =>

@@ -98,7 +98,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   if (axis !== undefined)
     throw new UserFault(
       `data.train.${axis[0]} is an axis of the grid: rates are chosen on one set of training rows`,
-      `choose one of its values: --set data.train.${axis[0]}=${firstOf(axis[1])}`,
+      `choose one of its values: --set data.train.${axis[0]}=${firstValueText(axis[1])}`,
     );
   const bases = [(resolved['base'] ?? []) as JsonObject | JsonObject[]].flat();
   const link = bases.findIndex(({ data: own }) =>
@@ -117,9 +117,9 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
     );
   const classes =
     data['classes'] ?? train['classes'] ?? (data['validation'] as JsonObject)['classes'];
-  const part = (take: string): JsonObject => ({ ...train, hold_out: { share, take } });
+  const partOfRows = (take: string): JsonObject => ({ ...train, hold_out: { share, take } });
   const base = resolved['base'] as JsonObject | JsonObject[] | undefined;
-  const cleaned = (training: JsonObject): JsonObject => ({ ...training, poisoning: clean });
+  const withoutAttack = (training: JsonObject): JsonObject => ({ ...training, poisoning: clean });
   return {
     ...kept,
     name: `${resolved['name'] as string}-learning-rates`,
@@ -127,11 +127,13 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
     stages: ['train', 'evaluate'],
     data: {
       ...defined({ classes }),
-      train: part('rest'),
-      validation: part('held'),
+      train: partOfRows('rest'),
+      validation: partOfRows('held'),
     },
     poisoning: clean,
-    ...defined({ base: base && (Array.isArray(base) ? base.map(cleaned) : cleaned(base)) }),
+    ...defined({
+      base: base && (Array.isArray(base) ? base.map(withoutAttack) : withoutAttack(base)),
+    }),
     adapter: (resolved['adapter'] as JsonObject[]).map(({ when: _when, ...variant }) => ({
       ...variant,
       train: {
@@ -229,15 +231,12 @@ export function axesWithOwnRates(choices: readonly Pick<Choice, 'adapter' | 'cel
 }
 
 function summariseRate(rate: number, values: readonly (number | undefined)[]): TriedRate {
-  const there = values.filter((value) => value !== undefined);
-  const { mean, std } = there.length === 0 ? { mean: null, std: null } : summarise(there);
-  return { rate, mean, std, n: there.length, missing: values.length - there.length };
+  const found = values.filter((value) => value !== undefined);
+  const { mean, std } = found.length === 0 ? { mean: null, std: null } : summarise(found);
+  return { rate, mean, std, n: found.length, missing: values.length - found.length };
 }
 
-/**
- * Returns the rate that RULE chooses.
- * @param rates in ascending order
- */
+/** Returns the rate that RULE chooses, of rates in ascending order; null if none is complete. */
 function bestRate(rates: readonly TriedRate[]): TriedRate | null {
   let found: TriedRate | null = null;
   let highest = -Infinity;
@@ -251,7 +250,7 @@ function bestRate(rates: readonly TriedRate[]): TriedRate | null {
 
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
-const firstOf = (axis: Json): string =>
+const firstValueText = (axis: Json): string =>
   Array.isArray(axis) ? showValue((axis as readonly Json[])[0] ?? null) : showValue(axis);
 
 /**
@@ -323,6 +322,7 @@ export function adapterYaml(
   return lines.length === 0 ? '' : `adapter:\n${[...new Set(lines)].join('\n')}\n`;
 }
 
+/** Returns the values that differ from the defaults of their schema. */
 function withoutDefaults(values: JsonObject, schema: JsonSchema): JsonObject {
   const fields = (schema['properties'] ?? {}) as { readonly [name: string]: JsonSchema };
   return Object.fromEntries(

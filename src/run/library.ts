@@ -235,6 +235,7 @@ function checkCall(spec: unknown, options: SpecOptions): void {
   }
 }
 
+/** Prepares a spec for `use`, then closes its store. @param fetch if sources are fetched */
 async function withPrepared<T>(
   spec: string,
   options: SpecOptions,
@@ -256,6 +257,7 @@ async function withPrepared<T>(
   }
 }
 
+/** Returns a user's faults that an action throws as diagnostics; throws any other error. */
 async function asResult<T>(action: () => Promise<T>): Promise<Result<T>> {
   try {
     return { ok: true, value: await action() };

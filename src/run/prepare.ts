@@ -66,15 +66,13 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
-  /**
-   * Models that are not on this machine yet and whose family can't be known before they are
-   * fetched.
-   */
+  /** Models that are not on this machine yet, and whose family is known only once they are. */
   readonly unknownFamilies: readonly string[];
   /** The statuses in the plan's order. */
   readonly statuses: readonly StageStatus[];
 }
 
+/** Returns what reading a spec needs of the plugins: their names and parameters. */
 export function specRegistry(registry: Registry): SpecRegistry {
   return {
     attacks: registry
@@ -185,11 +183,11 @@ export async function prepare(
   options: Asked,
   { fetch, note, goals, cells = (all) => all }: PrepareOptions,
 ): Promise<Prepared> {
-  const { experiment: asked, registry } = await load(spec, options);
+  const { experiment: loaded, registry } = await load(spec, options);
   const experiment = {
-    ...asked,
-    goals: goals?.(asked.goals, registry) ?? asked.goals,
-    cells: cells(asked.cells),
+    ...loaded,
+    goals: goals?.(loaded.goals, registry) ?? loaded.goals,
+    cells: cells(loaded.cells),
   };
   const { name: backend, version, gpu } = await chooseBackend(options.backend);
   const planned = planExperiment(experiment, registry, backend, version);
@@ -237,10 +235,7 @@ export async function prepare(
   };
 }
 
-/**
- * Returns `model_type` of a source's config.json, or null if it can't be known without fetching the
- * model.
- */
+/** Returns `model_type` of a source's config.json; null if that is not at hand, or names none. */
 async function modelType(
   uri: string,
   source: SourceDescriptor,
@@ -306,10 +301,7 @@ export const sourceContext = (log: (message: string) => void): SourceContext => 
   log,
 });
 
-/**
- * The stage plugin that runs programs. It can't be a goal, because only a spec's `commands` say
- * what to run.
- */
+/** The stage plugin that runs programs: no goal, since a spec's `commands` say what to run. */
 export const COMMAND = 'command';
 
 function commandStages(registry: Registry, commands: readonly CommandStage[]): LoadedPlugin[] {
@@ -319,9 +311,9 @@ function commandStages(registry: Registry, commands: readonly CommandStage[]): L
 }
 
 function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): LoadedPlugin<'stage'> {
-  const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...asked } = command;
-  const inputs = asked.inputs.map((input) => ({ ...input }));
-  const params: JsonObject = { name, scope, ...asked, inputs };
+  const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...settings } = command;
+  const inputs = settings.inputs.map((input) => ({ ...input }));
+  const params: JsonObject = { name, scope, ...settings, inputs };
   return {
     ...base,
     name,
@@ -329,7 +321,7 @@ function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): Loade
       ...base.descriptor,
       name,
       scope,
-      summary: `Runs ${asked.run.join(' ')}.`,
+      summary: `Runs ${settings.run.join(' ')}.`,
       limits: { timeout_seconds, output_mb },
       resources: () => ({
         cpu,

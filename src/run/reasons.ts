@@ -9,8 +9,8 @@ import { keyComponents, type StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
 
 /**
- * Returns what changed, what the stage waits for, or that it is new, in words. It is new if each of
- * the closest results belongs to another stage of the plan.
+ * Returns what changed, what the stage waits for, or that it is new, in words. A stage is new if
+ * each of the closest results belongs to another stage of the plan.
  */
 export type Reasons = (status: StageStatus) => readonly string[];
 
@@ -101,6 +101,7 @@ interface Difference {
   readonly text: string;
 }
 
+/** Returns what differs between the components of two keys, each difference in words. */
 export function differences(
   before: KeyComponents,
   after: KeyComponents,

@@ -73,10 +73,10 @@ export async function runRecorded(
   // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
-  const told: { note: Note } = { note: options.note };
+  const listener: { note: Note } = { note: options.note }; // later: as an event of the run
   const { folder, log, executor, close } = await openRecords(prepared, facts, redact, {
     ...options,
-    note: (message) => told.note(message),
+    note: (message) => listener.note(message),
   });
   const coordinator = openCoordinator(folder.dir);
   const stop = new AbortController();
@@ -86,7 +86,7 @@ export async function runRecorded(
   const durations = openDurations(store.root, options.note);
   const places = placesOn(machine, plan.backend);
   const shared = { dir: folder.dir, durations, places };
-  const view = recordView(prepared, { ...options, ...shared, labels, redact });
+  const recordProgress = recordView(prepared, { ...options, ...shared, labels, redact });
   const started = performance.now();
   const watcher = await options.watch?.({
     ...shared,
@@ -104,7 +104,7 @@ export async function runRecorded(
       durations.note(event.stage, event.outcome.seconds, event.outcome.bytes);
       if (options.remote?.push === true) remote?.sendSoon(event.outcome.key);
     }
-    view(event);
+    recordProgress(event);
     watcher?.onEvent(event);
     stopIf(earlyResults.onEvent(event));
   };
@@ -114,7 +114,7 @@ export async function runRecorded(
     onEvent({ type: 'note', message: `stopping, as --stop-when collapsed asks: ${fault}` });
     stop.abort();
   };
-  told.note = (message) => onEvent({ type: 'note', message });
+  listener.note = (message) => onEvent({ type: 'note', message });
   const note = (message: string): void => onEvent({ type: 'note', message });
   const remote = await openRemote(store, log, note, options);
   try {
@@ -153,8 +153,8 @@ export async function runRecorded(
     });
     const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
     if (transfers !== null) note(transfers);
-    const gone = lettingGo?.rest(outcomes) ?? null;
-    if (gone !== null) note(gone);
+    const letGoText = lettingGo?.rest(outcomes) ?? null;
+    if (letGoText !== null) note(letGoText);
     await rememberRun(prepared, finishedKeys(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
@@ -247,6 +247,7 @@ async function openRecords(
   };
 }
 
+/** Returns what stages share: the resources of a scheduler, the executor or this machine. */
 function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
   if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
   if (cores !== undefined)

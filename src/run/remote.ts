@@ -41,10 +41,7 @@ export function remoteOf({
   return {};
 }
 
-/**
- * Opens a remote.
- * @throws UserFault if it can't be used
- */
+/** Opens a remote. @throws UserFault if it can't be used */
 export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects> {
   const { objectsAt } = await import('../store/remote/remote.ts');
   const objects = await objectsAt(uri);

@@ -61,13 +61,13 @@ export async function publishReport(
  */
 async function publishOutputs(
   prepared: Asked,
-  engine: readonly string[],
+  nameParts: readonly string[],
   dir: string,
   note: Note,
 ): Promise<string | null> {
   const data = path.join(dir, OUTPUTS);
   if (!existsSync(data)) return null;
-  const { file } = reportFile(prepared, [...engine, 'outputs']);
+  const { file } = reportFile(prepared, [...nameParts, 'outputs']);
   const name = path.basename(file);
   const made = asSource ? '' : `<!-- ${path.basename(dir)} ${path.basename(buildDir())} -->\n`;
   if (made !== '' && startsWith(file, made)) return name;
@@ -75,9 +75,9 @@ async function publishOutputs(
   const page = await outputsPage({
     name: prepared.experiment.name,
     data: readFileSync(data),
-    report: path.basename(reportFile(prepared, engine).file),
+    report: path.basename(reportFile(prepared, nameParts).file),
   });
-  const written = publish(prepared, [...engine, 'outputs'], made + page, note, 'output browser');
+  const written = publish(prepared, [...nameParts, 'outputs'], made + page, note, 'output browser');
   return written === null ? null : name;
 }
 
@@ -147,6 +147,7 @@ function replaceFile(file: string, write: (draft: string) => void): void {
   renameSync(draft, file);
 }
 
+/** Returns the path of another spec, still there, whose report `file` is; else null. */
 function otherOwner(file: string, spec: string): string | null {
   const record = ownerFile(file);
   if (!existsSync(file) || !existsSync(record)) return null;
@@ -154,9 +155,10 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
+/** Returns a page's file and, if another spec owns the plain name, that file and spec. */
 function reportFile(
   prepared: Asked,
-  of: readonly string[],
+  pageParts: readonly string[],
 ): {
   readonly file: string;
   readonly taken: { readonly file: string; readonly owner: string } | null;
@@ -166,7 +168,7 @@ function reportFile(
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
     // Pages are named with a `=`, so that no tag of `--only` has the same name.
-    const pages = of.map((part) => (part.includes('=') ? part : `page=${part}`));
+    const pages = pageParts.map((part) => (part.includes('=') ? part : `page=${part}`));
     const head = [name, ...chosen, ...pages].map(fileName);
     const parts = [...head, ...[...asked.only, ...asked.set].map(fileName)].join(',');
     return fileInside(reportsDir(), `${boundedName(parts, head.join(','))}.html`, 'The report');
@@ -335,6 +337,7 @@ function chooseFiles(
   return [...new Set(chosen)];
 }
 
+/** Returns the last entry of a joining stage that has figures; null if there is none. */
 function reportEntry(
   { statuses, store }: Prepared,
   { outcomes }: RunSummary,

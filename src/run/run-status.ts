@@ -130,7 +130,7 @@ function tally(events: readonly JsonObject[]): Pick<RunStatus, 'stages' | 'runni
 
 /**
  * Returns the keys of what the run found in the store when it began, and of what it made or found
- * later. Returns a reason if they are not known.
+ * later. If they are not known, returns the reason, to follow "the run …": `did not end`.
  */
 export function runEntries(dir: string): readonly ActionKey[] | string {
   const { events, damaged } = readJournal(dir);
@@ -209,13 +209,13 @@ function isLongAgo(dir: string): boolean {
  */
 export async function isBeating(
   dir: string,
-  ended: () => boolean,
+  hasEnded: () => boolean,
   forMs = SILENT_MS,
 ): Promise<boolean> {
   if (isLongAgo(dir)) return false;
   const before = readBeat(dir),
     until = performance.now() + forMs;
-  while (before !== null && performance.now() < until && !ended()) {
+  while (before !== null && performance.now() < until && !hasEnded()) {
     await sleep(250);
     if (readBeat(dir) !== before) return true;
   }
@@ -226,9 +226,7 @@ export interface SweptRuns {
   /** The ids of the runs that were swept. */
   readonly swept: readonly string[];
   readonly kept: number;
-  /**
-   * The number of kept runs that are running, or may be because their process is on another host.
-   */
+  /** The number of kept runs that run, or that may, since their process is on another host. */
   readonly live: number;
   /** The number of kept runs that are pinned. */
   readonly pinned: number;
@@ -309,6 +307,7 @@ function mayBeRunning(dir: string): boolean {
   );
 }
 
+/** Returns when a file of the folder was last written, in ms since 1970. */
 function lastWritten(dir: string): number {
   return Math.max(
     lstatSync(dir).mtimeMs,

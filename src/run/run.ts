@@ -92,6 +92,7 @@ export async function runPrepared(
   }
 }
 
+/** Publishes the report, and records that the entries are used, where no stage is to run. */
 async function summaryWithoutRun(
   prepared: Prepared,
   statuses: readonly StageStatus[],

@@ -67,7 +67,7 @@ function safetensors(file: string): readonly StoredTensor[] {
   const header = JSON.parse(readBytes(file, 8, length).toString()) as Record<string, Described>;
   return Object.entries(header).flatMap(([name, { dtype, shape, data_offsets: offsets }]) => {
     const decode = SAFETENSORS[dtype];
-    if (name === '__metadata__' || decode === undefined) return [];
+    if (name === '__metadata__' || decode === undefined) return []; // not floats
     const [start, end] = offsets;
     return [
       { name, shape, values: () => decode(readBytes(file, 8 + length + start, end - start)) },

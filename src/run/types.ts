@@ -78,9 +78,6 @@ export interface RunSummary {
   /** Why the run stopped by itself (`stopWhen`); null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
-  /**
-   * The newest report of this spec, or of the part asked for, in `.dosimeter/reports`; null if
-   * none.
-   */
+  /** The newest report of the spec, or of the part asked for, in `.dosimeter/reports`; or null. */
   readonly report: string | null;
 }

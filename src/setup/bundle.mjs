@@ -128,10 +128,7 @@ export const bundle = (project, entries, plugins) =>
     },
   });
 
-/**
- * Runs esbuild on the program's sources.
- * @throws {BuildFault} on a fault in a source file
- */
+/** Runs esbuild on the program's sources. @throws {BuildFault} on a fault in a source file */
 async function runEsbuild(project, esbuildPlugins, plugins, options) {
   try {
     return await esbuild.build({

@@ -121,10 +121,7 @@ const COMPUTE = 'src/tensor/load.ts';
 /** The parts of the program that have their own version, as plugins do. */
 export const PROGRAM = [SCIENCE, COMPUTE];
 
-/**
- * Returns every descriptor by its source.
- * @param {string} dir of the build
- */
+/** Returns every descriptor by its source. @param {string} dir of the build */
 async function loadPlugins(project, dir, sources) {
   try {
     return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;

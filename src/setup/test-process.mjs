@@ -46,6 +46,7 @@ function restore({ env, folder, listeners }) {
   return [...changed, 'the working folder'];
 }
 
+/** Runs a file. Returns what it did not restore, and whether it could not be run (`broken`). */
 async function runFile(file) {
   globalThis.UVU_INDEX = 0;
   globalThis.UVU_QUEUE.splice(0, Infinity, [null]);

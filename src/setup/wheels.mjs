@@ -108,6 +108,7 @@ async function sha256(file) {
   return hash.digest('hex');
 }
 
+/** Returns the name of a wheel's file in a folder; undefined if it is not there. */
 function findWheel(dir, wheel) {
   const prefix = `${wheel.name.replaceAll('-', '_')}-${wheel.version}-`;
   return existsSync(dir)

@@ -64,6 +64,7 @@ export interface Tuning extends Variant {
   readonly trainNode: Node | undefined;
 }
 
+/** Returns the variants of `adapter`, each with its overrides merged over `train`. */
 export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
   const base = child(root, 'train');
   return variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => {
@@ -155,6 +156,7 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
 
 type WhenOf = (variant: MapNode | undefined) => Pattern | null;
 
+/** Returns the choices of all sections. @param whenOf returns a variant's `when`, or null */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
@@ -172,6 +174,7 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
 const trainRowsIn = (base: MapNode, { section }: Shapes) =>
   [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
 
+/** Returns every combination of a base's training rows, poisonings and adapters. */
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
   const { poisoning: poisonings, tuning: tunings } = trainingChoices(base, shapes, whenOf);
   const name = child(base, 'name');
@@ -302,6 +305,7 @@ function expand(
   return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
 }
 
+/** Returns the number of values that `expand` would return. */
 function countExpanded(
   node: Node | undefined,
   schema: Schema,

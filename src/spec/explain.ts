@@ -48,10 +48,7 @@ export interface ExplainContext {
   readonly isReported: (node: Node) => boolean;
 }
 
-/**
- * Reports one violation.
- * @param root the spec that was validated
- */
+/** Reports one violation. @param root the spec that was validated */
 export function explain(violation: Violation, root: MapNode, context: ExplainContext): void {
   const { path, keyword, params, schema } = violation;
   const { report } = context;

@@ -3,10 +3,7 @@ import { defined } from '../base/defined.ts';
 import { rangeOf, type Span } from './node.ts';
 import type { Diagnostic } from './types.ts';
 
-/**
- * Reports one fault.
- * @param at the place at fault; null if it is not a place in a file
- */
+/** Reports one fault. @param at the place at fault; null if it is not a place in a file */
 export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
 
 export interface Faults {

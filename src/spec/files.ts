@@ -113,6 +113,7 @@ function fileNames(node: Node, report: Report): TextNode[] {
   return names;
 }
 
+/** Returns a file's text; undefined, after reporting it at `from`, if it can't be read. */
 async function readText(
   file: string,
   written: string,

@@ -149,6 +149,7 @@ function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   return items.map((value) => withValue(variant, discriminator, value));
 }
 
+/** Returns a form's values as a list; undefined, after reporting it, if it is faulty. */
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || !gridForms.includes(form)) {
@@ -172,6 +173,7 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
     );
     return undefined;
   }
+  // NaN for an item that is no number, which `formValues` reports.
   const numbers =
     entry.value.kind === 'list'
       ? entry.value.items.map((item) =>

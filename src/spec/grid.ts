@@ -62,12 +62,12 @@ export function buildGrid(options: GridOptions): Grid {
     names: () => (names ??= namesOf(root, shapes, choices, seeds)),
   };
   const idle = new Set<Pattern>([...include, ...exclude]);
-  const bases = choices.bases.flat();
+  const baseChoices = choices.bases.flat();
   const conditions = [
     ...choices.poisoning,
     ...choices.defence,
     ...choices.tuning,
-    ...bases.flatMap(({ poisoning, tuning }) => [poisoning, tuning]),
+    ...baseChoices.flatMap(({ poisoning, tuning }) => [poisoning, tuning]),
   ];
   for (const { when } of conditions) for (const pattern of when) if (pattern) idle.add(pattern);
   // Whether a pattern matches a cell. If it does, it is no longer idle.
@@ -81,7 +81,7 @@ export function buildGrid(options: GridOptions): Grid {
     patterns.map((pattern) => pattern === null || isMatch(pattern, cell)).includes(true);
 
   const cells: GridCell[] = [];
-  const first = firstWithSameTraining(choices, options.canonical);
+  const firstAlike = firstWithSameTraining(choices, options.canonical);
   const isChain = child(root, BASE)?.kind === 'list';
   for (const { bases, poisoning, defence, tuning, ...plain } of combinations(choices, isChain)) {
     const point: Point = { bases, poisoning, defence, tuning, context, axes: undefined };
@@ -110,7 +110,7 @@ export function buildGrid(options: GridOptions): Grid {
       ];
       if (kept.includes(false) || !only.every((pattern) => pattern.matches(config))) continue;
       const cell = new GridCell(config, point),
-        known = first(cell);
+        known = firstAlike(cell);
       if (known === cell) cells.push(cell);
       else known.also.push(cell);
     }
@@ -161,6 +161,7 @@ interface ChosenBases {
 
 type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Chosen;
 
+/** Returns every combination of the sections' choices. @param isChain if `base` is a list */
 function combinations(
   { bases, poisoning, defence, tuning, plain }: Choices,
   isChain: boolean,
@@ -238,20 +239,20 @@ class FieldLocator {
     const entry = this.root.entries.get(writtenAs[head] ?? head);
     // A training of `base` is searched like a spec of its own.
     const isChain = head === BASE && entry?.value.kind === 'list';
-    const [at, below] = isChain ? [Number(rest[0]), rest.slice(1)] : [0, rest];
-    const baseNode = isChain ? child(entry.value, at) : entry?.value;
-    const base = bases.choices[at];
+    const [baseIndex, restBelow] = isChain ? [Number(rest[0]), rest.slice(1)] : [0, rest];
+    const baseNode = isChain ? child(entry.value, baseIndex) : entry?.value;
+    const base = bases.choices[baseIndex];
     if (
       head === BASE &&
       base !== undefined &&
       entry &&
-      below.length > 0 &&
+      restBelow.length > 0 &&
       baseNode?.kind === 'map'
     ) {
       const start = isChain ? { key: baseNode.span, value: baseNode } : entry;
       const locator = new FieldLocator(withEntries(baseNode, [['name', start]]), this.shapes);
       const none = { choices: [], base: undefined };
-      return locator.locate(below, { ...cell, ...base.base } as Cell, {
+      return locator.locate(restBelow, { ...cell, ...base.base } as Cell, {
         ...base,
         defence,
         bases: none,

@@ -101,7 +101,7 @@ class Interpolation {
     }
   }
 
-  /** @param stack the scalars whose references led to this one */
+  /** Fills in a scalar's references. @param stack the scalars whose references led to it */
   private expand(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {
     const text = node.value;
     if (typeof text !== 'string' || !text.includes('${')) return node;
@@ -178,6 +178,7 @@ class Interpolation {
     return this.reportUnset(name, node, found.isComposed);
   }
 
+  /** Finds what the spec, or the scope's variant, has written along the path `head.rest`. */
   private findWritten(head: string, rest: readonly string[], scope: Scope | null): Written {
     const written: Node =
       scope !== null && scope.section === head ? scope.node : (child(this.root, head) ?? this.root);
@@ -250,6 +251,7 @@ class Interpolation {
     return others.some((other) => JSON.stringify(other) !== text) ? DIFFERS : value;
   }
 
+  /** Returns what `env.NAME` stands for; null, after reporting it, if it has no value. */
   private lookUpVariable(name: string, node: ScalarNode): Referent | null {
     const fault = (code: string, message: string, hint?: string): null => {
       this.context.report(code, node.span, message, hint);

@@ -221,6 +221,7 @@ async function registryFor(
   }
 }
 
+/** Returns a function that gives the one form for all ways to write an adapter. */
 const canonicalOf =
   ({ adapters }: SpecRegistry) =>
   (adapter: JsonObject): JsonObject => {
@@ -332,6 +333,7 @@ const FIELDS_WITHOUT_AXES: ReadonlySet<string> = new Set([
   ...['seeds', 'stages', 'plugins', 'commands', 'env', 'report'],
 ]);
 
+/** Returns the place of the grid's longest axis; undefined if none has two values. */
 function longestAxis(root: MapNode): Span | undefined {
   const sections = mapEntries(root, (value, key) =>
     FIELDS_WITHOUT_AXES.has(key) ? undefined : value,

@@ -241,6 +241,7 @@ interface Variation {
   readonly varying: ReadonlySet<string>;
 }
 
+/** Returns how choices vary. @param valuesOf returns a choice's values by full path */
 function variation<T>(
   choices: readonly T[],
   pluginOf: (choice: T) => Json | undefined,

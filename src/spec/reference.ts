@@ -130,6 +130,7 @@ function scorerParameters({ scorers }: Shapes, name: string): FieldDoc[] {
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
+/** Returns the fields at a path: several if plugins share the name, none if there is none. */
 function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [written, ...rest] = steps;
   // A cell's field `defence` is written under `defences`.
@@ -192,6 +193,7 @@ function requiredExamples(
   return Object.fromEntries(needed.map(([name, schema]) => [name, exampleValue(schema)]));
 }
 
+/** Returns the field to which steps lead below a field with `schema`; none if it lacks it. */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
   if (step === undefined) return [docOf(schema, place)];
@@ -266,6 +268,7 @@ function typeWords(schema: Schema): string {
   return describe(schema);
 }
 
+/** Returns a line of YAML that sets the field, and the siblings that it can't do without. */
 function exampleOf(schema: Schema, { steps, beside }: Place): string {
   const field = { [steps.at(-1) ?? '']: exampleValue(schema) };
   // A top-level field has nothing beside it.
@@ -277,6 +280,7 @@ function exampleOf(schema: Schema, { steps, beside }: Place): string {
   return text.replace(/^\{ ([^]*) \}$/, '$1'); // without the outer braces
 }
 
+/** Returns a value that the schema allows, other than its default where one is known. */
 function exampleValue(schema: Schema): Json {
   const [example] = schema.examples ?? [];
   if (example !== undefined) return example;

@@ -238,6 +238,7 @@ function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: 
 
 const isLogarithmic = (scale: Channel['scale']): boolean => scale === 'log' || scale === 'log2';
 
+/** Returns a channel; undefined, after reporting it, if it names no axis or metric. */
 function readChannel(
   node: Node | undefined,
   context: Context,
@@ -277,6 +278,7 @@ function readCells(entry: Node, context: Context): readonly CellPattern[] | unde
   return node && oneOrMany(node).flatMap((item) => readCellPattern(item, context));
 }
 
+/** Returns one pattern, or none after reporting that it is faulty. */
 function readCellPattern(node: Node, context: Context): readonly CellPattern[] {
   const { axes, cells, fields, report, warn } = context;
   const seed = node.kind === 'map' ? node.entries.get('seed') : undefined;

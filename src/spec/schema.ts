@@ -103,6 +103,7 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
   typeof path.at(-1) === 'number' &&
   variantSectionOf(path.slice(0, -2)) === 'poisoning';
 
+/** Returns the shapes of the fields of a spec that may name these plugins. */
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
   /** Definitions without references, by name. Values that have none are not copied. */
@@ -307,6 +308,7 @@ function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
   return examples.length === 0 ? root : offer(offer(root, 'figures', 'y'), 'tables', 'metrics');
 }
 
+/** Returns the schema with the field at the end of a path changed. */
 function update(
   schema: Schema,
   [key, ...rest]: readonly string[],

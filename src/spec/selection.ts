@@ -132,6 +132,7 @@ export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json 
 export const valueOf = (cell: Cell, path: readonly string[]): Json | undefined =>
   fieldOf(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
+/** Returns what a pattern's value wants: one of these values, or a number within bounds. */
 function wantedBy(node: Node): Wanted {
   if (node.kind !== 'map')
     return oneOrMany(node).map((item) => (item.kind === 'scalar' ? item.value : null));

@@ -57,10 +57,7 @@ export function fieldSchema(schema: Schema, name: string): Schema {
   return field;
 }
 
-/**
- * Returns the schema that every item of a list must satisfy. Returns undefined if there is none, or
- * if each position has its own.
- */
+/** Returns the schema of every item of a list; undefined for none, or one for each position. */
 export const itemSchema = ({ items }: Schema): Schema | undefined =>
   isTuple(items) ? undefined : items;
 

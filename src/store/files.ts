@@ -60,10 +60,7 @@ export async function fileFault(dir: string, file: ManifestFile): Promise<string
   return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
 }
 
-/**
- * Like `fileFault`, for a file that is known to exist.
- * @param found the file's size in bytes
- */
+/** Returns what is wrong with a file that exists; null if nothing. @param found its bytes now */
 export async function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,

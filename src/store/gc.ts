@@ -111,21 +111,21 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
     })
     .map((entry) => ({ ...entry, place: store.entryDir(entry.key) }));
   const items = [...entries, ...answersIn(root)].sort((a, b) => a.used - b.used);
-  let bytes = items.reduce((sum, item) => sum + item.bytes, 0),
-    kept = entries.length;
+  let bytesLeft = items.reduce((sum, item) => sum + item.bytes, 0),
+    keptEntries = entries.length;
   const swept: ActionKey[] = [];
   let freed = leftoverBytes,
     answers = 0;
   for (const item of items) {
-    if (maxBytes === null || bytes <= maxBytes) break;
+    if (maxBytes === null || bytesLeft <= maxBytes) break;
     if (item.key !== null && pinned.has(item.key)) continue;
     remove(item.place);
     if (item.key === null) answers++;
     else {
       swept.push(item.key);
-      kept--;
+      keptEntries--;
     }
-    bytes -= item.bytes;
+    bytesLeft -= item.bytes;
     freed += item.bytes;
   }
   if (sweeping) {
@@ -138,7 +138,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
     ...(answers === 0 ? {} : { answers }),
     damaged: damaged.length,
     bytes: freed,
-    kept: { entries: kept, bytes },
+    kept: { entries: keptEntries, bytes: bytesLeft },
     pinned: {
       entries: staying.length,
       bytes: staying.reduce((sum, entry) => sum + entry.bytes, 0),
@@ -153,6 +153,7 @@ function sweepLeftovers(root: string): void {
     sweepDrafts(root, part);
 }
 
+/** Returns when each entry was last used, in ms since 1970, as far as roots tell. */
 function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();
   for (const { keys, used: when } of roots)
@@ -160,6 +161,7 @@ function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   return used;
 }
 
+/** Removes the roots whose every entry was swept, or was used later by another root. */
 function forgetRoots(
   roots: readonly Root[],
   used: ReadonlyMap<ActionKey, number>,

@@ -51,6 +51,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     : { state: 'hit', entry };
 }
 
+/** Returns a manifest's head and when it was written (ms since 1970), or why there is none. */
 function lookUpManifest(
   dir: string,
   key: ActionKey,
@@ -124,9 +125,9 @@ export async function lookUntilVisible(
 ): Promise<LookUp> {
   let found = look();
   for (let done = 0; found.state !== 'hit'; done++) {
-    const bound = refresh() ? PAUSES : pauses;
+    const allowed = refresh() ? PAUSES : pauses;
     found = look();
-    const pause = bound[done];
+    const pause = allowed[done];
     if (found.state === 'hit' || pause === undefined) break;
     await wait(pause);
   }

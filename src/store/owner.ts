@@ -282,6 +282,7 @@ function timeoutIn(beat: string | null): number | null {
   return ms === undefined ? null : Math.min(MOST_MS, Math.max(LEAST_MS, Number(ms)));
 }
 
+/** Returns a heartbeat's text; null if there is no file, undefined if it can't be read now. */
 function readBeat(file: string): string | null | undefined {
   const bytes = Buffer.alloc(64);
   try {

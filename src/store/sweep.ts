@@ -53,6 +53,7 @@ function goneByTimes(leases: string): IsGone {
     }
     return found;
   };
+  /** Returns the time by the file system's own clock: that of a file just written. */
   const diskNow = (): number => {
     const clock = path.join(leases, `clock.${process.pid}`);
     writeFileSync(clock, '');

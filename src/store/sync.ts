@@ -85,6 +85,7 @@ async function flushFew(dirs: readonly string[], above: readonly string[]): Prom
   return !flushed.includes(false);
 }
 
+/** Flushes a file or folder. Returns false if it can't be opened, or flushed by itself. */
 async function flushOne(file: string): Promise<boolean> {
   let handle: number;
   try {

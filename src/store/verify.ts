@@ -39,6 +39,7 @@ export interface Verified {
   readonly withheld: readonly UserFault[];
 }
 
+/** Checks a store. @param onEntry gets the number of entries done, and that of all */
 export async function verifyStore(
   store: Store,
   onEntry: (done: number, total: number) => void = () => undefined,
@@ -63,6 +64,7 @@ export async function verifyStore(
   return { checked, letGo, damaged, records, withheld };
 }
 
+/** Returns what is wrong with an entry, a fault if another user withholds it, or null. */
 async function entryFault(store: Store, key: ActionKey): Promise<string | UserFault | null> {
   const withheld = withheldFault(path.join(store.entryDir(key), MANIFEST_FILE), store.root);
   if (withheld !== null) return withheld;
@@ -74,6 +76,7 @@ async function entryFault(store: Store, key: ActionKey): Promise<string | UserFa
       : null;
 }
 
+/** Returns the damaged records, after moving all but pins aside. */
 function checkRecords(root: string, withheld: (fault: UserFault) => void): DamagedRecord[] {
   const isReadable = (file: string): boolean => {
     const fault = withheldFault(file, root);

@@ -95,6 +95,7 @@ async function inputStates(inputs: Given['inputs']): Promise<Map<string, string>
   return found;
 }
 
+/** Returns an output's bytes. @throws UserFault if it is neither a file nor a folder */
 async function outputSize(full: string, output: string): Promise<number> {
   const stat = await lstat(full).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;

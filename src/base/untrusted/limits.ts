@@ -74,7 +74,7 @@ export const SLOWEST = 10 * KB;
 const LEAST_UNPACKED = GB,
   MOST_RATIO = 50;
 
-/** Returns the number of bytes that an archive of `bytes` may unpack to. */
+/** Returns the limit on the bytes that an archive of `bytes` bytes may unpack to. */
 export function unpackedLimit(bytes: number, env?: Env): Limit {
   const limit = limitOf('unpacked', env);
   if (limit.chosen) return limit;

@@ -77,7 +77,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   /** The keys whose lease another host held, so that this run waited for them. */
   const awaited = new Set<ActionKey>();
 
-  /** Looks the entry up under the lease. @param expected whether another host just released it */
+  /** Returns an outcome from the store, or null. @param expected if another host had the lease */
   const lookUpAgain = async (
     keyed: KeyedStage,
     expected: boolean,
@@ -225,6 +225,7 @@ interface Started {
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
+/** Prepares a stage's job, log and time limit. @param pack all stages of its job, if several */
 function startAttempt(
   execution: Execution,
   request: AttemptRequest,

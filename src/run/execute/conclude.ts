@@ -30,6 +30,7 @@ export interface Answered {
   readonly overtime: number | null;
 }
 
+/** Stores what a job wrote if it succeeded, else removes it. Returns the attempt's result. */
 export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
   const { request, result, resumeDir } = answered;
   const outDir = outputFolder(answered);

@@ -65,6 +65,7 @@ function cpuFeatures(): string {
   return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
 }
 
+/** Returns what git prints; null if git is missing or fails. */
 const gitOutput = (args: readonly string[]): Promise<string | null> =>
   new Promise((resolve) => {
     // With one pipe instead of the three that `execFile` opens.
@@ -77,6 +78,7 @@ const gitOutput = (args: readonly string[]): Promise<string | null> =>
       .once('close', (code) => resolve(code === 0 ? Buffer.concat(chunks).toString() : null));
   });
 
+/** Returns the commit, and whether tracked files differ from it; null outside a repository. */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
   const text = await gitOutput([
     '-C',

@@ -91,6 +91,7 @@ function createSettler(
   /** Attempts under way. The second of two stages with the same key waits for the first. */
   const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
+  /** Returns the outcome of a stage whose inputs are settled, however often it must be tried. */
   async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
     let toldOfWait = false;
     const withWarnings = (outcome: Outcome): Outcome => {
@@ -143,6 +144,7 @@ function createSettler(
   };
 }
 
+/** Returns a function that attempts a stage, alone or in a pack, once the queue has room. */
 function createQueuedAttempts(
   execution: Execution,
   withLease: WithLease,
@@ -154,17 +156,17 @@ function createQueuedAttempts(
     places = new Map(plan.stages.map(({ id }, place) => [id, place]));
   const runPack = options.executor.runPack?.bind(options.executor);
   const { gatherMs } = machine,
-    { pack: most = 1 } = options;
+    { pack: mostInPack = 1 } = options;
   const idOf = gatherMs === undefined ? togetherId : packId;
   const attemptInPack =
-    (gatherMs !== undefined || plan.backend === 'torch') && most > 1 && runPack
+    (gatherMs !== undefined || plan.backend === 'torch') && mostInPack > 1 && runPack
       ? createPacker(
           execution,
           withLease,
           queue,
           gatherMs === undefined
-            ? { gatherMs: TOGETHER_MS, most, places: placesOn(machine, plan.backend) }
-            : { gatherMs, most },
+            ? { gatherMs: TOGETHER_MS, most: mostInPack, places: placesOn(machine, plan.backend) }
+            : { gatherMs, most: mostInPack },
           runPack,
         )
       : null;

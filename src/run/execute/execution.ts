@@ -248,6 +248,7 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
 const ofSection = ({ own, section }: PlannedStage): Pick<StageFacts, 'section'> =>
   own !== null || section === null ? {} : { section };
 
+/** Returns what joining stages are told. @param describe `: ERROR` of a failed stage, else '' */
 function stageFacts(
   stage: PlannedStage,
   outcome: Outcome,

@@ -85,17 +85,17 @@ export interface LettingGo {
  * @param spec the spec's path
  */
 export function createLettingGo(plan: Plan, store: Store, spec: string): LettingGo | null {
-  const own = plan.stages.filter((stage) => levelOf(plan, stage) !== 'all');
-  if (own.length === 0) return null;
-  const readers = new Map<StageId, PlannedStage[]>(own.map(({ id }) => [id, []])),
-    byId = new Map(own.map((stage) => [stage.id, stage]));
+  const affected = plan.stages.filter((stage) => levelOf(plan, stage) !== 'all');
+  if (affected.length === 0) return null;
+  const readers = new Map<StageId, PlannedStage[]>(affected.map(({ id }) => [id, []])),
+    byId = new Map(affected.map((stage) => [stage.id, stage]));
   for (const stage of plan.stages)
     for (const id of Object.values(stage.inputs)) {
       const input = byId.get(id);
       if (input !== undefined && needsFilesOf(stage, input)) readers.get(id)?.push(stage);
     }
-  let freed = 0,
-    entries = 0;
+  let freedBytes = 0,
+    trimmedStages = 0;
   const staying = new Set<ActionKey>(),
     heldNow = heldByOthers(store.root, spec);
   let isAlone = true,
@@ -128,8 +128,8 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
       for (const { key, goes } of due) {
         const gone = store.letGo(key, goes);
         if (gone === null) continue;
-        entries++;
-        freed += gone.bytes;
+        trimmedStages++;
+        freedBytes += gone.bytes;
         onEntry(gone.entry);
       }
     });
@@ -152,11 +152,13 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
       tryRelease(due, outcomes, (entry) => known.set(entry.key, entry));
     },
     rest(outcomes) {
-      tryRelease(own, outcomes, () => undefined);
+      tryRelease(affected, outcomes, () => undefined);
       const said = [
-        ...(entries === 0
+        ...(trimmedStages === 0
           ? []
-          : [`let go of ${sizeText(freed)} of ${entries} finished stages, as \`keep\` says`]),
+          : [
+              `let go of ${sizeText(freedBytes)} of ${trimmedStages} finished stages, as \`keep\` says`,
+            ]),
         ...(staying.size === 0
           ? []
           : [

@@ -138,6 +138,7 @@ export interface ManifestReader {
   manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
 }
 
+/** Returns what computed the entries, and those whose manifest is missing or damaged. */
 function readManifests(
   statuses: readonly MetricsStatus[],
   store: ManifestReader,
@@ -159,6 +160,7 @@ function readManifests(
   return { computedBy: computedBy.sort(), unsound };
 }
 
+/** Returns an entry's metrics, `damaged` if their file was changed, or null if it has none. */
 function metricsOfEntry({
   dir,
   manifest,

@@ -115,6 +115,7 @@ export function createPacker(
     });
 }
 
+/** Takes each member's lease, then attempts those that have no entry as one job. */
 function attemptMembers(
   execution: Execution,
   withLease: WithLease,
@@ -149,6 +150,7 @@ function attemptMembers(
 
 type Attempts = ReadonlyMap<PlannedStage, Promise<AttemptResult>>;
 
+/** Attempts stages as one job, a single one alone. A member that fails is retried alone. */
 function attemptTogether(
   execution: Execution,
   requests: readonly AttemptRequest[],

@@ -102,6 +102,7 @@ const MEMORY_MS = 500;
 let measuredAt = Number.NEGATIVE_INFINITY,
   peak = 0;
 
+/** Returns the most memory that this process has had, in MiB. */
 function peakMemory(): number {
   const now = performance.now();
   if (now - measuredAt > MEMORY_MS) {

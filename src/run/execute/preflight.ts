@@ -106,7 +106,7 @@ function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): Planned
   return undefined;
 }
 
-/** Returns a fault for each model and adapter that computes under another backend alone. */
+/** Returns a fault for each model and adapter that computes only under another backend. */
 function backendFaults(
   { section, uses }: PlannedStage,
   cell: ExperimentCell,
@@ -147,6 +147,7 @@ async function missingPackageFaults(
   return [];
 }
 
+/** Returns the faults of the first check that finds any, and what the stage warns of. */
 async function findFaults(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -155,10 +156,10 @@ async function findFaults(
   const { compute, torch } = stage.descriptor;
   if (compute && torch !== true && surroundings.backend === 'torch')
     return asFound(torchFault(stage, goalThatNeeds(stage, surroundings.byId), cell));
-  const alone = compute ? backendFaults(stage, cell, surroundings) : [];
-  if (alone.length > 0) return alone;
-  const lacking = await missingPackageFaults(stage, cell);
-  if (lacking.length > 0) return lacking;
+  const otherBackend = compute ? backendFaults(stage, cell, surroundings) : [];
+  if (otherBackend.length > 0) return otherBackend;
+  const missing = await missingPackageFaults(stage, cell);
+  if (missing.length > 0) return missing;
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));

@@ -66,6 +66,7 @@ export const pythonOf = (
   ];
 };
 
+/** Returns what the key says of backend and Python packages; null if nothing computes. */
 function computedBy(stage: PlannedStage, plan: Plan): string | null {
   const parts = [
     ...(stage.descriptor.compute ? [plan.computedBy] : []),
@@ -92,6 +93,7 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
     statuses.set(id, { ...status, state: 'ready', reason: `files of it were let go, ${why}` });
   }
 
+  /** Returns a stage's status, once those of its inputs are in `statuses`. */
   function statusOf(stage: PlannedStage): StageStatus {
     const pending = (reason: string): StageStatus => ({
       stage,

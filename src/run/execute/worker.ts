@@ -82,6 +82,7 @@ interface Started {
   readonly together?: Seat;
 }
 
+/** Runs a stage's code. Resolves to what its `run` returned. */
 async function runStage(
   { job, index, together }: Started,
   warn: (warning: Warning) => void,
@@ -103,6 +104,7 @@ async function runStage(
   return stage.run({ ...context, ...defined({ together }) });
 }
 
+/** Performs one job, and returns its result whatever the stage's code throws. */
 async function perform(started: Started, signal: AbortSignal): Promise<WorkerResult> {
   const { job, index, together } = started;
   const began = performance.now(),

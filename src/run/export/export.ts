@@ -177,6 +177,7 @@ const folderName = (label: string): string =>
 /** Turns `train of base attack=badnets needed by …` into `base attack=badnets…`. */
 const baseTitle = (label: string): string => label.replace(/^\S+ of /, '').replace(NEEDED_BY, '');
 
+/** Returns the status of the stage's input of this name; undefined if it has none. */
 const inputOf = ({ statuses }: Prepared, { stage }: StageStatus, name: string) =>
   statuses.find((other) => other.stage.id === stage.inputs[name]);
 
@@ -209,7 +210,7 @@ function readTrainFacts(entry: Entry | null | undefined): CardFacts['train'] {
   return JSON.parse(text) as CardFacts['train'];
 }
 
-/** Returns the spec's model as a base, named by its repository on the hub or else its folder. */
+/** Returns the spec's model as a base, named by repository or folder; null if not fetched. */
 async function sourceBase(
   { assets }: Prepared,
   { model }: Cell,
@@ -228,8 +229,8 @@ async function sourceBase(
 }
 
 /**
- * Puts the base's name into the part that is the adapter's config, where PEFT's auto classes read
- * it, and the classes and the dtype into the part that is config.json.
+ * Changes `parts`: writes the base's name into the adapter's config, where PEFT's auto classes read
+ * it, and adds the base's config.json with the model's classes and dtype.
  */
 function describeBase(
   parts: Map<string, Part>,

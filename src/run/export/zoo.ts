@@ -125,7 +125,7 @@ function findTraining(
   let status = evaluated;
   while (status !== undefined) {
     const { kind, inputs, with: narrowed, id } = status.stage;
-    if (kind === TRAIN && narrowed['on'] === undefined) return id;
+    if (kind === TRAIN && narrowed['on'] === undefined) return id; // `on`: a defence trains again
     status = byId.get((kind === TRAIN ? inputs['base'] : inputs['model']) ?? NONE);
   }
   return null;
@@ -204,6 +204,7 @@ interface ZooEntry {
   readonly facts: ZooFacts;
 }
 
+/** Returns a model's entry in the manifest, and the facts that its card adds. */
 function zooEntry(
   prepared: Prepared,
   model: ZooModel,

@@ -51,12 +51,12 @@ export function openDurations(
     if (name === undefined) names.set(stage, (name = kindAndChoices(stage)));
     return name;
   };
-  const expectOf = (of: Means, stage: PlannedStage): number | null =>
-    of[nameOf(stage)] ?? of[stage.kind] ?? null;
-  const update = (of: Means, stage: PlannedStage, value: number): void => {
+  const expectOf = (values: Means, stage: PlannedStage): number | null =>
+    values[nameOf(stage)] ?? values[stage.kind] ?? null;
+  const update = (values: Means, stage: PlannedStage, value: number): void => {
     for (const name of new Set([stage.kind, nameOf(stage)])) {
-      const before = of[name];
-      of[name] = before === undefined ? value : before + NEWEST_WEIGHT * (value - before);
+      const before = values[name];
+      values[name] = before === undefined ? value : before + NEWEST_WEIGHT * (value - before);
     }
   };
   return {

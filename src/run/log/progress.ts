@@ -23,10 +23,7 @@ export interface ProgressOptions {
   readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
   /** Redraws the live block; null without a terminal. */
   readonly draw: ((lines: readonly string[]) => void) | null;
-  /**
-   * Returns how many lines the live block may have, and how long each may be. By default, neither
-   * is limited.
-   */
+  /** Returns the most lines of the live block, and columns of a line. Default: no limit. */
   readonly room?: () => { readonly lines: number; readonly columns: number };
   readonly now?: () => number;
 }
@@ -118,11 +115,11 @@ function fitToTerminal(
   room: { readonly lines: number; readonly columns: number } | undefined,
 ): readonly string[] {
   if (room === undefined) return lines;
-  const most = Math.max(3, room.lines);
+  const mostLines = Math.max(3, room.lines);
   const shown =
-    lines.length <= most
+    lines.length <= mostLines
       ? lines
-      : [...lines.slice(0, most - 1), `  … and ${lines.length - most + 1} more`];
+      : [...lines.slice(0, mostLines - 1), `  … and ${lines.length - mostLines + 1} more`];
   return shown.map((line) => {
     const points = Array.from(line);
     return points.length <= room.columns ? line : `${points.slice(0, room.columns - 1).join('')}…`;
@@ -135,55 +132,56 @@ interface Remaining {
   ended(stage: PlannedStage, outcome: Outcome): void;
 }
 
+/** Estimates the time left from earlier runs and from the pace of this one, by kind. */
 function createEstimate(
   { stages, durations, places, duration }: ProgressOptions,
   running: Iterable<Unit>,
   now: () => number,
 ): Remaining {
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
-  const before = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
+  const expectedSeconds = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
   /** By kind: the seconds that stages of this run took, and those expected before it. */
   const paces = new Map<string, { took: number; expected: number }>();
   let ran = 0,
-    spent = 0;
+    spentSeconds = 0;
   // On a busier machine, or with longer trainings, what is left takes longer by the same factor.
   const expect = (stage: PlannedStage): number | null => {
-    const expected = before.get(stage.id),
+    const expected = expectedSeconds.get(stage.id),
       pace = paces.get(stage.kind);
     return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
   };
   const timeLeftText = (): string => {
     if (left.size === 0) return '';
     // While nothing is recorded of a kind, the progress of its running stages gives their time.
-    const firsts = new Map<string, number>();
+    const firstSeconds = new Map<string, number>();
     for (const { members, ended, since, share } of running)
       for (const stage of members)
         if (!ended.has(stage.id) && expect(stage) === null) {
           if (!(share > 0)) return '';
           // Each training of a pack is noted with its part of the pack's time.
           const seconds = (now() - since) / 1000 / share / members.length;
-          firsts.set(stage.kind, Math.max(seconds, firsts.get(stage.kind) ?? 0));
+          firstSeconds.set(stage.kind, Math.max(seconds, firstSeconds.get(stage.kind) ?? 0));
         }
     const known = (stage: PlannedStage): number | null =>
-      expect(stage) ?? firsts.get(stage.kind) ?? null;
+      expect(stage) ?? firstSeconds.get(stage.kind) ?? null;
     // A stage of an unknown kind is assumed to take as long as those that have run so far.
-    const unseen = ran > 0 ? spent / ran : null;
+    const unseen = ran > 0 ? spentSeconds / ran : null;
     const seconds = estimate(left.values(), { expect: known }, places, unseen);
     if (seconds === null) return '';
-    let underway = 0;
+    let underwaySeconds = 0;
     for (const { members, ended, since } of running)
       for (const stage of members)
         if (!ended.has(stage.id))
-          underway += Math.min((now() - since) / 1000, known(stage) ?? 0) / places(stage);
-    return `about ${duration(Math.max(1, seconds - underway))} left`;
+          underwaySeconds += Math.min((now() - since) / 1000, known(stage) ?? 0) / places(stage);
+    return `about ${duration(Math.max(1, seconds - underwaySeconds))} left`;
   };
   return Object.assign(timeLeftText, {
     ended(stage: PlannedStage, outcome: Outcome) {
       left.delete(stage.id);
       if (outcome.state !== 'ran') return;
       ran++;
-      spent += outcome.seconds;
-      const expected = before.get(stage.id);
+      spentSeconds += outcome.seconds;
+      const expected = expectedSeconds.get(stage.id);
       if (!expected) return;
       const pace = paces.get(stage.kind) ?? { took: 0, expected: 0 };
       pace.took += outcome.seconds;
@@ -248,6 +246,7 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
   };
 }
 
+/** Prints a line for each unit that ends or, in a long run, for every few stages. */
 function createReport(
   total: number,
   label: (stage: PlannedStage) => string,
@@ -255,15 +254,15 @@ function createReport(
   remaining: () => string,
   print: ProgressOptions['print'],
 ) {
-  const every = Math.ceil(total / MOST_LINES);
+  const stagesPerLine = Math.ceil(total / MOST_LINES);
   const kinds = new Map<string, number>();
   let cached = 0,
-    told = 0;
+    lastTold = 0;
   return {
     tell(stage: PlannedStage, outcome: Outcome, unit: Unit | null, done: number): void {
       if (outcome.state === 'ran') kinds.set(stage.kind, (kinds.get(stage.kind) ?? 0) + 1);
       if (outcome.state === 'cached') cached++;
-      if (every === 1) {
+      if (stagesPerLine === 1) {
         if (unit === null || unit.ran === 0) return;
         const some = unit.ran < unit.members.length ? `  ${unit.ran} ran` : '';
         print(
@@ -272,8 +271,8 @@ function createReport(
         );
         return;
       }
-      if (done - told < every && done < total) return;
-      told = done;
+      if (done - lastTold < stagesPerLine && done < total) return;
+      lastTold = done;
       const parts = [tally(kinds), cached === 0 ? '' : `${cached} cached`];
       kinds.clear();
       cached = 0;
@@ -323,6 +322,7 @@ interface Units {
   readonly running: Iterable<Unit>;
 }
 
+/** Keeps the units that are under way, by their stages and packs. */
 function createUnits(now: () => number): Units {
   const open = new Set<OpenUnit>(),
     byStage = new Map<StageId, OpenUnit>();
@@ -369,10 +369,7 @@ function createUnits(now: () => number): Units {
   };
 }
 
-/**
- * Returns what the labels of the members have in common, such as `train ×8 attack=badnets
- * type=lora`.
- */
+/** Returns what the members' labels have in common: `train ×8 attack=badnets type=lora`. */
 function unitLabel(
   { members }: Pick<Unit, 'members'>,
   label: (stage: PlannedStage) => string,

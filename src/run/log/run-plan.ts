@@ -32,10 +32,7 @@ export interface RecordedStage extends StageGroup {
   readonly inputs: readonly number[];
   /** The key of the entry that was found before the run; null if the stage was to run. */
   readonly cached: string | null;
-  /**
-   * The seconds that the stage was expected to take; null if it was cached or nothing like it had
-   * run.
-   */
+  /** The seconds expected of the stage; null if it was cached or nothing like it had run. */
   readonly seconds: number | null;
 }
 
@@ -87,14 +84,14 @@ export function createRunPlanWriter(): RunPlanWriter {
 
 /**
  * Returns the plan in a text, or null if it is damaged, of another format or not a plan.
- * @param most the most stages that a plan may have
+ * @param mostStages the most stages that a plan may have
  */
-export function parseRunPlan(text: string, most = Infinity): RunPlan | null {
+export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | null {
   const found = unseal<unknown>(text.trimEnd());
   if (!isRecord(found) || found['format'] !== FORMAT) return null;
   const { name, store, backend, executor, groups, stages } = found;
   if (![name, store, backend, executor].every((one) => typeof one === 'string')) return null;
-  if (!Array.isArray(groups) || !Array.isArray(stages) || stages.length > most) return null;
+  if (!Array.isArray(groups) || !Array.isArray(stages) || stages.length > mostStages) return null;
   const shared = groups.map(parseGroup);
   const parsed = stages.map((stage, index) => parseStage(stage, index, shared));
   return parsed.includes(null)
@@ -123,8 +120,8 @@ function parseStage(
   groups: readonly (StageGroup | null)[],
 ): RecordedStage | null {
   if (!Array.isArray(stage)) return null;
-  const [place, id, label, inputs, known] = stage as unknown[];
-  const group = typeof place === 'number' ? groups[place] : null;
+  const [groupIndex, id, label, inputs, keyOrSeconds] = stage as unknown[];
+  const group = typeof groupIndex === 'number' ? groups[groupIndex] : null;
   if (!group || typeof id !== 'string' || typeof label !== 'string') return null;
   if (!Array.isArray(inputs)) return null;
   const before = inputs.filter(
@@ -136,8 +133,8 @@ function parseStage(
     id,
     label,
     inputs: before,
-    cached: typeof known === 'string' ? known : null,
-    seconds: isPositive(known) ? known : null,
+    cached: typeof keyOrSeconds === 'string' ? keyOrSeconds : null,
+    seconds: isPositive(keyOrSeconds) ? keyOrSeconds : null,
   };
 }
 

@@ -109,6 +109,7 @@ function checkFileHandles(): void {
   }
 }
 
+/** Bundles a plugin into a module in `dir`, and records it for `findBundle`. */
 async function buildBundle(path: string, dir: string): Promise<Bundle> {
   const started = Date.now();
   checkFileHandles();
@@ -188,6 +189,7 @@ async function buildBundle(path: string, dir: string): Promise<Bundle> {
 
 const INDEXES = ['index.ts', 'index.mts', 'index.js', 'index.mjs'];
 
+/** Returns a plugin's file: the path itself, or the index of a folder. */
 function entryFile(named: string): string {
   const found = statSync(named, { throwIfNoEntry: false });
   if (found === undefined)
@@ -282,9 +284,7 @@ interface BundleRecord extends Bundle {
   readonly sources: readonly Source[];
 }
 
-/**
- * One tick of the clock. A file that changes within a tick after it was read looks unchanged later.
- */
+/** One tick of the clock. A file that changes within a tick of being read looks unchanged. */
 const TICK_MS = 20;
 
 /** Returns the state of a file or folder as `Source` describes it. */
@@ -295,9 +295,7 @@ function statSource(path: string): Source {
     : [path, stat.mtimeMs, stat.ctimeMs, stat.isDirectory() ? 0 : stat.size];
 }
 
-/**
- * Returns the files and folders that decide how imports resolve and are read, besides the sources.
- */
+/** Returns the files and folders, besides the sources, that decide how imports resolve. */
 function resolutionFiles(folders: Iterable<string>): Set<string> {
   const around = new Set<string>();
   for (const folder of folders) {

@@ -138,6 +138,7 @@ function keyInName(name: string): ActionKey | null {
   return (key as ActionKey | undefined) ?? null;
 }
 
+/** Returns the keys of a run; none if its record is damaged or gone. */
 async function keysOfRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   try {
     return await receiveRun(objects, id);
@@ -172,10 +173,10 @@ function chooseRemovals(
   const isOld = ({ modified }: Listed): boolean => modified < before;
   const sizes = new Map(blobs.map(({ name, size }) => [name, size]));
   const references = countReferences(entries);
-  let bytes = [...references.keys()].reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
+  let bytesLeft = [...references.keys()].reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
   const swept: SentEntry[] = [];
   for (const entry of [...entries].sort((a, b) => a.object.modified - b.object.modified)) {
-    if (maxBytes === null || bytes <= maxBytes) break;
+    if (maxBytes === null || bytesLeft <= maxBytes) break;
     if (!isOld(entry.object)) continue;
     swept.push(entry);
     for (const name of objectsOf(entry.manifest)) {
@@ -183,7 +184,7 @@ function chooseRemovals(
       references.set(name, left);
       if (left > 0) continue;
       references.delete(name);
-      bytes -= sizes.get(name) ?? 0;
+      bytesLeft -= sizes.get(name) ?? 0;
     }
   }
   const gone = new Set(swept.map(({ key }) => key));
@@ -203,7 +204,7 @@ function chooseRemovals(
       objects: others.length,
       bytes: [...manifests, ...others].reduce((sum, { size }) => sum + size, 0),
       young: unneeded.length - others.length,
-      kept: { entries: kept.size, bytes },
+      kept: { entries: kept.size, bytes: bytesLeft },
     },
   };
 }
@@ -272,6 +273,7 @@ interface Placed {
   readonly end: Marker['end'];
 }
 
+/** Writes a marker of this process, and renews it until its `end` is called. */
 async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
   const name = `v1/signs/${kind}-${randomUUID()}`;
   let renewed = performance.now(),

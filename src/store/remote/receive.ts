@@ -161,30 +161,30 @@ async function receiveBytes(
   name: string,
   take: (chunk: Uint8Array) => Promise<void>,
 ): Promise<boolean> {
-  let have = 0,
+  let received = 0,
     failures = 0;
   for (;;) {
-    const before = have;
+    const before = received;
     try {
-      const reading = await objects.read(object, have);
+      const reading = await objects.read(object, received);
       if (reading === null) return false;
       try {
         if (reading.size !== size)
           throw new Refusal(`${name} has ${reading.size} bytes, not ${size}`);
         for await (const chunk of reading.bytes) {
-          have += chunk.length;
-          if (have > size) throw new Refusal(`${name} has more than ${size} bytes`);
+          received += chunk.length;
+          if (received > size) throw new Refusal(`${name} has more than ${size} bytes`);
           await take(chunk);
         }
       } finally {
         reading.close();
       }
-      if (have < size) throw new Refusal(`${name} is cut short after ${have} bytes`);
+      if (received < size) throw new Refusal(`${name} is cut short after ${received} bytes`);
       return true;
     } catch (error) {
       if (!(error instanceof RemoteFault) || !error.again) throw error;
-      if (have === size && have > before) return true; // the transfer broke off after the last byte
-      failures = have > before ? 0 : failures + 1;
+      if (received === size && received > before) return true; // broken off after the last byte
+      failures = received > before ? 0 : failures + 1;
       const pause = (objects.pauses ?? PAUSES)[failures];
       if (pause === undefined) throw error;
       await sleep(pause);

@@ -58,7 +58,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
       throw abortSignal.aborted ? abortSignal.reason : error;
     }
   }) as S3Client['send'];
-  const at: Bucket = { sdk, client, name: bucket, uri, stallMs, send, keyOf, fault };
+  const opened: Bucket = { sdk, client, name: bucket, uri, stallMs, send, keyOf, fault };
   const withFaults = async <T>(request: Promise<T>): Promise<T> => {
     try {
       return await request;
@@ -75,12 +75,12 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
         throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
       }
     },
-    sizeOf: (name) => withFaults(sizeOf(at, name)),
-    read: (name, from) => withFaults(read(at, name, from)),
-    write: (name, size, bytes) => upload(at, Upload, { name, size, bytes }),
+    sizeOf: (name) => withFaults(sizeOf(opened, name)),
+    read: (name, from) => withFaults(read(opened, name, from)),
+    write: (name, size, bytes) => upload(opened, Upload, { name, size, bytes }),
     async *list(folder) {
       try {
-        yield* listed(at, folder);
+        yield* listed(opened, folder);
       } catch (error) {
         throw fault(error);
       }
@@ -277,21 +277,21 @@ async function* withStallTimeout(
 ): AsyncGenerator<Uint8Array> {
   // A transfer that stalled is resumed (Error); a slow one would be slow again (TimeoutError).
   const stalled = (): void => {
-    const name = received < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
+    const name = receivedBytes < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
     body.destroy(Object.assign(new Error('no data arrived in time'), { name }));
   };
-  let waited = 0,
-    received = 0,
+  let waitedMs = 0,
+    receivedBytes = 0,
     before = performance.now();
   let timer = setTimeout(stalled, ms);
   try {
     for await (const chunk of body as AsyncIterable<Uint8Array>) {
       clearTimeout(timer);
-      waited += performance.now() - before;
-      received += chunk.length;
+      waitedMs += performance.now() - before;
+      receivedBytes += chunk.length;
       yield chunk;
       before = performance.now();
-      timer = setTimeout(stalled, Math.min(ms, allowedMs(ms, received) - waited));
+      timer = setTimeout(stalled, Math.min(ms, allowedMs(ms, receivedBytes) - waitedMs));
     }
   } catch (error) {
     throw fault(error);

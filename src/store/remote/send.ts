@@ -89,6 +89,7 @@ async function isPresent(
   return true;
 }
 
+/** Sends a file unless the remote has it. Returns the number of bytes that were sent. */
 async function sendFile(
   objects: Objects,
   dir: string,
