@@ -103,7 +103,7 @@ async function readTensors(dir: string): Promise<ReadonlyMap<string, StoredTenso
 
 /**
  * Returns the index where two tensors differ most, and their difference relative to the largest
- * entry: maxᵢ |aᵢ − bᵢ| / max(least, maxᵢ |aᵢ|, maxᵢ |bᵢ|).
+ * entry: maxᵢ |aᵢ − bᵢ| / max(least, maxᵢ |aᵢ|, maxᵢ |bᵢ|), infinite where one is not a number.
  */
 function largestDifference(
   a: ArrayLike<number>,
@@ -117,7 +117,8 @@ function largestDifference(
     const [x, y] = [at(a, i), at(b, i)];
     scale = Math.max(scale, Math.abs(x), Math.abs(y));
     const difference = Math.abs(x - y);
-    if (difference > greatest || Number.isNaN(difference)) [greatest, index] = [difference, i];
+    if (Number.isNaN(difference)) return { index: i, share: Infinity };
+    if (difference > greatest) [greatest, index] = [difference, i];
   }
   return { index, share: greatest === 0 ? 0 : greatest / scale };
 }
