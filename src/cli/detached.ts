@@ -183,7 +183,11 @@ async function startAsJob(
   return 0;
 }
 
-/** Starts the run in a session of its own. Returns once its first jobs are submitted. */
+/**
+ * Starts the run in a session of its own. Its process writes the run's id to `startedFile` when it
+ * begins. Returns its exit code if it ended before that, otherwise 0: once first jobs are submitted
+ * or a stage or the run has ended, and at once for an executor that does not submit.
+ */
 async function startAsProcess(
   command: readonly string[],
   executor: ExecutorDescriptor | undefined,
@@ -191,27 +195,27 @@ async function startAsProcess(
   const [program = process.execPath, ...args] = command;
   const folder = path.join(stateDir(), 'coordinators');
   makeFolder(folder);
-  const mark = path.join(folder, `${Date.now()}-${process.pid}`);
-  const log = openSync(`${mark}.log`, 'a');
+  const startedFile = path.join(folder, `${Date.now()}-${process.pid}`);
+  const log = openSync(`${startedFile}.log`, 'a');
   const child = spawn(program, args, {
     detached: true, // a session of its own: a log-out does not reach it
     stdio: ['ignore', log, log],
-    env: { ...process.env, [STARTED]: mark },
+    env: { ...process.env, [STARTED]: startedFile },
   });
   closeSync(log);
   const end: { code: number | null } = { code: null };
   child.once('error', () => (end.code = 1));
   child.once('exit', (code) => (end.code = code ?? 1));
   const hasEnded = (): boolean => end.code !== null;
-  while (!existsSync(mark) && !hasEnded()) await sleep(50);
-  if (!existsSync(mark)) {
+  while (!existsSync(startedFile) && !hasEnded()) await sleep(50);
+  if (!existsSync(startedFile)) {
     // The run had nothing to do, or could not begin.
-    process.stderr.write(readFileSync(`${mark}.log`, 'utf8'));
-    rmSync(`${mark}.log`, { force: true });
+    process.stderr.write(readFileSync(`${startedFile}.log`, 'utf8'));
+    rmSync(`${startedFile}.log`, { force: true });
     return end.code ?? 1;
   }
-  const run = readFileSync(mark, 'utf8');
-  rmSync(mark, { force: true });
+  const run = readFileSync(startedFile, 'utf8');
+  rmSync(startedFile, { force: true });
   const dir = path.join(runsDir(), run);
   const until = performance.now() + FIRST_JOBS_WAIT_MS;
   // The jobs of an executor that submits none are not waited for.
@@ -222,7 +226,7 @@ async function startAsProcess(
   while (!(await isUnderWay()) && !hasEnded() && performance.now() < until) await sleep(100);
   child.unref();
   say(`run ${run} goes on in the background`);
-  say(`  log: ${path.relative('', `${mark}.log`)}`);
+  say(`  log: ${path.relative('', `${startedFile}.log`)}`);
   say(`dosimeter attach ${run} follows it, dosimeter cancel ${run} stops it`);
   out(run);
   return 0;

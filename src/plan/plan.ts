@@ -124,7 +124,10 @@ function askForGoals(
   return { graph, goalNodes, joining, diagnostics };
 }
 
-/** How the cells of a draft are found, once they are asked for. */
+/**
+ * Finds, when asked, what a stage takes from the cells that need its draft: these cells, its label,
+ * and the axis values and the seed on which they agree.
+ */
 interface Membership {
   cells(draft: Draft): PlannedStage['cells'];
   own(draft: Draft): PlannedStage['own'];

@@ -3,7 +3,7 @@
  * by seed. Pure.
  */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
-import { cleanRun, voidReason } from './evidence.ts';
+import { cleanRunReader, voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
 import { distinctMetrics } from './metric-lookup.ts';
 import { ACCURACY, isPValue, metricName, type MetricNote } from './metrics.ts';
@@ -68,7 +68,7 @@ const voidReasonAt = (
 ): string | null => voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
 
 const cleanPartner: PartnerOf = (cell, metric) => {
-  const clean = cleanRun(metric);
+  const clean = cleanRunReader(metric);
   // `clean.judged` is the metric of the difference, which is evidence only if both runs are.
   return (
     clean && {

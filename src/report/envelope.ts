@@ -283,7 +283,10 @@ const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   'selection_seeds takes that out.';
 
-/** Throws a UserFault if a metric that decides is shown and has no separate number on test rows. */
+/**
+ * Without `selection_seeds`, throws a UserFault if a metric that decides is shown and has no
+ * separate number on test rows.
+ */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const shownDecider = decidingIn(envelope).find(
     (field) =>

@@ -91,7 +91,8 @@ export const countsRewards = (cell: Measured, by = ''): boolean =>
   evaluateMetrics(cell)[`reward_accuracy_p${by}`] !== undefined;
 
 /**
- * Whether the model demonstrably rewards the chosen answers.
+ * Whether `reward_accuracy` is shown to be above a half. All scorers share this number, so only its
+ * p-value ends in the scorer's name.
  * @param by the scorer's `scorerSuffix`
  * @param of `_clean` for the paired clean run, '' for the cell's own
  */
@@ -160,9 +161,10 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, { one, noBett
 /**
  * Returns `read`, which reads the paired clean run's accuracy or ASR from the evaluation of the
  * attacked run (NaN if it is not there), and `judged`, the metric whose evidence decides whether
- * their difference counts. Null for other metrics than accuracy and ASR.
+ * their difference counts. Null unless the metric is an evaluation's ASR, or its accuracy without a
+ * scorer.
  */
-export function cleanRun({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
+export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;

@@ -184,8 +184,8 @@ export const fieldName = (path: Path): string =>
   path.filter((step) => typeof step === 'string').join('.');
 
 /**
- * The field that names a section's plugin. A layer that names one replaces the section, since
- * another plugin has other parameters.
+ * By section, the field that names its plugin. A mapping merged over the section replaces it if it
+ * has this field, since another plugin has other parameters.
  */
 const discriminators: Readonly<Record<string, string>> = {
   poisoning: 'attack',

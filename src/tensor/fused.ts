@@ -172,7 +172,7 @@ const adamw = operation(
 
 /**
  * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.
- * @param constants β₁, 1−β₁, β₂, 1−β₂, root, ε, decay, size of each, (·, 8)
+ * @param constants β₁, 1−β₁, β₂, 1−β₂, root, ε, decay, size of each part, (parts, 8)
  * @returns p′, m′, v′ of each
  */
 export function fusedAdamw(

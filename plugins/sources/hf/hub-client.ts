@@ -265,8 +265,9 @@ const WEIGHTS = /^model(-\d{5}-of-\d{5})?\.safetensors$|^model\.safetensors\.ind
 const TABLES = /\.(parquet|tsv|csv|jsonl|ndjson)$/i;
 
 /**
- * Returns the names in `all` that the fragment names or, without one, that a model or data set
- * needs. Throws `UserFault` if these files can't make up a model or a data set.
+ * Returns the names in `all` that the fragment asks for: one file, the matches of a glob, or what a
+ * model or data set needs from a folder (without a fragment, the top one). Throws `UserFault` if
+ * these files can't make up a model or a data set.
  */
 export function wantedFiles(repository: Repository, all: readonly string[]): string[] {
   const { type, name } = repository,

@@ -83,7 +83,10 @@ export interface EvaluateRequest {
   readonly isOwn: boolean;
   /** Whether the trigger is evaluated by itself, without earlier trainings and other rows. */
   readonly isHeldOut: boolean;
-  /** The training that gives the rows' answers rewards. Null if none does. */
+  /**
+   * The first training by DPO: its model and the one that it started from give the rows' answers
+   * rewards. Null without one, and where rows have no rejected answer.
+   */
   readonly preferences: TrainingRequest | null;
 }
 

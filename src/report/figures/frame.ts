@@ -13,7 +13,7 @@ import {
   metricOf,
   type Quantity,
 } from '../conditions.ts';
-import { afterTraining, cleanRun, joinWithOr, voidReason } from '../evidence.ts';
+import { afterTraining, cleanRunReader, joinWithOr, voidReason } from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
@@ -164,7 +164,7 @@ function readValues({ condition, full }: Subject, measure: Measure, entry: Figur
   const partners = new Map(
     placed(full ?? condition).map(([cell, at]) => [keyed(cell.seed, at), cell]),
   );
-  const clean = cleanRun(parseMetricName(measure.field));
+  const clean = cleanRunReader(parseMetricName(measure.field));
   return placed(condition).flatMap(([cell, position]): Value[] => {
     const { seed } = cell,
       place = position === undefined ? {} : { x: position };

@@ -149,7 +149,8 @@ export function chooseKernels(
   });
   const findFirst = (test: (condition: Condition) => boolean) =>
     finished.find(({ condition }) => test(condition));
-  // LoRA's cells hold both kernels; a grid without any still has the full one.
+  // A cell of LoRA, or else of another adapter, may hold the adapter's kernel beside the full one.
+  // A fully fine-tuned cell holds the full one alone.
   const first =
     findFirst(({ adapter }) => adapter === 'lora') ??
     findFirst(({ adapter }) => adapter !== 'full') ??

@@ -17,7 +17,10 @@ import type { Layout, Padding } from './layout.ts';
 import { normalised } from './norms.ts';
 import type { ForwardContext, TokenMap } from './types.ts';
 
-/** Returns the row of a query `distance` behind its key, in float32 as transformers computes it. */
+/**
+ * Returns the table's row for a query that stands `distance` tokens after its key (before it if
+ * negative). Buckets are computed in float32, as in transformers.
+ */
 export function relativeRow({ span, buckets }: RelativeTable, distance: number): number {
   const within = (row: number): number => Math.min(2 * span - 1, Math.max(0, row + span));
   if (buckets === null) return within(distance);
@@ -197,8 +200,11 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
   });
 }
 
-/** The rows of the queries that have a place in `to`. x: (B, H, T, n) → (B, H, Tq, n). */
-const rowsAt = (x: Tensor4D, from: Padding, to: Padding): Tensor4D => {
+/**
+ * Moves the rows of queries from their places in `from` (T a text) to those in `to` (Tq a text).
+ * x: (B, H, T, n) → (B, H, Tq, n).
+ */
+const moveRows = (x: Tensor4D, from: Padding, to: Padding): Tensor4D => {
   const [batch, heads] = x.shape;
   return differentiable([x], {
     forward: () => ({
@@ -249,5 +255,5 @@ export function relativeBias(
       : [term(k, positions(query.name, p2c), { ...shape, groups, padding: all, keys: true })]),
   ]; // each (B, H, T, T)
   const sum = terms.reduce((a, b) => add(a, b));
-  return last && places !== all ? rowsAt(sum, places, layout.read.padding) : sum;
+  return last && places !== all ? moveRows(sum, places, layout.read.padding) : sum;
 }

@@ -53,7 +53,10 @@ export interface LinearLayer {
   readonly stored?: 'transposed';
   /** False for the layers of `headModules`, which are trained in full under every adapter. */
   readonly adaptable: boolean;
-  /** Whether relative positions enter the layer too: up to 2T − 1 rows a copy. */
+  /**
+   * Whether the layer also reads a table of relative positions: up to 2T − 1 rows for each copy of
+   * the table (`ForwardContext.copies`).
+   */
   readonly relative?: boolean;
   /** Whether the layer reads one token of each text, as some do after which the head reads one. */
   readonly onePerText?: boolean;

@@ -83,7 +83,7 @@ export interface RelativeTable {
   readonly norm: Norm | null;
 }
 
-/** Disentangled attention (He et al. 2021). Its terms have the scale of the scores. */
+/** Disentangled attention (He et al. 2021). Its terms are divided as the scores are. */
 export interface Relative {
   readonly table: RelativeTable;
   /**
