@@ -1,7 +1,7 @@
 /**
  * Visits a model's layers, each with its inputs h and the derivatives δ of the model's outputs with
- * respect to the layer's output, over all rows. Every measurement that goes layer by layer (kernels,
- * Δ_r) shares these forward and backward passes and their memory limits.
+ * respect to the layer's output, over all rows. Every measurement that goes layer by layer
+ * (kernels, Δ_r) shares these forward and backward passes and their memory limits.
  */
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../../models/types.ts';
