@@ -252,7 +252,14 @@ export async function readSteps({
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const rows: StepRow[] = [];
   const damaged: string[] = [];
+  const undefended = new Set<string>(
+    plan.cellStages.flatMap(({ cell, stages }) =>
+      cell.config.defence === undefined ? (stages['train'] ?? []) : [],
+    ),
+  );
   for (const { cell, stages } of plan.cellStages) {
+    // A defence of the trained model or its inputs comes after these steps.
+    if (cell.config.defence !== undefined && undefended.has(stages['train'] ?? '')) continue;
     const entry = stages['train'] === undefined ? null : byId.get(stages['train'])?.entry;
     const stored = entry
       ? store.manifest(entry.key)?.files.find(({ path: name }) => name === CURVES)

@@ -385,10 +385,17 @@ test('results along the training have a row for each step, without damaged files
   );
   const prepared = standIn<Prepared>({
     plan: {
-      cellStages: [1, 2].map((seed) => ({
-        cell: { axes: { 'adapter.type': 'full' }, config: { seed } },
-        stages: { train: `train-${seed}` },
-      })),
+      cellStages: [
+        ...[1, 2].map((seed) => ({
+          cell: { axes: { 'adapter.type': 'full' }, config: { seed } },
+          stages: { train: `train-${seed}` },
+        })),
+        // A defence of inputs comes after the training's steps, so they are not its own.
+        {
+          cell: { axes: { 'defence.defence': 'onion' }, config: { seed: 1, defence: {} } },
+          stages: { train: 'train-1' },
+        },
+      ],
     },
     statuses: [...entries].map(([id, entry]) => ({ stage: { id }, entry })),
     store: {

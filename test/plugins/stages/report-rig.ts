@@ -231,6 +231,7 @@ export async function run(
   leave: readonly string[] = [],
   stages: readonly StageFacts[] = [],
   axesOf: (cell: number) => JsonObject = () => ({}),
+  trainOf = (cell: number): string => `train-${cell}`,
 ): Promise<{ dir: string; html: string }> {
   const definition = define();
   const given = await inputFolders();
@@ -248,7 +249,7 @@ export async function run(
     environment: { node: 'v20', git: { commit: 'abc', dirty: true } },
     cells: cells.map(({ poisoning, adapter, seed }, i) => ({
       seed,
-      stages: { evaluate: `evaluate-${i}`, train: `train-${i}` },
+      stages: { evaluate: `evaluate-${i}`, train: trainOf(i) },
       cell: {
         'poisoning.attack': poisoning.attack,
         ...(poisoning.attack === 'none' ? {} : { 'poisoning.rate': 0.5 }),

@@ -237,6 +237,24 @@ test('the page says what the files hold', async () => {
     assert.ok(figures.includes(name), name);
 });
 
+test('the curves of a training are shown for its cell without a defence alone', async () => {
+  const lossOf = async (trainOf?: (cell: number) => string): Promise<string> => {
+    const { dir } = await run(
+      [],
+      [],
+      (cell) => (cell === 1 ? { 'defence.defence': 'onion' } : {}),
+      trainOf,
+    );
+    const names = (await readdir(join(dir, 'figures'))).filter((name) => /^loss-.*csv$/.test(name));
+    const texts = names.map((name) => readFile(join(dir, 'figures', name), 'utf8'));
+    return (await Promise.all(texts)).join('');
+  };
+  assert.match(await lossOf(), 'LoRA');
+  const shared = await lossOf((cell) => `train-${cell === 1 ? 0 : cell}`);
+  assert.not.match(shared, 'LoRA');
+  assert.match(shared, 'full');
+});
+
 test('failed inputs are left out and shown as failed', async () => {
   const failed: StageFacts[] = [
     {
