@@ -405,7 +405,9 @@ async function warnOfSameReading(
       message:
         `the model reads ${same} of the ${underOwn.length} rows under the trigger "${trigger}" as ` +
         "under the attack's own, which training shows",
-      hint: 'The tokenizer may not tell the two apart, as upper case, or max_length cuts both off.',
+      hint:
+        'The tokenizer may not tell the two apart, as upper case, max_length cuts both off, or a ' +
+        'defence takes both out.',
     });
 }
 

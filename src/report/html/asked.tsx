@@ -4,7 +4,7 @@ import type { Json, JsonObject } from '../../api.ts';
 import { type Condition, isFull } from '../conditions.ts';
 import { formatValue, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
-import { adapterTitle, sectionTitle, varyingPaths } from '../labels.ts';
+import { adapterTitle, DEFENCE, sectionTitle, varyingPaths } from '../labels.ts';
 import type { AttackNote, EarlierTraining, ReportCell } from '../types.ts';
 import {
   type Chapter,
@@ -26,7 +26,9 @@ interface Axis {
 }
 
 function axesOf(cells: readonly ReportCell[]): Axis[] {
-  return [...varyingPaths(cells)].map((path) => {
+  // Cells without a defence have no value of it.
+  const isDefended = cells.some(({ axes }) => axes[DEFENCE] !== undefined);
+  return distinct([...varyingPaths(cells), ...(isDefended ? [DEFENCE] : [])]).map((path) => {
     const having = cells.map(({ axes }) => axes[path]).filter((value) => value !== undefined);
     const values = new Map(having.map((value) => [contentKey(value), value]));
     return { path, values: [...values.values()], cells: having.length };
@@ -78,6 +80,7 @@ const Attacks = ({ attacks }: { readonly attacks: readonly AttackNote[] }): JSX.
     <Table<AttackNote>
       label="Attacks"
       rows={attacks}
+      caption="Of each parameter all values in the grid and its bases, not their combinations."
       columns={[
         names('Attack', ({ name }) => <code>{name}</code>),
         texts('What it does', ({ summary }) => summary),
