@@ -139,6 +139,12 @@ export function pearson(a: readonly number[], b: readonly number[]): number | nu
 const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
+/** Returns the mean of the values that are known; null if none is. */
+export function meanOfKnown(values: readonly (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null);
+  return known.length === 0 ? null : mean(known);
+}
+
 /** A p-value below this counts as evidence that two outcomes of the same rows differ. */
 export const SIGNIFICANCE = 0.05;
 

@@ -1,6 +1,6 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
-import { pairedDifference, summarise } from '../base/stats.ts';
+import { meanOfKnown, pairedDifference } from '../base/stats.ts';
 import { differenceP, holmByMetric } from './against.ts';
 import { voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
@@ -217,10 +217,6 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
 function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
   return groups.map((group) => {
     const [{ cell, stage, metric }] = group;
-    const mean = (values: readonly (number | null)[]): number | null => {
-      const present = values.filter((value) => value !== null);
-      return present.length === 0 ? null : summarise(present).mean;
-    };
     const both = group.filter(
       (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
     );
@@ -237,8 +233,8 @@ function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): Difference
       cell,
       stage,
       metric,
-      a: mean(counted.map((row) => row.a)),
-      b: mean(counted.map((row) => row.b)),
+      a: meanOfKnown(counted.map((row) => row.a)),
+      b: meanOfKnown(counted.map((row) => row.b)),
       reasonsA: distinct(counted.flatMap(({ reasonA }) => reasonA ?? [])),
       reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
       difference: paired?.mean ?? null,

@@ -3,6 +3,7 @@
  * measured on the model as training starts.
  */
 import type { TopLevelSpec } from 'vega-lite';
+import { meanOfKnown } from '../../base/stats.ts';
 import type { Condition } from '../conditions.ts';
 import { csvOf } from '../csv.ts';
 import { formatNumber, plural } from '../format.ts';
@@ -48,12 +49,6 @@ export function mapsOf(conditions: readonly Condition[]): readonly SeedMaps[] {
   });
 }
 
-/** Returns the mean of those that are numbers, or null if none is. */
-function meanOf(values: readonly (number | null)[]): number | null {
-  const known = values.filter((value) => value !== null);
-  return known.length === 0 ? null : known.reduce((a, b) => a + b, 0) / known.length;
-}
-
 /** A point of the map, averaged over seeds. */
 export interface MapMean {
   readonly point: MapPointFacts;
@@ -64,7 +59,7 @@ export interface MapMean {
 export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] =>
   (maps[0]?.points ?? []).map((point, k) => ({
     point,
-    mean: (get) => meanOf(maps.map(({ points }) => (points[k] ? get(points[k]) : null))),
+    mean: (get) => meanOfKnown(maps.map(({ points }) => (points[k] ? get(points[k]) : null))),
   }));
 
 /** Returns the mean over the seeds of a number of the full kernel, or null if none has it. */
@@ -72,7 +67,7 @@ export type FullMean = (get: (facts: MapModelFacts) => number | null) => number 
 export const fullMeanOf =
   (maps: readonly MapFacts[]): FullMean =>
   (get) =>
-    meanOf(maps.map(({ full }) => get(full)));
+    meanOfKnown(maps.map(({ full }) => get(full)));
 
 /**
  * Returns the information bits for s = α/r, IB(s) = IB(1) + count·log s: at B = 0, K ∝ s², so each
