@@ -33,7 +33,7 @@ import type {
   WritingFacts,
 } from '../../../src/report/types.ts';
 import { readKernels, readPremises } from '../../../src/science/measures/ntk/files.ts';
-import { initialVariance, isDrawn } from '../../adapters/lora/init.ts';
+import { statedVariance } from '../../adapters/lora/init.ts';
 import type { Params, PlannedCell } from './index.ts';
 
 export type Inputs = RunContext['inputs'];
@@ -57,20 +57,15 @@ const headType = (text: string): unknown =>
 const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
   pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
 
-type NominalVariance = (fanIn: number, rank: number) => number;
-
 /** Returns the σ² that the initialiser states, or null if A came from a file. */
-function nominalVariance(adapter: JsonObject): NominalVariance | null {
-  const init = adapter['init'] as
-    { readonly distribution?: string; readonly variance?: number | string } | undefined;
-  const distribution = init?.distribution;
+function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance> {
+  const init = adapter['init'] as Parameters<typeof statedVariance>[0];
   // DoRA has no Δ_r, and so no premise.
   return adapter['use_dora'] === true ||
     adapter['init_from'] !== undefined ||
-    distribution === undefined ||
-    !isDrawn(distribution)
+    init?.distribution === undefined
     ? null
-    : (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
+    : statedVariance(init);
 }
 
 /**
