@@ -15,9 +15,22 @@ import { formatDifference, formatNumber } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { DEFENCE } from './labels.ts';
 import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type MetricNote } from './metrics.ts';
+import type { ReportCell } from './types.ts';
 
 export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
+
+/**
+ * Returns whether a cell repeats the training of one without a defence. Its own then acts on the
+ * trained model or on its inputs, and the curves of the training are measured without it.
+ */
+export function repeatedTrainings(
+  cells: readonly Pick<ReportCell, 'axes' | 'stages'>[],
+): (cell: Pick<ReportCell, 'axes' | 'stages'>) => boolean {
+  const undefended = cells.filter((cell) => !isDefended(cell));
+  const trainings = new Set(undefended.map(({ stages }) => stages['train']));
+  return (cell) => isDefended(cell) && trainings.has(cell.stages['train']);
+}
 
 /** Returns the defence with its parameters that vary: `onion, at = rows`; or `no defence`. */
 export const defenceLabelOf = ({ defence }: Pick<Condition, 'defence'>): string =>

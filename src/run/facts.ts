@@ -9,6 +9,7 @@ import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import { canonical } from '../plan/keys.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import { repeatedTrainings } from '../report/defences.ts';
 import type { ComparedCell } from '../report/diff.ts';
 import { groupBy } from '../report/groups.ts';
 import { type CellMetrics, collectResults, type ResultRow } from '../report/results.ts';
@@ -252,14 +253,11 @@ export async function readSteps({
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const rows: StepRow[] = [];
   const damaged: string[] = [];
-  const undefended = new Set<string>(
-    plan.cellStages.flatMap(({ cell, stages }) =>
-      cell.config.defence === undefined ? (stages['train'] ?? []) : [],
-    ),
+  const isRepeated = repeatedTrainings(
+    plan.cellStages.map(({ cell, stages }) => ({ axes: cell.axes, stages })),
   );
   for (const { cell, stages } of plan.cellStages) {
-    // A defence of the trained model or its inputs comes after these steps.
-    if (cell.config.defence !== undefined && undefended.has(stages['train'] ?? '')) continue;
+    if (isRepeated({ axes: cell.axes, stages })) continue;
     const entry = stages['train'] === undefined ? null : byId.get(stages['train'])?.entry;
     const stored = entry
       ? store.manifest(entry.key)?.files.find(({ path: name }) => name === CURVES)

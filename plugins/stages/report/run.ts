@@ -10,8 +10,8 @@ import {
 import type { ReportEntries } from '../../../src/api/report.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
+import { repeatedTrainings } from '../../../src/report/defences.ts';
 import { chooseKernels } from '../../../src/report/figures/kernels.ts';
-import { defenceOf } from '../../../src/report/labels.ts';
 import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { renderReport } from '../../../src/report/report.tsx';
 import { withShownSources } from '../../../src/report/sources.ts';
@@ -105,18 +105,12 @@ async function readCells(
   return withoutRepeatedCurves(cells);
 }
 
-/**
- * Leaves the curves of a training to the cells without a defence. A cell with one that acts on the
- * trained model or on its inputs has the same training, whose curves are measured without it.
- */
+/** Leaves the curves of a training to the cells without a defence. */
 function withoutRepeatedCurves(cells: readonly ReportCell[]): ReportCell[] {
-  const isUndefended = (cell: ReportCell): boolean => defenceOf(cell) === null;
-  const undefended = new Set(cells.filter(isUndefended).map(({ stages }) => stages['train']));
+  const isRepeated = repeatedTrainings(cells);
   return cells.map((cell) => {
     const { curves: _curves, ...rest } = cell;
-    return isUndefended(cell) || !undefended.has(cell.stages['train'])
-      ? cell
-      : { ...rest, history: null };
+    return isRepeated(cell) ? { ...rest, history: null } : cell;
   });
 }
 

@@ -2,6 +2,7 @@
 import type { JSX } from 'preact';
 import type { Json, JsonObject } from '../../api.ts';
 import { type Condition, isFull } from '../conditions.ts';
+import { isDefended } from '../defences.ts';
 import { formatValue, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
 import { adapterTitle, DEFENCE, sectionTitle, varyingPaths } from '../labels.ts';
@@ -27,8 +28,8 @@ interface Axis {
 
 function axesOf(cells: readonly ReportCell[]): Axis[] {
   // Cells without a defence have no value of it.
-  const isDefended = cells.some(({ axes }) => axes[DEFENCE] !== undefined);
-  return distinct([...varyingPaths(cells), ...(isDefended ? [DEFENCE] : [])]).map((path) => {
+  const defence = cells.some(isDefended) ? [DEFENCE] : [];
+  return distinct([...varyingPaths(cells), ...defence]).map((path) => {
     const having = cells.map(({ axes }) => axes[path]).filter((value) => value !== undefined);
     const values = new Map(having.map((value) => [contentKey(value), value]));
     return { path, values: [...values.values()], cells: having.length };
