@@ -312,7 +312,6 @@ export const chainEntries: Entries = (conditions) =>
         {
           name: 'chain',
           title: 'After each training of the chain',
-          caption: 'Before the attack, ASR is the rate of its trigger in a model without it.',
           mark: 'line',
           x: { field: 'training' },
           y: [ACCURACY, ASR].map((metric) => ({ ...channelOf(metric), domain: [0, 1] })),

@@ -12,6 +12,7 @@ import { distinct, groupBy } from '../groups.ts';
 import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
+import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
 import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
 import { type Frame, frameOf, measureOf, type Point } from './frame.ts';
 import {
@@ -82,11 +83,12 @@ function fittingPoints(
  * @throws UserFault if several cells have one place in the figure
  */
 export async function drawEntry(
-  entry: FigureEntry,
+  asked: FigureEntry,
   analysis: Pick<Analysis, 'conditions'>,
   { lines: ofLines, single, places = MOST_PLACES, most = MOST_PLACES }: Limits = OF_AUTHORS,
 ): Promise<readonly Figure[]> {
-  const frame = frameOf(entry, analysis);
+  const entry = withEveryTrigger(asked, analysis.conditions),
+    frame = frameOf(entry, analysis);
   const { form, x } = frame;
   const followed = single ? frame.points : withoutSinglePlaces(frame);
   const fit = fittingPoints(followed, places, most);
@@ -367,9 +369,13 @@ function captionOf(drawn: Drawn): string {
 function csvOfPoints({ entry, frame, overlays }: Drawn): string {
   const all = [...frame.points, ...frame.references];
   const hasSeveralMetrics = varies(all.map(({ metric }) => metric));
+  const hasTriggers =
+    entry.x.field === TRAINING &&
+    all.some(({ subject, measure }) => triggerText(subject.condition, measure.field) !== '');
   const valueColumn = (metric: string, value: number) =>
     hasSeveralMetrics ? { metric, value } : { [metric]: value };
-  const rows = all.map(({ subject, row, column, line, x, seed, metric, value, other, reason }) => {
+  const rows = all.map((point) => {
+    const { subject, measure, row, column, line, x, seed, metric, value, other, reason } = point;
     const { attackLabel: attack, adapterLabel: adapter, setting } = subject.condition;
     return {
       ...(frame.form === 'line'
@@ -379,6 +385,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       seed,
       ...defined({ chosen: subject.condition.cells.find((cell) => cell.seed === seed)?.chosen }),
       ...valueColumn(metric, value),
+      ...(hasTriggers && { trigger: triggerText(subject.condition, measure.field) }),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',
     };

@@ -13,7 +13,7 @@ import {
   metricOf,
   type Quantity,
 } from '../conditions.ts';
-import { afterTraining, cleanRunReader, joinWithOr, voidReason } from '../evidence.ts';
+import { cleanRunReader, joinWithOr, voidReason } from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
@@ -29,6 +29,7 @@ import {
   parseMetricName,
 } from '../metrics.ts';
 import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
+import { alongChain, chainNote, fieldAfter, TRAINING } from './chain.ts';
 import { joinLabels, keyed, varies } from './encode.ts';
 
 /** A metric as a figure shows it. */
@@ -143,19 +144,8 @@ export interface Point {
   readonly other?: number;
 }
 
-type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> & { readonly x?: number };
-
-/** The field of x for the position in a chain of trainings, from 1. It is no axis of the grid. */
-const TRAINING = 'training';
-
-/** Returns the cell after each training of its chain, which ends with its own. */
-const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
-  cell.chain === undefined
-    ? []
-    : [
-        ...cell.chain.map((_, i) => [{ ...cell, ...afterTraining(cell, i + 1) }, i + 1] as const),
-        [cell, cell.chain.length + 1],
-      ];
+type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> &
+  Partial<Pick<Point, 'metric'>> & { readonly x?: number };
 
 /** Reads a measure over a condition's cells or, paired by seed, its differences from others. */
 function readValues({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
@@ -167,7 +157,10 @@ function readValues({ condition, full }: Subject, measure: Measure, entry: Figur
   const clean = cleanRunReader(parseMetricName(measure.field));
   return placed(condition).flatMap(([cell, position]): Value[] => {
     const { seed } = cell,
-      place = position === undefined ? {} : { x: position };
+      place =
+        position === undefined
+          ? {}
+          : { x: position, metric: fieldAfter(measure.field, cell, position) };
     if (x.kind === 'step')
       return valuesOverSteps(cell, measure.field).map((point) => ({
         seed,
@@ -287,20 +280,19 @@ function axisTitle(path: string): string {
   return isDoseOfOneStep(path) ? `${axisName(path)}: ${title}` : title;
 }
 
-/** Returns a sentence that names the trainings of a chain; empty without a chain. */
-function chainNote(conditions: readonly Condition[]): string {
-  const chain = conditions.flatMap(({ cells }) => cells).find((cell) => cell.chain)?.chain ?? [];
-  const named = [...chain, 'the cell’s own'].map((name, i) => `${i + 1}: ${name}`);
-  return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
-}
-
 /** Returns the axis x of an entry: steps, trainings, names, a metric, or an axis of the grid. */
-function describeX({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
+function describeX({ x, y }: FigureEntry, conditions: readonly Condition[]): Axis {
   const { field, scale } = x;
   const nowhere = { at: () => null, note: '' };
   if (field === 'step') return { kind: 'step', title: 'step', ...nowhere };
   if (field === TRAINING)
-    return { kind: 'number', title: TRAINING, at: () => null, note: chainNote(conditions) };
+    return {
+      ...{ kind: 'number', title: TRAINING, at: () => null },
+      note: chainNote(
+        conditions,
+        y.map((channel) => channel.field),
+      ),
+    };
   if (isWord(field)) return { kind: 'text', title: field === 'seed' ? 'seed' : '', ...nowhere };
   if (!isAxis(conditions, field))
     return { kind: 'metric', title: measureOf(field).title, ...nowhere };
