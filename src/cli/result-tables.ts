@@ -6,7 +6,7 @@ import { canonical } from '../plan/keys.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
-import { DAGGER } from '../report/evidence.ts';
+import { DAGGER, FEWER_ROWS } from '../report/evidence.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
@@ -20,6 +20,7 @@ import {
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
   cellNames,
+  type ResultCell,
   resultCells,
   type ResultRow,
   seedsNote,
@@ -133,9 +134,10 @@ const isProportion = ({ metric }: Metric): boolean => proportions.has(metric.rep
 
 const NOTHING = '–';
 
-/** Returns the mark of a number that is not evidence at every seed. */
-const evidenceMark = (reasons: readonly string[] = []): string =>
-  reasons.length > 0 ? ` ${DAGGER}` : '';
+/** Returns the marks of a number that is not evidence at every seed, or is on fewer rows. */
+const marksOf = ({ reasons, fewerRows }: ResultCell, metric: Metric): string =>
+  (reasons.has(metricName(metric)) ? ` ${DAGGER}` : '') +
+  (fewerRows.has(metricName(metric)) ? ` ${FEWER_ROWS}` : '');
 
 const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
   metrics.some((other) => other !== one && other.metric === one.metric)
@@ -169,8 +171,7 @@ export function cellTable(
           const summary = isPValue(metric)
             ? plainValue(summarise(found).mean)
             : plainSpread(found, spread, isProportion(metric));
-          const mark = evidenceMark(cell.reasons.get(metricName(metric)));
-          return `${summary}${mark}${seedsNote(found.length, cell.seeds.size)}`;
+          return `${summary}${marksOf(cell, metric)}${seedsNote(found.length, cell.seeds.size)}`;
         }),
       ]),
     ],
@@ -209,7 +210,7 @@ export function metricTable(rows: readonly ResultRow[], width: number): string {
               ...axes.map(({ path }) => axisText(cell, path)),
               metric.stage,
               metric.metric,
-              `${plainValue(mean)}${evidenceMark(cell.reasons.get(metricName(metric)))}`,
+              `${plainValue(mean)}${marksOf(cell, metric)}`,
               isSpread ? plainValue(std) : '',
               isSpread ? spreadText(found, high - mean) : '',
               seedCount(n, cell.planned),

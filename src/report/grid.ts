@@ -13,7 +13,14 @@ import {
   TEST_NOTE,
   testText,
 } from './against.ts';
-import { DAGGER, daggerText, joinWithOr } from './evidence.ts';
+import {
+  DAGGER,
+  daggerText,
+  FEWER_ROWS,
+  fewerRowsText,
+  joinWithOr,
+  type RowCount,
+} from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
@@ -50,6 +57,8 @@ export interface Entry extends Compared {
   readonly planned: number;
   /** One reason for each seed whose number is not evidence. */
   readonly reasons: readonly string[];
+  /** On how many rows the number was measured, if other cells have it on more. */
+  readonly fewerRows: RowCount | undefined;
 }
 
 /**
@@ -235,6 +244,7 @@ export function layOut({
           values: [...values.values()],
           planned: cell.planned,
           reasons: cell.reasons.get(metricName(metric)) ?? [],
+          fewerRows: cell.fewerRows.get(metricName(metric)),
           ...compared(cell, metric),
         };
   });
@@ -279,6 +289,8 @@ export interface GridForm {
   readonly empty: string;
   /** The mark of a number that is not evidence. */
   readonly mark: string;
+  /** The mark of a number on fewer rows than other cells have. */
+  readonly fewer: string;
   readonly number: (text: string) => string;
   /** Returns what follows a number of `n` seeds if `of` were planned: ` (n = 1 of 5)`. */
   readonly seeds: (n: number, of: number) => string;
@@ -308,13 +320,14 @@ export const gridCells = (
   );
 
 const numberCell = (
-  { values, planned, reasons }: Entry,
+  { values, planned, reasons, fewerRows }: Entry,
   spread: Spread,
   isProportion: boolean,
   form: GridForm,
 ): string =>
   form.number(plainSpread(values, spread, isProportion)) +
   (reasons.length > 0 ? form.mark : '') +
+  (fewerRows === undefined ? '' : form.fewer) +
   form.seeds(values.length, planned);
 
 function differenceCell(entry: Entry | null, isProportion: boolean, form: GridForm): string {
@@ -363,6 +376,7 @@ const escapeMarkdown = (text: string): string =>
 const PLAIN_FORM: GridForm = {
   empty: '–',
   mark: ` ${DAGGER}`,
+  fewer: ` ${FEWER_ROWS}`,
   number: (text) => text,
   seeds: seedsNote,
   test: (text) => text,
@@ -391,12 +405,14 @@ const markdownLine = (cells: readonly string[]): string =>
 /** Returns the notes below a table: on intervals, left-out pairs, p-values and daggers. */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
-    dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
+    dagger = daggerText(entries.flatMap(({ reasons }) => reasons)),
+    fewer = fewerRowsText(entries.flatMap(({ fewerRows }) => fewerRows ?? []));
   const notes = [
     spreadNote(seedCounts(entries), spread),
     excludedText(entries),
     grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,
     dagger && `${DAGGER} ${dagger}`,
+    fewer && `${FEWER_ROWS} ${fewer}`,
   ];
   return [notes.filter((note) => note !== null).join(' '), ...caveats];
 }

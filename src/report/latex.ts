@@ -1,7 +1,7 @@
 /** A grid of results as a LaTeX table in the style of booktabs. Pure. */
 import type { Json } from '../api.ts';
 import { type Against, TEST_HEAD, TEST_NOTE } from './against.ts';
-import { daggerText } from './evidence.ts';
+import { daggerText, fewerRowsText } from './evidence.ts';
 import { codePoints, plainText } from './format.ts';
 import {
   entriesIn,
@@ -34,7 +34,8 @@ export interface LatexRequest extends GridTable {
   readonly comments: readonly string[];
 }
 
-const MARK = '$^{\\dagger}$';
+const MARK = '$^{\\dagger}$',
+  FEWER_MARK = '$^{\\ddagger}$';
 
 const latexValue = (value: Json): string =>
   typeof value === 'number' ? latexNumber(String(value)) : escapeLatex(plainText(value));
@@ -164,6 +165,7 @@ function latexForm(most: number): GridForm {
   return {
     empty: '--',
     mark: MARK,
+    fewer: FEWER_MARK,
     number: latexNumber,
     seeds: (n, of) => (n < of ? ` ($n = ${n}$ of $${of}$)` : ofSeeds(n)),
     pairs: ofSeeds,
@@ -194,7 +196,8 @@ function tableBody(request: LatexRequest): string[] {
 function captionText(request: LatexRequest): string {
   const { name, grid, spread = 'interval' } = request;
   const entries = entriesIn(grid);
-  const dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
+  const dagger = daggerText(entries.flatMap(({ reasons }) => reasons)),
+    fewer = fewerRowsText(entries.flatMap(({ fewerRows }) => fewerRows ?? []));
   const counts = seedCounts(entries),
     what = spreadNote(counts, spread);
   return [
@@ -202,6 +205,7 @@ function captionText(request: LatexRequest): string {
     escapeLatex(what),
     ...(new Set(counts).size > 1 ? ['$n$: seeds, where it is not the largest number.'] : []),
     ...(dagger === null ? [] : [`${MARK} ${escapeLatex(dagger)}`]),
+    ...(fewer === null ? [] : [`${FEWER_MARK} ${escapeLatex(fewer)}`]),
   ].join(' ');
 }
 
@@ -292,6 +296,7 @@ const GREEK: readonly (readonly [string, string])[] = [
 const MATHS: ReadonlyMap<string, string> = new Map(
   Object.entries({
     '†': '^{\\dagger}',
+    '‡': '^{\\ddagger}',
     ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
     '−': '-',
     '±': '\\pm',

@@ -130,12 +130,7 @@ export const defenceEntries: Entries = (conditions) =>
     : (
         [
           [ASR, 'ASR', 'What is rejected does not succeed.'],
-          [
-            ACCURACY,
-            'Clean accuracy',
-            'What is rejected counts as wrong. Cells with a defence are evaluated without the ' +
-              'validation rows that the defender is given, if it is given any.',
-          ],
+          [ACCURACY, 'Clean accuracy', 'What is rejected counts as wrong.'],
         ] as const
       ).map(([metric, title, caption]): FigureEntry => ({
         name: `defences-${metric.metric}`,

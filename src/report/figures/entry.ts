@@ -6,7 +6,15 @@ import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
-import { DAGGER, daggerText, joinWithOr, writesAnswers } from '../evidence.ts';
+import {
+  DAGGER,
+  daggerText,
+  FEWER_ROWS,
+  fewerRowsText,
+  joinWithOr,
+  rowsText,
+  writesAnswers,
+} from '../evidence.ts';
 import { plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts';
@@ -331,7 +339,8 @@ function captionOf(drawn: Drawn): string {
   const reasonsOf = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
   const reasons = reasonsOf(points);
   const isHeat = frame.form === 'heatmap';
-  const dagger = daggerText(reasons);
+  const dagger = daggerText(reasons),
+    fewer = fewerRowsText(points.flatMap(({ fewerRows }) => fewerRows ?? []));
   return [
     entry.caption ?? '',
     entry.against === undefined
@@ -353,6 +362,7 @@ function captionOf(drawn: Drawn): string {
       : isHeat
         ? `${DAGGER} ${dagger ?? ''}`
         : `Hollow points are not evidence: a model behind them ${joinWithOr(reasons)}.`,
+    fewer === null ? '' : `${isHeat ? `${FEWER_ROWS} ` : ''}${fewer}`,
     ...overlays.map(({ label, citation, spread }) => {
       const bars = spread === undefined ? '' : `, with its ${[spread].flat().join(' to ')}`;
       return `Hollow, with a grey edge: ${label}${bars}, ${citation.replace(/\.$/, '')}.`;
@@ -372,6 +382,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
   const hasTriggers =
     entry.x.field === TRAINING &&
     all.some(({ subject, measure }) => triggerText(subject.condition, measure.field) !== '');
+  const hasFewerRows = all.some(({ fewerRows }) => fewerRows !== null);
   const valueColumn = (metric: string, value: number) =>
     hasSeveralMetrics ? { metric, value } : { [metric]: value };
   const rows = all.map((point) => {
@@ -388,6 +399,7 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       ...(hasTriggers && { trigger: triggerText(subject.condition, measure.field) }),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',
+      ...(hasFewerRows && { fewer_rows: rowsText(point.fewerRows) }),
     };
   });
   const published = overlays.flatMap((overlay) =>

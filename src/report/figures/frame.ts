@@ -13,7 +13,13 @@ import {
   metricOf,
   type Quantity,
 } from '../conditions.ts';
-import { cleanRunReader, joinWithOr, voidReason } from '../evidence.ts';
+import {
+  cleanRunReader,
+  compareRowCounts,
+  joinWithOr,
+  type RowCount,
+  voidReason,
+} from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
@@ -140,6 +146,8 @@ export interface Point {
   readonly value: number;
   /** Why the value is not evidence; null if it is. */
   readonly reason: string | null;
+  /** On how many rows the value was measured, if other cells of the grid have it on more. */
+  readonly fewerRows: RowCount | null;
   /** What was subtracted to give the value, if it is a difference. */
   readonly other?: number;
 }
@@ -586,10 +594,23 @@ export function frameOf(
     reasonsLeftOut.push(...values.flatMap(({ reason }) => reason ?? []));
     return values.filter(({ reason }) => reason === null);
   };
+  const rowCount = compareRowCounts(
+    unique.flatMap(({ cells }) => [...cells]),
+    ({ axes }) => axes,
+  );
+  /** Earlier points of a chain or of a training are of models without the defence, on all rows. */
+  const fewerRows = ({ condition }: Subject, measure: Measure, { seed, x: at }: Value) => {
+    const cell = condition.cells.find((one) => one.seed === seed);
+    const isEnd = entry.x.field !== TRAINING || at === (cell?.chain ?? []).length + 1;
+    return cell === undefined || !isEnd || kind === 'step'
+      ? null
+      : rowCount(cell, parseMetricName(measure.field));
+  };
   const pointsOf = (subject: Subject, measure: Measure): Point[] =>
     valuesIn(subject, measure).map((value) => {
       const nowhere = { row: '', column: '', line: '' };
-      const point = { subject, measure, metric: measure.field, ...value, ...nowhere };
+      const counts = { fewerRows: fewerRows(subject, measure, value) };
+      const point = { subject, measure, metric: measure.field, ...value, ...counts, ...nowhere };
       const at = isWord(entry.x.field) ? nameOf(entry.x.field, point) : value.x;
       const names = { row: joinedNames(row, point), column: joinedNames(column, point) };
       const line = isHeat ? joinedNames(onY, point) : '';
