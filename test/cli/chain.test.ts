@@ -162,6 +162,9 @@ test("of two poisoned trainings, each one's trigger is shown from its training o
   const html = readFileSync(stdout.trim(), 'utf8');
   assert.match(html, 'ASR, trigger of training 1, after training 2');
   assert.not.match(html, 'Attacks under triggers that training never shows');
+  const receipts = html.slice(html.indexOf('id="rows"'));
+  assert.match(receipts, 'training 1: badnets, rate 0.4, seed 1');
+  assert.match(receipts, 'addsent in training 2, rate 0.4, seed 1');
   assert.match(html, 'ASR is under the trigger of training 2 (addsent). Before that training, it');
   const entry = 'report={ figures: [{ name: triggers, x: training, y: asr }] }';
   const figure = ['--set', entry, '--out', 'figures', '--format', 'csv,svg'];
