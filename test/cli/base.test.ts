@@ -63,6 +63,24 @@ test('one base serves every cell of a seed, and results have its ASR', async ({ 
   assert.match(project.read('.dosimeter/reports/tiny.html'), /badnets in the base, rate 0\.2/);
 });
 
+test('a held-out trigger is refused with the attack that shows it', async ({ project }) => {
+  const own = ['--set', 'poisoning={ attack: badnets, rate: 0.4, target: 0, triggers: [mn] }'];
+  const faultOf = async (trigger: string, ...more: string[]): Promise<string> => {
+    const set = `evaluate.triggers=[{ name: held, attack: badnets, ${trigger} }]`;
+    const said = await project.dosimeter('plan', ...args('--set', set, ...more));
+    assert.is(said.code, 2, said.stderr);
+    return said.stderr.replaceAll(/\s+/g, ' ');
+  };
+  assert.match(
+    await faultOf('triggers: [cf]'),
+    /"held" shows what training can show: .* one of "badnets" \(target 1, /,
+  );
+  assert.match(
+    await faultOf('place: end', ...own),
+    /"held" shows what training can show: .* one of "badnets" \(target 0, .*triggers \["mn"\]/,
+  );
+});
+
 test('explain names the base, and the base is kept when only its cells change', async ({
   project,
 }) => {

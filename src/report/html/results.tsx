@@ -66,7 +66,8 @@ const HeldOut = ({
           <dt>Trigger {formatValue(name)}</dt>
           <dd>
             that of {attack}, with{' '}
-            {paramsText(Object.fromEntries(Object.entries(params).map(([k, v]) => [k, [v]])))}
+            {paramsText(Object.fromEntries(Object.entries(params).map(([k, v]) => [k, [v]])))}; its
+            other parameters are those of the attack that a row names
           </dd>
         </div>
       ))}
