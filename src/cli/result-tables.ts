@@ -7,6 +7,7 @@ import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER, FEWER_ROWS } from '../report/evidence.ts';
+import { withBasesNamed } from '../report/labels.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
@@ -107,6 +108,17 @@ function tableAxes(rows: readonly Named[]): readonly Axis[] {
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
+/** Returns the text of each axis of a row; an attack also names those on bases that no axis does. */
+function axisTexts(row: Named, axes: readonly Axis[]): string[] {
+  const paths = axes.map(({ path }) => path);
+  const { cell, also = [] } = row;
+  const named = {
+    cell: withBasesNamed(cell, paths),
+    also: also.map((name) => withBasesNamed(name, paths)),
+  };
+  return paths.map((path) => axisText(named, path));
+}
+
 /** Returns the caveats about the numbers, as on the report's first screen. */
 export function caveatLines(rows: readonly ResultRow[]): string[] {
   const axes = tableAxes(rows);
@@ -163,7 +175,7 @@ export function cellTable(
         ...metrics.map((metric) => metricLabel(metric, metrics)),
       ],
       ...resultCells(rows).map((cell) => [
-        ...axes.map(({ path }) => axisText(cell, path)),
+        ...axisTexts(cell, axes),
         seedCount(cell.seeds.size, cell.planned),
         ...metrics.map((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
@@ -207,7 +219,7 @@ export function metricTable(rows: readonly ResultRow[], width: number): string {
             isSpread = std !== null && high !== null && !isPValue(metric);
           return [
             [
-              ...axes.map(({ path }) => axisText(cell, path)),
+              ...axisTexts(cell, axes),
               metric.stage,
               metric.metric,
               `${plainValue(mean)}${marksOf(cell, metric)}`,
@@ -244,7 +256,7 @@ export function differences(
   const tested = compared.some(({ found }) => found.p !== null);
   const head = ['metric', `− ${against}`, ...(tested ? [TEST_HEAD] : []), 'pairs'];
   const body = compared.map(({ cell, metric, found }) => [
-    ...axes.map(({ path }) => axisText(cell, path)),
+    ...axisTexts(cell, axes),
     metricLabel(metric, metrics),
     found.difference === null ? NOTHING : plainDifference(found.difference, isProportion(metric)),
     ...(tested ? [testText(found) ?? ''] : []),

@@ -7,7 +7,14 @@ import type { CellPattern } from '../api/report.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
-import { blockLabel, createLabeller, doseUnit, type Labels, namesOf } from './labels.ts';
+import {
+  blockLabel,
+  createLabeller,
+  doseUnit,
+  earlierAttacks,
+  type Labels,
+  namesOf,
+} from './labels.ts';
 import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
@@ -17,9 +24,14 @@ export interface Condition extends Labels {
   readonly family: AttackFamily;
   /**
    * The attacked base's section, as in `ReportCell`; null if the attack is on the cell's own
-   * training. The paper makes no claim about a poisoned base that is trained further.
+   * training.
    */
   readonly ofBase: string | null;
+  /**
+   * Whether any training before the cell's own is poisoned. The paper makes no claim about a
+   * poisoned base that is trained further, on clean rows or on poisoned ones.
+   */
+  readonly isOnPoisonedBase: boolean;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
@@ -68,6 +80,7 @@ export function conditionsOf(
       attack: cell.attack,
       family: cell.family,
       ofBase: cell.ofBase ?? null,
+      isOnPoisonedBase: cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0,
       adapter: cell.adapter,
       ...labelsOf(name),
       axes: name.axes,

@@ -23,9 +23,9 @@ import {
 } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
-import { adapterTitle } from './labels.ts';
+import { adapterTitle, triggerNote, withBasesNamed } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
-import { metricName } from './metrics.ts';
+import { isUnderTrigger, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
   cellNames,
@@ -218,13 +218,16 @@ export function layOut({
   against,
   isShown = () => true,
 }: GridRequest): Grid | Clash {
-  const cells = resultCells(rows);
+  const cells = resultCells(rows),
+    paths = [...rowAxes, ...columnAxes];
   const compared = compareCells(cells, metrics, against);
   const named = cells
     .filter(isShown)
     .filter((cell) => metrics.some((metric) => valuesBySeed(cell, metric).size > 0))
-    .flatMap((cell) => cellNames(cell).map((axes): NamedCell => ({ cell, axes })));
-  const byPlace = cellsByPlace(named, [...rowAxes, ...columnAxes]);
+    .flatMap((cell) =>
+      cellNames(cell).map((axes): NamedCell => ({ cell, axes: withBasesNamed(axes, paths) })),
+    );
+  const byPlace = cellsByPlace(named, paths);
   if ('clash' in byPlace) return byPlace;
   const cellAt = (row: Place, at: Place): ResultCell | undefined =>
     byPlace.get(placeKey([...row, ...at]));
@@ -402,6 +405,12 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
 const markdownLine = (cells: readonly string[]): string =>
   `| ${cells.map(escapeMarkdown).join(' | ')} |`;
 
+/** Says whose trigger a grid's success rates are under, if bases are poisoned; otherwise null. */
+export const triggerNoteOf = (grid: Grid): string | null =>
+  grid.columns.some(({ metric }) => isUnderTrigger(metric))
+    ? triggerNote(entriesIn(grid).map(({ cell }) => cell))
+    : null;
+
 /** Returns the notes below a table: on intervals, left-out pairs, p-values and daggers. */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
@@ -413,6 +422,7 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
     grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,
     dagger && `${DAGGER} ${dagger}`,
     fewer && `${FEWER_ROWS} ${fewer}`,
+    triggerNoteOf(grid),
   ];
   return [notes.filter((note) => note !== null).join(' '), ...caveats];
 }

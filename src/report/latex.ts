@@ -13,6 +13,7 @@ import {
   type GridTable,
   type PlaceNames,
   seedCounts,
+  triggerNoteOf,
   valuesText,
 } from './grid.ts';
 import { meaningOf, noteOf } from './metric-lookup.ts';
@@ -224,6 +225,7 @@ function notesOf(request: LatexRequest): readonly string[] {
     ...(grid.columns.some(({ differs }) => differs) ? [differenceText(against)] : []),
     ...(grid.columns.some(({ tested }) => tested) ? [TEST_NOTE] : []),
     ...[excludedText(entries)].filter((text) => text !== null),
+    ...[triggerNoteOf(grid)].filter((text) => text !== null),
     ...(entries.length < places.length
       ? [
           'A training that the axes name in several ways appears at each of its places, but was ' +
