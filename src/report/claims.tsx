@@ -273,9 +273,9 @@ function Claims({ conditions, comparisons, entries }: PageProps): JSX.Element {
         The published numbers are of bert-large, rows of GLUE and five seeds, with adapter and
         learning rate changed together; these runs may differ in all of that. A difference is paired
         by seed, with Student’s 95% interval. Held or refuted: the interval, corrected over the rows
-        of the claim (of kernels: over those of one quantity and checkpoint; of an envelope: over
-        those of its table or figure), excludes zero by the margin; “no effect” is held where it
-        lies within the margin.
+        of the claim (of kernels: over those of one quantity and checkpoint, where conditions that
+        share a kernel count once; of an envelope: over those of its table or figure), excludes zero
+        by the margin; “no effect” is held where it lies within the margin.
       </p>
       <PoisonedBases conditions={conditions} />
       {claimsOf(conditions, comparisons, entries).map((claim) => (

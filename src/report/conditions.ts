@@ -98,13 +98,25 @@ export function conditionsOf(
 }
 
 /**
- * Returns the first condition of each adapter and setting. At initialisation the attack plays no
- * part, so each adapter counts once.
+ * Returns the conditions without copies: those whose cells have, at every seed, the same stage of
+ * this label as an earlier condition's. Attacks share what is measured where training starts, and
+ * defences of inputs or rows share what they leave as it is. Axes of `fisher` count as well, because
+ * they say how a stage's kernel is read.
+ * @param label the stage's label in `ReportCell.stages`; cells without it are no copies
  */
-export const oncePerAdapter = (conditions: readonly Condition[]): readonly Condition[] =>
+export const oncePerStage = (conditions: readonly Condition[], label: string) =>
   [
-    ...groupBy(conditions, ({ adapterLabel, setting }) => `${adapterLabel} ${setting}`).values(),
+    ...groupBy(conditions, ({ key, axes, cells }) => {
+      const read = Object.entries(axes).filter(([path]) => path.startsWith('fisher.'));
+      return cells.some(({ stages }) => stages[label] === undefined)
+        ? key
+        : contentKey([cells.map(({ seed, stages }) => [seed, stages[label]]), read]);
+    }).values(),
   ].map(([first]) => first);
+
+/** Names what a condition starts its training from: its setting and, if poisoned, its base. */
+export const startLabel = (condition: Condition): string =>
+  condition.ofBase === null ? condition.setting : blockLabel(condition);
 
 /** Reads a number of a cell; null if the cell has none. */
 export type Quantity = (cell: ReportCell) => number | null;

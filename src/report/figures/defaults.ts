@@ -1,7 +1,14 @@
 /** The report's own figures of the grid, as entries. An entry with nothing to show gives none. */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
-import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';
+import {
+  axisValue,
+  byName,
+  type Condition,
+  headlineBlocks,
+  numericAxis,
+  startLabel,
+} from '../conditions.ts';
 import { isDefended } from '../defences.ts';
 import {
   alphaName,
@@ -363,7 +370,7 @@ export const entropyEntries: Entries = (conditions) =>
     const [first, ...others] = withLora(conditions, checkpoint);
     if (first === undefined) return [];
     const block = [first, ...others].filter((one) => blockLabel(one) === blockLabel(first));
-    const name = checkpoint === 'final' ? blockLabel(first) : first.setting;
+    const name = checkpoint === 'final' ? blockLabel(first) : startLabel(first);
     const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
     const cells = shown.flatMap((condition) => condition.cells);
     return SCALES.map((scale): FigureEntry => ({
