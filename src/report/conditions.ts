@@ -100,8 +100,8 @@ export function conditionsOf(
 /**
  * Returns the conditions without copies: those whose cells have, at every seed, the same stage of
  * this label as an earlier condition's. Attacks share what is measured where training starts, and
- * defences of inputs or rows share what they leave as it is. Axes of `fisher` count as well, because
- * they say how a stage's kernel is read.
+ * defences what they leave as it is. Axes of `fisher` count as well, because they say how a stage's
+ * kernel is read.
  * @param label the stage's label in `ReportCell.stages`; cells without it are no copies
  */
 export const oncePerStage = (conditions: readonly Condition[], label: string) =>

@@ -23,7 +23,7 @@ import {
 } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
-import { adapterTitle, triggerNote, withBasesNamed } from './labels.ts';
+import { adapterTitle, DEFENCE, triggerNote, withBasesNamed } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
 import { isUnderTrigger, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
@@ -362,13 +362,16 @@ export function gridOfShownSources(grid: Grid): Grid {
 export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
-/** Returns a row's or column's values on one axis: `4`, or `r = 16` for several names. */
+/**
+ * Returns a row's or column's values on one axis: `4`, or `r = 16` for several names. Without the
+ * axis, a cell has `no defence`, or otherwise nothing to tell.
+ */
 export const valuesText = (
   path: string,
   values: readonly Json[] = [],
   write: (value: Json) => string = plainText,
 ): string =>
-  values
+  (path === DEFENCE && values.length === 0 ? ['no defence'] : values)
     .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
     .join(' = ');
 
@@ -392,14 +395,17 @@ const PLAIN_FORM: GridForm = {
  */
 function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: GridTable): string {
   const named = columnAxes.flatMap((path, depth) => {
-    const values = at[depth] ?? [];
-    if (values.length === 0) return [];
-    const value = valuesText(path, values);
+    const values = at[depth] ?? [],
+      value = valuesText(path, values);
+    if (value === '') return [];
     return [values.every((own) => typeof own === 'string') ? value : `${axisName(path)} ${value}`];
   });
   const several = new Set(grid.columns.map((column) => metricName(column.metric))).size > 1;
   const label = noteOf(metric)?.label ?? metric.metric;
-  return [...named, ...(several || named.length === 0 ? [label] : [])].join(', ');
+  const [path = ''] = columnAxes,
+    isUnnamed = named.length === 0 && grid.columns.some((column) => column.at.flat().length > 0);
+  const place = isUnnamed ? [`${axisName(path)} ${PLAIN_FORM.empty}`] : named;
+  return [...place, ...(several || place.length === 0 ? [label] : [])].join(', ');
 }
 
 const markdownLine = (cells: readonly string[]): string =>

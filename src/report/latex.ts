@@ -183,7 +183,7 @@ function tableBody(request: LatexRequest): string[] {
     const isRepeated = (depth: number): boolean =>
       above !== undefined && isSameUpTo(depth, row, above);
     const names = rowAxes.map((path, depth) =>
-      isRepeated(depth) ? '' : valuesText(path, row[depth], latexValue),
+      isRepeated(depth) ? '' : valuesText(path, row[depth], latexValue) || '--',
     );
     const startsGroup = above !== undefined && row.length > 1 && !isRepeated(0);
     return [
