@@ -353,8 +353,10 @@ export function Agreement({ conditions }: OfConditions): JSX.Element | null {
           numbers('Outputs', ({ outputs }: AgreementRow) => outputs),
           numbers('Only the first counts', ({ only }: AgreementRow) => only?.[0] ?? '–'),
           numbers('Only the second', ({ only }: AgreementRow) => only?.[1] ?? '–'),
-          numbers('Agreement', ({ agreement }: AgreementRow) =>
-            formatNumber(agreement, 'proportion'),
+          numbers('Agreement', ({ agreement, outputs, only }: AgreementRow) =>
+            outputs === 0
+              ? `no row that ${only === null ? 'all' : 'both'} decided`
+              : formatNumber(agreement, 'proportion'),
           ),
           numbers('κ', ({ kappa }: AgreementRow) => formatNumber(kappa, 'proportion')),
         ]}
