@@ -98,6 +98,8 @@ test('the report shows the chain, and a figure may have it on x', async ({ proje
   const html = project.read('.dosimeter/reports/tiny.html');
   assert.match(html, /badnets in training 1, rate 0\.4/);
   assert.match(html, '<h3>Numbers along the chain of trainings</h3>');
+  for (const file of ['rows.tsv', 'others.tsv'])
+    assert.match(html, `<dt>Data</dt><dd>file:…/${file}</dd>`);
   assert.match(html, '<dt>ASR</dt>');
   assert.not.match(html, '<dt>ASR, after training 1</dt>');
   assert.match(html, /ASR, after training 2/);

@@ -250,8 +250,10 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   );
   const inputs: { [name: string]: StageRequest } = {},
     assets: { [name: string]: string } = {};
-  for (const { source } of isTrained ? bases : [])
-    assets[`base: ${name(source)}`] = datasetUri(source);
+  for (const [i, rows] of (isTrained ? indexDistinct(bases).distinct : []).entries()) {
+    sources[numberedRole('training data of a base', i)] = portable(rows);
+    assets[`base: ${name(rows.source)}`] = datasetUri(rows.source);
+  }
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
     for (const [split, role, asked] of splitsOf(splits)) {
