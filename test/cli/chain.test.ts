@@ -99,7 +99,7 @@ test('the report shows the chain, and a figure may have it on x', async ({ proje
   assert.match(html, /badnets in training 1, rate 0\.4/);
   assert.match(html, '<h3>Numbers along the chain of trainings</h3>');
   for (const file of ['rows.tsv', 'others.tsv'])
-    assert.match(html, `<dt>Data</dt><dd>file:…/${file}</dd>`);
+    assert.match(html, new RegExp(`<dt>Data</dt>\\s*<dd>[^<]*${file}</dd>`));
   assert.match(html, '<dt>ASR</dt>');
   assert.not.match(html, '<dt>ASR, after training 1</dt>');
   assert.match(html, /ASR, after training 2/);
@@ -166,7 +166,7 @@ test("of two poisoned trainings, each one's trigger is shown from its training o
   assert.not.match(html, 'Attacks under triggers that training never shows');
   const receipts = html.slice(html.indexOf('id="rows"'));
   assert.match(receipts, 'training 1: badnets, rate 0.4, seed 1');
-  assert.match(receipts, 'addsent in training 2, rate 0.4, seed 1');
+  assert.match(receipts, 'addsent in training 2, rate 0.4 after badnets in training 1, seed 1');
   assert.match(html, 'ASR is under the trigger of training 2 (addsent). Before that training, it');
   const entry = 'report={ figures: [{ name: triggers, x: training, y: asr }] }';
   const figure = ['--set', entry, '--out', 'figures', '--format', 'csv,svg'];
