@@ -108,7 +108,7 @@ function tableAxes(rows: readonly Named[]): readonly Axis[] {
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
-/** Returns the text of each axis of a row; an attack also names those on bases that no axis does. */
+/** Returns the text of each axis of a row; an attack also names those of bases without an axis. */
 function axisTexts(row: Named, axes: readonly Axis[]): string[] {
   const paths = axes.map(({ path }) => path);
   const { cell, also = [] } = row;
