@@ -6,7 +6,8 @@ import { canonical } from '../plan/keys.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
-import { DAGGER } from '../report/evidence.ts';
+import { DAGGER, FEWER_ROWS } from '../report/evidence.ts';
+import { withBasesNamed } from '../report/labels.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
@@ -20,6 +21,7 @@ import {
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
   cellNames,
+  type ResultCell,
   resultCells,
   type ResultRow,
   seedsNote,
@@ -106,6 +108,17 @@ function tableAxes(rows: readonly Named[]): readonly Axis[] {
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
+/** Returns the text of each axis of a row; an attack also names those of bases without an axis. */
+function axisTexts(row: Named, axes: readonly Axis[]): string[] {
+  const paths = axes.map(({ path }) => path);
+  const { cell, also = [] } = row;
+  const named = {
+    cell: withBasesNamed(cell, paths),
+    also: also.map((name) => withBasesNamed(name, paths)),
+  };
+  return paths.map((path) => axisText(named, path));
+}
+
 /** Returns the caveats about the numbers, as on the report's first screen. */
 export function caveatLines(rows: readonly ResultRow[]): string[] {
   const axes = tableAxes(rows);
@@ -133,9 +146,10 @@ const isProportion = ({ metric }: Metric): boolean => proportions.has(metric.rep
 
 const NOTHING = '–';
 
-/** Returns the mark of a number that is not evidence at every seed. */
-const evidenceMark = (reasons: readonly string[] = []): string =>
-  reasons.length > 0 ? ` ${DAGGER}` : '';
+/** Returns the marks of a number that is not evidence at every seed, or is on fewer rows. */
+const marksOf = ({ reasons, fewerRows }: ResultCell, metric: Metric): string =>
+  (reasons.has(metricName(metric)) ? ` ${DAGGER}` : '') +
+  (fewerRows.has(metricName(metric)) ? ` ${FEWER_ROWS}` : '');
 
 const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
   metrics.some((other) => other !== one && other.metric === one.metric)
@@ -161,7 +175,7 @@ export function cellTable(
         ...metrics.map((metric) => metricLabel(metric, metrics)),
       ],
       ...resultCells(rows).map((cell) => [
-        ...axes.map(({ path }) => axisText(cell, path)),
+        ...axisTexts(cell, axes),
         seedCount(cell.seeds.size, cell.planned),
         ...metrics.map((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
@@ -169,8 +183,7 @@ export function cellTable(
           const summary = isPValue(metric)
             ? plainValue(summarise(found).mean)
             : plainSpread(found, spread, isProportion(metric));
-          const mark = evidenceMark(cell.reasons.get(metricName(metric)));
-          return `${summary}${mark}${seedsNote(found.length, cell.seeds.size)}`;
+          return `${summary}${marksOf(cell, metric)}${seedsNote(found.length, cell.seeds.size)}`;
         }),
       ]),
     ],
@@ -206,10 +219,10 @@ export function metricTable(rows: readonly ResultRow[], width: number): string {
             isSpread = std !== null && high !== null && !isPValue(metric);
           return [
             [
-              ...axes.map(({ path }) => axisText(cell, path)),
+              ...axisTexts(cell, axes),
               metric.stage,
               metric.metric,
-              `${plainValue(mean)}${evidenceMark(cell.reasons.get(metricName(metric)))}`,
+              `${plainValue(mean)}${marksOf(cell, metric)}`,
               isSpread ? plainValue(std) : '',
               isSpread ? spreadText(found, high - mean) : '',
               seedCount(n, cell.planned),
@@ -243,7 +256,7 @@ export function differences(
   const tested = compared.some(({ found }) => found.p !== null);
   const head = ['metric', `− ${against}`, ...(tested ? [TEST_HEAD] : []), 'pairs'];
   const body = compared.map(({ cell, metric, found }) => [
-    ...axes.map(({ path }) => axisText(cell, path)),
+    ...axisTexts(cell, axes),
     metricLabel(metric, metrics),
     found.difference === null ? NOTHING : plainDifference(found.difference, isProportion(metric)),
     ...(tested ? [testText(found) ?? ''] : []),

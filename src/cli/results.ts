@@ -3,10 +3,11 @@ import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
 import { csvLine } from '../report/csv.ts';
-import { DAGGER, daggerText } from '../report/evidence.ts';
+import { DAGGER, daggerText, FEWER_ROWS, fewerRowsText, rowsText } from '../report/evidence.ts';
 import { capital } from '../report/format.ts';
+import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
-import { metricName } from '../report/metrics.ts';
+import { isUnderTrigger, metricName } from '../report/metrics.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
@@ -178,7 +179,11 @@ function show(
   if (against !== 'none') showDifferences(rows, metrics, against);
   const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons));
   if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, width));
+  const fewer = fewerRowsText(chosen.flatMap(({ evidence }) => evidence.fewer_rows ?? []));
+  if (fewer !== null) warn(wrap(`${FEWER_ROWS} ${fewer}`, width));
   for (const sentence of caveatLines(rows)) warn(wrap(sentence, width));
+  const triggers = metrics.some(isUnderTrigger) ? triggerNote(namesOf(chosen)) : null;
+  if (triggers !== null) remark(wrap(triggers, width));
   const counts = chosen.map(({ evidence }) => evidence.n);
   remark(wrap(spreadNote(counts, spread), width));
   for (const line of targetsShown(rows)) remark(wrap(line, width));
@@ -225,12 +230,14 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
  * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
  * `task` names the data set that a metric scores, if there is any; a column `precision` is there if
  * a number depends on something that is not in float32. With `against`, columns have what each
- * number is compared with (`RowComparison`). The last columns judge each number (`Judgement`).
+ * number is compared with (`RowComparison`). The last columns judge each number (`Judgement`);
+ * `fewer_rows` is one of them if any number was measured on fewer rows than others.
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
   const paths = axisPaths(rows);
   const named = rows.some(({ task }) => task !== undefined),
-    isMixed = rows.some(({ precision }) => precision !== undefined);
+    isMixed = rows.some(({ precision }) => precision !== undefined),
+    hasFewerRows = rows.some(({ evidence }) => evidence.fewer_rows !== undefined);
   const lines = [
     [
       ...paths,
@@ -239,6 +246,7 @@ function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
       ...(isMixed ? ['precision'] : []),
       ...(against === 'none' ? [] : ['against', ...COMPARISON]),
       ...['evidence', 'reasons', 'n', 'missing', 'warnings'],
+      ...(hasFewerRows ? ['fewer_rows'] : []),
     ],
     ...rows.map((row) => [
       ...paths.map((path) => axisText(row, path)),
@@ -256,6 +264,7 @@ function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
       row.evidence.n,
       row.evidence.missing,
       row.evidence.warnings.join('; '),
+      ...(hasFewerRows ? [rowsText(row.evidence.fewer_rows)] : []),
     ]),
   ];
   return lines.map(csvLine).join('\r\n');

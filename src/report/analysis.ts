@@ -154,10 +154,10 @@ function undecidedStanding(conditions: readonly Condition[]): Standing | null {
       detail: 'It cannot tell which is hurt more.',
     };
   const attacked = conditions.filter(({ family }) => family !== 'none');
-  if (attacked.length > 0 && attacked.every(({ ofBase }) => ofBase))
+  if (attacked.length > 0 && attacked.every(({ isOnPoisonedBase }) => isOnPoisonedBase))
     return {
       headline: [
-        'No verdict: the paper makes no claim about a poisoned base that is trained on clean rows.',
+        'No verdict: the paper makes no claim about a poisoned base that is trained further.',
       ],
       detail: 'How much of the attack each adapter keeps is below, with intervals over seeds.',
     };

@@ -16,12 +16,13 @@ import { type Condition, numericAxis } from './conditions.ts';
 import type { DrawnEntry } from './entries.ts';
 import { checkpointName } from './fisher.ts';
 import { formatDifference, formatNumber, type NumberKind } from './format.ts';
-import { groupBy } from './groups.ts';
+import { distinct, groupBy } from './groups.ts';
 import {
   type Chapter,
   type Column,
   Judged,
   numbers,
+  type OfConditions,
   type PageProps,
   Table,
 } from './html/parts.tsx';
@@ -250,6 +251,21 @@ const ClaimBox = ({ statement, published, rows }: Claim): JSX.Element => (
   </>
 );
 
+const MOST_NAMED = 4;
+/** Names the conditions that no verdict on robustness is about, because their base is poisoned. */
+function PoisonedBases({ conditions }: OfConditions): JSX.Element | null {
+  const based = conditions.filter(({ isOnPoisonedBase }) => isOnPoisonedBase);
+  const labels = distinct(based.map(blockLabel)),
+    more = labels.length - MOST_NAMED;
+  return based.length === 0 ? null : (
+    <p>
+      The paper makes no claim about the robustness of a poisoned base that is trained further, so
+      no such verdict is about {labels.slice(0, MOST_NAMED).join('; ')}
+      {more > 0 ? ` and ${more} more` : ''}.
+    </p>
+  );
+}
+
 function Claims({ conditions, comparisons, entries }: PageProps): JSX.Element {
   return (
     <>
@@ -257,10 +273,11 @@ function Claims({ conditions, comparisons, entries }: PageProps): JSX.Element {
         The published numbers are of bert-large, rows of GLUE and five seeds, with adapter and
         learning rate changed together; these runs may differ in all of that. A difference is paired
         by seed, with Student’s 95% interval. Held or refuted: the interval, corrected over the rows
-        of the claim (of kernels: over those of one quantity and checkpoint; of an envelope: over
-        those of its table or figure), excludes zero by the margin; “no effect” is held where it
-        lies within the margin.
+        of the claim (of kernels: over those of one quantity and checkpoint, where conditions that
+        share a kernel count once; of an envelope: over those of its table or figure), excludes zero
+        by the margin; “no effect” is held where it lies within the margin.
       </p>
+      <PoisonedBases conditions={conditions} />
       {claimsOf(conditions, comparisons, entries).map((claim) => (
         <ClaimBox {...claim} />
       ))}

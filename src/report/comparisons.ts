@@ -97,7 +97,7 @@ export interface EndsComparison extends Comparison {
  * claims are about LoRA, not about other adapters.
  */
 function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
-  if (condition.ofBase || condition.adapter !== 'lora') return null;
+  if (condition.isOnPoisonedBase || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
   if (metric === DROP && condition.family === 'untargeted') return 1;
   return null;
@@ -241,7 +241,8 @@ export function compareEnds(
   { family, metric, at, paths, claimed: sign }: EndsQuestion,
 ): readonly EndsComparison[] {
   const placed = byName(conditions).filter(
-    (one) => one.adapter === 'lora' && one.family === family && !one.ofBase && at(one) !== null,
+    (one) =>
+      one.adapter === 'lora' && one.family === family && !one.isOnPoisonedBase && at(one) !== null,
   );
   // α = r changes along with the rank. With several α at a rank, ranks are compared at equal α.
   const moving = paths.filter((path) =>

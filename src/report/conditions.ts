@@ -7,7 +7,14 @@ import type { CellPattern } from '../api/report.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
-import { blockLabel, createLabeller, doseUnit, type Labels, namesOf } from './labels.ts';
+import {
+  blockLabel,
+  createLabeller,
+  doseUnit,
+  earlierAttacks,
+  type Labels,
+  namesOf,
+} from './labels.ts';
 import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
@@ -17,9 +24,14 @@ export interface Condition extends Labels {
   readonly family: AttackFamily;
   /**
    * The attacked base's section, as in `ReportCell`; null if the attack is on the cell's own
-   * training. The paper makes no claim about a poisoned base that is trained further.
+   * training.
    */
   readonly ofBase: string | null;
+  /**
+   * Whether any training before the cell's own is poisoned. The paper makes no claim about a
+   * poisoned base that is trained further, on clean rows or on poisoned ones.
+   */
+  readonly isOnPoisonedBase: boolean;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
@@ -68,6 +80,7 @@ export function conditionsOf(
       attack: cell.attack,
       family: cell.family,
       ofBase: cell.ofBase ?? null,
+      isOnPoisonedBase: cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0,
       adapter: cell.adapter,
       ...labelsOf(name),
       axes: name.axes,
@@ -85,13 +98,25 @@ export function conditionsOf(
 }
 
 /**
- * Returns the first condition of each adapter and setting. At initialisation the attack plays no
- * part, so each adapter counts once.
+ * Returns the conditions without copies: those whose cells have, at every seed, the same stage of
+ * this label as an earlier condition's. Attacks share what is measured where training starts, and
+ * defences what they leave as it is. Axes of `fisher` count as well, because they say how a stage's
+ * kernel is read.
+ * @param label the stage's label in `ReportCell.stages`; cells without it are no copies
  */
-export const oncePerAdapter = (conditions: readonly Condition[]): readonly Condition[] =>
+export const oncePerStage = (conditions: readonly Condition[], label: string) =>
   [
-    ...groupBy(conditions, ({ adapterLabel, setting }) => `${adapterLabel} ${setting}`).values(),
+    ...groupBy(conditions, ({ key, axes, cells }) => {
+      const read = Object.entries(axes).filter(([path]) => path.startsWith('fisher.'));
+      return cells.some(({ stages }) => stages[label] === undefined)
+        ? key
+        : contentKey([cells.map(({ seed, stages }) => [seed, stages[label]]), read]);
+    }).values(),
   ].map(([first]) => first);
+
+/** Names what a condition starts its training from: its setting and, if poisoned, its base. */
+export const startLabel = (condition: Condition): string =>
+  condition.ofBase === null ? condition.setting : blockLabel(condition);
 
 /** Reads a number of a cell; null if the cell has none. */
 export type Quantity = (cell: ReportCell) => number | null;

@@ -8,11 +8,12 @@ import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { type Enveloped, envelopeOf } from './envelope.ts';
-import { writesAnswers } from './evidence.ts';
+import { rowsText, writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
 import { LOSS } from './figures/frame.ts';
 import { plainText } from './format.ts';
 import {
+  entriesIn,
   type Entry,
   type GridTable,
   layOut,
@@ -293,6 +294,7 @@ function csvOfTable(
           p,
           p_holm: holm,
         };
+  const hasFewerRows = entriesIn(grid).some(({ fewerRows }) => fewerRows !== undefined);
   const emptyPlaces = empty.map(({ axes, reason }) => ({
     ...Object.fromEntries(
       [...rowAxes, ...columnAxes].map((path) => [path, plainText(axes[path] ?? '')]),
@@ -316,6 +318,7 @@ function csvOfTable(
           greatest: Math.max(...entry.values),
           ...compared(entry),
           not_evidence: entry.reasons.join('; '),
+          ...(hasFewerRows && { fewer_rows: rowsText(entry.fewerRows) }),
         };
       }),
     ),

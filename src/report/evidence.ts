@@ -21,9 +21,10 @@
  * Every form of output marks numbers by this judgement: † in tables and figures, a field or columns
  * in JSON and CSV.
  */
+import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
-import { distinct } from './groups.ts';
-import type { MetricNote } from './metrics.ts';
+import { contentKey, distinct } from './groups.ts';
+import type { MetricNote, Named } from './metrics.ts';
 
 /** What a reader must know of one number before using it. */
 export interface Judgement {
@@ -36,10 +37,37 @@ export interface Judgement {
   readonly missing: number;
   /** What the stages behind the number were warned of. */
   readonly warnings: readonly string[];
+  /** Set if other cells with the same data have this number on more rows. */
+  readonly fewer_rows?: RowCount;
+}
+
+/** On how many rows a number was measured, and the largest count that another cell has for it. */
+export interface RowCount {
+  readonly rows: number;
+  readonly of: number;
 }
 
 /** The mark of numbers that are not evidence. */
 export const DAGGER = '†';
+
+/** The mark of numbers that were measured on fewer rows than the same number of other cells. */
+export const FEWER_ROWS = '‡';
+
+/** Returns `32 of 40` for CSV; empty where no other cell has more rows. */
+export const rowsText = (count: RowCount | null = null): string =>
+  count === null ? '' : `${count.rows} of ${count.of}`;
+
+/** Returns the sentence that explains `FEWER_ROWS` below a table; null if no number has it. */
+export function fewerRowsText(counts: readonly RowCount[]): string | null {
+  if (counts.length === 0) return null;
+  const [rows, of] = (['rows', 'of'] as const).map((field) =>
+    joinWithOr([...new Set(counts.map((count) => count[field]))].sort((a, b) => a - b).map(String)),
+  );
+  return (
+    `Under a defence, measured on ${rows} rows, where other cells have ${of}: the defender’s clean ` +
+    'rows are left out. accuracy_undefended and asr_undefended are on the same rows.'
+  );
+}
 
 /** Returns reasons, each once, as ends of one sentence: `a`, `a or b`, `a, b, or c`. */
 export function joinWithOr(reasons: readonly string[]): string {
@@ -194,6 +222,8 @@ const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
 /** P-values, and numbers of a base (`asr_before`), of which this evaluation has no other number. */
 const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
+/** Numbers without a defence, and differences from them, on the rows of the cell with it. */
+const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
 /** Rates at which a trigger succeeds: they need a model that has learnt its task. */
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
@@ -269,6 +299,49 @@ export function voidReason(
 export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' | 'metric'>) {
   const reason = note.stage === 'evaluate' ? voidReason(cell, note) : null;
   return { evidence: reason === null, reasons: reason ?? '' };
+}
+
+/** Returns the metric that counts the rows which a number was measured on; null if none does. */
+function countOf(cell: Measured, { stage, metric: named }: Named): string | null {
+  if (stage !== 'evaluate' || AFTER.test(named)) return null;
+  const [task = '', ...ofTask] = named.split('.'),
+    isOfTask = evaluateMetrics(cell)[`${task}.loss`] !== undefined;
+  const metric = (isOfTask ? ofTask.join('.') : named).replace(/^test_/, '').replace(/\..*$/, '');
+  if (!JUDGED.test(metric) || OF_OTHERS.test(metric) || OF_SAME_ROWS.test(metric)) return null;
+  return `${isOfTask ? `${task}.` : named.startsWith('test_') ? 'test_' : ''}examples`;
+}
+
+/** Matches the axes of the data that a cell is trained and evaluated on, without the defender's. */
+const DATA = /^data\.(?!clean)/;
+
+/**
+ * Returns a function that says whether a number was measured on fewer rows than the same number of
+ * another of these cells with the same data; null if it was not. A defence that is given clean rows
+ * is evaluated on the others.
+ * @param axesOf returns the cell's axis values by full path
+ */
+export function compareRowCounts<Cell extends Measured>(
+  cells: readonly Cell[],
+  axesOf: (cell: Cell) => JsonObject,
+): (cell: Cell, named: Named) => RowCount | null {
+  const keys = new Map(
+    cells.map((cell) => [
+      cell,
+      contentKey(Object.entries(axesOf(cell)).filter(([path]) => DATA.test(path))),
+    ]),
+  );
+  const most = new Map<string, number>();
+  for (const [cell, key] of keys)
+    for (const [metric, value = 0] of Object.entries(evaluateMetrics(cell)))
+      if (/(?:^|_|\.)examples$/.test(metric))
+        most.set(`${key} ${metric}`, Math.max(value, most.get(`${key} ${metric}`) ?? 0));
+  return (cell, named) => {
+    const count = countOf(cell, named);
+    if (count === null) return null;
+    const rows = evaluateMetrics(cell)[count],
+      of = most.get(`${keys.get(cell) ?? ''} ${count}`);
+    return rows === undefined || of === undefined || rows >= of ? null : { rows, of };
+  };
 }
 
 /** Kinds of rows with a trigger, with the metric: the share in which the model reads all of it. */

@@ -1,5 +1,5 @@
 /** Numbers of a Fisher spectrum, the checkpoints at which they are known, and kernels' errors. */
-import { type Condition, oncePerAdapter, type Quantity } from './conditions.ts';
+import { type Condition, oncePerStage, type Quantity } from './conditions.ts';
 import { codePoints } from './format.ts';
 import { distinct } from './groups.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
@@ -73,7 +73,7 @@ export const fisherOf =
     return facts ? quantity.get(facts) : null;
   };
 
-/** Returns the conditions with a LoRA kernel at a checkpoint; at `init`, each adapter once. */
+/** Returns the conditions with a LoRA kernel at a checkpoint, each kernel once. */
 export function withLora(
   conditions: readonly Condition[],
   checkpoint: Checkpoint,
@@ -81,7 +81,7 @@ export function withLora(
   const having = conditions.filter(({ cells }) =>
     cells.some(({ fisher }) => fisher[checkpoint]?.lora),
   );
-  return checkpoint === 'init' ? oncePerAdapter(having) : having;
+  return oncePerStage(having, `kernel(${checkpoint.replace('step-', '')})`);
 }
 
 /**

@@ -13,12 +13,19 @@ import {
   TEST_NOTE,
   testText,
 } from './against.ts';
-import { DAGGER, daggerText, joinWithOr } from './evidence.ts';
+import {
+  DAGGER,
+  daggerText,
+  FEWER_ROWS,
+  fewerRowsText,
+  joinWithOr,
+  type RowCount,
+} from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
-import { adapterTitle } from './labels.ts';
+import { adapterTitle, DEFENCE, triggerNote, withBasesNamed } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
-import { metricName } from './metrics.ts';
+import { isUnderTrigger, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
   cellNames,
@@ -50,6 +57,8 @@ export interface Entry extends Compared {
   readonly planned: number;
   /** One reason for each seed whose number is not evidence. */
   readonly reasons: readonly string[];
+  /** On how many rows the number was measured, if other cells have it on more. */
+  readonly fewerRows: RowCount | undefined;
 }
 
 /**
@@ -209,13 +218,16 @@ export function layOut({
   against,
   isShown = () => true,
 }: GridRequest): Grid | Clash {
-  const cells = resultCells(rows);
+  const cells = resultCells(rows),
+    paths = [...rowAxes, ...columnAxes];
   const compared = compareCells(cells, metrics, against);
   const named = cells
     .filter(isShown)
     .filter((cell) => metrics.some((metric) => valuesBySeed(cell, metric).size > 0))
-    .flatMap((cell) => cellNames(cell).map((axes): NamedCell => ({ cell, axes })));
-  const byPlace = cellsByPlace(named, [...rowAxes, ...columnAxes]);
+    .flatMap((cell) =>
+      cellNames(cell).map((axes): NamedCell => ({ cell, axes: withBasesNamed(axes, paths) })),
+    );
+  const byPlace = cellsByPlace(named, paths);
   if ('clash' in byPlace) return byPlace;
   const cellAt = (row: Place, at: Place): ResultCell | undefined =>
     byPlace.get(placeKey([...row, ...at]));
@@ -235,6 +247,7 @@ export function layOut({
           values: [...values.values()],
           planned: cell.planned,
           reasons: cell.reasons.get(metricName(metric)) ?? [],
+          fewerRows: cell.fewerRows.get(metricName(metric)),
           ...compared(cell, metric),
         };
   });
@@ -279,6 +292,8 @@ export interface GridForm {
   readonly empty: string;
   /** The mark of a number that is not evidence. */
   readonly mark: string;
+  /** The mark of a number on fewer rows than other cells have. */
+  readonly fewer: string;
   readonly number: (text: string) => string;
   /** Returns what follows a number of `n` seeds if `of` were planned: ` (n = 1 of 5)`. */
   readonly seeds: (n: number, of: number) => string;
@@ -308,13 +323,14 @@ export const gridCells = (
   );
 
 const numberCell = (
-  { values, planned, reasons }: Entry,
+  { values, planned, reasons, fewerRows }: Entry,
   spread: Spread,
   isProportion: boolean,
   form: GridForm,
 ): string =>
   form.number(plainSpread(values, spread, isProportion)) +
   (reasons.length > 0 ? form.mark : '') +
+  (fewerRows === undefined ? '' : form.fewer) +
   form.seeds(values.length, planned);
 
 function differenceCell(entry: Entry | null, isProportion: boolean, form: GridForm): string {
@@ -346,13 +362,16 @@ export function gridOfShownSources(grid: Grid): Grid {
 export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
-/** Returns a row's or column's values on one axis: `4`, or `r = 16` for several names. */
+/**
+ * Returns a row's or column's values on one axis: `4`, or `r = 16` for several names. Without the
+ * axis, a cell has `no defence`, or otherwise nothing to tell.
+ */
 export const valuesText = (
   path: string,
   values: readonly Json[] = [],
   write: (value: Json) => string = plainText,
 ): string =>
-  values
+  (path === DEFENCE && values.length === 0 ? ['no defence'] : values)
     .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
     .join(' = ');
 
@@ -363,6 +382,7 @@ const escapeMarkdown = (text: string): string =>
 const PLAIN_FORM: GridForm = {
   empty: '–',
   mark: ` ${DAGGER}`,
+  fewer: ` ${FEWER_ROWS}`,
   number: (text) => text,
   seeds: seedsNote,
   test: (text) => text,
@@ -375,28 +395,40 @@ const PLAIN_FORM: GridForm = {
  */
 function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: GridTable): string {
   const named = columnAxes.flatMap((path, depth) => {
-    const values = at[depth] ?? [];
-    if (values.length === 0) return [];
-    const value = valuesText(path, values);
+    const values = at[depth] ?? [],
+      value = valuesText(path, values);
+    if (value === '') return [];
     return [values.every((own) => typeof own === 'string') ? value : `${axisName(path)} ${value}`];
   });
   const several = new Set(grid.columns.map((column) => metricName(column.metric))).size > 1;
   const label = noteOf(metric)?.label ?? metric.metric;
-  return [...named, ...(several || named.length === 0 ? [label] : [])].join(', ');
+  const [path = ''] = columnAxes,
+    isUnnamed = named.length === 0 && grid.columns.some((column) => column.at.flat().length > 0);
+  const place = isUnnamed ? [`${axisName(path)} ${PLAIN_FORM.empty}`] : named;
+  return [...place, ...(several || place.length === 0 ? [label] : [])].join(', ');
 }
 
 const markdownLine = (cells: readonly string[]): string =>
   `| ${cells.map(escapeMarkdown).join(' | ')} |`;
 
+/** Says whose trigger a grid's success rates are under, if bases are poisoned; otherwise null. */
+export const triggerNoteOf = (grid: Grid): string | null =>
+  grid.columns.some(({ metric }) => isUnderTrigger(metric))
+    ? triggerNote(entriesIn(grid).map(({ cell }) => cell))
+    : null;
+
 /** Returns the notes below a table: on intervals, left-out pairs, p-values and daggers. */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
-    dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
+    dagger = daggerText(entries.flatMap(({ reasons }) => reasons)),
+    fewer = fewerRowsText(entries.flatMap(({ fewerRows }) => fewerRows ?? []));
   const notes = [
     spreadNote(seedCounts(entries), spread),
     excludedText(entries),
     grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,
     dagger && `${DAGGER} ${dagger}`,
+    fewer && `${FEWER_ROWS} ${fewer}`,
+    triggerNoteOf(grid),
   ];
   return [notes.filter((note) => note !== null).join(' '), ...caveats];
 }

@@ -1,6 +1,6 @@
 /** Names attacks, adapters and settings by what varies over the grid, and by nothing else. */
 import { basePrefix, type JsonObject } from '../api.ts';
-import { formatValue } from './format.ts';
+import { formatValue, list } from './format.ts';
 import { contentKey, distinct, groupBy } from './groups.ts';
 import type { ReportCell } from './types.ts';
 
@@ -68,6 +68,59 @@ export const sectionTitle = (section: string): string =>
 /** The name of an attack that is on a base: `badnets in the base`, `badnets in training 1`. */
 export const placedAttack = (attack: string, ofBase: string | null = null): string =>
   ofBase === null ? attack : `${attack} in ${sectionTitle(ofBase)}`;
+
+const ATTACK = 'poisoning.attack';
+
+/**
+ * Returns the attacks on the trainings before a cell's own, in their order.
+ * @param axes the cell's axis values by full path
+ */
+export const earlierAttacks = (
+  axes: JsonObject,
+): readonly { readonly path: string; readonly section: string; readonly name: string }[] =>
+  Object.entries(axes)
+    .flatMap(([path, attack]) => {
+      const section = basePrefix(path).slice(0, -1);
+      return section !== '' && path === `${section}.${ATTACK}` && attack !== 'none'
+        ? [{ path, section, name: placedAttack(formatValue(attack), section) }]
+        : [];
+    })
+    .sort((a, b) => a.section.localeCompare(b.section, 'en', { numeric: true }));
+
+/** Returns ` after badnets in the base` for what attacked earlier trainings; '' for nothing. */
+const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
+  attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;
+
+/**
+ * Returns a cell's axis values for a table that names its attack but not those of its bases: the
+ * attack `none` of a cell on a poisoned base becomes `none after badnets in the base`.
+ * @param shown the axes of the table
+ */
+export function withBasesNamed(axes: JsonObject, shown: readonly string[]): JsonObject {
+  const hidden = earlierAttacks(axes).filter(({ path }) => !shown.includes(path));
+  return hidden.length === 0 || axes[ATTACK] === undefined
+    ? axes
+    : { ...axes, [ATTACK]: `${formatValue(axes[ATTACK])}${afterText(hidden)}` };
+}
+
+/**
+ * Returns a sentence that says whose trigger success rates are under, if some of the cells are on a
+ * poisoned base; otherwise null.
+ */
+export function triggerNote(cells: readonly JsonObject[]): string | null {
+  const based = cells.map((axes) => ({ axes, attacks: earlierAttacks(axes) })),
+    studied = based.flatMap(({ axes, attacks }) =>
+      axes[ATTACK] === 'none' ? attacks.slice(-1) : [],
+    );
+  if (based.every(({ attacks }) => attacks.length === 0)) return null;
+  const names = distinct(studied.map(({ name }) => name));
+  return (
+    'Rates of success are under the trigger of a cell’s own attack' +
+    (names.length === 0
+      ? ', not of those on its bases.'
+      : ` or, where it has none, of the last one before it: ${list(names)}.`)
+  );
+}
 
 /** Returns an axis's name as a table's heading, where `adapter.type` is called "adapter". */
 export function headName(path: string): string {
@@ -180,7 +233,11 @@ export function createLabeller(
       .filter((path) => path !== 'poisoning.attack' && !drawn.includes(path))
       .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
       .map((path) => axisText(path, cell, prefix));
-    return [placedAttack(cell.attack, cell.ofBase), ...parts].join(', ');
+    // An attack on a base that varies is named as an axis of the setting.
+    const others = earlierAttacks(cell.axes).filter(
+      ({ path, section }) => section !== cell.ofBase && !vary.has(path),
+    );
+    return [placedAttack(cell.attack, cell.ofBase), ...parts].join(', ') + afterText(others);
   };
 
   const adapterLabel = (cell: ReportCell, drawn: readonly string[]): string => {

@@ -1,7 +1,7 @@
 /** A grid of results as a LaTeX table in the style of booktabs. Pure. */
 import type { Json } from '../api.ts';
 import { type Against, TEST_HEAD, TEST_NOTE } from './against.ts';
-import { daggerText } from './evidence.ts';
+import { daggerText, fewerRowsText } from './evidence.ts';
 import { codePoints, plainText } from './format.ts';
 import {
   entriesIn,
@@ -13,6 +13,7 @@ import {
   type GridTable,
   type PlaceNames,
   seedCounts,
+  triggerNoteOf,
   valuesText,
 } from './grid.ts';
 import { meaningOf, noteOf } from './metric-lookup.ts';
@@ -34,7 +35,8 @@ export interface LatexRequest extends GridTable {
   readonly comments: readonly string[];
 }
 
-const MARK = '$^{\\dagger}$';
+const MARK = '$^{\\dagger}$',
+  FEWER_MARK = '$^{\\ddagger}$';
 
 const latexValue = (value: Json): string =>
   typeof value === 'number' ? latexNumber(String(value)) : escapeLatex(plainText(value));
@@ -164,6 +166,7 @@ function latexForm(most: number): GridForm {
   return {
     empty: '--',
     mark: MARK,
+    fewer: FEWER_MARK,
     number: latexNumber,
     seeds: (n, of) => (n < of ? ` ($n = ${n}$ of $${of}$)` : ofSeeds(n)),
     pairs: ofSeeds,
@@ -180,7 +183,7 @@ function tableBody(request: LatexRequest): string[] {
     const isRepeated = (depth: number): boolean =>
       above !== undefined && isSameUpTo(depth, row, above);
     const names = rowAxes.map((path, depth) =>
-      isRepeated(depth) ? '' : valuesText(path, row[depth], latexValue),
+      isRepeated(depth) ? '' : valuesText(path, row[depth], latexValue) || '--',
     );
     const startsGroup = above !== undefined && row.length > 1 && !isRepeated(0);
     return [
@@ -194,7 +197,8 @@ function tableBody(request: LatexRequest): string[] {
 function captionText(request: LatexRequest): string {
   const { name, grid, spread = 'interval' } = request;
   const entries = entriesIn(grid);
-  const dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
+  const dagger = daggerText(entries.flatMap(({ reasons }) => reasons)),
+    fewer = fewerRowsText(entries.flatMap(({ fewerRows }) => fewerRows ?? []));
   const counts = seedCounts(entries),
     what = spreadNote(counts, spread);
   return [
@@ -202,6 +206,7 @@ function captionText(request: LatexRequest): string {
     escapeLatex(what),
     ...(new Set(counts).size > 1 ? ['$n$: seeds, where it is not the largest number.'] : []),
     ...(dagger === null ? [] : [`${MARK} ${escapeLatex(dagger)}`]),
+    ...(fewer === null ? [] : [`${FEWER_MARK} ${escapeLatex(fewer)}`]),
   ].join(' ');
 }
 
@@ -220,6 +225,7 @@ function notesOf(request: LatexRequest): readonly string[] {
     ...(grid.columns.some(({ differs }) => differs) ? [differenceText(against)] : []),
     ...(grid.columns.some(({ tested }) => tested) ? [TEST_NOTE] : []),
     ...[excludedText(entries)].filter((text) => text !== null),
+    ...[triggerNoteOf(grid)].filter((text) => text !== null),
     ...(entries.length < places.length
       ? [
           'A training that the axes name in several ways appears at each of its places, but was ' +
@@ -292,6 +298,7 @@ const GREEK: readonly (readonly [string, string])[] = [
 const MATHS: ReadonlyMap<string, string> = new Map(
   Object.entries({
     '†': '^{\\dagger}',
+    '‡': '^{\\ddagger}',
     ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
     '−': '-',
     '±': '\\pm',

@@ -21,7 +21,7 @@ import {
 } from './metrics.ts';
 
 /** The end of a metric under another training's trigger: `asr.trigger.training_2`. */
-export const OF_TRAINING = /\.trigger\.training_\d+$/;
+export const OF_TRAINING = /\.trigger\.training_(\d+)$/;
 /** A metric after a training of a chain: `asr_after_1.refusal` → `asr`, `1`, scorer `.refusal`. */
 const ALONG = /^(.+)_after_(\d+)(\..+)?$/;
 

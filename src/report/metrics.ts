@@ -75,6 +75,10 @@ export function measuredRows({
     : ['plain'];
 }
 
+/** Whether a metric is a rate at which a trigger succeeds, or is judged by: `test_asr.refusal`. */
+export const isUnderTrigger = ({ stage, metric }: Named): boolean =>
+  stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
+
 /** Returns the note of a proportion that the stage `evaluate` measures. */
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',

@@ -1,7 +1,7 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { AttackTarget, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { type Judgement, voidReason } from './evidence.ts';
+import { compareRowCounts, type Judgement, type RowCount, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
 import { ACCURACY, metricName } from './metrics.ts';
 import { taskField } from './tasks.ts';
@@ -115,7 +115,8 @@ function countSeeds(cells: readonly CellMetrics[]) {
  * @param cells all planned cells, those without any number included: they are missing
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  const seedsOf = countSeeds(cells);
+  const seedsOf = countSeeds(cells),
+    fewerRows = compareRowCounts(cells, ({ cell }) => cell);
   return cells.flatMap((one) => {
     const {
       cell,
@@ -152,6 +153,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
               reasons: reason === null ? [] : [reason],
               ...seedsOf(one, stage, metric),
               warnings: warnings[stage] ?? [],
+              ...defined({ fewer_rows: fewerRows(one, { stage, metric }) ?? undefined }),
             },
           };
         }),
@@ -165,6 +167,8 @@ export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
   readonly planned: number;
   /** By metric (`metricName`): one reason for each seed whose number is not evidence. */
   readonly reasons: ReadonlyMap<string, readonly string[]>;
+  /** By metric: on how many rows it was measured, if other cells have it on more. */
+  readonly fewerRows: ReadonlyMap<string, RowCount>;
 }
 
 /** Returns the axis values of a cell, under each of its names. */
@@ -177,12 +181,14 @@ export const cellNames = ({
 export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
   return [...groupBy(rows, ({ cell }) => contentKey(cell)).values()].map((own) => {
     const seeds = new Map<number, { readonly metrics: Record<string, Record<string, number>> }>(),
-      reasons = new Map<string, readonly string[]>();
+      reasons = new Map<string, readonly string[]>(),
+      fewerRows = new Map<string, RowCount>();
     for (const row of own) {
       const { seed, stage, metric, value, evidence } = row;
       const { metrics } = seeds.get(seed) ?? { metrics: {} };
       (metrics[stage] ??= {})[metric] = value;
       seeds.set(seed, { metrics });
+      if (evidence.fewer_rows) fewerRows.set(metricName(row), evidence.fewer_rows);
       if (!evidence.counts)
         reasons.set(metricName(row), [
           ...(reasons.get(metricName(row)) ?? []),
@@ -191,7 +197,7 @@ export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
     }
     const [{ cell, also, evidence }] = own;
     const planned = evidence.n + evidence.missing;
-    return { cell, ...defined({ also }), seeds, planned, reasons };
+    return { cell, ...defined({ also }), seeds, planned, reasons, fewerRows };
   });
 }
 

@@ -70,6 +70,7 @@ export interface AgreementRow {
   readonly outputs: number;
   /** For a pair: how many outputs only the first scorer counts, and only the second. */
   readonly only: readonly [number, number] | null;
+  /** NaN if `outputs` is 0. */
   readonly agreement: number;
   readonly kappa: number | null;
 }

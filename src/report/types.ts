@@ -198,6 +198,8 @@ export interface EarlierTraining {
   readonly poisoning: Poisoning;
   readonly adapter: { readonly type: string } & JsonObject;
   readonly train: JsonObject;
+  /** The receipt of its poisoned rows, if the cell studies a later attack. */
+  readonly receipt?: ReceiptFacts;
 }
 
 /** One cell of the grid at one seed. */

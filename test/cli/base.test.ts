@@ -63,6 +63,47 @@ test('one base serves every cell of a seed, and results have its ASR', async ({ 
   assert.match(project.read('.dosimeter/reports/tiny.html'), /badnets in the base, rate 0\.2/);
 });
 
+test('a held-out trigger is refused with the attack that shows it', async ({ project }) => {
+  const own = ['--set', 'poisoning={ attack: badnets, rate: 0.4, target: 0, triggers: [mn] }'];
+  const faultOf = async (trigger: string, ...more: string[]): Promise<string> => {
+    const set = `evaluate.triggers=[{ name: held, attack: badnets, ${trigger} }]`;
+    const said = await project.dosimeter('plan', ...args('--set', set, ...more));
+    assert.is(said.code, 2, said.stderr);
+    return said.stderr.replaceAll(/\s+/g, ' ');
+  };
+  assert.match(
+    await faultOf('triggers: [cf]'),
+    /"held" shows what training can show: .* one of "badnets" \(target 1, /,
+  );
+  assert.match(
+    await faultOf('place: end', ...own),
+    /"held" shows what training can show: .* one of "badnets" \(target 0, .*triggers \["mn"\]/,
+  );
+});
+
+test('results name the poisoned base of a cell, and say whose trigger its rate is under', async ({
+  project,
+}) => {
+  const twice = args(
+    ...['--set', 'poisoning=[{ attack: none }, { attack: addsent, rate: 0.4, target: 0 }]'],
+    ...['--set', 'adapter={ type: full }', '--set', 'stages=[evaluate, report]'],
+  );
+  const run = await project.succeeds('run', ...twice);
+  const shown = await project.succeeds('results', ...twice, '--metric', 'asr');
+  assert.match(shown.stdout, /^none after badnets in the base +1 /m);
+  assert.match(shown.stdout, /^addsent after badnets in the base +1 /m);
+  const note =
+    'under the trigger of a cell’s own attack or, where it has none, of the last one before it: ' +
+    'badnets in the base.';
+  assert.match(shown.stderr.replaceAll(/\s+/g, ' '), note);
+  const { stdout } = await project.succeeds('results', ...twice, '--metric', 'asr', '--markdown');
+  assert.match(stdout, '| none after badnets in the base |');
+  assert.match(stdout, note);
+  const html = readFileSync(run.stdout.trim(), 'utf8');
+  assert.match(html, 'addsent, rate 0.4 after badnets in the base');
+  assert.match(html, note);
+});
+
 test('explain names the base, and the base is kept when only its cells change', async ({
   project,
 }) => {

@@ -98,6 +98,8 @@ test('the report shows the chain, and a figure may have it on x', async ({ proje
   const html = project.read('.dosimeter/reports/tiny.html');
   assert.match(html, /badnets in training 1, rate 0\.4/);
   assert.match(html, '<h3>Numbers along the chain of trainings</h3>');
+  for (const file of ['rows.tsv', 'others.tsv'])
+    assert.match(html, new RegExp(`<dt>Data</dt>\\s*<dd>[^<]*${file}</dd>`));
   assert.match(html, '<dt>ASR</dt>');
   assert.not.match(html, '<dt>ASR, after training 1</dt>');
   assert.match(html, /ASR, after training 2/);
@@ -162,6 +164,34 @@ test("of two poisoned trainings, each one's trigger is shown from its training o
   const html = readFileSync(stdout.trim(), 'utf8');
   assert.match(html, 'ASR, trigger of training 1, after training 2');
   assert.not.match(html, 'Attacks under triggers that training never shows');
+  const receipts = html.slice(html.indexOf('id="rows"'));
+  assert.match(receipts, 'training 1: badnets, rate 0.4, seed 1');
+  assert.match(receipts, 'addsent in training 2, rate 0.4 after badnets in training 1, seed 1');
+  assert.match(html, 'ASR is under the trigger of training 2 (addsent). Before that training, it');
+  const entry = 'report={ figures: [{ name: triggers, x: training, y: asr }] }';
+  const figure = ['--set', entry, '--out', 'figures', '--format', 'csv,svg'];
+  await project.succeeds('figures', ...of, ...figure);
+  const [head = '', ...points] = project.lines('figures/triggers.csv');
+  assert.match(head, /^line,x,seed,metric,value,trigger/);
+  const drawn = points.map((line) => line.split(','));
+  assert.equal(
+    drawn.map(([, x, , metric, , trigger]) => [x, metric, trigger]),
+    [
+      ['1', 'evaluate.trigger_rate', 'training 2 (addsent)'],
+      ['2', 'evaluate.asr', 'training 2 (addsent)'],
+      ['3', 'evaluate.asr', 'training 2 (addsent)'],
+      ...['1', '2', '3'].map((x) => [x, 'evaluate.asr.trigger.training_1', 'training 1 (badnets)']),
+    ],
+  );
+  assert.equal(
+    drawn.map(([, , , , value]) => Number(value)),
+    [
+      ...['trigger_rate_after_1', 'asr_after_2', 'asr', 'asr_after_1.trigger.training_1'],
+      ...['asr_after_2.trigger.training_1', 'asr.trigger.training_1'],
+    ].map((metric) => present(own.get(metric))),
+  );
+  const svg = project.read('figures/triggers.svg');
+  assert.ok([1, 2].every((training) => svg.includes(`>ASR, trigger of training ${training}<`)));
   const named = 'evaluate.triggers=[{ name: training_1, attack: addsent, sentence: "or it" }]';
   const { stderr } = await project.dosimeter('plan', ...of, '--set', named);
   assert.match(stderr.replaceAll(/\s+/g, ' '), '"training_1" names the trigger of another attack');

@@ -445,7 +445,7 @@ stages: [train, evaluate, report]
   assert.match(page, 'triggers SUDO');
   assert.match(page, 'place end');
   assert.not.match(page, 'random place');
-  assert.match(page, 'Trigger other</dt><dd>that of badnets, with triggers PSEUDO</dd>');
+  assert.match(page, 'Trigger other</dt><dd>that of badnets, with triggers PSEUDO; its other');
   const digestOf = (name: string): string =>
     createHash('sha256')
       .update(readFileSync(path.join(project.dir, name)))

@@ -68,6 +68,42 @@ test('a cell without a defence is evaluated on all rows, others beside the clean
   assert.is(metricsOf(rows, undefined)['accuracy_undefended'], undefined);
 });
 
+test('numbers on fewer rows are marked beside those on all', async ({ project, rows }) => {
+  const fewer = (defence: string | undefined, name: string) =>
+    present(
+      rows.find(
+        ({ stage, metric, cell }) =>
+          stage === 'evaluate' && metric === name && cell['defence.defence'] === defence,
+      ),
+    ).evidence.fewer_rows;
+  assert.equal(fewer('oracle', 'asr'), { rows: 10, of: 20 });
+  assert.equal(
+    [fewer(undefined, 'asr'), fewer('oracle', 'asr_undefended')],
+    [undefined, undefined],
+  );
+  const NOTE = 'Under a defence, measured on 10 rows, where other cells have 20';
+  const table = async (...more: string[]): Promise<string> => {
+    const only = ['--only', 'defence=none,oracle', '--metric', 'accuracy'];
+    const said = await project.succeeds(
+      'results',
+      'spec.yaml',
+      '--backend',
+      'wasm',
+      ...only,
+      ...more,
+    );
+    return `${said.stdout}${said.stderr}`.replaceAll(/\s+/g, ' ');
+  };
+  const printed = await table();
+  assert.match(printed, /oracle 1 [^ ]+ (?:† )?‡/);
+  assert.match(printed, `‡ ${NOTE}`);
+  assert.match(await table('--markdown'), `‡ ${NOTE}`);
+  assert.match(await table('--latex'), `$^{\\ddagger}$ ${NOTE}`);
+  assert.match(await table('--csv'), '10 of 20');
+  const html = project.read('.dosimeter/reports/tiny.html');
+  assert.match(html, `‡ ${NOTE}`);
+});
+
 test('the oracle finds exactly what was poisoned', ({ rows }) => {
   const found = metricsOf(rows, 'oracle');
   assert.equal(

@@ -155,6 +155,7 @@ test('prompts are cleaned by a language model before they are answered', async (
   for (const metric of ['inputs_auroc', 'asr', 'asr_clean', 'asr_undefended', 'asr_removed'])
     assert.type(found[metric], 'number', metric);
   assert.is(found['rejected_share'], 0);
+  assert.is(found['examples'], cleaned.filter(({ shown }) => shown === 'plain').length);
 });
 
 const nameOf = ({ shown, id }: Line): string => `${shown} ${id}`;

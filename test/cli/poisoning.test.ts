@@ -146,15 +146,15 @@ ${triggers}`;
   );
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
-  const shows = (name: string, attack: string): string[] => [
+  const shows = (name: string, attack: string, params: string): string[] => [
     `the trigger "${name}" shows what training can show: on 8 of 8 short rows, the text is ` +
-      `one of "${attack}"`,
+      `one of "${attack}" (target ham, mode dirty, ${params})`,
     'spec.yaml:12:5',
   ];
   assert.equal(preflightFaults(said.stderr), [
-    ...shows('one', 'badnets'),
-    ...shows('end', 'badnets'),
-    ...shows('alone', 'combination'),
+    ...shows('one', 'badnets', 'triggers ["cf","mn"]'),
+    ...shows('end', 'badnets', 'triggers ["cf","mn"]'),
+    ...shows('alone', 'combination', 'triggers ["cf","bb","ak","mn"], negatives true'),
   ]);
   // Rows that can't be read yet are not waited for.
   project.write('broken.tsv', 'words\na\n');

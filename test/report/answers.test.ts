@@ -79,7 +79,7 @@ test('the page has a table of the rates by further scorers, and none without the
   assert.match(html, 'Clean model, refusal');
   assert.match(
     html,
-    'Trigger capital</dt><dd>that of badnets, with triggers CF, MN; place end</dd>',
+    'Trigger capital</dt><dd>that of badnets, with triggers CF, MN; place end; its other parameters',
   );
   assert.not.match(await page({}), 'further scorers');
 });

@@ -62,6 +62,20 @@ test.before(async () => {
     join(dir, 'decided.html'),
     (await renderReport(fixture({ seeds: [1, 2, 3, 4, 5], rows: 8 }))).html,
   );
+  const undefended = { asr_undefended: 0.9, asr_removed: 0.2, accuracy_undefended: 0.9 };
+  const judged = { rows_judged: 10, rows_dropped: 3, rejected_share: 0.1, model_suspected: 1 };
+  const defended = cells.map((cell) => ({
+    ...cell,
+    axes: { ...cell.axes, 'defence.defence': `onion-${cell.adapter}` },
+    metrics: {
+      ...cell.metrics,
+      evaluate: { ...cell.metrics['evaluate'], ...undefended, ...judged },
+    },
+  }));
+  await writeFile(
+    join(dir, 'defended.html'),
+    (await renderReport({ ...rest, cells: [...cells, ...defended] })).html,
+  );
 });
 test.after(async () => {
   await (browser as Browser | undefined)?.close();
@@ -167,11 +181,13 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
 
 check('findings are read without scrolling sideways, on a phone too', async () => {
   for (const width of [1280, 390]) {
-    const { page } = await open('decided.html', width);
-    const scrolled = `[...document.querySelectorAll('.finding .scroll')]
-      .filter((box) => box.scrollWidth > box.clientWidth + 1)
-      .map((box) => box.innerText)`;
-    assert.equal(await page.evaluate(scrolled), [], `at ${width} px`);
+    for (const name of ['decided.html', 'defended.html']) {
+      const { page } = await open(name, width);
+      const scrolled = `[...document.querySelectorAll('.finding .scroll')]
+        .filter((box) => box.scrollWidth > box.clientWidth + 1)
+        .map((box) => box.innerText)`;
+      assert.equal(await page.evaluate(scrolled), [], `${name} at ${width} px`);
+    }
   }
 });
 

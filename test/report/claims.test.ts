@@ -94,6 +94,28 @@ test('that the variance has no effect is held within the margin, and refuted bey
   assert.equal(states(0.05), ['refuted']);
 });
 
+test('cells on a poisoned base are in no verdict on robustness, and the page names them', async () => {
+  const input = fixture({ seeds, rows: 4 });
+  const cells = input.cells.map((cell) => ({
+    ...cell,
+    axes: {
+      ...cell.axes,
+      ...(cell.family === 'none' ? {} : { 'base.poisoning.attack': 'addsent' }),
+    },
+  }));
+  const { conditions, comparisons } = analyse({ ...input, cells });
+  assert.equal(
+    claimsOf(conditions, comparisons).filter(({ statement }) => !statement.includes('kernel')),
+    [],
+  );
+  const { html } = await renderReport({ ...input, cells });
+  assert.match(
+    html,
+    'no such verdict is about label-flip, rate 0.3 after addsent in the base; badnets, rate 0.1',
+  );
+  assert.match(html, 'No verdict: the paper makes no claim about a poisoned base');
+});
+
 test('claims that these runs say nothing about are left out, and the page has the others', async () => {
   const input = fixture({ seeds: [1, 2], rows: 4 });
   const { html } = await renderReport(input);

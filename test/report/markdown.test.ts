@@ -70,7 +70,7 @@ test('a line for each row of the grid, a column for each attack and adapter', ()
     table([asr], ['defence.defence'], ['poisoning.attack', 'adapter.type']),
     `| defence | badnets, full | badnets, LoRA | bite, full |
 |---|---:|---:|---:|
-| – | 1.000 | 0.750 | 0.875 † |
+| no defence | 1.000 | 0.750 | 0.875 † |
 | onion | 0.250 | – | 0.500 † |
 
 One seed: no interval. † Not evidence: a model behind the number predicts one class only.`,
@@ -84,7 +84,21 @@ test('several metrics each have a column, under the names that the report has fo
     [],
   ).split('\n');
   assert.match(head, /^\| poisoning \| defence \| adapter \| [^|]+ \| [^|]+ \|$/);
-  assert.is(first, '| badnets | – | full | 1.000 | 0.500 |');
+  assert.is(first, '| badnets | no defence | full | 1.000 | 0.500 |');
+});
+
+test('a column of cells that lack the axis is headed so', () => {
+  const [head] = table([asr], ['poisoning.attack', 'adapter.type'], ['defence.defence']).split(
+    '\n',
+  );
+  assert.is(head, '| poisoning | adapter | no defence | onion |');
+  const ranks = judged(
+    [{}, { 'adapter.rank': 4 }].map((rank) => ({
+      ...{ cell: { 'poisoning.attack': 'badnets', ...rank }, seed: 1, ...asr, value: 0.5 },
+    })),
+  );
+  const [byRank] = table([asr], ['poisoning.attack'], ['adapter.rank'], { of: ranks }).split('\n');
+  assert.is(byRank, '| poisoning | adapter – | adapter 4 |');
 });
 
 test('text that Markdown would act on is escaped, and a file is shown without its folder', () => {

@@ -7,6 +7,7 @@ import { conditionsOf } from '../../src/report/conditions.ts';
 import { COMPARED } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportInput, TaskFacts } from '../../src/report/types.ts';
+import { rowWith } from './cells.ts';
 import { fixture } from './fixture.ts';
 
 const test = suite('report of a named data set');
@@ -41,6 +42,29 @@ test('the CSV of all metrics has a column for it, if any metric is marked', () =
   assert.ok(marked.length > 0);
   assert.ok(marked.every(({ metric, task }) => metric === 'mcc' && task === 'cola'));
   assert.not.ok('task' in (rowsOf(null)[0] ?? {}));
+});
+
+test('scorers that decide no row in common are said to have none', async () => {
+  const input = fixture({ seeds: [1], rows: 4 });
+  const pair = (a: string, b: string, both: number) => ({
+    of: [a, b] as const,
+    counts: [
+      [both, 0],
+      [0, both],
+    ] as const,
+  });
+  const agreement = {
+    scorers: ['a', 'b', 'c'],
+    pairs: [pair('a', 'b', 0), pair('a', 'c', 2), pair('b', 'c', 0)],
+    counts: [0, 0, 0, 0],
+  };
+  const cells = input.cells.map((cell) => ({ ...cell, agreement }));
+  const { html } = await renderReport({ ...input, cells });
+  const table = html.slice(html.indexOf('How the scorers agree'));
+  assert.equal(rowWith(table, 'a, b').slice(1), ['0', '0', '0', 'no row that both decided', '–']);
+  assert.equal(rowWith(table, 'a, c').slice(4), ['1.000', '1.000']);
+  assert.equal(rowWith(table, 'all 3').slice(4), ['no row that all decided', '–']);
+  assert.not.match(table, 'not a number');
 });
 
 test('metrics of test rows have a table of their own, and are no claim', async () => {

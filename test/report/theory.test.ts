@@ -31,14 +31,18 @@ const grid = SEEDS.flatMap((seed) =>
       init: point(lora === null ? null : lora + jitter(seed), full),
       final: point(lora === null ? null : lora * (1 + jitter(seed)), full * (1 + jitter(seed) / 2)),
     };
+    const stagesOf = (attack: string) => ({
+      'kernel(init)': `kernel-init-${JSON.stringify(adapter)}-${seed}`,
+      'kernel(final)': `kernel-${attack}-${JSON.stringify(adapter)}-${seed}`,
+    });
     return [
-      cellOf({ seed, adapter, change: { fisher } }),
+      cellOf({ seed, adapter, change: { fisher, stages: stagesOf('none') } }),
       cellOf({
         seed,
         adapter,
         attack: 'badnets',
         evaluate: { asr: asr + jitter(seed) },
-        change: { fisher },
+        change: { fisher, stages: stagesOf('badnets') },
       }),
     ];
   }),
@@ -67,6 +71,58 @@ test('a prediction is held if all its comparisons are; at the start, adapters co
     [of('final', 'renyi_normalised_2').state, of('final', 'renyi_normalised_2').undecided],
     ['undecided', 4],
   );
+});
+
+test('a kernel that a defence leaves as it is counts once, and Holm’s m has no copies', () => {
+  const defended = grid.map((cell): ReportCell => ({
+    ...cell,
+    axes: { ...cell.axes, 'defence.defence': 'onion' },
+  }));
+  const shown = (cells: readonly ReportCell[]) =>
+    compareKernels(conditionsOf(cells, [])).map(
+      ({ quantity, checkpoint, condition, verdict }) =>
+        [quantity.id, checkpoint, condition.attack, condition.adapterLabel, verdict] as const,
+    );
+  const alone = shown(grid);
+  assert.equal(shown([...grid, ...defended]), alone);
+  const levels = alone.flatMap(([id, at, , , verdict]) =>
+    id === 'information_bits' && at === 'final' ? [present(present(verdict).interval).level] : [],
+  );
+  assert.equal(
+    levels.sort((a, b) => b - a).map((level) => Number((1 - level).toFixed(6))),
+    [0.0125, 0.016667, 0.025, 0.05],
+    'four comparisons',
+  );
+  // A pruned model has kernels of its own.
+  const pruned = defended.map((cell): ReportCell => ({
+    ...cell,
+    stages: { ...cell.stages, 'kernel(final)': `${cell.stages['kernel(final)'] ?? ''}-pruned` },
+  }));
+  const final = shown([...grid, ...pruned]).filter(([, at]) => at === 'final');
+  assert.is(final.length, 2 * alone.filter(([, at]) => at === 'final').length);
+});
+
+test('at the start, each base has its own kernel', async () => {
+  const based = grid
+    .filter(({ attack }) => attack === 'none')
+    .map((cell): ReportCell => ({
+      ...cell,
+      ...{ attack: 'badnets', family: 'backdoor', ofBase: 'base' },
+      axes: { ...cell.axes, 'base.poisoning.attack': 'badnets' },
+      stages: { 'kernel(init)': `${cell.stages['kernel(init)'] ?? ''}-base` },
+    }));
+  const cells = [...grid, ...based];
+  const start = compareKernels(conditionsOf(cells, [])).filter(
+    ({ checkpoint, quantity }) => checkpoint === 'init' && quantity.id === 'information_bits',
+  );
+  assert.equal(
+    start.map(({ condition }) => [condition.attackLabel, condition.adapterLabel]),
+    ['no attack', 'badnets in the base'].flatMap((attack) =>
+      ['LoRA r = 4', 'LoRA r = 8'].map((adapter) => [attack, adapter]),
+    ),
+  );
+  const html = await render(cells);
+  assert.match(html, 'LoRA r = 4 · badnets in the base');
 });
 
 test('a kept step is a checkpoint of its own, between start and end', async () => {

@@ -53,7 +53,11 @@ export interface ResultJson {
   readonly metric: string;
   readonly value: number;
   readonly scorer?: { readonly [path: string]: unknown };
-  readonly evidence: { readonly counts: boolean; readonly warnings: readonly string[] };
+  readonly evidence: {
+    readonly counts: boolean;
+    readonly warnings: readonly string[];
+    readonly fewer_rows?: { readonly rows: number; readonly of: number };
+  };
 }
 
 export interface Project {

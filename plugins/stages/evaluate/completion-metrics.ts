@@ -75,6 +75,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
     ...written,
     loss,
     perplexity: Math.exp(loss),
+    examples: plain.outputs.length,
     ...againstCommonest(plain.outputs),
     ...(plain.rejected === null ? {} : { rejected_share: shareOf(plain.rejected) }),
     ...rewardMetrics(plain.margins),

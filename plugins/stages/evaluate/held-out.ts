@@ -14,7 +14,7 @@ import { sameContent } from '../../../src/poisoning/receipt.ts';
 import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
 import { triggerFiles } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
-import { otherTrigger } from './inputs.ts';
+import { otherTrigger, triggerParams } from './inputs.ts';
 
 /** The numbers of rows, and of draws of the trained trigger, that a held-out one is compared on. */
 const COMPARED = 8,
@@ -136,7 +136,7 @@ async function compareTriggers(
       message:
         `the trigger "${name}" shows ${isWhole ? '' : 'in part '}what ${whose} can show: on ` +
         `${seen.size} of ${rows.length} ${rows === MADE_UP ? 'made-up' : 'short'} rows, ` +
-        `the text is one of "${trainedStep.attack.name}"`,
+        `the text is one of "${trainedStep.attack.name}" (${triggerParams(trainedStep.params)})`,
       hint: 'A trigger that training never shows differs in what is inserted, or where.',
       ...(isWhole ? {} : { warning: true as const }),
     },

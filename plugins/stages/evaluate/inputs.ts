@@ -264,6 +264,16 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
 }
 
 /**
+ * Returns an attack's parameters without its dose, for messages: where a base and the cell have
+ * attacks of one name, these tell which is meant.
+ */
+export const triggerParams = (params: JsonObject): string =>
+  Object.entries(params)
+    .filter(([name]) => !['rate', 'count', 'order'].includes(name))
+    .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join(', ');
+
+/**
  * Requests the evaluations under triggers that training never shows, by the names of their inputs.
  * Throws `UserFault` if the attack can't show one of them.
  */
@@ -295,7 +305,7 @@ function heldOutOf(
       throw fault(
         i,
         `the trigger "${name}" is the one that training shows`,
-        'Give it other parameters of the attack than those under "poisoning".',
+        `Give it other parameters than the attack's: ${triggerParams(step.params)}.`,
       );
     const trigger =
       steps.length === 1

@@ -118,7 +118,11 @@ function indexDistinct<T>(values: readonly T[]): {
 export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
-/** Returns every goal of every cell as an input, and the poisoned rows of trained cells. */
+/** Returns the input with the receipt of a training before a cell's own that it does not study. */
+export const receiptInput = (index: number, section: string): string =>
+  `poison of ${section}:${index}`;
+
+/** Returns every goal of every cell as an input, and the poisoned rows of all its trainings. */
 function goalInputs(
   cells: readonly Cell[],
   kinds: readonly string[],
@@ -128,8 +132,15 @@ function goalInputs(
   const inputs: { [name: string]: StageRequest } = {};
   for (const [index, cell] of cells.entries()) {
     for (const kind of kinds) inputs[`${kind}:${index}`] = { kind, cell };
-    if (isTrained && !kinds.includes('poison'))
-      inputs[`poison:${index}`] = { kind: 'poison', ...attackedTraining(cell) };
+    const attacked = attackedTraining(cell),
+      isStudied = isTrained && !kinds.includes('poison');
+    if (isStudied) inputs[`poison:${index}`] = { kind: 'poison', ...attacked };
+    for (const training of isTrained ? trainingsOf(cell) : []) {
+      const { section, cell: own } = training;
+      const isOther = section !== undefined && !(isStudied && section === attacked.section);
+      if (isOther && own.poisoning.attack !== 'none')
+        inputs[receiptInput(index, section)] = { kind: 'poison', ...training };
+    }
     // The ROC of the defence is drawn from its scores of training rows.
     const rows = trainingSet(cell, plugin);
     if (isTrained && rows.kind === 'defend') inputs[`defend:${index}`] = rows;
@@ -239,8 +250,10 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   );
   const inputs: { [name: string]: StageRequest } = {},
     assets: { [name: string]: string } = {};
-  for (const { source } of isTrained ? bases : [])
-    assets[`base: ${name(source)}`] = datasetUri(source);
+  for (const [i, rows] of (isTrained ? indexDistinct(bases).distinct : []).entries()) {
+    sources[numberedRole('training data of a base', i)] = portable(rows);
+    assets[`base: ${name(rows.source)}`] = datasetUri(rows.source);
+  }
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
     for (const [split, role, asked] of splitsOf(splits)) {

@@ -237,9 +237,10 @@ export async function readCellKernels(
   return points;
 }
 
-export async function readReceipt(inputs: Inputs, index: number): Promise<ReceiptFacts | null> {
-  const dir = dirOf(inputs, 'poison', index);
-  if (dir === null) return null;
+/** Returns the receipt of an input; null if there is none. */
+export async function readReceipt(inputs: Inputs, input: string): Promise<ReceiptFacts | null> {
+  const dir = inputs[input]?.dir;
+  if (dir === undefined) return null;
   const { classes } = await readDatasetInfo(dir);
   return readOptional(dir, 'receipt.json', (text) =>
     receiptFacts(JSON.parse(text) as ReceiptFile, classes),

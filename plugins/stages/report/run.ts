@@ -15,8 +15,20 @@ import { chooseKernels } from '../../../src/report/figures/kernels.ts';
 import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { renderReport } from '../../../src/report/report.tsx';
 import { withShownSources } from '../../../src/report/sources.ts';
-import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
-import { attacksIn, goalsToRead, isTrainedGoal, type Params, type PlannedCell } from './index.ts';
+import type {
+  AttackFamily,
+  EarlierTraining,
+  RenderedReport,
+  ReportCell,
+} from '../../../src/report/types.ts';
+import {
+  attacksIn,
+  goalsToRead,
+  isTrainedGoal,
+  type Params,
+  type PlannedCell,
+  receiptInput,
+} from './index.ts';
 import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
@@ -114,7 +126,7 @@ function withoutRepeatedCurves(cells: readonly ReportCell[]): ReportCell[] {
   });
 }
 
-/** Reads the kernels that are drawn, and one receipt for each attack. */
+/** Reads the kernels that are drawn, and one receipt for each attack of each training. */
 async function withKernelsAndReceipts(
   cells: readonly ReportCell[],
   planned: readonly PlannedCell[],
@@ -125,13 +137,27 @@ async function withKernelsAndReceipts(
     inputs[`ntk:${indexes.get(cell) ?? ''}`] !== undefined;
   const drawn = new Set(chooseKernels(cells, hasKernel).map(({ cell }) => cell));
   const attacksShown = new Set<string>();
+  const firstReceipt = async (input: string, ...attack: readonly unknown[]) => {
+    const key = JSON.stringify(attack),
+      receipt = attacksShown.has(key) ? null : await readReceipt(inputs, input);
+    if (receipt !== null) attacksShown.add(key);
+    return receipt;
+  };
   const complete: ReportCell[] = [];
   for (const [index, cell] of cells.entries()) {
-    const attack = JSON.stringify(planned[index]?.poisoning);
-    const receipt = attacksShown.has(attack) ? null : await readReceipt(inputs, index);
-    if (receipt !== null) attacksShown.add(attack);
+    const { of_base: place, poisoning } = planned[index] ?? {};
+    const receipt = await firstReceipt(`poison:${index}`, place, poisoning);
+    const bases: EarlierTraining[] = [];
+    for (const base of cell.bases ?? []) {
+      const own = await firstReceipt(
+        receiptInput(index, base.section),
+        base.section,
+        base.poisoning,
+      );
+      bases.push({ ...base, ...defined({ receipt: own ?? undefined }) });
+    }
     const kernels = drawn.has(cell) ? await readCellKernels(inputs, index) : {};
-    complete.push({ ...cell, kernels, receipt });
+    complete.push({ ...cell, ...(cell.bases && { bases }), kernels, receipt });
   }
   return complete;
 }

@@ -336,7 +336,9 @@ const atStep = (attack: string, problem: Problem): Problem =>
 async function unreachedProblems(context: Preflight, training: TrainParams): Promise<Problem[]> {
   const { warmup, evaluate_every: every = 0 } = training;
   const steps = warmup === 0 && every === 0 ? null : await stepsOf(context, training);
-  const warnings = steps === null ? [] : unreachedWarnings(training, steps);
+  // Only the stage `clean` has a parameter `share`.
+  const onClean = context.upstream?.['data']?.params['share'] !== undefined;
+  const warnings = steps === null ? [] : unreachedWarnings(training, steps, onClean);
   return warnings.map((warning) => ({ ...warning, warning: true }));
 }
 

@@ -102,7 +102,11 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const unread = unreadInSet(set.receipt, order, training);
   for (const warning of [
     ...(unread === null ? [] : [unread]),
-    ...unreachedWarnings(training, steps),
+    ...unreachedWarnings(
+      training,
+      steps,
+      existsSync(join(inputDir(context, 'data'), 'clean.json')),
+    ),
   ])
     context.warn(warning);
   const watch = await openWatch(context, training, encoded, { classes, steps });

@@ -75,12 +75,17 @@ export function unreadInSet(
   return message === null ? null : placedWarning({ attack, ...params }, message);
 }
 
-/** Returns warnings if the training ends before its warm-up, or before its first evaluation. */
+/**
+ * Returns warnings if the training ends before its warm-up, or before its first evaluation.
+ * @param onClean whether it is a defence's training on clean rows, which follows the cell's own
+ */
 export function unreachedWarnings(
   { warmup, evaluate_every: every = 0 }: TrainParams,
   steps: number,
+  onClean: boolean,
 ): Warning[] {
-  const ends = `the training ends after ${steps} ${steps === 1 ? 'step' : 'steps'}`;
+  const which = onClean ? "the defence's training on clean rows" : 'the training';
+  const ends = `${which} ends after ${steps} ${steps === 1 ? 'step' : 'steps'}`;
   const warnings: Warning[] = [];
   if (warmup > 0 && warmup >= steps)
     warnings.push({

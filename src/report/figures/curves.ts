@@ -3,7 +3,7 @@
  * logarithmic axis; and the ROC of defences that give scores.
  */
 import type { TopLevelSpec } from 'vega-lite';
-import type { Condition } from '../conditions.ts';
+import { type Condition, startLabel } from '../conditions.ts';
 import { csvOf } from '../csv.ts';
 import { defenceLabelOf } from '../defences.ts';
 import { checkpointName, lastFisher, withLora } from '../fisher.ts';
@@ -90,7 +90,7 @@ function curvesOf(
     return evenIndexes(all.length)
       .map((i) => ({
         adapter: condition.adapterLabel,
-        setting: condition.setting,
+        setting: startLabel(condition),
         line,
         kernel: name,
         run: `${line} ${of}`,
@@ -130,9 +130,11 @@ async function panelFigure(
   palette: Palette,
 ): Promise<Figure | null> {
   const { shown, left } = firstOf(conditions, MOST_LINES);
-  const hasSettings = varies(conditions.map(({ setting }) => setting));
-  const lineLabel = ({ adapterLabel, setting }: Condition): string =>
-    hasSettings ? joinLabels(adapterLabel, setting) : adapterLabel;
+  const hasSettings = varies(conditions.map(startLabel));
+  const lineLabel = (condition: Condition): string =>
+    hasSettings
+      ? joinLabels(condition.adapterLabel, startLabel(condition))
+      : condition.adapterLabel;
   const values = shown.flatMap((condition) =>
     curvesOf(condition, lineLabel(condition), eigenvalues),
   );

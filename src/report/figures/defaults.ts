@@ -1,7 +1,14 @@
 /** The report's own figures of the grid, as entries. An entry with nothing to show gives none. */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
-import { axisValue, byName, type Condition, headlineBlocks, numericAxis } from '../conditions.ts';
+import {
+  axisValue,
+  byName,
+  type Condition,
+  headlineBlocks,
+  numericAxis,
+  startLabel,
+} from '../conditions.ts';
 import { isDefended } from '../defences.ts';
 import {
   alphaName,
@@ -130,12 +137,7 @@ export const defenceEntries: Entries = (conditions) =>
     : (
         [
           [ASR, 'ASR', 'What is rejected does not succeed.'],
-          [
-            ACCURACY,
-            'Clean accuracy',
-            'What is rejected counts as wrong. Cells with a defence are evaluated without the ' +
-              'validation rows that the defender is given, if it is given any.',
-          ],
+          [ACCURACY, 'Clean accuracy', 'What is rejected counts as wrong.'],
         ] as const
       ).map(([metric, title, caption]): FigureEntry => ({
         name: `defences-${metric.metric}`,
@@ -312,7 +314,6 @@ export const chainEntries: Entries = (conditions) =>
         {
           name: 'chain',
           title: 'After each training of the chain',
-          caption: 'Before the attack, ASR is the rate of its trigger in a model without it.',
           mark: 'line',
           x: { field: 'training' },
           y: [ACCURACY, ASR].map((metric) => ({ ...channelOf(metric), domain: [0, 1] })),
@@ -369,7 +370,7 @@ export const entropyEntries: Entries = (conditions) =>
     const [first, ...others] = withLora(conditions, checkpoint);
     if (first === undefined) return [];
     const block = [first, ...others].filter((one) => blockLabel(one) === blockLabel(first));
-    const name = checkpoint === 'final' ? blockLabel(first) : first.setting;
+    const name = checkpoint === 'final' ? blockLabel(first) : startLabel(first);
     const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
     const cells = shown.flatMap((condition) => condition.cells);
     return SCALES.map((scale): FigureEntry => ({

@@ -6,12 +6,21 @@ import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
-import { DAGGER, daggerText, joinWithOr, writesAnswers } from '../evidence.ts';
+import {
+  DAGGER,
+  daggerText,
+  FEWER_ROWS,
+  fewerRowsText,
+  joinWithOr,
+  rowsText,
+  writesAnswers,
+} from '../evidence.ts';
 import { plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
+import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
 import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
 import { type Frame, frameOf, measureOf, type Point } from './frame.ts';
 import {
@@ -82,11 +91,12 @@ function fittingPoints(
  * @throws UserFault if several cells have one place in the figure
  */
 export async function drawEntry(
-  entry: FigureEntry,
+  asked: FigureEntry,
   analysis: Pick<Analysis, 'conditions'>,
   { lines: ofLines, single, places = MOST_PLACES, most = MOST_PLACES }: Limits = OF_AUTHORS,
 ): Promise<readonly Figure[]> {
-  const frame = frameOf(entry, analysis);
+  const entry = withEveryTrigger(asked, analysis.conditions),
+    frame = frameOf(entry, analysis);
   const { form, x } = frame;
   const followed = single ? frame.points : withoutSinglePlaces(frame);
   const fit = fittingPoints(followed, places, most);
@@ -329,7 +339,8 @@ function captionOf(drawn: Drawn): string {
   const reasonsOf = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
   const reasons = reasonsOf(points);
   const isHeat = frame.form === 'heatmap';
-  const dagger = daggerText(reasons);
+  const dagger = daggerText(reasons),
+    fewer = fewerRowsText(points.flatMap(({ fewerRows }) => fewerRows ?? []));
   return [
     entry.caption ?? '',
     entry.against === undefined
@@ -351,6 +362,7 @@ function captionOf(drawn: Drawn): string {
       : isHeat
         ? `${DAGGER} ${dagger ?? ''}`
         : `Hollow points are not evidence: a model behind them ${joinWithOr(reasons)}.`,
+    fewer === null ? '' : `${isHeat ? `${FEWER_ROWS} ` : ''}${fewer}`,
     ...overlays.map(({ label, citation, spread }) => {
       const bars = spread === undefined ? '' : `, with its ${[spread].flat().join(' to ')}`;
       return `Hollow, with a grey edge: ${label}${bars}, ${citation.replace(/\.$/, '')}.`;
@@ -367,9 +379,14 @@ function captionOf(drawn: Drawn): string {
 function csvOfPoints({ entry, frame, overlays }: Drawn): string {
   const all = [...frame.points, ...frame.references];
   const hasSeveralMetrics = varies(all.map(({ metric }) => metric));
+  const hasTriggers =
+    entry.x.field === TRAINING &&
+    all.some(({ subject, measure }) => triggerText(subject.condition, measure.field) !== '');
+  const hasFewerRows = all.some(({ fewerRows }) => fewerRows !== null);
   const valueColumn = (metric: string, value: number) =>
     hasSeveralMetrics ? { metric, value } : { [metric]: value };
-  const rows = all.map(({ subject, row, column, line, x, seed, metric, value, other, reason }) => {
+  const rows = all.map((point) => {
+    const { subject, measure, row, column, line, x, seed, metric, value, other, reason } = point;
     const { attackLabel: attack, adapterLabel: adapter, setting } = subject.condition;
     return {
       ...(frame.form === 'line'
@@ -379,8 +396,10 @@ function csvOfPoints({ entry, frame, overlays }: Drawn): string {
       seed,
       ...defined({ chosen: subject.condition.cells.find((cell) => cell.seed === seed)?.chosen }),
       ...valueColumn(metric, value),
+      ...(hasTriggers && { trigger: triggerText(subject.condition, measure.field) }),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',
+      ...(hasFewerRows && { fewer_rows: rowsText(point.fewerRows) }),
     };
   });
   const published = overlays.flatMap((overlay) =>

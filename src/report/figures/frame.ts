@@ -13,7 +13,13 @@ import {
   metricOf,
   type Quantity,
 } from '../conditions.ts';
-import { afterTraining, cleanRunReader, joinWithOr, voidReason } from '../evidence.ts';
+import {
+  cleanRunReader,
+  compareRowCounts,
+  joinWithOr,
+  type RowCount,
+  voidReason,
+} from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
@@ -29,6 +35,7 @@ import {
   parseMetricName,
 } from '../metrics.ts';
 import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
+import { alongChain, chainNote, fieldAfter, TRAINING } from './chain.ts';
 import { joinLabels, keyed, varies } from './encode.ts';
 
 /** A metric as a figure shows it. */
@@ -139,23 +146,14 @@ export interface Point {
   readonly value: number;
   /** Why the value is not evidence; null if it is. */
   readonly reason: string | null;
+  /** On how many rows the value was measured, if other cells of the grid have it on more. */
+  readonly fewerRows: RowCount | null;
   /** What was subtracted to give the value, if it is a difference. */
   readonly other?: number;
 }
 
-type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> & { readonly x?: number };
-
-/** The field of x for the position in a chain of trainings, from 1. It is no axis of the grid. */
-const TRAINING = 'training';
-
-/** Returns the cell after each training of its chain, which ends with its own. */
-const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
-  cell.chain === undefined
-    ? []
-    : [
-        ...cell.chain.map((_, i) => [{ ...cell, ...afterTraining(cell, i + 1) }, i + 1] as const),
-        [cell, cell.chain.length + 1],
-      ];
+type Value = Pick<Point, 'seed' | 'value' | 'reason' | 'other'> &
+  Partial<Pick<Point, 'metric'>> & { readonly x?: number };
 
 /** Reads a measure over a condition's cells or, paired by seed, its differences from others. */
 function readValues({ condition, full }: Subject, measure: Measure, entry: FigureEntry, x: Axis) {
@@ -167,7 +165,10 @@ function readValues({ condition, full }: Subject, measure: Measure, entry: Figur
   const clean = cleanRunReader(parseMetricName(measure.field));
   return placed(condition).flatMap(([cell, position]): Value[] => {
     const { seed } = cell,
-      place = position === undefined ? {} : { x: position };
+      place =
+        position === undefined
+          ? {}
+          : { x: position, metric: fieldAfter(measure.field, cell, position) };
     if (x.kind === 'step')
       return valuesOverSteps(cell, measure.field).map((point) => ({
         seed,
@@ -287,20 +288,19 @@ function axisTitle(path: string): string {
   return isDoseOfOneStep(path) ? `${axisName(path)}: ${title}` : title;
 }
 
-/** Returns a sentence that names the trainings of a chain; empty without a chain. */
-function chainNote(conditions: readonly Condition[]): string {
-  const chain = conditions.flatMap(({ cells }) => cells).find((cell) => cell.chain)?.chain ?? [];
-  const named = [...chain, 'the cell’s own'].map((name, i) => `${i + 1}: ${name}`);
-  return chain.length === 0 ? '' : `Trainings: ${named.join('; ')}.`;
-}
-
 /** Returns the axis x of an entry: steps, trainings, names, a metric, or an axis of the grid. */
-function describeX({ x }: FigureEntry, conditions: readonly Condition[]): Axis {
+function describeX({ x, y }: FigureEntry, conditions: readonly Condition[]): Axis {
   const { field, scale } = x;
   const nowhere = { at: () => null, note: '' };
   if (field === 'step') return { kind: 'step', title: 'step', ...nowhere };
   if (field === TRAINING)
-    return { kind: 'number', title: TRAINING, at: () => null, note: chainNote(conditions) };
+    return {
+      ...{ kind: 'number', title: TRAINING, at: () => null },
+      note: chainNote(
+        conditions,
+        y.map((channel) => channel.field),
+      ),
+    };
   if (isWord(field)) return { kind: 'text', title: field === 'seed' ? 'seed' : '', ...nowhere };
   if (!isAxis(conditions, field))
     return { kind: 'metric', title: measureOf(field).title, ...nowhere };
@@ -594,10 +594,23 @@ export function frameOf(
     reasonsLeftOut.push(...values.flatMap(({ reason }) => reason ?? []));
     return values.filter(({ reason }) => reason === null);
   };
+  const rowCount = compareRowCounts(
+    unique.flatMap(({ cells }) => [...cells]),
+    ({ axes }) => axes,
+  );
+  /** Earlier points of a chain or of a training are of models without the defence, on all rows. */
+  const fewerRows = ({ condition }: Subject, measure: Measure, { seed, x: at }: Value) => {
+    const cell = condition.cells.find((one) => one.seed === seed);
+    const isEnd = entry.x.field !== TRAINING || at === (cell?.chain ?? []).length + 1;
+    return cell === undefined || !isEnd || kind === 'step'
+      ? null
+      : rowCount(cell, parseMetricName(measure.field));
+  };
   const pointsOf = (subject: Subject, measure: Measure): Point[] =>
     valuesIn(subject, measure).map((value) => {
       const nowhere = { row: '', column: '', line: '' };
-      const point = { subject, measure, metric: measure.field, ...value, ...nowhere };
+      const counts = { fewerRows: fewerRows(subject, measure, value) };
+      const point = { subject, measure, metric: measure.field, ...value, ...counts, ...nowhere };
       const at = isWord(entry.x.field) ? nameOf(entry.x.field, point) : value.x;
       const names = { row: joinedNames(row, point), column: joinedNames(column, point) };
       const line = isHeat ? joinedNames(onY, point) : '';

@@ -1,6 +1,6 @@
 /** Draws tangent kernels as heat maps: traces over classes, LoRA beside full, rows by class. */
 import { deflateSync } from 'node:zlib';
-import { type Condition, conditionsOf } from '../conditions.ts';
+import { type Condition, conditionsOf, startLabel } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { checkpointName, kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
@@ -156,7 +156,7 @@ export function chooseKernels(
     findFirst(({ adapter }) => adapter !== 'full') ??
     finished[0];
   if (!first) return [];
-  const { adapterLabel: name, setting } = first.condition;
+  const { adapterLabel: name } = first.condition;
   const alike = finished
     .filter(({ condition }) => condition.adapterLabel === name)
     .slice(0, MOST_ATTACKS);
@@ -164,7 +164,7 @@ export function chooseKernels(
     {
       cell: first.cell,
       checkpoint: 'init',
-      title: `${joinLabels(name, setting)}, ${checkpointName('init')}`,
+      title: `${joinLabels(name, startLabel(first.condition))}, ${checkpointName('init')}`,
     },
     ...alike.map(({ condition, cell }) => ({
       cell,

@@ -1,7 +1,7 @@
 /** The marks of an entry's figure: a frame's points as a Vega-Lite specification. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Channel, FigureEntry, Overlay } from '../../api/report.ts';
-import { DAGGER } from '../evidence.ts';
+import { DAGGER, FEWER_ROWS } from '../evidence.ts';
 import { codePoints } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
@@ -79,10 +79,14 @@ function dataRows(drawn: Drawn): object[] {
     ...{ row, column, line, x, panel: field },
   });
   const means = drawn.means.flatMap((mean): object[] => {
-    const { centre: value, low, high, across, reason, measure } = mean;
+    const { centre: value, low, high, across, reason, measure, fewerRows } = mean;
     const ends = { ...place(mean), value, low, high, isVoid: reason !== null };
     if (mean.x === null) return [xs[0], xs.at(-1)].map((x) => ({ ...ends, part: 'level', x }));
-    const text = `${markText(value, measure, isHeat)}${isHeat && reason !== null ? ` ${DAGGER}` : ''}`;
+    const marks = [
+      ...(reason === null ? [] : [DAGGER]),
+      ...(fewerRows === null ? [] : [FEWER_ROWS]),
+    ];
+    const text = [markText(value, measure, isHeat), ...(isHeat ? marks : [])].join(' ');
     return [
       { ...ends, part: 'mean', left: across?.low ?? null, right: across?.high ?? null, text },
     ];

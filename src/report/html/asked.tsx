@@ -113,7 +113,7 @@ interface Trained {
 }
 
 /** Names a training before the cells' own: `the base: badnets, rate 0.1`. */
-function placeOf({ section, poisoning }: EarlierTraining): string {
+export function placeOf({ section, poisoning }: EarlierTraining): string {
   const doses = ['rate', 'count'].flatMap((dose) =>
     poisoning[dose] === undefined ? [] : `, ${dose} ${formatValue(poisoning[dose])}`,
   );

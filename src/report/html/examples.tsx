@@ -5,7 +5,8 @@
 import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
 import { cut, plural } from '../format.ts';
-import type { ReceiptFacts } from '../types.ts';
+import type { ReceiptFacts, ReportCell } from '../types.ts';
+import { placeOf } from './asked.tsx';
 import { ChangedRow } from './changes.tsx';
 import { type Chapter, OutputsLink, type PageProps } from './parts.tsx';
 
@@ -17,12 +18,17 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
+/** Returns a receipt of each attack of each training, those before the cells' own first. */
 function firstReceipts(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
+  const add = (label: string, seed: number, receipt: ReceiptFacts | null = null): void => {
+    if (receipt && receipt.made + receipt.negatives > 0 && !byAttack.has(label))
+      byAttack.set(label, { label, seed, receipt });
+  };
   for (const { attackLabel, cells } of conditions)
-    for (const { seed, receipt } of cells) {
-      if (receipt && receipt.made + receipt.negatives > 0 && !byAttack.has(attackLabel))
-        byAttack.set(attackLabel, { label: attackLabel, seed, receipt });
+    for (const { seed, receipt, bases = [] } of cells) {
+      for (const base of bases) add(placeOf(base), seed, base.receipt);
+      add(attackLabel, seed, receipt);
     }
   return [...byAttack.values()];
 }
@@ -47,6 +53,9 @@ const Receipt = ({ shown: { label, seed, receipt } }: { readonly shown: Shown })
   </>
 );
 
+const hasOtherReceipt = ({ bases = [] }: ReportCell): boolean =>
+  bases.some(({ receipt }) => receipt !== undefined);
+
 function Examples({ conditions, input }: PageProps): JSX.Element {
   const receipts = firstReceipts(conditions);
   const shown = receipts.slice(0, MOST_ATTACKS);
@@ -70,7 +79,12 @@ function Examples({ conditions, input }: PageProps): JSX.Element {
           every row.
         </p>
       ) : null}
-      <OutputsLink input={input}>every poisoned row</OutputsLink>
+      <OutputsLink input={input}>
+        every poisoned row
+        {conditions.some(({ cells }) => cells.some(hasOtherReceipt))
+          ? ' of the attack whose trigger a cell’s ASR is under'
+          : ''}
+      </OutputsLink>
     </>
   );
 }

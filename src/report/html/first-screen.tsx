@@ -16,6 +16,8 @@ import { axesText, type Chapter, Chip, FigureBox, type PageProps } from './parts
 
 const MOST_FAILURES = 12;
 const MOST_WARNING = 600;
+/** The most columns of a finding that fit into half of the page, or a phone's width. */
+const MOST_NARROW = 4;
 
 type Fact = readonly [name: string, value: string];
 
@@ -226,12 +228,15 @@ function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
 
 const Difference = ({
   row: { difference, n, excluded, verdict },
+  title,
   common,
 }: {
   readonly row: FindingRow;
+  /** What is compared. A phone shows it in place of the table's head. */
+  readonly title: string;
   readonly common: Verdict | null;
 }): JSX.Element => (
-  <td class="number compared">
+  <td class="number compared" data-title={title}>
     {difference === null ? null : (
       <>
         <span class="whole">{difference}</span> <span class="muted whole">n = {n}</span>
@@ -277,10 +282,12 @@ function FindingTable({
           {rows.map((row) => (
             <tr>
               <th scope="row">{row.label}</th>
-              {row.values.map((value) => (
-                <td class="number">{value}</td>
+              {row.values.map((value, i) => (
+                <td class="number" data-title={columns[i]}>
+                  {value}
+                </td>
               ))}
-              {compares ? <Difference row={row} common={common} /> : null}
+              {compares ? <Difference row={row} title={comparison} common={common} /> : null}
             </tr>
           ))}
         </tbody>
@@ -290,10 +297,10 @@ function FindingTable({
 }
 
 function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
-  const { topic, sentence, claim, rows, more, see } = finding;
+  const { topic, sentence, claim, rows, columns, more, see } = finding;
   const common = commonVerdict(rows);
   return (
-    <div class="finding">
+    <div class={`finding ${columns.length > MOST_NARROW ? 'wide' : 'narrow'}`}>
       <h3>{topic}</h3>
       {sentence === '' ? null : <p>{sentence}</p>}
       {rows.length === 0 ? null : <FindingTable finding={finding} common={common} />}

@@ -4,7 +4,7 @@
  */
 import type { JSX } from 'preact';
 import type { KernelComparison } from '../comparisons.ts';
-import { type Condition, metricOf, type Quantity, seriesOf } from '../conditions.ts';
+import { type Condition, metricOf, type Quantity, seriesOf, startLabel } from '../conditions.ts';
 import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '../fisher.ts';
 import { formatInterval, formatMean, formatNumber, plural } from '../format.ts';
 import { distinct, groupBy, type NonEmpty } from '../groups.ts';
@@ -150,7 +150,7 @@ function Evidence({ comparisons }: Prediction): JSX.Element {
           <span class="muted">
             {[
               condition.adapterLabel,
-              checkpoint === 'init' ? condition.setting : blockLabel(condition),
+              checkpoint === 'init' ? startLabel(condition) : blockLabel(condition),
             ]
               .filter((text) => text !== '')
               .join(', ')}

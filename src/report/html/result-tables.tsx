@@ -7,7 +7,17 @@ import type { PairedDifference } from '../../base/stats.ts';
 import type { AdapterComparison } from '../comparisons.ts';
 import { type Condition, scoreOf, type Series, seriesOf } from '../conditions.ts';
 import { defenceCaveats, DEFENCES, isDefended } from '../defences.ts';
-import { DAGGER, daggerText, predictsOneClass, voidReason, writesAnswers } from '../evidence.ts';
+import {
+  compareRowCounts,
+  DAGGER,
+  daggerText,
+  FEWER_ROWS,
+  fewerRowsText,
+  predictsOneClass,
+  type RowCount,
+  voidReason,
+  writesAnswers,
+} from '../evidence.ts';
 import {
   formatInterval,
   formatMean,
@@ -65,11 +75,20 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
 const whyNotEvidence = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && hasMetric(cell, note) ? voidReason(cell, note) : null;
 
+/** Returns on how many rows a condition has a metric, if other conditions have it on more. */
+type FewerRows = (condition: Condition, note: MetricNote) => RowCount | null;
+
 /**
- * Shows a metric of a condition over its seeds, with a dagger if it is not evidence. Beside the
- * most predicted share, says how many models give every row the same class or text.
+ * Shows a metric of a condition over its seeds, with a dagger if it is not evidence, and a mark if
+ * other conditions have it on more rows. Beside the most predicted share, says how many models give
+ * every row the same class or text.
  */
-function metricCell(condition: Condition, note: MetricNote, expects: Expects): Node {
+function metricCell(
+  condition: Condition,
+  note: MetricNote,
+  expects: Expects,
+  fewerRows: FewerRows,
+): Node {
   const cell = seriesCell(
     seriesOf(condition, scoreOf(note)),
     note.kind,
@@ -88,12 +107,14 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
     );
   }
   const hasVoidNumber = condition.cells.some((one) => whyNotEvidence(one, note) !== null);
-  return hasVoidNumber ? (
-    <span class="muted">
-      {cell} {DAGGER}
-    </span>
-  ) : (
+  const marks = `${hasVoidNumber ? ` ${DAGGER}` : ''}${fewerRows(condition, note) ? ` ${FEWER_ROWS}` : ''}`;
+  return marks === '' ? (
     cell
+  ) : (
+    <span class={hasVoidNumber ? 'muted' : undefined}>
+      {cell}
+      {marks}
+    </span>
   );
 }
 
@@ -125,7 +146,18 @@ export function MetricTable({
       cells.flatMap((cell) => metrics.flatMap((note) => whyNotEvidence(cell, note) ?? [])),
     ),
   );
-  const marked = dagger === null ? '' : ` ${DAGGER} ${dagger}`;
+  const rowCount = compareRowCounts(
+    conditions.flatMap(({ cells }) => [...cells]),
+    ({ axes }) => axes,
+  );
+  const fewerRows: FewerRows = ({ cells: [cell] }, note) =>
+    hasMetric(cell, note) ? rowCount(cell, note) : null;
+  const fewer = fewerRowsText(
+    conditions.flatMap((one) => metrics.flatMap((note) => fewerRows(one, note) ?? [])),
+  );
+  const marked =
+    (dagger === null ? '' : ` ${DAGGER} ${dagger}`) +
+    (fewer === null ? '' : ` ${FEWER_ROWS} ${fewer}`);
   return (
     <>
       {titled && <h3>{label}</h3>}
@@ -137,7 +169,9 @@ export function MetricTable({
           ...namingColumns(conditions),
           numbers('n seeds', seedsCell),
           ...metrics.map((note) =>
-            numbers(note.label, (condition: Condition) => metricCell(condition, note, expects)),
+            numbers(note.label, (condition: Condition) =>
+              metricCell(condition, note, expects, fewerRows),
+            ),
           ),
         ]}
         caption={`${OVER_SEEDS}${marked}${taskNote(conditions, metrics)}`}
@@ -319,8 +353,10 @@ export function Agreement({ conditions }: OfConditions): JSX.Element | null {
           numbers('Outputs', ({ outputs }: AgreementRow) => outputs),
           numbers('Only the first counts', ({ only }: AgreementRow) => only?.[0] ?? '–'),
           numbers('Only the second', ({ only }: AgreementRow) => only?.[1] ?? '–'),
-          numbers('Agreement', ({ agreement }: AgreementRow) =>
-            formatNumber(agreement, 'proportion'),
+          numbers('Agreement', ({ agreement, outputs, only }: AgreementRow) =>
+            outputs === 0
+              ? `no row that ${only === null ? 'all' : 'both'} decided`
+              : formatNumber(agreement, 'proportion'),
           ),
           numbers('κ', ({ kappa }: AgreementRow) => formatNumber(kappa, 'proportion')),
         ]}

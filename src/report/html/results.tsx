@@ -7,7 +7,7 @@ import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, formatValue, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import { blockLabel } from '../labels.ts';
+import { blockLabel, triggerNote } from '../labels.ts';
 import {
   chainNotes,
   furtherNotes,
@@ -66,7 +66,8 @@ const HeldOut = ({
           <dt>Trigger {formatValue(name)}</dt>
           <dd>
             that of {attack}, with{' '}
-            {paramsText(Object.fromEntries(Object.entries(params).map(([k, v]) => [k, [v]])))}
+            {paramsText(Object.fromEntries(Object.entries(params).map(([k, v]) => [k, [v]])))}; its
+            other parameters are those of the attack that a row names
           </dd>
         </div>
       ))}
@@ -95,6 +96,7 @@ function MetricTables({ conditions, input: { triggers = [] } }: PageProps): JSX.
         metrics={metricsOfTable('attack')}
         expects={expects}
       />
+      <TriggerNote conditions={attacked} />
       <ScorerNote conditions={attacked} />
       <MetricTable
         label="Attacks by further scorers"
@@ -314,6 +316,12 @@ function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
       <strong>{scorers.join('; ')}</strong> (scorer.json of each evaluate stage).
     </p>
   );
+}
+
+/** Says whose triggers the rates above are under, if bases are poisoned. */
+function TriggerNote({ conditions }: OfConditions): JSX.Element | null {
+  const note = triggerNote(conditions.map(({ axes }) => axes));
+  return note === null ? null : <p class="small">{note}</p>;
 }
 
 /** Shows a few outputs of each condition, or nothing if the models are classifiers. */

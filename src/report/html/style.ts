@@ -62,6 +62,7 @@ a{color:var(--accent)}
 .findings{columns:2 420px;column-gap:16px;margin-top:4px}
 .finding{border:1px solid var(--line);border-radius:8px;padding:14px 16px 8px;margin:0 0 16px;
   min-width:0;background:#fff;break-inside:avoid}
+.finding.wide{column-span:all}
 .finding h3{margin:0 0 4px;font-size:15.5px}
 .finding p{margin:0 0 8px}
 .finding table{margin:0 0 8px}
@@ -138,10 +139,14 @@ footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px soli
 @media(max-width:640px){.wrap{padding:0 16px}h1{font-size:25px}.question{font-size:15px}h2{
   font-size:20px}section{padding-top:22px}figure{padding:10px 8px}dl.facts{gap:8px 20px}td,th{
   padding:6px 9px}.finding{padding:12px 12px 6px}.finding table{font-size:12.5px}
-  .finding table,.finding thead,.finding tbody{display:block}.finding tr{display:flex;
-  flex-wrap:wrap;border-bottom:1px solid var(--line);padding:3px 0}.finding tr:last-child{
-  border-bottom:0}.finding tr>*{flex:1 1 0;border:0;padding:2px 7px 2px 0;min-width:0}
-  .finding tr>:first-child{flex-grow:1.5}.finding tr>.compared{flex-basis:100%}
+  .narrow table,.narrow thead,.narrow tbody{display:block}.narrow tr{display:flex;
+  flex-wrap:wrap;border-bottom:1px solid var(--line);padding:3px 0}.narrow tr:last-child{
+  border-bottom:0}.narrow tr>*{flex:1 1 0;border:0;padding:2px 7px 2px 0;min-width:0}
+  .narrow tr>:first-child{flex-grow:1.5}.narrow tr>.compared{flex-basis:100%}
+  .wide thead{display:none}.wide table,.wide tbody,.wide tr,.wide tbody th{display:block}
+  .wide tr{border-bottom:1px solid var(--line);padding:3px 0}.wide td.number{display:flex;
+  justify-content:space-between;gap:12px;border:0;white-space:normal}
+  .wide td::before{content:attr(data-title);color:var(--muted)}
   .finding .compared:empty{display:none}.finding .whole{white-space:normal}
   .finding td,.finding th{padding:4px 7px 4px 0}.answer figure{padding:10px 12px 8px}.meanings{
   columns:1}}

@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import {
   type Condition,
   metricOf,
-  oncePerAdapter,
+  oncePerStage,
   type Quantity,
   seriesOf,
   summaryOf,
@@ -18,6 +18,7 @@ import {
   conditionsWith,
   metricColumns,
   names,
+  namingColumns,
   type Node,
   numberColumn,
   numbers,
@@ -31,7 +32,7 @@ import {
 const readDivergence = (metric: string): Quantity => metricOf('divergence', metric);
 
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
-  const rows = oncePerAdapter(conditionsWith(conditions, 'delta', 'residual'));
+  const rows = oncePerStage(conditionsWith(conditions, 'delta', 'residual'), 'delta');
   if (rows.length === 0) return null;
   return (
     <>
@@ -50,7 +51,9 @@ export function Delta({ conditions }: OfConditions): JSX.Element | null {
         label="Delta"
         rows={rows}
         columns={[
-          ...adapterColumns(rows),
+          ...(rows.some(({ ofBase }) => ofBase !== null)
+            ? namingColumns(rows)
+            : adapterColumns(rows)),
           ...metricColumns('delta', [
             ['tr K_full', 'trace_full'],
             ['tr K_LoRA', 'trace_lora'],

@@ -45,7 +45,7 @@ export const trainOn = (
 export async function preflight(
   cell: Cell,
   model: Asset = modelAsset,
-  more: Pick<Partial<PreflightContext>, 'backend' | 'runsHere'> = {},
+  more: Pick<Partial<PreflightContext>, 'backend' | 'runsHere' | 'upstream'> = {},
 ): Promise<string[]> {
   const problems = await train.preflight?.({
     ...contextOf(define(cell), { assets: { model } }),

@@ -118,6 +118,14 @@ test('a warm-up and evaluations beyond the last step are warned of', async () =>
     'warning train.evaluate_every: the training ends after 6 steps, before step 8: ' +
       'only the start and the end are evaluated',
   ]);
+  const clean = { params: { share: 0.2 }, assets: {}, dir: null };
+  assert.equal(
+    await preflight(withTrain({ warmup: 6 }), undefined, { upstream: { data: clean } }),
+    [
+      "warning train.warmup: the defence's training on clean rows ends after 6 steps, within its " +
+        'warm-up of 6: it never reaches its learning rate',
+    ],
+  );
 });
 
 test('products in bfloat16 are refused before anything runs where they are not offered', async () => {

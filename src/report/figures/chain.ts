@@ -1,0 +1,111 @@
+/** What figures along a chain of trainings (`x: training`) show: models, and whose triggers. */
+import type { FigureEntry } from '../../api/report.ts';
+import type { Condition } from '../conditions.ts';
+import { afterTraining } from '../evidence.ts';
+import { list } from '../format.ts';
+import { distinct } from '../groups.ts';
+import { noteOf, OF_TRAINING } from '../metric-lookup.ts';
+import { parseMetricName } from '../metrics.ts';
+import type { ReportCell } from '../types.ts';
+
+/** The field of x for the position in a chain of trainings, from 1. It is no axis of the grid. */
+export const TRAINING = 'training';
+
+/** Matches a rate under the trigger of the attack that a cell studies: `evaluate.asr.refusal`. */
+const OWN_RATE = /^evaluate\.(?:test_)?asr(?!.*\.trigger\.)/;
+
+/** Returns the training, from 1, that plants the trigger which a cell's own rates are under. */
+const plantedIn = ({ chain = [], ofBase }: ReportCell): number =>
+  ofBase === undefined ? chain.length + 1 : Number(/\d+/.exec(ofBase)?.[0] ?? 0) + 1;
+
+/** Returns the training whose trigger a cell's number is under; null if it is under none's. */
+function planterOf(cell: ReportCell, field: string): number | null {
+  const [, other] = OF_TRAINING.exec(field) ?? [];
+  if (other !== undefined) return Number(other);
+  return OWN_RATE.test(field) && cell.family === 'backdoor' ? plantedIn(cell) : null;
+}
+
+/** Returns `training 1 (badnets)` for the training that `planterOf` returns. */
+const trainingName = ({ attack, bases = [] }: ReportCell, k: number): string =>
+  `training ${k} (${bases[k - 1]?.poisoning.attack ?? attack})`;
+
+/** Returns whose trigger a number is under, for the CSV: `training 1 (badnets)`, or ''. */
+export function triggerText({ cells: [cell] }: Condition, field: string): string {
+  const planter = planterOf(cell, field);
+  return planter === null ? '' : trainingName(cell, planter);
+}
+
+/** Returns the cell after each training of its chain, which ends with its own. */
+export const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
+  cell.chain === undefined
+    ? []
+    : [
+        ...cell.chain.map((_, i) => [{ ...cell, ...afterTraining(cell, i + 1) }, i + 1] as const),
+        [cell, cell.chain.length + 1],
+      ];
+
+/**
+ * Returns the name of a cell's number after a training of its chain. Before the attack it is no
+ * success but the `trigger_rate` of a model without the attack.
+ */
+export const fieldAfter = (field: string, cell: ReportCell, training: number): string =>
+  training < (planterOf(cell, field) ?? 0)
+    ? field.replace(/\.(test_)?asr(?=$|\.)/, '.$1trigger_rate')
+    : field;
+
+/**
+ * Returns the entry with a panel for the trigger of each poisoned training, if it draws a rate
+ * along chains in which several are: `asr.trigger.training_1` beside `asr`.
+ */
+export function withEveryTrigger(
+  entry: FigureEntry,
+  conditions: readonly Condition[],
+): FigureEntry {
+  if (entry.x.field !== TRAINING) return entry;
+  const cells = conditions.flatMap((condition) => [...condition.cells]);
+  const drawn = new Set(entry.y.map(({ field }) => field));
+  const planters = distinct(cells.map(plantedIn));
+  const y = entry.y.flatMap((channel) => {
+    const { stage, metric } = parseMetricName(channel.field),
+      label = channel.title ?? noteOf({ stage, metric })?.label ?? metric;
+    const others = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics[stage] ?? {})))
+      .filter((name) => OF_TRAINING.test(name) && name.replace(OF_TRAINING, '') === metric)
+      .map((name) => ({ field: `${stage}.${name}`, training: OF_TRAINING.exec(name)?.[1] ?? '' }))
+      .filter(({ field }) => !drawn.has(field));
+    if (others.length === 0) return channel;
+    const title = (training: string | number): string =>
+      `${label}, trigger of training ${training}`;
+    const [planter = 0, ...more] = planters;
+    return [
+      more.length === 0 ? { ...channel, title: title(planter) } : channel,
+      ...others.map(({ field, training }) => ({ ...channel, field, title: title(training) })),
+    ];
+  });
+  return { ...entry, y };
+}
+
+/** Returns sentences that name the trainings of a chain, and the triggers of the drawn rates. */
+export function chainNote(conditions: readonly Condition[], fields: readonly string[]): string {
+  const cells = conditions.flatMap((condition) => [...condition.cells]);
+  const chain = cells.find((cell) => cell.chain)?.chain ?? [];
+  if (chain.length === 0) return '';
+  const named = [...chain, 'the cell’s own'].map((name, i) => `${i + 1}: ${name}`);
+  const planted = cells.flatMap((cell) =>
+    fields.some((field) => OWN_RATE.test(field)) && cell.family === 'backdoor'
+      ? [{ at: plantedIn(cell), name: trainingName(cell, plantedIn(cell)) }]
+      : [],
+  );
+  const names = distinct(planted.map(({ name }) => name));
+  return [
+    `Trainings: ${named.join('; ')}.`,
+    ...(names.length === 0
+      ? []
+      : [
+          `ASR is under the trigger of ${list(names)}` +
+            `${names.length > 1 ? ', whichever attack a line names' : ''}.`,
+        ]),
+    ...(planted.some(({ at }) => at > 1)
+      ? ['Before that training, it is what the trigger does to a model without the attack.']
+      : []),
+  ].join(' ');
+}
