@@ -1,4 +1,3 @@
-import { defineModel } from '../../src/api.ts';
 import { isUntied } from '../../src/science/models/families/bert-like.ts';
 import type {
   ConfigFields,
@@ -9,8 +8,13 @@ import type {
   Rotary,
   Transformer,
 } from '../../src/science/models/families/description.ts';
-import { layerNorm, layersOf, linear, rotaryOf } from '../../src/science/models/families/parts.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import {
+  familyModel,
+  layerNorm,
+  layersOf,
+  linear,
+  rotaryOf,
+} from '../../src/science/models/families/parts.ts';
 
 const modernbert: Family = {
   modelTypes: ['modernbert'],
@@ -129,9 +133,8 @@ function describe(fields: ConfigFields): Transformer {
   };
 }
 
-export default defineModel<Architecture>({
-  name: 'modernbert',
-  summary: 'ModernBERT (Warner et al. 2024): an encoder with a classification or masked-LM head.',
-  modelTypes: modernbert.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(modernbert),
-});
+export default familyModel(
+  'modernbert',
+  'ModernBERT (Warner et al. 2024): an encoder with a classification or masked-LM head.',
+  modernbert,
+);
