@@ -16,6 +16,7 @@ import type {
   Transformer,
 } from '../../src/science/models/families/description.ts';
 import {
+  encoderHeads,
   familyModel,
   layerNorm,
   layersOf,
@@ -28,13 +29,7 @@ const deberta: Family = {
   prefix: 'deberta.',
   outer: ['pooler', 'classifier', 'cls', 'lm_predictions'],
   tokenTable: BERT_TABLE,
-  heads: {
-    classifier: {
-      transformersName: 'DebertaV2ForSequenceClassification',
-      modules: ['classifier'],
-    },
-    cloze: { transformersName: 'DebertaV2ForMaskedLM' },
-  },
+  heads: encoderHeads('DebertaV2', ['classifier']),
   describe,
 };
 

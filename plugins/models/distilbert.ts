@@ -5,6 +5,7 @@ import type {
   Transformer,
 } from '../../src/science/models/families/description.ts';
 import {
+  encoderHeads,
   familyModel,
   layerNorm,
   layersOf,
@@ -16,13 +17,7 @@ const distilbert: Family = {
   prefix: 'distilbert.',
   outer: ['pre_classifier', 'classifier', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
   tokenTable: 'embeddings.word_embeddings.weight',
-  heads: {
-    classifier: {
-      transformersName: 'DistilBertForSequenceClassification',
-      modules: ['pre_classifier', 'classifier'],
-    },
-    cloze: { transformersName: 'DistilBertForMaskedLM' },
-  },
+  heads: encoderHeads('DistilBert', ['pre_classifier', 'classifier']),
   describe,
 };
 

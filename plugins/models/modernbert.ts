@@ -9,6 +9,7 @@ import type {
   Transformer,
 } from '../../src/science/models/families/description.ts';
 import {
+  encoderHeads,
   familyModel,
   layerNorm,
   layersOf,
@@ -21,13 +22,7 @@ const modernbert: Family = {
   prefix: 'model.',
   outer: ['head', 'classifier', 'decoder'],
   tokenTable: 'embeddings.tok_embeddings.weight',
-  heads: {
-    classifier: {
-      transformersName: 'ModernBertForSequenceClassification',
-      modules: ['classifier'],
-    },
-    cloze: { transformersName: 'ModernBertForMaskedLM' },
-  },
+  heads: encoderHeads('ModernBert', ['classifier']),
   describe,
 };
 

@@ -1,6 +1,11 @@
 import { BERT_TABLE, bertLike, isUntied } from '../../src/science/models/families/bert-like.ts';
 import type { Family } from '../../src/science/models/families/description.ts';
-import { familyModel, layerNorm, linear } from '../../src/science/models/families/parts.ts';
+import {
+  encoderHeads,
+  familyModel,
+  layerNorm,
+  linear,
+} from '../../src/science/models/families/parts.ts';
 
 /**
  * transformers' RobertaForSequenceClassification and RobertaForMaskedLM. Positions start behind the
@@ -11,10 +16,7 @@ export const roberta: Family = {
   prefix: 'roberta.',
   outer: ['classifier', 'lm_head'],
   tokenTable: BERT_TABLE,
-  heads: {
-    classifier: { transformersName: 'RobertaForSequenceClassification', modules: ['classifier'] },
-    cloze: { transformersName: 'RobertaForMaskedLM' },
-  },
+  heads: encoderHeads('Roberta', ['classifier']),
   describe: (fields) => {
     const bert = bertLike(fields, {
       padding: 1,

@@ -1,18 +1,12 @@
 import type { Family } from '../../src/science/models/families/description.ts';
-import { familyModel } from '../../src/science/models/families/parts.ts';
+import { encoderHeads, familyModel } from '../../src/science/models/families/parts.ts';
 import { roberta } from './roberta.ts';
 
 /** RoBERTa's model under another tokenizer (XLMRobertaForSequenceClassification, …ForMaskedLM). */
 const xlmRoberta: Family = {
   ...roberta,
   modelTypes: ['xlm-roberta'],
-  heads: {
-    classifier: {
-      transformersName: 'XLMRobertaForSequenceClassification',
-      modules: ['classifier'],
-    },
-    cloze: { transformersName: 'XLMRobertaForMaskedLM' },
-  },
+  heads: encoderHeads('XLMRoberta', ['classifier']),
 };
 
 export default familyModel(

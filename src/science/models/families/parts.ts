@@ -9,6 +9,7 @@ import type {
   ClassifierHead,
   ConfigFields,
   Family,
+  HeadNames,
   Layer,
   Norm,
   Projection,
@@ -23,6 +24,15 @@ export const familyModel = (name: string, summary: string, own: Family) =>
     modelTypes: own.modelTypes,
     load: async () => (await import('../family.ts')).family(own),
   });
+
+/**
+ * The heads of an encoder that transformers calls `NAMEForSequenceClassification` and so on.
+ * @param modules those that a classifier adds, trained in full under every adapter
+ */
+export const encoderHeads = (name: string, modules: readonly string[]): HeadNames => ({
+  classifier: { transformersName: `${name}ForSequenceClassification`, modules },
+  cloze: { transformersName: `${name}ForMaskedLM` },
+});
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
   name,
