@@ -11,7 +11,7 @@ import type { JsonObject } from '../../api.ts';
 import { sha256OfFile } from '../models/io/large.ts';
 import {
   type PendingTensor,
-  readFloatsApart,
+  readSafetensors,
   readSafetensorsHeader,
   writePending,
 } from '../models/io/safetensors.ts';
@@ -79,7 +79,7 @@ export async function loadState(
   log: (message: string) => void,
 ): Promise<SavedState | null> {
   const found = await findState(dir, log);
-  return found === null ? null : { ...found, tensors: await readFloatsApart(found.path) };
+  return found === null ? null : { ...found, tensors: await readSafetensors(found.path) };
 }
 
 /** Finds the file of the latest undamaged state, which `loadState` reads. */
