@@ -296,19 +296,22 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/** Writes tensors sorted by name. `metadata` defaults to what transformers requires of a file. */
+/**
+ * Writes tensors sorted by name. `metadata` defaults to what transformers requires of a file.
+ * @returns the SHA-256, in hexadecimal, of the bytes as written
+ */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
-): Promise<void> {
+): Promise<string> {
   const pending = [...tensors].map(([name, { shape, data }]): [string, PendingTensor] => {
     if (!(data instanceof Float32Array || data instanceof Int32Array))
       throw new TypeError(`tensor "${name}" is neither float32 nor int32`);
     const dtype = data instanceof Float32Array ? 'float32' : 'int32';
     return [name, { shape, dtype, data: () => Promise.resolve(data) }];
   });
-  await writePending(path, new Map(pending), metadata);
+  return writePending(path, new Map(pending), metadata);
 }
 
 /** IEEE 754 binary16 → binary32, exactly. */
