@@ -30,6 +30,8 @@ export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
   /** Present while training: the stream of a name for the adapter's dropout in this step. */
   readonly adapterRandom?: (name: string) => RandomStream;
+  /** Is shown the input of each linear layer, the head's too. (S, n) */
+  readonly onLinear?: (x: Tensor2D) => void;
   readonly tap?: Tap;
   /** Needs `tap`. */
   readonly vectorTap?: VectorTap;
@@ -130,13 +132,14 @@ function passesOf(
   const contextOf = (
     batch: readonly TokenRow[],
     values: Tensors,
-    { dropout, adapterRandom: random, tap, vectorTap, merged, cache }: ForwardOptions,
+    { dropout, adapterRandom: random, onLinear, tap, vectorTap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random: perUse(random) }) };
     return {
       parameter,
       linear: (layer, x, tokens) => {
+        onLinear?.(x);
         const bias = biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
           mergedWeight = merged?.get(layer);
         const y =
