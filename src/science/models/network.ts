@@ -9,6 +9,7 @@ import { markConstant } from '../../tensor/differentiable.ts';
 import { type MergedWeights, mergedWeights } from './adapted-layer.ts';
 import type { Adapter } from './adapter.ts';
 import { type BaseModel, type ModelSource, openBase } from './base.ts';
+import type { KeyValueCache } from './generate.ts';
 import { linear } from './linear.ts';
 import { within } from './modules.ts';
 import { ownValues, trainedNames } from './start.ts';
@@ -19,7 +20,6 @@ import type {
   LinearLayer,
   ParameterSpec,
   Tap,
-  TokenCache,
   TokenRow,
   VectorTap,
 } from './types.ts';
@@ -38,7 +38,7 @@ export interface ForwardOptions {
   /** Weights by layer that hold what the adapter adds, as `Network.merged` returns them. */
   readonly merged?: ReadonlyMap<string, Tensor2D>;
   /** The tokens before those of the batch, while text is generated. */
-  readonly cache?: TokenCache;
+  readonly cache?: KeyValueCache;
   /** Whether to return the logits after every layer, (L·B, C), by `layerwise`. */
   readonly layerwise?: boolean;
 }
