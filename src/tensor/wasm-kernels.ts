@@ -1,6 +1,6 @@
 /**
- * The WebAssembly backend, and the kernel of a gather's gradient, which tfjs-backend-wasm 4.22 lacks
- * and a loss of a plugin may need.
+ * The WebAssembly backend, and the kernel of a gather's gradient, which tfjs-backend-wasm 4.22
+ * lacks and a loss of a plugin may need.
  */
 import type { KernelConfig, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
