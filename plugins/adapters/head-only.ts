@@ -1,4 +1,4 @@
-import { defineAdapter, type Problem, UserFault } from '../../src/api.ts';
+import { defineAdapter, type Problem } from '../../src/api.ts';
 import type { AdapterContext, AdapterImplementation } from '../../src/science/models/adapter.ts';
 
 function check({ architecture }: AdapterContext): Problem[] {
@@ -22,15 +22,7 @@ export default defineAdapter<AdapterImplementation>({
     'arXiv 1610.01644.',
   params: { type: 'object', additionalProperties: false, properties: {} },
   load: async () => {
-    const { partialAdapter } = await import('../../src/science/models/fine-tuning.ts');
-    return {
-      check: (_params, context) => Promise.resolve(check(context)),
-      create: (_params, context) =>
-        Promise.resolve(context).then((own) => {
-          const [fault] = check(own);
-          if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-          return partialAdapter(own, () => false);
-        }),
-    };
+    const { checkedPartial } = await import('../../src/science/models/fine-tuning.ts');
+    return checkedPartial(check, () => () => false);
   },
 });

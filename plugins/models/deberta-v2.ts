@@ -1,4 +1,4 @@
-import { defineModel, UserFault } from '../../src/api.ts';
+import { UserFault } from '../../src/api.ts';
 import { shown } from '../../src/base/untrusted/json.ts';
 import {
   BERT_LAYER,
@@ -15,8 +15,13 @@ import type {
   RelativeTable,
   Transformer,
 } from '../../src/science/models/families/description.ts';
-import { layerNorm, layersOf, linear } from '../../src/science/models/families/parts.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import {
+  encoderHeads,
+  familyModel,
+  layerNorm,
+  layersOf,
+  linear,
+} from '../../src/science/models/families/parts.ts';
 
 /** transformers' DebertaV2ForSequenceClassification and DebertaV2ForMaskedLM. */
 const deberta: Family = {
@@ -24,13 +29,7 @@ const deberta: Family = {
   prefix: 'deberta.',
   outer: ['pooler', 'classifier', 'cls', 'lm_predictions'],
   tokenTable: BERT_TABLE,
-  heads: {
-    classifier: {
-      transformersName: 'DebertaV2ForSequenceClassification',
-      modules: ['classifier'],
-    },
-    cloze: { transformersName: 'DebertaV2ForMaskedLM' },
-  },
+  heads: encoderHeads('DebertaV2', ['classifier']),
   describe,
 };
 
@@ -212,11 +211,9 @@ function describe(fields: ConfigFields): Transformer {
   };
 }
 
-export default defineModel<Architecture>({
-  name: 'deberta-v2',
-  summary:
-    'DeBERTa-v2 and v3 (He et al. 2021; 2023), without a convolution: an encoder with a ' +
+export default familyModel(
+  'deberta-v2',
+  'DeBERTa-v2 and v3 (He et al. 2021; 2023), without a convolution: an encoder with a ' +
     'classification or masked-LM head.',
-  modelTypes: deberta.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(deberta),
-});
+  deberta,
+);

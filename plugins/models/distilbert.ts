@@ -1,25 +1,23 @@
-import { defineModel } from '../../src/api.ts';
 import { encoderLayer, isUntied } from '../../src/science/models/families/bert-like.ts';
 import type {
   ConfigFields,
   Family,
   Transformer,
 } from '../../src/science/models/families/description.ts';
-import { layerNorm, layersOf, linear } from '../../src/science/models/families/parts.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import {
+  encoderHeads,
+  familyModel,
+  layerNorm,
+  layersOf,
+  linear,
+} from '../../src/science/models/families/parts.ts';
 
 const distilbert: Family = {
   modelTypes: ['distilbert'],
   prefix: 'distilbert.',
   outer: ['pre_classifier', 'classifier', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
   tokenTable: 'embeddings.word_embeddings.weight',
-  heads: {
-    classifier: {
-      transformersName: 'DistilBertForSequenceClassification',
-      modules: ['pre_classifier', 'classifier'],
-    },
-    cloze: { transformersName: 'DistilBertForMaskedLM' },
-  },
+  heads: encoderHeads('DistilBert', ['pre_classifier', 'classifier']),
   describe,
 };
 
@@ -80,9 +78,8 @@ function describe(fields: ConfigFields): Transformer {
   };
 }
 
-export default defineModel<Architecture>({
-  name: 'distilbert',
-  summary: 'DistilBERT (Sanh et al. 2019): an encoder with a classification or masked-LM head.',
-  modelTypes: distilbert.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(distilbert),
-});
+export default familyModel(
+  'distilbert',
+  'DistilBERT (Sanh et al. 2019): an encoder with a classification or masked-LM head.',
+  distilbert,
+);

@@ -1,6 +1,5 @@
-import { defineModel } from '../../src/api.ts';
 import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import { familyModel } from '../../src/science/models/families/parts.ts';
 
 const gemma = llamaFamily('gemma', 'Gemma', (fields) => {
   fields.only('use_bidirectional_attention', [false, null]);
@@ -17,11 +16,9 @@ const gemma = llamaFamily('gemma', 'Gemma', (fields) => {
   });
 });
 
-export default defineModel<Architecture>({
-  name: 'gemma',
-  summary:
-    'Gemma (Mesnard et al. 2024): a decoder with a classification or causal-LM head. Gemma 2 and ' +
+export default familyModel(
+  'gemma',
+  'Gemma (Mesnard et al. 2024): a decoder with a classification or causal-LM head. Gemma 2 and ' +
     '3 are other families.',
-  modelTypes: gemma.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(gemma),
-});
+  gemma,
+);

@@ -1,4 +1,3 @@
-import { defineModel } from '../../src/api.ts';
 import type {
   ConfigFields,
   Family,
@@ -6,13 +5,13 @@ import type {
   Transformer,
 } from '../../src/science/models/families/description.ts';
 import {
+  familyModel,
   lastTokenClassifier,
   layerNorm,
   layersOf,
   linear,
   rotaryOf,
 } from '../../src/science/models/families/parts.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
 
 const neox: Family = {
   modelTypes: ['gpt_neox'],
@@ -85,11 +84,9 @@ function describe(fields: ConfigFields): Transformer {
   };
 }
 
-export default defineModel<Architecture>({
-  name: 'gpt-neox',
-  summary:
-    'GPT-NeoX and Pythia (Black et al. 2022; Biderman et al. 2023): a decoder with a ' +
+export default familyModel(
+  'gpt-neox',
+  'GPT-NeoX and Pythia (Black et al. 2022; Biderman et al. 2023): a decoder with a ' +
     'classification or causal-LM head.',
-  modelTypes: neox.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(neox),
-});
+  neox,
+);

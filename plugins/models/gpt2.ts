@@ -1,4 +1,3 @@
-import { defineModel } from '../../src/api.ts';
 import type {
   ConfigFields,
   Family,
@@ -7,11 +6,11 @@ import type {
 } from '../../src/science/models/families/description.ts';
 import {
   conv1d,
+  familyModel,
   lastTokenClassifier,
   layerNorm,
   layersOf,
 } from '../../src/science/models/families/parts.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' GPT2ForSequenceClassification and GPT2LMHeadModel. */
 const gpt2: Family = {
@@ -83,9 +82,8 @@ function describe(fields: ConfigFields): Transformer {
   };
 }
 
-export default defineModel<Architecture>({
-  name: 'gpt2',
-  summary: 'GPT-2 (Radford et al. 2019): a decoder with a classification or causal-LM head.',
-  modelTypes: gpt2.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(gpt2),
-});
+export default familyModel(
+  'gpt2',
+  'GPT-2 (Radford et al. 2019): a decoder with a classification or causal-LM head.',
+  gpt2,
+);

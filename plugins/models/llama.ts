@@ -1,6 +1,5 @@
-import { defineModel } from '../../src/api.ts';
 import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import { familyModel } from '../../src/science/models/families/parts.ts';
 
 const llama = llamaFamily('llama', 'Llama', (fields) => {
   const attention = fields.flag('attention_bias', false);
@@ -9,11 +8,9 @@ const llama = llamaFamily('llama', 'Llama', (fields) => {
   });
 });
 
-export default defineModel<Architecture>({
-  name: 'llama',
-  summary:
-    'Llama 1 to 3, SmolLM and others of their form (Touvron et al. 2023): a decoder with a ' +
+export default familyModel(
+  'llama',
+  'Llama 1 to 3, SmolLM and others of their form (Touvron et al. 2023): a decoder with a ' +
     'classification or causal-LM head.',
-  modelTypes: llama.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(llama),
-});
+  llama,
+);

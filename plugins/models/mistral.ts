@@ -1,6 +1,5 @@
-import { defineModel } from '../../src/api.ts';
 import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import { familyModel } from '../../src/science/models/families/parts.ts';
 
 const mistral = llamaFamily('mistral', 'Mistral', (fields) => {
   const window =
@@ -10,11 +9,9 @@ const mistral = llamaFamily('mistral', 'Mistral', (fields) => {
   return llamaLike(fields, { kvHeads: 8, window: () => window });
 });
 
-export default defineModel<Architecture>({
-  name: 'mistral',
-  summary:
-    'Mistral (Jiang et al. 2023), Llama with a sliding window: a decoder with a classification ' +
+export default familyModel(
+  'mistral',
+  'Mistral (Jiang et al. 2023), Llama with a sliding window: a decoder with a classification ' +
     'or causal-LM head.',
-  modelTypes: mistral.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(mistral),
-});
+  mistral,
+);

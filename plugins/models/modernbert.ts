@@ -1,4 +1,3 @@
-import { defineModel } from '../../src/api.ts';
 import { isUntied } from '../../src/science/models/families/bert-like.ts';
 import type {
   ConfigFields,
@@ -9,21 +8,21 @@ import type {
   Rotary,
   Transformer,
 } from '../../src/science/models/families/description.ts';
-import { layerNorm, layersOf, linear, rotaryOf } from '../../src/science/models/families/parts.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import {
+  encoderHeads,
+  familyModel,
+  layerNorm,
+  layersOf,
+  linear,
+  rotaryOf,
+} from '../../src/science/models/families/parts.ts';
 
 const modernbert: Family = {
   modelTypes: ['modernbert'],
   prefix: 'model.',
   outer: ['head', 'classifier', 'decoder'],
   tokenTable: 'embeddings.tok_embeddings.weight',
-  heads: {
-    classifier: {
-      transformersName: 'ModernBertForSequenceClassification',
-      modules: ['classifier'],
-    },
-    cloze: { transformersName: 'ModernBertForMaskedLM' },
-  },
+  heads: encoderHeads('ModernBert', ['classifier']),
   describe,
 };
 
@@ -129,9 +128,8 @@ function describe(fields: ConfigFields): Transformer {
   };
 }
 
-export default defineModel<Architecture>({
-  name: 'modernbert',
-  summary: 'ModernBERT (Warner et al. 2024): an encoder with a classification or masked-LM head.',
-  modelTypes: modernbert.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(modernbert),
-});
+export default familyModel(
+  'modernbert',
+  'ModernBERT (Warner et al. 2024): an encoder with a classification or masked-LM head.',
+  modernbert,
+);

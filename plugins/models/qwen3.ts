@@ -1,10 +1,9 @@
-import { defineModel } from '../../src/api.ts';
 import {
   llamaFamily,
   llamaLike,
   qwenWindow,
 } from '../../src/science/models/families/llama-like.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import { familyModel } from '../../src/science/models/families/parts.ts';
 
 /** transformers' Qwen3ForSequenceClassification and Qwen3ForCausalLM. */
 const qwen3 = llamaFamily('qwen3', 'Qwen3', (fields) => {
@@ -17,11 +16,9 @@ const qwen3 = llamaFamily('qwen3', 'Qwen3', (fields) => {
   });
 });
 
-export default defineModel<Architecture>({
-  name: 'qwen3',
-  summary:
-    "Qwen3 (Yang et al. 2025), Llama with a norm on each head's queries and keys: a decoder with " +
+export default familyModel(
+  'qwen3',
+  "Qwen3 (Yang et al. 2025), Llama with a norm on each head's queries and keys: a decoder with " +
     'a classification or causal-LM head.',
-  modelTypes: qwen3.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(qwen3),
-});
+  qwen3,
+);

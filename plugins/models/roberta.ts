@@ -1,8 +1,11 @@
-import { defineModel } from '../../src/api.ts';
 import { BERT_TABLE, bertLike, isUntied } from '../../src/science/models/families/bert-like.ts';
 import type { Family } from '../../src/science/models/families/description.ts';
-import { layerNorm, linear } from '../../src/science/models/families/parts.ts';
-import type { Architecture } from '../../src/science/models/types.ts';
+import {
+  encoderHeads,
+  familyModel,
+  layerNorm,
+  linear,
+} from '../../src/science/models/families/parts.ts';
 
 /**
  * transformers' RobertaForSequenceClassification and RobertaForMaskedLM. Positions start behind the
@@ -13,10 +16,7 @@ export const roberta: Family = {
   prefix: 'roberta.',
   outer: ['classifier', 'lm_head'],
   tokenTable: BERT_TABLE,
-  heads: {
-    classifier: { transformersName: 'RobertaForSequenceClassification', modules: ['classifier'] },
-    cloze: { transformersName: 'RobertaForMaskedLM' },
-  },
+  heads: encoderHeads('Roberta', ['classifier']),
   describe: (fields) => {
     const bert = bertLike(fields, {
       padding: 1,
@@ -49,9 +49,8 @@ export const roberta: Family = {
   },
 };
 
-export default defineModel<Architecture>({
-  name: 'roberta',
-  summary: 'RoBERTa (Liu et al. 2019): an encoder with a classification or masked-LM head.',
-  modelTypes: roberta.modelTypes,
-  load: async () => (await import('../../src/science/models/family.ts')).family(roberta),
-});
+export default familyModel(
+  'roberta',
+  'RoBERTa (Liu et al. 2019): an encoder with a classification or masked-LM head.',
+  roberta,
+);

@@ -7,21 +7,19 @@ import {
   type UpstreamStage,
   type Warning,
 } from '../api.ts';
+import { memoized } from '../base/memoized.ts';
 import { loadSplit, type SplitRequest } from './load-split.ts';
 import { labelCounts, readDatasetInfo, readRows } from './rows-file.ts';
 import { splitRequest } from './split-request.ts';
 import { splitWarnings } from './split-warnings.ts';
 
-const countsByDir = new Map<string, Promise<SplitCounts>>();
+/** Returns the counts of the rows in a data stage's folder, which are read only once. */
+const rowCounts = memoized(async (dir: string) => countsOf(await readRows(dir), []));
 
-/** Returns the counts of a data stage's folder. Each folder's rows are read only once. */
+/** Returns the counts of a data stage's folder. */
 async function countsIn(dir: string): Promise<SplitCounts> {
   const info = await readDatasetInfo(dir);
-  if (info.task === 'classes') return info;
-  let counts = countsByDir.get(dir);
-  if (counts === undefined)
-    countsByDir.set(dir, (counts = readRows(dir).then((rows) => countsOf(rows, []))));
-  return counts;
+  return info.task === 'classes' ? info : rowCounts(dir);
 }
 
 /**

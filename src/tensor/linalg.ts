@@ -84,68 +84,6 @@ function runDouble(
   }
 }
 
-/** Returns a solver that runs SelfAdjointEigV2; null where the backend is not TensorFlow. */
-function tensorflowEigenvalues(): EigenSolver | null {
-  return hasOperations()
-    ? (matrix, n) => runDouble('SelfAdjointEigV2', { compute_v: false }, matrix, [n, n], 2, [0])[0]!
-    : null;
-}
-
-/**
- * Eigenvalues (q), ascending, and eigenvectors (q, q), as columns, of the smaller Gram matrix of W
- * (m, n): W Wᵀ where m ≤ n, else Wᵀ W.
- */
-type GramSolver = (
-  matrix: Float64Array,
-  m: number,
-  n: number,
-) => { readonly values: Float64Array; readonly vectors: Float64Array };
-
-/**
- * Returns a solver that runs MatMul and SelfAdjointEigV2; null where the current backend is not
- * TensorFlow.
- */
-function tensorflowGramVectors(): GramSolver | null {
-  if (!hasOperations()) return null;
-  return (matrix, m, n) => {
-    const q = Math.min(m, n);
-    const [gram] = runDouble(
-      'MatMul',
-      { transpose_a: m > n, transpose_b: m <= n },
-      matrix,
-      [m, n],
-      1,
-      [0],
-      2,
-    );
-    const [values, vectors] = runDouble(
-      'SelfAdjointEigV2',
-      { compute_v: true },
-      gram!,
-      [q, q],
-      2,
-      [0, 1],
-    );
-    return { values: values!, vectors: vectors! };
-  };
-}
-
-/** Returns a solver that runs Svd; null where the current backend is not TensorFlow. */
-function tensorflowSvd(): SingularSolver | null {
-  if (!hasOperations()) return null;
-  return (matrix, m, n, vectors) => {
-    const [values, left] = runDouble(
-      'Svd',
-      { compute_uv: vectors, full_matrices: false },
-      matrix,
-      [m, n],
-      3,
-      vectors ? [0, 1] : [0],
-    );
-    return { values: values!, left: left ?? null };
-  };
-}
-
 export interface Singular {
   /** min(m, n), descending. */
   readonly values: Float64Array;
@@ -155,16 +93,8 @@ export interface Singular {
   readonly left: Float64Array | null;
 }
 
-/** A solver for a row-major (m, n) matrix. */
-export type SingularSolver = (
-  matrix: Float64Array,
-  m: number,
-  n: number,
-  vectors: boolean,
-) => Singular;
-
 /** Golub–Kahan, in JavaScript (LINPACK's dsvdc, by way of JAMA). */
-const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
+function javascriptSvd(matrix: Float64Array, m: number, n: number, vectors: boolean): Singular {
   const { diagonal, leftSingularVectors: U } = new SVD(
     Matrix.from1DArray(m, n, Array.from(matrix)),
     {
@@ -180,7 +110,7 @@ const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
       ? Float64Array.from({ length: m * k }, (_, at) => U.get(Math.floor(at / k), at % k))
       : null,
   };
-};
+}
 
 /**
  * Returns the singular values and, with `vectors`, the left singular vectors.
@@ -192,7 +122,10 @@ export function svd(matrix: Float64Array, m: number, n: number, vectors = true):
     throw new RangeError(`${matrix.length} values do not form a ${m} × ${n} matrix`);
   if (!matrix.every(Number.isFinite))
     throw new RangeError('a matrix with infinite or missing entries has no singular values');
-  return (tensorflowSvd() ?? javascriptSvd)(matrix, m, n, vectors);
+  if (!hasOperations()) return javascriptSvd(matrix, m, n, vectors);
+  const flags = { compute_uv: vectors, full_matrices: false };
+  const [values, left] = runDouble('Svd', flags, matrix, [m, n], 3, vectors ? [0, 1] : [0]);
+  return { values: values!, left: left ?? null };
 }
 
 /** Returns the singular values only, descending. */
@@ -225,19 +158,16 @@ export function lowRankSingularValues(
   return singularValues(Float64Array.from(core.to1DArray()), k, k);
 }
 
-/** A solver: a symmetric row-major (n, n) matrix → its n eigenvalues in any order. */
-export type EigenSolver = (matrix: Float64Array, n: number) => Float64Array;
-
 /**
  * Householder tridiagonalisation and implicit QL, in JavaScript (EISPACK's tred2 and tql2, by way
  * of JAMA).
  */
-const javascriptEigenvalues: EigenSolver = (matrix, n) => {
+function javascriptEigenvalues(matrix: Float64Array, n: number): Float64Array {
   const rows = Array.from({ length: n }, (_, i) => matrix.subarray(i * n, (i + 1) * n));
   return Float64Array.from(
     new EigenvalueDecomposition(rows, { assumeSymmetric: true }).realEigenvalues,
   );
-};
+}
 
 /**
  * Returns the eigenvalues of the matrix's symmetric part, descending.
@@ -254,8 +184,10 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
   for (let i = 0; i < n; i++)
     for (let j = 0; j < n; j++)
       symmetric[i * n + j] = (matrix[i * n + j]! + matrix[j * n + i]!) / 2;
-  const solve = tensorflowEigenvalues() ?? javascriptEigenvalues;
-  return solve(symmetric, n).sort().reverse();
+  const values = hasOperations()
+    ? runDouble('SelfAdjointEigV2', { compute_v: false }, symmetric, [n, n], 2, [0])[0]!
+    : javascriptEigenvalues(symmetric, n);
+  return values.sort().reverse();
 }
 
 /**
@@ -276,12 +208,10 @@ export function leadingLeftVectors(
   n: number,
   count: number,
 ): Float64Array {
-  const k = Math.min(count, m, n);
-  const solve = tensorflowGramVectors();
-  if (solve !== null) {
-    // eigenvalues (q), ascending, and vectors (q, q) of W Wᵀ or Wᵀ W, q = min(m, n)
-    const { values, vectors } = solve(matrix, m, n);
-    const q = values.length;
+  const q = Math.min(m, n),
+    k = Math.min(count, q);
+  if (hasOperations()) {
+    const { values, vectors } = gramVectors(matrix, m, n);
     if (values[q - k]! > SMALLEST_SHARE ** 2 * values[q - 1]!) {
       return m <= n
         ? lastColumns(vectors, q, k)
@@ -289,11 +219,30 @@ export function leadingLeftVectors(
     }
   }
   const { left } = svd(matrix, m, n);
-  const width = Math.min(m, n);
-  return Float64Array.from(
-    { length: m * k },
-    (_, at) => left![Math.floor(at / k) * width + (at % k)]!,
+  return Float64Array.from({ length: m * k }, (_, at) => left![Math.floor(at / k) * q + (at % k)]!);
+}
+
+/**
+ * Returns the eigenvalues (q), ascending, and eigenvectors (q, q), as columns, of the smaller Gram
+ * matrix of W (m, n): W Wᵀ where m ≤ n, else Wᵀ W. Needs the TensorFlow backend.
+ */
+function gramVectors(
+  W: Float64Array,
+  m: number,
+  n: number,
+): { readonly values: Float64Array; readonly vectors: Float64Array } {
+  const q = Math.min(m, n),
+    flags = { transpose_a: m > n, transpose_b: m <= n };
+  const [gram] = runDouble('MatMul', flags, W, [m, n], 1, [0], 2);
+  const [values, vectors] = runDouble(
+    'SelfAdjointEigV2',
+    { compute_v: true },
+    gram!,
+    [q, q],
+    2,
+    [0, 1],
   );
+  return { values: values!, vectors: vectors! };
 }
 
 /** Returns the last k columns, the last one first. (q, q) → (q, k) */

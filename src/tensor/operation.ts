@@ -10,11 +10,9 @@ import { ADDED, type Rule } from './compiled/rules.ts';
  * An attribute of an operation, with the type that TensorFlow's definition of the operation gives
  * it.
  */
-export type Attribute =
+type Attribute =
   | { readonly type: 'int' | 'float'; readonly value: number }
   | { readonly type: 'bool'; readonly value: boolean }
-  | { readonly type: 'string'; readonly value: string }
-  | { readonly type: 'shape'; readonly value: readonly number[] }
   | { readonly type: 'dtype'; readonly value: DataType };
 
 /** Whether `callOperation` can be used, which is so if the current backend is TensorFlow. */
@@ -32,7 +30,7 @@ export function tensorflowBackend(): NodeJSKernelBackend {
 interface Encoded {
   readonly name: string;
   readonly type: number;
-  readonly value: string | number | boolean | number[];
+  readonly value: number | boolean;
 }
 
 export type Attributes = Readonly<Record<string, Attribute>>;
@@ -46,19 +44,12 @@ function encodeAttributes(backend: NodeJSKernelBackend, attributes: Attributes):
     int: binding.TF_ATTR_INT,
     float: binding.TF_ATTR_FLOAT,
     bool: binding.TF_ATTR_BOOL,
-    string: binding.TF_ATTR_STRING,
-    shape: binding.TF_ATTR_SHAPE,
     dtype: binding.TF_ATTR_TYPE,
   };
   return Object.entries(attributes).map(([name, attribute]) => ({
     name,
     type: types[attribute.type],
-    value:
-      attribute.type === 'dtype'
-        ? backend.getDTypeInteger(attribute.value)
-        : attribute.type === 'shape'
-          ? [...attribute.value]
-          : attribute.value,
+    value: attribute.type === 'dtype' ? backend.getDTypeInteger(attribute.value) : attribute.value,
   }));
 }
 

@@ -104,7 +104,7 @@ test('PEFT and transformers load every adapter that is written here', async () =
         tf.tidy(() => opened.forward(own.rows, values).dataSync<'float32'>().slice()),
       );
       const classes = ['a', 'b', 'c'].slice(0, own.classes);
-      await saveTrained(opened, values, one.folder, own.checkpoint, classes);
+      await saveTrained(opened, values, one.folder, { modelDir: own.checkpoint, classes });
       tf.dispose([...values.values()]);
       opened.dispose();
       asked[keyOf(one)] = { ...about(own), folder: one.folder };

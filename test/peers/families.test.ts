@@ -63,7 +63,10 @@ test('transformers and PEFT load what is written here, and give the same logits'
     for (const kind of ['full', 'lora'] as const) {
       const network = await openFamily(own, kind);
       logits[kind] = logitsOf(network, own.rows);
-      await saveTrained(network, null, folder(kind), own.checkpoint, classesOf(own));
+      await saveTrained(network, null, folder(kind), {
+        modelDir: own.checkpoint,
+        classes: classesOf(own),
+      });
       if (kind === 'lora') await writeMerged(own, network, folder('merged'));
       network.dispose();
     }

@@ -157,7 +157,10 @@ test('folders that PEFT writes are read here, and PEFT reads them when written a
       [],
       `${name}: the spec means the same`,
     );
-    await saveTrained(network, null, folder('again', name), checkpoint, labels);
+    await saveTrained(network, null, folder('again', name), {
+      modelDir: checkpoint,
+      classes: labels,
+    });
     network.dispose();
   }
   const again = await peer<{ [name: string]: Facts }>('peft_peer.read', {
@@ -232,7 +235,10 @@ test('PEFT and transformers open models trained here with equal logits', async (
       weightDecay: 0.01,
       shuffle: true,
     });
-    await saveTrained(network, trained, folder('ours', name), checkpoint, labels);
+    await saveTrained(network, trained, folder('ours', name), {
+      modelDir: checkpoint,
+      classes: labels,
+    });
     const before = logitsOf(network, rows),
       logits = network.forward(rows, trained).dataSync<'float32'>();
     assert.ok(farthest(before, logits) > 0.05, `${name}: training moved it`);

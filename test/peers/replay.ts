@@ -61,7 +61,7 @@ export async function writeStart(
   const drawn = await implementation.create(params, shape);
   const network = await open(checkpoint, 1, B === undefined ? drawn : withB(drawn, B));
   const labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
-  await saveTrained(network, null, dir, checkpoint, labels);
+  await saveTrained(network, null, dir, { modelDir: checkpoint, classes: labels });
   network.dispose();
   if (implementation !== lora) {
     const whole = join(dir, 'model');

@@ -20,35 +20,25 @@ import {
   readPeft,
   writePeft,
 } from '../../../src/science/models/io/peft.ts';
-import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
-import type { HostTensor } from '../../../src/science/models/types.ts';
 import { inputMask, readHeadAndBiases, throwFirst, trainedBiasPredicate } from '../shared/parts.ts';
 import type { LoraParams } from './index.ts';
 import { DEFAULT_DISTRIBUTION, isDrawn, statedVariance } from './init.ts';
-import { checkFolder, checkSpec, type LayerPlan, planDefaults, planLayers } from './plan.ts';
-import { drawnStart, folderStart, type LayerStart, startValues } from './start.ts';
+import { checkFolder, checkSpec, planDefaults, planLayers } from './plan.ts';
+import { drawnStart, folderStart, type StartPlan, startValues } from './start.ts';
 
-interface Plan {
-  readonly rank: number;
-  readonly alpha: number;
-  readonly rslora: boolean;
+/** `biases`: the trained ones that the folder of `init_from` holds. */
+interface Plan
+  extends
+    StartPlan,
+    Pick<PeftAdapter, 'rank' | 'alpha' | 'rslora' | 'dropout' | 'bias' | 'biases'> {
   readonly dora: boolean;
-  /** The part of the weights that the factors started as, which each layer subtracts. */
-  readonly residual: string | null;
-  readonly dropout: number;
-  readonly bias: LoraBias;
   /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */
   readonly freezeA: boolean;
   /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */
   readonly ratio: number;
-  readonly layers: ReadonlyMap<string, LayerPlan>;
   /** σ² of the entries of A, as the spec states it; null if A is not drawn. */
   readonly variance: ((fanIn: number, rank: number) => number) | null;
-  /** Returns the values of a layer's factors at which training starts. */
-  readonly start: LayerStart;
-  /** The trained biases that the folder of `init_from` holds, by name. */
-  readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
 function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
@@ -155,22 +145,10 @@ async function save(
       ...(fixed === undefined ? {} : { fixed: { A: await read(fixed.A), B: await read(fixed.B) } }),
       ...(magnitude === undefined ? {} : { magnitude: await read(magnitude) }),
     });
-  const { rank, alpha, rslora, dora, residual, dropout, bias } = plan;
+  const ofModel = await readHeadAndBiases(saving, isTrainedBias);
   await writePeft(
     dir,
-    {
-      base: base ?? null,
-      rank,
-      alpha,
-      rslora,
-      dora,
-      residual,
-      dropout,
-      bias,
-      transposed,
-      layers,
-      ...(await readHeadAndBiases(saving, isTrainedBias)),
-    },
+    { ...plan, base: base ?? null, transposed, layers, ...ofModel },
     architecture,
   );
 }
@@ -180,13 +158,11 @@ async function save(
  * lacks, and may replace its dropout.
  */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
+  const { dora = false, residual = null } = folder;
   return {
-    rank: folder.rank,
-    alpha: folder.alpha,
-    rslora: folder.rslora,
-    dora: folder.dora ?? false,
-    residual: folder.residual ?? null,
-    bias: folder.bias,
+    ...folder,
+    dora,
+    residual,
     dropout: params.dropout ?? folder.dropout,
     freezeA: params.freeze_a ?? false,
     ratio: params.lora_plus_ratio ?? 1,
@@ -195,7 +171,6 @@ function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
     ),
     variance: statedVariance(params.init),
     start: folderStart(folder),
-    biases: folder.biases,
   };
 }
 

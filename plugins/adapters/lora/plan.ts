@@ -23,6 +23,9 @@ export interface LayerPlan {
   readonly alpha: number;
 }
 
+/** The fields of a spec that say which layers are adapted. */
+export type Targets = Pick<LoraParams, 'targets' | 'exclude' | 'layers'>;
+
 const DEFAULT_RANK = 8;
 const ALL_LINEAR = 'all-linear';
 
@@ -31,7 +34,7 @@ const ALL_LINEAR = 'all-linear';
  * the numbered `layers` alone if these are given. The head is never among them.
  */
 export function targetedLayers(
-  { targets = ALL_LINEAR, exclude, layers }: Pick<LoraParams, 'targets' | 'exclude' | 'layers'>,
+  { targets = ALL_LINEAR, exclude, layers }: Targets,
   { architecture, linears }: ModelShape,
 ): LinearLayer[] {
   const rule = {
@@ -73,10 +76,7 @@ const lastNameParts = (layers: readonly LinearLayer[]): string =>
     ', ',
   );
 
-export function checkTargets(
-  params: Pick<LoraParams, 'targets' | 'exclude' | 'layers'>,
-  model: ModelShape,
-): Problem[] {
+export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
   const hint = `Its layers end in ${lastNameParts(linears)}.`;
@@ -201,50 +201,68 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
 }
 
 /**
+ * Returns a problem where a field of the spec contradicts the adapter's folder, else none.
+ * @param written the field's value as the spec writes it
+ */
+export const clash = (
+  field: string,
+  asked: unknown,
+  held: unknown,
+  written: unknown = asked,
+): Problem[] =>
+  asked === undefined || asked === held
+    ? []
+    : [
+        {
+          path: ['adapter', field],
+          message:
+            `${field} is ${String(written)} here, but ${String(held)} in the adapter that ` +
+            'init_from names',
+          hint: `Leave ${field} out, or write the value of the folder.`,
+        },
+      ];
+
+/** Returns a problem where the spec targets other layers than the folder adapts. */
+export function targetClash(
+  params: Targets,
+  layers: ReadonlyMap<string, unknown>,
+  model: ModelShape,
+): Problem[] {
+  const field = (['targets', 'exclude', 'layers'] as const).find(
+    (one) => params[one] !== undefined,
+  );
+  if (field === undefined) return [];
+  const asked = targetedLayers(params, model);
+  return asked.length === layers.size && asked.every(({ name }) => layers.has(name))
+    ? []
+    : clash(field, JSON.stringify(params[field]), `${layers.size} layers are adapted`);
+}
+
+/**
  * Returns a fault for each field in which the spec contradicts the adapter's folder. Dropout may
  * differ, because it is not a property of the weights.
  */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
-  const problems: Problem[] = [];
-  const reportClash = (field: keyof LoraParams, asked: string, held: string): void => {
-    problems.push({
-      path: ['adapter', field],
-      message: `${field} is ${asked} here, but ${held} in the adapter that init_from names`,
-      hint: `Leave ${field} out, or write the value of the folder.`,
-    });
-  };
-  if (params.rank !== undefined && params.rank !== folder.rank)
-    reportClash('rank', String(params.rank), String(folder.rank));
-  const alpha = params.alpha === undefined ? undefined : alphaOf(params.alpha, folder.rank);
-  if (alpha !== undefined && alpha !== folder.alpha)
-    reportClash('alpha', String(params.alpha), String(folder.alpha));
-  if (params.rslora !== undefined && params.rslora !== folder.rslora)
-    reportClash('rslora', String(params.rslora), String(folder.rslora));
-  const { dora = false } = folder;
-  if (params.use_dora !== undefined && params.use_dora !== dora)
-    reportClash('use_dora', String(params.use_dora), String(dora));
-  if (params.bias !== undefined && params.bias !== folder.bias)
-    reportClash('bias', params.bias, folder.bias);
-  const field = (['targets', 'exclude', 'layers'] as const).find(
-    (one) => params[one] !== undefined,
-  );
-  if (field !== undefined) {
-    const asked = targetedLayers(params, model).map(({ name }) => name);
-    if (asked.length !== folder.layers.size || asked.some((name) => !folder.layers.has(name)))
-      reportClash(field, JSON.stringify(params[field]), `${folder.layers.size} layers are adapted`);
-  }
-  const reportPatternClash = (
+  const patternClash = (
     pattern: 'rank_pattern' | 'alpha_pattern',
-    held: (factors: PeftFactors) => number,
-  ): void => {
+    heldBy: (factors: PeftFactors) => number,
+  ): Problem[] => {
     for (const [name, factors] of folder.layers) {
       const asked = patternValue(params[pattern] ?? {}, moduleName(model.architecture, name));
-      if (asked === undefined || asked === held(factors)) continue;
-      reportClash(pattern, `${asked} for ${name}`, String(held(factors)));
-      return;
+      const found = clash(pattern, asked, heldBy(factors), `${asked} for ${name}`);
+      if (found.length > 0) return found;
     }
+    return [];
   };
-  reportPatternClash('rank_pattern', ({ A }) => at(A.shape, 0));
-  reportPatternClash('alpha_pattern', ({ alpha: layerAlpha }) => layerAlpha);
-  return problems;
+  const alpha = params.alpha === undefined ? undefined : alphaOf(params.alpha, folder.rank);
+  return [
+    ...clash('rank', params.rank, folder.rank),
+    ...clash('alpha', alpha, folder.alpha, params.alpha),
+    ...clash('rslora', params.rslora, folder.rslora),
+    ...clash('use_dora', params.use_dora, folder.dora ?? false),
+    ...clash('bias', params.bias, folder.bias),
+    ...targetClash(params, folder.layers, model),
+    ...patternClash('rank_pattern', ({ A }) => at(A.shape, 0)),
+    ...patternClash('alpha_pattern', (factors) => factors.alpha),
+  ];
 }

@@ -150,7 +150,7 @@ function residualFactors(
 }
 
 /** Returns the initial factors of a layer; null if they are computed from its weight. */
-export type LayerStart = (
+type LayerStart = (
   layer: LinearLayer,
   rank: number,
   seed: number,
@@ -199,6 +199,15 @@ function rowNorms(
   return { shape: [m], data: norms };
 }
 
+/** What a plan says of where its layers start. */
+export interface StartPlan {
+  readonly layers: ReadonlyMap<string, LayerPlan>;
+  /** The part of the weights that the factors started as, which each layer subtracts. */
+  readonly residual: string | null;
+  /** Returns the values of a layer's factors at which training starts. */
+  readonly start: LayerStart;
+}
+
 /**
  * Returns the initial values of a layer's own parameters, by name. DoRA's magnitudes start as the
  * norms of the weight's rows, so that the model is unchanged.
@@ -207,15 +216,7 @@ function rowNorms(
 export function startValues(
   layer: LinearLayer,
   names: FactorNames,
-  {
-    layers,
-    residual,
-    start,
-  }: {
-    readonly layers: ReadonlyMap<string, LayerPlan>;
-    readonly residual: string | null;
-    readonly start: LayerStart;
-  },
+  { layers, residual, start }: StartPlan,
   seed: number,
   read: WeightReader | undefined,
 ): ReadonlyMap<string, HostTensor> {

@@ -20,6 +20,7 @@ import {
   type Entry,
   type ModelPart,
   modelTensors,
+  type PeftFolder,
   PREFIX,
   readTensors,
   weightsFile,
@@ -41,9 +42,7 @@ export interface VeraVectors {
   readonly b: HostTensor; // (m)
 }
 
-export interface PeftVera {
-  /** The name of the base model; null where whoever opens the adapter chooses the model. */
-  readonly base?: string | null;
+export interface PeftVera extends PeftFolder {
   readonly rank: number;
   /** The seed of the shared factors. */
   readonly key: number;
@@ -57,10 +56,6 @@ export interface PeftVera {
   readonly bias: LoraBias;
   /** The vectors by canonical name of the layer. */
   readonly layers: ReadonlyMap<string, VeraVectors>;
-  /** Model parameters that are saved whole (the classifier), by canonical name. */
-  readonly saved: ReadonlyMap<string, HostTensor>;
-  /** Trained biases except the classifier's, by canonical name. */
-  readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
 /**

@@ -17,8 +17,7 @@ import type {
 import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
 import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
-import type { LoraParams } from '../lora/index.ts';
-import { checkTargets, targetedLayers } from '../lora/plan.ts';
+import { checkTargets, clash, targetClash, targetedLayers, type Targets } from '../lora/plan.ts';
 import { inputMask, readHeadAndBiases, throwFirst, trainedBiasPredicate } from '../shared/parts.ts';
 import {
   type PeftVera,
@@ -29,7 +28,8 @@ import {
   writePeftVera,
 } from './peft.ts';
 
-interface VeraParams extends Pick<LoraParams, 'targets' | 'exclude' | 'layers' | 'dropout'> {
+interface VeraParams extends Targets {
+  readonly dropout?: number;
   readonly rank?: number;
   readonly d_initial?: number;
   readonly projection_prng_key?: number;
@@ -158,39 +158,12 @@ const asLoraBias = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
   bias === 'vera_only' ? 'lora_only' : bias;
 
 /** Returns a problem for each setting of the spec that contradicts the folder. */
-function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] {
-  const problems: Problem[] = [];
-  const reportClash = (field: keyof VeraParams, asked: unknown, held: unknown): void => {
-    if (asked === undefined || asked === held) return;
-    problems.push({
-      path: ['adapter', field],
-      message:
-        `${field} is ${String(params[field])} here, but ${String(held)} in the adapter that ` +
-        'init_from names',
-      hint: `Leave ${field} out, or write the value of the folder.`,
-    });
-  };
-  reportClash('rank', params.rank, folder.rank);
-  reportClash('projection_prng_key', params.projection_prng_key, folder.key);
-  reportClash('bias', params.bias === undefined ? undefined : asLoraBias(params.bias), folder.bias);
-  const field = (['targets', 'exclude', 'layers'] as const).find(
-    (one) => params[one] !== undefined,
-  );
-  if (field !== undefined) {
-    const asked = targetedLayers(params, model).map(({ name }) => name);
-    const areSame =
-      asked.length === folder.layers.size && asked.every((name) => folder.layers.has(name));
-    if (!areSame)
-      problems.push({
-        path: ['adapter', field],
-        message:
-          `${field} is ${JSON.stringify(params[field])} here, but ${folder.layers.size} layers ` +
-          'are adapted in the adapter that init_from names',
-        hint: `Leave ${field} out, or write the value of the folder.`,
-      });
-  }
-  return problems;
-}
+const checkFolder = (params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] => [
+  ...clash('rank', params.rank, folder.rank),
+  ...clash('projection_prng_key', params.projection_prng_key, folder.key),
+  ...clash('bias', params.bias, folder.bias === 'lora_only' ? 'vera_only' : folder.bias),
+  ...targetClash(params, folder.layers, model),
+];
 
 async function create(params: VeraParams, context: AdapterContext): Promise<Adapter> {
   if (context.initFrom !== undefined) {

@@ -14,7 +14,6 @@ import { randomStream } from '../../base/random.ts';
 import { inWords } from '../../base/untrusted/limits.ts';
 import { markConstant } from '../../tensor/differentiable.ts';
 import { type Checkpoint, openCheckpoint, readJson } from './io/checkpoint.ts';
-import { readFloatsTogether } from './io/safetensors.ts';
 import { checkFloat, isFloat, sameShape, storedShape, turned, UNQUANTISED } from './io/stored.ts';
 import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
@@ -245,23 +244,10 @@ async function readModel(dir: string, architecture: Architecture, classes: numbe
   await checkTied(checkpoint, architecture, specs);
   const tensors = new Map<string, Tensor>();
   const known = new Map(specs.map((spec) => [spec.name, spec]));
-  const hold = (name: string, inFile: HostTensor): void => {
-    const { data, shape } = turned(named(known, name), inFile);
-    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
-  };
-  const byShard = new Map<string, [canonical: string, inFile: string][]>();
+  const read = await checkpoint.read([...fileNames.values()]);
   for (const [name, inFile] of fileNames) {
-    const { dtype, file } = named(checkpoint.tensors, inFile);
-    if (dtype === 'F32') byShard.set(file, [...(byShard.get(file) ?? []), [name, inFile]]);
-    // Other types are widened to float32, which makes a copy: one tensor at a time.
-    else hold(name, named(await checkpoint.read([inFile]), inFile));
-  }
-  for (const [file, names] of byShard) {
-    const read = await readFloatsTogether(
-      file,
-      names.map(([, inFile]) => inFile),
-    );
-    for (const [name, inFile] of names) hold(name, named(read, inFile));
+    const { data, shape } = turned(named(known, name), named(read, inFile));
+    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
   }
   return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
 }

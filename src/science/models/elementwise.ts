@@ -117,27 +117,23 @@ export const silu = fusedOrComposed('silu', (u) =>
   }),
 );
 
-/** max(u, 0). (S, m) → (S, m). */
-export function relu(u: Tensor2D): Tensor2D {
-  return differentiable([u], {
-    forward: () => {
-      const y = tf.relu(u);
-      return { value: y, saved: [y] };
-    },
-    backward: (dy, [y]) => [tf.mul(dy, tf.step(y))],
-  });
-}
+/** An activation y with the derivative `slope`, a function of y alone. (S, m) → (S, m). */
+const slopedByValue =
+  (activate: (u: Tensor2D) => Tensor2D, slope: (y: Tensor2D) => Tensor) =>
+  (u: Tensor2D): Tensor2D =>
+    differentiable([u], {
+      forward: () => {
+        const y = activate(u);
+        return { value: y, saved: [y] };
+      },
+      backward: (dy, [y]) => [tf.mul(dy, slope(y))],
+    });
 
-/** tanh u;  derivative 1 − tanh². (S, m) → (S, m). */
-export function tanh(u: Tensor2D): Tensor2D {
-  return differentiable([u], {
-    forward: () => {
-      const y = tf.tanh(u);
-      return { value: y, saved: [y] };
-    },
-    backward: (dy, [y]) => [tf.mul(dy, tf.sub(1, tf.square(y)))],
-  });
-}
+/** max(u, 0). */
+export const relu = slopedByValue(tf.relu, tf.step);
+
+/** tanh u;  derivative 1 − tanh². */
+export const tanh = slopedByValue(tf.tanh, (y) => tf.sub(1, tf.square(y)));
 
 export const activations: Readonly<Record<string, Activation>> = {
   gelu,

@@ -27,16 +27,8 @@ const MOST = {
   types: 100_000,
 } as const satisfies Record<Size, number>;
 
-type Checked = Pick<ConfigFields, 'only' | 'choice'> & {
-  readonly number: (
-    field: string,
-    fallback: number | undefined,
-    accept: (x: number) => boolean,
-    expected: string,
-  ) => number;
-};
-
-function fieldReaders(json: { readonly [field: string]: unknown }, place: string): Checked {
+/** Returns the readers of an object in config.json that others are made of. */
+function fieldReaders(json: { readonly [field: string]: unknown }, place: string) {
   const number = (
     field: string,
     fallback: number | undefined,

@@ -114,14 +114,23 @@ export const full: AdapterImplementation = {
     ),
 };
 
-/** Returns the names of the trained parameters that do not belong to the head. */
-function trainedBelowHead(
-  { architecture, parameters }: AdapterContext,
-  isTrained: (name: string) => boolean,
-): Set<string> {
-  const below = parameters.filter(({ name }) => !within(name, architecture.headModules));
-  return new Set(below.map(({ name }) => name).filter(isTrained));
-}
+/**
+ * Returns the implementation of an adapter that trains some of the model's parameters.
+ * @param check returns what is wrong with the adapter on this model
+ * @param trained returns which parameters are trained with the head, by canonical name
+ */
+export const checkedPartial = (
+  check: (context: AdapterContext) => Problem[],
+  trained: (context: AdapterContext) => (name: string) => boolean,
+): AdapterImplementation => ({
+  check: (_params, context) => Promise.resolve(check(context)),
+  create: (_params, context) =>
+    Promise.resolve(context).then((own) => {
+      const fault = check(own).find(({ warning }) => warning !== true);
+      if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
+      return partialAdapter(own, trained(own));
+    }),
+});
 
 /**
  * Returns the implementation of an adapter that trains some of the model's vectors.
@@ -133,37 +142,30 @@ export function vectorAdapter(
   what: string,
   trained: (parameters: AdapterContext['parameters']) => (name: string) => boolean,
 ): AdapterImplementation {
-  const vectorsOf = (context: AdapterContext): Set<string> =>
-    trainedBelowHead(context, trained(context.parameters));
+  /** The trained parameters that do not belong to the head. */
+  const vectorsOf = ({ architecture, parameters }: AdapterContext): Set<string> => {
+    const isTrained = trained(parameters);
+    return new Set(
+      parameters
+        .map(({ name }) => name)
+        .filter((name) => !within(name, architecture.headModules) && isTrained(name)),
+    );
+  };
   const check = (context: AdapterContext): Problem[] => {
     if (vectorsOf(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;
-    const lacks = `${type} trains the ${what} of a model, and this ${modelType} has none`;
-    return headModules.length === 0
-      ? [
-          {
-            path: ['adapter', 'type'],
-            message: `${lacks}: with a ${head.type} head nothing is left to train`,
-            hint: 'Choose another adapter.',
-          },
-        ]
-      : [
-          {
-            path: ['adapter', 'type'],
-            message: `${lacks}: the head alone is trained, as by head-only`,
-            hint: 'Write `type: head-only`, or choose another adapter.',
-            warning: true,
-          },
-        ];
+    const path = ['adapter', 'type'],
+      lacks = `${type} trains the ${what} of a model, and this ${modelType} has none`;
+    if (headModules.length === 0) {
+      const message = `${lacks}: with a ${head.type} head nothing is left to train`;
+      return [{ path, message, hint: 'Choose another adapter.' }];
+    }
+    const message = `${lacks}: the head alone is trained, as by head-only`,
+      hint = 'Write `type: head-only`, or choose another adapter.';
+    return [{ path, message, hint, warning: true }];
   };
-  return {
-    check: (_params, context) => Promise.resolve(check(context)),
-    create: (_params, context) =>
-      Promise.resolve(context).then((own) => {
-        const fault = check(own).find(({ warning }) => warning !== true);
-        if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-        const vectors = vectorsOf(own);
-        return partialAdapter(own, (name) => vectors.has(name));
-      }),
-  };
+  return checkedPartial(check, (context) => {
+    const vectors = vectorsOf(context);
+    return (name) => vectors.has(name);
+  });
 }

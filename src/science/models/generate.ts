@@ -11,7 +11,7 @@ import type { RandomStream } from '../../base/random.ts';
 import { compiled } from '../../tensor/compiled/compiled.ts';
 import { type Sight, similarLengths, type Tokens, UNSEEN } from './layout.ts';
 import type { Network } from './network.ts';
-import type { KeyValueBlock, TokenCache, TokenRow } from './types.ts';
+import type { KeyValueBlock, TokenRow } from './types.ts';
 
 type Placed = Pick<Tokens, 'map' | 'places'> & { readonly padding: { readonly width: number } };
 
@@ -42,10 +42,11 @@ const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
 const PADDING = -1;
 
 /**
- * Rows stand padded in columns, (B, Hk, T, d): first those of the prompts, then one for each step.
- * The newest columns are a block of their own, so that a step copies these few and not all.
+ * The tokens that a decoder has read before those of the batch. Rows stand padded in columns,
+ * (B, Hk, T, d): first those of the prompts, then one for each step. The newest columns are a block
+ * of their own, so that a step copies these few and not all.
  */
-class KeyValueCache implements TokenCache {
+export class KeyValueCache {
   readonly #layers = new Map<number, Layer>();
   /** For each row, the position of the token in each column. */
   #columns: number[][];

@@ -9,6 +9,7 @@ import { markConstant } from '../../tensor/differentiable.ts';
 import { type MergedWeights, mergedWeights } from './adapted-layer.ts';
 import type { Adapter } from './adapter.ts';
 import { type BaseModel, type ModelSource, openBase } from './base.ts';
+import type { KeyValueCache } from './generate.ts';
 import { linear } from './linear.ts';
 import { within } from './modules.ts';
 import { ownValues, trainedNames } from './start.ts';
@@ -19,7 +20,6 @@ import type {
   LinearLayer,
   ParameterSpec,
   Tap,
-  TokenCache,
   TokenRow,
   VectorTap,
 } from './types.ts';
@@ -30,13 +30,15 @@ export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
   /** Present while training: the stream of a name for the adapter's dropout in this step. */
   readonly adapterRandom?: (name: string) => RandomStream;
+  /** Is shown the input of each linear layer, the head's too. (S, n) */
+  readonly onLinear?: (x: Tensor2D) => void;
   readonly tap?: Tap;
   /** Needs `tap`. */
   readonly vectorTap?: VectorTap;
   /** Weights by layer that hold what the adapter adds, as `Network.merged` returns them. */
   readonly merged?: ReadonlyMap<string, Tensor2D>;
   /** The tokens before those of the batch, while text is generated. */
-  readonly cache?: TokenCache;
+  readonly cache?: KeyValueCache;
   /** Whether to return the logits after every layer, (L·B, C), by `layerwise`. */
   readonly layerwise?: boolean;
 }
@@ -130,13 +132,14 @@ function passesOf(
   const contextOf = (
     batch: readonly TokenRow[],
     values: Tensors,
-    { dropout, adapterRandom: random, tap, vectorTap, merged, cache }: ForwardOptions,
+    { dropout, adapterRandom: random, onLinear, tap, vectorTap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random: perUse(random) }) };
     return {
       parameter,
       linear: (layer, x, tokens) => {
+        onLinear?.(x);
         const bias = biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
           mergedWeight = merged?.get(layer);
         const y =

@@ -15,11 +15,12 @@ import {
 } from './attention.ts';
 import { dropout, dropoutMask } from './elementwise.ts';
 import type { Attention, RelativeTable, Rotary, Transformer } from './families/description.ts';
+import type { KeyValueCache } from './generate.ts';
 import { type Layout, maskOf, rowsOf, type Tokens } from './layout.ts';
 import { columns, partOfHeads } from './linear.ts';
 import { headNormalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
-import type { ForwardContext, TokenCache } from './types.ts';
+import type { ForwardContext } from './types.ts';
 
 /** A model's description, and the name of its token table. */
 export interface Body {
@@ -173,7 +174,7 @@ const dropoutMaskOf = (
  * Attention over the keys and values of the cache, to which it adds those of the batch. → (Q, H·d)
  */
 function attendCached(
-  cache: TokenCache,
+  cache: KeyValueCache,
   layer: number,
   [q, k, v]: Projected,
   shape: AttentionShape,

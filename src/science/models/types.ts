@@ -5,8 +5,9 @@
  * maps n → m. Padding never enters a linear layer: hidden states are (S, n), and only attention
  * builds (B, T).
  */
-import type { Tensor, Tensor1D, Tensor2D, Tensor4D, TypedArray } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D, TypedArray } from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../base/random.ts';
+import type { KeyValueCache } from './generate.ts';
 
 /** A row with special tokens, without padding, at most `max_length` tokens long. */
 export interface TokenRow {
@@ -71,33 +72,10 @@ export interface TokenMap {
 /** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
 export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
 
-/** Tokens of a batch in order, each with its position; the longest row has `padding.width`. */
-interface PlacedTokens {
-  readonly map: TokenMap;
-  readonly places: Int32Array;
-  readonly padding: { readonly width: number };
-}
-
 /** Keys and values of some of the tokens that a layer has read, (B, Hk, T, d). */
 export interface KeyValueBlock {
   readonly keys: Tensor;
   readonly values: Tensor;
-}
-
-/** The tokens that a decoder has read before those of the batch (generate.ts). */
-export interface TokenCache {
-  /** The number of tokens that each row has, (B). */
-  readonly lengths: readonly number[];
-  /** Adds the columns of the tokens that are about to be read. */
-  open(tokens: PlacedTokens): void;
-  /** Adds new keys and values. Returns the layer's blocks in order, which the cache keeps. */
-  extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[];
-  /**
-   * 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). Tq is the queries'
-   * `padding.width`, T the number of columns opened so far; the Tq rows are repeated G = `groups`
-   * times.
-   */
-  mask(queries: PlacedTokens, sight: { readonly window?: number }, groups: number): Tensor4D;
 }
 
 export interface ForwardContext {
@@ -117,7 +95,7 @@ export interface ForwardContext {
    */
   readonly copies?: Int32Array;
   /** Present while text is generated: the tokens before the batch's. Nothing is differentiated. */
-  readonly cache?: TokenCache;
+  readonly cache?: KeyValueCache;
   /** Present while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream };
 }

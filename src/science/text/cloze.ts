@@ -15,7 +15,7 @@ export interface RowPart {
 }
 
 const SLOTS = ['text', 'text_pair', 'mask'] as const;
-export type Slot = (typeof SLOTS)[number];
+type Slot = (typeof SLOTS)[number];
 type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
@@ -70,7 +70,7 @@ interface FilledTemplate {
   /** The position of the mask in `ids`. */
   readonly mask: number;
   /** The texts: their token ids, and how many of them are kept. */
-  readonly parts: readonly RowPart[];
+  readonly parts: RowPart[];
 }
 /** Fills in a row, cut to `room` tokens. Throws where the template takes more by itself. */
 type FillTemplate = (text: string, pair: string | undefined, room: number) => FilledTemplate;
@@ -97,8 +97,9 @@ function cutTexts(
 /** The texts of a row in the order of the row: the text, then its pair. */
 const rowTexts = (text: string, pair: string | undefined): string[] =>
   pair === undefined ? [text] : [text, pair];
-const slotsInOrder = (parts: readonly Part[]): Slot[] =>
-  parts.flatMap((part) => ('slot' in part ? [part.slot] : []));
+const textIndex = (slot: Slot): number => (slot === 'text' ? 0 : 1);
+const isForPairs = (parts: readonly Part[]): boolean =>
+  parts.some((part) => 'slot' in part && part.slot === 'text_pair');
 
 /** Returns a filler that tokenises each part by itself, where no token spans two words. */
 function fillByParts(
@@ -122,7 +123,7 @@ function fillByParts(
     for (const part of read) {
       if ('ids' in part) ids.push(...part.ids);
       else if (part.slot === 'mask') maskPosition = ids.push(mask) - 1;
-      else ids.push(...(kept[part.slot === 'text' ? 0 : 1] ?? []));
+      else ids.push(...(kept[textIndex(part.slot)] ?? []));
     }
     return { ids, mask: maskPosition, parts: texts };
   };
@@ -154,25 +155,21 @@ function fillAsWhole(
     );
     const whole = tokenizer.ids(filled.join(''));
     const before = (i: number): number[] => tokenizer.ids(filled.slice(0, i).join(''));
-    const spans = new Map<Slot, readonly [number, number]>();
+    const spans: (readonly [from: number, to: number])[] = []; // of the text, then of its pair
     let masksBefore = 0;
     for (const [i, part] of parts.entries()) {
       if (!('slot' in part)) continue;
       if (part.slot === 'mask') masksBefore = countMasks(before(i));
       else {
         const from = commonStart(before(i), whole);
-        spans.set(part.slot, [from, Math.max(from, commonStart(before(i + 1), whole))]);
+        spans[textIndex(part.slot)] = [from, Math.max(from, commonStart(before(i + 1), whole))];
       }
     }
-    const slots = (['text', 'text_pair'] as const).flatMap((slot) => {
-      const span = spans.get(slot);
-      return span === undefined ? [] : [span];
-    });
-    const texts = slots.map(([from, to]) => whole.slice(from, to));
+    const texts = spans.map(([from, to]) => whole.slice(from, to));
     const templateTokens = whole.length - texts.reduce((sum, ids) => sum + ids.length, 0);
     const cut = cutTexts(texts, templateTokens, room, tooLong);
     const cutPositions = new Set<number>();
-    for (const [i, [from, to]] of slots.entries())
+    for (const [i, [from, to]] of spans.entries())
       for (let at = from + (cut[i]?.kept ?? 0); at < to; at++) cutPositions.add(at);
     // The texts may contain the mask token too.
     let maskPosition = -1;
@@ -188,14 +185,14 @@ function fillAsWhole(
 }
 
 /** Returns a function that fills the template; it throws UserFault for rows that do not fit it. */
-function templateFiller(
+export function templateFiller(
   template: string,
   tokenizer: TextTokenizer,
 ): (text: string, pair: string | undefined, maxLength: number) => FilledTemplate {
   const { before, after } = tokenizer.edges;
   const parts = parseTemplate(template),
     around = before.length + after.length;
-  const forPairs = slotsInOrder(parts).includes('text_pair');
+  const forPairs = isForPairs(parts);
   const tooLong: TooLong = (templateTokens, room) =>
     new UserFault(
       `the template ${shown(template)} takes ${templateTokens + around} tokens by itself, and ` +
@@ -217,7 +214,7 @@ function templateFiller(
 
 /** Returns how many tokens a template takes by itself: words, mask and special tokens. */
 export function templateLength(template: string, tokenizer: TextTokenizer): number {
-  const pair = slotsInOrder(parseTemplate(template)).includes('text_pair') ? '' : undefined;
+  const pair = isForPairs(parseTemplate(template)) ? '' : undefined;
   const { before, after } = tokenizer.edges;
   return (
     templateFiller(template, tokenizer)('', pair, Infinity).ids.length +
@@ -243,15 +240,6 @@ export function clozeEncoder(
     const row = Int32Array.from([...before, ...ids, ...after]);
     return { ids: row, typeIds: new Int32Array(row.length), mask: before.length + mask };
   };
-}
-
-/** Returns a function that cuts a row's texts as the encoder of the same template does. */
-export function clozeParts(
-  template: string,
-  tokenizer: TextTokenizer,
-): (text: string, pair: string | undefined, maxLength: number) => readonly RowPart[] {
-  const fill = templateFiller(template, tokenizer);
-  return (text, pair, maxLength) => fill(text, pair, maxLength).parts;
 }
 
 /**

@@ -9,9 +9,9 @@ import { at, named } from '../../base/lookup.ts';
 import type { Head, TokenRow } from '../models/types.ts';
 import {
   clozeEncoder,
-  clozeParts,
   commonStart,
   type RowPart,
+  templateFiller,
   verbalizerMismatch,
   verbalizerTokens,
 } from './cloze.ts';
@@ -94,8 +94,8 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
     return completionEncoder(tokenizer, settings.template).parts;
   }
   if (settings.type === 'cloze') {
-    const parts = clozeParts(settings.template, tokenizer);
-    return ({ text, text_pair: pair }, maxLength) => [...parts(text, pair, maxLength)];
+    const fill = templateFiller(settings.template, tokenizer);
+    return ({ text, text_pair: pair }, maxLength) => fill(text, pair, maxLength).parts;
   }
   return ({ text, text_pair: pair }, maxLength) => {
     const first = tokenizer.ids(text),

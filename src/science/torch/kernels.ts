@@ -128,21 +128,16 @@ function termsOf(kernel: KernelKind, layer: Layer): Term[] {
   ];
 }
 
-/** The terms of some layers, and the kernels that they are added to. */
-interface Asked {
-  readonly terms: readonly Term[];
-  readonly parts: readonly WirePart[];
-  /** A term of each kernel, for its kind and layer. */
-  readonly kernels: readonly Term[];
-}
-
-/** Lists the terms of layers, to be added to a kernel of each kind or of each kind and layer. */
+/**
+ * Lists the terms of layers, to be added to a kernel of each kind or of each kind and layer.
+ * `kernels` has a term of each kernel, for its kind and layer.
+ */
 function askedOf(
   start: TorchStart,
   layers: readonly Layer[],
   kinds: readonly KernelKind[],
   perLayer: boolean,
-): Asked {
+) {
   const terms = layers.flatMap((layer) => kinds.flatMap((kind) => termsOf(kind, layer)));
   const keyOf = ({ kernel, layer }: Term): string => (perLayer ? `${kernel} ${layer}` : kernel);
   const kernels = new Map(terms.map((term) => [keyOf(term), term])),
@@ -157,19 +152,14 @@ function askedOf(
   return { terms, parts, kernels: [...kernels.values()] };
 }
 
-interface Plan {
-  /** The batches, as positions of rows. */
-  readonly parts: readonly Int32Array[];
-  readonly groups: readonly { readonly layers: readonly Layer[]; readonly bytes: number }[];
-}
-
+/** Plans the batches, as positions of rows, and the groups of layers that share a request. */
 function planOf(
   { config, options }: TorchStart,
   layers: readonly Layer[],
   rows: readonly TokenRow[],
   kinds: readonly KernelKind[],
   { batchTokens = BATCH_TOKENS, memoryMB = MEMORY_MB }: KernelOptions,
-): Plan {
+) {
   const { count } = outputsOf(options);
   const lengths = rows.map(({ ids }) => ids.length),
     logits = rows.map(logitsOf({ ...options, config }));
@@ -211,6 +201,47 @@ const placesOf = (parts: readonly Int32Array[], classes: number): Int32Array =>
     classes,
   );
 
+/** What the requests for kernels of some rows with themselves share. */
+function kernelRequests(
+  { worker, id }: TorchModel,
+  { options }: TorchStart,
+  rows: readonly TokenRow[],
+  batches: readonly Int32Array[],
+  signal: AbortSignal | undefined,
+) {
+  const { count: C } = outputsOf(options),
+    size = rows.length * C;
+  const places = placesOf(batches, C),
+    logits = new Float32Array(size);
+  const wire = batches.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
+  return {
+    /** N·C */
+    size,
+    /** The rows' logits, (N·C), which every request fills in. */
+    logits,
+    /** Returns a kernel, (N·C, N·C), in the rows' order. */
+    inOrder: (data: Float64Array): Float64Array =>
+      unfold({ height: size, width: size, data }, places, null),
+    /** Returns the kernels of some parts, in Python's order, and the trace of each part. */
+    ask: (parts: readonly WirePart[], factors: ReadonlyMap<string, HostTensor> = new Map()) =>
+      withFolder(async (dir) => {
+        const out = join(dir, 'kernels.npy'),
+          file = factors.size === 0 ? null : join(dir, 'factors.safetensors');
+        if (file !== null) await writeSafetensors(file, factors);
+        const request = { model: id, batches: wire, parts, factors: file, out };
+        const answer = await worker.ask('kernel', request, signal);
+        arrayOf('float32', answer.logits).forEach((value, x) => {
+          logits[at(places, x)] = value;
+        });
+        const data = (await readNpy(out)).data as Float64Array; // (kernels, N·C, N·C)
+        return {
+          kernel: (k: number): Float64Array => data.subarray(k * size ** 2, (k + 1) * size ** 2),
+          traces: arrayOf('float64', answer.traces),
+        };
+      }),
+  };
+}
+
 /** The most bytes of kernels that come from one request. */
 const KERNEL_BYTES = 2 ** 28;
 /** About how many kernels of a layer are asked for. */
@@ -218,19 +249,15 @@ const PARTS = 8;
 
 /** Calls `visit` with each layer and the kernels of its parts, and returns the logits, (N·C). */
 async function layerKernels(
-  { worker, id }: TorchModel,
+  model: TorchModel,
   start: TorchStart,
   rows: readonly TokenRow[],
   { layers, parts: partsOf, visit, progress, signal }: LayerKernels,
 ): Promise<Float32Array> {
   const { architecture } = start.options;
   const plan = planOf(start, layers, rows, ['full', 'lora'], {});
-  const { count: C } = outputsOf(start.options),
-    size = rows.length * C;
-  const places = placesOf(plan.parts, C);
-  const wire = plan.parts.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
-  const mostLayers = Math.max(1, Math.floor(KERNEL_BYTES / (8 * size ** 2 * PARTS)));
-  const logits = new Float32Array(size);
+  const requests = kernelRequests(model, start, rows, plan.parts, signal);
+  const mostLayers = Math.max(1, Math.floor(KERNEL_BYTES / (8 * requests.size ** 2 * PARTS)));
   let done = 0;
   for (const { layers: groupLayers } of plan.groups)
     for (let first = 0; first < groupLayers.length; first += mostLayers) {
@@ -251,36 +278,27 @@ async function layerKernels(
           return { name: layer.name, module, parameters: [], factor };
         }),
       );
-      const { data, ...answer } = await withFolder(async (dir) => {
-        const out = join(dir, 'kernels.npy'),
-          file = factors.size === 0 ? null : join(dir, 'factors.safetensors');
-        if (file !== null) await writeSafetensors(file, factors);
-        const numbered = parts.map((part, kernel) => ({ ...part, kernel }));
-        const request = { model: id, batches: wire, parts: numbered, factors: file, out };
-        const answered = await worker.ask('kernel', request, signal);
-        return { ...answered, data: (await readNpy(out)).data as Float64Array };
-      });
-      arrayOf('float32', answer.logits).forEach((value, x) => {
-        logits[at(places, x)] = value;
-      });
+      const { kernel } = await requests.ask(
+        parts.map((part, k) => ({ ...part, kernel: k })),
+        factors,
+      );
       let next = 0;
       group.forEach((layer, l) => {
-        const own = at(asked, l).map(() => {
-          const kernel = data.subarray(next * size ** 2, ++next * size ** 2);
-          return unfold({ height: size, width: size, data: kernel }, places, null);
-        });
-        visit(layer, own);
+        visit(
+          layer,
+          at(asked, l).map(() => requests.inOrder(kernel(next++))),
+        );
       });
       progress?.((done += group.length), layers.length, 'layers');
     }
-  return logits;
+  return requests.logits;
 }
 
 type Found = Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>;
 
 /** Computes the kernels, group of layers by group; after each, `resume` may save the sums. */
 async function computeKernels(
-  { worker, id }: TorchModel,
+  model: TorchModel,
   start: TorchStart,
   layers: readonly Layer[],
   rows: readonly TokenRow[],
@@ -289,45 +307,29 @@ async function computeKernels(
   const { perLayer = false, progress, resume, signal } = options;
   const kinds = kindsOf({ layers }, options);
   const { parts, groups } = planOf(start, layers, rows, kinds, options);
-  const { count: C } = outputsOf(start.options),
-    size = rows.length * C;
-  const places = placesOf(parts, C);
-  const inOrder = (data: Float64Array): Float64Array =>
-    unfold({ height: size, width: size, data }, places, null);
-  const logits = new Float32Array(size);
+  const { size, logits, inOrder, ask } = kernelRequests(model, start, rows, parts, signal);
   const found: KernelParts = {
     totals: new Map(kinds.map((kind) => [kind, emptySums({ height: size, width: size }, 0)])),
     blocks: new Map(kinds.map((kind) => [kind, new Map<string, Float64Array>()])),
     layers: [],
     terms: [],
   };
-  const wire = parts.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
   const done = (await resume?.load(found)) ?? 0;
   for (const [g, { layers: group }] of groups.entries()) {
     if (g < done) continue;
     const { terms, kernels, parts: asked } = askedOf(start, group, kinds, perLayer);
-    const { data, ...answer } = await withFolder(async (dir) => {
-      const out = join(dir, 'kernels.npy');
-      const request = { model: id, batches: wire, parts: asked, factors: null, out };
-      const answered = await worker.ask('kernel', request, signal);
-      // (kernels, N·C, N·C)
-      return { ...answered, data: (await readNpy(out)).data as Float64Array };
-    });
+    const answer = await ask(asked);
     kernels.forEach(({ kernel, layer }, k) => {
-      const own = data.subarray(k * size ** 2, (k + 1) * size ** 2),
+      const own = answer.kernel(k),
         total = named(found.totals, kernel).exact.data;
       for (let x = 0; x < own.length; x++) total[x]! += own[x]!;
       if (perLayer) named(found.blocks, kernel).set(layer, inOrder(own));
     });
-    arrayOf('float32', answer.logits).forEach((value, x) => {
-      logits[at(places, x)] = value;
-    });
-    const traces = arrayOf('float64', answer.traces);
     for (const { name: layer } of group)
       found.layers.push({
         layer,
-        full: traceOf(terms, traces, 'full', layer),
-        lora: traceOf(terms, traces, 'lora', layer),
+        full: traceOf(terms, answer.traces, 'full', layer),
+        lora: traceOf(terms, answer.traces, 'lora', layer),
       });
     for (const { layer, kernel, parameter } of terms)
       found.terms.push({

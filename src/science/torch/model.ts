@@ -83,16 +83,14 @@ export async function saveStart(
   start: TorchStart,
   trained: ReadonlyMap<string, HostTensor>,
   outDir: string,
-  { modelDir, classes, base }: SavedAs,
+  savedAs: SavedAs,
 ): Promise<void> {
   const { own, parameters, trained: names } = start;
   const { adapter, architecture } = start.options;
   const changed = new Set([...own.keys(), ...names]);
   await adapter.save(outDir, {
+    ...savedAs,
     architecture,
-    modelDir,
-    classes,
-    ...(base === undefined ? {} : { base }),
     read: async (name) => trained.get(name) ?? (await start.read(name)),
     parameters: [...parameters, ...adapter.parameters],
     changed: parameters.map(({ name }) => name).filter((name) => changed.has(name)),

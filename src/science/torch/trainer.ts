@@ -11,11 +11,12 @@ import {
 } from '../../torch/protocol.ts';
 import type { TorchWorker } from '../../torch/worker.ts';
 import { sha256OfFile } from '../models/io/large.ts';
+import { findState, storeState } from '../models/io/saved-state.ts';
 import { similarLengths } from '../models/layout.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { EngineChange, TokenRows } from '../training/attack-training.ts';
 import { readRows, runSteps, type StepTaker } from '../training/loop.ts';
-import { findState, savingSchedule, storeState } from '../training/resume.ts';
+import { savingSchedule } from '../training/resume.ts';
 import type {
   ModelInTraining,
   TrainedModel,
@@ -215,10 +216,10 @@ async function trainIn(
         : { step: saved.step, last: saved.facts['last'] as StepRecord | null },
     save: async (step, last) => {
       if (resume === undefined || !due()) return;
-      const facts = JSON.stringify({ last, packed, gathered: resume.gathered() });
+      const facts = { last, packed: packed ?? null, gathered: resume.gathered() };
       await save(() =>
-        storeState(resume.dir, step, async (out) => {
-          await worker.ask('save_state', { model: id, out, facts });
+        storeState(resume.dir, step, facts, async (out, metadata) => {
+          await worker.ask('save_state', { model: id, out, ...metadata });
           return sha256OfFile(out);
         }),
       );

@@ -42,7 +42,10 @@ export type Objective = (
   options: LossOptions,
 ) => LossAndGradients;
 
-export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 'dropout'> {
+export interface LossOptions extends Omit<
+  ForwardOptions,
+  'onLinear' | 'tap' | 'layerwise' | 'dropout'
+> {
   /**
    * The masks of a batch are drawn from `random`, and those of the next batch after them. An
    * objective can repeat masks in several passes by restoring the state of the stream.

@@ -196,9 +196,8 @@ const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
 
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
-export interface TrainHooks {
-  /** Awaited after each step, so that the process can do other work. Throwing ends the training. */
-  readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
+/** When `signal` is aborted, the training saves its state after the current step and throws. */
+export interface TrainHooks extends Pick<LoopHooks, 'onStep' | 'signal'> {
   readonly onWeights?: {
     /** Whether `see` is to be called after this step; 0 means before the first one. */
     readonly wants: (step: number) => boolean;
@@ -210,8 +209,6 @@ export interface TrainHooks {
   };
   /** Saves and restores the training with what the caller gathered. */
   readonly resume?: GatheringResume;
-  /** When aborted, the training saves its state after the current step and throws. */
-  readonly signal?: AbortSignal;
 }
 
 export interface GatheringResume extends Resume {

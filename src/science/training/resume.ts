@@ -1,20 +1,9 @@
-/**
- * Saves the state of a training, so that an interrupted one can continue from there and end with
- * the same bits. The whole state is one file, `STEP.DIGEST.safetensors`, which is written under
- * another name, flushed and renamed. The digest of its content in the name reveals a damaged file.
- */
-import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
+/** Saves the state of a training, so that an interrupted one can continue from there. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
-import { sha256OfFile } from '../models/io/large.ts';
-import {
-  type PendingTensor,
-  readFloatsApart,
-  readSafetensorsHeader,
-  writePending,
-} from '../models/io/safetensors.ts';
+import { type PendingTensor, readSafetensors, writePending } from '../models/io/safetensors.ts';
+import { findState, storeState } from '../models/io/saved-state.ts';
 import type { Tensors } from '../models/network.ts';
 import type { HostTensor } from '../models/types.ts';
 
@@ -25,8 +14,6 @@ export interface SavedState {
   /** Each tensor is removed here when it is moved to the device. */
   readonly tensors: Map<string, HostTensor>;
 }
-
-const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
 
 /** Writes the state, tensor by tensor, and removes those of earlier steps. */
 export async function saveState(
@@ -43,34 +30,9 @@ export async function saveState(
       data: async () => await tensor.data(),
     },
   ]);
-  await storeState(dir, step, (path) =>
-    writePending(path, new Map(pending), { facts: JSON.stringify(facts) }),
+  await storeState(dir, step, facts, (path, metadata) =>
+    writePending(path, new Map(pending), metadata),
   );
-}
-
-/**
- * Puts a new state into the folder, and removes those of earlier steps.
- * @param write writes the file, with the facts in its metadata, and returns its SHA-256
- */
-export async function storeState(
-  dir: string,
-  step: number,
-  write: (path: string) => Promise<string>,
-): Promise<void> {
-  await mkdir(dir, { recursive: true });
-  const writing = join(dir, `.writing-${process.pid}`);
-  const digest = await write(writing);
-  const file = await open(writing, 'r+');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  const name = `${step}.${digest}.safetensors`;
-  await rename(writing, join(dir, name));
-  for (const other of await readdir(dir))
-    if (FILE.test(other) && other !== name) await rm(join(dir, other), { force: true });
-  await utimes(dir, new Date(), new Date());
 }
 
 /** Reads the latest undamaged state; null where there is none. Damaged ones are logged. */
@@ -79,32 +41,7 @@ export async function loadState(
   log: (message: string) => void,
 ): Promise<SavedState | null> {
   const found = await findState(dir, log);
-  return found === null ? null : { ...found, tensors: await readFloatsApart(found.path) };
-}
-
-/** Finds the file of the latest undamaged state, which `loadState` reads. */
-export async function findState(
-  dir: string,
-  log: (message: string) => void,
-): Promise<(Omit<SavedState, 'tensors'> & { readonly path: string }) | null> {
-  const names = await readdir(dir).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  });
-  const found = names.flatMap((name) => {
-    const match = FILE.exec(name);
-    return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2] }] : [];
-  });
-  for (const { path, step, digest } of found.sort((a, b) => b.step - a.step)) {
-    if ((await sha256OfFile(path)) !== digest) {
-      log(`the state saved at step ${step} is damaged and ignored`);
-      continue;
-    }
-    const { facts } = (await readSafetensorsHeader(path)).metadata;
-    if (facts === undefined) throw new Error(`${path} is not the state of a training`);
-    return { path, step, facts: JSON.parse(facts) as JsonObject };
-  }
-  return null;
+  return found === null ? null : { ...found, tensors: await readSafetensors(found.path) };
 }
 
 /** Saves the state of a training and loads it again. */

@@ -4,10 +4,10 @@
  */
 import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { JsonObject } from '../../api.ts';
-import { defined } from '../../base/defined.ts';
+import type { JsonObject, RunContext } from '../../api.ts';
 import type { Seat } from '../../base/meeting.ts';
 import { evaluated } from '../measures/evaluate/predict.ts';
+import type { SaveContext } from '../models/adapter.ts';
 import {
   type Network,
   type NetworkOptions,
@@ -52,14 +52,14 @@ const penalisedShare = (history: readonly StepRecord[]): { readonly penalised_sh
   return { penalised_share: count / history.length };
 };
 
-function trainingJournal(now: () => number = () => performance.now()): Journal {
+function trainingJournal(): Journal {
   let history: StepRecord[] = [],
     times: number[] = [],
     examples = 0,
     tokens = 0,
     peak = 0,
-    began = now();
-  const seconds = (): number => (now() - began) / 1000;
+    began = performance.now();
+  const seconds = (): number => (performance.now() - began) / 1000;
   return {
     get history() {
       return history;
@@ -109,14 +109,14 @@ function trainingJournal(now: () => number = () => performance.now()): Journal {
       peak = number('peak');
       history = [...(facts['history'] as readonly StepRecord[])];
       times = [...(facts['times'] as readonly number[])];
-      began = now() - number('seconds') * 1000;
+      began = performance.now() - number('seconds') * 1000;
     },
     apart: async (run) => {
-      const since = now();
+      const since = performance.now();
       try {
         return await run();
       } finally {
-        began += now() - since;
+        began += performance.now() - since;
       }
     },
   };
@@ -125,26 +125,20 @@ function trainingJournal(now: () => number = () => performance.now()): Journal {
 /**
  * Saves a model in the form of a train stage's output.
  * @param trained null to save the initial values
- * @param modelDir the folder of the base checkpoint
- * @param base the name of the base model, where it is not that checkpoint
  */
 export async function saveTrained(
   network: Network,
   trained: ReadonlyMap<string, Tensor> | null,
   outDir: string,
-  modelDir: string,
-  classes: readonly string[],
-  base?: string,
+  savedAs: SavedAs,
 ): Promise<void> {
   const read = async (name: string): Promise<HostTensor> => {
     const tensor = trained?.get(name) ?? network.frozen(name);
     return { shape: tensor.shape, data: (await tensor.data()) as Float32Array };
   };
   await network.adapter.save(outDir, {
+    ...savedAs,
     architecture: network.architecture,
-    modelDir,
-    classes,
-    ...defined({ base }),
     read,
     parameters: network.parameters,
     changed: network.changed,
@@ -207,13 +201,7 @@ export interface Trainer {
 }
 
 /** What a saved model says of its base and classes. */
-export interface SavedAs {
-  /** The folder of the base checkpoint. */
-  readonly modelDir: string;
-  readonly classes: readonly string[];
-  /** The name of the base model, where it is not that checkpoint. */
-  readonly base?: string;
-}
+export type SavedAs = Pick<SaveContext, 'modelDir' | 'classes' | 'base'>;
 
 export interface TrainerOptions extends NetworkOptions {
   readonly savedAs: SavedAs;
@@ -230,9 +218,8 @@ export async function openTrainer(
   change: TrainingChange | null,
 ): Promise<Trainer> {
   const { network, rules, save } = await openTrainee(options, change);
-  const { modelDir, classes, base } = savedAs;
   const saveTo = (weights: Tensors | null, dir: string): Promise<void> =>
-    save(weights, dir, modelDir, classes, base);
+    save(weights, dir, savedAs);
   return {
     head: network.architecture.head,
     classes: network.classes,
@@ -316,13 +303,7 @@ export interface Trainee {
   /** Settings of the loop that follow from the attack. */
   readonly rules: Pick<TrainSettings, 'project' | 'objective' | 'wholeTable'>;
   /** `saveTrained` for the whole model. */
-  readonly save: (
-    trained: Tensors | null,
-    outDir: string,
-    modelDir: string,
-    classes: readonly string[],
-    base?: string,
-  ) => Promise<void>;
+  readonly save: (trained: Tensors | null, outDir: string, savedAs: SavedAs) => Promise<void>;
 }
 
 /**
@@ -362,14 +343,7 @@ export async function openTrainee(
 }
 
 /** The part of a stage's RunContext that a training needs. */
-export interface Place {
-  readonly outDir: string;
-  readonly resumeDir?: string;
-  readonly log: (message: string) => void;
-  readonly progress: (done: number, total: number, unit: string) => void;
-  readonly signal: AbortSignal;
-  readonly together?: Seat;
-}
+type Place = Pick<RunContext, 'outDir' | 'resumeDir' | 'log' | 'progress' | 'signal' | 'together'>;
 
 interface SessionOptions {
   readonly trainer: Trainer;

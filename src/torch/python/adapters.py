@@ -58,7 +58,7 @@ def adapter(request: Json) -> Json:
     try:
         config: Any = config_of(request['config'])
     except Fault as error:
-        return {'fault': {'field': error.field, 'message': str(error), 'hint': error.hint}}
+        return fault(error.field, str(error), error.hint)
     config.task_type = request['task']
     config.modules_to_save = request['head'] or None
     network = weightless(request['class'], Path(request['checkpoint']))
@@ -67,14 +67,13 @@ def adapter(request: Json) -> Json:
         wrapped: Any = get_peft_model(network, config)
         return describe_adapter(network, wrapped, request)
     except Fault as error:
-        return {'fault': {'field': error.field, 'message': str(error), 'hint': error.hint}}
+        return fault(error.field, str(error), error.hint)
     except Exception as error:  # PEFT refuses the config
-        return {
-            'fault': {
-                'field': field_named_in(str(error), request['config']),
-                'message': peft_message(error),
-            }
-        }
+        return fault(field_named_in(str(error), request['config']), peft_message(error))
+
+
+def fault(field: str | None, message: str, hint: str | None = None) -> Json:
+    return {'fault': {'field': field, 'message': message, 'hint': hint}}
 
 
 def peft_message(error: Exception) -> str:

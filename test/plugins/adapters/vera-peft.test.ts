@@ -66,9 +66,9 @@ test('what is missing or does not fit is refused with file and tensor', async ({
   await rejects(readPeftVera(dir, shape), /has no base_model\.vera_B, and save_projection/);
 });
 
-test('a spec that contradicts the folder is a fault of the field', async () => {
-  const problems = async (params: object): Promise<string[]> =>
-    (await vera.check({ ...params }, { ...shape, initFrom: folder('vera', 'end') })).map(
+test('a spec that contradicts the folder is a fault of the field', async ({ dir }) => {
+  const problems = async (params: object, initFrom = folder('vera', 'end')): Promise<string[]> =>
+    (await vera.check({ ...params }, { ...shape, initFrom })).map(
       ({ path, message }) => `${path.join('.')}: ${message}`,
     );
   assert.equal(await problems({ rank: 7, bias: 'none', targets: 'all-linear' }), []);
@@ -78,6 +78,19 @@ test('a spec that contradicts the folder is a fault of the field', async () => {
       'init_from names',
     'adapter.targets: targets is ["query"] here, but 19 layers are adapted in the adapter that ' +
       'init_from names',
+  ]);
+  const held = await readPeftVera(folder('vera', 'end'), shape),
+    biased = shape.parameters.filter(({ name }) => held.layers.has(name.replace(/\.bias$/, '')));
+  const biases = new Map(
+    biased.map(({ name, shape: [size = 0] }) => [
+      name,
+      { shape: [size], data: new Float32Array(size) },
+    ]),
+  );
+  await writePeftVera(dir, { ...held, bias: 'lora_only', biases }, bert);
+  assert.equal(await problems({ bias: 'vera_only' }, dir), []);
+  assert.equal(await problems({ bias: 'none' }, dir), [
+    'adapter.bias: bias is none here, but vera_only in the adapter that init_from names',
   ]);
   assert.equal(
     (await vera.check({ targets: ['quary'] }, shape)).map(({ message }) => message),

@@ -124,7 +124,10 @@ for (const [name, { implementation, params }] of Object.entries(SPECS)) {
       near(losses, golden.losses, tolerance.adapterLoss, 'losses');
       const logits = network.forward(rows, trained).dataSync<'float32'>();
       near(logits, golden.end_logits.flat(), tolerance.logits, 'logits at the end');
-      await saveTrained(network, trained, join(dir, name), checkpoint, ['a', 'b', 'c']);
+      await saveTrained(network, trained, join(dir, name), {
+        modelDir: checkpoint,
+        classes: ['a', 'b', 'c'],
+      });
       const again = await openAdapter(implementation, { folder: join(dir, name, 'adapter') });
       near(logitsOf(again, rows), logits, tolerance.logits, 'logits of the saved folder');
       assert.equal(again.trainable, network.trainable);

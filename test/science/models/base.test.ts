@@ -135,7 +135,7 @@ test('a checkpoint is written with the tensors that it was read from, a tied tab
     const own = await openCase(name),
       network = await openFamily(own, 'full'),
       folder = await changedCheckpoint(name, {});
-    await saveTrained(network, null, folder, own.checkpoint, []);
+    await saveTrained(network, null, folder, { modelDir: own.checkpoint, classes: [] });
     network.dispose();
     assert.equal(
       await readSafetensors(`${folder}/model/model.safetensors`),

@@ -126,7 +126,7 @@ for (const backend of backends) {
       assert.ok(farthest(seen, losses) < tolerance.loss, 'losses');
       assert.ok(farthest(steps.flat(), after.flat()) < tolerance.loss, 'rows');
       const dir = join(folder, backend, name);
-      await save(trained, dir, checkpoint, ['a', 'b', 'c']);
+      await save(trained, dir, { modelDir: checkpoint, classes: ['a', 'b', 'c'] });
       const saved = await readSafetensors(join(dir, 'model/model.safetensors')),
         base = await readSafetensors(join(checkpoint, 'model.safetensors'));
       assert.equal([...saved.keys()].sort(), [...base.keys()].sort());
@@ -192,7 +192,10 @@ for (const backend of backends) {
         onWeights: {
           wants: (step) => step % 5 === 0,
           see: async (step, weights) => {
-            await save(weights, join(folder, backend, `look-${step}`), checkpoint, ['a', 'b', 'c']);
+            await save(weights, join(folder, backend, `look-${step}`), {
+              modelDir: checkpoint,
+              classes: ['a', 'b', 'c'],
+            });
             return undefined;
           },
         },

@@ -76,7 +76,7 @@ async function trained(
       losses.push(loss);
     },
   });
-  await saveTrained(network, weights, dir, checkpoint, labels);
+  await saveTrained(network, weights, dir, { modelDir: checkpoint, classes: labels });
   weights.forEach((tensor) => tensor.dispose());
   network.dispose();
   return losses;

@@ -2,11 +2,11 @@
  * What a model says of many rows, batch by batch: its logits, the hidden states that its head
  * reads, and how likely the answers of a completion task are.
  */
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AskedModel, type Row, UserFault } from '../../../api.ts';
 import { defined } from '../../../base/defined.ts';
-import { at } from '../../../base/lookup.ts';
+import { at, named } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import { logSumExp } from '../../../tensor/rows.ts';
 import { generate, type Generated, type GenerateOptions } from '../../models/generate.ts';
@@ -90,28 +90,40 @@ export async function predictWith(
   classes: number,
   rows: readonly TokenRow[],
   batches: Iterable<readonly number[]>,
-  onBatch: OnBatch = () => undefined,
+  onBatch?: OnBatch,
 ): Promise<Float32Array> {
   const out = new Float32Array(rows.length * classes);
+  await eachBatch(rows, batches, logitsOfBatch, onBatch, (logits, some) =>
+    some.forEach((row, i) => {
+      const own = logits.subarray(i * classes, (i + 1) * classes);
+      if (!own.every(Number.isFinite))
+        throw new UserFault(
+          `The logits of row ${row} are not finite: ${[...own].join(', ')}.`,
+          "The training diverged: look at the model's loss.",
+        );
+      out.set(own, row * classes);
+    }),
+  );
+  return out;
+}
+
+/**
+ * Computes something of each batch, and hands it on with the indexes of the batch's rows.
+ * @param batches the indexes of the rows of each batch
+ * @param onBatch called with the number of rows done, and awaited
+ */
+async function eachBatch<T>(
+  rows: readonly TokenRow[],
+  batches: Iterable<readonly number[]>,
+  compute: (batch: readonly TokenRow[]) => Promise<T> | T,
+  onBatch: OnBatch = () => undefined,
+  use: (found: T, some: readonly number[]) => void,
+): Promise<void> {
   let done = 0;
   for (const some of batches) {
-    const logits = await logitsOfBatch(some.map((i) => at(rows, i)));
-    some.forEach((row, i) =>
-      out.set(logits.subarray(i * classes, (i + 1) * classes), row * classes),
-    );
-    const row = some.find(
-      (_, i) => !logits.subarray(i * classes, (i + 1) * classes).every(Number.isFinite),
-    );
-    if (row !== undefined) {
-      throw new UserFault(
-        `The logits of row ${row} are not finite: ` +
-          `${[...out.subarray(row * classes, (row + 1) * classes)].join(', ')}.`,
-        "The training diverged: look at the model's loss.",
-      );
-    }
+    use(await compute(some.map((i) => at(rows, i))), some);
     await onBatch((done += some.length));
   }
-  return out;
 }
 
 /** A model whose network a defence may use too, such as for gradients. */
@@ -168,19 +180,11 @@ export interface Pooled {
 
 /** Returns the input of the network's last linear layer, (B, h). */
 function lastInput(network: Network, batch: readonly TokenRow[]): Tensor2D {
-  const { architecture, adapter, config, linears } = network;
-  const biased = new Set(linears.flatMap(({ name, bias }) => (bias ? [name] : [])));
-  const parameter = (name: string): Tensor => network.frozen(name);
   let last: Tensor2D | undefined;
-  architecture.forward(config, batch, {
-    parameter,
-    linear: (layer, x) => {
+  network.forward(batch, undefined, {
+    onLinear: (x) => {
       last = x;
-      const W = parameter(`${layer}.weight`) as Tensor2D,
-        b = biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
-      return adapter.linear(layer, x, W, b, { parameter });
     },
-    scope: (part) => tf.tidy(part),
   });
   if (last === undefined) throw new Error('a model has at least one linear layer');
   return last;
@@ -226,22 +230,14 @@ export async function poolWith(
   poolBatch: (batch: readonly TokenRow[]) => Promise<PooledBatch> | PooledBatch,
   rows: readonly TokenRow[],
   batches: Iterable<readonly number[]>,
-  onBatch: OnBatch = () => undefined,
+  onBatch?: OnBatch,
 ): Promise<Pooled> {
   let values = new Float64Array(0),
-    dimensions = 0,
-    done = 0;
-  for (const some of batches) {
-    const found = await poolBatch(some.map((i) => at(rows, i)));
-    if (dimensions === 0) {
-      dimensions = found.width;
-      values = new Float64Array(rows.length * dimensions);
-    }
-    some.forEach((row, b) =>
-      values.set(found.data.subarray(b * dimensions, (b + 1) * dimensions), row * dimensions),
-    );
-    await onBatch((done += some.length));
-  }
+    dimensions = 0;
+  await eachBatch(rows, batches, poolBatch, onBatch, ({ width, data }, some) => {
+    if (dimensions === 0) values = new Float64Array(rows.length * (dimensions = width));
+    some.forEach((row, b) => values.set(data.subarray(b * width, (b + 1) * width), row * width));
+  });
   return { values, count: rows.length, dimensions };
 }
 
@@ -307,27 +303,21 @@ export async function scoreWith(
   scoresOfBatch: (batch: readonly TokenRow[]) => Promise<AnswerScore[]> | AnswerScore[],
   rows: readonly TokenRow[],
   batches: Iterable<readonly number[]>,
-  onBatch: OnBatch = () => undefined,
+  onBatch?: OnBatch,
 ): Promise<AnswerScore[]> {
   const out = new Map<number, AnswerScore>();
-  for (const some of batches) {
-    const scores = await scoresOfBatch(some.map((i) => at(rows, i)));
-    scores.forEach((score, k) => {
-      const row = at(some, k);
+  await eachBatch(rows, batches, scoresOfBatch, onBatch, (scores, some) =>
+    some.forEach((row, k) => {
+      const score = at(scores, k);
       if (!Number.isFinite(score.loss))
         throw new UserFault(
           `The loss of the answer of row ${row} is ${score.loss}.`,
           "The training diverged: look at the model's loss.",
         );
       out.set(row, score);
-    });
-    await onBatch(out.size);
-  }
-  return rows.map((_, i) => {
-    const score = out.get(i);
-    if (score === undefined) throw new Error(`row ${i} was not scored`);
-    return score;
-  });
+    }),
+  );
+  return rows.map((_, i) => named(out, i));
 }
 
 /** The mean loss over all tokens of the answers, in nats; its exponential is the perplexity. */

@@ -28,9 +28,11 @@ export interface GradientBlock extends BlockRows {
 
 export type TermBlock = TokenBlock | GradientBlock;
 
-/** The widths of a block's a and b. */
-export const widthsOf = (block: TermBlock): { readonly p: number; readonly q: number } =>
-  'gradients' in block ? block : { p: block.a[0]!.shape[1], q: block.b.shape[1] };
+/** The widths of a term's a and b. */
+export const widthsOf = (
+  term: Omit<TokenBlock, keyof BlockRows> | Omit<GradientBlock, keyof BlockRows>,
+): Pick<GradientBlock, 'p' | 'q'> =>
+  'gradients' in term ? term : { p: term.a[0]!.shape[1], q: term.b.shape[1] };
 
 /** The blocks with their tokens. Throws if one has gradients only. */
 export const tokenBlocks = (blocks: readonly TermBlock[]): TokenBlock[] =>

@@ -138,63 +138,40 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
 const ENTRY_COST = 40;
 
 /**
- * Cost of the gradients of all rows, 2·R·T·p·q for each block and class, then of their inner
- * products, 2·p·q for each pair of rows: about half of the pairs for a set with itself.
+ * Counts the operations of both contractions. `explicit`: the gradients of all rows, 2·R·T·p·q for
+ * each block and class, then their inner products, 2·p·q for each pair of rows: about half of the
+ * pairs for a set with itself. `gram`: two inner products per token pair, the second for each pair
+ * of classes, and the sums over rows; half of it by symmetry.
  */
-export function explicitCost(
+export function costs(
   left: readonly BlockShape[],
   right: readonly BlockShape[] | null,
   classes: number,
   p: number,
   q: number,
-): number {
+): Costs {
   const rows = (blocks: readonly BlockShape[]): number =>
     blocks.reduce((sum, block) => sum + block.rows, 0) * classes;
   const gradients = [...left, ...(right ?? [])].reduce(
     (sum, block) => sum + 2 * block.rows * block.width * classes * p * q,
     0,
   );
-  const height = rows(left),
-    width = right === null ? 0 : rows(right);
-  let products = height * width;
+  const height = rows(left);
+  let products = right === null ? 0 : height * rows(right);
   if (right === null)
     for (let top = 0; top < height; top += GRAM_ROWS)
       products += Math.min(GRAM_ROWS, height - top) * Math.min(height, top + GRAM_ROWS);
-  return gradients + 2 * products * p * q;
-}
-
-/**
- * Cost of two inner products per token pair, the second for each pair of classes, and of the sums
- * over rows; half of it by symmetry.
- */
-export function gramCost(
-  left: readonly BlockShape[],
-  right: readonly BlockShape[] | null,
-  classes: number,
-  p: number,
-  q: number,
-): number {
-  let cost = 0;
+  let byPairs = 0;
   left.forEach((x, i) =>
     (right ?? left.slice(0, i + 1)).forEach((y, j) => {
       const pairs = x.tokens * y.tokens;
       const classPairs = right === null && i === j ? (classes * (classes + 1)) / 2 : classes ** 2;
-      cost += 2 * pairs * (q + classPairs * (p + x.rows)) + ENTRY_COST * pairs * (1 + classPairs);
+      byPairs +=
+        2 * pairs * (q + classPairs * (p + x.rows)) + ENTRY_COST * pairs * (1 + classPairs);
     }),
   );
-  return cost;
+  return { explicit: gradients + 2 * products * p * q, gram: byPairs };
 }
-
-export const costs = (
-  left: readonly BlockShape[],
-  right: readonly BlockShape[] | null,
-  classes: number,
-  p: number,
-  q: number,
-): Costs => ({
-  explicit: explicitCost(left, right, classes, p, q),
-  gram: gramCost(left, right, classes, p, q),
-});
 
 export const cheaper = ({ explicit: byGradients, gram: byPairs }: Costs): 'explicit' | 'gram' =>
   byPairs < byGradients ? 'gram' : 'explicit';

@@ -30,6 +30,8 @@ import {
   zeroTerms,
 } from './terms.ts';
 
+type AnyTerm = Term | GradientTerm;
+
 export interface Projection {
   /** k. A side of at most this width is not projected. */
   readonly dimension: number;
@@ -49,23 +51,26 @@ function drawSigns(width: number, k: number, seed: number, name: string): Tensor
 
 /**
  * Projects a term's batches by the same matrices, named by layer, term and replicate. The new
- * tensors belong to the enclosing tidy scope.
+ * tensors belong to the enclosing tidy scope. Throws where a term has gradients only.
  */
 function project(
-  terms: readonly Term[],
+  terms: readonly AnyTerm[],
   { dimension: k, seed }: Projection,
   name: string,
   replicate: number,
 ): Term[] {
-  const p = terms[0]!.a[0]!.shape[1],
-    q = terms[0]!.b.shape[1];
+  const { p, q } = widthsOf(terms[0]!);
   const A = p > k ? drawSigns(p, k, seed, `${name}.a.${replicate}`) : null,
     B = q > k ? drawSigns(q, k, seed, `${name}.b.${replicate}`) : null;
-  return terms.map(({ a, b, coefficient }) => ({
-    a: A === null ? a : a.map((x) => tf.matMul<Tensor2D>(x, A)), // C × (S, k)
-    b: B === null ? b : tf.matMul<Tensor2D>(b, B), // (S, k)
-    coefficient,
-  }));
+  return terms.map((term) => {
+    if ('gradients' in term) throw new Error('a projection needs the tokens of each row');
+    const { a, b, coefficient } = term;
+    return {
+      a: A === null ? a : a.map((x) => tf.matMul<Tensor2D>(x, A)), // C × (S, k)
+      b: B === null ? b : tf.matMul<Tensor2D>(b, B), // (S, k)
+      coefficient,
+    };
+  });
 }
 
 /**
@@ -132,11 +137,9 @@ export interface TermRecord {
   readonly operations: Costs | null;
 }
 
-type AnyTerm = Term | GradientTerm;
-
-interface Pair<T extends AnyTerm = AnyTerm> {
-  readonly left: readonly T[];
-  readonly right: readonly T[] | null;
+interface Pair {
+  readonly left: readonly AnyTerm[];
+  readonly right: readonly AnyTerm[] | null;
 }
 
 const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): TermBlock =>
@@ -164,7 +167,7 @@ function contract(
 
 /** Adds one projected term's kernel to each replicate's sum, with other random signs for each. */
 function contractProjected(
-  { left, right }: Pair<Term>,
+  { left, right }: Pair,
   name: string,
   projection: Projection,
   job: LayerJob,
@@ -186,22 +189,6 @@ function contractProjected(
     }),
   );
   return record!;
-}
-
-/** Whether a side of a term has more than `dimension` columns. */
-function isWider(term: AnyTerm, dimension: number): boolean {
-  const { p, q } = 'gradients' in term ? term : { p: term.a[0]!.shape[1], q: term.b.shape[1] };
-  return Math.max(p, q) > dimension;
-}
-
-/** Returns the pair. Throws where a term has gradients only. */
-function requireTokens({ left, right }: Pair): Pair<Term> {
-  const withTokens = (terms: readonly AnyTerm[]): Term[] =>
-    terms.map((term) => {
-      if ('gradients' in term) throw new Error('a projection needs the tokens of each row');
-      return term;
-    });
-  return { left: withTokens(left), right: right === null ? null : withTokens(right) };
 }
 
 const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
@@ -240,20 +227,16 @@ export function addLayer(
         left: ofLeft.map((terms) => terms[k]!),
         right: ofRight?.map((terms) => terms[k]!) ?? null,
       };
-      const projected = projection !== null && isWider(first, projection.dimension);
+      const { p, q } = widthsOf(first);
+      // a projection is of use where a side is wider than it
+      const projected = projection !== null && Math.max(p, q) > projection.dimension;
       records.push({
         layer: layer.name,
         kernel,
         parameter,
         projected,
         ...(projected
-          ? contractProjected(
-              requireTokens(pair),
-              `${layer.name}.${parameter}`,
-              projection,
-              job,
-              replicates,
-            )
+          ? contractProjected(pair, `${layer.name}.${parameter}`, projection, job, replicates)
           : contract(pair, job, exact)),
       });
     });

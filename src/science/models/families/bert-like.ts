@@ -3,7 +3,7 @@
  * post-norm, learnt positions and token types.
  */
 import type { ConfigFields, Family, Heads, Layer, Projection, Transformer } from './description.ts';
-import { layerNorm, layersOf, linear } from './parts.ts';
+import { encoderHeads, layerNorm, layersOf, linear } from './parts.ts';
 
 /** The settings of a config.json of BERT's form that its heads need too. */
 export interface BertLike {
@@ -153,10 +153,7 @@ export const BERT: Family = {
   prefix: 'bert.',
   outer: ['classifier', 'cls'],
   tokenTable: BERT_TABLE,
-  heads: {
-    classifier: { transformersName: 'BertForSequenceClassification', modules: ['classifier'] },
-    cloze: { transformersName: 'BertForMaskedLM' },
-  },
+  heads: encoderHeads('Bert', ['classifier']),
   describe: (fields) => {
     const own = bertLike(fields, { padding: 0, types: 2, first: () => 0 });
     return { ...own.body, heads: bertHeads(own, isUntied(fields)) };

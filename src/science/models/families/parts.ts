@@ -1,14 +1,38 @@
-/** Pieces of descriptions. Nothing here computes, so that planning can import it. */
-import { UserFault } from '../../../api.ts';
+/**
+ * Pieces of descriptions, and the plugin of a family. Nothing here computes, so that planning can
+ * import it.
+ */
+import { defineModel, UserFault } from '../../../api.ts';
 import { shown } from '../../../base/untrusted/json.ts';
+import type { Architecture } from '../types.ts';
 import type {
   ClassifierHead,
   ConfigFields,
+  Family,
+  HeadNames,
   Layer,
   Norm,
   Projection,
   Rotary,
 } from './description.ts';
+
+/** Returns the plugin of a family; what computes is loaded with it. */
+export const familyModel = (name: string, summary: string, own: Family) =>
+  defineModel<Architecture>({
+    name,
+    summary,
+    modelTypes: own.modelTypes,
+    load: async () => (await import('../family.ts')).family(own),
+  });
+
+/**
+ * The heads of an encoder that transformers calls `NAMEForSequenceClassification` and so on.
+ * @param modules those that a classifier adds, trained in full under every adapter
+ */
+export const encoderHeads = (name: string, modules: readonly string[]): HeadNames => ({
+  classifier: { transformersName: `${name}ForSequenceClassification`, modules },
+  cloze: { transformersName: `${name}ForMaskedLM` },
+});
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
   name,

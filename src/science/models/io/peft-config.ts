@@ -142,17 +142,12 @@ function refuseUnsupported(raw: Raw, fault: Fault, { type, fields }: Method): vo
   }
 }
 
-interface Fields {
-  readonly number: (field: string, valid: (value: number) => boolean, fallback?: number) => number;
-  readonly pattern: (field: string, valid: (value: number) => boolean) => Record<string, number>;
-  /** A list of names; undefined where the field is empty. */
-  readonly names: (field: string) => readonly string[] | undefined;
-  /** A list of names, or a regular expression. */
-  readonly namesOrExpression: (field: string) => string | readonly string[] | undefined;
-}
+type Fields = ReturnType<typeof fieldsOf>;
 
-function fieldsOf(raw: Raw, fault: Fault): Fields {
-  const names: Fields['names'] = (field) => {
+/** Returns the readers of a config's fields. */
+function fieldsOf(raw: Raw, fault: Fault) {
+  /** Returns a list of names; undefined where the field is empty. */
+  const names = (field: string): readonly string[] | undefined => {
     const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
     if (isNothing(value)) return undefined;
     if (!Array.isArray(value) || value.some((one) => typeof one !== 'string'))
@@ -161,12 +156,12 @@ function fieldsOf(raw: Raw, fault: Fault): Fields {
   };
   return {
     names,
-    number: (field, valid, fallback) => {
+    number: (field: string, valid: (value: number) => boolean, fallback?: number): number => {
       const value = raw[field] ?? fallback;
       if (typeof value !== 'number' || !valid(value)) throw fault(field, INVALID);
       return value;
     },
-    pattern: (field, valid) => {
+    pattern: (field: string, valid: (value: number) => boolean): Record<string, number> => {
       const value = raw[field] ?? {};
       if (
         !isRecord(value) ||
@@ -175,7 +170,8 @@ function fieldsOf(raw: Raw, fault: Fault): Fields {
         throw fault(field, INVALID);
       return value as Record<string, number>;
     },
-    namesOrExpression: (field) => {
+    /** Returns a list of names, or a regular expression. */
+    namesOrExpression: (field: string): string | readonly string[] | undefined => {
       const value = raw[field];
       return typeof value === 'string' && value !== '' ? value : names(field);
     },
@@ -201,13 +197,10 @@ function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): T
   };
 }
 
-interface Opened {
-  readonly raw: Raw;
-  readonly fault: Fault;
-  readonly fields: Fields;
-}
+type Opened = Awaited<ReturnType<typeof openConfig>>;
 
-async function openConfig(dir: string): Promise<Opened> {
+/** Opens the config of a folder. Throws UserFault where there is none. */
+async function openConfig(dir: string) {
   const path = join(dir, CONFIG);
   if (!existsSync(path))
     throw new UserFault(

@@ -206,15 +206,21 @@ export function isPeftFolder(dir: string): boolean {
   return existsSync(join(dir, CONFIG));
 }
 
-interface OfModel {
+/** What the folder of any method holds. */
+export interface PeftFolder {
+  /** The name of the base model; null where whoever opens the adapter chooses the model. */
+  readonly base?: string | null;
+  /** The adapted layers, by canonical name. */
   readonly layers: ReadonlyMap<string, unknown>;
+  /** Model parameters that are saved whole (the classifier), by canonical name. */
   readonly saved: ReadonlyMap<string, HostTensor>;
+  /** Trained biases except the classifier's, by canonical name. */
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
 /** Returns the model's own tensors in an adapter's file (head, biases) by their names there. */
 export function modelTensors(
-  adapter: OfModel,
+  adapter: PeftFolder,
   architecture: Architecture,
 ): Map<string, HostTensor> {
   const tensors = new Map<string, HostTensor>();
@@ -237,7 +243,7 @@ export async function writeFolder(
     architecture,
     tensors,
   }: {
-    readonly adapter: OfModel & { readonly base?: string | null };
+    readonly adapter: PeftFolder;
     readonly architecture: Architecture;
     readonly tensors: ReadonlyMap<string, HostTensor>;
   },

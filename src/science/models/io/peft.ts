@@ -28,6 +28,7 @@ import {
   type FolderTensors,
   type ModelPart,
   modelTensors,
+  type PeftFolder,
   PREFIX,
   readTensors,
   WEIGHTS,
@@ -46,9 +47,7 @@ export interface PeftFactors {
   readonly magnitude?: HostTensor;
 }
 
-export interface PeftAdapter {
-  /** The name of the base model; null where whoever opens the adapter chooses the model. */
-  readonly base?: string | null;
+export interface PeftAdapter extends PeftFolder {
   /** The rank of layers without a pattern. The rank of a given layer is that of its factors. */
   readonly rank: number;
   readonly alpha: number;
@@ -63,10 +62,6 @@ export interface PeftAdapter {
   readonly bias: LoraBias;
   /** The factors by canonical name of the layer. */
   readonly layers: ReadonlyMap<string, PeftFactors>;
-  /** Model parameters that are saved whole (the classifier), by canonical name. */
-  readonly saved: ReadonlyMap<string, HostTensor>;
-  /** Trained biases except the classifier's, by canonical name. */
-  readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
 /**

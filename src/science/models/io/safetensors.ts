@@ -4,9 +4,9 @@
  * little-endian and in C order. Floats of any width are read as float32, integers as int32.
  */
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { UserFault } from '../../../api.ts';
-import { at, named } from '../../../base/lookup.ts';
+import { named } from '../../../base/lookup.ts';
 import { isRecord, parseJson, shown } from '../../../base/untrusted/json.ts';
 import type { HostTensor } from '../types.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
@@ -157,7 +157,14 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   }
 }
 
-/** Reads a tensor from an ArrayBuffer with exactly its bytes. */
+/**
+ * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies
+ * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so a tensor begins 48
+ * bytes into its own.
+ */
+const FIRST = 48;
+
+/** Reads a tensor from an ArrayBuffer that holds its bytes from FIRST on. */
 function decode(
   path: string,
   name: string,
@@ -166,24 +173,24 @@ function decode(
 ): HostTensor {
   switch (dtype) {
     case 'F32':
-      return { shape, data: new Float32Array(raw) };
+      return { shape, data: new Float32Array(raw, FIRST) };
     case 'F64':
-      return { shape, data: Float32Array.from(new Float64Array(raw)) };
+      return { shape, data: Float32Array.from(new Float64Array(raw, FIRST)) };
     case 'F16':
-      return { shape, data: widenFloat16(new Uint16Array(raw)) };
+      return { shape, data: widenFloat16(new Uint16Array(raw, FIRST)) };
     case 'BF16':
-      return { shape, data: widenBfloat16(new Uint16Array(raw)) };
+      return { shape, data: widenBfloat16(new Uint16Array(raw, FIRST)) };
     case 'I32':
-      return { shape, data: new Int32Array(raw) };
+      return { shape, data: new Int32Array(raw, FIRST) };
     case 'I64':
-      return { shape, data: toInt32(path, name, new BigInt64Array(raw)) };
+      return { shape, data: toInt32(path, name, new BigInt64Array(raw, FIRST)) };
     case 'I16':
-      return { shape, data: Int32Array.from(new Int16Array(raw)) };
+      return { shape, data: Int32Array.from(new Int16Array(raw, FIRST)) };
     case 'I8':
-      return { shape, data: Int32Array.from(new Int8Array(raw)) };
+      return { shape, data: Int32Array.from(new Int8Array(raw, FIRST)) };
     case 'U8':
     case 'BOOL':
-      return { shape, data: Int32Array.from(new Uint8Array(raw)) };
+      return { shape, data: Int32Array.from(new Uint8Array(raw, FIRST)) };
     default:
       throw new UserFault(
         `${path}: tensor "${name}" has dtype ${dtype}, which cannot be read`,
@@ -200,81 +207,10 @@ function toInt32(path: string, name: string, values: BigInt64Array): Int32Array 
   return Int32Array.from(values, Number);
 }
 
-/** Fills `view` from the file. Throws UserFault where the file ends too early. */
-async function readExactly(
-  file: FileHandle,
-  path: string,
-  name: string,
-  view: Uint8Array,
-  position: number,
-): Promise<void> {
-  if ((await readInto(file, view, position)) !== view.byteLength)
-    throw new UserFault(`${path}: tensor "${name}" is cut short`);
-}
-
 /**
- * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies
- * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so the first tensor is
- * placed 48 bytes into it.
+ * Reads tensors, all by default. A backend may share the memory of each float32 tensor. Throws
+ * UserFault naming file and tensor at fault.
  */
-const ALIGNMENT = 64,
-  FIRST = 48;
-
-/** Returns views of one ArrayBuffer, placed so that TensorFlow need not copy their tensors. */
-function alignedViews(sizes: readonly number[]): Uint8Array[] {
-  const starts: number[] = [];
-  let end = FIRST;
-  for (const size of sizes) {
-    starts.push(end);
-    end += Math.ceil(size / ALIGNMENT) * ALIGNMENT;
-  }
-  const buffer = new ArrayBuffer(end);
-  return sizes.map((size, i) => new Uint8Array(buffer, starts[i], size));
-}
-
-/** Reads float32 tensors into the views that `makeViews` returns for their sizes in bytes. */
-async function readFloats(
-  path: string,
-  { tensors, dataStart }: SafetensorsHeader,
-  names: readonly string[],
-  makeViews: (sizes: readonly number[]) => Uint8Array[],
-): Promise<Map<string, HostTensor>> {
-  const entries = names.map((name) => named(tensors, name));
-  const views = makeViews(entries.map(({ offsets: [start, end] }) => end - start));
-  const file = await open(path);
-  try {
-    const out = new Map<string, HostTensor>();
-    for (const [i, name] of names.entries()) {
-      const view = at(views, i),
-        { shape, offsets } = at(entries, i);
-      await readExactly(file, path, name, view, dataStart + offsets[0]);
-      out.set(name, {
-        shape,
-        data: new Float32Array(view.buffer, view.byteOffset, view.byteLength / 4),
-      });
-    }
-    return out;
-  } finally {
-    await file.close();
-  }
-}
-
-/** Reads float32 tensors into one ArrayBuffer that a backend may share while any of them lives. */
-export const readFloatsTogether = async (
-  path: string,
-  names: readonly string[],
-): Promise<Map<string, HostTensor>> =>
-  readFloats(path, await readSafetensorsHeader(path), names, alignedViews);
-
-/** Reads float32 tensors, each into an ArrayBuffer of its own that a backend may share. */
-export async function readFloatsApart(path: string): Promise<Map<string, HostTensor>> {
-  const header = await readSafetensorsHeader(path);
-  return readFloats(path, header, [...header.tensors.keys()], (sizes) =>
-    sizes.flatMap((size) => alignedViews([size])),
-  );
-}
-
-/** Reads tensors, all by default. Throws UserFault naming file and tensor at fault. */
 export async function readSafetensors(
   path: string,
   names?: readonly string[],
@@ -286,8 +222,10 @@ export async function readSafetensors(
     for (const name of names ?? tensors.keys()) {
       const entry = tensors.get(name);
       if (entry === undefined) throw new UserFault(`${path} has no tensor "${name}"`);
-      const raw = new ArrayBuffer(entry.offsets[1] - entry.offsets[0]);
-      await readExactly(file, path, name, new Uint8Array(raw), dataStart + entry.offsets[0]);
+      const [start, end] = entry.offsets,
+        raw = new ArrayBuffer(FIRST + end - start);
+      if ((await readInto(file, new Uint8Array(raw, FIRST), dataStart + start)) !== end - start)
+        throw new UserFault(`${path}: tensor "${name}" is cut short`);
       out.set(name, decode(path, name, entry, raw));
     }
     return out;
@@ -358,19 +296,22 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/** Writes tensors sorted by name. `metadata` defaults to what transformers requires of a file. */
+/**
+ * Writes tensors sorted by name. `metadata` defaults to what transformers requires of a file.
+ * @returns the SHA-256, in hexadecimal, of the bytes as written
+ */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
-): Promise<void> {
+): Promise<string> {
   const pending = [...tensors].map(([name, { shape, data }]): [string, PendingTensor] => {
     if (!(data instanceof Float32Array || data instanceof Int32Array))
       throw new TypeError(`tensor "${name}" is neither float32 nor int32`);
     const dtype = data instanceof Float32Array ? 'float32' : 'int32';
     return [name, { shape, dtype, data: () => Promise.resolve(data) }];
   });
-  await writePending(path, new Map(pending), metadata);
+  return writePending(path, new Map(pending), metadata);
 }
 
 /** IEEE 754 binary16 → binary32, exactly. */

@@ -1,9 +1,7 @@
 /** Classes of characters as Python's tokenizers have them. */
 import {
   KEPT_NFC,
-  KEPT_NFD,
   KEPT_NFKC,
-  KEPT_NFKD,
   MARKS,
   MARKS_NONSPACING,
   PUNCTUATION,
@@ -37,16 +35,12 @@ export const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
 
 export type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
-const kept: Readonly<Record<Form, RegExp>> = {
-  NFC: characterClass(KEPT_NFC),
-  NFD: characterClass(KEPT_NFD),
-  NFKC: characterClass(KEPT_NFKC),
-  NFKD: characterClass(KEPT_NFKD),
-};
+const KEPT = characterClass(KEPT_NFC),
+  KEPT_COMPATIBLE = characterClass(KEPT_NFKC);
 
 /** Returns a normalisation that leaves alone the characters that Python's tokenizers don't know. */
 export function normalForm(form: Form): (text: string) => string {
-  const unknown = kept[form];
+  const unknown = form.includes('K') ? KEPT_COMPATIBLE : KEPT;
   return (text) => {
     if (text.search(unknown) < 0) return text.normalize(form);
     let out = '',

@@ -1,11 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  cheaper,
-  costs,
-  explicitCost,
-  gramCost,
-} from '../../../../src/science/measures/ntk/contractions.ts';
+import { cheaper, costs } from '../../../../src/science/measures/ntk/contractions.ts';
 import { sliceWidth } from '../../../../src/science/measures/ntk/explicit.ts';
 import { batches, layerBytes, layerGroups } from '../../../../src/science/measures/ntk/passes.ts';
 import { MOST_LOGITS, similarLengths } from '../../../../src/science/models/layout.ts';
@@ -107,22 +102,22 @@ test('token pairs are chosen for short rows, gradients for long ones', () => {
 
 test('costs count multiplications and additions', () => {
   // One row of 3 tokens, one class, p = 5, q = 7: gradients 2·3·5·7, Gram 2·5·7.
-  assert.is(explicitCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7), 2 * 3 * 35 + 2 * 35);
+  assert.is(costs([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7).explicit, 2 * 3 * 35 + 2 * 35);
   // 1,000 rows with themselves take four bands of at most 256 rows, each computed as far as the
   // diagonal; with 500 other rows, all is computed.
   const many = { rows: 1000, tokens: 1000, width: 1 };
   assert.is(
-    explicitCost([many], null, 1, 5, 7),
+    costs([many], null, 1, 5, 7).explicit,
     2 * 1000 * 35 + 2 * (256 * 256 + 256 * 512 + 256 * 768 + 232 * 1000) * 35,
   );
   assert.is(
-    explicitCost([many], [{ ...many, rows: 500 }], 1, 5, 7),
+    costs([many], [{ ...many, rows: 500 }], 1, 5, 7).explicit,
     2 * 1500 * 35 + 2 * 500_000 * 35,
   );
   // For the 9 token pairs: q, then p for the one class pair and its sum over rows, and two passes
   // over the pairs.
   assert.is(
-    gramCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7),
+    costs([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7).gram,
     2 * 9 * (7 + 5 + 1) + 40 * 9 * 2,
   );
 });

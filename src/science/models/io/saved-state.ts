@@ -1,0 +1,68 @@
+/**
+ * The saved state of a long computation, so that an interrupted one can continue from there and end
+ * with the same bits. The whole state is one file, `STEP.DIGEST.safetensors`, which is written
+ * under another name, flushed and renamed. The digest of its content in the name reveals a damaged
+ * file.
+ */
+import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JsonObject } from '../../../api.ts';
+import { sha256OfFile } from './large.ts';
+import { readSafetensorsHeader } from './safetensors.ts';
+
+const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
+
+/**
+ * Puts a new state into the folder, and removes those of earlier steps.
+ * @param write writes the file with the metadata, which holds the facts, and returns its SHA-256
+ */
+export async function storeState(
+  dir: string,
+  step: number,
+  facts: object,
+  write: (path: string, metadata: { readonly facts: string }) => Promise<string>,
+): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  const writing = join(dir, `.writing-${process.pid}`);
+  const digest = await write(writing, { facts: JSON.stringify(facts) });
+  const file = await open(writing, 'r+');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  const name = `${step}.${digest}.safetensors`;
+  await rename(writing, join(dir, name));
+  for (const other of await readdir(dir))
+    if (FILE.test(other) && other !== name) await rm(join(dir, other), { force: true });
+  await utimes(dir, new Date(), new Date());
+}
+
+/**
+ * Finds the file of the latest undamaged state; null where there is none.
+ * @param what the state of a step, in the log of a damaged one
+ */
+export async function findState(
+  dir: string,
+  log: (message: string) => void,
+  what = (step: number): string => `the state saved at step ${step}`,
+): Promise<{ readonly step: number; readonly facts: JsonObject; readonly path: string } | null> {
+  const names = await readdir(dir).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  });
+  const found = names.flatMap((name) => {
+    const match = FILE.exec(name);
+    return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2] }] : [];
+  });
+  for (const { path, step, digest } of found.sort((a, b) => b.step - a.step)) {
+    if ((await sha256OfFile(path)) !== digest) {
+      log(`${what(step)} is damaged and ignored`);
+      continue;
+    }
+    const { facts } = (await readSafetensorsHeader(path)).metadata;
+    if (facts === undefined) throw new Error(`${path} is no saved state`);
+    return { path, step, facts: JSON.parse(facts) as JsonObject };
+  }
+  return null;
+}
