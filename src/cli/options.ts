@@ -7,23 +7,28 @@ import type { Rates } from '../run/learning-rates.ts';
 import type { Asked } from '../run/prepare.ts';
 import { defaultStore } from '../run/state-folder.ts';
 
-/** Turns a function that returns the exit code into an action. */
-export type Exits = <Args extends unknown[]>(
-  command: (...args: Args) => Promise<number>,
+/** Turns a function that imports a command, which returns the exit code, into an action. */
+export type Lazily = <Args extends unknown[]>(
+  load: () => Promise<(...args: Args) => number | Promise<number>>,
 ) => (...args: Args) => Promise<void>;
 
 /**
  * Adds one command to the program. It declares the options at once, but imports the command's code
  * only when it is called, so that a start loads no more than it needs.
  */
-export type AddCommand = (program: Command, exits: Exits) => void;
+export type AddCommand = (program: Command, lazily: Lazily) => void;
+export type Commands = { readonly [name: string]: AddCommand };
 
 export interface SpecOptions extends Asked {
   readonly jobs: number;
   readonly json?: boolean;
 }
 
-const append = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+/** Gathers the values of an option that may be repeated. */
+export const append = (value: string, before: readonly string[] = []): readonly string[] => [
+  ...before,
+  value,
+];
 
 /** Reads a list of names: `asr,accuracy`. */
 export const namesIn = (value: string): readonly string[] =>
@@ -108,7 +113,8 @@ export const aboveZero =
     return value;
   };
 
-function parseShare(text: string): number {
+/** Reads `--share`, a number between 0 and 1. */
+export function parseShare(text: string): number {
   const value = Number(text);
   if (!(value > 0 && value < 1))
     throw new UserFault(`--share takes a number between 0 and 1, got "${text}"`);
@@ -123,14 +129,6 @@ export const ratesOption = (): Option =>
   )
     .argParser(gatherRates)
     .default({}, 'by adapter');
-export const seedsOption = (): Option =>
-  new Option('--seeds <n>', "how many of the spec's seeds, from the first")
-    .argParser(wholeNumber('--seeds'))
-    .default(3);
-export const shareOption = (): Option =>
-  new Option('--share <share>', 'the share of the training rows that is held out')
-    .argParser(parseShare)
-    .default(0.2);
 
 export interface PackOptions {
   readonly pack?: number;
@@ -164,11 +162,10 @@ export const remoteOption = (): Option =>
 export const jsonOption = (): Option => new Option('--json', 'print JSON');
 
 /** Adds a command on one spec, with the options that all such commands have. */
-export const specCommand = (program: Command, name: string, summary: string): Command =>
-  withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
-
-export function withSpecOptions(command: Command): Command {
-  return command
+export const specCommand = (program: Command, usage: string, summary: string): Command =>
+  program
+    .command(usage)
+    .description(summary)
     .addOption(storeOption())
     .addOption(
       new Option(
@@ -195,4 +192,3 @@ export function withSpecOptions(command: Command): Command {
         .argParser(append)
         .default([], 'all'),
     );
-}

@@ -4,34 +4,10 @@ import type { UserFault } from '../api.ts';
 import { ownVersion } from '../run/execute/environment.ts';
 import { SpecFault } from '../run/types.ts';
 import { systemFault } from '../store/faults.ts';
-import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
-import {
-  addAttach,
-  addCancel,
-  addGc,
-  addLogs,
-  addPin,
-  addPull,
-  addPush,
-  addServe,
-  addStatus,
-  addUnpin,
-  addVerify,
-} from './commands/records.ts';
-import {
-  addCrosscheck,
-  addDiff,
-  addExec,
-  addExplain,
-  addExport,
-  addFigures,
-  addLearningRates,
-  addPlan,
-  addReport,
-  addResults,
-  addRun,
-} from './commands/specs.ts';
-import type { AddCommand, Exits } from './options.ts';
+import { installationCommands, startCommands } from './commands/installation.ts';
+import { runCommands, storeCommands } from './commands/records.ts';
+import { specCommands } from './commands/specs.ts';
+import type { Commands, Lazily } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
 /** Exit codes: after an internal error, and after a fault of the user's. */
@@ -39,34 +15,12 @@ const FAULT = 1;
 const WRONG = 2;
 
 /** The commands by name, in the order of `--help`. */
-const COMMANDS: { readonly [name: string]: AddCommand } = {
-  run: addRun,
-  plan: addPlan,
-  results: addResults,
-  diff: addDiff,
-  crosscheck: addCrosscheck,
-  export: addExport,
-  'learning-rates': addLearningRates,
-  report: addReport,
-  figures: addFigures,
-  explain: addExplain,
-  exec: addExec,
-  status: addStatus,
-  logs: addLogs,
-  serve: addServe,
-  attach: addAttach,
-  cancel: addCancel,
-  init: addInit,
-  verify: addVerify,
-  pin: addPin,
-  unpin: addUnpin,
-  gc: addGc,
-  push: addPush,
-  pull: addPull,
-  doctor: addDoctor,
-  setup: addSetup,
-  plugins: addPlugins,
-  schema: addSchema,
+const COMMANDS: Commands = {
+  ...specCommands,
+  ...runCommands,
+  ...startCommands,
+  ...storeCommands,
+  ...installationCommands,
 };
 
 /** Runs the command that the arguments name. Returns the exit code. */
@@ -103,14 +57,15 @@ function createProgram(called: string | undefined, onExit: (code: number) => voi
     .configureOutput({ outputError: (text, write) => write(paintErr.red(text)) })
     .showHelpAfterError('(dosimeter --help lists the commands and options)')
     .helpOption('-h, --help', 'show this help');
-  const exits: Exits =
-    (command) =>
+  const lazily: Lazily =
+    (load) =>
     async (...args) => {
+      const command = await load();
       onExit(await command(...args));
     };
   const add =
     called !== undefined && Object.hasOwn(COMMANDS, called) ? COMMANDS[called] : undefined;
-  for (const one of add === undefined ? Object.values(COMMANDS) : [add]) one(program, exits);
+  for (const one of add === undefined ? Object.values(COMMANDS) : [add]) one(program, lazily);
   return program;
 }
 
