@@ -190,7 +190,7 @@ export function openTail({
   };
 }
 
-interface Watching {
+export interface Watching {
   /** Reads once more. Resolves when everything that was there at the call has been read. */
   readonly look: () => Promise<void>;
   close(): void;

@@ -18,23 +18,15 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { UserFault } from '../api.ts';
 import { browserScript } from '../report/browser-script.ts';
-import { createRunViews, type RunViews } from './run-views.ts';
+import { RunViews, type RunViewsOptions } from './run-views.ts';
 import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
 
-export interface ServeOptions {
-  /** The folder of the runs. */
-  readonly runs: string;
-  /** The store to look into, instead of the one that a run recorded. */
-  readonly store?: string;
+export interface ServeOptions extends RunViewsOptions {
   /** By default, any free port. */
   readonly port?: number;
   /** Whether to listen on `::1` instead of `127.0.0.1`. */
   readonly ipv6?: boolean;
-  /** Called with errors that are not a request's fault. */
-  readonly onFault: (error: unknown) => void;
-  /** The time between two looks at files without a notification, in milliseconds. */
-  readonly lookMs?: number;
 }
 
 export interface Serving {
@@ -53,7 +45,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { port = 0, ipv6 = false, onFault } = options;
   const token = newToken();
   const script = await pageScript();
-  const views = createRunViews(options);
+  const views = new RunViews(options);
   const server = createServer({
     maxHeaderSize: 8192,
     headersTimeout: 10_000,
@@ -221,14 +213,18 @@ async function route(
     stream((to) => views.list(to));
     return;
   }
-  const view = await views.open(run);
-  if (view === null) notFound();
-  else if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
+  const held = await views.open(run);
+  if (held === null) {
+    notFound();
+    return;
+  }
+  const { value: view, release } = held;
+  if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
     stream((to) => {
-      to.onEnd(view.release);
+      to.onEnd(release);
       if (what === 'stream') view.follow(to, asked.query.get('after'));
       else view.watch(to, what === 'log' ? null : name);
-    }, view.release);
+    }, release);
   else
     try {
       if (what === undefined) await answerJson(request, response, view.snapshot());
@@ -242,7 +238,7 @@ async function route(
         }
       } else notFound();
     } finally {
-      view.release();
+      release();
     }
 }
 

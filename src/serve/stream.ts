@@ -11,46 +11,47 @@ export interface StreamEvent {
   readonly data: string;
 }
 
-export interface Backlog {
-  /** The id of the latest event. */
-  readonly latest: () => string;
-  add(name: string, value: unknown): StreamEvent;
-  /** Returns the event that asks for a new snapshot. */
-  reset(): StreamEvent;
-  /** Returns the events after the one with this id; null if they are no longer kept. */
-  after(id: string | null): readonly StreamEvent[] | null;
-}
-
 const MOST_EVENTS = 500,
   MOST_BYTES = 4 * 2 ** 20;
 
-/** Keeps the latest events of a stream. @param epoch tells the stream from the run's past ones */
-export function createBacklog(epoch: string): Backlog {
-  const events: StreamEvent[] = [];
-  let count = 0,
-    bytes = 0;
-  const latest = (): string => `${epoch}.${count}`;
-  return {
-    latest,
-    add(name, value) {
-      count++;
-      const event = { id: latest(), name, data: JSON.stringify(value) };
-      events.push(event);
-      bytes += event.data.length;
-      while (events.length > MOST_EVENTS || (bytes > MOST_BYTES && events.length > 1))
-        bytes -= events.shift()?.data.length ?? 0;
-      return event;
-    },
-    reset: () => ({ id: latest(), name: 'reset', data: '{}' }),
-    after(id) {
-      const [eventEpoch, eventNumber] = id?.split('.') ?? [];
-      const seen = Number(eventNumber);
-      if (eventEpoch !== epoch || !Number.isInteger(seen) || seen > count) return null;
-      const missed = count - seen;
-      if (missed > events.length) return null;
-      return missed === 0 ? [] : events.slice(-missed);
-    },
-  };
+/** The latest events of a stream. */
+export class Backlog {
+  readonly #events: StreamEvent[] = [];
+  #count = 0;
+  #bytes = 0;
+
+  /** @param epoch tells the stream from the run's past ones */
+  constructor(readonly epoch: string) {}
+
+  /** Returns the id of the latest event. */
+  latest(): string {
+    return `${this.epoch}.${this.#count}`;
+  }
+
+  add(name: string, value: unknown): StreamEvent {
+    this.#count++;
+    const event = { id: this.latest(), name, data: JSON.stringify(value) };
+    const events = this.#events;
+    events.push(event);
+    this.#bytes += event.data.length;
+    while (events.length > MOST_EVENTS || (this.#bytes > MOST_BYTES && events.length > 1))
+      this.#bytes -= events.shift()?.data.length ?? 0;
+    return event;
+  }
+
+  /** Returns the event that asks for a new snapshot. */
+  reset(): StreamEvent {
+    return { id: this.latest(), name: 'reset', data: '{}' };
+  }
+
+  /** Returns the events after the one with this id or, if they are no longer kept, `reset`. */
+  after(id: string | null): readonly StreamEvent[] {
+    const [epoch, number] = id?.split('.') ?? [];
+    const missed = this.#count - Number(number);
+    const isKept = Number.isInteger(missed) && missed >= 0 && missed <= this.#events.length;
+    if (epoch !== this.epoch || !isKept) return [this.reset()];
+    return missed === 0 ? [] : this.#events.slice(-missed);
+  }
 }
 
 export interface Stream {

@@ -4,12 +4,12 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
-import { createPulse } from '../../src/serve/follower.ts';
+import { Pulse } from '../../src/serve/follower.ts';
 import { secondsLeft } from '../../src/serve/projection.ts';
-import { createRecord } from '../../src/serve/record.ts';
-import { createLogBuffer } from '../../src/serve/stage-follower.ts';
-import { createSeries } from '../../src/serve/stored.ts';
-import { createBacklog, openStream } from '../../src/serve/stream.ts';
+import { RunRecord } from '../../src/serve/record.ts';
+import { LogBuffer } from '../../src/serve/stage-follower.ts';
+import { Series } from '../../src/serve/stored.ts';
+import { Backlog, openStream } from '../../src/serve/stream.ts';
 import type {
   Changes,
   LogText,
@@ -177,21 +177,21 @@ test('a listener that does not read is dropped before its backlog fills the memo
 });
 
 test('the backlog, curves and logs stay small however much comes', () => {
-  const backlog = createBacklog('a');
+  const backlog = new Backlog('a');
   for (let i = 0; i < 1000; i++) backlog.add('changes', i);
-  assert.is(backlog.after('a.10'), null);
-  assert.is(backlog.after('b.999'), null);
+  for (const lost of ['a.10', 'b.999'])
+    assert.equal(backlog.after(lost), [{ id: 'a.1000', name: 'reset', data: '{}' }]);
   assert.equal(
-    backlog.after('a.998')?.map(({ id, data }) => [id, data]),
+    backlog.after('a.998').map(({ id, data }) => [id, data]),
     [
       ['a.999', '998'],
       ['a.1000', '999'],
     ],
   );
 
-  const series = createSeries(100);
+  const series = new Series(100);
   for (let step = 1; step <= 12_345; step++) series.add(step, 1 / step);
-  const { points } = series.curve('loss');
+  const points = series.points();
   assert.ok(points.length <= 101);
   assert.equal(
     [points[0], points.at(-1)],
@@ -201,9 +201,9 @@ test('the backlog, curves and logs stay small however much comes', () => {
     ],
   );
   series.add(100, 7); // it went on from a state that was saved
-  assert.equal(series.curve('loss').points.at(-1), [100, 7]);
+  assert.equal(series.points().at(-1), [100, 7]);
 
-  const log = createLogBuffer();
+  const log = new LogBuffer();
   for (let i = 0; i < 10_000; i++) log.add(`\u001b[31mline ${i}\u001b[0m \u202e\u0007`);
   const taken = present(log.take());
   assert.ok(taken.anew && log.isCut && taken.text.length <= 64 * 1024);
@@ -215,7 +215,7 @@ test('the time left follows what stages of a kind have taken', () => {
   const stages = Array.from({ length: 5 }, (_, i) =>
     planned('train', String(i), [], { places: 2 }),
   );
-  const record = createRecord({ name: '', store: '', backend: '', executor: '', stages });
+  const record = new RunRecord({ name: '', store: '', backend: '', executor: '', stages });
   const at = Date.UTC(2026, 0, 1);
   assert.is(secondsLeft(record.stages, at), null);
   record.apply(ran('train-0', 'k', 8));
@@ -224,7 +224,7 @@ test('the time left follows what stages of a kind have taken', () => {
   assert.is(secondsLeft(record.stages, at + 2000), (6 + 3 * 8) / 2);
   record.progress({ 'train-1': [1, 10, 'steps'] }); // 2 of 20 seconds
   assert.is(secondsLeft(record.stages, at + 2000), (18 + 3 * 8) / 2);
-  const expected = createRecord({
+  const expected = new RunRecord({
     ...present(record.plan),
     stages: stages.map((stage) => ({ ...stage, seconds: 4 })),
   });
@@ -258,7 +258,7 @@ test('a run of another machine counts as alive while its heartbeat changes', asy
   client,
 }) => {
   let now = 0;
-  const pulse = createPulse(() => now);
+  const pulse = new Pulse(() => now);
   const look = (beat: string | null) => pulse.look(beat);
   assert.equal([look('1'), look('1'), look('2')], [null, null, 'beating']);
   now = 19_000;
@@ -266,7 +266,7 @@ test('a run of another machine counts as alive while its heartbeat changes', asy
   now = 20_000;
   assert.equal([look('2'), look('3')], ['silent', 'beating']);
   now = 60_000;
-  assert.equal([look(null), createPulse(() => now).look(null)], [null, null]);
+  assert.equal([look(null), new Pulse(() => now).look(null)], [null, null]);
   now = 80_000;
   assert.is(look(null), 'silent');
 
