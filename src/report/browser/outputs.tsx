@@ -84,7 +84,8 @@ function passingRows(rows: Rows, { show, label, search }: Asking, lower: (row: n
   return found;
 }
 
-const Choice = ({
+/** A choice from a list of texts. */
+export const Choice = ({
   name,
   value,
   options,

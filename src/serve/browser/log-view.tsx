@@ -1,9 +1,9 @@
 /** The end of a log, which is updated as the log grows. */
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { Text } from '../../report/browser/rows.tsx';
 import type { LogText, Note, StageDetail } from '../wire.ts';
 import { followStream } from './connection.ts';
-import { Text } from './parts.tsx';
 
 const KEPT = 128 * 1024;
 
