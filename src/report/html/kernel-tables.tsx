@@ -15,6 +15,7 @@ import { CORRELATION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED, type Verdict } from 
 import {
   ADAPTER,
   ATTACK,
+  claims,
   type Column,
   Judged,
   names,
@@ -50,11 +51,7 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
     const own = condition.adapter === 'lora' ? 'LoRA' : 'adapter';
     return difference.mean <= 0 ? `${own} ≤ full` : `${own} > full`;
   }),
-  {
-    title: 'Claim: LoRA ≤ full',
-    kind: 'claim',
-    value: ({ verdict }) => (verdict ? <Judged verdict={verdict} /> : '–'),
-  },
+  claims('Claim: LoRA ≤ full', ({ verdict }) => (verdict ? <Judged verdict={verdict} /> : '–')),
 ];
 
 /**
@@ -258,11 +255,7 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   numbers('Spearman’s ρ, mean', ({ difference }) => formatNumber(difference.mean, 'proportion')),
   numbers('95% interval', ({ difference }) => formatInterval(clipToUnit(difference), 'proportion')),
   names('Claim', ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0')),
-  {
-    title: 'Verdict',
-    kind: 'claim',
-    value: ({ verdict }) => <Judged verdict={verdict} kind="proportion" />,
-  },
+  claims('Verdict', ({ verdict }) => <Judged verdict={verdict} kind="proportion" />),
 ];
 
 export function Relations({ conditions }: OfConditions): JSX.Element | null {
