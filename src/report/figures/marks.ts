@@ -542,7 +542,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   };
   const panelsBy = (key: 'row' | 'column', header: object) =>
     hasPanels(frame, key) && {
-      [key]: nominal(key, { sort: distinct(points.map((point) => point[key])), header }),
+      [key]: nominal(key, null, { sort: distinct(points.map((point) => point[key])), header }),
     };
   const title = x.kind === 'text' ? null : titleOnX(drawn);
   const facet = {
