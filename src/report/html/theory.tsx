@@ -93,13 +93,13 @@ function Measured(props: PageProps): JSX.Element {
         layers. Trained with {optimisers.join(', ')}; the tangent kernel describes SGD, and only
         near its start.
       </p>
-      <Predictions kernels={kernels} />
+      <Predictions {...props} />
       {kernels.length === 0 ? null : (
         <details>
           <summary>
             Order of LoRA and full for every quantity ({plural(kernels.length, 'row')})
           </summary>
-          <OrderTable kernels={kernels} />
+          <OrderTable {...props} />
         </details>
       )}
       <Relations conditions={conditions} />
