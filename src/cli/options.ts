@@ -43,15 +43,29 @@ export const gatherNames = (value: string, before: readonly string[]): readonly 
   ...namesIn(value),
 ];
 
-/** Returns the parser of an option that takes a whole number of at least `least`. */
-export const wholeNumber =
-  (option: string, least = 1) =>
-  (value: string): number => {
-    const n = value.trim() === '' ? Number.NaN : Number(value);
-    if (!Number.isInteger(n) || n < least)
-      throw new UserFault(`${option} takes a whole number of at least ${least}, got "${value}"`);
-    return n;
+/** Returns the parser of an option that takes a number which passes a test. */
+const numberThat =
+  (option: string, what: string, passes: (value: number) => boolean) =>
+  (text: string): number => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!passes(value)) throw new UserFault(`${option} takes ${what}, got "${text}"`);
+    return value;
   };
+
+type NumberParser = ReturnType<typeof numberThat>;
+/** Returns the parser of an option that takes a whole number of at least `least`. */
+export const wholeNumber = (option: string, least = 1): NumberParser =>
+  numberThat(
+    option,
+    `a whole number of at least ${least}`,
+    (value) => Number.isInteger(value) && value >= least,
+  );
+const isAboveZero = (value: number): boolean => value > 0 && value < Infinity;
+export const aboveZero = (option: string): NumberParser =>
+  numberThat(option, 'a number above 0', isAboveZero);
+/** Returns the parser of an option that takes a number between 0 and 1, but neither of these. */
+export const betweenZeroAndOne = (option: string): NumberParser =>
+  numberThat(option, 'a number between 0 and 1', (value) => value > 0 && value < 1);
 
 /** Reads `NAME=VALUE`. A value without a name holds for every name and gets the name `*`. */
 function namedValue(text: string): readonly [name: string, value: string] {
@@ -94,31 +108,13 @@ export function withAttemptLimits(command: Command): Command {
 function gatherRates(text: string, before: Rates): Rates {
   const [adapter, value] = namedValue(text);
   const listed = value.split(',');
-  const wrong = listed.find((rate) => !(Number(rate) > 0 && Number(rate) < Infinity));
+  const wrong = listed.find((rate) => !isAboveZero(Number(rate)));
   if (wrong !== undefined)
     throw new UserFault(
       `--rates takes learning rates above 0, got "${wrong}"`,
       'for example --rates 1e-5,1e-4,1e-3, or --rates lora=1e-4,1e-3',
     );
   return { ...before, [adapter]: listed.map(Number) };
-}
-
-/** Returns the parser of an option that takes a number above 0. */
-export const aboveZero =
-  (flag: string) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (!(value > 0 && value < Infinity))
-      throw new UserFault(`${flag} takes a number above 0, got "${text}"`);
-    return value;
-  };
-
-/** Reads `--share`, a number between 0 and 1. */
-export function parseShare(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value < 1))
-    throw new UserFault(`--share takes a number between 0 and 1, got "${text}"`);
-  return value;
 }
 
 export const ratesOption = (): Option =>

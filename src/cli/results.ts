@@ -5,14 +5,16 @@ import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
 import { csvLine } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
 import { capital } from '../report/format.ts';
+import { distinct, groupBy } from '../report/groups.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
 import { metricName } from '../report/metrics.ts';
-import { type Spread, spreadNote } from '../report/numbers.ts';
+import { spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { otherBackends, type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
+import type { TableOptions } from './paper-tables.ts';
 import {
   axisText,
   caveatLines,
@@ -40,7 +42,7 @@ import {
   wrapLines,
 } from './terminal.ts';
 
-export interface ResultsOptions extends SpecOptions {
+export interface ResultsOptions extends SpecOptions, TableOptions {
   readonly csv?: boolean;
   readonly all?: boolean;
   /** Names or patterns of metrics. If empty, only the few that people want first are shown. */
@@ -49,10 +51,6 @@ export interface ResultsOptions extends SpecOptions {
   readonly steps?: boolean;
   readonly latex?: boolean;
   readonly markdown?: boolean;
-  readonly rows?: readonly string[];
-  readonly columns?: readonly string[];
-  readonly against?: Against;
-  readonly spread?: Spread;
   /** Whether a LaTeX table has notes below it; by default, it has. */
   readonly notes?: boolean;
 }
@@ -82,22 +80,16 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   } else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', runCommandOf(spec, options));
-    const attacked = targetsShown(rows).map((line) => `${capital(line)}.`),
-      caveats = [
-        ...attacked,
-        ...caveatLines(rows),
-        ...warnings.map(({ message }) => `${message}.`),
-      ];
+    const caveats = [
+      ...targetsShown(rows).map((line) => `${capital(line)}.`),
+      ...caveatLines(rows),
+      ...warnings.map(({ message }) => `${message}.`),
+    ];
+    const { latexResults, markdownResults } = await import('./paper-tables.ts');
     out(
       options.latex === true
-        ? (await import('./paper-tables.ts')).latexResults(
-            prepared,
-            results,
-            asked,
-            options,
-            caveats,
-          )
-        : (await import('./paper-tables.ts')).markdownResults(results, asked, options, caveats),
+        ? latexResults(prepared, results, asked, options, caveats)
+        : markdownResults(results, asked, options, caveats),
     );
   } else if (rows.length > 0) show(rows, asked, options);
   if (missing > 0)
@@ -209,15 +201,10 @@ function showDifferences(
   if (tested) remark(wrap(TEST_NOTE, proseWidth()));
 }
 
-function countsByStage(metrics: readonly Metric[]): string {
-  const stages = new Map<string, number>();
-  for (const { stage } of metrics) stages.set(stage, (stages.get(stage) ?? 0) + 1);
-  return [...stages].map(([stage, n]) => `${stage} (${n})`).join(', ');
-}
-
-const axisPaths = (rows: readonly ResultRow[]): string[] => [
-  ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
-];
+const countsByStage = (metrics: readonly Metric[]): string =>
+  [...groupBy(metrics, ({ stage }) => stage)]
+    .map(([stage, { length }]) => `${stage} (${length})`)
+    .join(', ');
 
 const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
 
@@ -228,7 +215,7 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
  * number is compared with (`RowComparison`). The last columns judge each number (`Judgement`).
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
-  const paths = axisPaths(rows);
+  const paths = distinct(namesOf(rows).flatMap((cell) => Object.keys(cell)));
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined);
   const lines = [

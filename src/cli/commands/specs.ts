@@ -4,12 +4,12 @@ import { UserFault } from '../../api.ts';
 import { FIGURE_FORMATS, type FigureFormat } from '../../report/types.ts';
 import {
   aboveZero,
+  betweenZeroAndOne,
   type Commands,
   gatherNames,
   jsonOption,
   namesIn,
   packOption,
-  parseShare,
   ratesOption,
   remoteOption,
   specCommand,
@@ -205,7 +205,12 @@ export const specCommands: Commands = {
         wholeNumber('--seeds'),
         3,
       )
-      .option('--share <share>', 'the share of the training rows that is held out', parseShare, 0.2)
+      .option(
+        '--share <share>',
+        'the share of the training rows that is held out',
+        betweenZeroAndOne('--share'),
+        0.2,
+      )
       .action(lazily(async () => (await import('../learning-rates.ts')).learningRatesCommand)),
   report: (program, lazily) =>
     specCommand(
