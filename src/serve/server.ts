@@ -81,14 +81,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     if (refusal !== null) {
       if (refusal.status === 405) response.setHeader('allow', 'GET, HEAD');
       response.setHeader('connection', 'close');
-      answer(request, response, refusal.status, 'text/plain; charset=utf-8', refusal.message);
-    } else if (known !== undefined) answer(request, response, 200, ...known);
+      answer(response, refusal.status, TEXT, refusal.message);
+    } else if (known !== undefined) answer(response, 200, ...known);
     else {
       admit(request.socket);
       void route(views, url, request, response).catch((error: unknown) => {
         onFault(error);
         if (response.headersSent) response.destroy();
-        else answer(request, response, 500, TEXT, 'The server failed; the terminal shows why.');
+        else answer(response, 500, TEXT, 'The server failed; the terminal shows why.');
       });
     }
   });
@@ -145,15 +145,15 @@ async function listen(server: Server, port: number, host: string): Promise<void>
   }
 }
 
+/** Sends a whole answer; to HEAD, Node leaves out the body. */
 function answer(
-  { method }: IncomingMessage,
   response: ServerResponse,
   status: number,
   type: string,
   body: string | Buffer,
 ): void {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
-  response.end(method === 'HEAD' ? undefined : body);
+  response.end(body);
 }
 
 const zipped = promisify(gzip);
@@ -170,22 +170,15 @@ async function answerJson(
     text.length > WORTH_ZIPPING && /\bgzip\b/.test(String(request.headers['accept-encoding']));
   if (zips) response.setHeader('content-encoding', 'gzip');
   const body = zips ? await zipped(text, { level: 1 }) : text;
-  answer(request, response, 200, JSON_TYPE, body);
+  answer(response, 200, JSON_TYPE, body);
 }
 
-/** Returns null if a part of the path is not well encoded. */
-function parseUrl(
-  url: string,
-): { readonly parts: string[]; readonly query: URLSearchParams } | null {
-  const at = url.indexOf('?');
-  const path = at < 0 ? url : url.slice(0, at);
+/** Returns the parts of a path; none if one of them is not well encoded. */
+function decodedParts(path: string): string[] {
   try {
-    return {
-      parts: path.split('/').slice(1).map(decodeURIComponent),
-      query: new URLSearchParams(at < 0 ? '' : url.slice(at)),
-    };
+    return path.split('/').slice(1).map(decodeURIComponent);
   } catch {
-    return null;
+    return [];
   }
 }
 
@@ -196,16 +189,16 @@ async function route(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const asked = parseUrl(url);
-  const [api, runs, run = '', what, name = ''] = asked?.parts ?? [];
-  const notFound = (): void => answer(request, response, 404, TEXT, 'There is no such page.');
+  const [path = '', query] = url.split(/\?(.*)/s);
+  const [api, runs, run = '', what, name = ''] = decodedParts(path);
+  const notFound = (): void => answer(response, 404, TEXT, 'There is no such page.');
   const stream = (begin: (stream: Stream) => void, release = (): void => undefined): void => {
     if (request.method === 'HEAD') {
-      answer(request, response, 200, 'text/event-stream', '');
+      answer(response, 200, 'text/event-stream', '');
       release();
     } else begin(openStream(response));
   };
-  if (asked === null || api !== 'api' || runs !== 'runs') {
+  if (api !== 'api' || runs !== 'runs') {
     notFound();
     return;
   }
@@ -222,7 +215,7 @@ async function route(
   if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
     stream((to) => {
       to.onEnd(release);
-      if (what === 'stream') view.follow(to, asked.query.get('after'));
+      if (what === 'stream') view.follow(to, new URLSearchParams(query).get('after'));
       else view.watch(to, what === 'log' ? null : name);
     }, release);
   else
@@ -234,7 +227,7 @@ async function route(
         if (outputs === null) notFound();
         else {
           response.setHeader('content-encoding', 'gzip');
-          answer(request, response, 200, JSON_TYPE, outputs);
+          answer(response, 200, JSON_TYPE, outputs);
         }
       } else notFound();
     } finally {
