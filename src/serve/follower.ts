@@ -17,7 +17,7 @@ import {
 import { Projection } from './projection.ts';
 import { MOST_STAGES, RunRecord } from './record.ts';
 import type { StreamEvent } from './stream.ts';
-import type { RunFacts, Snapshot } from './wire.ts';
+import type { Changes, RunFacts, Snapshot } from './wire.ts';
 
 const MB = 2 ** 20;
 /** The most bytes that are read of each file, and of a line of the journal. */
@@ -56,6 +56,8 @@ export class Follower {
   readonly #watching: Watching;
   #projection: Projection;
   #tail: Tail;
+  /** The id of the latest event. */
+  #latest = 0;
   #planState: 'missing' | 'read' | 'refused' = 'missing';
 
   constructor(
@@ -87,17 +89,17 @@ export class Follower {
     return this.#projection.facts();
   }
 
+  /** Returns all of the run. Events with a larger id than `at` tell what has changed since. */
   snapshot(): Snapshot {
-    return this.#projection.snapshot();
+    return { at: this.#latest, ...this.#projection.snapshot() };
   }
 
   /**
-   * Calls `listener` with the events after the one with this id, and with each later one. If the
-   * events after it are no longer kept, the first is `reset`: the listener needs a new snapshot.
+   * Calls `listener` with `reset`, for which it needs a snapshot, and then with each event.
    * @returns a function that stops listening
    */
-  listen(after: string | null, listener: Listener): () => void {
-    for (const event of this.#projection.backlog.after(after)) listener(event);
+  listen(listener: Listener): () => void {
+    listener({ id: this.#latest, name: 'reset', data: '{}' });
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -107,7 +109,8 @@ export class Follower {
     this.#listeners.clear();
   }
 
-  #tell(event: StreamEvent): void {
+  #tell(name: 'changes' | 'reset', value: Changes): void {
+    const event = { id: ++this.#latest, name, data: JSON.stringify(value) };
     for (const listener of this.#listeners) listener(event);
   }
 
@@ -138,7 +141,7 @@ export class Follower {
 
   #restart(plan: RunRecord['plan']): void {
     this.#projection = new Projection(this.id, new RunRecord(plan));
-    this.#tell(this.#projection.backlog.reset());
+    this.#tell('reset', {});
   }
 
   async #read(): Promise<void> {
@@ -146,8 +149,8 @@ export class Follower {
     await this.#tail.read();
     await this.#readProgress();
     await this.#readBeat();
-    const event = this.#projection.publish();
-    if (event !== null) this.#tell(event);
+    const changes = this.#projection.takeChanges();
+    if (changes !== null) this.#tell('changes', changes);
   }
 
   async #readPlan(): Promise<void> {

@@ -2,13 +2,11 @@
  * What listeners see of a run: first all of it, then what has changed. It includes the graph (a box
  * for each kind of stage, an arrow for what reads what), the time left, and the causes of failures.
  */
-import { randomUUID } from 'node:crypto';
 import { Graph as Layers, layout } from '@dagrejs/dagre';
 import { defined } from '../base/defined.ts';
 import type { Mutable } from '../base/record.ts';
 import { processState } from '../store/owner.ts';
 import type { RunRecord, StageRecord } from './record.ts';
-import { Backlog, type StreamEvent } from './stream.ts';
 import {
   type Changes,
   type Counts,
@@ -98,7 +96,6 @@ const textsOf = ({ facts, failures, notes }: Overview) => ({
 });
 
 export class Projection {
-  readonly backlog = new Backlog(randomUUID().slice(0, 8));
   /** The number of lines of the journal that can't be read. */
   damaged = 0;
   #grouping: Grouping;
@@ -121,9 +118,8 @@ export class Projection {
     return factsOf(this.id, this.record, this.damaged, this.#over);
   }
 
-  snapshot(): Snapshot {
+  snapshot(): Omit<Snapshot, 'at'> {
     return {
-      at: this.backlog.latest(),
       ...this.#overview(),
       graph: this.#graph,
       stages: this.record.stages.slice(0, this.#knownCount).map(this.#stageAt),
@@ -131,8 +127,8 @@ export class Projection {
     };
   }
 
-  /** Returns an event with what has changed since the last call; null if nothing has. */
-  publish(): StreamEvent | null {
+  /** Returns what has changed since the last call; null if nothing has. */
+  takeChanges(): Changes | null {
     const changed = this.#takeIndexes();
     const current = this.#overview();
     const before = this.#told,
@@ -141,7 +137,7 @@ export class Projection {
     if (changed.length === 0 && told.facts === before.facts && told.notes === before.notes)
       return null;
     const from = this.#knownCount;
-    const changes: Changes = {
+    return {
       facts: current.facts,
       ...defined({
         failures: told.failures === before.failures ? undefined : current.failures,
@@ -153,7 +149,6 @@ export class Projection {
         return stage === undefined || index >= from ? [] : [[index, statusOf(stage, this.#over)]];
       }),
     };
-    return this.backlog.add('changes', changes);
   }
 
   #overview(): Overview {

@@ -122,9 +122,9 @@ class RunView {
     return this.follower.record.indexOf(stage) !== undefined;
   }
 
-  /** Sends what happens after the event of this id. */
-  follow(stream: Stream, after: string | null): void {
-    stream.onEnd(this.follower.listen(after, stream.send));
+  /** Sends what happens from now on. */
+  follow(stream: Stream): void {
+    stream.onEnd(this.follower.listen(stream.send));
   }
 
   /** Sends the details and the log of a stage; null for the log of the run. */
@@ -174,10 +174,10 @@ export class RunViews {
 }
 
 const MOST_LISTED = 50;
-/** A run of another machine that has been silent for this long is no longer followed. */
+/** A run of another machine that has been silent for this long is no longer looked at. */
 const SILENT_MS = 24 * 3600 * 1000;
-/** The time between two looks for new runs without a notification, in milliseconds. */
-const LOOK_MS = 5000;
+/** The time between two looks at the runs, in milliseconds: less than IDLE_MS. */
+const LOOK_MS = 2000;
 
 const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
 
@@ -193,8 +193,8 @@ interface Listed {
   /** Identifies the content of the journal by its size and its time. */
   readonly version: string;
   readonly line: RunLine;
-  /** Set while the run goes on. */
-  readonly followed: { readonly follower: Follower; readonly end: () => void } | null;
+  /** Whether the line may change although the journal does not. */
+  readonly goesOn: boolean;
 }
 
 type ListListener = (list: RunList) => void;
@@ -228,13 +228,12 @@ class RunLister {
     void this.#watching.look();
     return () => {
       this.#listeners.delete(listener);
-      if (this.#listeners.size === 0) this.#keep([]);
+      if (this.#listeners.size === 0) this.#listed.clear();
     };
   }
 
   close(): void {
     this.#watching.close();
-    this.#keep([]);
   }
 
   async #read(): Promise<void> {
@@ -250,7 +249,7 @@ class RunLister {
       await this.#update(name, version);
       shown.push(name);
     }
-    this.#keep(this.#listeners.size === 0 ? [] : shown);
+    for (const id of this.#listed.keys()) if (!shown.includes(id)) this.#listed.delete(id);
     if (this.#listeners.size > 0) this.#sendIfChanged(shown, names.length - seen);
   }
 
@@ -266,47 +265,16 @@ class RunLister {
     for (const listener of this.#listeners) listener(this.#list);
   }
 
-  /** Brings the line of a run up to date with its journal, and follows the run while it goes on. */
+  /** Brings the line of a run up to date. Its follower stays open until the next look. */
   async #update(id: string, version: string): Promise<void> {
     const known = this.#listed.get(id);
-    if (!known?.followed && known?.version === version) return;
-    const followed = known?.followed ?? (await this.#follow(id));
-    const line = lineOf(followed.follower);
-    if (isGoingOn(followed.follower)) this.#listed.set(id, { version, line, followed });
-    else {
-      followed.end();
-      this.#listed.set(id, { version, line, followed: null });
-    }
-  }
-
-  async #follow(id: string): Promise<NonNullable<Listed['followed']>> {
+    if (known?.version === version && !known.goesOn) return;
     const { value: follower, release } = this.#followers.hold(id);
     await follower.look();
-    const stopListening = follower.listen(null, () => void this.#watching.look());
-    const end = (): void => {
-      stopListening();
-      release();
-    };
-    return { follower, end };
+    release();
+    const { now, ...line } = follower.facts();
+    const goesOn =
+      line.state === 'running' || (mayGoOn(line.state) && now - (line.heard ?? 0) < SILENT_MS);
+    this.#listed.set(id, { version, line, goesOn });
   }
-
-  /** Forgets all runs but these. */
-  #keep(ids: readonly string[]): void {
-    for (const [id, { followed }] of this.#listed) {
-      if (ids.includes(id)) continue;
-      followed?.end();
-      this.#listed.delete(id);
-    }
-  }
-}
-
-function lineOf(follower: Follower): RunLine {
-  const { now: _, ...line } = follower.facts();
-  return line;
-}
-
-/** Whether the run is running or, with a state that may change, was heard of within a day. */
-function isGoingOn(follower: Follower): boolean {
-  const { state, heard, now } = follower.facts();
-  return state === 'running' || (mayGoOn(state) && now - (heard ?? 0) < SILENT_MS);
 }

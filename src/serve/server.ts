@@ -73,9 +73,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     request.resume(); // a body is not read
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
-    const url = request.url ?? '';
-    const [file = ''] = url.split('?');
-    const known = files.get(file);
+    const [path = ''] = (request.url ?? '').split('?');
+    const known = files.get(path);
     const { method, headers } = request;
     const refusal = refusalOf({ method, headers, isPrivate: known === undefined });
     if (refusal !== null) {
@@ -85,7 +84,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     } else if (known !== undefined) answer(response, 200, ...known);
     else {
       admit(request.socket);
-      void route(views, url, request, response).catch((error: unknown) => {
+      void route(views, path, request, response).catch((error: unknown) => {
         onFault(error);
         if (response.headersSent) response.destroy();
         else answer(response, 500, TEXT, 'The server failed; the terminal shows why.');
@@ -185,11 +184,10 @@ function decodedParts(path: string): string[] {
 /** Answers `/api/runs/stream` and `/api/runs/RUN[/WHAT[/NAME]]`; anything else is not found. */
 async function route(
   views: RunViews,
-  url: string,
+  path: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const [path = '', query] = url.split(/\?(.*)/s);
   const [api, runs, run = '', what, name = ''] = decodedParts(path);
   const notFound = (): void => answer(response, 404, TEXT, 'There is no such page.');
   const stream = (begin: (stream: Stream) => void, release = (): void => undefined): void => {
@@ -215,7 +213,7 @@ async function route(
   if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
     stream((to) => {
       to.onEnd(release);
-      if (what === 'stream') view.follow(to, new URLSearchParams(query).get('after'));
+      if (what === 'stream') view.follow(to);
       else view.watch(to, what === 'log' ? null : name);
     }, release);
   else

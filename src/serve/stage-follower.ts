@@ -11,7 +11,7 @@ const LOG_BYTES = 16 * 2 ** 20,
   LINE_BYTES = 256 * 1024;
 const MOST_LINKS = 20;
 
-type Listener = (event: Omit<StreamEvent, 'id'>) => void;
+type Listener = (event: StreamEvent) => void;
 
 interface Stored {
   readonly key: string;
@@ -66,7 +66,7 @@ export class StageFollower {
       read: () => this.#read(),
     });
     // The journal changes too, and its events are part of the details.
-    this.#stopListening = follower.listen(null, () => void this.#watching.look());
+    this.#stopListening = follower.listen(() => void this.#watching.look());
   }
 
   /** Calls `listener` with what there is, then with additions. Returns a function to stop that. */

@@ -17,7 +17,7 @@ export function useStage(run: string, stage: string | null): Watched {
   const [watched, setWatched] = useState<Watched>({ detail: null, log: null });
   useEffect(() => {
     const of = stage === null ? 'log' : `stages/${encodeURIComponent(stage)}`;
-    return followStream(`/api/runs/${encodeURIComponent(run)}/${of}`, null, {
+    return followStream(`/api/runs/${encodeURIComponent(run)}/${of}`, {
       onState: () => undefined, // the run's own stream reports the state of the connection
       onEvent(name, data) {
         setWatched((before) =>

@@ -77,7 +77,7 @@ function RunsPage(): JSX.Element {
   const [link, setLink] = useState<LinkState>('connecting');
   useEffect(() => {
     document.title = 'runs · dosimeter';
-    return followStream('/api/runs/stream', null, {
+    return followStream('/api/runs/stream', {
       onState: setLink,
       onEvent: (_, data) => setList(data as RunList),
     });
