@@ -351,15 +351,7 @@ const MARGIN = 8;
  * Returns the frame of all boxes and arrows. The layout's own frame leaves out arrows that run
  * above the boxes or beneath them.
  */
-function frameOf(
-  centres: readonly Point[],
-  points: readonly Point[],
-): {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
-} {
+function frameOf(centres: readonly Point[], points: readonly Point[]) {
   const corners = centres.flatMap(({ x, y }) => [
     { x: x - BOX.width / 2, y: y - BOX.height / 2 },
     { x: x + BOX.width / 2, y: y + BOX.height / 2 },

@@ -6,13 +6,7 @@
  * that tells something about a run.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -75,12 +69,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
     const [path = ''] = (request.url ?? '').split('?');
     const known = files.get(path);
-    const { method, headers } = request;
-    const refusal = refusalOf({ method, headers, isPrivate: known === undefined });
+    const refusal = refusalOf(request, known === undefined);
     if (refusal !== null) {
-      if (refusal.status === 405) response.setHeader('allow', 'GET, HEAD');
+      const [status, message] = refusal;
+      if (status === 405) response.setHeader('allow', 'GET, HEAD');
       response.setHeader('connection', 'close');
-      answer(response, refusal.status, TEXT, refusal.message);
+      answer(response, status, TEXT, message);
     } else if (known !== undefined) answer(response, 200, ...known);
     else {
       admit(request.socket);
@@ -254,55 +248,43 @@ export const document = `<!doctype html>
 export const pageScript = (): Promise<string> =>
   browserScript('src/serve/browser', "import './main.tsx';");
 
-interface Refusal {
-  readonly status: 401 | 403 | 405;
-  readonly message: string;
-}
-
 /** Returns 256 random bits as text. */
 const newToken = (): string => randomBytes(32).toString('base64url');
 
-interface AccessRequest {
-  readonly method: string | undefined;
-  readonly headers: IncomingHttpHeaders;
-  /** Whether the answer tells something about a run. */
-  readonly isPrivate: boolean;
-}
-
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 
-/** Returns a function that returns why a request is refused, or null if it is allowed. */
-function accessRules(token: string, port: number): (request: AccessRequest) => Refusal | null {
+type Refusal = readonly [status: 401 | 403 | 405, message: string];
+
+/**
+ * Returns a function that returns why a request is refused, or null if it is allowed. Its
+ * `isPrivate` says whether the answer tells something about a run.
+ */
+function accessRules(token: string, port: number) {
   const hosts = new Set(LOOPBACK.map((name) => `${name}:${port}`));
   if (port === 80) for (const name of LOOPBACK) hosts.add(name); // browsers leave this port out
   const wanted = digest(`Bearer ${token}`);
-  return ({ method, headers, isPrivate }) => {
+  return ({ method, headers }: IncomingMessage, isPrivate: boolean): Refusal | null => {
     const { host = '', origin, authorization = '' } = headers;
     if (!hosts.has(host.toLowerCase()))
-      return {
-        status: 403,
-        message:
-          `This server answers only to the loopback addresses with its own port, ${port}. ` +
+      return [
+        403,
+        `This server answers only to the loopback addresses with its own port, ${port}. ` +
           `To reach it over ssh, forward the same port: ssh -L ${port}:127.0.0.1:${port} HOST`,
-      };
+      ];
     if (origin !== undefined && origin !== `http://${host}`)
-      return {
-        status: 403,
-        message: 'This server does not answer requests from pages of other sites.',
-      };
+      return [403, 'This server does not answer requests from pages of other sites.'];
     const site = headers['sec-fetch-site'];
     if (site !== undefined && site !== 'same-origin' && site !== 'none')
-      return {
-        status: 403,
-        message:
-          'This server does not answer links from other sites. Copy the address that was printed ' +
+      return [
+        403,
+        'This server does not answer links from other sites. Copy the address that was printed ' +
           'into the address bar.',
-      };
+      ];
     if (method !== 'GET' && method !== 'HEAD')
-      return { status: 405, message: 'This server is read-only: it accepts GET and HEAD.' };
-    if (isPrivate && !timingSafeEqual(digest(authorization), wanted))
-      return { status: 401, message: 'The token is missing or wrong.' };
-    return null;
+      return [405, 'This server is read-only: it accepts GET and HEAD.'];
+    return isPrivate && !timingSafeEqual(digest(authorization), wanted)
+      ? [401, 'The token is missing or wrong.']
+      : null;
   };
 }
 

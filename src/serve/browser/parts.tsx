@@ -14,7 +14,7 @@ import {
   STAGE_STATES,
   type StageState,
 } from '../wire.ts';
-import type { LinkState } from './connection.ts';
+import type { LinkState, RunView } from './connection.ts';
 
 /** Each state as a word and a sign, so that colour is not the only mark. */
 export const STATE_WORDS: {
@@ -261,16 +261,10 @@ export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element 
 /** The least time between two announcements. */
 const EVERY_MS = 20_000;
 
-export function Announcer({
-  facts,
-  all,
-}: {
-  readonly facts: RunFacts;
-  readonly all: number;
-}): JSX.Element {
+export function Announcer({ view: { facts, stages } }: { readonly view: RunView }): JSX.Element {
   const [said, setSaid] = useState('');
   const latest = useRef('');
-  latest.current = progressSentence(facts, all);
+  latest.current = progressSentence(facts, stages.length);
   useEffect(() => {
     const timer = setInterval(() => setSaid(latest.current), EVERY_MS);
     return () => clearInterval(timer);

@@ -121,17 +121,31 @@ function Run({
   useEffect(() => {
     document.title = `${finishedCount(facts.counts)}/${all} · ${name} · dosimeter`;
   }, [name, finishedCount(facts.counts), all]);
+  const hasReport = groups.some((of) => of.name === 'report' && finishedCount(of.counts) > 0);
   const index = open === null ? -1 : stages.findIndex((stage) => stage.id === open);
   return (
     <>
-      <Header facts={facts} skew={view.skew} all={all} />
-      <Chapters
-        run={id}
-        hasReport={groups.some((of) => of.name === 'report' && finishedCount(of.counts) > 0)}
-      />
+      <Header view={view} />
+      <nav aria-label="Chapters">
+        <div class="wrap">
+          {CHAPTERS.map(([chapter, title]) => (
+            <a
+              key={chapter}
+              href={stageHash(id, null)}
+              onClick={(event) => {
+                event.preventDefault();
+                goTo(chapter);
+              }}
+            >
+              {title}
+            </a>
+          ))}
+          {hasReport ? <a href={`#${outputsBase(id)}`}>Outputs</a> : null}
+        </div>
+      </nav>
       <main class="wrap">
         <LinkNote state={link} />
-        <Announcer facts={facts} all={all} />
+        <Announcer view={view} />
         <Damage view={view} />
         <Section id="running" title="Running and next">
           <Running view={view} onOpen={openStage} onShow={show} />
@@ -170,32 +184,6 @@ function Run({
     </>
   );
 }
-
-const Chapters = ({
-  run,
-  hasReport,
-}: {
-  readonly run: string;
-  readonly hasReport: boolean;
-}): JSX.Element => (
-  <nav aria-label="Chapters">
-    <div class="wrap">
-      {CHAPTERS.map(([chapter, title]) => (
-        <a
-          key={chapter}
-          href={stageHash(run, null)}
-          onClick={(event) => {
-            event.preventDefault();
-            goTo(chapter);
-          }}
-        >
-          {title}
-        </a>
-      ))}
-      {hasReport ? <a href={`#${outputsBase(run)}`}>Outputs</a> : null}
-    </div>
-  </nav>
-);
 
 const outputsBase = (run: string): string => `/run/${encodeURIComponent(run)}/outputs?`;
 
@@ -243,15 +231,8 @@ function goTo(chapter: string): void {
   document.getElementById(`${chapter}-title`)?.focus({ preventScroll: true });
 }
 
-function Header({
-  facts,
-  skew,
-  all,
-}: {
-  readonly facts: RunFacts;
-  readonly skew: number;
-  readonly all: number;
-}): JSX.Element {
+function Header({ view: { facts, skew, stages } }: { readonly view: RunView }): JSX.Element {
+  const all = stages.length;
   const goesOn = mayGoOn(facts.state);
   const now = useNow(goesOn) - skew;
   const done = finishedCount(facts.counts);
