@@ -140,11 +140,11 @@ export function OutputBrowser({
   );
   const label = rows?.labels.includes(asking.label) ? asking.label : '';
   useEffect(() => {
-    // Browsers limit how often an address may change.
-    const timer = setTimeout(
-      () => history.replaceState(null, '', `#${base}${writeLink(outputs, { ...asking, label })}`),
-      200,
-    );
+    // Browsers limit how often an address may change. One that leads elsewhere is left alone.
+    const timer = setTimeout(() => {
+      if (location.hash === '' || location.hash.startsWith(`#${base}`))
+        history.replaceState(null, '', `#${base}${writeLink(outputs, { ...asking, label })}`);
+    }, 200);
     return () => clearTimeout(timer);
   }, [asking, label]);
   return (
