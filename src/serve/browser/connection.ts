@@ -85,6 +85,7 @@ export function followStream(path: string, { onEvent, onState }: StreamHandlers)
         if (data !== null && !end.signal.aborted) await onEvent(name, JSON.parse(data), Number(id));
       });
     } finally {
+      stop.abort(); // the connection is closed too if it was the page that failed
       clearTimeout(timer);
       end.signal.removeEventListener('abort', abort);
       document.removeEventListener('visibilitychange', abortIfHidden);
