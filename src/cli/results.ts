@@ -2,7 +2,7 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
-import { csvLine } from '../report/csv.ts';
+import { csvLine, type CsvValue } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
 import { capital } from '../report/format.ts';
 import { distinct, groupBy } from '../report/groups.ts';
@@ -218,32 +218,27 @@ function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
   const paths = distinct(namesOf(rows).flatMap((cell) => Object.keys(cell)));
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined);
-  const lines = [
-    [
-      ...paths,
-      ...['seed', 'stage', 'metric', 'value'],
-      ...(named ? ['task'] : []),
-      ...(isMixed ? ['precision'] : []),
-      ...(against === 'none' ? [] : ['against', ...COMPARISON]),
-      ...['evidence', 'reasons', 'n', 'missing', 'warnings'],
-    ],
-    ...rows.map((row) => [
-      ...paths.map((path) => axisText(row, path)),
-      row.seed,
-      row.stage,
-      row.metric,
-      row.value,
-      ...(named ? [row.task] : []),
-      ...(isMixed ? [row.precision ?? 'float32'] : []),
-      ...(against === 'none'
-        ? []
-        : [row.against?.value, ...COMPARISON.map((field) => row.against?.[field])]),
-      row.evidence.counts,
-      row.evidence.reasons.join('; '),
-      row.evidence.n,
-      row.evidence.missing,
-      row.evidence.warnings.join('; '),
-    ]),
+  type Column = readonly [head: string, value: (row: ResultRow) => CsvValue];
+  const compared: Column[] = [
+    ['against', (row) => row.against?.value],
+    ...COMPARISON.map((field): Column => [field, (row) => row.against?.[field]]),
   ];
-  return lines.map(csvLine).join('\r\n');
+  const columns: Column[] = [
+    ...paths.map((path): Column => [path, (row) => axisText(row, path)]),
+    ['seed', ({ seed }) => seed],
+    ['stage', ({ stage }) => stage],
+    ['metric', ({ metric }) => metric],
+    ['value', ({ value }) => value],
+    ...(named ? [['task', ({ task }) => task] as Column] : []),
+    ...(isMixed ? [['precision', ({ precision }) => precision ?? 'float32'] as Column] : []),
+    ...(against === 'none' ? [] : compared),
+    ['evidence', ({ evidence }) => evidence.counts],
+    ['reasons', ({ evidence }) => evidence.reasons.join('; ')],
+    ['n', ({ evidence }) => evidence.n],
+    ['missing', ({ evidence }) => evidence.missing],
+    ['warnings', ({ evidence }) => evidence.warnings.join('; ')],
+  ];
+  return [columns.map(([head]) => head), ...rows.map((row) => columns.map(([, of]) => of(row)))]
+    .map(csvLine)
+    .join('\r\n');
 }

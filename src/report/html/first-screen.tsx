@@ -214,13 +214,11 @@ function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
     : null;
 }
 
-const Difference = ({
-  row: { difference, n, excluded, verdict },
-  common,
-}: {
-  readonly row: FindingRow;
-  readonly common: Verdict | null;
-}): JSX.Element => (
+/** Shows a row's difference, with its verdict unless all rows share one. */
+const differenceCell = (
+  { difference, n, excluded, verdict }: FindingRow,
+  common: Verdict | null,
+): JSX.Element => (
   <td class="number compared">
     {difference === null ? null : (
       <>
@@ -237,13 +235,7 @@ const Difference = ({
   </td>
 );
 
-function FindingTable({
-  finding: { rows, columns, comparison },
-  common,
-}: {
-  readonly finding: Finding;
-  readonly common: Verdict | null;
-}): JSX.Element {
+function findingTable({ rows, columns, comparison }: Finding, common: Verdict | null): JSX.Element {
   const compares = comparison !== '';
   return (
     <Scroll label="Numbers of this finding">
@@ -270,7 +262,7 @@ function FindingTable({
               {row.values.map((value) => (
                 <td class="number">{value}</td>
               ))}
-              {compares ? <Difference row={row} common={common} /> : null}
+              {compares ? differenceCell(row, common) : null}
             </tr>
           ))}
         </tbody>
@@ -286,7 +278,7 @@ function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
     <div class="finding">
       <h3>{topic}</h3>
       {sentence === '' ? null : <p>{sentence}</p>}
-      {rows.length === 0 ? null : <FindingTable finding={finding} common={common} />}
+      {rows.length > 0 && findingTable(finding, common)}
       {claim === null ? null : (
         <p class="small muted claim">
           The paper’s claim: “{claim}”. {common ? <Chip verdict={common} /> : null}

@@ -223,9 +223,9 @@ function Drawing({
     low = Math.min(...values, 0);
   const ticks = ticksOf(low, top);
   const high = Math.max(top, ticks.at(-1) ?? top);
-  const x = (step: number): number =>
+  const x: Scale = (step) =>
     LEFT + ((WIDTH - LEFT - RIGHT) * (step - from)) / Math.max(to - from, 1e-9);
-  const y = (value: number): number =>
+  const y: Scale = (value) =>
     TOP + ((HEIGHT - TOP - BOTTOM) * (high - value)) / Math.max(high - low, 1e-9);
   return (
     <svg
@@ -248,29 +248,20 @@ function Drawing({
       <text x={WIDTH - RIGHT} y={HEIGHT - 6} text-anchor="end">
         {formatNumber(to)}
       </text>
-      {curves.map((curve) => (
-        <Line key={curve.name} curve={curve} style={styleOf(curve)} x={x} y={y} />
-      ))}
+      {curves.map((curve) => drawCurve(curve, styleOf(curve), x, y))}
     </svg>
   );
 }
 
-function Line({
-  curve: { points },
-  style,
-  x,
-  y,
-}: {
-  readonly curve: Curve;
-  readonly style: number;
-  readonly x: (step: number) => number;
-  readonly y: (value: number) => number;
-}): JSX.Element {
+type Scale = (value: number) => number;
+
+/** Draws a curve at the pixels that the scales return; a single point as a dot. */
+function drawCurve({ name, points }: Curve, style: number, x: Scale, y: Scale): JSX.Element {
   const [[step, value] = [0, 0]] = points;
   if (points.length === 1)
-    return <circle class={`dot-${style}`} cx={x(step)} cy={y(value)} r="3.5" />;
+    return <circle key={name} class={`dot-${style}`} cx={x(step)} cy={y(value)} r="3.5" />;
   const at = points.map(([s, v]) => `${x(s).toFixed(1)} ${y(v).toFixed(1)}`);
-  return <path class={`line line-${style}`} d={`M${at.join('L')}`} />;
+  return <path key={name} class={`line line-${style}`} d={`M${at.join('L')}`} />;
 }
 
 const inWords = ({ name, points }: Curve): string =>

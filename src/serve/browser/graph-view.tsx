@@ -121,7 +121,21 @@ export function KindTable({ groups, onShow }: Omit<GraphViewProps, 'graph'>): JS
         </>
       ),
       kind: 'number',
-      cell: (group) => <Count group={group} state={state} onShow={onShow} />,
+      cell({ name, index, counts }) {
+        const n = counts[state] ?? 0;
+        return n === 0 ? (
+          <span class="muted">0</span>
+        ) : (
+          <button
+            type="button"
+            class={state === 'failed' ? 'link bad' : 'link'}
+            aria-label={`${n} ${STATE_WORDS[state][1]} of ${name}: show them`}
+            onClick={() => onShow({ group: String(index), state })}
+          >
+            {n}
+          </button>
+        );
+      },
     })),
     { title: 'all', kind: 'number', cell: ({ all }) => all },
   ];
@@ -135,25 +149,3 @@ export function KindTable({ groups, onShow }: Omit<GraphViewProps, 'graph'>): JS
     />
   );
 }
-
-const Count = ({
-  group,
-  state,
-  onShow,
-}: Pick<GraphViewProps, 'onShow'> & {
-  readonly group: GroupCounts;
-  readonly state: (typeof STAGE_STATES)[number];
-}): JSX.Element => {
-  const n = group.counts[state] ?? 0;
-  if (n === 0) return <span class="muted">0</span>;
-  return (
-    <button
-      type="button"
-      class={state === 'failed' ? 'link bad' : 'link'}
-      aria-label={`${n} ${STATE_WORDS[state][1]} of ${group.name}: show them`}
-      onClick={() => onShow({ group: String(group.index), state })}
-    >
-      {n}
-    </button>
-  );
-};

@@ -107,7 +107,7 @@ function Run({
   readonly link: LinkState;
   readonly open: string | null;
 }): JSX.Element {
-  const { facts, notes, stages } = view;
+  const { facts, stages } = view;
   const { id } = facts;
   const [filter, setFilter] = useState<StageFilter>({ text: '', state: '', group: '' });
   const groups = useMemo(() => countGroups(view), [view.version]);
@@ -170,7 +170,7 @@ function Run({
           <ResultsTable view={view} groups={groups} onOpen={openStage} />
         </Section>
         <Section id="log" title="Log">
-          <RunLog run={id} notes={notes} />
+          <RunLog view={view} />
         </Section>
       </main>
       <footer>
