@@ -151,23 +151,18 @@ function viewOf(
   tolerance: number,
 ): CrosscheckView {
   const apart = found.filter(({ difference }) => difference > 0);
-  const tablesOf = (title: string | null, what: string, rows: readonly Difference[]) =>
-    rows.length === 0
-      ? []
-      : [
-          {
-            title,
-            columns: ['stage', what, 'pairs', 'largest difference', 'a', 'b', 'where'],
-            rows: rows.map(({ stage, number, pairs, difference, values, cell }) => [
-              stage,
-              number,
-              String(pairs),
-              difference.toExponential(1),
-              ...values.map(numberText),
-              cell,
-            ]),
-          },
-        ];
+  const tableOf = (title: string | null, what: string, rows: readonly Difference[]) => ({
+    title,
+    columns: ['stage', what, 'pairs', 'largest difference', 'a', 'b', 'where'],
+    rows: rows.map(({ stage, number, pairs, difference, values, cell }) => [
+      stage,
+      number,
+      String(pairs),
+      difference.toExponential(1),
+      ...values.map(numberText),
+      cell,
+    ]),
+  });
   const equal = found.length - apart.length,
     worst = found.find(isJudged),
     agree = worst !== undefined && worst.difference <= tolerance,
@@ -186,28 +181,26 @@ function viewOf(
     },
     growth: agree || loss === undefined ? null : growthText(loss, tolerance),
     tables: [
-      ...tablesOf(
+      tableOf(
         null,
         'number',
         apart.filter(({ tensor }) => tensor === undefined),
       ),
-      ...tablesOf(
+      tableOf(
         'of weights and kernels by kind, a kernel relative to its largest entry',
         'tensor',
         apart.filter(({ tensor }) => tensor !== undefined),
       ),
-    ],
+    ].filter(({ rows }) => rows.length > 0),
     notes: [
-      ...(apart.every(isJudged)
-        ? []
-        : [
-            "The biases of attention's keys differ, and are not judged: their gradients are zero " +
-              'but for rounding, which Adam scales to whole steps, and no output depends on them.',
-          ]),
-      ...(equal === 0
-        ? []
-        : [`${equal} other numbers are equal, such as ${found.slice(-3).map(nameOf).join(', ')}`]),
-    ],
+      apart.every(isJudged)
+        ? ''
+        : "The biases of attention's keys differ, and are not judged: their gradients are zero " +
+          'but for rounding, which Adam scales to whole steps, and no output depends on them.',
+      equal === 0
+        ? ''
+        : `${equal} other numbers are equal, such as ${found.slice(-3).map(nameOf).join(', ')}`,
+    ].filter((note) => note !== ''),
     mutations: mutations.map(({ name, number, difference, seen }) => ({
       text: `with ${name}: ${number ?? 'nothing'} differs by ${difference.toExponential(1)},`,
       seen,

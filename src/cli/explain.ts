@@ -3,6 +3,7 @@ import { UserFault } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import { groupBy } from '../report/groups.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { prepare } from '../run/prepare.ts';
 import { type Reasons, reasonsIn } from '../run/reasons.ts';
@@ -93,11 +94,10 @@ function effectText({ stages, waiting }: Cause): string {
   return `${countsByKind(stages)}; ${waiting.length} more ${verb} for ${them} (${countsByKind(waiting)})`;
 }
 
-function countsByKind(stages: readonly PlannedStage[]): string {
-  const kinds = new Map<string, number>();
-  for (const { kind } of stages) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
-  return [...kinds].map(([kind, n]) => (n === 1 ? kind : `${kind} ×${n}`)).join(', ');
-}
+const countsByKind = (stages: readonly PlannedStage[]): string =>
+  [...groupBy(stages, ({ kind }) => kind)]
+    .map(([kind, { length }]) => (length === 1 ? kind : `${kind} ×${length}`))
+    .join(', ');
 
 export interface Explained extends Pick<StageStatus, 'stage' | 'state'> {
   /** Returns what changed, or what is missing, in words. */

@@ -7,23 +7,28 @@ import type { Rates } from '../run/learning-rates.ts';
 import type { Asked } from '../run/prepare.ts';
 import { defaultStore } from '../run/state-folder.ts';
 
-/** Turns a function that returns the exit code into an action. */
-export type Exits = <Args extends unknown[]>(
-  command: (...args: Args) => Promise<number>,
+/** Turns a function that imports a command, which returns the exit code, into an action. */
+export type Lazily = <Args extends unknown[]>(
+  load: () => Promise<(...args: Args) => number | Promise<number>>,
 ) => (...args: Args) => Promise<void>;
 
 /**
  * Adds one command to the program. It declares the options at once, but imports the command's code
  * only when it is called, so that a start loads no more than it needs.
  */
-export type AddCommand = (program: Command, exits: Exits) => void;
+export type AddCommand = (program: Command, lazily: Lazily) => void;
+export type Commands = { readonly [name: string]: AddCommand };
 
 export interface SpecOptions extends Asked {
   readonly jobs: number;
   readonly json?: boolean;
 }
 
-const append = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+/** Gathers the values of an option that may be repeated. */
+export const append = (value: string, before: readonly string[] = []): readonly string[] => [
+  ...before,
+  value,
+];
 
 /** Reads a list of names: `asr,accuracy`. */
 export const namesIn = (value: string): readonly string[] =>
@@ -38,15 +43,29 @@ export const gatherNames = (value: string, before: readonly string[]): readonly 
   ...namesIn(value),
 ];
 
-/** Returns the parser of an option that takes a whole number of at least `least`. */
-export const wholeNumber =
-  (option: string, least = 1) =>
-  (value: string): number => {
-    const n = value.trim() === '' ? Number.NaN : Number(value);
-    if (!Number.isInteger(n) || n < least)
-      throw new UserFault(`${option} takes a whole number of at least ${least}, got "${value}"`);
-    return n;
+/** Returns the parser of an option that takes a number which passes a test. */
+const numberThat =
+  (option: string, what: string, passes: (value: number) => boolean) =>
+  (text: string): number => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!passes(value)) throw new UserFault(`${option} takes ${what}, got "${text}"`);
+    return value;
   };
+
+type NumberParser = ReturnType<typeof numberThat>;
+/** Returns the parser of an option that takes a whole number of at least `least`. */
+export const wholeNumber = (option: string, least = 1): NumberParser =>
+  numberThat(
+    option,
+    `a whole number of at least ${least}`,
+    (value) => Number.isInteger(value) && value >= least,
+  );
+const isAboveZero = (value: number): boolean => value > 0 && value < Infinity;
+export const aboveZero = (option: string): NumberParser =>
+  numberThat(option, 'a number above 0', isAboveZero);
+/** Returns the parser of an option that takes a number between 0 and 1, but neither of these. */
+export const betweenZeroAndOne = (option: string): NumberParser =>
+  numberThat(option, 'a number between 0 and 1', (value) => value > 0 && value < 1);
 
 /** Reads `NAME=VALUE`. A value without a name holds for every name and gets the name `*`. */
 function namedValue(text: string): readonly [name: string, value: string] {
@@ -89,30 +108,13 @@ export function withAttemptLimits(command: Command): Command {
 function gatherRates(text: string, before: Rates): Rates {
   const [adapter, value] = namedValue(text);
   const listed = value.split(',');
-  const wrong = listed.find((rate) => !(Number(rate) > 0 && Number(rate) < Infinity));
+  const wrong = listed.find((rate) => !isAboveZero(Number(rate)));
   if (wrong !== undefined)
     throw new UserFault(
       `--rates takes learning rates above 0, got "${wrong}"`,
       'for example --rates 1e-5,1e-4,1e-3, or --rates lora=1e-4,1e-3',
     );
   return { ...before, [adapter]: listed.map(Number) };
-}
-
-/** Returns the parser of an option that takes a number above 0. */
-export const aboveZero =
-  (flag: string) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (!(value > 0 && value < Infinity))
-      throw new UserFault(`${flag} takes a number above 0, got "${text}"`);
-    return value;
-  };
-
-function parseShare(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value < 1))
-    throw new UserFault(`--share takes a number between 0 and 1, got "${text}"`);
-  return value;
 }
 
 export const ratesOption = (): Option =>
@@ -123,14 +125,6 @@ export const ratesOption = (): Option =>
   )
     .argParser(gatherRates)
     .default({}, 'by adapter');
-export const seedsOption = (): Option =>
-  new Option('--seeds <n>', "how many of the spec's seeds, from the first")
-    .argParser(wholeNumber('--seeds'))
-    .default(3);
-export const shareOption = (): Option =>
-  new Option('--share <share>', 'the share of the training rows that is held out')
-    .argParser(parseShare)
-    .default(0.2);
 
 export interface PackOptions {
   readonly pack?: number;
@@ -164,11 +158,10 @@ export const remoteOption = (): Option =>
 export const jsonOption = (): Option => new Option('--json', 'print JSON');
 
 /** Adds a command on one spec, with the options that all such commands have. */
-export const specCommand = (program: Command, name: string, summary: string): Command =>
-  withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
-
-export function withSpecOptions(command: Command): Command {
-  return command
+export const specCommand = (program: Command, usage: string, summary: string): Command =>
+  program
+    .command(usage)
+    .description(summary)
     .addOption(storeOption())
     .addOption(
       new Option(
@@ -195,4 +188,3 @@ export function withSpecOptions(command: Command): Command {
         .argParser(append)
         .default([], 'all'),
     );
-}

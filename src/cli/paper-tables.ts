@@ -8,7 +8,7 @@ import { defined } from '../base/defined.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
 import { list } from '../report/format.ts';
-import { type Grid, layOut, markdownTable, type Metric } from '../report/grid.ts';
+import { layOut, markdownTable, type Metric } from '../report/grid.ts';
 import { columnWidth, latexTable } from '../report/latex.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { ACCURACY, ASR, metricName, METRICS } from '../report/metrics.ts';
@@ -30,17 +30,6 @@ export interface TableOptions {
   readonly spread?: Spread;
 }
 
-export interface LaidOut {
-  /** The metrics that are shown. */
-  readonly metrics: readonly Metric[];
-  readonly grid: Grid;
-  /** The paths of the axes down and across. */
-  readonly rowAxes: readonly string[];
-  readonly columnAxes: readonly string[];
-  /** The name of an axis in a table's head. */
-  readonly axisName: (path: string) => string;
-}
-
 /** The axis that a section's name stands for. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
@@ -56,7 +45,8 @@ const HEADS = new Map(
 );
 
 /**
- * Chooses the metrics, and the axes of the rows and columns.
+ * Returns the metrics that are shown, the grid, the paths of its axes down and across, and a
+ * function that names an axis in a table's head.
  * @param asked the metrics; null for accuracy and attack success
  * @throws UserFault if the grid has no such axis, or two cells would have the same place in the
  *   table
@@ -65,7 +55,7 @@ export function laidOut(
   rows: Results['rows'],
   asked: readonly Metric[] | null,
   { against = 'none', ...options }: TableOptions,
-): LaidOut {
+) {
   const metrics = asked ?? defaultMetrics(rows);
   const cells = namesOf(rows);
   const telling = tellingAxes(cells);
@@ -82,7 +72,7 @@ export function laidOut(
     ...chosen,
     metrics,
     grid,
-    axisName: (path) => HEADS.get(path) ?? short.get(path) ?? path,
+    axisName: (path: string) => HEADS.get(path) ?? short.get(path) ?? path,
   };
 }
 
@@ -106,7 +96,7 @@ function chosenAxes(
   { rows, columns }: TableOptions,
   telling: readonly string[],
   axisOfName: (name: string) => string,
-): { readonly rowAxes: readonly string[]; readonly columnAxes: readonly string[] } {
+) {
   const without = (taken: readonly string[]): string[] =>
     telling.filter((path) => !taken.includes(path));
   if (rows === undefined) {

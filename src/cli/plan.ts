@@ -5,9 +5,9 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type Forecast, type ForeseenGroup, type ServiceCalls, UserFault } from '../api.ts';
-import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { groupBy } from '../report/groups.ts';
 import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 import { filesLeft, levelOf, sizeText } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
@@ -46,22 +46,18 @@ export interface PlanOptions extends SpecOptions, PackOptions {
   /** A name of HARDWARE. */
   readonly hardware?: string;
   readonly executor?: string;
+  /** The folder that batch scripts are written to; true for the default one. */
   readonly dryRun?: string | true;
 }
 
 export async function planCommand(spec: string, options: PlanOptions): Promise<number> {
   const { prepared, fetches } = await preparePlan(spec, options);
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
-  const { executor, dryRun } = options;
+  const { executor } = options;
   await checkStages(prepared, toRun, runsHere(executor), (message) => warn(wrapLines(message)));
-  if (executor !== undefined && executor !== defaultExecutor) {
-    await showSubmissions(prepared, {
-      executor,
-      pack: options.pack ?? DEFAULT_PACK,
-      json: options.json === true,
-      ...defined({ dryRun }),
-    });
-  } else if (dryRun !== undefined)
+  if (executor !== undefined && executor !== defaultExecutor)
+    await showSubmissions(prepared, executor, options);
+  else if (options.dryRun !== undefined)
     throw new UserFault('--dry-run writes batch scripts', 'add --executor slurm');
   else if (options.json) {
     const targets = new Map(
@@ -191,27 +187,20 @@ type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
 /** Returns the forecast in words, by stage kind. @param isTorch whether PyTorch computes */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
-  const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations' | 'devices'>>();
-  for (const [{ kind }, own] of foretold) {
-    const before = most.get(kind) ?? own;
-    most.set(kind, {
-      memoryMB: Math.max(before.memoryMB, own.memoryMB),
-      stepOperations: Math.max(before.stepOperations, own.stepOperations),
-      devices: Math.max(before.devices ?? 1, own.devices ?? 1),
-    });
-  }
-  return [...most].map(([kind, { memoryMB, stepOperations, devices = 1 }]) =>
-    wrap(
-      `${kind}: at most ${memoryText(memoryMB)} of memory a ` +
-        `${devices === 1 ? 'stage' : 'device, of which a stage has up to ' + String(devices)}, ` +
-        `and a step of at ` +
-        `most ${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
-        `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)` +
-        (isTorch ? TORCH_FORECAST : ''),
-      columns(),
-      '  ',
-    ),
-  );
+  return [...groupBy([...foretold], ([{ kind }]) => kind)].map(([kind, of]) => {
+    const most = (get: (forecast: Forecast) => number): number =>
+      Math.max(...of.map(([, forecast]) => get(forecast)));
+    const devices = most((own) => own.devices ?? 1),
+      operations = most((own) => own.stepOperations);
+    const text =
+      `${kind}: at most ${memoryText(most((own) => own.memoryMB))} of memory a ` +
+      `${devices === 1 ? 'stage' : `device, of which a stage has up to ${devices}`}, ` +
+      `and a step of at most ` +
+      `${Number((operations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
+      `(about ${duration(operations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)` +
+      (isTorch ? TORCH_FORECAST : '');
+    return wrap(text, columns(), '  ');
+  });
 }
 
 /**
@@ -284,36 +273,23 @@ const bytesOf = ({ bytes }: Fetches): number =>
   [...bytes.values()].reduce((sum, one) => sum + one, 0);
 
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
-  const kinds = new Map<string, string[]>();
-  for (const { stage, state } of statuses) {
-    const told = fetches?.bytes.has(stage.id) === true ? 'to fetch' : state;
-    const states = kinds.get(stage.kind);
-    if (states) states.push(told);
-    else kinds.set(stage.kind, [told]);
-  }
   const columns = ['cached', ...(fetches === null ? [] : ['to fetch']), 'ready', 'pending'];
+  const columnOf = ({ stage, state }: StageStatus): string =>
+    fetches?.bytes.has(stage.id) === true ? 'to fetch' : state;
   return table([
     ['stage', 'all', ...columns],
-    ...[...kinds].map(([kind, states]) => [
+    ...[...groupBy(statuses, ({ stage }) => stage.kind)].map(([kind, of]) => [
       kind,
-      String(states.length),
-      ...columns.map((column) => String(states.filter((state) => state === column).length)),
+      String(of.length),
+      ...columns.map((column) => String(of.filter((one) => columnOf(one) === column).length)),
     ]),
   ]);
 }
 
-interface SubmissionOptions {
-  readonly executor: string;
-  /** The most stages in a job. */
-  readonly pack: number;
-  readonly json: boolean;
-  /** The folder that batch scripts are written to; true for the default one. */
-  readonly dryRun?: string | true;
-}
-
 async function showSubmissions(
   prepared: Prepared,
-  { executor, pack, json: asJson, dryRun }: SubmissionOptions,
+  executor: string,
+  { pack = DEFAULT_PACK, json: asJson, dryRun }: PlanOptions,
 ): Promise<void> {
   const { foresee } = await import('../run/foresee.ts');
   const groups = await foresee(prepared, executor, pack);

@@ -2,14 +2,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { Help } from 'commander';
-import {
-  type AnyPlugin,
-  type DefenceMoment,
-  partsOf,
-  type Row,
-  type Task,
-  UserFault,
-} from '../api.ts';
+import { type AnyPlugin, partsOf, type Row, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { specRegistry } from '../run/prepare.ts';
 import { loadOutsidePlugins, loadRegistry } from '../run/registry/registry.ts';
@@ -94,21 +87,45 @@ function kindNamed(name: string): PluginKind {
   throw new UserFault(`there is no kind of plugin "${name}"`, `the kinds are ${KINDS.join(', ')}`);
 }
 
-/** Prints the JSON Schema of a spec, for editors and tools, or a part of it in words. */
+/**
+ * Prints the JSON Schema of a spec, for editors and tools, or a part of it in words.
+ * @throws UserFault if there is no such part
+ */
 export async function schemaCommand(
   part: string | undefined,
   options: { readonly json?: boolean },
 ): Promise<number> {
-  const registry = await loadRegistry();
+  const registry = specRegistry(await loadRegistry());
   if (part === undefined) {
     const { composeSchema } = await import('../spec/editor.ts');
-    json(composeSchema(specRegistry(registry)));
+    json(composeSchema(registry));
     return 0;
   }
-  if (part === 'spec') await describeSpec(registry);
-  else await describeField(registry, part, options.json === true);
+  const { referenceOf } = await import('../spec/reference.ts');
+  const reference = referenceOf(registry);
+  if (part === 'spec') {
+    const more =
+      '`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.';
+    out(joined('\n\n', joined('\n', ...reference.find('').map(fieldEntry)), indented(more, 0)));
+    return 0;
+  }
+  const found = reference.find(part);
+  if (found.length === 0) {
+    const similar = reference.similar(part);
+    throw new UserFault(
+      `a spec has no field "${part}"`,
+      similar.length > 0 ? didYouMean(...similar) : '`dosimeter schema spec` lists the sections',
+    );
+  }
+  const [only] = found;
+  if (options.json !== true) out(joined('\n\n', ...found.map(fieldPage)));
+  else json(found.length === 1 ? only?.schema : found.map(({ of, schema }) => ({ of, schema })));
   return 0;
 }
+
+/** Joins the texts that are not empty. */
+const joined = (separator: string, ...texts: readonly string[]): string =>
+  texts.filter((text) => text !== '').join(separator);
 
 /** The least, greatest and usual width of text, in columns. */
 const NARROWEST = 40;
@@ -132,14 +149,17 @@ function yamlText(value: unknown): string {
   return value !== '' && value === value.trim() ? value : JSON.stringify(value);
 }
 
-function fieldFacts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
-  return [
+const fieldFacts = (
+  { type, default: fallback, required, axis }: FieldDoc,
+  whole: boolean,
+): string =>
+  joined(
+    '; ',
     type,
-    ...(required ? ['required'] : []),
-    ...(fallback === null ? [] : [`default: ${yamlText(fallback)}`]),
-    ...(whole && axis ? ['a list of values makes it an axis of the grid'] : []),
-  ].join('; ');
-}
+    required ? 'required' : '',
+    fallback === null ? '' : `default: ${yamlText(fallback)}`,
+    whole && axis ? 'a list of values makes it an axis of the grid' : '',
+  );
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
@@ -147,60 +167,40 @@ const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
 
 const fieldEntry = (doc: FieldDoc): string =>
-  [
+  joined(
+    '\n',
     indented(`${paint.bold(nameOf(doc.path))}: ${fieldFacts(doc, false)}`, 2),
-    ...(doc.description === '' ? [] : [indented(doc.description, 6)]),
-    ...(doc.fields.length > 0
-      ? [indented(`its fields: ${doc.fields.map(({ path }) => nameOf(path)).join(', ')}`, 6)]
-      : []),
-  ].join('\n');
+    indented(doc.description, 6),
+    listed(
+      'its fields: ',
+      doc.fields.map(({ path }) => nameOf(path)),
+      6,
+    ),
+  );
+
+/** Returns `its fields: a, b`, indented; empty without items. */
+const listed = (what: string, items: readonly string[], spaces = 2): string =>
+  items.length === 0 ? '' : indented(`${what}${items.join(', ')}`, spaces);
 
 function fieldPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
-  const blocks = [
-    `${paint.bold(path)}${of === null ? '' : ` of ${of}`}\n${indented(fieldFacts(doc, true), 2)}`,
-    ...(description === '' ? [] : [indented(description, 2)]),
-    ...(values.length > 0 ? [indented(`one of: ${values.map(yamlText).join(', ')}`, 2)] : []),
-    ...(example === null ? [] : [exampleBlock(example)]),
-    ...(fields.length > 0 ? [fields.map(fieldEntry).join('\n')] : []),
-    ...(plugins.length > 0
-      ? [
-          indented(
-            'The parameters of each are written beside its name; ' +
-              '`dosimeter plugins NAME` describes them. ' +
-              `There are ${plugins.join(', ')}.`,
-            2,
-          ),
-        ]
-      : []),
-  ];
-  return blocks.join('\n\n');
-}
-
-/** Prints a part of the spec. @throws UserFault if there is no such field */
-async function describeField(registry: Registry, path: string, asJson: boolean): Promise<void> {
-  const { referenceOf } = await import('../spec/reference.ts');
-  const reference = referenceOf(specRegistry(registry));
-  const found = reference.find(path);
-  if (found.length === 0) {
-    const similar = reference.similar(path);
-    throw new UserFault(
-      `a spec has no field "${path}"`,
-      similar.length > 0 ? didYouMean(...similar) : '`dosimeter schema spec` lists the sections',
-    );
-  }
-  const [only] = found;
-  if (!asJson) out(found.map(fieldPage).join('\n\n'));
-  else if (only && found.length === 1) json(only.schema);
-  else json(found.map(({ of, schema }) => ({ of, schema })));
-}
-
-async function describeSpec(registry: Registry): Promise<void> {
-  const { referenceOf } = await import('../spec/reference.ts');
-  const sections = referenceOf(specRegistry(registry)).find('').map(fieldEntry);
-  const more =
-    '`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.';
-  out(`${sections.join('\n')}\n\n${indented(more, 0)}`);
+  const head = `${paint.bold(path)}${of === null ? '' : ` of ${of}`}`;
+  return joined(
+    '\n\n',
+    `${head}\n${indented(fieldFacts(doc, true), 2)}`,
+    indented(description, 2),
+    listed('one of: ', values.map(yamlText)),
+    example === null ? '' : exampleBlock(example),
+    joined('\n', ...fields.map(fieldEntry)),
+    plugins.length === 0
+      ? ''
+      : indented(
+          'The parameters of each are written beside its name; ' +
+            '`dosimeter plugins NAME` describes them. ' +
+            `There are ${plugins.join(', ')}.`,
+          2,
+        ),
+  );
 }
 
 /** The kinds of plugins that have parameters in a spec. */
@@ -231,9 +231,10 @@ async function describePlugin(
   const described = await Promise.all(
     found.map(async (plugin): Promise<Described> => ({
       plugin,
-      ...pluginTraits(plugin),
-      parameters: isParametric(plugin.kind) ? reference.parameters(plugin.kind, plugin.name) : [],
-      ...(example === null ? {} : { example: await attackExample(plugin, example) }),
+      parameters: isParametric(plugin.kind)
+        ? reference.parameters(plugin.kind, plugin.name)
+        : undefined,
+      example: example === null ? undefined : await attackExample(plugin, example),
     })),
   );
   if (asJson) json(described.map(pluginFacts));
@@ -254,15 +255,9 @@ async function attackExample(
 
 interface Described {
   readonly plugin: LoadedPlugin;
-  readonly citation: string | null;
-  readonly family: string | null;
-  /** The tasks that an attack or a defence is for. */
-  readonly tasks: readonly Task[] | null;
-  /** When a defence acts. */
-  readonly acts: readonly DefenceMoment[] | null;
-  readonly parameters: readonly FieldDoc[];
-  /** What the attack makes of a row; null if that takes more than a row; absent if not asked. */
-  readonly example?: Example | null;
+  readonly parameters: readonly FieldDoc[] | undefined;
+  /** What the attack makes of a row; null if that takes more than a row. */
+  readonly example: Example | null | undefined;
 }
 
 const TASKS = {
@@ -271,42 +266,36 @@ const TASKS = {
   completion: 'prompts and answers',
 } as const;
 
-function pluginTraits({
-  descriptor,
-}: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks' | 'acts'> {
-  const citation = 'citation' in descriptor ? descriptor.citation : undefined;
-  const family = descriptor.kind === 'attack' ? descriptor.family : null;
-  const tasks =
-    descriptor.kind === 'attack' || descriptor.kind === 'defence'
-      ? (descriptor.tasks ?? ['classes'])
-      : null;
-  const acts = descriptor.kind === 'defence' ? partsOf(descriptor) : null;
+/** Returns what a plugin says of itself beside its summary; undefined for what it lacks. */
+function pluginTraits({ descriptor }: LoadedPlugin) {
+  const { kind } = descriptor;
+  const family = kind === 'attack' ? descriptor.family : undefined;
   return {
-    tasks,
-    acts,
-    citation: citation === undefined || citation === '' ? null : citation,
+    citation: ('citation' in descriptor && descriptor.citation) || undefined,
     family:
       typeof family === 'function' ? 'untargeted or backdoor, depending on its parameters' : family,
+    /** The tasks that an attack or a defence is for. */
+    tasks:
+      kind === 'attack' || kind === 'defence'
+        ? (descriptor.tasks ?? ['classes' as const])
+        : undefined,
+    /** When a defence acts. */
+    acts: kind === 'defence' ? partsOf(descriptor) : undefined,
   };
 }
 
-function pluginFacts(described: Described): object {
-  const { plugin, citation, family, tasks, acts, parameters, example } = described;
-  const { kind, name, file, code, descriptor } = plugin;
-  return {
-    kind,
-    name,
-    summary: descriptor.summary,
-    file,
-    code,
-    ...(citation === null ? {} : { citation }),
-    ...(family === null ? {} : { family }),
-    ...(tasks === null ? {} : { tasks }),
-    ...(acts === null ? {} : { acts }),
-    ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
-    ...defined({ example }),
-  };
-}
+const pluginFacts = ({ plugin, parameters, example }: Described): object => ({
+  kind: plugin.kind,
+  name: plugin.name,
+  summary: plugin.descriptor.summary,
+  file: plugin.file,
+  code: plugin.code,
+  ...defined({
+    ...pluginTraits(plugin),
+    parameters: parameters?.map(parameterFacts),
+    example,
+  }),
+});
 
 const parameterFacts = ({
   path,
@@ -324,39 +313,30 @@ const parameterFacts = ({
   schema,
 });
 
-function pluginPage(described: Described): string {
-  const { plugin, citation, family, tasks, acts, parameters, example: made } = described;
+function pluginPage({ plugin, parameters, example }: Described): string {
   const { kind, name, file, descriptor } = plugin;
-  const exampleLine = parameters.find(({ example }) => example !== null)?.example;
-  return [
+  const { citation, family, tasks = [], acts = [] } = pluginTraits(plugin);
+  const exampleLine = parameters?.find((doc) => doc.example !== null)?.example;
+  return joined(
+    '\n\n',
     `${paint.bold(`${kind} ${name}`)}  ${file}`,
     indented(descriptor.summary, 2),
-    ...(family === null ? [] : [indented(`family: ${family}`, 2)]),
-    ...(tasks === null
-      ? []
-      : [indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2)]),
-    ...(acts === null ? [] : [indented(`acts on: ${acts.join(', ')}`, 2)]),
+    family === undefined ? '' : indented(`family: ${family}`, 2),
+    tasks.length === 0 ? '' : indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2),
+    listed('acts on: ', acts),
     ...knownLines(descriptor),
-    ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
-    ...(isParametric(kind)
-      ? [
-          parameters.length === 0
-            ? '  It has no parameters.'
-            : parameters.map(fieldEntry).join('\n'),
-        ]
-      : []),
-    ...(typeof exampleLine === 'string' ? [exampleBlock(exampleLine)] : []),
-    ...(made === undefined || descriptor.kind !== 'attack' ? [] : [examplePage(made)]),
-  ].join('\n\n');
+    citation === undefined ? '' : indented(`source: ${citation}`, 2),
+    parameters?.length === 0 ? '  It has no parameters.' : '',
+    joined('\n', ...(parameters ?? []).map(fieldEntry)),
+    typeof exampleLine === 'string' ? exampleBlock(exampleLine) : '',
+    example === undefined || kind !== 'attack' ? '' : examplePage(example),
+  );
 }
 
 function knownLines(descriptor: AnyPlugin): string[] {
   if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
   const { classes = [], metrics } = descriptor.knows;
-  return [
-    ...(classes.length > 1 ? [indented(`classes: ${classes.join(', ')}`, 2)] : []),
-    ...(metrics.length === 0 ? [] : [indented(`scored by: ${metrics.join(', ')}`, 2)]),
-  ];
+  return [listed('classes: ', classes.length > 1 ? classes : []), listed('scored by: ', metrics)];
 }
 
 function examplePage(example: Example | null): string {

@@ -4,69 +4,75 @@ import type { UserFault } from '../api.ts';
 import { ownVersion } from '../run/execute/environment.ts';
 import { SpecFault } from '../run/types.ts';
 import { systemFault } from '../store/faults.ts';
-import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
-import {
-  addAttach,
-  addCancel,
-  addGc,
-  addLogs,
-  addPin,
-  addPull,
-  addPush,
-  addServe,
-  addStatus,
-  addUnpin,
-  addVerify,
-} from './commands/records.ts';
-import {
-  addCrosscheck,
-  addDiff,
-  addExec,
-  addExplain,
-  addExport,
-  addFigures,
-  addLearningRates,
-  addPlan,
-  addReport,
-  addResults,
-  addRun,
-} from './commands/specs.ts';
-import type { AddCommand, Exits } from './options.ts';
+import { runCommands, storeCommands } from './commands/records.ts';
+import { specCommands } from './commands/specs.ts';
+import { append, type Commands, jsonOption, type Lazily, storeOption } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
 /** Exit codes: after an internal error, and after a fault of the user's. */
 const FAULT = 1;
 const WRONG = 2;
 
+const startCommands: Commands = {
+  init: (program, lazily) =>
+    program
+      .command('init [dir]')
+      .description('write a starter folder: a spec that runs, an attack and its test')
+      .addOption(jsonOption())
+      .action(lazily(async () => (await import('./installation.ts')).initCommand)),
+};
+
+const installationCommands: Commands = {
+  doctor: (program, lazily) =>
+    program
+      .command('doctor')
+      .description('say which compute backend is used, why not a better one, and how to get it')
+      .addOption(storeOption())
+      .option('--backend <name>', 'ask for this one')
+      .addOption(jsonOption())
+      .action(lazily(async () => (await import('./installation.ts')).doctorCommand)),
+  setup: (program, lazily) =>
+    program
+      .command('setup')
+      .description(
+        'build the TensorFlow backend, once per installation; without it everything runs slower',
+      )
+      .option('--tensorflow <which>', 'cpu, cuda, or the path of a TensorFlow of your own')
+      .option('--torch', 'also make a Python with PyTorch, for `--backend torch`')
+      .action(lazily(async () => (await import('./installation.ts')).setupCommand)),
+  plugins: (program, lazily) =>
+    program
+      .command('plugins [kind] [name]')
+      .description(
+        'list attacks, adapters, stages, models, data sets, sources and executors, or describe one; ' +
+          '`plugins attack NAME` also shows what the attack makes of a row',
+      )
+      .option('--plugin <file>', 'take in a plugin of your own; may be repeated', append)
+      .option('--text <text>', "the row's text, for the example of an attack")
+      .option('--label <class>', "the row's class")
+      .option('--classes <names>', 'the classes, with commas between them (default: 0,1)')
+      .option('--answer <text>', 'the answer, which makes the text a prompt')
+      .option('--set <name=value>', 'a parameter of the attack; may be repeated', append)
+      .addOption(jsonOption())
+      .action(lazily(async () => (await import('./plugins.ts')).pluginsCommand)),
+  schema: (program, lazily) =>
+    program
+      .command('schema [part]')
+      .description(
+        'describe a part of a spec in words (data.train, train.schedule; "spec" for its sections); ' +
+          'without one: print the whole JSON Schema, plugins included',
+      )
+      .addOption(jsonOption())
+      .action(lazily(async () => (await import('./plugins.ts')).schemaCommand)),
+};
+
 /** The commands by name, in the order of `--help`. */
-const COMMANDS: { readonly [name: string]: AddCommand } = {
-  run: addRun,
-  plan: addPlan,
-  results: addResults,
-  diff: addDiff,
-  crosscheck: addCrosscheck,
-  export: addExport,
-  'learning-rates': addLearningRates,
-  report: addReport,
-  figures: addFigures,
-  explain: addExplain,
-  exec: addExec,
-  status: addStatus,
-  logs: addLogs,
-  serve: addServe,
-  attach: addAttach,
-  cancel: addCancel,
-  init: addInit,
-  verify: addVerify,
-  pin: addPin,
-  unpin: addUnpin,
-  gc: addGc,
-  push: addPush,
-  pull: addPull,
-  doctor: addDoctor,
-  setup: addSetup,
-  plugins: addPlugins,
-  schema: addSchema,
+const COMMANDS: Commands = {
+  ...specCommands,
+  ...runCommands,
+  ...startCommands,
+  ...storeCommands,
+  ...installationCommands,
 };
 
 /** Runs the command that the arguments name. Returns the exit code. */
@@ -103,14 +109,15 @@ function createProgram(called: string | undefined, onExit: (code: number) => voi
     .configureOutput({ outputError: (text, write) => write(paintErr.red(text)) })
     .showHelpAfterError('(dosimeter --help lists the commands and options)')
     .helpOption('-h, --help', 'show this help');
-  const exits: Exits =
-    (command) =>
+  const lazily: Lazily =
+    (load) =>
     async (...args) => {
+      const command = await load();
       onExit(await command(...args));
     };
   const add =
     called !== undefined && Object.hasOwn(COMMANDS, called) ? COMMANDS[called] : undefined;
-  for (const one of add === undefined ? Object.values(COMMANDS) : [add]) one(program, exits);
+  for (const one of add === undefined ? Object.values(COMMANDS) : [add]) one(program, lazily);
   return program;
 }
 

@@ -2,18 +2,20 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
-import { csvLine } from '../report/csv.ts';
+import { csvLine, type CsvValue } from '../report/csv.ts';
 import { DAGGER, daggerText, FEWER_ROWS, fewerRowsText, rowsText } from '../report/evidence.ts';
 import { capital } from '../report/format.ts';
+import { distinct, groupBy } from '../report/groups.ts';
 import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
 import { isUnderTrigger, metricName } from '../report/metrics.ts';
-import { type Spread, spreadNote } from '../report/numbers.ts';
+import { spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { otherBackends, type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
+import type { TableOptions } from './paper-tables.ts';
 import {
   axisText,
   caveatLines,
@@ -41,7 +43,7 @@ import {
   wrapLines,
 } from './terminal.ts';
 
-export interface ResultsOptions extends SpecOptions {
+export interface ResultsOptions extends SpecOptions, TableOptions {
   readonly csv?: boolean;
   readonly all?: boolean;
   /** Names or patterns of metrics. If empty, only the few that people want first are shown. */
@@ -50,10 +52,6 @@ export interface ResultsOptions extends SpecOptions {
   readonly steps?: boolean;
   readonly latex?: boolean;
   readonly markdown?: boolean;
-  readonly rows?: readonly string[];
-  readonly columns?: readonly string[];
-  readonly against?: Against;
-  readonly spread?: Spread;
   /** Whether a LaTeX table has notes below it; by default, it has. */
   readonly notes?: boolean;
 }
@@ -83,22 +81,16 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   } else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', runCommandOf(spec, options));
-    const attacked = targetsShown(rows).map((line) => `${capital(line)}.`),
-      caveats = [
-        ...attacked,
-        ...caveatLines(rows),
-        ...warnings.map(({ message }) => `${message}.`),
-      ];
+    const caveats = [
+      ...targetsShown(rows).map((line) => `${capital(line)}.`),
+      ...caveatLines(rows),
+      ...warnings.map(({ message }) => `${message}.`),
+    ];
+    const { latexResults, markdownResults } = await import('./paper-tables.ts');
     out(
       options.latex === true
-        ? (await import('./paper-tables.ts')).latexResults(
-            prepared,
-            results,
-            asked,
-            options,
-            caveats,
-          )
-        : (await import('./paper-tables.ts')).markdownResults(results, asked, options, caveats),
+        ? latexResults(prepared, results, asked, options, caveats)
+        : markdownResults(results, asked, options, caveats),
     );
   } else if (rows.length > 0) show(rows, asked, options);
   if (missing > 0)
@@ -214,15 +206,10 @@ function showDifferences(
   if (tested) remark(wrap(TEST_NOTE, proseWidth()));
 }
 
-function countsByStage(metrics: readonly Metric[]): string {
-  const stages = new Map<string, number>();
-  for (const { stage } of metrics) stages.set(stage, (stages.get(stage) ?? 0) + 1);
-  return [...stages].map(([stage, n]) => `${stage} (${n})`).join(', ');
-}
-
-const axisPaths = (rows: readonly ResultRow[]): string[] => [
-  ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
-];
+const countsByStage = (metrics: readonly Metric[]): string =>
+  [...groupBy(metrics, ({ stage }) => stage)]
+    .map(([stage, { length }]) => `${stage} (${length})`)
+    .join(', ');
 
 const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
 
@@ -234,38 +221,34 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
  * `fewer_rows` is one of them if any number was measured on fewer rows than others.
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
-  const paths = axisPaths(rows);
+  const paths = distinct(namesOf(rows).flatMap((cell) => Object.keys(cell)));
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined),
     hasFewerRows = rows.some(({ evidence }) => evidence.fewer_rows !== undefined);
-  const lines = [
-    [
-      ...paths,
-      ...['seed', 'stage', 'metric', 'value'],
-      ...(named ? ['task'] : []),
-      ...(isMixed ? ['precision'] : []),
-      ...(against === 'none' ? [] : ['against', ...COMPARISON]),
-      ...['evidence', 'reasons', 'n', 'missing', 'warnings'],
-      ...(hasFewerRows ? ['fewer_rows'] : []),
-    ],
-    ...rows.map((row) => [
-      ...paths.map((path) => axisText(row, path)),
-      row.seed,
-      row.stage,
-      row.metric,
-      row.value,
-      ...(named ? [row.task] : []),
-      ...(isMixed ? [row.precision ?? 'float32'] : []),
-      ...(against === 'none'
-        ? []
-        : [row.against?.value, ...COMPARISON.map((field) => row.against?.[field])]),
-      row.evidence.counts,
-      row.evidence.reasons.join('; '),
-      row.evidence.n,
-      row.evidence.missing,
-      row.evidence.warnings.join('; '),
-      ...(hasFewerRows ? [rowsText(row.evidence.fewer_rows)] : []),
-    ]),
+  type Column = readonly [head: string, value: (row: ResultRow) => CsvValue];
+  const compared: Column[] = [
+    ['against', (row) => row.against?.value],
+    ...COMPARISON.map((field): Column => [field, (row) => row.against?.[field]]),
   ];
-  return lines.map(csvLine).join('\r\n');
+  const columns: Column[] = [
+    ...paths.map((path): Column => [path, (row) => axisText(row, path)]),
+    ['seed', ({ seed }) => seed],
+    ['stage', ({ stage }) => stage],
+    ['metric', ({ metric }) => metric],
+    ['value', ({ value }) => value],
+    ...(named ? [['task', ({ task }) => task] as Column] : []),
+    ...(isMixed ? [['precision', ({ precision }) => precision ?? 'float32'] as Column] : []),
+    ...(against === 'none' ? [] : compared),
+    ['evidence', ({ evidence }) => evidence.counts],
+    ['reasons', ({ evidence }) => evidence.reasons.join('; ')],
+    ['n', ({ evidence }) => evidence.n],
+    ['missing', ({ evidence }) => evidence.missing],
+    ['warnings', ({ evidence }) => evidence.warnings.join('; ')],
+    ...(hasFewerRows
+      ? [['fewer_rows', ({ evidence }) => rowsText(evidence.fewer_rows)] as Column]
+      : []),
+  ];
+  return [columns.map(([head]) => head), ...rows.map((row) => columns.map(([, of]) => of(row)))]
+    .map(csvLine)
+    .join('\r\n');
 }

@@ -243,25 +243,18 @@ export async function reportCommand(
   { pdf, ...options }: ReportOptions,
 ): Promise<number> {
   const prepared = await prepareReport(spec, options);
-  const asked: FiguresAsked | null =
-    pdf === undefined ? null : { dir: pdf, formats: ['svg', 'csv', 'pdf'], only: null };
   return runInTerminal(prepared, {
     ...options,
     mayRun,
-    ...(asked === null
-      ? {}
-      : {
-          finish: async (summary) => {
-            const { writeFigures } = await import('../run/reports.ts');
-            const written = await writeFigures(prepared, summary, asked);
-            describeFigures(written);
-            if (written !== null) {
-              const folder = path.relative('', written.dir) || '.';
-              say(`${count(written.drawn, 'figure')} as PDF, SVG and CSV: ${folder}`);
-            }
-            return { figures: written?.dir ?? null };
-          },
-        }),
+    finish: async (summary) => {
+      if (pdf === undefined) return {};
+      const asked = { dir: pdf, formats: ['svg', 'csv', 'pdf'], only: null } as const;
+      const written = await writeAsked(prepared, summary, asked);
+      if (written === null) return { figures: null };
+      const folder = path.relative('', written.dir) || '.';
+      say(`${count(written.drawn, 'figure')} as PDF, SVG and CSV: ${folder}`);
+      return { figures: written.dir };
+    },
   });
 }
 
@@ -283,10 +276,8 @@ export async function figuresCommand(
     mayRun,
     printsReport: false,
     finish: async (summary) => {
-      const { writeFigures } = await import('../run/reports.ts');
       const asked = { dir, formats, only: named.length === 0 ? null : named };
-      const written = await writeFigures(prepared, summary, asked);
-      describeFigures(written);
+      const written = await writeAsked(prepared, summary, asked);
       if (written === null) return { figures: null };
       const files = written.files.map((file) => path.relative('', path.join(written.dir, file)));
       for (const { name, lacks } of written.entries)
@@ -319,17 +310,21 @@ async function prepareReport(spec: string, options: SpecOptions): Promise<Prepar
   return prepared;
 }
 
-function describeFigures(written: WrittenFigures | null): void {
-  if (written === null) {
-    warn('there are no figures: no stage of this spec has made a report');
-    return;
-  }
-  const { damaged, lacking } = written;
-  for (const file of damaged)
+/** Writes figures, and says what is missing in them. Returns null if there are none. */
+async function writeAsked(
+  prepared: Prepared,
+  summary: RunSummary,
+  asked: FiguresAsked,
+): Promise<WrittenFigures | null> {
+  const { writeFigures } = await import('../run/reports.ts');
+  const written = await writeFigures(prepared, summary, asked);
+  if (written === null) warn('there are no figures: no stage of this spec has made a report');
+  for (const file of written?.damaged ?? [])
     say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
-  for (const { figure, characters } of lacking)
+  for (const { figure, characters } of written?.lacking ?? [])
     warn(
       `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
         'they are drawn as boxes; the SVG has them',
     );
+  return written;
 }

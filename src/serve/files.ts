@@ -112,17 +112,8 @@ const LINES_AT_ONCE = 2000;
 const NEWLINE = 10;
 
 /** Returns a reader of a growing file. It opens the file anew at each read, and holds none open. */
-export function openTail({
-  file,
-  onLine,
-  onRestart,
-  onLong,
-  longest,
-  most,
-  onCut,
-  mostLines = Infinity,
-  onFull,
-}: TailOptions): Tail {
+export function openTail(options: TailOptions): Tail {
+  const { file, onLine, longest, most, mostLines = Infinity } = options;
   let identity = '',
     offset = 0,
     /** The beginning of a line whose end has not been read. */
@@ -137,7 +128,7 @@ export function openTail({
     rest = Buffer.alloc(0);
     lines = 0;
     skipping = from > 0; // the first line is cut
-    if (from > 0) onCut?.();
+    if (from > 0) options.onCut?.();
   };
   const take = async (bytes: Buffer): Promise<void> => {
     let start = 0;
@@ -146,14 +137,14 @@ export function openTail({
       if (end < 0) break;
       if (lines >= mostLines) {
         lines = Infinity; // nothing more is read until the file is replaced
-        onFull?.();
+        options.onFull?.();
         return;
       }
       if (++lines % LINES_AT_ONCE === 0) await nextTurn();
       const line = bytes.subarray(start, end);
       start = end + 1;
       if (skipping) skipping = false;
-      else if (rest.length + line.length > longest) onLong?.();
+      else if (rest.length + line.length > longest) options.onLong?.();
       else onLine(Buffer.concat([rest, line]).toString('utf8'));
       rest = Buffer.alloc(0);
     }
@@ -162,7 +153,7 @@ export function openTail({
     if (rest.length <= longest) return;
     rest = Buffer.alloc(0);
     skipping = true;
-    onLong?.();
+    options.onLong?.();
   };
   return {
     async read() {
@@ -172,7 +163,7 @@ export function openTail({
         const { dev, ino, size } = await handle.stat();
         const found = `${dev}:${ino}`;
         if (found !== identity || size < offset) {
-          if (identity !== '') onRestart();
+          if (identity !== '') options.onRestart();
           identity = found;
           restart(size);
         }
@@ -190,7 +181,7 @@ export function openTail({
   };
 }
 
-interface Watching {
+export interface Watching {
   /** Reads once more. Resolves when everything that was there at the call has been read. */
   readonly look: () => Promise<void>;
   close(): void;
@@ -211,13 +202,8 @@ const LEAST_MS = 250,
   LOOK_MS = 2000;
 
 /** Calls `read` after changes in the folders, and every `lookMs` in any case, until closed. */
-export function watchFolders({
-  dirs,
-  read,
-  onFault,
-  leastMs = LEAST_MS,
-  lookMs = LOOK_MS,
-}: WatchOptions): Watching {
+export function watchFolders(options: WatchOptions): Watching {
+  const { dirs, read, onFault, leastMs = LEAST_MS, lookMs = LOOK_MS } = options;
   const watchers = dirs.map((dir) => watchFolder(dir, () => notice()));
   let reading: Promise<void> = Promise.resolve(),
     pending: Promise<void> | null = null,

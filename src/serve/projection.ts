@@ -2,13 +2,11 @@
  * What listeners see of a run: first all of it, then what has changed. It includes the graph (a box
  * for each kind of stage, an arrow for what reads what), the time left, and the causes of failures.
  */
-import { randomUUID } from 'node:crypto';
 import { Graph as Layers, layout } from '@dagrejs/dagre';
 import { defined } from '../base/defined.ts';
 import type { Mutable } from '../base/record.ts';
 import { processState } from '../store/owner.ts';
 import type { RunRecord, StageRecord } from './record.ts';
-import { type Backlog, createBacklog, type StreamEvent } from './stream.ts';
 import {
   type Changes,
   type Counts,
@@ -23,17 +21,6 @@ import {
   type StageState,
   type StageStatus,
 } from './wire.ts';
-
-export interface Projection {
-  readonly record: RunRecord;
-  readonly backlog: Backlog;
-  /** Counts a line of the journal that can't be read. */
-  damage(): void;
-  facts(): RunFacts;
-  snapshot(): Snapshot;
-  /** Returns an event with what has changed since the last call; null if nothing has. */
-  publish(): StreamEvent | null;
-}
 
 /** Returns the run's state; of a process elsewhere that can't be seen, what its heartbeat tells. */
 function stateOf({ end, process, pulse, stages }: RunRecord): RunState {
@@ -108,85 +95,98 @@ const textsOf = ({ facts, failures, notes }: Overview) => ({
   notes: JSON.stringify(notes),
 });
 
-export function createProjection(id: string, record: RunRecord): Projection {
-  const backlog = createBacklog(randomUUID().slice(0, 8));
-  let grouping = groupStages(record.stages),
-    graph = layOut(record.stages, grouping),
-    /** The number of stages that listeners know. */
-    knownCount = record.stages.length,
-    damaged = 0,
-    over = false,
-    told = { facts: '', failures: '', notes: '' };
+export class Projection {
+  /** The number of lines of the journal that can't be read. */
+  damaged = 0;
+  #grouping: Grouping;
+  #graph: Graph;
+  /** The number of stages that listeners know. */
+  #knownCount: number;
+  #over = false;
+  #told = { facts: '', failures: '', notes: '' };
 
-  const overview = (): Overview => ({
-    facts: factsOf(id, record, damaged, over),
-    failures: failuresOf(record),
-    notes: record.notes,
-  });
-  const stageAt = (stage: StageRecord, index: number): Stage => ({
+  constructor(
+    readonly id: string,
+    readonly record: RunRecord,
+  ) {
+    this.#grouping = groupStages(record.stages);
+    this.#graph = layOut(record.stages, this.#grouping);
+    this.#knownCount = record.stages.length;
+  }
+
+  facts(): RunFacts {
+    return factsOf(this.id, this.record, this.damaged, this.#over);
+  }
+
+  snapshot(): Omit<Snapshot, 'at'> {
+    return {
+      ...this.#overview(),
+      graph: this.#graph,
+      stages: this.record.stages.slice(0, this.#knownCount).map(this.#stageAt),
+      left: this.record.left(),
+    };
+  }
+
+  /** Returns what has changed since the last call; null if nothing has. */
+  takeChanges(): Changes | null {
+    const changed = this.#takeIndexes();
+    const current = this.#overview();
+    const before = this.#told,
+      told = textsOf(current);
+    this.#told = told;
+    if (changed.length === 0 && told.facts === before.facts && told.notes === before.notes)
+      return null;
+    const from = this.#knownCount;
+    return {
+      facts: current.facts,
+      ...defined({
+        failures: told.failures === before.failures ? undefined : current.failures,
+        notes: told.notes === before.notes ? undefined : current.notes,
+      }),
+      ...this.#takeAdded(),
+      stages: changed.flatMap((index) => {
+        const stage = this.record.stages[index];
+        return stage === undefined || index >= from ? [] : [[index, statusOf(stage, this.#over)]];
+      }),
+    };
+  }
+
+  #overview(): Overview {
+    return { facts: this.facts(), failures: failuresOf(this.record), notes: this.record.notes };
+  }
+
+  #stageAt = (stage: StageRecord, index: number): Stage => ({
     id: stage.id,
     label: stage.label,
-    group: grouping.of[index] ?? 0,
-    ...statusOf(stage, over),
+    group: this.#grouping.of[index] ?? 0,
+    ...statusOf(stage, this.#over),
   });
+
   /** Returns the indexes of stages to show anew: once the run is over, also of unended ones. */
-  const takeIndexes = (): readonly number[] => {
+  #takeIndexes(): readonly number[] {
+    const { record } = this;
     const changed = new Set(record.takeChanged());
-    const isOverNow = !mayGoOn(stateOf(record));
-    if (isOverNow !== over) {
-      over = isOverNow;
+    const isOver = !mayGoOn(stateOf(record));
+    if (isOver !== this.#over) {
+      this.#over = isOver;
       for (const [index, stage] of record.stages.entries())
         if (shownState(stage, true) !== stage.state) changed.add(index);
     }
     return [...changed];
-  };
+  }
+
   /** Returns the new stages that the plan does not name, if there are any. */
-  const takeAdded = (): Pick<Changes, 'graph' | 'added'> => {
-    const from = knownCount;
-    if (record.stages.length === from) return {};
-    knownCount = record.stages.length;
-    grouping = groupStages(record.stages);
-    if (grouping.names.length !== graph.groups.length) graph = layOut(record.stages, grouping);
-    const added = record.stages.slice(from);
-    return { graph, added: added.map((stage, offset) => stageAt(stage, from + offset)) };
-  };
-  return {
-    record,
-    backlog,
-    damage() {
-      damaged++;
-    },
-    facts: () => factsOf(id, record, damaged, over),
-    snapshot: () => ({
-      at: backlog.latest(),
-      ...overview(),
-      graph,
-      stages: record.stages.slice(0, knownCount).map(stageAt),
-      left: record.left(),
-    }),
-    publish() {
-      const changed = takeIndexes();
-      const current = overview();
-      const before = told;
-      told = textsOf(current);
-      if (changed.length === 0 && told.facts === before.facts && told.notes === before.notes)
-        return null;
-      const from = knownCount;
-      const changes: Changes = {
-        facts: current.facts,
-        ...defined({
-          failures: told.failures === before.failures ? undefined : current.failures,
-          notes: told.notes === before.notes ? undefined : current.notes,
-        }),
-        ...takeAdded(),
-        stages: changed.flatMap((index) => {
-          const stage = record.stages[index];
-          return stage === undefined || index >= from ? [] : [[index, statusOf(stage, over)]];
-        }),
-      };
-      return backlog.add('changes', changes);
-    },
-  };
+  #takeAdded(): Pick<Changes, 'graph' | 'added'> {
+    const { stages } = this.record,
+      from = this.#knownCount;
+    if (stages.length === from) return {};
+    this.#knownCount = stages.length;
+    this.#grouping = groupStages(stages);
+    if (this.#grouping.names.length !== this.#graph.groups.length)
+      this.#graph = layOut(stages, this.#grouping);
+    const added = stages.slice(from).map((stage, offset) => this.#stageAt(stage, from + offset));
+    return { graph: this.#graph, added };
+  }
 }
 
 const NEWEST_WEIGHT = 0.3;
@@ -351,15 +351,7 @@ const MARGIN = 8;
  * Returns the frame of all boxes and arrows. The layout's own frame leaves out arrows that run
  * above the boxes or beneath them.
  */
-function frameOf(
-  centres: readonly Point[],
-  points: readonly Point[],
-): {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
-} {
+function frameOf(centres: readonly Point[], points: readonly Point[]) {
   const corners = centres.flatMap(({ x, y }) => [
     { x: x - BOX.width / 2, y: y - BOX.height / 2 },
     { x: x + BOX.width / 2, y: y + BOX.height / 2 },

@@ -4,7 +4,6 @@
  * is kept has a limit.
  */
 import type { JsonObject } from '../api.ts';
-import type { Mutable } from '../base/record.ts';
 import type { RunPlan } from '../run/log/run-plan.ts';
 import type { Process } from '../store/owner.ts';
 import type { Note, Place, StageState } from './wire.ts';
@@ -148,166 +147,166 @@ function unplannedStage(id: string, { kind, cell, seed }: JsonObject): StageReco
 
 const MOST_NOTES = 100;
 
-interface Stages {
-  readonly stages: readonly StageRecord[];
-  readonly indexOf: (id: string) => number | undefined;
-  /** Returns the number of stages beyond MOST_STAGES. */
-  readonly left: () => number;
-  readonly start: (event: JsonObject) => void;
-  readonly end: (event: JsonObject) => void;
-  /** Applies `stages` of progress.json. */
-  readonly progress: (found: unknown) => void;
-  /** Takes `places` of progress.json. */
-  readonly places: (found: unknown) => void;
-  /** Returns the stages whose status has changed since the last call, as indexes. */
-  readonly takeChanged: () => number[];
-}
-
-export interface RunRecord extends Pick<
-  Stages,
-  'stages' | 'indexOf' | 'left' | 'progress' | 'places' | 'takeChanged'
-> {
-  readonly plan: RunPlan | null;
-  readonly notes: readonly Note[];
-  readonly spec: string;
-  readonly process: Partial<Process>;
+/** A run as its plan tells of it before any event, and as its journal's events have changed it. */
+export class RunRecord {
+  readonly stages: StageRecord[];
+  /** The latest notes. */
+  readonly notes: Note[] = [];
+  spec = '';
+  process: Partial<Process> = {};
   /** What the heartbeat says of a process on another machine; null if that is not known yet. */
-  pulse: 'beating' | 'silent' | null;
-  readonly created: number | null;
-  readonly heard: number | null;
-  readonly end: { readonly interrupted: boolean; readonly seconds: number | null } | null;
-  apply(event: JsonObject): void;
-}
-
-interface StageIndex {
-  readonly stages: readonly StageRecord[];
-  readonly indexes: ReadonlyMap<string, number>;
+  pulse: 'beating' | 'silent' | null = null;
+  created: number | null = null;
+  heard: number | null = null;
+  end: { readonly interrupted: boolean; readonly seconds: number | null } | null = null;
+  readonly #indexes: Map<string, number>;
   /** Stages whose status has changed since it was last taken, as indexes. */
-  readonly changed: Set<number>;
-  /** Returns the number of stages beyond MOST_STAGES. */
-  readonly left: () => number;
-  /** Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. */
-  readonly stageOf: (event: JsonObject) => StageRecord | null;
-}
+  readonly #changed = new Set<number>();
+  /** The ids of stages beyond MOST_STAGES. */
+  readonly #later = new Set<string>();
 
-function createStageIndex(plan: RunPlan | null): StageIndex {
-  const stages = plan === null ? [] : plannedStages(plan);
-  const indexes = new Map(stages.map(({ id }, index) => [id, index]));
-  const changed = new Set<number>(),
-    later = new Set<string>();
-  return {
-    stages,
-    indexes,
-    changed,
-    left: () => later.size,
-    stageOf(event) {
-      const id = event['stage'];
-      if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
-      const index = indexes.get(id);
-      if (index !== undefined) {
-        changed.add(index);
-        return stages[index] ?? null;
-      }
-      if (stages.length >= MOST_STAGES) {
-        if (later.size < MOST_STAGES) later.add(id);
-        return null;
-      }
-      const stage = unplannedStage(id, event);
-      indexes.set(id, stages.length);
-      changed.add(stages.length);
-      stages.push(stage);
-      return stage;
-    },
-  };
-}
-
-/** Lowers `missing` of the stages that read an ended stage. Those that reach 0 become ready. */
-function tellReaders(stage: StageRecord, { stages, changed }: StageIndex): void {
-  if (stage.hasEnded) return;
-  stage.hasEnded = true;
-  for (const reader of stage.readers) {
-    const waiting = stages[reader];
-    if (waiting === undefined) continue;
-    waiting.missing--;
-    if (waiting.missing > 0 || waiting.state !== 'waiting') continue;
-    waiting.state = 'ready';
-    changed.add(reader);
+  /** @param plan null for a run that recorded none */
+  constructor(readonly plan: RunPlan | null) {
+    this.stages = plan === null ? [] : plannedStages(plan);
+    this.#indexes = new Map(this.stages.map(({ id }, index) => [id, index]));
   }
-}
 
-function createStages(plan: RunPlan | null): Stages {
-  const index = createStageIndex(plan);
-  const { stages, indexes, changed, left, stageOf } = index;
-  return {
-    stages,
-    indexOf: (id) => indexes.get(id),
-    left,
-    start(event) {
-      const stage = stageOf(event);
-      if (stage === null) return;
-      stage.state = 'running';
-      stage.since = timeOf(event['time']);
-      stage.attempts++;
-      stage.progress = null;
-      stage.place = null;
-      stage.failure = null;
-      stage.by = null;
-    },
-    end(event) {
-      const state = event['state'] as StageState;
-      const stage = ENDED.has(state) ? stageOf(event) : null;
-      if (stage === null) return;
-      tellReaders(stage, index);
-      stage.state = state;
-      stage.seconds = numberOf(event['seconds']);
-      stage.key = typeof event['key'] === 'string' ? event['key'] : null;
-      stage.progress = null;
-      stage.place = null;
-      stage.by = textOf(event['by']);
-      stage.failure = state === 'failed' ? failureOf(event) : null;
-    },
-    ...createProgressMarks(index),
-    takeChanged() {
-      const taken = [...changed];
-      changed.clear();
-      return taken;
-    },
-  };
-}
+  indexOf(id: string): number | undefined {
+    return this.#indexes.get(id);
+  }
 
-function createProgressMarks({
-  stages,
-  indexes,
-  changed,
-}: StageIndex): Pick<Stages, 'progress' | 'places'> {
+  /** Returns the number of stages beyond MOST_STAGES. */
+  left(): number {
+    return this.#later.size;
+  }
+
+  /** Returns the stages whose status has changed since the last call, as indexes. */
+  takeChanged(): number[] {
+    const taken = [...this.#changed];
+    this.#changed.clear();
+    return taken;
+  }
+
+  apply(event: JsonObject): void {
+    const at = timeOf(event['time']);
+    this.heard = at ?? this.heard;
+    // A run that another process resumes names that process.
+    if (typeof event['owner'] === 'string') this.process = processOf(event);
+    switch (textOf(event['event']) ?? '') {
+      case 'created':
+        this.created = at;
+        this.spec = textOf(event['spec'], LONGEST_TEXT) ?? '';
+        break;
+      case 'started':
+        this.end = null;
+        break;
+      case 'stage-started':
+        this.#start(event);
+        break;
+      case 'stage-ended':
+        this.#end(event);
+        break;
+      case 'note':
+        this.notes.push({ at, text: textOf(event['message'], LONGEST_TEXT) ?? '' });
+        if (this.notes.length > MOST_NOTES) this.notes.shift();
+        break;
+      case 'ended':
+        this.end = {
+          interrupted: event['interrupted'] === true,
+          seconds: numberOf(event['seconds']),
+        };
+        break;
+    }
+  }
+
+  /** Applies `stages` of progress.json. */
+  progress(found: unknown): void {
+    this.#mark(found, (stage, value) => {
+      const progress = progressOf(value);
+      if (progress === null) return false;
+      if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) return false;
+      stage.progress = progress;
+      return true;
+    });
+  }
+
+  /** Applies `places` of progress.json. */
+  places(found: unknown): void {
+    this.#mark(found, (stage, value) => {
+      const place = placeOf(value);
+      if (place === null || JSON.stringify(place) === JSON.stringify(stage.place)) return false;
+      stage.place = place;
+      return true;
+    });
+  }
+
   /** Calls `mark`, which returns whether it changed the stage, for running stages in `found`. */
-  const markAll = (found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void => {
+  #mark(found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void {
     if (typeof found !== 'object' || found === null) return;
     for (const [id, value] of Object.entries(found)) {
-      const index = indexes.get(id) ?? -1;
-      const stage = stages[index];
-      if (stage?.state === 'running' && mark(stage, value)) changed.add(index);
+      const index = this.#indexes.get(id) ?? -1;
+      const stage = this.stages[index];
+      if (stage?.state === 'running' && mark(stage, value)) this.#changed.add(index);
     }
-  };
-  return {
-    progress(found) {
-      markAll(found, (stage, value) => {
-        const progress = progressOf(value);
-        if (progress === null) return false;
-        if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) return false;
-        stage.progress = progress;
-        return true;
-      });
-    },
-    places(found) {
-      markAll(found, (stage, value) => {
-        const place = placeOf(value);
-        if (place === null || JSON.stringify(place) === JSON.stringify(stage.place)) return false;
-        stage.place = place;
-        return true;
-      });
-    },
-  };
+  }
+
+  /** Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. */
+  #stageOf(event: JsonObject): StageRecord | null {
+    const id = event['stage'];
+    if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
+    let index = this.#indexes.get(id);
+    if (index === undefined) {
+      index = this.stages.length;
+      if (index >= MOST_STAGES) {
+        if (this.#later.size < MOST_STAGES) this.#later.add(id);
+        return null;
+      }
+      this.#indexes.set(id, index);
+      this.stages.push(unplannedStage(id, event));
+    }
+    this.#changed.add(index);
+    return this.stages[index] ?? null;
+  }
+
+  #start(event: JsonObject): void {
+    const stage = this.#stageOf(event);
+    if (stage === null) return;
+    stage.state = 'running';
+    stage.since = timeOf(event['time']);
+    stage.attempts++;
+    stage.progress = null;
+    stage.place = null;
+    stage.failure = null;
+    stage.by = null;
+  }
+
+  #end(event: JsonObject): void {
+    const state = event['state'] as StageState;
+    const stage = ENDED.has(state) ? this.#stageOf(event) : null;
+    if (stage === null) return;
+    this.#tellReaders(stage);
+    stage.state = state;
+    stage.seconds = numberOf(event['seconds']);
+    stage.key = typeof event['key'] === 'string' ? event['key'] : null;
+    stage.progress = null;
+    stage.place = null;
+    stage.by = textOf(event['by']);
+    stage.failure = state === 'failed' ? failureOf(event) : null;
+  }
+
+  /** Lowers `missing` of the stages that read an ended stage. Those that reach 0 become ready. */
+  #tellReaders(stage: StageRecord): void {
+    if (stage.hasEnded) return;
+    stage.hasEnded = true;
+    for (const reader of stage.readers) {
+      const waiting = this.stages[reader];
+      if (waiting === undefined) continue;
+      waiting.missing--;
+      if (waiting.missing > 0 || waiting.state !== 'waiting') continue;
+      waiting.state = 'ready';
+      this.#changed.add(reader);
+    }
+  }
 }
 
 const failureOf = ({ error, hint, internal }: JsonObject): StageRecord['failure'] => ({
@@ -315,56 +314,6 @@ const failureOf = ({ error, hint, internal }: JsonObject): StageRecord['failure'
   hint: textOf(hint, LONGEST_TEXT),
   internal: internal === true,
 });
-
-/** Returns the record before any event. @param plan null for a run that recorded none */
-export function createRecord(plan: RunPlan | null): RunRecord {
-  const { start, end, ...stages } = createStages(plan);
-  const notes: Note[] = [];
-  const record: Mutable<RunRecord> = {
-    ...stages,
-    plan,
-    notes,
-    spec: '',
-    process: {},
-    pulse: null,
-    created: null,
-    heard: null,
-    end: null,
-    apply(event) {
-      const at = timeOf(event['time']);
-      record.heard = at ?? record.heard;
-      // A run that another process resumes names that process.
-      if (typeof event['owner'] === 'string') record.process = processOf(event);
-      const { event: name } = event;
-      switch (typeof name === 'string' ? name : '') {
-        case 'created':
-          record.created = at;
-          record.spec = textOf(event['spec'], LONGEST_TEXT) ?? '';
-          break;
-        case 'started':
-          record.end = null;
-          break;
-        case 'stage-started':
-          start(event);
-          break;
-        case 'stage-ended':
-          end(event);
-          break;
-        case 'note':
-          notes.push({ at, text: textOf(event['message'], LONGEST_TEXT) ?? '' });
-          if (notes.length > MOST_NOTES) notes.shift();
-          break;
-        case 'ended':
-          record.end = {
-            interrupted: event['interrupted'] === true,
-            seconds: numberOf(event['seconds']),
-          };
-          break;
-      }
-    },
-  };
-  return record;
-}
 
 const processOf = ({ owner, hostname, boot }: JsonObject): Partial<Process> => ({
   ...(typeof owner === 'string' ? { owner } : {}),

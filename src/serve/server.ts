@@ -6,35 +6,21 @@
  * that tells something about a run.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { UserFault } from '../api.ts';
 import { browserScript } from '../report/browser-script.ts';
-import { createRunViews, type RunViews } from './run-views.ts';
+import { RunViews, type RunViewsOptions } from './run-views.ts';
 import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
 
-export interface ServeOptions {
-  /** The folder of the runs. */
-  readonly runs: string;
-  /** The store to look into, instead of the one that a run recorded. */
-  readonly store?: string;
+export interface ServeOptions extends RunViewsOptions {
   /** By default, any free port. */
   readonly port?: number;
   /** Whether to listen on `::1` instead of `127.0.0.1`. */
   readonly ipv6?: boolean;
-  /** Called with errors that are not a request's fault. */
-  readonly onFault: (error: unknown) => void;
-  /** The time between two looks at files without a notification, in milliseconds. */
-  readonly lookMs?: number;
 }
 
 export interface Serving {
@@ -53,7 +39,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { port = 0, ipv6 = false, onFault } = options;
   const token = newToken();
   const script = await pageScript();
-  const views = createRunViews(options);
+  const views = new RunViews(options);
   const server = createServer({
     maxHeaderSize: 8192,
     headersTimeout: 10_000,
@@ -81,22 +67,21 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     request.resume(); // a body is not read
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
-    const url = request.url ?? '';
-    const [file = ''] = url.split('?');
-    const known = files.get(file);
-    const { method, headers } = request;
-    const refusal = refusalOf({ method, headers, isPrivate: known === undefined });
+    const [path = ''] = (request.url ?? '').split('?');
+    const known = files.get(path);
+    const refusal = refusalOf(request, known === undefined);
     if (refusal !== null) {
-      if (refusal.status === 405) response.setHeader('allow', 'GET, HEAD');
+      const [status, message] = refusal;
+      if (status === 405) response.setHeader('allow', 'GET, HEAD');
       response.setHeader('connection', 'close');
-      answer(request, response, refusal.status, 'text/plain; charset=utf-8', refusal.message);
-    } else if (known !== undefined) answer(request, response, 200, ...known);
+      answer(response, status, TEXT, message);
+    } else if (known !== undefined) answer(response, 200, ...known);
     else {
       admit(request.socket);
-      void route(views, url, request, response).catch((error: unknown) => {
+      void route(views, path, request, response).catch((error: unknown) => {
         onFault(error);
         if (response.headersSent) response.destroy();
-        else answer(request, response, 500, TEXT, 'The server failed; the terminal shows why.');
+        else answer(response, 500, TEXT, 'The server failed; the terminal shows why.');
       });
     }
   });
@@ -153,15 +138,15 @@ async function listen(server: Server, port: number, host: string): Promise<void>
   }
 }
 
+/** Sends a whole answer; to HEAD, Node leaves out the body. */
 function answer(
-  { method }: IncomingMessage,
   response: ServerResponse,
   status: number,
   type: string,
   body: string | Buffer,
 ): void {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
-  response.end(method === 'HEAD' ? undefined : body);
+  response.end(body);
 }
 
 const zipped = promisify(gzip);
@@ -178,42 +163,34 @@ async function answerJson(
     text.length > WORTH_ZIPPING && /\bgzip\b/.test(String(request.headers['accept-encoding']));
   if (zips) response.setHeader('content-encoding', 'gzip');
   const body = zips ? await zipped(text, { level: 1 }) : text;
-  answer(request, response, 200, JSON_TYPE, body);
+  answer(response, 200, JSON_TYPE, body);
 }
 
-/** Returns null if a part of the path is not well encoded. */
-function parseUrl(
-  url: string,
-): { readonly parts: string[]; readonly query: URLSearchParams } | null {
-  const at = url.indexOf('?');
-  const path = at < 0 ? url : url.slice(0, at);
+/** Returns the parts of a path; none if one of them is not well encoded. */
+function decodedParts(path: string): string[] {
   try {
-    return {
-      parts: path.split('/').slice(1).map(decodeURIComponent),
-      query: new URLSearchParams(at < 0 ? '' : url.slice(at)),
-    };
+    return path.split('/').slice(1).map(decodeURIComponent);
   } catch {
-    return null;
+    return [];
   }
 }
 
 /** Answers `/api/runs/stream` and `/api/runs/RUN[/WHAT[/NAME]]`; anything else is not found. */
 async function route(
   views: RunViews,
-  url: string,
+  path: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const asked = parseUrl(url);
-  const [api, runs, run = '', what, name = ''] = asked?.parts ?? [];
-  const notFound = (): void => answer(request, response, 404, TEXT, 'There is no such page.');
+  const [api, runs, run = '', what, name = ''] = decodedParts(path);
+  const notFound = (): void => answer(response, 404, TEXT, 'There is no such page.');
   const stream = (begin: (stream: Stream) => void, release = (): void => undefined): void => {
     if (request.method === 'HEAD') {
-      answer(request, response, 200, 'text/event-stream', '');
+      answer(response, 200, 'text/event-stream', '');
       release();
     } else begin(openStream(response));
   };
-  if (asked === null || api !== 'api' || runs !== 'runs') {
+  if (api !== 'api' || runs !== 'runs') {
     notFound();
     return;
   }
@@ -221,14 +198,18 @@ async function route(
     stream((to) => views.list(to));
     return;
   }
-  const view = await views.open(run);
-  if (view === null) notFound();
-  else if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
+  const held = await views.open(run);
+  if (held === null) {
+    notFound();
+    return;
+  }
+  const { value: view, release } = held;
+  if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
     stream((to) => {
-      to.onEnd(view.release);
-      if (what === 'stream') view.follow(to, asked.query.get('after'));
+      to.onEnd(release);
+      if (what === 'stream') view.follow(to);
       else view.watch(to, what === 'log' ? null : name);
-    }, view.release);
+    }, release);
   else
     try {
       if (what === undefined) await answerJson(request, response, view.snapshot());
@@ -238,11 +219,11 @@ async function route(
         if (outputs === null) notFound();
         else {
           response.setHeader('content-encoding', 'gzip');
-          answer(request, response, 200, JSON_TYPE, outputs);
+          answer(response, 200, JSON_TYPE, outputs);
         }
       } else notFound();
     } finally {
-      view.release();
+      release();
     }
 }
 
@@ -267,55 +248,43 @@ export const document = `<!doctype html>
 export const pageScript = (): Promise<string> =>
   browserScript('src/serve/browser', "import './main.tsx';");
 
-interface Refusal {
-  readonly status: 401 | 403 | 405;
-  readonly message: string;
-}
-
 /** Returns 256 random bits as text. */
 const newToken = (): string => randomBytes(32).toString('base64url');
 
-interface AccessRequest {
-  readonly method: string | undefined;
-  readonly headers: IncomingHttpHeaders;
-  /** Whether the answer tells something about a run. */
-  readonly isPrivate: boolean;
-}
-
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 
-/** Returns a function that returns why a request is refused, or null if it is allowed. */
-function accessRules(token: string, port: number): (request: AccessRequest) => Refusal | null {
+type Refusal = readonly [status: 401 | 403 | 405, message: string];
+
+/**
+ * Returns a function that returns why a request is refused, or null if it is allowed. Its
+ * `isPrivate` says whether the answer tells something about a run.
+ */
+function accessRules(token: string, port: number) {
   const hosts = new Set(LOOPBACK.map((name) => `${name}:${port}`));
   if (port === 80) for (const name of LOOPBACK) hosts.add(name); // browsers leave this port out
   const wanted = digest(`Bearer ${token}`);
-  return ({ method, headers, isPrivate }) => {
+  return ({ method, headers }: IncomingMessage, isPrivate: boolean): Refusal | null => {
     const { host = '', origin, authorization = '' } = headers;
     if (!hosts.has(host.toLowerCase()))
-      return {
-        status: 403,
-        message:
-          `This server answers only to the loopback addresses with its own port, ${port}. ` +
+      return [
+        403,
+        `This server answers only to the loopback addresses with its own port, ${port}. ` +
           `To reach it over ssh, forward the same port: ssh -L ${port}:127.0.0.1:${port} HOST`,
-      };
+      ];
     if (origin !== undefined && origin !== `http://${host}`)
-      return {
-        status: 403,
-        message: 'This server does not answer requests from pages of other sites.',
-      };
+      return [403, 'This server does not answer requests from pages of other sites.'];
     const site = headers['sec-fetch-site'];
     if (site !== undefined && site !== 'same-origin' && site !== 'none')
-      return {
-        status: 403,
-        message:
-          'This server does not answer links from other sites. Copy the address that was printed ' +
+      return [
+        403,
+        'This server does not answer links from other sites. Copy the address that was printed ' +
           'into the address bar.',
-      };
+      ];
     if (method !== 'GET' && method !== 'HEAD')
-      return { status: 405, message: 'This server is read-only: it accepts GET and HEAD.' };
-    if (isPrivate && !timingSafeEqual(digest(authorization), wanted))
-      return { status: 401, message: 'The token is missing or wrong.' };
-    return null;
+      return [405, 'This server is read-only: it accepts GET and HEAD.'];
+    return isPrivate && !timingSafeEqual(digest(authorization), wanted)
+      ? [401, 'The token is missing or wrong.']
+      : null;
   };
 }
 

@@ -1,10 +1,9 @@
 /** Follows one stage of a run, or the run's own log. The end of a log is shown as text. */
 import path from 'node:path';
 import { defined } from '../base/defined.ts';
-import { openTail, watchFolders } from './files.ts';
-import type { Follower } from './follower.ts';
-import type { StageRecord } from './record.ts';
-import { createCurves, type Curves, readCurves, readMetrics } from './stored.ts';
+import { openTail, type Tail, watchFolders, type Watching } from './files.ts';
+import type { Follower, FollowOptions } from './follower.ts';
+import { Curves, readCurves, readMetrics } from './stored.ts';
 import type { StreamEvent } from './stream.ts';
 import type { LogText, StageDetail, StageLinks } from './wire.ts';
 
@@ -12,77 +11,7 @@ const LOG_BYTES = 16 * 2 ** 20,
   LINE_BYTES = 256 * 1024;
 const MOST_LINKS = 20;
 
-type Listener = (event: Omit<StreamEvent, 'id'>) => void;
-
-export interface StageFollower {
-  /** Calls `listener` with what there is, then with additions. Returns a function to stop that. */
-  listen(listener: Listener): Promise<() => void>;
-  close(): void;
-}
-
-export interface StageFollowOptions {
-  readonly follower: Follower;
-  /** The stage's id; null for the log of the run itself. */
-  readonly stage: string | null;
-  /** The store that the run's entries are in; null if the run recorded none. */
-  readonly store: string | null;
-  readonly onFault: (error: unknown) => void;
-  readonly lookMs?: number;
-}
-
-/** Sends listeners the log as it grows and, for a stage, its details whenever they change. */
-export function followStage(options: StageFollowOptions): StageFollower {
-  const { follower, stage, onFault, lookMs } = options;
-  const { id, dir } = follower;
-  const listeners = new Set<Listener>();
-  const log = createLogBuffer();
-  const names = stage === null ? [id, 'run.log'] : [id, 'logs', `${stage}.log`];
-  const tail = openTail({
-    file: { root: path.dirname(dir), names },
-    longest: LINE_BYTES,
-    most: LOG_BYTES,
-    onLine: (line) => log.add(line),
-    onLong: () => log.add('… a line too long to be shown'),
-    onRestart: () => log.restart(),
-    onCut: () => log.cut(),
-  });
-  const describe = createDescription(options, log);
-  let sentDetail = '';
-  const send = (name: string, data: string): void => {
-    for (const listener of listeners) listener({ name, data });
-  };
-  const watching = watchFolders({
-    dirs: [stage === null ? dir : path.join(dir, 'logs')],
-    onFault,
-    ...defined({ lookMs }),
-    read: async () => {
-      await tail.read();
-      const taken = log.take();
-      if (taken !== null) send('log', JSON.stringify({ ...taken, cut: log.isCut }));
-      const described = JSON.stringify(await describe());
-      if (described === sentDetail) return;
-      sentDetail = described;
-      send('detail', sentDetail);
-    },
-  });
-  // The journal changes too, and its events are part of the details.
-  const stopListening = follower.listen(null, () => void watching.look());
-  return {
-    async listen(listener) {
-      await watching.look();
-      if (stage !== null) listener({ name: 'detail', data: sentDetail });
-      const text: LogText = { text: log.text, anew: true, cut: log.isCut };
-      listener({ name: 'log', data: JSON.stringify(text) });
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    close() {
-      stopListening();
-      watching.close();
-      listeners.clear();
-    },
-  };
-}
+type Listener = (event: StreamEvent) => void;
 
 interface Stored {
   readonly key: string;
@@ -90,42 +19,114 @@ interface Stored {
   readonly metrics: StageDetail['metrics'];
 }
 
-/**
- * Returns a function that describes the stage as it is now; null for the log of the run and for a
- * stage that the run does not have yet. What the store holds is read once for each key.
- */
-function createDescription(
-  { follower, stage, store }: StageFollowOptions,
-  log: LogBuffer,
-): () => Promise<StageDetail | null> {
-  const recordOf = (): StageRecord | null => {
-    const { record } = follower; // another record after the journal was replaced
-    return stage === null ? null : (record.stages[record.indexOf(stage) ?? -1] ?? null);
-  };
-  let stored: Stored | null = null;
-  const readStored = async (key: string | null): Promise<Stored | null> => {
-    if (key === null || store === null) return null;
-    if (stored?.key === key) return stored;
-    const [curves, metrics] = await Promise.all([readCurves(store, key), readMetrics(store, key)]);
-    return { key, curves, metrics: [...metrics] };
-  };
-  return async () => {
-    const record = recordOf();
-    if (record === null) return null;
-    stored = await readStored(record.key);
+/** Sends listeners the log as it grows and, for a stage, its details whenever they change. */
+export class StageFollower {
+  readonly #follower: Follower;
+  readonly #stage: string | null;
+  readonly #store: string | null;
+  readonly #listeners = new Set<Listener>();
+  readonly #log = new LogBuffer();
+  readonly #tail: Tail;
+  readonly #watching: Watching;
+  readonly #stopListening: () => void;
+  #sentDetail = '';
+  /** What the store holds of the stage, which is read once for each key. */
+  #stored: Stored | null = null;
+
+  /**
+   * @param stage the stage's id; null for the log of the run itself
+   * @param store the store that the run's entries are in; null if the run recorded none
+   */
+  constructor(
+    follower: Follower,
+    stage: string | null,
+    store: string | null,
+    { onFault, lookMs }: Pick<FollowOptions, 'onFault' | 'lookMs'>,
+  ) {
+    this.#follower = follower;
+    this.#stage = stage;
+    this.#store = store;
+    const { id, dir } = follower;
+    this.#tail = openTail({
+      file: {
+        root: path.dirname(dir),
+        names: stage === null ? [id, 'run.log'] : [id, 'logs', `${stage}.log`],
+      },
+      longest: LINE_BYTES,
+      most: LOG_BYTES,
+      onLine: (line) => this.#log.add(line),
+      onLong: () => this.#log.add('… a line too long to be shown'),
+      onRestart: () => this.#log.restart(),
+      onCut: () => (this.#log.isCut = true),
+    });
+    this.#watching = watchFolders({
+      dirs: [stage === null ? dir : path.join(dir, 'logs')],
+      onFault,
+      ...defined({ lookMs }),
+      read: () => this.#read(),
+    });
+    // The journal changes too, and its events are part of the details.
+    this.#stopListening = follower.listen(() => void this.#watching.look());
+  }
+
+  /** Calls `listener` with what there is, then with additions. Returns a function to stop that. */
+  async listen(listener: Listener): Promise<() => void> {
+    await this.#watching.look();
+    if (this.#stage !== null) listener({ name: 'detail', data: this.#sentDetail });
+    const text: LogText = { text: this.#log.text, anew: true, cut: this.#log.isCut };
+    listener({ name: 'log', data: JSON.stringify(text) });
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    this.#stopListening();
+    this.#watching.close();
+    this.#listeners.clear();
+  }
+
+  #send(name: string, data: string): void {
+    for (const listener of this.#listeners) listener({ name, data });
+  }
+
+  async #read(): Promise<void> {
+    await this.#tail.read();
+    const taken = this.#log.take();
+    if (taken !== null) this.#send('log', JSON.stringify({ ...taken, cut: this.#log.isCut }));
+    const detail = JSON.stringify(await this.#describe());
+    if (detail === this.#sentDetail) return;
+    this.#sentDetail = detail;
+    this.#send('detail', detail);
+  }
+
+  /** Describes the stage; null for the log of the run, and while the run has no such stage. */
+  async #describe(): Promise<StageDetail | null> {
+    const { record } = this.#follower; // another record after the journal was replaced
+    const stage =
+      this.#stage === null ? undefined : record.stages[record.indexOf(this.#stage) ?? -1];
+    if (stage === undefined) return null;
+    const stored = (this.#stored = await this.#readStored(stage.key));
     const curves = stored?.curves.all() ?? [];
     return {
-      id: record.id,
-      attempts: record.attempts,
-      key: record.key,
-      failure: record.failure,
-      blockedBy: record.by,
-      reads: linksOf(record.inputs),
-      readBy: linksOf(record.readers),
+      id: stage.id,
+      attempts: stage.attempts,
+      key: stage.key,
+      failure: stage.failure,
+      blockedBy: stage.by,
+      reads: linksOf(stage.inputs),
+      readBy: linksOf(stage.readers),
       metrics: stored?.metrics ?? [],
-      curves: curves.length > 0 ? curves : log.curves.all(),
+      curves: curves.length > 0 ? curves : this.#log.curves.all(),
     };
-  };
+  }
+
+  async #readStored(key: string | null): Promise<Stored | null> {
+    const store = this.#store;
+    if (key === null || store === null) return null;
+    if (this.#stored?.key === key) return this.#stored;
+    const [curves, metrics] = await Promise.all([readCurves(store, key), readMetrics(store, key)]);
+    return { key, curves, metrics: [...metrics] };
+  }
 }
 
 const linksOf = (stages: readonly number[]): StageLinks => ({
@@ -136,20 +137,6 @@ const linksOf = (stages: readonly number[]): StageLinks => ({
 const MOST_SHOWN = 64 * 1024;
 /** The number of characters to which a line is cut. */
 const LONGEST_LINE = 2000;
-
-interface LogBuffer {
-  add(line: string): void;
-  /** Forgets everything, because the file was replaced. */
-  restart(): void;
-  /** Notes that the file's beginning was not read. */
-  cut(): void;
-  /** The whole text that is shown, and whether earlier text was left out. */
-  readonly text: string;
-  readonly isCut: boolean;
-  readonly curves: Curves;
-  /** Returns what was added since the last call; `anew` if it replaces what came before. */
-  take(): { readonly text: string; readonly anew: boolean } | null;
-}
 
 /** Escape sequences that colour a terminal. */
 const COLOURS = /\u001b\[[0-9;?]*[A-Za-z]/g;
@@ -185,52 +172,50 @@ function addLoggedNumbers(line: string, curves: Curves): void {
   }
 }
 
-export function createLogBuffer(): LogBuffer {
-  let text = '',
-    fresh = '',
-    anew = true,
-    isCut = false,
-    curves = createCurves();
-  return {
-    add(line) {
-      addLoggedNumbers(line, curves);
-      fresh += `${cleanLine(line)}\n`;
-      if (fresh.length <= MOST_SHOWN) return;
-      // More text came at once than is shown, and replaces all earlier text.
-      fresh = fresh.slice(fresh.indexOf('\n', fresh.length - MOST_SHOWN) + 1);
-      anew = true;
-      isCut = true;
-      text = '';
-    },
-    restart() {
-      text = fresh = '';
-      anew = true;
-      isCut = false;
-      curves = createCurves();
-    },
-    cut() {
-      isCut = true;
-    },
-    get text() {
-      return text;
-    },
-    get isCut() {
-      return isCut;
-    },
-    get curves() {
-      return curves;
-    },
-    take() {
-      if (fresh === '' && !anew) return null;
-      const taken = { text: fresh, anew };
-      text += fresh;
-      if (text.length > MOST_SHOWN) {
-        text = text.slice(text.indexOf('\n', text.length - MOST_SHOWN) + 1);
-        isCut = true;
-      }
-      fresh = '';
-      anew = false;
-      return taken;
-    },
-  };
+/** The end of a log: what is shown of it, and the curves of the numbers in all of it. */
+export class LogBuffer {
+  /** The whole text that is shown. */
+  text = '';
+  /** Whether earlier text was left out. */
+  isCut = false;
+  curves = new Curves();
+  #fresh = '';
+  #anew = true;
+
+  add(line: string): void {
+    addLoggedNumbers(line, this.curves);
+    this.#fresh += `${cleanLine(line)}\n`;
+    if (this.#fresh.length <= MOST_SHOWN) return;
+    // More text came at once than is shown, and replaces all earlier text.
+    this.#fresh = lastLines(this.#fresh);
+    this.#anew = true;
+    this.isCut = true;
+    this.text = '';
+  }
+
+  /** Forgets everything, because the file was replaced. */
+  restart(): void {
+    this.text = this.#fresh = '';
+    this.#anew = true;
+    this.isCut = false;
+    this.curves = new Curves();
+  }
+
+  /** Returns what was added since the last call; `anew` if it replaces what came before. */
+  take(): { readonly text: string; readonly anew: boolean } | null {
+    if (this.#fresh === '' && !this.#anew) return null;
+    const taken = { text: this.#fresh, anew: this.#anew };
+    this.text += this.#fresh;
+    if (this.text.length > MOST_SHOWN) {
+      this.text = lastLines(this.text);
+      this.isCut = true;
+    }
+    this.#fresh = '';
+    this.#anew = false;
+    return taken;
+  }
 }
+
+/** Returns the last whole lines of a text, of at most MOST_SHOWN characters. */
+const lastLines = (text: string): string =>
+  text.slice(text.indexOf('\n', text.length - MOST_SHOWN) + 1);

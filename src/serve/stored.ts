@@ -56,7 +56,7 @@ export async function readOutputs(store: string, key: string): Promise<Buffer | 
 
 /** Returns the curves of a finished training: its losses, and the evaluations during it. */
 export async function readCurves(store: string, key: string): Promise<Curves> {
-  const curves = createCurves();
+  const curves = new Curves();
   await eachLine(entryFile(store, key, 'history.jsonl'), ({ step, loss, penalty }) => {
     addNumber(curves, 'loss', step, loss);
     addNumber(curves, 'penalty', step, penalty);
@@ -105,113 +105,98 @@ function parseObject(text: string): { readonly [name: string]: unknown } | null 
   }
 }
 
-interface Series {
-  add(step: number, value: number): void;
-  curve(name: string): Curve;
-}
+/** Keeps a curve in few points: at most `most`, beyond which every second one is dropped. */
+export class Series {
+  #points: [step: number, value: number][] = [];
+  /** One in `#stride` points is kept. */
+  #stride = 1;
+  #seen = 0;
+  #last: [step: number, value: number] | null = null;
 
-/** Keeps a curve in few points. @param most at least 2; every second point is dropped beyond */
-export function createSeries(most = 400): Series {
-  let points: [step: number, value: number][] = [],
-    /** One in `stride` points is kept. */
-    stride = 1,
-    seen = 0,
-    last: [step: number, value: number] | null = null;
-  return {
-    add(step, value) {
-      if (!Number.isFinite(step) || !Number.isFinite(value)) return;
-      if (last !== null && step <= last[0]) {
-        // The training began again, or resumed from a saved state.
-        points = points.filter(([at]) => at < step);
-        seen = points.length * stride;
-      }
-      last = [step, value];
-      if (seen++ % stride === 0) points.push(last);
-      if (points.length <= most) return;
-      points = points.filter((_, i) => i % 2 === 0);
-      stride *= 2;
-    },
-    curve: (name) => ({
-      name,
-      points: last === null || points.at(-1) === last ? points : [...points, last],
-    }),
-  };
-}
+  constructor(readonly most = 400) {}
 
-/** Curves by name, in the order in which they begin. */
-export interface Curves {
-  add(name: string, step: number, value: number): void;
-  all(): readonly Curve[];
+  add(step: number, value: number): void {
+    if (!Number.isFinite(step) || !Number.isFinite(value)) return;
+    if (this.#last !== null && step <= this.#last[0]) {
+      // The training began again, or resumed from a saved state.
+      this.#points = this.#points.filter(([at]) => at < step);
+      this.#seen = this.#points.length * this.#stride;
+    }
+    this.#last = [step, value];
+    if (this.#seen++ % this.#stride === 0) this.#points.push(this.#last);
+    if (this.#points.length <= this.most) return;
+    this.#points = this.#points.filter((_, i) => i % 2 === 0);
+    this.#stride *= 2;
+  }
+
+  /** Returns the kept points and the latest one. */
+  points(): Curve['points'] {
+    const [points, last] = [this.#points, this.#last];
+    return last === null || points.at(-1) === last ? points : [...points, last];
+  }
 }
 
 const MOST_CURVES = 8;
 
-export function createCurves(): Curves {
-  const curves = new Map<string, Series>();
-  return {
-    add(name, step, value) {
-      let series = curves.get(name);
-      if (series === undefined) {
-        if (curves.size >= MOST_CURVES) return;
-        series = createSeries();
-        curves.set(name, series);
-      }
-      series.add(step, value);
-    },
-    all: () => [...curves].map(([name, series]) => series.curve(name)),
-  };
+/** Curves by name, in the order in which they begin. */
+export class Curves {
+  readonly #series = new Map<string, Series>();
+
+  add(name: string, step: number, value: number): void {
+    const series = this.#series.get(name) ?? new Series();
+    if (this.#series.size < MOST_CURVES) this.#series.set(name, series);
+    series.add(step, value);
+  }
+
+  all(): readonly Curve[] {
+    return [...this.#series].map(([name, series]) => ({ name, points: series.points() }));
+  }
 }
 
 const MOST_ROWS = 10_000,
   MOST_COLUMNS = 40,
   AT_ONCE = 16;
 
-export interface ResultsReader {
-  /** @param group the name of the kind's box in the graph */
-  read(group: string): Promise<Results>;
-}
+/** Reads tables of metrics, each entry's metrics once. */
+export class ResultsReader {
+  readonly #known = new Map<string, Promise<Metrics>>();
 
-/** Returns a reader of tables of metrics, which reads each entry's metrics once. */
-export function createResultsReader(
-  follower: Follower,
-  storeOf: () => string | null,
-): ResultsReader {
-  const known = new Map<string, Promise<Metrics>>();
-  const metricsOf = (store: string, key: string): Promise<Metrics> => {
-    const found = known.get(key) ?? readMetrics(store, key);
-    if (known.size < MOST_ROWS) known.set(key, found);
+  constructor(readonly follower: Follower) {}
+
+  #metricsOf(store: string, key: string): Promise<Metrics> {
+    const found = this.#known.get(key) ?? readMetrics(store, key);
+    if (this.#known.size < MOST_ROWS) this.#known.set(key, found);
     return found;
-  };
-  return {
-    async read(group) {
-      const store = storeOf();
-      const finished = [...follower.record.stages.entries()].flatMap(([index, stage]) =>
-        stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],
+  }
+
+  /** @param group the name of the kind's box in the graph; @param store null if it is not known */
+  async read(group: string, store: string | null): Promise<Results> {
+    const finished = [...this.follower.record.stages.entries()].flatMap(([index, stage]) =>
+      stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],
+    );
+    if (store === null) return { metrics: [], rows: [], reasons: [], left: finished.length };
+    const shown = finished.slice(0, MOST_ROWS);
+    const found: (readonly [number, Metrics])[] = [];
+    for (let start = 0; start < shown.length; start += AT_ONCE)
+      found.push(
+        ...(await Promise.all(
+          shown
+            .slice(start, start + AT_ONCE)
+            .map(async ({ index, key }) => [index, await this.#metricsOf(store, key)] as const),
+        )),
       );
-      if (store === null) return { metrics: [], rows: [], reasons: [], left: finished.length };
-      const shown = finished.slice(0, MOST_ROWS);
-      const found: (readonly [number, Metrics])[] = [];
-      for (let start = 0; start < shown.length; start += AT_ONCE)
-        found.push(
-          ...(await Promise.all(
-            shown
-              .slice(start, start + AT_ONCE)
-              .map(async ({ index, key }) => [index, await metricsOf(store, key)] as const),
-          )),
-        );
-      const metrics = columnsOf(found.map(([, values]) => values));
-      const having = found.filter(([, values]) => values.size > 0);
-      return {
-        metrics,
-        rows: having.map(([index, values]) => [
-          index,
-          metrics.map((name) => values.get(name) ?? null),
-        ]),
-        reasons: having.map(([, values]) => reasonsOf(group, values)),
-        left: finished.length - shown.length,
-      };
-    },
-  };
+    const metrics = columnsOf(found.map(([, values]) => values));
+    const having = found.filter(([, values]) => values.size > 0);
+    return {
+      metrics,
+      rows: having.map(([index, values]) => [
+        index,
+        metrics.map((name) => values.get(name) ?? null),
+      ]),
+      reasons: having.map(([, values]) => reasonsOf(group, values)),
+      left: finished.length - shown.length,
+    };
+  }
 }
 
 /** Returns why metrics are no evidence, by metric; empty but for evaluations. */

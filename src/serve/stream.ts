@@ -1,60 +1,16 @@
-/**
- * Server-sent events to one listener, and the latest events of a stream, so that a listener that
- * was cut off can catch up.
- */
+/** Server-sent events to one listener. */
 import type { ServerResponse } from 'node:http';
 
 export interface StreamEvent {
-  readonly id: string;
+  /** Of a run's events: its number, which grows. */
+  readonly id?: number;
   readonly name: string;
   /** JSON. */
   readonly data: string;
 }
 
-export interface Backlog {
-  /** The id of the latest event. */
-  readonly latest: () => string;
-  add(name: string, value: unknown): StreamEvent;
-  /** Returns the event that asks for a new snapshot. */
-  reset(): StreamEvent;
-  /** Returns the events after the one with this id; null if they are no longer kept. */
-  after(id: string | null): readonly StreamEvent[] | null;
-}
-
-const MOST_EVENTS = 500,
-  MOST_BYTES = 4 * 2 ** 20;
-
-/** Keeps the latest events of a stream. @param epoch tells the stream from the run's past ones */
-export function createBacklog(epoch: string): Backlog {
-  const events: StreamEvent[] = [];
-  let count = 0,
-    bytes = 0;
-  const latest = (): string => `${epoch}.${count}`;
-  return {
-    latest,
-    add(name, value) {
-      count++;
-      const event = { id: latest(), name, data: JSON.stringify(value) };
-      events.push(event);
-      bytes += event.data.length;
-      while (events.length > MOST_EVENTS || (bytes > MOST_BYTES && events.length > 1))
-        bytes -= events.shift()?.data.length ?? 0;
-      return event;
-    },
-    reset: () => ({ id: latest(), name: 'reset', data: '{}' }),
-    after(id) {
-      const [eventEpoch, eventNumber] = id?.split('.') ?? [];
-      const seen = Number(eventNumber);
-      if (eventEpoch !== epoch || !Number.isInteger(seen) || seen > count) return null;
-      const missed = count - seen;
-      if (missed > events.length) return null;
-      return missed === 0 ? [] : events.slice(-missed);
-    },
-  };
-}
-
 export interface Stream {
-  readonly send: (event: Omit<StreamEvent, 'id'> & { readonly id?: string }) => void;
+  readonly send: (event: StreamEvent) => void;
   /** Calls `end` once the listener is gone. */
   onEnd(end: () => void): void;
 }
@@ -63,7 +19,7 @@ export interface Stream {
 const BEAT_MS = 15_000;
 /**
  * How many bytes may wait for a slow listener, besides the event that is being sent, and for how
- * long. A listener that is dropped reconnects and resumes where it was.
+ * long. A listener that is dropped reconnects, and begins anew.
  */
 const MOST_WAITING = 8 * 2 ** 20,
   SLOW_MS = 30_000;

@@ -134,7 +134,7 @@ export interface Overview {
 
 export interface Snapshot extends Overview {
   /** The id of the last event that the snapshot contains. */
-  readonly at: string;
+  readonly at: number;
   readonly graph: Graph;
   readonly stages: readonly Stage[];
   /** Stages that are not shown, since the run has too many. */

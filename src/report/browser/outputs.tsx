@@ -31,16 +31,12 @@ const FILTERS = ['show', 'label', 'search', 'row'] as const;
 function readLink({ axes, cells }: Outputs, text: string): Asking {
   const asked = new URLSearchParams(text);
   const wanted = axes.map(({ path, values }) => values.indexOf(asked.get(path) ?? ''));
+  const first = cells.findIndex(({ twin }) => twin !== null);
   const [show = '', label = '', search = '', row = ''] = FILTERS.map(
     (name) => asked.get(name) ?? '',
   );
   return {
-    cell: axes.some(({ path }) => asked.has(path))
-      ? mostAlike(cells, wanted)
-      : Math.max(
-          0,
-          cells.findIndex(({ twin }) => twin !== null),
-        ),
+    cell: axes.some(({ path }) => asked.has(path)) ? mostAlike(cells, wanted) : Math.max(0, first),
     rows: asked.get('rows') === 'poisoned' ? 'poisoned' : 'evaluated',
     ...{ show, label, search, row },
   };
@@ -70,21 +66,24 @@ function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixe
   return cells.reduce((best, cell, i) => (shared(cell) > shared(cells[best]!) ? i : best), 0);
 }
 
+/** Returns the indexes of the rows that pass a test. */
+const rowsThat = ({ count }: Rows, passes: (row: number) => boolean): number[] =>
+  Array.from({ length: count }, (_, row) => row).filter(passes);
+
 /** Returns the rows that pass the filters. @param lower returns a row's text in lower case */
 function passingRows(rows: Rows, { show, label, search }: Asking, lower: (row: number) => string) {
-  const found: number[] = [];
-  const test = rows.tests[show],
-    wanted = search.toLowerCase();
-  for (let i = 0; i < rows.count; i++) {
-    if (show !== '' && test?.(i) !== true) continue;
-    if (label !== '' && rows.label(i) !== label) continue;
-    if (wanted !== '' && !lower(i).includes(wanted)) continue;
-    found.push(i);
-  }
-  return found;
+  const wanted = search.toLowerCase();
+  return rowsThat(
+    rows,
+    (row) =>
+      (show === '' || rows.tests[show]?.(row) === true) &&
+      (label === '' || rows.label(row) === label) &&
+      (wanted === '' || lower(row).includes(wanted)),
+  );
 }
 
-const Choice = ({
+/** A choice from a list of texts. */
+export const Choice = ({
   name,
   value,
   options,
@@ -141,11 +140,11 @@ export function OutputBrowser({
   );
   const label = rows?.labels.includes(asking.label) ? asking.label : '';
   useEffect(() => {
-    // Browsers limit how often an address may change.
-    const timer = setTimeout(
-      () => history.replaceState(null, '', `#${base}${writeLink(outputs, { ...asking, label })}`),
-      200,
-    );
+    // Browsers limit how often an address may change. One that leads elsewhere is left alone.
+    const timer = setTimeout(() => {
+      if (location.hash === '' || location.hash.startsWith(`#${base}`))
+        history.replaceState(null, '', `#${base}${writeLink(outputs, { ...asking, label })}`);
+    }, 200);
     return () => clearTimeout(timer);
   }, [asking, label]);
   return (
@@ -204,17 +203,15 @@ function RowList({
     const lacking = show === '' || Object.hasOwn(rows.tests, show) ? {} : { [show]: () => false };
     return Object.entries({ ...rows.tests, ...lacking }).flatMap(
       ([name, test]): [string, string][] => {
-        let count = 0;
-        for (let i = 0; i < rows.count; i++) if (test(i)) count++;
+        const count = rowsThat(rows, test).length;
         return count === 0 && name !== show ? [] : [[name, `${name} (${formatCount(count)})`]];
       },
     );
   }, [rows, show]);
-  const open = useMemo(() => {
-    if (row === '') return -1;
-    for (let i = 0; i < rows.count; i++) if (rows.id(i) === row) return i;
-    return -1;
-  }, [rows, row]);
+  const open = useMemo(
+    () => (row === '' ? undefined : rowsThat(rows, (one) => rows.id(one) === row)[0]) ?? -1,
+    [rows, row],
+  );
   const id = open < 0 ? '' : rows.id(open);
   return (
     <>
@@ -283,9 +280,7 @@ export async function openPage(): Promise<void> {
     data = document.getElementById('data');
   if (page === null || data === null) return;
   try {
-    const text = atob(data.textContent);
-    const bytes = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    const bytes = Uint8Array.from(atob(data.textContent), (byte) => byte.charCodeAt(0));
     data.remove();
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
     const outputs = (await new Response(stream).json()) as Outputs;

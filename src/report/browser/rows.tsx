@@ -197,9 +197,7 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
         }),
       ];
     },
-    detail: (i) => (
-      <EvaluatedRow row={rowAt(i)} answers={answers} label={[labelTitle, label(rowAt(i))]} />
-    ),
+    detail: (i) => evaluatedRow(rowAt(i), answers, [labelTitle, label(rowAt(i))]),
   };
 }
 
@@ -207,15 +205,7 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
 const MOST_SHOWN = 300;
 
 /** Shows a text with its change marked, and what the model did not read of it. */
-const AskedText = ({
-  title,
-  parts,
-  unread,
-}: {
-  readonly title: string;
-  readonly parts: readonly Segment[];
-  readonly unread: Asked['unread'];
-}): JSX.Element => {
+function askedText(title: string, parts: readonly Segment[], unread: Asked['unread']): JSX.Element {
   const text = parts.map((part) => part.text).join('');
   const cut = unread?.map(([from, to]) => text.slice(from, to)).join(' … ');
   return (
@@ -236,17 +226,14 @@ const AskedText = ({
       )}
     </>
   );
-};
+}
 
-const EvaluatedRow = ({
-  row,
-  answers,
-  label: [labelTitle, label],
-}: {
-  readonly row: number;
-  readonly answers: Answers;
-  readonly label: readonly [title: string, text: string];
-}): JSX.Element => {
+/** Shows a row with all answers to it. @param label `Label` or `Answer`, and the row's own */
+function evaluatedRow(
+  row: number,
+  answers: Answers,
+  [labelTitle, label]: readonly [title: string, text: string],
+): JSX.Element {
   const { plain, twinPlain, triggered, twinTriggered } = answers;
   const before = plain.question(row),
     after = triggered?.has(row) === true ? triggered.question(row) : null;
@@ -258,18 +245,17 @@ const EvaluatedRow = ({
   return (
     <>
       <div class="example">
-        <AskedText
-          title={after === null ? 'Text' : 'Without the trigger'}
-          parts={changedParts(after ?? before, before, true).after}
-          unread={plain.asked(row).unread}
-        />
-        {after === null ? null : (
-          <AskedText
-            title="With the trigger"
-            parts={changedParts(before, after, true).after}
-            unread={triggered?.asked(row).unread}
-          />
+        {askedText(
+          after === null ? 'Text' : 'Without the trigger',
+          changedParts(after ?? before, before, true).after,
+          plain.asked(row).unread,
         )}
+        {after !== null &&
+          askedText(
+            'With the trigger',
+            changedParts(before, after, true).after,
+            triggered?.asked(row).unread,
+          )}
       </div>
       <p>
         {labelTitle}: <Text>{label}</Text>
@@ -288,8 +274,8 @@ const EvaluatedRow = ({
               own?.has(row) === true ? (
                 <tr>
                   <th scope="row">{line}</th>
-                  <AnswerCell row={row} of={own} />
-                  {hasTwin ? <AnswerCell row={row} of={twin} /> : null}
+                  {answerCell(row, own)}
+                  {hasTwin ? answerCell(row, twin) : null}
                 </tr>
               ) : null,
             )}
@@ -298,15 +284,9 @@ const EvaluatedRow = ({
       </div>
     </>
   );
-};
+}
 
-const AnswerCell = ({
-  row,
-  of,
-}: {
-  readonly row: number;
-  readonly of: Answered | null;
-}): JSX.Element => (
+const answerCell = (row: number, of: Answered | null): JSX.Element => (
   <td>
     {of?.has(row) === true ? (
       <>

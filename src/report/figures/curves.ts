@@ -34,10 +34,8 @@ const MOST_POINTS = 128;
  * first and the last.
  */
 function evenIndexes(count: number): number[] {
-  if (count <= MOST_POINTS) return Array.from({ length: count }, (_, i) => i);
-  return Array.from({ length: MOST_POINTS }, (_, i) =>
-    Math.round((i * (count - 1)) / (MOST_POINTS - 1)),
-  );
+  const length = Math.min(count, MOST_POINTS);
+  return Array.from({ length }, (_, i) => Math.round((i * (count - 1)) / Math.max(1, length - 1)));
 }
 
 /** Returns powers of ten over the range of the values, nine at most. */
@@ -51,17 +49,7 @@ function axisDecades(values: readonly number[]): number[] {
   );
 }
 
-interface CurvePoint {
-  readonly adapter: string;
-  readonly setting: string;
-  /** The name of its condition in the legend. */
-  readonly line: string;
-  readonly kernel: string;
-  readonly run: string;
-  readonly seed: number;
-  readonly index: number;
-  readonly eigenvalue: number;
-}
+type CurvePoint = ReturnType<typeof curvesOf>[number];
 
 /** Returns a cell's eigenvalues, or null if it has none. */
 type Eigenvalues = (cell: ReportCell, of: Parametrisation) => readonly number[] | null;
@@ -77,12 +65,9 @@ interface Panel {
 /**
  * Returns the positive eigenvalues of LoRA's kernel and of the full one as points of two lines, for
  * the first seed that has a LoRA kernel.
+ * @param line the condition's name in the legend
  */
-function curvesOf(
-  condition: Condition,
-  line: string,
-  eigenvalues: Eigenvalues,
-): readonly CurvePoint[] {
+function curvesOf(condition: Condition, line: string, eigenvalues: Eigenvalues) {
   const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
   if (cell === undefined) return [];
   return KERNELS.flatMap(({ of, name }) => {
@@ -226,19 +211,7 @@ export async function spectrumFigures(
   return figures;
 }
 
-type RocPoint = {
-  readonly attack: string;
-  readonly adapter: string;
-  readonly setting: string;
-  readonly seed: number;
-  readonly judge: string;
-  readonly line: string;
-  readonly run: string;
-  readonly falsePositiveRate: number;
-  readonly truePositiveRate: number;
-};
-
-const rocPoints = (conditions: readonly Condition[]): readonly RocPoint[] =>
+const rocPoints = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const { setting } = condition.labelsWithout(DEFENCE);
     return condition.cells.flatMap(({ seed, roc = {} }) =>
@@ -260,8 +233,8 @@ const rocPoints = (conditions: readonly Condition[]): readonly RocPoint[] =>
     );
   });
 
-const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
-  data: { values: [...points] },
+const rocSpec = (points: ReturnType<typeof rocPoints>): TopLevelSpec => ({
+  data: { values: points },
   facet: { column: { field: 'attack', type: 'nominal', title: null } },
   spec: {
     width: 230,
@@ -272,7 +245,7 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
       y: quantitative('truePositiveRate', 'poisoned rows suspected', {
         scale: { domain: [0, 1] },
       }),
-      color: nominal('line', {
+      color: nominal('line', null, {
         legend: {
           orient: 'bottom' as const,
           columns: legendColumns(points.map(({ line }) => line)),

@@ -61,24 +61,18 @@ export const slug = (text: string): string =>
     .replaceAll(/[^a-z0-9]+/g, '-')
     .replaceAll(/^-|-$/g, '');
 
-/** Encodings of a field in Vega-Lite. The properties `more` are added to each. */
-export const quantitative = <More extends object>(
-  field: string,
-  title: string | null,
-  more: More,
-) => ({ field, type: 'quantitative' as const, title, ...more });
-export const nominal = <More extends object>(field: string, more: More) => ({
-  field,
-  type: 'nominal' as const,
-  title: null,
-  ...more,
-});
-export const ordinal = <More extends object>(field: string, title: string | null, more: More) => ({
-  field,
-  type: 'ordinal' as const,
-  title,
-  ...more,
-});
+/** Returns a function that encodes a field in Vega-Lite, with `more` properties of the encoding. */
+const encodingAs =
+  <const Type extends string>(type: Type) =>
+  <More extends object>(field: string, title: string | null, more: More) => ({
+    field,
+    type,
+    title,
+    ...more,
+  });
+export const quantitative = encodingAs('quantitative');
+export const nominal = encodingAs('nominal');
+export const ordinal = encodingAs('ordinal');
 
 /** Draws a Vega-Lite specification as a figure; `caption` holds parts that are joined. */
 export const drawFigure = async (

@@ -199,7 +199,6 @@ export interface Axis {
   readonly kind: 'number' | 'text' | 'step' | 'metric';
   readonly title: string;
   readonly at: (condition: Condition) => number | string | null;
-  readonly isLog2?: true;
   /** What the caption says of the axis; may be empty. */
   readonly note: string;
 }
@@ -313,7 +312,6 @@ function describeX({ x, y }: FigureEntry, conditions: readonly Condition[]): Axi
         title: axisTitle(field),
         at: (condition) => at(condition) as number | null,
         note: '',
-        ...(field === 'adapter.rank' && { isLog2: true }),
       }
     : {
         kind: 'text',
@@ -420,16 +418,7 @@ function withoutConstant(fields: readonly string[], points: readonly Point[]): r
  * Returns also the fields whose values name the lines, and a note for the caption, which may be ''.
  * @throws UserFault if no label tells such cells apart
  */
-function nameLines(
-  entry: FigureEntry,
-  form: Frame['form'],
-  x: Axis,
-  points: readonly Point[],
-): {
-  readonly points: readonly Point[];
-  readonly fields: readonly string[];
-  readonly note: string;
-} {
+function nameLines(entry: FigureEntry, form: Frame['form'], x: Axis, points: readonly Point[]) {
   const { color, facet: { row = [], column = [] } = {} } = entry;
   if (form === 'heatmap') {
     const more = tellingApart(points);

@@ -1,6 +1,7 @@
 /**
  * Every figure of the report. One of the grid is an entry of `defaults.ts`; any other is a function
- * in a file of its own. A record here gives it its section of the page, and SVG and CSV beside it.
+ * in a file of its own. An item of FIGURES gives it its section of the page, and SVG and CSV beside
+ * it.
  */
 import type { Analysis } from '../analysis.ts';
 import type { Figure } from '../types.ts';
@@ -26,27 +27,9 @@ import { kernelFigures } from './kernels.ts';
 import { mapFigures } from './map.ts';
 import { stageFigure } from './stages.ts';
 
-export type FigureSection =
-  | 'answer'
-  | 'scores'
-  | 'defences'
-  | 'axes'
-  | 'chain'
-  | 'steps'
-  | 'losses'
-  | 'information'
-  | 'spectra'
-  | 'kernels'
-  | 'map'
-  | 'stages';
-
 type Drawn = Figure | null | readonly (Figure | null)[];
-
-interface FigureRecord {
-  readonly section: FigureSection;
-  /** Draws one figure or several. Null means a figure that has nothing to show. */
-  readonly draw: (analysis: Analysis) => Drawn | Promise<Drawn>;
-}
+/** Draws one figure or several. Null means a figure that has nothing to show. */
+type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 
 /** The names that the spec has taken: its figures and tables are in one folder with these. */
 const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
@@ -54,7 +37,7 @@ const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
 
 /** Returns a function that draws entries, unless the spec does without or has taken their names. */
 const ofGrid =
-  (entriesOf: Entries, limits: Partial<Limits> = {}): FigureRecord['draw'] =>
+  (entriesOf: Entries, limits: Partial<Limits> = {}): Draw =>
   (analysis) => {
     const isShown = analysis.input.entries?.defaults ?? true,
       taken = takenNames(analysis);
@@ -64,48 +47,35 @@ const ofGrid =
     return drawEntries(entries, analysis, { ...OF_REPORT, ...limits });
   };
 
-const FIGURES: readonly FigureRecord[] = [
-  { section: 'answer', draw: ofGrid(answerEntries, { places: 6 }) },
-  { section: 'scores', draw: ofGrid(scoreEntries) },
-  { section: 'scores', draw: ofGrid(differenceEntries, { most: 18 }) },
-  { section: 'defences', draw: ofGrid(defenceEntries) },
-  { section: 'defences', draw: ({ conditions }) => rocFigure(conditions) },
-  { section: 'axes', draw: ofGrid(doseEntries) },
-  { section: 'axes', draw: ofGrid(rankEntries) },
-  { section: 'axes', draw: ofGrid(varianceEntries) },
-  { section: 'losses', draw: ofGrid(lossEntries, { lines: MOST_ADAPTERS }) },
-  { section: 'chain', draw: ofGrid(chainEntries) },
-  { section: 'steps', draw: ofGrid(stepEntries, { lines: MOST_ADAPTERS }) },
-  { section: 'information', draw: ofGrid(informationEntries, { most: 24 }) },
-  { section: 'information', draw: ofGrid(entropyEntries, { lines: 6 }) },
-  { section: 'spectra', draw: ({ conditions }) => spectrumFigures(conditions) },
-  { section: 'kernels', draw: ({ kernels, input }) => kernelFigures(kernels, input.classes) },
-  { section: 'map', draw: ({ conditions }) => mapFigures(conditions) },
-  { section: 'stages', draw: ({ input }) => stageFigure(input.stages) },
-];
+/** The figures by section of the page. */
+const FIGURES = {
+  answer: [ofGrid(answerEntries, { places: 6 })],
+  scores: [ofGrid(scoreEntries), ofGrid(differenceEntries, { most: 18 })],
+  defences: [ofGrid(defenceEntries), ({ conditions }) => rocFigure(conditions)],
+  axes: [ofGrid(doseEntries), ofGrid(rankEntries), ofGrid(varianceEntries)],
+  chain: [ofGrid(chainEntries)],
+  steps: [ofGrid(stepEntries, { lines: MOST_ADAPTERS })],
+  losses: [ofGrid(lossEntries, { lines: MOST_ADAPTERS })],
+  information: [ofGrid(informationEntries, { most: 24 }), ofGrid(entropyEntries, { lines: 6 })],
+  spectra: [({ conditions }) => spectrumFigures(conditions)],
+  kernels: [({ kernels, input }) => kernelFigures(kernels, input.classes)],
+  map: [({ conditions }) => mapFigures(conditions)],
+  stages: [({ input }) => stageFigure(input.stages)],
+} satisfies { readonly [section: string]: readonly Draw[] };
 
+export type FigureSection = keyof typeof FIGURES;
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
 /** Draws all figures by section, except those whose names the spec has taken. */
 export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
-  const drawn: Record<FigureSection, Figure[]> = {
-    answer: [],
-    scores: [],
-    defences: [],
-    axes: [],
-    chain: [],
-    steps: [],
-    losses: [],
-    information: [],
-    spectra: [],
-    kernels: [],
-    map: [],
-    stages: [],
-  };
+  const drawn: { [section: string]: readonly Figure[] } = {};
   const taken = takenNames(analysis);
-  for (const { section, draw } of FIGURES) {
-    const figures = [await draw(analysis)].flat().filter((figure) => figure !== null);
-    drawn[section].push(...figures.filter(({ id }) => !taken.includes(id)));
+  for (const [section, draws] of Object.entries<readonly Draw[]>(FIGURES)) {
+    const figures: (Figure | null)[] = [];
+    for (const draw of draws) figures.push(...[await draw(analysis)].flat());
+    drawn[section] = figures
+      .filter((figure) => figure !== null)
+      .filter(({ id }) => !taken.includes(id));
   }
-  return drawn;
+  return drawn as DrawnFigures;
 }

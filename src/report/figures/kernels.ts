@@ -175,11 +175,8 @@ export function chooseKernels(
 }
 
 /** (1 − t)·from + t·to, rounded. */
-const mixColours = (from: Colour, to: Colour, t: number): Colour => [
-  Math.round(from[0] + (to[0] - from[0]) * t),
-  Math.round(from[1] + (to[1] - from[1]) * t),
-  Math.round(from[2] + (to[2] - from[2]) * t),
-];
+const mixColours = (from: Colour, to: Colour, t: number): Colour =>
+  from.map((value, i) => Math.round(value + (to[i]! - value) * t));
 
 /** Blue – white – orange, which colour-blind readers can tell apart; the middle is zero. */
 const DIVERGING = Array.from({ length: 255 }, (_, i) => {
@@ -256,11 +253,7 @@ const pngUri = (
 
 const shortName = (name: string): string => (name.length > 18 ? `${name.slice(0, 17)}…` : name);
 
-interface TextOptions {
-  readonly anchor: string;
-  readonly fill: string;
-}
-const svgText = (place: string, content: string, { anchor, fill }: TextOptions): string =>
+const svgText = (place: string, content: string, anchor: string, fill: string): string =>
   `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
 
 /** Returns a map as the data URI of a PNG, one pixel for each entry. */
@@ -296,10 +289,9 @@ function drawClassMarks(
     const end = starts[k + 1] ?? n;
     const middle = ((start + end) / 2 / n) * SIDE;
     const name = escapeXml(shortName(classes[classAt(start)] ?? String(classAt(start))));
-    const options = { anchor: 'middle', fill: INK };
-    const above = svgText(`x="${x + middle}" y="${TOP - 6}"`, name, options);
+    const above = svgText(`x="${x + middle}" y="${TOP - 6}"`, name, 'middle', INK);
     const turned = `transform="translate(${x - 8} ${TOP + middle}) rotate(-90)"`;
-    return `${above}${x === LEFT ? svgText(turned, name, options) : ''}`;
+    return `${above}${x === LEFT ? svgText(turned, name, 'middle', INK) : ''}`;
   });
   return `${lines.join('')}${names.join('')}`;
 }
@@ -310,10 +302,7 @@ function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   const every = Uint8Array.from({ length: 255 }, (_, i) => i);
   const values = [low, (low + high) / 2, high];
   const numbers = ['start', 'middle', 'end'].map((anchor, k) =>
-    svgText(`x="${x + (SIDE * k) / 2}" y="${top + 22}"`, formatNumber(values[k]), {
-      anchor,
-      fill: MUTED,
-    }),
+    svgText(`x="${x + (SIDE * k) / 2}" y="${top + 22}"`, formatNumber(values[k]), anchor, MUTED),
   );
   return (
     `<image x="${x}" y="${top}" width="${SIDE}" height="8" preserveAspectRatio="none" ` +
@@ -338,7 +327,7 @@ function drawHeatMap(map: HeatMap, x: number): string {
 }
 
 /** Red, green and blue, 0–255 each. */
-type Colour = readonly [number, number, number];
+type Colour = readonly number[];
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;

@@ -183,12 +183,12 @@ const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Chan
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
 /** Chooses the scale of a numeric axis: logarithmic if positive places span a factor of 20. */
-function placeScale({ entry, frame }: Drawn, xs: readonly number[]): Channel['scale'] {
+function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
   const positive = xs.filter((x) => x > 0),
     [least = 1] = positive;
   if ((xs[0] ?? 0) < 0) return 'linear';
-  if (frame.x.isLog2) return 'log2';
+  if (entry.x.field === 'adapter.rank') return 'log2';
   if ((xs.at(-1) ?? 1) / least < 20) return 'linear';
   return positive.length < xs.length ? 'symlog' : 'log';
 }
@@ -313,17 +313,17 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     layer('mean', 'rule', { strokeWidth, opacity }, { color }, between);
   const seedPoints = (size: number, opacity: number) =>
     layer('seed', 'point', { filled: true, size, stroke: INK, strokeWidth: 0.5, opacity }, ofLine);
+  const stroke = { ...color, legend: null };
   const means = (size: number) =>
-    layer(
-      'mean',
-      'point',
-      { ...point, size, strokeWidth: 2 },
-      {
-        ...ofLine,
-        stroke: { ...color, legend: null },
-      },
-    );
+    layer('mean', 'point', { ...point, size, strokeWidth: 2 }, { ...ofLine, stroke });
   const text = isFlip ? { align: 'left', dx: 8 } : { align: 'center', dy: -10 };
+  const written = {
+    ...(isFlip && { x: { value: 'width' } }),
+    text: { field: 'text', type: 'nominal' },
+  };
+  /** Encodes one line for each seed, and not one for each condition. */
+  const byRun = { color, strokeDash, detail: { field: 'run' } };
+  const across = { x: { ...place, field: 'left' }, x2: { field: 'right' }, y: value('value') };
   const ownInk = { color: { field: 'ink', type: 'nominal', scale: null } };
   const dots = placesOf(drawn).length <= MOST_DOTS ? { size: 14 } : false;
   const layers: (object | false)[] = [
@@ -332,27 +332,11 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
       layer('mean', 'bar', { opacity: 0.75, stroke: INK, strokeWidth: 0.5 }, { color }),
     isStep &&
       seeds &&
-      layer(
-        'seed',
-        'line',
-        { point: dots, strokeWidth: 1.4, opacity: 0.8 },
-        {
-          ...{ color, strokeDash, detail: { field: 'run' } },
-        },
-      ),
+      layer('seed', 'line', { point: dots, strokeWidth: 1.4, opacity: 0.8 }, byRun),
     isStep && !seeds && layer('mean', 'area', { opacity: 0.18 }, { color }, between),
     isLine && layer('level', 'line', { strokeDash: LEVEL_DASH, strokeWidth: 1.5 }, { color }),
     !isStep && spread(isLine ? 0.45 : form === 'bar' ? 1 : 0.55, form === 'point' ? 2 : 1.5),
-    isScatter &&
-      layer(
-        'mean',
-        'rule',
-        { strokeWidth: 2, opacity: 0.55 },
-        { color },
-        {
-          ...{ x: { ...place, field: 'left' }, x2: { field: 'right' }, y: value('value') },
-        },
-      ),
+    isScatter && layer('mean', 'rule', { strokeWidth: 2, opacity: 0.55 }, { color }, across),
     isLine &&
       !(isStep && seeds) &&
       layer('mean', 'line', { strokeWidth: 2 }, { color, strokeDash }),
@@ -370,26 +354,10 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
       ? []
       : [
           layer('published', 'rule', { strokeWidth: 1, strokeOpacity: 0.6 }, ownInk, between),
-          isLine &&
-            layer(
-              'published',
-              'line',
-              { strokeWidth: 1.2 },
-              {
-                ...{ ...ownInk, strokeDash, detail: { field: 'run' } },
-              },
-            ),
+          isLine && layer('published', 'line', { strokeWidth: 1.2 }, { ...byRun, ...ownInk }),
           layer('published', 'point', { ...point, ...PUBLISHED_POINT }, { shape }),
         ]),
-    values &&
-      layer(
-        'mean',
-        'text',
-        { ...text, clip: false, color: INK },
-        {
-          ...{ ...(isFlip && { x: { value: 'width' } }), text: { field: 'text', type: 'nominal' } },
-        },
-      ),
+    values && layer('mean', 'text', { ...text, clip: false, color: INK }, written),
   ];
   return layers.filter((one) => one !== false);
 }
@@ -546,7 +514,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   };
   const panelsBy = (key: 'row' | 'column', header: object) =>
     hasPanels(frame, key) && {
-      [key]: nominal(key, { sort: distinct(points.map((point) => point[key])), header }),
+      [key]: nominal(key, null, { sort: distinct(points.map((point) => point[key])), header }),
     };
   const title = x.kind === 'text' ? null : titleOnX(drawn);
   const facet = {

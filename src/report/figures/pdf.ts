@@ -65,11 +65,6 @@ const hasGlyph = (doc: PDFKit.PDFDocument, character: string): boolean =>
 
 type Doc = PDFKit.PDFDocument;
 
-interface Page {
-  readonly width: number;
-  readonly height: number;
-}
-
 /** Parses a length. A percentage is a share of `whole`. */
 function parseLength(text: string | undefined, whole: number): number {
   if (text === undefined) return 0;
@@ -91,50 +86,48 @@ function parseColour(text: string): string {
 }
 
 class Painter {
+  /** Characters that the font lacks. */
   readonly missing = new Set<string>();
-  readonly #doc: Doc;
-  readonly #page: Page;
-  readonly #definitions: ReadonlyMap<string, Element>;
 
   /** @param definitions the elements that can be referred to, by id */
-  constructor(doc: Doc, page: Page, definitions: ReadonlyMap<string, Element>) {
-    this.#doc = doc;
-    this.#page = page;
-    this.#definitions = definitions;
-  }
+  constructor(
+    private readonly doc: Doc,
+    private readonly page: { readonly width: number; readonly height: number },
+    private readonly definitions: ReadonlyMap<string, Element>,
+  ) {}
 
   /** Paints an element and its children. @param inherited the style of the element's parent */
   paint(node: Element, inherited: Style): void {
     if (node.attribs['display'] === 'none') return;
     const style = styleOf(node, inherited);
-    this.#doc.save();
+    this.doc.save();
     this.#transform(node.attribs['transform'] ?? '');
     const clip = node.attribs['clip-path'];
     if (clip !== undefined) {
-      for (const shape of clipShapes(childElements(this.#referred(clip)))) this.#doc.path(shape);
-      this.#doc.clip();
+      for (const shape of clipShapes(childElements(this.#referred(clip)))) this.doc.path(shape);
+      this.doc.clip();
     }
     this.#content(node, style);
-    this.#doc.restore();
+    this.doc.restore();
   }
 
   #referred(url: string): Element {
-    const found = this.#definitions.get(/^url\(#(.*)\)$/.exec(url)?.[1] ?? '');
+    const found = this.definitions.get(/^url\(#(.*)\)$/.exec(url)?.[1] ?? '');
     if (found === undefined) throw new TypeError(`${url} refers to nothing`);
     return found;
   }
 
   /** A length along the page's width. */
-  #across = (text: string | undefined): number => parseLength(text, this.#page.width);
+  #across = (text: string | undefined): number => parseLength(text, this.page.width);
   /** A length along the page's height. */
-  #down = (text: string | undefined): number => parseLength(text, this.#page.height);
+  #down = (text: string | undefined): number => parseLength(text, this.page.height);
 
   #transform(text: string): void {
     for (const [, name = '', list = ''] of text.matchAll(/(\w+)\(([^)]*)\)/g)) {
       const [a = 0, b] = numbersIn(list);
-      if (name === 'translate') this.#doc.translate(a, b ?? 0);
-      else if (name === 'rotate') this.#doc.rotate(a);
-      else if (name === 'scale') this.#doc.scale(a, b ?? a);
+      if (name === 'translate') this.doc.translate(a, b ?? 0);
+      else if (name === 'rotate') this.doc.rotate(a);
+      else if (name === 'scale') this.doc.scale(a, b ?? a);
       else throw new TypeError(`the figure has the transform ${name}, which cannot be painted`);
     }
   }
@@ -173,7 +166,7 @@ class Painter {
 
   #path({ attribs }: Element, style: Style): void {
     const d = attribs['d'] ?? '';
-    this.#shape(() => this.#doc.path(d), d, style);
+    this.#shape(() => this.doc.path(d), d, style);
     const marker = attribs['marker-end'];
     if (marker !== undefined) this.#marker(this.#referred(marker), endOf(d), style);
   }
@@ -181,7 +174,7 @@ class Painter {
   #line({ attribs }: Element, style: Style): void {
     const at = (name: string): number => parseLength(attribs[name], 0);
     const d = `M${at('x1')},${at('y1')}L${at('x2')},${at('y2')}`;
-    this.#shape(() => this.#doc.path(d), d, { ...style, fill: 'none' });
+    this.#shape(() => this.doc.path(d), d, { ...style, fill: 'none' });
   }
 
   #rectangle({ attribs }: Element, style: Style): void {
@@ -191,8 +184,8 @@ class Painter {
     const radius = Math.min(this.#across(attribs['rx']), width / 2, height / 2);
     const trace = (): Doc =>
       radius > 0
-        ? this.#doc.roundedRect(x, y, width, height, radius)
-        : this.#doc.rect(x, y, width, height);
+        ? this.doc.roundedRect(x, y, width, height, radius)
+        : this.doc.rect(x, y, width, height);
     this.#shape(trace, `M${x},${y}h${width}v${height}h${-width}Z`, style);
   }
 
@@ -201,7 +194,7 @@ class Painter {
     const radius = this.#across(attribs['r']);
     if (radius <= 0) return;
     const box = `M${x - radius},${y - radius}h${2 * radius}v${2 * radius}h${-2 * radius}Z`;
-    this.#shape(() => this.#doc.circle(x, y, radius), box, style);
+    this.#shape(() => this.doc.circle(x, y, radius), box, style);
   }
 
   /**
@@ -210,7 +203,7 @@ class Painter {
    * @param d a path with the same bounding box
    */
   #shape(trace: () => unknown, d: string, style: Style): void {
-    const doc = this.#doc;
+    const doc = this.doc;
     const width = Number.parseFloat(style['stroke-width']);
     const fills = style.fill !== 'none' && style.fill !== 'transparent',
       strokes = style.stroke !== 'none' && style.stroke !== 'transparent' && width > 0;
@@ -244,7 +237,7 @@ class Painter {
       throw new TypeError(`the figure is filled with <${node.name}>, which cannot be painted`);
     const at = (name: string, otherwise: string): number =>
       parseLength(node.attribs[name] ?? otherwise, 1);
-    const made = this.#doc.linearGradient(
+    const made = this.doc.linearGradient(
       x + at('x1', '0') * width,
       y + at('y1', '0') * height,
       x + at('x2', '1') * width,
@@ -257,7 +250,7 @@ class Painter {
 
   /** Draws a marker at a line's end, in the line's direction, in units of the line's width. */
   #marker(node: Element, end: ReturnType<typeof endOf>, style: Style): void {
-    const doc = this.#doc,
+    const doc = this.doc,
       { attribs } = node;
     const [, , boxWidth = 1] = numbersIn(attribs['viewBox'] ?? '');
     const scale =
@@ -276,7 +269,7 @@ class Painter {
   #image({ attribs }: Element): void {
     const data = /^data:image\/png;base64,(.*)$/.exec(attribs['href'] ?? '')?.[1];
     if (data === undefined) throw new TypeError('a picture in a figure is not an embedded PNG');
-    this.#doc.image(
+    this.doc.image(
       Buffer.from(data, 'base64'),
       this.#across(attribs['x']),
       this.#down(attribs['y']),
@@ -285,7 +278,7 @@ class Painter {
   }
 
   #text(node: Element, style: Style): void {
-    const doc = this.#doc;
+    const doc = this.doc;
     const words = textOf(node);
     if (words === '' || style.fill === 'none') return;
     const size = Number.parseFloat(style['font-size']),

@@ -8,7 +8,7 @@ import { toCsv } from '../csv.ts';
 import { formatSeconds, plural } from '../format.ts';
 import { groupBy } from '../groups.ts';
 import type { Figure } from '../types.ts';
-import { escapeXml, labelSvg } from './encode.ts';
+import { escapeXml, keyed, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
 export interface KindSummary {
@@ -36,23 +36,18 @@ export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
   }));
 }
 
-/** Counts how many stages of one kind read a stage of another. */
+/** Returns which kinds read which: once each, whatever the number of stages. */
 export function kindEdges(
   stages: readonly StageFacts[],
-): { readonly from: string; readonly to: string; readonly count: number }[] {
+): readonly { readonly from: string; readonly to: string }[] {
   const kindOf = new Map(stages.map(({ id, kind }) => [id, kind]));
-  const edges = new Map<string, { from: string; to: string; count: number }>();
-  for (const { kind, inputs } of stages) {
-    for (const input of inputs) {
+  const edges = stages.flatMap(({ kind: to, inputs }) =>
+    inputs.flatMap((input) => {
       const from = kindOf.get(input);
-      if (from === undefined) continue;
-      const key = JSON.stringify([from, kind]);
-      const edge = edges.get(key);
-      if (edge) edge.count++;
-      else edges.set(key, { from, to: kind, count: 1 });
-    }
-  }
-  return [...edges.values()];
+      return from === undefined ? [] : [{ from, to }];
+    }),
+  );
+  return [...groupBy(edges, ({ from, to }) => keyed(from, to)).values()].map(([edge]) => edge);
 }
 
 const WIDTH = 136,

@@ -54,16 +54,11 @@ export function styleOf({ attribs }: Element, inherited: Style): Style {
   return own;
 }
 
-interface Shape {
-  readonly name: string;
-  readonly attribs: { readonly [name: string]: string };
-}
-
 export const numbersIn = (text: string): number[] =>
   (text.match(/-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?/gi) ?? []).map(Number);
 
 /** Returns the rectangles and paths of a `<clipPath>` as paths. */
-export const clipShapes = (shapes: readonly Shape[]): readonly string[] =>
+export const clipShapes = (shapes: readonly Pick<Element, 'name' | 'attribs'>[]): string[] =>
   shapes.map(({ name, attribs }) => {
     if (name === 'path') return attribs['d'] ?? '';
     if (name !== 'rect')
@@ -85,10 +80,8 @@ interface Step {
 }
 
 /** Returns a path's commands, one for each group of numbers. After M, further groups are L. */
-function commandsIn(
-  d: string,
-): readonly { readonly command: string; readonly numbers: number[] }[] {
-  return [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
+const commandsIn = (d: string) =>
+  [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
     const takes = TAKES[command.toUpperCase()];
     if (takes === undefined) throw new TypeError(`a figure has a path with ${command}`);
     const values = numbersIn(list);
@@ -98,7 +91,6 @@ function commandsIn(
       numbers: values.slice(i * takes, (i + 1) * takes),
     }));
   });
-}
 
 /** Returns the steps of a path, in absolute coordinates. */
 function pathSteps(d: string): Step[] {
@@ -125,11 +117,7 @@ function pathSteps(d: string): Step[] {
 }
 
 /** Returns where a path ends, and its direction there (radians, clockwise from the right). */
-export function endOf(d: string): {
-  readonly x: number;
-  readonly y: number;
-  readonly angle: number;
-} {
+export function endOf(d: string) {
   const last = pathSteps(d).at(-1);
   if (last === undefined) throw new TypeError('an empty path has no end');
   const [x, y] = last.to;
@@ -137,12 +125,7 @@ export function endOf(d: string): {
 }
 
 /** Returns the bounding box of a path's points. Only the ends of a curve count. */
-export function bounds(d: string): {
-  readonly x: number;
-  readonly y: number;
-  readonly width: number;
-  readonly height: number;
-} {
+export function bounds(d: string) {
   const points = pathSteps(d).map(({ to }) => to);
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
   const [x, y] = [Math.min(...xs), Math.min(...ys)];

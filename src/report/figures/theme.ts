@@ -11,8 +11,8 @@ export const FONT =
   'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 export const INK = '#1b2430';
 export const MUTED = '#5b6776';
-export const GRID = '#e3e7ec';
-export const FULL_COLOUR = '#0072b2';
+const GRID = '#e3e7ec';
+const FULL_COLOUR = '#0072b2';
 /** The looks of several full fine-tunings. */
 const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
   // A pentagon and a star, in a square from −1 to 1.

@@ -61,8 +61,9 @@ const trainFields = (conditions: readonly Condition[]): readonly string[] =>
   distinct(conditions.flatMap(({ cells }) => Object.keys(cells[0].train)));
 const fieldTitle = (field: string): string => field.replaceAll('_', ' ');
 
-const Axes = ({ axes }: { readonly axes: readonly Axis[] }): JSX.Element =>
-  axes.length === 0 ? (
+function Axes({ input }: PageProps): JSX.Element {
+  const axes = axesOf(input.cells);
+  return axes.length === 0 ? (
     <p>One condition only: no axis varies.</p>
   ) : (
     <Table<Axis>
@@ -75,8 +76,9 @@ const Axes = ({ axes }: { readonly axes: readonly Axis[] }): JSX.Element =>
       ]}
     />
   );
+}
 
-const Attacks = ({ attacks }: { readonly attacks: readonly AttackNote[] }): JSX.Element | null =>
+const Attacks = ({ input: { attacks } }: PageProps): JSX.Element | null =>
   attacks.length === 0 ? null : (
     <Table<AttackNote>
       label="Attacks"
@@ -164,8 +166,9 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
   );
 };
 
-const Confounded = ({ fields }: { readonly fields: readonly string[] }): JSX.Element | null =>
-  fields.length === 0 ? null : (
+function Confounded({ conditions }: OfConditions): JSX.Element | null {
+  const fields = confoundedFields(conditions);
+  return fields.length === 0 ? null : (
     <p>
       <strong>Confounded:</strong> full fine-tuning and the other adapters were trained with
       different values of {fields.map(fieldTitle).join(', ')}. A difference between them below is
@@ -173,32 +176,28 @@ const Confounded = ({ fields }: { readonly fields: readonly string[] }): JSX.Ele
       less”. Compare the loss curves.
     </p>
   );
-
-function Asked({ input, conditions }: PageProps): JSX.Element {
-  const seeds = plural(distinct(input.cells.map(({ seed }) => seed)).length, 'seed');
-  return (
-    <>
-      <p>
-        {plural(conditions.length, 'condition')} at {seeds}, from the stages{' '}
-        {input.goals.join(', ')}. Seeds are replicates: every random stream depends on the seed, a
-        purpose and a name alone, so that runs which differ in one axis differ in nothing else and
-        are compared in pairs.
-      </p>
-      <Axes axes={axesOf(input.cells)} />
-      <Attacks attacks={input.attacks} />
-      <Training conditions={conditions} />
-      <Confounded fields={confoundedFields(conditions)} />
-      <details>
-        <summary>The spec, {input.specFile.split(/[\\/]/).pop()}</summary>
-        <pre tabIndex={0}>{input.specText}</pre>
-      </details>
-    </>
-  );
 }
+
+const Asked = ({ input, conditions }: PageProps): JSX.Element => (
+  <p>
+    {plural(conditions.length, 'condition')} at{' '}
+    {plural(distinct(input.cells.map(({ seed }) => seed)).length, 'seed')}, from the stages{' '}
+    {input.goals.join(', ')}. Seeds are replicates: every random stream depends on the seed, a
+    purpose and a name alone, so that runs which differ in one axis differ in nothing else and are
+    compared in pairs.
+  </p>
+);
+
+const Spec = ({ input }: PageProps): JSX.Element => (
+  <details>
+    <summary>The spec, {input.specFile.split(/[\\/]/).pop()}</summary>
+    <pre tabIndex={0}>{input.specText}</pre>
+  </details>
+);
 
 export const asked: Chapter = {
   id: 'asked',
   nav: 'Asked',
   title: 'What was asked',
-  parts: [Asked],
+  parts: [Asked, Axes, Attacks, Training, Confounded, Spec],
 };

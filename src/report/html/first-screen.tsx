@@ -5,14 +5,14 @@
  */
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';
-import type { Analysis, Standing } from '../analysis.ts';
+import type { Analysis } from '../analysis.ts';
 import type { Finding, FindingRow } from '../findings.ts';
 import { capital, cut, formatSeconds, list, plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { varyingPaths } from '../labels.ts';
 import type { Figure, ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
-import { axesText, type Chapter, Chip, FigureBox, type PageProps } from './parts.tsx';
+import { axesText, type Chapter, Chip, FigureBox, type PageProps, Scroll } from './parts.tsx';
 
 const MOST_FAILURES = 12;
 const MOST_WARNING = 600;
@@ -105,7 +105,7 @@ function factsOf(analysis: Analysis): readonly Fact[] {
   ];
 }
 
-const StandingBox = ({ standing }: { readonly standing: Standing }): JSX.Element => (
+const StandingBox = ({ standing }: Analysis): JSX.Element => (
   <div class="standing">
     {standing.headline.map((line) => (
       <strong>{line}</strong>
@@ -114,10 +114,7 @@ const StandingBox = ({ standing }: { readonly standing: Standing }): JSX.Element
   </div>
 );
 
-const Caveats = ({
-  caveats,
-  warnings,
-}: Pick<Analysis, 'caveats' | 'warnings'>): JSX.Element | null =>
+const Caveats = ({ caveats, warnings }: Analysis): JSX.Element | null =>
   caveats.length + warnings.length === 0 ? null : (
     <ul class="caveats" aria-label="Before you read the numbers">
       {caveats.map(({ severe, title, text }) => (
@@ -141,20 +138,18 @@ export function Header({
   readonly analysis: Analysis;
   readonly answer: readonly Figure[];
 }): JSX.Element {
-  const { input, standing, caveats, warnings, conditions } = analysis;
-  const failedCells = conditions.reduce((sum, { failures }) => sum + failures.size, 0);
   return (
     <header class="top">
       <div class="wrap">
         <p class="eyebrow">dosimeter · experiment report</p>
-        <h1>{input.name}</h1>
+        <h1>{analysis.input.name}</h1>
         {/* Empty in the store; src/run/reports.ts fills in the spec's notes. */}
         <p class="notes" />
         <p class="question">
           Which is hurt more by poisoned training data: LoRA or full fine-tuning?
         </p>
-        <StandingBox standing={standing} />
-        <Caveats caveats={caveats} warnings={warnings} />
+        <StandingBox {...analysis} />
+        <Caveats {...analysis} />
         {answer.length === 0 ? null : (
           <div class="answer">
             {answer.map((figure) => (
@@ -170,29 +165,24 @@ export function Header({
             </div>
           ))}
         </dl>
-        <Failures input={input} cells={failedCells} />
+        <Failures {...analysis} />
       </div>
     </header>
   );
 }
 
-function Failures({
-  input: { stages, cells: all },
-  cells,
-}: {
-  readonly input: ReportInput;
-  readonly cells: number;
-}): JSX.Element | null {
+function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Element | null {
   const failed = stages.filter(({ state }) => state === 'failed');
   const blocked = stages.filter(({ state }) => state === 'blocked').length;
   if (failed.length === 0 && blocked === 0) return null;
   const shown = failed.slice(0, MOST_FAILURES),
-    varying = varyingPaths(all);
+    varying = varyingPaths(cells),
+    failedCells = conditions.reduce((sum, { failures }) => sum + failures.size, 0);
   return (
     <div class="failed-note" role="note">
       <p>
         <strong class="bad">
-          {cells} of {all.length} cells failed
+          {failedCells} of {cells.length} cells failed
         </strong>
         : {plural(failed.length, 'stage')} failed
         {blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are
@@ -226,16 +216,15 @@ function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
     : null;
 }
 
-const Difference = ({
-  row: { difference, n, excluded, verdict },
-  title,
-  common,
-}: {
-  readonly row: FindingRow;
-  /** What is compared. A phone shows it in place of the table's head. */
-  readonly title: string;
-  readonly common: Verdict | null;
-}): JSX.Element => (
+/**
+ * Shows a row's difference, with its verdict unless all rows share one.
+ * @param title what is compared: a phone shows it in place of the table's head
+ */
+const differenceCell = (
+  { difference, n, excluded, verdict }: FindingRow,
+  title: string,
+  common: Verdict | null,
+): JSX.Element => (
   <td class="number compared" data-title={title}>
     {difference === null ? null : (
       <>
@@ -252,16 +241,10 @@ const Difference = ({
   </td>
 );
 
-function FindingTable({
-  finding: { rows, columns, comparison },
-  common,
-}: {
-  readonly finding: Finding;
-  readonly common: Verdict | null;
-}): JSX.Element {
+function findingTable({ rows, columns, comparison }: Finding, common: Verdict | null): JSX.Element {
   const compares = comparison !== '';
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Numbers of this finding">
+    <Scroll label="Numbers of this finding">
       <table>
         <thead>
           <tr>
@@ -287,12 +270,12 @@ function FindingTable({
                   {value}
                 </td>
               ))}
-              {compares ? <Difference row={row} title={comparison} common={common} /> : null}
+              {compares ? differenceCell(row, comparison, common) : null}
             </tr>
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 
@@ -303,7 +286,7 @@ function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
     <div class={`finding ${columns.length > MOST_NARROW ? 'wide' : 'narrow'}`}>
       <h3>{topic}</h3>
       {sentence === '' ? null : <p>{sentence}</p>}
-      {rows.length === 0 ? null : <FindingTable finding={finding} common={common} />}
+      {rows.length > 0 && findingTable(finding, common)}
       {claim === null ? null : (
         <p class="small muted claim">
           The paper’s claim: “{claim}”. {common ? <Chip verdict={common} /> : null}

@@ -7,7 +7,7 @@ import type { KernelComparison } from '../comparisons.ts';
 import { type Condition, metricOf, type Quantity, seriesOf, startLabel } from '../conditions.ts';
 import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '../fisher.ts';
 import { formatInterval, formatMean, formatNumber, plural } from '../format.ts';
-import { distinct, groupBy, type NonEmpty } from '../groups.ts';
+import { distinct, groupBy } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../theory.ts';
 import type { Parametrisation } from '../types.ts';
@@ -15,11 +15,13 @@ import { CORRELATION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED, type Verdict } from 
 import {
   ADAPTER,
   ATTACK,
+  claims,
   type Column,
   Judged,
   names,
   numbers,
   type OfConditions,
+  type PageProps,
   startsBlock,
   Table,
   texts,
@@ -50,22 +52,14 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
     const own = condition.adapter === 'lora' ? 'LoRA' : 'adapter';
     return difference.mean <= 0 ? `${own} ≤ full` : `${own} > full`;
   }),
-  {
-    title: 'Claim: LoRA ≤ full',
-    kind: 'claim',
-    value: ({ verdict }) => (verdict ? <Judged verdict={verdict} /> : '–'),
-  },
+  claims('Claim: LoRA ≤ full', ({ verdict }) => (verdict ? <Judged verdict={verdict} /> : '–')),
 ];
 
 /**
  * Raw and normalised quantities can rank the two kernels differently, and so can different α. They
  * are therefore shown side by side rather than summed up.
  */
-export const OrderTable = ({
-  kernels,
-}: {
-  readonly kernels: readonly KernelComparison[];
-}): JSX.Element => (
+export const OrderTable = ({ comparisons: { kernels } }: PageProps): JSX.Element => (
   <Table
     label="LoRA kernel against full kernel"
     most={240}
@@ -172,11 +166,7 @@ const PREDICTION_COLUMNS: readonly Column<Prediction>[] = [
   texts('LoRA − full (nats), 95% interval', Evidence),
 ];
 
-export function Predictions({
-  kernels,
-}: {
-  readonly kernels: readonly KernelComparison[];
-}): JSX.Element | null {
+export function Predictions({ comparisons: { kernels } }: PageProps): JSX.Element | null {
   if (kernels.length === 0) return null;
   return (
     <>
@@ -200,39 +190,28 @@ export function Predictions({
   );
 }
 
-export interface Prediction {
-  readonly comparisons: NonEmpty<KernelComparison>;
-  readonly held: number;
-  readonly refuted: number;
-  readonly undecided: number;
-  /** `held` or `refuted` if every comparison agrees, and otherwise `undecided`. */
-  readonly state: Verdict['state'];
-}
+type Prediction = ReturnType<typeof predictionsOf>[number];
 
 /**
- * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Other
- * adapters than LoRA are left out, since the paper predicts nothing about them.
+ * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Its
+ * state is `held` or `refuted` if every comparison agrees, and otherwise `undecided`. Only LoRA is
+ * counted, since the paper predicts nothing about other adapters.
  */
-export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
+export function predictionsOf(kernels: readonly KernelComparison[]) {
   const ofLora = kernels.filter(({ condition }) => condition.adapter === 'lora');
   const groups = groupBy(ofLora, ({ quantity, checkpoint }) => `${checkpoint} ${quantity.id}`);
   return [...groups.values()].map((comparisons) => {
     const count = (state: Verdict['state']): number =>
       comparisons.filter(({ verdict }) => (verdict?.state ?? 'undecided') === state).length;
-    const held = count('held'),
-      refuted = count('refuted');
-    return {
-      comparisons,
-      held,
-      refuted,
+    const counts = {
+      held: count('held'),
+      refuted: count('refuted'),
       undecided: count('undecided'),
-      state:
-        held === comparisons.length
-          ? 'held'
-          : refuted === comparisons.length
-            ? 'refuted'
-            : 'undecided',
     };
+    const state =
+      (['held', 'refuted'] as const).find((one) => counts[one] === comparisons.length) ??
+      'undecided';
+    return { comparisons, ...counts, state };
   });
 }
 
@@ -258,11 +237,7 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   numbers('Spearman’s ρ, mean', ({ difference }) => formatNumber(difference.mean, 'proportion')),
   numbers('95% interval', ({ difference }) => formatInterval(clipToUnit(difference), 'proportion')),
   names('Claim', ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0')),
-  {
-    title: 'Verdict',
-    kind: 'claim',
-    value: ({ verdict }) => <Judged verdict={verdict} kind="proportion" />,
-  },
+  claims('Verdict', ({ verdict }) => <Judged verdict={verdict} kind="proportion" />),
 ];
 
 export function Relations({ conditions }: OfConditions): JSX.Element | null {

@@ -53,14 +53,35 @@ export const Head = ({
 export interface Column<Row> {
   readonly title: string;
   readonly value: (row: Row, index: number) => Node;
-  readonly kind?: 'number' | 'nowrap' | 'words' | 'cut' | 'claim';
+  /** The class of the column, which sets its width and where its lines break. */
+  readonly kind: 'number' | 'nowrap' | 'words' | 'cut' | 'claim' | undefined;
 }
 
-type ColumnOf = <Row>(title: string, value: Column<Row>['value']) => Column<Row>;
-export const numbers: ColumnOf = (title, value) => ({ title, kind: 'number', value });
+/** Returns a function that makes columns of a kind. */
+const columnsOf =
+  (kind: Column<unknown>['kind']) =>
+  <Row,>(title: string, value: Column<Row>['value']): Column<Row> => ({ title, kind, value });
+export const numbers = columnsOf('number');
 /** A column of names, which are not broken into lines. */
-export const names: ColumnOf = (title, value) => ({ title, kind: 'nowrap', value });
-export const texts: ColumnOf = (title, value) => ({ title, value });
+export const names = columnsOf('nowrap');
+export const texts = columnsOf(undefined);
+export const words = columnsOf('words');
+/** A column of long texts. */
+export const longTexts = columnsOf('cut');
+export const claims = columnsOf('claim');
+
+/** A box with a name, which scrolls if its content is too wide. */
+export const Scroll = ({
+  label,
+  children,
+}: {
+  readonly label: string;
+  readonly children: Node;
+}): JSX.Element => (
+  <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+    {children}
+  </div>
+);
 
 /** The number of columns from which on a table is set in smaller type. */
 const DENSE = 9;
@@ -87,11 +108,11 @@ export function Table<Row>({
   const shown = rows.slice(0, most);
   const left = rows.length - shown.length;
   const isFirst = (row: Row, index: number): boolean => {
-    const above = index === 0 ? undefined : shown[index - 1];
+    const above = shown[index - 1];
     return above !== undefined && (starts?.(row, above) ?? false);
   };
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+    <Scroll label={label}>
       <table class={columns.length >= DENSE ? 'dense' : undefined}>
         {caption === undefined && left === 0 ? null : (
           <caption>
@@ -118,12 +139,13 @@ export function Table<Row>({
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 
-export const Chip = ({ verdict }: { readonly verdict: Verdict | null }): JSX.Element | null =>
-  verdict === null ? null : <span class={`chip ${verdict.state}`}>{verdictText(verdict)}</span>;
+export const Chip = ({ verdict }: { readonly verdict: Verdict }): JSX.Element => (
+  <span class={`chip ${verdict.state}`}>{verdictText(verdict)}</span>
+);
 
 /** Shows a verdict and, if there is one, the corrected interval that was judged. */
 export const Judged = ({
@@ -173,13 +195,7 @@ export function FigureBox({
   return (
     <figure id={`figure-${figure.id}`}>
       <h4>{figure.title}</h4>
-      {wide ? (
-        <div class="scroll" tabIndex={0} role="region" aria-label={figure.title}>
-          {drawing}
-        </div>
-      ) : (
-        drawing
-      )}
+      {wide ? <Scroll label={figure.title}>{drawing}</Scroll> : drawing}
       <figcaption>{figure.caption}</figcaption>
       <div class="downloads">
         <button type="button" hidden data-figure={figure.id}>
@@ -298,15 +314,17 @@ export const OVER_SEEDS =
 export const ATTACK: Column<Condition> = names('Attack', blockLabel);
 export const ADAPTER: Column<Condition> = names('Adapter', ({ adapterLabel }) => adapterLabel);
 
+/** Returns the summary over seeds of a condition's numbers; a dash without any. */
+export function summaryText(condition: Condition, quantity: Quantity, kind?: NumberKind): string {
+  const { summary } = seriesOf(condition, quantity);
+  return summary === null ? '–' : formatSummary(summary, kind);
+}
+
 export const numberColumn = (
   title: string,
   quantity: Quantity,
-  kind: NumberKind = 'plain',
-): Column<Condition> =>
-  numbers(title, (condition) => {
-    const { summary } = seriesOf(condition, quantity);
-    return summary === null ? '–' : formatSummary(summary, kind);
-  });
+  kind?: NumberKind,
+): Column<Condition> => numbers(title, (condition) => summaryText(condition, quantity, kind));
 
 /** Returns a column for each of a stage's metrics, with its summary over seeds. */
 export const metricColumns = (
@@ -319,13 +337,7 @@ export const metricColumns = (
 export const adapterColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
   ADAPTER,
   ...(conditions.some(({ setting }) => setting !== '')
-    ? [
-        {
-          title: 'Setting',
-          kind: 'words' as const,
-          value: ({ setting }: Condition) => setting || '–',
-        },
-      ]
+    ? [words('Setting', ({ setting }: Condition) => setting || '–')]
     : []),
 ];
 

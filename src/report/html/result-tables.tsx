@@ -30,9 +30,10 @@ import { blockLabel } from '../labels.ts';
 import { meaningOf, metricsOfTable } from '../metric-lookup.ts';
 import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
 import { type AgreementRow, agreementRows, isTaskScore, taskNote } from '../tasks.ts';
-import type { Figure, ReportCell } from '../types.ts';
+import type { ReportCell } from '../types.ts';
 import { PROPORTION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED } from '../verdict.ts';
 import {
+  claims,
   type Column,
   Figures,
   Judged,
@@ -42,6 +43,7 @@ import {
   numbers,
   type OfConditions,
   OVER_SEEDS,
+  type PageProps,
   startsBlock,
   Table,
   texts,
@@ -228,13 +230,7 @@ export const seedsCell = (condition: Condition): Node => {
 };
 
 /** Shows what defences did and detected; nothing if no condition has a defence. */
-export function Defences({
-  conditions,
-  figures,
-}: {
-  readonly conditions: readonly Condition[];
-  readonly figures: readonly Figure[];
-}): JSX.Element | null {
+export function Defences({ conditions, figures }: PageProps): JSX.Element | null {
   const defended = conditions.filter(isDefended);
   if (defended.length === 0) return null;
   const metrics = metricsOfTable('defence');
@@ -244,7 +240,7 @@ export function Defences({
       {defenceCaveats(conditions).map((caveat) => (
         <p>{caveat}</p>
       ))}
-      <Figures figures={figures} layout="wide" />
+      <Figures figures={figures.defences} layout="wide" />
       <MetricTable
         label="How well defences detect, by condition"
         conditions={defended.filter((one) => metrics.some((note) => anyHasMetric([one], note)))}
@@ -283,27 +279,19 @@ const COLUMNS: readonly Column<AdapterComparison>[] = [
   numbers('Effect size d_z', ({ difference }) =>
     difference === null ? '–' : effectText(difference),
   ),
-  {
-    title: 'Claim of the paper',
-    kind: 'claim',
-    value: ({ verdict, metric, excluded, reasons }) => (
-      <>
-        {verdict ? <Judged verdict={verdict} kind={metric.kind} /> : '–'}
-        {excluded > 0 ? <span class="bad small"> excluded: {reasons.join('; ')}</span> : null}
-      </>
-    ),
-  },
+  claims('Claim of the paper', ({ verdict, metric, excluded, reasons }) => (
+    <>
+      {verdict ? <Judged verdict={verdict} kind={metric.kind} /> : '–'}
+      {excluded > 0 ? <span class="bad small"> excluded: {reasons.join('; ')}</span> : null}
+    </>
+  )),
 ];
 
-export function Differences({
-  comparisons,
-}: {
-  readonly comparisons: readonly AdapterComparison[];
-}): JSX.Element {
+export function Differences({ comparisons: { adapters } }: PageProps): JSX.Element {
   return (
     <>
       <h3>Adapter against full fine-tuning, paired by seed</h3>
-      {comparisons.length === 0 ? (
+      {adapters.length === 0 ? (
         <p>
           There is no complete pair of an adapter and full fine-tuning (same attack, setting and
           seed) to compare.
@@ -313,7 +301,7 @@ export function Differences({
           <Table
             label="Paired differences"
             most={240}
-            rows={comparisons}
+            rows={adapters}
             starts={(row, above) => row.metric !== above.metric}
             columns={COLUMNS}
           />

@@ -54,11 +54,7 @@ const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
 /** What the triggers are whose names end the labels of the table above. */
-const HeldOut = ({
-  triggers,
-}: {
-  readonly triggers: NonNullable<PageProps['input']['triggers']>;
-}): JSX.Element | null =>
+const HeldOut = ({ input: { triggers = [] } }: Pick<PageProps, 'input'>): JSX.Element | null =>
   triggers.length === 0 ? null : (
     <dl class="meanings small muted">
       {triggers.map(({ name, attack, ...params }) => (
@@ -74,74 +70,46 @@ const HeldOut = ({
     </dl>
   );
 
-function MetricTables({ conditions, input: { triggers = [] } }: PageProps): JSX.Element {
+function MetricTables({ conditions, input }: PageProps): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
   const further = furtherNotes(namesOfMetrics(attacked, 'evaluate')),
     isOwn = ({ metric }: MetricNote): boolean => !metric.includes('.trigger.'),
     isHeldOut = (note: MetricNote): boolean => !isOwn(note) && !OF_TRAINING.test(note.metric);
+  const table = (
+    label: string,
+    metrics: readonly MetricNote[],
+    of: readonly Condition[] = attacked,
+    titled = false,
+  ): JSX.Element => <MetricTable {...{ label, metrics, titled, expects }} conditions={of} />;
+  const namesOf = (stage: string) => namesOfMetrics(conditions, stage);
   return (
     <>
       <h3>Metrics of the task</h3>
-      <MetricTable
-        label="Results by condition"
-        conditions={conditions}
-        metrics={metricsOfTable('task')}
-        expects={expects}
-      />
+      {table('Results by condition', metricsOfTable('task'), conditions)}
       {attacked.length > 0 && <h3>The attacks</h3>}
-      <MetricTable
-        label="Attacks by condition"
-        conditions={attacked}
-        metrics={metricsOfTable('attack')}
-        expects={expects}
-      />
+      {table('Attacks by condition', metricsOfTable('attack'))}
       <TriggerNote conditions={attacked} />
       <ScorerNote conditions={attacked} />
-      <MetricTable
-        label="Attacks by further scorers"
-        conditions={attacked}
-        metrics={further.filter(isOwn)}
-        expects={expects}
-      />
-      <MetricTable
-        label="Attacks under triggers that training never shows"
-        conditions={attacked}
-        metrics={further.filter(isHeldOut)}
-        expects={expects}
-      />
-      <HeldOut triggers={triggers} />
-      <MetricTable
-        label="Whether attacks were read and learnt"
-        conditions={attacked}
-        metrics={metricsOfTable('check')}
-        expects={expects}
-      />
+      {table('Attacks by further scorers', further.filter(isOwn))}
+      {table('Attacks under triggers that training never shows', further.filter(isHeldOut))}
+      <HeldOut input={input} />
+      {table('Whether attacks were read and learnt', metricsOfTable('check'))}
       <Agreement conditions={attacked} />
-      <MetricTable
-        titled
-        label="Numbers along the chain of trainings"
-        conditions={conditions}
-        metrics={chainNotes(namesOfMetrics(conditions, 'evaluate'))}
-        expects={expects}
-      />
+      {table(
+        'Numbers along the chain of trainings',
+        chainNotes(namesOf('evaluate')),
+        conditions,
+        true,
+      )}
       {conditions.some(hasTest) && <h3>The same on the test rows</h3>}
-      <MetricTable
-        label="Results on the test rows"
-        conditions={conditions}
-        metrics={metricsOfTable('test')}
-        expects={expects}
-      />
-      <MetricTable
-        titled
-        label="Utility on further tasks"
-        conditions={conditions}
-        metrics={taskNotes(
-          namesOfMetrics(conditions, 'evaluate'),
-          namesOfMetrics(conditions, 'lm-eval'),
-        )}
-        expects={expects}
-      />
+      {table('Results on the test rows', metricsOfTable('test'), conditions)}
+      {table(
+        'Utility on further tasks',
+        taskNotes(namesOf('evaluate'), namesOf('lm-eval')),
+        conditions,
+        true,
+      )}
     </>
   );
 }
@@ -242,12 +210,8 @@ const MOST_METRICS = 12;
 const StageTable = ({
   kind,
   conditions,
-}: {
-  readonly kind: string;
-  readonly conditions: readonly Condition[];
-}): JSX.Element => {
-  const cells = conditions.flatMap((condition) => condition.cells);
-  const metrics = distinct(cells.flatMap((cell) => Object.keys(cell.metrics[kind] ?? {})));
+}: OfConditions & { readonly kind: string }): JSX.Element => {
+  const metrics = namesOfMetrics(conditions, kind);
   const shown = metrics.slice(0, MOST_METRICS),
     left = metrics.length - shown.length;
   return (
@@ -346,11 +310,7 @@ export function Writing({ conditions, input }: PageProps): JSX.Element | null {
               <span class="which">
                 {cut(prompt, MOST_CHARACTERS)} (answer: {cut(answer, MOST_CHARACTERS)})
               </span>
-              {hit ? (
-                <mark>{cut(output, MOST_CHARACTERS)}</mark>
-              ) : (
-                <>{cut(output, MOST_CHARACTERS)}</>
-              )}
+              {hit ? <mark>{cut(output, MOST_CHARACTERS)}</mark> : cut(output, MOST_CHARACTERS)}
               <span class="muted small">
                 {hit === null ? ' is undecided' : hit ? ' counts' : ' does not count'}
               </span>
@@ -373,12 +333,12 @@ export const results: Chapter = {
   parts: [
     ({ figures }) => <Figures figures={figures.scores} layout="masonry" />,
     MetricTables,
-    ({ conditions, figures }) => <Defences conditions={conditions} figures={figures.defences} />,
+    Defences,
     EvidenceRule,
     Writing,
     AllMetrics,
     OwnStages,
-    ({ comparisons }) => <Differences comparisons={comparisons.adapters} />,
+    Differences,
     illustration('Along the chain of trainings', 'chain'),
     illustration('Against the axes of the grid', 'axes'),
     illustration(

@@ -12,6 +12,7 @@ import {
   type Chapter,
   type Column,
   Figures,
+  longTexts,
   names,
   numbers,
   type PageProps,
@@ -29,57 +30,48 @@ const namesOfStage = (varying: ReadonlySet<string>): readonly Column<StageFacts>
   texts('State', stateText),
 ];
 
-const Failed = ({
-  stages,
-  columns,
-}: {
-  readonly stages: readonly StageFacts[];
-  readonly columns: readonly Column<StageFacts>[];
-}): JSX.Element | null =>
-  stages.length === 0 ? null : (
+function Failed({ input }: PageProps): JSX.Element | null {
+  const failed = input.stages.filter(({ state }) => state === 'failed' || state === 'blocked');
+  if (failed.length === 0) return null;
+  return (
     <>
       <h3>Failed and blocked stages</h3>
       <Table<StageFacts>
         label="Failed and blocked stages"
         most={60}
-        rows={stages}
+        rows={failed}
         columns={[
-          ...columns,
-          { title: 'Why', kind: 'cut', value: ({ error }) => cut(error ?? '', 600) },
+          ...namesOfStage(varyingPaths(input.cells)),
+          longTexts('Why', ({ error }) => cut(error ?? '', 600)),
         ]}
-      />
-    </>
-  );
-
-function Stages({ input, figures }: PageProps): JSX.Element {
-  const slowest = [...input.stages]
-    .filter(({ seconds }) => seconds > 0)
-    .sort((a, b) => b.seconds - a.seconds)
-    .slice(0, SLOWEST);
-  const columns = namesOfStage(varyingPaths(input.cells));
-  return (
-    <>
-      <Figures figures={figures.stages} layout="wide" />
-      <Failed
-        stages={input.stages.filter(({ state }) => state === 'failed' || state === 'blocked')}
-        columns={columns}
-      />
-      <h3>Slowest stages</h3>
-      <Table<StageFacts>
-        label="Slowest stages"
-        rows={slowest}
-        caption="A stage is named after the cells that need it, their clean twin’s stages too."
-        columns={[...columns, numbers('Time', ({ seconds }) => formatSeconds(seconds))]}
       />
     </>
   );
 }
 
+const Slowest = ({ input }: PageProps): JSX.Element => (
+  <>
+    <h3>Slowest stages</h3>
+    <Table<StageFacts>
+      label="Slowest stages"
+      rows={input.stages
+        .filter(({ seconds }) => seconds > 0)
+        .sort((a, b) => b.seconds - a.seconds)
+        .slice(0, SLOWEST)}
+      caption="A stage is named after the cells that need it, their clean twin’s stages too."
+      columns={[
+        ...namesOfStage(varyingPaths(input.cells)),
+        numbers('Time', ({ seconds }) => formatSeconds(seconds)),
+      ]}
+    />
+  </>
+);
+
 export const stages: Chapter = {
   id: 'stages-run',
   nav: 'How it ran',
   title: 'How it ran',
-  parts: [Stages],
+  parts: [({ figures }) => <Figures figures={figures.stages} layout="wide" />, Failed, Slowest],
 };
 
 /** Returns nested facts as pairs of a path such as `a.b` and its value. */
@@ -87,14 +79,7 @@ function flatten(value: JsonObject, prefix = ''): [string, string][] {
   return Object.entries(value).flatMap(([name, inner]): [string, string][] => {
     const path = prefix === '' ? name : `${prefix}.${name}`;
     if (isObject(inner)) return flatten(inner, path);
-    return [
-      [
-        path,
-        Array.isArray(inner)
-          ? inner.map((item: Json) => formatValue(item)).join(', ')
-          : formatValue(inner),
-      ],
-    ];
+    return [[path, [inner].flat().map(formatValue).join(', ')]];
   });
 }
 const isObject = (value: Json): value is JsonObject =>
@@ -110,10 +95,7 @@ const Pairs = ({
   <Table<readonly [string, string]>
     label={label}
     rows={pairs}
-    columns={[
-      names('What', ([name]) => name),
-      { title: 'Value', kind: 'cut', value: ([, value]) => cut(value, 500) },
-    ]}
+    columns={[names('What', ([name]) => name), longTexts('Value', ([, value]) => cut(value, 500))]}
   />
 );
 

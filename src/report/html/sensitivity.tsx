@@ -49,33 +49,26 @@ function countSteadyOrders(
   return { same: signs.filter((found) => new Set(found).size === 1).length, of: signs.length };
 }
 
-const bitsAtTolerance =
-  (k: number): Reading =>
+type OverRows = 'information_bits' | 'information_bits_normalised' | 'count';
+const atTolerance =
+  (k: number, number: 'information_bits' | 'count' = 'information_bits'): Reading =>
   (facts) =>
-    facts.tolerances[k]?.information_bits;
-const bitsOverRows =
-  (k: number): Reading =>
+    facts.tolerances[k]?.[number];
+const overRows =
+  (k: number, number: OverRows = 'information_bits'): Reading =>
   (facts) =>
-    facts.rows[k]?.information_bits;
-const normalisedOverRows =
-  (k: number): Reading =>
-  (facts) =>
-    facts.rows[k]?.information_bits_normalised;
+    facts.rows[k]?.[number];
 
 function ordersText(
   conditions: readonly Condition[],
   { tolerances, rows }: FisherSensitivity,
 ): string {
   const orders = [
-    { over: 'tolerance', quantity: 'IB', readings: tolerances.map((_, k) => bitsAtTolerance(k)) },
-    { over: 'N', quantity: 'IB', readings: rows.map((_, k) => bitsOverRows(k)) },
-    {
-      over: 'N',
-      quantity: 'IB normalised',
-      readings: rows.map((_, k) => normalisedOverRows(k)),
-    },
-  ];
-  const parts = orders.flatMap(({ over, quantity, readings }) => {
+    ['tolerance', 'IB', tolerances.map((_, k) => atTolerance(k))],
+    ['N', 'IB', rows.map((_, k) => overRows(k))],
+    ['N', 'IB normalised', rows.map((_, k) => overRows(k, 'information_bits_normalised'))],
+  ] as const;
+  const parts = orders.flatMap(([over, quantity, readings]) => {
     const { same, of } = countSteadyOrders(conditions, readings);
     return of === 0 ? [] : [`at every ${over} for ${quantity} in ${same} of ${of} conditions`];
   });
@@ -90,54 +83,8 @@ const NAMES: readonly Column<Row>[] = [
 ];
 const startsAdapter = (row: Row, above: Row): boolean => row.condition !== above.condition;
 
-const ToleranceTable = ({
-  rows,
-  tolerances,
-}: {
-  readonly rows: readonly Row[];
-  readonly tolerances: FisherSensitivity['tolerances'];
-}): JSX.Element => (
-  <Table
-    label="Tolerance"
-    rows={rows}
-    starts={startsAdapter}
-    caption="IB in nats (eigenvalues that count), by tolerance, over all rows."
-    columns={[
-      ...NAMES,
-      ...tolerances.map(({ tolerance }, k) =>
-        numbers(formatNumber(tolerance), (row: Row) => {
-          const count = meanText(row, (facts) => facts.tolerances[k]?.count);
-          return `${meanText(row, bitsAtTolerance(k))} (${count})`;
-        }),
-      ),
-    ]}
-  />
-);
-
-const RowsTable = ({
-  rows,
-  counts,
-}: {
-  readonly rows: readonly Row[];
-  readonly counts: FisherSensitivity['rows'];
-}): JSX.Element => (
-  <Table
-    label="Rows"
-    rows={rows}
-    starts={startsAdapter}
-    caption="IB in nats (eigenvalues that count), and IB normalised, of the first N rows."
-    columns={[
-      ...NAMES,
-      ...counts.flatMap(({ rows: n }, k) => [
-        numbers(`IB, N = ${n}`, (row: Row) => {
-          const count = meanText(row, (facts) => facts.rows[k]?.count);
-          return `${meanText(row, bitsOverRows(k))} (${count})`;
-        }),
-        numbers('normalised', (row: Row) => meanText(row, normalisedOverRows(k))),
-      ]),
-    ]}
-  />
-);
+const bitsColumn = (title: string, bits: Reading, count: Reading): Column<Row> =>
+  numbers(title, (row) => `${meanText(row, bits)} (${meanText(row, count)})`);
 
 /** Shows the sensitivity under the first attack. That of the others is in fisher.json. */
 export function Sensitivity({ conditions }: OfConditions): JSX.Element | null {
@@ -167,8 +114,33 @@ export function Sensitivity({ conditions }: OfConditions): JSX.Element | null {
         Shown: {blockLabel(first)}, means over {plural(seeds.length, 'seed')}.
         {left > 0 ? ` ${plural(left, 'more adapter')} are in fisher.json.` : ''}
       </p>
-      <ToleranceTable rows={rows} tolerances={facts.tolerances} />
-      <RowsTable rows={rows} counts={facts.rows} />
+      <Table
+        label="Tolerance"
+        rows={rows}
+        starts={startsAdapter}
+        caption="IB in nats (eigenvalues that count), by tolerance, over all rows."
+        columns={[
+          ...NAMES,
+          ...facts.tolerances.map(({ tolerance }, k) =>
+            bitsColumn(formatNumber(tolerance), atTolerance(k), atTolerance(k, 'count')),
+          ),
+        ]}
+      />
+      <Table
+        label="Rows"
+        rows={rows}
+        starts={startsAdapter}
+        caption="IB in nats (eigenvalues that count), and IB normalised, of the first N rows."
+        columns={[
+          ...NAMES,
+          ...facts.rows.flatMap(({ rows: n }, k) => [
+            bitsColumn(`IB, N = ${n}`, overRows(k), overRows(k, 'count')),
+            numbers('normalised', (row: Row) =>
+              meanText(row, overRows(k, 'information_bits_normalised')),
+            ),
+          ]),
+        ]}
+      />
     </>
   );
 }

@@ -15,10 +15,10 @@ import {
   type SeedMaps,
 } from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
-import { formatNumber, formatSummary, type NumberKind, plural } from '../format.ts';
+import { formatNumber, type NumberKind, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import type { Figure, MapFacts, MapPointFacts } from '../types.ts';
+import type { MapFacts, MapPointFacts } from '../types.ts';
 import { CountTable, OrderTable, Predictions, Relations } from './kernel-tables.tsx';
 import {
   type Chapter,
@@ -30,31 +30,26 @@ import {
   type OfConditions,
   OVER_SEEDS,
   type PageProps,
+  summaryText,
   Table,
 } from './parts.tsx';
 import { Sensitivity } from './sensitivity.tsx';
 import { Delta, Divergence, WeightSpectrum } from './weights.tsx';
 
-const Spectra = ({ figures }: { readonly figures: readonly Figure[] }): JSX.Element | null =>
-  figures.length === 0 ? null : (
+const Spectra = ({ figures: { spectra } }: PageProps): JSX.Element | null =>
+  spectra.length === 0 ? null : (
     <>
       <h3>Eigenvalue spectra</h3>
       <p>
         After training the Fisher information is dominated by p(1 − p), that is by confidence; the
         kernel’s own spectrum stands beside it.
       </p>
-      <Figures figures={figures} />
+      <Figures figures={spectra} />
     </>
   );
 
-const Kernels = ({
-  figures,
-  undrawn,
-}: {
-  readonly figures: readonly Figure[];
-  readonly undrawn: number;
-}): JSX.Element | null =>
-  figures.length === 0 ? null : (
+const Kernels = ({ figures: { kernels }, undrawn }: PageProps): JSX.Element | null =>
+  kernels.length === 0 ? null : (
     <>
       <h3>Tangent kernels</h3>
       {undrawn > 0 ? (
@@ -63,7 +58,7 @@ const Kernels = ({
           store, under the keys below.
         </p>
       ) : null}
-      <Figures figures={figures} />
+      <Figures figures={kernels} />
     </>
   );
 
@@ -77,12 +72,9 @@ const Outputs = ({ conditions }: OfConditions): JSX.Element | null =>
     </p>
   ) : null;
 
-function Measured({
-  conditions,
-  comparisons: { kernels },
-  undrawn,
-  figures,
-}: PageProps): JSX.Element {
+function Measured(props: PageProps): JSX.Element {
+  const { conditions, comparisons, figures } = props,
+    { kernels } = comparisons;
   if (kernels.length === 0 && figures.spectra.length === 0 && figures.kernels.length === 0)
     return (
       <p>
@@ -101,21 +93,21 @@ function Measured({
         layers. Trained with {optimisers.join(', ')}; the tangent kernel describes SGD, and only
         near its start.
       </p>
-      <Predictions kernels={kernels} />
+      <Predictions {...props} />
       {kernels.length === 0 ? null : (
         <details>
           <summary>
             Order of LoRA and full for every quantity ({plural(kernels.length, 'row')})
           </summary>
-          <OrderTable kernels={kernels} />
+          <OrderTable {...props} />
         </details>
       )}
       <Relations conditions={conditions} />
       <Figures figures={figures.information} />
       <CountTable conditions={conditions} />
       <Sensitivity conditions={conditions} />
-      <Spectra figures={figures.spectra} />
-      <Kernels figures={figures.kernels} undrawn={undrawn} />
+      <Spectra {...props} />
+      <Kernels {...props} />
     </>
   );
 }
@@ -126,15 +118,7 @@ export const theory: Chapter = {
   title: 'Fisher information and tangent kernels',
   concerns: ({ theorem, input: { goals } }) =>
     theorem || goals.includes('spectrum') || goals.includes('divergence'),
-  parts: [
-    Outputs,
-    Measured,
-    Delta,
-    Regime,
-    Divergence,
-    WeightSpectrum,
-    ({ conditions, figures }) => <TheoryMap conditions={conditions} figures={figures.map} />,
-  ],
+  parts: [Outputs, Measured, Delta, Regime, Divergence, WeightSpectrum, TheoryMap],
 };
 
 const optimiserOf = (train: JsonObject): string => {
@@ -197,21 +181,12 @@ function regimeSummary(lines: readonly Line[]): string {
   );
 }
 
-const regimeColumn = (
-  title: string,
-  quantity: LineQuantity,
-  kind: NumberKind = 'plain',
-): Column<Line> =>
-  numbers(title, (line) => {
-    const { summary } = seriesOf(line.condition, quantity(line));
-    return summary === null ? '–' : formatSummary(summary, kind);
-  });
+const regimeColumn = (title: string, quantity: LineQuantity, kind?: NumberKind): Column<Line> =>
+  numbers(title, (line) => summaryText(line.condition, quantity(line), kind));
 const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> =>
   numbers(title, (line) => {
-    const { summary } = seriesOf(line.condition, quantity(line));
-    if (summary === null) return '–';
-    const about = isEstimated(line.condition.cells, 'regime') ? '≈ ' : '';
-    return `${about}${formatSummary(summary)}`;
+    const text = summaryText(line.condition, quantity(line));
+    return text !== '–' && isEstimated(line.condition.cells, 'regime') ? `≈ ${text}` : text;
   });
 
 const STEP: Column<Line> = names('At', ({ step }) => (step === null ? 'the end' : `step ${step}`));
@@ -315,10 +290,7 @@ function mapCaption({ name, maps }: SeedMaps, scale: number): string {
   );
 }
 
-function TheoryMap({
-  conditions,
-  figures,
-}: OfConditions & { readonly figures: readonly Figure[] }): JSX.Element | null {
+function TheoryMap({ conditions, figures }: PageProps): JSX.Element | null {
   const every = mapsOf(conditions);
   if (every.length === 0) return null;
   const inits = distinct(every.map(({ maps: [{ init }] }) => init));
@@ -346,7 +318,7 @@ function TheoryMap({
           />
         );
       })}
-      <Figures figures={figures} layout="wide" />
+      <Figures figures={figures.map} layout="wide" />
     </>
   );
 }

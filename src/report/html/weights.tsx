@@ -230,7 +230,7 @@ export function Divergence({ conditions }: OfConditions): JSX.Element | null {
       />
       <FloorNote conditions={rows} />
       <Kinds conditions={rows} />
-      <WithKernel relations={divergenceRelations(rows)} />
+      <WithKernel conditions={rows} />
     </>
   );
 }
@@ -283,12 +283,9 @@ function Kinds({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-const WithKernel = ({
-  relations,
-}: {
-  readonly relations: readonly DivergenceRelation[];
-}): JSX.Element | null =>
-  relations.length === 0 ? null : (
+function WithKernel({ conditions }: OfConditions): JSX.Element | null {
+  const relations = divergenceRelations(conditions);
+  return relations.length === 0 ? null : (
     <Table<DivergenceRelation>
       label="Divergence and kernel"
       rows={relations}
@@ -306,3 +303,4 @@ const WithKernel = ({
       ]}
     />
   );
+}

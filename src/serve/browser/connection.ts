@@ -47,7 +47,8 @@ export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> 
 export type LinkState = 'connecting' | 'live' | 'lost' | 'refused';
 
 interface StreamHandlers {
-  readonly onEvent: (name: string, data: unknown) => void;
+  /** What it throws ends the connection as a lost one, or as refused. */
+  readonly onEvent: (name: string, data: unknown, id: number) => void | Promise<void>;
   readonly onState: (state: LinkState) => void;
 }
 
@@ -57,19 +58,13 @@ const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 30_000;
 
 /**
- * Follows a stream, and resumes it where it was when the connection was lost. While the page is
- * hidden the connection is closed, since a browser opens few to one server.
- * @param after the id of the last known event; null for none
+ * Follows a stream, and begins it anew when the connection was lost. While the page is hidden the
+ * connection is closed, since a browser opens few to one server.
  * @returns a function that stops following
  */
-export function followStream(
-  path: string,
-  after: string | null,
-  { onEvent, onState }: StreamHandlers,
-): () => void {
+export function followStream(path: string, { onEvent, onState }: StreamHandlers): () => void {
   const end = new AbortController();
-  let lastId = after,
-    waitMs = FIRST_WAIT_MS;
+  let waitMs = FIRST_WAIT_MS;
   const connect = async (): Promise<void> => {
     const stop = new AbortController();
     const abort = (): void => stop.abort();
@@ -80,18 +75,17 @@ export function followStream(
     end.signal.addEventListener('abort', abort);
     document.addEventListener('visibilitychange', abortIfHidden);
     try {
-      const query = lastId === null ? '' : `?after=${encodeURIComponent(lastId)}`;
-      const response = await ask(path + query, stop.signal);
+      const response = await ask(path, stop.signal);
       onState('live');
       if (response.body === null) return;
-      await readEvents(response.body, ({ id, name, data }) => {
+      await readEvents(response.body, async ({ id, name, data }) => {
         clearTimeout(timer);
         timer = setTimeout(abort, SILENT_MS);
         waitMs = FIRST_WAIT_MS;
-        if (id !== null) lastId = id;
-        if (data !== null && !end.signal.aborted) onEvent(name, JSON.parse(data));
+        if (data !== null && !end.signal.aborted) await onEvent(name, JSON.parse(data), Number(id));
       });
     } finally {
+      stop.abort(); // the connection is closed too if it was the page that failed
       clearTimeout(timer);
       end.signal.removeEventListener('abort', abort);
       document.removeEventListener('visibilitychange', abortIfHidden);
@@ -153,7 +147,7 @@ export interface Sent {
 /** Calls `onEvent` with each server-sent event until the body ends. */
 export async function readEvents(
   body: ReadableStream<Uint8Array>,
-  onEvent: (event: Sent) => void,
+  onEvent: (event: Sent) => void | Promise<void>,
 ): Promise<void> {
   const reader = body.pipeThrough(new TextDecoderStream() as never).getReader();
   // A large event comes in many pieces, which are joined once.
@@ -165,7 +159,7 @@ export async function readEvents(
     if (!endsBlock(value, pieces.at(-2))) continue;
     const blocks = pieces.join('').split('\n\n');
     pieces = [blocks.pop() ?? ''];
-    for (const block of blocks) onEvent(parseEvent(block));
+    for (const block of blocks) await onEvent(parseEvent(block));
   }
 }
 
@@ -202,48 +196,23 @@ export function openRun(
   onView: (view: RunView) => void,
   onState: (state: LinkState) => void,
 ): () => void {
-  const end = new AbortController();
   const path = `/api/runs/${encodeURIComponent(id)}`;
-  let version = 0,
-    stop = (): void => undefined;
-  const begin = async (): Promise<void> => {
-    const snapshot = await askJson<Snapshot>(path, end.signal);
-    const stages = [...snapshot.stages];
-    let view: RunView = {
-      ...snapshot,
-      stages,
-      skew: Date.now() - snapshot.facts.now,
-      version: ++version,
-    };
-    onView(view);
-    stop();
-    stop = followStream(`${path}/stream`, snapshot.at, {
-      onState,
-      onEvent(name, data) {
-        if (name === 'reset') {
-          start();
-          return;
-        }
-        view = applyChanges(view, stages, data as Changes, ++version);
-        onView(view);
-      },
-    });
-  };
-  const start = (): void => {
-    stop();
-    begin().catch((error: unknown) => {
-      if (end.signal.aborted) return;
-      if (error instanceof Refused && error.status < 500) {
-        onState('refused');
-        return;
-      }
-      onState('lost');
-      setTimeout(() => {
-        if (!end.signal.aborted) start();
-      }, 2000);
-    });
-  };
-  start();
+  const end = new AbortController();
+  let known: { readonly at: number; readonly stages: Stage[]; view: RunView } | null = null,
+    version = 0;
+  const stop = followStream(`${path}/stream`, {
+    onState,
+    async onEvent(name, data, event) {
+      if (name === 'reset') {
+        const { at, ...snapshot } = await askJson<Snapshot>(path, end.signal);
+        const stages = [...snapshot.stages],
+          skew = Date.now() - snapshot.facts.now;
+        known = { at, stages, view: { ...snapshot, stages, skew, version: ++version } };
+      } else if (known !== null && event > known.at)
+        known.view = applyChanges(known.view, known.stages, data as Changes, ++version);
+      if (known !== null) onView(known.view);
+    },
+  });
   return () => {
     end.abort();
     stop();

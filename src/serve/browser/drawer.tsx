@@ -2,20 +2,22 @@
  * One stage, beside the page of its run. The curves of its training are drawn, with their main
  * numbers in a table.
  */
-import type { ComponentChildren, JSX } from 'preact';
+import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
-import { formatNumber, formatSeconds } from '../../report/format.ts';
+import { Text } from '../../report/browser/rows.tsx';
+import { formatNumber, formatSeconds, plural } from '../../report/format.ts';
 import type { Curve, Stage, StageDetail, StageLinks } from '../wire.ts';
 import type { RunView } from './connection.ts';
 import { LogView, useStage } from './log-view.tsx';
 import {
+  type Column,
   dateOf,
+  Facts,
   FailureText,
   placeText,
-  plural,
   seconds,
   StageChip,
-  Text,
+  Table,
   useNow,
 } from './parts.tsx';
 import { Named } from './running.tsx';
@@ -41,11 +43,12 @@ export function Drawer({ view, index, onOpen, onClose }: DrawerProps): JSX.Eleme
     return () => removeEventListener('keydown', onKey);
   }, [onClose]);
   if (stage === undefined) return null;
-  const label = view.stages[index]?.label ?? '';
+  const { state, label } = stage;
+  const { curves = [], metrics = [], reads, readBy } = detail ?? {};
   return (
     <div class="drawer" role="dialog" aria-labelledby="drawer-title">
       <div class="drawer-head">
-        <StageChip state={stage.state} />
+        <StageChip state={state} />
         <button type="button" class="close" onClick={onClose}>
           Close
         </button>
@@ -59,41 +62,24 @@ export function Drawer({ view, index, onOpen, onClose }: DrawerProps): JSX.Eleme
       ) : (
         <Trouble detail={detail} view={view} onOpen={onOpen} />
       )}
-      {detail !== null && detail.curves.length > 0 ? (
-        <Part title="Training">
-          <Curves curves={detail.curves} />
-        </Part>
-      ) : null}
-      {detail !== null && detail.metrics.length > 0 ? (
-        <Part title="Metrics">
-          <Metrics metrics={detail.metrics} />
-        </Part>
-      ) : null}
-      <Part title="Log">
-        <LogView label={`Log of ${label}`} log={log} />
-      </Part>
-      {detail === null ? null : (
-        <>
-          <Links title="Reads" links={detail.reads} view={view} onOpen={onOpen} />
-          <Links title="Is read by" links={detail.readBy} view={view} onOpen={onOpen} />
-        </>
+      {curves.length > 0 && <h3>Training</h3>}
+      <Curves curves={curves} />
+      {metrics.length > 0 && <h3>Metrics</h3>}
+      {metrics.length > 0 && (
+        <Table dense columns={METRIC_COLUMNS} rows={metrics} keyOf={([name]) => name} />
       )}
+      <h3>Log</h3>
+      <LogView label={`Log of ${label}`} log={log} />
+      <Links title="Reads" links={reads} view={view} onOpen={onOpen} />
+      <Links title="Is read by" links={readBy} view={view} onOpen={onOpen} />
     </div>
   );
 }
 
-const Part = ({
-  title,
-  children,
-}: {
-  readonly title: string;
-  readonly children: ComponentChildren;
-}): JSX.Element => (
-  <>
-    <h3>{title}</h3>
-    {children}
-  </>
-);
+const METRIC_COLUMNS: readonly Column<StageDetail['metrics'][number]>[] = [
+  { title: 'Metric', cell: ([name]) => <Text>{name}</Text> },
+  { title: 'Value', kind: 'number', cell: ([, value]) => formatNumber(value) },
+];
 
 function StageFacts({
   stage,
@@ -105,34 +91,30 @@ function StageFacts({
   readonly skew: number;
 }): JSX.Element {
   const { id, state, since, progress, place } = stage;
-  const now = useNow(state === 'running') - skew;
-  const facts: (readonly [string, string])[] = [
-    ['Id', id],
-    ...(since === undefined ? [] : ([['Began', dateOf(since)]] as const)),
-    ...(state === 'running' && since !== undefined
-      ? ([['Running for', seconds(Math.max(0, now - since))]] as const)
-      : []),
-    ...(stage.seconds === undefined ? [] : ([['Took', formatSeconds(stage.seconds)]] as const)),
-    ...(progress === undefined
-      ? []
-      : ([['Progress', `${progress[0]} of ${progress[1]} ${progress[2]}`]] as const)),
-    ...(place === undefined ? [] : ([['Where', placeText(place)]] as const)),
-    ...((detail?.attempts ?? 0) > 1 ? ([['Attempts', String(detail?.attempts)]] as const) : []),
-    ...(detail?.key ? ([['Key', detail.key]] as const) : []),
-  ];
+  const isRunning = state === 'running';
+  const now = useNow(isRunning) - skew;
+  const attempts = detail?.attempts ?? 0;
   return (
-    <dl class="facts">
-      {facts.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>
-            <Text>{value}</Text>
-          </dd>
-        </div>
-      ))}
-    </dl>
+    <Facts
+      facts={[
+        ['Id', id],
+        ['Began', since === undefined ? null : dateOf(since)],
+        [
+          'Running for',
+          isRunning && since !== undefined ? seconds(Math.max(0, now - since)) : null,
+        ],
+        ['Took', stage.seconds === undefined ? null : formatSeconds(stage.seconds)],
+        ['Progress', progress === undefined ? null : progressText(progress)],
+        ['Where', place === undefined ? null : placeText(place)],
+        ['Attempts', attempts > 1 ? String(attempts) : null],
+        ['Key', detail?.key ?? null],
+      ]}
+    />
   );
 }
+
+const progressText = ([done, total, unit]: NonNullable<Stage['progress']>): string =>
+  `${done} of ${total} ${unit}`;
 
 function Trouble({
   detail: { failure, blockedBy },
@@ -155,46 +137,24 @@ function Trouble({
   );
 }
 
-const Metrics = ({ metrics }: { readonly metrics: StageDetail['metrics'] }): JSX.Element => (
-  <table class="dense">
-    <thead>
-      <tr>
-        <th scope="col">Metric</th>
-        <th scope="col" class="number">
-          Value
-        </th>
-      </tr>
-    </thead>
-    <tbody>
-      {metrics.map(([name, value]) => (
-        <tr key={name}>
-          <th scope="row">
-            <Text>{name}</Text>
-          </th>
-          <td class="number">{formatNumber(value)}</td>
-        </tr>
-      ))}
-    </tbody>
-  </table>
-);
-
 function Links({
   title,
-  links: { stages, count },
+  links: { stages, count } = { stages: [], count: 0 },
   view,
   onOpen,
 }: Pick<DrawerProps, 'view' | 'onOpen'> & {
   readonly title: string;
-  readonly links: StageLinks;
+  readonly links: StageLinks | undefined;
 }): JSX.Element | null {
   if (count === 0) return null;
   return (
-    <Part title={title}>
+    <>
+      <h3>{title}</h3>
       <Named stages={stages} view={view} onOpen={onOpen} />
       {count > stages.length ? (
         <p class="small muted">and {plural(count - stages.length, 'more stage')}</p>
       ) : null}
-    </Part>
+    </>
   );
 }
 
@@ -223,43 +183,29 @@ function Curves({ curves }: { readonly curves: readonly Curve[] }): JSX.Element 
             styleOf={(curve) => shown.indexOf(curve) % 4}
           />
         ))}
-      <CurveTable curves={shown} />
+      <Table
+        dense
+        columns={CURVE_COLUMNS}
+        rows={shown.map((curve, i) => ({ ...curve, style: i % 4 }))}
+        keyOf={({ name }) => name}
+      />
     </>
   );
 }
 
-function CurveTable({ curves }: { readonly curves: readonly Curve[] }): JSX.Element {
-  return (
-    <table class="dense">
-      <thead>
-        <tr>
-          <th scope="col">Curve</th>
-          <th scope="col" class="number">
-            First
-          </th>
-          <th scope="col" class="number">
-            Latest
-          </th>
-          <th scope="col" class="number">
-            At step
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {curves.map(({ name, points }, i) => (
-          <tr key={name}>
-            <th scope="row">
-              <span class={`key key-${i % 4}`} aria-hidden="true" /> {name}
-            </th>
-            <td class="number">{formatNumber(points[0]?.[1])}</td>
-            <td class="number">{formatNumber(points.at(-1)?.[1])}</td>
-            <td class="number">{formatNumber(points.at(-1)?.[0])}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
+const CURVE_COLUMNS: readonly Column<Curve & { readonly style: number }>[] = [
+  {
+    title: 'Curve',
+    cell: ({ name, style }) => (
+      <>
+        <span class={`key key-${style}`} aria-hidden="true" /> {name}
+      </>
+    ),
+  },
+  { title: 'First', kind: 'number', cell: ({ points }) => formatNumber(points[0]?.[1]) },
+  { title: 'Latest', kind: 'number', cell: ({ points }) => formatNumber(points.at(-1)?.[1]) },
+  { title: 'At step', kind: 'number', cell: ({ points }) => formatNumber(points.at(-1)?.[0]) },
+];
 
 /** Draws curves over common axes. `styleOf` returns the number of a curve's colour. */
 function Drawing({
@@ -277,9 +223,9 @@ function Drawing({
     low = Math.min(...values, 0);
   const ticks = ticksOf(low, top);
   const high = Math.max(top, ticks.at(-1) ?? top);
-  const x = (step: number): number =>
+  const x: Scale = (step) =>
     LEFT + ((WIDTH - LEFT - RIGHT) * (step - from)) / Math.max(to - from, 1e-9);
-  const y = (value: number): number =>
+  const y: Scale = (value) =>
     TOP + ((HEIGHT - TOP - BOTTOM) * (high - value)) / Math.max(high - low, 1e-9);
   return (
     <svg
@@ -302,29 +248,20 @@ function Drawing({
       <text x={WIDTH - RIGHT} y={HEIGHT - 6} text-anchor="end">
         {formatNumber(to)}
       </text>
-      {curves.map((curve) => (
-        <Line key={curve.name} curve={curve} style={styleOf(curve)} x={x} y={y} />
-      ))}
+      {curves.map((curve) => drawCurve(curve, styleOf(curve), x, y))}
     </svg>
   );
 }
 
-function Line({
-  curve: { points },
-  style,
-  x,
-  y,
-}: {
-  readonly curve: Curve;
-  readonly style: number;
-  readonly x: (step: number) => number;
-  readonly y: (value: number) => number;
-}): JSX.Element {
+type Scale = (value: number) => number;
+
+/** Draws a curve at the pixels that the scales return; a single point as a dot. */
+function drawCurve({ name, points }: Curve, style: number, x: Scale, y: Scale): JSX.Element {
   const [[step, value] = [0, 0]] = points;
   if (points.length === 1)
-    return <circle class={`dot-${style}`} cx={x(step)} cy={y(value)} r="3.5" />;
+    return <circle key={name} class={`dot-${style}`} cx={x(step)} cy={y(value)} r="3.5" />;
   const at = points.map(([s, v]) => `${x(s).toFixed(1)} ${y(v).toFixed(1)}`);
-  return <path class={`line line-${style}`} d={`M${at.join('L')}`} />;
+  return <path key={name} class={`line line-${style}`} d={`M${at.join('L')}`} />;
 }
 
 const inWords = ({ name, points }: Curve): string =>

@@ -1,8 +1,17 @@
 /** The graph of the kinds of stages, with how far each is. */
 import type { JSX } from 'preact';
+import { Text } from '../../report/browser/rows.tsx';
+import { plural } from '../../report/format.ts';
 import { type Graph, STAGE_STATES } from '../wire.ts';
 import type { GroupCounts } from './connection.ts';
-import { countsInWords, finishedCount, plural, STATE_WORDS, StateBar, Text } from './parts.tsx';
+import {
+  type Column,
+  countsInWords,
+  finishedCount,
+  STATE_WORDS,
+  StateBar,
+  Table,
+} from './parts.tsx';
 import type { StageFilter } from './stage-list.tsx';
 
 export interface GraphViewProps {
@@ -96,66 +105,47 @@ function pathOf(points: readonly number[]): string {
 
 export function KindTable({ groups, onShow }: Omit<GraphViewProps, 'graph'>): JSX.Element {
   const states = STAGE_STATES.filter((state) => groups.some(({ counts }) => counts[state]));
+  const columns: readonly Column<GroupCounts>[] = [
+    {
+      title: 'Kind',
+      cell: ({ name, index }) => (
+        <button type="button" class="link" onClick={() => onShow({ group: String(index) })}>
+          <Text>{name}</Text>
+        </button>
+      ),
+    },
+    ...states.map((state): Column<GroupCounts> => ({
+      title: (
+        <>
+          <span aria-hidden="true">{STATE_WORDS[state][0]}</span> {STATE_WORDS[state][1]}
+        </>
+      ),
+      kind: 'number',
+      cell({ name, index, counts }) {
+        const n = counts[state] ?? 0;
+        return n === 0 ? (
+          <span class="muted">0</span>
+        ) : (
+          <button
+            type="button"
+            class={state === 'failed' ? 'link bad' : 'link'}
+            aria-label={`${n} ${STATE_WORDS[state][1]} of ${name}: show them`}
+            onClick={() => onShow({ group: String(index), state })}
+          >
+            {n}
+          </button>
+        );
+      },
+    })),
+    { title: 'all', kind: 'number', cell: ({ all }) => all },
+  ];
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Stages by kind and state">
-      <table class="dense">
-        <thead>
-          <tr>
-            <th scope="col">Kind</th>
-            {states.map((state) => (
-              <th key={state} scope="col" class="number">
-                <span aria-hidden="true">{STATE_WORDS[state][0]}</span> {STATE_WORDS[state][1]}
-              </th>
-            ))}
-            <th scope="col" class="number">
-              all
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {groups.map((group) => (
-            <tr key={group.name}>
-              <th scope="row">
-                <button
-                  type="button"
-                  class="link"
-                  onClick={() => onShow({ group: String(group.index) })}
-                >
-                  <Text>{group.name}</Text>
-                </button>
-              </th>
-              {states.map((state) => (
-                <td key={state} class="number">
-                  <Count group={group} state={state} onShow={onShow} />
-                </td>
-              ))}
-              <td class="number">{group.all}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label="Stages by kind and state"
+      dense
+      columns={columns}
+      rows={groups}
+      keyOf={({ name }) => name}
+    />
   );
 }
-
-const Count = ({
-  group,
-  state,
-  onShow,
-}: Pick<GraphViewProps, 'onShow'> & {
-  readonly group: GroupCounts;
-  readonly state: (typeof STAGE_STATES)[number];
-}): JSX.Element => {
-  const n = group.counts[state] ?? 0;
-  if (n === 0) return <span class="muted">0</span>;
-  return (
-    <button
-      type="button"
-      class={state === 'failed' ? 'link bad' : 'link'}
-      aria-label={`${n} ${STATE_WORDS[state][1]} of ${group.name}: show them`}
-      onClick={() => onShow({ group: String(group.index), state })}
-    >
-      {n}
-    </button>
-  );
-};

@@ -1,9 +1,9 @@
 /** The end of a log, which is updated as the log grows. */
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import type { LogText, Note, StageDetail } from '../wire.ts';
-import { followStream } from './connection.ts';
-import { Text } from './parts.tsx';
+import { Text } from '../../report/browser/rows.tsx';
+import type { LogText, StageDetail } from '../wire.ts';
+import { followStream, type RunView } from './connection.ts';
 
 const KEPT = 128 * 1024;
 
@@ -17,7 +17,7 @@ export function useStage(run: string, stage: string | null): Watched {
   const [watched, setWatched] = useState<Watched>({ detail: null, log: null });
   useEffect(() => {
     const of = stage === null ? 'log' : `stages/${encodeURIComponent(stage)}`;
-    return followStream(`/api/runs/${encodeURIComponent(run)}/${of}`, null, {
+    return followStream(`/api/runs/${encodeURIComponent(run)}/${of}`, {
       onState: () => undefined, // the run's own stream reports the state of the connection
       onEvent(name, data) {
         setWatched((before) =>
@@ -39,13 +39,7 @@ function appendLog(before: Watched['log'], { text, anew, cut }: LogText): Watche
     : { text: joined.slice(joined.indexOf('\n', joined.length - KEPT) + 1), cut: true };
 }
 
-export function LogView({
-  label,
-  log,
-}: {
-  readonly label: string;
-  readonly log: Watched['log'];
-}): JSX.Element {
+export function LogView({ label, log }: Pick<Watched, 'log'> & { readonly label: string }) {
   const box = useRef<HTMLPreElement>(null);
   const atEnd = useRef(true);
   useLayoutEffect(() => {
@@ -74,13 +68,7 @@ export function LogView({
 
 const SHOWN = 10;
 
-export function RunLog({
-  run,
-  notes,
-}: {
-  readonly run: string;
-  readonly notes: readonly Note[];
-}): JSX.Element {
+export function RunLog({ view: { facts, notes } }: { readonly view: RunView }): JSX.Element {
   const [open, setOpen] = useState(false);
   return (
     <>
@@ -101,7 +89,7 @@ export function RunLog({
       )}
       <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
         <summary>The log of the run</summary>
-        {open ? <OpenLog run={run} /> : null}
+        {open ? <OpenLog run={facts.id} /> : null}
       </details>
     </>
   );

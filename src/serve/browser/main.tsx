@@ -1,18 +1,21 @@
 /** The page of `dosimeter serve`: its routes, and the list of runs. */
 import { type JSX, render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
+import { Text } from '../../report/browser/rows.tsx';
+import { plural } from '../../report/format.ts';
 import type { RunLine, RunList } from '../wire.ts';
 import { followStream, hasToken, type LinkState, takeToken } from './connection.ts';
 import {
+  type Column,
   countsInWords,
   dateOf,
   finishedCount,
   LinkNote,
-  plural,
   RunChip,
+  runName,
   seconds,
   StateBar,
-  Text,
+  Table,
 } from './parts.tsx';
 import { OutputsPage, RunPage } from './run-page.tsx';
 
@@ -74,7 +77,7 @@ function RunsPage(): JSX.Element {
   const [link, setLink] = useState<LinkState>('connecting');
   useEffect(() => {
     document.title = 'runs · dosimeter';
-    return followStream('/api/runs/stream', null, {
+    return followStream('/api/runs/stream', {
       onState: setLink,
       onEvent: (_, data) => setList(data as RunList),
     });
@@ -102,31 +105,53 @@ function RunsPage(): JSX.Element {
   );
 }
 
+const RUN_COLUMNS: readonly Column<RunLine>[] = [
+  {
+    title: 'Experiment',
+    cell: (run) => (
+      <>
+        <a href={`#/run/${encodeURIComponent(run.id)}`}>
+          <Text>{runName(run)}</Text>
+        </a>
+        <span class="small muted block">{run.id}</span>
+      </>
+    ),
+  },
+  { title: 'State', kind: 'nowrap', cell: ({ state }) => <RunChip state={state} /> },
+  { title: 'Stages, with those cached before', kind: 'bar', cell: Finished },
+  { title: 'Failed', kind: 'number', cell: Failed },
+  { title: 'Began', kind: 'nowrap', cell: ({ started }) => dateOf(started) },
+  {
+    title: 'Took',
+    kind: 'number',
+    cell: (run) => (run.seconds === null ? '–' : seconds(run.seconds * 1000)),
+  },
+];
+
+function Finished({ counts }: RunLine): JSX.Element {
+  const all = Object.values(counts).reduce((sum, n) => sum + n, 0);
+  return (
+    <>
+      <StateBar counts={counts} all={all} />
+      <span class="nowrap" title={countsInWords(counts)}>
+        {finishedCount(counts)} of {all}
+      </span>
+    </>
+  );
+}
+
+function Failed({ counts: { failed = 0, blocked = 0 } }: RunLine): JSX.Element {
+  return (
+    <span class={failed + blocked > 0 ? 'bad' : undefined}>
+      {failed}
+      {blocked > 0 ? <span class="small block">{blocked} blocked</span> : null}
+    </span>
+  );
+}
+
 const RunTable = ({ list: { runs, earlier } }: { readonly list: RunList }): JSX.Element => (
   <section aria-label="Runs">
-    <div class="scroll" tabIndex={0} role="region" aria-label="Table of runs">
-      <table class="runs">
-        <thead>
-          <tr>
-            <th scope="col">Experiment</th>
-            <th scope="col">State</th>
-            <th scope="col">Stages, with those cached before</th>
-            <th scope="col" class="number">
-              Failed
-            </th>
-            <th scope="col">Began</th>
-            <th scope="col" class="number">
-              Took
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {runs.map((run) => (
-            <RunRow key={run.id} run={run} />
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table label="Table of runs" columns={RUN_COLUMNS} rows={runs} keyOf={({ id }) => id} />
     {earlier > 0 ? (
       <p class="small muted">
         {plural(earlier, 'earlier run')} not listed: <code>dosimeter status --all</code>
@@ -134,36 +159,6 @@ const RunTable = ({ list: { runs, earlier } }: { readonly list: RunList }): JSX.
     ) : null}
   </section>
 );
-
-function RunRow({ run }: { readonly run: RunLine }): JSX.Element {
-  const all = Object.values(run.counts).reduce((sum, n) => sum + n, 0);
-  const { failed = 0, blocked = 0 } = run.counts;
-  return (
-    <tr>
-      <th scope="row">
-        <a href={`#/run/${encodeURIComponent(run.id)}`}>
-          <Text>{run.name === '' ? run.spec.split('/').at(-1) || run.id : run.name}</Text>
-        </a>
-        <span class="small muted block">{run.id}</span>
-      </th>
-      <td class="nowrap">
-        <RunChip state={run.state} />
-      </td>
-      <td class="bar">
-        <StateBar counts={run.counts} all={all} />
-        <span class="nowrap" title={countsInWords(run.counts)}>
-          {finishedCount(run.counts)} of {all}
-        </span>
-      </td>
-      <td class={failed + blocked > 0 ? 'number bad' : 'number'}>
-        {failed}
-        {blocked > 0 ? <span class="small block">{blocked} blocked</span> : null}
-      </td>
-      <td class="nowrap">{dateOf(run.started)}</td>
-      <td class="number">{run.seconds === null ? '–' : seconds(run.seconds * 1000)}</td>
-    </tr>
-  );
-}
 
 takeToken();
 const page = document.getElementById('page');

@@ -4,7 +4,8 @@
  */
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { formatSeconds } from '../../report/format.ts';
+import { Text } from '../../report/browser/rows.tsx';
+import { formatSeconds, plural } from '../../report/format.ts';
 import {
   type Failure,
   type Place,
@@ -13,7 +14,7 @@ import {
   STAGE_STATES,
   type StageState,
 } from '../wire.ts';
-import type { LinkState } from './connection.ts';
+import type { LinkState, RunView } from './connection.ts';
 
 /** Each state as a word and a sign, so that colour is not the only mark. */
 export const STATE_WORDS: {
@@ -116,8 +117,9 @@ export const dateOf = (time: number | null): string =>
     ? '–'
     : new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
-export const plural = (n: number, noun: string): string =>
-  `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
+/** Returns a run's name or, without one, that of its spec's file. */
+export const runName = ({ name, spec, id }: Pick<RunFacts, 'name' | 'spec' | 'id'>): string =>
+  name === '' ? spec.split('/').at(-1) || id : name;
 
 /** A part of the page with a heading, which the navigation jumps to. */
 export const Section = ({
@@ -141,10 +143,85 @@ export const Section = ({
 export const placeText = ({ job, node, waits }: Place): string =>
   waits !== null ? `${job} queued: ${waits}` : node === null ? job : `${job} on ${node}`;
 
-/** Text from a run, which may be in any script and direction. */
-export const Text = ({ children }: { readonly children: string }): JSX.Element => (
-  <bdi>{children}</bdi>
+/** A list of facts, without those whose value is null. */
+export const Facts = ({
+  facts,
+}: {
+  readonly facts: readonly (readonly [name: string, value: string | null])[];
+}): JSX.Element => (
+  <dl class="facts">
+    {facts.map(([name, value]) =>
+      value === null ? null : (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>
+            <Text>{value}</Text>
+          </dd>
+        </div>
+      ),
+    )}
+  </dl>
 );
+
+export interface Column<Row> {
+  readonly title: ComponentChildren;
+  /** The class of its cells. */
+  readonly kind?: 'number' | 'nowrap' | 'bar' | 'stage';
+  readonly cell: (row: Row) => ComponentChildren;
+}
+
+/** A table whose first column names its rows. With a label, it is a region that scrolls. */
+export function Table<Row>({
+  label,
+  dense = false,
+  columns,
+  rows,
+  keyOf,
+}: {
+  readonly label?: string;
+  readonly dense?: boolean;
+  readonly columns: readonly Column<Row>[];
+  readonly rows: readonly Row[];
+  readonly keyOf: (row: Row) => string;
+}): JSX.Element {
+  const table = (
+    <table class={dense ? 'dense' : undefined}>
+      <thead>
+        <tr>
+          {columns.map(({ title, kind }, i) => (
+            <th key={i} scope="col" class={kind === 'number' ? kind : undefined}>
+              {title}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row) => (
+          <tr key={keyOf(row)}>
+            {columns.map(({ kind, cell }, i) =>
+              i === 0 ? (
+                <th key={i} scope="row" class={kind}>
+                  {cell(row)}
+                </th>
+              ) : (
+                <td key={i} class={kind}>
+                  {cell(row)}
+                </td>
+              ),
+            )}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+  return label === undefined ? (
+    table
+  ) : (
+    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+      {table}
+    </div>
+  );
+}
 
 /** The message of a failure, and the way out that it names. */
 export const FailureText = ({
@@ -184,16 +261,10 @@ export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element 
 /** The least time between two announcements. */
 const EVERY_MS = 20_000;
 
-export function Announcer({
-  facts,
-  all,
-}: {
-  readonly facts: RunFacts;
-  readonly all: number;
-}): JSX.Element {
+export function Announcer({ view: { facts, stages } }: { readonly view: RunView }): JSX.Element {
   const [said, setSaid] = useState('');
   const latest = useRef('');
-  latest.current = progressSentence(facts, all);
+  latest.current = progressSentence(facts, stages.length);
   useEffect(() => {
     const timer = setInterval(() => setSaid(latest.current), EVERY_MS);
     return () => clearInterval(timer);

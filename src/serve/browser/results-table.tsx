@@ -2,11 +2,13 @@
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { Grid } from '../../report/browser/grid.tsx';
-import { formatNumber } from '../../report/format.ts';
+import { Choice } from '../../report/browser/outputs.tsx';
+import { Text } from '../../report/browser/rows.tsx';
+import { formatNumber, plural } from '../../report/format.ts';
 import { METRICS } from '../../report/metrics.ts';
 import type { Results } from '../wire.ts';
 import { askJson, type GroupCounts, type RunView } from './connection.ts';
-import { finishedCount, plural, Text } from './parts.tsx';
+import { finishedCount } from './parts.tsx';
 
 /** The shortest time between two requests for results, while stages finish. */
 const EVERY_MS = 3000;
@@ -33,16 +35,12 @@ export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.E
   return (
     <>
       <form class="filter" onSubmit={(event) => event.preventDefault()}>
-        <label>
-          Kind{' '}
-          <select value={group.name} onChange={(event) => setWanted(event.currentTarget.value)}>
-            {choices.map(({ name }) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Choice
+          name="Kind"
+          value={group.name}
+          options={choices.map(({ name }) => [name, name])}
+          onChoose={setWanted}
+        />
         <span class="muted small" role="status">
           {done} of {plural(group.all, 'stage')} finished
           {results !== null && results.left > 0 ? `, ${results.left} of them not shown` : ''}

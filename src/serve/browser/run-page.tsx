@@ -2,6 +2,8 @@
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { OutputBrowser } from '../../report/browser/outputs.tsx';
+import { Text } from '../../report/browser/rows.tsx';
+import { plural } from '../../report/format.ts';
 import type { Outputs } from '../../report/outputs.ts';
 import { mayGoOn, type RunFacts } from '../wire.ts';
 import { askJson, countGroups, type LinkState, openRun, type RunView } from './connection.ts';
@@ -13,14 +15,14 @@ import {
   countsInWords,
   dateOf,
   estimateText,
+  Facts,
   finishedCount,
   LinkNote,
-  plural,
   RunChip,
+  runName,
   seconds,
   Section,
   StateBar,
-  Text,
   useNow,
 } from './parts.tsx';
 import { ResultsTable } from './results-table.tsx';
@@ -105,7 +107,7 @@ function Run({
   readonly link: LinkState;
   readonly open: string | null;
 }): JSX.Element {
-  const { facts, notes, stages } = view;
+  const { facts, stages } = view;
   const { id } = facts;
   const [filter, setFilter] = useState<StageFilter>({ text: '', state: '', group: '' });
   const groups = useMemo(() => countGroups(view), [view.version]);
@@ -115,21 +117,35 @@ function Run({
     goTo('stages');
   }, []);
   const all = stages.length;
-  const name = nameOf(facts);
+  const name = runName(facts);
   useEffect(() => {
     document.title = `${finishedCount(facts.counts)}/${all} · ${name} · dosimeter`;
   }, [name, finishedCount(facts.counts), all]);
+  const hasReport = groups.some((of) => of.name === 'report' && finishedCount(of.counts) > 0);
   const index = open === null ? -1 : stages.findIndex((stage) => stage.id === open);
   return (
     <>
-      <Header facts={facts} skew={view.skew} all={all} />
-      <Chapters
-        run={id}
-        hasReport={groups.some((of) => of.name === 'report' && finishedCount(of.counts) > 0)}
-      />
+      <Header view={view} />
+      <nav aria-label="Chapters">
+        <div class="wrap">
+          {CHAPTERS.map(([chapter, title]) => (
+            <a
+              key={chapter}
+              href={stageHash(id, null)}
+              onClick={(event) => {
+                event.preventDefault();
+                goTo(chapter);
+              }}
+            >
+              {title}
+            </a>
+          ))}
+          {hasReport ? <a href={`#${outputsBase(id)}`}>Outputs</a> : null}
+        </div>
+      </nav>
       <main class="wrap">
         <LinkNote state={link} />
-        <Announcer facts={facts} all={all} />
+        <Announcer view={view} />
         <Damage view={view} />
         <Section id="running" title="Running and next">
           <Running view={view} onOpen={openStage} onShow={show} />
@@ -154,7 +170,7 @@ function Run({
           <ResultsTable view={view} groups={groups} onOpen={openStage} />
         </Section>
         <Section id="log" title="Log">
-          <RunLog run={id} notes={notes} />
+          <RunLog view={view} />
         </Section>
       </main>
       <footer>
@@ -168,32 +184,6 @@ function Run({
     </>
   );
 }
-
-const Chapters = ({
-  run,
-  hasReport,
-}: {
-  readonly run: string;
-  readonly hasReport: boolean;
-}): JSX.Element => (
-  <nav aria-label="Chapters">
-    <div class="wrap">
-      {CHAPTERS.map(([chapter, title]) => (
-        <a
-          key={chapter}
-          href={stageHash(run, null)}
-          onClick={(event) => {
-            event.preventDefault();
-            goTo(chapter);
-          }}
-        >
-          {title}
-        </a>
-      ))}
-      {hasReport ? <a href={`#${outputsBase(run)}`}>Outputs</a> : null}
-    </div>
-  </nav>
-);
 
 const outputsBase = (run: string): string => `/run/${encodeURIComponent(run)}/outputs?`;
 
@@ -235,24 +225,14 @@ export function OutputsPage({ id }: { readonly id: string }): JSX.Element {
   );
 }
 
-const nameOf = ({ name, spec, id }: RunFacts): string =>
-  name === '' ? spec.split('/').at(-1) || id : name;
-
 /** Scrolls to a chapter and moves the focus there, as a link to it would. */
 function goTo(chapter: string): void {
   document.getElementById(chapter)?.scrollIntoView();
   document.getElementById(`${chapter}-title`)?.focus({ preventScroll: true });
 }
 
-function Header({
-  facts,
-  skew,
-  all,
-}: {
-  readonly facts: RunFacts;
-  readonly skew: number;
-  readonly all: number;
-}): JSX.Element {
+function Header({ view: { facts, skew, stages } }: { readonly view: RunView }): JSX.Element {
+  const all = stages.length;
   const goesOn = mayGoOn(facts.state);
   const now = useNow(goesOn) - skew;
   const done = finishedCount(facts.counts);
@@ -263,7 +243,7 @@ function Header({
           <a href="#/">dosimeter · runs</a> · {facts.id}
         </p>
         <h1>
-          <Text>{nameOf(facts)}</Text> <RunChip state={facts.state} />
+          <Text>{runName(facts)}</Text> <RunChip state={facts.state} />
         </h1>
         <p class="question">
           <Text>{facts.spec}</Text>
@@ -279,35 +259,27 @@ function Header({
         >
           <StateBar counts={facts.counts} all={all} />
         </div>
-        <dl class="facts">
-          <Fact name="Done">{`${done.toLocaleString('en')} of ${plural(all, 'stage')}`}</Fact>
-          {goesOn ? <Fact name="Time left">{timeLeftText(facts, now)}</Fact> : null}
-          <Fact name="Rate">
-            {facts.rate === null ? '–' : `${Number(facts.rate.toPrecision(2))} stages/min`}
-          </Fact>
-          <Fact name={goesOn ? 'Running for' : 'Took'}>{durationText(facts, now)}</Fact>
-          <Fact name="Failed">{String(facts.counts.failed ?? 0)}</Fact>
-          <Fact name="Began">{dateOf(facts.started)}</Fact>
-          {goesOn && facts.state !== 'running' ? (
-            <Fact name="Last heard of">{sinceText(facts.heard, now)}</Fact>
-          ) : null}
-          {facts.backend === '' ? null : <Fact name="Backend">{facts.backend}</Fact>}
-          {facts.executor === '' ? null : <Fact name="Executor">{facts.executor}</Fact>}
-          {facts.host === '' ? null : <Fact name="Machine">{facts.host}</Fact>}
-        </dl>
+        <Facts
+          facts={[
+            ['Done', `${done.toLocaleString('en')} of ${plural(all, 'stage')}`],
+            ['Time left', goesOn ? timeLeftText(facts, now) : null],
+            ['Rate', facts.rate === null ? '–' : `${Number(facts.rate.toPrecision(2))} stages/min`],
+            [goesOn ? 'Running for' : 'Took', durationText(facts, now)],
+            ['Failed', String(facts.counts.failed ?? 0)],
+            ['Began', dateOf(facts.started)],
+            [
+              'Last heard of',
+              goesOn && facts.state !== 'running' ? sinceText(facts.heard, now) : null,
+            ],
+            ['Backend', facts.backend || null],
+            ['Executor', facts.executor || null],
+            ['Machine', facts.host || null],
+          ]}
+        />
       </div>
     </header>
   );
 }
-
-const Fact = ({ name, children }: { readonly name: string; readonly children: string }) => (
-  <div>
-    <dt>{name}</dt>
-    <dd>
-      <Text>{children}</Text>
-    </dd>
-  </div>
-);
 
 const timeLeftText = ({ left, now: at }: RunFacts, now: number): string =>
   left === null ? 'not known yet' : `about ${estimateText(Math.max(0, left - (now - at) / 1000))}`;

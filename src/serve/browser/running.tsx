@@ -1,9 +1,11 @@
 /** What runs now, what waits for its turn, and what went wrong, by cause. */
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
+import { Text } from '../../report/browser/rows.tsx';
+import { plural } from '../../report/format.ts';
 import type { Stage } from '../wire.ts';
 import type { RunView } from './connection.ts';
-import { FailureText, placeText, plural, seconds, Text, useNow } from './parts.tsx';
+import { type Column, FailureText, placeText, seconds, Table, useNow } from './parts.tsx';
 import type { StageFilter } from './stage-list.tsx';
 
 const RUNNING = 50,
@@ -25,48 +27,34 @@ export function Running({ view, onOpen, onShow }: RunningProps): JSX.Element {
     return { running: of('running'), queued: of('ready') };
   }, [view.version]);
   const now = useNow(running.length > 0) - view.skew;
-  const hasPlaces = running.some(([, { place }]) => place !== undefined);
+  const columns: readonly (Column<Numbered> | false)[] = [
+    {
+      title: 'Stage',
+      kind: 'stage',
+      cell: ([index, stage]) => <StageLink index={index} label={stage.label} onOpen={onOpen} />,
+    },
+    running.some(([, { place }]) => place !== undefined) && {
+      title: 'Where',
+      cell: ([, { place }]) => (place === undefined ? '–' : <Text>{placeText(place)}</Text>),
+    },
+    { title: 'Progress', kind: 'bar', cell: ([, stage]) => <Progress stage={stage} /> },
+    {
+      title: 'For',
+      kind: 'number',
+      cell: ([, { since }]) => (since === undefined ? '–' : seconds(Math.max(0, now - since))),
+    },
+  ];
   return (
     <>
       {running.length === 0 ? (
         <p class="muted">Nothing is running.</p>
       ) : (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Running stages">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Stage</th>
-                {hasPlaces ? <th scope="col">Where</th> : null}
-                <th scope="col">Progress</th>
-                <th scope="col" class="number">
-                  For
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {running.slice(0, RUNNING).map(([index, stage]) => (
-                <tr key={stage.id}>
-                  <th scope="row" class="stage">
-                    <button type="button" class="link" onClick={() => onOpen(index)}>
-                      <Text>{stage.label}</Text>
-                    </button>
-                  </th>
-                  {hasPlaces ? (
-                    <td>
-                      {stage.place === undefined ? '–' : <Text>{placeText(stage.place)}</Text>}
-                    </td>
-                  ) : null}
-                  <td class="bar">
-                    <Progress stage={stage} />
-                  </td>
-                  <td class="number">
-                    {stage.since === undefined ? '–' : seconds(Math.max(0, now - stage.since))}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Running stages"
+          columns={columns.filter((column) => column !== false)}
+          rows={running.slice(0, RUNNING)}
+          keyOf={([, { id }]) => id}
+        />
       )}
       {running.length > RUNNING ? (
         <p class="small muted">
@@ -107,9 +95,7 @@ const Queue = ({
     <ol class="queue">
       {queued.slice(0, QUEUED).map(([index, stage]) => (
         <li key={stage.id}>
-          <button type="button" class="link" onClick={() => onOpen(index)}>
-            <Text>{stage.label}</Text>
-          </button>
+          <StageLink index={index} label={stage.label} onOpen={onOpen} />
         </li>
       ))}
     </ol>
@@ -121,6 +107,19 @@ const Queue = ({
       </p>
     ) : null}
   </>
+);
+
+const StageLink = ({
+  index,
+  label,
+  onOpen,
+}: Pick<RunningProps, 'onOpen'> & {
+  readonly index: number;
+  readonly label: string;
+}): JSX.Element => (
+  <button type="button" class="link" onClick={() => onOpen(index)}>
+    <Text>{label}</Text>
+  </button>
 );
 
 const NAMED = 5;
@@ -153,17 +152,13 @@ export const Named = ({
   stages,
   view,
   onOpen,
-}: {
+}: Pick<RunningProps, 'view' | 'onOpen'> & {
   readonly stages: readonly number[];
-  readonly view: RunView;
-  readonly onOpen: (index: number) => void;
 }): JSX.Element => (
   <ul class="named">
     {stages.map((index) => (
       <li key={index}>
-        <button type="button" class="link" onClick={() => onOpen(index)}>
-          <Text>{view.stages[index]?.label ?? ''}</Text>
-        </button>
+        <StageLink index={index} label={view.stages[index]?.label ?? ''} onOpen={onOpen} />
       </li>
     ))}
   </ul>

@@ -2,10 +2,12 @@
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import { Grid } from '../../report/browser/grid.tsx';
-import { formatSeconds } from '../../report/format.ts';
+import { Choice } from '../../report/browser/outputs.tsx';
+import { Text } from '../../report/browser/rows.tsx';
+import { formatSeconds, plural } from '../../report/format.ts';
 import { type Stage, STAGE_STATES } from '../wire.ts';
 import type { GroupCounts, RunView } from './connection.ts';
-import { plural, StageChip, STATE_WORDS, Text } from './parts.tsx';
+import { StageChip, STATE_WORDS } from './parts.tsx';
 
 export interface StageFilter {
   /** Words, all of which the label or the id contains. */
@@ -73,34 +75,21 @@ export function StageList(props: StageListProps): JSX.Element {
             onInput={(event) => onFilter({ ...filter, text: event.currentTarget.value })}
           />
         </label>
-        <label>
-          State{' '}
-          <select
-            value={state}
-            onChange={(event) => onFilter({ ...filter, state: event.currentTarget.value })}
-          >
-            <option value="">all</option>
-            {STAGE_STATES.map((one) => (
-              <option key={one} value={one}>
-                {STATE_WORDS[one][1]}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Kind{' '}
-          <select
-            value={group}
-            onChange={(event) => onFilter({ ...filter, group: event.currentTarget.value })}
-          >
-            <option value="">all</option>
-            {groups.map(({ name, index }) => (
-              <option key={index} value={String(index)}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Choice
+          name="State"
+          value={state}
+          options={[['', 'all'], ...STAGE_STATES.map((one) => [one, STATE_WORDS[one][1]] as const)]}
+          onChoose={(value) => onFilter({ ...filter, state: value })}
+        />
+        <Choice
+          name="Kind"
+          value={group}
+          options={[
+            ['', 'all'],
+            ...groups.map(({ name, index }) => [String(index), name] as const),
+          ]}
+          onChoose={(value) => onFilter({ ...filter, group: value })}
+        />
         <span class="muted small" role="status">
           {found.length === view.stages.length
             ? plural(found.length, 'stage')
