@@ -110,9 +110,6 @@ export interface ListedFile {
   /** Relative to the folder, with `/` between parts. */
   readonly path: string;
   readonly size: number;
-  readonly mtimeMs: number;
-  /** The number of the file's hard links, in this folder and elsewhere. */
-  readonly nlink: number;
 }
 
 /**
@@ -126,10 +123,8 @@ export function listFiles(dir: string): ListedFile[] {
       const relative = prefix + entry.name,
         full = `${folder}/${entry.name}`;
       if (entry.isDirectory()) walk(full, `${relative}/`);
-      else if (entry.isFile()) {
-        const { size, mtimeMs, nlink } = lstatSync(full);
-        found.push({ path: relative, size, mtimeMs, nlink });
-      } else
+      else if (entry.isFile()) found.push({ path: relative, size: lstatSync(full).size });
+      else
         throw new UserFault(
           `${full} is neither a file nor a folder`,
           'a stage may write files and folders only',

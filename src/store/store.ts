@@ -43,12 +43,6 @@ export interface Publication extends Omit<Manifest, 'format' | 'content' | 'crea
   readonly volatile: readonly string[];
 }
 
-export interface Published {
-  readonly entry: Entry;
-  /** Whether the entry has other files than those published, since another process was faster. */
-  readonly byAnother: boolean;
-}
-
 export interface StoreOptions {
   /** Called when the claim of a dead process is removed. */
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
@@ -190,7 +184,7 @@ export class Store {
    * Turns a scratch folder into an entry, whole or not at all. If another process was faster, its
    * entry stays and is returned.
    */
-  publish(scratch: string, { volatile, ...publication }: Publication): Promise<Published> {
+  publish(scratch: string, { volatile, ...publication }: Publication): Promise<Entry> {
     return onDisk(this.root, () => {
       const { files } = publication;
       if (files.some((file) => file.path === MANIFEST_FILE))
@@ -212,7 +206,7 @@ export class Store {
    * Like `publish`, for an entry that was made elsewhere, whose manifest is kept as it is.
    * @param text the manifest's text
    */
-  adopt(scratch: string, manifest: Manifest, text: string): Promise<Published> {
+  adopt(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     return onDisk(this.root, () => this.#publish(scratch, manifest, text));
   }
 
@@ -376,7 +370,7 @@ export class Store {
   }
 
   /** Renames an entry into place and has it flushed. @param text the manifest's text */
-  async #publish(scratch: string, manifest: Manifest, text: string): Promise<Published> {
+  async #publish(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     const { commit } = this.#prepare(),
       { key } = manifest;
     writeFileSync(`${scratch}/${MANIFEST_FILE}`, text);
@@ -385,10 +379,10 @@ export class Store {
     utimesSync(scratch, new Date(), new Date(made));
     const faster = await this.#place(scratch, key);
     this.#sweepResumes(key);
-    if (faster) return { entry: faster, byAnother: true };
+    if (faster) return faster;
     const dir = this.entryDir(key);
     commit.add(dir);
-    return { entry: { key, dir, manifest }, byAnother: false };
+    return { key, dir, manifest };
   }
 
   /** Renames a scratch folder into place; returns the entry of a faster process, if any. */

@@ -146,7 +146,7 @@ async function indexed(
   const store = openStore(root, { spec }),
     scratch = store.scratch('a');
   writeFileSync(path.join(scratch, 'model.txt'), 'abc');
-  const { entry } = await store.publish(scratch, {
+  const entry = await store.publish(scratch, {
     key: key(1),
     kind: 'train',
     components: { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: 'cpu' },

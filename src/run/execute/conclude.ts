@@ -13,7 +13,6 @@ import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import { type Execution, tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
-import { noStates, statesOfOutputs } from './guard.ts';
 import { precisionOf } from './survey.ts';
 import { readWarnings, warningText } from './warnings.ts';
 
@@ -114,16 +113,15 @@ async function publish(
   answered: Answered,
   { files, seconds, computed, peakMemoryMB }: Extract<JobResult, { type: 'done' }>,
 ): Promise<Outcome> {
-  const { plan, options, guard, entries } = execution;
+  const { plan, options, entries } = execution;
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
   const outDir = outputFolder(answered);
-  const states = statesOfOutputs(outDir, files);
   const volatile = stage.descriptor.volatile ?? [];
   if (request.whole === true && options.store.lookUp(key).state === 'hit')
     return restoreFiles(execution, answered, { files, volatile, seconds });
-  const { entry, byAnother } = await options.store.publish(outDir, {
+  const entry = await options.store.publish(outDir, {
     key,
     kind: stage.kind,
     components,
@@ -144,7 +142,6 @@ async function publish(
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
-  guard.stored(key, byAnother ? noStates : states);
   entries.set(key, entry);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);

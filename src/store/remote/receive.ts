@@ -106,7 +106,7 @@ export async function receiveEntry(
     for (const file of keptFiles(manifest)) await receiveFile(objects, scratch, file);
     setFolderTimes(scratch, manifest);
     await receiveEnvironment(objects, store.root, manifest.facts);
-    const { entry } = await store.adopt(scratch, manifest, text);
+    const entry = await store.adopt(scratch, manifest, text);
     return { state: 'received', entry, bytes };
   } catch (error) {
     if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
