@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Executor, Job, JobResult, PackedJob } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
-import { endMarked, MARK } from './offspring.ts';
+import { endMarked, WORKER_MARK } from '../../base/processes.ts';
 
 /**
  * A message to a worker, as JSON over the channel of `child_process.fork`. `job` of `abort` is an
@@ -92,7 +92,7 @@ function startWorker(
       ...env,
       ...threadVariables(cpu),
       ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }),
-      [MARK]: mark,
+      [WORKER_MARK]: mark,
     },
     // A worker in TypeScript (tests, `tsx`) needs the loader; the built one needs nothing.
     execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
@@ -237,7 +237,7 @@ class Workers {
         return ended;
       }),
     );
-    endMarked(this.#marks);
+    endMarked(WORKER_MARK, this.#marks);
     this.#marks.clear();
   }
 

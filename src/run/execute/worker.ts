@@ -9,9 +9,9 @@ import type { Job, JobResult, StageDescriptor, Warning } from '../../api.ts';
 import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
 import { meeting, type Seat } from '../../base/meeting.ts';
+import { endChildren, endMarked, leftText, WORKER_MARK } from '../../base/processes.ts';
 import type { BackendInfo } from '../../tensor/backend.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
-import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, doneResult, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
 
@@ -135,8 +135,7 @@ async function endLeftovers(index: number): Promise<void> {
   const count = await endChildren();
   if (count === 0) return;
   spent = true;
-  const what = count === 1 ? 'a process, which was' : `${count} processes, which were`;
-  send({ type: 'log', job: index, message: `it left ${what} ended` });
+  send({ type: 'log', job: index, message: leftText(count) });
 }
 
 /**
@@ -200,7 +199,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 // to stop, so that they save their state first.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => {
-  endMarked(new Set([process.env[MARK] ?? '']));
+  endMarked(WORKER_MARK, new Set([process.env[WORKER_MARK] ?? '']));
   try {
     process.kill(-process.pid, 'SIGKILL'); // with what a stage forked: the worker leads its group
   } catch {
