@@ -13,12 +13,7 @@ import type { ActionKey, DefinitionKey, KeyComponents } from './types.ts';
  * contains NaN, an infinity or anything else that is not JSON.
  */
 export function canonical(value: unknown): string {
-  return canonicalPlain(value) ?? canonicalByLibrary(value);
-}
-
-/** Like `canonical`, but always uses the package canonicalize. */
-function canonicalByLibrary(value: unknown): string {
-  const text = canonicalize(value);
+  const text = canonicalPlain(value) ?? canonicalize(value);
   if (text === undefined) throw new TypeError('not JSON: undefined');
   return text;
 }
