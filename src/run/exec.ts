@@ -52,8 +52,7 @@ export async function execStage(
   wanted: string,
   { out, jobs, hooks, signal }: ExecOptions,
 ): Promise<Executed> {
-  const { registry, assets, backend, experiment, plan } = prepared;
-  const { computedBy, python } = plan;
+  const { registry, assets, experiment, plan } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
   const { jobOf, redacted } = await import('./execute/job.ts');
@@ -67,16 +66,7 @@ export async function execStage(
     stage.descriptor.scope === 'experiment'
       ? { inputs, experiment: await factsForJoiningStage(prepared, jobs) }
       : { inputs },
-    {
-      registry,
-      assets,
-      jobs,
-      backend,
-      computedBy,
-      python,
-      outDir,
-      answersDir: prepared.store.answersDir,
-    },
+    { plan, registry, assets, jobs, outDir, answersDir: prepared.store.answersDir },
   );
   const redact = redactor(experiment.secrets, process.env);
   const result = redacted(
@@ -167,17 +157,19 @@ async function factsForJoiningStage(
   { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
 ): Promise<ExperimentFacts> {
-  const [{ experimentFacts }, { environment }, { cachedOutcome }] = await Promise.all([
+  const [{ cachedOutcome, experimentFacts }, { environment }] = await Promise.all([
     import('./execute/execution.ts'),
     import('./execute/environment.ts'),
-    import('./execute/execution.ts'),
   ]);
   const outcomes = new Map(
     statuses.flatMap(({ stage, entry }): [StageId, Outcome][] =>
       entry ? [[stage.id, cachedOutcome(entry)]] : [],
     ),
   );
-  return experimentFacts(plan, outcomes, assets, await environment(experiment.file, backend, jobs));
+  return experimentFacts(plan, outcomes, {
+    assets,
+    environment: await environment(experiment.file, backend, jobs),
+  });
 }
 
 /** Returns a stage's inputs by name. @throws UserFault if one is missing, damaged or let go */
