@@ -153,20 +153,17 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
     },
     rest(outcomes) {
       tryRelease(affected, outcomes, () => undefined);
-      const said = [
-        ...(trimmedStages === 0
-          ? []
-          : [
-              `let go of ${sizeText(freedBytes)} of ${trimmedStages} finished stages, as \`keep\` says`,
-            ]),
-        ...(staying.size === 0
-          ? []
-          : [
-              `${staying.size} finished stages stay whole: they are pinned, or of another spec too`,
-            ]),
-        ...(isAlone ? [] : ['another run uses the store: the next run lets go of the rest']),
-        ...(fault === null ? [] : [`nothing more was let go: ${fault}`]),
-      ];
+      const said: string[] = [];
+      if (trimmedStages > 0)
+        said.push(
+          `let go of ${sizeText(freedBytes)} of ${trimmedStages} finished stages, as \`keep\` says`,
+        );
+      if (staying.size > 0)
+        said.push(
+          `${staying.size} finished stages stay whole: they are pinned, or of another spec too`,
+        );
+      if (!isAlone) said.push('another run uses the store: the next run lets go of the rest');
+      if (fault !== null) said.push(`nothing more was let go: ${fault}`);
       return said.length === 0 ? null : said.join('; ');
     },
   };

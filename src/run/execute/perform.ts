@@ -82,7 +82,7 @@ export async function doneResult(
   returned: unknown,
   seconds: number,
   warnings: readonly Warning[],
-): Promise<JobResult> {
+): Promise<Extract<JobResult, { type: 'done' }>> {
   const { name } = job.stage;
   if (returned !== undefined)
     throw new TypeError(

@@ -19,6 +19,7 @@ import type { FromWorker, ToWorker } from './pool.ts';
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
 
 const home = process.cwd();
+const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
 const descriptors = new Map<string, unknown>();
 /** The loaded backend; null until one is loaded. */
 let backend: BackendInfo | null = null;
@@ -49,7 +50,6 @@ async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unk
 
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
-  const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
   // All stages of a pack have the same backend and await this one load.
   loading ??= import('../../tensor/load.ts').then(({ loadBackend }) =>
     loadBackend(name, { threads, ...defined({ computedBy }) }),
@@ -64,7 +64,6 @@ async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> 
 /** Loads PyTorch's process. Throws if its releases are not those that the key names. */
 async function ensureTorch(computedBy: string): Promise<void> {
   const { loadBackend } = await import('../../tensor/load.ts');
-  const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
   await loadBackend('torch', { threads, computedBy });
 }
 
@@ -125,7 +124,6 @@ async function perform(started: Started, signal: AbortSignal): Promise<WorkerRes
   }
   if ('error' in ended) return thrownResult(ended.error);
   const result = await doneResult(job, ended.returned, seconds, warnings).catch(thrownResult);
-  if (result.type === 'exit') throw new Error('a job cannot report its own exit');
   return result.type === 'done' && job.compute && backend !== null
     ? { ...result, computed: { ...backend } }
     : result;
