@@ -2,7 +2,7 @@
  * `dosimeter exec`: runs one stage by hand in a separate folder, to debug a plugin or to see
  * whether a result can be reproduced. The store is only read.
  */
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import {
   type ExperimentFacts,
@@ -13,6 +13,7 @@ import {
   type StageInput,
   UserFault,
 } from '../api.ts';
+import { replaceFile } from '../base/replace-file.ts';
 import { redactor } from '../base/secret.ts';
 import { WARNINGS } from '../plan/keys.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -110,9 +111,7 @@ export async function execJob(
     throw new UserFault(`${jobFile} contains no job: ${(error as Error).message}`);
   }
   const result = await performInWorker(job, hooks, signal);
-  const draft = `${resultFile}.${process.pid}`;
-  writeFileSync(draft, JSON.stringify(result));
-  renameSync(draft, resultFile);
+  replaceFile(resultFile, JSON.stringify(result));
   return result;
 }
 

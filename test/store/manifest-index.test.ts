@@ -104,7 +104,7 @@ for (const [what, changes] of [
   test(`an index of ${what} counts as missing: its lines may mean something else`, ({ root }) => {
     saved(root, [key(1)]);
     const file = indexFile(root, spec),
-      { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject }).value;
+      { format, manifests, lines } = readSealed<JsonObject>(file) as JsonObject;
     writeSealed(file, {
       format: present(format),
       manifests: present(manifests),
