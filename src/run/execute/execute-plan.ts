@@ -104,7 +104,7 @@ function createSettler(
       if (blocked) return blocked;
       const keyed = keyedStage(execution, stage);
       if (keyed === null) return { state: 'abandoned' };
-      const found = options.store.lookUpNew(keyed.key);
+      const found = options.store.lookUp(keyed.key);
       if (found.state === 'hit' && isSufficient(found.entry, whole))
         return withWarnings(useCached(execution, found.entry));
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
