@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastingChildren } from './process-wide.ts';
+import { hasCode } from './system-error.ts';
 
 /** The environment variable with a worker's mark, which every process that it starts inherits. */
 export const WORKER_MARK = 'DOSIMETER_WORKER';
@@ -20,8 +21,7 @@ function readOr<T>(fallback: T, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes(code)) return fallback;
+    if (hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM')) return fallback;
     throw error;
   }
 }
@@ -47,12 +47,21 @@ function childrenOf(parent: number): Process[] {
     .flatMap((child) => (child === '' ? [] : (running(Number(child)) ?? [])));
 }
 
+/** Whether there is a process with this id, a zombie included. Works on every system. */
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return hasCode(error, 'EPERM');
+  }
+}
+
 /** Ends a process. Returns false if it has already ended, or belongs to another user. */
 function kill({ pid }: Process): boolean {
   try {
     return process.kill(pid, 'SIGKILL');
   } catch (error) {
-    if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!hasCode(error, 'ESRCH', 'EPERM')) throw error;
     return false;
   }
 }

@@ -110,18 +110,16 @@ async function surveyRemote(objects: Objects): Promise<Found> {
   await queue.addAll(
     (await listAll(objects, 'entries')).flatMap((object) => {
       const key = keyInName(object.name);
-      if (key === null) return [];
-      return [
-        async (): Promise<void> => {
-          const described = await receiveManifest(objects, key, null);
-          if (described.state === 'known')
-            entries.push({ key, object, manifest: described.manifest });
-          else if (described.state === 'refused') {
-            checkVersion(described.why, objects.uri);
-            damaged.push(object);
-          }
-        },
-      ];
+      const read = async (own: ActionKey): Promise<void> => {
+        const described = await receiveManifest(objects, own, null);
+        if (described.state === 'known')
+          entries.push({ key: own, object, manifest: described.manifest });
+        else if (described.state === 'refused') {
+          checkVersion(described.why, objects.uri);
+          damaged.push(object);
+        }
+      };
+      return key === null ? [] : [() => read(key)];
     }),
   );
   return { blobs: blobs ?? [], environments: environments ?? [], runs, entries, damaged };
@@ -267,10 +265,8 @@ export interface Marker {
   end(): Promise<void>;
 }
 
-interface Placed {
+interface Placed extends Omit<Marker, 'now'> {
   readonly name: string;
-  readonly stands: Marker['stands'];
-  readonly end: Marker['end'];
 }
 
 /** Writes a marker of this process, and renews it until its `end` is called. */
@@ -307,8 +303,7 @@ async function otherMarkers(
   objects: Objects,
   own: string,
 ): Promise<{ readonly others: readonly string[]; readonly now: number }> {
-  const markers: { readonly name: string; readonly modified: number }[] = [];
-  for await (const marker of objects.list('signs')) markers.push(marker);
+  const markers = await listAll(objects, 'signs');
   const now = markers.find(({ name }) => name === own)?.modified;
   if (now === undefined)
     throw new UserFault(
