@@ -1,6 +1,7 @@
 /** Finds out why a stage would run: what changed since the most similar stage in the store. */
 import type { Digest, Json } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
+import { mapValues } from '../base/record.ts';
 import { canonical } from '../plan/keys.ts';
 import type { KeyComponents, StageId } from '../plan/types.ts';
 import type { Manifest } from '../store/manifest.ts';
@@ -88,12 +89,6 @@ function joinFirst(texts: readonly string[]): string {
   const left = texts.length - MOST_DIFFERENCES;
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
 }
-
-const mapValues = <A, B>(
-  values: { readonly [name: string]: A },
-  change: (value: A) => B,
-): { readonly [name: string]: B } =>
-  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, change(value)]));
 
 /** Returns what differs between the components of two keys, in words: `adapter.rank 8 → 16`. */
 export function differences(

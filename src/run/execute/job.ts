@@ -2,6 +2,7 @@
 import type { Demand, ExperimentFacts, Job, JobResult, StageInput, Warning } from '../../api.ts';
 import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
+import { mapValues } from '../../base/record.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import type { Plan, PlannedStage } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
@@ -52,9 +53,7 @@ export function jobOf(
     uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
     params: stage.params,
     inputs,
-    assets: Object.fromEntries(
-      Object.entries(stage.assets).map(([name, uri]) => [name, asset(uri)]),
-    ),
+    assets: mapValues(stage.assets, asset),
     outDir: place.outDir,
     backend,
     computedBy,
