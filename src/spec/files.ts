@@ -4,7 +4,8 @@
  * made absolute, their files are looked for, and texts are filled in from them. A relative path
  * starts from the folder of the spec that writes it.
  */
-import { access, readdir, readFile, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { attackOf, replaceNodes, stepAt, writtenFields } from './fields.ts';
@@ -123,8 +124,7 @@ async function readText(
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    switch (code) {
+    switch ((error as { readonly code?: unknown }).code) {
       case 'ENOENT':
       case 'ENOTDIR':
         report(
@@ -157,13 +157,8 @@ async function readText(
  */
 async function similarFile(path: string, written = path): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
-  const isPackaged =
-    path.endsWith(written) &&
-    (await access(path.slice(0, -written.length) + packaged).then(
-      () => true,
-      () => false,
-    ));
-  if (isPackaged) return `dosimeter's own file is ${packaged}`;
+  if (path.endsWith(written) && existsSync(path.slice(0, -written.length) + packaged))
+    return `dosimeter's own file is ${packaged}`;
   const folder = dirname(path);
   const names = await readdir(folder).catch(() => null);
   if (names === null) return `there is no folder ${folder} either`;
@@ -366,18 +361,10 @@ export async function expectFile(
   absolute: string,
   report: Report,
 ): Promise<boolean> {
-  const exists = await stat(absolute).then(
-    () => true,
-    () => false,
-  );
-  if (!exists)
-    report(
-      'missing-file',
-      node.span,
-      `there is no file ${absolute}`,
-      await similarFile(absolute, String(node.value)),
-    );
-  return exists;
+  if (existsSync(absolute)) return true;
+  const hint = await similarFile(absolute, String(node.value));
+  report('missing-file', node.span, `there is no file ${absolute}`, hint);
+  return false;
 }
 
 /** The largest text file, in bytes. No model reads a text of this length. */

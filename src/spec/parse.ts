@@ -63,25 +63,24 @@ function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Repo
     start = Math.min(from, Math.max(text.trimEnd().length - 1, 0)),
     end = Math.max(to, start + 1);
   const message = error.message.charAt(0).toLowerCase() + error.message.slice(1);
+  const fault = (what: string, hint?: string, at = span(start, end)): void =>
+    report('yaml-syntax', at, what, hint);
   switch (error.code as string) {
     case 'TAB_AS_INDENT':
-      report('yaml-syntax', span(start, end), "a tab can't indent YAML", 'indent with spaces');
+      fault("a tab can't indent YAML", 'indent with spaces');
       return;
     case 'MULTIPLE_DOCS':
-      report(
-        'yaml-syntax',
-        span(start, start + 3),
+      fault(
         'a spec is one YAML document, but this begins a second one',
         'take out the line "---"',
+        span(start, start + 3),
       );
       return;
     case 'TAG_RESOLVE_FAILED':
-      report('yaml-syntax', span(start, end), message, 'a value that begins with "!" needs quotes');
+      fault(message, 'a value that begins with "!" needs quotes');
       return;
     case 'BLOCK_AS_IMPLICIT_KEY':
-      report(
-        'yaml-syntax',
-        span(start, end),
+      fault(
         `not YAML: ${message}`,
         'a value with ": " in it needs quotes; a nested field goes on a line of its own, indented',
       );
@@ -91,13 +90,7 @@ function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Repo
         /^Flow (?:map|sequence) .*end with a (.)$|^Missing closing (.)quote$/.exec(error.message) ??
         [];
       const missing = bracket ?? quote;
-      report(
-        'yaml-syntax',
-        span(start, end),
-        missing === undefined
-          ? `not YAML: ${message}`
-          : `not YAML: a closing ${missing} is missing`,
-      );
+      fault(`not YAML: ${missing === undefined ? message : `a closing ${missing} is missing`}`);
     }
   }
 }
@@ -139,19 +132,13 @@ class Converter {
         node.type?.startsWith('QUOTE') === true || node.type?.startsWith('BLOCK') === true;
       return this.convertScalar(node.value, isQuoted, at);
     }
-    if (isSeq(node)) {
-      this.open.add(node);
-      const items = node.items.map((item) => this.convert(item, at));
-      this.open.delete(node);
-      return { kind: 'list', items, span: at };
-    }
-    if (isMap(node)) {
-      this.open.add(node);
-      const map = this.convertMap(node.items, at);
-      this.open.delete(node);
-      return map;
-    }
-    return empty(around);
+    if (!isSeq(node) && !isMap(node)) return empty(around);
+    this.open.add(node);
+    const converted: Node = isMap(node)
+      ? this.convertMap(node.items, at)
+      : { kind: 'list', items: node.items.map((item) => this.convert(item, at)), span: at };
+    this.open.delete(node);
+    return converted;
   }
 
   private convertAlias(node: Alias, at: Span): Node {
