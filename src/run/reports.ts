@@ -15,6 +15,7 @@ import { errorCode, onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Manifest } from '../store/manifest.ts';
+import { isFinished } from './execute/execution.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { asSource, buildDir } from './registry/build.ts';
 import { reportsDir } from './state-folder.ts';
@@ -339,7 +340,7 @@ function reportEntry(
   return statuses.reduce<{ dir: string; manifest: Manifest } | null>((last, { stage, entry }) => {
     if (stage.descriptor.scope !== 'experiment') return last;
     const outcome = outcomes.get(stage.id);
-    const made = outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome : entry;
+    const made = isFinished(outcome) ? outcome : entry;
     const manifest = made ? store.manifest(made.key) : null;
     return made && manifest?.files.some(isFigure) ? { dir: made.dir, manifest } : last;
   }, null);

@@ -131,8 +131,8 @@ export function tellNote({ options }: Execution, message: string): void {
   options.onEvent({ type: 'note', message });
 }
 
-export const isFinished = (outcome: Outcome): outcome is Finished =>
-  outcome.state === 'ran' || outcome.state === 'cached';
+export const isFinished = (outcome: Outcome | undefined): outcome is Finished =>
+  outcome?.state === 'ran' || outcome?.state === 'cached';
 
 /** Returns an input's outcome. Throws if it is not settled, since stages wait for their inputs. */
 export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
@@ -305,7 +305,7 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
   }));
 }
 
-/** Returns the facts of every settled stage, without other joining stages, which are not settled. */
+/** Returns the facts of every settled stage but other joining stages, which are not settled. */
 export function experimentFacts(
   plan: Plan,
   outcomes: ReadonlyMap<StageId, Outcome>,

@@ -11,6 +11,7 @@ import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.t
 import { readPins, readRoots } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Outcome } from '../log/events.ts';
+import { isFinished } from './execution.ts';
 
 /** Files with weights, kernels or logits, by the ending of their format. */
 const TENSORS = /\.(safetensors|npy|npz|pt|pth|bin|ckpt|h5|onnx|gguf)$/;
@@ -108,7 +109,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   ): void => {
     const keyOf = ({ id }: PlannedStage): ActionKey | null => {
       const outcome = outcomes.get(id);
-      return outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.key : null;
+      return isFinished(outcome) ? outcome.key : null;
     };
     const due = stages.flatMap((stage) => {
       const key = keyOf(stage);
