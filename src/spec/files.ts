@@ -245,7 +245,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
       },
       argument.slice(cut + 1),
       cut + 1,
-    ) ?? { kind: 'scalar', value: null, quoted: false, span: whole };
+    ) ?? { kind: 'scalar', value: null, span: whole };
     if (faults > 0) continue;
     const changed = withValueAt(root, steps, value, { source, start: 0, end: cut }, [], report);
     if (changed.kind === 'map') root = changed;
@@ -393,7 +393,7 @@ export async function fillTextFiles(
       const file = fileOf(item);
       const text = file === undefined ? null : await readTextValue(file, report);
       if (text === null) continue;
-      const filled: ScalarNode = { kind: 'scalar', value: text, quoted: true, span: item.span };
+      const filled: ScalarNode = { kind: 'scalar', value: text, span: item.span };
       replacements.set(item, filled);
     }
   }

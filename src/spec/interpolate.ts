@@ -137,7 +137,7 @@ class Interpolation {
       );
     let next = 0;
     const filled = text.replace(PLACEHOLDER, () => String(values[next++]?.value));
-    return { ...node, quoted: true, value: filled };
+    return { ...node, value: filled };
   }
 
   /** Returns what a field or variable stands for; null, after reporting it, if it has no value. */

@@ -109,7 +109,7 @@ function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: R
 
 const textAt = ({ source, start, end }: Span): string => source.text.slice(start, end);
 
-const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, quoted: false, span: at });
+const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at });
 
 /** Converts the nodes of one document. */
 class Converter {
@@ -127,11 +127,7 @@ class Converter {
   convert(node: unknown, around: Span): Node {
     const at = this.spanOf(node, around);
     if (isAlias(node)) return this.convertAlias(node, at);
-    if (isScalar(node)) {
-      const isQuoted =
-        node.type?.startsWith('QUOTE') === true || node.type?.startsWith('BLOCK') === true;
-      return this.convertScalar(node.value, isQuoted, at);
-    }
+    if (isScalar(node)) return this.convertScalar(node.value, at);
     if (!isSeq(node) && !isMap(node)) return empty(around);
     this.open.add(node);
     const converted: Node = isMap(node)
@@ -193,7 +189,7 @@ class Converter {
     return { kind: 'map', entries, span: at };
   }
 
-  private convertScalar(value: unknown, quoted: boolean, at: Span): ScalarNode {
+  private convertScalar(value: unknown, at: Span): ScalarNode {
     if (
       typeof value === 'number' &&
       Number.isInteger(value) &&
@@ -208,7 +204,7 @@ class Converter {
       );
     const isKnown =
       typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
-    return { kind: 'scalar', value: isKnown ? value : null, quoted, span: at };
+    return { kind: 'scalar', value: isKnown ? value : null, span: at };
   }
 
   private spanOf(node: unknown, otherwise: Span): Span {
