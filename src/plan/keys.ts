@@ -149,11 +149,6 @@ function hashOfStage(
   );
 }
 
-/** Returns one digest for the code of a stage and of the plugins that it uses. */
-export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest {
-  return digestOf('dosimeter.code/1', code);
-}
-
 /**
  * The file of a store entry with the warnings from before and during its stage's run. No key
  * depends on it.

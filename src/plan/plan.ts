@@ -1,12 +1,12 @@
 /** Plans an experiment. Pure, and linear in the number of cells. */
-import type { BackendName, Digest, Json } from '../api.ts';
+import type { BackendName, Json } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { at } from '../base/lookup.ts';
-import { memoized, once } from '../base/memoized.ts';
+import { once } from '../base/memoized.ts';
 import { emptyRecord } from '../base/record.ts';
 import type { Diagnostic, Experiment, ExperimentCell, Result } from '../spec/types.ts';
 import { type Draft, Graph, type Node, nodeLabel, type PlanRegistry } from './graph.ts';
-import { canonical, codeVersion } from './keys.ts';
+import { canonical } from './keys.ts';
 import { locateIn } from './label.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
@@ -40,7 +40,6 @@ export function planExperiment(
   const ids = stageIds(drafts);
   const idOf = ({ index }: Draft): StageId => at(ids, index);
   const use = once(() => cellUse(experiment, graph, goalNodes, joining));
-  const versionOf = memoized(codeVersion); // many stages share one `code`
   const stages = drafts.map((draft) => {
     const names = Object.keys(draft.inputs);
     const inputs = emptyRecord<StageId>(names.length);
@@ -49,7 +48,7 @@ export function planExperiment(
       if (input !== undefined) inputs[name] = idOf(input);
     }
     const isGoal = goals.has(draft);
-    return new Stage(idOf(draft), draft, versionOf(draft.code), inputs, isGoal, use);
+    return new Stage(idOf(draft), draft, inputs, isGoal, use);
   });
   const cellStages = once(() =>
     experiment.cells.map((cell, index) => {
@@ -137,7 +136,6 @@ class Stage implements PlannedStage {
   constructor(
     readonly id: StageId,
     draft: Draft,
-    readonly codeVersion: Digest,
     readonly inputs: PlannedStage['inputs'],
     readonly goal: boolean,
     use: () => CellUse,
