@@ -358,7 +358,7 @@ export class Tail {
   }
 }
 
-/** The file beside a run's journal that lists its submissions, for `cancel` and `status`. */
+/** The file beside a run's journal that lists its submissions, for `cancel` and for people. */
 const RUN_RECORD = 'slurm.jsonl';
 
 export interface Recorded {
@@ -377,8 +377,8 @@ export const recordSubmission = (dir: string, record: Recorded): void =>
   appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
 
 /** Returns the submissions that a run has made or adopted. */
-export function recordedSubmissions(dir: string): readonly Recorded[] {
-  const found = new Map<string, Recorded>();
+export function recordedSubmissions(dir: string): readonly Pick<Recorded, 'name' | 'spool'>[] {
+  const found = new Map<string, string>();
   for (const line of (readText(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {
     let value: unknown = null;
     try {
@@ -387,14 +387,9 @@ export function recordedSubmissions(dir: string): readonly Recorded[] {
       continue; // the last line may be cut short
     }
     if (!isRecord(value)) continue;
-    const { name, id, tasks, spool } = value;
+    const { name, spool } = value;
     if (typeof name !== 'string' || !NAME.test(name) || typeof spool !== 'string') continue;
-    found.set(name, {
-      name,
-      id: typeof id === 'string' ? id : null,
-      tasks: typeof tasks === 'number' ? tasks : null,
-      spool,
-    });
+    found.set(name, spool);
   }
-  return [...found.values()];
+  return Array.from(found, ([name, spool]) => ({ name, spool }));
 }
