@@ -118,7 +118,7 @@ export async function runRecorded(
   listener.note = note;
   const remote = await openRemote(store, log, note, options);
   try {
-    onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
+    onEvent({ type: 'run-started', stages: toRun.length, cached });
     for (const message of options.told) recordEvent({ type: 'note', message }, folder, log);
     for (const { stage, entry } of statuses)
       if (entry && stage.kind === 'evaluate')
@@ -157,7 +157,7 @@ export async function runRecorded(
     if (letGoText !== null) note(letGoText);
     await rememberRun(prepared, finishedKeys(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
-    onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
+    onEvent({ type: 'run-ended', interrupted: signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: signal.aborted, stopped, seconds };
   } finally {
     watcher?.close();
