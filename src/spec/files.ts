@@ -155,7 +155,7 @@ async function readText(
  * Returns a hint: the installed package's file of this name (pipelines/quickstart.yaml), or a file
  * with a similar name in the same folder, written as the user wrote his.
  */
-async function similarFile(path: string, written = path): Promise<string | undefined> {
+async function similarFile(path: string, written: string): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
   if (path.endsWith(written) && existsSync(path.slice(0, -written.length) + packaged))
     return `dosimeter's own file is ${packaged}`;

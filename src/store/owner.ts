@@ -37,16 +37,17 @@ export interface Owner {
   readonly opening: number;
 }
 
-function readOr(fallback: string, read: () => string): string {
+/** Returns what `read` returns; '' where the system has no such file. */
+function onLinux(read: () => string): string {
   try {
     return read();
   } catch {
-    return fallback; // not Linux
+    return '';
   }
 }
 
 const bootId = (): string =>
-  readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+  onLinux(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 
 let host: string | undefined;
 /**
@@ -55,7 +56,7 @@ let host: string | undefined;
  */
 function thisHost(): string {
   const named = process.env['DOSIMETER_HOST'] ?? '',
-    namespace = readOr('', () => readlinkSync('/proc/self/ns/pid'));
+    namespace = onLinux(() => readlinkSync('/proc/self/ns/pid'));
   host ??= sha256(
     JSON.stringify([os.hostname(), bootId(), namespace, ...(named === '' ? [] : [named])]),
   ).slice(0, 12);

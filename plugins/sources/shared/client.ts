@@ -167,12 +167,12 @@ const bytesRead = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
 
 /** Returns the last lines that are not empty, for a message. */
-export function lastLines(text: string, count = 4): string {
+export function lastLines(text: string): string {
   return text
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '')
-    .slice(-count)
+    .slice(-4)
     .join(' | ')
     .slice(0, 1000);
 }

@@ -314,7 +314,7 @@ async function otherMarkers(
   return { others: others.map(({ name }) => name), now };
 }
 
-const isMarkerOf = (kind: Kind, name: string): boolean => name.startsWith(`v1/signs/${kind}-`);
+const isSweep = (name: string): boolean => name.startsWith('v1/signs/gc-');
 
 /**
  * Marks the remote as being swept.
@@ -324,7 +324,7 @@ export async function beginSweep(objects: Objects): Promise<Marker> {
   const marker = await placeMarker(objects, 'gc');
   try {
     const { others, now } = await otherMarkers(objects, marker.name);
-    const gc = others.some((name) => isMarkerOf('gc', name));
+    const gc = others.some(isSweep);
     if (others.length > 0)
       throw new UserFault(
         `${gc ? 'another gc sweeps' : 'a push sends to'} ${objects.uri}`,
@@ -349,7 +349,7 @@ export async function beginPush(
   try {
     for (let told = false; ; told = true) {
       const { others, now } = await otherMarkers(objects, marker.name);
-      if (!others.some((name) => isMarkerOf('gc', name))) return { ...marker, now };
+      if (!others.some(isSweep)) return { ...marker, now };
       if (!told) tell(`gc is sweeping ${objects.uri}; waiting`);
       await sleep(POLL_MS);
     }
