@@ -48,7 +48,7 @@ export function createGuard(locate?: Locate): Guard {
   const assets = createAssetGuard(locate);
   return {
     entryFault: entries.fault,
-    assetFault: assets.fault,
+    assetFault: (asset) => assets.fault(asset),
     reads(inputs, sources) {
       const held = inputs.map(({ name, entry }) => ({
         name,
