@@ -285,6 +285,40 @@ export function trainingsOf(cell: Cell): readonly TrainingRequest[] {
 export const basePrefix = (path: string): string => /^base\.(?:\d+\.)?/.exec(path)?.[0] ?? '';
 
 /**
+ * Returns a short name for each path: its last part, or as many parts as tell it from the others.
+ * Paths of a training of `base` are compared only with each other and keep their prefix.
+ * @param fixed the names of some paths, which no other path gets
+ */
+export function shortNames(
+  paths: readonly string[],
+  fixed: ReadonlyMap<string, string> = new Map(),
+): Map<string, string> {
+  const prefixes = new Set(paths.map(basePrefix));
+  if ([...prefixes].some((prefix) => prefix !== ''))
+    return new Map(
+      [...prefixes].flatMap((prefix) => {
+        const own = paths.filter((path) => basePrefix(path) === prefix);
+        const below = own.map((path) => path.slice(prefix.length));
+        return [...shortNames(below, fixed)].map(
+          ([path, name]) => [prefix + path, prefix + name] as const,
+        );
+      }),
+    );
+  const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
+  return new Map(
+    paths.map((path) => {
+      const parts = path.split('.').length;
+      // The name of a step's field starts with the attack: `badnets.rate`.
+      let n = path.startsWith('poisoning.steps.') ? parts - 2 : 1;
+      const isTaken = (name: string): boolean =>
+        paths.some((other) => other !== path && [tail(other, n), fixed.get(other)].includes(name));
+      while (n < parts && isTaken(tail(path, n))) n++;
+      return [path, fixed.get(path) ?? tail(path, n)];
+    }),
+  );
+}
+
+/**
  * Returns the inputs that a stage needs, beside the asset `model`, to open the model that the
  * cell's training starts from (with `startingModel` in src/data/model-folder.ts): the base's model
  * with its adapter merged. Empty if the training starts from the checkpoint.

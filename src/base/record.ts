@@ -11,5 +11,12 @@ export function emptyRecord<T>(size: number): { [name: string]: T } {
     : (Object.setPrototypeOf(Object.create(null), Object.prototype) as { [name: string]: T });
 }
 
+/** Returns the record with each value changed. */
+export const mapValues = <A, B>(
+  values: { readonly [name: string]: A },
+  change: (value: A) => B,
+): { readonly [name: string]: B } =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, change(value)]));
+
 /** `T` with writable fields, for code that puts a record together. */
 export type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };

@@ -17,7 +17,8 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { type BackendName, UserFault } from '../api.ts';
-import { ownVersion, packageRoot } from '../run/execute/environment.ts';
+import { projectDir } from '../base/project-dir.ts';
+import { ownVersion } from '../run/execute/environment.ts';
 import { sourceContext } from '../run/prepare.ts';
 import { makeFolder } from '../store/folders.ts';
 import { chooseBackend, probe } from '../tensor/backend.ts';
@@ -30,7 +31,7 @@ const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' }
 const PACKAGE = 'package.json';
 
 export function initCommand(dir: string | undefined, options: { readonly json?: boolean }): number {
-  const from = path.join(packageRoot(), 'pipelines', 'starter');
+  const from = path.join(projectDir(), 'pipelines', 'starter');
   const to = path.resolve(dir ?? '.');
   const files = readdirSync(from, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -79,7 +80,7 @@ function linkProgram(dir: string): void {
   const bin = path.join(modules, '.bin', 'dosimeter');
   if (!existsSync(path.join(modules, 'dosimeter'))) {
     makeFolder(modules);
-    symlinkSync(packageRoot(), path.join(modules, 'dosimeter'), 'junction');
+    symlinkSync(projectDir(), path.join(modules, 'dosimeter'), 'junction');
   }
   if (!existsSync(bin) && process.platform !== 'win32') {
     makeFolder(path.dirname(bin));
@@ -175,7 +176,7 @@ export interface SetupOptions {
 }
 
 export function setupCommand({ tensorflow, torch }: SetupOptions): Promise<number> {
-  const script = path.join(packageRoot(), 'src', 'setup', 'setup.mjs');
+  const script = path.join(projectDir(), 'src', 'setup', 'setup.mjs');
   const args = [
     ...(tensorflow === undefined ? [] : ['--tensorflow', tensorflow]),
     ...(torch ? ['--torch'] : []),

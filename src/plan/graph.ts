@@ -15,6 +15,7 @@ import type {
 import type { UsedKind } from '../api/stage.ts';
 import { defined } from '../base/defined.ts';
 import { emptyRecord } from '../base/record.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import { canonical, cellFingerprints, definitionKey } from './keys.ts';
 import type { DefinitionKey } from './types.ts';
@@ -100,10 +101,6 @@ interface Defined {
  * they name.
  */
 export class Graph {
-  readonly #cells: readonly Cell[];
-  readonly #asked: Pick<DefineRequest, 'goals' | 'report'>;
-  readonly #registry: PlanRegistry;
-  readonly #onFault: (fault: Diagnostic, field?: FaultField) => void;
   readonly #drafts = new Map<DefinitionKey, Draft>();
   /** By kind, `with` and fingerprint: 'open' while a node is being made, null if it can't be. */
   readonly #nodes = new Map<string, Node | null | 'open'>();
@@ -117,16 +114,11 @@ export class Graph {
   readonly fingerprint: (cell: Cell) => string = cellFingerprints();
 
   constructor(
-    cells: readonly Cell[],
-    asked: Pick<DefineRequest, 'goals' | 'report'>,
-    registry: PlanRegistry,
-    onFault: (fault: Diagnostic, field?: FaultField) => void,
-  ) {
-    this.#cells = cells;
-    this.#asked = asked;
-    this.#registry = registry;
-    this.#onFault = onFault;
-  }
+    readonly cells: readonly Cell[],
+    readonly asked: Pick<DefineRequest, 'goals' | 'report'>,
+    readonly registry: PlanRegistry,
+    readonly onFault: (fault: Diagnostic, field?: FaultField) => void,
+  ) {}
 
   /** Every draft made so far. Inputs come before the drafts that read them. */
   get drafts(): readonly Draft[] {
@@ -140,7 +132,7 @@ export class Graph {
     request: JsonObject = noWith,
     section: string | null = null,
   ): Node | null {
-    const entry = this.#registry.get('stage', kind);
+    const entry = this.registry.get('stage', kind);
     if (entry?.descriptor.kind !== 'stage') return this.#unknownStage(kind);
     const { descriptor, code } = entry;
     const joinsGrid = descriptor.scope === 'experiment';
@@ -161,7 +153,7 @@ export class Graph {
       );
     this.#nodes.set(name, 'open');
     trail.push(kind);
-    const cells = joinsGrid ? this.#cells : [cell];
+    const cells = joinsGrid ? this.cells : [cell];
     const made = this.#make({ kind, descriptor, code, cells, fingerprint, with: request, section });
     trail.pop();
     this.#nodes.set(name, made);
@@ -232,7 +224,7 @@ export class Graph {
   }
 
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
-    this.#registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
+    this.registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
   /** Calls the plugin's `define` and `resources`; null if one throws or returns a wrong shape. */
   #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
@@ -240,7 +232,7 @@ export class Graph {
     try {
       definition = descriptor.define(cells, {
         with: request,
-        ...this.#asked,
+        ...this.asked,
         plugin: this.#plugin,
       });
       resources = descriptor.resources?.(definition.params) ?? oneCore;
@@ -271,7 +263,7 @@ export class Graph {
     const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: own };
     let complete = true;
     for (const use of uses) {
-      const used = this.#registry.get(use.kind, use.name);
+      const used = this.registry.get(use.kind, use.name);
       if (used) code[pluginPath(use.kind, use.name)] = used.code;
       else {
         complete = false;
@@ -291,7 +283,7 @@ export class Graph {
   #fault(code: string, message: string, hint?: string, field?: FaultField): null {
     if (!this.#reported.has(message)) {
       this.#reported.add(message);
-      this.#onFault({ code, message, range: null, ...defined({ hint }) }, field);
+      this.onFault({ code, message, range: null, ...defined({ hint }) }, field);
     }
     return null;
   }
@@ -308,14 +300,14 @@ export class Graph {
   }
 
   #didYouMean(kind: PluginKind, word: string): string {
-    const names = [...this.#registry.names(kind)].sort();
+    const names = [...this.registry.names(kind)].sort();
     return names.length > 0
       ? `did you mean "${closest(word, names)}"? The ${kind}s are ${names.join(', ')}.`
       : `there is no ${kind} plugin`;
   }
 
   #fileOf(kind: string): string {
-    return this.#registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
+    return this.registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
   }
 }
 
@@ -329,9 +321,6 @@ export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const values = narrowed.map((value) => (typeof value === 'string' ? value : canonical(value)));
   return `${node.kind}(${values.join(',')})`;
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const isUri = (uri: unknown): boolean => typeof uri === 'string';
 

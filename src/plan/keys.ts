@@ -13,12 +13,7 @@ import type { ActionKey, DefinitionKey, KeyComponents } from './types.ts';
  * contains NaN, an infinity or anything else that is not JSON.
  */
 export function canonical(value: unknown): string {
-  return canonicalPlain(value) ?? canonicalByLibrary(value);
-}
-
-/** Like `canonical`, but always uses the package canonicalize. */
-function canonicalByLibrary(value: unknown): string {
-  const text = canonicalize(value);
+  const text = canonicalPlain(value) ?? canonicalize(value);
   if (text === undefined) throw new TypeError('not JSON: undefined');
   return text;
 }
@@ -152,11 +147,6 @@ function hashOfStage(
       `"code":${canonicalOfShared(code)},"inputs":${canonical(inputs)},` +
       `"kind":${JSON.stringify(kind)},"params":${canonical(params)}}]`,
   );
-}
-
-/** Returns one digest for the code of a stage and of the plugins that it uses. */
-export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest {
-  return digestOf('dosimeter.code/1', code);
 }
 
 /**

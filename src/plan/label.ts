@@ -2,12 +2,15 @@
  * Labels stages for people, `train attack=badnets type=lora rank=16 seed=1`, and finds where a
  * field of a stage's cell was written.
  */
-import { basePrefix, type Json, type JsonObject, type Problem } from '../api.ts';
+import type { Json, JsonObject, Problem } from '../api.ts';
+import { shortNames } from '../api/cell.ts';
 import { at } from '../base/lookup.ts';
 import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
 import { canonical } from './keys.ts';
 import type { Plan, PlannedStage } from './types.ts';
+
+export { shortNames };
 
 /** The axes to name first, because they tell variants apart and other axes follow from them. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
@@ -58,34 +61,6 @@ function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
     last = own;
   }
   return paths;
-}
-
-/**
- * Returns a short name for each path: its last part, or as many parts as tell it from the others.
- * Paths of a training of `base` are compared only with each other and keep their prefix.
- */
-export function shortNames(paths: readonly string[]): Map<string, string> {
-  const prefixes = new Set(paths.map(basePrefix));
-  if ([...prefixes].some((prefix) => prefix !== ''))
-    return new Map(
-      [...prefixes].flatMap((prefix) => {
-        const own = paths.filter((path) => basePrefix(path) === prefix);
-        const names = shortNames(own.map((path) => path.slice(prefix.length)));
-        return [...names].map(([path, name]) => [prefix + path, prefix + name] as const);
-      }),
-    );
-  const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
-  return new Map(
-    paths.map((path) => {
-      const parts = path.split('.').length;
-      // The name of a step's field starts with the attack: `badnets.rate`.
-      let n = path.startsWith('poisoning.steps.') ? parts - 2 : 1;
-      const isTaken = (): boolean =>
-        paths.some((other) => other !== path && tail(other, n) === tail(path, n));
-      while (n < parts && isTaken()) n++;
-      return [path, tail(path, n)];
-    }),
-  );
 }
 
 /**

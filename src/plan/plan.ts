@@ -1,12 +1,12 @@
 /** Plans an experiment. Pure, and linear in the number of cells. */
-import type { BackendName, Digest, Json, JsonObject } from '../api.ts';
+import type { BackendName, Json } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { at } from '../base/lookup.ts';
-import { memoized, once } from '../base/memoized.ts';
+import { once } from '../base/memoized.ts';
 import { emptyRecord } from '../base/record.ts';
 import type { Diagnostic, Experiment, ExperimentCell, Result } from '../spec/types.ts';
 import { type Draft, Graph, type Node, nodeLabel, type PlanRegistry } from './graph.ts';
-import { canonical, codeVersion } from './keys.ts';
+import { canonical } from './keys.ts';
 import { locateIn } from './label.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
@@ -40,8 +40,6 @@ export function planExperiment(
   const ids = stageIds(drafts);
   const idOf = ({ index }: Draft): StageId => at(ids, index);
   const use = once(() => cellUse(experiment, graph, goalNodes, joining));
-  const membership = membershipBy(experiment, use);
-  const versionOf = memoized(codeVersion); // many stages share one `code`
   const stages = drafts.map((draft) => {
     const names = Object.keys(draft.inputs);
     const inputs = emptyRecord<StageId>(names.length);
@@ -50,7 +48,7 @@ export function planExperiment(
       if (input !== undefined) inputs[name] = idOf(input);
     }
     const isGoal = goals.has(draft);
-    return new Stage(idOf(draft), draft, versionOf(draft.code), inputs, isGoal, membership);
+    return new Stage(idOf(draft), draft, inputs, isGoal, use);
   });
   const cellStages = once(() =>
     experiment.cells.map((cell, index) => {
@@ -124,26 +122,7 @@ function askForGoals(
   return { graph, goalNodes, joining, diagnostics };
 }
 
-/**
- * Finds, when asked, what a stage takes from the cells that need its draft: these cells, its label,
- * and the axis values and the seed on which they agree.
- */
-interface Membership {
-  cells(draft: Draft): PlannedStage['cells'];
-  own(draft: Draft): PlannedStage['own'];
-  agreement(draft: Draft): Agreement;
-}
-
 type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
-
-const membershipBy = (experiment: Experiment, use: () => CellUse): Membership => ({
-  cells: (draft) => use().users(draft),
-  own: (draft) => use().label(draft),
-  agreement(draft) {
-    const owners = use().owners(draft);
-    return agreement(experiment, owners.length > 0 ? owners : use().users(draft));
-  },
-});
 
 /**
  * A draft with its id. Its cells are computed only when they are asked for: for stages that run,
@@ -151,19 +130,18 @@ const membershipBy = (experiment: Experiment, use: () => CellUse): Membership =>
  */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
-  readonly #membership: Membership;
+  readonly #use: () => CellUse;
   #agreed: Agreement | undefined;
 
   constructor(
     readonly id: StageId,
     draft: Draft,
-    readonly codeVersion: Digest,
     readonly inputs: PlannedStage['inputs'],
     readonly goal: boolean,
-    membership: Membership,
+    use: () => CellUse,
   ) {
     this.#draft = draft;
-    this.#membership = membership;
+    this.#use = use;
   }
 
   get kind(): PlannedStage['kind'] {
@@ -201,10 +179,10 @@ class Stage implements PlannedStage {
     return this.#draft.with;
   }
   get cells(): PlannedStage['cells'] {
-    return this.#membership.cells(this.#draft);
+    return this.#use().users(this.#draft);
   }
   get own(): PlannedStage['own'] {
-    return this.#membership.own(this.#draft);
+    return this.#use().label(this.#draft);
   }
   get cell(): PlannedStage['cell'] {
     return this.#agreement().cell;
@@ -214,7 +192,7 @@ class Stage implements PlannedStage {
   }
 
   #agreement(): Agreement {
-    return (this.#agreed ??= this.#membership.agreement(this.#draft));
+    return (this.#agreed ??= this.#use().agreement(this.#draft));
   }
 }
 
@@ -222,14 +200,11 @@ class Stage implements PlannedStage {
 function stageIds(drafts: readonly Draft[]): StageId[] {
   const taken = new Set<string>();
   return drafts.map(({ kind, key }) => {
-    let length = 10,
-      id = `${kind}-${key.slice(0, length)}`;
-    while (taken.has(id)) {
-      length += 10;
-      id = `${kind}-${key.slice(0, length)}`;
-    }
-    taken.add(id);
-    return id as StageId;
+    let length = 10;
+    const id = (): string => `${kind}-${key.slice(0, length)}`;
+    while (taken.has(id())) length += 10;
+    taken.add(id());
+    return id() as StageId;
   });
 }
 
@@ -251,10 +226,10 @@ interface CellUse {
   /** The indexes of the cells that need a stage, ascending. */
   users(draft: Draft): readonly number[];
   /**
-   * The indexes of the cells that the stage itself belongs to. A clean baseline belongs to the
-   * clean cell, although poisoned cells use it too.
+   * The axis values and the seed on which the stage's cells agree: those that it belongs to, else
+   * those that need it. A clean baseline belongs to the clean cell, though poisoned cells use it.
    */
-  owners(draft: Draft): readonly number[];
+  agreement(draft: Draft): Agreement;
   /** The label of a cell's own stage, or of a stage that joins the grid; null for any other. */
   label(draft: Draft): string | null;
   /** A cell's own stages, and all that join the grid, by label. */
@@ -303,9 +278,11 @@ function cellUse(
   const users = once(() => usersOf(drafts, rootsOf));
   const joins = new Set(joining.map(({ draft }) => draft)),
     everyCell = experiment.cells.map((_, index) => index);
+  const usersOfDraft = (draft: Draft): readonly number[] =>
+    joins.has(draft) ? everyCell : (users()[draft.index] ?? []);
   return {
-    users: (draft) => (joins.has(draft) ? everyCell : (users()[draft.index] ?? [])),
-    owners: ({ index }) => owners[index] ?? [],
+    users: usersOfDraft,
+    agreement: (draft) => agreement(experiment, owners[draft.index] ?? usersOfDraft(draft)),
     label: ({ index }) => labels[index] ?? null,
     own: (cell) => at(own, cell),
   };
@@ -359,18 +336,10 @@ function rootsOfCells(
 }
 
 const isSameValue = (a: Json | undefined, b: Json | undefined): boolean =>
-  a === b ||
-  (typeof a === 'object' &&
-    typeof b === 'object' &&
-    a !== null &&
-    b !== null &&
-    canonical(a) === canonical(b));
+  a === b || (a !== undefined && b !== undefined && canonical(a) === canonical(b));
 
 /** Returns the axis values and the seed on which all cells agree; null if seeds differ. */
-function agreement(
-  experiment: Experiment,
-  cells: readonly number[],
-): { cell: JsonObject; seed: number | null } {
+function agreement(experiment: Experiment, cells: readonly number[]): Agreement {
   const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
   if (!first) return { cell: {}, seed: null };
   if (cells.length === 1) return { cell: first.axes, seed: first.config.seed };

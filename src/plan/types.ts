@@ -28,8 +28,6 @@ export interface PlannedStage {
   readonly kind: string;
   readonly descriptor: StageDescriptor;
   readonly definition: DefinitionKey;
-  /** The digest of the stage's own code and of the plugins that it uses. */
-  readonly codeVersion: Digest;
   /** The code version of the stage and of each plugin that it uses, for `explain`. */
   readonly code: { readonly [plugin: string]: Digest };
   readonly params: JsonObject;

@@ -12,6 +12,7 @@ import { formatNumber } from '../report/format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, MAJORITY } from '../report/metrics.ts';
 import type { ExperimentCell } from '../spec/types.ts';
 import { readRegularOr } from '../store/regular.ts';
+import { isFinished } from './execute/execution.ts';
 import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
 import type { RunEvent } from './log/events.ts';
 
@@ -55,7 +56,7 @@ export function createEarlyResults(
       if (event.type !== 'stage-ended') return null;
       const { stage, outcome } = event,
         cell = cellOf.get(stage.id);
-      if (!cell || (outcome.state !== 'ran' && outcome.state !== 'cached')) return null;
+      if (!cell || !isFinished(outcome)) return null;
       const measured = readMeasured(outcome.dir);
       if (measured === null) return null;
       if (!isClean(cell)) {

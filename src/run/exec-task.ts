@@ -25,6 +25,7 @@ import {
   type TaskMember,
   UserFault,
 } from '../api.ts';
+import { orIfMissing } from '../base/system-error.ts';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { fullDiskFault } from '../store/faults.ts';
@@ -102,14 +103,8 @@ function readTask(file: string): ScheduledTask {
 }
 
 /** Returns the names in a folder; null if it is gone. */
-function namesIn(dir: string): readonly string[] | null {
-  try {
-    return readdirSync(dir);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-}
+const namesIn = (dir: string): readonly string[] | null =>
+  orIfMissing(null, () => readdirSync(dir));
 
 /** Whether a job has a result. If its folder is gone, a coordinator has taken the result. */
 const hasResult = (dir: string): boolean => namesIn(dir)?.includes(RESULT) ?? true;

@@ -2,7 +2,7 @@
  * `dosimeter exec`: runs one stage by hand in a separate folder, to debug a plugin or to see
  * whether a result can be reproduced. The store is only read.
  */
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import {
   type ExperimentFacts,
@@ -13,6 +13,7 @@ import {
   type StageInput,
   UserFault,
 } from '../api.ts';
+import { replaceFile } from '../base/replace-file.ts';
 import { redactor } from '../base/secret.ts';
 import { WARNINGS } from '../plan/keys.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -52,8 +53,7 @@ export async function execStage(
   wanted: string,
   { out, jobs, hooks, signal }: ExecOptions,
 ): Promise<Executed> {
-  const { registry, assets, backend, experiment, plan } = prepared;
-  const { computedBy, python } = plan;
+  const { registry, assets, experiment, plan } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
   const { jobOf, redacted } = await import('./execute/job.ts');
@@ -67,16 +67,7 @@ export async function execStage(
     stage.descriptor.scope === 'experiment'
       ? { inputs, experiment: await factsForJoiningStage(prepared, jobs) }
       : { inputs },
-    {
-      registry,
-      assets,
-      jobs,
-      backend,
-      computedBy,
-      python,
-      outDir,
-      answersDir: prepared.store.answersDir,
-    },
+    { plan, registry, assets, jobs, outDir, answersDir: prepared.store.answersDir },
   );
   const redact = redactor(experiment.secrets, process.env);
   const result = redacted(
@@ -120,9 +111,7 @@ export async function execJob(
     throw new UserFault(`${jobFile} contains no job: ${(error as Error).message}`);
   }
   const result = await performInWorker(job, hooks, signal);
-  const draft = `${resultFile}.${process.pid}`;
-  writeFileSync(draft, JSON.stringify(result));
-  renameSync(draft, resultFile);
+  replaceFile(resultFile, JSON.stringify(result));
   return result;
 }
 
@@ -167,17 +156,19 @@ async function factsForJoiningStage(
   { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
 ): Promise<ExperimentFacts> {
-  const [{ experimentFacts }, { environment }, { cachedOutcome }] = await Promise.all([
+  const [{ cachedOutcome, experimentFacts }, { environment }] = await Promise.all([
     import('./execute/execution.ts'),
     import('./execute/environment.ts'),
-    import('./execute/execution.ts'),
   ]);
   const outcomes = new Map(
     statuses.flatMap(({ stage, entry }): [StageId, Outcome][] =>
       entry ? [[stage.id, cachedOutcome(entry)]] : [],
     ),
   );
-  return experimentFacts(plan, outcomes, assets, await environment(experiment.file, backend, jobs));
+  return experimentFacts(plan, outcomes, {
+    assets,
+    environment: await environment(experiment.file, backend, jobs),
+  });
 }
 
 /** Returns a stage's inputs by name. @throws UserFault if one is missing, damaged or let go */

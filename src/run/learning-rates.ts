@@ -2,11 +2,12 @@
  * Chooses a learning rate for each adapter, without an attack and on rows that are not in the test
  * set. The sweep is an experiment derived from the spec. It runs like any other, in the same store.
  */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { type Json, type JsonObject, type JsonSchema, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { replaceFile } from '../base/replace-file.ts';
 import { summarise } from '../base/stats.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import { canonical } from '../plan/keys.ts';
@@ -98,7 +99,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   if (axis !== undefined)
     throw new UserFault(
       `data.train.${axis[0]} is an axis of the grid: rates are chosen on one set of training rows`,
-      `choose one of its values: --set data.train.${axis[0]}=${firstValueText(axis[1])}`,
+      `choose one of its values: --set data.train.${axis[0]}=${showValue([axis[1]].flat()[0] ?? null)}`,
     );
   const bases = [(resolved['base'] ?? []) as JsonObject | JsonObject[]].flat();
   const link = bases.findIndex(({ data: own }) =>
@@ -250,9 +251,6 @@ function bestRate(rates: readonly TriedRate[]): TriedRate | null {
 
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
-const firstValueText = (axis: Json): string =>
-  Array.isArray(axis) ? showValue((axis as readonly Json[])[0] ?? null) : showValue(axis);
-
 /**
  * Writes the spec of a sweep, which `dosimeter results` and `explain` read like any other.
  * @param original the original spec and its profile
@@ -266,7 +264,6 @@ export async function writeSweepSpec(
 ): Promise<string> {
   const parts = profile === undefined ? [] : [fileName(`profile=${profile}`)];
   const file = path.join(stateDir(), 'learning-rates', `${[name, ...parts].join(',')}.yaml`);
-  const draft = `${file}.${process.pid}`;
   const command =
     `dosimeter learning-rates ${path.relative('', spec)}` +
     (profile === undefined ? '' : ` --profile ${profile}`);
@@ -274,8 +271,7 @@ export async function writeSweepSpec(
     path.dirname(file),
     () => {
       makeFolder(path.dirname(file));
-      writeFileSync(draft, `# Made by \`${command}\`: each call replaces it.\n${stringify(sweep)}`);
-      renameSync(draft, file);
+      replaceFile(file, `# Made by \`${command}\`: each call replaces it.\n${stringify(sweep)}`);
     },
     'folder',
   );

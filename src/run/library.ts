@@ -143,21 +143,16 @@ export function results(spec: string, options: SpecOptions = {}): Promise<Result
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
   return asResult(async () => {
     const jobs = options.jobs ?? os.availableParallelism();
-    const { pack } = options;
+    const { pack, failFast, stopWhen, compile, executor, notes, onEvent } = options;
     checkNumbers({ jobs, ...defined({ pack }) });
     return withPrepared(spec, options, true, async (prepared) => {
-      const { onEvent } = options;
       const summary = await runPrepared(prepared, {
         jobs,
-        ...defined({ pack }),
-        failFast: options.failFast === true,
-        ...defined({ stopWhen: options.stopWhen }),
-        compile: options.compile !== false,
+        ...defined({ pack, failFast, stopWhen, compile, executor, notes }),
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
         attemptLimits: attemptLimitsOf(options),
-        ...defined({ executor: options.executor, notes: options.notes }),
         ...remoteOf(options),
         ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
       });
@@ -174,18 +169,11 @@ function checkNumbers(given: { readonly [option: string]: number }): void {
 }
 
 const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
-  [...outcomes].flatMap(([stage, outcome]) =>
-    outcome.state !== 'failed'
-      ? []
-      : [
-          {
-            stage,
-            error: outcome.error,
-            log: outcome.log,
-            ...defined({ hint: outcome.hint }),
-          },
-        ],
-  );
+  [...outcomes].flatMap(([stage, outcome]) => {
+    if (outcome.state !== 'failed') return [];
+    const { error, log, hint } = outcome;
+    return [{ stage, error, log, ...defined({ hint }) }];
+  });
 
 const OWN_OPTIONS: { readonly [O in Exclude<keyof RunOptions, keyof AttemptLimits>]-?: true } = {
   store: true,

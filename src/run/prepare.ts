@@ -74,21 +74,17 @@ export interface Prepared {
 
 /** Returns what reading a spec needs of the plugins: their names and parameters. */
 export function specRegistry(registry: Registry): SpecRegistry {
+  const shapesOf = (kind: 'attack' | 'defence' | 'scorer') =>
+    registry.all(kind).map(({ name, descriptor }) => ({ name, params: descriptor.params }));
   return {
-    attacks: registry
-      .all('attack')
-      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
-    defences: registry
-      .all('defence')
-      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    attacks: shapesOf('attack'),
+    defences: shapesOf('defence'),
     adapters: registry.all('adapter').map(({ name, descriptor }) => ({
       name,
       params: descriptor.params,
       canonical: (params) => descriptor.canonical?.(params) ?? params,
     })),
-    scorers: registry
-      .all('scorer')
-      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    scorers: shapesOf('scorer'),
     stages: registry.names('stage').filter((name) => name !== COMMAND),
     stageForms: Object.fromEntries(
       registry

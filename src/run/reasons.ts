@@ -1,6 +1,7 @@
 /** Finds out why a stage would run: what changed since the most similar stage in the store. */
 import type { Digest, Json } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
+import { mapValues } from '../base/record.ts';
 import { canonical } from '../plan/keys.ts';
 import type { KeyComponents, StageId } from '../plan/types.ts';
 import type { Manifest } from '../store/manifest.ts';
@@ -75,7 +76,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
       belongsToAnother,
     );
     if (!similar) return [`no ${stage.kind} has run in this store`];
-    const texts = differences(similar.components, components, closures).map(({ text }) => text);
+    const texts = differences(similar.components, components, closures);
     return belongsToAnother(similar, distance(similar.components, components))
       ? [`new; the closest result in the store differs in: ${joinFirst(texts)}`]
       : texts;
@@ -89,48 +90,30 @@ function joinFirst(texts: readonly string[]): string {
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
 }
 
-const mapValues = <A, B>(
-  values: { readonly [name: string]: A },
-  change: (value: A) => B,
-): { readonly [name: string]: B } =>
-  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, change(value)]));
-
-interface Difference {
-  readonly part: 'code' | 'param' | 'input' | 'asset' | 'backend';
-  /** `adapter.rank 8 → 16`. */
-  readonly text: string;
-}
-
-/** Returns what differs between the components of two keys, each difference in words. */
+/** Returns what differs between the components of two keys, in words: `adapter.rank 8 → 16`. */
 export function differences(
   before: KeyComponents,
   after: KeyComponents,
   closureOf: ClosureOf,
-): Difference[] {
-  const found: Difference[] = [];
+): string[] {
+  const found: string[] = [];
   for (const [plugin, old, now] of changedValues(before.code, after.code)) {
     if (old === undefined || now === undefined)
-      found.push({
-        part: 'code',
-        text: `${plugin} is ${old === undefined ? 'now' : 'no longer'} used`,
-      });
+      found.push(`${plugin} is ${old === undefined ? 'now' : 'no longer'} used`);
     else found.push(...codeChanges(closureOf(old), closureOf(now), plugin));
   }
   const flatBefore = flatten(before.params),
     flatAfter = flatten(after.params);
   for (const [path, old, now] of changedValues(flatBefore, flatAfter))
-    found.push({ part: 'param', text: `${path} ${old ?? '(absent)'} → ${now ?? '(absent)'}` });
+    found.push(`${path} ${old ?? '(absent)'} → ${now ?? '(absent)'}`);
   const changeText = (old: string | undefined, now: string | undefined): string =>
     old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content';
   for (const [name, old, now] of changedValues(before.inputs, after.inputs))
-    found.push({ part: 'input', text: `input ${name} ${changeText(old, now)}` });
+    found.push(`input ${name} ${changeText(old, now)}`);
   for (const [name, old, now] of changedValues(before.assets, after.assets))
-    found.push({ part: 'asset', text: `${name} ${changeText(old, now)}` });
+    found.push(`${name} ${changeText(old, now)}`);
   if (before.backend !== after.backend)
-    found.push({
-      part: 'backend',
-      text: `backend ${before.backend ?? 'none'} → ${after.backend ?? 'none'}`,
-    });
+    found.push(`backend ${before.backend ?? 'none'} → ${after.backend ?? 'none'}`);
   return found;
 }
 
@@ -138,12 +121,12 @@ function codeChanges(
   old: ReturnType<ClosureOf>,
   now: ReturnType<ClosureOf>,
   plugin: string,
-): Difference[] {
-  if (!old || !now) return [{ part: 'code', text: `the code of ${plugin} changed` }];
-  return changedValues(old, now).map(([part, a, b]) => ({
-    part: 'code' as const,
-    text: `${part} ${a === undefined ? 'is new' : b === undefined ? 'is gone' : 'changed'}`,
-  }));
+): string[] {
+  if (!old || !now) return [`the code of ${plugin} changed`];
+  return changedValues(old, now).map(
+    ([part, a, b]) =>
+      `${part} ${a === undefined ? 'is new' : b === undefined ? 'is gone' : 'changed'}`,
+  );
 }
 
 /** Returns the fields that differ: name, old value, new value (undefined where it is absent). */

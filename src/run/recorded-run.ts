@@ -18,7 +18,7 @@ import { createEarlyResults } from './early-results.ts';
 import { locator } from './execute/assets.ts';
 import { DEFAULT_PACK } from './execute/attempt-limits.ts';
 import { executePlan } from './execute/execute-plan.ts';
-import { cachedOutcome } from './execute/execution.ts';
+import { cachedOutcome, isFinished } from './execute/execution.ts';
 import { createLettingGo } from './execute/keep.ts';
 import type { Checked } from './execute/preflight.ts';
 import { isScheduled, type Machine, placesOn, thisMachine } from './execute/resources.ts';
@@ -114,11 +114,11 @@ export async function runRecorded(
     onEvent({ type: 'note', message: `stopping, as --stop-when collapsed asks: ${fault}` });
     stop.abort();
   };
-  listener.note = (message) => onEvent({ type: 'note', message });
-  const note = (message: string): void => onEvent({ type: 'note', message });
+  const note: Note = (message) => onEvent({ type: 'note', message });
+  listener.note = note;
   const remote = await openRemote(store, log, note, options);
   try {
-    onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
+    onEvent({ type: 'run-started', stages: toRun.length, cached });
     for (const message of options.told) recordEvent({ type: 'note', message }, folder, log);
     for (const { stage, entry } of statuses)
       if (entry && stage.kind === 'evaluate')
@@ -157,7 +157,7 @@ export async function runRecorded(
     if (letGoText !== null) note(letGoText);
     await rememberRun(prepared, finishedKeys(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
-    onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
+    onEvent({ type: 'run-ended', interrupted: signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: signal.aborted, stopped, seconds };
   } finally {
     watcher?.close();
@@ -211,40 +211,36 @@ async function openRecords(
     () => createRunFolder(runsDir(), note, contents),
     'folder',
   );
-  /** Removes the folder: `status` would show a run that never began as killed. */
-  const undo = (): void => {
+  let log: RunLog | undefined;
+  try {
+    const opened = await onDisk(folder.dir, () => openRunLog(folder.dir, redact), 'folder');
+    log = opened;
+    const executor = await openExecutor(registry, name, {
+      cores: jobs,
+      dir: folder.dir,
+      log: (message) => opened.line(message),
+      note,
+      spec: experiment.file,
+      store: store.root,
+      compile,
+    });
+    return {
+      folder,
+      log,
+      executor,
+      async close() {
+        await executor.close();
+        await opened.close();
+        folder.close();
+      },
+    };
+  } catch (error) {
+    await log?.close();
     folder.close();
+    // `status` would show a run that never began as killed.
     rmSync(folder.dir, { recursive: true, force: true });
-  };
-  const log = await onDisk(folder.dir, () => openRunLog(folder.dir, redact), 'folder').catch(
-    (error: unknown) => {
-      undo();
-      throw error;
-    },
-  );
-  const executor = await openExecutor(registry, name, {
-    cores: jobs,
-    dir: folder.dir,
-    log: (message) => log.line(message),
-    note,
-    spec: experiment.file,
-    store: store.root,
-    compile,
-  }).catch(async (error: unknown) => {
-    await log.close();
-    undo();
     throw error;
-  });
-  return {
-    folder,
-    log,
-    executor,
-    async close() {
-      await executor.close();
-      await log.close();
-      folder.close();
-    },
-  };
+  }
 }
 
 /** Returns what stages share: the resources of a scheduler, the executor or this machine. */
@@ -256,17 +252,14 @@ function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean
   return gpus === undefined ? here : { ...here, gpus };
 }
 
-function finishedKeys(
+const finishedKeys = (
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,
-): ActionKey[] {
-  const keys: ActionKey[] = [];
-  for (const { id } of stages) {
+): ActionKey[] =>
+  stages.flatMap(({ id }) => {
     const outcome = outcomes.get(id);
-    if (outcome?.state === 'ran' || outcome?.state === 'cached') keys.push(outcome.key);
-  }
-  return keys;
-}
+    return isFinished(outcome) ? [outcome.key] : [];
+  });
 
 /**
  * Writes what later runs need, and makes the entries durable. If the disk refuses the former, only

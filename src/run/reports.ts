@@ -2,10 +2,11 @@
  * Publishes the newest report of each spec, and of each part of a spec, under its own name, and
  * writes its figures and tables outside the store (`report --pdf`, `figures`).
  */
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../base/fault.ts';
+import { replaceFile } from '../base/replace-file.ts';
+import { sha256 } from '../base/sha256.ts';
 import { fileInside } from '../base/untrusted/paths.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import { OUTPUTS } from '../report/outputs.ts';
@@ -14,6 +15,7 @@ import { errorCode, onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Manifest } from '../store/manifest.ts';
+import { isFinished } from './execute/execution.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { asSource, buildDir } from './registry/build.ts';
 import { reportsDir } from './state-folder.ts';
@@ -109,8 +111,8 @@ function publish(
   const { file, taken } = reportFile(prepared, parts);
   try {
     makeFolder(reportsDir());
-    replaceFile(ownerFile(file), (draft) => writeFileSync(draft, specPath(prepared)));
-    replaceFile(file, (draft) => writeFileSync(draft, html));
+    replaceFile(ownerFile(file), specPath(prepared));
+    replaceFile(file, html);
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined) throw error;
@@ -140,12 +142,6 @@ const specPath = ({ experiment }: Asked): string => path.resolve(experiment.file
 
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
-
-function replaceFile(file: string, write: (draft: string) => void): void {
-  const draft = `${file}.${process.pid}`;
-  write(draft);
-  renameSync(draft, file);
-}
 
 /** Returns the path of another spec, still there, whose report `file` is; else null. */
 function otherOwner(file: string, spec: string): string | null {
@@ -185,8 +181,7 @@ function reportFile(
 /** The most characters of a part of a name, and of a name. Most file systems allow 255 bytes. */
 const LONGEST = 60;
 const LONGEST_NAME = 180;
-const shortDigest = (text: string): string =>
-  createHash('sha256').update(text).digest('hex').slice(0, 8);
+const shortDigest = (text: string): string => sha256(text).slice(0, 8);
 
 /**
  * Bounds the length of an ASCII name, with room left for a file ending. A name that is too long is
@@ -345,7 +340,7 @@ function reportEntry(
   return statuses.reduce<{ dir: string; manifest: Manifest } | null>((last, { stage, entry }) => {
     if (stage.descriptor.scope !== 'experiment') return last;
     const outcome = outcomes.get(stage.id);
-    const made = outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome : entry;
+    const made = isFinished(outcome) ? outcome : entry;
     const manifest = made ? store.manifest(made.key) : null;
     return made && manifest?.files.some(isFigure) ? { dir: made.dir, manifest } : last;
   }, null);

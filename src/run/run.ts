@@ -9,7 +9,7 @@ import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
 import { checkAttemptLimits } from './execute/attempt-limits.ts';
-import { cachedOutcome } from './execute/execution.ts';
+import { cachedOutcome, isFinished } from './execute/execution.ts';
 import { createLettingGo } from './execute/keep.ts';
 import type { StageStatus } from './execute/survey.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
@@ -78,7 +78,7 @@ export async function runPrepared(
     const made = plan.stages.map((stage) => {
       const outcome = outcomes.get(stage.id);
       if (outcome) tally[outcome.state]++;
-      const dir = outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null;
+      const dir = isFinished(outcome) ? outcome.dir : null;
       return { stage, dir };
     });
     return {

@@ -6,7 +6,6 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 export interface StoredTensor {
   readonly name: string;
-  readonly shape: readonly number[];
   /** Reads the values. */
   readonly values: () => Float64Array | Float32Array;
 }
@@ -54,7 +53,6 @@ const NPY: Readonly<Record<string, Decode>> = { '<f4': float32, '<f8': float64 }
 
 interface Described {
   readonly dtype: string;
-  readonly shape: readonly number[];
   readonly data_offsets: readonly [number, number];
 }
 
@@ -65,13 +63,11 @@ interface Described {
 function safetensors(file: string): readonly StoredTensor[] {
   const length = Number(readBytes(file, 0, 8).readBigUInt64LE());
   const header = JSON.parse(readBytes(file, 8, length).toString()) as Record<string, Described>;
-  return Object.entries(header).flatMap(([name, { dtype, shape, data_offsets: offsets }]) => {
+  return Object.entries(header).flatMap(([name, { dtype, data_offsets: offsets }]) => {
     const decode = SAFETENSORS[dtype];
     if (name === '__metadata__' || decode === undefined) return []; // not floats
     const [start, end] = offsets;
-    return [
-      { name, shape, values: () => decode(readBytes(file, 8 + length + start, end - start)) },
-    ];
+    return [{ name, values: () => decode(readBytes(file, 8 + length + start, end - start)) }];
   });
 }
 
@@ -84,14 +80,8 @@ function npyTensors(file: string): readonly StoredTensor[] {
   const start = lead[6] === 1 ? 10 : 12,
     length = lead[6] === 1 ? lead.readUInt16LE(8) : lead.readUInt32LE(8);
   const header = readBytes(file, start, length).toString('latin1');
-  const decode = NPY[/'descr': '([^']*)'/.exec(header)?.[1] ?? ''],
-    shape = /'shape': \(([\d, ]*)\)/.exec(header)?.[1];
-  if (decode === undefined || shape === undefined) return [];
-  return [
-    {
-      name: '',
-      shape: shape.split(',').flatMap((one) => (one.trim() === '' ? [] : [Number(one)])),
-      values: () => decode(readBytes(file, start + length)),
-    },
-  ];
+  const decode = NPY[/'descr': '([^']*)'/.exec(header)?.[1] ?? ''];
+  return decode === undefined
+    ? []
+    : [{ name: '', values: () => decode(readBytes(file, start + length)) }];
 }

@@ -3,13 +3,19 @@
  * `dist/build.json`, which names the newest build and lists what it was made from. A running
  * program keeps its build while sources are edited.
  */
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
 import { ALL_PLUGINS, BuildFault, bundle } from './bundle.mjs';
 import { closureVersions, packageOf, sha256 } from './closure.mjs';
-import { changedSources, describeBuild, readRecord, writeRecord } from './current-build.mjs';
+import {
+  changedSources,
+  describeBuild,
+  readRecord,
+  replaceFile,
+  writeRecord,
+} from './current-build.mjs';
 import { PROGRAM, prune, SCIENCE, writeBuild, writeRegistry, writeSchema } from './dist-folder.mjs';
 import { withLock } from './lock.mjs';
 
@@ -155,9 +161,7 @@ export async function build(project, { force = false } = {}) {
       if (record.sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started)) continue;
       for (const entry of ['api.js', 'science.js']) {
         if (!existsSync(join(dist, name, entry))) continue;
-        const file = join(dist, entry);
-        writeFileSync(`${file}.tmp`, `export * from './${name}/${entry}';\n`);
-        renameSync(`${file}.tmp`, file);
+        replaceFile(join(dist, entry), `export * from './${name}/${entry}';\n`);
       }
       writeSchema(dist, name);
       writeRecord(project, record);

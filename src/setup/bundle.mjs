@@ -110,28 +110,23 @@ export const pluginModule = (source) => {
  * @param {Record<string, string>} entries the name of each output by its source
  * @throws {BuildFault} on a fault in a source file
  */
-export const bundle = (project, entries, plugins) =>
-  runEsbuild(project, [lateImports], plugins, {
-    entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
-    chunkNames: 'chunk-[hash]',
-    splitting: true,
-    format: 'esm',
-    sourcemap: true,
-    sourcesContent: false,
-    // Else winston's dependencies would load a library that colours their debugging output.
-    define: { 'process.env.NODE_ENV': '"production"' },
-    // Bundled CommonJS calls require() for Node's own modules.
-    banner: {
-      js:
-        "import { createRequire as __createRequire } from 'node:module'; " +
-        'const require = __createRequire(import.meta.url);',
-    },
-  });
-
-/** Runs esbuild on the program's sources. @throws {BuildFault} on a fault in a source file */
-async function runEsbuild(project, esbuildPlugins, plugins, options) {
+export async function bundle(project, entries, plugins) {
   try {
     return await esbuild.build({
+      entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
+      chunkNames: 'chunk-[hash]',
+      splitting: true,
+      format: 'esm',
+      sourcemap: true,
+      sourcesContent: false,
+      // Else winston's dependencies would load a library that colours their debugging output.
+      define: { 'process.env.NODE_ENV': '"production"' },
+      // Bundled CommonJS calls require() for Node's own modules.
+      banner: {
+        js:
+          "import { createRequire as __createRequire } from 'node:module'; " +
+          'const require = __createRequire(import.meta.url);',
+      },
       absWorkingDir: project,
       outdir: join(project, 'dist'),
       outbase: project,
@@ -142,8 +137,7 @@ async function runEsbuild(project, esbuildPlugins, plugins, options) {
       tsconfig: join(project, 'tsconfig.json'),
       external: EXTERNAL,
       logLevel: 'silent',
-      ...options,
-      plugins: [allPlugins(project, plugins), leanTfjs(project), ...esbuildPlugins],
+      plugins: [allPlugins(project, plugins), leanTfjs(project), lateImports],
       metafile: true,
       write: false,
     });

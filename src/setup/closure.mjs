@@ -6,18 +6,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
-import { dirname, extname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
-const LOADERS = {
-  '.ts': 'ts',
-  '.mts': 'ts',
-  '.cts': 'ts',
-  '.tsx': 'tsx',
-  '.js': 'js',
-  '.mjs': 'js',
-  '.cjs': 'js',
-  '.jsx': 'jsx',
-};
+/** The end of a script's name, with the name of esbuild's loader for it. */
+const SCRIPT = /\.(?:[cm]?([jt]s)|([jt]sx))$/;
 
 export const sha256 = (content) => createHash('sha256').update(content).digest('hex');
 
@@ -55,6 +47,10 @@ export function findPackage(name, from) {
   }
 }
 
+/** Returns the versions of a part that is reached twice: an entry may reach two of one package. */
+const union = (one, other) =>
+  [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
+
 /** Adds a package and everything that it depends on to `parts`. */
 function addPackage(dir, parts, seen) {
   if (seen.has(dir)) return;
@@ -66,9 +62,7 @@ function addPackage(dir, parts, seen) {
     optionalDependencies = {},
   } = JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8'));
   const part = `npm:${name}`;
-  // An entry may reach two versions of one package.
-  const versions = new Set([...(parts.get(part)?.split(' ') ?? []), String(version)]);
-  parts.set(part, [...versions].sort().join(' '));
+  parts.set(part, union(parts.get(part) ?? String(version), String(version)));
   for (const dependency of Object.keys({ ...dependencies, ...optionalDependencies })) {
     // Types don't execute, and an installer may choose any release of them.
     if (dependency.startsWith('@types/')) continue;
@@ -99,10 +93,10 @@ export async function closureVersions(
   const digests = new Map();
   const digestOf = async (path) => {
     const content = read(resolve(root, path));
-    const loader = LOADERS[extname(path)];
-    if (loader === undefined) return sha256(content);
+    const [isScript, plain, jsx] = SCRIPT.exec(path) ?? [];
+    if (isScript === undefined) return sha256(content);
     const { code } = await transform(content, {
-      loader,
+      loader: plain ?? jsx,
       minifyWhitespace: true,
       legalComments: 'none',
       target: 'esnext',
@@ -155,16 +149,7 @@ function versionOf(parts) {
 
 /** Returns the version of two pieces of code that execute together. */
 export function combinedVersion(a, b) {
-  // The two may reach different releases of one package.
-  const both = (one, other) =>
-    [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
-  return versionOf([
-    ...new Map([
-      ...a.closure,
-      ...[...b.closure].map(([part, digest]) => [
-        part,
-        both(a.closure.get(part) ?? digest, digest),
-      ]),
-    ]),
-  ]);
+  const both = new Map(a.closure);
+  for (const [part, digest] of b.closure) both.set(part, union(both.get(part) ?? digest, digest));
+  return versionOf([...both]);
 }

@@ -104,11 +104,16 @@ function foldersUnder(project, dir) {
   return [dir, ...inner.flatMap((entry) => foldersUnder(project, `${dir}/${entry.name}`))];
 }
 
+/** Writes a file whole: who reads it meanwhile finds the old text or the new one. */
+export function replaceFile(file, text) {
+  const draft = `${file}.${process.pid}.tmp`;
+  writeFileSync(draft, text);
+  renameSync(draft, file);
+}
+
 export function writeRecord(project, record) {
   mkdirSync(join(project, 'dist'), { recursive: true });
-  const file = recordFile(project);
-  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify(record));
-  renameSync(`${file}.${process.pid}.tmp`, file);
+  replaceFile(recordFile(project), JSON.stringify(record));
 }
 
 /** Returns the record of a build. @param {readonly string[]} inputs paths from `project` */

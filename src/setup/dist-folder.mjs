@@ -16,6 +16,8 @@ import { basename, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { BuildFault, builtFile, bundle, pluginModule } from './bundle.mjs';
 import { combinedVersion, sha256 } from './closure.mjs';
+import { replaceFile } from './current-build.mjs';
+import { isAlive } from './lock.mjs';
 
 /** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
 
@@ -78,9 +80,7 @@ export function writeSchema(dist, name) {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   if (!stdout?.startsWith('{')) return; // a program without that command
-  const file = join(dist, 'pipeline.schema.json');
-  writeFileSync(`${file}.tmp`, stdout);
-  renameSync(`${file}.tmp`, file);
+  replaceFile(join(dist, 'pipeline.schema.json'), stdout);
 }
 
 /**
@@ -96,15 +96,8 @@ export function prune(dist, current) {
     const users = existsSync(join(dist, name, 'users'))
       ? readdirSync(join(dist, name, 'users'))
       : [];
-    const isUsed = users.some((pid) => {
-      try {
-        return process.kill(Number(pid), 0);
-      } catch (error) {
-        return error.code === 'EPERM';
-      }
-    });
     // Builds of the last hour stay too, because their user may run on another host.
-    if (!isUsed && Date.now() - time > 3_600_000)
+    if (!users.map(Number).some(isAlive) && Date.now() - time > 3_600_000)
       rmSync(join(dist, name), { recursive: true, force: true });
   }
 }
@@ -201,17 +194,12 @@ export async function writeRegistry(project, dir, versions) {
     plugins.push({ ...plugin, code });
     closures[source] = [...closure.keys()];
   }
-  writeJson(join(dir, 'closures.json'), { parts, closures });
-  writeJson(join(dir, 'registry.json'), {
+  const registry = {
     format: 1,
     science: versions.get(SCIENCE)?.code ?? null,
     compute: compute?.code ?? null,
     plugins,
-  });
-}
-
-function writeJson(file, value) {
-  const draft = `${file}.${process.pid}.tmp`;
-  writeFileSync(draft, JSON.stringify(value));
-  renameSync(draft, file);
+  };
+  replaceFile(join(dir, 'closures.json'), JSON.stringify({ parts, closures }));
+  replaceFile(join(dir, 'registry.json'), JSON.stringify(registry));
 }

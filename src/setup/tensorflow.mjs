@@ -12,7 +12,6 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
-  writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +24,7 @@ import {
   TFJS_DIR,
   TFJS_PACKAGE,
 } from './binding.mjs';
+import { replaceFile } from './current-build.mjs';
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
@@ -122,8 +122,7 @@ function chooseVariant(asked, stamp) {
 
 function writeStamp(stamp) {
   mkdirSync(dirname(STAMP), { recursive: true });
-  writeFileSync(`${STAMP}.tmp`, `${JSON.stringify(stamp, null, 2)}\n`);
-  renameSync(`${STAMP}.tmp`, STAMP);
+  replaceFile(STAMP, `${JSON.stringify(stamp, null, 2)}\n`);
 }
 
 /** Installs the binding and the link to its libraries. */

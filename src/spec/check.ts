@@ -1,6 +1,7 @@
 /** Checks a spec against the composed schema and explains what it violates. */
 import { isDeepStrictEqual } from 'node:util';
 import { JOINT, type Json, type JsonSchema } from '../api.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import { composeFrom } from './compose.ts';
 import { explain } from './explain.ts';
 import type { Faults } from './faults.ts';
@@ -145,9 +146,6 @@ export function isSound(root: JsonSchema, value: unknown): boolean {
   return isSatisfied(asSchema(root), value) && isKnown;
 }
 
-const isObject = (value: Value): value is { readonly [key: string]: Value } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 const isOfType = (type: string, value: Value): boolean => {
   switch (type) {
     case 'null':
@@ -155,7 +153,7 @@ const isOfType = (type: string, value: Value): boolean => {
     case 'array':
       return Array.isArray(value);
     case 'object':
-      return isObject(value);
+      return isRecord(value);
     case 'integer':
       return Number.isInteger(value);
     case 'number':
@@ -208,22 +206,22 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
       ? (forms as readonly Schema[]).every((form, i) => i >= value.length || holds(form, value[i]))
       : value.every((item) => holds(forms as Schema, item))),
   required: (names: readonly string[], value) =>
-    !isObject(value) || names.every((name) => value[name] !== undefined),
+    !isRecord(value) || names.every((name) => value[name] !== undefined),
   properties: (fields: { readonly [name: string]: Schema }, value, _schema, holds) =>
-    !isObject(value) ||
+    !isRecord(value) ||
     Object.entries(value).every(([name, item]) => {
       const field = declaredField({ properties: fields }, name);
       return field === undefined || item === undefined || holds(field, item);
     }),
   additionalProperties: (rest: boolean | Schema, value, { properties = {} }, holds) =>
     rest === true ||
-    !isObject(value) ||
+    !isRecord(value) ||
     Object.keys(value).every(
       (name) => Object.hasOwn(properties, name) || (rest !== false && holds(rest, value[name])),
     ),
-  minProperties: (least: number, value) => !isObject(value) || Object.keys(value).length >= least,
+  minProperties: (least: number, value) => !isRecord(value) || Object.keys(value).length >= least,
   propertyNames: (names: Schema, value, _schema, holds) =>
-    !isObject(value) || Object.keys(value).every((name) => holds(names, name)),
+    !isRecord(value) || Object.keys(value).every((name) => holds(names, name)),
   anyOf: (forms: readonly Schema[], value, _schema, holds) =>
     forms.some((form) => holds(form, value)),
   oneOf: (forms: readonly Schema[], value, _schema, holds) =>

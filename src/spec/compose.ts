@@ -5,6 +5,7 @@
  */
 import type { JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { mapValues } from '../base/record.ts';
 import {
   isSection,
   MOST_BASES,
@@ -66,7 +67,7 @@ export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
  */
 function lift(schema: Schema): Schema {
   if (isRecord(schema)) {
-    const properties = liftFields(schema.properties);
+    const properties = mapValues(schema.properties, lift);
     return { ...schema, properties, additionalProperties: schema.additionalProperties ?? false };
   }
   if (!isScalar(schema)) return schema;
@@ -90,9 +91,6 @@ function lift(schema: Schema): Schema {
 }
 
 type Fields = { readonly [name: string]: Schema };
-
-const liftFields = (fields: Fields): Fields =>
-  Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, lift(field)]));
 
 /**
  * Returns the schema of one variant: the fields that all variants share and, behind a condition on
@@ -252,7 +250,7 @@ function composedFields({ root, section }: Shapes): Fields {
             '`test_accuracy`. Nothing else reads them: no training stops by them, and no ' +
             'threshold is taken from them. Default: none.',
         ),
-        ...liftFields(otherData),
+        ...mapValues(otherData, lift),
       },
     },
     poisoning: variantForms('poisoning'),

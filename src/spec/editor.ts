@@ -6,6 +6,7 @@
  */
 import type { Json, JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { mapValues } from '../base/record.ts';
 import { composeFrom } from './compose.ts';
 import { BASE, type Shapes, shapesOf, type VariantSection } from './schema.ts';
 import {
@@ -72,9 +73,6 @@ const unsuggested: Change = ({ properties, ...schema }) => {
 };
 
 type Fields = { readonly [name: string]: Schema };
-
-const mapValues = (fields: Fields, change: Change): Fields =>
-  Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, change(field)]));
 
 const HOLD_FIELDS: ReadonlySet<string> = new Set(['properties', 'definitions']);
 const HOLD_SCHEMAS: ReadonlySet<string> = new Set([

@@ -82,7 +82,7 @@ function readMetric(name: Node | undefined, context: Context): string | undefine
 function readBounds(where: Node | undefined, context: Context) {
   if (where?.kind !== 'map') return [];
   return [...where.entries].flatMap(([name, { key, value: bound }]) => {
-    const named = { kind: 'scalar', value: name, quoted: false, span: key } as const,
+    const named = { kind: 'scalar', value: name, span: key } as const,
       field = readMetric(named, context);
     const { min, max } = toJson(bound) as { readonly min?: number; readonly max?: number };
     if (min !== undefined && max !== undefined && min > max)

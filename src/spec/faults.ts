@@ -18,8 +18,13 @@ export interface Faults {
   diagnostics(): Diagnostic[];
 }
 
+interface Found {
+  readonly at: Span | null;
+  readonly diagnostic: Diagnostic;
+}
+
 export function gatherFaults(): Faults {
-  const found: { readonly at: Span | null; readonly diagnostic: Diagnostic }[] = [];
+  const found: Found[] = [];
   const seen = new Set<string>(),
     places = new Set<string>();
   const files: string[] = [];
@@ -33,26 +38,18 @@ export function gatherFaults(): Faults {
         places.add(placeOf(at));
         if (!files.includes(at.source.file)) files.push(at.source.file);
       }
-      found.push({
-        at,
-        diagnostic: {
-          code,
-          message,
-          range: at && rangeOf(at),
-          ...defined({ hint }),
-        },
-      });
+      const range = at && rangeOf(at);
+      found.push({ at, diagnostic: { code, message, range, ...defined({ hint }) } });
     },
     has: (at) => places.has(placeOf(at)),
     get count() {
       return found.length;
     },
     diagnostics() {
-      const order = (at: Span | null): readonly [number, number] =>
-        at ? [files.indexOf(at.source.file), at.start] : [-1, 0];
-      return found
-        .map((fault, index) => ({ ...fault, index, order: order(fault.at) }))
-        .sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1] || a.index - b.index)
+      const fileOf = ({ at }: Found): number => (at ? files.indexOf(at.source.file) : -1),
+        startOf = ({ at }: Found): number => at?.start ?? 0;
+      return [...found]
+        .sort((a, b) => fileOf(a) - fileOf(b) || startOf(a) - startOf(b))
         .map(({ diagnostic }) => diagnostic);
     },
   };

@@ -252,7 +252,7 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
     byAttack.set(attack.value, { key: attack.span, value });
   }
   const { span } = steps.value;
-  const attack: Node = { kind: 'scalar', value: name, quoted: false, span };
+  const attack: Node = { kind: 'scalar', value: name, span };
   const named = withValue(variant, shape.discriminator, attack, steps.key);
   const node = withValue(named, 'steps', { kind: 'map', entries: byAttack, span });
   return { node, name, schema: shapeOf(shape, name) };

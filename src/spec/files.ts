@@ -4,7 +4,8 @@
  * made absolute, their files are looked for, and texts are filled in from them. A relative path
  * starts from the folder of the spec that writes it.
  */
-import { access, readdir, readFile, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { attackOf, replaceNodes, stepAt, writtenFields } from './fields.ts';
@@ -123,8 +124,7 @@ async function readText(
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    switch (code) {
+    switch ((error as { readonly code?: unknown }).code) {
       case 'ENOENT':
       case 'ENOTDIR':
         report(
@@ -155,15 +155,10 @@ async function readText(
  * Returns a hint: the installed package's file of this name (pipelines/quickstart.yaml), or a file
  * with a similar name in the same folder, written as the user wrote his.
  */
-async function similarFile(path: string, written = path): Promise<string | undefined> {
+async function similarFile(path: string, written: string): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
-  const isPackaged =
-    path.endsWith(written) &&
-    (await access(path.slice(0, -written.length) + packaged).then(
-      () => true,
-      () => false,
-    ));
-  if (isPackaged) return `dosimeter's own file is ${packaged}`;
+  if (path.endsWith(written) && existsSync(path.slice(0, -written.length) + packaged))
+    return `dosimeter's own file is ${packaged}`;
   const folder = dirname(path);
   const names = await readdir(folder).catch(() => null);
   if (names === null) return `there is no folder ${folder} either`;
@@ -250,7 +245,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
       },
       argument.slice(cut + 1),
       cut + 1,
-    ) ?? { kind: 'scalar', value: null, quoted: false, span: whole };
+    ) ?? { kind: 'scalar', value: null, span: whole };
     if (faults > 0) continue;
     const changed = withValueAt(root, steps, value, { source, start: 0, end: cut }, [], report);
     if (changed.kind === 'map') root = changed;
@@ -366,18 +361,10 @@ export async function expectFile(
   absolute: string,
   report: Report,
 ): Promise<boolean> {
-  const exists = await stat(absolute).then(
-    () => true,
-    () => false,
-  );
-  if (!exists)
-    report(
-      'missing-file',
-      node.span,
-      `there is no file ${absolute}`,
-      await similarFile(absolute, String(node.value)),
-    );
-  return exists;
+  if (existsSync(absolute)) return true;
+  const hint = await similarFile(absolute, String(node.value));
+  report('missing-file', node.span, `there is no file ${absolute}`, hint);
+  return false;
 }
 
 /** The largest text file, in bytes. No model reads a text of this length. */
@@ -406,7 +393,7 @@ export async function fillTextFiles(
       const file = fileOf(item);
       const text = file === undefined ? null : await readTextValue(file, report);
       if (text === null) continue;
-      const filled: ScalarNode = { kind: 'scalar', value: text, quoted: true, span: item.span };
+      const filled: ScalarNode = { kind: 'scalar', value: text, span: item.span };
       replacements.set(item, filled);
     }
   }

@@ -187,7 +187,7 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
 const listOf = (values: readonly number[], span: Span): ListNode => ({
   kind: 'list',
   span,
-  items: values.map((value): ScalarNode => ({ kind: 'scalar', value, quoted: false, span })),
+  items: values.map((value): ScalarNode => ({ kind: 'scalar', value, span })),
 });
 
 /** Returns the values of a form; null, after reporting the fault, if its numbers make no sense. */

@@ -137,7 +137,7 @@ class Interpolation {
       );
     let next = 0;
     const filled = text.replace(PLACEHOLDER, () => String(values[next++]?.value));
-    return { ...node, quoted: true, value: filled };
+    return { ...node, value: filled };
   }
 
   /** Returns what a field or variable stands for; null, after reporting it, if it has no value. */
@@ -165,17 +165,21 @@ class Interpolation {
       : this.context.fields.get(name);
     if (value === DIFFERS) {
       const plugins = isVariantSection(head) ? `${PLUGIN_OF[head]}s` : 'plugins';
-      this.context.report(
+      const message = `its default differs between the ${plugins} of this variant`;
+      return this.refuse(
+        node,
         'bad-reference',
-        node.span,
-        `"\${${name}}" has no value of its own: its default differs between the ${plugins} of ` +
-          'this variant',
+        `"\${${name}}" has no value of its own: ${message}`,
         'write it in the variant',
       );
-      return null;
     }
     if (value !== undefined && (value === null || typeof value !== 'object')) return { value };
     return this.reportUnset(name, node, found.isComposed);
+  }
+
+  private refuse(reference: ScalarNode, code: string, message: string, hint?: string): null {
+    this.context.report(code, reference.span, message, hint);
+    return null;
   }
 
   /** Finds what the spec, or the scope's variant, has written along the path `head.rest`. */
@@ -197,30 +201,21 @@ class Interpolation {
     const isList = found.node.kind === 'list';
     const [head, ...rest] = name.split('.');
     if (found.isWhole)
-      this.context.report(
+      return this.refuse(
+        node,
         'bad-reference',
-        node.span,
         `"\${${name}}" is not a single value but a ${isList ? 'list' : 'mapping'}`,
         isList ? 'refer to a field that has one value; an axis has several' : undefined,
       );
-    else {
-      const isListed = rest.length > 0 && isVariantSection(head);
-      const reason = isListed ? `"${head}" is a list of variants` : 'it lies in a list';
-      this.context.report(
-        'bad-reference',
-        node.span,
-        `"\${${name}}" has no single value: ${reason}`,
-      );
-    }
-    return null;
+    const isListed = rest.length > 0 && isVariantSection(head);
+    const reason = isListed ? `"${head}" is a list of variants` : 'it lies in a list';
+    return this.refuse(node, 'bad-reference', `"\${${name}}" has no single value: ${reason}`);
   }
 
   private reportUnset(name: string, node: ScalarNode, isComposed: boolean): null {
     const { fields } = this.context;
-    const fault = (message: string, hint?: string): null => {
-      this.context.report('bad-reference', node.span, message, hint);
-      return null;
-    };
+    const fault = (message: string, hint?: string): null =>
+      this.refuse(node, 'bad-reference', message, hint);
     if ([...fields.keys()].some((field) => field.startsWith(`${name}.`)))
       return fault(`"\${${name}}" is not a single value but a mapping`);
     if (fields.has(name) || isComposed)
@@ -253,22 +248,20 @@ class Interpolation {
 
   /** Returns what `env.NAME` stands for; null, after reporting it, if it has no value. */
   private lookUpVariable(name: string, node: ScalarNode): Referent | null {
-    const fault = (code: string, message: string, hint?: string): null => {
-      this.context.report(code, node.span, message, hint);
-      return null;
-    };
     const declared = child(this.root, 'env');
     const entry = child(declared, name);
     if (this.secrets.has(name)) return { value: `\${env.${name}}`, secret: name };
     if (isCredentialName(name) && entry !== undefined)
-      return fault(
+      return this.refuse(
+        node,
         'looks-secret',
         `${name} looks like a credential, and every record of a run would show its value`,
         `list it as one: secrets: [${name}]; if it is not one, give it another name`,
       );
     if (entry === undefined) {
       const close = declared?.kind === 'map' ? nearest(name, declared.entries.keys()) : null;
-      return fault(
+      return this.refuse(
+        node,
         'undeclared-variable',
         `the spec does not declare the environment variable ${name}`,
         close ? didYouMean(`\${env.${close.word}}`) : `declare it: env: { ${name}: null }`,
@@ -278,7 +271,8 @@ class Interpolation {
       set = Object.hasOwn(env, name) ? env[name] : undefined;
     if (set !== undefined) return { value: plainScalar(set) };
     if (entry.kind === 'scalar' && entry.value !== null) return { value: entry.value };
-    return fault(
+    return this.refuse(
+      node,
       'unset-variable',
       `the environment variable ${name} is not set, and the spec gives it no default`,
     );

@@ -1,5 +1,6 @@
 /** Names cells by fields and their values, never by positions in the grid. */
 import { basePrefix, basesOf, type Cell, type Json, type JsonObject } from '../api.ts';
+import { shortNames } from '../api/cell.ts';
 import {
   baseSpecs,
   type Choices,
@@ -89,34 +90,18 @@ export function namesOf(
     ...[...others.keys()].filter(isVarying),
     ...(seeds.length > 1 ? ['seed'] : []),
   ];
-  const parts = labelParts(paths);
+  const short = shortNames(paths, PLUGINS);
+  const parts = paths.map((path) => [path.split('.'), short.get(path) ?? path] as const);
   const label = (cell: Cell): string =>
     parts
-      .flatMap(({ steps, short }) => {
+      .flatMap(([steps, name]) => {
         const value = valueOf(cell, steps);
-        return value === undefined ? [] : [`${short}=${labelText(value)}`];
+        return value === undefined ? [] : [`${name}=${labelText(value)}`];
       })
       .join(' ') ||
     // Nothing varies, or only fields that this cell lacks.
     `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`;
   return { axes, label };
-}
-
-/** Returns the paths with their short names, which are unique within one training. */
-function labelParts(paths: readonly string[]): ReturnType<typeof shorten> {
-  const prefixes = new Set(paths.map(basePrefix));
-  return [...prefixes]
-    .flatMap((prefix) =>
-      shorten(
-        paths
-          .filter((path) => basePrefix(path) === prefix)
-          .map((path) => path.slice(prefix.length)),
-      ).map(({ steps, short }) => ({
-        steps: [...prefix.split('.').slice(0, -1), ...steps],
-        short: `${prefix}${short}`,
-      })),
-    )
-    .sort((a, b) => paths.indexOf(a.steps.join('.')) - paths.indexOf(b.steps.join('.')));
 }
 
 interface TrainingVariation {
@@ -272,30 +257,12 @@ const isEqual = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b ||
   (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
 
-/** Returns each path with the shortest ending that no other path has. */
-function shorten(
-  paths: readonly string[],
-): { readonly steps: readonly string[]; readonly short: string }[] {
-  const natural: Readonly<Record<string, string>> = {
-    'poisoning.attack': 'attack',
-    [DEFENCE]: 'defence',
-    'adapter.type': 'adapter',
-  };
-  return paths.map((path) => {
-    const steps = path.split('.');
-    // The field of a step is shown with the name of its attack.
-    const least = path.startsWith('poisoning.steps.') ? steps.length - 2 : 1;
-    const ends = steps
-      .map((_, index) => steps.slice(steps.length - 1 - index).join('.'))
-      .slice(least - 1);
-    const isOwn = (end: string): boolean =>
-      paths.every(
-        (other) =>
-          other === path || (other !== end && !other.endsWith(`.${end}`) && natural[other] !== end),
-      );
-    return { steps, short: natural[path] ?? ends.find(isOwn) ?? path };
-  });
-}
+/** What labels call the plugins. */
+const PLUGINS = new Map([
+  ['poisoning.attack', 'attack'],
+  [DEFENCE, 'defence'],
+  ['adapter.type', 'adapter'],
+]);
 
 function labelText(value: Json): string {
   if (Array.isArray(value)) return value.map((item) => labelText(item as Json)).join(',');

@@ -28,7 +28,6 @@ export type Scalar = string | number | boolean | null;
 export interface ScalarNode {
   readonly kind: 'scalar';
   readonly value: Scalar;
-  readonly quoted: boolean;
   readonly span: Span;
   /**
    * The folder that a relative path in the value starts from. Set only if the value was taken from

@@ -63,25 +63,24 @@ function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Repo
     start = Math.min(from, Math.max(text.trimEnd().length - 1, 0)),
     end = Math.max(to, start + 1);
   const message = error.message.charAt(0).toLowerCase() + error.message.slice(1);
+  const fault = (what: string, hint?: string, at = span(start, end)): void =>
+    report('yaml-syntax', at, what, hint);
   switch (error.code as string) {
     case 'TAB_AS_INDENT':
-      report('yaml-syntax', span(start, end), "a tab can't indent YAML", 'indent with spaces');
+      fault("a tab can't indent YAML", 'indent with spaces');
       return;
     case 'MULTIPLE_DOCS':
-      report(
-        'yaml-syntax',
-        span(start, start + 3),
+      fault(
         'a spec is one YAML document, but this begins a second one',
         'take out the line "---"',
+        span(start, start + 3),
       );
       return;
     case 'TAG_RESOLVE_FAILED':
-      report('yaml-syntax', span(start, end), message, 'a value that begins with "!" needs quotes');
+      fault(message, 'a value that begins with "!" needs quotes');
       return;
     case 'BLOCK_AS_IMPLICIT_KEY':
-      report(
-        'yaml-syntax',
-        span(start, end),
+      fault(
         `not YAML: ${message}`,
         'a value with ": " in it needs quotes; a nested field goes on a line of its own, indented',
       );
@@ -91,13 +90,7 @@ function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Repo
         /^Flow (?:map|sequence) .*end with a (.)$|^Missing closing (.)quote$/.exec(error.message) ??
         [];
       const missing = bracket ?? quote;
-      report(
-        'yaml-syntax',
-        span(start, end),
-        missing === undefined
-          ? `not YAML: ${message}`
-          : `not YAML: a closing ${missing} is missing`,
-      );
+      fault(`not YAML: ${missing === undefined ? message : `a closing ${missing} is missing`}`);
     }
   }
 }
@@ -116,7 +109,7 @@ function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: R
 
 const textAt = ({ source, start, end }: Span): string => source.text.slice(start, end);
 
-const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, quoted: false, span: at });
+const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at });
 
 /** Converts the nodes of one document. */
 class Converter {
@@ -134,24 +127,14 @@ class Converter {
   convert(node: unknown, around: Span): Node {
     const at = this.spanOf(node, around);
     if (isAlias(node)) return this.convertAlias(node, at);
-    if (isScalar(node)) {
-      const isQuoted =
-        node.type?.startsWith('QUOTE') === true || node.type?.startsWith('BLOCK') === true;
-      return this.convertScalar(node.value, isQuoted, at);
-    }
-    if (isSeq(node)) {
-      this.open.add(node);
-      const items = node.items.map((item) => this.convert(item, at));
-      this.open.delete(node);
-      return { kind: 'list', items, span: at };
-    }
-    if (isMap(node)) {
-      this.open.add(node);
-      const map = this.convertMap(node.items, at);
-      this.open.delete(node);
-      return map;
-    }
-    return empty(around);
+    if (isScalar(node)) return this.convertScalar(node.value, at);
+    if (!isSeq(node) && !isMap(node)) return empty(around);
+    this.open.add(node);
+    const converted: Node = isMap(node)
+      ? this.convertMap(node.items, at)
+      : { kind: 'list', items: node.items.map((item) => this.convert(item, at)), span: at };
+    this.open.delete(node);
+    return converted;
   }
 
   private convertAlias(node: Alias, at: Span): Node {
@@ -206,7 +189,7 @@ class Converter {
     return { kind: 'map', entries, span: at };
   }
 
-  private convertScalar(value: unknown, quoted: boolean, at: Span): ScalarNode {
+  private convertScalar(value: unknown, at: Span): ScalarNode {
     if (
       typeof value === 'number' &&
       Number.isInteger(value) &&
@@ -221,7 +204,7 @@ class Converter {
       );
     const isKnown =
       typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
-    return { kind: 'scalar', value: isKnown ? value : null, quoted, span: at };
+    return { kind: 'scalar', value: isKnown ? value : null, span: at };
   }
 
   private spanOf(node: unknown, otherwise: Span): Span {

@@ -87,16 +87,16 @@ export function referenceOf(registry: SpecRegistry): Reference {
           .filter((step) => step !== '' && !/^\d+$/.test(step)),
       ),
     parameters(kind, name) {
-      if (kind === 'scorer') return scorerParameters(shapes, name);
-      const { byName, discriminator } = shapes.variants[SECTION_OF[kind]];
+      const { byName, discriminator, steps } =
+        kind === 'scorer'
+          ? { byName: shapes.scorers, discriminator: 'scorer', steps: ['evaluate', 'scorer'] }
+          : { ...shapes.variants[SECTION_OF[kind]], steps: [SECTION_OF[kind]] };
       const schema = byName.get(name);
-      const place = { steps: [SECTION_OF[kind]], of: null, beside: {}, required: false };
-      return schema === undefined
-        ? []
-        : fieldsIn(schema, {
-            ...place,
-            beside: { [discriminator]: name, ...requiredExamples(schema, discriminator) },
-          }).filter(({ path }) => path !== `${SECTION_OF[kind]}.${discriminator}`);
+      if (schema === undefined) return [];
+      const beside = { [discriminator]: name, ...requiredExamples(schema, discriminator) };
+      return fieldsIn(schema, { steps, of: null, beside, required: false }).filter(
+        ({ path }) => path !== [...steps, discriminator].join('.'),
+      );
     },
     similar(path) {
       const last = lastStep(path);
@@ -117,15 +117,6 @@ export function referenceOf(registry: SpecRegistry): Reference {
       return whole ? [whole.word] : (byEnd.get(nearest(last, byEnd.keys())?.word ?? '') ?? []);
     },
   };
-}
-
-function scorerParameters({ scorers }: Shapes, name: string): FieldDoc[] {
-  const schema = scorers.get(name);
-  const steps = ['evaluate', 'scorer'];
-  const place: Place = { steps, of: null, beside: { scorer: name }, required: false };
-  return schema === undefined
-    ? []
-    : fieldsIn(schema, place).filter(({ path }) => path !== 'evaluate.scorer.scorer');
 }
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
@@ -167,7 +158,6 @@ function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
     return docsBelow(shapes.section.train, rest.slice(1), {
       ...place,
       steps: [head, field],
-      beside: {},
       required: false,
     });
   if (Object.hasOwn(top.properties ?? {}, field)) return docsBelow(top, rest, place);

@@ -13,7 +13,7 @@ import type {
   TableEntry,
 } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
-import { type Context, readName, readNames, type Takes } from './entry-names.ts';
+import { type Context, readName, readNames } from './entry-names.ts';
 import { readEnvelope } from './envelopes.ts';
 import type { Report } from './faults.ts';
 import { child, isText, itemsOf, type MapNode, type Node, oneOrMany, toJson } from './node.ts';
@@ -88,12 +88,10 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   const { report } = context;
   const { name, title, caption, mark, against, statistic, spread, seeds, flip, values, size } =
     toJson(figure) as unknown as FigureSpec;
-  const x = readChannel(child(figure, 'x'), context, 'any', [
-    ...[...WHOLES, 'seed', 'step', 'training'],
-  ]);
+  const x = readChannel(child(figure, 'x'), context, [...[...WHOLES, 'seed', 'step', 'training']]);
   const above = child(figure, 'y'),
     y = above === undefined ? [] : oneOrMany(above);
-  const channels = y.flatMap((node) => readChannel(node, context, 'any', WHOLES) ?? []);
+  const channels = y.flatMap((node) => readChannel(node, context, WHOLES) ?? []);
   const isAxis = ({ field }: Channel): boolean => [...WHOLES, ...context.axes].includes(field);
   const isMap = mark === 'heatmap' || channels.some(isAxis);
   const color = child(figure, 'color');
@@ -242,14 +240,13 @@ const isLogarithmic = (scale: Channel['scale']): boolean => scale === 'log' || s
 function readChannel(
   node: Node | undefined,
   context: Context,
-  takes: Takes,
-  special: readonly string[] = [],
+  special: readonly string[],
 ): Channel | undefined {
   if (node?.kind !== 'map') {
-    const field = readName(node, context, takes, special);
+    const field = readName(node, context, 'any', special);
     return field === undefined ? undefined : { field };
   }
-  const field = readName(child(node, 'field'), context, takes, special);
+  const field = readName(child(node, 'field'), context, 'any', special);
   const { title, scale, domain } = toJson(node) as unknown as Omit<Channel, 'field'>;
   const at = child(node, 'domain')?.span ?? node.span;
   if (domain !== undefined && !(domain[0] < domain[1]))

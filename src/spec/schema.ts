@@ -124,17 +124,8 @@ export function shapesOf(registry: SpecRegistry): Shapes {
   };
   const { definitions: _definitions, ...rest } = base;
   const scorers = scorerShapes(registry.scorers ?? []);
-  const named = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry);
-  const withScorer = update(named, ['evaluate', 'scorer'], (field) => scorerSchema(field, scorers));
-  const withScorers = update(withScorer, ['evaluate', 'scorers'], (field) => ({
-    ...field,
-    items: scorerSchema(itemSchema(field) ?? {}, scorers),
-  }));
-  const withTriggers = update(withScorers, ['evaluate', 'triggers'], (field) => ({
-    ...field,
-    items: triggerSchema(itemSchema(field) ?? {}, registry.attacks),
-  }));
-  const root = offerMetrics(withTriggers, registry.metrics ?? []);
+  const named = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry, scorers);
+  const root = offerMetrics(named, registry.metrics ?? []);
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
   ) as Record<Section, Schema>;
@@ -157,60 +148,37 @@ const defencesOf = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => 
 ];
 
 /** Fills in plugin names and URI schemes where the schema file says only "a string". */
-function fillNames(root: Schema, registry: SpecRegistry): Schema {
+function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorers']): Schema {
   const namesOf = (plugins: readonly PluginShape[]): string[] => plugins.map(({ name }) => name);
   const named =
-    (plugin: string, names: readonly string[]) =>
-    (field: Schema): Schema => ({
+    (plugin: string, names: readonly string[]): Change =>
+    (field) => ({
       ...field,
       ...(names.length > 0 ? { enum: [...names] } : {}),
       plugin,
     });
-  const fromSource = (field: Schema): Schema => ({
+  const fromSource: Change = (field) => ({
     ...field,
     pattern: `^(${registry.sources.join('|')}):.+`,
     plugin: 'source',
   });
   const format = named('dataset', ['auto', ...registry.datasets]);
   const inSplit = [['format', format] as const, ['source', fromSource] as const];
-  const changes: readonly (readonly [path: string, change: (field: Schema) => Schema])[] = [
-    [
-      'stages',
-      (field) => ({
-        ...field,
-        items: named('stage', registry.stages)(itemSchema(field) ?? {}),
-      }),
-    ],
-    [
-      'keep',
-      (field) => ({
-        ...field,
-        additionalProperties: false,
-        properties: Object.fromEntries(
-          registry.stages.map((stage) => [stage, openSchema(field) ?? {}]),
-        ),
-      }),
-    ],
+  const scorer: Change = (field) => scorerSchema(field, scorers);
+  const changes: readonly (readonly [path: string, change: Change])[] = [
+    ['stages', ofItems(named('stage', registry.stages))],
+    ['keep', onlyFields(registry.stages)],
     ['model.architecture', named('model', registry.models)],
     ['model.source', fromSource],
     ['poisoning.attack', named('attack', namesOf(registry.attacks))],
     ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
     ['adapter.type', named('adapter', namesOf(registry.adapters))],
     ['evaluate.lm_eval.include', fromSource],
+    ['evaluate.scorer', scorer],
+    ['evaluate.scorers', ofItems(scorer)],
+    ['evaluate.triggers', ofItems((item) => triggerSchema(item, registry.attacks))],
     // Fields of a task can be axes and files only if the task is named here.
-    [
-      'data.tasks',
-      (field) =>
-        registry.tasks === undefined
-          ? field
-          : {
-              ...field,
-              additionalProperties: false,
-              properties: Object.fromEntries(
-                registry.tasks.map((name) => [name, openSchema(field) ?? {}]),
-              ),
-            },
-    ],
+    ['data.tasks', registry.tasks === undefined ? (field) => field : onlyFields(registry.tasks)],
     ...[
       ...['train', 'validation', 'clean', 'test'],
       ...(registry.tasks ?? []).map((name) => `tasks.${name}`),
@@ -220,6 +188,22 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
   ];
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
+
+type Change = (schema: Schema) => Schema;
+
+/** Returns the change of a list's schema that changes the schema of its items. */
+const ofItems =
+  (change: Change): Change =>
+  (list) => ({ ...list, items: change(itemSchema(list) ?? {}) });
+
+/** Returns the change by which a mapping of any fields may have only these. */
+const onlyFields =
+  (names: readonly string[]): Change =>
+  (field) => ({
+    ...field,
+    additionalProperties: false,
+    properties: Object.fromEntries(names.map((name) => [name, openSchema(field) ?? {}])),
+  });
 
 /** The fields of every scorer beside its own parameters. */
 const OF_SCORERS: { readonly [field: string]: Schema } = {
@@ -301,19 +285,16 @@ function triggerSchema(item: Schema, attacks: readonly PluginShape[]): Schema {
 function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
   const examples = metrics.map((name) => name.slice(name.indexOf('.') + 1));
   const offer = (schema: Schema, entries: string, field: string): Schema =>
-    update(schema, ['report', entries], (list) => ({
-      ...list,
-      items: update(itemSchema(list) ?? {}, [field], (own) => ({ ...own, examples })),
-    }));
+    update(
+      schema,
+      ['report', entries],
+      ofItems((item) => update(item, [field], (own) => ({ ...own, examples }))),
+    );
   return examples.length === 0 ? root : offer(offer(root, 'figures', 'y'), 'tables', 'metrics');
 }
 
 /** Returns the schema with the field at the end of a path changed. */
-function update(
-  schema: Schema,
-  [key, ...rest]: readonly string[],
-  change: (field: Schema) => Schema,
-): Schema {
+function update(schema: Schema, [key, ...rest]: readonly string[], change: Change): Schema {
   if (key === undefined) return change(schema);
   return {
     ...schema,

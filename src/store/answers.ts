@@ -30,16 +30,15 @@ export function openAnswers(
   const fileOf = (digest: string): string => path.join(dir, `${digest}.json`);
   return {
     get(digest) {
-      const found = readSealed<{ readonly answer: JsonObject }>(fileOf(digest), {
-        answer: 'object',
-      });
+      const shape = { answer: 'object' } as const;
+      const found = readSealed<{ readonly answer: JsonObject }>(fileOf(digest), shape);
       if (found === null || found === 'damaged') return null;
       try {
         utimesSync(fileOf(digest), new Date(), new Date());
       } catch {
         // The store may be read-only.
       }
-      return found.value.answer;
+      return found.answer;
     },
     keep: (digest, answer) => writeSealed(fileOf(digest), { answer }),
     async alone(name, ask) {

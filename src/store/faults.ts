@@ -4,30 +4,20 @@ import os from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 
+type Hint = (elsewhere: string) => string;
+const freeSpace: Hint = (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`;
+const permissions: Hint = (elsewhere) => `${elsewhere}, or mend the permissions`;
+
 /** By error code: what is wrong, and a hint that may name another place to use. */
-const sentences: {
-  readonly [code: string]: readonly [what: string, hint: (elsewhere: string) => string];
-} = {
-  ENOSPC: [
-    'the disk is full',
-    (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`,
-  ],
-  EDQUOT: [
-    'the disk quota is used up',
-    (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`,
-  ],
+const sentences: { readonly [code: string]: readonly [what: string, hint: Hint] } = {
+  ENOSPC: ['the disk is full', freeSpace],
+  EDQUOT: ['the disk quota is used up', freeSpace],
   EIO: [
     'the disk failed to read or write it',
     (elsewhere) => `look at the disk and the system's log (dmesg), or ${elsewhere}`,
   ],
-  EACCES: [
-    'there is no permission to write there',
-    (elsewhere) => `${elsewhere}, or mend the permissions`,
-  ],
-  EPERM: [
-    'there is no permission to write there',
-    (elsewhere) => `${elsewhere}, or mend the permissions`,
-  ],
+  EACCES: ['there is no permission to write there', permissions],
+  EPERM: ['there is no permission to write there', permissions],
   EROFS: ['the file system is read-only', (elsewhere) => elsewhere],
   ENOTDIR: ['a file stands where a folder is needed', (elsewhere) => elsewhere],
   EISDIR: [
@@ -108,6 +98,15 @@ export function systemFault(error: unknown): UserFault | null {
         `the system refused it: ${sentence?.[0] ?? message}`,
         sentence?.[1]('give another place') ?? 'look at what stands there and at its permissions',
       );
+}
+
+/** Like `onDisk`, for an action that does not wait. */
+export function onDiskNow<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw diskFault(error, path);
+  }
 }
 
 /** Runs `action` and turns disk faults into `UserFault`s. */

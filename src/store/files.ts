@@ -14,6 +14,7 @@ import {
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../base/sha256.ts';
+import { hasCode } from '../base/system-error.ts';
 import { type Entry, MANIFEST_FILE, type ManifestFile } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 
@@ -48,8 +49,7 @@ export function statIfThere(file: string): Stats | undefined {
   try {
     return lstatSync(file, { throwIfNoEntry: false });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR' || isUnreadable(error))
-      return undefined;
+    if (hasCode(error, 'ENOTDIR') || isUnreadable(error)) return undefined;
     throw error;
   }
 }
@@ -92,7 +92,7 @@ export function statOpened(file: string): Stats | null {
   }
 }
 
-/** Returns a file's digest. Blocks: only for the rare entry that a look-up has to hash. */
+/** Returns a file's digest. Blocks: only for what is seldom hashed. */
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'),
     buffer = Buffer.allocUnsafe(SMALL),
@@ -110,9 +110,6 @@ export interface ListedFile {
   /** Relative to the folder, with `/` between parts. */
   readonly path: string;
   readonly size: number;
-  readonly mtimeMs: number;
-  /** The number of the file's hard links, in this folder and elsewhere. */
-  readonly nlink: number;
 }
 
 /**
@@ -126,10 +123,8 @@ export function listFiles(dir: string): ListedFile[] {
       const relative = prefix + entry.name,
         full = `${folder}/${entry.name}`;
       if (entry.isDirectory()) walk(full, `${relative}/`);
-      else if (entry.isFile()) {
-        const { size, mtimeMs, nlink } = lstatSync(full);
-        found.push({ path: relative, size, mtimeMs, nlink });
-      } else
+      else if (entry.isFile()) found.push({ path: relative, size: lstatSync(full).size });
+      else
         throw new UserFault(
           `${full} is neither a file nor a folder`,
           'a stage may write files and folders only',
@@ -140,14 +135,13 @@ export function listFiles(dir: string): ListedFile[] {
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
 
-/** Returns the folders below the entry's own that hold its files. */
-export function foldersOf(files: readonly ManifestFile[]): readonly string[] {
-  if (!files.some(({ path: name }) => name.includes('/'))) return [];
+/** Returns the folders above files, without the entry's own: `a` and `a/b` for `a/b/c`. */
+export function foldersOf(names: readonly string[]): ReadonlySet<string> {
   const folders = new Set<string>();
-  for (const { path: name } of files)
+  for (const name of names)
     for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1))
       folders.add(name.slice(0, at));
-  return [...folders];
+  return folders;
 }
 
 /**
@@ -159,8 +153,9 @@ export function strayFile({ dir, manifest: { files, created } }: Entry): string 
   const made = Date.parse(created) - TICK_MS;
   const mayHaveChanged = (folder: string): boolean =>
     (statIfThere(`${dir}/${folder}`)?.mtimeMs ?? Infinity) >= made;
-  if (!mayHaveChanged('') && !foldersOf(files).some(mayHaveChanged)) return null;
-  const own = new Set([MANIFEST_FILE, ...files.map(({ path: name }) => name)]);
+  const names = files.map(({ path: name }) => name);
+  if (!['', ...foldersOf(names)].some(mayHaveChanged)) return null;
+  const own = new Set([MANIFEST_FILE, ...names]);
   const walk = (folder: string, prefix: string): string | null => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const name = prefix + entry.name;

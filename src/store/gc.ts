@@ -94,22 +94,14 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   const roots = readRoots(root),
     used = lastUseByKey(roots);
   let leftoverBytes = 0;
-  const entries = store
-    .keys()
-    .flatMap((key) => {
-      const found = store.lookUp(key);
-      if (found.state !== 'hit') return [];
-      const { dir, manifest } = found.entry;
-      if (sweeping) leftoverBytes += sweepLetGo(dir, manifest);
-      return [
-        {
-          key,
-          bytes: bytesOf(keptFiles(manifest)),
-          used: used.get(key) ?? Date.parse(manifest.created),
-        },
-      ];
-    })
-    .map((entry) => ({ ...entry, place: store.entryDir(entry.key) }));
+  const entries = store.keys().flatMap((key) => {
+    const found = store.lookUp(key);
+    if (found.state !== 'hit') return [];
+    const { dir, manifest } = found.entry;
+    if (sweeping) leftoverBytes += sweepLetGo(dir, manifest);
+    const bytes = bytesOf(keptFiles(manifest));
+    return [{ key, place: dir, bytes, used: used.get(key) ?? Date.parse(manifest.created) }];
+  });
   const items = [...entries, ...answersIn(root)].sort((a, b) => a.used - b.used);
   let bytesLeft = items.reduce((sum, item) => sum + item.bytes, 0),
     keptEntries = entries.length;
@@ -205,13 +197,10 @@ export async function enterStore(store: Store, tell: (message: string) => void):
   const watch = watchOf(store.root);
   const sweeper = (): number | undefined =>
     liveMarkers(store.root, watch).find(({ name }) => name.startsWith(SWEEPING))?.pid;
-  for (
-    let pid = await onDisk(store.root, sweeper), told = false;
-    pid !== undefined;
-    pid = await onDisk(store.root, sweeper)
-  ) {
+  for (let told = false; ; told = true) {
+    const pid = await onDisk(store.root, sweeper);
+    if (pid === undefined) return;
     if (!told) tell(`gc is sweeping ${store.root} (process ${pid}); waiting`);
-    told = true;
     await sleep(POLL_MS);
   }
 }

@@ -28,6 +28,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { hasCode } from '../base/system-error.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
 import {
@@ -83,8 +84,7 @@ function removeClaim(claim: string): void {
   try {
     unlinkSync(claim);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, claim)))
-      throw error;
+    if (!hasCode(error, 'ENOENT') && !isDiskFault(diskFault(error, claim))) throw error;
   }
 }
 
@@ -98,7 +98,7 @@ function tryLink(from: string, to: string): boolean {
     return true;
   } catch (error) {
     // Only this process uses this name, so a network file system was late to report success.
-    return (error as NodeJS.ErrnoException).code === 'EEXIST';
+    return hasCode(error, 'EEXIST');
   }
 }
 

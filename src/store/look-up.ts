@@ -6,6 +6,7 @@
 import { closeSync, lstatSync, readdirSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from '../base/system-error.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault } from './faults.ts';
 import { sha256Sync, statIfThere } from './files.ts';
@@ -74,7 +75,7 @@ function lookUpManifest(
     usedIndex?.note(key, stat, parsed.manifest);
     return { head: parsed.manifest, written };
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
+    const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return { state: 'absent' }; // removed between the two calls
     // An error such as too many open files is not the entry's fault.
     if (code !== 'ENOTDIR' && !isUnreadable(error)) throw diskFault(error, dir);
@@ -101,8 +102,7 @@ function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
   try {
     utimesSync(path.join(dir, MANIFEST_FILE), new Date(), new Date(Math.ceil(youngest) + 1));
   } catch (error) {
-    if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      throw error;
+    if (!hasCode(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
   }
   return true;
 }

@@ -5,9 +5,9 @@
  * The index is only a cache: if it is missing, damaged or in another format, the manifests are
  * read.
  */
-import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import path from 'node:path';
+import { sha256 } from '../base/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { MANIFEST_FORMAT, type ManifestFile, type ManifestHead } from './manifest.ts';
 import { readSealed, writeSealed } from './sealed.ts';
@@ -55,7 +55,7 @@ const FORMAT = 2;
 export const INDEX = 'index';
 
 export const indexFile = (root: string, spec: string): string =>
-  path.join(root, INDEX, `${createHash('sha256').update(spec).digest('hex').slice(0, 16)}.json`);
+  path.join(root, INDEX, `${sha256(spec).slice(0, 16)}.json`);
 
 /**
  * A manifest that was changed less than this many ms ago is not indexed, since a second change
@@ -75,16 +75,11 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
   const load = (): Map<ActionKey, Line> => {
     try {
       const found = readSealed<IndexFile>(file, { lines: 'list' });
-      if (
-        found === null ||
-        found === 'damaged' ||
-        found.value.format !== FORMAT ||
-        found.value.manifests !== MANIFEST_FORMAT
-      )
-        return new Map();
-      const lines = new Map<ActionKey, Line>();
-      for (const line of found.value.lines) lines.set(line[0], line);
-      return lines;
+      const isOurs =
+        typeof found === 'object' &&
+        found?.format === FORMAT &&
+        found.manifests === MANIFEST_FORMAT;
+      return new Map(isOurs ? found.lines.map((line) => [line[0], line]) : []);
     } catch {
       // A disk that can't give the index can't give the manifests, whose readers report that.
       return new Map();
@@ -129,8 +124,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       if (fresh === 0) return;
       const lines = [...new Map(asked.map((line) => [line[0], line])).values()];
       if (fresh <= READ_AGAIN * lines.length) return;
-      const content: IndexFile = { format: FORMAT, manifests: MANIFEST_FORMAT, lines };
-      writeSealed(file, content);
+      writeSealed(file, { format: FORMAT, manifests: MANIFEST_FORMAT, lines } satisfies IndexFile);
     },
   };
 }

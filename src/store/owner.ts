@@ -10,11 +10,21 @@
  * content is up to date: opening a file makes a network file system ask the server what the file
  * holds now.
  */
-import { createHash } from 'node:crypto';
-import { closeSync, openSync, readFileSync, readlinkSync, readSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { isAlive } from '../base/processes.ts';
+import { sha256 } from '../base/sha256.ts';
+import { hasCode } from '../base/system-error.ts';
 import { diskFault, isDiskFault } from './faults.ts';
 import { isUnreadable, openRegular } from './regular.ts';
 
@@ -27,16 +37,17 @@ export interface Owner {
   readonly opening: number;
 }
 
-function readOr(fallback: string, read: () => string): string {
+/** Returns what `read` returns; '' where the system has no such file. */
+function onLinux(read: () => string): string {
   try {
     return read();
   } catch {
-    return fallback; // not Linux
+    return '';
   }
 }
 
 const bootId = (): string =>
-  readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+  onLinux(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 
 let host: string | undefined;
 /**
@@ -45,11 +56,10 @@ let host: string | undefined;
  */
 function thisHost(): string {
   const named = process.env['DOSIMETER_HOST'] ?? '',
-    namespace = readOr('', () => readlinkSync('/proc/self/ns/pid'));
-  host ??= createHash('sha256')
-    .update(JSON.stringify([os.hostname(), bootId(), namespace, ...(named === '' ? [] : [named])]))
-    .digest('hex')
-    .slice(0, 12);
+    namespace = onLinux(() => readlinkSync('/proc/self/ns/pid'));
+  host ??= sha256(
+    JSON.stringify([os.hostname(), bootId(), namespace, ...(named === '' ? [] : [named])]),
+  ).slice(0, 12);
   return host;
 }
 
@@ -65,14 +75,8 @@ function processStart(pid: number): string | null {
     // A zombie no longer runs. The list starts with field 3.
     return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? '0');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && process.platform === 'linux')
-      return null;
-    try {
-      process.kill(pid, 0);
-      return '0';
-    } catch (gone) {
-      return (gone as NodeJS.ErrnoException).code === 'EPERM' ? '0' : null;
-    }
+    if (hasCode(error, 'ENOENT') && process.platform === 'linux') return null;
+    return isAlive(pid) ? '0' : null;
   }
 }
 
@@ -187,13 +191,8 @@ const beatText = (sequence: number, timeoutMs: number): string =>
 /** Writes a heartbeat and closes the file, which makes a network file system send it. */
 function writeBeat(file: string, text: string): void {
   try {
-    let handle: number;
-    try {
-      handle = openSync(file, 'r+');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      handle = openSync(file, 'w');
-    }
+    // Not truncated: a reader would find no heartbeat for a moment.
+    const handle = openSync(file, constants.O_WRONLY | constants.O_CREAT);
     try {
       writeSync(handle, text, 0);
     } finally {
@@ -201,8 +200,7 @@ function writeBeat(file: string, text: string): void {
     }
   } catch (error) {
     // Missed heartbeats mean at worst that work is done twice.
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT' && !isUnreadable(error) && !isDiskFault(diskFault(error, file)))
+    if (!hasCode(error, 'ENOENT') && !isUnreadable(error) && !isDiskFault(diskFault(error, file)))
       throw error;
   }
 }
@@ -293,8 +291,8 @@ function readBeat(file: string): string | null | undefined {
       closeSync(handle);
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    if (isUnreadable(error) || (error as NodeJS.ErrnoException).code === 'ESTALE') return undefined;
+    if (hasCode(error, 'ENOENT')) return null;
+    if (isUnreadable(error) || hasCode(error, 'ESTALE')) return undefined;
     throw error;
   }
 }

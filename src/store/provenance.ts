@@ -3,9 +3,9 @@
  * covers, so that a miss can name the one that changed; `environments/` has a record for each
  * machine and set of versions that stages ran on. Manifests name both by digest.
  */
-import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
+import { replaceFile } from '../base/replace-file.ts';
 import { sha256 } from '../base/sha256.ts';
 import { makeFolder } from './folders.ts';
 import { readRegularOr } from './regular.ts';
@@ -18,9 +18,7 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
   const file = path.join(root, 'environments', `${digest}.json`);
   if (readRegularOr(file)?.toString() !== text) {
     makeFolder(path.dirname(file));
-    const draft = `${file}.${process.pid}`;
-    writeFileSync(draft, text);
-    renameSync(draft, file);
+    replaceFile(file, text);
   }
   return `sha256:${digest}` as Digest;
 }
@@ -59,5 +57,5 @@ export const recallCode =
   (root: string): ClosureOf =>
   (code) => {
     const found = readSealed<CodeFile>(fileOf(root, code), SHAPE);
-    return found === null || found === 'damaged' ? null : found.value.closure;
+    return found === null || found === 'damaged' ? null : found.closure;
   };

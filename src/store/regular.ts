@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { hasCode } from '../base/system-error.ts';
 import { errorCode } from './faults.ts';
 
 /** The error code for something that is neither a regular file nor a folder. */
@@ -59,7 +60,7 @@ export function readRegularOr(file: string): Buffer | null {
   try {
     return readRegular(file);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
+    if (hasCode(error, 'ENOENT') || isUnreadable(error)) return null;
     throw error;
   }
 }

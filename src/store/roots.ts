@@ -3,10 +3,10 @@
  * selection of its cells: the entries that they used last. An entry that no root names was not used
  * lately. A pin is a file of `pins/`: a named set of entries that is never swept.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { sha256 } from '../base/sha256.ts';
 import { ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
@@ -24,14 +24,8 @@ const SHAPE = { spec: 'string', keys: 'list' } as const;
 
 /** Records that the entries are used now: sets the root's time, and writes it if it is missing. */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
-  const file = path.join(
-    root,
-    'roots',
-    `${createHash('sha256')
-      .update(JSON.stringify([spec, ...keys]))
-      .digest('hex')
-      .slice(0, 16)}.json`,
-  );
+  const name = sha256(JSON.stringify([spec, ...keys])).slice(0, 16),
+    file = path.join(root, 'roots', `${name}.json`);
   if (existsSync(file) && readSealed(file, SHAPE) !== 'damaged') {
     const now = new Date();
     utimesSync(file, now, now);
@@ -51,7 +45,7 @@ export function readRoots(root: string): Root[] {
       if (found === 'damaged') rmSync(file, { recursive: true, force: true });
       return found === null || found === 'damaged'
         ? []
-        : [{ file, ...found.value, used: statSync(file).mtimeMs }];
+        : [{ file, ...found, used: statSync(file).mtimeMs }];
     });
 }
 
@@ -76,9 +70,9 @@ const pinFile = (root: string, name: string): string =>
 export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void {
   const file = pinFile(root, name),
     before = readSealed<Pin>(file, PIN_SHAPE);
-  if (before !== null && before !== 'damaged' && before.value.of !== of)
+  if (before !== null && before !== 'damaged' && before.of !== of)
     throw new UserFault(
-      `the pin "${name}" belongs to ${before.value.of}`,
+      `the pin "${name}" belongs to ${before.of}`,
       'give this one another name with --name',
     );
   writeSealed(file, { name, of, keys, pinned: new Date().toISOString() });
@@ -107,6 +101,6 @@ export function readPins(root: string): Pin[] {
             'known',
           `pin it again, or give it up: dosimeter unpin ${decodeURIComponent(name.slice(0, -5))}`,
         );
-      return found === null ? [] : [found.value];
+      return found ?? [];
     });
 }

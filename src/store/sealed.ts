@@ -3,10 +3,12 @@
  * flipped bytes.
  */
 import { randomUUID } from 'node:crypto';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { replaceFile } from '../base/replace-file.ts';
 import { sha256 } from '../base/sha256.ts';
+import { isMissing } from '../base/system-error.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import { makeFolder } from './folders.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 
@@ -45,24 +47,16 @@ export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | n
 /** Replaces `file` by the sealed value as a whole, or leaves it unchanged if that fails. */
 export function writeSealed(file: string, value: JsonObject): void {
   makeFolder(path.dirname(file));
-  // Processes of two containers may have the same id and share a store, hence the random part. The
-  // id comes last, because left-over drafts are swept by it.
-  const draft = `${file}.${randomUUID().slice(0, 8)}.${process.pid}`;
-  try {
-    writeFileSync(draft, `${seal(value)}\n`);
-    renameSync(draft, file);
-  } catch (error) {
-    rmSync(draft, { force: true }); // else every run on a full disk would leave a draft
-    throw error;
-  }
+  // Processes of two containers may have the same id and share a store, hence the random part.
+  replaceFile(file, `${seal(value)}\n`, `${randomUUID().slice(0, 8)}.`);
 }
 
 type RecordShape = { readonly [field: string]: 'string' | 'number' | 'list' | 'object' };
 
 function hasShape(value: unknown, shape: RecordShape): boolean {
-  if (typeof value !== 'object' || value === null) return false;
+  if (!isRecord(value)) return false;
   return Object.entries(shape).every(([field, type]) => {
-    const found = (value as { readonly [field: string]: unknown })[field];
+    const found = value[field];
     if (type === 'list') return Array.isArray(found);
     if (type === 'object') return typeof found === 'object' && found !== null;
     return typeof found === type;
@@ -75,18 +69,15 @@ function hasShape(value: unknown, shape: RecordShape): boolean {
  * @param shape the fields that the reader relies on, with their types
  */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
-export function readSealed<T>(
-  file: string,
-  shape: RecordShape = {},
-): { readonly value: T } | 'damaged' | null {
+export function readSealed<T>(file: string, shape: RecordShape = {}): T | 'damaged' | null {
   let text: string;
   try {
     text = readRegularText(file);
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
+    if (isMissing(error)) return null;
     if (isUnreadable(error)) return 'damaged';
     throw error;
   }
   const value: unknown = text.endsWith('\n') ? unseal<unknown>(text.slice(0, -1)) : null;
-  return hasShape(value, shape) ? { value: value as T } : 'damaged';
+  return hasShape(value, shape) ? (value as T) : 'damaged';
 }

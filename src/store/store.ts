@@ -11,11 +11,12 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { hasCode, isMissing } from '../base/system-error.ts';
 import { hasLink, nameFault, ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { ANSWERS } from './answers.ts';
-import { diskFault, onDisk } from './faults.ts';
+import { diskFault, onDisk, onDiskNow } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
 import { type LeaseAttempt, type LeaseOptions, type Leases, openLeases } from './lease.ts';
@@ -43,12 +44,6 @@ export interface Publication extends Omit<Manifest, 'format' | 'content' | 'crea
   readonly volatile: readonly string[];
 }
 
-export interface Published {
-  readonly entry: Entry;
-  /** Whether the entry has other files than those published, since another process was faster. */
-  readonly byAnother: boolean;
-}
-
 export interface StoreOptions {
   /** Called when the claim of a dead process is removed. */
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
@@ -67,17 +62,15 @@ export const openStore = (root: string, options: StoreOptions = {}): Store =>
 export class Store {
   #owner: Owner | null = null;
   readonly #index: ManifestIndex | null;
-  readonly #options: StoreOptions;
   /** The leases and the commit that writing needs; null until something is written. */
   #writing: { readonly leases: Leases; readonly commit: GroupCommit } | null = null;
 
   constructor(
     readonly root: string,
-    options: StoreOptions,
+    readonly options: StoreOptions,
   ) {
     const { spec } = options;
     this.#index = spec === undefined ? null : openManifestIndex(root, spec);
-    this.#options = options;
   }
 
   /** This store's owner of leases, which is made when something is written. */
@@ -99,18 +92,13 @@ export class Store {
     return lookUpEntry(this.entryDir(key), key, this.#index);
   }
 
-  /** Like `lookUp`, but faster if the entry is absent: one system call instead of two. */
-  lookUpNew(key: ActionKey): LookUp {
-    return mayExist(this.entryDir(key)) ? this.lookUp(key) : { state: 'absent' };
-  }
-
   /**
    * Like `lookUp`, for an entry that another host may have made a moment ago: if hosts share the
    * store, looks again until the entry is visible.
    * @param expected whether another host is known to have made it, so that it is looked for longer
    */
   async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
-    const first = this.lookUpNew(key);
+    const first = this.lookUp(key);
     if (first.state === 'hit' || this.#writing?.leases.isShared !== true) return first;
     const dir = this.entryDir(key),
       isLong = expected || first.state === 'damaged';
@@ -127,11 +115,7 @@ export class Store {
       const parsed = parseManifest(readRegularText(`${this.entryDir(key)}/${MANIFEST_FILE}`), key);
       return 'fault' in parsed ? null : parsed.manifest;
     } catch (error) {
-      if (
-        ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '') ||
-        isUnreadable(error)
-      )
-        return null;
+      if (isMissing(error) || isUnreadable(error)) return null;
       throw diskFault(error, this.root);
     }
   }
@@ -149,18 +133,11 @@ export class Store {
   scratch(name: string): string {
     this.#prepare();
     const dir = `${this.root}/tmp/${ownerName(this.#me)}.${name}`;
-    try {
-      try {
-        mkdirSync(dir);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-        rmSync(dir, { recursive: true, force: true }); // left by a failed attempt
-        mkdirSync(dir);
-      }
-    } catch (error) {
-      throw diskFault(error, this.root);
-    }
-    return dir;
+    return onDiskNow(this.root, () => {
+      if (existsSync(dir)) rmSync(dir, { recursive: true, force: true }); // of a failed attempt
+      mkdirSync(dir);
+      return dir;
+    });
   }
 
   /**
@@ -173,11 +150,9 @@ export class Store {
    */
   resumeDir(key: ActionKey, reads = ''): string {
     const dir = `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
-    try {
+    onDiskNow(this.root, () => {
       if (hasLink(dir)) rmSync(dir, { recursive: true, force: true });
-    } catch (error) {
-      throw diskFault(error, this.root);
-    }
+    });
     return dir;
   }
 
@@ -190,7 +165,7 @@ export class Store {
    * Turns a scratch folder into an entry, whole or not at all. If another process was faster, its
    * entry stays and is returned.
    */
-  publish(scratch: string, { volatile, ...publication }: Publication): Promise<Published> {
+  publish(scratch: string, { volatile, ...publication }: Publication): Promise<Entry> {
     return onDisk(this.root, () => {
       const { files } = publication;
       if (files.some((file) => file.path === MANIFEST_FILE))
@@ -212,7 +187,7 @@ export class Store {
    * Like `publish`, for an entry that was made elsewhere, whose manifest is kept as it is.
    * @param text the manifest's text
    */
-  adopt(scratch: string, manifest: Manifest, text: string): Promise<Published> {
+  adopt(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     return onDisk(this.root, () => this.#publish(scratch, manifest, text));
   }
 
@@ -227,21 +202,19 @@ export class Store {
     isLetGo: (path: string) => boolean,
   ): { readonly entry: Entry; readonly bytes: number } | null {
     const manifest = this.manifest(key);
-    const going =
-      manifest === null
-        ? []
-        : keptFiles(manifest).filter(({ path }) => isLetGo(path) && nameFault(path) === null);
-    if (manifest === null || going.length === 0) return null;
+    if (manifest === null) return null;
+    const going = keptFiles(manifest).filter(
+      ({ path }) => isLetGo(path) && nameFault(path) === null,
+    );
+    if (going.length === 0) return null;
     const dir = this.entryDir(key);
     const letGo = [...(manifest.letGo ?? []), ...going.map(({ path }) => path)].sort();
     const trimmed: Manifest = { ...manifest, letGo };
-    try {
+    onDiskNow(this.root, () => {
       const { mtime } = lstatSync(`${dir}/${MANIFEST_FILE}`);
       this.#replaceManifest(trimmed, mtime);
       sweepLetGo(dir, trimmed);
-    } catch (error) {
-      throw diskFault(error, this.root);
-    }
+    });
     return { entry: { key, dir, manifest: trimmed }, bytes: bytesOf(going) };
   }
 
@@ -288,7 +261,7 @@ export class Store {
       renameSync(this.entryDir(key), to);
     } catch (error) {
       // ENOENT: another process was faster.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw diskFault(error, this.root);
+      if (!hasCode(error, 'ENOENT')) throw diskFault(error, this.root);
     }
     return to;
   }
@@ -296,11 +269,7 @@ export class Store {
   /** Tries to take the lease of a key. */
   take(key: ActionKey): LeaseAttempt {
     const { leases } = this.#prepare();
-    try {
-      return leases.take(key);
-    } catch (error) {
-      throw diskFault(error, this.root);
-    }
+    return onDiskNow(this.root, () => leases.take(key));
   }
 
   /**
@@ -338,7 +307,7 @@ export class Store {
   /** Sweeps what dead processes have left, in a run that makes no entry. */
   tidy(): void {
     if (this.#writing === null && existsSync(path.join(this.root, 'leases')))
-      sweepGone(this.root, this.#options.onTakeover);
+      sweepGone(this.root, this.options.onTakeover);
   }
 
   close(): void {
@@ -350,17 +319,15 @@ export class Store {
   #prepare(): { readonly leases: Leases; readonly commit: GroupCommit } {
     if (this.#writing !== null) return this.#writing;
     const leases = path.join(this.root, 'leases'),
-      { onTakeover } = this.#options;
-    try {
+      { onTakeover } = this.options;
+    onDiskNow(this.root, () => {
       for (const part of ['tmp', 'leases', 'resume', 'damaged']) ownFolder(this.root, part);
       makeFolder(path.join(this.root, 'tmp'));
       makeFolder(leases);
       sweepGone(this.root, onTakeover);
-    } catch (error) {
-      throw diskFault(error, this.root);
-    }
+    });
     this.#writing = {
-      leases: openLeases(leases, this.#me, { ...this.#options.leases, onTakeover }),
+      leases: openLeases(leases, this.#me, { ...this.options.leases, onTakeover }),
       commit: createGroupCommit(this.root),
     };
     return this.#writing;
@@ -376,7 +343,7 @@ export class Store {
   }
 
   /** Renames an entry into place and has it flushed. @param text the manifest's text */
-  async #publish(scratch: string, manifest: Manifest, text: string): Promise<Published> {
+  async #publish(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     const { commit } = this.#prepare(),
       { key } = manifest;
     writeFileSync(`${scratch}/${MANIFEST_FILE}`, text);
@@ -385,10 +352,10 @@ export class Store {
     utimesSync(scratch, new Date(), new Date(made));
     const faster = await this.#place(scratch, key);
     this.#sweepResumes(key);
-    if (faster) return { entry: faster, byAnother: true };
+    if (faster) return faster;
     const dir = this.entryDir(key);
     commit.add(dir);
-    return { entry: { key, dir, manifest }, byAnother: false };
+    return { key, dir, manifest };
   }
 
   /** Renames a scratch folder into place; returns the entry of a faster process, if any. */
@@ -397,8 +364,7 @@ export class Store {
     try {
       moveInto(scratch, dir);
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
       const there = await this.lookUpShared(key, true);
       if (there.state === 'hit') {
         rmSync(scratch, { recursive: true, force: true });
@@ -439,16 +405,8 @@ function moveInto(from: string, to: string): void {
   try {
     renameSync(from, to);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!hasCode(error, 'ENOENT')) throw error;
     makeFolder(path.dirname(to));
     renameSync(from, to);
-  }
-}
-
-function mayExist(dir: string): boolean {
-  try {
-    return lstatSync(dir, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    return true; // the look-up tells what is wrong
   }
 }

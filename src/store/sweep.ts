@@ -1,6 +1,8 @@
 /** Removes what a process that was killed leaves behind: scratch folders, claims, drafts. */
 import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { isAlive } from '../base/processes.ts';
+import { hasCode, orIfMissing } from '../base/system-error.ts';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { type Owner, ownerIn, ownerName, ownerState, parseOwner } from './owner.ts';
@@ -8,14 +10,7 @@ import { type Owner, ownerIn, ownerName, ownerState, parseOwner } from './owner.
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 
 /** Returns the names in a folder, or none if it does not exist. */
-export function readdirOr(dir: string): string[] {
-  try {
-    return readdirSync(dir);
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
-    throw error;
-  }
-}
+export const readdirOr = (dir: string): string[] => orIfMissing([], () => readdirSync(dir));
 
 /**
  * How long a process on another host must give no sign of life before what it left is swept. (A
@@ -104,7 +99,7 @@ function sweepScratch(root: string, isGone: IsGone): void {
       rmSync(scratch, { recursive: true, force: true });
     } catch (error) {
       // A worker that outlives its scheduler may still be writing. The next sweep removes it.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
+      if (!hasCode(error, 'ENOTEMPTY')) throw error;
     }
   }
 }
@@ -116,16 +111,7 @@ function sweepScratch(root: string, isGone: IsGone): void {
 export function sweepDrafts(root: string, ...parts: readonly string[]): void {
   for (const name of ownNames(root, ...parts)) {
     const pid = /\.(\d+)$/.exec(name)?.[1];
-    if (pid !== undefined && !isRunning(Number(pid)))
+    if (pid !== undefined && !isAlive(Number(pid)))
       rmSync(path.join(root, ...parts, name), { force: true });
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

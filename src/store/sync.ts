@@ -7,15 +7,9 @@
 import { spawn } from 'node:child_process';
 import { closeSync, fsync, openSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
+import { hasCode } from '../base/system-error.ts';
 import { READ_AT_ONCE } from './regular.ts';
-
-const fsyncHandle = (handle: number): Promise<void> =>
-  new Promise((resolve, reject) => {
-    fsync(handle, (error) => {
-      if (error) reject(error);
-      else resolve();
-    });
-  });
 
 /**
  * How long a batch gathers entries before its flush. A power cut may cost this much work. Starting
@@ -37,25 +31,19 @@ export interface GroupCommit {
 const FEW = 64;
 
 /** Error codes for files that can't be flushed by themselves. */
-const NO_FLUSH: readonly string[] = [
-  'EINVAL',
-  'ENOTSUP',
-  'EOPNOTSUPP',
-  'ENOSYS',
-  'EBADF',
-  'EISDIR',
-];
+const NO_FLUSH = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EBADF', 'EISDIR'];
 
-/** Adds a folder and everything below it. Stops once there are more than `FEW`. */
-function addTree(paths: Set<string>, dir: string): void {
-  paths.add(dir);
-  for (const entry of readdirSync(dir, { withFileTypes: true })) {
-    if (paths.size > FEW) return;
-    const full = path.join(dir, entry.name);
-    if (entry.isDirectory()) addTree(paths, full);
-    else paths.add(full);
-  }
-}
+/** Returns folders with all that is below them, and the folders that they are in. */
+const treesOf = (dirs: readonly string[]): ReadonlySet<string> =>
+  new Set(
+    dirs.flatMap((dir) => [
+      ...readdirSync(dir, { recursive: true, encoding: 'utf8' }).map((name) =>
+        path.join(dir, name),
+      ),
+      dir,
+      path.dirname(dir),
+    ]),
+  );
 
 function foldersAbove(place: string): string[] {
   const above: string[] = [];
@@ -71,16 +59,13 @@ function foldersAbove(place: string): string[] {
  * @param above further folders that have to be flushed
  */
 async function flushFew(dirs: readonly string[], above: readonly string[]): Promise<boolean> {
-  const paths = new Set<string>(above);
+  let paths: ReadonlySet<string>;
   try {
-    for (const dir of dirs) {
-      addTree(paths, dir);
-      if (paths.size > FEW) return false;
-    }
+    paths = new Set([...treesOf(dirs), ...above]);
   } catch {
     return false; // another process has moved an entry aside
   }
-  for (const dir of dirs) paths.add(path.dirname(dir));
+  if (paths.size > FEW) return false;
   const flushed = await Promise.all([...paths].map(flushOne));
   return !flushed.includes(false);
 }
@@ -97,7 +82,7 @@ async function flushOne(file: string): Promise<boolean> {
     await fsyncAndClose(handle);
     return true;
   } catch (error) {
-    if (NO_FLUSH.includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    if (hasCode(error, ...NO_FLUSH)) return false;
     throw error;
   }
 }
@@ -117,21 +102,10 @@ const syncWhole = async (root: string): Promise<boolean> =>
 
 async function fsyncAndClose(handle: number): Promise<void> {
   try {
-    await fsyncHandle(handle);
+    await promisify(fsync)(handle);
   } finally {
     closeSync(handle);
   }
-}
-
-const fsyncPath = async (file: string): Promise<void> =>
-  fsyncAndClose(openSync(file, READ_AT_ONCE));
-
-async function fsyncTree(dir: string): Promise<void> {
-  for (const entry of readdirSync(dir, { withFileTypes: true })) {
-    const full = path.join(dir, entry.name);
-    await (entry.isDirectory() ? fsyncTree(full) : fsyncPath(full));
-  }
-  await fsyncPath(dir);
 }
 
 /**
@@ -157,8 +131,7 @@ export function createGroupCommit(root: string): GroupCommit {
     }
     if (await syncWhole(root)) return;
     // Flushed one by one, to report the error of a disk that fails.
-    for (const dir of dirs) await fsyncTree(dir);
-    for (const parent of new Set(dirs.map((dir) => path.dirname(dir)))) await fsyncPath(parent);
+    for (const file of treesOf(dirs)) await fsyncAndClose(openSync(file, READ_AT_ONCE));
   };
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);

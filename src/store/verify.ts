@@ -39,17 +39,12 @@ export interface Verified {
   readonly withheld: readonly UserFault[];
 }
 
-/** Checks a store. @param onEntry gets the number of entries done, and that of all */
-export async function verifyStore(
-  store: Store,
-  onEntry: (done: number, total: number) => void = () => undefined,
-): Promise<Verified> {
+export async function verifyStore(store: Store): Promise<Verified> {
   const withheld: UserFault[] = [];
-  const keys = store.keys((fault) => withheld.push(fault));
   const damaged: Damage[] = [];
   let checked = 0,
     letGo = 0;
-  for (const key of keys) {
+  for (const key of store.keys((fault) => withheld.push(fault))) {
     // A fault is checked twice, since a run may have made the entry again, or gc removed it,
     // between the checks of its manifest and of its files.
     let why: string | UserFault | null = await entryFault(store, key);
@@ -58,7 +53,6 @@ export async function verifyStore(
     else checked++;
     if (why === null && store.manifest(key)?.letGo !== undefined) letGo++;
     if (typeof why === 'string') damaged.push({ key, why, moved: store.moveAside(key) });
-    onEntry(checked + withheld.length, keys.length);
   }
   const records = checkRecords(store.root, (fault) => withheld.push(fault));
   return { checked, letGo, damaged, records, withheld };

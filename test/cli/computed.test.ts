@@ -51,7 +51,7 @@ test('another release or build of TensorFlow changes only the keys of what it co
       under('tensorflow 2.20.0 (cpu)', true),
       under('tensorflow 2.21.0 (cpu)', true),
       () => null,
-    ).map(({ text }) => text),
+    ),
     ['backend tensorflow 2.20.0 (cpu) → tensorflow 2.21.0 (cpu)'],
   );
 });

@@ -120,6 +120,10 @@ test('a plugin is shown with summary, source and parameters; for a misspelt name
     steering,
     /^ {4}poisoning: \{ attack: steering, target: text, files: \[ file:[^]*,\n? *rate: 0\.1 \}\n/m,
   );
+  assert.match(
+    await said(project, 'plugins', 'endpoint'),
+    /evaluate: \{ scorer: \{ scorer: endpoint, url: text, model: text, prompt:\s+text \} \}\n$/,
+  );
   assert.match(await said(project, 'plugins', 'insertion'), / separator: text; default: "\\n"\n/);
   assert.match(await said(project, 'plugins', 'full'), /It has no parameters\.\n$/);
   const [lora] = await project.json<

@@ -3,14 +3,7 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../src/api.ts';
-import {
-  actionKey,
-  canonical,
-  codeVersion,
-  contentDigest,
-  definitionKey,
-  hashOf,
-} from '../../src/plan/keys.ts';
+import { actionKey, canonical, contentDigest, definitionKey, hashOf } from '../../src/plan/keys.ts';
 import type { DefinitionKey, KeyComponents } from '../../src/plan/types.ts';
 
 const digest = (digit: string): Digest => `sha256:${digit.repeat(64)}` as Digest;
@@ -52,10 +45,6 @@ test('digests of fixed structures are pinned', () => {
       ['time.json'],
     ),
     'sha256:e0d5e2166237dd8646beeb642b446bd35784a07573caf9eb8fb9306814753eff',
-  );
-  assert.is(
-    codeVersion({ 'stages/train': digest('a') }),
-    'sha256:af847e829f1ecf67a5a2e7ab199fb3cfc30ee428233221a19475abc5f4bd3690',
   );
 });
 

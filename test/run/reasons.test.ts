@@ -15,9 +15,7 @@ const before: KeyComponents = {
   backend: 'tensorflow',
 };
 const said = (after: Partial<KeyComponents>): string[] =>
-  differences(before, { ...before, ...after }, (code) => closures[code] ?? null).map(
-    ({ text }) => text,
-  );
+  differences(before, { ...before, ...after }, (code) => closures[code] ?? null);
 const closures: { readonly [code: string]: { readonly [part: string]: string } } = {
   'sha256:t1': { 'plugins/stages/train.ts': '1', 'src/optim.ts': '1', 'npm:vega': '6' },
   'sha256:t2': { 'plugins/stages/train.ts': '2', 'npm:vega': '6', 'src/new.ts': '1' },

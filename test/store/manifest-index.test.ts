@@ -104,7 +104,7 @@ for (const [what, changes] of [
   test(`an index of ${what} counts as missing: its lines may mean something else`, ({ root }) => {
     saved(root, [key(1)]);
     const file = indexFile(root, spec),
-      { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject }).value;
+      { format, manifests, lines } = readSealed<JsonObject>(file) as JsonObject;
     writeSealed(file, {
       format: present(format),
       manifests: present(manifests),
@@ -146,7 +146,7 @@ async function indexed(
   const store = openStore(root, { spec }),
     scratch = store.scratch('a');
   writeFileSync(path.join(scratch, 'model.txt'), 'abc');
-  const { entry } = await store.publish(scratch, {
+  const entry = await store.publish(scratch, {
     key: key(1),
     kind: 'train',
     components: { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: 'cpu' },

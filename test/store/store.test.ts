@@ -54,7 +54,7 @@ async function put(
     mkdirSync(path.dirname(path.join(scratch, name)), { recursive: true });
     writeFileSync(path.join(scratch, name), text);
   }
-  const { entry } = await store.publish(scratch, {
+  const entry = await store.publish(scratch, {
     key: of,
     kind: 'train',
     components,
@@ -219,7 +219,7 @@ test("of two processes that make an entry, the slower one takes the other's", as
     volatile: [],
   } as const;
   const entry = await put(store, key('a'), { 'model.txt': 'fast' });
-  assert.equal(await store.publish(scratch, publication), { entry, byAnother: true });
+  assert.equal(await store.publish(scratch, publication), entry);
   assert.equal(readdirSync(path.join(root, 'tmp')), []);
 });
 

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { endChildren } from '../../src/run/execute/offspring.ts';
+import { endChildren } from '../../src/base/processes.ts';
 import { torchVersion } from '../../src/torch/python.ts';
 import { type TorchWorker, torchWorker } from '../../src/torch/worker.ts';
 import { rejects } from '../rig/rejects.ts';

@@ -251,27 +251,11 @@ export function parseArraySize(text: string): number | null {
   return size === null || size < 1 ? null : size;
 }
 
-/**
- * What the state of a job means. `cut`: the job was ended from outside, and its work may go on in
- * another. `unknown`: the state is not in the table below, and counts as active.
- */
-export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory' | 'unknown';
+/** What the state of a job means. `cut`: it was ended from outside, and another may go on. */
+export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory';
 
-const PHASES: Readonly<Record<string, Phase>> = {
-  PENDING: 'active',
-  RUNNING: 'active',
-  SUSPENDED: 'active',
-  COMPLETING: 'active',
-  CONFIGURING: 'active',
-  REQUEUED: 'active',
-  REQUEUE_FED: 'active',
-  REQUEUE_HOLD: 'active',
-  RESIZING: 'active',
-  SIGNALING: 'active',
-  STAGE_OUT: 'active',
-  STOPPED: 'active',
-  SPECIAL_EXIT: 'active',
-  RESV_DEL_HOLD: 'active',
+/** The states of a job that is over. Any other, even one that is not known, counts as active. */
+const OVER: Readonly<Record<string, Phase>> = {
   COMPLETED: 'ended',
   FAILED: 'ended',
   TIMEOUT: 'cut',
@@ -287,7 +271,7 @@ const PHASES: Readonly<Record<string, Phase>> = {
 };
 
 export const phaseOf = (state: string): Phase =>
-  Object.hasOwn(PHASES, state) ? (PHASES[state] ?? 'unknown') : 'unknown';
+  (Object.hasOwn(OVER, state) ? OVER[state] : undefined) ?? 'active';
 
 /** Returns a pattern that matches any of these words, in upper or lower case. */
 export function anyOf(words: readonly string[]): RegExp {

@@ -261,13 +261,17 @@ class SlurmExecutor implements Executor {
   /** Fails stages whose job's files can't be written, as on a full disk. Other jobs go on. */
   #failUnwritten(works: readonly Work[], error: Error): void {
     this.context.log(error.stack ?? error.message);
+    this.#fail(
+      works,
+      `its job can't be written: ${error.message}`,
+      `free some space in ${this.context.spool} or mend what it says, and run it again`,
+    );
+  }
+
+  /** Fails stages that were not submitted. The next run submits them again. */
+  #fail(works: readonly Work[], message: string, hint: string): void {
     for (const member of works.flatMap(({ members }) => [...members]))
-      this.#settleMember(member, {
-        type: 'fault',
-        message: `its job can't be written: ${error.message}`,
-        hint: `free some space in ${this.context.spool} or mend what it says, and run it again`,
-        cutOff: true,
-      });
+      this.#settleMember(member, { type: 'fault', message, hint, cutOff: true });
   }
 
   /** Whether a submission may find room: the last one did, a job has ended, or time has passed. */
@@ -308,15 +312,12 @@ class SlurmExecutor implements Executor {
         return [];
       case 'unread':
       case 'refused':
-        for (const member of works.flatMap(({ members }) => [...members]))
-          this.#settleMember(member, {
-            type: 'fault',
-            message: `sbatch refused the job: ${outcome.message}`,
-            hint:
-              `${this.profile.file ?? 'a slurm.yaml beside the spec'} says what the site is ` +
-              'asked for; dosimeter plan --executor slurm shows it',
-            cutOff: true,
-          });
+        this.#fail(
+          works,
+          `sbatch refused the job: ${outcome.message}`,
+          `${this.profile.file ?? 'a slurm.yaml beside the spec'} says what the site is ` +
+            'asked for; dosimeter plan --executor slurm shows it',
+        );
         return [];
       case 'full': {
         if (works.length > 1 && !outcome.waited) {

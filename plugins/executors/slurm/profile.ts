@@ -40,16 +40,13 @@ interface GivenProfile extends GivenSettings {
   readonly call_timeout?: string;
 }
 
+type Optional = 'partition' | 'account' | 'qos' | 'reservation' | 'constraint' | 'gpus' | 'cpus';
+
 /** What jobs of one stage kind ask for. Times are in seconds. */
-export interface Settings {
-  readonly partition?: string;
-  readonly account?: string;
-  readonly qos?: string;
-  readonly reservation?: string;
-  readonly constraint?: string;
-  readonly gres: string;
-  readonly gpus?: number;
-  readonly cpus?: number;
+export interface Settings
+  extends
+    Pick<GivenSettings, Optional>,
+    Required<Pick<GivenSettings, 'gres' | 'margin' | 'setup' | 'options'>> {
   readonly memoryMB: number;
   /** How many more times a job out of memory is submitted, each time with twice the memory. */
   readonly memoryRetries: number;
@@ -57,10 +54,7 @@ export interface Settings {
   readonly time?: number;
   readonly minTime: number;
   readonly maxTime: number;
-  readonly margin: number;
   readonly signal: number;
-  readonly setup: readonly string[];
-  readonly options: readonly string[];
 }
 
 export interface Profile {

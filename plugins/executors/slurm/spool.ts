@@ -23,12 +23,12 @@ import {
   readdirSync,
   readFileSync,
   readSync,
-  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import type { JobResult, ScheduledTask } from '../../../src/api.ts';
+import { replaceFile } from '../../../src/base/replace-file.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { ownFolder, ownNames } from '../../../src/base/untrusted/paths.ts';
 import type { Request } from './script.ts';
@@ -81,21 +81,16 @@ function readText(file: string): string | null {
 
 /** Returns the object in a file; null if it can't be read or is no JSON object. */
 function readJson(file: string): { readonly [name: string]: unknown } | null {
-  const text = readText(file);
-  if (text === null) return null;
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
     return isRecord(value) ? value : null;
   } catch {
     return null;
   }
 }
 
-function replaceFile(file: string, value: unknown): void {
-  const draft = `${file}.${process.pid}.tmp`;
-  writeFileSync(draft, `${JSON.stringify(value)}\n`);
-  renameSync(draft, file);
-}
+const replaceJson = (file: string, value: unknown): void =>
+  replaceFile(file, `${JSON.stringify(value)}\n`);
 
 /** Lists a folder, which makes a network file system refresh its cached entries. */
 function namesIn(dir: string): readonly string[] {
@@ -136,7 +131,7 @@ export class Spool {
 
   setClaim(key: string, claim: Claim): void {
     mkdirSync(this.stageDir(key), { recursive: true });
-    replaceFile(path.join(this.stageDir(key), 'claim.json'), claim);
+    replaceJson(path.join(this.stageDir(key), 'claim.json'), claim);
   }
 
   /**
@@ -145,7 +140,7 @@ export class Spool {
    */
   result(key: string): JobResult | null {
     const dir = this.stageDir(key);
-    if (!namesIn(dir).includes('result.json')) return null;
+    if (!this.hasResult(key)) return null;
     const found = readJson(path.join(dir, 'result.json'));
     if (found === null || typeof found['type'] !== 'string') return null;
     const result = found as unknown as JobResult & { readonly folder?: unknown };
@@ -196,7 +191,7 @@ export class Spool {
   }
 
   setIntent(intent: Intent): void {
-    replaceFile(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
+    replaceJson(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
   }
 
   /** Returns null if the submission's folder is gone, or its file is not sound. */
@@ -209,7 +204,7 @@ export class Spool {
   /** Stores the id that sbatch gave. Failing does no harm, since jobs are also found by name. */
   setSubmitted(name: string, id: string): void {
     try {
-      replaceFile(path.join(this.submissionDir(name), 'submitted.json'), { id });
+      replaceJson(path.join(this.submissionDir(name), 'submitted.json'), { id });
     } catch {
       // the disk is full, or the submission's folder was removed
     }
@@ -312,6 +307,15 @@ export class Spool {
   }
 }
 
+function withOpen<T>(file: string, use: (handle: number) => T): T {
+  const handle = openSync(file, 'r');
+  try {
+    return use(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
 /** Whether all files are there in their sizes. */
 function areFilesThere(
   dir: string,
@@ -319,12 +323,8 @@ function areFilesThere(
 ): boolean {
   return files.every((file) => {
     try {
-      const handle = openSync(path.join(dir, file.path), 'r'); // a stat may be cached
-      try {
-        return fstatSync(handle).size === file.size;
-      } finally {
-        closeSync(handle);
-      }
+      // Opened, since a stat may be cached.
+      return withOpen(path.join(dir, file.path), (handle) => fstatSync(handle).size) === file.size;
     } catch {
       return false;
     }
@@ -342,15 +342,12 @@ export class Tail {
   lines(): readonly string[] {
     let text: Buffer;
     try {
-      const handle = openSync(this.file, 'r');
-      try {
-        const { size } = fstatSync(handle);
-        if (size <= this.#offset) return [];
-        text = Buffer.alloc(Math.min(size - this.#offset, 4 * 2 ** 20));
-        this.#offset += readSync(handle, text, 0, text.length, this.#offset);
-      } finally {
-        closeSync(handle);
-      }
+      text = withOpen(this.file, (handle) => {
+        const left = Math.max(0, fstatSync(handle).size - this.#offset);
+        const read = Buffer.alloc(Math.min(left, 4 * 2 ** 20));
+        this.#offset += readSync(handle, read, 0, read.length, this.#offset);
+        return read;
+      });
     } catch {
       return [];
     }
@@ -361,7 +358,7 @@ export class Tail {
   }
 }
 
-/** The file beside a run's journal that lists its submissions, for `cancel` and `status`. */
+/** The file beside a run's journal that lists its submissions, for `cancel` and for people. */
 const RUN_RECORD = 'slurm.jsonl';
 
 export interface Recorded {
@@ -380,8 +377,8 @@ export const recordSubmission = (dir: string, record: Recorded): void =>
   appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
 
 /** Returns the submissions that a run has made or adopted. */
-export function recordedSubmissions(dir: string): readonly Recorded[] {
-  const found = new Map<string, Recorded>();
+export function recordedSubmissions(dir: string): readonly Pick<Recorded, 'name' | 'spool'>[] {
+  const found = new Map<string, string>();
   for (const line of (readText(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {
     let value: unknown = null;
     try {
@@ -390,14 +387,9 @@ export function recordedSubmissions(dir: string): readonly Recorded[] {
       continue; // the last line may be cut short
     }
     if (!isRecord(value)) continue;
-    const { name, id, tasks, spool } = value;
+    const { name, spool } = value;
     if (typeof name !== 'string' || !NAME.test(name) || typeof spool !== 'string') continue;
-    found.set(name, {
-      name,
-      id: typeof id === 'string' ? id : null,
-      tasks: typeof tasks === 'number' ? tasks : null,
-      spool,
-    });
+    found.set(name, spool);
   }
-  return [...found.values()];
+  return Array.from(found, ([name, spool]) => ({ name, spool }));
 }

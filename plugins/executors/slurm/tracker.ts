@@ -141,14 +141,12 @@ export class Tracker {
     const { spool } = this.#options;
     task.missed = 0;
     task.element = row.id;
-    task.state = row.state;
     tellPlace(work, task, row);
     if (task.id === null) {
       task.id = row.id.split('_')[0] ?? row.id;
       spool.setSubmitted(task.claim.submission, task.id);
     }
-    const phase = phaseOf(row.state);
-    if (phase === 'active' || phase === 'unknown') {
+    if (phaseOf(row.state) === 'active') {
       task.ended = 0;
       this.#handleHeld(work, task, row);
     } else if (++task.ended >= SURE_AFTER) this.#conclude(work, task, row);
@@ -183,9 +181,7 @@ export class Tracker {
     for (const work of missing) {
       const task = taskOf(work);
       const row = records.get(`${task.claim.submission}/${task.claim.task}`);
-      const phase = row === undefined ? null : phaseOf(row.state);
-      if (row !== undefined && phase !== 'active' && phase !== 'unknown')
-        this.#conclude(work, task, row);
+      if (row !== undefined && phaseOf(row.state) !== 'active') this.#conclude(work, task, row);
       else if (row === undefined || now() - task.missedSince >= STALE_MS)
         this.#conclude(work, task, null);
     }

@@ -31,8 +31,6 @@ export interface Task {
   id: string | null;
   /** `123_4`, as Slurm's commands take it; null until Slurm has shown it. */
   element: string | null;
-  /** Slurm's state when it was last seen; empty if it never was. */
-  state: string;
   /** How many queries in a row showed the task as ended. */
   ended: number;
   /** How many queries in a row did not show the task, and since when (ms, monotonic clock). */
@@ -77,7 +75,6 @@ export function newTask(
     claim,
     id,
     element: null,
-    state: '',
     ended: 0,
     missed: 0,
     missedSince: 0,

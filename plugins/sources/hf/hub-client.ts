@@ -7,11 +7,11 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type SourceContext, UserFault } from '../../../src/api.ts';
-import { isRecord, shown } from '../../../src/base/untrusted/json.ts';
+import { isRecord, parseJson, shown } from '../../../src/base/untrusted/json.ts';
 import { limitOf } from '../../../src/base/untrusted/limits.ts';
 import { nameFault } from '../../../src/base/untrusted/paths.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
-import { type Answer, ask, jsonOf, save, type Server, textOf } from '../shared/http.ts';
+import { ask, save, type Server, textOf } from '../shared/http.ts';
 import { insideOf } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
@@ -75,14 +75,6 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
-/** Sends a request. Throws `HubStatus` unless the hub answers with success. */
-async function askHub(server: Server, address: string, accept: string): Promise<Answer> {
-  const answer = await ask(server, address, accept);
-  if (answer.status >= 200 && answer.status < 300) return answer;
-  answer.close();
-  throw new HubStatus(answer.status);
-}
-
 export interface Hub {
   /** Returns the commit that the repository's revision points to. */
   commit(): Promise<string>;
@@ -118,12 +110,13 @@ export function openHub(
     unreachable:
       'Connect to the network, or name a mirror in HF_ENDPOINT. ' +
       "What is in the hub's cache needs no network.",
+    refused: (status) => new HubStatus(status),
     ...(token === undefined ? {} : { token: { origin, value: token } }),
   };
-  const get = (address: string, accept: string): Promise<Answer> => askHub(server, address, accept);
   const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
-    const answer = await get(address, 'application/json');
-    const value = await jsonOf(answer, limitOf('list', env), `The hub's answer for ${name}`);
+    const answer = await ask(server, address, 'application/json'),
+      what = `The hub's answer for ${name}`;
+    const value = parseJson(await textOf(answer, limitOf('list', env), what), what);
     return { value, headers: answer.headers };
   };
   const addressOf = (at: string, path: string): string =>
@@ -134,13 +127,12 @@ export function openHub(
       'resolve',
       ...[at, ...path.split('/')].map(encodeURIComponent),
     ].join('/');
-  const answerFault = answerFaultFor(name);
   return {
     async commit() {
       const { value } = await json(`${api}/revision/${encodeURIComponent(revision)}?expand[]=sha`);
       const sha = isRecord(value) ? value['sha'] : undefined;
       if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha))
-        throw answerFault(`it names no commit at ${revision}`);
+        throw answerFault(name, `it names no commit at ${revision}`);
       return sha;
     },
     async files(commit) {
@@ -159,20 +151,21 @@ export function openHub(
               most.raise,
             );
         }
-        page = nextPage(headers.get('link'), page, origin, answerFault);
+        page = nextPage(headers.get('link'), page, origin, name);
       }
       return files;
     },
     async peek(at, path) {
       try {
-        return await textOf(await get(addressOf(at, path), '*/*'), SMALL, `${path} of ${name}`);
+        const answer = await ask(server, addressOf(at, path), '*/*');
+        return await textOf(answer, SMALL, `${path} of ${name}`);
       } catch (error) {
         if (isMissing(error)) return null;
         throw error;
       }
     },
     async download(commit, { path, size }, to, passed) {
-      const answer = await get(addressOf(commit, path), '*/*').catch((error: unknown) => {
+      const answer = await ask(server, addressOf(commit, path), '*/*').catch((error: unknown) => {
         if (!isMissing(error)) throw error;
         throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
       });
@@ -183,13 +176,9 @@ export function openHub(
   };
 }
 
-const answerFaultFor =
-  (name: string) =>
-  (why: string): UserFault =>
-    new UserFault(
-      `The hub's answer for ${name} is not understood: ${why}.`,
-      'Is HF_ENDPOINT a hub?',
-    );
+/** @param name the repository's name */
+const answerFault = (name: string, why: string): UserFault =>
+  new UserFault(`The hub's answer for ${name} is not understood: ${why}.`, 'Is HF_ENDPOINT a hub?');
 
 /**
  * Returns the files on one page of a repository's list. Throws `UserFault` if the value is not such
@@ -197,27 +186,26 @@ const answerFaultFor =
  * @param name the repository's name
  */
 export function readFileList(value: unknown, name: string): HubFile[] {
-  const answerFault = answerFaultFor(name);
-  if (!Array.isArray(value)) throw answerFault(`${shown(value)} is not a list of files`);
-  return value.flatMap((entry) => parseFile(entry, answerFault) ?? []);
+  if (!Array.isArray(value)) throw answerFault(name, `${shown(value)} is not a list of files`);
+  return value.flatMap((entry) => parseFile(entry, name) ?? []);
 }
 
 /** Returns a file of the hub's list; null for a folder. Throws `answerFault` of anything else. */
-function parseFile(entry: unknown, answerFault: (why: string) => UserFault): HubFile | null {
-  if (!isRecord(entry)) throw answerFault(`it lists ${shown(entry)}`);
+function parseFile(entry: unknown, name: string): HubFile | null {
+  if (!isRecord(entry)) throw answerFault(name, `it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
   if (type === 'directory') return null;
   const why = nameFault(path);
   if (typeof path !== 'string' || why !== null)
-    throw answerFault(`it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
+    throw answerFault(name, `it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
   const isLarge = lfs !== undefined && lfs !== null;
-  if (isLarge && !isRecord(lfs)) throw answerFault(`it gives ${path} the lfs ${shown(lfs)}`);
+  if (isLarge && !isRecord(lfs)) throw answerFault(name, `it gives ${path} the lfs ${shown(lfs)}`);
   const bytes = isLarge ? lfs['size'] : size,
     id = isLarge ? lfs['oid'] : oid;
   if (typeof bytes !== 'number' || !Number.isSafeInteger(bytes) || bytes < 0)
-    throw answerFault(`it gives ${path} the size ${shown(bytes)}`);
+    throw answerFault(name, `it gives ${path} the size ${shown(bytes)}`);
   if (typeof id !== 'string' || !(isLarge ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(id))
-    throw answerFault(`it gives ${path} the digest ${shown(id)}`);
+    throw answerFault(name, `it gives ${path} the digest ${shown(id)}`);
   return { path, size: bytes, hash: isLarge ? 'sha256' : 'git-sha1', oid: id };
 }
 
@@ -225,16 +213,11 @@ function parseFile(entry: unknown, answerFault: (why: string) => UserFault): Hub
  * Returns the address of the next page by the Link header (RFC 8288), which must be on the hub
  * itself. Null after the last page.
  */
-function nextPage(
-  link: string | null,
-  page: string,
-  origin: string,
-  answerFault: (why: string) => UserFault,
-): string | null {
+function nextPage(link: string | null, page: string, origin: string, name: string): string | null {
   const target = /<([^<>]*)>;\s{0,9}rel="?next"?/.exec(link ?? '')?.[1];
   if (target === undefined) return null;
   const next = URL.canParse(target, page) ? new URL(target, page) : null;
-  if (next?.origin !== origin) throw answerFault(`its list goes on at ${shown(target)}`);
+  if (next?.origin !== origin) throw answerFault(name, `its list goes on at ${shown(target)}`);
   return next.href;
 }
 

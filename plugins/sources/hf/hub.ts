@@ -3,9 +3,12 @@
  * snapshots, blobs}`). What Python has downloaded is found here, and the other way round.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { copyFile, lstat, mkdir, rename, rm, stat, statfs, symlink } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { copyFile, lstat, mkdir, rename, rm, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, posix, relative, sep } from 'node:path';
-import { type Digest, type JsonObject, type SourceContext, UserFault } from '../../../src/api.ts';
+import { type Digest, type SourceContext, UserFault } from '../../../src/api.ts';
+import { sha256 } from '../../../src/base/sha256.ts';
+import { hasCode } from '../../../src/base/system-error.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
 import { inWords, limitOf } from '../../../src/base/untrusted/limits.ts';
 import {
@@ -22,7 +25,6 @@ import {
   exists,
   fileDigests,
   filesBelow,
-  hasCode,
   readRecord,
   readText,
   writeAtomically,
@@ -60,10 +62,9 @@ const recordFile = (
 ): string =>
   join(
     cacheFolder(context.cacheDir, 'hub'),
-    `${createHash('sha256')
-      .update(JSON.stringify([repositoryFolder(settings, repository), commit, repository.fragment]))
-      .digest('hex')
-      .slice(0, 32)}.json`,
+    `${sha256(
+      JSON.stringify([repositoryFolder(settings, repository), commit, repository.fragment]),
+    ).slice(0, 32)}.json`,
   );
 
 /** Looks for the snapshot in the cache, without using the network. Null if it is not there. */
@@ -76,13 +77,12 @@ export async function findSnapshot(
   const commit = await knownCommit(root, repository);
   if (commit === null) return null;
   const dir = join(root, 'snapshots', commit);
-  if (!(await exists(dir))) return null;
+  if (!exists(dir)) return null;
   const record = await readFetchRecord(recordFile(context, settings, repository, commit));
   if (record === null) return foreignSnapshot(repository, dir, commit, settings, context);
 
   const names = Object.keys(record.files);
-  for (const name of names)
-    if (!(await exists(join(dir, name)))) return reportDamage(`${name} is missing`);
+  for (const name of names) if (!exists(join(dir, name))) return reportDamage(`${name} is missing`);
   const digests = await fileDigests(dir, names, context.cacheDir);
   for (const name of names) {
     if (digests.get(name) !== record.files[name]) return reportDamage(`${name} has other content`);
@@ -109,9 +109,8 @@ async function foreignSnapshot(
   settings: HubSettings,
   context: SourceContext,
 ): Promise<Snapshot | null> {
-  const present = [];
   // Look for each file, because an interrupted download leaves links that lead nowhere.
-  for (const name of await filesBelow(dir)) if (await exists(join(dir, name))) present.push(name);
+  const present = (await filesBelow(dir)).filter((name) => exists(join(dir, name)));
   let names: string[];
   try {
     names = wantedFiles(repository, present);
@@ -285,11 +284,8 @@ const hashAndPrefix = ({ hash, size }: HubFile): readonly [algorithm: string, pr
 
 /** Whether a file has the size and the digest that the hub lists. */
 async function isIntactBlob(path: string, entry: HubFile): Promise<boolean> {
-  const stats = await stat(path).catch((error: unknown) => {
-    if (hasCode(error, 'ENOENT')) return null;
-    throw error;
-  });
-  if (stats === null || !stats.isFile() || stats.size !== entry.size) return false;
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats?.isFile() !== true || stats.size !== entry.size) return false;
   return (await digestOfFile(path, ...hashAndPrefix(entry))).toString('hex') === entry.oid;
 }
 
@@ -322,17 +318,3 @@ async function readFetchRecord(path: string): Promise<FetchRecord | null> {
     );
   return isSound ? (record as FetchRecord) : null;
 }
-
-/** Returns what a paper would cite. That does not include the mirror that the files came from. */
-export const snapshotFacts = (
-  { type, name, revision }: Repository,
-  { commit, files, digest }: Snapshot,
-): JsonObject => ({
-  kind: 'hf',
-  type,
-  repository: name,
-  revision,
-  commit,
-  files: files.length,
-  digest,
-});

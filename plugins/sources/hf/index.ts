@@ -64,23 +64,22 @@ async function openRepository(uri: string, { env }: SourceContext) {
 
 async function assetOf(
   uri: string,
-  repository: Repository,
-  snapshot: Snapshot,
-  context: SourceContext,
+  { type, name, revision, fragment }: Repository,
+  { dir, commit, files, digest }: Snapshot,
+  { cacheDir }: SourceContext,
 ): Promise<Asset> {
-  const [{ assetWithin }, { snapshotFacts }] = await Promise.all([
-    import('../shared/within.ts'),
-    import('./hub.ts'),
-  ]);
-  return assetWithin(
-    uri,
-    snapshot.dir,
-    repository.fragment,
-    context.cacheDir,
-    snapshot.digest,
-    snapshotFacts(repository, snapshot),
-    snapshot.files,
-  );
+  const { assetWithin } = await import('../shared/within.ts');
+  // What a paper would cite, so without the mirror that the files came from.
+  const facts = {
+    kind: 'hf',
+    type,
+    repository: name,
+    revision,
+    commit,
+    files: files.length,
+    digest,
+  };
+  return assetWithin(uri, dir, fragment, cacheDir, digest, facts, files);
 }
 
 /**

@@ -92,24 +92,22 @@ async function indexUrl(env: Env): Promise<string> {
 }
 
 /** Sends a request to the index. Throws `UserFault` unless it answers with success. */
-async function get(url: string, accept: string, name: string, env: Env): Promise<Answer> {
-  const answer = await ask(
+const get = (url: string, accept: string, name: string, env: Env): Promise<Answer> =>
+  ask(
     {
       name: `pypi:${name}`,
       env,
       unreachable:
         'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the ' +
         'download cache needs no network.',
+      refused: (status) =>
+        status === 404
+          ? new UserFault(`The Python index has no package ${name}.`, 'Is the name spelt right?')
+          : new UserFault(`pypi:${name} can't be fetched: its index answers ${status}.`),
     },
     url,
     accept,
   );
-  if (answer.status >= 200 && answer.status < 300) return answer;
-  answer.close();
-  if (answer.status === 404)
-    throw new UserFault(`The Python index has no package ${name}.`, 'Is the name spelt right?');
-  throw new UserFault(`pypi:${name} can't be fetched: its index answers ${answer.status}.`);
-}
 
 interface Listed {
   readonly filename: unknown;
@@ -215,11 +213,7 @@ function chooseWheel(wheels: readonly Wheel[], version: string): Wheel | null {
     version === ''
       ? wheels.filter((wheel) => /^[\d.]+(\.post\d+)?$/.test(wheel.version) && !wheel.yanked)
       : wheels.filter((wheel) => wheel.version === version);
-  const newest = wanted.reduce<string | null>(
-    (best, wheel) =>
-      best === null || compareReleases(wheel.version, best) > 0 ? wheel.version : best,
-    null,
-  );
+  const [newest] = wanted.map((wheel) => wheel.version).sort((a, b) => compareReleases(b, a));
   const same = wanted.filter((wheel) => wheel.version === newest);
   return same.find((wheel) => wheel.filename.endsWith('-any.whl')) ?? same[0] ?? null;
 }

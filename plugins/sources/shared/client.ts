@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
+import { isMissing } from '../../../src/base/system-error.ts';
 import {
   GB,
   inWords,
@@ -14,7 +15,6 @@ import {
   MB,
   SLOWEST,
 } from '../../../src/base/untrusted/limits.ts';
-import { hasCode } from './digest.ts';
 
 export interface ClientResult {
   readonly code: number;
@@ -139,7 +139,7 @@ function bytesBelow(dir: string): number {
       sum += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
   } catch (error) {
     // The program may remove its temporary files while they are being looked at.
-    if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
+    if (!isMissing(error)) throw error;
   }
   return sum;
 }
@@ -167,12 +167,12 @@ const bytesRead = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
 
 /** Returns the last lines that are not empty, for a message. */
-export function lastLines(text: string, count = 4): string {
+export function lastLines(text: string): string {
   return text
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '')
-    .slice(-count)
+    .slice(-4)
     .join(' | ')
     .slice(0, 1000);
 }

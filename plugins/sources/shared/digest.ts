@@ -3,7 +3,7 @@
  * a plan need not read a 90 MB model again only to find that nothing has changed.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import {
   lstat,
   mkdir,
@@ -17,6 +17,8 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Digest, UserFault } from '../../../src/api.ts';
+import { sha256 } from '../../../src/base/sha256.ts';
+import { hasCode, isMissing, orIfMissing } from '../../../src/base/system-error.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { cacheFolder, makeCacheFolder, ownNames } from '../../../src/base/untrusted/paths.ts';
 
@@ -52,10 +54,7 @@ export async function fileDigests(
   names: readonly string[],
   cacheDir: string,
 ): Promise<Map<string, string>> {
-  const memoFile = join(
-    cacheFolder(cacheDir, 'digests'),
-    `${createHash('sha256').update(root).digest('hex').slice(0, 32)}.json`,
-  );
+  const memoFile = join(cacheFolder(cacheDir, 'digests'), `${sha256(root).slice(0, 32)}.json`);
   const memo = await readMemo(memoFile, root);
   const digests = new Map<string, string>();
   let learnt = false;
@@ -117,9 +116,7 @@ export async function contentDigest(
 
 export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
   const listing = [...digests].sort(([a], [b]) => (a < b ? -1 : 1));
-  return `sha256:${createHash('sha256')
-    .update(JSON.stringify(['dosimeter.folder/1', listing]))
-    .digest('hex')}` as Digest;
+  return `sha256:${sha256(JSON.stringify(['dosimeter.folder/1', listing]))}` as Digest;
 }
 
 /**
@@ -137,8 +134,9 @@ export async function filesBelow(root: string): Promise<string[]> {
       if (entry.name.startsWith('.')) continue;
       const path = join(dir, entry.name),
         name = `${prefix}${entry.name}`;
+      // A link that leads nowhere counts as a file.
       const folder = entry.isSymbolicLink()
-        ? (await stat(path)).isDirectory()
+        ? statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
         : entry.isDirectory();
       if (folder) found.push(...(await walk(path, `${name}/`)));
       else found.push(name);
@@ -198,15 +196,12 @@ async function removeAbandoned(cacheDir: string): Promise<void> {
   }
 }
 
-export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
-  codes.includes((error as NodeJS.ErrnoException).code ?? '');
-
 /** Returns the text of a file, or null if there is no such file. */
 export async function readText(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return null;
+    if (isMissing(error) || hasCode(error, 'EISDIR')) return null;
     throw error;
   }
 }
@@ -226,12 +221,6 @@ export async function readRecord(
   }
 }
 
-export async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return false;
-    throw error;
-  }
-}
+/** Whether a path exists; a link, what it leads to. */
+export const exists = (path: string): boolean =>
+  orIfMissing(false, () => statSync(path, { throwIfNoEntry: false }) !== undefined);

@@ -6,7 +6,6 @@ import { createWriteStream } from 'node:fs';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UserFault } from '../../../src/api.ts';
-import { parseJson } from '../../../src/base/untrusted/json.ts';
 import {
   inWords,
   type Limit,
@@ -23,23 +22,24 @@ export interface Server {
   readonly env: Env;
   /** What the user can do if the server can't be reached. */
   readonly unreachable: string;
+  /** Returns the error for a status other than success. */
+  readonly refused: (status: number) => Error;
   /** Sent to every address of this origin, and to no other. */
   readonly token?: { readonly origin: string; readonly value: string };
 }
 
 /** A server's answer. Its body can be read only once, by `textOf` or `save`. */
 export interface Answer {
-  readonly status: number;
   readonly headers: Headers;
-  readonly url: string;
-  /** Ends the transfer if it is still under way. */
-  close(): void;
   readonly body: AsyncIterable<Uint8Array>;
 }
 
 const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
 
-/** Sends a request. Throws `UserFault` if the server can't be reached or answers too late. */
+/**
+ * Sends a request. Throws `UserFault` if the server can't be reached or answers too late, and what
+ * `refused` returns unless it answers with success.
+ */
 export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
   const url = URL.canParse(address) ? new URL(address) : null;
   if (url === null || !isWeb(url))
@@ -62,15 +62,9 @@ export async function ask(server: Server, address: string, accept: string): Prom
     () => ending.abort(stalledFault(url, patience)),
     patience.value * 1000,
   );
+  let response: Response;
   try {
-    const response = await fetch(url, { headers, signal: ending.signal });
-    return {
-      status: response.status,
-      headers: response.headers,
-      url: response.url,
-      close: () => ending.abort(),
-      body: limitedBody(response, url, patience, ending),
-    };
+    response = await fetch(url, { headers, signal: ending.signal });
   } catch (error) {
     if ((error as Error).name === 'UserFault') throw error;
     const { cause } = error as { cause?: unknown };
@@ -83,6 +77,11 @@ export async function ask(server: Server, address: string, accept: string): Prom
   } finally {
     clearTimeout(silence);
   }
+  if (!response.ok) {
+    ending.abort();
+    throw server.refused(response.status);
+  }
+  return { headers: response.headers, body: limitedBody(response, url, patience, ending) };
 }
 
 /** Returns the text with its percent escapes decoded, or as it is if they are malformed. */
@@ -165,9 +164,6 @@ export async function textOf(answer: Answer, limit: Limit, what: string): Promis
   }
   return Buffer.concat(parts).toString('utf8');
 }
-
-export const jsonOf = async (answer: Answer, limit: Limit, what: string): Promise<unknown> =>
-  parseJson(await textOf(answer, limit, what), what);
 
 /**
  * Writes the body to a new file and returns its number of bytes. Throws `UserFault` if there are

@@ -9,6 +9,7 @@ import { lstatSync, readdirSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Digest, type JsonObject, UserFault } from '../../../src/api.ts';
+import { hasCode, orIfMissing } from '../../../src/base/system-error.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import {
   cacheFolder,
@@ -16,13 +17,7 @@ import {
   makeCacheFolder,
   nameFault,
 } from '../../../src/base/untrusted/paths.ts';
-import {
-  hasCode,
-  readRecord,
-  sha256OfFile,
-  withTemporaryFolder,
-  writeAtomically,
-} from './digest.ts';
+import { readRecord, sha256OfFile, withTemporaryFolder, writeAtomically } from './digest.ts';
 
 export interface PackageEntry {
   /** The folder of the unpacked files. */
@@ -93,8 +88,8 @@ async function readEntry(
     throw error;
   }
   const dir = join(root, manifest.folder);
-  const { damage, files } = await checkFiles(dir, manifest.files);
-  if (damage !== null) return { damage };
+  const files = await checkFiles(dir, manifest.files);
+  if (typeof files === 'string') return { damage: files };
   // A copied cache's files have other times. Store these, so that content is read only once more.
   if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
   return { dir, archive: manifest.archive, facts: manifest.facts };
@@ -118,14 +113,15 @@ function isManifest(value: unknown): value is Manifest {
 
 /**
  * Compares the sizes and times of all files, and the content of those whose times have changed.
+ * Returns what is wrong, else the records with the times of now: `records` itself if none changed.
  * Sizes and times are read synchronously, because there are thousands of small files.
  */
 async function checkFiles(
   dir: string,
   records: readonly FileRecord[],
-): Promise<{ damage: string | null; files: readonly FileRecord[] }> {
+): Promise<string | readonly FileRecord[]> {
   const present = listAll(dir);
-  if (present === null) return { damage: 'its folder is gone', files: records };
+  if (present === null) return 'its folder is gone';
   const expected = new Set(records.map(([name]) => name));
   for (const [name] of records)
     for (
@@ -135,34 +131,25 @@ async function checkFiles(
     )
       expected.add(parent);
   const extra = present.find((name) => !expected.has(name));
-  if (extra !== undefined) return { damage: `${extra} was added`, files: records };
-  let files = records;
+  if (extra !== undefined) return `${extra} was added`;
+  const changed = new Map<number, FileRecord>();
   for (const [i, [name, size, mtime, ctime, digest]] of records.entries()) {
     const path = join(dir, name),
       stats = lstatSync(path, { throwIfNoEntry: false });
-    if (stats === undefined || !stats.isFile()) return { damage: `${name} is missing`, files };
-    if (stats.size !== size)
-      return { damage: `${name} has ${stats.size} bytes, not ${size}`, files };
+    if (stats === undefined || !stats.isFile()) return `${name} is missing`;
+    if (stats.size !== size) return `${name} has ${stats.size} bytes, not ${size}`;
     if (stats.mtimeMs === mtime && stats.ctimeMs === ctime) continue;
-    if ((await sha256OfFile(path)) !== digest)
-      return { damage: `${name} has other content`, files };
-    if (files === records) files = [...records];
-    (files as FileRecord[])[i] = [name, size, stats.mtimeMs, stats.ctimeMs, digest];
+    if ((await sha256OfFile(path)) !== digest) return `${name} has other content`;
+    changed.set(i, [name, size, stats.mtimeMs, stats.ctimeMs, digest]);
   }
-  return { damage: null, files };
+  return changed.size === 0 ? records : records.map((record, i) => changed.get(i) ?? record);
 }
 
 /** Returns all files and folders below a folder, or null if the folder itself is gone. */
-function listAll(dir: string): string[] | null {
-  try {
-    return (readdirSync(dir, { recursive: true }) as string[]).map((name) =>
-      name.replaceAll('\\', '/'),
-    );
-  } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null;
-    throw error;
-  }
-}
+const listAll = (dir: string): string[] | null =>
+  orIfMissing(null, () => readdirSync(dir, { recursive: true }) as string[])?.map((name) =>
+    name.replaceAll('\\', '/'),
+  ) ?? null;
 
 export interface Fetched {
   readonly version: string;

@@ -4,11 +4,10 @@
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../fault.ts';
 import type { JsonSchema } from '../json.ts';
+import { endMarked, endTree, leftText, waitForEnd, WORKER_MARK } from '../processes.ts';
 
 export interface CommandLimits {
   readonly seconds: number;
@@ -31,7 +30,7 @@ export interface Command {
 
 /**
  * The environment variables that every program gets, since few start without them. They are not
- * part of a key. By DOSIMETER_WORKER, a run finds the processes that its worker left behind.
+ * part of a key. By WORKER_MARK, a run finds the processes that its worker left behind.
  */
 const ALWAYS_PASSED = [
   'PATH',
@@ -41,8 +40,10 @@ const ALWAYS_PASSED = [
   'TMPDIR',
   'SYSTEMROOT',
   'CUDA_VISIBLE_DEVICES',
-  'DOSIMETER_WORKER',
+  WORKER_MARK,
 ];
+/** The environment variable with a command's mark, which every process that it starts inherits. */
+const MARK = 'DOSIMETER_COMMAND';
 /** The most characters of the program's output that the message of a failure quotes. */
 const TAIL = 2000;
 /** How long to wait for the program's output after its exit. */
@@ -64,7 +65,7 @@ export async function runCommand(command: Command): Promise<void> {
   const end = (message: string, hint: string): void => {
     if (fault !== null) return;
     fault = new UserFault(message, hint);
-    if (child.pid !== undefined) killTree(child.pid);
+    if (child.pid !== undefined) endTree(child.pid);
   };
   const output = logOutput(child, {
     isEnded: () => fault !== null,
@@ -100,9 +101,9 @@ export async function runCommand(command: Command): Promise<void> {
     signal?.removeEventListener('abort', abort);
     child.stdout.destroy();
     child.stderr.destroy();
-    const left = await endMarked(mark);
-    if (left > 0)
-      log(`it left ${left === 1 ? 'a process, which was' : `${left} processes, which were`} ended`);
+    const left = endMarked(MARK, new Set([mark]));
+    await waitForEnd(left);
+    if (left.length > 0) log(leftText(left.length));
   }
 }
 
@@ -212,98 +213,6 @@ function exitFault(name: string, { code, signal }: Exit, tail: string): UserFaul
   return new UserFault(
     `the command ${name} ended ${how}${lines === '' ? ', and printed nothing' : `: ${lines}`}`,
   );
-}
-
-// ---- what a command leaves behind or has forked ------------------------------------------------
-// Processes are found in /proc, so only on Linux. Elsewhere they end with the worker, whose process
-// group they are in.
-
-/**
- * The environment variable with a command's mark. Every process that the command starts inherits
- * it. A daemon leaves its parent and its group, but keeps its environment.
- */
-const MARK = 'DOSIMETER_COMMAND';
-
-/**
- * Ends every process that has the mark, and resolves once all of them have ended. Returns how many
- * there were.
- */
-async function endMarked(mark: string): Promise<number> {
-  const ended = new Map<number, string | undefined>(),
-    sought = `\0${MARK}=${mark}\0`;
-  // Repeated until none is left, since a process that is about to end may still start another.
-  for (;;) {
-    const found = processIds().filter(
-      (pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !hasEnded(pid),
-    );
-    for (const pid of found) {
-      ended.set(pid, startTicks(pid));
-      kill(pid);
-    }
-    // A process that was killed loses its environment some time before it has ended.
-    if (found.length === 0 && [...ended].every(([pid, start]) => hasEnded(pid, start)))
-      return ended.size;
-    await sleep(1);
-  }
-}
-
-/** Ends a process and all processes that it forked. Without /proc, ends only the process itself. */
-function killTree(root: number): void {
-  const children = new Map<number, number[]>();
-  for (const pid of processIds()) {
-    const parent = Number(statFields(pid)[1]);
-    children.set(parent, [...(children.get(parent) ?? []), pid]);
-  }
-  const doomed = [root];
-  for (const pid of doomed) doomed.push(...(children.get(pid) ?? [])); // grows while it is walked
-  for (const pid of doomed) kill(pid);
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    // It has already ended, or belongs to another user: there is nothing more to do.
-    if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-  }
-}
-
-function processIds(): number[] {
-  try {
-    return readdirSync('/proc')
-      .filter((entry) => /^\d+$/.test(entry))
-      .map(Number);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    return [];
-  }
-}
-
-/**
- * Returns the fields of /proc/PID/stat, `pid (name) state ppid …`, from the state on. They follow
- * the last `) `, since the name may contain spaces and brackets.
- */
-const statFields = (pid: number): string[] =>
-  (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');
-
-/** Returns when a process was started, in clock ticks since the machine's start. */
-const startTicks = (pid: number): string | undefined => statFields(pid)[19];
-
-/**
- * Whether the process that was started at `start` has ended or is a zombie. A later process may
- * have been given the same id.
- */
-function hasEnded(pid: number, start = startTicks(pid)): boolean {
-  const state = statFields(pid)[0] ?? '';
-  return ['', 'Z', 'X'].includes(state) || startTicks(pid) !== start;
-}
-
-function procFile(pid: number, name: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
-  } catch {
-    return ''; // it has ended meanwhile, or is another user's
-  }
 }
 
 // ---- the parameters of plugins that run a program of the user ----------------------------------

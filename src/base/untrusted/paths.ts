@@ -4,6 +4,7 @@
  */
 import { lstatSync, readdirSync } from 'node:fs';
 import { UserFault } from '../fault.ts';
+import { orIfMissing } from '../system-error.ts';
 import { folderBelow, joinInside, makePrivateFolder, privateFolder } from './paths.mjs';
 
 export { nameFault } from './paths.mjs';
@@ -62,14 +63,4 @@ export function hasLink(path: string): boolean {
       entry.isSymbolicLink(),
     );
   });
-}
-
-function orIfMissing<T>(fallback: T, look: () => T): T {
-  try {
-    return look();
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      return fallback;
-    throw error;
-  }
 }

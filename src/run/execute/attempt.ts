@@ -116,14 +116,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
       ...visibleGpus(execution, keyed, gpus),
       warnings: options.warnings?.get(keyed.stage.id) ?? [],
       ...(keyed.stage.descriptor.scope === 'experiment'
-        ? {
-            experiment: experimentFacts(
-              plan,
-              execution.outcomes,
-              options.assets,
-              options.environment,
-            ),
-          }
+        ? { experiment: experimentFacts(plan, execution.outcomes, options) }
         : {}),
     });
     if (result.state !== 'busy' && result.state !== 'unready') stopAfterFailure(execution, result);
@@ -245,12 +238,10 @@ function startAttempt(
   return {
     work: {
       job: jobOf(stage, request, {
+        plan,
         registry,
         assets,
         jobs,
-        backend: plan.backend,
-        computedBy: plan.computedBy,
-        python: plan.python,
         outDir,
         resumeDir,
         answersDir: store.answersDir,

@@ -12,8 +12,7 @@ import type { Failed, Outcome } from '../log/events.ts';
 import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import { type Execution, tellNote } from './execution.ts';
-import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
-import { noStates, statesOfOutputs } from './guard.ts';
+import { changeFailure, failure, overtimeFailure, resultFailure } from './failure.ts';
 import { precisionOf } from './survey.ts';
 import { readWarnings, warningText } from './warnings.ts';
 
@@ -71,7 +70,7 @@ function failedOutcome(
   { result, resumeDir, log, overtime }: Answered,
   change: string | null,
 ): Failed {
-  const failure =
+  const failed =
     overtime !== null
       ? overtimeFailure(overtime, log.file)
       : result.type === 'done'
@@ -82,10 +81,10 @@ function failedOutcome(
   if (result.type === 'fault' && result.cutOff !== true && overtime === null)
     removeFolder(resumeDir);
   if (change !== null && result.type !== 'done') log.line(change);
-  log.line(`failed: ${failure.error}`);
-  if (failure.hint !== undefined) log.line(failure.hint);
+  log.line(`failed: ${failed.error}`);
+  if (failed.hint !== undefined) log.line(failed.hint);
   if (result.type === 'error') log.output(`${result.stack}\n`);
-  return failure;
+  return failed;
 }
 
 /**
@@ -114,16 +113,15 @@ async function publish(
   answered: Answered,
   { files, seconds, computed, peakMemoryMB }: Extract<JobResult, { type: 'done' }>,
 ): Promise<Outcome> {
-  const { plan, options, guard, entries } = execution;
+  const { plan, options, entries } = execution;
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
   const outDir = outputFolder(answered);
-  const states = statesOfOutputs(outDir, files);
   const volatile = stage.descriptor.volatile ?? [];
   if (request.whole === true && options.store.lookUp(key).state === 'hit')
     return restoreFiles(execution, answered, { files, volatile, seconds });
-  const { entry, byAnother } = await options.store.publish(outDir, {
+  const entry = await options.store.publish(outDir, {
     key,
     kind: stage.kind,
     components,
@@ -144,7 +142,6 @@ async function publish(
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
-  guard.stored(key, byAnother ? noStates : states);
   entries.set(key, entry);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);
@@ -175,15 +172,11 @@ async function restoreFiles(
       `computed again, its ${restored.differs} differs from the one that was let go: another ` +
       'machine, other libraries or another `--pack` round otherwise';
     log.line(`failed: ${error}`);
-    return {
-      state: 'failed',
-      error,
+    return failure(error, log.file, {
       hint:
         `run it where it was made, or remove ${store.entryDir(key)}: then this stage, and what ` +
         'reads it, has new results',
-      internal: false,
-      log: log.file,
-    };
+    });
   }
   const { entry } = restored;
   execution.entries.set(key, entry);

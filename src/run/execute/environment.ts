@@ -8,39 +8,21 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import type { BackendName, JsonObject } from '../../api.ts';
-
-/** Returns the folder of this package's package.json, from a source file or from a bundle. */
-export function packageRoot(): string {
-  for (let dir = path.dirname(fileURLToPath(import.meta.url)); ; dir = path.dirname(dir)) {
-    if (existsSync(path.join(dir, 'package.json'))) return dir;
-    if (dir === path.dirname(dir)) throw new Error('package.json is missing beside the program');
-  }
-}
+import { projectDir } from '../../base/project-dir.ts';
 
 interface PackageJson {
   readonly version: string;
   readonly dependencies?: { readonly [name: string]: string };
   readonly optionalDependencies?: { readonly [name: string]: string };
 }
-const packageText = (dir: string): string => readFileSync(path.join(dir, 'package.json'), 'utf8');
-const readPackage = (dir: string): PackageJson => JSON.parse(packageText(dir)) as PackageJson;
+const readPackage = (dir: string): PackageJson =>
+  JSON.parse(readFileSync(path.join(dir, 'package.json'), 'utf8')) as PackageJson;
 
-export const ownVersion = (): string => readPackage(packageRoot()).version;
-
-/** Returns a package's version. Searched by a pattern, as parsing 40 files takes milliseconds. */
-function versionIn(dir: string): string {
-  const text = packageText(dir),
-    [only, other] = text.matchAll(/"version"\s*:\s*"([^"\\]*)"/g);
-  // With a second field of this name, only parsing can tell which one is the package's.
-  return only?.[1] !== undefined && other === undefined
-    ? only[1]
-    : (JSON.parse(text) as PackageJson).version;
-}
+export const ownVersion = (): string => readPackage(projectDir()).version;
 
 function packageVersions(): { [name: string]: string } {
-  const root = packageRoot(),
+  const root = projectDir(),
     { resolve } = createRequire(path.join(root, 'package.json')),
     { dependencies, optionalDependencies } = readPackage(root);
   const versions: { [name: string]: string } = {};
@@ -50,7 +32,7 @@ function packageVersions(): { [name: string]: string } {
     const dir = places
       .map((modules) => path.join(modules, name))
       .find((found) => existsSync(path.join(found, 'package.json')));
-    if (dir !== undefined) versions[name] = versionIn(dir);
+    if (dir !== undefined) versions[name] = readPackage(dir).version;
   }
   return versions;
 }
@@ -116,12 +98,7 @@ export async function environment(
     cpu: { model: cpus[0]?.model.trim() ?? 'unknown', count: cpus.length, features: cpuFeatures() },
     memory_mb: Math.round(os.totalmem() / 2 ** 20),
     jobs,
-    backend: {
-      name: backend,
-      version,
-      precision: 'float32',
-      detail,
-    },
+    backend: { name: backend, version, precision: 'float32', detail },
     packages,
     git: await git,
   };

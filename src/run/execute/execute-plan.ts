@@ -5,6 +5,7 @@
  * happens.
  */
 import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { at } from '../../base/lookup.ts';
 import { once } from '../../base/memoized.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
@@ -103,7 +104,7 @@ function createSettler(
       if (blocked) return blocked;
       const keyed = keyedStage(execution, stage);
       if (keyed === null) return { state: 'abandoned' };
-      const found = options.store.lookUpNew(keyed.key);
+      const found = options.store.lookUp(keyed.key);
       if (found.state === 'hit' && isSufficient(found.entry, whole))
         return withWarnings(useCached(execution, found.entry));
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
@@ -204,10 +205,7 @@ function blockedOutcome(execution: Execution, stage: PlannedStage): Outcome | nu
  * Waits for about `POLL_MS`. The time is random, so that two runs that wait for each other's stages
  * do not look at the same moments.
  */
-const pause = (): Promise<void> =>
-  new Promise((resolve) => {
-    setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2));
-  });
+const pause = (): Promise<void> => sleep(POLL_MS * (0.75 + Math.random() / 2));
 
 /**
  * Returns a function that returns a stage's height: the length of the longest chain of stages that

@@ -22,7 +22,7 @@ import type { Store } from '../../store/store.ts';
 import type { Failed, Finished, OnEvent, Outcome } from '../log/events.ts';
 import type { RunLog } from '../log/run-log.ts';
 import type { AttemptLimits } from './attempt-limits.ts';
-import { errorFailure, mapToSources } from './failure.ts';
+import { errorFailure, failure, mapToSources } from './failure.ts';
 import { createGuard, type Guard, type Locate } from './guard.ts';
 import { hasLetGo } from './keep.ts';
 import type { Machine } from './resources.ts';
@@ -101,6 +101,8 @@ export interface Execution {
   readonly options: ExecuteOptions;
   readonly machine: Machine;
   readonly guard: Guard;
+  /** The plan's stages by id, for the few that are looked for. */
+  readonly stagesById: () => ReadonlyMap<StageId, PlannedStage>;
   /** The outcome of each stage that has been settled. */
   readonly outcomes: Map<StageId, Outcome>;
   /** The stored entries behind the finished outcomes. */
@@ -117,6 +119,7 @@ export function openExecution(plan: Plan, options: ExecuteOptions): Execution {
     options,
     machine: { ...options.machine, cores: options.jobs },
     guard: createGuard(options.locate),
+    stagesById: once(() => new Map(plan.stages.map((stage) => [stage.id, stage]))),
     outcomes: new Map(),
     entries: new Map(),
     told: new Set(),
@@ -128,8 +131,8 @@ export function tellNote({ options }: Execution, message: string): void {
   options.onEvent({ type: 'note', message });
 }
 
-export const isFinished = (outcome: Outcome): outcome is Finished =>
-  outcome.state === 'ran' || outcome.state === 'cached';
+export const isFinished = (outcome: Outcome | undefined): outcome is Finished =>
+  outcome?.state === 'ran' || outcome?.state === 'cached';
 
 /** Returns an input's outcome. Throws if it is not settled, since stages wait for their inputs. */
 export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
@@ -196,14 +199,7 @@ export async function fetchOutcome(
 /** Returns a stage's failure because a plugin's estimate, the store or this program threw. */
 export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
   const { name, message, stack, hint } = thrown as Error & { hint?: string };
-  if (name === 'UserFault')
-    return {
-      state: 'failed',
-      error: message,
-      internal: false,
-      log: null,
-      ...defined({ hint }),
-    };
+  if (name === 'UserFault') return failure(message, null, defined({ hint }));
   const told = mapToSources(stack ?? message);
   log.line(told.stack);
   return errorFailure({ message, ...told }, log.file);
@@ -297,11 +293,7 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
     for (const [name, uri] of Object.entries(stage.assets)) {
       const digest = assets.get(uri)?.digest;
       if (digest === undefined) continue;
-      const read = {
-        stage: nodeLabel(stage),
-        ...ofSection(stage),
-        name,
-      };
+      const read = { stage: nodeLabel(stage), ...ofSection(stage), name };
       const source = found.get(uri) ?? { digest, reads: new Map() };
       source.reads.set(JSON.stringify(read), read);
       found.set(uri, source);
@@ -313,58 +305,37 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
   }));
 }
 
-/**
- * Returns the facts of every settled stage, without other joining stages, which are not settled.
- * Lists are made when they are first read, because not every joining stage reads them.
- */
+/** Returns the facts of every settled stage but other joining stages, which are not settled. */
 export function experimentFacts(
   plan: Plan,
   outcomes: ReadonlyMap<StageId, Outcome>,
-  assets: Assets,
-  environment: JsonObject,
+  { assets, environment }: Pick<ExecuteOptions, 'assets' | 'environment'>,
 ): ExperimentFacts {
   const { experiment } = plan;
-  const settled = new Map(outcomes);
   const describe = (id: StageId): string => {
-    const outcome = settled.get(id);
+    const outcome = outcomes.get(id);
     return outcome?.state === 'failed' ? `: ${outcome.error}` : '';
   };
-  const cells = once(() =>
-    plan.cellStages.map(({ cell, stages }) => ({
+  const settled = plan.stages.flatMap((stage) => {
+    const outcome = outcomes.get(stage.id);
+    return outcome ? [{ stage, outcome }] : [];
+  });
+  const finished = settled.filter(({ outcome }) => isFinished(outcome));
+  return {
+    name: experiment.name,
+    specFile: experiment.file,
+    specText: experiment.text,
+    cells: plan.cellStages.map(({ cell, stages }) => ({
       cell: cell.axes,
       ...(cell.also.length === 0 ? {} : { also: cell.also.map(({ axes }) => axes) }),
       seed: cell.config.seed,
       stages,
     })),
-  );
-  const stages = once(() =>
-    plan.stages.flatMap((stage) => {
-      const outcome = settled.get(stage.id);
-      return outcome ? [stageFacts(stage, outcome, describe)] : [];
-    }),
-  );
-  const sources = once(() =>
-    sourceFacts(
-      plan.stages.filter(({ id }) => {
-        const outcome = settled.get(id);
-        return outcome !== undefined && isFinished(outcome);
-      }),
+    stages: settled.map(({ stage, outcome }) => stageFacts(stage, outcome, describe)),
+    sources: sourceFacts(
+      finished.map(({ stage }) => stage),
       assets,
     ),
-  );
-  return {
-    name: experiment.name,
-    specFile: experiment.file,
-    specText: experiment.text,
-    get cells() {
-      return cells();
-    },
-    get stages() {
-      return stages();
-    },
-    get sources() {
-      return sources();
-    },
     environment,
   };
 }

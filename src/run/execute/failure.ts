@@ -19,7 +19,7 @@ export function terminalSafe(message: string): string {
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
 }
 
-function failure(
+export function failure(
   error: string,
   log: string | null,
   { internal = false, hint }: { readonly internal?: boolean; readonly hint?: string } = {},

@@ -6,9 +6,9 @@
  * steps (`TICK_MS`), so two writes within one step may leave the same times. Where the state of a
  * file can't tell, its bytes are hashed again.
  */
-import { lstatSync, readdirSync, type Stats, statSync } from 'node:fs';
+import { readdirSync, type Stats, statSync } from 'node:fs';
 import path from 'node:path';
-import type { Asset, OutputFile } from '../../api.ts';
+import type { Asset } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';
 import type { ActionKey } from '../../plan/types.ts';
 import { contentFault, statIfThere, statOpened, strayFile, TICK_MS } from '../../store/files.ts';
@@ -41,20 +41,14 @@ export interface Guard {
   assetFault(asset: Asset): Promise<string | null>;
   /** Starts to watch what a stage reads, which has just passed `entryFault` and `assetFault`. */
   reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
-  /**
-   * Notes an entry that this run has just hashed and stored, so that it need not be hashed again.
-   * @param states the states of its files from before it was stored (`statesOfOutputs`)
-   */
-  stored(key: ActionKey, states: FileStates): void;
 }
 
 export function createGuard(locate?: Locate): Guard {
   const entries = createEntryGuard();
   const assets = createAssetGuard(locate);
   return {
-    entryFault: (entry) => entries.fault(entry),
+    entryFault: entries.fault,
     assetFault: (asset) => assets.fault(asset),
-    stored: (key, states) => entries.stored(key, states),
     reads(inputs, sources) {
       const held = inputs.map(({ name, entry }) => ({
         name,
@@ -91,23 +85,23 @@ interface FileState {
   readonly size: number;
   readonly mtime: number;
   readonly ctime: number;
-  /**
-   * Whether a file that still has these stats surely has the right content. `after a tick`: unless
-   * a write within a tick of `ctime` set the mtime back, so only for a reader that starts after
-   * that tick.
-   */
-  readonly proof: 'full' | 'after a tick' | 'none';
+  /** Whether a file that still has these stats surely has the right content. */
+  readonly isProven: boolean;
 }
 
 /** States by path. Maps are never changed, because a stage keeps the one from its start. */
-export type FileStates = ReadonlyMap<string, FileState>;
-export const noStates: FileStates = new Map();
+type FileStates = ReadonlyMap<string, FileState>;
+const NO_STATES: FileStates = new Map();
 
-const fileState = (
-  { ino, size, mtimeMs, ctimeMs }: Stats,
-  proof: FileState['proof'],
-): FileState => ({ ino, size, mtime: mtimeMs, ctime: ctimeMs, proof });
+const fileState = ({ ino, size, mtimeMs, ctimeMs }: Stats, isProven: boolean): FileState => ({
+  ino,
+  size,
+  mtime: mtimeMs,
+  ctime: ctimeMs,
+  isProven,
+});
 
+/** Whether a later write to the file shows in its times. */
 const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
   Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
 
@@ -120,32 +114,6 @@ const isWritten = (then: FileState, now: Stats): boolean =>
 
 const isSame = (then: FileState, now: Stats): boolean =>
   !isWritten(then, now) && then.ctime === now.ctimeMs;
-
-/** Returns the states with full proof for files whose tick has passed since. */
-function provenByNow(states: FileStates): FileStates {
-  const tickAgo = Date.now() - TICK_MS;
-  return new Map(
-    [...states].map(([name, state]) => [
-      name,
-      state.proof === 'after a tick' && state.ctime < tickAgo ? { ...state, proof: 'full' } : state,
-    ]),
-  );
-}
-
-/**
- * Returns the states of outputs whose times were set back before they were hashed
- * (`digestOutputs`). Files that were written to since have the time of that write, and are left
- * out.
- */
-export function statesOfOutputs(dir: string, files: readonly OutputFile[]): FileStates {
-  const states = new Map<string, FileState>();
-  for (const { path: name, size } of files) {
-    const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
-    if (stat?.isFile() && stat.size === size && stat.mtimeMs < stat.ctimeMs - TICK_MS)
-      states.set(name, fileState(stat, 'after a tick'));
-  }
-  return states;
-}
 
 function digestOfStates(
   read: readonly { readonly what: string; readonly states: FileStates }[],
@@ -161,83 +129,63 @@ function digestOfStates(
 
 function createEntryGuard() {
   const known = new Map<ActionKey, FileStates>();
-  /** The entries whose files this run hashed while it stored them. */
-  const own = new Set<ActionKey>();
+  const states = (key: ActionKey): FileStates => known.get(key) ?? NO_STATES;
+
+  /** Returns the states of an entry's files, or what is wrong with the entry. */
+  const look = async (entry: Entry, then: FileStates | null): Promise<FileStates | string> => {
+    const before = then ?? states(entry.key),
+      seen = new Map<string, FileState>();
+    for (const file of keptFiles(entry.manifest)) {
+      const found = await stateOrFault(entry, file, before.get(file.path), then !== null);
+      if (typeof found === 'string') return found;
+      seen.set(file.path, found);
+    }
+    const stray = strayFile(entry);
+    return stray === null ? seen : `${stray} was added`;
+  };
 
   /**
    * Returns what is wrong with an entry; null if nothing is. After a fault, the next reader hashes
    * the entry.
    * @param then the states from before the entry was read; null if it is about to be read
    */
-  const faultOf = async (entry: Entry, then: FileStates | null): Promise<string | null> => {
-    const { key, manifest } = entry;
-    const before = then ?? provenByNow(known.get(key) ?? noStates);
-    const seen = new Map(known.get(key));
-    for (const file of keptFiles(manifest)) {
-      const found = await stateOrFault(entry, file, {
-        before: before.get(file.path),
-        isAboutToBeRead: then === null,
-        isOwn: own.has(key),
-      });
-      if (typeof found === 'string') return forget(key, found);
-      seen.set(file.path, found);
+  const change = async (entry: Entry, then: FileStates | null): Promise<string | null> => {
+    const found = await look(entry, then);
+    if (typeof found === 'string') {
+      known.delete(entry.key);
+      return found;
     }
-    known.set(key, seen);
-    const stray = strayFile(entry);
-    return stray === null ? null : forget(key, `${stray} was added`);
+    known.set(entry.key, found);
+    return null;
   };
 
-  const forget = (key: ActionKey, fault: string): string => {
-    known.delete(key);
-    own.delete(key);
-    return fault;
-  };
-
-  return {
-    states: (key: ActionKey): FileStates => provenByNow(known.get(key) ?? noStates),
-    fault: (entry: Entry) => faultOf(entry, null),
-    change: faultOf,
-    stored(key: ActionKey, states: FileStates): void {
-      known.set(key, states);
-      own.add(key);
-    },
-  };
+  return { states, change, fault: (entry: Entry) => change(entry, null) };
 }
 
-interface Look {
-  /** The file's state at the last look; undefined at the first. */
-  readonly before: FileState | undefined;
-  /** Whether a stage is about to read the file; false after it has read it. */
-  readonly isAboutToBeRead: boolean;
-  /** Whether this run hashed the file while it stored the entry. */
-  readonly isOwn: boolean;
-}
-
-/** Returns the state of a file that is right, as far as is known, or what is wrong with it. */
+/**
+ * Returns the state of a file that is right, as far as is known, or what is wrong with it.
+ * @param before the file's state at the last look; undefined at the first
+ * @param wasRead whether a stage has read the file since then; false if one is about to
+ */
 async function stateOrFault(
   { dir }: Entry,
   file: ManifestFile,
-  { before, isAboutToBeRead, isOwn }: Look,
+  before: FileState | undefined,
+  wasRead: boolean,
 ): Promise<FileState | string> {
   const full = `${dir}/${file.path}`;
   let stat = statIfThere(full);
   if (!stat?.isFile()) return `${file.path} is missing`;
-  if (before?.proof === 'full' && isSame(before, stat)) return before;
-  if (!isAboutToBeRead && before !== undefined && isWritten(before, stat)) {
+  if (before?.isProven && isSame(before, stat)) return before;
+  if (wasRead && before !== undefined && isWritten(before, stat)) {
     // Some file systems give a file another inode number once it is opened, as it was before.
     const opened = statOpened(full);
     if (opened === null || isWritten(before, opened)) return `${file.path} was written to`;
-    if (before.proof === 'full' && isSame(before, opened)) return before;
+    if (before.isProven && isSame(before, opened)) return before;
     stat = opened;
   }
-  const isProven = before?.proof === 'after a tick' && isSame(before, stat);
-  // A young file is hashed after the stage has read it in any case, so it need not be now.
-  const mayWait = isProven || (isOwn && !isOld(stat) && (before?.proof ?? 'none') === 'none');
-  if (isAboutToBeRead && mayWait) return fileState(stat, isProven ? 'after a tick' : 'none');
-  const fault = await contentFault(dir, file, stat.size);
-  if (fault !== null) return fault;
-  if (isOld(stat)) return fileState(stat, 'full');
-  return fileState(stat, isProven ? 'after a tick' : 'none');
+  const state = fileState(stat, isOld(stat));
+  return (await contentFault(dir, file, stat.size)) ?? state;
 }
 
 /**
@@ -269,7 +217,7 @@ const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boole
   then.size === now.size &&
   [...then].every(([name, state]) => {
     const stat = now.get(name);
-    return state.proof === 'full' && stat !== undefined && isSame(state, stat);
+    return state.isProven && stat !== undefined && isSame(state, stat);
   });
 
 function createAssetGuard(locate: Locate | undefined) {
@@ -300,17 +248,17 @@ function createAssetGuard(locate: Locate | undefined) {
   };
 
   return {
-    states: (uri: string): FileStates => known.get(uri) ?? noStates,
+    states: (uri: string): FileStates => known.get(uri) ?? NO_STATES,
     async fault(asset: Asset): Promise<string | null> {
       const now = filesOfSource(asset.path),
         before = known.get(asset.uri);
       if (before !== undefined && haveSameFiles(before, now)) return null;
-      const proof = [...now.values()].every(isOld) ? 'full' : 'none';
+      const isProven = [...now.values()].every(isOld);
       const fault = await digestFault(asset);
       if (fault === null)
         known.set(
           asset.uri,
-          new Map([...now].map(([name, stat]) => [name, fileState(stat, proof)])),
+          new Map([...now].map(([name, stat]) => [name, fileState(stat, isProven)])),
         );
       return fault;
     },

@@ -2,10 +2,10 @@
  * Checks what a stage is about to read: its inputs against their manifests, and its sources against
  * their digests. A damaged entry is moved aside, and the stage that makes it is settled again.
  */
-import { once } from '../../base/memoized.ts';
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
 import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
+import { failure } from './failure.ts';
 import type { ReadEntry, Reads } from './guard.ts';
 import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
 
@@ -27,8 +27,7 @@ export interface InputChecks {
 }
 
 export function createInputChecks(execution: Execution): InputChecks {
-  const { options, entries, guard, plan } = execution;
-  const byId = once(() => new Map(plan.stages.map((stage) => [stage.id, stage])));
+  const { options, entries, guard, plan, stagesById } = execution;
   /** Checks under way, which stages that read the same entry share. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
@@ -68,19 +67,15 @@ export function createInputChecks(execution: Execution): InputChecks {
     for (const asset of assets) {
       const error = await guard.assetFault(asset);
       if (error !== null)
-        return {
-          state: 'failed',
-          error,
+        return failure(error, null, {
           hint: 'a run takes its sources as they are when it begins: run again',
-          internal: false,
-          log: null,
-        };
+        });
     }
     // Another stage may have found damage meanwhile.
     if (!read.every(({ entry }) => entries.get(entry.key) === entry))
       return { state: 'unready', damaged: [] };
     const held = read.map(({ name, id, entry }): ReadEntry => {
-      const input = byId().get(id);
+      const input = stagesById().get(id);
       return { name, entry: input ? entryForReader(plan, stage, input, entry) : entry };
     });
     return guard.reads(held, assets);
@@ -98,8 +93,7 @@ export function createRepairs(
   { damageOf }: InputChecks,
   settleAgain: (stage: PlannedStage, whole: boolean) => Promise<Outcome>,
 ): (id: StageId) => Promise<boolean> {
-  const { plan, options, outcomes } = execution;
-  const byId = once(() => new Map(plan.stages.map((stage) => [stage.id, stage])));
+  const { options, outcomes, stagesById } = execution;
   const repairs = new Map<StageId, Promise<boolean>>();
 
   /**
@@ -134,14 +128,12 @@ export function createRepairs(
     if (isLetGo) tellNote(execution, `files of ${stage.id} were let go; they are computed again`);
     const outcome: Outcome =
       options.mayRun?.(stage) === false
-        ? {
-            state: 'failed',
-            error: isLetGo
+        ? failure(
+            isLetGo
               ? 'files of it were let go, and it may not run here'
               : `its entry in the store is damaged: ${damage}`,
-            internal: false,
-            log: null,
-          }
+            null,
+          )
         : await settleAgain(stage, isLetGo);
     outcomes.set(stage.id, outcome);
     options.onEvent({ type: 'stage-ended', stage, outcome });
@@ -151,7 +143,7 @@ export function createRepairs(
   return (id) => {
     const running = repairs.get(id);
     if (running) return running;
-    const stage = byId().get(id),
+    const stage = stagesById().get(id),
       input = outcomeOf(execution, id);
     if (stage === undefined || !isFinished(input)) return Promise.resolve(false);
     const started = repair(stage, input).finally(() => repairs.delete(id));

@@ -1,17 +1,10 @@
 /** Builds the job that an executor gets for a stage, and checks the executor's answer. */
-import type {
-  BackendName,
-  Demand,
-  ExperimentFacts,
-  Job,
-  JobResult,
-  StageInput,
-  Warning,
-} from '../../api.ts';
+import type { Demand, ExperimentFacts, Job, JobResult, StageInput, Warning } from '../../api.ts';
 import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
+import { mapValues } from '../../base/record.ts';
 import type { PluginKind } from '../../plan/graph.ts';
-import type { PlannedStage, PythonReleases } from '../../plan/types.ts';
+import type { Plan, PlannedStage } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
 import { pythonOf } from './survey.ts';
 
@@ -26,9 +19,7 @@ export interface JobInputs {
 }
 
 export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
-  readonly backend: BackendName;
-  readonly computedBy: string;
-  readonly python: PythonReleases;
+  readonly plan: Pick<Plan, 'backend' | 'computedBy' | 'python'>;
   readonly outDir: string;
   readonly resumeDir?: string;
   readonly answersDir?: string;
@@ -53,21 +44,20 @@ export function jobOf(
     return found;
   };
   const { limits } = stage,
-    { resumeDir, answersDir, key } = place;
-  const asksTorch = place.backend !== 'torch' && pythonOf(stage, place.backend).length > 0;
+    { resumeDir, answersDir, key } = place,
+    { backend, computedBy, python } = place.plan;
+  const asksTorch = backend !== 'torch' && pythonOf(stage, backend).length > 0;
   return {
     id: stage.id,
     stage: plugin('stage', stage.kind),
     uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
     params: stage.params,
     inputs,
-    assets: Object.fromEntries(
-      Object.entries(stage.assets).map(([name, uri]) => [name, asset(uri)]),
-    ),
+    assets: mapValues(stage.assets, asset),
     outDir: place.outDir,
-    backend: place.backend,
-    computedBy: place.computedBy,
-    ...defined({ torch: asksTorch ? (place.python.torch ?? undefined) : undefined }),
+    backend,
+    computedBy,
+    ...defined({ torch: asksTorch ? (python.torch ?? undefined) : undefined }),
     compute: stage.descriptor.compute,
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
     ...(warnings.length === 0 ? {} : { warnings }),

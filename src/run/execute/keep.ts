@@ -11,6 +11,7 @@ import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.t
 import { readPins, readRoots } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Outcome } from '../log/events.ts';
+import { isFinished } from './execution.ts';
 
 /** Files with weights, kernels or logits, by the ending of their format. */
 const TENSORS = /\.(safetensors|npy|npz|pt|pth|bin|ckpt|h5|onnx|gguf)$/;
@@ -108,7 +109,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   ): void => {
     const keyOf = ({ id }: PlannedStage): ActionKey | null => {
       const outcome = outcomes.get(id);
-      return outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.key : null;
+      return isFinished(outcome) ? outcome.key : null;
     };
     const due = stages.flatMap((stage) => {
       const key = keyOf(stage);
@@ -153,20 +154,17 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
     },
     rest(outcomes) {
       tryRelease(affected, outcomes, () => undefined);
-      const said = [
-        ...(trimmedStages === 0
-          ? []
-          : [
-              `let go of ${sizeText(freedBytes)} of ${trimmedStages} finished stages, as \`keep\` says`,
-            ]),
-        ...(staying.size === 0
-          ? []
-          : [
-              `${staying.size} finished stages stay whole: they are pinned, or of another spec too`,
-            ]),
-        ...(isAlone ? [] : ['another run uses the store: the next run lets go of the rest']),
-        ...(fault === null ? [] : [`nothing more was let go: ${fault}`]),
-      ];
+      const said: string[] = [];
+      if (trimmedStages > 0)
+        said.push(
+          `let go of ${sizeText(freedBytes)} of ${trimmedStages} finished stages, as \`keep\` says`,
+        );
+      if (staying.size > 0)
+        said.push(
+          `${staying.size} finished stages stay whole: they are pinned, or of another spec too`,
+        );
+      if (!isAlone) said.push('another run uses the store: the next run lets go of the rest');
+      if (fault !== null) said.push(`nothing more was let go: ${fault}`);
       return said.length === 0 ? null : said.join('; ');
     },
   };

@@ -2,9 +2,10 @@
  * Reads the metrics of cells' goal stages from the store. A stage's `metrics.json` is a flat object
  * of finite numbers.
  */
-import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Json, JsonObject } from '../../api.ts';
+import { sha256 } from '../../base/sha256.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import type { Plan, StageId } from '../../plan/types.ts';
 import { type Entry, MANIFEST_FILE } from '../../store/manifest.ts';
 import { readRegularOr } from '../../store/regular.ts';
@@ -28,15 +29,12 @@ export function parseMetrics(
   } catch (error) {
     return { fault: `is not JSON: ${(error as Error).message}` };
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    return { fault: 'is not an object' };
+  if (!isRecord(parsed)) return { fault: 'is not an object' };
   let infinite: string | null = null;
   for (const [metric, value] of Object.entries(parsed)) {
     if (typeof value !== 'number') {
       const shown = JSON.stringify(value).slice(0, 60);
-      return {
-        fault: `is not a flat object of numbers: ${JSON.stringify(metric)} is ${shown}`,
-      };
+      return { fault: `is not a flat object of numbers: ${JSON.stringify(metric)} is ${shown}` };
     }
     if (!Number.isFinite(value)) infinite ??= metric;
   }
@@ -168,8 +166,7 @@ function metricsOfEntry({
   const file = manifest.files.find(({ path: name }) => name === METRICS);
   if (!file) return null;
   const bytes = readRegularOr(path.join(dir, METRICS));
-  if (bytes === null || createHash('sha256').update(bytes).digest('hex') !== file.sha256)
-    return 'damaged';
+  if (bytes === null || sha256(bytes) !== file.sha256) return 'damaged';
   return parseMetrics(bytes.toString('utf8'));
 }
 

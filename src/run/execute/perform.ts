@@ -1,5 +1,5 @@
 /** Makes the context of a stage's code in a worker, and checks and hashes the stage's output. */
-import { existsSync, utimesSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import {
   type Job,
   type JobResult,
@@ -12,7 +12,7 @@ import { defined } from '../../base/defined.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { openAnswers } from '../../store/answers.ts';
 import { fullDiskFault } from '../../store/faults.ts';
-import { listFiles, SETTLED_MS, sha256File } from '../../store/files.ts';
+import { listFiles, sha256File } from '../../store/files.ts';
 import { makeFolder } from '../../store/folders.ts';
 import { readRegularText } from '../../store/regular.ts';
 import { mapToSources } from './failure.ts';
@@ -82,7 +82,7 @@ export async function doneResult(
   returned: unknown,
   seconds: number,
   warnings: readonly Warning[],
-): Promise<JobResult> {
+): Promise<Extract<JobResult, { type: 'done' }>> {
   const { name } = job.stage;
   if (returned !== undefined)
     throw new TypeError(
@@ -138,28 +138,12 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
   return { type: 'error', message, ...mapToSources((error.stack ?? '').slice(0, LONGEST_TEXT)) };
 }
 
-/**
- * Returns every file below `dir` with its digest. The times of young files are set back before they
- * are hashed, so that a later write shows in the mtime and the file need not be hashed again.
- */
-export async function digestOutputs(dir: string): Promise<OutputFile[]> {
+/** Returns every file below `dir` with its digest. */
+async function digestOutputs(dir: string): Promise<OutputFile[]> {
   const files: OutputFile[] = [];
-  for (const { path: name, size, mtimeMs, nlink } of listFiles(dir)) {
-    const file = `${dir}/${name}`;
-    // A file with a second hard link may be an input, whose times must stay.
-    if (nlink === 1 && mtimeMs > Date.now() - SETTLED_MS) setBack(file);
-    files.push({ path: name, size, sha256: await sha256File(file, size) });
-  }
+  for (const { path: name, size } of listFiles(dir))
+    files.push({ path: name, size, sha256: await sha256File(`${dir}/${name}`, size) });
   return files;
-}
-
-function setBack(file: string): void {
-  try {
-    utimesSync(file, new Date(), new Date(Date.now() - SETTLED_MS));
-  } catch (error) {
-    // The file belongs to another user, and will be hashed again after it has been read.
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
-  }
 }
 
 /**

@@ -7,7 +7,8 @@ import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Executor, Job, JobResult, PackedJob } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
-import { endMarked, MARK } from './offspring.ts';
+import { endMarked, WORKER_MARK } from '../../base/processes.ts';
+import { hasCode } from '../../base/system-error.ts';
 
 /**
  * A message to a worker, as JSON over the channel of `child_process.fork`. `job` of `abort` is an
@@ -44,7 +45,7 @@ interface WarmWorker {
   readonly cpu: number;
   /** The GPUs that the worker was started with (`Job.gpus`); null if none were named. */
   readonly gpus: readonly string[] | null;
-  /** A mark in the environment of the worker and of all that it starts (`offspring.ts`). */
+  /** A mark in the environment of the worker and of all that it starts (`WORKER_MARK`). */
   readonly mark: string;
   /** Resolves when the worker listens, or has ended. */
   readonly ready: Promise<void>;
@@ -92,7 +93,7 @@ function startWorker(
       ...env,
       ...threadVariables(cpu),
       ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }),
-      [MARK]: mark,
+      [WORKER_MARK]: mark,
     },
     // A worker in TypeScript (tests, `tsx`) needs the loader; the built one needs nothing.
     execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
@@ -131,7 +132,7 @@ function killWorker(worker: WarmWorker): void {
   try {
     process.kill(-pid, 'SIGKILL');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    if (!hasCode(error, 'ESRCH')) throw error;
   }
 }
 
@@ -177,16 +178,13 @@ export function createPool({
 }
 
 class Workers {
-  readonly #options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>;
   readonly #all = new Set<WarmWorker>();
   /** Idle workers, in the order in which they became idle. */
   readonly #idle: WarmWorker[] = [];
   /** The marks of all workers ever started, which processes that they left behind have too. */
   readonly #marks = new Set<string>();
 
-  constructor(options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>) {
-    this.#options = options;
-  }
+  constructor(readonly options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>) {}
 
   /** Returns the idle worker that suits the job best, or a new one. */
   take(job: Job): WarmWorker {
@@ -201,7 +199,7 @@ class Workers {
       this.#removeIdle(best);
       return best;
     }
-    if (this.#all.size >= this.#options.limit) {
+    if (this.#all.size >= this.options.limit) {
       const oldest = this.#idle.shift();
       if (oldest) killWorker(oldest);
     }
@@ -237,12 +235,12 @@ class Workers {
         return ended;
       }),
     );
-    endMarked(this.#marks);
+    endMarked(WORKER_MARK, this.#marks);
     this.#marks.clear();
   }
 
   #start(cpu: number, gpus: readonly string[] | null): WarmWorker {
-    const { module, env } = this.#options;
+    const { module, env } = this.options;
     const worker = startWorker(module, env, { cpu, gpus });
     this.#marks.add(worker.mark);
     this.#all.add(worker);

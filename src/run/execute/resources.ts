@@ -67,18 +67,10 @@ const usualGpus = (
   compute && (backend === 'tensorflow' || backend === 'torch') && computesOnGpu ? devices : 0;
 
 /** Returns a function that returns how many stages like a given one may run at once. */
-export function placesOn(machine: Machine, backend: BackendName): (stage: PlannedStage) => number {
-  /** By `resources`, which most stages share: for stages that do not compute, and that do. */
-  const known = [new WeakMap<object, number>(), new WeakMap<object, number>()] as const;
-  return (stage) => {
-    const { resources, descriptor } = stage,
-      byResources = known[descriptor.compute ? 1 : 0];
-    let places = byResources.get(resources);
-    if (places === undefined)
-      byResources.set(resources, (places = placesFor(needOf(stage, backend, machine), machine)));
-    return places;
-  };
-}
+export const placesOn =
+  (machine: Machine, backend: BackendName) =>
+  (stage: PlannedStage): number =>
+    placesFor(needOf(stage, backend, machine), machine);
 
 /** Returns how many stages with this need may run at once: at least one. */
 export function placesFor(

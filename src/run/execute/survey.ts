@@ -36,14 +36,8 @@ export function keyComponents(
   inputs: { readonly [name: string]: Digest },
   assets: { readonly [name: string]: Digest },
 ): KeyComponents {
-  return {
-    kind: stage.kind,
-    code: stage.code,
-    params: stage.params,
-    inputs,
-    assets,
-    backend: computedBy(stage, plan),
-  };
+  const { kind, code, params } = stage;
+  return { kind, code, params, inputs, assets, backend: computedBy(stage, plan) };
 }
 
 /** Returns the precisions that a stage computes in besides float32. */
@@ -117,6 +111,7 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
       contents[name] = asset.digest;
     }
     const key = actionKey(keyComponents(stage, plan, inputs, contents));
+    const ready = (reason: string): StageStatus => ({ ...pending(reason), state: 'ready', key });
     const found = store.lookUp(key);
     switch (found.state) {
       case 'hit':
@@ -128,21 +123,9 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
           entry: found.entry,
         };
       case 'absent':
-        return {
-          stage,
-          state: 'ready',
-          key,
-          reason: 'nothing in the store under this key',
-          entry: null,
-        };
+        return ready('nothing in the store under this key');
       case 'damaged':
-        return {
-          stage,
-          state: 'ready',
-          key,
-          reason: `its entry in the store is damaged: ${found.why}`,
-          entry: null,
-        };
+        return ready(`its entry in the store is damaged: ${found.why}`);
     }
   }
 }

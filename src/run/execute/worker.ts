@@ -9,9 +9,9 @@ import type { Job, JobResult, StageDescriptor, Warning } from '../../api.ts';
 import type { PluginModule } from '../../api/executor.ts';
 import { defined } from '../../base/defined.ts';
 import { meeting, type Seat } from '../../base/meeting.ts';
+import { endChildren, endMarked, leftText, WORKER_MARK } from '../../base/processes.ts';
 import type { BackendInfo } from '../../tensor/backend.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
-import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, doneResult, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
 
@@ -19,6 +19,7 @@ import type { FromWorker, ToWorker } from './pool.ts';
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
 
 const home = process.cwd();
+const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
 const descriptors = new Map<string, unknown>();
 /** The loaded backend; null until one is loaded. */
 let backend: BackendInfo | null = null;
@@ -49,7 +50,6 @@ async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unk
 
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
-  const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
   // All stages of a pack have the same backend and await this one load.
   loading ??= import('../../tensor/load.ts').then(({ loadBackend }) =>
     loadBackend(name, { threads, ...defined({ computedBy }) }),
@@ -64,7 +64,6 @@ async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> 
 /** Loads PyTorch's process. Throws if its releases are not those that the key names. */
 async function ensureTorch(computedBy: string): Promise<void> {
   const { loadBackend } = await import('../../tensor/load.ts');
-  const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
   await loadBackend('torch', { threads, computedBy });
 }
 
@@ -125,7 +124,6 @@ async function perform(started: Started, signal: AbortSignal): Promise<WorkerRes
   }
   if ('error' in ended) return thrownResult(ended.error);
   const result = await doneResult(job, ended.returned, seconds, warnings).catch(thrownResult);
-  if (result.type === 'exit') throw new Error('a job cannot report its own exit');
   return result.type === 'done' && job.compute && backend !== null
     ? { ...result, computed: { ...backend } }
     : result;
@@ -135,8 +133,7 @@ async function endLeftovers(index: number): Promise<void> {
   const count = await endChildren();
   if (count === 0) return;
   spent = true;
-  const what = count === 1 ? 'a process, which was' : `${count} processes, which were`;
-  send({ type: 'log', job: index, message: `it left ${what} ended` });
+  send({ type: 'log', job: index, message: leftText(count) });
 }
 
 /**
@@ -200,7 +197,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 // to stop, so that they save their state first.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => {
-  endMarked(new Set([process.env[MARK] ?? '']));
+  endMarked(WORKER_MARK, new Set([process.env[WORKER_MARK] ?? '']));
   try {
     process.kill(-process.pid, 'SIGKILL'); // with what a stage forked: the worker leads its group
   } catch {

@@ -1,12 +1,9 @@
 /** Writes a plan's trained models to folders that PEFT or transformers can load. */
 import {
-  closeSync,
   copyFileSync,
   existsSync,
-  openSync,
   readdirSync,
   readFileSync,
-  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -19,6 +16,7 @@ import { fileInside } from '../../base/untrusted/paths.ts';
 import { NEEDED_BY, stageLabels } from '../../plan/label.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import type { Experiment } from '../../spec/types.ts';
+import { sha256Sync } from '../../store/files.ts';
 import { makeFolder } from '../../store/folders.ts';
 import type { Entry } from '../../store/manifest.ts';
 import { ownVersion } from '../execute/environment.ts';
@@ -177,9 +175,12 @@ const folderName = (label: string): string =>
 /** Turns `train of base attack=badnets needed by …` into `base attack=badnets…`. */
 const baseTitle = (label: string): string => label.replace(/^\S+ of /, '').replace(NEEDED_BY, '');
 
-/** Returns the status of the stage's input of this name; undefined if it has none. */
-const inputOf = ({ statuses }: Prepared, { stage }: StageStatus, name: string) =>
-  statuses.find((other) => other.stage.id === stage.inputs[name]);
+/** Returns the status of the input of this name; undefined if the stage has none. */
+export const inputOf = (
+  { statuses }: Prepared,
+  status: StageStatus | undefined,
+  name: string,
+): StageStatus | undefined => statuses.find(({ stage }) => stage.id === status?.stage.inputs[name]);
 
 function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   const [first] = own;
@@ -327,20 +328,5 @@ function isSame({ dir, parts }: ModelFolder): boolean {
   });
 }
 
-/** Whether two files are equal, piece by piece: weights may be larger than one read allows. */
-function isSameFile(a: string, b: string): boolean {
-  if (statSync(a).size !== statSync(b).size) return false;
-  const files = [openSync(a, 'r'), openSync(b, 'r')] as const;
-  const pieces = [Buffer.alloc(2 ** 20), Buffer.alloc(2 ** 20)] as const;
-  try {
-    for (;;) {
-      const read = readSync(files[0], pieces[0], 0, pieces[0].length, null);
-      const other = readSync(files[1], pieces[1], 0, pieces[1].length, null);
-      if (read !== other || !pieces[0].subarray(0, read).equals(pieces[1].subarray(0, other)))
-        return false;
-      if (read === 0) return true;
-    }
-  } finally {
-    files.forEach(closeSync);
-  }
-}
+const isSameFile = (a: string, b: string): boolean =>
+  statSync(a).size === statSync(b).size && sha256Sync(a) === sha256Sync(b);

@@ -2,7 +2,6 @@
  * `export --zoo`: pairs of clean and poisoned models with a manifest, for studying how poisoned
  * models can be detected.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import {
@@ -19,6 +18,7 @@ import {
   UserFault,
 } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
+import { sha256 } from '../../base/sha256.ts';
 import { stageLabels } from '../../plan/label.ts';
 import type { StageId } from '../../plan/types.ts';
 import type { Experiment } from '../../spec/types.ts';
@@ -30,6 +30,7 @@ import {
   type ChosenModel,
   type GatheredModel,
   type GatheredModels,
+  inputOf,
   TRAIN,
   writeFolders,
 } from './export.ts';
@@ -270,18 +271,16 @@ function receiptOfBase(
 ): ReceiptFacts {
   const trainings = trainingsOf(cell),
     before = trainings.slice(trainings.findIndex((training) => training.section === section) + 1);
-  const inputOf = (of: StageStatus | undefined, name: string): StageStatus | undefined =>
-    prepared.statuses.find(({ stage }) => stage.id === of?.stage.inputs[name]);
   const training = before.reduce<StageStatus | undefined>(
-    (later) => inputOf(inputOf(later, 'base'), 'model'),
+    (later) => inputOf(prepared, inputOf(prepared, later, 'base'), 'model'),
     status,
   );
   return training === undefined ? NO_RECEIPT : receiptOf(prepared, training);
 }
 
 /** Returns what the receipt of the training's rows says; nulls for a training of 0 steps. */
-function receiptOf({ statuses }: Prepared, { stage }: StageStatus): ReceiptFacts {
-  const data = statuses.find((other) => other.stage.id === stage.inputs['data'])?.entry;
+function receiptOf(prepared: Prepared, status: StageStatus): ReceiptFacts {
+  const data = inputOf(prepared, status, 'data')?.entry;
   const file = data && path.join(data.dir, 'receipt.json');
   if (!file || !existsSync(file)) return NO_RECEIPT;
   const text = readFileSync(file);
@@ -291,7 +290,7 @@ function receiptOf({ statuses }: Prepared, { stage }: StageStatus): ReceiptFacts
   };
   const { total = 0, made = 0, negatives = 0 } = counts;
   return {
-    digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
+    digest: `sha256:${sha256(text)}`,
     rows: digests.poisoned,
     dose: { rows: total, poisoned: made, negatives },
   };

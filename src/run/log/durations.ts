@@ -4,6 +4,7 @@
  * type).
  */
 import path from 'node:path';
+import { memoized } from '../../base/memoized.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import { readSealed, writeSealed } from '../../store/sealed.ts';
 
@@ -40,17 +41,12 @@ export function openDurations(
     means: 'object',
   });
   if (found === 'damaged') tell(`${file} was damaged: how long stages take is learnt anew`);
-  const known = found === null || found === 'damaged' ? null : found.value;
+  const known = found === null || found === 'damaged' ? null : found;
   const means = { ...known?.means },
     sizes = { ...known?.bytes };
   let changed = false;
-  /** Names by stage, because each estimate asks for the name of every stage that is left. */
-  const names = new WeakMap<PlannedStage, string>();
-  const nameOf = (stage: PlannedStage): string => {
-    let name = names.get(stage);
-    if (name === undefined) names.set(stage, (name = kindAndChoices(stage)));
-    return name;
-  };
+  // Remembered, because each estimate asks for the name of every stage that is left.
+  const nameOf = memoized(kindAndChoices);
   const expectOf = (values: Means, stage: PlannedStage): number | null =>
     values[nameOf(stage)] ?? values[stage.kind] ?? null;
   const update = (values: Means, stage: PlannedStage, value: number): void => {

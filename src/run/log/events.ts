@@ -43,7 +43,6 @@ export type Outcome = Finished | Failed | Blocked | Abandoned;
 export type RunEvent =
   | {
       readonly type: 'run-started';
-      readonly run: string;
       readonly stages: number;
       readonly cached: number;
     }
@@ -71,7 +70,6 @@ export type RunEvent =
   | { readonly type: 'note'; readonly message: string }
   | {
       readonly type: 'run-ended';
-      readonly run: string;
       readonly interrupted: boolean;
       readonly seconds: number;
     };

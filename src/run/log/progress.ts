@@ -50,7 +50,7 @@ export function createProgress(options: ProgressOptions): {
   const position = (): string => `[${done}/${total}]`;
   const board = createBoard(stages, now);
   const faults = createFaults(label, (text) => print(`${position()} ${text}`, 'bad'));
-  const ended = draw ? null : createReport(total, label, duration, remaining, print);
+  const ended = draw ? null : createReport(total, label, duration, remaining.text, print);
 
   let drawNext = Number.NEGATIVE_INFINITY;
   const redraw = (): void => {
@@ -65,7 +65,7 @@ export function createProgress(options: ProgressOptions): {
         duration((now() - unit.since) / 1000),
       ].join('  ');
     });
-    draw(fitToTerminal([...board.lines(done, remaining()), ...running], options.room?.()));
+    draw(fitToTerminal([...board.lines(done, remaining.text()), ...running], options.room?.()));
     drawNext = began + Math.max(DRAW_MS, DRAW_SHARE * (now() - began));
   };
 
@@ -126,18 +126,12 @@ function fitToTerminal(
   });
 }
 
-interface Remaining {
-  /** Returns the time left, such as `about 3 min left`, or an empty text if nothing is known. */
-  (): string;
-  ended(stage: PlannedStage, outcome: Outcome): void;
-}
-
 /** Estimates the time left from earlier runs and from the pace of this one, by kind. */
 function createEstimate(
   { stages, durations, places, duration }: ProgressOptions,
   running: Iterable<Unit>,
   now: () => number,
-): Remaining {
+) {
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
   const expectedSeconds = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
   /** By kind: the seconds that stages of this run took, and those expected before it. */
@@ -150,7 +144,8 @@ function createEstimate(
       pace = paces.get(stage.kind);
     return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
   };
-  const timeLeftText = (): string => {
+  /** Returns the time left, such as `about 3 min left`, or an empty text if nothing is known. */
+  const text = (): string => {
     if (left.size === 0) return '';
     // While nothing is recorded of a kind, the progress of its running stages gives their time.
     const firstSeconds = new Map<string, number>();
@@ -175,8 +170,9 @@ function createEstimate(
           underwaySeconds += Math.min((now() - since) / 1000, known(stage) ?? 0) / places(stage);
     return `about ${duration(Math.max(1, seconds - underwaySeconds))} left`;
   };
-  return Object.assign(timeLeftText, {
-    ended(stage: PlannedStage, outcome: Outcome) {
+  return {
+    text,
+    ended(stage: PlannedStage, outcome: Outcome): void {
       left.delete(stage.id);
       if (outcome.state !== 'ran') return;
       ran++;
@@ -188,7 +184,7 @@ function createEstimate(
       pace.expected += expected;
       paces.set(stage.kind, pace);
     },
-  });
+  };
 }
 
 /** Returns what draws the head of the live block: the progress of the whole run and by kind. */
@@ -286,49 +282,29 @@ function createReport(
 
 /** A stage, or a pack of stages that share a job. */
 interface Unit {
-  readonly members: readonly PlannedStage[];
+  readonly members: PlannedStage[];
   /** The time at which the unit started, by the clock that `createUnits` was given. */
   readonly since: number;
   /** The members that have ended. */
-  readonly ended: ReadonlySet<StageId>;
-  /** The number of ended members that succeeded. */
-  readonly ran: number;
-  /** The seconds from the unit's start to its end. */
-  readonly seconds: number;
-  /** The latest progress of any member, such as `5/20 steps`; empty before there is any. */
-  readonly at: string;
-  /** The latest progress as a share of the member's work; 0 before there is any. */
-  readonly share: number;
-}
-
-interface OpenUnit extends Unit {
-  readonly members: PlannedStage[];
   readonly ended: Set<StageId>;
+  /** The number of ended members that succeeded. */
   ran: number;
+  /** The seconds from the unit's start to its end. */
   seconds: number;
+  /** The latest progress of any member, such as `5/20 steps`; empty before there is any. */
   at: string;
+  /** The latest progress as a share of the member's work; 0 before there is any. */
   share: number;
 }
 
-interface Units {
-  /** @param pack the ids of all stages that share the stage's job; undefined if it runs alone */
-  start(stage: PlannedStage, pack: readonly StageId[] | undefined): void;
-  progress(stage: PlannedStage, at: string, share: number): void;
-  /**
-   * Returns the unit that has ended with this stage. Returns null while other members go on, or if
-   * the stage never started.
-   */
-  end(stage: PlannedStage, outcome: Outcome): Unit | null;
-  readonly running: Iterable<Unit>;
-}
-
 /** Keeps the units that are under way, by their stages and packs. */
-function createUnits(now: () => number): Units {
-  const open = new Set<OpenUnit>(),
-    byStage = new Map<StageId, OpenUnit>();
-  const packs = new Map<string, OpenUnit>();
+function createUnits(now: () => number) {
+  const open = new Set<Unit>(),
+    byStage = new Map<StageId, Unit>();
+  const packs = new Map<string, Unit>();
   return {
-    start(stage, pack) {
+    /** @param pack the ids of all stages that share the stage's job; undefined if it runs alone */
+    start(stage: PlannedStage, pack: readonly StageId[] | undefined): void {
       const name = pack?.join(' ');
       let unit = name === undefined ? undefined : packs.get(name);
       if (unit === undefined) {
@@ -347,11 +323,15 @@ function createUnits(now: () => number): Units {
       unit.members.push(stage);
       byStage.set(stage.id, unit);
     },
-    progress(stage, at, share) {
+    progress(stage: PlannedStage, at: string, share: number): void {
       const unit = byStage.get(stage.id);
       if (unit) Object.assign(unit, { at, share });
     },
-    end(stage, outcome) {
+    /**
+     * Returns the unit that has ended with this stage. Returns null while other members go on, or
+     * if the stage never started.
+     */
+    end(stage: PlannedStage, outcome: Outcome): Unit | null {
       const unit = byStage.get(stage.id);
       if (unit === undefined) return null;
       byStage.delete(stage.id);

@@ -37,40 +37,31 @@ export function buildDir(): string {
   );
 }
 
+/** Returns a module of this program: its source, or the file of this name in the build. */
+const moduleOf = (source: string, built: string): string =>
+  asSource ? join(projectDir(), 'src', source) : join(buildDir(), built);
+
 /** Returns the module that a worker process runs. */
-export function workerModule(): string {
-  return asSource
-    ? join(projectDir(), 'src', 'run', 'execute', 'worker.ts')
-    : join(buildDir(), 'worker.js');
-}
+export const workerModule = (): string => moduleOf('run/execute/worker.ts', 'worker.js');
 
 /**
  * Returns the command that starts this program's command line from the same build, because another
  * build may not be able to read this one's jobs.
  */
-export function jobProgram(): readonly string[] {
-  return asSource
-    ? [
-        process.execPath,
-        '--import',
-        import.meta.resolve('tsx'),
-        join(projectDir(), 'src', 'cli.ts'),
-      ]
-    : [process.execPath, join(buildDir(), 'cli.js')];
-}
+export const jobProgram = (): readonly string[] => [
+  process.execPath,
+  ...(asSource ? ['--import', import.meta.resolve('tsx')] : []),
+  moduleOf('cli.ts', 'cli.js'),
+];
 
 /**
  * Returns the module that `import … from 'dosimeter/science'` resolves to in this process: the
  * instance that the built-in plugins use.
  */
-export function scienceModule(): string {
-  return asSource ? join(projectDir(), 'src', 'science.ts') : join(buildDir(), 'science.js');
-}
+export const scienceModule = (): string => moduleOf('science.ts', 'science.js');
 
 /**
  * Returns the module that `import … from 'dosimeter'` resolves to for a plugin in this process: the
  * plugin API.
  */
-export function apiModule(): string {
-  return asSource ? join(projectDir(), 'src', 'api.ts') : join(buildDir(), 'api.js');
-}
+export const apiModule = (): string => moduleOf('api.ts', 'api.js');

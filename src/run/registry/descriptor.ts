@@ -3,14 +3,13 @@
  * plain JavaScript too.
  */
 import { DEFENCE_MOMENTS, UserFault } from '../../api.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import type { PluginKind } from './types.ts';
 
 type Check = (value: unknown) => boolean;
 const isText: Check = (value) => typeof value === 'string' && value !== '';
 const isBoolean: Check = (value) => typeof value === 'boolean';
 const isFunction: Check = (value) => typeof value === 'function';
-const isObject: Check = (value) =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const oneOf =
   (...values: readonly string[]): Check =>
   (value) =>
@@ -29,7 +28,7 @@ const TEXT: Field = { check: isText, expected: 'a text' };
 const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
 const TRUTH: Field = { check: isBoolean, expected: 'true or false' };
 const METHOD: Field = { check: isFunction, expected: 'a function' };
-const OBJECT: Field = { check: isObject, expected: 'a JSON Schema object' };
+const OBJECT: Field = { check: isRecord, expected: 'a JSON Schema object' };
 const OPTIONAL_METHOD: Field = { check: optional(isFunction), expected: 'a function' };
 const TASKS: Field = {
   check: optional(
@@ -40,10 +39,7 @@ const TASKS: Field = {
 
 const KNOWS: Field = {
   check: optional(
-    (value) =>
-      isObject(value) &&
-      isObject((value as { columns?: unknown }).columns) &&
-      Array.isArray((value as { metrics?: unknown }).metrics),
+    (value) => isRecord(value) && isRecord(value['columns']) && Array.isArray(value['metrics']),
   ),
   expected: 'an object with `columns` and `metrics` (a list of names)',
 };
@@ -52,7 +48,7 @@ const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
   names.some((name) => isFunction((value as { readonly [name: string]: unknown })[name]));
 const NEEDS = oneOf('clean', 'model', 'receipt');
 const isHook: Check = (value) => {
-  const needs = isObject(value) ? (value as { needs?: unknown }).needs : null;
+  const needs = isRecord(value) ? value['needs'] : null;
   return Array.isArray(needs) && needs.every(NEEDS) && hasMethod(value, 'load');
 };
 const HOOK: Field = {
@@ -82,15 +78,15 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     },
     tasks: TASKS,
     check: OPTIONAL_METHOD,
-    triggerAll: { check: optional(isFunction), expected: 'a function' },
-    falseTrigger: { check: optional(isFunction), expected: 'a function' },
+    triggerAll: OPTIONAL_METHOD,
+    falseTrigger: OPTIONAL_METHOD,
     learns: { check: optional((value) => value === true), expected: 'true, or left out' },
     training: {
       check: optional(
         (value) =>
-          isObject(value) &&
-          isFunction((value as { load?: unknown }).load) &&
-          oneOf('weights', 'loss')((value as { changes?: unknown }).changes),
+          isRecord(value) &&
+          isFunction(value['load']) &&
+          oneOf('weights', 'loss')(value['changes']),
       ),
       expected: 'an object with `changes` ("weights" or "loss") and a function `load`',
     },
@@ -116,14 +112,13 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     inputs: HOOK,
     detection: HOOK,
     training: {
-      check: optional((value) => isObject(value) && hasMethod(value, 'load', 'adapter')),
+      check: optional((value) => isRecord(value) && hasMethod(value, 'load', 'adapter')),
       expected: 'an object with a function `load` or `adapter`',
     },
     model: {
       check: optional(
         (value) =>
-          isObject(value) &&
-          (hasMethod(value, 'retrain', 'quantize') || isHook((value as { edit?: unknown }).edit)),
+          isRecord(value) && (hasMethod(value, 'retrain', 'quantize') || isHook(value['edit'])),
       ),
       expected: 'an object with `edit` or a function `retrain` or `quantize`',
     },
@@ -131,7 +126,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   source: {
     locate: METHOD,
     fetch: METHOD,
-    peek: { check: optional(isFunction), expected: 'a function' },
+    peek: OPTIONAL_METHOD,
   },
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD, knows: KNOWS },
   model: {
@@ -147,16 +142,16 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     params: OBJECT,
     load: METHOD,
     backend: BACKEND,
-    canonical: { check: optional(isFunction), expected: 'a function' },
+    canonical: OPTIONAL_METHOD,
   },
   executor: { open: METHOD },
   scorer: {
     citation: CITATION,
     params: OBJECT,
     score: METHOD,
-    check: { check: optional(isFunction), expected: 'a function' },
-    record: { check: optional(isFunction), expected: 'a function' },
-    calls: { check: optional(isFunction), expected: 'a function' },
+    check: OPTIONAL_METHOD,
+    record: OPTIONAL_METHOD,
+    calls: OPTIONAL_METHOD,
     limits: { check: optional(Array.isArray), expected: "a list of its parameters' names" },
   },
   stage: {
@@ -165,10 +160,10 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     define: METHOD,
     run: METHOD,
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
-    precision: { check: optional(isFunction), expected: 'a function' },
-    python: { check: optional(isFunction), expected: 'a function' },
-    resources: { check: optional(isFunction), expected: 'a function' },
-    preflight: { check: optional(isFunction), expected: 'a function' },
+    precision: OPTIONAL_METHOD,
+    python: OPTIONAL_METHOD,
+    resources: OPTIONAL_METHOD,
+    preflight: OPTIONAL_METHOD,
   },
 };
 
@@ -223,11 +218,9 @@ export function checkDescriptor(
   }
   if (kind === 'defence' && DEFENCE_MOMENTS.every((moment) => descriptor[moment] === undefined))
     faults.push(`it must have at least one of ${DEFENCE_MOMENTS.join(', ')}`);
+  const properties = isRecord(descriptor.params) ? descriptor.params['properties'] : null;
   for (const name of RESERVED[kind] ?? [])
-    if (
-      isObject((descriptor.params as { properties?: unknown } | undefined)?.properties) &&
-      Object.hasOwn((descriptor.params as { properties: object }).properties, name)
-    )
+    if (isRecord(properties) && Object.hasOwn(properties, name))
       faults.push(`params must have no "${name}", which has a meaning of its own in a spec`);
   if (faults.length > 0)
     throw new UserFault(

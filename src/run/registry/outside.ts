@@ -2,22 +2,13 @@
  * Loads plugins from outside the repository. They are bundled at load, so that the code that runs
  * is exactly the code that the digest covers.
  */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { BuildFailure, Plugin } from 'esbuild';
 import { type AnyPlugin, type Digest, type StageDescriptor, UserFault } from '../../api.ts';
+import { replaceFile } from '../../base/replace-file.ts';
 import { makeCacheFolder } from '../../base/untrusted/paths.ts';
 import { closureVersions, sha256 } from '../../setup/closure.mjs';
 import { cacheDir } from '../../setup/paths.mjs';
@@ -162,10 +153,7 @@ async function buildBundle(path: string, dir: string): Promise<Bundle> {
   const digest = sha256(text),
     module = join(dir, `${pluginName(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`);
   // A file of that name with other content was torn or overwritten.
-  if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
-    writeFileSync(`${module}.${process.pid}.tmp`, text);
-    renameSync(`${module}.${process.pid}.tmp`, module);
-  }
+  if (!existsSync(module) || readFileSync(module, 'utf8') !== text) replaceFile(module, text);
   const usesScience = Object.values(metafile.inputs).some(({ imports }) =>
     imports.some(({ path: imported }) => imported === scienceUrl()),
   );
@@ -356,17 +344,12 @@ export function rememberBundle(
     ...new Set([...inputs, ...resolutionFiles(new Set(inputs.map((path) => dirname(path))))]),
   ].map(statSource);
   if (sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started - TICK_MS)) return;
-  const file = recordFile(dir, plugin),
-    draft = `${file}.${process.pid}.tmp`;
+  const record: BundleRecord = { format: 2, api, ...bundle, sources };
   try {
     mkdirSync(dir, { recursive: true });
-    writeFileSync(
-      draft,
-      JSON.stringify({ format: 2, api, ...bundle, sources } satisfies BundleRecord),
-    );
-    renameSync(draft, file);
+    replaceFile(recordFile(dir, plugin), JSON.stringify(record));
   } catch (error) {
+    // If the disk refuses it, the bundle is made again next time.
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-    rmSync(draft, { force: true }); // the disk refuses it: the bundle is made again next time
   }
 }

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
+import { isMissing } from '../../base/system-error.ts';
 import { ownFolder, ownNames, pathInside } from '../../base/untrusted/paths.ts';
 import { makeFolder } from '../folders.ts';
 import { openRegular } from '../regular.ts';
@@ -20,8 +21,6 @@ import { type Listed, type Objects, RemoteFault } from './objects.ts';
 
 /** The age at which drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
-
-const LISTING = { recursive: true, withFileTypes: true } as const;
 
 export function folderObjects(root: string, uri: string): Objects {
   const fileOf = (name: string): string => pathInside(root, name, 'an object');
@@ -36,7 +35,7 @@ export function folderObjects(root: string, uri: string): Objects {
     try {
       return await Promise.resolve(work());
     } catch (error) {
-      if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
+      if (isMissing(error)) return null;
       throw fault(error, name);
     }
   };
@@ -96,10 +95,10 @@ export function folderObjects(root: string, uri: string): Objects {
     async *list(folder) {
       const at = ownFolder(root, 'v1', folder);
       if (at === null) return;
-      yield* listed(
-        root,
-        (await nullIfMissing(`v1/${folder}`, () => readdirSync(at, LISTING))) ?? [],
+      const found = await nullIfMissing(`v1/${folder}`, () =>
+        readdirSync(at, { recursive: true, withFileTypes: true }),
       );
+      yield* listed(root, found ?? []);
     },
     async remove(name) {
       const file = fileOf(name);

@@ -110,18 +110,16 @@ async function surveyRemote(objects: Objects): Promise<Found> {
   await queue.addAll(
     (await listAll(objects, 'entries')).flatMap((object) => {
       const key = keyInName(object.name);
-      if (key === null) return [];
-      return [
-        async (): Promise<void> => {
-          const described = await receiveManifest(objects, key, null);
-          if (described.state === 'known')
-            entries.push({ key, object, manifest: described.manifest });
-          else if (described.state === 'refused') {
-            checkVersion(described.why, objects.uri);
-            damaged.push(object);
-          }
-        },
-      ];
+      const read = async (own: ActionKey): Promise<void> => {
+        const described = await receiveManifest(objects, own, null);
+        if (described.state === 'known')
+          entries.push({ key: own, object, manifest: described.manifest });
+        else if (described.state === 'refused') {
+          checkVersion(described.why, objects.uri);
+          damaged.push(object);
+        }
+      };
+      return key === null ? [] : [() => read(key)];
     }),
   );
   return { blobs: blobs ?? [], environments: environments ?? [], runs, entries, damaged };
@@ -267,10 +265,8 @@ export interface Marker {
   end(): Promise<void>;
 }
 
-interface Placed {
+interface Placed extends Omit<Marker, 'now'> {
   readonly name: string;
-  readonly stands: Marker['stands'];
-  readonly end: Marker['end'];
 }
 
 /** Writes a marker of this process, and renews it until its `end` is called. */
@@ -307,8 +303,7 @@ async function otherMarkers(
   objects: Objects,
   own: string,
 ): Promise<{ readonly others: readonly string[]; readonly now: number }> {
-  const markers: { readonly name: string; readonly modified: number }[] = [];
-  for await (const marker of objects.list('signs')) markers.push(marker);
+  const markers = await listAll(objects, 'signs');
   const now = markers.find(({ name }) => name === own)?.modified;
   if (now === undefined)
     throw new UserFault(
@@ -319,7 +314,7 @@ async function otherMarkers(
   return { others: others.map(({ name }) => name), now };
 }
 
-const isMarkerOf = (kind: Kind, name: string): boolean => name.startsWith(`v1/signs/${kind}-`);
+const isSweep = (name: string): boolean => name.startsWith('v1/signs/gc-');
 
 /**
  * Marks the remote as being swept.
@@ -329,7 +324,7 @@ export async function beginSweep(objects: Objects): Promise<Marker> {
   const marker = await placeMarker(objects, 'gc');
   try {
     const { others, now } = await otherMarkers(objects, marker.name);
-    const gc = others.some((name) => isMarkerOf('gc', name));
+    const gc = others.some(isSweep);
     if (others.length > 0)
       throw new UserFault(
         `${gc ? 'another gc sweeps' : 'a push sends to'} ${objects.uri}`,
@@ -354,7 +349,7 @@ export async function beginPush(
   try {
     for (let told = false; ; told = true) {
       const { others, now } = await otherMarkers(objects, marker.name);
-      if (!others.some((name) => isMarkerOf('gc', name))) return { ...marker, now };
+      if (!others.some(isSweep)) return { ...marker, now };
       if (!told) tell(`gc is sweeping ${objects.uri}; waiting`);
       await sleep(POLL_MS);
     }

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Digest, type JsonObject, UserFault } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';
+import { hasCode } from '../../base/system-error.ts';
 import { isRecord, parseJson, shown } from '../../base/untrusted/json.ts';
 import { inWords, limitOf, MB } from '../../base/untrusted/limits.ts';
 import { nameFault } from '../../base/untrusted/paths.mjs';
@@ -16,7 +17,7 @@ import { pathInside } from '../../base/untrusted/paths.ts';
 import { actionKey, contentDigest } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../plan/types.ts';
 import { diskFault } from '../faults.ts';
-import { SETTLED_MS } from '../files.ts';
+import { foldersOf, SETTLED_MS } from '../files.ts';
 import { makeFolder } from '../folders.ts';
 import {
   bytesOf,
@@ -73,10 +74,7 @@ export async function receiveManifest(
     const { value: most } = limitOf('list');
     const text = await receiveText(objects, entryObject(key), most, 'its manifest');
     if (text === null) return { state: 'absent' };
-    const checked = checkedManifest(text, key, volatile);
-    return 'fault' in checked
-      ? { state: 'refused', why: checked.fault }
-      : { state: 'known', manifest: checked.manifest, text };
+    return { state: 'known', manifest: checkedManifest(text, key, volatile), text };
   } catch (error) {
     if (error instanceof Refusal) return { state: 'refused', why: error.message };
     throw error;
@@ -106,7 +104,7 @@ export async function receiveEntry(
     for (const file of keptFiles(manifest)) await receiveFile(objects, scratch, file);
     setFolderTimes(scratch, manifest);
     await receiveEnvironment(objects, store.root, manifest.facts);
-    const { entry } = await store.adopt(scratch, manifest, text);
+    const entry = await store.adopt(scratch, manifest, text);
     return { state: 'received', entry, bytes };
   } catch (error) {
     if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
@@ -134,7 +132,7 @@ async function receiveFile(
   const hash = createHash('sha256');
   // Fails if the file exists, as on a file system for which `A` and `a` are the same name.
   const handle = await open(file, 'wx').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST')
+    if (hasCode(error, 'EEXIST'))
       throw new Refusal(`${name} and another of its files have the same name on this file system`);
     throw error;
   });
@@ -219,7 +217,7 @@ export async function receiveText(
   }
 }
 
-/** Returns the reason if `receiveText` threw `Refusal`, or null for another error. */
+/** Returns the reason if an error is a `Refusal`, or null for another error. */
 export const refusalOf = (error: unknown): string | null =>
   error instanceof Refusal ? error.message : null;
 
@@ -248,14 +246,12 @@ async function receiveEnvironment(
 /** Sets the folders' times to just before the entry was made, so that a later change shows. */
 function setFolderTimes(dir: string, manifest: Manifest): void {
   const time = new Date(Math.max(0, Date.parse(manifest.created) - SETTLED_MS));
-  for (const folder of new Set(keptFiles(manifest).flatMap(({ path: name }) => foldersOf(name))))
+  for (const folder of foldersOf(keptFiles(manifest).map(({ path: name }) => name)))
     utimesSync(pathInside(dir, folder, 'a folder of a remote entry'), time, time);
 }
 
-type Checked = { readonly manifest: Manifest } | { readonly fault: string };
-
 /**
- * Returns the manifest of `key`, or why the text is refused.
+ * Returns the manifest of `key`. Throws `Refusal` if the text is not that manifest.
  * @param volatile the stage's volatile files; null if the stage is not known
  * @throws UserFault if a limit in the environment is malformed
  */
@@ -263,25 +259,25 @@ export function checkedManifest(
   text: string,
   key: ActionKey,
   volatile: readonly string[] | null,
-): Checked {
+): Manifest {
   try {
     parseJson(text, 'its manifest'); // bounds the depth
   } catch (error) {
     if (!(error instanceof UserFault)) throw error;
-    return { fault: error.message.replace(/\.$/, '') };
+    throw new Refusal(error.message.replace(/\.$/, ''));
   }
   const parsed = parseManifest(text, key);
-  if ('fault' in parsed) return parsed;
+  if ('fault' in parsed) throw new Refusal(parsed.fault);
   const { manifest } = parsed;
   const fault =
     componentsFault(manifest, key) ??
     filesFault(manifest.files) ??
     letGoFault(manifest) ??
     factsFault(manifest);
-  if (fault !== null) return { fault };
-  return volatile !== null && contentDigest(manifest.files, volatile) !== manifest.content
-    ? { fault: "its manifest's digest of the content is not that of its files" }
-    : { manifest };
+  if (fault !== null) throw new Refusal(fault);
+  if (volatile !== null && contentDigest(manifest.files, volatile) !== manifest.content)
+    throw new Refusal("its manifest's digest of the content is not that of its files");
+  return manifest;
 }
 
 const isDigest = (value: unknown): value is Digest =>
@@ -337,7 +333,7 @@ function filesFault(files: unknown): string | null {
     bytes += size as number;
   }
   if (bytes > mostBytes) return `it has ${inWords(bytes)}, more than ${inWords(mostBytes)}`;
-  const inFile = [...names].find((name) => foldersOf(name).some((folder) => names.has(folder)));
+  const inFile = [...names].find((name) => [...foldersOf([name])].some((one) => names.has(one)));
   return inFile === undefined ? null : `its manifest names ${inFile}, whose folder is also a file`;
 }
 
@@ -348,12 +344,6 @@ function letGoFault({ files, letGo }: Manifest): string | null {
   return Array.isArray(given) && given.length > 0 && given.every((name) => names.has(name))
     ? null
     : 'its manifest names files as let go that it does not have';
-}
-
-/** Returns the folders of a path: `a` and `a/b` for `a/b/c`. */
-function foldersOf(name: string): string[] {
-  const parts = name.split('/');
-  return parts.slice(1).map((_, n) => parts.slice(0, n + 1).join('/'));
 }
 
 function factsFault({ content, seconds, created, backend, facts }: Manifest): string | null {

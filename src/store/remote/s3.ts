@@ -8,6 +8,7 @@ import type * as clientS3 from '@aws-sdk/client-s3';
 import type { ListObjectsV2CommandInput, S3Client, S3ServiceException } from '@aws-sdk/client-s3';
 import type * as libStorage from '@aws-sdk/lib-storage';
 import { UserFault } from '../../api.ts';
+import { hasCode } from '../../base/system-error.ts';
 import {
   inWords,
   type Limit,
@@ -126,7 +127,7 @@ async function loadSdk(uri: string): Promise<[Sdk, typeof libStorage]> {
   try {
     return await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')]);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    if (!hasCode(error, 'ERR_MODULE_NOT_FOUND')) throw error;
     throw new UserFault(
       `${uri} needs packages that are not installed: ${PACKAGES.join(' and ')}`,
       `npm install ${PACKAGES.join(' ')}`,

@@ -7,6 +7,7 @@ import { createReadStream, lstatSync } from 'node:fs';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { UserFault } from '../../api.ts';
+import { hasCode } from '../../base/system-error.ts';
 import { isRecord, parseJson } from '../../base/untrusted/json.ts';
 import { limitOf } from '../../base/untrusted/limits.ts';
 import { pathInside } from '../../base/untrusted/paths.ts';
@@ -53,21 +54,20 @@ export async function sendEntry(
   const { dir } = found.entry;
   try {
     const text = readStored(path.join(dir, MANIFEST_FILE));
-    const checked = checkedManifest(text, key, null);
-    if ('fault' in checked) return { state: 'unsound', why: checked.fault };
-    const { letGo, facts } = checked.manifest;
+    const manifest = checkedManifest(text, key, null),
+      { letGo, facts } = manifest;
     // An entry some of whose files were let go never replaces a whole one.
     if ((!force || letGo !== undefined) && (await isPresent(objects, key, letGo ?? [])))
       return { state: 'present' };
     let bytes = 0;
-    for (const file of keptFiles(checked.manifest))
-      bytes += await sendFile(objects, dir, file, force);
+    for (const file of keptFiles(manifest)) bytes += await sendFile(objects, dir, file, force);
     await sendEnvironment(objects, store.root, facts['environment']);
     await sendText(objects, entryObject(key), text);
     return { state: 'sent', bytes };
   } catch (error) {
-    if (error instanceof Unsound) return { state: 'unsound', why: error.message };
-    throw error;
+    const why = error instanceof Unsound ? error.message : refusalOf(error);
+    if (why === null) throw error;
+    return { state: 'unsound', why };
   }
 }
 
@@ -114,7 +114,7 @@ async function* checkedBytes(
     try {
       return openRegular(file);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error))
+      if (hasCode(error, 'ENOENT') || isUnreadable(error))
         throw new Unsound(`${name} is missing or can't be read`);
       throw error;
     }
@@ -148,7 +148,7 @@ function readStored(file: string): string {
   try {
     return readRegularText(file);
   } catch (error) {
-    if (isUnreadable(error) || (error as NodeJS.ErrnoException).code === 'ENOENT')
+    if (isUnreadable(error) || hasCode(error, 'ENOENT'))
       throw new UserFault(`${file} can't be read`, 'dosimeter verify');
     throw error;
   }

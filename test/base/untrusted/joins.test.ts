@@ -35,7 +35,6 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'plugins/sources/pypi/index.ts': { file: LISTED },
   'src/run/export/export.ts': { form: OWN, name: LISTED },
   'src/base/command/folder.ts': { 'entry.name': LISTED, name: LISTED },
-  'src/base/command/run.ts': { template: 'of a process id, in /proc' },
   'plugins/stages/command/run.ts': {
     'entry.name': LISTED,
     'program + ending': 'a program on PATH, looked for and not written',
@@ -87,7 +86,7 @@ function variable(argument: ts.Expression): string | null {
   if (ts.isStringLiteralLike(argument)) return null;
   if (ts.isIdentifier(argument) && /^[A-Z_]+$/.test(argument.text)) return null; // a constant
   if (ts.isTemplateExpression(argument))
-    return /createHash/.test(argument.getText()) ? 'digest' : 'template';
+    return /createHash|sha256\(/.test(argument.getText()) ? 'digest' : 'template';
   return argument.getText().replace(/\s+/g, ' ');
 }
 

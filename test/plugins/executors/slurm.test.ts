@@ -154,8 +154,8 @@ test("Slurm's answers are read, and nonsense is left out", () => {
     'cut',
     'memory',
     'active',
-    'unknown',
-    'unknown',
+    'active',
+    'active',
   ]);
   assert.equal(
     [

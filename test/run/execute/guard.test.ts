@@ -3,7 +3,7 @@
  * then stored under the key of the unchanged content.
  */
 import { createHash } from 'node:crypto';
-import {
+import fs, {
   existsSync,
   mkdirSync,
   readdirSync,
@@ -14,11 +14,15 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Asset, Digest } from '../../../src/api.ts';
-import type { Locate } from '../../../src/run/execute/guard.ts';
+import type { ActionKey } from '../../../src/plan/types.ts';
+import { createGuard, type Locate } from '../../../src/run/execute/guard.ts';
+import type { Entry } from '../../../src/store/manifest.ts';
+import { digestFiles } from '../../rig/digest-files.ts';
 import { cell, createRig, experiment, type Rig } from '../../rig/rig.ts';
 import { addStage, type Body, failed, finished, outputOf } from './stages.ts';
 
@@ -241,6 +245,67 @@ test('a stage that restores what another run has published fails too', async ({ 
   await publishByAnother(rig);
   const { outcomes } = await rig.run(experiment(['reader'], [cell(1)]));
   assert.match(failed(outcomes['reader/1']).error, 'rows.txt was written to');
+});
+
+/** An entry whose single file has just been written and hashed. Only its ctime is young. */
+async function youngEntry(rig: Rig): Promise<Entry & { readonly file: string }> {
+  const dir = path.join(rig.dir, 'entry');
+  mkdirSync(dir);
+  const file = path.join(dir, 'rows.txt');
+  writeOld(file, 'right');
+  const files = await digestFiles(dir);
+  const created = new Date().toISOString();
+  const manifest = { files, created, content: 'sha256:' as Digest, seconds: 0, backend: null };
+  return { key: 'k' as ActionKey, dir, manifest, file };
+}
+
+/** Writes other bytes of the same size. */
+function spoil(file: string, restoresTime: boolean): void {
+  const { atime, mtime } = statSync(file);
+  writeFileSync(file, 'worse');
+  if (restoresTime) utimesSync(file, atime, mtime);
+}
+
+for (const restoresTime of [false, true]) {
+  const how = restoresTime ? 'even if it restores the time' : 'by its time';
+  test(`a write before the first reader is seen, ${how}`, async ({ rig }) => {
+    const entry = await youngEntry(rig);
+    await tick();
+    spoil(entry.file, restoresTime);
+    assert.is(await createGuard().entryFault(entry), 'rows.txt was changed');
+  });
+}
+
+test('a file that was young before it was read is hashed again after it', async ({ rig }) => {
+  const entry = await youngEntry(rig);
+  const guard = createGuard();
+  assert.is(await guard.entryFault(entry), null);
+  const reads = guard.reads([{ name: 'data', entry }], []);
+  spoil(entry.file, true);
+  assert.match(JSON.stringify(await reads.fault()), 'rows.txt was changed');
+});
+
+test('a file system may number a file otherwise once it is opened', async ({ rig }) => {
+  const entry = await youngEntry(rig);
+  await tick();
+  const guard = createGuard();
+  assert.is(await guard.entryFault(entry), null);
+  const reads = guard.reads([{ name: 'data', entry }], []);
+  const patched = fs as { lstatSync: unknown },
+    { lstatSync } = fs;
+  patched.lstatSync = (file: string) => {
+    const stat = lstatSync(file);
+    return Object.assign(stat, { ino: stat.ino + 1 });
+  };
+  syncBuiltinESMExports();
+  try {
+    assert.is(await reads.fault(), null);
+    writeFileSync(entry.file, 'worse');
+    assert.match(JSON.stringify(await reads.fault()), 'rows.txt was written to');
+  } finally {
+    patched.lstatSync = lstatSync;
+    syncBuiltinESMExports();
+  }
 });
 
 // ---- sources -----------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ export async function putEntry(
     writeFileSync(path.join(scratch, name), text);
   }
   const environment = rememberEnvironment(store.root, { node: 'v20', cpu: 'a processor' });
-  const { entry } = await store.publish(scratch, {
+  const entry = await store.publish(scratch, {
     key,
     kind: components.kind,
     components,

@@ -1,0 +1,17 @@
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+
+/**
+ * Replaces a file as a whole, or leaves it unchanged if that fails. Makes no folder. The draft is
+ * named `FILE.PID`, by which a sweep knows whether its writer still runs.
+ * @param tag tells apart writers that may have the same process id, as in two containers
+ */
+export function replaceFile(file: string, text: string, tag = ''): void {
+  const draft = `${file}.${tag}${process.pid}`;
+  try {
+    writeFileSync(draft, text);
+    renameSync(draft, file);
+  } catch (error) {
+    rmSync(draft, { force: true }); // else every run on a full disk would leave a draft
+    throw error;
+  }
+}
