@@ -58,7 +58,6 @@ export default defineStage<Params>({
       uses: [...(asksModel ? modelUses(cell) : []), ...uses],
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: preflightOf('rows'),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -86,7 +86,6 @@ export default defineStage<Params>({
       uses: modelUses(cell, [opened.adapter]),
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

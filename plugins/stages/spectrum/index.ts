@@ -50,6 +50,5 @@ export default defineStage<Params>({
       uses: modelUses(cell),
     };
   },
-  resources: () => ({ cpu: 1 }),
   run: async (context) => (await import('./run.ts')).run(context),
 });
