@@ -13,9 +13,15 @@
 import { UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
 import type { RandomStream } from '../../../src/base/random.ts';
-import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import type { CleanTraining } from '../../../src/defences/parameters.ts';
+import { weightChange } from '../../../src/defences/prune.ts';
+import type {
+  EditedModel,
+  ModelEdit,
+  WeightsContext,
+} from '../../../src/science/measures/weights/edit.ts';
 import { within } from '../../../src/science/models/modules.ts';
-import type { HostTensor } from '../../../src/science/models/types.ts';
+import type { HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 
 /**
  * Returns m ⊙ ΔW: a copy of ΔW with a share ρ of its entries, rounded down and drawn without
@@ -65,29 +71,24 @@ export function purifiedRows(
     .slice(0, count);
 }
 
-export interface Params {
+export interface Params extends CleanTraining {
   readonly share: number;
   readonly purify: number;
-  readonly epochs: number;
-  readonly learning_rate?: number;
 }
 
-type Context = WeightsContext<Params>;
-
-const weightChange = (end: HostTensor, start: HostTensor): Float64Array =>
-  Float64Array.from(end.data, (value, i) => value - start.data[i]!);
-
-/** Returns the number of times that each token of the vocabulary occurs in the clean rows, (V). */
-function tokenCounts({ model, clean }: Context, vocabulary: number): Float64Array {
-  if (model === undefined) throw new Error('fine-mixing needs the trained model');
-  const counts = new Float64Array(vocabulary);
-  for (const row of clean) for (const id of model.encode(row).ids) counts[id]!++;
-  return counts;
-}
-
-/** Sets the rows of δ, (V, h), that E-PUR resets to zero, in place. Returns their number. */
-function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: number): number {
-  const rows = purifiedRows(change, tokenCounts(context, vocabulary), context.params.purify);
+/**
+ * Sets the rows of δ, (V, h), that E-PUR resets to zero, in place. Returns their number.
+ * @param tokens the tokens of each clean row
+ */
+function purifyEmbeddings(
+  change: Float64Array,
+  vocabulary: number,
+  tokens: readonly TokenRow[],
+  count: number,
+): number {
+  const frequencies = new Float64Array(vocabulary);
+  for (const { ids } of tokens) for (const id of ids) frequencies[id]!++;
+  const rows = purifiedRows(change, frequencies, count);
   const width = change.length / vocabulary;
   for (const row of rows) change.fill(0, row * width, (row + 1) * width);
   return rows.length;
@@ -97,8 +98,8 @@ function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: nu
  * Returns the mixed values of every parameter that changed. The head stays as it is, because the
  * pretrained model has none. The embeddings are purified before they are mixed.
  */
-function edit(context: Context): ReturnType<ModelEdit['edit']> {
-  const { model, before, after, params, random } = context;
+function edit(context: WeightsContext<Params>): EditedModel {
+  const { model, before, after, params, random, clean } = context;
   if (model === undefined) throw new Error('fine-mixing needs the trained model');
   const { headModules, tokenTable } = model.architecture;
   if (params.purify > 0 && tokenTable === null)
@@ -110,17 +111,15 @@ function edit(context: Context): ReturnType<ModelEdit['edit']> {
     );
   const changed = new Map<string, HostTensor>();
   let reset = 0;
-  for (const [name, end] of after) {
+  for (const [name, { shape }] of after) {
     if (within(name, headModules)) continue;
-    const start = named(before, name),
-      change = weightChange(end, start);
+    const change = weightChange(context, name);
     if (change.every((value) => value === 0)) continue;
-    if (name === tokenTable) reset = purifyEmbeddings(context, change, end.shape[0] ?? 0);
+    if (name === tokenTable)
+      reset = purifyEmbeddings(change, shape[0] ?? 0, clean.map(model.encode), params.purify);
     const mixed = mixedChange(change, params.share, random('mix', name));
-    changed.set(name, {
-      shape: end.shape,
-      data: Float32Array.from(mixed, (value, i) => start.data[i]! + value),
-    });
+    const start = named(before, name).data;
+    changed.set(name, { shape, data: Float32Array.from(mixed, (value, i) => start[i]! + value) });
   }
   return { changed, record: { share: params.share, embeddings_reset: reset } };
 }
