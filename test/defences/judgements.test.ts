@@ -153,7 +153,6 @@ test('probabilities of logits', () => {
 test('RAP punishes drops below c_low and above c_up', () => {
   const bounds = { low: 0.1, up: 0.3, weight: 2 };
   close(rapLoss([0.2, 0, 0.5], bounds), (0 + 2 * 0.1 + 0.2) / 3, 'L');
-  assert.throws(() => rapLoss([], bounds), /at least one text/);
   // A word that does nothing is seen by its mean drop, whatever the threshold makes of it.
   assert.ok(meanDrop([0, 0.001, -0.002]) < bounds.low);
 });
