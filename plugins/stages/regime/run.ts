@@ -11,6 +11,7 @@ import { type KernelPoint, pointName, type RunContext, UserFault } from '../../.
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
+import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
 import type { Network } from '../../../src/science/models/network.ts';
@@ -32,9 +33,10 @@ import {
   type TrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
 import { differentiate } from '../../../src/tensor/differentiable.ts';
+import { NO_LINEARISED } from '../shared/definition.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, type Metrics, readMetrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { type ModelParts, modelParts } from '../shared/trained-model.ts';
+import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 interface Point {
@@ -56,7 +58,7 @@ interface Point {
 
 /** The model at one point, and how far training moved it. */
 interface Reached {
-  readonly step: number;
+  readonly record: TrainRecord;
   readonly logits: Float32Array; // (N, C)
   /** Returns f₀ and J₀(Θ_T − Θ₀). */
   linearise(options?: LinearisedOptions): Promise<Linearised>;
@@ -87,14 +89,23 @@ export async function run(context: Context): Promise<void> {
       const progress: Context['progress'] = (done, total, unit) => {
         context.progress(index * total + done, asked.length * total, unit);
       };
-      const reached = await reach(context, parts, start, at, encoded);
+      const { record, ...reached } = await start.reach(
+        { ...parts, trainDir: inputDir(context, 'model'), ...(at === 'final' ? {} : { at }) },
+        encoded,
+        params.batch_size,
+      );
       try {
         const linearised = await reached.linearise({ progress, signal: context.signal });
         const shape = [rows.length, outputs.count];
         if (index === 0)
           await writeNpy(join(outDir, 'logits-init.npy'), { shape, data: linearised.start });
         await writeLogits(outDir, at, shape, linearised, reached);
-        const point = comparePoint(at, outputs.count, linearised, reached, ntk);
+        const point: Point = {
+          at: pointName(at),
+          step: at === 'final' ? endStep(record) : at,
+          kernels: kernelsAt(at, ntk),
+          linear: linearFit(linearised.start, linearised.change, reached.logits, outputs.count),
+        };
         points.push(point);
         context.log(logLine(params.optimizer, point));
       } finally {
@@ -111,11 +122,7 @@ export async function run(context: Context): Promise<void> {
 interface RegimeStart {
   readonly outputs: ReturnType<typeof outputsOf>;
   /** Opens the model at a point of the training, and predicts with it. */
-  reach(
-    end: AdaptedModelOptions,
-    rows: readonly TokenRow[],
-    batchSize: number,
-  ): Promise<Omit<Reached, 'step'> & { readonly record: TrainRecord }>;
+  reach(end: AdaptedModelOptions, rows: readonly TokenRow[], batchSize: number): Promise<Reached>;
   dispose(): void;
 }
 
@@ -212,32 +219,12 @@ async function torchDisplacement(
   return moved;
 }
 
-/** Opens the model at one point of the training, predicts with it, and disposes of it. */
-async function reach(
-  context: Context,
-  parts: ModelParts,
-  start: RegimeStart,
-  at: number | 'final',
-  rows: readonly TokenRow[],
-): Promise<Reached> {
-  const { record, ...reached } = await start.reach(
-    {
-      ...parts,
-      trainDir: inputDir(context, 'model'),
-      ...(at === 'final' ? {} : { at }),
-    },
-    rows,
-    context.params.batch_size,
-  );
-  return { ...reached, step: at === 'final' ? endStep(record) : at };
-}
-
 async function writeLogits(
   outDir: string,
   at: KernelPoint,
   shape: readonly number[],
   { start, change }: Linearised,
-  { logits }: Reached,
+  { logits }: Pick<Reached, 'logits'>,
 ): Promise<void> {
   const name = pointName(at);
   const linear = at === 'final' ? 'logits-linear.npy' : `logits-linear-${name}.npy`;
@@ -249,18 +236,12 @@ async function writeLogits(
 }
 
 /**
- * Compares the linearised prediction with the trained model at one point.
+ * Returns how far the kernels moved up to a point.
  * @param ntk the metrics of the ntk stage, which has compared the kernels at these points
  */
-function comparePoint(
-  at: number | 'final',
-  classes: number,
-  { start, change }: Linearised,
-  { step, logits }: Reached,
-  ntk: Metrics,
-): Point {
+function kernelsAt(at: number | 'final', ntk: Metrics): Point['kernels'] {
   const prefix = at === 'final' ? '' : `${pointName(at)}.`;
-  const kernels = Object.fromEntries(
+  return Object.fromEntries(
     (['lora', 'full'] as const).flatMap((kind) => {
       const { [`${prefix}${kind}.drift`]: drift, [`${prefix}${kind}.rotation`]: rotation } = ntk;
       const error = ntk[`${prefix}${kind}.error`];
@@ -269,7 +250,6 @@ function comparePoint(
         : [[kind, { drift, rotation, ...defined({ error }) }]];
     }),
   );
-  return { at: pointName(at), step, kernels, linear: linearFit(start, change, logits, classes) };
 }
 
 function logLine(optimizer: string, { step, linear }: Point): string {
@@ -284,10 +264,8 @@ async function writeResults(
   outputs: OutputsOf,
 ): Promise<void> {
   const along = points.slice(0, -1);
-  const end = points.at(-1);
-  if (end === undefined) throw new Error('no point of the training was looked at');
+  const { step: steps, kernels, linear } = at(points, points.length - 1);
   const { optimizer, learning_rate } = params;
-  const { step: steps, kernels, linear } = end;
   await writeJson(outDir, 'regime.json', {
     optimizer,
     learning_rate,
@@ -360,11 +338,7 @@ const missingAtEnd = (name: string): UserFault =>
  */
 function refuseDetached({ adapter, linears }: Pick<Network, 'adapter' | 'linears'>): void {
   if (linears.some(({ name }) => adapter.factors(name)?.magnitude !== undefined))
-    throw new UserFault(
-      'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes ' +
-        "the weights' norms as constants",
-      'Leave out the stage regime for adapters with use_dora.',
-    );
+    throw new UserFault(NO_LINEARISED, 'Leave out the stage regime for adapters with use_dora.');
 }
 
 /**
@@ -409,10 +383,7 @@ export async function linearise(
         }
       });
       options.progress?.(i + 1, rows.length, 'rows');
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
-      options.signal?.throwIfAborted();
+      await yieldToEventLoop(options.signal);
     }
   } finally {
     values.forEach((tensor) => tensor.dispose());
@@ -457,23 +428,16 @@ export function linearFit(
     linear += change[k]! ** 2;
     product += change[k]! * moved;
   }
-  const rows = start.length / classes;
-  const argmax = (logit: (k: number) => number, i: number): number => {
-    let at = 0;
-    for (let c = 1; c < classes; c++) if (logit(i * classes + c) > logit(i * classes + at)) at = c;
-    return at;
+  const trained = argmax(end, classes);
+  const agreement = (logits: ArrayLike<number>): number | null => {
+    const predicted = argmax(logits, classes);
+    const same = predicted.filter((label, i) => label === trained[i]).length;
+    return classes === 1 ? null : same / predicted.length;
   };
-  const agreement = (logit: (k: number) => number): number | null =>
-    classes === 1
-      ? null
-      : Array.from(
-          { length: rows },
-          (_, i) => argmax(logit, i) === argmax((k) => end[k]!, i),
-        ).filter(Boolean).length / rows;
   return {
     relative_error: real === 0 ? null : Math.sqrt(error / real),
     cosine: real === 0 || linear === 0 ? null : product / Math.sqrt(real * linear),
-    agreement: agreement((k) => start[k]! + change[k]!),
-    agreement_start: agreement((k) => start[k]!),
+    agreement: agreement(Float64Array.from(start, (value, k) => value + change[k]!)),
+    agreement_start: agreement(start),
   };
 }
