@@ -266,15 +266,6 @@ function spectraMetrics(layers: readonly LayerSpectrum[]) {
   };
 }
 
-interface SpectrumOptions {
-  /** The share of Σσ² that the effective rank holds. */
-  readonly energy: number;
-  /** How many of the trained weight's leading singular vectors are examined. */
-  readonly vectors: number;
-  /** A vector is an intruder if its largest |cos| with the initial ones is below this. */
-  readonly cosine: number;
-}
-
 /** One layer's entry in `spectrum.json`. */
 export interface LayerSpectrum {
   readonly layer: string;
@@ -366,7 +357,7 @@ export function layerSpectrum(
   initial: Float64Array,
   { change, thin }: LayerChange,
   [m, n]: readonly [number, number],
-  options: SpectrumOptions,
+  options: Pick<Params, 'energy' | 'vectors' | 'cosine'>,
 ): LayerSpectrum {
   const values =
     thin === null
