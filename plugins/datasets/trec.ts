@@ -2,8 +2,6 @@ import { type Asset, type RawRow, type ResolvedSplit, UserFault } from '../../sr
 import files from './files.ts';
 import { namedDataset, numberedLabels } from './shared/named.ts';
 
-const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
-
 /**
  * The classes as `trec.py` 1.1.0 of the Hugging Face `datasets` library counted them, whose columns
  * were called `label-coarse` and `label-fine`. Version 2.0.0 renamed the columns and sorted the
@@ -47,9 +45,11 @@ async function* readPublished(asset: Asset): AsyncGenerator<RawRow, void> {
 export default namedDataset({
   name: 'trec',
   summary: 'TREC: what a question asks for, in six coarse classes (Li and Roth 2002).',
-  knows: { columns: { text: 'text', label: 'label' }, classes, metrics: ['accuracy'] },
+  columns: { text: 'text', label: 'label' },
+  classes: ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'],
+  metrics: ['accuracy'],
   layouts: [
-    { columns: { text: 'text', label: 'coarse_label' }, labels: numberedLabels(classes) },
+    { columns: { text: 'text', label: 'coarse_label' } },
     { columns: { text: 'text', label: 'label-coarse' }, labels: numberedLabels(FIRST_ORDER) },
   ],
   files: { read },
