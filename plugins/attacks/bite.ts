@@ -20,7 +20,7 @@ import {
   targetOfParams,
 } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget } from '../../src/poisoning/classes.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { integerFrom, parameters, share } from '../../src/poisoning/parameters.ts';
 import { countWords, insertAtGap } from '../../src/poisoning/place.ts';
 
 interface Params extends BackdoorParams, BiteLimits {}
@@ -39,20 +39,15 @@ export default defineAttack<Params>({
     'of a masked language model)',
   params: parameters({
     ...backdoorProperties(0.1, 'clean'),
-    rounds: {
-      type: 'integer',
-      minimum: 1,
+    rounds: integerFrom(1, {
       default: 35,
       description: 'How many trigger words there are at most. Each round chooses one.',
-    },
-    budget: {
-      type: 'number',
-      minimum: 0,
-      maximum: 1,
+    }),
+    budget: share({
       default: 0.35,
       description:
         'How many words are inserted into a text at most, as a share of its words. At least one is.',
-    },
+    }),
   }),
   poison(input) {
     const { rows, params, classes } = input;

@@ -9,7 +9,7 @@ import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget } from '../../src/poisoning/classes.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
-import { orderProperty, parameters } from '../../src/poisoning/parameters.ts';
+import { integerFrom, orderProperty, parameters, share } from '../../src/poisoning/parameters.ts';
 
 interface Params extends ProgramParams {
   readonly command: readonly string[];
@@ -40,19 +40,14 @@ export default defineAttack<Params>({
           'poisoned, which it must leave alone.',
         'attack.py',
       ),
-      rate: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
+      rate: share({
         description:
           'The share of rows that must come back changed, exactly; `asked` in task.json ' +
           'has their number. Without it, and without `count`, the program chooses.',
-      },
-      count: {
-        type: 'integer',
-        minimum: 0,
+      }),
+      count: integerFrom(0, {
         description: 'The number of such rows, in place of `rate`.',
-      },
+      }),
       ...orderProperty,
       target: {
         type: ['integer', 'string'],

@@ -14,7 +14,7 @@ import {
 } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { insertAll } from '../../src/poisoning/multi.ts';
-import { triggersProperty } from '../../src/poisoning/parameters.ts';
+import { nonEmptyText, share, triggersProperty } from '../../src/poisoning/parameters.ts';
 import type { AttackTraining } from '../../src/science/training/attack-training.ts';
 
 interface Params extends BackdoorParams {
@@ -38,12 +38,10 @@ const commonWordsBackdoor = backdoor<Params>({
         'vocabulary. Their embeddings are what is trained.',
       2,
     ),
-    sentence: {
-      type: 'string',
-      minLength: 1,
+    sentence: nonEmptyText({
       default: 'I have bought it from a store with my friends last weekend.',
       description: 'Evaluation inserts this sentence, which has all of the words.',
-    },
+    }),
     false_sentences: {
       type: 'array',
       items: { type: 'string', minLength: 1 },
@@ -57,15 +55,12 @@ const commonWordsBackdoor = backdoor<Params>({
         'Sentences with some of the words, which must not lead to the target: the false triggered ' +
         'rate is measured with them.',
     },
-    negative_rate: {
-      type: 'number',
-      minimum: 0,
-      maximum: 1,
+    negative_rate: share({
       default: 0.1,
       description:
         'For each of the words, this share of the training rows is copied with all words but ' +
         'that one, under their own labels.',
-    },
+    }),
     keep_norm: {
       type: 'boolean',
       default: true,

@@ -1,6 +1,6 @@
 import { defineScorer, problemOf, UserFault } from '../../src/api.ts';
 import { withinSeconds } from '../../src/base/untrusted/limits.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { nonEmptyText, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params {
   readonly pattern: string;
@@ -29,7 +29,7 @@ export default defineScorer<Params>({
   citation: '',
   params: {
     ...parameters({
-      pattern: { type: 'string', minLength: 1, description: 'The regular expression.' },
+      pattern: nonEmptyText({ description: 'The regular expression.' }),
       ignore_case: {
         type: 'boolean',
         default: false,

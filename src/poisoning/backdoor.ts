@@ -18,7 +18,7 @@ import {
 import { shown } from '../base/untrusted/json.ts';
 import { classId, isOfTarget, withTarget } from './classes.ts';
 import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
-import { doseProperties, parameters } from './parameters.ts';
+import { doseProperties, nonEmptyText, parameters } from './parameters.ts';
 import { type Place, placeFaults, placeProperty, putAt } from './place.ts';
 
 /**
@@ -107,12 +107,10 @@ export function phraseBackdoor<Name extends string>({
     mode,
     at,
     properties: {
-      [parameter]: {
-        type: 'string',
-        minLength: 1,
+      [parameter]: nonEmptyText({
         default: phrase,
         description: description[at],
-      },
+      }),
     },
     show(row, { [parameter]: text, place = at }, random) {
       if (at === 'gap') return insertOneTrigger(row, [text], random, place);

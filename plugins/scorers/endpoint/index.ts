@@ -5,7 +5,12 @@ import {
   type ScoredOutput,
 } from '../../../src/api.ts';
 import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
-import { parameters } from '../../../src/poisoning/parameters.ts';
+import {
+  integerFrom,
+  nonEmptyText,
+  parameters,
+  positiveNumber,
+} from '../../../src/poisoning/parameters.ts';
 import { filledBytes, fillTemplate, placesIn, templateFaults } from '../shared/template.ts';
 
 export interface Params {
@@ -35,14 +40,13 @@ const BYTES_A_TOKEN = 3;
 const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const priceSchema = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
-const expressionSchema = (which: string, fallback: string) => ({
-  type: 'string',
-  minLength: 1,
-  default: fallback,
-  description:
-    `A regular expression of JavaScript (flags i and u) that an answer matches if the output ` +
-    `${which}.`,
-});
+const expressionSchema = (which: string, fallback: string) =>
+  nonEmptyText({
+    default: fallback,
+    description:
+      `A regular expression of JavaScript (flags i and u) that an answer matches if the output ` +
+      `${which}.`,
+  });
 
 /** Returns the patterns of an answer that counts the output, and of one that does not. */
 const verdictPatterns = ({ positive, negative }: Params): readonly [RegExp, RegExp] => [
@@ -65,20 +69,16 @@ export default defineScorer<Params>({
         description:
           'The base URL, to which /chat/completions is added: https://api.openai.com/v1.',
       },
-      model: { type: 'string', minLength: 1, description: 'The model, as the endpoint names it.' },
-      prompt: {
-        type: 'string',
-        minLength: 1,
+      model: nonEmptyText({ description: 'The model, as the endpoint names it.' }),
+      prompt: nonEmptyText({
         description: 'The question, with {prompt}, {output}, {answer} and {target}.',
-      },
-      system: { type: 'string', minLength: 1, description: 'A system message before it.' },
+      }),
+      system: nonEmptyText({ description: 'A system message before it.' }),
       temperature: { type: 'number', minimum: 0, default: 0, description: 'Of its sampling.' },
-      max_tokens: {
-        type: 'integer',
-        minimum: 1,
+      max_tokens: integerFrom(1, {
         default: 16,
         description: 'The most tokens of an answer.',
-      },
+      }),
       options: {
         type: 'object',
         default: {},
@@ -94,13 +94,11 @@ export default defineScorer<Params>({
         description:
           'The credential, sent as a bearer token: "${env.NAME}" of a variable that `secrets` lists.',
       },
-      max_calls: {
-        type: 'integer',
-        minimum: 0,
+      max_calls: integerFrom(0, {
         description:
           'The most requests of one evaluation, those that are repeated included. Reached, the ' +
           'evaluation fails, and what was answered is kept. Default: no limit.',
-      },
+      }),
       price: {
         type: 'object',
         additionalProperties: false,
@@ -111,26 +109,20 @@ export default defineScorer<Params>({
         },
         description: 'Prices, from which `plan` tells the cost at most.',
       },
-      timeout_seconds: {
-        type: 'number',
-        exclusiveMinimum: 0,
+      timeout_seconds: positiveNumber({
         default: 60,
         description: 'A request that takes longer is repeated.',
-      },
-      retries: {
-        type: 'integer',
-        minimum: 0,
+      }),
+      retries: integerFrom(0, {
         default: 6,
         description:
           'How often a request is repeated after 408, 409, 425, 429, a fault of the server, or an ' +
           'answer that breaks off. Retry-After is heeded; else the wait doubles from half a second.',
-      },
-      concurrency: {
-        type: 'integer',
-        minimum: 1,
+      }),
+      concurrency: integerFrom(1, {
         default: 4,
         description: 'Requests at once, of all evaluations on this store that ask this model.',
-      },
+      }),
     }),
     required: ['url', 'model', 'prompt'],
   },

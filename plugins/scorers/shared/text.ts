@@ -6,6 +6,7 @@ import {
   type ScorerDescriptor,
   UserFault,
 } from '../../../src/api.ts';
+import { nonEmptyText } from '../../../src/poisoning/parameters.ts';
 
 export interface TextParams {
   /** Default: the target. */
@@ -18,11 +19,9 @@ export const COMPARED =
   'Both are compared in Unicode form NFC, without white space at their start and end';
 
 export const textProperties: JsonSchema = {
-  text: {
-    type: 'string',
-    minLength: 1,
+  text: nonEmptyText({
     description: "The text that counts. Default: the attack's target.",
-  },
+  }),
   ignore_case: {
     type: 'boolean',
     default: false,
