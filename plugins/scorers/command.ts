@@ -1,8 +1,13 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineScorer, type Json, type ScoredOutput, UserFault } from '../../src/api.ts';
+import { openWorkFolder } from '../../src/base/command/folder.ts';
 import {
   limitProperties,
   type ProgramParams,
   programProperties,
+  runCommand,
 } from '../../src/base/command/run.ts';
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, shown } from '../../src/base/untrusted/json.ts';
@@ -37,24 +42,17 @@ export default defineScorer<Params>({
     required: ['command'],
   },
   async score(outputs, params, { files, log, signal }) {
-    const [{ openWorkFolder }, { runCommand }, fs, os, path] = await Promise.all([
-      import('../../src/base/command/folder.ts'),
-      import('../../src/base/command/run.ts'),
-      import('node:fs/promises'),
-      import('node:os'),
-      import('node:path'),
-    ]);
     const taken = [OUTPUTS, SCORES, 'task.json'].find((name) => Object.hasOwn(files, name));
     if (taken !== undefined)
       throw new UserFault(
         `\`files\` has ${taken}, a name that is taken in the program's folder`,
         'Rename the file.',
       );
-    const root = await fs.mkdtemp(path.join(os.tmpdir(), 'dosimeter-scorer-'));
+    const root = await mkdtemp(join(tmpdir(), 'dosimeter-scorer-'));
     try {
       const task = { options: params.options };
-      const work = await openWorkFolder(path.join(root, 'work'), { files, inputs: {}, task });
-      await fs.writeFile(path.join(work.dir, OUTPUTS), toLines(outputs));
+      const work = await openWorkFolder(join(root, 'work'), { files, inputs: {}, task });
+      await writeFile(join(work.dir, OUTPUTS), toLines(outputs));
       await runCommand({
         argv: params.command,
         cwd: work.dir,
@@ -65,9 +63,9 @@ export default defineScorer<Params>({
         ...defined({ signal }),
       });
       await work.take([SCORES], root, params.output_mb * 1e6);
-      return parseVerdicts(await fs.readFile(path.join(root, SCORES), 'utf8'), outputs.length);
+      return parseVerdicts(await readFile(join(root, SCORES), 'utf8'), outputs.length);
     } finally {
-      await fs.rm(root, { recursive: true, force: true });
+      await rm(root, { recursive: true, force: true });
     }
   },
 });
