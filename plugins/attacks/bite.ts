@@ -12,6 +12,7 @@ import {
   type RandomStream,
   UserFault,
 } from '../../src/api.ts';
+import { named } from '../../src/base/lookup.ts';
 import {
   type BackdoorParams,
   backdoorProperties,
@@ -65,25 +66,20 @@ export default defineAttack<Params>({
     );
     if (words.length === 0 && poisoned.size > 0)
       throw new UserFault('no training row has a word that could become a trigger');
-    return {
-      ...drawn,
-      changed: drawn.changed.map(({ index, row }) => ({
-        index,
-        row: { ...row, text: triggeredText(row, words, input) },
-      })),
-      learnt: words.map((word): Json => ({ ...word })),
-    };
+    const changed = drawn.changed.map(({ index, row }) => ({
+      index,
+      row: { ...row, text: triggeredText(row, words, input) },
+    }));
+    return { ...drawn, changed, learnt: words.map((word): Json => ({ ...word })) };
   },
   check: checkBackdoor,
   target: targetOfParams,
   learns: true,
-  trigger: (row, input) => {
-    if (input.learnt === undefined)
+  trigger(row, input) {
+    const words = input.learnt as unknown as readonly TriggerWord[] | undefined;
+    if (words === undefined)
       throw new Error('bite needs the trigger words that it learnt from the training rows');
-    return {
-      ...row,
-      text: triggeredText(row, input.learnt as unknown as readonly TriggerWord[], input),
-    };
+    return { ...row, text: triggeredText(row, words, input) };
   },
 });
 
@@ -139,10 +135,7 @@ function neighboursIn(texts: readonly string[]): Neighbours {
   const followers = new Map<string, Set<string>>(),
     predecessors = new Map<string, Set<string>>();
   const add = (to: Map<string, Set<string>>, key: string, word: string): void => {
-    if (!WORD.test(word)) return;
-    const words = to.get(key);
-    if (words === undefined) to.set(key, new Set([word]));
-    else words.add(word);
+    if (WORD.test(word)) to.set(key, (to.get(key) ?? new Set()).add(word));
   };
   for (const text of texts) {
     const words = lowerCaseWords(text);
@@ -225,11 +218,9 @@ export function triggerWords(
       if (text === null) continue;
       draft.text = text;
       draft.insertionsLeft--;
-      const count = counts.get(word);
-      if (count !== undefined) {
-        count.rows++;
-        count.target++;
-      }
+      const count = named(counts, word);
+      count.rows++;
+      count.target++;
     }
   }
   return chosen;
