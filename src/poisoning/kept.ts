@@ -3,6 +3,7 @@
  * defence itself never sees a receipt.
  */
 import { type Judgement, type Row, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import { contentOf, type Receipt, type RowOrder, rowsDigest } from './receipt.ts';
 
@@ -83,11 +84,16 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
   const clean = left.flatMap((row, i) =>
     row === null || added.has(i) ? [] : [{ ...row, ...originals.get(i) }],
   );
+  const steps = receipt.steps?.map(({ attack, counts }) => {
+    const made = rows.filter(({ step }) => step === attack).length;
+    const more = negatives.filter(({ step }) => step === attack).length;
+    return { attack, counts: { ...counts, asked: made, made, negatives: more } };
+  });
   const { order, ...rest } = receipt;
   const moved = order === undefined ? null : keptOrder(order, placeOf);
   return {
     ...rest,
-    ...(moved === null ? {} : { order: moved }),
+    ...defined({ order: moved ?? undefined }),
     counts: {
       ...receipt.counts,
       total: kept.length,
@@ -95,15 +101,7 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
       made: rows.length,
       negatives: negatives.length,
     },
-    ...(receipt.steps === undefined
-      ? {}
-      : {
-          steps: receipt.steps.map(({ attack, counts }) => {
-            const made = rows.filter(({ step }) => step === attack).length;
-            const more = negatives.filter(({ step }) => step === attack).length;
-            return { attack, counts: { ...counts, asked: made, made, negatives: more } };
-          }),
-        }),
+    ...defined({ steps }),
     digests: { clean: rowsDigest(clean), poisoned: rowsDigest(kept) },
     rows,
     negatives,

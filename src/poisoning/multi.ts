@@ -9,7 +9,7 @@ import {
   type Row,
   UserFault,
 } from '../api.ts';
-import { type Backdoor, backdoor, type Random,type TriggersParams } from './backdoor.ts';
+import { type Backdoor, backdoor, type Random, type TriggersParams } from './backdoor.ts';
 import { triggersProperty } from './parameters.ts';
 import { countWords, insertAtGap, type Place, putAt } from './place.ts';
 
