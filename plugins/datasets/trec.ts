@@ -1,3 +1,6 @@
+import { createReadStream } from 'node:fs';
+import { basename } from 'node:path';
+import { createInterface } from 'node:readline';
 import { type Asset, type RawRow, type ResolvedSplit, UserFault } from '../../src/api.ts';
 import files from './files.ts';
 import { namedDataset, numberedLabels } from './shared/named.ts';
@@ -20,18 +23,13 @@ const read = (asset: Asset, split: ResolvedSplit): ReturnType<typeof files.read>
  * line. One byte of the training file, 0xF0, is no text; it becomes a space, as in the hub's files.
  */
 async function* readPublished(asset: Asset): AsyncGenerator<RawRow, void> {
-  const [{ createReadStream }, { createInterface }, path] = await Promise.all([
-    import('node:fs'),
-    import('node:readline'),
-    import('node:path'),
-  ]);
   const lines = createInterface({
     input: createReadStream(asset.path, 'latin1'),
     crlfDelay: Infinity,
   }) as AsyncIterable<string>;
   let number = 0;
   for await (const line of lines) {
-    const place = `${path.basename(asset.path)}:${++number}`;
+    const place = `${basename(asset.path)}:${++number}`;
     const [, label, text] = /^([A-Z]+):\S+ (.*)$/.exec(line.replaceAll('\xf0', ' ').trim()) ?? [];
     if (label === undefined || text === undefined)
       throw new UserFault(
