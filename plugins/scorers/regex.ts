@@ -1,6 +1,7 @@
-import { defineScorer, problemOf, UserFault } from '../../src/api.ts';
+import { defineScorer } from '../../src/api.ts';
 import { withinSeconds } from '../../src/base/untrusted/limits.ts';
 import { nonEmptyText, parameters } from '../../src/poisoning/parameters.ts';
+import { compilePattern, patternFaults } from './shared/text.ts';
 
 interface Params {
   readonly pattern: string;
@@ -10,16 +11,7 @@ interface Params {
 /** How many seconds the expression may take on one output. */
 const SECONDS = 2;
 
-function compilePattern({ pattern, ignore_case: ignoreCase }: Params): RegExp {
-  try {
-    return new RegExp(pattern, ignoreCase ? 'ui' : 'u');
-  } catch (error) {
-    throw new UserFault(
-      `\`pattern\` is not a regular expression: ${(error as Error).message}`,
-      'It is one of JavaScript, with the flag u.',
-    );
-  }
-}
+const flagsOf = ({ ignore_case: ignoreCase }: Params): string => (ignoreCase ? 'ui' : 'u');
 
 export default defineScorer<Params>({
   name: 'regex',
@@ -38,17 +30,10 @@ export default defineScorer<Params>({
     }),
     required: ['pattern'],
   },
-  check({ params }) {
-    try {
-      compilePattern(params);
-      return [];
-    } catch (error) {
-      return [problemOf(error, ['pattern'])];
-    }
-  },
+  check: ({ params }) => patternFaults('pattern', params.pattern, flagsOf(params)),
   pure: true,
   score(outputs, params) {
-    const pattern = compilePattern(params);
+    const pattern = compilePattern('pattern', params.pattern, flagsOf(params));
     return outputs.map(({ output }) =>
       withinSeconds(
         SECONDS,

@@ -12,6 +12,7 @@ import {
   positiveNumber,
 } from '../../../src/poisoning/parameters.ts';
 import { filledBytes, fillTemplate, placesIn, templateFaults } from '../shared/template.ts';
+import { patternFaults } from '../shared/text.ts';
 
 export interface Params {
   readonly url: string;
@@ -47,12 +48,6 @@ const expressionSchema = (which: string, fallback: string) =>
       `A regular expression of JavaScript (flags i and u) that an answer matches if the output ` +
       `${which}.`,
   });
-
-/** Returns the patterns of an answer that counts the output, and of one that does not. */
-const verdictPatterns = ({ positive, negative }: Params): readonly [RegExp, RegExp] => [
-  new RegExp(positive, 'iu'),
-  new RegExp(negative, 'iu'),
-];
 
 export default defineScorer<Params>({
   name: 'endpoint',
@@ -131,15 +126,8 @@ export default defineScorer<Params>({
   check({ params, target }) {
     const faults: Problem[] = [
       ...templateFaults('prompt', params.prompt, target),
-      ...(['positive', 'negative'] as const).flatMap((name) => {
-        try {
-          new RegExp(params[name], 'iu');
-          return [];
-        } catch (error) {
-          const message = `\`${name}\` is not a regular expression: ${(error as Error).message}`;
-          return [{ path: [name], message, hint: 'It is one of JavaScript, with the flag u.' }];
-        }
-      }),
+      ...patternFaults('positive', params.positive, 'iu'),
+      ...patternFaults('negative', params.negative, 'iu'),
     ];
     for (const name of ['messages', 'model', 'stream'])
       if (Object.hasOwn(params.options, name))
@@ -171,7 +159,8 @@ export default defineScorer<Params>({
       outputs.map((output) => bodyOf(params, output)),
       context,
     );
-    const [yes, no] = verdictPatterns(params);
+    const yes = new RegExp(params.positive, 'iu'),
+      no = new RegExp(params.negative, 'iu');
     return answers.map((said) => {
       const matches = (pattern: RegExp): boolean =>
         withinSeconds(

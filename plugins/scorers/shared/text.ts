@@ -2,6 +2,7 @@
 import {
   type JsonSchema,
   type Problem,
+  problemOf,
   type ScorerCheck,
   type ScorerDescriptor,
   UserFault,
@@ -44,6 +45,28 @@ function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Probl
   if (wanted.trim() !== '') return [];
   const message = 'the text to look for is blank, and every output contains it';
   return [{ path: ['text'], message, hint: 'Give the scorer another text.' }];
+}
+
+/** Compiles a parameter. Throws `UserFault` if it is no regular expression. */
+export function compilePattern(param: string, source: string, flags: string): RegExp {
+  try {
+    return new RegExp(source, flags);
+  } catch (error) {
+    throw new UserFault(
+      `\`${param}\` is not a regular expression: ${(error as Error).message}`,
+      'It is one of JavaScript, with the flag u.',
+    );
+  }
+}
+
+/** Returns the fault of a parameter that is no regular expression. */
+export function patternFaults(...[param, source, flags]: Parameters<typeof compilePattern>) {
+  try {
+    compilePattern(param, source, flags);
+    return [];
+  } catch (error) {
+    return [problemOf(error, [param])];
+  }
 }
 
 const NEITHER = 'the scorer has no text to look for, and no attack has a target';
