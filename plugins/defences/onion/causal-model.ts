@@ -56,18 +56,15 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
     .load(model.path);
   const architecture = family.withHead({ type: 'causal-lm' });
   const config = architecture.parseConfig(await readConfig(model.path), 0);
-  const shape = {
-    architecture,
-    linears: architecture.linears(config),
-    parameters: architecture.parameters(config),
-  };
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
   const {
     model: opened,
     drawn,
     dispose,
   } = await openOnBackend(context, {
     architecture,
-    adapter: await full.create({}, shape),
+    adapter: await full.create({}, { architecture, linears, parameters }),
     model: { ...model, init: 'pretrained' },
     classes: 0,
     seed: 0,

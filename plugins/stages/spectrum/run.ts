@@ -113,12 +113,9 @@ async function openTorchMaskedLm(
   const head = findPretrainingHead(family, await openCheckpoint(path));
   if (head === null) return null;
   const { architecture, config, vocabulary } = head;
-  const shape = {
-    architecture,
-    linears: architecture.linears(config),
-    parameters: architecture.parameters(config),
-  };
-  const names = new Set(shape.parameters.map(({ name }) => name));
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
+  const names = new Set(parameters.map(({ name }) => name));
   return {
     vocabulary,
     loss: async (body, rows, batchSize, onBatch) => {
@@ -126,7 +123,7 @@ async function openTorchMaskedLm(
       const model = await openTorchModel(
         await readTorchStart({
           architecture,
-          adapter: await full.create({}, shape),
+          adapter: await full.create({}, { architecture, linears, parameters }),
           classes: vocabulary,
           model: { path, digest: null },
           seed: 0,

@@ -37,8 +37,7 @@ export function drawnMoments(
   const A = drawA('theory-map', width, most, shape, 1, seed).data; // (most, d)
   const moments: DrawnMoments[] = [];
   let sum = 0,
-    squares = 0,
-    next = 0;
+    squares = 0;
   for (let i = 0; i < most; i++) {
     // Row and column i of AAᵀ: Σλ² gains (AAᵀ)_ii² and twice each (AAᵀ)_ij², Σλ gains (AAᵀ)_ii.
     for (let j = 0; j <= i; j++) {
@@ -47,10 +46,7 @@ export function drawnMoments(
       squares += (i === j ? 1 : 2) * product ** 2;
       if (i === j) sum += product;
     }
-    if (i + 1 === ranks[next]) {
-      moments.push({ rank: i + 1, sum, sum_squares: squares });
-      next++;
-    }
+    if (ranks.includes(i + 1)) moments.push({ rank: i + 1, sum, sum_squares: squares });
   }
   return moments;
 }
@@ -171,20 +167,15 @@ export interface TheoryMap {
   readonly points: readonly MapPoint[];
 }
 
-const modelValues = ({
-  spectrum,
-  count,
-  information_bits,
-  information_bits_normalised,
-  renyi,
-}: SpectrumSummary): ModelValues => ({
-  h1: Math.log(spectrum.reduce((a, b) => a + b, 0)),
-  h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)),
-  count,
-  information_bits,
-  information_bits_normalised,
-  h2_normalised: renyi.normalised['2'] ?? null,
-});
+function modelValues({ spectrum, renyi, ...summary }: SpectrumSummary): ModelValues {
+  const { count, information_bits, information_bits_normalised } = summary;
+  return {
+    h1: Math.log(spectrum.reduce((a, b) => a + b, 0)),
+    h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)),
+    ...{ count, information_bits, information_bits_normalised },
+    h2_normalised: renyi.normalised['2'] ?? null,
+  };
+}
 
 /** Returns the summaries of the spectrum whose eigenvalues are c times as large. */
 const scaledValues = (values: ModelValues, c: number): ModelValues => ({
@@ -211,15 +202,8 @@ interface MapOptions {
   readonly tolerance: number;
 }
 
-export function theoryMap({
-  width,
-  scales,
-  drawn,
-  model,
-  modelRanks,
-  rows,
-  tolerance,
-}: MapOptions): TheoryMap {
+export function theoryMap(options: MapOptions): TheoryMap {
+  const { width, scales, drawn, model, modelRanks, rows, tolerance } = options;
   const classes = model.logits.length / rows;
   const information = model.outputs === 'class logits' ? 'true' : 'empirical';
   const summary = (kernel: Float64Array): ModelValues => {

@@ -11,7 +11,12 @@ import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/
 import { readTorchStart } from '../../../src/science/torch/model.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { loadAdapter, loadArchitecture, openWeights } from '../shared/trained-model.ts';
+import {
+  loadAdapter,
+  loadArchitecture,
+  type ModelParts,
+  openWeights,
+} from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import { drawnMoments, type ModelValues, type TheoryMap, theoryMap } from './map.ts';
 import { rankKernels, torchRankKernels } from './rank-kernels.ts';
@@ -24,7 +29,7 @@ export async function run(context: Context): Promise<void> {
   const { classes } = await readDatasetInfo(dataDir);
   const rows = await readRows(dataDir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that the map is measured on has no rows');
-  const checkpoint = await startingCheckpoint(context);
+  const checkpoint = { ...(await startingModel(context)), init: params.init };
   const adapted = await openStart(context, checkpoint, classes);
   try {
     const encode = rowEncoder(await openTokenizer(checkpoint.path), params.head);
@@ -86,16 +91,9 @@ function metricsOf({ full, points }: TheoryMap): Metrics {
   ]);
 }
 
-type Checkpoint = Awaited<ReturnType<typeof startingCheckpoint>>;
-
-const startingCheckpoint = async (context: Context) => ({
-  ...(await startingModel(context)),
-  init: context.params.init,
-});
-
 async function openStart(
   context: Context,
-  model: Checkpoint,
+  model: ModelParts['model'] & Pick<Params, 'init'>,
   classes: readonly string[],
 ): Promise<AdaptedModel | TorchKernels> {
   const { params, assets, backend } = context;
@@ -103,14 +101,8 @@ async function openStart(
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const full = await loadAdapter(context, 'full');
-  const adapter = await full.create(
-    {},
-    {
-      architecture,
-      linears: architecture.linears(config),
-      parameters: architecture.parameters(config),
-    },
-  );
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
   const headFolder = assets['head']?.path;
   const given =
     (await mergedStart(context, model)) ??
@@ -120,7 +112,7 @@ async function openStart(
   const options: NetworkOptions = {
     architecture,
     model,
-    adapter,
+    adapter: await full.create({}, { architecture, linears, parameters }),
     classes: classes.length,
     seed: params.seed,
     evaluation: true,
@@ -138,7 +130,7 @@ async function openStart(
  */
 async function mergedStart(
   context: Context,
-  model: Checkpoint,
+  model: ModelParts['model'],
 ): Promise<ReadonlyMap<string, HostTensor> | null> {
   const start = context.inputs['start'];
   const { architecture, adapter } = context.params;
