@@ -99,7 +99,6 @@ test('of each class 1.5·ε of the rows with the largest scores go, and no more'
     [0, 2, 4], // ⌊.45·5⌋ = 2 of class 0, the first of the equal ones; ⌊.45·3⌋ = 1 of class 1
   );
   assert.equal(spectralKeep([1, 2], [0, 0], 0), [true, true]);
-  assert.throws(() => spectralKeep([1], [0], 0.7), /ε is in \[0, ⅔\], not 0.7/);
   assert.throws(() => spectralSignatures(representations, [0]), /1 labels do not fit 40 rows/);
 });
 
@@ -114,8 +113,6 @@ test('pruning sets to zero what plain NumPy does', () => {
     assert.equal([...prunedByWanda(weight, norms, share)], wanda, `wanda, ${share}`);
   }
   assert.equal([...weight], change);
-  assert.throws(() => prunedByMagnitude(weight, 1.1), /in \[0, 1\], not 1.1/);
-  assert.throws(() => prunedByWanda(weight, norms.subarray(1), 0.5), /has no rows of 10/);
   assert.throws(() => prunedByMagnitude(Float64Array.of(NaN), 0.5), /NaN/);
 });
 
@@ -157,12 +154,10 @@ test('fine-mixing keeps a share of the change, and resets what changed most for 
   assert.ok(Math.abs(kept.filter((i) => i < 500).length - 150) < 6 * 7.3);
   assert.equal([...mixedChange(change, 1, randomStream(2, 'mix'))], [...change]);
   assert.ok(mixedChange(change, 0, randomStream(2, 'mix')).every((value) => value === 0));
-  assert.throws(() => mixedChange(change, 2, randomStream(2, 'mix')), /ρ is in \[0, 1\], not 2/);
   // ‖δ‖ / log max(f, 20): 5/log 20, 5/log 20, 6/log 1000, 0 and 13/log 20
   const table = Float64Array.of(3, 4, 0, 5, 6, 0, 0, 0, 5, 12);
   assert.equal(purifiedRows(table, [1, 20, 1000, 2, 0], 9), [4, 0, 1, 2]);
   assert.equal(purifiedRows(table, [1, 21, 1000, 2, 0], 2), [4, 0]);
-  assert.throws(() => purifiedRows(table, [1, 2, 3], 1), /does not have 3 rows/);
 });
 
 test.run();

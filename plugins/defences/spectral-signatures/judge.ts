@@ -153,8 +153,6 @@ export function spectralKeep(
   labels: readonly number[],
   epsilon: number,
 ): boolean[] {
-  if (!(epsilon >= 0 && epsilon <= 2 / 3))
-    throw new RangeError(`1.5·ε is a share of a class, so ε is in [0, ⅔], not ${epsilon}`);
   const keep = new Array<boolean>(scores.length).fill(true);
   for (const members of indexesByLabel(labels).values()) {
     members.sort((a, b) => scores[b]! - scores[a]! || a - b);
