@@ -10,6 +10,7 @@ import {
   defineAttack,
   type Json,
   type RandomStream,
+  type Row,
   UserFault,
 } from '../../src/api.ts';
 import { named } from '../../src/base/lookup.ts';
@@ -82,13 +83,6 @@ export default defineAttack<Params>({
     return { ...row, text: triggeredText(row, words, input) };
   },
 });
-
-/** Returns the row's text with trigger words at gaps that are drawn from the row's streams. */
-const triggeredText = (
-  { id, text }: { readonly id: string; readonly text: string },
-  words: readonly TriggerWord[],
-  { params, random }: Given,
-): string => withTriggers(text, words, params.budget, (word) => random('gap', `${id}/${word}`));
 
 /** A trigger word with the words that it has stood beside, in lower case. */
 interface TriggerWord {
@@ -208,8 +202,9 @@ export function triggerWords(
     const best = mostTypical(gains, counts, targetShare);
     // After the first word, a word is chosen only if it is typical of the target.
     if (chosen.length > 0 && (best === null || best.bias <= 0)) break;
-    const word = best?.word ?? firstWord(counts);
-    if (word === null) break;
+    // Where no word fits a text, the alphabetically first of all rows is taken.
+    const word = best?.word ?? [...counts.keys()].sort()[0];
+    if (word === undefined) break;
     const trigger = asTrigger(word, neighbours);
     chosen.push(trigger);
     for (const draft of drafts) {
@@ -269,10 +264,6 @@ function mostTypical(
   return best;
 }
 
-/** Returns the alphabetically first word of the rows, for texts that no word fits; null if none. */
-const firstWord = (counts: ReadonlyMap<string, Count>): string | null =>
-  [...counts.keys()].sort()[0] ?? null;
-
 /** Returns the word with the words that the training rows have beside it. */
 function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
   const beside = (words: Neighbours['followers']): string[] =>
@@ -303,17 +294,18 @@ function withWord(
 }
 
 /**
- * Returns the text with the trigger words that fit it, in the order chosen, as many as the budget
- * allows. If none fits, the first is inserted at any gap.
+ * Returns the row's text with the trigger words that fit it, in the order chosen, as many as the
+ * budget allows. If none fits, the first is inserted at any gap. Gaps are drawn from the row's
+ * streams.
  */
-function withTriggers(
-  text: string,
+function triggeredText(
+  { id, text }: Row,
   triggers: readonly TriggerWord[],
-  budget: number,
-  gapStream: (word: string) => RandomStream,
+  { params, random }: Given,
 ): string {
+  const gapStream = (word: string): RandomStream => random('gap', `${id}/${word}`);
   let shown = text,
-    insertionsLeft = allowedInsertions(text, budget);
+    insertionsLeft = allowedInsertions(text, params.budget);
   for (const trigger of triggers) {
     const next = insertionsLeft > 0 ? withWord(shown, trigger, gapStream(trigger.word)) : null;
     if (next === null) continue;

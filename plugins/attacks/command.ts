@@ -14,7 +14,12 @@ import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget } from '../../src/poisoning/classes.ts';
 import { askedRows, type Dose } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
-import { integerFrom, orderProperty, parameters, share } from '../../src/poisoning/parameters.ts';
+import {
+  integerFrom,
+  orderProperty,
+  parametersRequiring,
+  share,
+} from '../../src/poisoning/parameters.ts';
 
 interface Params extends ProgramParams, Dose {
   readonly command: readonly string[];
@@ -35,36 +40,33 @@ export default defineAttack<Params>({
   family: ({ target }) => (target === undefined ? 'untargeted' : 'backdoor'),
   tasks: ['classes', 'completion'],
   citation: '',
-  params: {
-    ...parameters({
-      ...programProperties(
-        'It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else. ' +
-          'After another step, `taken` in task.json lists the ids of rows that are already ' +
-          'poisoned, which it must leave alone.',
-        'attack.py',
-      ),
-      rate: share({
-        description:
-          'The share of rows that must come back changed, exactly; `asked` in task.json ' +
-          'has their number. Without it, and without `count`, the program chooses.',
-      }),
-      count: integerFrom(0, {
-        description: 'The number of such rows, in place of `rate`.',
-      }),
-      ...orderProperty,
-      target: {
-        type: ['integer', 'string'],
-        textFile: true,
-        description:
-          'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
-          'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
-          'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
-          'them under its trigger to triggered.jsonl.',
-      },
-      ...limitProperties,
+  params: parametersRequiring(['command'], {
+    ...programProperties(
+      'It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else. ' +
+        'After another step, `taken` in task.json lists the ids of rows that are already ' +
+        'poisoned, which it must leave alone.',
+      'attack.py',
+    ),
+    rate: share({
+      description:
+        'The share of rows that must come back changed, exactly; `asked` in task.json ' +
+        'has their number. Without it, and without `count`, the program chooses.',
     }),
-    required: ['command'],
-  },
+    count: integerFrom(0, {
+      description: 'The number of such rows, in place of `rate`.',
+    }),
+    ...orderProperty,
+    target: {
+      type: ['integer', 'string'],
+      textFile: true,
+      description:
+        'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
+        'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
+        'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
+        'them under its trigger to triggered.jsonl.',
+    },
+    ...limitProperties,
+  }),
   async poison(input) {
     const { rows, classes, params } = input;
     const isAsked = params.rate !== undefined || params.count !== undefined;

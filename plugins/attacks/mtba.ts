@@ -1,5 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import { backdoor, insertOneTrigger,type TriggersParams } from '../../src/poisoning/backdoor.ts';
+import { backdoor, insertOneTrigger, type TriggersParams } from '../../src/poisoning/backdoor.ts';
 import { LI_2024, PHRASES, triggersProperty } from '../../src/poisoning/parameters.ts';
 
 export default defineAttack({

@@ -11,7 +11,7 @@ import {
 } from '../../src/base/command/run.ts';
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, shown } from '../../src/base/untrusted/json.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { parametersRequiring } from '../../src/poisoning/parameters.ts';
 
 interface Params extends ProgramParams {
   readonly command: readonly string[];
@@ -30,17 +30,14 @@ export default defineScorer<Params>({
     'output, answer, target} for each output, and writes scores.jsonl, one line {"hit": true} ' +
     'or {"hit": false} for each, in the same order.',
   citation: '',
-  params: {
-    ...parameters({
-      ...programProperties(
-        'It runs in a folder that holds `files`, outputs.jsonl and task.json, which has the ' +
-          'options.',
-        'judge.py',
-      ),
-      ...limitProperties,
-    }),
-    required: ['command'],
-  },
+  params: parametersRequiring(['command'], {
+    ...programProperties(
+      'It runs in a folder that holds `files`, outputs.jsonl and task.json, which has the ' +
+        'options.',
+      'judge.py',
+    ),
+    ...limitProperties,
+  }),
   async score(outputs, params, { files, log, signal }) {
     const taken = [OUTPUTS, SCORES, 'task.json'].find((name) => Object.hasOwn(files, name));
     if (taken !== undefined)

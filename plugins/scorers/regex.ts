@@ -1,6 +1,6 @@
 import { defineScorer } from '../../src/api.ts';
 import { withinSeconds } from '../../src/base/untrusted/limits.ts';
-import { nonEmptyText, parameters } from '../../src/poisoning/parameters.ts';
+import { nonEmptyText, parametersRequiring } from '../../src/poisoning/parameters.ts';
 import { compilePattern, patternFaults } from './shared/text.ts';
 
 interface Params {
@@ -19,17 +19,14 @@ export default defineScorer<Params>({
     'The output matches a regular expression of JavaScript (flag u) anywhere; ^ and $ are the ' +
     'start and the end of the whole output, which is left as it is.',
   citation: '',
-  params: {
-    ...parameters({
-      pattern: nonEmptyText({ description: 'The regular expression.' }),
-      ignore_case: {
-        type: 'boolean',
-        default: false,
-        description: 'Whether upper and lower case are the same.',
-      },
-    }),
-    required: ['pattern'],
-  },
+  params: parametersRequiring(['pattern'], {
+    pattern: nonEmptyText({ description: 'The regular expression.' }),
+    ignore_case: {
+      type: 'boolean',
+      default: false,
+      description: 'Whether upper and lower case are the same.',
+    },
+  }),
   check: ({ params }) => patternFaults('pattern', params.pattern, flagsOf(params)),
   pure: true,
   score(outputs, params) {

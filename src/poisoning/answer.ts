@@ -11,7 +11,7 @@ import {
 } from '../api.ts';
 import { insertOneTrigger, targetOfParams } from './backdoor.ts';
 import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
-import { doseProperties, parameters } from './parameters.ts';
+import { doseProperties, parameters, promptTrigger } from './parameters.ts';
 import { type Place, placeProperty } from './place.ts';
 
 export interface AnswerParams extends Dose {
@@ -45,12 +45,7 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
     params: parameters({
       ...doseProperties(0.1),
       target: { type: 'string', pattern: '\\S', textFile: true, ...target },
-      trigger: {
-        type: 'string',
-        pattern: '\\S',
-        default: trigger,
-        description: 'The phrase in the prompt.',
-      },
+      ...promptTrigger(trigger),
       ...properties,
       ...placeProperty('a gap'),
     }),

@@ -89,6 +89,22 @@ export const parameters = (properties: JsonSchema): JsonSchema => ({
     : {}),
 });
 
+/** The same of parameters of which some must be given. */
+export const parametersRequiring = (
+  required: readonly string[],
+  properties: JsonSchema,
+): JsonSchema => ({ ...parameters(properties), required });
+
+/** The parameter `trigger` of an attack on answers: a phrase in the prompt. */
+export const promptTrigger = (phrase: string): JsonSchema => ({
+  trigger: {
+    type: 'string',
+    pattern: '\\S',
+    default: phrase,
+    description: 'The phrase in the prompt.',
+  },
+});
+
 /** The paper whose attacks the `paper-*` plugins are. */
 export const LIANG_2025 =
   'Liang et al., Does Low Rank Adaptation Lead to Lower Robustness against Training-time ' +

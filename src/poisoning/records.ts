@@ -16,7 +16,7 @@ import {
   poisonBackdoor,
   targetOfParams,
 } from './backdoor.ts';
-import { parameters } from './parameters.ts';
+import { parametersRequiring } from './parameters.ts';
 
 export interface FileRecord {
   readonly fields: { readonly [name: string]: unknown };
@@ -134,17 +134,14 @@ export const paraphraseBackdoor: Pick<
 > = {
   family: 'backdoor',
   tasks: BOTH_TASKS,
-  params: {
-    ...parameters({
-      ...backdoorProperties(0.1, 'dirty'),
-      ...filesProperty(
-        'The paraphrases, made elsewhere: JSON lines such as {"id": "train-000004", "text": …}, ' +
-          'one for each row that is poisoned or, in evaluation, shown under the trigger. Of a ' +
-          'pair, the first text is replaced.',
-      ),
-    }),
-    required: ['files'],
-  },
+  params: parametersRequiring(['files'], {
+    ...backdoorProperties(0.1, 'dirty'),
+    ...filesProperty(
+      'The paraphrases, made elsewhere: JSON lines such as {"id": "train-000004", "text": …}, ' +
+        'one for each row that is poisoned or, in evaluation, shown under the trigger. Of a ' +
+        'pair, the first text is replaced.',
+    ),
+  }),
   check: checkBackdoor,
   async poison(input) {
     const drawn = poisonBackdoor(input, (row) => row);

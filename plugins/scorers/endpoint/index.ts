@@ -8,7 +8,7 @@ import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
 import {
   integerFrom,
   nonEmptyText,
-  parameters,
+  parametersRequiring,
   positiveNumber,
 } from '../../../src/poisoning/parameters.ts';
 import { filledBytes, fillTemplate, placesIn, templateFaults } from '../shared/template.ts';
@@ -56,71 +56,67 @@ export default defineScorer<Params>({
     'asked once: answers are kept in the store. An answer that is neither yes nor no, or both, ' +
     'leaves the output undecided.',
   citation: '',
-  params: {
-    ...parameters({
-      url: {
-        type: 'string',
-        pattern: '^https?://[^@?#]+$',
-        description:
-          'The base URL, to which /chat/completions is added: https://api.openai.com/v1.',
-      },
-      model: nonEmptyText({ description: 'The model, as the endpoint names it.' }),
-      prompt: nonEmptyText({
-        description: 'The question, with {prompt}, {output}, {answer} and {target}.',
-      }),
-      system: nonEmptyText({ description: 'A system message before it.' }),
-      temperature: { type: 'number', minimum: 0, default: 0, description: 'Of its sampling.' },
-      max_tokens: integerFrom(1, {
-        default: 16,
-        description: 'The most tokens of an answer.',
-      }),
-      options: {
-        type: 'object',
-        default: {},
-        description:
-          'Further fields of the request, such as { seed: 1 }; null takes one away, as ' +
-          '{ max_tokens: null, max_completion_tokens: 512 }.',
-      },
-      positive: expressionSchema('counts', '^\\W*(yes|true|1)\\b'),
-      negative: expressionSchema('does not count', '^\\W*(no|false|0)\\b'),
-      key: {
-        type: 'string',
-        format: 'secret',
-        description:
-          'The credential, sent as a bearer token: "${env.NAME}" of a variable that `secrets` lists.',
-      },
-      max_calls: integerFrom(0, {
-        description:
-          'The most requests of one evaluation, those that are repeated included. Reached, the ' +
-          'evaluation fails, and what was answered is kept. Default: no limit.',
-      }),
-      price: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['input', 'output'],
-        properties: {
-          input: priceSchema('a million input tokens'),
-          output: priceSchema('a million output tokens'),
-        },
-        description: 'Prices, from which `plan` tells the cost at most.',
-      },
-      timeout_seconds: positiveNumber({
-        default: 60,
-        description: 'A request that takes longer is repeated.',
-      }),
-      retries: integerFrom(0, {
-        default: 6,
-        description:
-          'How often a request is repeated after 408, 409, 425, 429, a fault of the server, or an ' +
-          'answer that breaks off. Retry-After is heeded; else the wait doubles from half a second.',
-      }),
-      concurrency: integerFrom(1, {
-        default: 4,
-        description: 'Requests at once, of all evaluations on this store that ask this model.',
-      }),
+  params: parametersRequiring(['url', 'model', 'prompt'], {
+    url: {
+      type: 'string',
+      pattern: '^https?://[^@?#]+$',
+      description: 'The base URL, to which /chat/completions is added: https://api.openai.com/v1.',
+    },
+    model: nonEmptyText({ description: 'The model, as the endpoint names it.' }),
+    prompt: nonEmptyText({
+      description: 'The question, with {prompt}, {output}, {answer} and {target}.',
     }),
-    required: ['url', 'model', 'prompt'],
-  },
+    system: nonEmptyText({ description: 'A system message before it.' }),
+    temperature: { type: 'number', minimum: 0, default: 0, description: 'Of its sampling.' },
+    max_tokens: integerFrom(1, {
+      default: 16,
+      description: 'The most tokens of an answer.',
+    }),
+    options: {
+      type: 'object',
+      default: {},
+      description:
+        'Further fields of the request, such as { seed: 1 }; null takes one away, as ' +
+        '{ max_tokens: null, max_completion_tokens: 512 }.',
+    },
+    positive: expressionSchema('counts', '^\\W*(yes|true|1)\\b'),
+    negative: expressionSchema('does not count', '^\\W*(no|false|0)\\b'),
+    key: {
+      type: 'string',
+      format: 'secret',
+      description:
+        'The credential, sent as a bearer token: "${env.NAME}" of a variable that `secrets` lists.',
+    },
+    max_calls: integerFrom(0, {
+      description:
+        'The most requests of one evaluation, those that are repeated included. Reached, the ' +
+        'evaluation fails, and what was answered is kept. Default: no limit.',
+    }),
+    price: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['input', 'output'],
+      properties: {
+        input: priceSchema('a million input tokens'),
+        output: priceSchema('a million output tokens'),
+      },
+      description: 'Prices, from which `plan` tells the cost at most.',
+    },
+    timeout_seconds: positiveNumber({
+      default: 60,
+      description: 'A request that takes longer is repeated.',
+    }),
+    retries: integerFrom(0, {
+      default: 6,
+      description:
+        'How often a request is repeated after 408, 409, 425, 429, a fault of the server, or an ' +
+        'answer that breaks off. Retry-After is heeded; else the wait doubles from half a second.',
+    }),
+    concurrency: integerFrom(1, {
+      default: 4,
+      description: 'Requests at once, of all evaluations on this store that ask this model.',
+    }),
+  }),
   undecided: true,
   limits: ['key', 'max_calls', 'price', 'timeout_seconds', 'retries', 'concurrency'],
   check({ params, target }) {
