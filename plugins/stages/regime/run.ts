@@ -20,7 +20,6 @@ import type { HostTensor, OutputsOf, TokenRow } from '../../../src/science/model
 import {
   openTorchModel,
   readTorchStart,
-  type TorchModel,
   type TorchStart,
   weightsOf,
 } from '../../../src/science/torch/model.ts';
@@ -165,14 +164,6 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
   const from = await readTorchStart(asked);
   const model = await openTorchModel(from);
   const outputs = outputsOf(asked);
-  const predictEnd = async (
-    end: TorchModel,
-    rows: readonly TokenRow[],
-    batchSize: number,
-  ): Promise<Float32Array> =>
-    outputs.of === 'class logits'
-      ? end.logits(rows, batchSize)
-      : Float32Array.from(await end.answers(rows, batchSize), ({ loss }) => -loss);
   return {
     outputs,
     reach: async (at, rows, batchSize) => {
@@ -183,7 +174,10 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
         const direction = await torchDisplacement(from, to);
         return {
           record,
-          logits: await predictEnd(end, rows, batchSize),
+          logits:
+            outputs.of === 'class logits'
+              ? await end.logits(rows, batchSize)
+              : Float32Array.from(await end.answers(rows, batchSize), ({ loss }) => -loss),
           linearise: async ({ progress, signal } = {}) => {
             refuseDetached(weightsOf(from));
             const found = await model.linearised(direction, rows, ROWS, async (done) => {
@@ -298,10 +292,7 @@ function flatten({ at, kernels, linear }: Point): [string, number][] {
   ];
 }
 
-interface LinearisedOptions {
-  readonly progress?: (done: number, total: number, unit: string) => void;
-  readonly signal?: AbortSignal;
-}
+type LinearisedOptions = Partial<Pick<Context, 'progress' | 'signal'>>;
 
 interface Linearised {
   readonly start: Float64Array; // f₀ (N, C)

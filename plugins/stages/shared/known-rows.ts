@@ -31,21 +31,15 @@ export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
     const knows = knownRows(split, plugin);
     return knows === null ? split : fillIn(split, knows, name, cell.data.classes);
   };
-  const { tasks } = cell.data;
-  const splits = {
-    ...Object.fromEntries(
-      SPLITS.flatMap((name) => {
-        const split = cell.data[name];
-        return split === undefined ? [] : [[name, filled(name, split)]];
-      }),
-    ),
-    tasks:
-      tasks &&
-      Object.fromEntries(
-        Object.entries(tasks).map(([name, split]) => [name, filled(`tasks.${name}`, split)]),
-      ),
-  };
-  return { ...cell, data: { ...cell.data, ...defined(splits) } };
+  const splits = SPLITS.flatMap((name) => {
+    const split = cell.data[name];
+    return split === undefined ? [] : [[name, filled(name, split)] as const];
+  });
+  const tasks = Object.entries(cell.data.tasks ?? {}).map(
+    ([name, split]) => [name, filled(`tasks.${name}`, split)] as const,
+  );
+  const data = { ...cell.data, ...Object.fromEntries(splits) };
+  return { ...cell, data: cell.data.tasks ? { ...data, tasks: Object.fromEntries(tasks) } : data };
 }
 
 /** Fills in one split. @param cellClasses the spec's `data.classes`, if it has any */
