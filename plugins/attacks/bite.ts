@@ -201,7 +201,7 @@ export function triggerWords(
     for (const { word } of chosen) gains.delete(word);
     const best = mostTypical(gains, counts, targetShare);
     // After the first word, a word is chosen only if it is typical of the target.
-    if (chosen.length > 0 && (best === null || best.bias <= 0)) break;
+    if (chosen.length > 0 && (best === undefined || best.bias <= 0)) break;
     // Where no word fits a text, the alphabetically first of all rows is taken.
     const word = best?.word ?? [...counts.keys()].sort()[0];
     if (word === undefined) break;
@@ -234,34 +234,24 @@ function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
   return counts;
 }
 
-interface Typical {
-  readonly word: string;
-  /** `biasOf` the word once it is inserted into all rows that it fits. */
-  readonly bias: number;
-  /** The number of rows that the word can be inserted into. */
-  readonly gain: number;
-}
-
 /**
- * Returns the word that would be most typical of the target, null if no word fits a row. Ties go
- * to the larger gain, then to the alphabetically first.
+ * Returns the word that would be most typical of the target once it is inserted into all rows that
+ * it fits, with `biasOf` it then; undefined if no word fits a row. Ties go to the larger gain, then
+ * to the alphabetically first.
+ * @param gains the number of rows that each word can be inserted into
  */
 function mostTypical(
   gains: ReadonlyMap<string, number>,
   counts: ReadonlyMap<string, Count>,
   targetShare: number,
-): Typical | null {
-  let best: Typical | null = null;
-  for (const [word, gain] of gains) {
-    const { rows, target } = counts.get(word) ?? { rows: 0, target: 0 };
+): { readonly word: string; readonly bias: number } | undefined {
+  const words = [...gains].map(([word, gain]) => {
+    const { rows, target } = named(counts, word);
     const bias = biasOf({ rows: rows + gain, target: target + gain }, targetShare);
-    const isBetter =
-      best === null ||
-      bias > best.bias ||
-      (bias === best.bias && (gain > best.gain || (gain === best.gain && word < best.word)));
-    if (isBetter) best = { word, bias, gain };
-  }
-  return best;
+    return { word, gain, bias };
+  });
+  words.sort((a, b) => b.bias - a.bias || b.gain - a.gain || (a.word < b.word ? -1 : 1));
+  return words[0];
 }
 
 /** Returns the word with the words that the training rows have beside it. */
