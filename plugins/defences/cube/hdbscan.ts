@@ -85,11 +85,6 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
   const rootOf = (node: number): number => {
     let root = node;
     while (parent[root] !== root) root = parent[root]!;
-    for (let at = node; at !== root;) {
-      const next = parent[at]!;
-      parent[at] = root;
-      at = next;
-    }
     return root;
   };
   return [...edges]
