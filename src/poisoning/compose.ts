@@ -130,7 +130,7 @@ export function applyPoisoned(
   rows: readonly Row[],
   poisoned: Poisoned,
   classes: readonly string[],
-  taken: ReadonlySet<number> = NONE,
+  taken: ReadonlySet<number> = new Set(),
 ): Row[] {
   const fault = poisonedFault(rows, poisoned, classes);
   if (fault !== null)
@@ -151,7 +151,6 @@ export function applyPoisoned(
   return [...withChanges(rows, poisoned.changed), ...poisoned.negatives];
 }
 
-const NONE: ReadonlySet<number> = new Set();
 const isCount = (value: unknown): value is number => Number.isInteger(value) && Number(value) >= 0;
 
 /**
