@@ -88,7 +88,7 @@ async function writeResults(
     ...(noise.measured
       ? {
           // M and the floor are distances from the same clean run, whose change M's metrics have.
-          ...flatDistances(noise.mean, 'floor.', ['clean_change']),
+          ...flatDistances(noise.mean, 'floor.', 'clean_change'),
           ...overFloor(points),
         }
       : {}),

@@ -34,7 +34,14 @@ import {
 import { differentiate } from '../../../src/tensor/differentiable.ts';
 import { NO_LINEARISED } from '../shared/definition.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
-import { inputDir, type Metrics, readMetrics, writeJson, writeMetrics } from '../shared/files.ts';
+import {
+  inputDir,
+  type Metrics,
+  numbersIn,
+  readMetrics,
+  writeJson,
+  writeMetrics,
+} from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
@@ -279,17 +286,9 @@ async function writeResults(
  */
 function flatten({ at, kernels, linear }: Point): [string, number][] {
   const prefix = at === 'final' ? '' : `${at}.`;
-  return [
-    ...Object.entries(kernels).flatMap(([kind, numbers]) =>
-      Object.entries(numbers).map(([name, value]): [string, number] => [
-        `${prefix}${kind}.${name}`,
-        value,
-      ]),
-    ),
-    ...Object.entries(linear).flatMap(([name, value]: [string, number | null]) =>
-      value === null ? [] : [[`${prefix}linear.${name}`, value] satisfies [string, number]],
-    ),
-  ];
+  return Object.entries({ ...kernels, linear }).flatMap(([part, numbers]) =>
+    numbersIn(numbers, `${prefix}${part}.`),
+  );
 }
 
 type LinearisedOptions = Partial<Pick<Context, 'progress' | 'signal'>>;

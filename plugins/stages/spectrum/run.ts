@@ -35,7 +35,7 @@ import {
   svd,
 } from '../../../src/tensor/linalg.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
-import { assetOf, inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { assetOf, inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts, openWeights } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
@@ -215,7 +215,13 @@ async function writeResults(
 ): Promise<void> {
   const spectra = spectraMetrics(layers);
   await writeJson(outDir, 'spectrum.json', { energy, vectors, cosine, masked_lm: lm, layers }, 1);
-  await writeMetrics(outDir, { ...spectra, ...(lm === null ? {} : forgettingMetrics(lm)) });
+  const forgetting = lm && {
+    masked_tokens: lm.tokens,
+    masked_lm_loss_start: lm.loss_start,
+    masked_lm_loss: lm.loss,
+    forgetting: lm.forgetting,
+  };
+  await writeMetrics(outDir, { ...spectra, ...forgetting });
   log(
     `${layers.length} layers: effective rank ${spectra.effective_rank.toFixed(1)} on average, ` +
       `${spectra.intruder_dimensions} intruder dimensions among ${spectra.vectors} vectors`,
@@ -232,13 +238,6 @@ async function writeResults(
           `after, over ${lm.tokens} tokens of ${lm.rows} rows`,
   );
 }
-
-const forgettingMetrics = ({ tokens, loss_start, loss, forgetting }: Forgetting): Metrics => ({
-  masked_tokens: tokens,
-  masked_lm_loss_start: loss_start,
-  masked_lm_loss: loss,
-  forgetting,
-});
 
 /** Returns mean and largest ranks over layers, counts as sums, and the change as of one vector. */
 function spectraMetrics(layers: readonly LayerSpectrum[]) {

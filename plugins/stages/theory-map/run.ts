@@ -10,7 +10,7 @@ import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
 import { readTorchStart } from '../../../src/science/torch/model.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { inputDir, type Metrics, numbersIn, writeJson, writeMetrics } from '../shared/files.ts';
 import {
   loadAdapter,
   loadArchitecture,
@@ -18,7 +18,7 @@ import {
   openWeights,
 } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
-import { drawnMoments, type ModelValues, type TheoryMap, theoryMap } from './map.ts';
+import { drawnMoments, type TheoryMap, theoryMap } from './map.ts';
 import { rankKernels, torchRankKernels } from './rank-kernels.ts';
 
 type Context = RunContext<Params>;
@@ -79,14 +79,10 @@ async function mapOf(
  * Returns what was measured on the model at σ² = scale/d, s = 1. The closed forms are in map.json.
  */
 function metricsOf({ full, points }: TheoryMap): Metrics {
-  const numbers = (prefix: string, values: ModelValues): [string, number][] =>
-    Object.entries(values).flatMap(([name, value]: [string, unknown]) =>
-      typeof value === 'number' ? [[`${prefix}.${name}`, value] satisfies [string, number]] : [],
-    );
   return Object.fromEntries([
-    ...numbers('full', full),
+    ...numbersIn(full, 'full.'),
     ...points.flatMap(({ distribution, rank, scale, model }) =>
-      model === null ? [] : numbers(`${distribution}.r${rank}.scale${scale}`, model),
+      numbersIn(model ?? {}, `${distribution}.r${rank}.scale${scale}.`),
     ),
   ]);
 }
