@@ -1,13 +1,12 @@
 /** What scorers that compare texts share: the text to look for, and how texts are compared. */
 import {
-  type JsonSchema,
   type Problem,
   problemOf,
   type ScorerCheck,
   type ScorerDescriptor,
   UserFault,
 } from '../../../src/api.ts';
-import { nonEmptyText } from '../../../src/poisoning/parameters.ts';
+import { nonEmptyText, parameters } from '../../../src/poisoning/parameters.ts';
 
 export interface TextParams {
   /** Default: the target. */
@@ -18,17 +17,6 @@ export interface TextParams {
 /** Says in summaries how `normalised` texts are compared. */
 export const COMPARED =
   'Both are compared in Unicode form NFC, without white space at their start and end';
-
-export const textProperties: JsonSchema = {
-  text: nonEmptyText({
-    description: "The text that counts. Default: the attack's target.",
-  }),
-  ignore_case: {
-    type: 'boolean',
-    default: false,
-    description: 'Whether upper and lower case count as the same.',
-  },
-};
 
 function normalised(text: string, ignoreCase: boolean): string {
   const trimmed = text.normalize('NFC').trim();
@@ -77,8 +65,19 @@ const NEITHER = 'the scorer has no text to look for, and no attack has a target'
  */
 export const textScorer = (
   isHit: (output: string, wanted: string) => boolean,
-): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'pure' | 'reads' | 'score'> => ({
+): Pick<
+  ScorerDescriptor<TextParams>,
+  'citation' | 'params' | 'check' | 'pure' | 'reads' | 'score'
+> => ({
   citation: '',
+  params: parameters({
+    text: nonEmptyText({ description: "The text that counts. Default: the attack's target." }),
+    ignore_case: {
+      type: 'boolean',
+      default: false,
+      description: 'Whether upper and lower case count as the same.',
+    },
+  }),
   pure: true,
   check: checkText,
   reads: ({ text }) => (text === undefined ? ['target'] : []),
