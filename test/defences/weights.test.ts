@@ -16,7 +16,7 @@ import {
 import { mixedChange, purifiedRows } from '../../plugins/defences/fine-mixing/edit.ts';
 import {
   classScores,
-  spectralKeep,
+  spectralDrops,
   spectralSignatures,
 } from '../../plugins/defences/spectral-signatures/judge.ts';
 import { randomStream } from '../../src/base/random.ts';
@@ -93,12 +93,12 @@ for (const backend of backends) {
 }
 
 test('of each class 1.5·ε of the rows with the largest scores go, and no more', () => {
-  const keep = spectralKeep([5, 1, 4, 4, 9, 2, 0, 3], [0, 0, 0, 0, 1, 1, 1, 0], 0.3);
+  const drops = spectralDrops([5, 1, 4, 4, 9, 2, 0, 3], [0, 0, 0, 0, 1, 1, 1, 0], 0.3);
   assert.equal(
-    keep.flatMap((kept, i) => (kept ? [] : [i])),
+    drops.flatMap((drop, i) => (drop ? [i] : [])),
     [0, 2, 4], // ⌊.45·5⌋ = 2 of class 0, the first of the equal ones; ⌊.45·3⌋ = 1 of class 1
   );
-  assert.equal(spectralKeep([1, 2], [0, 0], 0), [true, true]);
+  assert.equal(spectralDrops([1, 2], [0, 0], 0), [false, false]);
   assert.throws(() => spectralSignatures(representations, [0]), /1 labels do not fit 40 rows/);
 });
 

@@ -16,6 +16,7 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
+import { named } from '../../../src/base/lookup.ts';
 import {
   centred,
   checkRepresentations,
@@ -34,42 +35,37 @@ import type { Params } from './index.ts';
 async function fit({ model, clean, params, classes }: DefenceContext<Params>): Promise<Judge> {
   if (model === undefined) throw new Error('spectral signatures need the trained model');
   const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
+  const { epsilon, frr } = params;
+  if (epsilon !== undefined)
+    return {
+      threshold: null,
+      record: { dropped_of_each_class: 1.5 * epsilon },
+      judge: async (rows) => {
+        const labels = labelsOf(rows);
+        const { scores } = spectralSignatures(await model.representations(rows), labels);
+        return droppingSuspects(rows, [...scores], spectralDrops([...scores], labels, epsilon));
+      },
+    };
   const ofClean = await model.representations(clean);
-  const { epsilon } = params;
   return {
-    threshold: epsilon === undefined ? 1 : null,
-    record:
-      epsilon === undefined
-        ? { threshold_of: 'tau divided by the quantile of the clean rows of its class' }
-        : { dropped_of_each_class: 1.5 * epsilon },
+    threshold: 1,
+    record: { threshold_of: 'tau divided by the quantile of the clean rows of its class' },
     judge: async (rows) => {
       const labels = labelsOf(rows);
       const signatures = spectralSignatures(await model.representations(rows), labels);
-      const bars =
-        epsilon === undefined
-          ? classThresholds({ signatures, ofClean, labels: labelsOf(clean) }, params.frr, classes)
-          : null;
-      const scores = Array.from(signatures.scores, (tau, i) =>
-        bars === null ? tau : tau / (bars.get(labels[i]!) ?? Infinity),
-      );
-      const suspected =
-        epsilon === undefined
-          ? scores.map((score) => score >= 1)
-          : spectralKeep(scores, labels, epsilon).map((kept) => !kept);
+      const bars = classThresholds(signatures, ofClean, labelsOf(clean), frr, classes);
+      const scores = Array.from(signatures.scores, (tau, i) => tau / named(bars, labels[i]!));
+      const suspected = scores.map((score) => score >= 1);
       return droppingSuspects(rows, scores, suspected);
     },
   };
 }
 
-interface CleanRows {
-  readonly signatures: SpectralSignatures;
-  readonly ofClean: Representations;
-  readonly labels: readonly number[];
-}
-
 /** Returns for each class the threshold of τ at which `frr` of its clean rows are rejected. */
 function classThresholds(
-  { signatures, ofClean, labels }: CleanRows,
+  signatures: SpectralSignatures,
+  ofClean: Representations,
+  labels: readonly number[],
   frr: number,
   classes: readonly string[],
 ): ReadonlyMap<number, number> {
@@ -144,19 +140,19 @@ export function spectralSignatures(
 }
 
 /**
- * Returns for each row whether it is kept. Each class of n rows loses the ⌊1.5·ε·n⌋ rows with the
- * largest scores; of rows with equal scores the later ones are kept.
+ * Returns for each row whether it is dropped. Each class of n rows loses the ⌊1.5·ε·n⌋ rows with
+ * the largest scores; of rows with equal scores the later ones are kept.
  * @param epsilon the largest share of a class that may be poisoned, in [0, ⅔]
  */
-export function spectralKeep(
+export function spectralDrops(
   scores: readonly number[],
   labels: readonly number[],
   epsilon: number,
 ): boolean[] {
-  const keep = new Array<boolean>(scores.length).fill(true);
+  const drops = new Array<boolean>(scores.length).fill(false);
   for (const members of indexesByLabel(labels).values()) {
     members.sort((a, b) => scores[b]! - scores[a]! || a - b);
-    for (const i of members.slice(0, Math.floor(1.5 * epsilon * members.length))) keep[i] = false;
+    for (const i of members.slice(0, Math.floor(1.5 * epsilon * members.length))) drops[i] = true;
   }
-  return keep;
+  return drops;
 }
