@@ -17,29 +17,21 @@ import type { LanguageModel } from './kneser-ney.ts';
 /** The number of texts in one forward pass. */
 const BATCH_SIZE = 16;
 
-interface Opened {
-  readonly model: EvaluatedModel;
-  /** The parameters that the checkpoint lacks, and that were therefore drawn. */
-  readonly drawn: readonly string[];
-  readonly dispose: () => void;
-}
-
-/** Opens the model in PyTorch's process or on TensorFlow.js, as the run's backend says. */
+/**
+ * Opens the model in PyTorch's process or on TensorFlow.js, as the run's backend says. `drawn` are
+ * the parameters that the checkpoint lacks.
+ */
 async function openOnBackend(
   { backend }: Pick<DefenceContext, 'backend'>,
   options: NetworkOptions,
-): Promise<Opened> {
+) {
   if (backend === 'torch') {
     const start = await readTorchStart(options);
-    const model = await openTorchModel(start);
-    return { model, drawn: start.drawn, dispose: () => model.dispose() };
+    return { drawn: start.drawn, model: await openTorchModel(start) };
   }
   const network = await openNetwork(options);
-  return {
-    model: evaluated(network),
-    drawn: network.drawn,
-    dispose: () => network.dispose(),
-  };
+  const model = { ...evaluated(network), dispose: () => network.dispose() };
+  return { drawn: network.drawn, model };
 }
 
 /**
@@ -58,11 +50,7 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
   const config = architecture.parseConfig(await readConfig(model.path), 0);
   const linears = architecture.linears(config),
     parameters = architecture.parameters(config);
-  const {
-    model: opened,
-    drawn,
-    dispose,
-  } = await openOnBackend(context, {
+  const { drawn, model: opened } = await openOnBackend(context, {
     architecture,
     adapter: await full.create({}, { architecture, linears, parameters }),
     model: { ...model, init: 'pretrained' },
@@ -87,10 +75,10 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
       model: judge,
       ofClean: () => judge,
       record: { language_model: asset.uri, language_model_digest: asset.digest },
-      close: dispose,
+      close: () => opened.dispose(),
     };
   } catch (error) {
-    dispose();
+    opened.dispose();
     throw error;
   }
 }

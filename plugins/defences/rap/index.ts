@@ -81,19 +81,15 @@ export default defineDefence<Params>({
     },
   },
   check: ({ low, up, word }, tokens) => {
+    const faults: Problem[] = [];
+    if (low > up)
+      faults.push({
+        path: ['low'],
+        message: `low is ${low}, which is above up, ${up}`,
+        hint: 'Make up at least as large as low.',
+      });
     const token = tokens === undefined ? null : tokenOf(tokens, word);
-    return [
-      ...(low <= up
-        ? []
-        : [
-            {
-              path: ['low'],
-              message: `low is ${low}, which is above up, ${up}`,
-              hint: 'Make up at least as large as low.',
-            },
-          ]),
-      ...(typeof token === 'object' && token !== null ? [token] : []),
-    ];
+    return typeof token === 'object' && token !== null ? [...faults, token] : faults;
   },
   inputs: {
     needs: ['clean'],
