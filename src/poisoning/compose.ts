@@ -42,19 +42,10 @@ export async function poisonRows(
     taken = new Set<number>();
   let current = rows;
   for (const { attack, params, files } of steps) {
-    const given = current,
+    const random = streams(attack.name),
       earlier = taken.size === 0 ? {} : { taken: new Set(taken) };
-    const poisoned = await callReadOnly(attack.name, () =>
-      attack.poison({
-        rows: given,
-        classes,
-        params,
-        random: streams(attack.name),
-        files,
-        log,
-        ...earlier,
-      }),
-    );
+    const input = { rows: current, classes, params, random, files, log, ...earlier };
+    const poisoned = await callReadOnly(attack.name, () => attack.poison(input));
     applyPoisoned(attack.name, current, poisoned, classes, taken);
     current = readOnly(withChanges(current, poisoned.changed));
     for (const { index } of poisoned.changed) taken.add(index);

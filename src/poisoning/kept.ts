@@ -22,11 +22,9 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
     return `must return \`suspected\`, true or false for each of ${count} rows`;
   if (!isList(left, count)) return `must return \`rows\`, a row or null for each of ${count} rows`;
   const strange = left.findIndex((row, i) => {
-    const own = rows[i];
+    const own = rows[i]!;
     if (row === null || row === own) return false;
-    return (
-      !(isRecord(row) && typeof row['text'] === 'string') || !isSameButForTexts(row as never, own)
-    );
+    return !(isRecord(row) && typeof row['text'] === 'string' && isSameButForTexts(row, own));
   });
   return strange < 0
     ? null
@@ -34,8 +32,8 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
         "a row's texts, and neither its id nor its label or answer";
 }
 
-const isSameButForTexts = (row: Row, original: Row | undefined): boolean =>
-  row.id === original?.id &&
+const isSameButForTexts = (row: Partial<Row>, original: Row): boolean =>
+  row.id === original.id &&
   row.label === original.label &&
   row.answer === original.answer &&
   row.rejected === original.rejected;
