@@ -78,17 +78,15 @@ function parseVerdicts(text: string, outputs: number): boolean[] {
       `${SCORES} has ${lines.length} lines; ${outputs} outputs were handed over`,
       HINT,
     );
-  return lines.map((line, i) => parseVerdict(line, `${SCORES}:${i + 1}`));
-}
-
-function parseVerdict(line: string, place: string): boolean {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    throw new UserFault(`${place} is not JSON`, HINT);
-  }
-  const hit = isRecord(value) ? value['hit'] : undefined;
-  if (typeof hit === 'boolean') return hit;
-  throw new UserFault(`${place} has no \`hit\` that is true or false: ${shown(value)}`, HINT);
+  return lines.map((line, i) => {
+    const place = `${SCORES}:${i + 1}`;
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      throw new UserFault(`${place} is not JSON`, HINT);
+    }
+    if (isRecord(value) && typeof value['hit'] === 'boolean') return value['hit'];
+    throw new UserFault(`${place} has no \`hit\` that is true or false: ${shown(value)}`, HINT);
+  });
 }

@@ -221,14 +221,14 @@ function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | nu
   const text = typeof content === 'string' ? content : typeof refusal === 'string' ? refusal : '';
   const model = field(value, 'model'),
     usage = field(value, 'usage');
-  const tokens = ['prompt_tokens', 'completion_tokens'].map((name) => {
+  const tokens = (name: string): number => {
     const count = field(usage, name);
     return typeof count === 'number' && Number.isFinite(count) ? count : 0;
-  });
+  };
   return {
     // Hide the credential again: JSON may have spelled it with escapes.
     text: redact(text),
     model: typeof model === 'string' ? shown(redact(model)).slice(1, -1) : asked,
-    tokens: [tokens[0] ?? 0, tokens[1] ?? 0],
+    tokens: [tokens('prompt_tokens'), tokens('completion_tokens')],
   };
 }
