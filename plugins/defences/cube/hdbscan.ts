@@ -164,16 +164,9 @@ interface Clusters {
 
 /** Returns all points below a node, which may be a point itself. */
 function pointsBelow(node: number, merges: readonly Merge[], count: number): number[] {
-  const points: number[] = [],
-    open = [node];
-  for (let at = open.pop(); at !== undefined; at = open.pop()) {
-    if (at < count) points.push(at);
-    else {
-      const { left, right } = merges[at - count]!;
-      open.push(right, left);
-    }
-  }
-  return points;
+  if (node < count) return [node];
+  const { left, right } = merges[node - count]!;
+  return [left, right].flatMap((child) => pointsBelow(child, merges, count));
 }
 
 /**

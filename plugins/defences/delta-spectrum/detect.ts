@@ -14,7 +14,7 @@
  * standard deviations.
  */
 import { readFile } from 'node:fs/promises';
-import { type Asset, type JsonObject, UserFault, type Verdict } from '../../../src/api.ts';
+import { type Asset, UserFault, type Verdict } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { weightChange } from '../../../src/defences/prune.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
@@ -85,20 +85,19 @@ async function judge(context: WeightsContext<Params>): Promise<Verdict> {
       'the training changed no layer, so there is nothing to judge',
       'Choose an adapter that trains layers.',
     );
-  const record: JsonObject = { statistics };
   const asset = assets['reference'];
   if (asset === undefined)
     return {
       score: layers.reduce((sum, { energy }) => sum + energy, 0) / layers.length,
       threshold: params.energy,
-      record: { ...record, compared_with: 'no model: the threshold is that of the spec' },
+      record: { statistics, compared_with: 'no model: the threshold is that of the spec' },
     };
   const clean = await readReference(asset);
   try {
     return {
       score: distanceFromClean(statistics, clean),
       threshold: rejectionThreshold(distancesAmongClean(clean), params.frr),
-      record: { ...record, compared_with: `${clean.length} clean models` },
+      record: { statistics, compared_with: `${clean.length} clean models` },
     };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
