@@ -60,6 +60,14 @@ export function drawnMoments(
 /** The distribution of A's entries. */
 export type Shape = 'normal' | 'uniform';
 
+/** A, (rank, width), as it is drawn. */
+interface RandomA {
+  readonly shape: Shape;
+  readonly rank: number;
+  readonly width: number;
+  readonly variance: number;
+}
+
 interface ClosedForm {
   /**
    * log(σ²rd) = log E Σλ. The paper's code also divides by 1 − α = 1e-10; that factor diverges as α
@@ -84,35 +92,20 @@ const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
  * Returns E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ): rd fourth powers of entries, rd(d−1) pairs in
  * a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
  */
-export function expectedSquares(
-  shape: Shape,
-  rank: number,
-  width: number,
-  variance: number,
-): number {
+export function expectedSquares({ shape, rank, width, variance }: RandomA): number {
   return variance ** 2 * rank * width * (width + rank - 2 + KURTOSIS[shape]);
 }
 
 /** Returns E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ), whose logarithm is the published H₂'. */
-export function diagonalSquares(
-  shape: Shape,
-  rank: number,
-  width: number,
-  variance: number,
-): number {
+export function diagonalSquares({ shape, rank, width, variance }: RandomA): number {
   return variance ** 2 * width * rank * (rank - 1 + KURTOSIS[shape]);
 }
 
-export function closedForm(
-  shape: Shape,
-  rank: number,
-  width: number,
-  variance: number,
-): ClosedForm {
-  const squares = expectedSquares(shape, rank, width, variance);
+export function closedForm(A: RandomA): ClosedForm {
+  const squares = expectedSquares(A);
   return {
-    h1: Math.log(variance * rank * width),
-    h2_published: Math.log(diagonalSquares(shape, rank, width, variance)),
+    h1: Math.log(A.variance * A.rank * A.width),
+    h2_published: Math.log(diagonalSquares(A)),
     sum_squares: squares,
     h2: -Math.log(squares),
   };
@@ -225,7 +218,7 @@ export function theoryMap(options: MapOptions): TheoryMap {
           distribution,
           rank,
           scale,
-          closed: closedForm(distribution, rank, width, variance),
+          closed: closedForm({ shape: distribution, rank, width, variance }),
           drawn: { h1: Math.log(variance * sum), h2: -Math.log(variance ** 2 * squares) },
           model: values === undefined ? null : scaledValues(values, scale),
         };
