@@ -40,8 +40,6 @@ export interface TriggersParams extends BackdoorParams {
 
 export type Random = AttackInput<unknown>['random'];
 
-type ShowTrigger<P> = (row: Row, params: P, random: Random) => Row;
-
 /** A backdoor's descriptor without its name, summary and citation. */
 export type Backdoor<P> = Pick<
   AttackDescriptor<P, Poisoned>,
@@ -70,7 +68,7 @@ export function backdoor<P extends BackdoorParams>({
 }: Defaults & {
   /** Schemas of the parameters that describe the trigger. */
   readonly properties: JsonSchema;
-  readonly show: ShowTrigger<P>;
+  readonly show: (row: Row, params: P, random: Random) => Row;
 }): Backdoor<P> {
   return {
     family: 'backdoor',

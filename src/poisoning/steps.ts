@@ -92,10 +92,10 @@ export function taskFault(
 }
 
 /** Throws `UserFault` if one of the attacks can't poison rows of this task. */
-export function refuseOtherTasks(steps: readonly Step[], task: Task): void {
+export function refuseOtherTasks(steps: readonly Pick<Step, 'attack'>[], task: Task): void {
   for (const step of steps) {
     const fault = taskFault(step, task);
-    if (fault !== null) throw new UserFault(fault.message, fault.hint);
+    if (fault !== null) throw new UserFault(fault.message, fault.hint, fault.path);
   }
 }
 
