@@ -83,8 +83,7 @@ export function namedDataset({
         } finally {
           await rows.return?.();
         }
-        const provenance = next.value; // what the reader returns after the last row
-        return provenance ?? {};
+        return next.value ?? {}; // what the reader returns after the last row
       }
       throw new SplitFault(
         ['source'],
