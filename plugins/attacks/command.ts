@@ -139,26 +139,24 @@ async function runProgram(
 }
 
 /** Returns the content of task.json. @param asked how many rows to change; null for any number */
-const taskForProgram = (
+function taskForProgram(
   what: keyof typeof WRITTEN,
   rows: readonly Row[],
   asked: number | null,
-  { classes, params: { target, options }, random, taken }: Given,
-): { readonly [field: string]: unknown } => ({
-  do: what,
-  classes,
-  asked,
-  target: target === undefined ? null : targetInTask(target, classes),
-  options,
-  ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
-  // A seed for this attack, derived from the spec's seed and the purpose, never from the cell. It
-  // is the same in training and in evaluation.
-  seed: random('command').integer(2 ** 31),
-});
-
-function targetInTask(written: string | number, classes: readonly string[]): Json {
-  const target = targetOfParams({ target: written }, classes);
-  return typeof target === 'number' ? target : target.text;
+  { classes, params: { target: written, options }, random, taken }: Given,
+): { readonly [field: string]: unknown } {
+  const target = written === undefined ? null : targetOfParams({ target: written }, classes);
+  return {
+    do: what,
+    classes,
+    asked,
+    target: typeof target === 'object' ? (target?.text ?? null) : target,
+    options,
+    ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
+    // A seed for this attack, derived from the spec's seed and the purpose, never from the cell. It
+    // is the same in training and in evaluation.
+    seed: random('command').integer(2 ** 31),
+  };
 }
 
 /** Writes the program's folder: the attack's files, rows.jsonl and task.json. */

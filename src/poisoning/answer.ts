@@ -21,11 +21,6 @@ export interface AnswerParams extends Dose {
   readonly place?: Place;
 }
 
-type AnswerBackdoor<P, Made extends Poisoned | Promise<Poisoned>> = Pick<
-  AttackDescriptor<P, Made>,
-  'family' | 'tasks' | 'params' | 'check' | 'target' | 'trigger'
->;
-
 /** The descriptor of a backdoor in answers, without its name, summary, citation and `poison`. */
 export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | Promise<Poisoned>>({
   trigger,
@@ -38,7 +33,10 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
   readonly target: JsonSchema;
   /** Schemas of further parameters. */
   readonly properties?: JsonSchema;
-}): AnswerBackdoor<P, Made> {
+}): Pick<
+  AttackDescriptor<P, Made>,
+  'family' | 'tasks' | 'params' | 'check' | 'target' | 'trigger'
+> {
   return {
     family: 'backdoor',
     tasks: ['completion'],
