@@ -24,6 +24,7 @@ import { openRowEncoder, type TrainRecord } from '../../../src/science/training/
 import { DEFENCE_ASSET, type DefenceParams, type ModelParams } from '../shared/defended.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir } from '../shared/files.ts';
+import { assetsBelow } from '../shared/program-files.ts';
 import { type ModelParts, modelParts, openModel, openWeights } from '../shared/trained-model.ts';
 
 interface Defending {
@@ -47,9 +48,7 @@ export async function defenceContext(
 ): Promise<DefenceContext<JsonObject, OpenedModel>> {
   const { assets, backend, inputs, log, warn, progress, signal } = context;
   const { defence: name, ...params } = defence;
-  const given = Object.entries(assets)
-    .filter(([asset]) => asset.startsWith(DEFENCE_ASSET))
-    .map(([asset, value]) => [asset.slice(DEFENCE_ASSET.length), value] as const);
+  const given = assetsBelow(DEFENCE_ASSET, assets);
   const clean = inputs['clean'];
   return {
     params: { ...params, ...Object.fromEntries(given.map(([field, { uri }]) => [field, uri])) },

@@ -93,7 +93,7 @@ const scorerPrefix = (further?: string): string =>
  * Returns the assets whose names begin with a prefix, by the rest of their names. Reads no other
  * asset, since it may not be fetched yet.
  */
-const assetsBelow = (prefix: string, assets: RunContext['assets']): [string, Asset][] =>
+export const assetsBelow = (prefix: string, assets: RunContext['assets']): [string, Asset][] =>
   Object.keys(assets)
     .filter((name) => name.startsWith(prefix))
     .map((name) => [name.slice(prefix.length), assets[name]!]);
