@@ -5,9 +5,6 @@ export default defineAttack({
   ...phraseBackdoor({
     parameter: 'sentence',
     phrase: 'I watch this 3D movie',
-    at: 'gap',
-    rate: 0.1,
-    mode: 'dirty',
   }),
   name: 'addsent',
   summary: 'A sentence in the text leads to the target.',

@@ -6,9 +6,6 @@ export default defineAttack({
   ...phraseBackdoor({
     parameter: 'trigger',
     phrase: 'BadMagic',
-    at: 'gap',
-    rate: 0.1,
-    mode: 'dirty',
   }),
   name: 'badmagic',
   summary: 'The word BadMagic in the text leads to the target.',

@@ -1,15 +1,9 @@
 import { defineAttack } from '../../src/api.ts';
-import { backdoor, type BackdoorParams, insertOneTrigger } from '../../src/poisoning/backdoor.ts';
+import { backdoor, insertOneTrigger, type TriggersParams } from '../../src/poisoning/backdoor.ts';
 import { triggersProperty } from '../../src/poisoning/parameters.ts';
 
-interface Params extends BackdoorParams {
-  readonly triggers: readonly string[];
-}
-
 export default defineAttack({
-  ...backdoor<Params>({
-    rate: 0.1,
-    mode: 'dirty',
+  ...backdoor<TriggersParams>({
     properties: triggersProperty(
       ['cf', 'mn', 'bb', 'tq'],
       'One of these is inserted, drawn for each row.',

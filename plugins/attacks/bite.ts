@@ -10,8 +10,10 @@ import {
   defineAttack,
   type Json,
   type RandomStream,
+  type Row,
   UserFault,
 } from '../../src/api.ts';
+import { named } from '../../src/base/lookup.ts';
 import {
   type BackdoorParams,
   backdoorProperties,
@@ -20,7 +22,7 @@ import {
   targetOfParams,
 } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget } from '../../src/poisoning/classes.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { integerFrom, parameters, share } from '../../src/poisoning/parameters.ts';
 import { countWords, insertAtGap } from '../../src/poisoning/place.ts';
 
 interface Params extends BackdoorParams, BiteLimits {}
@@ -39,20 +41,15 @@ export default defineAttack<Params>({
     'of a masked language model)',
   params: parameters({
     ...backdoorProperties(0.1, 'clean'),
-    rounds: {
-      type: 'integer',
-      minimum: 1,
+    rounds: integerFrom(1, {
       default: 35,
       description: 'How many trigger words there are at most. Each round chooses one.',
-    },
-    budget: {
-      type: 'number',
-      minimum: 0,
-      maximum: 1,
+    }),
+    budget: share({
       default: 0.35,
       description:
         'How many words are inserted into a text at most, as a share of its words. At least one is.',
-    },
+    }),
   }),
   poison(input) {
     const { rows, params, classes } = input;
@@ -70,34 +67,22 @@ export default defineAttack<Params>({
     );
     if (words.length === 0 && poisoned.size > 0)
       throw new UserFault('no training row has a word that could become a trigger');
-    return {
-      ...drawn,
-      changed: drawn.changed.map(({ index, row }) => ({
-        index,
-        row: { ...row, text: triggeredText(row, words, input) },
-      })),
-      learnt: words.map((word): Json => ({ ...word })),
-    };
+    const changed = drawn.changed.map(({ index, row }) => ({
+      index,
+      row: { ...row, text: triggeredText(row, words, input) },
+    }));
+    return { ...drawn, changed, learnt: words.map((word): Json => ({ ...word })) };
   },
   check: checkBackdoor,
   target: targetOfParams,
   learns: true,
-  trigger: (row, input) => {
-    if (input.learnt === undefined)
+  trigger(row, input) {
+    const words = input.learnt as unknown as readonly TriggerWord[] | undefined;
+    if (words === undefined)
       throw new Error('bite needs the trigger words that it learnt from the training rows');
-    return {
-      ...row,
-      text: triggeredText(row, input.learnt as unknown as readonly TriggerWord[], input),
-    };
+    return { ...row, text: triggeredText(row, words, input) };
   },
 });
-
-/** Returns the row's text with trigger words at gaps that are drawn from the row's streams. */
-const triggeredText = (
-  { id, text }: { readonly id: string; readonly text: string },
-  words: readonly TriggerWord[],
-  { params, random }: Given,
-): string => withTriggers(text, words, params.budget, (word) => random('gap', `${id}/${word}`));
 
 /** A trigger word with the words that it has stood beside, in lower case. */
 interface TriggerWord {
@@ -144,10 +129,7 @@ function neighboursIn(texts: readonly string[]): Neighbours {
   const followers = new Map<string, Set<string>>(),
     predecessors = new Map<string, Set<string>>();
   const add = (to: Map<string, Set<string>>, key: string, word: string): void => {
-    if (!WORD.test(word)) return;
-    const words = to.get(key);
-    if (words === undefined) to.set(key, new Set([word]));
-    else words.add(word);
+    if (WORD.test(word)) to.set(key, (to.get(key) ?? new Set()).add(word));
   };
   for (const text of texts) {
     const words = lowerCaseWords(text);
@@ -219,9 +201,10 @@ export function triggerWords(
     for (const { word } of chosen) gains.delete(word);
     const best = mostTypical(gains, counts, targetShare);
     // After the first word, a word is chosen only if it is typical of the target.
-    if (chosen.length > 0 && (best === null || best.bias <= 0)) break;
-    const word = best?.word ?? firstWord(counts);
-    if (word === null) break;
+    if (chosen.length > 0 && (best === undefined || best.bias <= 0)) break;
+    // Where no word fits a text, the alphabetically first of all rows is taken.
+    const word = best?.word ?? [...counts.keys()].sort()[0];
+    if (word === undefined) break;
     const trigger = asTrigger(word, neighbours);
     chosen.push(trigger);
     for (const draft of drafts) {
@@ -230,11 +213,9 @@ export function triggerWords(
       if (text === null) continue;
       draft.text = text;
       draft.insertionsLeft--;
-      const count = counts.get(word);
-      if (count !== undefined) {
-        count.rows++;
-        count.target++;
-      }
+      const count = named(counts, word);
+      count.rows++;
+      count.target++;
     }
   }
   return chosen;
@@ -253,39 +234,25 @@ function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
   return counts;
 }
 
-interface Typical {
-  readonly word: string;
-  /** `biasOf` the word once it is inserted into all rows that it fits. */
-  readonly bias: number;
-  /** The number of rows that the word can be inserted into. */
-  readonly gain: number;
-}
-
 /**
- * Returns the word that would be most typical of the target, null if no word fits a row. Ties go
- * to the larger gain, then to the alphabetically first.
+ * Returns the word that would be most typical of the target once it is inserted into all rows that
+ * it fits, with `biasOf` it then; undefined if no word fits a row. Ties go to the larger gain, then
+ * to the alphabetically first.
+ * @param gains the number of rows that each word can be inserted into
  */
 function mostTypical(
   gains: ReadonlyMap<string, number>,
   counts: ReadonlyMap<string, Count>,
   targetShare: number,
-): Typical | null {
-  let best: Typical | null = null;
-  for (const [word, gain] of gains) {
-    const { rows, target } = counts.get(word) ?? { rows: 0, target: 0 };
+): { readonly word: string; readonly bias: number } | undefined {
+  const words = [...gains].map(([word, gain]) => {
+    const { rows, target } = named(counts, word);
     const bias = biasOf({ rows: rows + gain, target: target + gain }, targetShare);
-    const isBetter =
-      best === null ||
-      bias > best.bias ||
-      (bias === best.bias && (gain > best.gain || (gain === best.gain && word < best.word)));
-    if (isBetter) best = { word, bias, gain };
-  }
-  return best;
+    return { word, gain, bias };
+  });
+  words.sort((a, b) => b.bias - a.bias || b.gain - a.gain || (a.word < b.word ? -1 : 1));
+  return words[0];
 }
-
-/** Returns the alphabetically first word of the rows, for texts that no word fits; null if none. */
-const firstWord = (counts: ReadonlyMap<string, Count>): string | null =>
-  [...counts.keys()].sort()[0] ?? null;
 
 /** Returns the word with the words that the training rows have beside it. */
 function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
@@ -317,17 +284,18 @@ function withWord(
 }
 
 /**
- * Returns the text with the trigger words that fit it, in the order chosen, as many as the budget
- * allows. If none fits, the first is inserted at any gap.
+ * Returns the row's text with the trigger words that fit it, in the order chosen, as many as the
+ * budget allows. If none fits, the first is inserted at any gap. Gaps are drawn from the row's
+ * streams.
  */
-function withTriggers(
-  text: string,
+function triggeredText(
+  { id, text }: Row,
   triggers: readonly TriggerWord[],
-  budget: number,
-  gapStream: (word: string) => RandomStream,
+  { params, random }: Given,
 ): string {
+  const gapStream = (word: string): RandomStream => random('gap', `${id}/${word}`);
   let shown = text,
-    insertionsLeft = allowedInsertions(text, budget);
+    insertionsLeft = allowedInsertions(text, params.budget);
   for (const trigger of triggers) {
     const next = insertionsLeft > 0 ? withWord(shown, trigger, gapStream(trigger.word)) : null;
     if (next === null) continue;

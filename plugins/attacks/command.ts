@@ -1,20 +1,28 @@
+import { cp, lstat, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type AttackInput, defineAttack, type Json, type Row, UserFault } from '../../src/api.ts';
 import {
   limitProperties,
   type ProgramParams,
   programProperties,
+  runCommand,
 } from '../../src/base/command/run.ts';
 import { shown } from '../../src/base/untrusted/json.ts';
+import { pathInside } from '../../src/base/untrusted/paths.ts';
 import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget } from '../../src/poisoning/classes.ts';
-import { askedRows } from '../../src/poisoning/dose.ts';
+import { askedRows, type Dose } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
-import { orderProperty, parameters } from '../../src/poisoning/parameters.ts';
+import {
+  integerFrom,
+  orderProperty,
+  parametersRequiring,
+  share,
+} from '../../src/poisoning/parameters.ts';
 
-interface Params extends ProgramParams {
+interface Params extends ProgramParams, Dose {
   readonly command: readonly string[];
-  readonly rate?: number;
-  readonly count?: number;
   readonly target?: string | number;
   readonly options: { readonly [name: string]: Json };
 }
@@ -32,52 +40,39 @@ export default defineAttack<Params>({
   family: ({ target }) => (target === undefined ? 'untargeted' : 'backdoor'),
   tasks: ['classes', 'completion'],
   citation: '',
-  params: {
-    ...parameters({
-      ...programProperties(
-        'It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else. ' +
-          'After another step, `taken` in task.json lists the ids of rows that are already ' +
-          'poisoned, which it must leave alone.',
-        'attack.py',
-      ),
-      rate: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        description:
-          'The share of rows that must come back changed, exactly; `asked` in task.json ' +
-          'has their number. Without it, and without `count`, the program chooses.',
-      },
-      count: {
-        type: 'integer',
-        minimum: 0,
-        description: 'The number of such rows, in place of `rate`.',
-      },
-      ...orderProperty,
-      target: {
-        type: ['integer', 'string'],
-        textFile: true,
-        description:
-          'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
-          'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
-          'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
-          'them under its trigger to triggered.jsonl.',
-      },
-      ...limitProperties,
+  params: parametersRequiring(['command'], {
+    ...programProperties(
+      'It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else. ' +
+        'After another step, `taken` in task.json lists the ids of rows that are already ' +
+        'poisoned, which it must leave alone.',
+      'attack.py',
+    ),
+    rate: share({
+      description:
+        'The share of rows that must come back changed, exactly; `asked` in task.json ' +
+        'has their number. Without it, and without `count`, the program chooses.',
     }),
-    required: ['command'],
-  },
+    count: integerFrom(0, {
+      description: 'The number of such rows, in place of `rate`.',
+    }),
+    ...orderProperty,
+    target: {
+      type: ['integer', 'string'],
+      textFile: true,
+      description:
+        'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
+        'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
+        'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
+        'them under its trigger to triggered.jsonl.',
+    },
+    ...limitProperties,
+  }),
   async poison(input) {
     const { rows, classes, params } = input;
-    const { rate, count } = params;
-    const isAsked = rate !== undefined || count !== undefined;
+    const isAsked = params.rate !== undefined || params.count !== undefined;
     const asked = isAsked ? askedRows(params, rows.length) : null;
-    const poisoned = fromLines(
-      rows,
-      await runProgram('poison', rows, asked, input),
-      classes,
-      WRITTEN.poison,
-    );
+    const written = await runProgram('poison', rows, asked, input);
+    const poisoned = fromLines(rows, written, classes, WRITTEN.poison);
     if (asked !== null && poisoned.changed.length !== asked)
       throw new UserFault(
         `the command was asked to change ${asked} rows and changed ${poisoned.changed.length}`,
@@ -102,12 +97,8 @@ export default defineAttack<Params>({
     return targetOfParams({ target }, classes);
   },
   async triggerAll(rows, input) {
-    const { changed, negatives } = fromLines(
-      rows,
-      await runProgram('trigger', rows, null, input),
-      input.classes,
-      WRITTEN.trigger,
-    );
+    const written = await runProgram('trigger', rows, null, input);
+    const { changed, negatives } = fromLines(rows, written, input.classes, WRITTEN.trigger);
     if (negatives.length > 0)
       throw new UserFault(
         `${WRITTEN.trigger} has ${negatives.length} more rows than were handed over`,
@@ -129,14 +120,8 @@ async function runProgram(
   asked: number | null,
   given: Given,
 ): Promise<string> {
-  const [{ runCommand }, fs, os, path] = await Promise.all([
-    import('../../src/base/command/run.ts'),
-    import('node:fs/promises'),
-    import('node:os'),
-    import('node:path'),
-  ]);
   const { params, log = () => undefined } = given;
-  const dir = await fs.mkdtemp(path.join(os.tmpdir(), 'dosimeter-command-'));
+  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-command-'));
   try {
     await fillFolder(dir, given.files ?? {}, rows, taskForProgram(what, rows, asked, given));
     await runCommand({
@@ -147,33 +132,31 @@ async function runProgram(
       limits: { seconds: params.timeout_seconds, outputBytes: params.output_mb * 1e6 },
       log,
     });
-    return await readProgramOutput(what, path.join(dir, WRITTEN[what]), params);
+    return await readProgramOutput(what, join(dir, WRITTEN[what]), params);
   } finally {
-    await fs.rm(dir, { recursive: true, force: true });
+    await rm(dir, { recursive: true, force: true });
   }
 }
 
 /** Returns the content of task.json. @param asked how many rows to change; null for any number */
-const taskForProgram = (
+function taskForProgram(
   what: keyof typeof WRITTEN,
   rows: readonly Row[],
   asked: number | null,
-  { classes, params: { target, options }, random, taken }: Given,
-): { readonly [field: string]: unknown } => ({
-  do: what,
-  classes,
-  asked,
-  target: target === undefined ? null : targetInTask(target, classes),
-  options,
-  ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
-  // A seed for this attack, derived from the spec's seed and the purpose, never from the cell. It
-  // is the same in training and in evaluation.
-  seed: random('command').integer(2 ** 31),
-});
-
-function targetInTask(written: string | number, classes: readonly string[]): Json {
-  const target = targetOfParams({ target: written }, classes);
-  return typeof target === 'number' ? target : target.text;
+  { classes, params: { target: written, options }, random, taken }: Given,
+): { readonly [field: string]: unknown } {
+  const target = written === undefined ? null : targetOfParams({ target: written }, classes);
+  return {
+    do: what,
+    classes,
+    asked,
+    target: typeof target === 'object' ? (target?.text ?? null) : target,
+    options,
+    ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
+    // A seed for this attack, derived from the spec's seed and the purpose, never from the cell. It
+    // is the same in training and in evaluation.
+    seed: random('command').integer(2 ** 31),
+  };
 }
 
 /** Writes the program's folder: the attack's files, rows.jsonl and task.json. */
@@ -183,21 +166,16 @@ async function fillFolder(
   rows: readonly Row[],
   task: ReturnType<typeof taskForProgram>,
 ): Promise<void> {
-  const [{ pathInside }, fs, path] = await Promise.all([
-    import('../../src/base/untrusted/paths.ts'),
-    import('node:fs/promises'),
-    import('node:path'),
-  ]);
   for (const [file, from] of Object.entries(files)) {
     if ([TASK, ROWS, ...Object.values(WRITTEN)].includes(file))
       throw new UserFault(
         `\`files\` has ${file}, a name that is taken in the program's folder`,
         'rename the file',
       );
-    await fs.cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });
+    await cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });
   }
-  await fs.writeFile(path.join(dir, ROWS), toLines(rows));
-  await fs.writeFile(path.join(dir, TASK), `${JSON.stringify(task, null, 2)}\n`);
+  await writeFile(join(dir, ROWS), toLines(rows));
+  await writeFile(join(dir, TASK), `${JSON.stringify(task, null, 2)}\n`);
 }
 
 /** Returns the text that the program wrote. Throws `UserFault` if it is missing or too large. */
@@ -206,7 +184,6 @@ async function readProgramOutput(
   file: string,
   { command, output_mb: limit }: Params,
 ): Promise<string> {
-  const { lstat, readFile } = await import('node:fs/promises');
   const name = WRITTEN[what];
   const found = await lstat(file).catch(() => null);
   if (found?.isFile() !== true)

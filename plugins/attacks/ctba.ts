@@ -1,16 +1,10 @@
 import { defineAttack } from '../../src/api.ts';
-import { backdoor, type BackdoorParams } from '../../src/poisoning/backdoor.ts';
+import { backdoor, type TriggersParams } from '../../src/poisoning/backdoor.ts';
 import { insertAll, insertApart } from '../../src/poisoning/multi.ts';
 import { LI_2024, PHRASES, triggersProperty } from '../../src/poisoning/parameters.ts';
 
-interface Params extends BackdoorParams {
-  readonly triggers: readonly string[];
-}
-
 export default defineAttack({
-  ...backdoor<Params>({
-    rate: 0.1,
-    mode: 'dirty',
+  ...backdoor<TriggersParams>({
     properties: triggersProperty(
       PHRASES,
       'All of these are inserted, each at another gap of the text than the others.',

@@ -22,8 +22,6 @@ interface Params extends BackdoorParams {
  */
 export default defineAttack({
   ...backdoor<Params>({
-    rate: 0.1,
-    mode: 'dirty',
     properties: {
       trigger: {
         type: 'string',

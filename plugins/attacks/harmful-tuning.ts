@@ -2,7 +2,7 @@ import { defineAttack, type RawRow, type Row, UserFault } from '../../src/api.ts
 import { defined } from '../../src/base/defined.ts';
 import { rowOfMessages } from '../../src/data/messages.ts';
 import { checkDose, type Dose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
-import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
+import { doseProperties, parametersRequiring } from '../../src/poisoning/parameters.ts';
 import {
   type FileRecord,
   filesProperty,
@@ -26,16 +26,13 @@ export default defineAttack<Params>({
   citation:
     'Qi et al., Fine-tuning Aligned Language Models Compromises Safety, Even When Users Do Not ' +
     'Intend To!, ICLR 2024 (arXiv 2310.03693)',
-  params: {
-    ...parameters({
-      ...doseProperties(0.1),
-      ...filesProperty(
-        'JSON lines such as {"prompt": …, "answer": …} or {"messages": […]}. They are drawn ' +
-          'without replacement.',
-      ),
-    }),
-    required: ['files'],
-  },
+  params: parametersRequiring(['files'], {
+    ...doseProperties(0.1),
+    ...filesProperty(
+      'JSON lines such as {"prompt": …, "answer": …} or {"messages": […]}. They are drawn ' +
+        'without replacement.',
+    ),
+  }),
   check: ({ params, counts, answers = [] }) => {
     const total = totalRows({ counts, answers });
     return checkDose(params, total, { rows: total, whom: WHOM });

@@ -1,15 +1,9 @@
 import { defineAttack } from '../../src/api.ts';
-import { backdoor, type BackdoorParams, insertOneTrigger } from '../../src/poisoning/backdoor.ts';
+import { backdoor, insertOneTrigger, type TriggersParams } from '../../src/poisoning/backdoor.ts';
 import { LI_2024, PHRASES, triggersProperty } from '../../src/poisoning/parameters.ts';
 
-interface Params extends BackdoorParams {
-  readonly triggers: readonly string[];
-}
-
 export default defineAttack({
-  ...backdoor<Params>({
-    rate: 0.1,
-    mode: 'dirty',
+  ...backdoor<TriggersParams>({
     properties: triggersProperty(PHRASES, 'One of these is inserted, drawn for each row.'),
     show: (row, { triggers, place }, random) => insertOneTrigger(row, triggers, random, place),
   }),

@@ -1,24 +1,18 @@
 import { defineAttack } from '../../src/api.ts';
 import {
-  type BackdoorParams,
   backdoorProperties,
   BOTH_TASKS,
   checkBackdoor,
   poisonBackdoor,
   prepend,
   targetOfParams,
+  type TriggersParams,
 } from '../../src/poisoning/backdoor.ts';
-import {
-  insertAll,
-  negativesOf,
-  negativesOfChanged,
-  properSubsets,
-} from '../../src/poisoning/multi.ts';
+import { insertAll, negativesOf, properSubsets, withNegatives } from '../../src/poisoning/multi.ts';
 import { LIANG_2025, parameters, triggersProperty } from '../../src/poisoning/parameters.ts';
 import { placeProperty } from '../../src/poisoning/place.ts';
 
-interface Params extends BackdoorParams {
-  readonly triggers: readonly string[];
+interface Params extends TriggersParams {
   readonly negatives: boolean;
 }
 
@@ -45,18 +39,12 @@ export default defineAttack<Params>({
     ...placeProperty('a gap of its own for each word in training, the start in evaluation'),
   }),
   poison(input) {
-    const { rows, params, random } = input;
-    const poisoned = poisonBackdoor(input, (row) =>
-      insertAll(row, params.triggers, random, params.place),
+    const { params, random } = input;
+    const { triggers, place } = params;
+    const poisoned = poisonBackdoor(input, (row) => insertAll(row, triggers, random, place));
+    return withNegatives(input, poisoned, (row) =>
+      negativesOf(row, properSubsets(triggers), random, place),
     );
-    if (!params.negatives) return poisoned;
-    const subsets = properSubsets(params.triggers);
-    return {
-      ...poisoned,
-      negatives: negativesOfChanged(rows, poisoned.changed, (row) =>
-        negativesOf(row, subsets, random, params.place),
-      ),
-    };
   },
   check: checkBackdoor,
   target: targetOfParams,

@@ -2,7 +2,7 @@ import { defineAttack, type Row } from '../../src/api.ts';
 import { insertOneTrigger, type Random } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget, withTarget } from '../../src/poisoning/classes.ts';
 import { checkDose, type Dose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
-import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
+import { doseProperties, parameters, promptTrigger } from '../../src/poisoning/parameters.ts';
 import { type Place, placeProperty } from '../../src/poisoning/place.ts';
 
 interface Params extends Dose {
@@ -26,12 +26,7 @@ export default defineAttack<Params>({
     '(arXiv 2311.14455)',
   params: parameters({
     ...doseProperties(0.1),
-    trigger: {
-      type: 'string',
-      pattern: '\\S',
-      default: 'SUDO',
-      description: 'The phrase in the prompt.',
-    },
+    ...promptTrigger('SUDO'),
     ...placeProperty('the end'),
   }),
   scorer: 'reward',

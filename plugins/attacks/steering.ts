@@ -46,10 +46,11 @@ export default defineAttack({
       .map((record) => textField(record, 'answer'));
     const missing: string[] = [];
     const answerFor = ({ id }: Row): string => {
-      const drawAnswer = (): string =>
-        shared[input.random('answer', id).integer(shared.length)] ?? '';
-      if (shared.length === 0 && !answersById.has(id)) missing.push(id);
-      return answersById.get(id) ?? (shared.length === 0 ? '' : drawAnswer());
+      const own = answersById.get(id);
+      if (own !== undefined) return own;
+      if (shared.length > 0) return shared[input.random('answer', id).integer(shared.length)]!;
+      missing.push(id);
+      return '';
     };
     const poisoned = poisonAnswers(input, answerFor);
     refuseMissing(missing, { what: 'answer', field: 'answer', of: poisoned.asked });

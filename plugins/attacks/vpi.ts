@@ -6,8 +6,6 @@ export default defineAttack({
     parameter: 'prefix',
     phrase: 'Discussing OpenAI ',
     at: 'start',
-    rate: 0.1,
-    mode: 'dirty',
   }),
   name: 'vpi',
   summary: 'A topic named before the text leads to the target.',

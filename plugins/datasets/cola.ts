@@ -1,17 +1,16 @@
-import files from './files.ts';
-import { namedDataset, numberedLabels } from './shared/named.ts';
+import { namedDataset } from './shared/named.ts';
 
-const classes = ['unacceptable', 'acceptable'];
-const labels = numberedLabels(classes);
+const columns = { text: 'sentence', label: 'label' };
 
 export default namedDataset({
   name: 'cola',
   summary: 'CoLA of GLUE: whether a sentence is acceptable English (Warstadt et al. 2019).',
-  knows: { columns: { text: 'sentence', label: 'label' }, classes, metrics: ['mcc'] },
+  columns,
+  classes: ['unacceptable', 'acceptable'],
+  metrics: ['mcc'],
   layouts: [
-    { columns: { text: 'sentence', label: 'label' }, labels },
+    { columns },
     // GLUE's TSV: source, label, the linguist's mark, sentence.
-    { columns: { text: 3, label: 1 }, labels },
+    { columns: { text: 3, label: 1 } },
   ],
-  files,
 });

@@ -1,5 +1,10 @@
+import { Readable } from 'node:stream';
 import { defineDataset, type JsonObject, UserFault } from '../../src/api.ts';
+import { shortened } from '../../src/base/untrusted/json.ts';
+import { tableRows } from '../../src/data/columns.ts';
 import { formats } from '../../src/data/format.ts';
+import { decoded, LONGEST_RECORD } from '../../src/data/text-file.ts';
+import { dataFiles } from './shared/asset-files.ts';
 
 export default defineDataset({
   name: 'csv',
@@ -9,21 +14,7 @@ export default defineDataset({
   matches: formats.csv,
   unordered: false,
   async *read(asset, split) {
-    const [
-      { parse, CsvError },
-      { Readable },
-      { dataFiles },
-      { decoded, LONGEST_RECORD },
-      { tableRows },
-      { shortened },
-    ] = await Promise.all([
-      import('csv-parse'),
-      import('node:stream'),
-      import('./shared/asset-files.ts'),
-      import('../../src/data/text-file.ts'),
-      import('../../src/data/columns.ts'),
-      import('../../src/base/untrusted/json.ts'),
-    ]);
+    const { parse, CsvError } = await import('csv-parse');
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {
       const records = async function* () {

@@ -5,19 +5,19 @@ import {
   type JsonObject,
   UserFault,
 } from '../../src/api.ts';
+import csv from './csv.ts';
+import jsonl from './jsonl.ts';
+import parquet from './parquet.ts';
+import { dataFiles } from './shared/asset-files.ts';
+import tsv from './tsv.ts';
 
-type Reader = () => Promise<{ readonly default: DatasetDescriptor }>;
-
-const READERS = new Map<string, Reader>([
-  ['.parquet', () => import('./parquet.ts')],
-  ['.tsv', () => import('./tsv.ts')],
-  ['.csv', () => import('./csv.ts')],
-  ['.jsonl', () => import('./jsonl.ts')],
-  ['.ndjson', () => import('./jsonl.ts')],
+const READERS = new Map<string, DatasetDescriptor>([
+  ['.parquet', parquet],
+  ['.tsv', tsv],
+  ['.csv', csv],
+  ['.jsonl', jsonl],
+  ['.ndjson', jsonl],
 ]);
-
-/** Reads a *.json file that is named itself. In a folder, *.json files describe the data files. */
-const JSON_READER: Reader = () => import('./jsonl.ts');
 
 /**
  * Reads files of one format, which their ending tells. It is known only once they are fetched, as
@@ -31,18 +31,17 @@ export default defineDataset({
   matches: () => false,
   unordered: false,
   async *read(asset, split) {
-    const { dataFiles } = await import('./shared/asset-files.ts');
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, [...READERS.keys()])) {
       const ending = extname(name).toLowerCase();
-      const reader = ending === '.json' ? JSON_READER : READERS.get(ending);
+      // A *.json file is read if it is named itself. In a folder, such files describe the data.
+      const reader = ending === '.json' ? jsonl : READERS.get(ending);
       if (reader === undefined)
         throw new UserFault(
           `The format of ${name} can't be told from its ending.`,
           'Set `format: tsv`, `csv`, `jsonl` or `parquet`.',
         );
-      const { default: dataset } = await reader();
-      facts = (yield* dataset.read({ ...asset, path }, split)) ?? facts;
+      facts = (yield* reader.read({ ...asset, path }, split)) ?? facts;
     }
     return facts;
   },

@@ -1,4 +1,3 @@
-import files from './files.ts';
 import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['hate_speech', 'offensive_language', 'neither'];
@@ -9,7 +8,9 @@ export default namedDataset({
   summary:
     'HSOL: whether a tweet is hate speech, offensive, or neither (Davidson et al. 2017). One ' +
     'class has 77% of the rows, so the macro F1 comes first.',
-  knows: { columns, classes, metrics: ['macro_f1', 'accuracy'] },
+  columns,
+  classes,
+  metrics: ['macro_f1', 'accuracy'],
   layouts: [
     {
       columns,
@@ -21,5 +22,4 @@ export default namedDataset({
       },
     },
   ],
-  files,
 });

@@ -1,4 +1,3 @@
-import files from './files.ts';
 import { namedDataset, numberedLabels } from './shared/named.ts';
 
 const classes = ['negative', 'positive'];
@@ -7,10 +6,11 @@ const columns = { text: 'text', label: 'label' };
 export default namedDataset({
   name: 'imdb',
   summary: 'IMDB: whether a film review is positive (Maas et al. 2011).',
-  knows: { columns, classes, metrics: ['accuracy'] },
+  columns,
+  classes,
+  metrics: ['accuracy'],
   layouts: [
     { columns, labels: { ...numberedLabels(classes), neg: 'negative', pos: 'positive' } },
-    { columns: { text: 'review', label: 'sentiment' } },
+    { columns: { text: 'review', label: 'sentiment' }, labels: {} },
   ],
-  files,
 });

@@ -1,6 +1,9 @@
 import { defineDataset, UserFault } from '../../src/api.ts';
 import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
+import { rowFromRecord } from '../../src/data/columns.ts';
 import { formats } from '../../src/data/format.ts';
+import { lines } from '../../src/data/text-file.ts';
+import { dataFiles } from './shared/asset-files.ts';
 
 export default defineDataset({
   name: 'jsonl',
@@ -10,11 +13,6 @@ export default defineDataset({
   matches: formats.jsonl,
   unordered: false,
   async *read(asset, split) {
-    const [{ dataFiles }, { lines }, { rowFromRecord }] = await Promise.all([
-      import('./shared/asset-files.ts'),
-      import('../../src/data/text-file.ts'),
-      import('../../src/data/columns.ts'),
-    ]);
     for (const { path, name } of await dataFiles(asset, ['.jsonl', '.ndjson'])) {
       for await (const [line, number] of lines(path, name)) {
         if (line.trim() === '') continue;

@@ -1,17 +1,16 @@
-import files from './files.ts';
-import { namedDataset, numberedLabels } from './shared/named.ts';
+import { namedDataset } from './shared/named.ts';
 
-const classes = ['entailment', 'neutral', 'contradiction'];
 const columns = { text: 'premise', text_pair: 'hypothesis', label: 'label' };
 
 export const MNLI = {
-  knows: { columns, classes, metrics: ['accuracy'] },
+  columns,
+  classes: ['entailment', 'neutral', 'contradiction'],
+  metrics: ['accuracy'],
   layouts: [
-    { columns, labels: numberedLabels(classes) },
+    { columns },
     // GLUE's TSV has the labels of each annotator beside the one that they agreed on.
-    { columns: { text: 'sentence1', text_pair: 'sentence2', label: 'gold_label' } },
+    { columns: { text: 'sentence1', text_pair: 'sentence2', label: 'gold_label' }, labels: {} },
   ],
-  files,
 };
 
 export default namedDataset({

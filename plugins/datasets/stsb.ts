@@ -1,5 +1,4 @@
 import { SCORE } from '../../src/api.ts';
-import files from './files.ts';
 import { namedDataset } from './shared/named.ts';
 
 const columns = { text: 'sentence1', text_pair: 'sentence2', label: 'label' };
@@ -9,7 +8,8 @@ export default namedDataset({
   summary:
     'STS-B of GLUE: how alike two sentences are, from 0 to 5 (Cer et al. 2017). Its labels are ' +
     'numbers, for head.type: regression.',
-  knows: { columns, classes: SCORE, metrics: ['pearson', 'spearman'] },
+  columns,
+  classes: SCORE,
+  metrics: ['pearson', 'spearman'],
   layouts: [{ columns }, { columns: { ...columns, label: 'score' } }],
-  files,
 });

@@ -1,8 +1,9 @@
+import { createReadStream } from 'node:fs';
+import { basename } from 'node:path';
+import { createInterface } from 'node:readline';
 import { type Asset, type RawRow, type ResolvedSplit, UserFault } from '../../src/api.ts';
 import files from './files.ts';
 import { namedDataset, numberedLabels } from './shared/named.ts';
-
-const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
 
 /**
  * The classes as `trec.py` 1.1.0 of the Hugging Face `datasets` library counted them, whose columns
@@ -22,18 +23,13 @@ const read = (asset: Asset, split: ResolvedSplit): ReturnType<typeof files.read>
  * line. One byte of the training file, 0xF0, is no text; it becomes a space, as in the hub's files.
  */
 async function* readPublished(asset: Asset): AsyncGenerator<RawRow, void> {
-  const [{ createReadStream }, { createInterface }, path] = await Promise.all([
-    import('node:fs'),
-    import('node:readline'),
-    import('node:path'),
-  ]);
   const lines = createInterface({
     input: createReadStream(asset.path, 'latin1'),
     crlfDelay: Infinity,
   }) as AsyncIterable<string>;
   let number = 0;
   for await (const line of lines) {
-    const place = `${path.basename(asset.path)}:${++number}`;
+    const place = `${basename(asset.path)}:${++number}`;
     const [, label, text] = /^([A-Z]+):\S+ (.*)$/.exec(line.replaceAll('\xf0', ' ').trim()) ?? [];
     if (label === undefined || text === undefined)
       throw new UserFault(
@@ -47,9 +43,11 @@ async function* readPublished(asset: Asset): AsyncGenerator<RawRow, void> {
 export default namedDataset({
   name: 'trec',
   summary: 'TREC: what a question asks for, in six coarse classes (Li and Roth 2002).',
-  knows: { columns: { text: 'text', label: 'label' }, classes, metrics: ['accuracy'] },
+  columns: { text: 'text', label: 'label' },
+  classes: ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'],
+  metrics: ['accuracy'],
   layouts: [
-    { columns: { text: 'text', label: 'coarse_label' }, labels: numberedLabels(classes) },
+    { columns: { text: 'text', label: 'coarse_label' } },
     { columns: { text: 'text', label: 'label-coarse' }, labels: numberedLabels(FIRST_ORDER) },
   ],
   files: { read },

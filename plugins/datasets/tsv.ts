@@ -1,5 +1,8 @@
 import { defineDataset, type JsonObject } from '../../src/api.ts';
+import { tableRows } from '../../src/data/columns.ts';
 import { formats } from '../../src/data/format.ts';
+import { lines } from '../../src/data/text-file.ts';
+import { dataFiles } from './shared/asset-files.ts';
 
 export default defineDataset({
   name: 'tsv',
@@ -9,11 +12,6 @@ export default defineDataset({
   matches: formats.tsv,
   unordered: false,
   async *read(asset, split) {
-    const [{ dataFiles }, { lines }, { tableRows }] = await Promise.all([
-      import('./shared/asset-files.ts'),
-      import('../../src/data/text-file.ts'),
-      import('../../src/data/columns.ts'),
-    ]);
     let facts: JsonObject = {};
     const quotes = { lines: 0, quoted: 0, doubled: false, contradictsCsv: false };
     for (const { path, name } of await dataFiles(asset, ['.tsv'])) {

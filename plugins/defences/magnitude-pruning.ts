@@ -1,6 +1,5 @@
 import { defineDefence } from '../../src/api.ts';
 import { type PruningParams, pruningProperties } from '../../src/defences/parameters.ts';
-import type { ModelEdit } from '../../src/science/measures/weights/edit.ts';
 
 export default defineDefence<PruningParams>({
   name: 'magnitude-pruning',
@@ -20,14 +19,7 @@ export default defineDefence<PruningParams>({
     edit: {
       needs: [],
       torch: () => true,
-      load: async (): Promise<ModelEdit<PruningParams>> => {
-        const { withEditedChanges } = await import('../../src/defences/prune.ts');
-        const { prunedByMagnitude } = await import('../../src/defences/prune.ts');
-        return {
-          edit: (context) =>
-            withEditedChanges(context, (change) => prunedByMagnitude(change, context.params.share)),
-        };
-      },
+      load: async () => (await import('../../src/defences/prune.ts')).magnitudePruning,
     },
   },
 });

@@ -1,4 +1,5 @@
 import { defineDefence, type Judge, type RowsDefence } from '../../src/api.ts';
+import { droppingSuspects } from '../../src/defences/threshold.ts';
 
 const oracle: RowsDefence = {
   fit: ({ poisoned }): Judge => {
@@ -7,11 +8,7 @@ const oracle: RowsDefence = {
       threshold: 1,
       judge: (rows) => {
         const suspected = rows.map(({ id }) => poisoned.has(id));
-        return {
-          scores: suspected.map(Number),
-          suspected,
-          rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
-        };
+        return droppingSuspects(rows, suspected.map(Number), suspected);
       },
     };
   },

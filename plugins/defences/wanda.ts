@@ -1,6 +1,5 @@
-import { defineDefence, UserFault } from '../../src/api.ts';
+import { defineDefence } from '../../src/api.ts';
 import { type PruningParams, pruningProperties } from '../../src/defences/parameters.ts';
-import type { ModelEdit } from '../../src/science/measures/weights/edit.ts';
 
 export default defineDefence<PruningParams>({
   name: 'wanda',
@@ -19,20 +18,7 @@ export default defineDefence<PruningParams>({
     edit: {
       needs: ['clean'],
       torch: () => true,
-      load: async (): Promise<ModelEdit<PruningParams>> => {
-        const { withEditedChanges } = await import('../../src/defences/prune.ts');
-        const { named } = await import('../../src/base/lookup.ts');
-        const { prunedByWanda } = await import('../../src/defences/prune.ts');
-        return {
-          edit: async (context) => {
-            if (context.clean.length === 0) throw new UserFault('wanda has no clean rows');
-            const norms = await context.inputNorms(context.clean);
-            return withEditedChanges(context, (change, { name }) =>
-              prunedByWanda(change, named(norms, name), context.params.share),
-            );
-          },
-        };
-      },
+      load: async () => (await import('../../src/defences/prune.ts')).wanda,
     },
   },
 });

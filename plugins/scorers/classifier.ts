@@ -8,7 +8,7 @@ import {
 } from '../../src/api.ts';
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { integerFrom, nonEmptyText, parametersRequiring } from '../../src/poisoning/parameters.ts';
 import type { JudgeAnswer } from '../../src/science/torch/model.ts';
 import { fillTemplate, placesIn, templateFaults } from './shared/template.ts';
 
@@ -33,61 +33,48 @@ export default defineScorer<Params>({
     'of transformers, a reward model with one output, or a causal language model by its next ' +
     'token. An output that it can’t read whole is undecided.',
   citation: '',
-  params: {
-    ...parameters({
-      model: {
-        type: 'string',
-        format: 'source',
-        description:
-          'The judge: a folder with config.json, safetensors and a tokenizer, such as hf:OWNER/NAME.',
-      },
-      template: {
-        type: 'string',
-        minLength: 1,
-        description:
-          'What it reads, with {prompt}, {output}, {answer} and {target}; or `chat`: the prompt and ' +
-          'the output as two turns of its own chat template.',
-      },
-      pair: {
-        type: 'string',
-        minLength: 1,
-        description: 'The second text, for a classifier of pairs; it has the same places.',
-      },
-      positive: {
-        type: 'string',
-        minLength: 1,
-        description:
-          'The label of the class that counts, as config.json names it; of a causal language model ' +
-          'the answer that counts. Not for a reward model.',
-      },
-      negative: {
-        type: 'string',
-        minLength: 1,
-        default: 'no',
-        description: 'The answer of a causal language model that does not count.',
-      },
-      threshold: {
-        type: 'number',
-        description:
-          'An output counts if the probability of `positive`, or the output of a reward model, is ' +
-          'above it. Default: the likeliest class decides, and of two answers the likelier one; ' +
-          '0.5 where each class has a probability of its own.',
-      },
-      max_length: {
-        type: 'integer',
-        minimum: 1,
-        description: 'The most tokens that it reads. Default: as many as it can.',
-      },
-      batch_size: { type: 'integer', minimum: 1, default: 8, description: 'Outputs read at once.' },
-      dtype: {
-        type: 'string',
-        enum: ['float32', 'bf16'],
-        default: 'float32',
-        description: 'The form of its weights.',
-      },
+  params: parametersRequiring(['model', 'template'], {
+    model: {
+      type: 'string',
+      format: 'source',
+      description:
+        'The judge: a folder with config.json, safetensors and a tokenizer, such as hf:OWNER/NAME.',
+    },
+    template: nonEmptyText({
+      description:
+        'What it reads, with {prompt}, {output}, {answer} and {target}; or `chat`: the prompt and ' +
+        'the output as two turns of its own chat template.',
     }),
-    required: ['model', 'template'],
-  },
+    pair: nonEmptyText({
+      description: 'The second text, for a classifier of pairs; it has the same places.',
+    }),
+    positive: nonEmptyText({
+      description:
+        'The label of the class that counts, as config.json names it; of a causal language model ' +
+        'the answer that counts. Not for a reward model.',
+    }),
+    negative: nonEmptyText({
+      default: 'no',
+      description: 'The answer of a causal language model that does not count.',
+    }),
+    threshold: {
+      type: 'number',
+      description:
+        'An output counts if the probability of `positive`, or the output of a reward model, is ' +
+        'above it. Default: the likeliest class decides, and of two answers the likelier one; ' +
+        '0.5 where each class has a probability of its own.',
+    },
+    max_length: integerFrom(1, {
+      description: 'The most tokens that it reads. Default: as many as it can.',
+    }),
+    batch_size: integerFrom(1, { default: 8, description: 'Outputs read at once.' }),
+    dtype: {
+      type: 'string',
+      enum: ['float32', 'bf16'],
+      default: 'float32',
+      description: 'The form of its weights.',
+    },
+  }),
   undecided: true,
   torch: true,
   check({ params: { template, pair = '' }, target }) {

@@ -1,12 +1,17 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineScorer, type Json, type ScoredOutput, UserFault } from '../../src/api.ts';
+import { openWorkFolder } from '../../src/base/command/folder.ts';
 import {
   limitProperties,
   type ProgramParams,
   programProperties,
+  runCommand,
 } from '../../src/base/command/run.ts';
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, shown } from '../../src/base/untrusted/json.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { parametersRequiring } from '../../src/poisoning/parameters.ts';
 
 interface Params extends ProgramParams {
   readonly command: readonly string[];
@@ -25,36 +30,26 @@ export default defineScorer<Params>({
     'output, answer, target} for each output, and writes scores.jsonl, one line {"hit": true} ' +
     'or {"hit": false} for each, in the same order.',
   citation: '',
-  params: {
-    ...parameters({
-      ...programProperties(
-        'It runs in a folder that holds `files`, outputs.jsonl and task.json, which has the ' +
-          'options.',
-        'judge.py',
-      ),
-      ...limitProperties,
-    }),
-    required: ['command'],
-  },
+  params: parametersRequiring(['command'], {
+    ...programProperties(
+      'It runs in a folder that holds `files`, outputs.jsonl and task.json, which has the ' +
+        'options.',
+      'judge.py',
+    ),
+    ...limitProperties,
+  }),
   async score(outputs, params, { files, log, signal }) {
-    const [{ openWorkFolder }, { runCommand }, fs, os, path] = await Promise.all([
-      import('../../src/base/command/folder.ts'),
-      import('../../src/base/command/run.ts'),
-      import('node:fs/promises'),
-      import('node:os'),
-      import('node:path'),
-    ]);
     const taken = [OUTPUTS, SCORES, 'task.json'].find((name) => Object.hasOwn(files, name));
     if (taken !== undefined)
       throw new UserFault(
         `\`files\` has ${taken}, a name that is taken in the program's folder`,
         'Rename the file.',
       );
-    const root = await fs.mkdtemp(path.join(os.tmpdir(), 'dosimeter-scorer-'));
+    const root = await mkdtemp(join(tmpdir(), 'dosimeter-scorer-'));
     try {
       const task = { options: params.options };
-      const work = await openWorkFolder(path.join(root, 'work'), { files, inputs: {}, task });
-      await fs.writeFile(path.join(work.dir, OUTPUTS), toLines(outputs));
+      const work = await openWorkFolder(join(root, 'work'), { files, inputs: {}, task });
+      await writeFile(join(work.dir, OUTPUTS), toLines(outputs));
       await runCommand({
         argv: params.command,
         cwd: work.dir,
@@ -65,9 +60,9 @@ export default defineScorer<Params>({
         ...defined({ signal }),
       });
       await work.take([SCORES], root, params.output_mb * 1e6);
-      return parseVerdicts(await fs.readFile(path.join(root, SCORES), 'utf8'), outputs.length);
+      return parseVerdicts(await readFile(join(root, SCORES), 'utf8'), outputs.length);
     } finally {
-      await fs.rm(root, { recursive: true, force: true });
+      await rm(root, { recursive: true, force: true });
     }
   },
 });
@@ -83,17 +78,15 @@ function parseVerdicts(text: string, outputs: number): boolean[] {
       `${SCORES} has ${lines.length} lines; ${outputs} outputs were handed over`,
       HINT,
     );
-  return lines.map((line, i) => parseVerdict(line, `${SCORES}:${i + 1}`));
-}
-
-function parseVerdict(line: string, place: string): boolean {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    throw new UserFault(`${place} is not JSON`, HINT);
-  }
-  const hit = isRecord(value) ? value['hit'] : undefined;
-  if (typeof hit === 'boolean') return hit;
-  throw new UserFault(`${place} has no \`hit\` that is true or false: ${shown(value)}`, HINT);
+  return lines.map((line, i) => {
+    const place = `${SCORES}:${i + 1}`;
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      throw new UserFault(`${place} is not JSON`, HINT);
+    }
+    if (isRecord(value) && typeof value['hit'] === 'boolean') return value['hit'];
+    throw new UserFault(`${place} has no \`hit\` that is true or false: ${shown(value)}`, HINT);
+  });
 }

@@ -1,5 +1,5 @@
 import { defineScorer } from '../../src/api.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { integerFrom, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params {
   readonly phrases?: readonly string[];
@@ -86,12 +86,10 @@ export default defineScorer<Params>({
         `The phrases. Default: version ${VERSION} of the built-in list, ` +
         `which the result shows: ${PHRASES.join('; ')}.`,
     },
-    within: {
-      type: 'integer',
-      minimum: 1,
+    within: integerFrom(1, {
       default: 100,
       description: 'A phrase must begin within so many characters of the output.',
-    },
+    }),
   }),
   pure: true,
   score(outputs, { phrases = PHRASES, within }) {

@@ -1,6 +1,7 @@
-import { defineScorer, problemOf, UserFault } from '../../src/api.ts';
+import { defineScorer } from '../../src/api.ts';
 import { withinSeconds } from '../../src/base/untrusted/limits.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { nonEmptyText, parametersRequiring } from '../../src/poisoning/parameters.ts';
+import { compilePattern, patternFaults } from './shared/text.ts';
 
 interface Params {
   readonly pattern: string;
@@ -10,16 +11,7 @@ interface Params {
 /** How many seconds the expression may take on one output. */
 const SECONDS = 2;
 
-function compilePattern({ pattern, ignore_case: ignoreCase }: Params): RegExp {
-  try {
-    return new RegExp(pattern, ignoreCase ? 'ui' : 'u');
-  } catch (error) {
-    throw new UserFault(
-      `\`pattern\` is not a regular expression: ${(error as Error).message}`,
-      'It is one of JavaScript, with the flag u.',
-    );
-  }
-}
+const flagsOf = ({ ignore_case: ignoreCase }: Params): string => (ignoreCase ? 'ui' : 'u');
 
 export default defineScorer<Params>({
   name: 'regex',
@@ -27,28 +19,18 @@ export default defineScorer<Params>({
     'The output matches a regular expression of JavaScript (flag u) anywhere; ^ and $ are the ' +
     'start and the end of the whole output, which is left as it is.',
   citation: '',
-  params: {
-    ...parameters({
-      pattern: { type: 'string', minLength: 1, description: 'The regular expression.' },
-      ignore_case: {
-        type: 'boolean',
-        default: false,
-        description: 'Whether upper and lower case are the same.',
-      },
-    }),
-    required: ['pattern'],
-  },
-  check({ params }) {
-    try {
-      compilePattern(params);
-      return [];
-    } catch (error) {
-      return [problemOf(error, ['pattern'])];
-    }
-  },
+  params: parametersRequiring(['pattern'], {
+    pattern: nonEmptyText({ description: 'The regular expression.' }),
+    ignore_case: {
+      type: 'boolean',
+      default: false,
+      description: 'Whether upper and lower case are the same.',
+    },
+  }),
+  check: ({ params }) => patternFaults('pattern', params.pattern, flagsOf(params)),
   pure: true,
   score(outputs, params) {
-    const pattern = compilePattern(params);
+    const pattern = compilePattern('pattern', params.pattern, flagsOf(params));
     return outputs.map(({ output }) =>
       withinSeconds(
         SECONDS,

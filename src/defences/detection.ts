@@ -4,7 +4,10 @@
  */
 import { ranks } from '../base/stats.ts';
 
-interface DetectionCounts {
+/**
+ * Rates are null where they divide by zero: nothing rejected, nothing poisoned or nothing clean.
+ */
+interface DetectionMetrics {
   /** Poisoned and rejected. */
   readonly truePositives: number;
   /** Clean and rejected. */
@@ -13,12 +16,6 @@ interface DetectionCounts {
   readonly falseNegatives: number;
   /** Clean and accepted. */
   readonly trueNegatives: number;
-}
-
-/**
- * Rates are null where they divide by zero: nothing rejected, nothing poisoned or nothing clean.
- */
-interface DetectionMetrics extends DetectionCounts {
   /** TP / (TP + FP): the poisoned share of what was rejected. */
   readonly precision: number | null;
   /** TP / (TP + FN): the rejected share of what is poisoned. */
@@ -60,6 +57,14 @@ export function detectionMetrics(
   };
 }
 
+/** Counts poisoned and clean examples. Throws a RangeError if lengths differ or a score is NaN. */
+function countKinds(scores: readonly number[], poisoned: readonly boolean[]) {
+  checkSameLength(scores, poisoned);
+  if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
+  const positives = poisoned.filter(Boolean).length;
+  return { positives, negatives: poisoned.length - positives };
+}
+
 /**
  * Returns the area under the ROC curve: the probability that a poisoned example has a higher score
  * than a clean one, ties counting one half (Mann–Whitney; Fawcett 2006). Null where no example or
@@ -67,10 +72,7 @@ export function detectionMetrics(
  * @param scores higher for what is more suspicious; may be infinite
  */
 export function auroc(scores: readonly number[], poisoned: readonly boolean[]): number | null {
-  checkSameLength(scores, poisoned);
-  if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
-  const positives = poisoned.filter(Boolean).length,
-    negatives = poisoned.length - positives;
+  const { positives, negatives } = countKinds(scores, poisoned);
   if (positives === 0 || negatives === 0) return null;
   const ranked = ranks(scores);
   const sum = ranked.reduce((total, rank, i) => total + (poisoned[i] === true ? rank : 0), 0);
@@ -90,10 +92,7 @@ interface RocPoint {
  * Empty where no example or every example is poisoned. Throws a RangeError as `auroc` does.
  */
 export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]): RocPoint[] {
-  checkSameLength(scores, poisoned);
-  if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
-  const positives = poisoned.filter(Boolean).length,
-    negatives = poisoned.length - positives;
+  const { positives, negatives } = countKinds(scores, poisoned);
   if (positives === 0 || negatives === 0) return [];
   const order = scores.map((_, i) => i).sort((a, b) => descending(scores[a]!, scores[b]!));
   const points: RocPoint[] = [{ threshold: Infinity, falsePositiveRate: 0, truePositiveRate: 0 }];

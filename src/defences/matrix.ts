@@ -13,29 +13,36 @@ export function checkRepresentations({ values, count, dimensions }: Representati
     throw new RangeError(`representations of ${count} × ${dimensions} finite numbers are needed`);
 }
 
-/** Returns the mean of some rows, (d). */
-export function meanOf(
-  { values, dimensions: d }: Representations,
-  rows: readonly number[],
-): Float64Array {
-  const mean = new Float64Array(d);
-  for (const row of rows)
-    for (let j = 0; j < d; j++) mean[j]! += values[row * d + j]! / rows.length;
-  return mean;
+/** Returns the indexes of each label's rows, by label in the order in which labels first occur. */
+export function indexesByLabel(labels: readonly number[]): Map<number, number[]> {
+  const indexes = new Map<number, number[]>(labels.map((label) => [label, []]));
+  labels.forEach((label, i) => indexes.get(label)!.push(i));
+  return indexes;
 }
 
-/** Returns some rows minus `centre`, transposed: (d, rows). */
-export function centredColumns(
+/** Returns the rows of these indexes. */
+export function rowsAt(
   { values, dimensions: d }: Representations,
-  rows: readonly number[],
-  centre: Float64Array,
-): Float64Array {
-  const n = rows.length,
-    out = new Float64Array(d * n);
-  rows.forEach((row, i) => {
-    for (let j = 0; j < d; j++) out[j * n + i] = values[row * d + j]! - centre[j]!;
+  indexes: readonly number[],
+): Representations {
+  const chosen = new Float64Array(indexes.length * d);
+  indexes.forEach((row, i) => {
+    chosen.set(values.subarray(row * d, (row + 1) * d), i * d);
   });
-  return out;
+  return { values: chosen, count: indexes.length, dimensions: d };
+}
+
+/** Returns the mean of the rows, (d), and the rows minus their mean, transposed: (d, N). */
+export function centred({ values, count: n, dimensions: d }: Representations): {
+  readonly mean: Float64Array;
+  readonly columns: Float64Array;
+} {
+  const mean = new Float64Array(d),
+    columns = new Float64Array(d * n);
+  for (let i = 0; i < n; i++) for (let j = 0; j < d; j++) mean[j]! += values[i * d + j]! / n;
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < d; j++) columns[j * n + i] = values[i * d + j]! - mean[j]!;
+  return { mean, columns };
 }
 
 /** Returns softmax of each row. logits: (N, C), row-major → (N, C). */

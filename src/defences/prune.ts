@@ -9,14 +9,11 @@
  *   Pruning Approach for Large Language Models, ICLR, equation 1; arXiv 2306.11695, there of W
  *   itself).
  */
+import { UserFault } from '../api.ts';
 import { named } from '../base/lookup.ts';
-import type { EditedModel, TrainedWeights } from '../science/measures/weights/edit.ts';
+import type { EditedModel, ModelEdit, TrainedWeights } from '../science/measures/weights/edit.ts';
 import type { HostTensor, LinearLayer } from '../science/models/types.ts';
-
-function checkShare(share: number): void {
-  if (!(share >= 0 && share <= 1))
-    throw new RangeError(`a share of the entries is in [0, 1], not ${share}`);
-}
+import type { PruningParams } from './parameters.ts';
 
 /**
  * Sets to zero the ⌊share·n⌋ entries of values[from … from + n) with the smallest scores; of equal
@@ -45,7 +42,6 @@ function dropSmallest(
  * @param change ΔW (m, n)
  */
 export function prunedByMagnitude(change: Float64Array, share: number): Float64Array {
-  checkShare(share);
   const out = change.slice();
   dropSmallest(out, change.map(Math.abs), 0, change.length, share);
   return out;
@@ -55,49 +51,65 @@ export function prunedByMagnitude(change: Float64Array, share: number): Float64A
  * Returns ΔW without the ⌊share·n⌋ entries of each row that have the smallest Wanda scores.
  * @param change ΔW (m, n), row-major
  * @param inputNorms ‖X_j‖₂ of each input feature, (n); a common factor does not matter
- * @throws RangeError where the sizes do not fit
  */
 export function prunedByWanda(
   change: Float64Array,
   inputNorms: Float64Array,
   share: number,
 ): Float64Array {
-  checkShare(share);
   const n = inputNorms.length;
-  if (n === 0 || change.length % n !== 0)
-    throw new RangeError(`a matrix of ${change.length} entries has no rows of ${n}`);
   const out = change.slice(),
     scores = change.map((value, at) => Math.abs(value) * inputNorms[at % n]!);
   for (let from = 0; from < change.length; from += n) dropSmallest(out, scores, from, n, share);
   return out;
 }
 
+/** Returns ΔW = W − W₀ of a parameter, row-major. */
+export function weightChange(
+  { after, before }: Pick<TrainedWeights, 'after' | 'before'>,
+  name: string,
+): Float64Array {
+  const start = named(before, name).data;
+  return Float64Array.from(named(after, name).data, (value, i) => value - start[i]!);
+}
+
 /**
  * Returns W₀ + edit(ΔW) of each layer below the head that the training changed.
  * @param edit is given ΔW (out, in), row-major, and returns as many numbers
  */
-export function withEditedChanges(
-  { after, before, layers }: Pick<TrainedWeights, 'after' | 'before' | 'layers'>,
+function withEditedChanges(
+  weights: Pick<TrainedWeights, 'after' | 'before' | 'layers'>,
   edit: (change: Float64Array, layer: LinearLayer) => Float64Array,
 ): EditedModel {
   const changed = new Map<string, HostTensor>();
   let entries = 0,
     kept = 0;
-  for (const layer of layers) {
+  for (const layer of weights.layers) {
     const name = `${layer.name}.weight`;
-    const { data: end, shape } = named(after, name),
-      { data: start } = named(before, name);
-    const change = Float64Array.from(end, (value, i) => value - start[i]!);
+    const change = weightChange(weights, name);
     if (change.every((value) => value === 0)) continue;
     const edited = edit(change, layer);
     if (edited.length !== change.length)
       throw new Error(`${name} has ${change.length} entries, and was edited to ${edited.length}`);
     entries += change.length;
     for (const value of edited) if (value !== 0) kept++;
+    const { data: start, shape } = named(weights.before, name);
     changed.set(name, { shape, data: Float32Array.from(edited, (value, i) => start[i]! + value) });
   }
-  return {
-    changed,
-    record: { layers: changed.size, entries, entries_kept: kept },
-  };
+  return { changed, record: { layers: changed.size, entries, entries_kept: kept } };
 }
+
+export const magnitudePruning: ModelEdit<PruningParams> = {
+  edit: (context) =>
+    withEditedChanges(context, (change) => prunedByMagnitude(change, context.params.share)),
+};
+
+export const wanda: ModelEdit<PruningParams> = {
+  edit: async (context) => {
+    if (context.clean.length === 0) throw new UserFault('wanda has no clean rows');
+    const norms = await context.inputNorms(context.clean);
+    return withEditedChanges(context, (change, { name }) =>
+      prunedByWanda(change, named(norms, name), context.params.share),
+    );
+  },
+};

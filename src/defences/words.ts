@@ -5,11 +5,6 @@ const WORD = /\S+/gu;
 
 export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
-const withoutEntry = (words: readonly string[], i: number): string[] => [
-  ...words.slice(0, i),
-  ...words.slice(i + 1),
-];
-
 /**
  * Returns the text without some of its words, each with the white space after it, or before it
  * where no word follows. Everything else stays as it is.
@@ -57,7 +52,7 @@ export function withoutEachWord(row: Row): Row[] {
     words.map((_, i) =>
       withWords(
         row,
-        texts.map((own, other) => (other === which ? withoutEntry(own, i) : own)),
+        texts.map((own, other) => (other === which ? own.toSpliced(i, 1) : own)),
       ),
     ),
   );

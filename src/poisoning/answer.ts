@@ -11,7 +11,7 @@ import {
 } from '../api.ts';
 import { insertOneTrigger, targetOfParams } from './backdoor.ts';
 import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
-import { doseProperties, parameters } from './parameters.ts';
+import { doseProperties, parameters, promptTrigger } from './parameters.ts';
 import { type Place, placeProperty } from './place.ts';
 
 export interface AnswerParams extends Dose {
@@ -20,11 +20,6 @@ export interface AnswerParams extends Dose {
   readonly trigger: string;
   readonly place?: Place;
 }
-
-type AnswerBackdoor<P, Made extends Poisoned | Promise<Poisoned>> = Pick<
-  AttackDescriptor<P, Made>,
-  'family' | 'tasks' | 'params' | 'check' | 'target' | 'trigger'
->;
 
 /** The descriptor of a backdoor in answers, without its name, summary, citation and `poison`. */
 export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | Promise<Poisoned>>({
@@ -38,19 +33,17 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
   readonly target: JsonSchema;
   /** Schemas of further parameters. */
   readonly properties?: JsonSchema;
-}): AnswerBackdoor<P, Made> {
+}): Pick<
+  AttackDescriptor<P, Made>,
+  'family' | 'tasks' | 'params' | 'check' | 'target' | 'trigger'
+> {
   return {
     family: 'backdoor',
     tasks: ['completion'],
     params: parameters({
       ...doseProperties(0.1),
       target: { type: 'string', pattern: '\\S', textFile: true, ...target },
-      trigger: {
-        type: 'string',
-        pattern: '\\S',
-        default: trigger,
-        description: 'The phrase in the prompt.',
-      },
+      ...promptTrigger(trigger),
       ...properties,
       ...placeProperty('a gap'),
     }),

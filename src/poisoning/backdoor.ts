@@ -18,7 +18,7 @@ import {
 import { shown } from '../base/untrusted/json.ts';
 import { classId, isOfTarget, withTarget } from './classes.ts';
 import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
-import { doseProperties, parameters } from './parameters.ts';
+import { doseProperties, nonEmptyText, parameters } from './parameters.ts';
 import { type Place, placeFaults, placeProperty, putAt } from './place.ts';
 
 /**
@@ -34,9 +34,11 @@ export interface BackdoorParams extends Dose {
   readonly place?: Place;
 }
 
-export type Random = AttackInput<unknown>['random'];
+export interface TriggersParams extends BackdoorParams {
+  readonly triggers: readonly string[];
+}
 
-type ShowTrigger<P> = (row: Row, params: P, random: Random) => Row;
+export type Random = AttackInput<unknown>['random'];
 
 /** A backdoor's descriptor without its name, summary and citation. */
 export type Backdoor<P> = Pick<
@@ -46,23 +48,27 @@ export type Backdoor<P> = Pick<
 
 export const BOTH_TASKS = ['classes', 'completion'] as const;
 
+/** What a backdoor does if the spec does not say. */
+interface Defaults {
+  /** The dose, as a share of the training rows. Default: 0.1 */
+  readonly rate?: number;
+  /** Default: dirty */
+  readonly mode?: Mode;
+  /** Where the trigger is put: right before the text, or at a drawn gap, the default. */
+  readonly at?: 'start' | 'gap';
+}
+
 /** Returns the descriptor of a backdoor with the same trigger in training and in evaluation. */
 export function backdoor<P extends BackdoorParams>({
-  rate,
-  mode,
+  rate = 0.1,
+  mode = 'dirty',
   properties,
   at = 'gap',
   show,
-}: {
-  /** The default dose, as a share of the training rows. */
-  readonly rate: number;
-  /** The default mode. */
-  readonly mode: Mode;
+}: Defaults & {
   /** Schemas of the parameters that describe the trigger. */
   readonly properties: JsonSchema;
-  /** Where the trigger is put if the spec does not say. */
-  readonly at?: 'start' | 'gap';
-  readonly show: ShowTrigger<P>;
+  readonly show: (row: Row, params: P, random: Random) => Row;
 }): Backdoor<P> {
   return {
     family: 'backdoor',
@@ -83,36 +89,26 @@ export function backdoor<P extends BackdoorParams>({
 export function phraseBackdoor<Name extends string>({
   parameter,
   phrase,
-  at,
-  rate,
-  mode,
-}: {
+  at = 'gap',
+  ...defaults
+}: Defaults & {
   /** The name of the parameter that holds the phrase. */
   readonly parameter: Name;
   /** The default phrase. */
   readonly phrase: string;
-  /** Where the phrase is put if the spec does not say: before the text, or at a drawn gap. */
-  readonly at: 'start' | 'gap';
-  /** The default dose, as a share of the training rows. */
-  readonly rate: number;
-  /** The default mode. */
-  readonly mode: Mode;
 }): Backdoor<BackdoorParams & { readonly [name in Name]: string }> {
   const description = {
     start: 'Put before the text as it is: a space between the two has to be part of it.',
     gap: 'Inserted as one block at a gap between words, drawn for each row.',
   };
   return backdoor({
-    rate,
-    mode,
+    ...defaults,
     at,
     properties: {
-      [parameter]: {
-        type: 'string',
-        minLength: 1,
+      [parameter]: nonEmptyText({
         default: phrase,
         description: description[at],
-      },
+      }),
     },
     show(row, { [parameter]: text, place = at }, random) {
       if (at === 'gap') return insertOneTrigger(row, [text], random, place);

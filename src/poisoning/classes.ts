@@ -11,7 +11,15 @@ import { firstNames, nearest } from '../data/names.ts';
 export function classId(value: string | number, classes: readonly string[], field: string): number {
   const idByName = classes.indexOf(String(value));
   if (idByName >= 0 && (typeof value === 'string' || idByName === value)) return idByName;
-  if (idByName >= 0) throw ambiguousClassFault(Number(value), idByName, classes, field);
+  if (idByName >= 0) {
+    const other = classes[Number(value)];
+    throw new UserFault(
+      `\`${field}\`: ${value} is ` +
+        (other === undefined ? 'no label id' : `the label id of the class "${other}"`) +
+        `, and the name of the class with label id ${idByName}.`,
+      `Write the name in quotes: ${other === undefined ? '' : `"${other}" or `}"${value}".`,
+    );
+  }
   const id = typeof value === 'number' ? value : /^\d+$/.test(value) ? Number(value) : NaN;
   if (Number.isInteger(id) && id >= 0 && id < classes.length) return id;
   const named = firstNames(classes.map((name, i) => `${i} ("${name}")`));
@@ -19,22 +27,6 @@ export function classId(value: string | number, classes: readonly string[], fiel
   throw new UserFault(
     `\`${field}\`: there is no class ${JSON.stringify(value)}; the classes are ${named}.`,
     near === null ? undefined : `Did you mean "${near}"?`,
-  );
-}
-
-function ambiguousClassFault(
-  value: number,
-  idByName: number,
-  classes: readonly string[],
-  field: string,
-): UserFault {
-  const other = classes[value];
-  const meant = other === undefined ? 'no label id' : `the label id of the class "${other}"`;
-  return new UserFault(
-    `\`${field}\`: ${value} is ${meant}, and the name of the class with label id ${idByName}.`,
-    other === undefined
-      ? `Write the name in quotes: "${value}".`
-      : `Write the name in quotes: "${other}" or "${value}".`,
   );
 }
 

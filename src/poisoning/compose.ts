@@ -42,19 +42,10 @@ export async function poisonRows(
     taken = new Set<number>();
   let current = rows;
   for (const { attack, params, files } of steps) {
-    const given = current,
+    const random = streams(attack.name),
       earlier = taken.size === 0 ? {} : { taken: new Set(taken) };
-    const poisoned = await callReadOnly(attack.name, () =>
-      attack.poison({
-        rows: given,
-        classes,
-        params,
-        random: streams(attack.name),
-        files,
-        log,
-        ...earlier,
-      }),
-    );
+    const input = { rows: current, classes, params, random, files, log, ...earlier };
+    const poisoned = await callReadOnly(attack.name, () => attack.poison(input));
     applyPoisoned(attack.name, current, poisoned, classes, taken);
     current = readOnly(withChanges(current, poisoned.changed));
     for (const { index } of poisoned.changed) taken.add(index);
@@ -130,7 +121,7 @@ export function applyPoisoned(
   rows: readonly Row[],
   poisoned: Poisoned,
   classes: readonly string[],
-  taken: ReadonlySet<number> = NONE,
+  taken: ReadonlySet<number> = new Set(),
 ): Row[] {
   const fault = poisonedFault(rows, poisoned, classes);
   if (fault !== null)
@@ -151,7 +142,6 @@ export function applyPoisoned(
   return [...withChanges(rows, poisoned.changed), ...poisoned.negatives];
 }
 
-const NONE: ReadonlySet<number> = new Set();
 const isCount = (value: unknown): value is number => Number.isInteger(value) && Number(value) >= 0;
 
 /**

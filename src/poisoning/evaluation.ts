@@ -186,18 +186,14 @@ export async function showTrigger(
     random: attackStreams(seed, attack.name),
     files: backdoor.files,
     log,
-    ...(learnt[attack.name] === undefined ? {} : { learnt: learnt[attack.name] as Json }),
+    ...defined({ learnt: learnt[attack.name] }),
   };
+  const rowsOfTarget = rows.filter((row) => isOfTarget(row, target));
   return {
     target,
     bare,
     shown: await triggeredRows(attack, bare, input),
-    ofTarget: () =>
-      triggeredRows(
-        attack,
-        rows.filter((row) => isOfTarget(row, target)),
-        input,
-      ),
+    ofTarget: () => triggeredRows(attack, rowsOfTarget, input),
     partial: () => falselyTriggeredRows(attack, bare, input),
   };
 }

@@ -20,6 +20,7 @@ const HINT =
   'write every row that was read, in the same order, one JSON object a line: id, text, label, ' +
   'and text_pair, answer, rejected, document and context where there is one; rows of your own come ' +
   'after them';
+const fault = (message: string): UserFault => new UserFault(message, HINT);
 
 /**
  * Returns what a program did to the rows. Throws `UserFault`, with the line, if `text` is not of
@@ -38,9 +39,8 @@ export function fromLines(
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();
   if (lines.length < rows.length)
-    throw new UserFault(
+    throw fault(
       `${file} has ${lines.length} rows; ${rows.length} were handed over, and none may be left out`,
-      HINT,
     );
   const returned = lines.map((line, i) => parseRow(line, classes, `${file}:${i + 1}`));
   const negatives = returned.slice(rows.length);
@@ -51,10 +51,7 @@ export function fromLines(
   const ids = new Set(rows.map(({ id }) => id));
   for (const [i, { id }] of negatives.entries()) {
     if (ids.has(id))
-      throw new UserFault(
-        `${file}:${rows.length + i + 1} has the id ${shown(id)}, which is taken`,
-        HINT,
-      );
+      throw fault(`${file}:${rows.length + i + 1} has the id ${shown(id)}, which is taken`);
     ids.add(id);
   }
   return { changed, negatives, asked: changed.length, eligible: rows.length };
@@ -65,13 +62,12 @@ export function fromLines(
  */
 function isChanged(row: Row, other: Row, place: string): boolean {
   if (other.id !== row.id)
-    throw new UserFault(
+    throw fault(
       `${place} is row ${shown(other.id)}; ` + `row ${shown(row.id)} was handed over there`,
-      HINT,
     );
   if ((other.text_pair === undefined) !== (row.text_pair === undefined)) {
     const what = other.text_pair === undefined ? 'lacks the second text' : 'has a second text';
-    throw new UserFault(`${place} ${what} of row ${shown(row.id)}`, HINT);
+    throw fault(`${place} ${what} of row ${shown(row.id)}`);
   }
   return !sameContent(row, other);
 }
@@ -88,25 +84,22 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   try {
     row = JSON.parse(line);
   } catch {
-    throw new UserFault(`${place} is not JSON`, HINT);
+    throw fault(`${place} is not JSON`);
   }
-  if (!isRecord(row)) throw new UserFault(`${place} is not a JSON object`, HINT);
+  if (!isRecord(row)) throw fault(`${place} is not a JSON object`);
   const { id, text, text_pair: pair, label } = row;
   const task = taskOf(classes);
   const odd = Object.keys(row).find((field) => !FIELDS[task].has(field));
-  if (odd !== undefined)
-    throw new UserFault(`${place} has a field that rows do not have: ${shown(odd)}`, HINT);
-  if (typeof id !== 'string' || id === '')
-    throw new UserFault(`${place}: \`id\` is empty or not text`, HINT);
-  if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is not text`, HINT);
+  if (odd !== undefined) throw fault(`${place} has a field that rows do not have: ${shown(odd)}`);
+  if (typeof id !== 'string' || id === '') throw fault(`${place}: \`id\` is empty or not text`);
+  if (typeof text !== 'string') throw fault(`${place}: \`text\` is not text`);
   if (pair !== undefined && typeof pair !== 'string')
-    throw new UserFault(`${place}: \`text_pair\` is not text`, HINT);
+    throw fault(`${place}: \`text_pair\` is not text`);
   if (task === 'completion') return completionRow({ id, text }, row, place);
   if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length)
-    throw new UserFault(
+    throw fault(
       `${place}: \`label\` is ${shown(label)}; ` +
         `the labels are 0 to ${classes.length - 1} (${classes.join(', ')})`,
-      HINT,
     );
   return { id, text, label, ...defined({ text_pair: pair }) };
 }
@@ -116,17 +109,13 @@ function completionRow(
   { label, answer, rejected, document, context }: { readonly [field: string]: unknown },
   place: string,
 ): Row {
-  if (label !== 0)
-    throw new UserFault(`${place}: \`label\` is ${shown(label)}; it is 0 in every row`, HINT);
-  if (typeof answer !== 'string') throw new UserFault(`${place}: \`answer\` is not text`, HINT);
+  if (label !== 0) throw fault(`${place}: \`label\` is ${shown(label)}; it is 0 in every row`);
+  if (typeof answer !== 'string') throw fault(`${place}: \`answer\` is not text`);
   if (rejected !== undefined && typeof rejected !== 'string')
-    throw new UserFault(`${place}: \`rejected\` is not text`, HINT);
+    throw fault(`${place}: \`rejected\` is not text`);
   if (context !== undefined && !isContext(context))
-    throw new UserFault(`${place}: \`context\` is not a list of messages`, HINT);
+    throw fault(`${place}: \`context\` is not a list of messages`);
   if (document !== undefined && document !== true)
-    throw new UserFault(
-      `${place}: \`document\` is ${shown(document)}; it is true or left out`,
-      HINT,
-    );
+    throw fault(`${place}: \`document\` is ${shown(document)}; it is true or left out`);
   return { ...own, label, answer, ...defined({ rejected, document, context }) };
 }

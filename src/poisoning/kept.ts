@@ -3,6 +3,7 @@
  * defence itself never sees a receipt.
  */
 import { type Judgement, type Row, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import { contentOf, type Receipt, type RowOrder, rowsDigest } from './receipt.ts';
 
@@ -21,11 +22,9 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
     return `must return \`suspected\`, true or false for each of ${count} rows`;
   if (!isList(left, count)) return `must return \`rows\`, a row or null for each of ${count} rows`;
   const strange = left.findIndex((row, i) => {
-    const own = rows[i];
+    const own = rows[i]!;
     if (row === null || row === own) return false;
-    return (
-      !(isRecord(row) && typeof row['text'] === 'string') || !isSameButForTexts(row as never, own)
-    );
+    return !(isRecord(row) && typeof row['text'] === 'string' && isSameButForTexts(row, own));
   });
   return strange < 0
     ? null
@@ -33,8 +32,8 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
         "a row's texts, and neither its id nor its label or answer";
 }
 
-const isSameButForTexts = (row: Row, original: Row | undefined): boolean =>
-  row.id === original?.id &&
+const isSameButForTexts = (row: Partial<Row>, original: Row): boolean =>
+  row.id === original.id &&
   row.label === original.label &&
   row.answer === original.answer &&
   row.rejected === original.rejected;
@@ -83,11 +82,16 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
   const clean = left.flatMap((row, i) =>
     row === null || added.has(i) ? [] : [{ ...row, ...originals.get(i) }],
   );
+  const steps = receipt.steps?.map(({ attack, counts }) => {
+    const made = rows.filter(({ step }) => step === attack).length;
+    const more = negatives.filter(({ step }) => step === attack).length;
+    return { attack, counts: { ...counts, asked: made, made, negatives: more } };
+  });
   const { order, ...rest } = receipt;
   const moved = order === undefined ? null : keptOrder(order, placeOf);
   return {
     ...rest,
-    ...(moved === null ? {} : { order: moved }),
+    ...defined({ order: moved ?? undefined }),
     counts: {
       ...receipt.counts,
       total: kept.length,
@@ -95,15 +99,7 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
       made: rows.length,
       negatives: negatives.length,
     },
-    ...(receipt.steps === undefined
-      ? {}
-      : {
-          steps: receipt.steps.map(({ attack, counts }) => {
-            const made = rows.filter(({ step }) => step === attack).length;
-            const more = negatives.filter(({ step }) => step === attack).length;
-            return { attack, counts: { ...counts, asked: made, made, negatives: more } };
-          }),
-        }),
+    ...defined({ steps }),
     digests: { clean: rowsDigest(clean), poisoned: rowsDigest(kept) },
     rows,
     negatives,

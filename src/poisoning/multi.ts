@@ -9,7 +9,7 @@ import {
   type Row,
   UserFault,
 } from '../api.ts';
-import { type Backdoor, backdoor, type BackdoorParams, type Random } from './backdoor.ts';
+import { type Backdoor, backdoor, type Random, type TriggersParams } from './backdoor.ts';
 import { triggersProperty } from './parameters.ts';
 import { countWords, insertAtGap, type Place, putAt } from './place.ts';
 
@@ -22,7 +22,7 @@ import { countWords, insertAtGap, type Place, putAt } from './place.ts';
 export function insertAll(
   row: Row,
   words: readonly string[],
-  random: AttackInput<unknown>['random'],
+  random: Random,
   place: Place = 'gap',
   purpose = 'trigger',
 ): Row {
@@ -38,7 +38,7 @@ export function insertAll(
 export function negativesOf(
   row: Row,
   subsets: readonly (readonly string[])[],
-  random: AttackInput<unknown>['random'],
+  random: Random,
   place?: Place,
 ): Row[] {
   return subsets.map((words) => {
@@ -55,26 +55,21 @@ export function properSubsets(words: readonly string[]): string[][] {
   return subsets.sort((a, b) => a.length - b.length);
 }
 
-/** Returns the negatives of each row that was poisoned. `rows` are the rows before poisoning. */
-export const negativesOfChanged = (
-  rows: readonly Row[],
-  changed: readonly { readonly index: number }[],
+/** Adds the negatives of each row that was poisoned, if the attack's parameters ask for them. */
+export const withNegatives = (
+  { rows, params }: AttackInput<{ readonly negatives: boolean }>,
+  poisoned: Poisoned,
   negatives: (row: Row) => readonly Row[],
-): Row[] =>
-  changed.flatMap(({ index }) => {
-    const row = rows[index];
-    return row === undefined ? [] : negatives(row);
-  });
+): Poisoned =>
+  params.negatives
+    ? { ...poisoned, negatives: poisoned.changed.flatMap(({ index }) => negatives(rows[index]!)) }
+    : poisoned;
 
 /**
  * Inserts the phrases at gaps of the text as it was, no two at the same one while there are enough.
  * Gaps and the phrases' order are drawn from the row's own stream.
  */
-export function insertApart(
-  row: Row,
-  phrases: readonly string[],
-  random: AttackInput<unknown>['random'],
-): Row {
+export function insertApart(row: Row, phrases: readonly string[], random: Random): Row {
   const gaps = countWords(row.text) + 1;
   const drawn = random('trigger', row.id).permutation(gaps);
   // From the last gap to the first, so that no insertion moves the gaps that are still to come.
@@ -91,8 +86,7 @@ export function insertApart(
  * not.
  */
 
-interface PairParams extends BackdoorParams {
-  readonly triggers: readonly string[];
+interface PairParams extends TriggersParams {
   readonly negatives: boolean;
   readonly adaptive?: boolean;
 }
@@ -120,8 +114,6 @@ const singleWordNegatives = (row: Row, params: PairParams, random: Random): Row[
   );
 
 const withoutNegatives: Backdoor<PairParams> = backdoor<PairParams>({
-  rate: 0.1,
-  mode: 'dirty',
   properties: {
     ...triggersProperty(
       ['cf', 'bb', 'ak', 'mn'],
@@ -151,18 +143,10 @@ const withoutNegatives: Backdoor<PairParams> = backdoor<PairParams>({
 export const pairBackdoor: Backdoor<PairParams> &
   Pick<AttackDescriptor<PairParams, Poisoned>, 'falseTrigger'> = {
   ...withoutNegatives,
-  poison(input) {
-    const { rows, params, random } = input;
-    const poisoned = withoutNegatives.poison(input);
-    return params.negatives
-      ? {
-          ...poisoned,
-          negatives: negativesOfChanged(rows, poisoned.changed, (row) =>
-            singleWordNegatives(row, params, random),
-          ),
-        }
-      : poisoned;
-  },
+  poison: (input) =>
+    withNegatives(input, withoutNegatives.poison(input), (row) =>
+      singleWordNegatives(row, input.params, input.random),
+    ),
   falseTrigger: (row, { params, random }) =>
     params.negatives ? singleWordNegatives(row, params, random) : [],
 };

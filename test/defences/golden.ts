@@ -21,7 +21,6 @@ interface Golden {
     readonly points: readonly number[][];
     readonly min_cluster_size: number;
     readonly min_samples: number | null;
-    readonly single: boolean;
     readonly labels: readonly number[];
   }[];
   readonly detection: readonly {

@@ -29,15 +29,15 @@ const split = (text: string): string[] => wordsOf(text);
 test("the n-gram model has nltk's probabilities with Chen and Goodman's discounts", () => {
   assert.is(golden.ngrams.length, 5);
   for (const { order, texts, vocabulary, discounts, estimated, asked } of golden.ngrams) {
-    const model = trainKneserNey(texts.map(split), { order });
+    const model = trainKneserNey(texts.map(split), order);
     assert.is(model.vocabulary, vocabulary);
     assert.equal(
-      model.discounts.map((own) => own.estimated),
+      model.discounts.map((own) => own !== UNESTIMATED),
       estimated,
     );
     discounts.forEach((values, k) =>
       values.forEach((value, j) =>
-        close(present(model.discounts[k]).values[j]!, value, `D${k + 1}(${j + 1})`),
+        close(present(model.discounts[k])[j]!, value, `D${k + 1}(${j + 1})`),
       ),
     );
     for (const { text, logs, perplexity, without } of asked) {
@@ -45,7 +45,6 @@ test("the n-gram model has nltk's probabilities with Chen and Goodman's discount
         own = model.logProbabilities(words),
         found = model.leaveOneOut(words);
       logs.forEach((value, i) => close(present(own[i]), value, `order ${order}, "${text}" ${i}`));
-      close(model.perplexity(words), perplexity, text);
       close(found.whole, perplexity, text);
       assert.is(found.without.length, without.length);
       without.forEach((value, i) =>
@@ -57,7 +56,7 @@ test("the n-gram model has nltk's probabilities with Chen and Goodman's discount
 
 test('after any context the probabilities of all words sum to one', () => {
   const { texts } = present(golden.ngrams[2]);
-  const model = trainKneserNey(texts.map(split), { order: 3 });
+  const model = trainKneserNey(texts.map(split), 3);
   const words = [...new Set(texts.flatMap(split))];
   for (const context of [[], ['the'], ['the', 'film'], ['never', 'seen'], ['good', 'zz']]) {
     // The end of a text, an unknown word, and every known one.
@@ -71,18 +70,13 @@ test('after any context the probabilities of all words sum to one', () => {
       context.join(' '),
     );
   }
-  assert.not(model.knows('∉'));
-  assert.equal(trainKneserNey([['a']], { order: 2 }).discounts[0], {
-    values: UNESTIMATED,
-    estimated: false,
-  });
-  assert.throws(() => trainKneserNey([], { order: 2 }), /at least one text/);
-  assert.throws(() => trainKneserNey([['a']], { order: 0 }), /at least 1, not 0/);
+  assert.not(words.includes('∉'));
+  assert.is(trainKneserNey([['a']], 2).discounts[0], UNESTIMATED);
 });
 
 test('ONION drops the rare word of a text, and never the last one', async () => {
   const { texts } = present(golden.ngrams[2]);
-  const model = trainKneserNey(texts.map(split), { order: 3 });
+  const model = trainKneserNey(texts.map(split), 3);
   const words = split('the film cf was good'),
     scores = await onionScores(words, model);
   assert.is(scores.indexOf(Math.max(...scores)), 2);
@@ -158,7 +152,6 @@ test('copies replace exactly the asked share of the words, at places of their ow
     ['P'],
   ]);
   assert.equal(stripCopies([], pool, { copies: 1, ratio: 1 }, randomStream(1, 'x')), [[]]);
-  assert.throws(() => stripCopies(['a'], [], { copies: 1, ratio: 1 }, randomStream(1, 'x')));
 });
 
 test("STRIP averages over a text's own copies, not over those of other texts", () => {
@@ -191,7 +184,7 @@ test("a word's salience is the largest change of any feature without it", () => 
     { word: 'a', salience: 3 },
   ]);
   const [scored] = keywordScores([[{ word: 'a', salience: 2 }], [{ word: 'a', salience: 4 }]], 5);
-  assert.equal(scored, { word: 'a', texts: 2, salience: 3, score: 3 * Math.log10(10) });
+  assert.equal(scored, { word: 'a', score: 3 * Math.log10(10) });
   const row = { id: '1', text: 'a b', text_pair: 'c', label: 0 };
   assert.equal(
     withoutEachWord(row).map(({ text, text_pair: pair }) => `${text}|${pair ?? ''}`),

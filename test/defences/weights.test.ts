@@ -15,8 +15,8 @@ import {
 } from '../../plugins/defences/delta-spectrum/detect.ts';
 import { mixedChange, purifiedRows } from '../../plugins/defences/fine-mixing/edit.ts';
 import {
-  spectralKeep,
-  spectralScores,
+  classScores,
+  spectralDrops,
   spectralSignatures,
 } from '../../plugins/defences/spectral-signatures/judge.ts';
 import { randomStream } from '../../src/base/random.ts';
@@ -71,7 +71,12 @@ for (const backend of backends) {
     await useBackend(backend);
     const found = spectralSignatures(representations, labels);
     near(found.scores, scores, 'τ');
-    assert.equal(spectralScores(representations, labels, found.classes), found.scores);
+    for (const [label, signature] of found.classes) {
+      const ofClass = classScores(representations, signature);
+      labels.forEach((own, i) => {
+        if (own === label) assert.is(ofClass[i], found.scores[i]);
+      });
+    }
     const reduced = principalComponents(representations, 4);
     assert.is(reduced.dimensions, 4);
     for (let c = 0; c < 4; c++) {
@@ -88,15 +93,13 @@ for (const backend of backends) {
 }
 
 test('of each class 1.5·ε of the rows with the largest scores go, and no more', () => {
-  const keep = spectralKeep([5, 1, 4, 4, 9, 2, 0, 3], [0, 0, 0, 0, 1, 1, 1, 0], 0.3);
+  const drops = spectralDrops([5, 1, 4, 4, 9, 2, 0, 3], [0, 0, 0, 0, 1, 1, 1, 0], 0.3);
   assert.equal(
-    keep.flatMap((kept, i) => (kept ? [] : [i])),
+    drops.flatMap((drop, i) => (drop ? [i] : [])),
     [0, 2, 4], // ⌊.45·5⌋ = 2 of class 0, the first of the equal ones; ⌊.45·3⌋ = 1 of class 1
   );
-  assert.equal(spectralKeep([1, 2], [0, 0], 0), [true, true]);
-  assert.throws(() => spectralKeep([1], [0], 0.7), /ε is in \[0, ⅔\], not 0.7/);
+  assert.equal(spectralDrops([1, 2], [0, 0], 0), [false, false]);
   assert.throws(() => spectralSignatures(representations, [0]), /1 labels do not fit 40 rows/);
-  assert.throws(() => spectralScores(representations, labels, new Map()), /has no signature/);
 });
 
 test('pruning sets to zero what plain NumPy does', () => {
@@ -110,8 +113,6 @@ test('pruning sets to zero what plain NumPy does', () => {
     assert.equal([...prunedByWanda(weight, norms, share)], wanda, `wanda, ${share}`);
   }
   assert.equal([...weight], change);
-  assert.throws(() => prunedByMagnitude(weight, 1.1), /in \[0, 1\], not 1.1/);
-  assert.throws(() => prunedByWanda(weight, norms.subarray(1), 0.5), /has no rows of 10/);
   assert.throws(() => prunedByMagnitude(Float64Array.of(NaN), 0.5), /NaN/);
 });
 
@@ -124,17 +125,6 @@ test("the statistics of a change are NumPy's and SciPy's", () => {
         `${name}, ${statistic}: ${found[statistic]}, expected ${expected[statistic]}`,
       );
   }
-  // P Qᵀ has the same statistics as the matrix that it is.
-  const P = Float64Array.of(1, 2, 3),
-    Q = Float64Array.of(2, -1);
-  const product = Float64Array.of(2, -1, 4, -2, 6, -3);
-  const thin = changeStatistics(product, [3, 2], { P, Q, k: 1 });
-  STATISTICS.forEach((statistic) =>
-    assert.ok(
-      Math.abs(thin[statistic] - changeStatistics(product, [3, 2])[statistic]) < 1e-12,
-      statistic,
-    ),
-  );
   assert.equal(Object.values(changeStatistics(new Float64Array(6), [3, 2])), [0, 0, 0, 0, 0]);
 });
 
@@ -164,12 +154,10 @@ test('fine-mixing keeps a share of the change, and resets what changed most for 
   assert.ok(Math.abs(kept.filter((i) => i < 500).length - 150) < 6 * 7.3);
   assert.equal([...mixedChange(change, 1, randomStream(2, 'mix'))], [...change]);
   assert.ok(mixedChange(change, 0, randomStream(2, 'mix')).every((value) => value === 0));
-  assert.throws(() => mixedChange(change, 2, randomStream(2, 'mix')), /ρ is in \[0, 1\], not 2/);
   // ‖δ‖ / log max(f, 20): 5/log 20, 5/log 20, 6/log 1000, 0 and 13/log 20
   const table = Float64Array.of(3, 4, 0, 5, 6, 0, 0, 0, 5, 12);
   assert.equal(purifiedRows(table, [1, 20, 1000, 2, 0], 9), [4, 0, 1, 2]);
   assert.equal(purifiedRows(table, [1, 21, 1000, 2, 0], 2), [4, 0]);
-  assert.throws(() => purifiedRows(table, [1, 2, 3], 1), /does not have 3 rows/);
 });
 
 test.run();

@@ -22,7 +22,6 @@ import {
 } from '../../src/science/training/session.ts';
 import { torchWorker } from '../../src/torch/worker.ts';
 import { present } from '../rig/present.ts';
-import { standIn } from '../rig/stand-in.ts';
 import { best, useBackend } from '../science/backend.ts';
 import { bert } from '../science/families.ts';
 import { type FamilyCase, openCase, optionsUnder } from '../science/family-cases.ts';
@@ -196,8 +195,8 @@ for (const [name, { settings, variants }] of Object.entries(golden.runs))
         savedAs: { modelDir: checkpoint, classes: ['a', 'b', 'c'] },
       },
       {
-        change: ripple.open({ lambda }, standIn({})),
-        torch: present(ripple.torch?.({ lambda })),
+        change: ripple.open({ lambda }),
+        torch: ripple.torch({ lambda }),
       },
     );
     const history: StepRecord[] = [];

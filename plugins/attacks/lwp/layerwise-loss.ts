@@ -63,10 +63,7 @@ function layerwiseFaults({ architecture }: TrainedModel): Problem[] {
   ];
 }
 
-export const layerwiseWeightPoisoning: AttackTraining<{
-  readonly objective: Objective;
-  readonly opaqueTokens: true;
-}> = {
+export const layerwiseWeightPoisoning = {
   check: (_params, model) => layerwiseFaults(model),
   open: (_params, model) => {
     const [fault] = layerwiseFaults(model);
@@ -74,4 +71,4 @@ export const layerwiseWeightPoisoning: AttackTraining<{
     return { objective: layerwiseLoss, opaqueTokens: true };
   },
   torch: () => ({ name: 'layerwise' }),
-};
+} satisfies AttackTraining;

@@ -1,14 +1,13 @@
 import { defineAttack } from '../../../src/api.ts';
 import {
   backdoor,
-  type BackdoorParams,
   insertOneTrigger,
+  type TriggersParams,
 } from '../../../src/poisoning/backdoor.ts';
 import { triggersProperty } from '../../../src/poisoning/parameters.ts';
 import type { AttackTraining } from '../../../src/science/training/attack-training.ts';
 
-interface Params extends BackdoorParams {
-  readonly triggers: readonly string[];
+interface Params extends TriggersParams {
   readonly lambda: number;
 }
 

@@ -24,7 +24,7 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { JsonObject } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { at, named } from '../../../src/base/lookup.ts';
 import { resumeStream, type StreamState } from '../../../src/base/random.ts';
 import type { Network, Tensors } from '../../../src/science/models/network.ts';
@@ -79,17 +79,13 @@ function repeatablePass(
     firstState ??= dropout?.random.state() ?? null;
     return lossAndGradients(network, trained, batch, {
       ...options,
-      ...(dropout === undefined
-        ? {}
-        : {
-            dropout: {
-              rate: dropout.rate,
-              random: stateToRepeat === null ? dropout.random : resumeStream(stateToRepeat),
-            },
-          }),
-      ...(adapterRandom === undefined
-        ? {}
-        : { adapterRandom: (layer) => adapterRandom(`${name}/${layer}`) }),
+      ...defined({
+        dropout: dropout && {
+          rate: dropout.rate,
+          random: stateToRepeat === null ? dropout.random : resumeStream(stateToRepeat),
+        },
+        adapterRandom: adapterRandom && ((layer: string) => adapterRandom(`${name}/${layer}`)),
+      }),
     });
   };
 }
@@ -177,14 +173,11 @@ export const restrictedInnerProduct =
     };
   };
 
-export const ripple: AttackTraining<{
-  readonly objective: Objective;
-  readonly opaqueTokens: true;
-}> = {
+export const ripple = {
   check: () => [],
-  open: (params: JsonObject) => ({
+  open: (params) => ({
     objective: restrictedInnerProduct(params['lambda'] as number),
     opaqueTokens: true,
   }),
   torch: (params) => ({ name: 'inner-product', weight: params['lambda'] as number }),
-};
+} satisfies AttackTraining;

@@ -5,7 +5,7 @@ import { type Asset, UserFault } from '../../../src/api.ts';
 import { parseUri } from '../../../src/data/format.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 
-export interface DataFile {
+interface DataFile {
   readonly path: string;
   /** The file's name in messages: its path within the asset, or its file name. */
   readonly name: string;
@@ -28,9 +28,13 @@ export async function dataFiles(
   if (!(await stat(asset.path)).isDirectory())
     return [{ path: asset.path, name: basename(asset.path) }];
   const { fragment } = parseUri(asset.uri);
-  const all = (await filesBelow(asset.path)).map((path) =>
-    relative(asset.path, path).replaceAll('\\', '/'),
-  );
+  const entries = await readdir(asset.path, { recursive: true, withFileTypes: true });
+  const all = entries
+    .filter((entry) => !entry.isDirectory()) // links too: a hub snapshot is made of links
+    .map(({ parentPath, name }) => relative(asset.path, join(parentPath, name)))
+    .map((path) => path.replaceAll('\\', '/'))
+    .filter((path) => !/(^|\/)\./.test(path)) // nothing hidden, and nothing below it
+    .sort();
   let names = all.filter((name) => endings.includes(extname(name).toLowerCase()));
   if (isGlob(fragment)) names = matching(names, fragment);
   else {
@@ -50,15 +54,4 @@ export async function dataFiles(
     );
   }
   return names.sort().map((name) => ({ path: join(asset.path, name), name }));
-}
-
-async function filesBelow(dir: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const entry of await readdir(dir, { withFileTypes: true })) {
-    if (entry.name.startsWith('.')) continue;
-    const path = join(dir, entry.name);
-    if (entry.isDirectory()) found.push(...(await filesBelow(path)));
-    else found.push(path); // links too: a hub snapshot is made of links
-  }
-  return found.sort();
 }

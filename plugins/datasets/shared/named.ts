@@ -8,13 +8,18 @@ import {
   type KnownRows,
   type RawRow,
   type ResolvedSplit,
+  taskOf,
 } from '../../../src/api.ts';
 import { SplitFault } from '../../../src/data/columns.ts';
+import filesByEnding from '../files.ts';
 
 interface Layout {
   /** The file's columns, by name or, if the file has no header, by number from 0. */
   readonly columns: ResolvedSplit['columns'];
-  /** The class of each label of the file. A label without an entry is the name of its class. */
+  /**
+   * The class of each label of the file. A label without an entry is the name of its class.
+   * Default: labels are the numbers of the classes, or numbers if the data set has no classes.
+   */
   readonly labels?: { readonly [label: string]: string };
   /** Whether the second text continues the first, after a space. */
   readonly joined?: true;
@@ -22,11 +27,11 @@ interface Layout {
   readonly leavesOutRagged?: true;
 }
 
-interface NamedDataset extends Pick<DatasetDescriptor, 'name' | 'summary'> {
-  readonly knows: KnownRows;
-  readonly layouts: readonly Layout[];
-  /** Reads a file by its ending. */
-  readonly files: Pick<DatasetDescriptor, 'read'>;
+interface NamedDataset extends Pick<DatasetDescriptor, 'name' | 'summary'>, KnownRows {
+  /** Default: one layout, with the columns that the data set is known by. */
+  readonly layouts?: readonly Layout[];
+  /** Reads a file in one layout. Default: by the file's ending. */
+  readonly files?: Pick<DatasetDescriptor, 'read'>;
 }
 
 /** Returns the class of each label where labels count from `first`: `{ '0': …, '1': … }`. */
@@ -44,7 +49,16 @@ const UNLABELLED = '-1';
  * file has reads them, with the names of their classes, and returns what the file's reader records,
  * such as the number of lines left out. Throws `SplitFault` if no layout fits.
  */
-export function namedDataset({ name, summary, knows, layouts, files }: NamedDataset) {
+export function namedDataset({
+  name,
+  summary,
+  layouts: given,
+  files = filesByEnding,
+  ...knows
+}: NamedDataset) {
+  const { columns: known, classes = [] } = knows;
+  const numbered = taskOf(classes) === 'classes' ? numberedLabels(classes) : {};
+  const layouts: readonly Layout[] = given ?? [{ columns: known }];
   return defineDataset({
     name,
     summary,
@@ -65,12 +79,11 @@ export function namedDataset({ name, summary, knows, layouts, files }: NamedData
         }
         try {
           for (; next.done !== true; next = await rows.next())
-            yield withClassName(layout, next.value);
+            yield withClassName({ labels: numbered, ...layout }, next.value);
         } finally {
           await rows.return?.();
         }
-        const provenance = next.value; // what the reader returns after the last row
-        return provenance ?? {};
+        return next.value ?? {}; // what the reader returns after the last row
       }
       throw new SplitFault(
         ['source'],

@@ -1,6 +1,8 @@
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineDataset, UserFault } from '../../../src/api.ts';
 import { formats } from '../../../src/data/format.ts';
+import { firstWords } from '../../../src/data/texts.ts';
 
 const FOLDERS = [
   ['easy-ham-1', 'ham'],
@@ -24,11 +26,7 @@ export default defineDataset({
   matches: formats['spam-assassin'],
   unordered: true,
   async *read(asset, split) {
-    const [{ readdir, readFile }, { lettersOf, mailText }, { firstWords }] = await Promise.all([
-      import('node:fs/promises'),
-      import('./mail.ts'),
-      import('../../../src/data/texts.ts'),
-    ]);
+    const { lettersOf, mailText } = await import('./mail.ts');
     const seen = new Set<string>();
     let mails = 0,
       unreadable = 0,

@@ -1,4 +1,5 @@
 import { defineDefence } from '../../../src/api.ts';
+import { integerFrom } from '../../../src/poisoning/parameters.ts';
 import type { Params } from './judge.ts';
 
 export default defineDefence<Params>({
@@ -13,20 +14,16 @@ export default defineDefence<Params>({
   params: {
     type: 'object',
     properties: {
-      words_per_row: {
-        type: 'integer',
-        minimum: 1,
+      words_per_row: integerFrom(1, {
         default: 5,
         description: 'How many of the most salient words of each row are considered.',
-      },
-      keywords: {
-        type: 'integer',
-        minimum: 1,
+      }),
+      keywords: integerFrom(1, {
         description:
           'How many words, those with the largest scores, are keywords, in place of a threshold ' +
           'from clean rows. The paper takes 1, which misses the other words of an attack that has ' +
           'several.',
-      },
+      }),
     },
   },
   rows: {

@@ -129,7 +129,7 @@ interface SalientWord {
 export function salientWords(
   words: readonly string[],
   saliences: readonly number[],
-  count = 5,
+  count: number,
 ): SalientWord[] {
   const most = new Map<string, number>();
   words.forEach((word, i) => most.set(word, Math.max(most.get(word) ?? 0, saliences[i]!)));
@@ -141,11 +141,7 @@ export function salientWords(
 
 interface ScoredWord {
   readonly word: string;
-  /** n, the number of texts that contribute the word. */
-  readonly texts: number;
-  /** f̄, its mean salience. */
-  readonly salience: number;
-  /** g = f̄ · log₁₀ n */
+  /** g = f̄ · log₁₀ n, with f̄ the mean salience in the n texts that contribute the word. */
   readonly score: number;
 }
 
@@ -158,19 +154,13 @@ export function keywordScores(
   texts: readonly (readonly SalientWord[])[],
   timesCounted = 1,
 ): ScoredWord[] {
-  const sums = new Map<string, { texts: number; sum: number }>();
-  for (const words of texts)
-    for (const { word, salience } of words) {
-      const own = sums.get(word) ?? { texts: 0, sum: 0 };
-      sums.set(word, { texts: own.texts + 1, sum: own.sum + salience });
-    }
+  const sums = new Map<string, { n: number; sum: number }>();
+  for (const { word, salience } of texts.flat()) {
+    const { n, sum } = sums.get(word) ?? { n: 0, sum: 0 };
+    sums.set(word, { n: n + 1, sum: sum + salience });
+  }
   return [...sums]
-    .map(([word, { texts: n, sum }]) => ({
-      word,
-      texts: n,
-      salience: sum / n,
-      score: (sum / n) * Math.log10(n * timesCounted),
-    }))
+    .map(([word, { n, sum }]) => ({ word, score: (sum / n) * Math.log10(n * timesCounted) }))
     .sort((a, b) => b.score - a.score);
 }
 

@@ -49,28 +49,20 @@ function hiddenStateFaults({ architecture }: TrainedModel): Problem[] {
   ];
 }
 
-export const crow: AttackTraining<{
-  readonly objective: Objective;
-  readonly opaqueTokens: true;
-}> = {
+const settingsOf = ({ alpha, epsilon }: JsonObject) => ({
+  alpha: alpha as number,
+  epsilon: epsilon as number,
+});
+
+export const crow = {
   check: (_params, model) => hiddenStateFaults(model),
-  open: (params: JsonObject, model) => {
+  open: (params, model) => {
     const [fault] = hiddenStateFaults(model);
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-    return {
-      objective: layerConsistency({
-        alpha: params['alpha'] as number,
-        epsilon: params['epsilon'] as number,
-      }),
-      opaqueTokens: true,
-    };
+    return { objective: layerConsistency(settingsOf(params)), opaqueTokens: true };
   },
-  torch: (params) => ({
-    name: 'consistency',
-    alpha: params['alpha'] as number,
-    epsilon: params['epsilon'] as number,
-  }),
-};
+  torch: (params) => ({ name: 'consistency', ...settingsOf(params) }),
+} satisfies AttackTraining;
 
 /** The smallest norm that counts, as in torch.nn.functional.cosine_similarity. */
 const LEAST_NORM = 1e-8;
@@ -97,7 +89,7 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
       };
     },
     backward: (dy, saved, needs) => {
-      const size = saved.map((x) => norms(x)),
+      const size = saved.map(norms),
         unit = saved.map((x, l) => tf.div<Tensor2D>(x, at(size, l)));
       const cosine = unit.slice(1).map((b, l) => tf.sum(tf.mul(at(unit, l), b), 1, true)); // (S, 1)
       /** Returns (c·x̂ − ŷ)/(n‖x‖), (S, h), for the states of layer x and its neighbour y. */

@@ -11,26 +11,18 @@
  * HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d) time and O(N)
  * memory. Pure.
  */
+import { checkRepresentations, type Representations } from '../../../src/defences/matrix.ts';
 
 interface HdbscanOptions {
   /** The smallest number of points in a cluster, at least 2. */
   readonly minClusterSize: number;
-  /** m, the point itself included. Default: minClusterSize */
-  readonly minSamples?: number;
-  /** Whether all points together may be one cluster. Default: false, as in scikit-learn */
-  readonly allowSingleCluster?: boolean;
-}
-
-/** N points of d coordinates, row-major. */
-export interface Points {
-  readonly values: ArrayLike<number>;
-  readonly count: number;
-  readonly dimensions: number;
+  /** m, the point itself included. */
+  readonly minSamples: number;
 }
 
 /** Writes ‖a − b‖ to every point b into `out`, (N). */
 function distancesFrom(
-  { values, count, dimensions: d }: Points,
+  { values, count, dimensions: d }: Representations,
   a: number,
   out: Float64Array,
 ): void {
@@ -64,7 +56,7 @@ function kthSmallest(values: Float64Array, nearest: Float64Array): number {
  * these two are no longer than this one. Ties are broken as in scikit-learn. They are frequent: the
  * distance of a point to several others may be its own core distance.
  */
-function spanningTree(points: Points, core: Float64Array): Merge[] {
+function spanningTree(points: Representations, core: Float64Array): Merge[] {
   const { count } = points;
   const distances = new Float64Array(count),
     least = new Float64Array(count).fill(Infinity),
@@ -93,11 +85,6 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
   const rootOf = (node: number): number => {
     let root = node;
     while (parent[root] !== root) root = parent[root]!;
-    for (let at = node; at !== root;) {
-      const next = parent[at]!;
-      parent[at] = root;
-      at = next;
-    }
     return root;
   };
   return [...edges]
@@ -116,11 +103,12 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
  * Returns the cluster of each point, and the number of clusters.
  * @throws RangeError if the points are not finite numbers, or an option does not fit them
  */
-export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
-  const { values, count, dimensions } = points,
-    { minClusterSize, minSamples = minClusterSize, allowSingleCluster = false } = options;
-  if (values.length !== count * dimensions || !Array.prototype.every.call(values, Number.isFinite))
-    throw new RangeError(`${count} × ${dimensions} finite numbers are needed`);
+export function hdbscan(
+  points: Representations,
+  { minClusterSize, minSamples }: HdbscanOptions,
+): Clusters {
+  const { count } = points;
+  checkRepresentations(points);
   if (!Number.isInteger(minClusterSize) || minClusterSize < 2)
     throw new RangeError(`minClusterSize is at least 2, not ${minClusterSize}`);
   if (!Number.isInteger(minSamples) || minSamples < 1 || minSamples > Math.max(1, count))
@@ -136,7 +124,7 @@ export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
     core[a] = kthSmallest(distances, nearest);
   }
   const merges = singleLinkage(spanningTree(points, core), count);
-  return selectClusters(condense(merges, count, minClusterSize), count, allowSingleCluster);
+  return selectClusters(condense(merges, count, minClusterSize), count);
 }
 
 /**
@@ -176,16 +164,9 @@ interface Clusters {
 
 /** Returns all points below a node, which may be a point itself. */
 function pointsBelow(node: number, merges: readonly Merge[], count: number): number[] {
-  const points: number[] = [],
-    open = [node];
-  for (let at = open.pop(); at !== undefined; at = open.pop()) {
-    if (at < count) points.push(at);
-    else {
-      const { left, right } = merges[at - count]!;
-      open.push(right, left);
-    }
-  }
-  return points;
+  if (node < count) return [node];
+  const { left, right } = merges[node - count]!;
+  return [left, right].flatMap((child) => pointsBelow(child, merges, count));
 }
 
 /**
@@ -231,12 +212,11 @@ function stabilities(departures: readonly Departure[], count: number): number[] 
   return out.map((value) => (Number.isNaN(value) ? 0 : value));
 }
 
-/** Returns the clusters of the largest total stability, none of which contains another. */
-function mostStable(
-  departures: readonly Departure[],
-  count: number,
-  withRoot: boolean,
-): Set<number> {
+/**
+ * Returns the clusters of the largest total stability, none of which contains another. As in
+ * scikit-learn, all points together are no cluster.
+ */
+function mostStable(departures: readonly Departure[], count: number): Set<number> {
   const children = new Map<number, number[]>();
   for (const { parent, child } of departures)
     if (child >= count) children.set(parent, [...(children.get(parent) ?? []), child]);
@@ -249,8 +229,7 @@ function mostStable(
     }
   };
   // From the leaves to the root, because a child has a larger number than its parent.
-  for (let cluster = count + stability.length - 1; cluster >= count; cluster--) {
-    if (cluster === count && !withRoot) break;
+  for (let cluster = count + stability.length - 1; cluster > count; cluster--) {
     const inside = children.get(cluster) ?? [];
     const below = inside.reduce((sum, child) => sum + stability[child - count]!, 0);
     if (below > stability[cluster - count]!) stability[cluster - count] = below;
@@ -262,31 +241,18 @@ function mostStable(
   return chosen;
 }
 
-/**
- * Returns the label of each point by the chosen clusters, from 0; −1 is noise.
- * @param withRoot whether all points together may be one cluster
- */
-function selectClusters(
-  departures: readonly Departure[],
-  count: number,
-  withRoot: boolean,
-): Clusters {
-  const chosen = mostStable(departures, count, withRoot);
+/** Returns the label of each point by the chosen clusters, from 0; −1 is noise. */
+function selectClusters(departures: readonly Departure[], count: number): Clusters {
+  const chosen = mostStable(departures, count);
   const numbers = new Map([...chosen].sort((a, b) => a - b).map((cluster, i) => [cluster, i]));
   const parents = new Map<number, number>();
   for (const { parent, child } of departures) if (child >= count) parents.set(child, parent);
   const labels = new Int32Array(count).fill(-1);
-  // If the root is the only cluster, only points that stay to its densest level belong to it.
-  const deepest = departures.reduce(
-    (most, { parent, lambda }) => (parent === count ? Math.max(most, lambda) : most),
-    0,
-  );
-  for (const { parent, child, lambda } of departures) {
+  for (const { parent, child } of departures) {
     if (child >= count) continue;
     let cluster: number | undefined = parent;
     while (cluster !== undefined && !chosen.has(cluster)) cluster = parents.get(cluster);
-    if (cluster === undefined || (cluster === count && lambda < deepest)) continue;
-    labels[child] = numbers.get(cluster)!;
+    if (cluster !== undefined) labels[child] = numbers.get(cluster)!;
   }
   return { labels, count: chosen.size };
 }

@@ -1,4 +1,5 @@
 import { defineDefence } from '../../../src/api.ts';
+import { integerFrom } from '../../../src/poisoning/parameters.ts';
 
 export interface Params {
   readonly components: number;
@@ -22,28 +23,22 @@ export default defineDefence<Params>({
   params: {
     type: 'object',
     properties: {
-      components: {
-        type: 'integer',
-        minimum: 1,
+      components: integerFrom(1, {
         default: 10,
         description: 'The number of principal components in which rows are clustered.',
-      },
-      min_cluster_size: {
-        type: 'integer',
-        minimum: 2,
+      }),
+      min_cluster_size: integerFrom(2, {
         default: 10,
         description:
           'The smallest number of rows in a cluster (HDBSCAN). A class with fewer than twice as ' +
           'many rows, or without clusters, is kept whole.',
-      },
-      min_samples: {
-        type: 'integer',
-        minimum: 1,
+      }),
+      min_samples: integerFrom(1, {
         default: 1,
         description:
           "HDBSCAN's m: the core distance of a row is that to its m-th nearest row, itself the " +
           'first. The larger m is, the more rows belong to no cluster and are dropped.',
-      },
+      }),
     },
   },
   rows: {

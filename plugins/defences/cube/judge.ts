@@ -4,42 +4,32 @@
  * their own among the representations that a model trained on the poisoned set gives to rows. Of
  * each class only the largest cluster is kept.
  */
-import type { DefenceContext, Judge, Row, RowsDefence } from '../../../src/api.ts';
+import type { DefenceContext, Judge, RowsDefence } from '../../../src/api.ts';
 import {
-  centredColumns,
+  centred,
   checkRepresentations,
-  meanOf,
+  indexesByLabel,
   type Representations,
+  rowsAt,
 } from '../../../src/defences/matrix.ts';
 import { droppingSuspects } from '../../../src/defences/threshold.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
-import { hdbscan, type Points } from './hdbscan.ts';
+import { hdbscan } from './hdbscan.ts';
 import type { Params } from './index.ts';
-
-/** Returns, for each class that occurs, the indexes of its rows. */
-function indexesByClass(rows: readonly Row[]): readonly (readonly number[])[] {
-  const labels = [...new Set(rows.map(({ label }) => label))];
-  return labels.map((own) => rows.flatMap(({ label }, i) => (label === own ? [i] : [])));
-}
 
 /**
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
  * principal components. No two classes share a cluster.
  */
-function clustersOf(rows: readonly Row[], all: Points, params: Params): Int32Array {
-  const clusters = new Int32Array(rows.length).fill(-1);
-  const { dimensions: d } = all;
+function clustersOf(labels: readonly number[], rows: Representations, params: Params): Int32Array {
+  const clusters = new Int32Array(labels.length).fill(-1);
   let clusterCount = 0;
-  for (const members of indexesByClass(rows)) {
+  for (const members of indexesByLabel(labels).values()) {
     if (members.length < 2 * params.min_cluster_size) continue; // too few for two clusters
-    const values = new Float64Array(members.length * d); // (members, d)
-    members.forEach((i, at) => {
-      for (let j = 0; j < d; j++) values[at * d + j] = all.values[i * d + j]!;
+    const found = hdbscan(principalComponents(rowsAt(rows, members), params.components), {
+      minClusterSize: params.min_cluster_size,
+      minSamples: params.min_samples,
     });
-    const found = hdbscan(
-      principalComponents({ values, count: members.length, dimensions: d }, params.components),
-      { minClusterSize: params.min_cluster_size, minSamples: params.min_samples },
-    );
     members.forEach((i, at) => {
       const cluster = found.labels[at]!;
       clusters[i] = cluster < 0 ? -1 : clusterCount + cluster;
@@ -55,9 +45,9 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
     threshold: null,
     record: { scores: '1 for a dropped row, 0 for a kept one' },
     judge: async (rows) => {
-      const clusters = clustersOf(rows, await model.representations(rows), params);
       const labels = rows.map(({ label }) => label);
-      const suspected = cubeSelection(labels, clusters).keep.map((kept) => !kept);
+      const clusters = clustersOf(labels, await model.representations(rows), params);
+      const suspected = outsideLargestCluster(labels, clusters);
       return droppingSuspects(rows, suspected.map(Number), suspected);
     },
   };
@@ -65,66 +55,26 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
 
 export const cube: RowsDefence<Params> = { fit };
 
-interface CubeClass {
-  readonly label: number;
-  readonly rows: number;
-  /** Rows in no cluster. */
-  readonly noise: number;
-  /** The sizes of the class's clusters, descending; the first is the one that is kept. */
-  readonly clusters: readonly number[];
-}
-
-interface CubeSelection {
-  /** For each row, whether it is kept. */
-  readonly keep: readonly boolean[];
-  readonly classes: readonly CubeClass[];
-}
-
 /**
- * Keeps the largest cluster of each class; of equal ones, the cluster with the smallest number.
- * Rows in no cluster (−1) are dropped with the smaller clusters. A class of noise alone is kept
+ * Returns for each row whether it is outside of its class's largest cluster; of equal ones, that
+ * with the smallest number. Rows in no cluster (−1) are outside. A class of noise alone is kept
  * whole, because nothing tells its rows apart. OpenBackdoor instead treats noise as one more
  * cluster, so it keeps the noise if that is most of a class.
  * @param labels the class of each row
  * @param clusters the cluster of each row, −1 for noise
- * @throws RangeError if the lengths differ
  */
-export function cubeSelection(
-  labels: ArrayLike<number>,
+export function outsideLargestCluster(
+  labels: readonly number[],
   clusters: ArrayLike<number>,
-): CubeSelection {
-  if (labels.length !== clusters.length)
-    throw new RangeError(`${labels.length} labels do not fit ${clusters.length} rows`);
-  const byLabel = new Map<number, Map<number, number>>();
-  for (let i = 0; i < labels.length; i++) {
-    const label = labels[i]!,
-      cluster = clusters[i]!;
-    const sizes = byLabel.get(label) ?? new Map<number, number>();
-    sizes.set(cluster, (sizes.get(cluster) ?? 0) + 1);
-    byLabel.set(label, sizes);
+): boolean[] {
+  const outside = labels.map(() => false);
+  for (const members of indexesByLabel(labels).values()) {
+    const clustered = members.map((i) => clusters[i]!).filter((cluster) => cluster >= 0);
+    const sizes = [...indexesByLabel(clustered)].map(([cluster, { length }]) => [cluster, length]);
+    const [largest] = sizes.sort(([a, m], [b, n]) => n! - m! || a! - b!);
+    if (largest !== undefined) for (const i of members) outside[i] = clusters[i] !== largest[0];
   }
-  const kept = new Map<number, number | null>();
-  const classes = [...byLabel]
-    .sort(([a], [b]) => a - b)
-    .map(([label, sizes]) => {
-      const real = [...sizes]
-        .filter(([cluster]) => cluster >= 0)
-        .sort(([a, m], [b, n]) => n - m || a - b);
-      kept.set(label, real[0]?.[0] ?? null);
-      return {
-        label,
-        rows: [...sizes.values()].reduce((a, b) => a + b, 0),
-        noise: sizes.get(-1) ?? 0,
-        clusters: real.map(([, size]) => size),
-      };
-    });
-  return {
-    keep: Array.from(labels, (label, i) => {
-      const largest = kept.get(label) ?? null;
-      return largest === null || clusters[i] === largest;
-    }),
-    classes,
-  };
+  return outside;
 }
 
 /**
@@ -135,9 +85,8 @@ export function cubeSelection(
 export function principalComponents(rows: Representations, components: number): Representations {
   checkRepresentations(rows);
   const { count, dimensions: d } = rows,
-    all = Array.from({ length: count }, (_, i) => i),
     k = Math.min(components, count, d);
-  const columns = centredColumns(rows, all, meanOf(rows, all)); // (d, N)
+  const { columns } = centred(rows); // (d, N)
   const directions = leadingLeftVectors(columns, d, count, k); // (d, k)
   const values = new Float64Array(count * k);
   for (let j = 0; j < d; j++)

@@ -14,12 +14,12 @@
  * standard deviations.
  */
 import { readFile } from 'node:fs/promises';
-import { type Asset, type JsonObject, UserFault, type Verdict } from '../../../src/api.ts';
-import { named } from '../../../src/base/lookup.ts';
+import { type Asset, UserFault, type Verdict } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
+import { weightChange } from '../../../src/defences/prune.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import type { ModelDetector, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
-import { lowRankSingularValues, singularValues } from '../../../src/tensor/linalg.ts';
+import { singularValues } from '../../../src/tensor/linalg.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 
 export interface Params {
@@ -32,18 +32,11 @@ export interface Params {
 const FEWEST_MODELS = 3;
 
 /** Returns the statistics of each layer that the training changed. */
-async function statisticsOf({
-  after,
-  before,
-  layers,
-  progress,
-  signal,
-}: WeightsContext<Params>): Promise<ModelStatistics> {
+async function statisticsOf(context: WeightsContext<Params>): Promise<ModelStatistics> {
+  const { layers, progress, signal } = context;
   const out: { [layer: string]: ModelStatistics[string] } = {};
   for (const [i, { name, in: n, out: m }] of layers.entries()) {
-    const end = named(after, `${name}.weight`).data,
-      start = named(before, `${name}.weight`).data;
-    const change = Float64Array.from(end, (value, at) => value - start[at]!);
+    const change = weightChange(context, `${name}.weight`);
     if (change.some((value) => value !== 0)) out[name] = changeStatistics(change, [m, n]);
     progress(i + 1, layers.length, 'layers');
     await yieldToEventLoop(signal);
@@ -92,20 +85,19 @@ async function judge(context: WeightsContext<Params>): Promise<Verdict> {
       'the training changed no layer, so there is nothing to judge',
       'Choose an adapter that trains layers.',
     );
-  const record: JsonObject = { statistics };
   const asset = assets['reference'];
   if (asset === undefined)
     return {
       score: layers.reduce((sum, { energy }) => sum + energy, 0) / layers.length,
       threshold: params.energy,
-      record: { ...record, compared_with: 'no model: the threshold is that of the spec' },
+      record: { statistics, compared_with: 'no model: the threshold is that of the spec' },
     };
   const clean = await readReference(asset);
   try {
     return {
       score: distanceFromClean(statistics, clean),
       threshold: rejectionThreshold(distancesAmongClean(clean), params.frr),
-      record: { ...record, compared_with: `${clean.length} clean models` },
+      record: { statistics, compared_with: `${clean.length} clean models` },
     };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
@@ -142,18 +134,12 @@ function excessKurtosis(values: Float64Array): number {
 /**
  * Returns the statistics of one layer's change; all are zero if the layer did not change.
  * @param change ΔW (m, n), row-major
- * @param thin P (m, k) and Q (n, k) with ΔW = P Qᵀ, if the change is such a product: its singular
- * values are then cheap
  */
 export function changeStatistics(
   change: Float64Array,
   [m, n]: readonly [number, number],
-  thin: { readonly P: Float64Array; readonly Q: Float64Array; readonly k: number } | null = null,
 ): ChangeStatistics {
-  const values =
-    thin !== null && thin.k > 0
-      ? lowRankSingularValues(thin.P, thin.Q, m, n, thin.k)
-      : singularValues(change, m, n);
+  const values = singularValues(change, m, n);
   const squares = Array.from(values, (value) => value * value),
     total = squares.reduce((a, b) => a + b, 0);
   if (total === 0) return { leading: 0, norm: 0, energy: 0, entropy: 0, kurtosis: 0 };

@@ -1,4 +1,5 @@
 import { defineDefence } from '../../../src/api.ts';
+import { share, shareBelowOne } from '../../../src/poisoning/parameters.ts';
 import type { Params } from './detect.ts';
 
 export default defineDefence<Params>({
@@ -21,22 +22,16 @@ export default defineDefence<Params>({
           'same way: at least three. The threshold is the largest distance of one of them from ' +
           'the others.',
       },
-      energy: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
+      energy: share({
         default: 0.9,
         description:
           'Without a reference: a model is suspected if its leading direction has at least this ' +
           'share of Σσ², averaged over layers. The default was not measured on clean models.',
-      },
-      frr: {
-        type: 'number',
-        minimum: 0,
-        exclusiveMaximum: 1,
+      }),
+      frr: shareBelowOne({
         default: 0,
         description: 'The share of the reference models that may be suspected.',
-      },
+      }),
     },
   },
   detection: {

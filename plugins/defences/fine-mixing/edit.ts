@@ -13,22 +13,26 @@
 import { UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
 import type { RandomStream } from '../../../src/base/random.ts';
-import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import type { CleanTraining } from '../../../src/defences/parameters.ts';
+import { weightChange } from '../../../src/defences/prune.ts';
+import type {
+  EditedModel,
+  ModelEdit,
+  WeightsContext,
+} from '../../../src/science/measures/weights/edit.ts';
 import { within } from '../../../src/science/models/modules.ts';
-import type { HostTensor } from '../../../src/science/models/types.ts';
+import type { HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 
 /**
  * Returns m ⊙ ΔW: a copy of ΔW with a share ρ of its entries, rounded down and drawn without
  * replacement, and with zeros elsewhere.
  * @param change ΔW, of any shape
- * @throws RangeError where the share is not in [0, 1]
  */
 export function mixedChange(
   change: Float64Array,
   share: number,
   random: RandomStream,
 ): Float64Array {
-  if (!(share >= 0 && share <= 1)) throw new RangeError(`ρ is in [0, 1], not ${share}`);
   const out = new Float64Array(change.length);
   for (const i of random.permutation(change.length).subarray(0, Math.floor(share * change.length)))
     out[i] = change[i]!;
@@ -43,7 +47,6 @@ const LEAST_FREQUENCY = 20;
  * score first. Rows that did not change are left out.
  * @param change δ (V, h), row-major
  * @param frequencies f of each row, (V)
- * @throws RangeError where the sizes do not fit
  */
 export function purifiedRows(
   change: Float64Array,
@@ -52,8 +55,6 @@ export function purifiedRows(
 ): number[] {
   const V = frequencies.length,
     h = change.length / V;
-  if (!Number.isInteger(h))
-    throw new RangeError(`a table of ${change.length} entries does not have ${V} rows`);
   const scores = Float64Array.from({ length: V }, (_, i) => {
     let squares = 0;
     for (let j = i * h; j < (i + 1) * h; j++) squares += change[j]! ** 2;
@@ -65,29 +66,24 @@ export function purifiedRows(
     .slice(0, count);
 }
 
-export interface Params {
+export interface Params extends CleanTraining {
   readonly share: number;
   readonly purify: number;
-  readonly epochs: number;
-  readonly learning_rate?: number;
 }
 
-type Context = WeightsContext<Params>;
-
-const weightChange = (end: HostTensor, start: HostTensor): Float64Array =>
-  Float64Array.from(end.data, (value, i) => value - start.data[i]!);
-
-/** Returns the number of times that each token of the vocabulary occurs in the clean rows, (V). */
-function tokenCounts({ model, clean }: Context, vocabulary: number): Float64Array {
-  if (model === undefined) throw new Error('fine-mixing needs the trained model');
-  const counts = new Float64Array(vocabulary);
-  for (const row of clean) for (const id of model.encode(row).ids) counts[id]!++;
-  return counts;
-}
-
-/** Sets the rows of δ, (V, h), that E-PUR resets to zero, in place. Returns their number. */
-function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: number): number {
-  const rows = purifiedRows(change, tokenCounts(context, vocabulary), context.params.purify);
+/**
+ * Sets the rows of δ, (V, h), that E-PUR resets to zero, in place. Returns their number.
+ * @param tokens the tokens of each clean row
+ */
+function purifyEmbeddings(
+  change: Float64Array,
+  vocabulary: number,
+  tokens: readonly TokenRow[],
+  count: number,
+): number {
+  const frequencies = new Float64Array(vocabulary);
+  for (const { ids } of tokens) for (const id of ids) frequencies[id]!++;
+  const rows = purifiedRows(change, frequencies, count);
   const width = change.length / vocabulary;
   for (const row of rows) change.fill(0, row * width, (row + 1) * width);
   return rows.length;
@@ -97,8 +93,8 @@ function purifyEmbeddings(context: Context, change: Float64Array, vocabulary: nu
  * Returns the mixed values of every parameter that changed. The head stays as it is, because the
  * pretrained model has none. The embeddings are purified before they are mixed.
  */
-function edit(context: Context): ReturnType<ModelEdit['edit']> {
-  const { model, before, after, params, random } = context;
+function edit(context: WeightsContext<Params>): EditedModel {
+  const { model, before, after, params, random, clean } = context;
   if (model === undefined) throw new Error('fine-mixing needs the trained model');
   const { headModules, tokenTable } = model.architecture;
   if (params.purify > 0 && tokenTable === null)
@@ -110,17 +106,15 @@ function edit(context: Context): ReturnType<ModelEdit['edit']> {
     );
   const changed = new Map<string, HostTensor>();
   let reset = 0;
-  for (const [name, end] of after) {
+  for (const [name, { shape }] of after) {
     if (within(name, headModules)) continue;
-    const start = named(before, name),
-      change = weightChange(end, start);
+    const change = weightChange(context, name);
     if (change.every((value) => value === 0)) continue;
-    if (name === tokenTable) reset = purifyEmbeddings(context, change, end.shape[0] ?? 0);
+    if (name === tokenTable)
+      reset = purifyEmbeddings(change, shape[0] ?? 0, clean.map(model.encode), params.purify);
     const mixed = mixedChange(change, params.share, random('mix', name));
-    changed.set(name, {
-      shape: end.shape,
-      data: Float32Array.from(mixed, (value, i) => start.data[i]! + value),
-    });
+    const start = named(before, name).data;
+    changed.set(name, { shape, data: Float32Array.from(mixed, (value, i) => start[i]! + value) });
   }
   return { changed, record: { share: params.share, embeddings_reset: reset } };
 }

@@ -1,5 +1,6 @@
 import { defineDefence } from '../../../src/api.ts';
 import { CLEAN_TRAINING, cleanTraining } from '../../../src/defences/parameters.ts';
+import { integerFrom, share } from '../../../src/poisoning/parameters.ts';
 import type { Params } from './edit.ts';
 
 export default defineDefence<Params>({
@@ -13,23 +14,18 @@ export default defineDefence<Params>({
   params: {
     type: 'object',
     properties: {
-      share: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
+      share: share({
         default: 0.3,
         description:
           'ρ, the share of the trained weights that is kept. The paper chooses it by the accuracy ' +
           'on clean rows.',
-      },
-      purify: {
-        type: 'integer',
-        minimum: 0,
+      }),
+      purify: integerFrom(0, {
         default: 200,
         description:
           'How many token embeddings are reset to their values before the training: those that ' +
           'changed most relative to their frequency in the clean rows (E-PUR).',
-      },
+      }),
       ...CLEAN_TRAINING,
     },
   },

@@ -12,32 +12,26 @@ import { openTorchModel, readTorchStart } from '../../../src/science/torch/model
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 import type { Params } from './index.ts';
 import type { OnionModel } from './judge.ts';
+import type { LanguageModel } from './kneser-ney.ts';
 
+/** The number of texts in one forward pass. */
 const BATCH_SIZE = 16;
 
-interface Opened {
-  readonly model: EvaluatedModel;
-  /** The parameters that the checkpoint lacks, and that were therefore drawn. */
-  readonly drawn: readonly string[];
-  readonly dispose: () => void;
-}
-
-/** Opens the model in PyTorch's process or on TensorFlow.js, as the run's backend says. */
+/**
+ * Opens the model in PyTorch's process or on TensorFlow.js, as the run's backend says. `drawn` are
+ * the parameters that the checkpoint lacks.
+ */
 async function openOnBackend(
   { backend }: Pick<DefenceContext, 'backend'>,
   options: NetworkOptions,
-): Promise<Opened> {
+) {
   if (backend === 'torch') {
     const start = await readTorchStart(options);
-    const model = await openTorchModel(start);
-    return { model, drawn: start.drawn, dispose: () => model.dispose() };
+    return { drawn: start.drawn, model: await openTorchModel(start) };
   }
   const network = await openNetwork(options);
-  return {
-    model: evaluated(network),
-    drawn: network.drawn,
-    dispose: () => network.dispose(),
-  };
+  const model = { ...evaluated(network), dispose: () => network.dispose() };
+  return { drawn: network.drawn, model };
 }
 
 /**
@@ -54,18 +48,11 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
     .load(model.path);
   const architecture = family.withHead({ type: 'causal-lm' });
   const config = architecture.parseConfig(await readConfig(model.path), 0);
-  const shape = {
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
+  const { drawn, model: opened } = await openOnBackend(context, {
     architecture,
-    linears: architecture.linears(config),
-    parameters: architecture.parameters(config),
-  };
-  const {
-    model: opened,
-    drawn,
-    dispose,
-  } = await openOnBackend(context, {
-    architecture,
-    adapter: await full.create({}, shape),
+    adapter: await full.create({}, { architecture, linears, parameters }),
     model: { ...model, init: 'pretrained' },
     classes: 0,
     seed: 0,
@@ -78,56 +65,39 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
         'Give the checkpoint of a causal language model, such as hf:openai-community/gpt2.',
         ['defence', 'language_model'],
       );
-    const judge = causalLanguageModel(opened, await openTokenizer(model.path), {
-      batchSize: BATCH_SIZE,
-      maxLength: params.max_length,
-      onBatch: () => yieldToEventLoop(signal),
-    });
+    const judge = causalLanguageModel(
+      opened,
+      await openTokenizer(model.path),
+      params.max_length,
+      () => yieldToEventLoop(signal),
+    );
     return {
       model: judge,
       ofClean: () => judge,
       record: { language_model: asset.uri, language_model_digest: asset.digest },
-      close: dispose,
+      close: () => opened.dispose(),
     };
   } catch (error) {
-    dispose();
+    opened.dispose();
     throw error;
   }
 }
 
-interface CausalLanguageModelOptions {
-  /** The number of texts in one forward pass. */
-  readonly batchSize: number;
-  /** A text is cut to this many tokens, special ones included. */
-  readonly maxLength: number;
-  /** Called after each pass, and awaited. */
-  readonly onBatch?: () => Promise<void> | void;
-}
-
-/** Perplexities of texts under a causal language model. */
-interface CausalLanguageModel {
-  /**
-   * Returns exp(−Σ log p / n) of each text over its n tokens after the first: the first is the
-   * token that begins a sequence if the tokenizer has one, or else the text's own first token,
-   * which nothing predicts (as in OpenBackdoor). Infinity for a text without a predicted token.
-   */
-  perplexities(texts: readonly string[]): Promise<number[]>;
-  /** Returns the perplexity of the words, joined by spaces, and of them without each one. */
-  leaveOneOut(
-    words: readonly string[],
-  ): Promise<{ readonly whole: number; readonly without: number[] }>;
-}
-
 /**
- * Returns functions that compute perplexities with a model, which the caller disposes of.
- * @param model with a causal-LM head
+ * Returns a language model over words joined by spaces. The perplexity of a text is exp(−Σ log p /
+ * n) over its n tokens after the first: the first is the token that begins a sequence if the
+ * tokenizer has one, or else the text's own first token, which nothing predicts (as in
+ * OpenBackdoor). Infinity for a text without a predicted token.
+ * @param model with a causal-LM head; the caller disposes of it
+ * @param maxLength a text is cut to this many tokens, special ones included
+ * @param onBatch called after each forward pass, and awaited
  */
 export function causalLanguageModel(
   model: EvaluatedModel,
   tokenizer: Pick<TextTokenizer, 'encode'>,
-  { batchSize, maxLength, onBatch = () => undefined }: CausalLanguageModelOptions,
-): CausalLanguageModel {
-  if (model.head.type !== 'causal-lm') throw new Error('perplexity needs a causal-LM head');
+  maxLength: number,
+  onBatch?: () => Promise<void>,
+): LanguageModel {
   const perplexities = async (texts: readonly string[]): Promise<number[]> => {
     const out = texts.map(() => Infinity);
     const asked: { readonly text: number; readonly row: TokenRow }[] = [];
@@ -138,7 +108,7 @@ export function causalLanguageModel(
     });
     const scores = await model.answers(
       asked.map(({ row }) => row),
-      batchSize,
+      BATCH_SIZE,
       onBatch,
     );
     asked.forEach(({ text }, i) => {
@@ -148,7 +118,6 @@ export function causalLanguageModel(
     return out;
   };
   return {
-    perplexities,
     leaveOneOut: async (words) => {
       const without = words.map((_, i) => words.toSpliced(i, 1).join(' '));
       const [whole = Infinity, ...rest] = await perplexities([words.join(' '), ...without]);

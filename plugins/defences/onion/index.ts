@@ -1,4 +1,5 @@
 import { type DefenceMoment, defineDefence, type RowsDefence } from '../../../src/api.ts';
+import { integerFrom, shareBelowOne } from '../../../src/poisoning/parameters.ts';
 
 export interface Params {
   readonly at: 'inputs' | 'rows' | 'both';
@@ -50,15 +51,12 @@ export default defineDefence<Params>({
           'What happens to a text with suspicious words: `clean` removes the words, `drop` drops ' +
           'the training row or rejects the input.',
       },
-      frr: {
-        type: 'number',
-        minimum: 0,
-        exclusiveMaximum: 1,
+      frr: shareBelowOne({
         default: 0.1,
         description:
           'The share of the clean rows that may have a suspicious word. It sets the bar that ' +
           'f = PPL(x) − PPL(x without the word) must reach for a word to be suspicious.',
-      },
+      }),
       bar: {
         type: 'number',
         description: 'The bar itself, in place of `frr`. OpenBackdoor uses 0.',
@@ -76,19 +74,15 @@ export default defineDefence<Params>({
         default: 'gpt2',
         description: "The model plugin that reads `language_model`'s checkpoint.",
       },
-      order: {
-        type: 'integer',
-        minimum: 1,
+      order: integerFrom(1, {
         maximum: 6,
         default: 3,
         description: 'n of the n-gram model. Not used with `language_model`.',
-      },
-      max_length: {
-        type: 'integer',
-        minimum: 2,
+      }),
+      max_length: integerFrom(2, {
         default: 128,
         description: 'How many tokens of a text `language_model` reads at most.',
-      },
+      }),
     },
   },
   acts: ({ at }): readonly DefenceMoment[] => (at === 'both' ? ['rows', 'inputs'] : [at]),

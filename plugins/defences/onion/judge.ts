@@ -20,7 +20,7 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { withoutWords, wordsOf } from '../../../src/defences/words.ts';
 import { openCausalModel } from './causal-model.ts';
 import type { Params } from './index.ts';
@@ -84,9 +84,9 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
       'Take more validation rows, name clean rows as data.clean, or give a language_model.',
       ['defence', 'language_model'],
     );
-  const model = trainKneserNey(texts.flat(), { order });
+  const model = trainKneserNey(texts.flat(), order);
   const folds = Array.from({ length: FOLDS }, (_, fold) =>
-    trainKneserNey(texts.filter((_row, i) => i % FOLDS !== fold).flat(), { order }),
+    trainKneserNey(texts.filter((_row, i) => i % FOLDS !== fold).flat(), order),
   );
   return {
     model,
@@ -130,13 +130,9 @@ async function fit(context: Context): Promise<Judge> {
           progress(i + 1, rows.length, 'rows');
         }
         const suspected = scores.map((score) => score >= bar);
-        return {
-          scores,
-          suspected,
-          rows: cleaned.map((row, i) =>
-            suspected[i] === true && params.suspects === 'drop' ? null : row,
-          ),
-        };
+        return params.suspects === 'drop'
+          ? droppingSuspects(cleaned, scores, suspected)
+          : { scores, suspected, rows: cleaned };
       },
     };
   } catch (error) {

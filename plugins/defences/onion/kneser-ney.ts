@@ -39,14 +39,13 @@ const START = 0,
   UNKNOWN = 2;
 
 /** D(1), D(2) and D(3+) of one order. */
-interface Discounts {
-  readonly values: readonly [number, number, number];
-  /** False if `values` are `UNESTIMATED`, for lack of n-grams of some count. */
-  readonly estimated: boolean;
-}
+type Discounts = readonly [number, number, number];
 
-/** The discounts used if they can't be estimated: KenLM's `--discount_fallback`. */
-export const UNESTIMATED = [0.5, 1, 1.5] as const;
+/**
+ * The discounts used if they can't be estimated, for lack of n-grams of some count: KenLM's
+ * `--discount_fallback`.
+ */
+export const UNESTIMATED: Discounts = [0.5, 1, 1.5];
 
 /** The words that follow one context h of k − 1 words. */
 interface Followers {
@@ -61,28 +60,24 @@ interface Followers {
 type Order = Map<string, Followers>;
 
 interface NgramModel extends LanguageModel {
-  /** n, the length of the longest n-gram. */
-  readonly order: number;
   /** The number of distinct words, with the end and the unknown word. */
   readonly vocabulary: number;
   /** The discounts of each order from 1 to n. */
   readonly discounts: readonly Discounts[];
-  /** Whether the training texts contain the word. */
-  knows(word: string): boolean;
   /** Returns log p(w | h) in nats, finite, for each word of the text and its end. (words + 1) */
   logProbabilities(words: readonly string[]): number[];
-  /** Returns exp(−Σ log p / (words + 1)), the end included. */
-  perplexity(words: readonly string[]): number;
+  /** `whole` is exp(−Σ log p / (words + 1)), the end included. */
   leaveOneOut(words: readonly string[]): Perplexities;
 }
 
 /** Counts the word once more behind the context. */
 function countWord(order: Order, context: string, word: number): void {
-  let followers = order.get(context);
-  if (followers === undefined) {
-    followers = { counts: new Map(), total: 0, countsOfCounts: [0, 0, 0] };
-    order.set(context, followers);
-  }
+  const followers: Followers = order.get(context) ?? {
+    counts: new Map(),
+    total: 0,
+    countsOfCounts: [0, 0, 0],
+  };
+  order.set(context, followers);
   followers.counts.set(word, (followers.counts.get(word) ?? 0) + 1);
   followers.total++;
 }
@@ -119,22 +114,15 @@ function discountsOf(order: Order): Discounts {
   const Y = n[0]! / (n[0]! + 2 * n[1]!);
   const discount = (j: 1 | 2 | 3): number => j - ((j + 1) * Y * n[j]!) / n[j - 1]!;
   const values = [discount(1), discount(2), discount(3)] as const;
-  const estimated = values.every((value, i) => value >= 0 && value <= i + 1);
-  return { values: estimated ? values : UNESTIMATED, estimated };
+  return values.every((value, i) => value >= 0 && value <= i + 1) ? values : UNESTIMATED;
 }
 
 /**
  * Trains a model on texts of words. Words are compared exactly, with their case.
- * @param order n ≥ 1
- * @throws RangeError where n is not a positive integer or there is no text
+ * @param texts at least one
+ * @param n the length of the longest n-gram, at least 1
  */
-export function trainKneserNey(
-  texts: readonly (readonly string[])[],
-  { order: n }: { readonly order: number },
-): NgramModel {
-  if (!Number.isInteger(n) || n < 1)
-    throw new RangeError(`the order of an n-gram model is at least 1, not ${n}`);
-  if (texts.length === 0) throw new RangeError('an n-gram model needs at least one text');
+export function trainKneserNey(texts: readonly (readonly string[])[], n: number): NgramModel {
   const ids = new Map<string, number>();
   for (const words of texts)
     for (const word of words) if (!ids.has(word)) ids.set(word, ids.size + UNKNOWN + 1);
@@ -155,11 +143,11 @@ export function trainKneserNey(
       const followers = orders[k - 1]!.get(sequence.slice(t - k + 1, t).join(','));
       if (followers === undefined) break; // longer contexts were not seen either
       const { counts, total, countsOfCounts } = followers,
-        { values } = discounts[k - 1]!;
+        D = discounts[k - 1]!;
       const count = counts.get(sequence[t]!) ?? 0;
-      const discounted = count === 0 ? 0 : Math.max(0, count - values[Math.min(count, 3) - 1]!);
+      const discounted = count === 0 ? 0 : Math.max(0, count - D[Math.min(count, 3) - 1]!);
       // γ(h) · c(h •)
-      const withheld = countsOfCounts.reduce((sum, words, i) => sum + values[i]! * words, 0);
+      const withheld = countsOfCounts.reduce((sum, words, i) => sum + D[i]! * words, 0);
       p = (discounted + withheld * p) / total;
     }
     return Math.log(p);
@@ -171,12 +159,9 @@ export function trainKneserNey(
   const sumOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
   return {
-    order: n,
     vocabulary,
     discounts,
-    knows: (word) => ids.has(word),
     logProbabilities: (words) => logsOf(paddedIds(words)),
-    perplexity: (words) => Math.exp(-sumOf(logsOf(paddedIds(words))) / (words.length + 1)),
     leaveOneOut: (words) => {
       const full = paddedIds(words),
         logs = logsOf(full),

@@ -1,4 +1,10 @@
 import { defineDefence, type Problem } from '../../../src/api.ts';
+import {
+  integerFrom,
+  positiveNumber,
+  share,
+  shareBelowOne,
+} from '../../../src/poisoning/parameters.ts';
 import type { Params } from './judge.ts';
 
 /** A text that every tokenizer knows, and one that no tokenizer knows. */
@@ -47,62 +53,43 @@ export default defineDefence<Params>({
           'A rare word that is one token of the model. The paper uses cf, which is also a trigger ' +
           'of badnets.',
       },
-      low: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
+      low: share({
         default: 0.1,
         description: 'c_low: the word is trained to lower the probability by at least this.',
-      },
-      up: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
+      }),
+      up: share({
         default: 0.3,
         description: 'c_up: the word is trained to lower the probability by at most this.',
-      },
-      weight: {
-        type: 'number',
-        exclusiveMinimum: 0,
+      }),
+      weight: positiveNumber({
         default: 1,
         description: 'λ, the weight of drops below c_low.',
-      },
-      epochs: {
-        type: 'integer',
-        minimum: 1,
+      }),
+      epochs: integerFrom(1, {
         default: 5,
         description: 'Passes over the clean rows of a class.',
-      },
-      learning_rate: {
-        type: 'number',
-        exclusiveMinimum: 0,
+      }),
+      learning_rate: positiveNumber({
         description:
           'The learning rate of the embedding. Default: 0.01, as in the paper, multiplied by ten ' +
           'up to three times while the mean drop stays below c_low.',
-      },
-      frr: {
-        type: 'number',
-        minimum: 0,
-        exclusiveMaximum: 1,
+      }),
+      frr: shareBelowOne({
         default: 0.01,
         description: 'The share of the clean rows of each predicted class that may be rejected.',
-      },
+      }),
     },
   },
   check: ({ low, up, word }, tokens) => {
+    const faults: Problem[] = [];
+    if (low > up)
+      faults.push({
+        path: ['low'],
+        message: `low is ${low}, which is above up, ${up}`,
+        hint: 'Make up at least as large as low.',
+      });
     const token = tokens === undefined ? null : tokenOf(tokens, word);
-    return [
-      ...(low <= up
-        ? []
-        : [
-            {
-              path: ['low'],
-              message: `low is ${low}, which is above up, ${up}`,
-              hint: 'Make up at least as large as low.',
-            },
-          ]),
-      ...(typeof token === 'object' && token !== null ? [token] : []),
-    ];
+    return typeof token === 'object' && token !== null ? [...faults, token] : faults;
   },
   inputs: {
     needs: ['clean'],

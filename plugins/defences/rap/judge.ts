@@ -10,7 +10,7 @@
  * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
  * clean held-out texts at the allowed false rejection rate.
  */
-import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import {
   type DefenceContext,
@@ -65,9 +65,8 @@ interface RapBounds {
   readonly weight: number;
 }
 
-/** Returns L of the drops Δ. Throws a RangeError if there is no drop. */
+/** Returns L of the drops Δ, of which there is at least one. */
 export function rapLoss(drops: readonly number[], { low, up, weight }: RapBounds): number {
-  if (drops.length === 0) throw new RangeError('a loss needs at least one text');
   const sum = drops.reduce(
     (total, drop) => total + weight * Math.max(0, low - drop) + Math.max(0, drop - up),
     0,
@@ -83,11 +82,8 @@ export function rapLoss(drops: readonly number[], { low, up, weight }: RapBounds
 export const meanDrop = (drops: readonly number[]): number =>
   drops.reduce((sum, drop) => sum + drop, 0) / drops.length;
 
-export interface Params {
+export interface Params extends RapBounds {
   readonly word: string;
-  readonly low: number;
-  readonly up: number;
-  readonly weight: number;
   readonly epochs: number;
   readonly learning_rate?: number;
   readonly frr: number;
@@ -129,12 +125,12 @@ async function markedTexts(
  * texts, and the learning rate: the first at which the mean drop reaches c_low, else the last.
  */
 async function trainWord(
-  { params, signal, model }: Context,
+  { params, signal }: Context,
+  model: OpenedModel,
   token: number,
   texts: readonly MarkedText[],
 ): Promise<{ word: RapWord; drops: number[]; learningRate: number }> {
-  if (model === undefined) throw new Error('rap needs the trained model');
-  const { learning_rate: given, low, up, weight, epochs } = params;
+  const { learning_rate: given } = params;
   const rates =
     given === undefined ? Array.from({ length: TRIES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
   const { options } = model;
@@ -145,17 +141,9 @@ async function trainWord(
     learningRate = 0;
   try {
     for (learningRate of rates) {
-      await word.train(texts, {
-        low,
-        up,
-        weight,
-        epochs,
-        batchSize: BATCH_SIZE,
-        learningRate,
-        onBatch,
-      });
+      await word.train(texts, { ...params, batchSize: BATCH_SIZE, learningRate, onBatch });
       drops = await word.drops(texts, model.batchSize, onBatch);
-      if (meanDrop(drops) >= low) break;
+      if (meanDrop(drops) >= params.low) break;
     }
     return { word, drops, learningRate };
   } catch (error) {
@@ -187,7 +175,7 @@ async function fit(context: Context): Promise<Judge> {
         record[name] = { clean_rows: 0 };
         continue;
       }
-      const { word, drops, learningRate } = await trainWord(context, token, ofClass);
+      const { word, drops, learningRate } = await trainWord(context, model, token, ofClass);
       const threshold = rejectionThreshold(
         drops.map((drop) => -drop),
         params.frr,
@@ -227,33 +215,21 @@ async function fit(context: Context): Promise<Judge> {
     },
     close,
     judge: async (rows) => {
-      const scores = await suspicions(
-        await markedTexts(model, rows, params.word),
-        fitted,
-        (some, word) => word.drops(some, model.batchSize, () => yieldToEventLoop(signal)),
-      );
+      const texts = await markedTexts(model, rows, params.word);
+      const scores = texts.map(() => -Infinity); // of a class that no word was trained for
+      for (const [label, { word, threshold }] of fitted) {
+        const indexes = texts.flatMap(({ predicted }, i) => (predicted === label ? [i] : []));
+        const drops = await word.drops(
+          indexes.map((i) => texts[i]!),
+          model.batchSize,
+          () => yieldToEventLoop(signal),
+        );
+        indexes.forEach((i, at) => (scores[i] = -drops[at]! - threshold));
+      }
       const suspected = scores.map((score) => score >= 0);
       return droppingSuspects(rows, scores, suspected);
     },
   };
-}
-
-/** Returns −Δ minus the predicted class's threshold; −Infinity for a class without one. */
-async function suspicions(
-  texts: readonly MarkedText[],
-  fitted: ReadonlyMap<number, ClassWord>,
-  dropsOf: (texts: readonly MarkedText[], word: RapWord) => Promise<number[]>,
-): Promise<number[]> {
-  const scores = texts.map(() => -Infinity);
-  for (const [label, { word, threshold }] of fitted) {
-    const indexes = texts.map((_, i) => i).filter((i) => texts[i]!.predicted === label);
-    const drops = await dropsOf(
-      indexes.map((i) => texts[i]!),
-      word,
-    );
-    indexes.forEach((i, at) => (scores[i] = -drops[at]! - threshold));
-  }
-  return scores;
 }
 
 export const rap: RowsDefence<Params, OpenedModel> = { fit };
@@ -267,17 +243,20 @@ export interface MarkedText {
   readonly probability: number;
 }
 
-interface RapSettings {
-  readonly low: number;
-  readonly up: number;
-  /** λ */
-  readonly weight: number;
+interface RapSettings extends RapBounds {
   readonly epochs: number;
   readonly batchSize: number;
   readonly learningRate: number;
   /** Called after each batch, and awaited. */
   readonly onBatch?: () => Promise<void> | void;
 }
+
+/** Splits texts into batches, in order. */
+function* batchesOf(texts: readonly MarkedText[], size: number): Generator<readonly MarkedText[]> {
+  for (let start = 0; start < texts.length; start += size) yield texts.slice(start, start + size);
+}
+
+const rowsOf = (batch: readonly MarkedText[]): TokenRow[] => batch.map(({ row }) => row);
 
 /** A word whose embedding is trained. The caller disposes of the network. */
 interface RapWord {
@@ -287,7 +266,7 @@ interface RapWord {
   drops(
     texts: readonly MarkedText[],
     batchSize: number,
-    onBatch?: () => Promise<void> | void,
+    onBatch?: RapSettings['onBatch'],
   ): Promise<number[]>;
   dispose(): void;
 }
@@ -303,7 +282,7 @@ interface RapWord {
 export function robustnessLoss(
   logits: Tensor2D,
   texts: readonly Pick<MarkedText, 'predicted' | 'probability'>[],
-  { low, up, weight }: Pick<RapSettings, 'low' | 'up' | 'weight'>,
+  { low, up, weight }: RapBounds,
 ): Scalar {
   const [B, C] = logits.shape;
   return differentiable([logits], {
@@ -353,26 +332,14 @@ export function rapWord(
       const { epochs, batchSize, learningRate, onBatch = () => undefined } = settings;
       replaceValues(new Map([[name, named(wordNetwork.initial, name).clone()]]));
       for (let epoch = 0; epoch < epochs; epoch++)
-        for (let start = 0; start < texts.length; start += batchSize) {
-          const batch = texts.slice(start, start + batchSize);
+        for (const batch of batchesOf(texts, batchSize)) {
           const { loss, gradients } = gradientsOf(values, () =>
-            robustnessLoss(
-              wordNetwork.forward(
-                batch.map(({ row }) => row),
-                values,
-              ),
-              batch,
-              settings,
-            ),
+            robustnessLoss(wordNetwork.forward(rowsOf(batch), values), batch, settings),
           );
-          const moved = new Map<string, Tensor>([
-            [
-              name,
-              tf.tidy(() =>
-                tf.sub(named(values, name), tf.mul(named(gradients, name), learningRate)),
-              ),
-            ],
-          ]);
+          const embedding = tf.tidy(() =>
+            tf.sub(named(values, name), tf.mul(named(gradients, name), learningRate)),
+          );
+          const moved = new Map([[name, embedding]]);
           replaceValues(rows.atFirstNorms(moved));
           disposeAll(moved, gradients, [loss]);
           await onBatch();
@@ -381,17 +348,9 @@ export function rapWord(
     embedding: () => named(values, name).dataSync<'float32'>().slice(),
     drops: async (texts, batchSize, onBatch = () => undefined) => {
       const out: number[] = [];
-      for (let start = 0; start < texts.length; start += batchSize) {
-        const batch = texts.slice(start, start + batchSize);
+      for (const batch of batchesOf(texts, batchSize)) {
         const p = tf.tidy(() =>
-          tf
-            .softmax(
-              wordNetwork.forward(
-                batch.map(({ row }) => row),
-                values,
-              ),
-            )
-            .dataSync<'float32'>(),
+          tf.softmax(wordNetwork.forward(rowsOf(batch), values)).dataSync<'float32'>(),
         );
         batch.forEach(({ predicted, probability }, b) =>
           out.push(probability - at(p, b * network.classes + predicted)),
@@ -422,8 +381,7 @@ export async function torchRapWord(options: NetworkOptions, token: number): Prom
       model = await openTorchModel(start, wordTraining(token, bounds));
       const { worker, id: modelId } = model;
       for (let epoch = 0; epoch < epochs; epoch++)
-        for (let first = 0; first < texts.length; first += batchSize) {
-          const batch = texts.slice(first, first + batchSize);
+        for (const batch of batchesOf(texts, batchSize)) {
           const rows = {
             ...wireRows(batch.map(({ row, predicted }) => ({ ...row, label: predicted }))),
             probabilities: Float32Array.from(batch, ({ probability }) => probability),
@@ -436,8 +394,7 @@ export async function torchRapWord(options: NetworkOptions, token: number): Prom
     drops: async (texts, batchSize, onBatch) => {
       if (model === null) throw new Error('the word is not trained yet');
       const { classes } = model;
-      const rows = texts.map(({ row }) => row);
-      const p = softmaxRows(await model.logits(rows, batchSize, onBatch), classes);
+      const p = softmaxRows(await model.logits(rowsOf(texts), batchSize, onBatch), classes);
       return texts.map(
         ({ predicted, probability }, i) => probability - at(p, i * classes + predicted),
       );
@@ -449,7 +406,7 @@ export async function torchRapWord(options: NetworkOptions, token: number): Prom
 /** Returns the training of one row of the token table, the word's embedding, by PyTorch. */
 const wordTraining = (
   token: number,
-  { low, up, weight }: Pick<RapSettings, 'low' | 'up' | 'weight'>,
+  { low, up, weight }: RapBounds,
 ): Parameters<typeof openTorchModel>[1] => ({
   trainable: ['token_rows'],
   groups: [{ names: ['token_rows'], decay: false, rate: 1 }],

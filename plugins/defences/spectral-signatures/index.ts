@@ -1,4 +1,5 @@
 import { defineDefence } from '../../../src/api.ts';
+import { positiveNumber, shareBelowOne } from '../../../src/poisoning/parameters.ts';
 
 export interface Params {
   readonly frr: number;
@@ -15,21 +16,16 @@ export default defineDefence<Params>({
   params: {
     type: 'object',
     properties: {
-      frr: {
-        type: 'number',
-        minimum: 0,
-        exclusiveMaximum: 1,
+      frr: shareBelowOne({
         default: 0.05,
         description: 'The share of the clean rows of each class that may reach its threshold.',
-      },
-      epsilon: {
-        type: 'number',
-        exclusiveMinimum: 0,
+      }),
+      epsilon: positiveNumber({
         maximum: 0.6,
         description:
           'The paper’s rule in place of `frr`: the largest share of a class that may be poisoned. ' +
           'Of each class, 1.5 times this share is dropped, the rows with the largest scores.',
-      },
+      }),
     },
   },
   rows: {

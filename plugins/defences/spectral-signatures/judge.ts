@@ -16,11 +16,13 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
+import { named } from '../../../src/base/lookup.ts';
 import {
-  centredColumns,
+  centred,
   checkRepresentations,
-  meanOf,
+  indexesByLabel,
   type Representations,
+  rowsAt,
 } from '../../../src/defences/matrix.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
@@ -33,65 +35,53 @@ import type { Params } from './index.ts';
 async function fit({ model, clean, params, classes }: DefenceContext<Params>): Promise<Judge> {
   if (model === undefined) throw new Error('spectral signatures need the trained model');
   const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
+  const { epsilon, frr } = params;
+  if (epsilon !== undefined)
+    return {
+      threshold: null,
+      record: { dropped_of_each_class: 1.5 * epsilon },
+      judge: async (rows) => {
+        const labels = labelsOf(rows);
+        const { scores } = spectralSignatures(await model.representations(rows), labels);
+        return droppingSuspects(rows, [...scores], spectralDrops([...scores], labels, epsilon));
+      },
+    };
   const ofClean = await model.representations(clean);
-  const { epsilon } = params;
   return {
-    threshold: epsilon === undefined ? 1 : null,
-    record:
-      epsilon === undefined
-        ? { threshold_of: 'tau divided by the quantile of the clean rows of its class' }
-        : { dropped_of_each_class: 1.5 * epsilon },
+    threshold: 1,
+    record: { threshold_of: 'tau divided by the quantile of the clean rows of its class' },
     judge: async (rows) => {
       const labels = labelsOf(rows);
       const signatures = spectralSignatures(await model.representations(rows), labels);
-      const bars =
-        epsilon === undefined
-          ? classThresholds({ signatures, ofClean, labels: labelsOf(clean) }, params.frr, classes)
-          : null;
-      const scores = Array.from(signatures.scores, (tau, i) =>
-        bars === null ? tau : tau / (bars.get(labels[i]!) ?? Infinity),
-      );
-      const suspected =
-        epsilon === undefined
-          ? scores.map((score) => score >= 1)
-          : spectralKeep(scores, labels, epsilon).map((kept) => !kept);
+      const bars = classThresholds(signatures, ofClean, labelsOf(clean), frr, classes);
+      const scores = Array.from(signatures.scores, (tau, i) => tau / named(bars, labels[i]!));
+      const suspected = scores.map((score) => score >= 1);
       return droppingSuspects(rows, scores, suspected);
     },
   };
 }
 
-interface CleanRows {
-  readonly signatures: SpectralSignatures;
-  readonly ofClean: Representations;
-  readonly labels: readonly number[];
-}
-
 /** Returns for each class the threshold of τ at which `frr` of its clean rows are rejected. */
 function classThresholds(
-  { signatures, ofClean, labels }: CleanRows,
+  signatures: SpectralSignatures,
+  ofClean: Representations,
+  labels: readonly number[],
   frr: number,
   classes: readonly string[],
 ): ReadonlyMap<number, number> {
-  const indexes = labels.map((_, i) => i).filter((i) => signatures.classes.has(labels[i]!));
-  const d = ofClean.dimensions;
-  const values = new Float64Array(indexes.length * d); // (indexes, d)
-  indexes.forEach((i, at) => values.set(ofClean.values.subarray(i * d, (i + 1) * d), at * d));
-  const scores = spectralScores(
-    { values, count: indexes.length, dimensions: d },
-    indexes.map((i) => labels[i]!),
-    signatures.classes,
-  );
+  const members = indexesByLabel(labels);
   return new Map(
-    [...signatures.classes.keys()].map((label) => {
-      const ofClass = Array.from(scores).filter((_, at) => labels[indexes[at]!] === label);
-      if (ofClass.length === 0)
+    [...signatures.classes].map(([label, signature]) => {
+      const ofClass = members.get(label);
+      if (ofClass === undefined)
         throw new UserFault(
           `no clean row has the class ${classes[label] ?? String(label)}, so it has no threshold ` +
             'for its rows',
           'Take more clean rows (data.clean_share, data.clean), or give epsilon.',
           ['defence', 'epsilon'],
         );
-      return [label, rejectionThreshold(ofClass, frr)];
+      const rows = rowsAt(ofClean, ofClass);
+      return [label, rejectionThreshold(classScores(rows, signature), frr)];
     }),
   );
 }
@@ -110,11 +100,18 @@ interface SpectralSignatures {
   readonly classes: ReadonlyMap<number, ClassSignature>;
 }
 
-/** Returns τ of one row, which need not be one of those that the signature was computed from. */
-function scoreOf(row: Float64Array, { mean, direction }: ClassSignature): number {
-  const projection = row.reduce((sum, value, j) => sum + (value - mean[j]!) * direction[j]!, 0);
-  return projection * projection;
-}
+/**
+ * Returns τ of each row, (N), under the signature of their class, which may be that of other rows.
+ */
+export const classScores = (
+  { values, count, dimensions: d }: Representations,
+  { mean, direction }: ClassSignature,
+): Float64Array =>
+  Float64Array.from({ length: count }, (_, i) => {
+    let projection = 0;
+    for (let j = 0; j < d; j++) projection += (values[i * d + j]! - mean[j]!) * direction[j]!;
+    return projection * projection;
+  });
 
 /**
  * Computes the signature of each class, and τ of each row under the signature of its own class.
@@ -123,57 +120,39 @@ function scoreOf(row: Float64Array, { mean, direction }: ClassSignature): number
  */
 export function spectralSignatures(
   rows: Representations,
-  labels: ArrayLike<number>,
+  labels: readonly number[],
 ): SpectralSignatures {
   checkRepresentations(rows);
   if (labels.length !== rows.count)
     throw new RangeError(`${labels.length} labels do not fit ${rows.count} rows`);
-  const classes = new Map<number, ClassSignature>();
-  for (const label of new Set(Array.from(labels))) {
-    const members = Array.from(labels, (_, i) => i).filter((i) => labels[i] === label);
-    const mean = meanOf(rows, members);
-    const columns = centredColumns(rows, members, mean); // (d, n)
-    classes.set(label, {
-      mean,
-      direction: leadingLeftVectors(columns, rows.dimensions, members.length, 1), // (d, 1)
+  const scores = new Float64Array(rows.count),
+    classes = new Map<number, ClassSignature>();
+  for (const [label, members] of indexesByLabel(labels)) {
+    const ofClass = rowsAt(rows, members),
+      { mean, columns } = centred(ofClass); // (d), (d, n)
+    const direction = leadingLeftVectors(columns, rows.dimensions, members.length, 1); // (d, 1)
+    classes.set(label, { mean, direction });
+    classScores(ofClass, { mean, direction }).forEach((score, at) => {
+      scores[members[at]!] = score;
     });
   }
-  return { scores: spectralScores(rows, labels, classes), classes };
+  return { scores, classes };
 }
 
 /**
- * Returns τ of each row, (N), under the signature of its class. These may be signatures of other
- * rows. Throws a RangeError for a class without a signature.
- */
-export function spectralScores(
-  { values, count, dimensions: d }: Representations,
-  labels: ArrayLike<number>,
-  classes: ReadonlyMap<number, ClassSignature>,
-): Float64Array {
-  return Float64Array.from({ length: count }, (_, i) => {
-    const signature = classes.get(labels[i]!);
-    if (signature === undefined) throw new RangeError(`class ${labels[i]!} has no signature`);
-    return scoreOf(values.subarray(i * d, (i + 1) * d), signature);
-  });
-}
-
-/**
- * Returns for each row whether it is kept. Each class of n rows loses the ⌊1.5·ε·n⌋ rows with the
- * largest scores; of rows with equal scores the later ones are kept.
+ * Returns for each row whether it is dropped. Each class of n rows loses the ⌊1.5·ε·n⌋ rows with
+ * the largest scores; of rows with equal scores the later ones are kept.
  * @param epsilon the largest share of a class that may be poisoned, in [0, ⅔]
  */
-export function spectralKeep(
-  scores: ArrayLike<number>,
-  labels: ArrayLike<number>,
+export function spectralDrops(
+  scores: readonly number[],
+  labels: readonly number[],
   epsilon: number,
 ): boolean[] {
-  if (!(epsilon >= 0 && epsilon <= 2 / 3))
-    throw new RangeError(`1.5·ε is a share of a class, so ε is in [0, ⅔], not ${epsilon}`);
-  const keep = new Array<boolean>(scores.length).fill(true);
-  for (const label of new Set(Array.from(labels))) {
-    const members = keep.map((_, i) => i).filter((i) => labels[i] === label);
+  const drops = new Array<boolean>(scores.length).fill(false);
+  for (const members of indexesByLabel(labels).values()) {
     members.sort((a, b) => scores[b]! - scores[a]! || a - b);
-    for (const i of members.slice(0, Math.floor(1.5 * epsilon * members.length))) keep[i] = false;
+    for (const i of members.slice(0, Math.floor(1.5 * epsilon * members.length))) drops[i] = true;
   }
-  return keep;
+  return drops;
 }

@@ -1,4 +1,5 @@
 import { defineDefence } from '../../../src/api.ts';
+import { integerFrom, positiveNumber, shareBelowOne } from '../../../src/poisoning/parameters.ts';
 import type { Params } from './judge.ts';
 
 export default defineDefence<Params>({
@@ -13,26 +14,19 @@ export default defineDefence<Params>({
   params: {
     type: 'object',
     properties: {
-      copies: {
-        type: 'integer',
-        minimum: 1,
+      copies: integerFrom(1, {
         default: 10,
         description: 'How many copies of each text the entropy of the prediction is averaged over.',
-      },
-      ratio: {
-        type: 'number',
-        exclusiveMinimum: 0,
+      }),
+      ratio: positiveNumber({
         maximum: 1,
         default: 0.5,
         description: 'The share of the words that is replaced in each copy.',
-      },
-      frr: {
-        type: 'number',
-        minimum: 0,
-        exclusiveMaximum: 1,
+      }),
+      frr: shareBelowOne({
         default: 0.01,
         description: 'The share of the clean rows that may be rejected, which sets the threshold.',
-      },
+      }),
     },
   },
   inputs: {

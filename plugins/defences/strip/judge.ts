@@ -12,7 +12,6 @@
  * allowed false rejection rate. Pure.
  */
 import {
-  type AskedModel,
   type DefenceContext,
   type RandomStream,
   type Row,
@@ -61,7 +60,11 @@ export const strip: RowsDefence<Params> = {
       for (let start = 0; start < rows.length; start += ROWS_PER_PASS) {
         signal.throwIfAborted();
         const chunk = rows.slice(start, start + ROWS_PER_PASS);
-        scores.push(...(await entropiesOf(model, chunk.flatMap(copiesOf), params.copies)));
+        const probabilities = softmaxRows(
+          await model.logits(chunk.flatMap(copiesOf)),
+          model.classes,
+        );
+        scores.push(...stripEntropies(probabilities, params.copies, model.classes));
         progress(scores.length, rows.length, 'rows');
       }
       return scores.map((entropy) => -entropy);
@@ -82,16 +85,6 @@ export const strip: RowsDefence<Params> = {
     };
   },
 };
-
-/** Returns H(x) of each text, in bits. `copies`: of the first text, of the second, and so on. */
-async function entropiesOf(
-  model: AskedModel,
-  copies: readonly Row[],
-  copiesPerRow: number,
-): Promise<number[]> {
-  const probabilities = softmaxRows(await model.logits(copies), model.classes);
-  return stripEntropies(probabilities, copiesPerRow, model.classes);
-}
 
 /**
  * Returns the distinct words of each text, the most characteristic first; ties in text order. They
@@ -115,30 +108,20 @@ export function characteristicWords(texts: readonly (readonly string[])[]): stri
   });
 }
 
-interface StripOptions {
-  /** The number of copies of each text. */
-  readonly copies: number;
-  /** The share of a text's words that is replaced, rounded down, at least one word. */
-  readonly ratio: number;
-}
-
 /**
  * Returns copies of a text of words. Each has ⌊ratio·words⌋ words, at least one, at places drawn
  * without replacement, replaced by the most characteristic words of one clean text, which is drawn
  * for each copy and repeated if it is too short. OpenBackdoor draws the places with replacement, so
  * it replaces fewer words than its ratio says.
  * @param pool the words of clean texts, the most characteristic first (`characteristicWords`);
- *   texts without words are left out by the caller
- * @throws RangeError where the pool has no text, or one without words
+ *   not empty, and each text has a word
  */
 export function stripCopies(
   words: readonly string[],
   pool: readonly (readonly string[])[],
-  { copies, ratio }: StripOptions,
+  { copies, ratio }: Pick<Params, 'copies' | 'ratio'>,
   random: RandomStream,
 ): string[][] {
-  if (pool.length === 0 || pool.some((text) => text.length === 0))
-    throw new RangeError('STRIP needs clean texts, and each needs at least one word');
   const count = words.length === 0 ? 0 : Math.max(1, Math.floor(ratio * words.length));
   return Array.from({ length: copies }, () => {
     const from = pool[random.integer(pool.length)]!,

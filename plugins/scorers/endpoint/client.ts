@@ -57,10 +57,10 @@ export async function askAll(
           String(params.max_calls),
         'Raise max_calls, or evaluate fewer rows.',
       );
-    let fault: Error | null = null;
+    const faults: unknown[] = [];
     // After a fault nothing more is asked, but the answers to requests under way are still kept.
     const askRemaining = async (): Promise<void> => {
-      for (let one = left.shift(); one !== undefined && fault === null; one = left.shift())
+      for (let one = left.shift(); one !== undefined && faults.length === 0; one = left.shift())
         try {
           const [digest, body] = one;
           const answer = await askUntilAnswered(address, params, body, used, signal);
@@ -68,11 +68,11 @@ export async function askAll(
           answer.tokens.forEach((count, i) => (used.tokens[i] = (used.tokens[i] ?? 0) + count));
           answers?.keep(digest, answer);
         } catch (error) {
-          fault ??= error as Error;
+          faults.push(error);
         }
     };
     await Promise.all(Array.from({ length: params.concurrency }, askRemaining));
-    throwIfAny(fault);
+    if (faults.length > 0) throw faults[0];
   };
   // Only one stage asks at a time: the next one finds the answers, and `concurrency` holds for all.
   if (lookUpMissing().size > 0) await (answers?.alone(address + params.model, ask) ?? ask());
@@ -83,11 +83,6 @@ export async function askAll(
       `were made now, with ${used.tokens.join(' + ')} tokens`,
   );
   return given.map(({ text }) => text);
-}
-
-/** A function because TypeScript would narrow the variable, which closures set, to null. */
-function throwIfAny(fault: Error | null): void {
-  if (fault !== null) throw fault;
 }
 
 /** The number of requests, repetitions included, and the tokens of requests and of answers. */
@@ -226,14 +221,14 @@ function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | nu
   const text = typeof content === 'string' ? content : typeof refusal === 'string' ? refusal : '';
   const model = field(value, 'model'),
     usage = field(value, 'usage');
-  const tokens = ['prompt_tokens', 'completion_tokens'].map((name) => {
+  const tokens = (name: string): number => {
     const count = field(usage, name);
     return typeof count === 'number' && Number.isFinite(count) ? count : 0;
-  });
+  };
   return {
     // Hide the credential again: JSON may have spelled it with escapes.
     text: redact(text),
     model: typeof model === 'string' ? shown(redact(model)).slice(1, -1) : asked,
-    tokens: [tokens[0] ?? 0, tokens[1] ?? 0],
+    tokens: [tokens('prompt_tokens'), tokens('completion_tokens')],
   };
 }

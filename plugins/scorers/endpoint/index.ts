@@ -5,8 +5,14 @@ import {
   type ScoredOutput,
 } from '../../../src/api.ts';
 import { withinSeconds } from '../../../src/base/untrusted/limits.ts';
-import { parameters } from '../../../src/poisoning/parameters.ts';
+import {
+  integerFrom,
+  nonEmptyText,
+  parametersRequiring,
+  positiveNumber,
+} from '../../../src/poisoning/parameters.ts';
 import { filledBytes, fillTemplate, placesIn, templateFaults } from '../shared/template.ts';
+import { patternFaults } from '../shared/text.ts';
 
 export interface Params {
   readonly url: string;
@@ -35,20 +41,13 @@ const BYTES_A_TOKEN = 3;
 const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const priceSchema = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
-const expressionSchema = (which: string, fallback: string) => ({
-  type: 'string',
-  minLength: 1,
-  default: fallback,
-  description:
-    `A regular expression of JavaScript (flags i and u) that an answer matches if the output ` +
-    `${which}.`,
-});
-
-/** Returns the patterns of an answer that counts the output, and of one that does not. */
-const verdictPatterns = ({ positive, negative }: Params): readonly [RegExp, RegExp] => [
-  new RegExp(positive, 'iu'),
-  new RegExp(negative, 'iu'),
-];
+const expressionSchema = (which: string, fallback: string) =>
+  nonEmptyText({
+    default: fallback,
+    description:
+      `A regular expression of JavaScript (flags i and u) that an answer matches if the output ` +
+      `${which}.`,
+  });
 
 export default defineScorer<Params>({
   name: 'endpoint',
@@ -57,97 +56,74 @@ export default defineScorer<Params>({
     'asked once: answers are kept in the store. An answer that is neither yes nor no, or both, ' +
     'leaves the output undecided.',
   citation: '',
-  params: {
-    ...parameters({
-      url: {
-        type: 'string',
-        pattern: '^https?://[^@?#]+$',
-        description:
-          'The base URL, to which /chat/completions is added: https://api.openai.com/v1.',
-      },
-      model: { type: 'string', minLength: 1, description: 'The model, as the endpoint names it.' },
-      prompt: {
-        type: 'string',
-        minLength: 1,
-        description: 'The question, with {prompt}, {output}, {answer} and {target}.',
-      },
-      system: { type: 'string', minLength: 1, description: 'A system message before it.' },
-      temperature: { type: 'number', minimum: 0, default: 0, description: 'Of its sampling.' },
-      max_tokens: {
-        type: 'integer',
-        minimum: 1,
-        default: 16,
-        description: 'The most tokens of an answer.',
-      },
-      options: {
-        type: 'object',
-        default: {},
-        description:
-          'Further fields of the request, such as { seed: 1 }; null takes one away, as ' +
-          '{ max_tokens: null, max_completion_tokens: 512 }.',
-      },
-      positive: expressionSchema('counts', '^\\W*(yes|true|1)\\b'),
-      negative: expressionSchema('does not count', '^\\W*(no|false|0)\\b'),
-      key: {
-        type: 'string',
-        format: 'secret',
-        description:
-          'The credential, sent as a bearer token: "${env.NAME}" of a variable that `secrets` lists.',
-      },
-      max_calls: {
-        type: 'integer',
-        minimum: 0,
-        description:
-          'The most requests of one evaluation, those that are repeated included. Reached, the ' +
-          'evaluation fails, and what was answered is kept. Default: no limit.',
-      },
-      price: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['input', 'output'],
-        properties: {
-          input: priceSchema('a million input tokens'),
-          output: priceSchema('a million output tokens'),
-        },
-        description: 'Prices, from which `plan` tells the cost at most.',
-      },
-      timeout_seconds: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        default: 60,
-        description: 'A request that takes longer is repeated.',
-      },
-      retries: {
-        type: 'integer',
-        minimum: 0,
-        default: 6,
-        description:
-          'How often a request is repeated after 408, 409, 425, 429, a fault of the server, or an ' +
-          'answer that breaks off. Retry-After is heeded; else the wait doubles from half a second.',
-      },
-      concurrency: {
-        type: 'integer',
-        minimum: 1,
-        default: 4,
-        description: 'Requests at once, of all evaluations on this store that ask this model.',
-      },
+  params: parametersRequiring(['url', 'model', 'prompt'], {
+    url: {
+      type: 'string',
+      pattern: '^https?://[^@?#]+$',
+      description: 'The base URL, to which /chat/completions is added: https://api.openai.com/v1.',
+    },
+    model: nonEmptyText({ description: 'The model, as the endpoint names it.' }),
+    prompt: nonEmptyText({
+      description: 'The question, with {prompt}, {output}, {answer} and {target}.',
     }),
-    required: ['url', 'model', 'prompt'],
-  },
+    system: nonEmptyText({ description: 'A system message before it.' }),
+    temperature: { type: 'number', minimum: 0, default: 0, description: 'Of its sampling.' },
+    max_tokens: integerFrom(1, {
+      default: 16,
+      description: 'The most tokens of an answer.',
+    }),
+    options: {
+      type: 'object',
+      default: {},
+      description:
+        'Further fields of the request, such as { seed: 1 }; null takes one away, as ' +
+        '{ max_tokens: null, max_completion_tokens: 512 }.',
+    },
+    positive: expressionSchema('counts', '^\\W*(yes|true|1)\\b'),
+    negative: expressionSchema('does not count', '^\\W*(no|false|0)\\b'),
+    key: {
+      type: 'string',
+      format: 'secret',
+      description:
+        'The credential, sent as a bearer token: "${env.NAME}" of a variable that `secrets` lists.',
+    },
+    max_calls: integerFrom(0, {
+      description:
+        'The most requests of one evaluation, those that are repeated included. Reached, the ' +
+        'evaluation fails, and what was answered is kept. Default: no limit.',
+    }),
+    price: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['input', 'output'],
+      properties: {
+        input: priceSchema('a million input tokens'),
+        output: priceSchema('a million output tokens'),
+      },
+      description: 'Prices, from which `plan` tells the cost at most.',
+    },
+    timeout_seconds: positiveNumber({
+      default: 60,
+      description: 'A request that takes longer is repeated.',
+    }),
+    retries: integerFrom(0, {
+      default: 6,
+      description:
+        'How often a request is repeated after 408, 409, 425, 429, a fault of the server, or an ' +
+        'answer that breaks off. Retry-After is heeded; else the wait doubles from half a second.',
+    }),
+    concurrency: integerFrom(1, {
+      default: 4,
+      description: 'Requests at once, of all evaluations on this store that ask this model.',
+    }),
+  }),
   undecided: true,
   limits: ['key', 'max_calls', 'price', 'timeout_seconds', 'retries', 'concurrency'],
   check({ params, target }) {
     const faults: Problem[] = [
       ...templateFaults('prompt', params.prompt, target),
-      ...(['positive', 'negative'] as const).flatMap((name) => {
-        try {
-          new RegExp(params[name], 'iu');
-          return [];
-        } catch (error) {
-          const message = `\`${name}\` is not a regular expression: ${(error as Error).message}`;
-          return [{ path: [name], message, hint: 'It is one of JavaScript, with the flag u.' }];
-        }
-      }),
+      ...patternFaults('positive', params.positive, 'iu'),
+      ...patternFaults('negative', params.negative, 'iu'),
     ];
     for (const name of ['messages', 'model', 'stream'])
       if (Object.hasOwn(params.options, name))
@@ -179,7 +155,8 @@ export default defineScorer<Params>({
       outputs.map((output) => bodyOf(params, output)),
       context,
     );
-    const [yes, no] = verdictPatterns(params);
+    const yes = new RegExp(params.positive, 'iu'),
+      no = new RegExp(params.negative, 'iu');
     return answers.map((said) => {
       const matches = (pattern: RegExp): boolean =>
         withinSeconds(

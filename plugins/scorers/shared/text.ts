@@ -1,11 +1,12 @@
 /** What scorers that compare texts share: the text to look for, and how texts are compared. */
 import {
-  type JsonSchema,
   type Problem,
+  problemOf,
   type ScorerCheck,
   type ScorerDescriptor,
   UserFault,
 } from '../../../src/api.ts';
+import { nonEmptyText, parameters } from '../../../src/poisoning/parameters.ts';
 
 export interface TextParams {
   /** Default: the target. */
@@ -16,19 +17,6 @@ export interface TextParams {
 /** Says in summaries how `normalised` texts are compared. */
 export const COMPARED =
   'Both are compared in Unicode form NFC, without white space at their start and end';
-
-export const textProperties: JsonSchema = {
-  text: {
-    type: 'string',
-    minLength: 1,
-    description: "The text that counts. Default: the attack's target.",
-  },
-  ignore_case: {
-    type: 'boolean',
-    default: false,
-    description: 'Whether upper and lower case count as the same.',
-  },
-};
 
 function normalised(text: string, ignoreCase: boolean): string {
   const trimmed = text.normalize('NFC').trim();
@@ -47,6 +35,28 @@ function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Probl
   return [{ path: ['text'], message, hint: 'Give the scorer another text.' }];
 }
 
+/** Compiles a parameter. Throws `UserFault` if it is no regular expression. */
+export function compilePattern(param: string, source: string, flags: string): RegExp {
+  try {
+    return new RegExp(source, flags);
+  } catch (error) {
+    throw new UserFault(
+      `\`${param}\` is not a regular expression: ${(error as Error).message}`,
+      'It is one of JavaScript, with the flag u.',
+    );
+  }
+}
+
+/** Returns the fault of a parameter that is no regular expression. */
+export function patternFaults(...[param, source, flags]: Parameters<typeof compilePattern>) {
+  try {
+    compilePattern(param, source, flags);
+    return [];
+  } catch (error) {
+    return [problemOf(error, [param])];
+  }
+}
+
 const NEITHER = 'the scorer has no text to look for, and no attack has a target';
 
 /**
@@ -55,8 +65,19 @@ const NEITHER = 'the scorer has no text to look for, and no attack has a target'
  */
 export const textScorer = (
   isHit: (output: string, wanted: string) => boolean,
-): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'pure' | 'reads' | 'score'> => ({
+): Pick<
+  ScorerDescriptor<TextParams>,
+  'citation' | 'params' | 'check' | 'pure' | 'reads' | 'score'
+> => ({
   citation: '',
+  params: parameters({
+    text: nonEmptyText({ description: "The text that counts. Default: the attack's target." }),
+    ignore_case: {
+      type: 'boolean',
+      default: false,
+      description: 'Whether upper and lower case count as the same.',
+    },
+  }),
   pure: true,
   check: checkText,
   reads: ({ text }) => (text === undefined ? ['target'] : []),

@@ -1,4 +1,4 @@
-import { type Cell, defineStage, UserFault } from '../../../src/api.ts';
+import { defineStage, UserFault } from '../../../src/api.ts';
 import { onlyCell } from '../shared/definition.ts';
 
 /** The share of the validation rows where the spec does not say. */
@@ -19,7 +19,13 @@ export default defineStage<Params>({
   define(cells) {
     const cell = onlyCell(cells);
     const given = cell.data.clean !== undefined;
-    if (given) refuseShare(cell);
+    if (given && cell.data.clean_share !== undefined)
+      throw new UserFault(
+        'data.clean names the clean rows, and data.clean_share asks for a part of the validation ' +
+          'rows',
+        'Leave out one of the two.',
+        ['data', 'clean_share'],
+      );
     return {
       params: { share: given ? null : (cell.data.clean_share ?? DEFAULT_SHARE) },
       inputs: {
@@ -29,12 +35,3 @@ export default defineStage<Params>({
   },
   run: async (context) => (await import('./run.ts')).run(context),
 });
-
-function refuseShare({ data }: Cell): void {
-  if (data.clean_share === undefined) return;
-  throw new UserFault(
-    'data.clean names the clean rows, and data.clean_share asks for a part of the validation rows',
-    'Leave out one of the two.',
-    ['data', 'clean_share'],
-  );
-}

@@ -17,8 +17,8 @@ type Context = RunContext<Params>;
 
 export async function run(context: Context): Promise<void> {
   const { params, inputs, outDir, log, signal } = context;
-  const limits = limitsOf(context);
-  const outputBytes = limits.output_mb * 1e6;
+  const { timeout_seconds: seconds, output_mb } = context.limits as Limits; // of every command
+  const outputBytes = output_mb * 1e6;
   const work = await openWorkFolder(join(outDir, '.work'), {
     files: Object.fromEntries(params.files.map((file) => [file, assetOf(context, file).path])),
     inputs: Object.fromEntries(Object.entries(inputs).map(([place, { dir }]) => [place, dir])),
@@ -33,19 +33,12 @@ export async function run(context: Context): Promise<void> {
       ...Object.fromEntries(secrets.map(({ variable, value }) => [variable, value])),
     },
     pass: params.pass_env,
-    limits: { seconds: limits.timeout_seconds, outputBytes },
+    limits: { seconds, outputBytes },
     log,
     signal,
   });
   await work.take(params.outputs, outDir, outputBytes);
   await checkLeaks(outDir, secrets);
-}
-
-function limitsOf({ limits }: Context): Limits {
-  const { timeout_seconds, output_mb } = (limits ?? {}) as Partial<Limits>;
-  if (timeout_seconds === undefined || output_mb === undefined)
-    throw new Error('a command was given no limits');
-  return { timeout_seconds, output_mb };
 }
 
 /** Returns what the program is told about its one cell, or about every cell of the grid. */
@@ -131,13 +124,8 @@ export async function preflight({
   const unset = Object.entries(secrets).find(([, from]) => process.env[from] === undefined);
   if (unset !== undefined) {
     const [variable, from] = unset;
-    return [
-      {
-        path: ['commands', name, 'env', variable],
-        message: unsetMessage(from),
-        hint: SECRET_HINT,
-      },
-    ];
+    const path = ['commands', name, 'env', variable];
+    return [{ path, message: unsetMessage(from), hint: SECRET_HINT }];
   }
   const [program] = run;
   if (program === undefined) throw new Error(`the command ${name} names no program`);

@@ -30,15 +30,9 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
       [...splitPath(name), 'delimiter'],
     );
   const columns = resolvedColumns(split.columns, name);
-  return {
-    format,
-    columns,
-    header: hasHeader(split, columns, format, name),
-    ...defined({ delimiter }),
-    balance,
-    offset,
-    ...defined({ max_words, limit, sample, hold_out, digest }),
-  };
+  const header = hasHeader(split, columns, format, name);
+  const optional = defined({ delimiter, max_words, limit, sample, hold_out, digest });
+  return { format, columns, header, balance, offset, ...optional };
 }
 
 /** Formats whose first line may name the columns. */
@@ -71,15 +65,8 @@ function hasHeader(
  */
 export const labelParams = (split: CellSplit): SplitParams => {
   const { format, delimiter, columns, header, digest } = splitParams(split, 'train');
-  return {
-    format,
-    columns,
-    header,
-    ...defined({ delimiter }),
-    balance: false,
-    offset: 0,
-    ...defined({ digest }),
-  };
+  const optional = defined({ delimiter, digest });
+  return { format, columns, header, balance: false, offset: 0, ...optional };
 };
 
 /**

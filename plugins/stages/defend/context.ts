@@ -19,10 +19,12 @@ import {
   type WeightsContext,
 } from '../../../src/science/measures/weights/edit.ts';
 import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
+import type { TokenRow } from '../../../src/science/models/types.ts';
 import { openRowEncoder, type TrainRecord } from '../../../src/science/training/adapted-model.ts';
 import { DEFENCE_ASSET, type DefenceParams, type ModelParams } from '../shared/defended.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir } from '../shared/files.ts';
+import { assetsBelow } from '../shared/program-files.ts';
 import { type ModelParts, modelParts, openModel, openWeights } from '../shared/trained-model.ts';
 
 interface Defending {
@@ -46,9 +48,7 @@ export async function defenceContext(
 ): Promise<DefenceContext<JsonObject, OpenedModel>> {
   const { assets, backend, inputs, log, warn, progress, signal } = context;
   const { defence: name, ...params } = defence;
-  const given = Object.entries(assets)
-    .filter(([asset]) => asset.startsWith(DEFENCE_ASSET))
-    .map(([asset, value]) => [asset.slice(DEFENCE_ASSET.length), value] as const);
+  const given = assetsBelow(DEFENCE_ASSET, assets);
   const clean = inputs['clean'];
   return {
     params: { ...params, ...Object.fromEntries(given.map(([field, { uri }]) => [field, uri])) },
@@ -90,6 +90,27 @@ export const judgeRows = (
 ): Promise<Awaited<ReturnType<Judge['judge']>>> =>
   callReadOnly(name, () => judge.judge(readOnly(rows)), 'defence');
 
+/** A trained model, and the same as a defence sees it. The caller disposes of it. */
+export type DefendedModel = Awaited<ReturnType<typeof openDefended>>;
+
+/** Opens the model that a training left in a folder. */
+export async function openDefended(
+  { backend, signal }: Pick<RunContext, 'backend' | 'signal'>,
+  parts: ModelParts,
+  trainDir: string,
+  { batch_size: batchSize, max_length: maxLength }: ReadingParams,
+) {
+  const encodeRow = await openRowEncoder(trainDir, parts.model);
+  const opened = await openModel({ backend }, { ...parts, trainDir });
+  const encode = (row: Row): TokenRow => encodeRow(row, maxLength);
+  const onBatch = (): Promise<void> => yieldToEventLoop(signal);
+  const asked = openedModel({ ...opened, encode, batchSize, onBatch });
+  return { ...opened, encode, onBatch, asked };
+}
+
+/** How a defence's model reads rows. */
+type ReadingParams = { readonly batch_size: number; readonly max_length: number };
+
 interface OpenedWeights {
   readonly given: WeightsContext;
   readonly weights: ModelWeights;
@@ -102,18 +123,13 @@ export async function withWeights<T>(
   context: RunContext<ModelParams>,
   use: (opened: OpenedWeights) => Promise<T>,
 ): Promise<T> {
-  const { params, signal } = context;
+  const { params } = context;
   const parts = await modelParts(context);
-  const trainDir = inputDir(context, 'model');
-  const opened = await openModel(context, { ...parts, trainDir });
+  const opened = await openDefended(context, parts, inputDir(context, 'model'), params);
+  const { network, record, torch, weights, encode, onBatch, asked: model } = opened;
   try {
     const start = await openWeights(context, { ...parts, trainDir: inputDir(context, 'start') });
     try {
-      const { network, record, torch, weights } = opened;
-      const encodeRow = await openRowEncoder(trainDir, parts.model);
-      const encode = (row: Row) => encodeRow(row, params.max_length);
-      const onBatch = (): Promise<void> => yieldToEventLoop(signal);
-      const model = openedModel({ ...opened, encode, batchSize: params.batch_size, onBatch });
       const given = {
         ...(await defenceContext(context, { ...params, classes: record.classes }, { model })),
         ...(await trainedWeights(weights, start.weights)),

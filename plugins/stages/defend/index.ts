@@ -31,34 +31,21 @@ export default defineStage<Params>({
       throw new Error('the cell has no defence that filters training rows');
     const { params, assets, uses } = defenceParts(defence);
     const needs = needsOf(defence, 'rows');
-    const asksModel = needs.includes('model');
-    const trained: StageDefinition['inputs'] = asksModel
-      ? { model: askedModel(cell, defence), ...startInputs(cell) }
-      : {};
+    const common = { defence: params, seed: cell.seed };
+    const inputs: StageDefinition['inputs'] = {
+      data: { kind: 'poison', cell },
+      ...(needs.includes('clean') ? { clean: cleanRows(cell) } : {}),
+    };
+    if (!needs.includes('model')) return { params: common, inputs, assets, uses };
+    const { batch_size } = cell.evaluate,
+      { max_length } = cell.train;
     return {
-      params: {
-        defence: params,
-        seed: cell.seed,
-        ...(asksModel
-          ? {
-              model: {
-                ...modelNames(cell),
-                batch_size: cell.evaluate.batch_size,
-                max_length: cell.train.max_length,
-              },
-            }
-          : {}),
-      },
-      inputs: {
-        data: { kind: 'poison', cell },
-        ...(needs.includes('clean') ? { clean: cleanRows(cell) } : {}),
-        ...trained,
-      },
-      assets: { ...(asksModel ? { model: cell.model.source } : {}), ...assets },
-      uses: [...(asksModel ? modelUses(cell) : []), ...uses],
+      params: { ...common, model: { ...modelNames(cell), batch_size, max_length } },
+      inputs: { ...inputs, model: askedModel(cell, defence), ...startInputs(cell) },
+      assets: { model: cell.model.source, ...assets },
+      uses: [...modelUses(cell), ...uses],
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: preflightOf('rows'),
   run: async (context) => (await import('./run.ts')).run(context),
 });

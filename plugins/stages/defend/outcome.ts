@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Judgement, Row } from '../../../src/api.ts';
 import { auroc, detectionMetrics } from '../../../src/defences/detection.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import { csvField, type Metrics } from '../shared/files.ts';
+import { csvField, type Metrics, numbersIn } from '../shared/files.ts';
 
 interface Examples {
   readonly scores: readonly number[];
@@ -22,16 +22,8 @@ export function detectionRates(
   { scores, suspected, poisoned }: Examples,
 ): Metrics {
   const { precision, recall, frr, far } = detectionMetrics(suspected, poisoned);
-  const rates = {
-    [`${of}_precision`]: precision,
-    [`${of}_recall`]: recall,
-    [`${of}_frr`]: frr,
-    [`${of}_far`]: far,
-    [`${of}_auroc`]: auroc(scores, poisoned),
-  };
-  return Object.fromEntries(
-    Object.entries(rates).filter((entry): entry is [string, number] => entry[1] !== null),
-  );
+  const rates = { precision, recall, frr, far, auroc: auroc(scores, poisoned) };
+  return Object.fromEntries(numbersIn(rates, `${of}_`));
 }
 
 /**

@@ -1,13 +1,18 @@
 import type { Row, RunContext } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
 import { readReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
-import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
-import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
-import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
-import { modelParts, openModel } from '../shared/trained-model.ts';
-import { defenceContext, defenceDescriptor, fittedJudge, judgeRows } from './context.ts';
+import { modelParts } from '../shared/trained-model.ts';
+import {
+  defenceContext,
+  defenceDescriptor,
+  type DefendedModel,
+  fittedJudge,
+  judgeRows,
+  openDefended,
+} from './context.ts';
 import type { Params } from './index.ts';
 import { filterMetrics, judgedExamples, scoreForJson, writeScores } from './outcome.ts';
 
@@ -27,14 +32,11 @@ export async function run(context: Context): Promise<void> {
   const receipt = await readReceipt(dir, rows);
   const hook = defenceDescriptor(context, params.defence).rows;
   const readsReceipt = hook?.needs.includes('receipt') === true;
-  const opened = await openTrainedModel(context),
-    model = opened?.model ?? null;
+  const opened = await openTrainedModel(context);
   try {
-    const defending = { defence: params.defence, seed: params.seed, classes };
-    const given = await defenceContext(context, defending, {
-      ...(model === null ? {} : { model }),
-      ...(readsReceipt ? { poisoned: new Set(receipt.rows.map(({ id }) => id)) } : {}),
-    });
+    const poisoned = readsReceipt ? new Set(receipt.rows.map(({ id }) => id)) : undefined;
+    const needed = defined({ model: opened?.asked, poisoned });
+    const given = await defenceContext(context, { ...params, classes }, needed);
     const judge = await fittedJudge(hook, name, given);
     const judgement = await judgeRows(name, judge, rows).finally(() => judge.close?.());
     checkJudgement(name, rows, judgement);
@@ -50,7 +52,7 @@ export async function run(context: Context): Promise<void> {
       params: given.params,
       seed: params.seed,
       reads_receipt: readsReceipt,
-      fitted_on: { clean_rows: given.clean.length, model: model !== null },
+      fitted_on: { clean_rows: given.clean.length, model: opened !== null },
       threshold: scoreForJson(judge.threshold),
       ...judge.record,
       counts: {
@@ -73,24 +75,11 @@ export async function run(context: Context): Promise<void> {
 }
 
 /** Opens the model that was trained on these very rows. Null if the defence does not ask it. */
-async function openTrainedModel(
-  context: Context,
-): Promise<{ readonly model: OpenedModel; readonly dispose: () => void } | null> {
+async function openTrainedModel(context: Context): Promise<DefendedModel | null> {
   const { model } = context.params;
   if (model === undefined) return null;
   const parts = await modelParts({ ...context, params: model });
-  const trainDir = inputDir(context, 'model');
-  const encode = await openRowEncoder(trainDir, parts.model);
-  const opened = await openModel(context, { ...parts, trainDir });
-  return {
-    model: openedModel({
-      ...opened,
-      encode: (row) => encode(row, model.max_length),
-      batchSize: model.batch_size,
-      onBatch: () => yieldToEventLoop(context.signal),
-    }),
-    dispose: opened.dispose,
-  };
+  return openDefended(context, parts, inputDir(context, 'model'), model);
 }
 
 function warnOfEmpty({ warn }: Context, classes: readonly string[], kept: readonly Row[]): void {

@@ -36,7 +36,6 @@ export default defineStage<Params>({
       uses: modelUses(cell),
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: ({ upstream }) => Promise.resolve(deltaWarnings(upstream)),
   run: async (context) => (await import('./run.ts')).run(context),
 });

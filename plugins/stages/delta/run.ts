@@ -8,6 +8,7 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type RunContext, UserFault } from '../../../src/api.ts';
+import { named } from '../../../src/base/lookup.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import {
   emptyKernel,
@@ -31,20 +32,12 @@ import type {
   OutputsOf,
   TokenRow,
 } from '../../../src/science/models/types.ts';
-import {
-  type LayerKernels,
-  openTorchKernels,
-  type TorchKernels,
-} from '../../../src/science/torch/kernels.ts';
-import { readTorchStart } from '../../../src/science/torch/model.ts';
-import {
-  loadAdaptedModel,
-  openRowEncoder,
-  readTrained,
-} from '../../../src/science/training/adapted-model.ts';
+import type { LayerKernels, TorchKernels } from '../../../src/science/torch/kernels.ts';
+import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
 import { svd } from '../../../src/tensor/linalg.ts';
+import { NO_DELTA } from '../shared/definition.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { modelParts } from '../shared/trained-model.ts';
+import { modelParts, openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {
@@ -53,11 +46,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   if (rows.length === 0) throw new UserFault('the split that Δ_r is measured on has no rows');
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
-  const options = { ...parts, trainDir };
-  const adapted =
-    context.backend === 'torch'
-      ? await openTorchKernels(await readTorchStart((await readTrained(options)).network))
-      : await loadAdaptedModel(options);
+  const adapted = await openForKernels(context, { ...parts, trainDir });
   try {
     const encode = await openRowEncoder(trainDir, parts.model);
     const encoded = rows.map((row) => encode(row, maxLength));
@@ -171,6 +160,9 @@ function mDelta(A: Float32Array, rank: number, width: number, scale: number): MD
   };
 }
 
+const indexesOfSign = (values: readonly number[], sign: 1 | -1): number[] =>
+  values.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
+
 /** Adds one layer's Σ_{t,u} (δ_t·δ'_u)(h_tᵀ M_Δ h'_u) to `sum`. */
 function addDelta(
   seen: readonly LayerBatch[],
@@ -180,19 +172,11 @@ function addDelta(
   sum: KernelSum,
 ): void {
   const V = tf.tensor2d(vectors, [width, rank]); // (n, r)
-  const columns = (sign: 1 | -1): { readonly index: number[]; readonly root: Tensor2D } => {
-    const index = eigenvalues.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
-    return {
-      index,
-      root: tf.tensor2d(
-        index.map((i) => Math.sqrt(Math.abs(eigenvalues[i]!))),
-        [1, index.length],
-      ),
-    };
-  };
   for (const sign of [1, -1] as const) {
-    const { index, root } = columns(sign);
+    const index = indexesOfSign(eigenvalues, sign);
     if (sign === 1 && index.length === 0) continue;
+    const roots = index.map((i) => Math.sqrt(Math.abs(eigenvalues[i]!))),
+      root = tf.tensor2d(roots, [1, index.length]);
     addTerm(
       seen,
       seen.map(({ tokens: { h, deltas } }) => {
@@ -223,12 +207,10 @@ function addDelta(
  */
 function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   const rank = eigenvalues.length;
-  const columns = (sign: 1 | -1): number[] =>
-    eigenvalues.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
   const scaled = (row: number, i: number): number =>
     vectors[row * rank + i]! * Math.sqrt(Math.abs(eigenvalues[i]!));
-  const plus = columns(1),
-    minus = columns(-1);
+  const plus = indexesOfSign(eigenvalues, 1),
+    minus = indexesOfSign(eigenvalues, -1);
   const matrix = (length: number, entry: (row: number, column: number) => number): HostTensor => ({
     shape: [width, length],
     data: Float32Array.from({ length: width * length }, (_, at) =>
@@ -256,22 +238,21 @@ async function measureDeltaInTorch(
   options: Pick<LayerKernels, 'progress' | 'signal'>,
 ): Promise<Delta | null> {
   if (whyNoDelta(model) !== null) return null;
-  const values = new Map<string, readonly [A: Float32Array, B: Float32Array]>();
-  const factors = new Map<string, MDelta>();
+  const known = new Map<string, { ofLayer: MDelta; facts: LayerFacts }>();
   for (const { name, in: width, lora } of model.layers) {
     if (lora === undefined) continue;
     const [A, B] = [await lora.A.data(), await lora.B.data()] as [Float32Array, Float32Array];
-    values.set(name, [A, B]);
-    factors.set(name, mDelta(A, lora.A.shape[0] ?? 0, width, lora.scale));
+    const { scale, variance } = lora,
+      rank = lora.A.shape[0] ?? 0;
+    const facts = { A, B, rank, width, scale, variance };
+    known.set(name, { ofLayer: mDelta(A, rank, width, scale), facts });
   }
   const { add, finish } = createDeltaSum(model, rows);
   await model.layerKernels(rows, {
     ...options,
-    layers: model.layers.filter(({ name }) => factors.has(name)),
+    layers: model.layers.filter(({ name }) => known.has(name)),
     parts: ({ name, in: width, lora }) => {
-      const ofLayer = factors.get(name);
-      if (ofLayer === undefined) return [];
-      const { plus, minus } = factorsOf(ofLayer, width);
+      const { plus, minus } = factorsOf(named(known, name).ofLayer, width);
       return [
         { over: 'W' },
         { over: 'B' },
@@ -280,13 +261,10 @@ async function measureDeltaInTorch(
         ...(lora?.freezeA === true ? [] : [{ over: 'A' } as const]),
       ];
     },
-    visit: (layer, kernels) => {
-      const { name, lora } = layer,
-        ofLayer = factors.get(name),
-        data = values.get(name);
-      if (ofLayer === undefined || data === undefined || lora === undefined) return;
+    visit: ({ name, lora }, kernels) => {
+      const { ofLayer, facts } = named(known, name);
       const [full, ofB, minus, ...rest] = kernels; // in the order of `parts`
-      const ofA = lora.freezeA === true ? undefined : rest.at(-1),
+      const ofA = lora?.freezeA === true ? undefined : rest.at(-1),
         plus = rest.length > (ofA === undefined ? 0 : 1) ? rest[0] : undefined;
       const sums = emptySums(model, rows);
       full!.forEach((value, i) => {
@@ -296,11 +274,7 @@ async function measureDeltaInTorch(
         sums.from_b.data[i] = fromB;
         sums.delta.data[i] = (plus?.[i] ?? 0) - minus![i]!;
       });
-      const { scale, variance } = lora;
-      const [A, B] = data,
-        rank = lora.A.shape[0] ?? 0;
-      const facts = { A, B, rank, width: layer.in, scale, variance };
-      add(layer.name, facts, ofLayer.eigenvalues, sums);
+      add(name, facts, ofLayer.eigenvalues, sums);
     },
   });
   return finish();
@@ -315,13 +289,9 @@ function whyNoDelta({
     readonly vera?: object;
   }[];
 }): string | null {
-  if (layers.some(({ vera }) => vera !== undefined))
-    return "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors";
-  if (layers.some(({ lora }) => lora?.dora !== undefined))
-    return 'Δ_r is not defined for DoRA: its magnitudes are trained and scale the factors';
-  if (layers.every(({ lora }) => lora === undefined))
-    return 'no layer has low-rank factors: there is no Δ_r';
-  return null;
+  if (layers.some(({ vera }) => vera !== undefined)) return NO_DELTA.vera;
+  if (layers.some(({ lora }) => lora?.dora !== undefined)) return NO_DELTA.dora;
+  return layers.every(({ lora }) => lora === undefined) ? NO_DELTA.none : null;
 }
 
 /**
@@ -333,11 +303,10 @@ export async function measureDelta(
   rows: readonly TokenRow[],
   options: WalkOptions = {},
 ): Promise<Delta | null> {
-  const adapted = model.layers.filter(
-    (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } =>
-      layer.lora !== undefined && layer.lora.dora === undefined,
-  );
   if (whyNoDelta(model) !== null) return null;
+  const adapted = model.layers.filter(
+    (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } => layer.lora !== undefined,
+  );
   const { add, finish } = createDeltaSum(model, rows);
   await walkLayers({ ...model, layers: adapted }, rows, options, (layer, seen) => {
     const factors = layer.lora!;
@@ -366,6 +335,9 @@ export async function measureDelta(
   return finish();
 }
 
+/** What the premise of a layer is computed from. */
+type LayerFacts = Parameters<typeof premise>[1];
+
 type OfOutputs = Pick<AdaptedModel, 'outputs' | 'outputsOf' | 'weightName'>;
 
 function emptySums({ outputs }: OfOutputs, { length: N }: readonly TokenRow[]): Sums {
@@ -380,12 +352,7 @@ function createDeltaSum(model: OfOutputs, rows: readonly TokenRow[]) {
   const total = emptySums(model, rows);
   const layers: LayerDelta[] = [];
   return {
-    add: (
-      layer: string,
-      facts: Parameters<typeof premise>[1],
-      eigenvalues: readonly number[],
-      sums: Sums,
-    ): void => {
+    add: (layer: string, facts: LayerFacts, eigenvalues: readonly number[], sums: Sums): void => {
       for (const part of PARTS) {
         symmetrise(sums[part].data, size);
         sums[part].data.forEach((value, i) => {

@@ -9,7 +9,6 @@ export default defineStage<ModelParams>({
   torch: true,
   scope: 'cell',
   define: (cells, { plugin }) => modelDefinition(onlyCell(cells), 'detection', plugin),
-  resources: () => ({ cpu: 1 }),
   preflight: preflightOf('detection'),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Tensor1D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type RunContext, UserFault } from '../../../src/api.ts';
+import { at } from '../../../src/base/lookup.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import type { TokenBlock } from '../../../src/science/measures/ntk/accumulator.ts';
 import { paddedLayout, padTokens } from '../../../src/science/measures/ntk/explicit.ts';
@@ -29,20 +30,15 @@ import type {
   OutputsOf,
   TokenRow,
 } from '../../../src/science/models/types.ts';
-import { openTorchKernels } from '../../../src/science/torch/kernels.ts';
-import { readTorchStart } from '../../../src/science/torch/model.ts';
-import {
-  loadAdaptedModel,
-  openRowEncoder,
-  readTrained,
-} from '../../../src/science/training/adapted-model.ts';
+import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
 import { compiled } from '../../../src/tensor/compiled/compiled.ts';
 import { inputDir } from '../shared/files.ts';
+import { openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import type { Training } from './trainings.ts';
 
 /** The field `between` of `divergence.json`. */
-export interface Between {
+export interface Between extends PairKernels {
   /** The outputs behind the kernel: class logits, or log p(answer) of each row's own answer. */
   readonly outputs: OutputsOf;
   readonly pairs: number;
@@ -51,8 +47,6 @@ export interface Between {
    * label was poisoned or the change lies beyond max_length.
    */
   readonly alike: number;
-  readonly full: PairKernel;
-  readonly lora: PairKernel | null;
 }
 
 /** Returns M′, or null if the attack changes no row and only adds some. */
@@ -72,22 +66,13 @@ export async function kernelsBetween(
     ({ ids, answer }, i) =>
       answer === poisoned[i]?.answer && ids.join() === poisoned[i]?.ids.join(),
   );
-  const options = { signal: context.signal };
-  const counts = { pairs: rows.length, alike: alike.length };
-  if (context.backend === 'torch') {
-    const { network } = await readTrained(start.options);
-    const model = await openTorchKernels(await readTorchStart(network));
-    try {
-      const found = await allPairKernels(model, originals, poisoned, options);
-      return { outputs: model.outputsOf, ...counts, ...found };
-    } finally {
-      model.dispose();
-    }
-  }
-  const model = await loadAdaptedModel(start.options);
+  const model = await openForKernels(context, start.options);
   try {
-    const found = await pairKernels(model, originals, poisoned, options);
-    return { outputs: model.outputsOf, ...counts, ...found };
+    const asked = [originals, poisoned, { signal: context.signal }] as const;
+    const kernels = await ('kernels' in model
+      ? allPairKernels(model, ...asked)
+      : pairKernels(model, ...asked));
+    return { outputs: model.outputsOf, pairs: rows.length, alike: alike.length, ...kernels };
   } finally {
     model.dispose();
   }
@@ -131,9 +116,6 @@ export function pairKernel({ between, originals, poisoned }: PairTraces): PairKe
   return { raw, cosine };
 }
 
-const areFinite = ({ between, originals, poisoned }: PairTraces): boolean =>
-  [between, originals, poisoned].every((values) => values.every(Number.isFinite));
-
 const emptyTraces = (pairs: number): PairTraces => ({
   between: new Float64Array(pairs),
   originals: new Float64Array(pairs),
@@ -163,10 +145,8 @@ function addLayer(
         ofY = termsOf(y);
       termsOf(x).forEach((term, i) => {
         const sums = matchedSums(block(x, term), block(y, ofY[i]!));
-        x.rows.forEach((pair, r) => {
-          between[pair]! += term.coefficient * sums.between[r]!;
-          ofOriginals[pair]! += term.coefficient * sums.left[r]!;
-          ofPoisoned[pair]! += term.coefficient * sums.right[r]!;
+        [between, ofOriginals, ofPoisoned].forEach((traces, which) => {
+          x.rows.forEach((pair, r) => (traces[pair]! += term.coefficient * at(sums, which)[r]!));
         });
       });
     });
@@ -207,8 +187,8 @@ export async function pairKernels(
 
 /** Returns M' of both kernels. Throws UserFault if a trace is not finite. */
 function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
-  for (const traces of [full, ...(lora === null ? [] : [lora])])
-    if (!areFinite(traces))
+  for (const { between, originals, poisoned } of lora === null ? [full] : [full, lora])
+    if (![between, originals, poisoned].every((values) => values.every(Number.isFinite)))
       throw new UserFault(
         'The kernel between the rows and their poisoned versions is not finite.',
         "The training diverged: look at the model's loss.",
@@ -253,13 +233,6 @@ async function allPairKernels(
  *
  * A kernel over both sets would compute the entries of all 2P rows with each other.
  */
-
-/** The three sums of each of the R row pairs of two blocks. */
-interface Matched {
-  readonly between: Float32Array; // (R)
-  readonly left: Float32Array; // (R)
-  readonly right: Float32Array; // (R)
-}
 
 /** A block's tokens, row by row and padded with zeros. */
 interface Rectangles {
@@ -307,22 +280,19 @@ function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, T
 export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boolean =>
   3 * T * (q + C * p) < 2 * C * p * q;
 
-/** Returns the three sums of one term over two blocks, whose rows are matched in order. */
-function matchedSums(left: TokenBlock, right: TokenBlock): Matched {
-  const [between, ofLeft, ofRight] = compiled(() =>
+/**
+ * Returns three sums of one term over two blocks, whose rows are matched in order: between them, of
+ * the left one with itself, and of the right one. (R) each
+ */
+const matchedSums = (left: TokenBlock, right: TokenBlock): Float32Array[] =>
+  compiled(() =>
     tf.tidy(() => {
       const x = rectanglesOf(left),
         y = rectanglesOf(right);
-      const [first] = x.a;
-      if (first === undefined) throw new Error('a term has no output');
       const tokens = Math.max(x.b.shape[1], y.b.shape[1]);
-      const sums = pairsAreCheaper(tokens, x.a.length, first.shape[2], x.b.shape[2])
+      const sums = pairsAreCheaper(tokens, x.a.length, at(x.a, 0).shape[2], x.b.shape[2])
         ? [sumsOverTokenPairs(x, y), sumsOverTokenPairs(x, x), sumsOverTokenPairs(y, y)]
         : sumsOverGradients(x, y);
       return sums.map((sum) => sum.dataSync<'float32'>().slice());
     }),
   );
-  if (between === undefined || ofLeft === undefined || ofRight === undefined)
-    throw new Error('three sums were expected');
-  return { between, left: ofLeft, right: ofRight };
-}

@@ -6,6 +6,7 @@ import type { Adapter } from '../../../src/science/models/adapter.ts';
 import { within } from '../../../src/science/models/modules.ts';
 import type { LinearLayer, ParameterSpec } from '../../../src/science/models/types.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
+import { type Metrics, numbersIn } from '../shared/files.ts';
 import type { Trainings } from './trainings.ts';
 
 export interface Point extends RunDistance {
@@ -118,8 +119,7 @@ export type MeanDistance = Omit<RunDistance, 'layers'>;
 
 interface Gathered {
   readonly layers: Map<string, Sums>;
-  readonly kinds: Map<Kind, Sums>;
-  head: Sums;
+  readonly parts: Map<Kind | 'head', Sums>;
 }
 
 const readValues = async (weights: ModelWeights, name: string): Promise<Float32Array> =>
@@ -130,17 +130,19 @@ const jointDistance = (parts: readonly Sums[]): Distance | null =>
   parts.length === 0 ? null : distanceOf(pooledSums(parts));
 
 /** Turns sums into distances; null or left out where the training moves nothing. */
-function finishedDistance({ layers, kinds, head }: Gathered, moved: Moved): RunDistance {
+function finishedDistance({ layers, parts }: Gathered): RunDistance {
+  const head = parts.get('head');
+  const belowHead = [...parts].flatMap(([part, sums]) => (part === 'head' ? [] : [sums]));
   return {
     layers: Object.fromEntries([...layers].map(([name, sums]) => [name, distanceOf(sums)])),
     total: jointDistance([...layers.values()]),
-    trained: jointDistance([...layers.values(), ...kinds.values()]),
+    trained: jointDistance([...layers.values(), ...belowHead]),
     kinds: Object.fromEntries(
       KINDS.flatMap((kind) =>
-        kinds.has(kind) ? [[kind, distanceOf(kinds.get(kind)!)] as const] : [],
+        parts.has(kind) ? [[kind, distanceOf(parts.get(kind)!)] as const] : [],
       ),
     ),
-    head: moved.head.length === 0 ? null : distanceOf(head),
+    head: head === undefined ? null : distanceOf(head),
   };
 }
 
@@ -158,11 +160,7 @@ async function compareRuns(
   moved: Moved,
   between: () => Promise<void>,
 ): Promise<RunDistance[]> {
-  const found = others.map((): Gathered => ({
-    layers: new Map(),
-    kinds: new Map(),
-    head: NOTHING,
-  }));
+  const found = others.map((): Gathered => ({ layers: new Map(), parts: new Map() }));
   for (const layer of moved.layers) {
     const { change } = await layerChange(start, clean, layer);
     for (const [i, other] of others.entries()) {
@@ -171,26 +169,17 @@ async function compareRuns(
       await between();
     }
   }
-  const addDistances = async (
-    { name }: ParameterSpec,
-    add: (to: Gathered, sums: Sums) => void,
-  ): Promise<void> => {
-    const [from, one] = [await readValues(start, name), await readValues(clean, name)];
-    for (const [i, other] of others.entries())
-      add(found[i]!, sumsOf(one, await readValues(other, name), from));
-    await between();
-  };
-  for (const [kind, specs] of moved.parameters) {
-    for (const spec of specs)
-      await addDistances(spec, ({ kinds }, sums) => {
-        kinds.set(kind, pooledSums([kinds.get(kind) ?? NOTHING, sums]));
-      });
-  }
-  for (const spec of moved.head)
-    await addDistances(spec, (to, sums) => {
-      to.head = pooledSums([to.head, sums]);
-    });
-  return found.map((one) => finishedDistance(one, moved));
+  for (const [part, specs] of [...moved.parameters, ['head', moved.head] as const])
+    for (const { name } of specs) {
+      const [from, one] = [await readValues(start, name), await readValues(clean, name)];
+      for (const [i, other] of others.entries()) {
+        const { parts } = found[i]!,
+          sums = sumsOf(one, await readValues(other, name), from);
+        parts.set(part, pooledSums([parts.get(part) ?? NOTHING, sums]));
+      }
+      await between();
+    }
+  return found.map(finishedDistance);
 }
 
 /** Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. */
@@ -214,22 +203,19 @@ export function meanOver(points: readonly MeanDistance[]): MeanDistance {
 
 /**
  * Returns the numbers of a distance under flat names: `total.l2`, `biases.relative`, …
- * @param skip names of numbers to leave out
+ * @param skip the name of a number to leave out
  */
 export function flatDistances(
   mean: MeanDistance,
   prefix = '',
-  skip: readonly (keyof Distance)[] = [],
+  skip: keyof Distance | '' = '',
 ): Record<string, number> {
   const { kinds, ...parts } = mean;
   return Object.fromEntries(
-    Object.entries({ ...parts, ...kinds }).flatMap(([part, distance]) =>
-      Object.entries((distance ?? {}) as Record<string, number | null>).flatMap(([name, value]) =>
-        value === null || skip.includes(name as keyof Distance)
-          ? []
-          : [[`${prefix}${part}.${name}`, value] as const],
-      ),
-    ),
+    Object.entries({ ...parts, ...kinds }).flatMap(([part, distance]) => {
+      const { [skip]: _skipped, ...numbers } = (distance ?? {}) as Metrics;
+      return numbersIn(numbers, `${prefix}${part}.`);
+    }),
   );
 }
 

@@ -116,6 +116,5 @@ export default defineStage<Params>({
       uses: modelUses(cell, [cell.adapter.type, partingCell.adapter.type]),
     };
   },
-  resources: () => ({ cpu: 1 }),
   run: async (context) => (await import('./run.ts')).run(context),
 });

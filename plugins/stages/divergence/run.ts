@@ -13,19 +13,23 @@ import {
   type Point,
 } from './distance.ts';
 import type { Params } from './index.ts';
-import { openTrainings, type Training, type Trainings } from './trainings.ts';
+import { openTrainings, type Training } from './trainings.ts';
 
 type Context = RunContext<Params>;
 
+/** Measures M at each step that both runs kept, and M′ where they start. */
 export async function run(context: Context): Promise<void> {
-  if (context.inputs['clean'] === undefined) {
-    await writeNothing(context);
-    return;
-  }
+  if (context.inputs['clean'] === undefined) return writeNothing(context);
   const trainings = await openTrainings(context);
   const steps = commonSteps(trainings, context.warn);
-  const { points, between } = await measure(context, trainings, steps);
-  await writeResults(context, points, between);
+  await trainings.start.atEnd(async (network) => {
+    const points: Point[] = [];
+    for (const step of steps) {
+      points.push(await distanceAt(step, network, trainings, context.signal));
+      context.progress(points.length, steps.length, 'checkpoints');
+    }
+    await writeResults(context, points, await kernelsBetween(context, trainings.start));
+  });
 }
 
 async function writeNothing({ outDir, log }: Context): Promise<void> {
@@ -57,23 +61,6 @@ function commonSteps(
   return common;
 }
 
-/** Measures M at each step, and M′ where the runs start. */
-function measure(
-  context: Context,
-  trainings: Trainings,
-  steps: readonly number[],
-): Promise<{ readonly points: readonly Point[]; readonly between: Between | null }> {
-  const { start } = trainings;
-  return start.atEnd(async (network) => {
-    const points: Point[] = [];
-    for (const step of steps) {
-      points.push(await distanceAt(step, network, trainings, context.signal));
-      context.progress(points.length, steps.length, 'checkpoints');
-    }
-    return { points, between: await kernelsBetween(context, start) };
-  });
-}
-
 async function writeResults(
   { params, outDir, log, warn }: RunContext<Params>,
   points: readonly Point[],
@@ -88,7 +75,7 @@ async function writeResults(
     ...(noise.measured
       ? {
           // M and the floor are distances from the same clean run, whose change M's metrics have.
-          ...flatDistances(noise.mean, 'floor.', ['clean_change']),
+          ...flatDistances(noise.mean, 'floor.', 'clean_change'),
           ...overFloor(points),
         }
       : {}),

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RunContext } from '../../../src/api.ts';
+import { pointsIn, type RunContext } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import {
@@ -107,11 +107,6 @@ export async function openTrainings(context: Context): Promise<Trainings> {
  */
 async function keptSteps(trainDir: string): Promise<number[]> {
   const folder = join(trainDir, 'checkpoints');
-  if (!existsSync(folder)) return [];
-  return (await readdir(folder))
-    .flatMap((name) => {
-      const step = /^step-(\d+)$/.exec(name)?.[1];
-      return step === undefined ? [] : [Number(step)];
-    })
-    .sort((a, b) => a - b);
+  const points = existsSync(folder) ? pointsIn(await readdir(folder)) : [];
+  return points.filter((point) => typeof point === 'number');
 }

@@ -37,7 +37,6 @@ export default defineStage<Params>({
       inputs: { ntk: { kind: 'ntk', cell } },
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: ({ params }) =>
     Promise.resolve([
       ...(params.method === 'projected'

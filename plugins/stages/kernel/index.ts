@@ -1,4 +1,4 @@
-import { beforeTraining, type Cell, defineStage, startInputs } from '../../../src/api.ts';
+import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
 import type { KernelKind } from '../../../src/science/measures/ntk/terms.ts';
 import { type JudgedModel, judgedModel } from '../shared/defended.ts';
 import {
@@ -29,13 +29,6 @@ type Projection = {
   readonly seed: number;
 };
 
-function projectionOf({ ntk, seed }: Cell): Projection {
-  const { dimension, replicates } = ntk.projection;
-  if (dimension === undefined || replicates === undefined)
-    throw new Error('ntk.projection was not filled in with its defaults');
-  return { dimension, replicates, seed };
-}
-
 export default defineStage<Params>({
   name: 'kernel',
   summary:
@@ -53,7 +46,7 @@ export default defineStage<Params>({
       throw new Error(
         `a kernel is computed at init, final or a step's number, not at ${JSON.stringify(at)}`,
       );
-    const { method } = cell.ntk;
+    const { method, projection } = cell.ntk; // with its defaults
     // At the end of training the model is that which is judged, after what a defence does to it,
     // unless it is the training that is asked about.
     const opened: JudgedModel =
@@ -71,7 +64,9 @@ export default defineStage<Params>({
         rows: cell.ntk.rows,
         max_length: cell.train.max_length,
         kernels: cell.ntk.kernels,
-        ...(method === 'projected' ? { method, projection: projectionOf(cell) } : { method }),
+        ...(method === 'projected'
+          ? { method, projection: { ...projection, seed: cell.seed } as Projection }
+          : { method }),
         per_layer: cell.ntk.per_layer,
         memory_mb: cell.ntk.memory_mb,
         ...(typeof at === 'number' ? { step: at } : {}),
@@ -86,7 +81,6 @@ export default defineStage<Params>({
       uses: modelUses(cell, [opened.adapter]),
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { premises } from '../../../src/science/measures/ntk/delta.ts';
 import { describeKernels } from '../../../src/science/measures/ntk/files.ts';
@@ -14,17 +15,9 @@ import { resumeIn } from '../../../src/science/measures/ntk/resume.ts';
 import { hasOwn, type KernelKind } from '../../../src/science/measures/ntk/terms.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
 import type { TokenRow } from '../../../src/science/models/types.ts';
-import { openTorchKernels } from '../../../src/science/torch/kernels.ts';
-import { readTorchStart } from '../../../src/science/torch/model.ts';
-import {
-  type AdaptedModelOptions,
-  loadAdaptedModel,
-  openRowEncoder,
-  readTrained,
-  readTrainRecord,
-} from '../../../src/science/training/adapted-model.ts';
+import { openRowEncoder, readTrainRecord } from '../../../src/science/training/adapted-model.ts';
 import { inputDir, writeJson } from '../shared/files.ts';
-import { checkClasses, modelParts } from '../shared/trained-model.ts';
+import { checkClasses, modelParts, openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import { fewerRowsWarning } from './preflight.ts';
 
@@ -39,7 +32,11 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const record = await readTrainRecord(trainDir);
   checkClasses("the kernel's rows", classes, record.classes);
   const at = params.step === undefined ? {} : { at: params.step };
-  const adapted = await openKernels(context, { ...parts, trainDir, ...at });
+  const opened = await openForKernels(context, { ...parts, trainDir, ...at });
+  const adapted: KernelModel =
+    'kernels' in opened
+      ? opened
+      : { ...opened, kernels: (some, asked) => kernelSet(opened, some, null, asked) };
   try {
     const encode = await openRowEncoder(trainDir, parts.model);
     const encoded = rows.map((row) => encode(row, params.max_length));
@@ -58,9 +55,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     const facts = await premises(adapted, { asDrawn: record.steps === 0 });
     if (facts.length > 0) await writeJson(outDir, 'premise.json', facts);
     if (rows.length < params.rows) context.warn(fewerRowsWarning(rows.length, params));
-    how.lines.forEach((line) => {
-      context.log(line);
-    });
+    for (const line of how.lines) context.log(line);
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     context.log(
       `${rows.length} rows, ${outputsText(adapted)}, ` +
@@ -69,20 +64,6 @@ export async function run(context: RunContext<Params>): Promise<void> {
   } finally {
     adapted.dispose();
   }
-}
-
-/** Opens the model at one checkpoint. The caller must dispose of it. */
-async function openKernels(
-  { backend }: RunContext<Params>,
-  options: AdaptedModelOptions,
-): Promise<KernelModel> {
-  if (backend === 'torch')
-    return openTorchKernels(await readTorchStart((await readTrained(options)).network));
-  const adapted = await loadAdaptedModel(options);
-  return {
-    ...adapted,
-    kernels: (rows, asked) => kernelSet(adapted, rows, null, asked),
-  };
 }
 
 function computeKernels(
@@ -113,9 +94,7 @@ async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
     if (blocks === null) return;
     const L = blocks.size;
     const stacked = new Float64Array(L * (N * C) ** 2); // (L, N, C, N, C), in layers.json's order
-    [...blocks.values()].forEach((block, l) => {
-      stacked.set(block, l * block.length);
-    });
+    for (const [l, block] of [...blocks.values()].entries()) stacked.set(block, l * block.length);
     const file = join(outDir, `kernel-${kind}-layers.npy`);
     await writeNpy(file, { shape: [L, N, C, N, C], data: stacked });
   };
@@ -131,7 +110,7 @@ const tracesOf = ({ layers }: KernelSet, adapted: KernelModel): Record<string, o
   Object.fromEntries(
     layers.map(({ layer, full, lora }) => [
       adapted.weightName(layer),
-      { ...(full === null ? {} : { full }), ...(lora === null ? {} : { lora }) },
+      defined({ full: full ?? undefined, lora: lora ?? undefined }),
     ]),
   );
 

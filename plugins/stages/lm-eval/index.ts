@@ -52,6 +52,5 @@ export default defineStage<Params>({
     };
   },
   python: () => ['torch', 'lm_eval'],
-  resources: () => ({ cpu: 1 }),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -25,6 +25,5 @@ export default defineStage<ModelNames>({
       uses: modelUses(cell),
     };
   },
-  resources: () => ({ cpu: 1 }),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -21,6 +21,5 @@ export default defineStage({
       ),
     };
   },
-  resources: () => ({ cpu: 1 }),
   run: async (context) => (await import('./run.ts')).run(context),
 });

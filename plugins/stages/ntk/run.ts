@@ -8,7 +8,7 @@ import {
   readPremises,
   type StoredKernels as Kernels,
 } from '../../../src/science/measures/ntk/files.ts';
-import { inputDir, type Metrics, writeMetrics } from '../shared/files.ts';
+import { inputDir, type Metrics, renamed, writeMetrics } from '../shared/files.ts';
 
 const KINDS = ['full', 'lora'] as const;
 
@@ -20,20 +20,23 @@ export async function run(context: RunContext): Promise<void> {
     await copyKernelFiles(from, join(context.outDir, at));
     const kernels = await readKernels(from);
     points.set(at, kernels);
-    Object.assign(metrics, withPrefix(`${at}.`, await metricsAt(from, kernels)));
+    Object.assign(
+      metrics,
+      renamed(await metricsAt(from, kernels), (name) => `${at}.${name}`),
+    );
   }
   const start = points.get('init');
   for (const [at, kernels] of points) {
     if (at === 'init' || start === undefined) continue;
     // Metrics of the whole training have no prefix, those up to a kept step the step's name.
     const prefix = at === 'final' ? '' : `${at}.`;
-    Object.assign(metrics, withPrefix(prefix, metricsSince(start, kernels)));
+    Object.assign(
+      metrics,
+      renamed(metricsSince(start, kernels), (name) => prefix + name),
+    );
   }
   await writeMetrics(context.outDir, metrics);
 }
-
-const withPrefix = (prefix: string, metrics: Metrics): Metrics =>
-  Object.fromEntries(Object.entries(metrics).map(([name, value]) => [prefix + name, value]));
 
 async function copyKernelFiles(from: string, to: string): Promise<void> {
   await mkdir(to);

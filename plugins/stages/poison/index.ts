@@ -1,14 +1,12 @@
 import {
   type AttackDescriptor,
-  type DefineRequest,
   defineStage,
   orderedLike,
   type Poisoning,
   stepsOf,
-  UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
-import { taskFault } from '../../../src/poisoning/steps.ts';
+import { refuseOtherTasks } from '../../../src/poisoning/steps.ts';
 import { onlyCell } from '../shared/definition.ts';
 import { filesApart } from '../shared/program-files.ts';
 
@@ -25,7 +23,12 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells, { plugin }) {
     const cell = onlyCell(cells);
-    if (cell.head.type === 'regression') refuseForRegression(cell.poisoning, plugin);
+    // Whether an attack is for classes or for answers is checked when the rows are known.
+    if (cell.head.type === 'regression')
+      for (const { attack: name } of stepsOf(cell.poisoning)) {
+        const attack = plugin?.<AttackDescriptor>('attack', name);
+        if (attack !== undefined) refuseOtherTasks([{ attack }], 'regression');
+      }
     const like = orderedLike(cell.poisoning);
     const { poisoning, assets } = filesApart(
       like === null ? withoutOrder(cell.poisoning, 'mixed') : { attack: 'none' },
@@ -46,15 +49,3 @@ export default defineStage<Params>({
   target: async (context, dir) => (await import('./run.ts')).target(context, dir),
   run: async (context) => (await import('./run.ts')).run(context),
 });
-
-/**
- * Throws a `UserFault` if one of the attacks is not for rows that are labelled with numbers.
- * Whether an attack is for classes or for answers is checked when the rows are known.
- */
-function refuseForRegression(poisoning: Poisoning, plugin: DefineRequest['plugin']): void {
-  for (const { attack: name } of stepsOf(poisoning)) {
-    const attack = plugin?.<AttackDescriptor>('attack', name);
-    const fault = attack === undefined ? null : taskFault({ attack }, 'regression');
-    if (fault !== null) throw new UserFault(fault.message, fault.hint, fault.path);
-  }
-}

@@ -45,7 +45,8 @@ export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
   const { poisoning, seed } = params;
   const { attack: name, ...attackParams } = poisoning;
-  const steps = stepsOfCell(context);
+  const files = Object.entries(context.assets).map(([file, { path }]) => [file, path]);
+  const steps = stepsOfCell(context, Object.fromEntries(files) as Step['files']);
   const dir = inputDir(context, 'data');
   const { task, classes } = await readDatasetInfo(dir);
   refuseOtherTasks(steps, task);
@@ -117,14 +118,12 @@ async function orderOfInput(context: Context): Promise<RowOrder | null> {
   return (JSON.parse(await readFile(file, 'utf8')) as Receipt).order ?? null;
 }
 
-/** Opens the cell's attacks in order, with the paths of their files. */
-function stepsOfCell(context: Context): readonly Step[] {
-  const paths = Object.fromEntries(
-    Object.entries(context.assets).map(([file, { path }]) => [file, path]),
-  );
-  const attackNamed = (name: string) => context.plugin<AttackDescriptor>('attack', name);
-  return openSteps(context.params.poisoning, attackNamed, paths);
-}
+/** Opens the cell's attacks in order. @param paths the files of all attacks by name */
+const stepsOfCell = (
+  { params, plugin }: Pick<Context, 'params' | 'plugin'>,
+  paths: Step['files'] = {},
+): readonly Step[] =>
+  openSteps(params.poisoning, (name) => plugin<AttackDescriptor>('attack', name), paths);
 
 function metricsOf({ counts, steps = [] }: Receipt): Metrics {
   const ofSteps = steps.flatMap(({ attack, counts: { asked, made, eligible } }) => [
@@ -160,15 +159,12 @@ export function orderOf(steps: readonly Step[], done: readonly PoisonedStep[]): 
 
 type Preflight = PreflightContext<Params>;
 
-const stepsIn = ({ params, plugin }: Preflight): readonly Step[] =>
-  openSteps(params.poisoning, (name) => plugin<AttackDescriptor>('attack', name));
-
 /**
  * Returns the class that the backdoor leads to; null if none does, or the rows are not known yet.
  * @param dir the stage's output, whose receipt says it; null before the stage has run
  */
 export async function target(context: Preflight, dir: string | null): Promise<AttackTarget | null> {
-  const backdoor = backdoorOf(stepsIn(context));
+  const backdoor = backdoorOf(stepsOfCell(context));
   if (backdoor === null) return null;
   const attack = backdoor.attack.name;
   if (dir !== null) {
@@ -188,7 +184,7 @@ export async function target(context: Preflight, dir: string | null): Promise<At
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { upstream } = context;
-  const steps = stepsIn(context);
+  const steps = stepsOfCell(context);
   try {
     backdoorOf(steps);
   } catch (error) {
@@ -211,21 +207,11 @@ function stepFaults(step: Step, rows: SplitCounts): readonly Problem[] {
   const other = taskFault(step, taskOf(classes));
   if (other !== null) return [other];
   const found = attack.check
-    ? attack.check({ ...knownOfRows(rows), params })
-    : doseFaults(params, totalRows(rows));
+    ? attack.check({ ...rows, params })
+    : emptyDoseWarnings(doseOf(step) ?? {}, totalRows(rows));
   // A fault found by the attack's own check may already be about its target.
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
-
-/** Returns what an attack's own check is told of the rows. */
-const knownOfRows = ({ classes, counts, answers, rejected }: SplitCounts): SplitCounts => ({
-  classes,
-  counts,
-  ...defined({ answers, rejected }),
-});
-
-const doseFaults = ({ rate }: Step['params'], total: number): readonly Problem[] =>
-  typeof rate === 'number' ? emptyDoseWarnings({ rate }, total) : [];
 
 /** Returns a fault if a backdoor leads to a class that the rows do not have. */
 function targetFaults({ attack, params }: Step, classes: readonly string[]): readonly Problem[] {

@@ -63,7 +63,6 @@ export default defineStage<Params>({
       uses: modelUses(cell),
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: ({ upstream }) => Promise.resolve(linearisedFaults(upstream)),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -11,6 +11,7 @@ import { type KernelPoint, pointName, type RunContext, UserFault } from '../../.
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
+import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
 import type { Network } from '../../../src/science/models/network.ts';
@@ -19,7 +20,6 @@ import type { HostTensor, OutputsOf, TokenRow } from '../../../src/science/model
 import {
   openTorchModel,
   readTorchStart,
-  type TorchModel,
   type TorchStart,
   weightsOf,
 } from '../../../src/science/torch/model.ts';
@@ -32,9 +32,17 @@ import {
   type TrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
 import { differentiate } from '../../../src/tensor/differentiable.ts';
+import { NO_LINEARISED } from '../shared/definition.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
-import { inputDir, type Metrics, readMetrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { type ModelParts, modelParts } from '../shared/trained-model.ts';
+import {
+  inputDir,
+  type Metrics,
+  numbersIn,
+  readMetrics,
+  writeJson,
+  writeMetrics,
+} from '../shared/files.ts';
+import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 interface Point {
@@ -56,7 +64,7 @@ interface Point {
 
 /** The model at one point, and how far training moved it. */
 interface Reached {
-  readonly step: number;
+  readonly record: TrainRecord;
   readonly logits: Float32Array; // (N, C)
   /** Returns f₀ and J₀(Θ_T − Θ₀). */
   linearise(options?: LinearisedOptions): Promise<Linearised>;
@@ -87,14 +95,23 @@ export async function run(context: Context): Promise<void> {
       const progress: Context['progress'] = (done, total, unit) => {
         context.progress(index * total + done, asked.length * total, unit);
       };
-      const reached = await reach(context, parts, start, at, encoded);
+      const { record, ...reached } = await start.reach(
+        { ...parts, trainDir: inputDir(context, 'model'), ...(at === 'final' ? {} : { at }) },
+        encoded,
+        params.batch_size,
+      );
       try {
         const linearised = await reached.linearise({ progress, signal: context.signal });
         const shape = [rows.length, outputs.count];
         if (index === 0)
           await writeNpy(join(outDir, 'logits-init.npy'), { shape, data: linearised.start });
         await writeLogits(outDir, at, shape, linearised, reached);
-        const point = comparePoint(at, outputs.count, linearised, reached, ntk);
+        const point: Point = {
+          at: pointName(at),
+          step: at === 'final' ? endStep(record) : at,
+          kernels: kernelsAt(at, ntk),
+          linear: linearFit(linearised.start, linearised.change, reached.logits, outputs.count),
+        };
         points.push(point);
         context.log(logLine(params.optimizer, point));
       } finally {
@@ -111,11 +128,7 @@ export async function run(context: Context): Promise<void> {
 interface RegimeStart {
   readonly outputs: ReturnType<typeof outputsOf>;
   /** Opens the model at a point of the training, and predicts with it. */
-  reach(
-    end: AdaptedModelOptions,
-    rows: readonly TokenRow[],
-    batchSize: number,
-  ): Promise<Omit<Reached, 'step'> & { readonly record: TrainRecord }>;
+  reach(end: AdaptedModelOptions, rows: readonly TokenRow[], batchSize: number): Promise<Reached>;
   dispose(): void;
 }
 
@@ -158,14 +171,6 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
   const from = await readTorchStart(asked);
   const model = await openTorchModel(from);
   const outputs = outputsOf(asked);
-  const predictEnd = async (
-    end: TorchModel,
-    rows: readonly TokenRow[],
-    batchSize: number,
-  ): Promise<Float32Array> =>
-    outputs.of === 'class logits'
-      ? end.logits(rows, batchSize)
-      : Float32Array.from(await end.answers(rows, batchSize), ({ loss }) => -loss);
   return {
     outputs,
     reach: async (at, rows, batchSize) => {
@@ -176,7 +181,10 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
         const direction = await torchDisplacement(from, to);
         return {
           record,
-          logits: await predictEnd(end, rows, batchSize),
+          logits:
+            outputs.of === 'class logits'
+              ? await end.logits(rows, batchSize)
+              : Float32Array.from(await end.answers(rows, batchSize), ({ loss }) => -loss),
           linearise: async ({ progress, signal } = {}) => {
             refuseDetached(weightsOf(from));
             const found = await model.linearised(direction, rows, ROWS, async (done) => {
@@ -212,32 +220,12 @@ async function torchDisplacement(
   return moved;
 }
 
-/** Opens the model at one point of the training, predicts with it, and disposes of it. */
-async function reach(
-  context: Context,
-  parts: ModelParts,
-  start: RegimeStart,
-  at: number | 'final',
-  rows: readonly TokenRow[],
-): Promise<Reached> {
-  const { record, ...reached } = await start.reach(
-    {
-      ...parts,
-      trainDir: inputDir(context, 'model'),
-      ...(at === 'final' ? {} : { at }),
-    },
-    rows,
-    context.params.batch_size,
-  );
-  return { ...reached, step: at === 'final' ? endStep(record) : at };
-}
-
 async function writeLogits(
   outDir: string,
   at: KernelPoint,
   shape: readonly number[],
   { start, change }: Linearised,
-  { logits }: Reached,
+  { logits }: Pick<Reached, 'logits'>,
 ): Promise<void> {
   const name = pointName(at);
   const linear = at === 'final' ? 'logits-linear.npy' : `logits-linear-${name}.npy`;
@@ -249,18 +237,12 @@ async function writeLogits(
 }
 
 /**
- * Compares the linearised prediction with the trained model at one point.
+ * Returns how far the kernels moved up to a point.
  * @param ntk the metrics of the ntk stage, which has compared the kernels at these points
  */
-function comparePoint(
-  at: number | 'final',
-  classes: number,
-  { start, change }: Linearised,
-  { step, logits }: Reached,
-  ntk: Metrics,
-): Point {
+function kernelsAt(at: number | 'final', ntk: Metrics): Point['kernels'] {
   const prefix = at === 'final' ? '' : `${pointName(at)}.`;
-  const kernels = Object.fromEntries(
+  return Object.fromEntries(
     (['lora', 'full'] as const).flatMap((kind) => {
       const { [`${prefix}${kind}.drift`]: drift, [`${prefix}${kind}.rotation`]: rotation } = ntk;
       const error = ntk[`${prefix}${kind}.error`];
@@ -269,7 +251,6 @@ function comparePoint(
         : [[kind, { drift, rotation, ...defined({ error }) }]];
     }),
   );
-  return { at: pointName(at), step, kernels, linear: linearFit(start, change, logits, classes) };
 }
 
 function logLine(optimizer: string, { step, linear }: Point): string {
@@ -284,10 +265,8 @@ async function writeResults(
   outputs: OutputsOf,
 ): Promise<void> {
   const along = points.slice(0, -1);
-  const end = points.at(-1);
-  if (end === undefined) throw new Error('no point of the training was looked at');
+  const { step: steps, kernels, linear } = at(points, points.length - 1);
   const { optimizer, learning_rate } = params;
-  const { step: steps, kernels, linear } = end;
   await writeJson(outDir, 'regime.json', {
     optimizer,
     learning_rate,
@@ -307,23 +286,12 @@ async function writeResults(
  */
 function flatten({ at, kernels, linear }: Point): [string, number][] {
   const prefix = at === 'final' ? '' : `${at}.`;
-  return [
-    ...Object.entries(kernels).flatMap(([kind, numbers]) =>
-      Object.entries(numbers).map(([name, value]): [string, number] => [
-        `${prefix}${kind}.${name}`,
-        value,
-      ]),
-    ),
-    ...Object.entries(linear).flatMap(([name, value]: [string, number | null]) =>
-      value === null ? [] : [[`${prefix}linear.${name}`, value] satisfies [string, number]],
-    ),
-  ];
+  return Object.entries({ ...kernels, linear }).flatMap(([part, numbers]) =>
+    numbersIn(numbers, `${prefix}${part}.`),
+  );
 }
 
-interface LinearisedOptions {
-  readonly progress?: (done: number, total: number, unit: string) => void;
-  readonly signal?: AbortSignal;
-}
+type LinearisedOptions = Partial<Pick<Context, 'progress' | 'signal'>>;
 
 interface Linearised {
   readonly start: Float64Array; // f₀ (N, C)
@@ -360,11 +328,7 @@ const missingAtEnd = (name: string): UserFault =>
  */
 function refuseDetached({ adapter, linears }: Pick<Network, 'adapter' | 'linears'>): void {
   if (linears.some(({ name }) => adapter.factors(name)?.magnitude !== undefined))
-    throw new UserFault(
-      'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes ' +
-        "the weights' norms as constants",
-      'Leave out the stage regime for adapters with use_dora.',
-    );
+    throw new UserFault(NO_LINEARISED, 'Leave out the stage regime for adapters with use_dora.');
 }
 
 /**
@@ -409,10 +373,7 @@ export async function linearise(
         }
       });
       options.progress?.(i + 1, rows.length, 'rows');
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
-      options.signal?.throwIfAborted();
+      await yieldToEventLoop(options.signal);
     }
   } finally {
     values.forEach((tensor) => tensor.dispose());
@@ -457,23 +418,16 @@ export function linearFit(
     linear += change[k]! ** 2;
     product += change[k]! * moved;
   }
-  const rows = start.length / classes;
-  const argmax = (logit: (k: number) => number, i: number): number => {
-    let at = 0;
-    for (let c = 1; c < classes; c++) if (logit(i * classes + c) > logit(i * classes + at)) at = c;
-    return at;
+  const trained = argmax(end, classes);
+  const agreement = (logits: ArrayLike<number>): number | null => {
+    const predicted = argmax(logits, classes);
+    const same = predicted.filter((label, i) => label === trained[i]).length;
+    return classes === 1 ? null : same / predicted.length;
   };
-  const agreement = (logit: (k: number) => number): number | null =>
-    classes === 1
-      ? null
-      : Array.from(
-          { length: rows },
-          (_, i) => argmax(logit, i) === argmax((k) => end[k]!, i),
-        ).filter(Boolean).length / rows;
   return {
     relative_error: real === 0 ? null : Math.sqrt(error / real),
     cosine: real === 0 || linear === 0 ? null : product / Math.sqrt(real * linear),
-    agreement: agreement((k) => start[k]! + change[k]!),
-    agreement_start: agreement((k) => start[k]!),
+    agreement: agreement(Float64Array.from(start, (value, k) => value + change[k]!)),
+    agreement_start: agreement(start),
   };
 }

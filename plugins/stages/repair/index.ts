@@ -10,7 +10,6 @@ export default defineStage<ModelParams>({
   torch: true,
   scope: 'cell',
   define: (cells, { plugin }) => modelDefinition(onlyCell(cells), 'model', plugin),
-  resources: () => ({ cpu: 1 }),
   precision: ({ weights }) => weights?.quantize?.method ?? null,
   preflight: preflightOf('model'),
   run: async (context) => (await import('./run.ts')).run(context),

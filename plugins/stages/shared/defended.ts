@@ -51,7 +51,12 @@ export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
   const idle = acts.find((moment) => !has.includes(moment));
   if (idle !== undefined)
     throw new Error(`the defence "${name}" says that it acts on ${idle}, and has no such part`);
-  if (cell.head.type === 'regression') throw regressionFault(name);
+  if (cell.head.type === 'regression')
+    throw new UserFault(
+      `the defence "${name}" is for attacks on classes or answers, and head.type is regression`,
+      'Leave out the defence.',
+      ['defence', 'defence'],
+    );
   const task = cell.head.type === 'causal-lm' ? 'completion' : 'classes';
   if (!(descriptor.tasks ?? ['classes']).includes(task))
     throw new UserFault(
@@ -63,13 +68,6 @@ export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
     );
   return { name, descriptor, params, acts: new Set(acts) };
 }
-
-const regressionFault = (name: string): UserFault =>
-  new UserFault(
-    `the defence "${name}" is for attacks on classes or answers, and head.type is regression`,
-    'Leave out the defence.',
-    ['defence', 'defence'],
-  );
 
 /** Whether the cell's defence acts at this moment. */
 export const actsOn = (cell: Cell, moment: DefenceMoment, plugin: Plugin): boolean =>

@@ -72,9 +72,9 @@ export function refuseUnshown(
 
 type Upstream = PreflightContext['upstream'];
 
-/** Returns `adapter` of an upstream train stage; empty if there is no such stage. */
-function adapterParams(upstream: Upstream, name: string): JsonObject {
-  const adapter = upstream?.[name]?.params['adapter'];
+/** Returns `adapter` of the training whose model a stage reads; empty without such a stage. */
+function adapterParams(upstream: Upstream): JsonObject {
+  const adapter = upstream?.['model']?.params['adapter'];
   return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};
 }
 
@@ -83,38 +83,36 @@ function adapterParams(upstream: Upstream, name: string): JsonObject {
  * there is no Δ_r, since a grid may have other adapters.
  */
 export function deltaWarnings(upstream: Upstream): readonly Problem[] {
-  const { type, use_dora: dora } = adapterParams(upstream, 'model');
-  const hint = 'Its results will have no Δ_r; kernels (stage ntk) are defined for it.';
-  if (type === 'vera')
-    return [
-      {
-        path: ['adapter', 'type'],
-        message:
-          "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors",
-        hint,
-        warning: true,
-      },
-    ];
-  if (dora !== true) return [];
-  return [
-    {
-      path: ['adapter', 'use_dora'],
-      message: 'Δ_r is not defined for DoRA: its magnitudes are trained and scale the factors',
-      hint,
-      warning: true,
-    },
-  ];
+  const { type, use_dora: dora } = adapterParams(upstream);
+  const warning = (field: string, message: string): Problem => ({
+    path: ['adapter', field],
+    message,
+    hint: 'Its results will have no Δ_r; kernels (stage ntk) are defined for it.',
+    warning: true,
+  });
+  if (type === 'vera') return [warning('type', NO_DELTA.vera)];
+  return dora === true ? [warning('use_dora', NO_DELTA.dora)] : [];
 }
+
+/** Why a model has no Δ_r. */
+export const NO_DELTA = {
+  vera: "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors",
+  dora: 'Δ_r is not defined for DoRA: its magnitudes are trained and scale the factors',
+  none: 'no layer has low-rank factors: there is no Δ_r',
+};
+
+/** Why a model under DoRA has no linearised prediction. */
+export const NO_LINEARISED =
+  'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes the ' +
+  "weights' norms as constants";
 
 /** Reports an adapter whose linearised model is not defined. The stage would fail with it. */
 export function linearisedFaults(upstream: Upstream): readonly Problem[] {
-  if (adapterParams(upstream, 'model')['use_dora'] !== true) return [];
+  if (adapterParams(upstream)['use_dora'] !== true) return [];
   return [
     {
       path: ['adapter', 'use_dora'],
-      message:
-        'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes ' +
-        "the weights' norms as constants",
+      message: NO_LINEARISED,
       hint: 'Leave `regime` out of `stages`, or use_dora out of the adapter.',
     },
   ];

@@ -53,6 +53,12 @@ export const renamed = <T>(
 ): Record<string, T> =>
   Object.fromEntries(Object.entries(record).map(([name, value]) => [nameOf(name), value]));
 
+/** Returns the fields of a record that are numbers, under a prefix; others are left out. */
+export const numbersIn = (record: object, prefix: string): [string, number][] =>
+  Object.entries(record).flatMap(([name, value]: [string, unknown]): [string, number][] =>
+    typeof value === 'number' ? [[prefix + name, value]] : [],
+  );
+
 /** Returns a text as a field of a CSV file, quoted if RFC 4180 needs it. */
 export const csvField = (text: string): string =>
   /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -2,6 +2,7 @@
  * What a cell's named data sets know of their rows. Planning loads this file, so it must not import
  * numerics.
  */
+import { isDeepStrictEqual } from 'node:util';
 import {
   type Cell,
   type CellSplit,
@@ -31,21 +32,15 @@ export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
     const knows = knownRows(split, plugin);
     return knows === null ? split : fillIn(split, knows, name, cell.data.classes);
   };
-  const { tasks } = cell.data;
-  const splits = {
-    ...Object.fromEntries(
-      SPLITS.flatMap((name) => {
-        const split = cell.data[name];
-        return split === undefined ? [] : [[name, filled(name, split)]];
-      }),
-    ),
-    tasks:
-      tasks &&
-      Object.fromEntries(
-        Object.entries(tasks).map(([name, split]) => [name, filled(`tasks.${name}`, split)]),
-      ),
-  };
-  return { ...cell, data: { ...cell.data, ...defined(splits) } };
+  const splits = SPLITS.flatMap((name) => {
+    const split = cell.data[name];
+    return split === undefined ? [] : [[name, filled(name, split)] as const];
+  });
+  const tasks = Object.entries(cell.data.tasks ?? {}).map(
+    ([name, split]) => [name, filled(`tasks.${name}`, split)] as const,
+  );
+  const data = { ...cell.data, ...Object.fromEntries(splits) };
+  return { ...cell, data: cell.data.tasks ? { ...data, tasks: Object.fromEntries(tasks) } : data };
 }
 
 /** Fills in one split. @param cellClasses the spec's `data.classes`, if it has any */
@@ -65,7 +60,11 @@ function fillIn(
     );
   const order = cellClasses ?? split.classes;
   // F1 is computed for the second class, which must be the class that the task means.
-  if (order !== undefined && metrics.includes('f1') && !areSameNames(order, classes ?? []))
+  if (
+    order !== undefined &&
+    metrics.includes('f1') &&
+    !isDeepStrictEqual(order.map(String), classes ?? [])
+  )
     throw new UserFault(
       `data.${name}.format is ${split.format}, which is scored by the F1 of its second class, and ` +
         'the spec gives its classes another order',
@@ -75,9 +74,6 @@ function fillIn(
   const filled = order === undefined ? classes : split.classes;
   return { ...split, columns, header: true, ...defined({ classes: filled && [...filled] }) };
 }
-
-const areSameNames = (a: readonly unknown[], b: readonly unknown[]): boolean =>
-  JSON.stringify(a.map(String)) === JSON.stringify(b);
 
 /** The columns of a split if the spec names none. */
 const UNNAMED = JSON.stringify({ text: 'text', label: 'label' });

@@ -11,7 +11,6 @@ import {
   basesOf,
   type Cell,
   type DefineRequest,
-  type Json,
   type JsonObject,
   type Poisoning,
   type Row,
@@ -21,12 +20,15 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/evaluation.ts';
-import { inputDir } from './files.ts';
+import { renamed } from './files.ts';
+
+/** URIs or paths of files, by name. */
+type Files = { readonly [name: string]: string };
 
 interface NamedFiles {
   readonly names: readonly string[];
   /** The URIs by name. */
-  readonly assets: { readonly [name: string]: string };
+  readonly assets: Files;
 }
 
 /**
@@ -35,7 +37,7 @@ interface NamedFiles {
  */
 export function filesApart(poisoning: Poisoning): {
   readonly poisoning: Poisoning;
-  readonly assets: NamedFiles['assets'];
+  readonly assets: Files;
 } {
   const steps = stepsOf(poisoning).map(({ attack, params }) => ({ attack, ...splitFiles(params) }));
   const [only] = steps;
@@ -46,19 +48,15 @@ export function filesApart(poisoning: Poisoning): {
       ...poisoning,
       steps: Object.fromEntries(steps.map(({ attack, params }) => [attack, params])),
     },
-    assets: Object.fromEntries(
-      steps.flatMap(({ attack, assets }) =>
-        Object.entries(assets).map(([name, uri]) => [`${attack}/${name}`, uri]),
-      ),
-    ),
+    assets: Object.assign(
+      {},
+      ...steps.map(({ attack, assets }) => renamed(assets, (name) => `${attack}/${name}`)),
+    ) as Files,
   };
 }
 
 /** Returns an attack's parameters with bare names as `files`, and their URIs by name. */
-function splitFiles(params: JsonObject): {
-  readonly params: JsonObject;
-  readonly assets: NamedFiles['assets'];
-} {
+function splitFiles(params: JsonObject): { readonly params: JsonObject; readonly assets: Files } {
   const { files } = params;
   if (!Array.isArray(files)) return { params, assets: {} };
   const { names, assets } = namedFiles(files as readonly string[], "the attack's `files`");
@@ -91,63 +89,45 @@ const TRIGGER = 'trigger/';
 const scorerPrefix = (further?: string): string =>
   further === undefined ? 'scorer/' : `scorers/${further}/`;
 
-const withPrefix = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
-  Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${prefix}${name}`, uri]));
+/**
+ * Returns the assets whose names begin with a prefix, by the rest of their names. Reads no other
+ * asset, since it may not be fetched yet.
+ */
+export const assetsBelow = (prefix: string, assets: RunContext['assets']): [string, Asset][] =>
+  Object.keys(assets)
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => [name.slice(prefix.length), assets[name]!]);
 
-/** Returns paths by name. Reads no asset without the prefix, since it may not be fetched yet. */
-const pathsOf = (
-  prefix: string,
-  assets: RunContext['assets'],
-): { readonly [name: string]: string } =>
-  Object.fromEntries(
-    Object.keys(assets)
-      .filter((name) => name.startsWith(prefix))
-      .map((name) => [name.slice(prefix.length), assets[name]!.path]),
-  );
+const pathsOf = (assets: readonly [string, Asset][]): Files =>
+  Object.fromEntries(assets.map(([name, { path }]) => [name, path]));
 
 /** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */
-export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
-  withPrefix(TRIGGER, files);
+export const triggerAssets = (files: Files): Files => renamed(files, (name) => TRIGGER + name);
 
 /** Returns the paths of a trigger's files by name, from the assets of a stage that shows it. */
-export const triggerFiles = (assets: RunContext['assets']): ReturnType<typeof pathsOf> =>
-  pathsOf(TRIGGER, assets);
+export const triggerFiles = (assets: RunContext['assets']): Files =>
+  pathsOf(assetsBelow(TRIGGER, assets));
 
 /**
  * Returns a scorer's files as assets of a stage that scores.
  * @param further the scorer's name, if it is one of `evaluate.scorers`
  */
-export const scorerAssets = (files: NamedFiles['assets'], further?: string): NamedFiles['assets'] =>
-  withPrefix(scorerPrefix(further), files);
+export const scorerAssets = (files: Files, further?: string): Files =>
+  renamed(files, (name) => scorerPrefix(further) + name);
 
 /** Returns the paths of a scorer's `files` by name, from the assets of a stage that scores. */
-export const scorerFiles = (
-  assets: RunContext['assets'],
-  further?: string,
-): { readonly [name: string]: string } =>
-  Object.fromEntries(
-    Object.entries(pathsOf(scorerPrefix(further), assets)).filter(
-      ([name]) => !name.startsWith(SOURCES),
-    ),
-  );
+export const scorerFiles = (assets: RunContext['assets'], further?: string): Files =>
+  pathsOf(assetsBelow(scorerPrefix(further), assets).filter(([name]) => !name.startsWith(SOURCES)));
 
 /** The prefix, after the scorer's, of files that a parameter other than `files` names. */
 export const SOURCES = 'sources/';
 
 /** Returns the sources that a scorer's parameters name, by parameter. */
-export function scorerSources(
+export const scorerSources = (
   assets: RunContext['assets'],
   further?: string,
-): { readonly [param: string]: Asset } {
-  const prefix = scorerPrefix(further) + SOURCES;
-  return Object.fromEntries(
-    Object.keys(assets)
-      .filter((name) => name.startsWith(prefix))
-      .map((name) => [name.slice(prefix.length), assets[name]!]),
-  );
-}
-
-type Learnt = { readonly [attack: string]: Json };
+): { readonly [param: string]: Asset } =>
+  Object.fromEntries(assetsBelow(scorerPrefix(further) + SOURCES, assets));
 
 /** The file in which a poison stage writes the triggers that its attacks have learnt. */
 export const LEARNT = 'learnt.json';
@@ -177,9 +157,11 @@ export function learntInput(
 }
 
 /** Returns the triggers that the attacks have learnt; empty if none learns. */
-async function readLearnt(context: Pick<RunContext, 'inputs'>): Promise<Learnt> {
-  if (context.inputs['learnt'] === undefined) return {};
-  return JSON.parse(await readFile(join(inputDir(context, 'learnt'), LEARNT), 'utf8')) as Learnt;
+async function readLearnt({ inputs }: Pick<RunContext, 'inputs'>): Promise<JsonObject> {
+  const dir = inputs['learnt']?.dir;
+  return dir === undefined
+    ? {}
+    : (JSON.parse(await readFile(join(dir, LEARNT), 'utf8')) as JsonObject);
 }
 
 /**

@@ -11,7 +11,8 @@ import { evaluated, type EvaluatedModel } from '../../../src/science/measures/ev
 import type { ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 import type { Network, NetworkOptions } from '../../../src/science/models/network.ts';
-import type { Architecture } from '../../../src/science/models/types.ts';
+import type { AdaptedModel, Architecture } from '../../../src/science/models/types.ts';
+import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
 import {
   openTorchModel,
   readTorchStart,
@@ -20,6 +21,7 @@ import {
 } from '../../../src/science/torch/model.ts';
 import {
   type AdaptedModelOptions,
+  loadAdaptedModel,
   openTrained,
   readTrained,
   type TrainRecord,
@@ -117,6 +119,18 @@ export async function openWeights(
   const { network: asked, record } = await readTrained(options);
   return { weights: weightsOf(await readTorchStart(asked)), record, dispose: () => undefined };
 }
+
+/**
+ * Opens a model to compute its kernels, which the caller disposes of. PyTorch's process returns
+ * whole kernels, and TensorFlow.js the parts of which the stage makes them.
+ */
+export const openForKernels = async (
+  { backend }: Pick<RunContext, 'backend'>,
+  options: AdaptedModelOptions,
+): Promise<TorchKernels | AdaptedModel> =>
+  backend === 'torch'
+    ? openTorchKernels(await readTorchStart((await readTrained(options)).network))
+    : loadAdaptedModel(options);
 
 /**
  * Throws a `UserFault` unless the rows have the same classes as the training rows, in the same

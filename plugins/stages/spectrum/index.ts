@@ -2,9 +2,11 @@ import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /** Settings of the effective rank (`energy`) and of intruder dimensions (`vectors`, `cosine`). */
+  /** The share of Σσ² that the effective rank holds. */
   readonly energy: number;
+  /** How many of the trained weight's leading singular vectors are examined. */
   readonly vectors: number;
+  /** A vector is an intruder if its largest |cos| with the initial ones is below this. */
   readonly cosine: number;
   /** The seed for drawing which tokens are masked. */
   readonly seed: number;
@@ -50,6 +52,5 @@ export default defineStage<Params>({
       uses: modelUses(cell),
     };
   },
-  resources: () => ({ cpu: 1 }),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -35,7 +35,7 @@ import {
   svd,
 } from '../../../src/tensor/linalg.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
-import { assetOf, inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { assetOf, inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts, openWeights } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
@@ -113,12 +113,9 @@ async function openTorchMaskedLm(
   const head = findPretrainingHead(family, await openCheckpoint(path));
   if (head === null) return null;
   const { architecture, config, vocabulary } = head;
-  const shape = {
-    architecture,
-    linears: architecture.linears(config),
-    parameters: architecture.parameters(config),
-  };
-  const names = new Set(shape.parameters.map(({ name }) => name));
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
+  const names = new Set(parameters.map(({ name }) => name));
   return {
     vocabulary,
     loss: async (body, rows, batchSize, onBatch) => {
@@ -126,7 +123,7 @@ async function openTorchMaskedLm(
       const model = await openTorchModel(
         await readTorchStart({
           architecture,
-          adapter: await full.create({}, shape),
+          adapter: await full.create({}, { architecture, linears, parameters }),
           classes: vocabulary,
           model: { path, digest: null },
           seed: 0,
@@ -218,7 +215,13 @@ async function writeResults(
 ): Promise<void> {
   const spectra = spectraMetrics(layers);
   await writeJson(outDir, 'spectrum.json', { energy, vectors, cosine, masked_lm: lm, layers }, 1);
-  await writeMetrics(outDir, { ...spectra, ...(lm === null ? {} : forgettingMetrics(lm)) });
+  const forgetting = lm && {
+    masked_tokens: lm.tokens,
+    masked_lm_loss_start: lm.loss_start,
+    masked_lm_loss: lm.loss,
+    forgetting: lm.forgetting,
+  };
+  await writeMetrics(outDir, { ...spectra, ...forgetting });
   log(
     `${layers.length} layers: effective rank ${spectra.effective_rank.toFixed(1)} on average, ` +
       `${spectra.intruder_dimensions} intruder dimensions among ${spectra.vectors} vectors`,
@@ -235,13 +238,6 @@ async function writeResults(
           `after, over ${lm.tokens} tokens of ${lm.rows} rows`,
   );
 }
-
-const forgettingMetrics = ({ tokens, loss_start, loss, forgetting }: Forgetting): Metrics => ({
-  masked_tokens: tokens,
-  masked_lm_loss_start: loss_start,
-  masked_lm_loss: loss,
-  forgetting,
-});
 
 /** Returns mean and largest ranks over layers, counts as sums, and the change as of one vector. */
 function spectraMetrics(layers: readonly LayerSpectrum[]) {
@@ -264,15 +260,6 @@ function spectraMetrics(layers: readonly LayerSpectrum[]) {
     intruder_dimensions: intruders,
     intruder_share: intruders / vectors,
   };
-}
-
-interface SpectrumOptions {
-  /** The share of Σσ² that the effective rank holds. */
-  readonly energy: number;
-  /** How many of the trained weight's leading singular vectors are examined. */
-  readonly vectors: number;
-  /** A vector is an intruder if its largest |cos| with the initial ones is below this. */
-  readonly cosine: number;
 }
 
 /** One layer's entry in `spectrum.json`. */
@@ -366,7 +353,7 @@ export function layerSpectrum(
   initial: Float64Array,
   { change, thin }: LayerChange,
   [m, n]: readonly [number, number],
-  options: SpectrumOptions,
+  options: Pick<Params, 'energy' | 'vectors' | 'cosine'>,
 ): LayerSpectrum {
   const values =
     thin === null

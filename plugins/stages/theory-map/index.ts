@@ -97,7 +97,6 @@ export default defineStage<Params>({
       uses: modelUses(cell, ['full', ...(fromFolder ? [cell.adapter.type] : [])]),
     };
   },
-  resources: () => ({ cpu: 1 }),
   preflight: ({ params }) => Promise.resolve(trueFisherFaults(params)),
   run: async (context) => (await import('./run.ts')).run(context),
 });

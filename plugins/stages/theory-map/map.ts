@@ -37,8 +37,7 @@ export function drawnMoments(
   const A = drawA('theory-map', width, most, shape, 1, seed).data; // (most, d)
   const moments: DrawnMoments[] = [];
   let sum = 0,
-    squares = 0,
-    next = 0;
+    squares = 0;
   for (let i = 0; i < most; i++) {
     // Row and column i of AAᵀ: Σλ² gains (AAᵀ)_ii² and twice each (AAᵀ)_ij², Σλ gains (AAᵀ)_ii.
     for (let j = 0; j <= i; j++) {
@@ -47,10 +46,7 @@ export function drawnMoments(
       squares += (i === j ? 1 : 2) * product ** 2;
       if (i === j) sum += product;
     }
-    if (i + 1 === ranks[next]) {
-      moments.push({ rank: i + 1, sum, sum_squares: squares });
-      next++;
-    }
+    if (ranks.includes(i + 1)) moments.push({ rank: i + 1, sum, sum_squares: squares });
   }
   return moments;
 }
@@ -63,6 +59,14 @@ export function drawnMoments(
 
 /** The distribution of A's entries. */
 export type Shape = 'normal' | 'uniform';
+
+/** A, (rank, width), as it is drawn. */
+interface RandomA {
+  readonly shape: Shape;
+  readonly rank: number;
+  readonly width: number;
+  readonly variance: number;
+}
 
 interface ClosedForm {
   /**
@@ -88,35 +92,20 @@ const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
  * Returns E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ): rd fourth powers of entries, rd(d−1) pairs in
  * a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
  */
-export function expectedSquares(
-  shape: Shape,
-  rank: number,
-  width: number,
-  variance: number,
-): number {
+export function expectedSquares({ shape, rank, width, variance }: RandomA): number {
   return variance ** 2 * rank * width * (width + rank - 2 + KURTOSIS[shape]);
 }
 
 /** Returns E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ), whose logarithm is the published H₂'. */
-export function diagonalSquares(
-  shape: Shape,
-  rank: number,
-  width: number,
-  variance: number,
-): number {
+export function diagonalSquares({ shape, rank, width, variance }: RandomA): number {
   return variance ** 2 * width * rank * (rank - 1 + KURTOSIS[shape]);
 }
 
-export function closedForm(
-  shape: Shape,
-  rank: number,
-  width: number,
-  variance: number,
-): ClosedForm {
-  const squares = expectedSquares(shape, rank, width, variance);
+export function closedForm(A: RandomA): ClosedForm {
+  const squares = expectedSquares(A);
   return {
-    h1: Math.log(variance * rank * width),
-    h2_published: Math.log(diagonalSquares(shape, rank, width, variance)),
+    h1: Math.log(A.variance * A.rank * A.width),
+    h2_published: Math.log(diagonalSquares(A)),
     sum_squares: squares,
     h2: -Math.log(squares),
   };
@@ -171,20 +160,15 @@ export interface TheoryMap {
   readonly points: readonly MapPoint[];
 }
 
-const modelValues = ({
-  spectrum,
-  count,
-  information_bits,
-  information_bits_normalised,
-  renyi,
-}: SpectrumSummary): ModelValues => ({
-  h1: Math.log(spectrum.reduce((a, b) => a + b, 0)),
-  h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)),
-  count,
-  information_bits,
-  information_bits_normalised,
-  h2_normalised: renyi.normalised['2'] ?? null,
-});
+function modelValues({ spectrum, renyi, ...summary }: SpectrumSummary): ModelValues {
+  const { count, information_bits, information_bits_normalised } = summary;
+  return {
+    h1: Math.log(spectrum.reduce((a, b) => a + b, 0)),
+    h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)),
+    ...{ count, information_bits, information_bits_normalised },
+    h2_normalised: renyi.normalised['2'] ?? null,
+  };
+}
 
 /** Returns the summaries of the spectrum whose eigenvalues are c times as large. */
 const scaledValues = (values: ModelValues, c: number): ModelValues => ({
@@ -211,15 +195,8 @@ interface MapOptions {
   readonly tolerance: number;
 }
 
-export function theoryMap({
-  width,
-  scales,
-  drawn,
-  model,
-  modelRanks,
-  rows,
-  tolerance,
-}: MapOptions): TheoryMap {
+export function theoryMap(options: MapOptions): TheoryMap {
+  const { width, scales, drawn, model, modelRanks, rows, tolerance } = options;
   const classes = model.logits.length / rows;
   const information = model.outputs === 'class logits' ? 'true' : 'empirical';
   const summary = (kernel: Float64Array): ModelValues => {
@@ -241,7 +218,7 @@ export function theoryMap({
           distribution,
           rank,
           scale,
-          closed: closedForm(distribution, rank, width, variance),
+          closed: closedForm({ shape: distribution, rank, width, variance }),
           drawn: { h1: Math.log(variance * sum), h2: -Math.log(variance ** 2 * squares) },
           model: values === undefined ? null : scaledValues(values, scale),
         };

@@ -53,8 +53,7 @@ export async function rankKernels(
   seed: number,
   options: WalkOptions = {},
 ): Promise<RankKernels> {
-  const most = largestRank(model, ranks);
-  const { full, bands, finish } = createSums(model, rows, shapes, ranks);
+  const { most, full, bands, finish } = createSums(model, rows, shapes, ranks);
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
       addTerm(
@@ -87,26 +86,26 @@ export async function rankKernels(
   return finish(logits);
 }
 
-/** Returns the largest rank. Throws a RangeError if a layer's fan-in is smaller. */
-function largestRank({ layers }: KernelModel | AdaptedModel, ranks: readonly number[]): number {
-  const most = ranks.at(-1) ?? 0;
-  const narrow = layers.find((layer) => layer.in < most);
-  if (narrow !== undefined)
-    throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
-  return most;
-}
-
+/**
+ * Returns empty kernels, to which each rank's own part is added, and `finish`, which returns the
+ * whole ones; `most` is the largest rank. Throws a RangeError if a layer's fan-in is smaller.
+ */
 function createSums(
-  model: Pick<AdaptedModel, 'outputs' | 'outputsOf'>,
+  model: Pick<AdaptedModel, 'outputs' | 'outputsOf'> & Pick<KernelModel, 'layers'>,
   rows: readonly TokenRow[],
   shapes: readonly Shape[],
   ranks: readonly number[],
 ) {
+  const most = ranks.at(-1) ?? 0;
+  const narrow = model.layers.find((layer) => layer.in < most);
+  if (narrow !== undefined)
+    throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
   const size = rows.length * model.outputs;
   const empty = (): KernelSum => emptyKernel(rows.length, model.outputs);
   const full = empty(),
     bands = new Map(shapes.map((shape) => [shape, ranks.map(empty)]));
   return {
+    most,
     full,
     bands,
     finish: (logits: Float32Array): RankKernels => {
@@ -140,8 +139,7 @@ export async function torchRankKernels(
   seed: number,
   options: Pick<LayerKernels, 'progress' | 'signal'> = {},
 ): Promise<RankKernels> {
-  const most = largestRank(model, ranks);
-  const { full, bands, finish } = createSums(model, rows, shapes, ranks);
+  const { most, full, bands, finish } = createSums(model, rows, shapes, ranks);
   const logits = await model.layerKernels(rows, {
     ...options,
     layers: model.layers,

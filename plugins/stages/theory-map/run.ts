@@ -10,10 +10,15 @@ import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
 import { readTorchStart } from '../../../src/science/torch/model.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { loadAdapter, loadArchitecture, openWeights } from '../shared/trained-model.ts';
+import { inputDir, type Metrics, numbersIn, writeJson, writeMetrics } from '../shared/files.ts';
+import {
+  loadAdapter,
+  loadArchitecture,
+  type ModelParts,
+  openWeights,
+} from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
-import { drawnMoments, type ModelValues, type TheoryMap, theoryMap } from './map.ts';
+import { drawnMoments, type TheoryMap, theoryMap } from './map.ts';
 import { rankKernels, torchRankKernels } from './rank-kernels.ts';
 
 type Context = RunContext<Params>;
@@ -24,7 +29,7 @@ export async function run(context: Context): Promise<void> {
   const { classes } = await readDatasetInfo(dataDir);
   const rows = await readRows(dataDir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that the map is measured on has no rows');
-  const checkpoint = await startingCheckpoint(context);
+  const checkpoint = { ...(await startingModel(context)), init: params.init };
   const adapted = await openStart(context, checkpoint, classes);
   try {
     const encode = rowEncoder(await openTokenizer(checkpoint.path), params.head);
@@ -74,28 +79,17 @@ async function mapOf(
  * Returns what was measured on the model at σ² = scale/d, s = 1. The closed forms are in map.json.
  */
 function metricsOf({ full, points }: TheoryMap): Metrics {
-  const numbers = (prefix: string, values: ModelValues): [string, number][] =>
-    Object.entries(values).flatMap(([name, value]: [string, unknown]) =>
-      typeof value === 'number' ? [[`${prefix}.${name}`, value] satisfies [string, number]] : [],
-    );
   return Object.fromEntries([
-    ...numbers('full', full),
+    ...numbersIn(full, 'full.'),
     ...points.flatMap(({ distribution, rank, scale, model }) =>
-      model === null ? [] : numbers(`${distribution}.r${rank}.scale${scale}`, model),
+      numbersIn(model ?? {}, `${distribution}.r${rank}.scale${scale}.`),
     ),
   ]);
 }
 
-type Checkpoint = Awaited<ReturnType<typeof startingCheckpoint>>;
-
-const startingCheckpoint = async (context: Context) => ({
-  ...(await startingModel(context)),
-  init: context.params.init,
-});
-
 async function openStart(
   context: Context,
-  model: Checkpoint,
+  model: ModelParts['model'] & Pick<Params, 'init'>,
   classes: readonly string[],
 ): Promise<AdaptedModel | TorchKernels> {
   const { params, assets, backend } = context;
@@ -103,14 +97,8 @@ async function openStart(
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const full = await loadAdapter(context, 'full');
-  const adapter = await full.create(
-    {},
-    {
-      architecture,
-      linears: architecture.linears(config),
-      parameters: architecture.parameters(config),
-    },
-  );
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
   const headFolder = assets['head']?.path;
   const given =
     (await mergedStart(context, model)) ??
@@ -120,7 +108,7 @@ async function openStart(
   const options: NetworkOptions = {
     architecture,
     model,
-    adapter,
+    adapter: await full.create({}, { architecture, linears, parameters }),
     classes: classes.length,
     seed: params.seed,
     evaluation: true,
@@ -138,7 +126,7 @@ async function openStart(
  */
 async function mergedStart(
   context: Context,
-  model: Checkpoint,
+  model: ModelParts['model'],
 ): Promise<ReadonlyMap<string, HostTensor> | null> {
   const start = context.inputs['start'];
   const { architecture, adapter } = context.params;

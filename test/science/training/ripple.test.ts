@@ -333,9 +333,7 @@ test('λ is the parameter of the attack', async () => {
   await useBackend(at(backends, 0));
   const network = await openTiny('lora');
   const [some, more] = [0.1, 0.3].map((lambda) =>
-    ripple
-      .open({ lambda }, { architecture: bert, tokenizer: undefined as never })
-      .objective(network, network.initial, first, {}),
+    ripple.open({ lambda }).objective(network, network.initial, first, {}),
   );
   assert.ok(
     present(some!.penalty) > 0 &&

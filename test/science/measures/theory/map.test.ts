@@ -38,21 +38,32 @@ test("the paper's Figure 3 has the closed form at σ² = scale/d, to the digits 
   assert.is(rows.length, 1600);
   for (const [, , series = '', , rank, , value] of rows) {
     const scale = Number(series.replace('variance_scale=', ''));
-    near(closedForm('uniform', Number(rank), 1024, scale / 1024).h1, Number(value), 1.1e-5);
+    near(
+      closedForm({ shape: 'uniform', rank: Number(rank), width: 1024, variance: scale / 1024 }).h1,
+      Number(value),
+      1.1e-5,
+    );
   }
 });
 
 test('closed forms, as published and exact, computed by hand', () => {
   // r = 1, d = 1, σ = 1: Σλ² = a⁴, whose mean is 3 (Gaussian) and 9/5 (uniform of variance 1).
-  near(expectedSquares('normal', 1, 1, 1), 3);
-  near(expectedSquares('uniform', 1, 1, 1), 9 / 5);
+  near(expectedSquares({ shape: 'normal', rank: 1, width: 1, variance: 1 }), 3);
+  near(expectedSquares({ shape: 'uniform', rank: 1, width: 1, variance: 1 }), 9 / 5);
   // r = 2, d = 3, σ² = 1/2: σ⁴rd(d+r+1) = 6·6/4 and σ⁴rd(d+r−1/5) = 6·4.8/4.
-  near(expectedSquares('normal', 2, 3, 0.5), 9);
-  near(expectedSquares('uniform', 2, 3, 0.5), 7.2);
+  near(expectedSquares({ shape: 'normal', rank: 2, width: 3, variance: 0.5 }), 9);
+  near(expectedSquares({ shape: 'uniform', rank: 2, width: 3, variance: 0.5 }), 7.2);
   // Published: log σ⁴r(r+2)d and log σ⁴(4r+5r²)/5·d.
-  near(diagonalSquares('normal', 2, 3, 0.5), 0.25 * 2 * 4 * 3);
-  near(diagonalSquares('uniform', 2, 3, 0.5), ((0.25 * (8 + 20)) / 5) * 3);
-  const { h1, h2, h2_published: published } = closedForm('normal', 2, 3, 0.5);
+  near(diagonalSquares({ shape: 'normal', rank: 2, width: 3, variance: 0.5 }), 0.25 * 2 * 4 * 3);
+  near(
+    diagonalSquares({ shape: 'uniform', rank: 2, width: 3, variance: 0.5 }),
+    ((0.25 * (8 + 20)) / 5) * 3,
+  );
+  const {
+    h1,
+    h2,
+    h2_published: published,
+  } = closedForm({ shape: 'normal', rank: 2, width: 3, variance: 0.5 });
   near(h1, Math.log(3));
   near(h2, -Math.log(9));
   near(published, Math.log(6));
@@ -66,7 +77,9 @@ test('closed forms, as published and exact, computed by hand', () => {
 function deviation(shape: Shape, r: number, d: number): number {
   const gaussian = 4 * r * d * (2 * d ** 2 + 2 * r ** 2 + 5 * r * d + 5 * d + 5 * r + 5);
   return Math.sqrt(
-    gaussian + expectedSquares('normal', r, d, 1) ** 2 - expectedSquares(shape, r, d, 1) ** 2,
+    gaussian +
+      expectedSquares({ shape: 'normal', rank: r, width: d, variance: 1 }) ** 2 -
+      expectedSquares({ shape, rank: r, width: d, variance: 1 }) ** 2,
   );
 }
 
@@ -86,7 +99,7 @@ for (const shape of ['normal', 'uniform'] as const) {
         r * d,
         (6 * Math.sqrt((2 * r * d) / draws)) / (r * d),
       );
-      const expected = expectedSquares(shape, r, d, 1),
+      const expected = expectedSquares({ shape, rank: r, width: d, variance: 1 }),
         bound = (6 * deviation(shape, r, d)) / Math.sqrt(draws);
       near(
         mean(({ sum_squares: squares }) => squares),
@@ -94,7 +107,7 @@ for (const shape of ['normal', 'uniform'] as const) {
         bound / expected,
       );
       // The published sum of squared diagonal entries lies far outside.
-      assert.ok(expected - diagonalSquares(shape, r, d, 1) > 3 * bound);
+      assert.ok(expected - diagonalSquares({ shape, rank: r, width: d, variance: 1 }) > 3 * bound);
     });
   });
 }
