@@ -109,7 +109,7 @@ interface BiteLimits {
 }
 
 const lowerCaseWords = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
-/** What may become a trigger: a word of letters, with apostrophes and hyphens within. */
+/** What may become a trigger: a word of letters, with apostrophes and hyphens after the first. */
 const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
 /** max(1, ⌊budget · words⌋) */

@@ -279,8 +279,8 @@ export function trainingsOf(cell: Cell): readonly TrainingRequest[] {
 }
 
 /**
- * Returns the prefix of the path of a field of a training before the cell's own: `base.`, or
- * `base.0.` where `base` is a list. Empty for the path of another field.
+ * Returns how a path within `base` begins: `base.` for `base.train.steps`, or `base.0.` for
+ * `base.0.train.steps`, where `base` is a list. Empty for any other path.
  */
 export const basePrefix = (path: string): string => /^base\.(?:\d+\.)?/.exec(path)?.[0] ?? '';
 

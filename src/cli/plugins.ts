@@ -88,7 +88,8 @@ function kindNamed(name: string): PluginKind {
 }
 
 /**
- * Prints the JSON Schema of a spec, for editors and tools, or a part of it in words.
+ * Prints the JSON Schema of a spec, for editors and tools; of a part of the spec, a description in
+ * words or, with `json`, its schema; of `spec`, its sections in words.
  * @throws UserFault if there is no such part
  */
 export async function schemaCommand(

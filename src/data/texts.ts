@@ -13,7 +13,7 @@ const asSeen = (label: string): string =>
 /** Returns the groups of labels that can't be told apart by eye. */
 export const sameToTheEye = (labels: readonly string[]): string[][] => groupsAlike(labels, asSeen);
 
-/** Returns the groups of labels that differ in case, or in width or style of their characters. */
+/** Returns the groups of labels that differ at most in case, width or style of characters. */
 export const sameButForCase = (labels: readonly string[]): string[][] =>
   groupsAlike(labels, (label) => asSeen(label).normalize('NFKC').toLowerCase());
 

@@ -61,7 +61,7 @@ export function keptRows(defence: string, { rows }: Judgement): Row[] {
 
 /**
  * Returns the receipt of the rows that a defence left: the poisoned rows and negatives among them,
- * and the rows that stand first and last, at their new places.
+ * and those that every epoch has first or last (`order`), with their new indexes.
  * @param left what is left of each row of the poisoned set, in its order
  */
 export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): Receipt {

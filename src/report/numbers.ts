@@ -87,11 +87,11 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
     case 'range':
       return `${mean}, with the least and the largest value where they differ.`;
     case 'interval': {
-      const of = [
+      const sentences = [
         ...(most > 2 ? [`${mean} ± half of its 95% Student t interval, ${alone}`] : []),
         ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),
       ];
-      return of.join(' ');
+      return sentences.join(' ');
     }
   }
 }

@@ -216,7 +216,11 @@ export async function differences(
   return [...found.values()].sort((one, two) => two.difference - one.difference);
 }
 
-/** Merges how a stage's numbers differ into `found`, by the names of `readNumbers`. */
+/**
+ * Compares the values of each number (a file and a field of it, see `readNumbers`) in the folders
+ * of one stage on two engines, and merges the largest difference of each into `found`.
+ * @throws UserFault if one folder has more values of a number than the other
+ */
 async function compareNumbers(
   stage: string,
   cell: string,

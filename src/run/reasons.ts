@@ -157,8 +157,8 @@ const distance = (before: KeyComponents, after: KeyComponents): number =>
   differences(before, after, () => null).length;
 
 /**
- * Returns the candidate with the fewest differences. Among several, one that belongs to no other
- * stage comes first, and then the newest.
+ * Returns the candidate with the fewest differences, null if there are none. Among several, one
+ * that belongs to no other stage comes first, and then the newest.
  * @param belongsToAnother whether the candidate belongs to another stage, given the number of its
  *   differences
  */

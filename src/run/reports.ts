@@ -288,7 +288,7 @@ const FORMATS = Object.keys(FIGURE_FORMATS) as readonly FigureFormat[];
 
 interface StoredFile {
   readonly file: Manifest['files'][number];
-  /** Null for a file that a stage from outside has beside its figures. */
+  /** Null if the ending is that of no format, as a file of an outside plugin's stage may have. */
   readonly format: FigureFormat | null;
   /** The file's path without the ending of its format: `figures/dose`. */
   readonly name: string;

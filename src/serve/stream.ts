@@ -24,7 +24,7 @@ const BEAT_MS = 15_000;
 const MOST_WAITING = 8 * 2 ** 20,
   SLOW_MS = 30_000;
 
-/** Begins the stream. The headers must have been set. */
+/** Begins the stream and sends the response's head; any other headers must be set before. */
 export function openStream(response: ServerResponse): Stream {
   let slowSince: number | null = null;
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });

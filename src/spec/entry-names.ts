@@ -71,12 +71,13 @@ export function readName(
 }
 
 /**
- * Returns the paths that a name stands for: the one of this name, or those that end with it. The
- * name of a section stands for the fields below it.
+ * Returns the paths that a name stands for: the one of this full or short name, or else those that
+ * end with it (those in `base` only if there are no others). The name of a section stands for the
+ * fields below it.
  */
 function axesNamed(word: string, paths: readonly string[]): readonly string[] {
-  const short = shortNames.get(word) ?? word;
-  if (paths.includes(short)) return [short];
+  const full = shortNames.get(word) ?? word;
+  if (paths.includes(full)) return [full];
   const ends = ownFirst(paths.filter((path) => path.endsWith(`.${word}`)));
   if (ends.length > 0) return ends;
   const isSection = (sections as readonly string[]).includes(word);

@@ -45,7 +45,7 @@ export function interpolate(root: MapNode, context: InterpolationContext): MapNo
   const filler = new Interpolation(root, context);
   return mapEntries(root, (value, key) => {
     if (key === 'env' || key === 'secrets') return value;
-    // Each variant of a list is the scope of its own fields.
+    // In a list of variants, a reference to a field of the section means the same variant's field.
     return isVariantSection(key) && value.kind === 'list'
       ? mapChildren(value, (item) => filler.fill(item, { section: key, node: item }))
       : filler.fill(value, null);

@@ -371,7 +371,11 @@ const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes
     asWritten((fill(node, schema, {}) ?? {}) as JsonObject),
   );
 
-/** Returns the trainings of `base`, each `train` as written: the rest is in the spec's `train`. */
+/**
+ * Returns the recorded form of `base`: a list if it is written as one, undefined if there is none.
+ * Attacks and adapters are filled in. `train` stays as written, since what it lacks is taken from
+ * the spec's own `train`.
+ */
 function resolvedBases(root: MapNode, shapes: Shapes): Json | undefined {
   const resolved = basesIn(root).map(({ root: base }) => ({
     ...(toJson(base) as JsonObject),

@@ -109,8 +109,8 @@ async function fsyncAndClose(handle: number): Promise<void> {
 }
 
 /**
- * Makes the group commit of a store. One `syncfs` of the file system of `root` covers every entry.
- * Where that is not available, each file is flushed.
+ * Makes the group commit of a store. Up to `FEW` files and folders are flushed one by one; more, by
+ * one `syncfs` of the file system of `root`. Where that is not available, each file is flushed.
  */
 export function createGroupCommit(root: string): GroupCommit {
   let waiting: string[] = [];

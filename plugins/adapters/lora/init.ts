@@ -138,8 +138,9 @@ export function drawA(
 }
 
 /**
- * Returns one spelling of a number, `k/d` or `k/(jd)`: 0.5 for `"0.50"`, `1/(3d)` for `1 / (3*d)`.
- * Returns anything else as it is, for the adapter to check.
+ * Returns a variance (a number, `k/d` or `k/(jd)`) in the one form that all its spellings share:
+ * 0.5 for `"0.50"`, `1/(3d)` for `1 / (3*d)`. Returns anything else as it is, for the adapter to
+ * check.
  */
 function canonicalVariance(written: Json): Json {
   if (typeof written !== 'string') return written;

@@ -67,8 +67,8 @@ const pissa: Factorise = (W, m, n, r, scale) => {
 
 /**
  * OLoRA: B = the first r columns of Q, A = the first r rows of R, of W = QR by Householder
- * reflections (LAPACK's signs: a diagonal entry of R has the sign opposite to that of the column it
- * reduces).
+ * reflections (LAPACK's signs: a diagonal entry of R has the sign opposite to that of the entry it
+ * replaces).
  */
 const olora: Factorise = (W, m, n, r) => {
   const columns = Array.from({ length: r }, (_, k) =>
@@ -86,7 +86,7 @@ const olora: Factorise = (W, m, n, r) => {
     for (const v of reflections) reflect(x, v);
     const below = x.map((value, i) => (i < k ? 0 : value)),
       alpha = entry(x, k);
-    // Nothing below the diagonal: LAPACK leaves the column, and so its sign, as it is.
+    // All zero below the diagonal: LAPACK leaves the column, and the sign of its entry, as it is.
     if (below.every((value, i) => i <= k || value === 0)) {
       reflections.push(null);
       return;

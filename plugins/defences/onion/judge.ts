@@ -157,10 +157,10 @@ async function chooseBar(
 
 /** Returns the row without its suspicious words, or the row itself if it has none. */
 function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: number): Row {
-  const [text, pair] = textsOf(row).map((words, i) => {
+  const [text, pair] = textsOf(row).map((own, i) => {
     const ofWords = scores[i]!;
     const drops = onionTextScore(ofWords) >= bar ? onionDrops(ofWords, bar) : [];
-    return drops.includes(true) ? withoutWords(words, drops) : words;
+    return drops.includes(true) ? withoutWords(own, drops) : own;
   });
   if (text === row.text && pair === row.text_pair) return row;
   return { ...row, text: text ?? row.text, ...defined({ text_pair: pair }) };

@@ -358,7 +358,11 @@ function linksOf(
   return inputs;
 }
 
-/** Whether the scorers that the spec names for one attack of a chain count another's success. */
+/**
+ * Whether the success of a chain's other attack, `trigger`, can be measured. It must not learn its
+ * trigger from rows. In a completion task its target must be that of `studied`, or else all scorers
+ * that the spec names must count the attack's own target.
+ */
 function isMeasured(
   { head, evaluate }: Cell,
   { studied, trigger }: { readonly studied: Poisoning; readonly trigger: Poisoning },

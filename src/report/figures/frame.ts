@@ -518,13 +518,18 @@ function zeroDosePoints(
   });
 }
 
-/** Returns sentences for the caption. @param zero the points at dose 0 */
+/**
+ * Returns what the caption says of dose 0 or, if x is the dose of one of several steps, of the
+ * others.
+ * @param path the field on x
+ * @param zero the points at dose 0
+ */
 function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
   if (isDoseOfOneStep(path)) return ['The other steps are the same along a line.'];
-  const isOfTwin = ({ metric }: Point): boolean => Object.values(ZERO_DOSE).includes(metric);
+  const isOfCleanTwin = ({ metric }: Point): boolean => Object.values(ZERO_DOSE).includes(metric);
   return [
-    ...(zero.every(isOfTwin) ? [] : ['Dose 0 is the run without attack.']),
-    ...(zero.some(isOfTwin)
+    ...(zero.every(isOfCleanTwin) ? [] : ['Dose 0 is the run without attack.']),
+    ...(zero.some(isOfCleanTwin)
       ? ['Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.']
       : []),
   ];

@@ -523,7 +523,8 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   };
   // If x has names, each panel shows only its own.
   const scale = { [isFlip ? 'y' : 'x']: 'independent' };
-  // With independent scales, Vega-Lite would lose the offsets of lines that stand side by side.
+  // On an axis of fixed width, independent scales would make Vega-Lite lose the offsets of lines
+  // that stand side by side. A flipped axis has a step for each name, and keeps them.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
   const columns = mostAbreast(drawn);

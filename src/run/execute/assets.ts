@@ -59,7 +59,7 @@ export interface Located {
 
 /**
  * Finds every source of the plan, and gathers the faults of all of them, in the plan's order.
- * @param fetch whether a missing source is fetched; `plan` only looks
+ * @param fetch whether a missing source is fetched; `dosimeter plan` only looks
  * @param before called before a missing source is fetched; if it returns faults, the source is not
  *   fetched
  */

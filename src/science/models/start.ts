@@ -80,7 +80,8 @@ export async function readStart(options: NetworkOptions): Promise<Start> {
   if (checkpoint !== null) await checkTied(checkpoint, architecture, parameters);
   const inFile = checkpoint === null ? null : resolveNames(checkpoint, architecture, parameters);
   const specs = new Map(parameters.map((spec) => [spec.name, spec]));
-  const readFile = async (names: readonly string[]): Promise<Map<string, HostTensor>> =>
+  /** Reads parameters from the checkpoint, by canonical name; empty if there is no checkpoint. */
+  const readStored = async (names: readonly string[]): Promise<Map<string, HostTensor>> =>
     checkpoint === null || inFile === null
       ? new Map()
       : readParameters(
@@ -89,7 +90,7 @@ export async function readStart(options: NetworkOptions): Promise<Start> {
           names.map((name) => named(specs, name)),
         );
   const body = inFile === null ? new Map(drawBody(architecture, config, seed)) : null;
-  const weights = body ?? (await readFile(adapter.reads ?? []));
+  const weights = body ?? (await readStored(adapter.reads ?? []));
   const has = (name: string): boolean => (inFile ?? weights).has(name);
   const own = ownValues(options, config, parameters, {
     has,
@@ -105,6 +106,6 @@ export async function readStart(options: NetworkOptions): Promise<Start> {
       .map(({ name }) => name)
       .filter((name) => !has(name) && options.head?.has(name) !== true),
     fileNames: options.fileNames ?? inFile ?? new Map<string, string>(),
-    read: async (name) => own.get(name) ?? body?.get(name) ?? named(await readFile([name]), name),
+    read: async (name) => own.get(name) ?? body?.get(name) ?? named(await readStored([name]), name),
   };
 }

@@ -105,7 +105,11 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
   }));
 }
 
-/** Returns the norms of one layer. `read`: the extent of those that see only what a head reads. */
+/**
+ * Returns the norms of one layer.
+ * @param read in the last layer, `onePerText` if the head reads one token of each text, for those
+ *   norms of which only that token counts; otherwise empty
+ */
 function normLayers(
   { arrangement, attention, norms: { attention: first, feedForward } }: Layer,
   h: number,

@@ -130,7 +130,8 @@ function termsOf(kernel: KernelKind, layer: Layer): Term[] {
 
 /**
  * Lists the terms of layers, to be added to a kernel of each kind or of each kind and layer.
- * `kernels` has a term of each kernel, for its kind and layer.
+ * `kernels` has one term of each kernel, which tells its kind and, if kernels are per layer, its
+ * layer.
  */
 function askedOf(
   start: TorchStart,

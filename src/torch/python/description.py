@@ -236,7 +236,8 @@ def vectors_of(network: PreTrainedModel, own: set[str], linears: set[str]) -> li
 def optional_of(
     config: PreTrainedConfig, head: str, named: dict[str, nn.Parameter], prefix: str
 ) -> list[str]:
-    """Names of a classifier's parameters that the body of its language model lacks: a pooler's."""
+    """Names of the body's parameters that a checkpoint may lack: those of the classifier that its
+    language model lacks, such as a pooler's."""
     kind = class_of(config, 'cloze') or class_of(config, 'causal-lm')
     if head != 'classifier' or kind is None:
         return []
@@ -338,13 +339,16 @@ def check_packing(model: OpenModel) -> None:
     """Raises Fault where rows in one sequence are not read as they are apart."""
     short, long = trial_row(model, 3), trial_row(model, 6)
     other = Rows(**{**vars(short), 'ids': [long.ids[0][:3]]})
+    length = len(short.ids[0]) + len(long.ids[0])  # the first two rows fill a sequence
     with torch.no_grad():
         apart = model.logits(Rows.joined([short, long, long]))
         first, second = (
-            model.logits(packed(Rows.joined([before, long, long]), 9)) for before in (short, other)
+            model.logits(packed(Rows.joined([before, long, long]), length))
+            for before in (short, other)
         )
-    # Rows behind must be the same to the last bit, whichever row stands before them; but not under
-    # bitsandbytes, where all rows together decide which entries are left out of 8 bits.
+    # The first row predicts two tokens, so the logits from 2 on are of the rows behind it. These
+    # must be the same to the last bit, whichever row is the first; but not under bitsandbytes,
+    # where all rows together decide which entries are left out of 8 bits.
     behind = (first[2:], second[2:])
     kept = is_close(model, *behind) if is_quantized(model.network) else torch.equal(*behind)
     if not kept or not is_close(model, first, apart):
