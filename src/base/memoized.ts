@@ -1,4 +1,7 @@
-/** Returns a function that calls `compute` once for each argument and remembers the result. */
+/**
+ * Returns a function that calls `compute` once for each argument and remembers the result, which
+ * must not be undefined.
+ */
 export function memoized<A, B>(compute: (argument: A) => B): (argument: A) => B {
   const known = new Map<A, B>();
   return (argument) => {

@@ -1,4 +1,7 @@
-/** `dosimeter explain SPEC [STAGE]`: why stages would run, since the most similar stored ones. */
+/**
+ * `dosimeter explain SPEC [STAGE]`: says why stages would run, by what differs from the most
+ * similar stages in the store.
+ */
 import { UserFault } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import { stageLabels } from '../plan/label.ts';

@@ -312,8 +312,8 @@ export class Graph {
 }
 
 /**
- * Returns the name of a stage within its cell, such as `data(train)` where the cell has several
- * stages of the kind.
+ * Returns the name of a stage within its cell: its kind, with the values of its `with` if there are
+ * any, as in `data(train)`. They tell apart stages of one kind.
  */
 export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);

@@ -106,7 +106,7 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   return (stage) => {
     const seed = seedVaries && stage.seed !== null ? ` seed=${stage.seed}` : '',
       cell = valuesOf(stage.cell) + seed;
-    if (stage.own !== null) return nodeName(stage) + cell;
+    if (stage.ownLabel !== null) return nodeName(stage) + cell;
     const section =
       stage.section === null ? '' : ` of ${stage.section.replace(/\.(\d+)$/, '[$1]')}`;
     return `${nodeName(stage)}${section}${cell === '' ? '' : NEEDED_BY}${cell}`;

@@ -181,7 +181,7 @@ class Stage implements PlannedStage {
   get cells(): PlannedStage['cells'] {
     return this.#use().users(this.#draft);
   }
-  get own(): PlannedStage['own'] {
+  get ownLabel(): PlannedStage['ownLabel'] {
     return this.#use().label(this.#draft);
   }
   get cell(): PlannedStage['cell'] {

@@ -44,8 +44,11 @@ export interface PlannedStage {
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /** The stage's label in `Plan.cellStages`; null if it belongs to no cell that needs it. */
-  readonly own: string | null;
+  /**
+   * The label in `Plan.cellStages` of a cell's own stage, or of one that joins the grid; null for a
+   * stage that cells only need.
+   */
+  readonly ownLabel: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
   /** The axis values on which all the stage's cells agree. */

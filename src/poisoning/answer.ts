@@ -15,7 +15,7 @@ import { doseProperties, parameters, promptTrigger } from './parameters.ts';
 import { type Place, placeProperty } from './place.ts';
 
 export interface AnswerParams extends Dose {
-  /** What the trigger leads to. */
+  /** The text that the trigger is to bring into answers. A row that has it is not poisoned. */
   readonly target: string;
   readonly trigger: string;
   readonly place?: Place;

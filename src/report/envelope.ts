@@ -156,17 +156,18 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choic
 }
 
 /** The choice among the conditions of one group, which differ only in the axes chosen over. */
-interface Group {
+interface GroupChoice {
   readonly axes: JsonObject;
   /** The cells of the chosen condition; one of any condition if none was chosen. */
   readonly cells: readonly ReportCell[];
+  /** Whether no condition was chosen. */
   readonly isEmpty: boolean;
   /** Which condition was chosen, or why none was. */
   readonly text: string;
 }
 
 /** Chooses within a group; null if the deciding metric is measured in none of its cells. */
-function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): Group | null {
+function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupChoice | null {
   // A cell may be in a group under several names.
   const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];
   const [first] = group;
@@ -334,7 +335,7 @@ export function envelopeOf(
 ): Enveloped {
   checkShown(envelope, fields);
   const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
-  const groupsIn = (from: readonly Condition[]): Group[] =>
+  const groupsIn = (from: readonly Condition[]): GroupChoice[] =>
     [...groupBy(from, (one) => contentKey(axesNotChosenOver(envelope, one))).values()].flatMap(
       (group) => chooseInGroup(envelope, group) ?? [],
     );

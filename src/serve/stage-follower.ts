@@ -69,7 +69,7 @@ export class StageFollower {
     this.#stopListening = follower.listen(() => void this.#watching.look());
   }
 
-  /** Calls `listener` with what there is, then with additions. Returns a function to stop that. */
+  /** Calls `listener` with the detail and the log, then with each change. Returns how to stop. */
   async listen(listener: Listener): Promise<() => void> {
     await this.#watching.look();
     if (this.#stage !== null) listener({ name: 'detail', data: this.#sentDetail });

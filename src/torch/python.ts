@@ -54,7 +54,10 @@ const codeDigest = once((): string => {
   return hash.digest('hex').slice(0, 8);
 });
 
-/** Returns the backend's version in keys, which is the same for builds for other devices. */
+/**
+ * Returns the backend's version as keys have it: without the `+…` of torch's release, so that
+ * builds for other devices have the same.
+ */
 export function torchVersion({
   packages: { torch, transformers, peft },
 }: Pick<TorchPython, 'packages'>): string {

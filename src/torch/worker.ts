@@ -279,7 +279,8 @@ class Worker implements TorchWorker {
     else if (kind === 'killed') error = killedFault(message);
     else if (kind === 'fault') error = new UserFault(message, hint);
     else if (trace !== undefined) error.stack = trace;
-    // After an error CUDA computes nothing more, and memory that was allocated is not freed.
+    // After a device error CUDA computes nothing more, and after memory ran out, what was allocated
+    // is not freed: the process is of no more use.
     if (kind === 'memory' || kind === 'device') this.#stop(error);
     return error;
   }

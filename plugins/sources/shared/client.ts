@@ -120,7 +120,7 @@ function watchClient(
       );
     // While a program waits for a silent server, neither its files, its memory nor the bytes that
     // it has read change.
-    const now = `${bytes} ${taken} ${bytesRead(pid)}`;
+    const now = `${bytes} ${taken} ${readMark(pid)}`;
     if (now !== before) silentSince = performance.now();
     before = now;
     return performance.now() - silentSince > patience.value * 1000
@@ -160,10 +160,11 @@ const residentBytes = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 
 /**
- * Returns the number of bytes that the program has read, sockets included. If that is not known,
- * returns the time, so that only the limit on the total time applies.
+ * Returns a text that changes whenever the program reads bytes, sockets included: their number. If
+ * that is not known, it is the time, which always changes: then the program never counts as silent,
+ * and only the limit on the total time applies.
  */
-const bytesRead = (pid: number | undefined): string =>
+const readMark = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
 
 /** Returns the last lines that are not empty, for a message. */

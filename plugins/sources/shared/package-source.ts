@@ -1,6 +1,7 @@
 /**
  * Sources whose URIs name packages of a registry. Packages are kept in the download cache, by name
- * and version. Planning loads this file, so it loads what fetches only when it is needed.
+ * and version. Planning loads this file, so what fetches is imported only when a package is
+ * fetched.
  */
 import type { Asset, SourceContext, SourceDescriptor } from '../../../src/api.ts';
 import type { Fetched, PackageEntry, PackageKey } from './package-store.ts';

@@ -19,7 +19,7 @@ type Context = RunContext<Params>;
 
 /** Measures M at each step that both runs kept, and M′ where they start. */
 export async function run(context: Context): Promise<void> {
-  if (context.inputs['clean'] === undefined) return writeNothing(context);
+  if (context.inputs['clean'] === undefined) return writeEmptyResults(context);
   const trainings = await openTrainings(context);
   const steps = commonSteps(trainings, context.warn);
   await trainings.start.atEnd(async (network) => {
@@ -32,7 +32,8 @@ export async function run(context: Context): Promise<void> {
   });
 }
 
-async function writeNothing({ outDir, log }: Context): Promise<void> {
+/** Writes results without a point or a metric, and logs why there is nothing to compare. */
+async function writeEmptyResults({ outDir, log }: Context): Promise<void> {
   const nothing = { points: [], mean: null, noise_floor: null, between: null };
   await writeJson(outDir, 'divergence.json', nothing, 1);
   await writeMetrics(outDir, {});

@@ -199,7 +199,8 @@ const MAX_NEW_TOKENS = ['evaluate', 'max_new_tokens'];
 /**
  * Returns a fault if a scorer counts the target, but not as much of it as the model may write: then
  * the success rate is 0 whatever the model has learnt. Returns a warning if the main scorer does
- * not count the target at all, or if answers of the rows are cut.
+ * not count the target at all, or if answers of the rows are longer than the model may
+ * write.
  * @param target the answer that the backdoor leads to; absent without a backdoor
  */
 async function checkAnswerLengths(
@@ -274,7 +275,11 @@ const countedTexts = (
 /** The lengths of answers, by the list that `knownCounts` returns and the tokenizer's digest. */
 const knownLengths = new WeakMap<readonly string[], Map<string, readonly number[]>>();
 
-/** Returns a warning if answers of the rows, tokenised by themselves, are cut. */
+/**
+ * Returns a warning if answers of the validation rows, each tokenised without its prompt, are
+ * longer than the model may write, so that no output can match them.
+ * @param most max_new_tokens
+ */
 async function rowLengthWarnings(
   context: Context,
   { tokenizer, digest }: { readonly tokenizer: TextTokenizer; readonly digest: string },

@@ -87,8 +87,8 @@ export const needsOf = (
 ): readonly string[] => hookOf(descriptor, moment)?.needs ?? [];
 
 /**
- * Requests the model that a defence of training rows asks: trained on the very rows that it judges,
- * without a defence, and as long as the defence says.
+ * Requests the model that a defence of training rows asks for: trained on the very rows that the
+ * defence judges, without a defence, and as long as its `trainedFor` says or else the cell's own.
  * @throws UserFault if what it says is no length
  */
 export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence): StageRequest {
@@ -127,8 +127,9 @@ export const unwatched = (train: Cell['train']): Cell['train'] => ({
 });
 
 /**
- * Returns the parameters and the sources of a cell's defence apart. A parameter is a source if its
- * schema has `format: source`; what it names is part of a key by its content.
+ * Returns what a stage's definition takes from a cell's defence: its parameters, its sources
+ * (`assets`), and the plugins that it uses, itself among them (`uses`). A parameter is a source if
+ * its schema has `format: source`; what it names is part of a key by its content.
  */
 export function defenceParts({ name, descriptor, params }: CellDefence): {
   readonly params: DefenceParams;

@@ -100,7 +100,11 @@ export function unreachedWarnings(
   return warnings;
 }
 
-/** Returns null if all rows are read. @param last how many poisoned rows end an epoch */
+/**
+ * Returns the text of a warning if the training ends before it has read all poisoned rows that
+ * stand last, else null.
+ * @param last how many poisoned rows end an epoch
+ */
 function unreadMessage(
   { rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>,
   training: TrainParams,

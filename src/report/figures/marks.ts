@@ -257,7 +257,8 @@ const LEVEL_DASH = [2, 3],
 type Place = (from: string, to?: string) => object;
 
 /**
- * Returns the layers of one panel.
+ * Returns the Vega-Lite layers of one panel, the lowest first. Each draws the rows of one `part`
+ * (`dataRows`).
  * @param isOnly whether no other measure has a panel
  * @param isTitled whether the panel has the title of x
  */
@@ -286,7 +287,8 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
   const { color, shape, strokeDash } = channelsOf(drawn);
-  const leavesOut =
+  // Overlays are not looked through: beside them, a domain of the author's may leave numbers out.
+  const mayLeaveOut =
     overlays.length > 0
       ? (y?.domain ?? entry.x.domain) !== undefined
       : [...frame.points, ...frame.references].some((own) => isBeyond(drawn, own, own.value));
@@ -299,7 +301,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   ) => ({
     transform: onlyPart(part),
     // Points at the ends of an axis are cut only if the axis leaves out others.
-    mark: { type, clip: type !== 'point' || leavesOut, ...look },
+    mark: { type, clip: type !== 'point' || mayLeaveOut, ...look },
     encoding: { ...where, ...more },
   });
   const point = { filled: true, opacity: 1 };
@@ -340,7 +342,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     isLine &&
       !(isStep && seeds) &&
       layer('mean', 'line', { strokeWidth: 2 }, { color, strokeDash }),
-    layer('❘', 'point', { ...STROKE, angle: isFlip ? 90 : 0 }),
+    layer('❘', 'point', { ...REFERENCE_STROKE, angle: isFlip ? 90 : 0 }),
     layer('○', 'point', { ...point, fill: 'white', stroke: INK, size: 60, strokeWidth: 1.3 }),
     form === 'point' &&
       seeds &&
@@ -361,7 +363,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   ];
   return layers.filter((one) => one !== false);
 }
-const STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
+const REFERENCE_STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
 /** Returns the title of a measure's axis; null if measures with other titles share the axis. */

@@ -89,14 +89,14 @@ function drawBox(
   const box =
     `x="${left}" y="${top}" width="${WIDTH}" height="${HEIGHT}" rx="7" ` +
     `fill="${isBad ? '#fdecea' : '#f4f7fa'}" stroke="${isBad ? '#b3261e' : '#b8c2cc'}"`;
-  const share = Math.max(0, ((WIDTH - 2) * seconds) / longest);
+  const barWidth = Math.max(0, ((WIDTH - 2) * seconds) / longest);
   const trouble = troubleText(summary);
   return [
     isOwnInput
       ? `<path d="M${x + 18} ${top}c6 -14 -42 -14 -36 0" ${ARROW_STYLE} marker-end="url(#arrow)"/>`
       : '',
     `<rect ${box}/>`,
-    `<rect x="${left + 1}" y="${top + HEIGHT - 5}" width="${share}" height="4" rx="2" `,
+    `<rect x="${left + 1}" y="${top + HEIGHT - 5}" width="${barWidth}" height="4" rx="2" `,
     'fill="#0072b2"/>',
     text(19, `font-size="13" font-weight="600" fill="${INK}"`, name),
     text(

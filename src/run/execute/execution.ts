@@ -241,8 +241,8 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
 }
 
 /** A stage that a cell has too, such as the rows that all its trainings share, is of no section. */
-const ofSection = ({ own, section }: PlannedStage): Pick<StageFacts, 'section'> =>
-  own !== null || section === null ? {} : { section };
+const ofSection = ({ ownLabel, section }: PlannedStage): Pick<StageFacts, 'section'> =>
+  ownLabel !== null || section === null ? {} : { section };
 
 /** Returns what joining stages are told. @param describe `: ERROR` of a failed stage, else '' */
 function stageFacts(

@@ -31,7 +31,10 @@ export function togetherId(stage: PlannedStage): string | null {
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
-/** Returns how many of `ready` stages go into the next pack, so that few packs are even. */
+/**
+ * Returns how many of `ready` stages go into the next pack, of at most `most`, so that the packs
+ * are as few as possible and of nearly equal size.
+ */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 

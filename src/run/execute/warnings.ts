@@ -31,8 +31,8 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
 
 /**
  * Returns the warnings in an entry's folder, safe for a terminal: the entry may come from a remote.
- * A file that can't be read is itself a warning, which names it by its path in the store, since the
- * message goes where the numbers go.
+ * A file that can't be read is itself a warning, which names it by its path in the store and not on
+ * this machine, since the message is shown wherever the numbers are.
  * @param dir the entry's folder, which the store has two levels deep
  */
 export function readWarnings(dir: string): readonly Warning[] {

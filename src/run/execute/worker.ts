@@ -151,6 +151,10 @@ async function flushOutput(): Promise<void> {
   );
 }
 
+/**
+ * Performs the jobs of one message at once, and sends the result of each as it ends. Several jobs
+ * get the seats of one meeting (base/meeting.ts), where their requests can be answered together.
+ */
 async function runJobs(jobs: readonly Job[]): Promise<void> {
   const seats = jobs.length === 1 ? [] : meeting(jobs.length);
   for (const index of jobs.keys()) running.set(index, new AbortController());

@@ -85,7 +85,7 @@ export function ownModels(prepared: Prepared, whole: Experiment, goal: string): 
 /**
  * Returns the files to write, and their folders, for every model that is in the store.
  * @param whole as in `ownModels`
- * @throws UserFault if the base of a model is no longer in the store
+ * @throws UserFault if the base of a model is no longer in the store, or its weights were let go
  */
 export async function gatherModels(
   prepared: Prepared,

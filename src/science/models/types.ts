@@ -90,8 +90,9 @@ export interface ForwardContext {
   /** Runs a part of the model, and frees all tensors that it made except its result. */
   readonly scope: <T extends Tensor>(part: () => T) => T;
   /**
-   * Rows with the same number, which follow each other, may share what belongs to no row (a table
-   * of relative positions); each number gets a copy. (B) Absent where all may share one.
+   * For each row of the batch, (B), the number of the copy that it uses of what belongs to no row,
+   * such as a table of relative positions. Rows that share a copy follow each other. Absent where
+   * all rows may share one.
    */
   readonly copies?: Int32Array;
   /** Present while text is generated: the tokens before the batch's. Nothing is differentiated. */

@@ -153,7 +153,10 @@ function askedOf(
   return { terms, parts, kernels: [...kernels.values()] };
 }
 
-/** Plans the batches, as positions of rows, and the groups of layers that share a request. */
+/**
+ * Plans the batches, each the positions of its rows (`rowBatches`), and the groups of layers that
+ * share a request (`groups`).
+ */
 function planOf(
   { config, options }: TorchStart,
   layers: readonly Layer[],
@@ -164,11 +167,11 @@ function planOf(
   const { count } = outputsOf(options);
   const lengths = rows.map(({ ids }) => ids.length),
     logits = rows.map(logitsOf({ ...options, config }));
-  const parts = batches(lengths, { tokens: batchTokens, logits });
+  const rowBatches = batches(lengths, { tokens: batchTokens, logits });
   // Padding counts as tokens.
-  const shapes = parts.map((part) => ({
-    rows: part.length,
-    tokens: part.length * Math.max(...Array.from(part, (i) => at(lengths, i))),
+  const shapes = rowBatches.map((batch) => ({
+    rows: batch.length,
+    tokens: batch.length * Math.max(...Array.from(batch, (i) => at(lengths, i))),
   }));
   // h and δ of a layer's factors take at most as much as the layer's own.
   const bytesOf = (layer: Layer): number =>
@@ -179,7 +182,7 @@ function planOf(
     layers: of,
     bytes: of.reduce((sum, layer) => sum + bytesOf(layer), 0),
   }));
-  return { parts, groups };
+  return { rowBatches, groups };
 }
 
 /** Returns the sum of the traces of a layer's terms; null where it has no term of this kind. */
@@ -196,9 +199,9 @@ function traceOf(
 }
 
 /** Returns the index in a kernel of each output, in Python's order: batch by batch, row by row. */
-const placesOf = (parts: readonly Int32Array[], classes: number): Int32Array =>
+const placesOf = (rowBatches: readonly Int32Array[], classes: number): Int32Array =>
   kernelOrder(
-    parts.flatMap((part) => Array.from(part, (row) => ({ rows: Int32Array.of(row) }))),
+    rowBatches.flatMap((batch) => Array.from(batch, (row) => ({ rows: Int32Array.of(row) }))),
     classes,
   );
 
@@ -257,7 +260,7 @@ async function layerKernels(
 ): Promise<Float32Array> {
   const { architecture } = start.options;
   const plan = planOf(start, layers, rows, ['full', 'lora'], {});
-  const requests = kernelRequests(model, start, rows, plan.parts, signal);
+  const requests = kernelRequests(model, start, rows, plan.rowBatches, signal);
   const mostLayers = Math.max(1, Math.floor(KERNEL_BYTES / (8 * requests.size ** 2 * PARTS)));
   let done = 0;
   for (const { layers: groupLayers } of plan.groups)
@@ -307,8 +310,8 @@ async function computeKernels(
 ): Promise<Found> {
   const { perLayer = false, progress, resume, signal } = options;
   const kinds = kindsOf({ layers }, options);
-  const { parts, groups } = planOf(start, layers, rows, kinds, options);
-  const { size, logits, inOrder, ask } = kernelRequests(model, start, rows, parts, signal);
+  const { rowBatches, groups } = planOf(start, layers, rows, kinds, options);
+  const { size, logits, inOrder, ask } = kernelRequests(model, start, rows, rowBatches, signal);
   const found: KernelParts = {
     totals: new Map(kinds.map((kind) => [kind, emptySums({ height: size, width: size }, 0)])),
     blocks: new Map(kinds.map((kind) => [kind, new Map<string, Float64Array>()])),

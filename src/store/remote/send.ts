@@ -89,7 +89,10 @@ async function isPresent(
   return true;
 }
 
-/** Sends a file unless the remote has it. Returns the number of bytes that were sent. */
+/**
+ * Sends a file unless the remote has one of its size; with `force`, in any case. Returns the number
+ * of bytes that were sent.
+ */
 async function sendFile(
   objects: Objects,
   dir: string,

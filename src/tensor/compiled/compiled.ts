@@ -434,7 +434,10 @@ export function inFloat32<T>(run: () => T): T {
   return recorder?.recording === true ? recorder.runRecorded(run, 'float32') : run();
 }
 
-/** Returns what has been compiled so far; null if nothing is recorded in this process. */
+/**
+ * Returns how much has been compiled and called so far; null if this process never compiles (it has
+ * no recorder, or `sightings` is Infinity).
+ */
 export function compiledStatistics(): CompiledStatistics | null {
   const { recorder } = shared;
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();

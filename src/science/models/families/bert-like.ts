@@ -20,9 +20,10 @@ export const BERT_TABLE = 'embeddings.word_embeddings.weight';
 export const isUntied = (fields: ConfigFields): boolean =>
   fields.raw('tie_word_embeddings') === false;
 
-/** The sizes that the layers of an encoder share. */
+/** The sizes and settings that the layers of an encoder share. */
 export interface EncoderSizes {
   readonly hidden: number;
+  /** The width of the feed-forward layers. */
   readonly wide: number;
   readonly heads: number;
   readonly headWidth: number;

@@ -16,7 +16,7 @@ const MOST_BYTES = 16 * 2 ** 20;
 /** Grapheme clusters of more bytes are looked up character by character. */
 const LONGEST_CLUSTER = 6;
 
-// The fields of a unit, the 32 bits of the trie's entries, as darts-clone packs them.
+// The fields of a unit (a 32-bit entry of the trie), as darts-clone packs them.
 const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
 const valueOf = (unit: number): number => unit & 0x7fffffff;
 /** The byte that leads to a unit, or a number above 255 for a unit that holds a value. */
