@@ -482,6 +482,41 @@ test('full fine-tunings at several rates are levels of their own', async () => {
   assert.equal([...levels].sort(), ['0.51', '0.60']);
 });
 
+test('a panel without points leaves the others in their columns, and lines beside each other', async () => {
+  const cells = [
+    ['none', 'badnets', 0.1],
+    ['none', 'badnets', 0.3],
+    ['badnets', 'badnets', 0.1],
+    ['badnets', 'badnets', 0.3],
+    ['badnets', 'addsent', 0.1],
+  ].map(([base, attack, rate]) => {
+    const own = { seed: 1, attack: String(attack), poisoning: { rate: Number(rate) } };
+    const cell = cellOf({ ...own, evaluate: { accuracy: 0.9, asr: 0.5 } });
+    return { ...cell, axes: { ...cell.axes, 'base.poisoning.attack': String(base) } };
+  });
+  const { svg } = await draw(
+    {
+      name: 'grid',
+      x: { field: 'adapter' },
+      y: [{ field: 'evaluate.asr' }],
+      facet: { row: ['base.poisoning.attack'], column: ['poisoning.attack'] },
+    },
+    cells,
+  );
+  // The points of each panel, row by row; the last layer draws them.
+  const heights = [...svg.matchAll(/child_layer_4_marks"[^>]*?(?:\/>|>(.*?)<\/g>)/g)].map(
+    ([, points = '']) =>
+      [...points.matchAll(/translate\([\d.]+,([\d.]+)\)/g)].map(([, y]) => Number(y)),
+  );
+  assert.equal(
+    heights.map(({ length }) => length),
+    [2, 0, 2, 1],
+    'badnets and addsent over the clean base, then over badnets',
+  );
+  for (const [first = 0, second = 0] of [present(heights[0]), present(heights[2])])
+    assert.ok(second - first > 5, 'two lines of one place do not hide each other');
+});
+
 test('cells with seeds of their own are not one mean', async () => {
   const entry: FigureEntry = {
     name: 'apart',

@@ -104,7 +104,26 @@ function dataRows(drawn: Drawn): object[] {
     ...seeds,
     ...references,
     ...overlays.flatMap((one) => publishedRows(one, frame, drawn.palette)),
+    ...emptyPanels(frame),
   ];
+}
+
+/**
+ * Returns a row, which no layer draws, for each panel of a row and a column that has no points.
+ * Vega-Lite would put such a panel first in its row, and the others under wrong columns' names.
+ */
+function emptyPanels({ points, measures }: Frame): object[] {
+  const keyOf = ({ row, column }: Pick<Point, 'row' | 'column'>, { field }: Measure): string =>
+    keyed(row, column, field);
+  const filled = new Set(points.map((point) => keyOf(point, point.measure)));
+  const columns = distinct(points.map(({ column }) => column));
+  return distinct(points.map(({ row }) => row)).flatMap((row) =>
+    columns.flatMap((column) =>
+      measures
+        .filter((measure) => !filled.has(keyOf({ row, column }, measure)))
+        .map(({ field }) => ({ row, column, panel: field, part: 'none' })),
+    ),
+  );
 }
 
 /** Whether a number lies beyond the ends that the author gave an axis. */
@@ -523,10 +542,9 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     ...panelsBy('row', { ...HEADER, title: null }),
     ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
   };
-  // If x has names, each panel shows only its own.
-  const scale = { [isFlip ? 'y' : 'x']: 'independent' };
-  // On an axis of fixed width, independent scales would make Vega-Lite lose the offsets of lines
-  // that stand side by side. A flipped axis has a step for each name, and keeps them.
+  // If x has names, each panel shows only its own, with offsets of its own for its lines.
+  const scale = isFlip ? { y: 'independent', yOffset: 'independent' } : { x: 'independent' };
+  // An axis of fixed width would lose the offsets; a flipped one has a step for each name.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
   const columns = mostAbreast(drawn);
