@@ -517,6 +517,37 @@ test('a panel without points leaves the others in their columns, and lines besid
     assert.ok(second - first > 5, 'two lines of one place do not hide each other');
 });
 
+test('over a dose, the attacks of a base and those of cells are lines of their own', async () => {
+  const own = [0.1, 0.3].map((rate) =>
+    cellOf({ seed: 1, attack: 'badnets', poisoning: { rate }, evaluate: { asr: rate } }),
+  );
+  const ofBase = cellOf({ seed: 1, attack: 'badnets', evaluate: { asr: 0.9 } });
+  const { spec } = await draw(
+    {
+      name: 'doses',
+      x: { field: 'poisoning.rate' },
+      y: [{ field: 'evaluate.asr' }],
+      color: { fields: ['adapter'] },
+    },
+    [
+      ...own,
+      {
+        ...ofBase,
+        ofBase: 'base',
+        axes: { 'adapter.type': 'full', 'base.poisoning.rate': 0.2, 'poisoning.attack': 'none' },
+      },
+    ],
+  );
+  assert.equal(
+    drawnRows(spec, 'seed').map(({ line, x }) => [line, x]),
+    [
+      ['badnets', 0.1],
+      ['badnets', 0.3],
+      ['badnets in the base', 0.2],
+    ],
+  );
+});
+
 test('cells with seeds of their own are not one mean', async () => {
   const entry: FigureEntry = {
     name: 'apart',

@@ -405,6 +405,15 @@ const tellingApart = (points: readonly Point[]): readonly Name[] => {
   );
 };
 
+/** Whether one line has attacks of a base and of cells, whose doses and triggers differ. */
+const hasMixedLine = (points: readonly Point[]): boolean =>
+  [...groupBy(points, ({ row, column, line }) => keyed(row, column, line)).values()].some(
+    (line) => {
+      const attacked = line.filter(({ subject }) => subject.condition.family !== 'none');
+      return varies(attacked.map(({ subject }) => subject.condition.ofBase ?? ''));
+    },
+  );
+
 /** Leaves out fields that call all points the same, unless no field would be left. */
 function withoutConstant(fields: readonly string[], points: readonly Point[]): readonly string[] {
   const telling = fields.filter(
@@ -439,7 +448,10 @@ function nameLines(entry: FigureEntry, form: Frame['form'], x: Axis, points: rea
     points.map((point) => ({ ...point, line: joinedNames(fields, point) }));
   // In a scatter plot, each condition is a mark of its own.
   if (x.kind === 'metric') return { points: named(asked), fields: asked, note: '' };
-  const more = tellingApart(named(asked));
+  const more = distinct([
+    ...tellingApart(named(asked)),
+    ...(x.kind === 'number' && hasMixedLine(named(asked)) ? (['attack'] as const) : []),
+  ]);
   const fields =
     more.length > 0 && color === undefined && fieldOfX.length > 0
       ? more
