@@ -548,6 +548,18 @@ test('over a dose, the attacks of a base and those of cells are lines of their o
   );
 });
 
+test('the caption names the panel whose dose 0 is of the clean twin', async () => {
+  const { caption } = await draw(
+    {
+      name: 'both',
+      x: { field: 'poisoning.rate' },
+      y: [{ field: 'evaluate.accuracy' }, { field: 'evaluate.asr' }],
+    },
+    overRates([0.1, 0.3], ['bert']),
+  );
+  assert.match(caption, 'Dose 0 is the run without attack. Dose 0 of ASR is the rate at which');
+});
+
 test('cells with seeds of their own are not one mean', async () => {
   const entry: FigureEntry = {
     name: 'apart',

@@ -374,18 +374,20 @@ async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metr
       renamed(shown, (name) => `${name}.trigger.${trigger}`),
     );
     if (after !== undefined) continue;
-    const which = `the ${splitIn(context.inputs, context.params)} rows under the trigger`;
-    warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `${which} "${trigger}"`);
-    if (isHeldOut) await warnOfSameReading(context, trigger, input, rowParts);
+    const rows = `${splitIn(context.inputs, context.params)} rows under the trigger "${trigger}"`;
+    warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `the ${rows}`);
+    if (isHeldOut) await warnOfSameReading(context, { input, rows }, rowParts);
   }
   return all;
 }
 
-/** Warns of rows that the model reads alike under a held-out trigger and under the attack's own. */
+/**
+ * Warns of rows that the model reads alike under a held-out trigger and under the attack's own.
+ * @param rows what to call them: `validation rows under the trigger "late"`
+ */
 async function warnOfSameReading(
   context: Context,
-  trigger: string,
-  input: string,
+  { input, rows }: { readonly input: string; readonly rows: string },
   rowParts: RowParts,
 ): Promise<void> {
   const { outDir, params, warn } = context;
@@ -403,8 +405,8 @@ async function warnOfSameReading(
     warn({
       path: ['evaluate', 'triggers'],
       message:
-        `the model reads ${same} of the ${underOwn.length} rows under the trigger "${trigger}" as ` +
-        "under the attack's own, which training shows",
+        `the model reads ${same} of the ${underOwn.length} ${rows} as under the attack's own, ` +
+        'which training shows',
       hint:
         'The tokenizer may not tell the two apart, as upper case, max_length cuts both off, or a ' +
         'defence takes both out.',

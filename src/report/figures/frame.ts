@@ -538,12 +538,17 @@ function zeroDosePoints(
  */
 function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
   if (isDoseOfOneStep(path)) return ['The other steps are the same along a line.'];
-  const isOfCleanTwin = ({ metric }: Point): boolean => Object.values(ZERO_DOSE).includes(metric);
+  const ofTwins = zero.filter(({ metric }) => Object.values(ZERO_DOSE).includes(metric));
+  const isMixed = 0 < ofTwins.length && ofTwins.length < zero.length,
+    titles = isMixed ? ` of ${list(distinct(ofTwins.map(({ measure }) => measure.title)))}` : '';
   return [
-    ...(zero.every(isOfCleanTwin) ? [] : ['Dose 0 is the run without attack.']),
-    ...(zero.some(isOfCleanTwin)
-      ? ['Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.']
-      : []),
+    ...(ofTwins.length === zero.length ? [] : ['Dose 0 is the run without attack.']),
+    ...(ofTwins.length === 0
+      ? []
+      : [
+          `Dose 0${titles} is the rate at which the trigger turns the paired clean model’s ` +
+            'predictions.',
+        ]),
   ];
 }
 

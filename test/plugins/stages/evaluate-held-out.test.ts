@@ -156,8 +156,8 @@ test('their metrics end in their names, beside those of the trigger that trainin
   const all = present(metrics['triggered_rows']);
   assert.ok(
     again.warned.includes(
-      `the model reads ${all} of the ${all} rows under the trigger "other" as under the attack's ` +
-        'own, which training shows',
+      `the model reads ${all} of the ${all} validation rows under the trigger "other" as under the ` +
+        "attack's own, which training shows",
     ),
     JSON.stringify(again.warned),
   );
