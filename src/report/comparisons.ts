@@ -94,10 +94,10 @@ export interface EndsComparison extends Comparison {
 
 /**
  * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its
- * claims are about LoRA, not about other adapters.
+ * claims are about LoRA, not about other adapters, and not about `Condition.unclaimed`.
  */
 function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
-  if (condition.isOnPoisonedBase || condition.adapter !== 'lora') return null;
+  if (condition.unclaimed !== null || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
   if (metric === DROP && condition.family === 'untargeted') return 1;
   return null;
@@ -242,7 +242,7 @@ export function compareEnds(
 ): readonly EndsComparison[] {
   const placed = byName(conditions).filter(
     (one) =>
-      one.adapter === 'lora' && one.family === family && !one.isOnPoisonedBase && at(one) !== null,
+      one.adapter === 'lora' && one.family === family && one.unclaimed === null && at(one) !== null,
   );
   // α = r changes along with the rank. With several α at a rank, ranks are compared at equal α.
   const moving = paths.filter((path) =>

@@ -10,6 +10,7 @@ import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import {
   blockLabel,
   createLabeller,
+  defenceOf,
   doseUnit,
   earlierAttacks,
   type Labels,
@@ -17,6 +18,18 @@ import {
 } from './labels.ts';
 import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
+
+/**
+ * The paper trains clean bases, and defends none. It makes no claim about a poisoned base that is
+ * trained further, on clean rows or on poisoned ones, nor about a defence, which may drop poison.
+ */
+export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
+
+function unclaimedOf(cell: ReportCell): Unclaimed | null {
+  if (cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0)
+    return 'a poisoned base that is trained further';
+  return defenceOf(cell) === null ? null : 'models under a defence';
+}
 
 export interface Condition extends Labels {
   readonly key: string;
@@ -27,11 +40,8 @@ export interface Condition extends Labels {
    * training.
    */
   readonly ofBase: string | null;
-  /**
-   * Whether any training before the cell's own is poisoned. The paper makes no claim about a
-   * poisoned base that is trained further, on clean rows or on poisoned ones.
-   */
-  readonly isOnPoisonedBase: boolean;
+  /** Of what the paper makes no claim about robustness, if the condition is such; else null. */
+  readonly unclaimed: Unclaimed | null;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
@@ -80,7 +90,7 @@ export function conditionsOf(
       attack: cell.attack,
       family: cell.family,
       ofBase: cell.ofBase ?? null,
-      isOnPoisonedBase: cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0,
+      unclaimed: unclaimedOf(cell),
       adapter: cell.adapter,
       ...labelsOf(name),
       axes: name.axes,

@@ -116,6 +116,26 @@ test('cells on a poisoned base are in no verdict on robustness, and the page nam
   assert.match(html, 'No verdict: the paper makes no claim about a poisoned base');
 });
 
+test('defended models are in no verdict on robustness, nor in Holm’s correction', () => {
+  const input = fixture({ seeds, rows: 4 });
+  const defended = input.cells
+    .filter(({ family }) => family !== 'none')
+    .map((cell) => ({ ...cell, axes: { ...cell.axes, 'defence.defence': 'oracle' } }));
+  const ofRobustness = (cells: readonly ReportCell[]) => {
+    const { conditions, comparisons } = analyse({ ...input, cells });
+    return claimsOf(conditions, comparisons).flatMap(({ statement, rows }) =>
+      statement.includes('kernel') ? [] : rows.map(({ verdict }) => [statement, verdict]),
+    );
+  };
+  const alone = ofRobustness(input.cells);
+  assert.ok(alone.length > 0);
+  assert.equal(ofRobustness([...input.cells, ...defended]), alone);
+  assert.equal(ofRobustness(defended), []);
+  assert.equal(analyse({ ...input, cells: defended }).standing.headline, [
+    'No verdict: the paper makes no claim about models under a defence.',
+  ]);
+});
+
 test('claims that these runs say nothing about are left out, and the page has the others', async () => {
   const input = fixture({ seeds: [1, 2], rows: 4 });
   const { html } = await renderReport(input);
