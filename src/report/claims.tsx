@@ -111,7 +111,8 @@ const AXES: readonly AxisClaim[] = [
     family: 'untargeted',
     metric: DROP,
     at: readRank,
-    paths: ['adapter.rank', 'adapter.alpha'],
+    path: 'adapter.rank',
+    others: ['adapter.alpha'],
     claimed: -1,
   },
   {
@@ -123,7 +124,8 @@ const AXES: readonly AxisClaim[] = [
     family: 'backdoor',
     metric: ASR,
     at: readRank,
-    paths: ['adapter.rank', 'adapter.alpha'],
+    path: 'adapter.rank',
+    others: ['adapter.alpha'],
     claimed: 1,
   },
   {
@@ -135,7 +137,7 @@ const AXES: readonly AxisClaim[] = [
     family: 'untargeted',
     metric: DROP,
     at: readVariance,
-    paths: ['adapter.init.variance'],
+    path: 'adapter.init.variance',
     claimed: 0,
   },
   {
@@ -147,7 +149,7 @@ const AXES: readonly AxisClaim[] = [
     family: 'backdoor',
     metric: ASR,
     at: readVariance,
-    paths: ['adapter.init.variance'],
+    path: 'adapter.init.variance',
     claimed: 1,
   },
 ];
