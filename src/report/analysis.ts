@@ -154,11 +154,10 @@ function undecidedStanding(conditions: readonly Condition[]): Standing | null {
       detail: 'It cannot tell which is hurt more.',
     };
   const attacked = conditions.filter(({ family }) => family !== 'none');
-  if (attacked.length > 0 && attacked.every(({ isOnPoisonedBase }) => isOnPoisonedBase))
+  const unclaimed = distinct(attacked.map((condition) => condition.unclaimed));
+  if (attacked.length > 0 && !unclaimed.includes(null))
     return {
-      headline: [
-        'No verdict: the paper makes no claim about a poisoned base that is trained further.',
-      ],
+      headline: [`No verdict: the paper makes no claim about ${unclaimed.join(' or ')}.`],
       detail: 'How much of the attack each adapter keeps is below, with intervals over seeds.',
     };
   const evaluated = attacked.flatMap(({ cells }) =>

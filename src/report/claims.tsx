@@ -111,7 +111,8 @@ const AXES: readonly AxisClaim[] = [
     family: 'untargeted',
     metric: DROP,
     at: readRank,
-    paths: ['adapter.rank', 'adapter.alpha'],
+    path: 'adapter.rank',
+    others: ['adapter.alpha'],
     claimed: -1,
   },
   {
@@ -123,7 +124,8 @@ const AXES: readonly AxisClaim[] = [
     family: 'backdoor',
     metric: ASR,
     at: readRank,
-    paths: ['adapter.rank', 'adapter.alpha'],
+    path: 'adapter.rank',
+    others: ['adapter.alpha'],
     claimed: 1,
   },
   {
@@ -135,7 +137,7 @@ const AXES: readonly AxisClaim[] = [
     family: 'untargeted',
     metric: DROP,
     at: readVariance,
-    paths: ['adapter.init.variance'],
+    path: 'adapter.init.variance',
     claimed: 0,
   },
   {
@@ -147,7 +149,7 @@ const AXES: readonly AxisClaim[] = [
     family: 'backdoor',
     metric: ASR,
     at: readVariance,
-    paths: ['adapter.init.variance'],
+    path: 'adapter.init.variance',
     claimed: 1,
   },
 ];
@@ -252,17 +254,23 @@ const ClaimBox = ({ statement, published, rows }: Claim): JSX.Element => (
 );
 
 const MOST_NAMED = 4;
-/** Names the conditions that no verdict on robustness is about, because their base is poisoned. */
-function PoisonedBases({ conditions }: OfConditions): JSX.Element | null {
-  const based = conditions.filter(({ isOnPoisonedBase }) => isOnPoisonedBase);
-  const labels = distinct(based.map(blockLabel)),
-    more = labels.length - MOST_NAMED;
-  return based.length === 0 ? null : (
-    <p>
-      The paper makes no claim about the robustness of a poisoned base that is trained further, so
-      no such verdict is about {labels.slice(0, MOST_NAMED).join('; ')}
-      {more > 0 ? ` and ${more} more` : ''}.
-    </p>
+/** Names the conditions that no verdict on robustness is about, and why. */
+function WithoutClaims({ conditions }: OfConditions): JSX.Element {
+  const attacked = conditions.filter(({ family }) => family !== 'none');
+  return (
+    <>
+      {[...groupBy(attacked, ({ unclaimed }) => unclaimed ?? '')].map(([unclaimed, some]) => {
+        const labels = distinct(some.map(blockLabel)),
+          more = labels.length - MOST_NAMED;
+        return unclaimed === '' ? null : (
+          <p>
+            The paper makes no claim about the robustness of {unclaimed}, so no such verdict is
+            about {labels.slice(0, MOST_NAMED).join('; ')}
+            {more > 0 ? ` and ${more} more` : ''}.
+          </p>
+        );
+      })}
+    </>
   );
 }
 
@@ -277,7 +285,7 @@ function Claims({ conditions, comparisons, entries }: PageProps): JSX.Element {
         share a kernel count once; of an envelope: over those of its table or figure), excludes zero
         by the margin; “no effect” is held where it lies within the margin.
       </p>
-      <PoisonedBases conditions={conditions} />
+      <WithoutClaims conditions={conditions} />
       {claimsOf(conditions, comparisons, entries).map((claim) => (
         <ClaimBox {...claim} />
       ))}

@@ -94,10 +94,10 @@ export interface EndsComparison extends Comparison {
 
 /**
  * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its
- * claims are about LoRA, not about other adapters.
+ * claims are about LoRA, not about other adapters, and not about `Condition.unclaimed`.
  */
 function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
-  if (condition.isOnPoisonedBase || condition.adapter !== 'lora') return null;
+  if (condition.unclaimed !== null || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
   if (metric === DROP && condition.family === 'untargeted') return 1;
   return null;
@@ -233,29 +233,31 @@ export function compareAdapters(
  * Compares the two ends of a numeric axis of LoRA, for conditions under an attack that differ in
  * nothing else.
  * @param at returns a condition's place on the axis, or null if it has none
- * @param paths the axes that may change along it
+ * @param path the axis, which may write a place in several ways
+ * @param others the axes that may change along it
  * @param claimed the claimed sign of the difference; 0 if the claim is that there is none
  */
 export function compareEnds(
   conditions: readonly Condition[],
-  { family, metric, at, paths, claimed: sign }: EndsQuestion,
+  { family, metric, at, path, others = [], claimed: sign }: EndsQuestion,
 ): readonly EndsComparison[] {
   const placed = byName(conditions).filter(
     (one) =>
-      one.adapter === 'lora' && one.family === family && !one.isOnPoisonedBase && at(one) !== null,
+      one.adapter === 'lora' && one.family === family && one.unclaimed === null && at(one) !== null,
   );
   // α = r changes along with the rank. With several α at a rank, ranks are compared at equal α.
-  const moving = paths.filter((path) =>
+  const follows = (other: string): boolean =>
     [...groupBy(placed, (one) => String(at(one))).values()].every(
-      (alike) => distinct(alike.map(({ axes }) => contentKey([axes[path] ?? null]))).length === 1,
-    ),
-  );
+      (alike) => distinct(alike.map(({ axes }) => contentKey([axes[other] ?? null]))).length === 1,
+    );
+  const moving = [path, ...others.filter(follows)];
   const keyWithoutMoving = ({ axes }: Condition): string =>
     contentKey(Object.fromEntries(Object.entries(axes).filter(([path]) => !moving.includes(path))));
   const seen = new Set<string>();
   const found = [...groupBy(placed, keyWithoutMoving).values()].flatMap((along) => {
-    const [least, ...others] = [...along].sort((a, b) => (at(a) ?? 0) - (at(b) ?? 0)),
-      most = others.at(-1);
+    // Of several conditions at an end, such as σ² = 1/d and the same as a number, the first.
+    const [least] = along.toSorted((a, b) => (at(a) ?? 0) - (at(b) ?? 0)),
+      [most] = along.toSorted((a, b) => (at(b) ?? 0) - (at(a) ?? 0));
     if (least === undefined || most === undefined || at(least) === at(most)) return [];
     const pair = contentKey([most.key, least.key]);
     if (seen.has(pair)) return []; // the same pair under another name
@@ -279,7 +281,8 @@ export interface EndsQuestion {
   readonly family: ReportCell['family'];
   readonly metric: MetricNote;
   readonly at: (condition: Condition) => number | null;
-  readonly paths: readonly string[];
+  readonly path: string;
+  readonly others?: readonly string[];
   readonly claimed: 1 | -1 | 0;
 }
 

@@ -10,6 +10,7 @@ import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import {
   blockLabel,
   createLabeller,
+  defenceOf,
   doseUnit,
   earlierAttacks,
   type Labels,
@@ -17,6 +18,18 @@ import {
 } from './labels.ts';
 import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
+
+/**
+ * The paper trains clean bases, and defends none. It makes no claim about a poisoned base that is
+ * trained further, on clean rows or on poisoned ones, nor about a defence, which may drop poison.
+ */
+export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
+
+function unclaimedOf(cell: ReportCell): Unclaimed | null {
+  if (cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0)
+    return 'a poisoned base that is trained further';
+  return defenceOf(cell) === null ? null : 'models under a defence';
+}
 
 export interface Condition extends Labels {
   readonly key: string;
@@ -27,11 +40,8 @@ export interface Condition extends Labels {
    * training.
    */
   readonly ofBase: string | null;
-  /**
-   * Whether any training before the cell's own is poisoned. The paper makes no claim about a
-   * poisoned base that is trained further, on clean rows or on poisoned ones.
-   */
-  readonly isOnPoisonedBase: boolean;
+  /** Of what the paper makes no claim about robustness, if the condition is such; else null. */
+  readonly unclaimed: Unclaimed | null;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
@@ -80,7 +90,7 @@ export function conditionsOf(
       attack: cell.attack,
       family: cell.family,
       ofBase: cell.ofBase ?? null,
-      isOnPoisonedBase: cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0,
+      unclaimed: unclaimedOf(cell),
       adapter: cell.adapter,
       ...labelsOf(name),
       axes: name.axes,
@@ -98,21 +108,33 @@ export function conditionsOf(
 }
 
 /**
- * Returns the conditions without copies: those whose cells have, at every seed, the same stage of
- * this label as an earlier condition's. Attacks share what is measured where training starts, and
- * defences what they leave as it is. Axes of `fisher` count as well, because they say how a stage's
- * kernel is read.
+ * Returns the conditions without copies: those of which another condition has, at every seed that
+ * they have, the same stage of this label. Of those that have the same seeds, the first is kept.
+ * Attacks share what is measured where training starts, and defences what they leave as it is. Axes
+ * of `fisher` count as well, because they say how a stage's kernel is read.
  * @param label the stage's label in `ReportCell.stages`; cells without it are no copies
  */
-export const oncePerStage = (conditions: readonly Condition[], label: string) =>
-  [
-    ...groupBy(conditions, ({ key, axes, cells }) => {
-      const read = Object.entries(axes).filter(([path]) => path.startsWith('fisher.'));
-      return cells.some(({ stages }) => stages[label] === undefined)
-        ? key
-        : contentKey([cells.map(({ seed, stages }) => [seed, stages[label]]), read]);
-    }).values(),
-  ].map(([first]) => first);
+export function oncePerStage(conditions: readonly Condition[], label: string): Condition[] {
+  const all = conditions.map((condition, index) => {
+    const { axes, cells } = condition;
+    const read = Object.entries(axes).filter(([path]) => path.startsWith('fisher.'));
+    const measured = cells.every(({ stages }) => stages[label] !== undefined)
+      ? cells.map(({ seed, stages }) => contentKey([seed, stages[label], read]))
+      : [];
+    return { condition, index, measured };
+  });
+  const sharing = groupBy(
+    all.flatMap((one) => one.measured.map((key) => ({ ...one, key }))),
+    ({ key }) => key,
+  );
+  const isCopy = ({ index, measured }: (typeof all)[number]): boolean =>
+    (sharing.get(measured[0] ?? '') ?? []).some(
+      (other) =>
+        measured.every((key) => other.measured.includes(key)) &&
+        (other.measured.length > measured.length || other.index < index),
+    );
+  return all.filter((one) => !isCopy(one)).map(({ condition }) => condition);
+}
 
 /** Names what a condition starts its training from: its setting and, if poisoned, its base. */
 export const startLabel = (condition: Condition): string =>

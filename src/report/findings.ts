@@ -218,7 +218,7 @@ const AFTER_BASE = 'Measured after further training on clean rows.';
 const untargeted = forEachBlock('untargeted', ([first]) => ({
   topic: `Untargeted: ${blockLabel(first)}`,
   sentence: first.ofBase ? AFTER_BASE : '',
-  claim: first.isOnPoisonedBase ? null : 'LoRA loses more accuracy',
+  claim: first.unclaimed ? null : 'LoRA loses more accuracy',
   metric: DROP,
   beside: [ACCURACY, DROP_BEFORE],
 }));
@@ -226,7 +226,7 @@ const untargeted = forEachBlock('untargeted', ([first]) => ({
 const backdoors = forEachBlock('backdoor', ([first]) => ({
   topic: `Backdoor: ${blockLabel(first)}`,
   sentence: first.ofBase ? AFTER_BASE : '',
-  claim: first.isOnPoisonedBase ? null : 'LoRA has the lower ASR',
+  claim: first.unclaimed ? null : 'LoRA has the lower ASR',
   metric: ASR,
   beside: [ASR_CLEAN, ASR_UNTRIGGERED, ASR_BEFORE],
 }));

@@ -142,35 +142,45 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
   return typeof name === 'string' ? name : null;
 };
 
-/** Axes that switch something on. A cell without such an axis differs: it has the thing off. */
-const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio', 'poisoning.adaptive'];
-
 type Named = Pick<ReportCell, 'axes' | 'also'>;
 export const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
 const pathsOf = (cell: Named): string[] =>
   distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
 
+/** The axis that names what a field is of: `base.adapter.type` for `base.adapter.rank`. */
+function ownerOf(path: string): string | null {
+  const prefix = basePrefix(path);
+  const [section = ''] = path.slice(prefix.length).split('.');
+  const owners: Readonly<Record<string, string>> = {
+    poisoning: ATTACK,
+    defence: DEFENCE,
+    adapter: 'adapter.type',
+    train: 'adapter.type', // an adapter may have training settings of its own
+  };
+  const owner = owners[section];
+  return owner === undefined ? null : `${prefix}${owner}`;
+}
+
 /**
- * Returns the paths that take more than one value among these cells. A path that only some cells
- * have counts as varying only if its values differ, or if it is one of OFF_WHERE_ABSENT.
+ * Returns the paths that take more than one value among these cells. That a cell lacks a path
+ * counts as a value only if another cell of the same attack, defence or adapter has the path.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
-  const first = new Map<string, string>();
-  const varying = new Set<string>();
   const all = cells.flatMap(namesOf);
-  for (const path of OFF_WHERE_ABSENT) {
-    const having = all.filter((axes) => axes[path] !== undefined).length;
-    if (having > 0 && having < all.length) varying.add(path);
-  }
-  for (const axes of all) {
-    for (const [path, value] of Object.entries(axes)) {
-      const key = contentKey(value);
-      const known = first.get(path);
-      if (known === undefined) first.set(path, key);
-      else if (known !== key) varying.add(path);
-    }
-  }
-  return varying;
+  const isLacking = (path: string, having: readonly JsonObject[]): boolean => {
+    const owner = ownerOf(path);
+    if (owner === null || having.length === all.length) return false;
+    const owners = new Set(having.map((axes) => axes[owner]));
+    return all.some((axes) => axes[path] === undefined && owners.has(axes[owner]));
+  };
+  const paths = distinct(all.flatMap((axes) => Object.keys(axes)));
+  return new Set(
+    paths.filter((path) => {
+      const having = all.filter((axes) => axes[path] !== undefined);
+      const values = new Set(having.map((axes) => contentKey(axes[path])));
+      return values.size > 1 || isLacking(path, having);
+    }),
+  );
 }
 
 /** Returns a function that says whether a path varies among the cells that share a cell's key. */

@@ -5,10 +5,10 @@
  */
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
-import { allMetricsCsv, analyse, type Analysis } from './analysis.ts';
+import { allMetricsCsv, analyse } from './analysis.ts';
 import { claims } from './claims.tsx';
 import { type DrawnEntry, drawSpecEntries } from './entries.ts';
-import { drawFigures, type DrawnFigures } from './figures/index.ts';
+import { drawFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
 import { examples } from './html/examples.tsx';
 import { found, Header } from './html/first-screen.tsx';
@@ -75,12 +75,8 @@ function Page(props: PageProps): JSX.Element {
   );
 }
 
-const renderPage = (
-  analysis: Analysis,
-  figures: DrawnFigures,
-  entries: readonly DrawnEntry[],
-): string =>
-  `<!doctype html>\n${renderToString(<Page {...analysis} figures={figures} entries={entries} />)}\n`;
+const renderPage = (props: PageProps): string =>
+  `<!doctype html>\n${renderToString(<Page {...props} />)}\n`;
 
 const CHAPTERS: readonly Chapter[] = [
   found,
@@ -107,7 +103,7 @@ const contentsOf = ({ name, figures, table, lacks }: DrawnEntry): EntryContents 
 
 export async function renderReport(input: ReportInput): Promise<RenderedReport> {
   const analysis = analyse(input);
-  const figures = await drawFigures(analysis),
+  const { lacking, ...figures } = await drawFigures(analysis),
     entries = await drawSpecEntries(analysis);
   const files: { [path: string]: string } = {};
   const drawn = [...Object.values(figures).flat(), ...entries.flatMap((own) => own.figures)];
@@ -123,8 +119,9 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     files[`tables/${name}.md`] = markdown;
     files[`tables/${name}.csv`] = csv;
   }
-  if (entries.length > 0) files[ENTRIES] = `${JSON.stringify(entries.map(contentsOf))}\n`;
+  const contents = [...entries.map(contentsOf), ...lacking];
+  if (contents.length > 0) files[ENTRIES] = `${JSON.stringify(contents)}\n`;
   const { csv } = allMetricsCsv(analysis.conditions);
   if (csv !== null) files['figures/all-metrics.csv'] = csv;
-  return { html: renderPage(analysis, figures, entries), files };
+  return { html: renderPage({ ...analysis, figures, entries, lacking }), files };
 }

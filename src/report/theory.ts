@@ -215,7 +215,7 @@ const againstZero = (rhos: readonly number[]): PairedSample => ({
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   return claimsOn(cells).flatMap(({ family, quantities, score, claimed }) => {
-    const ofFamily = conditions.filter((one) => one.family === family && !one.isOnPoisonedBase);
+    const ofFamily = conditions.filter((one) => one.family === family && one.unclaimed === null);
     const blocks = [...groupBy(ofFamily, blockLabel)];
     return checkpointsOf(cells).flatMap((checkpoint) =>
       quantities.flatMap((quantity): Relation[] => {

@@ -8,19 +8,23 @@ import {
   rankEntries,
   varianceEntries,
 } from '../../src/report/figures/defaults.ts';
-import { drawEntries, OF_REPORT } from '../../src/report/figures/entry.ts';
+import { drawEntry, OF_REPORT } from '../../src/report/figures/entry.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import type { Figure, ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
-import { cellOf, rowsOf } from './cells.ts';
+import { cellOf, inputOf, rowsOf, visible } from './cells.ts';
 import { fixture } from './fixture.ts';
 import { QUICK_ADAPTERS } from './trainings.ts';
 
 const test = suite('figures along axes');
 const ids = (figures: readonly { readonly id: string }[]): string[] => figures.map(({ id }) => id);
 const cellsOf = (options: Parameters<typeof fixture>[0]) => fixture(options).cells;
-const drawn = (entriesOf: Entries) => (cells: readonly ReportCell[]) => {
+const drawn = (entriesOf: Entries) => async (cells: readonly ReportCell[]) => {
   const conditions = conditionsOf(cells, []);
-  return drawEntries(entriesOf(conditions), { conditions }, OF_REPORT);
+  const figures: Figure[] = [];
+  for (const entry of entriesOf(conditions))
+    figures.push(...(await drawEntry(entry, { conditions }, OF_REPORT)));
+  return figures;
 };
 const [doseFigures, rankFigures, varianceFigures] = [
   drawn(doseEntries),
@@ -182,6 +186,24 @@ test('the variance axis is σ² where more conditions have one; others are named
     present(figure).caption,
     'Left out, because their value on this axis differs between layers: σ² = 1/d.',
   );
+});
+
+test('conditions that a figure cannot tell apart cost that figure alone, and the page says so', async () => {
+  const cells = [withVariance('1/d', (fanIn) => 1 / fanIn), withVariance(1 / 64, () => 1 / 64)].map(
+    (cell) => ({ ...cell, lora: present(cell.lora).slice(0, 1) }),
+  );
+  const { html, files } = await renderReport(inputOf(cells));
+  const fault =
+    'the figure variance-accuracy has several cells at one place, which nothing in it tells apart: ' +
+    'an entry of this name under report.figures takes its place';
+  assert.match(visible(html), `variance-accuracy : ${fault}.`);
+  assert.equal((JSON.parse(present(files['entries.json'])) as unknown[])[0], {
+    name: 'variance-accuracy',
+    files: [],
+    lacks: [fault],
+  });
+  assert.ok('figures/scores-accuracy.svg' in files);
+  assert.not('figures/variance-accuracy.svg' in files);
 });
 
 test('a figure has five lines at most: more are shared out evenly, and none is lost', async () => {

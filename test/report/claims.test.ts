@@ -75,8 +75,11 @@ test('the ends of the ranks are compared by seed, under α = r as well', () => {
 
 test('that the variance has no effect is held within the margin, and refuted beyond it', () => {
   const [full, lora] = [present(QUICK_ADAPTERS[0]), present(QUICK_ADAPTERS[1])];
-  const adapters = [full, lora, { ...lora, 'init.variance': '1/d' }];
-  const isLarge = ({ axes }: ReportCell): boolean => axes['adapter.init.variance'] === '1/d';
+  // The last two have one σ² in two spellings.
+  const large = ['1/d', 0.125].map((variance) => ({ ...lora, 'init.variance': variance }));
+  const adapters = [full, lora, ...large];
+  const isLarge = ({ axes }: ReportCell): boolean =>
+    large.some((one) => one['init.variance'] === axes['adapter.init.variance']);
   const states = (off: number) =>
     present(
       claimsWith(
@@ -114,6 +117,26 @@ test('cells on a poisoned base are in no verdict on robustness, and the page nam
     'no such verdict is about label-flip, rate 0.3 after addsent in the base; badnets, rate 0.1',
   );
   assert.match(html, 'No verdict: the paper makes no claim about a poisoned base');
+});
+
+test('defended models are in no verdict on robustness, nor in Holm’s correction', () => {
+  const input = fixture({ seeds, rows: 4 });
+  const defended = input.cells
+    .filter(({ family }) => family !== 'none')
+    .map((cell) => ({ ...cell, axes: { ...cell.axes, 'defence.defence': 'oracle' } }));
+  const ofRobustness = (cells: readonly ReportCell[]) => {
+    const { conditions, comparisons } = analyse({ ...input, cells });
+    return claimsOf(conditions, comparisons).flatMap(({ statement, rows }) =>
+      statement.includes('kernel') ? [] : rows.map(({ verdict }) => [statement, verdict]),
+    );
+  };
+  const alone = ofRobustness(input.cells);
+  assert.ok(alone.length > 0);
+  assert.equal(ofRobustness([...input.cells, ...defended]), alone);
+  assert.equal(ofRobustness(defended), []);
+  assert.equal(analyse({ ...input, cells: defended }).standing.headline, [
+    'No verdict: the paper makes no claim about models under a defence.',
+  ]);
 });
 
 test('claims that these runs say nothing about are left out, and the page has the others', async () => {

@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { JsonObject } from '../../src/api.ts';
 import { byName, conditionsOf, metricOf, seriesOf } from '../../src/report/conditions.ts';
 import { varyingPaths } from '../../src/report/labels.ts';
 import { present } from '../rig/present.ts';
@@ -153,7 +154,7 @@ test('a learning rate is named, with the adapter, only where it varies within th
   );
 });
 
-test('a path that only some cells have varies by its values, not by its absence', () => {
+test('a path that only some cells have varies by its values, not by its absence elsewhere', () => {
   assert.equal(
     [...varyingPaths([{ axes: { a: 1 } }, { axes: { b: 2 } }, { axes: { b: 3 } }])],
     ['b'],
@@ -184,6 +185,50 @@ test('over seeds: mean and interval by hand, failed seeds counted and never aver
     present(present(condition).failures.get(present(cells[2]))).map(({ id }) => id),
     ['train-3'],
   );
+});
+
+test('what only one of two like attacks, adapters or defences has is in its name', () => {
+  const onBadnets = (axes: JsonObject) => {
+    const type = axes['adapter.type'] === 'lora' ? 'lora' : 'full';
+    const cell = cellOf({
+      seed: 1,
+      attack: 'badnets',
+      poisoning: { rate: 0.1 },
+      adapter: { type },
+    });
+    return { ...cell, axes: { ...cell.axes, ...axes } };
+  };
+  const labels = (...some: readonly JsonObject[]) =>
+    conditionsOf(some.map(onBadnets), []).map((condition) => [
+      condition.attackLabel,
+      condition.adapterLabel,
+      condition.setting,
+    ]);
+  const lora = { 'adapter.type': 'lora', 'adapter.rank': 4 },
+    defence = { 'defence.defence': 'spectral-signatures' },
+    base = { 'base.adapter.type': 'lora', 'base.adapter.rank': 4 };
+  assert.equal(labels({}, { 'poisoning.place': 'end' }), [
+    ['badnets, rate 0.1', 'full', ''],
+    ['badnets, rate 0.1, place = end', 'full', ''],
+  ]);
+  assert.equal(labels({}, lora, { ...lora, 'adapter.rank_pattern.query': 2 }), [
+    ['badnets, rate 0.1', 'full', ''],
+    ['badnets, rate 0.1', 'LoRA r = 4', ''],
+    ['badnets, rate 0.1', 'LoRA r = 4, rank_pattern.query = 2', ''],
+  ]);
+  assert.equal(labels(lora, { ...lora, 'train.steps': 2 }), [
+    ['badnets, rate 0.1', 'LoRA r = 4', ''],
+    ['badnets, rate 0.1', 'LoRA r = 4, steps = 2', ''],
+  ]);
+  assert.equal(labels({}, defence, { ...defence, 'defence.epsilon': 0.2 }), [
+    ['badnets, rate 0.1', 'full', 'no defence'],
+    ['badnets, rate 0.1', 'full', 'spectral-signatures'],
+    ['badnets, rate 0.1', 'full', 'spectral-signatures, epsilon = 0.2'],
+  ]);
+  assert.equal(labels(base, { ...base, 'base.adapter.layers': [0, 1] }), [
+    ['badnets, rate 0.1', 'full', ''],
+    ['badnets, rate 0.1', 'full', 'base layers = [0,1]'],
+  ]);
 });
 
 test('what only some adapters turn on is in their names', () => {

@@ -85,6 +85,9 @@ test('a kernel that a defence leaves as it is counts once, and Holm’s m has no
     );
   const alone = shown(grid);
   assert.equal(shown([...grid, ...defended]), alone);
+  const ofFewerSeeds = defended.filter(({ seed }) => seed > 2);
+  assert.equal(shown([...grid, ...ofFewerSeeds]), alone, 'under a defence at some seeds');
+  assert.equal(shown([...ofFewerSeeds, ...grid]), alone, 'the kernel of more seeds is kept');
   const levels = alone.flatMap(([id, at, , , verdict]) =>
     id === 'information_bits' && at === 'final' ? [present(present(verdict).interval).level] : [],
   );

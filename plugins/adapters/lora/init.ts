@@ -68,11 +68,24 @@ export const isDrawn = (distribution: string): distribution is Distribution =>
 /** Matches `1/d`, `2/(3d)` and `2/(3*d)`. */
 const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
 
-/** Returns k and j of `k/(jd)`, with j = 1 for `k/d`; null for any other text. */
-function fractionOfFanIn(text: string): { readonly k: number; readonly j: number } | null {
-  const fraction = FRACTION.exec(text);
-  return fraction === null ? null : { k: Number(fraction[1]), j: Number(fraction[2] ?? 1) };
+/** Returns k and j of `k/(jd)` as integers in lowest terms, so that 0.5/d is 1/(2d); else null. */
+function fractionOfFanIn(text: string): { readonly k: bigint; readonly j: bigint } | null {
+  const [, above, below = '1'] = FRACTION.exec(text) ?? [];
+  if (above === undefined) return null;
+  const decimals = Math.max(...[above, below].map((of) => of.split('.')[1]?.length ?? 0));
+  const [k, j] = [scaledUp(above, decimals), scaledUp(below, decimals)];
+  const common = greatestDivisor(k, j) || 1n;
+  return { k: k / common, j: j / common };
 }
+
+/** Returns a decimal number times 10 to the power of `decimals`, of which it has no more. */
+function scaledUp(text: string, decimals: number): bigint {
+  const [whole = '', part = ''] = text.split('.');
+  return BigInt(whole + part.padEnd(decimals, '0'));
+}
+
+const greatestDivisor = (a: bigint, b: bigint): bigint =>
+  b === 0n ? a : greatestDivisor(b, a % b);
 
 /**
  * Returns σ² for a layer of fan-in d, written as a number, `k/d` or `k/(jd)`; null for any other
@@ -85,7 +98,7 @@ export function parseVariance(text: number | string, d: number): number | null {
       ? typeof text === 'string' && text.trim() === ''
         ? NaN
         : Number(text)
-      : fraction.k / (fraction.j * d);
+      : Number(fraction.k) / (Number(fraction.j) * d);
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
@@ -139,7 +152,7 @@ export function drawA(
 
 /**
  * Returns a variance (a number, `k/d` or `k/(jd)`) in the one form that all its spellings share:
- * 0.5 for `"0.50"`, `1/(3d)` for `1 / (3*d)`. Returns anything else as it is, for the adapter to
+ * 0.5 for `"0.50"`, `1/(3d)` for `2 / (6*d)`. Returns anything else as it is, for the adapter to
  * check.
  */
 function canonicalVariance(written: Json): Json {
@@ -150,7 +163,7 @@ function canonicalVariance(written: Json): Json {
     return written.trim() === '' || !Number.isFinite(number) ? written : number;
   }
   const { k, j } = fraction;
-  return j === 1 ? `${k}/d` : `${k}/(${j}d)`;
+  return j === 1n ? `${k}/d` : `${k}/(${j}d)`;
 }
 
 /**

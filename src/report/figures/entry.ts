@@ -145,16 +145,6 @@ export async function drawEntry(
   return figures;
 }
 
-export async function drawEntries(
-  entries: readonly FigureEntry[],
-  analysis: Pick<Analysis, 'conditions'>,
-  limits?: Limits,
-): Promise<readonly Figure[]> {
-  const figures: Figure[] = [];
-  for (const entry of entries) figures.push(...(await drawEntry(entry, analysis, limits)));
-  return figures;
-}
-
 const titleOf = ({ entry, frame }: Drawn): string => {
   const what = distinct(frame.measures.map(({ label }) => label)).join(', ');
   const over = entry.x.title ?? (frame.x.title || entry.x.field);

@@ -3,8 +3,10 @@
  * in a file of its own. An item of FIGURES gives it its section of the page, and SVG and CSV beside
  * it.
  */
+import type { FigureEntry } from '../../api/report.ts';
+import { UserFault } from '../../base/fault.ts';
 import type { Analysis } from '../analysis.ts';
-import type { Figure } from '../types.ts';
+import type { EntryContents, Figure } from '../types.ts';
 import { rocFigure, spectrumFigures } from './curves.ts';
 import {
   answerEntries,
@@ -22,13 +24,16 @@ import {
   stepEntries,
   varianceEntries,
 } from './defaults.ts';
-import { drawEntries, type Limits, OF_REPORT } from './entry.ts';
+import { drawEntry, type Limits, OF_REPORT } from './entry.ts';
 import { kernelFigures } from './kernels.ts';
 import { mapFigures } from './map.ts';
 import { stageFigure } from './stages.ts';
 
-type Drawn = Figure | null | readonly (Figure | null)[];
-/** Draws one figure or several. Null means a figure that has nothing to show. */
+type Drawn = Figure | null | readonly (Figure | EntryContents | null)[];
+/**
+ * Draws one figure or several. Null means a figure that has nothing to show, `EntryContents` one
+ * that a fault of the grid prevents.
+ */
 type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 
 /** The names that the spec has taken: its figures and tables are in one folder with these. */
@@ -38,14 +43,31 @@ const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
 /** Returns a function that draws entries, unless the spec does without or has taken their names. */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): Draw =>
-  (analysis) => {
+  async (analysis) => {
     const isShown = analysis.input.entries?.defaults ?? true,
       taken = takenNames(analysis);
     const entries = entriesOf(analysis.conditions).filter(
       ({ name }) => isShown && !taken.includes(name),
     );
-    return drawEntries(entries, analysis, { ...OF_REPORT, ...limits });
+    const drawn = [];
+    for (const entry of entries) drawn.push(...(await drawOrExplain(entry, analysis, limits)));
+    return drawn;
   };
+
+/** Draws an entry, or says which fault of the grid prevents that: the rest of the page stands. */
+async function drawOrExplain(
+  entry: FigureEntry,
+  analysis: Analysis,
+  limits: Partial<Limits>,
+): Promise<readonly (Figure | EntryContents)[]> {
+  try {
+    return await drawEntry(entry, analysis, { ...OF_REPORT, ...limits });
+  } catch (error) {
+    if (!(error instanceof UserFault)) throw error;
+    const wayOut = 'an entry of this name under report.figures takes its place';
+    return [{ name: entry.name, files: [], lacks: [`${error.message}: ${wayOut}`] }];
+  }
+}
 
 /** The figures by section of the page. */
 const FIGURES = {
@@ -66,16 +88,24 @@ const FIGURES = {
 export type FigureSection = keyof typeof FIGURES;
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
-/** Draws all figures by section, except those whose names the spec has taken. */
-export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
+/**
+ * Draws all figures by section, except those whose names the spec has taken. `lacking` holds those
+ * that cannot be drawn, and why.
+ */
+export async function drawFigures(
+  analysis: Analysis,
+): Promise<DrawnFigures & { readonly lacking: readonly EntryContents[] }> {
   const drawn: { [section: string]: readonly Figure[] } = {};
+  const lacking: EntryContents[] = [];
   const taken = takenNames(analysis);
   for (const [section, draws] of Object.entries<readonly Draw[]>(FIGURES)) {
-    const figures: (Figure | null)[] = [];
-    for (const draw of draws) figures.push(...[await draw(analysis)].flat());
+    const found = [];
+    for (const draw of draws) found.push(...[await draw(analysis)].flat());
+    const figures = found.filter((figure) => figure !== null);
+    lacking.push(...figures.filter((figure) => 'lacks' in figure));
     drawn[section] = figures
-      .filter((figure) => figure !== null)
+      .filter((figure) => 'id' in figure)
       .filter(({ id }) => !taken.includes(id));
   }
-  return drawn as DrawnFigures;
+  return { ...(drawn as DrawnFigures), lacking };
 }

@@ -11,7 +11,7 @@ import type { DrawnEntry } from '../entries.ts';
 import type { DrawnFigures } from '../figures/index.ts';
 import { cut, formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
 import { blockLabel, doseUnit, headName, sectionTitle } from '../labels.ts';
-import type { AttackNote, Figure } from '../types.ts';
+import type { AttackNote, EntryContents, Figure } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { style } from './style.ts';
 
@@ -277,6 +277,8 @@ export interface PageProps extends Analysis {
   readonly figures: DrawnFigures;
   /** What the spec's `report` asks for. */
   readonly entries: readonly DrawnEntry[];
+  /** The report's own figures that cannot be drawn, and why. */
+  readonly lacking: readonly EntryContents[];
 }
 
 export interface Chapter {

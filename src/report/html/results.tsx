@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { allMetricsCsv } from '../analysis.ts';
 import { type Condition, metricOf, seriesOf } from '../conditions.ts';
-import type { DrawnEntry, DrawnTable } from '../entries.ts';
+import type { DrawnTable } from '../entries.ts';
 import { writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
 import { cut, formatValue, plural } from '../format.ts';
@@ -17,7 +17,7 @@ import {
 } from '../metric-lookup.ts';
 import { type MetricNote } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
-import type { WritingFacts } from '../types.ts';
+import type { EntryContents, WritingFacts } from '../types.ts';
 import {
   type Chapter,
   CsvLink,
@@ -332,6 +332,7 @@ export const results: Chapter = {
   title: 'Results',
   parts: [
     ({ figures }) => <Figures figures={figures.scores} layout="masonry" />,
+    ({ lacking }) => <Lacking entries={lacking} />,
     MetricTables,
     Defences,
     EvidenceRule,
@@ -380,7 +381,10 @@ function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
   );
 }
 
-const Lacking = ({ entries }: { readonly entries: readonly DrawnEntry[] }): JSX.Element | null =>
+interface LackingProps {
+  readonly entries: readonly Pick<EntryContents, 'name' | 'lacks'>[];
+}
+const Lacking = ({ entries }: LackingProps): JSX.Element | null =>
   entries.every(({ lacks }) => lacks.length === 0) ? null : (
     <ul class="small">
       {entries.flatMap(({ name, lacks }) =>

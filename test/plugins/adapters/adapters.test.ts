@@ -131,6 +131,12 @@ test('LoRA adapters with the same canonical form draw the same A to the last bit
     [
       adapter({ init: { distribution: 'uniform', variance: '2/d' } }),
       adapter({ init: { distribution: 'xavier', variance: '2/(1d)' } }),
+      adapter({ init: { variance: '3.0/(1.5d)' } }),
+    ],
+    [
+      adapter({ init: { variance: '0.3/d' } }),
+      adapter({ init: { variance: '3/(10d)' } }),
+      adapter({ init: { variance: '0.06/(0.20d)' } }),
     ],
     [adapter({ init: { distribution: 'normal' } })],
     [adapter({ rslora: true }), adapter({ rslora: true, alpha: 16 })],
@@ -162,7 +168,7 @@ test('LoRA adapters with the same canonical form draw the same A to the last bit
       assert.is(initialVariance(asFormed, n, r), initialVariance(asWritten, n, r));
     assert.is(presets[asFormed.distribution].shape, presets[asWritten.distribution].shape);
   }
-  for (const broken of ['1/(3dd)', '', 'big'])
+  for (const broken of ['1/(3dd)', '', 'big', '0/(0d)'])
     assert.is(
       (lora.canonical!(adapter({ init: { variance: broken } }))['init'] as JsonObject)['variance'],
       broken,
