@@ -24,7 +24,7 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import type { MetricNote, Named } from './metrics.ts';
+import { measuredRows, type MetricNote, type Named, ROW_COUNTS } from './metrics.ts';
 
 /** What a reader must know of one number before using it. */
 export interface Judgement {
@@ -41,7 +41,7 @@ export interface Judgement {
   readonly fewer_rows?: RowCount;
 }
 
-/** On how many rows a number was measured, and the largest count that another cell has for it. */
+/** On how many rows a number was measured, and on how many without what a defence leaves out. */
 export interface RowCount {
   readonly rows: number;
   readonly of: number;
@@ -57,15 +57,20 @@ export const FEWER_ROWS = '‡';
 export const rowsText = (count: RowCount | null = null): string =>
   count === null ? '' : `${count.rows} of ${count.of}`;
 
-/** Returns the sentence that explains `FEWER_ROWS` below a table; null if no number has it. */
+/** The most different counts that the explanation of `FEWER_ROWS` lists. */
+const MOST_COUNTS = 6;
+
+/** Returns the sentences that explain `FEWER_ROWS` below a table; null if no number has it. */
 export function fewerRowsText(counts: readonly RowCount[]): string | null {
   if (counts.length === 0) return null;
-  const [rows, of] = (['rows', 'of'] as const).map((field) =>
-    joinWithOr([...new Set(counts.map((count) => count[field]))].sort((a, b) => a - b).map(String)),
-  );
+  const pairs = distinct(counts.map(rowsText)),
+    more = pairs.length > MOST_COUNTS ? [`${pairs.length - MOST_COUNTS} more`] : [],
+    listed = [...pairs.slice(0, MOST_COUNTS), ...more].join(', ');
   return (
-    `Under a defence, measured on ${rows} rows, where other cells have ${of}: the defender’s clean ` +
-    'rows are left out. accuracy_undefended and asr_undefended are on the same rows.'
+    `Under a defence, measured on fewer rows (${listed}): the defender’s clean rows are left out ` +
+    'and, of scores that do not count a rejected row as wrong (F1, MCC, loss, shares of classes), ' +
+    'the rows that it rejects. accuracy_undefended and asr_undefended are on the same rows as ' +
+    'accuracy and ASR.'
   );
 }
 
@@ -301,46 +306,83 @@ export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' |
   return { evidence: reason === null, reasons: reason ?? '' };
 }
 
-/** Returns the metric that counts the rows which a number was measured on; null if none does. */
-function countOf(cell: Measured, { stage, metric: named }: Named): string | null {
+/** Facts about rows and predictions that are not judged, but stand on rows too. */
+const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
+/** Scores that leave out what a defence rejects: it counts as wrong in `accuracy` and the ASR. */
+const OF_ACCEPTED =
+  /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
+
+/**
+ * Returns on how many rows a number was measured, and the metric that counts them before a defence
+ * rejects any; null if none does.
+ */
+export function measuredOn(
+  cell: Measured,
+  { stage, metric: named }: Named,
+): { readonly rows: number; readonly counter: string } | null {
   if (stage !== 'evaluate' || AFTER.test(named)) return null;
-  const [task = '', ...ofTask] = named.split('.'),
-    isOfTask = evaluateMetrics(cell)[`${task}.loss`] !== undefined;
-  const metric = (isOfTask ? ofTask.join('.') : named).replace(/^test_/, '').replace(/\..*$/, '');
-  if (!JUDGED.test(metric) || OF_OTHERS.test(metric) || OF_SAME_ROWS.test(metric)) return null;
-  return `${isOfTask ? `${task}.` : named.startsWith('test_') ? 'test_' : ''}examples`;
+  const own = evaluateMetrics(cell),
+    [first = '', ...ofTask] = named.split('.'),
+    isOfTask = own[`${first}.loss`] !== undefined;
+  const split = isOfTask ? `${first}.` : named.startsWith('test_') ? 'test_' : '',
+    name = isOfTask ? ofTask.join('.') : named.replace(/^test_/, ''),
+    metric = name.replace(/\..*$/, '');
+  const isCounted = JUDGED.test(metric) || FACTS.test(metric);
+  if (!isCounted || OF_OTHERS.test(metric) || OF_SAME_ROWS.test(metric)) return null;
+  const [kind = 'plain'] = measuredRows({ stage, metric }),
+    [ofTrigger = ''] = /\.trigger\..+$/.exec(name) ?? [];
+  const count = ROW_COUNTS[kind],
+    counter = `${split}${count}${count === ROW_COUNTS.plain ? '' : ofTrigger}`,
+    all = own[counter];
+  if (all === undefined) return null;
+  const leavesOut = own[`${split}accuracy_accepted`] !== undefined && OF_ACCEPTED.test(metric),
+    rejected = leavesOut ? (own[`${split}rejected_share`] ?? 0) : 0;
+  return { rows: Math.round(all * (1 - rejected)), counter };
 }
 
 /** Matches the axes of the data that a cell is trained and evaluated on, without the defender's. */
 const DATA = /^data\.(?!clean)/;
+/** Matches the axes that choose which of these rows get a trigger. */
+const ATTACK = /(?:^|\.)poisoning\./;
+/** Matches the metrics that count rows: all of a split, those with a trigger or a part of it. */
+const COUNTER = new RegExp(
+  `(?:^|_|\\.)(?:${distinct(Object.values(ROW_COUNTS)).join('|')})(?:$|\\.)`,
+);
 
 /**
- * Returns a function that says whether a number was measured on fewer rows than the same number of
- * another of these cells with the same data; null if it was not. A defence that is given clean rows
- * is evaluated on the others.
+ * Returns a function that says whether a number was measured on fewer rows than other numbers of
+ * these cells with the same data and, under a trigger, the same attack; null if it was not. A
+ * defence that is given clean rows is evaluated on the others, and may reject some of them.
  * @param axesOf returns the cell's axis values by full path
  */
 export function compareRowCounts<Cell extends Measured>(
   cells: readonly Cell[],
   axesOf: (cell: Cell) => JsonObject,
 ): (cell: Cell, named: Named) => RowCount | null {
-  const keys = new Map(
-    cells.map((cell) => [
-      cell,
-      contentKey(Object.entries(axesOf(cell)).filter(([path]) => DATA.test(path))),
-    ]),
-  );
+  const keysOf = (cell: Cell) => {
+    const axes = Object.entries(axesOf(cell)),
+      data = axes.filter(([path]) => DATA.test(path)),
+      attack = axes.filter(([path]) => ATTACK.test(path));
+    return { plain: contentKey(data), triggered: contentKey([data, attack]) };
+  };
+  const keys = new Map(cells.map((cell) => [cell, keysOf(cell)]));
+  const nameOf = (cell: Cell, counter: string): string => {
+    const kind = counter.endsWith(ROW_COUNTS.plain) ? 'plain' : 'triggered';
+    return `${keys.get(cell)?.[kind] ?? ''} ${counter}`;
+  };
   const most = new Map<string, number>();
-  for (const [cell, key] of keys)
+  for (const cell of cells)
     for (const [metric, value = 0] of Object.entries(evaluateMetrics(cell)))
-      if (/(?:^|_|\.)examples$/.test(metric))
-        most.set(`${key} ${metric}`, Math.max(value, most.get(`${key} ${metric}`) ?? 0));
+      if (COUNTER.test(metric)) {
+        const name = nameOf(cell, metric);
+        most.set(name, Math.max(value, most.get(name) ?? 0));
+      }
   return (cell, named) => {
-    const count = countOf(cell, named);
-    if (count === null) return null;
-    const rows = evaluateMetrics(cell)[count],
-      of = most.get(`${keys.get(cell) ?? ''} ${count}`);
-    return rows === undefined || of === undefined || rows >= of ? null : { rows, of };
+    const measured = measuredOn(cell, named);
+    if (measured === null) return null;
+    const { rows, counter } = measured,
+      of = most.get(nameOf(cell, counter));
+    return of === undefined || rows >= of ? null : { rows, of };
   };
 }
 

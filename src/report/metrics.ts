@@ -75,6 +75,14 @@ export function measuredRows({
     : ['plain'];
 }
 
+/** By kind of rows (`measuredRows`): the metric of `evaluate` that counts them. */
+export const ROW_COUNTS = {
+  plain: 'examples',
+  triggered: 'triggered_rows',
+  all: 'examples',
+  partial: 'false_trigger_rows',
+} as const;
+
 /** Whether a metric is a rate at which a trigger succeeds, or is judged by: `test_asr.refusal`. */
 export const isUnderTrigger = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);

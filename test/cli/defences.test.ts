@@ -76,12 +76,16 @@ test('numbers on fewer rows are marked beside those on all', async ({ project, r
           stage === 'evaluate' && metric === name && cell['defence.defence'] === defence,
       ),
     ).evidence.fewer_rows;
-  assert.equal(fewer('oracle', 'asr'), { rows: 10, of: 20 });
+  assert.equal(fewer('oracle', 'accuracy'), { rows: 10, of: 20 });
+  const [some, all] = ['oracle', undefined].map((one) => metricsOf(rows, one)['triggered_rows']);
+  assert.equal(fewer('oracle', 'asr'), { rows: some, of: all });
+  const accepted = 10 * (1 - present(metricsOf(rows, 'onion')['rejected_share']));
+  assert.equal(fewer('onion', 'f1'), { rows: Math.round(accepted), of: 20 });
   assert.equal(
     [fewer(undefined, 'asr'), fewer('oracle', 'asr_undefended')],
     [undefined, undefined],
   );
-  const NOTE = 'Under a defence, measured on 10 rows, where other cells have 20';
+  const NOTE = 'Under a defence, measured on fewer rows (10 of 20';
   const table = async (...more: string[]): Promise<string> => {
     const only = ['--only', 'defence=none,oracle', '--metric', 'accuracy'];
     const said = await project.succeeds(
