@@ -179,12 +179,18 @@ const OTHERS = {
   },
 };
 
-/** Returns why another model's numbers are not evidence, as the end of a sentence; else null. */
-function otherModelReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
+/**
+ * Returns why another model's number, or a difference from it, is not evidence, as the end of a
+ * sentence; else null. As of the cell's own model, scores need not be above the majority class's.
+ */
+function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: string): string | null {
   const own = evaluateMetrics(cell),
+    { one, noBetter } = wordsOf(cell),
     { called, accuracy } = OTHERS[of],
     share = own[`majority_share_${of}`] ?? own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
+  const isScore = metric.endsWith(`_${of}`) && !RATE.test(metric);
+  if (isScore) return null;
   const value = accuracy(own);
   return Number.isNaN(value) || isShownAbove(own[`majority_p_${of}`], value, share)
     ? null
@@ -211,12 +217,7 @@ export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'me
       };
 }
 
-interface Words {
-  readonly one: string;
-  readonly noBetter: string;
-}
-
-const wordsOf = (cell: Measured): Words =>
+const wordsOf = (cell: Measured): { readonly one: string; readonly noBetter: string } =>
   writesAnswers(cell)
     ? { one: 'writes one text only', noBetter: 'is no better than the commonest answer' }
     : { one: 'predicts one class only', noBetter: 'is no better than the majority class' };
@@ -225,7 +226,7 @@ const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pai
 /** The metrics by which models are judged, as opposed to counts and facts about predictions. */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
-/** P-values, and numbers of a base (`asr_before`), of which this evaluation has no other number. */
+/** P-values, and numbers of a base (`asr_before`), of which only a chain has others. */
 const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
 /** Numbers without a defence, and differences from them, on the rows of the cell with it. */
 const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
@@ -255,6 +256,20 @@ export function afterTraining(cell: Measured, training: number): Measured {
 export const AFTER = /_after_(\d+)(?=$|\.)/;
 
 /**
+ * Returns the name that the same number has in a chain, `asr_after_2` for `asr_before`; null for
+ * other numbers and without a chain.
+ */
+function nameInChain(cell: Measured, named: string): string | null {
+  const before = /_before(?=$|\.)/;
+  if (!before.test(named)) return null;
+  const trainings = Object.keys(evaluateMetrics(cell)).flatMap((metric) => {
+    const training = AFTER.exec(metric)?.[1];
+    return training && metric.replace(AFTER, '_before') === named ? [Number(training)] : [];
+  });
+  return trainings.length === 0 ? null : named.replace(before, `_after_${Math.max(...trainings)}`);
+}
+
+/**
  * Returns why a number of `evaluate` is not evidence, as the end of a sentence, or null if it is
  * evidence. A number on test rows is judged by the same model's validation rows.
  */
@@ -271,6 +286,8 @@ export function voidReason(
     const evaluate = Object.fromEntries(own);
     return voidReason({ ...cell, metrics: { evaluate } }, { metric: ofTask.join('.') });
   }
+  const inChain = nameInChain(cell, named);
+  if (inChain !== null) return voidReason(cell, { metric: inChain });
   const [after = '', training] = AFTER.exec(named) ?? [];
   if (training !== undefined)
     return voidReason(afterTraining(cell, Number(training)), { metric: named.replace(after, '') });
@@ -289,14 +306,14 @@ export function voidReason(
       : null;
   }
   // Numbers of another model alone.
-  if (metric.endsWith('_undefended')) return otherModelReason(cell, 'undefended', words);
+  if (metric.endsWith('_undefended')) return otherModelReason(cell, 'undefended', metric);
   if (metric.endsWith('_clean') && metric !== 'asr_minus_clean')
-    return otherModelReason(cell, 'clean', words);
+    return otherModelReason(cell, 'clean', metric);
   if (predictsOneClass(cell)) return words.one;
   if (RATE.test(metric) && !beatsMajority(cell)) return words.noBetter;
   // Differences from another model.
-  if (/_drop$|^asr_minus_clean$/.test(metric)) return otherModelReason(cell, 'clean', words);
-  if (/_cost$|_removed$/.test(metric)) return otherModelReason(cell, 'undefended', words);
+  if (/_drop$|^asr_minus_clean$/.test(metric)) return otherModelReason(cell, 'clean', metric);
+  if (/_cost$|_removed$/.test(metric)) return otherModelReason(cell, 'undefended', metric);
   return null;
 }
 

@@ -113,6 +113,11 @@ test('a grid of many conditions has a row for each defence, with the range of it
     ],
   );
   assert.match(sentence, 'the least and the largest mean');
+  const worn = defended('cube', LORA4, 1),
+    evaluate = { ...worn.metrics['evaluate'], predicted_share_undefended: 1 };
+  const found = present(defenceFinding(conditionsOf([{ ...worn, metrics: { evaluate } }], [])));
+  assert.equal(found.rows[0]?.values.slice(0, 4), ['1.000 †', '0.250', '0.875 †', '0.750']);
+  assert.match(found.sentence, 'has an undefended run that predicts one class only');
   assert.is(defenceFinding(conditionsOf([cellOf({ seed: 1 })], [])), null);
 });
 

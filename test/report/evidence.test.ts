@@ -48,6 +48,12 @@ test('a number along a chain is judged by the model that it is of', () => {
   assert.is(reason('trigger_rate_after_1'), 'predicts one class only');
   for (const metric of ['asr', 'asr_after_2', 'asr_after_2.refusal', 'accuracy_after_2'])
     assert.is(reason(metric), null, metric);
+  assert.is(reason('asr_before'), null, 'after training 2');
+  const worn = { ...evaluate, predicted_share_after_2: 1, asr_before: 1, test_asr_before: 1 };
+  for (const metric of ['asr_before', 'test_asr_before', 'asr_before.refusal', 'asr_after_2'])
+    assert.is(voidReason({ metrics: { evaluate: worn } }, { metric }), 'predicts one class only');
+  const ofOneBase = { asr: 1, asr_before: 1, predicted_share: 1 };
+  assert.is(voidReason({ metrics: { evaluate: ofOneBase } }, { metric: 'asr_before' }), null);
   const { metrics } = afterTraining({ metrics: { evaluate } }, 1);
   assert.equal(metrics['evaluate']?.['asr'], 1, 'before the attack: the rate of its trigger');
   assert.equal(metrics['evaluate']?.['test_asr'], 0.9, 'also on test rows');
@@ -389,6 +395,19 @@ test('what is measured against an undefended model that predicts one class is no
     ['asr_removed', 'accuracy_cost', 'asr_undefended', 'accuracy_undefended', 'asr'].map(of),
     [reason, reason, reason, reason, null],
   );
+});
+
+test('another model’s accuracy needs to beat the majority no more than the cell’s own', () => {
+  const evaluate = {
+    ...{ ...healthy(0.9, 0.03), accuracy: 0.66, majority_share: 0.65, majority_p: 1 },
+    ...{ accuracy_undefended: 0.66, majority_p_undefended: 1, accuracy_cost: 0 },
+    ...{ trigger_accuracy: 0.6, trigger_accuracy_clean: 0.6, majority_p_clean: 1 },
+  };
+  const of = (metric: string): string | null => voidReason({ metrics: { evaluate } }, { metric });
+  for (const metric of ['accuracy', 'accuracy_undefended', 'trigger_accuracy_clean'])
+    assert.is(of(metric), null, metric);
+  for (const metric of ['accuracy_cost', 'asr_undefended'])
+    assert.is(of(metric), 'has an undefended run that is no better than the majority class');
 });
 
 test('a model whose rejected rows are wrong is judged by the rows that are accepted', () => {
