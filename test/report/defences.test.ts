@@ -121,6 +121,29 @@ test('a grid of many conditions has a row for each defence, with the range of it
   assert.is(defenceFinding(conditionsOf([cellOf({ seed: 1 })], [])), null);
 });
 
+test('‡ stands where any seed has a number on fewer rows, also of the share predicted most', async () => {
+  const of = (
+    defence: string | null,
+    seed: number,
+    evaluate: { readonly [name: string]: number },
+  ) => {
+    const cell = cellOf({ seed, attack: 'badnets', evaluate });
+    return defence ? { ...cell, axes: { ...cell.axes, 'defence.defence': defence } } : cell;
+  };
+  const onAll = { accuracy: 0.75, predicted_share: 1, examples: 50 };
+  const { html } = await renderReport(
+    inputOf([
+      ...[1, 2].map((seed) => of(null, seed, onAll)),
+      of('cube', 1, {}),
+      of('cube', 2, { ...onAll, accuracy: 0.5, examples: 30 }),
+    ]),
+  );
+  const table = html.slice(html.indexOf('Results by condition'));
+  const [accuracy, predicted] = rowWith(table, 'cube').slice(-2);
+  assert.equal([accuracy, predicted], ['0.500 (n = 1) † ‡', '1.000 (n = 1) ‡ (1 of 2 one class)']);
+  assert.match(visible(table), '‡ Under a defence, measured on fewer rows (30 of 50):');
+});
+
 test('the table of detection has only conditions in which something was detected', async () => {
   const [undefended, onion] = cells;
   const withDefence = (defence: string, metrics: { readonly [metric: string]: number }) => {
