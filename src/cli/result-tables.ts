@@ -17,6 +17,7 @@ import {
   isPValue,
   metricName,
   METRICS,
+  REJECTED,
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
@@ -35,6 +36,7 @@ export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 /** The metrics that people want first. */
 const FIRST: readonly Metric[] = [
   ACCURACY,
+  REJECTED,
   DROP,
   ASR,
   { stage: 'evaluate', metric: 'asr_untriggered' },

@@ -205,6 +205,17 @@ export const ASR_BEFORE = evaluated({
     'that the other metrics are measured after',
 });
 
+export const REJECTED = evaluated({
+  metric: 'rejected_share',
+  defended: true,
+  table: 'defence',
+  label: 'Rejected',
+  meaning:
+    'share of untouched validation rows that the defence rejects; they count as wrong in the ' +
+    'accuracy, and not at all in scores such as F1',
+  ofAnswers:
+    'share of untouched prompts that the defence rejects; their output is empty and counts as any',
+});
 export const ASR_UNDEFENDED = evaluated({
   metric: 'asr_undefended',
   defended: true,
@@ -371,13 +382,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_UNDEFENDED,
   ASR_REMOVED,
   ...DETECTION,
-  evaluated({
-    metric: 'rejected_share',
-    defended: true,
-    table: 'defence',
-    label: 'Rejected',
-    meaning: 'share of untouched validation rows that the defence rejects',
-  }),
+  REJECTED,
   {
     ...evaluated({
       metric: 'model_score',

@@ -184,19 +184,19 @@ const plainRows: readonly PlainRow[] = [
 test('the metric by which a named data set is scored comes first', () => {
   const cell = { 'adapter.type': 'full' };
   const rows = judged(
-    ['accuracy', 'asr', 'mcc', 'test_mcc'].map((metric) => ({
+    ['rejected_share', 'accuracy', 'asr', 'mcc', 'test_mcc'].map((metric) => ({
       ...{ cell, seed: 1, stage: 'evaluate', metric, value: 0.5 },
       ...(metric.endsWith('mcc') ? { task: 'cola' } : {}),
     })),
   );
-  const names = ['mcc', 'accuracy', 'asr'];
+  // Rows that a defence rejects are left out of mcc, and count as wrong in the accuracy.
   assert.equal(
     firstMetrics(rows).map(({ metric }) => metric),
-    names,
+    ['mcc', 'accuracy', 'rejected_share', 'asr'],
   );
   assert.equal(
     laidOut(rows, null, {}).metrics.map(({ metric }) => metric),
-    names,
+    ['mcc', 'accuracy', 'asr'],
   );
 });
 

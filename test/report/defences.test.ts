@@ -144,6 +144,17 @@ test('‡ stands where any seed has a number on fewer rows, also of the share pr
   assert.match(visible(table), '‡ Under a defence, measured on fewer rows (30 of 50):');
 });
 
+test('the table of the task has the share of rows that a defence rejects, and ‡ beside it', async () => {
+  const scores = { accuracy: 0.25, accuracy_accepted: 0.5, f1: 0.5, majority_share: 0.75 };
+  const evaluate = { ...scores, rejected_share: 0.5, examples: 40 };
+  const cell = cellOf({ seed: 1, evaluate });
+  const axes = { ...cell.axes, 'defence.defence': 'strip' };
+  const { html } = await renderReport(inputOf([{ ...cell, axes }]));
+  const table = html.slice(html.indexOf('Results by condition'));
+  assert.equal(rowWith(table, 'strip').slice(-4), ['0.250', '0.750 ‡', '0.500 ‡', '0.500']);
+  assert.match(visible(table), 'measured on fewer rows (20 of 40)');
+});
+
 test('the table of detection has only conditions in which something was detected', async () => {
   const [undefended, onion] = cells;
   const withDefence = (defence: string, metrics: { readonly [metric: string]: number }) => {
