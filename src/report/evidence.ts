@@ -57,20 +57,24 @@ export const FEWER_ROWS = '‡';
 export const rowsText = (count: RowCount | null = null): string =>
   count === null ? '' : `${count.rows} of ${count.of}`;
 
-/** The most different counts that the explanation of `FEWER_ROWS` lists. */
+/** The most different counts that an explanation of `FEWER_ROWS` lists. */
 const MOST_COUNTS = 6;
+
+/** Returns the counts, each once: `10 of 20, 5 of 10`. */
+export function countsText(counts: readonly RowCount[]): string {
+  const pairs = distinct(counts.map(rowsText)),
+    more = pairs.length - MOST_COUNTS;
+  return [...pairs.slice(0, MOST_COUNTS), ...(more > 0 ? [`${more} more`] : [])].join(', ');
+}
 
 /** Returns the sentences that explain `FEWER_ROWS` below a table; null if no number has it. */
 export function fewerRowsText(counts: readonly RowCount[]): string | null {
   if (counts.length === 0) return null;
-  const pairs = distinct(counts.map(rowsText)),
-    more = pairs.length > MOST_COUNTS ? [`${pairs.length - MOST_COUNTS} more`] : [],
-    listed = [...pairs.slice(0, MOST_COUNTS), ...more].join(', ');
   return (
-    `Under a defence, measured on fewer rows (${listed}): the defender’s clean rows are left out ` +
-    'and, of scores that do not count a rejected row as wrong (F1, MCC, loss, shares of classes), ' +
-    'the rows that it rejects. accuracy_undefended and asr_undefended are on the same rows as ' +
-    'accuracy and ASR.'
+    `Under a defence, measured on fewer rows (${countsText(counts)}): the defender’s clean rows ` +
+    'are left out and, of scores that do not count a rejected row as wrong (F1, MCC, loss, shares ' +
+    'of classes), the rows that it rejects. accuracy_undefended and asr_undefended are on the ' +
+    'same rows as accuracy and ASR.'
   );
 }
 

@@ -106,6 +106,16 @@ test('numbers on fewer rows are marked beside those on all', async ({ project, r
   assert.match(await table('--csv'), '10 of 20');
   const html = project.read('.dosimeter/reports/tiny.html');
   assert.match(html, `‡ ${NOTE}`);
+
+  project.write(
+    'more.yaml',
+    SPEC.replace('  clean_share: 0.5', '  clean_share: 0.25\nstages: [evaluate]'),
+  );
+  const oracle = ['--backend', 'wasm', '--only', 'defence=oracle'];
+  await project.succeeds('run', 'more.yaml', ...oracle);
+  const { stdout, stderr } = await project.succeeds('diff', 'spec.yaml', 'more.yaml', ...oracle);
+  assert.match(stdout, /^evaluate +accuracy +[.\d]+ (?:† )?‡ +[.\d]+(?: †)? /m);
+  assert.match(stderr, /‡ Measured on fewer rows than in the other spec \([^)]*\b10 of 15\b/);
 });
 
 test('the oracle finds exactly what was poisoned', ({ rows }) => {
