@@ -136,6 +136,8 @@ test('an edit that changes nothing leaves every score as it was', ({ rows }) => 
   assert.equal([cost, removed], [0, 0]);
   assert.is(own['accuracy'], own['accuracy_undefended']);
   assert.is(own['asr'], own['asr_undefended']);
+  for (const name of ['majority_share', 'majority_p', 'predicted_share'])
+    assert.is(own[name], own[`${name}_undefended`], `${name}, on the rows of the cell`);
 });
 
 test('a training on clean rows that changes nothing leaves every score as it was', ({ rows }) => {
