@@ -37,7 +37,7 @@ export interface Judgement {
   readonly missing: number;
   /** What the stages behind the number were warned of. */
   readonly warnings: readonly string[];
-  /** Set if other cells with the same data have this number on more rows. */
+  /** Set if other cells have this number on more rows, or if it leaves out rejected rows. */
   readonly fewer_rows?: RowCount;
 }
 
@@ -50,7 +50,7 @@ export interface RowCount {
 /** The mark of numbers that are not evidence. */
 export const DAGGER = '†';
 
-/** The mark of numbers that were measured on fewer rows than the same number of other cells. */
+/** The mark of numbers that were measured on fewer rows (`compareRowCounts`). */
 export const FEWER_ROWS = '‡';
 
 /** Returns `32 of 40` for CSV; empty where no other cell has more rows. */
