@@ -8,7 +8,7 @@ import {
   fieldDifferences,
   summariseDifferences,
 } from '../report/diff.ts';
-import { DAGGER, daggerText } from '../report/evidence.ts';
+import { countsText, DAGGER, daggerText, FEWER_ROWS, type RowCount } from '../report/evidence.ts';
 import { isPValue, metricName } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
@@ -61,6 +61,15 @@ export async function diffCommand(
     );
   const dagger = daggerText(summaries.flatMap((row) => [...row.reasonsA, ...row.reasonsB]));
   if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, proseWidth()));
+  const fewer = countsText(summaries.flatMap((row) => [...row.fewerA, ...row.fewerB]));
+  if (fewer !== '')
+    warn(
+      wrap(
+        `${FEWER_ROWS} Measured on fewer rows than in the other spec (${fewer}): the two numbers ` +
+          'are not of the same rows.',
+        proseWidth(),
+      ),
+    );
   const excluded = new Set(rows.flatMap((row) => row.excluded ?? []));
   if (excluded.size > 0)
     warn('excluded from the differences, because it is not evidence: ' + [...excluded].join('; '));
@@ -83,8 +92,16 @@ async function readSide(spec: string, options: SpecOptions): Promise<Side> {
 
 const fieldText = (value: unknown): string => (value === null ? '(not set)' : valueText(value));
 
-const numberText = (value: number | null, reasons: readonly string[] = []): string =>
-  value === null ? '–' : `${plainValue(value)}${reasons.length > 0 ? ` ${DAGGER}` : ''}`;
+const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
+
+const meanText = (
+  value: number | null,
+  reasons: readonly string[],
+  fewer: readonly RowCount[],
+): string =>
+  numberText(value) +
+  (reasons.length > 0 ? ` ${DAGGER}` : '') +
+  (fewer.length > 0 ? ` ${FEWER_ROWS}` : '');
 
 /** Returns the interval, or the two differences of two pairs; '' if there is none. */
 function intervalText(row: DifferenceSummary): string {
@@ -116,8 +133,8 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
       ...paths.map((path) => (path in row.cell ? fieldText(row.cell[path]) : '')),
       row.stage,
       row.metric,
-      numberText(row.a, row.reasonsA),
-      numberText(row.b, row.reasonsB),
+      meanText(row.a, row.reasonsA, row.fewerA),
+      meanText(row.b, row.reasonsB, row.fewerB),
       numberText(row.difference),
       intervalText(row),
       row.p === null ? '' : pText(row.p),

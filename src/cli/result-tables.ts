@@ -7,7 +7,7 @@ import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER, FEWER_ROWS } from '../report/evidence.ts';
-import { withBasesNamed } from '../report/labels.ts';
+import { DEFENCE, withBasesNamed } from '../report/labels.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
@@ -17,6 +17,7 @@ import {
   isPValue,
   metricName,
   METRICS,
+  REJECTED,
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
@@ -35,6 +36,7 @@ export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 /** The metrics that people want first. */
 const FIRST: readonly Metric[] = [
   ACCURACY,
+  REJECTED,
   DROP,
   ASR,
   { stage: 'evaluate', metric: 'asr_untriggered' },
@@ -108,26 +110,34 @@ function tableAxes(rows: readonly Named[]): readonly Axis[] {
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
-/** Returns the text of each axis of a row; an attack also names those of bases without an axis. */
-function axisTexts(row: Named, axes: readonly Axis[]): string[] {
+/** What a cell without a defence is called where others have one. */
+const NO_DEFENCE = 'no defence';
+
+/**
+ * Returns the text of each axis of a row, empty where the row lacks the axis. An attack also names
+ * those of bases without an axis.
+ */
+function axisTexts(row: Named, axes: readonly Axis[], equals = ' = '): string[] {
   const paths = axes.map(({ path }) => path);
   const { cell, also = [] } = row;
   const named = {
     cell: withBasesNamed(cell, paths),
     also: also.map((name) => withBasesNamed(name, paths)),
   };
-  return paths.map((path) => axisText(named, path));
+  return paths.map((path) => axisText(named, path, equals) || (path === DEFENCE ? NO_DEFENCE : ''));
 }
 
 /** Returns the caveats about the numbers, as on the report's first screen. */
 export function caveatLines(rows: readonly ResultRow[]): string[] {
   const axes = tableAxes(rows);
-  const label = (row: Named): string =>
-    axes
-      .map(({ path, name }) => ({ name, value: axisText(row, path, '=') }))
-      .filter(({ value }) => value !== '')
-      .map(({ name, value }) => `${name}=${value}`)
-      .join(' ') || (axes.length === 0 ? '' : 'a cell without these fields');
+  const label = (row: Named): string => {
+    const values = axisTexts(row, axes, '=');
+    const named = axes.map(({ name }, i) =>
+      ['', NO_DEFENCE].includes(values[i] ?? '') ? values[i] : `${name}=${values[i]}`,
+    );
+    const known = named.filter(Boolean);
+    return known.length === 0 && axes.length > 0 ? 'a cell without these fields' : known.join(' ');
+  };
   return caveatsOf(caveatGroups(rows, (cell, also) => label({ cell, also }))).map(
     ({ title, text }) => `${title}. ${text}`,
   );

@@ -1,10 +1,17 @@
 /** Everything that the page and its figures show, computed once from the cells. Pure. */
+import { defined } from '../base/defined.ts';
 import { withoutNumbers } from '../base/fault.ts';
 import { type Caveat, caveatsOf } from './caveats.ts';
 import { compareAll, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf, isFull } from './conditions.ts';
 import { toCsv } from './csv.ts';
-import { evidenceColumns, predictsOneClass, writesAnswers } from './evidence.ts';
+import {
+  compareRowCounts,
+  evidenceColumns,
+  predictsOneClass,
+  rowsText,
+  writesAnswers,
+} from './evidence.ts';
 import { chooseKernels, type KernelChoice } from './figures/kernels.ts';
 import { type Finding, findingsOf } from './findings.ts';
 import { plural } from './format.ts';
@@ -99,6 +106,10 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
   );
   const count = metrics.reduce((sum, values) => sum + Object.keys(values).length, 0);
   if (count > MOST_ROWS || count === 0) return { csv: null, rows: count };
+  const rowCount = compareRowCounts(
+    conditions.flatMap(({ cells }) => [...cells]),
+    ({ axes }) => axes,
+  );
   const rows = conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) =>
     cells.flatMap((cell) =>
       Object.entries(cell.metrics).flatMap(([stage, values]) =>
@@ -112,6 +123,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
           value,
           ...taskField(cell.tasks, { stage, metric }),
           ...evidenceColumns(cell, { stage, metric }),
+          ...defined({ fewer_rows: rowsText(rowCount(cell, { stage, metric })) || undefined }),
         })),
       ),
     ),

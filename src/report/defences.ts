@@ -72,10 +72,18 @@ const shareDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
 /** The columns of the finding, each with the metric by whose evidence it is marked. */
-const COLUMNS: readonly (readonly [title: string, quantity: Quantity, judgedBy?: MetricNote])[] = [
+const COLUMNS: readonly (readonly [
+  title: string,
+  quantity: Quantity,
+  judgedBy?: Pick<MetricNote, 'metric'>,
+])[] = [
   ['ASR without', scoreOf(ASR_UNDEFENDED), ASR_UNDEFENDED],
   ['ASR with', scoreOf(ASR), ASR],
-  ['Accuracy without', metricOf(ACCURACY.stage, 'accuracy_undefended')],
+  [
+    'Accuracy without',
+    metricOf(ACCURACY.stage, 'accuracy_undefended'),
+    { metric: 'accuracy_undefended' },
+  ],
   ['Accuracy with', scoreOf(ACCURACY), ACCURACY],
   ['Rows dropped', shareDropped],
   ['Inputs rejected', metricOf(ACCURACY.stage, 'rejected_share')],
@@ -110,7 +118,7 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   const shown = rows.slice(0, MOST_DEFENDED),
     dagger = daggerText(
       assessed.flatMap((one) =>
-        [ASR, ACCURACY].flatMap((metric) => [...voidReasons(one, metric).values()]),
+        columns.flatMap(([, , metric]) => (metric ? [...voidReasons(one, metric).values()] : [])),
       ),
     );
   const rangeNote = isEach

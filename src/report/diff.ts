@@ -2,7 +2,7 @@
 import type { Json, JsonObject } from '../api.ts';
 import { meanOfKnown, pairedDifference } from '../base/stats.ts';
 import { differenceP, holmByMetric } from './against.ts';
-import { voidReason } from './evidence.ts';
+import { measuredOn, type RowCount, voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
@@ -37,6 +37,9 @@ export interface DifferenceRow {
   /** Why each number is not evidence (evidence.ts); null if it is evidence, or missing. */
   readonly reasonA: string | null;
   readonly reasonB: string | null;
+  /** On how many rows each was measured (`measuredOn`); null if unknown, or missing. */
+  readonly rowsA: number | null;
+  readonly rowsB: number | null;
   /** b − a; null if either is missing. */
   readonly difference: number | null;
   /**
@@ -109,10 +112,11 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
     ),
   );
 
-/** A number of a cell, and why it is not evidence (null if it is). */
+/** A number of a cell, why it is not evidence (null if it is), and on how many rows it is. */
 interface CellNumber extends Pick<DifferenceRow, 'stage' | 'metric'> {
   readonly value: number;
   readonly reason: string | null;
+  readonly rows: number | null;
 }
 
 const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
@@ -124,6 +128,7 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
         metric,
         value,
         reason: stage === ACCURACY.stage ? voidReason({ metrics }, { metric }) : null,
+        rows: measuredOn({ metrics }, { stage, metric })?.rows ?? null,
       })),
   );
 
@@ -151,12 +156,15 @@ export function differenceRows(
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
     for (const cell of listed.get(canonicalJson(namesIn(one))) ?? [])
-      for (const { stage, metric, value, reason } of finiteNumbers(one)) {
+      for (const { stage, metric, value, reason, rows: measured } of finiteNumbers(one)) {
         const name = canonicalJson([cell, seed, stage, metric]);
-        const empty = { cell, seed, stage, metric, a: null, b: null, reasonA: null, reasonB: null };
-        const row = rows.get(name) ?? { ...empty };
+        const row: OpenRow = rows.get(name) ?? {
+          ...{ cell, seed, stage, metric, a: null, b: null },
+          ...{ reasonA: null, reasonB: null, rowsA: null, rowsB: null },
+        };
         row[side] = value;
         row[side === 'a' ? 'reasonA' : 'reasonB'] = reason;
+        row[side === 'a' ? 'rowsA' : 'rowsB'] = measured;
         rows.set(name, row);
       }
   };
@@ -186,6 +194,9 @@ export interface DifferenceSummary {
   /** Why numbers behind these means are not evidence. Means over pairs are of evidence alone. */
   readonly reasonsA: readonly string[];
   readonly reasonsB: readonly string[];
+  /** The pairs in which A's number, or B's, is on fewer rows than the other. */
+  readonly fewerA: readonly RowCount[];
+  readonly fewerB: readonly RowCount[];
   /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
   readonly difference: number | null;
   readonly std: number | null;
@@ -213,6 +224,9 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
 
+const fewerRows = (rows: number | null, of: number | null): readonly RowCount[] =>
+  rows !== null && of !== null && rows < of ? [{ rows, of }] : [];
+
 /** Summarises each group over its seeds. The p-values are not corrected yet. */
 function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
   return groups.map((group) => {
@@ -237,6 +251,8 @@ function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): Difference
       b: meanOfKnown(counted.map((row) => row.b)),
       reasonsA: distinct(counted.flatMap(({ reasonA }) => reasonA ?? [])),
       reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
+      fewerA: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsA, rowsB)),
+      fewerB: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsB, rowsA)),
       difference: paired?.mean ?? null,
       std: paired?.std ?? null,
       low: paired?.low ?? null,

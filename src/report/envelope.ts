@@ -20,7 +20,14 @@ import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
-import { hasTestRows, measuredRows, metricName, onTest, parseMetricName } from './metrics.ts';
+import {
+  hasTestRows,
+  measuredRows,
+  metricName,
+  onTest,
+  parseMetricName,
+  ROW_COUNTS,
+} from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
 
@@ -190,12 +197,12 @@ function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupCho
     : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
 }
 
-/** By kind of rows (`measuredRows`): the metric that counts them, and what captions call them. */
-const COUNTS = {
-  plain: ['examples', (split: string) => `${split} rows`],
-  triggered: ['triggered_rows', (split: string) => `triggered ${split} rows`],
-  all: ['examples', (split: string) => `${split} rows under the trigger`],
-  partial: ['false_trigger_rows', (split: string) => `${split} rows with part of the trigger`],
+/** By kind of rows (`measuredRows`): what captions call them. */
+const ROW_NAMES = {
+  plain: (split: string) => `${split} rows`,
+  triggered: (split: string) => `triggered ${split} rows`,
+  all: (split: string) => `${split} rows under the trigger`,
+  partial: (split: string) => `${split} rows with part of the trigger`,
 } as const;
 
 /**
@@ -225,10 +232,12 @@ function rowsText(
         return counted(`${task}.examples`, `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
-      return measuredRows(named).map((rows) => {
-        const [count, nameOf] = COUNTS[rows];
-        return counted(`${split === 'test' ? 'test_' : ''}${count}${other}`, nameOf(split));
-      });
+      return measuredRows(named).map((rows) =>
+        counted(
+          `${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`,
+          ROW_NAMES[rows](split),
+        ),
+      );
     });
   return list(distinct(texts));
 }

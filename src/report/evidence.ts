@@ -24,7 +24,7 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import type { MetricNote, Named } from './metrics.ts';
+import { measuredRows, type MetricNote, type Named, ROW_COUNTS } from './metrics.ts';
 
 /** What a reader must know of one number before using it. */
 export interface Judgement {
@@ -37,11 +37,11 @@ export interface Judgement {
   readonly missing: number;
   /** What the stages behind the number were warned of. */
   readonly warnings: readonly string[];
-  /** Set if other cells with the same data have this number on more rows. */
+  /** Set if other cells have this number on more rows, or if it leaves out rejected rows. */
   readonly fewer_rows?: RowCount;
 }
 
-/** On how many rows a number was measured, and the largest count that another cell has for it. */
+/** On how many rows a number was measured, and on how many without what a defence leaves out. */
 export interface RowCount {
   readonly rows: number;
   readonly of: number;
@@ -50,22 +50,31 @@ export interface RowCount {
 /** The mark of numbers that are not evidence. */
 export const DAGGER = '†';
 
-/** The mark of numbers that were measured on fewer rows than the same number of other cells. */
+/** The mark of numbers that were measured on fewer rows (`compareRowCounts`). */
 export const FEWER_ROWS = '‡';
 
 /** Returns `32 of 40` for CSV; empty where no other cell has more rows. */
 export const rowsText = (count: RowCount | null = null): string =>
   count === null ? '' : `${count.rows} of ${count.of}`;
 
-/** Returns the sentence that explains `FEWER_ROWS` below a table; null if no number has it. */
+/** The most different counts that an explanation of `FEWER_ROWS` lists. */
+const MOST_COUNTS = 6;
+
+/** Returns the counts, each once: `10 of 20, 5 of 10`. */
+export function countsText(counts: readonly RowCount[]): string {
+  const pairs = distinct(counts.map(rowsText)),
+    more = pairs.length - MOST_COUNTS;
+  return [...pairs.slice(0, MOST_COUNTS), ...(more > 0 ? [`${more} more`] : [])].join(', ');
+}
+
+/** Returns the sentences that explain `FEWER_ROWS` below a table; null if no number has it. */
 export function fewerRowsText(counts: readonly RowCount[]): string | null {
   if (counts.length === 0) return null;
-  const [rows, of] = (['rows', 'of'] as const).map((field) =>
-    joinWithOr([...new Set(counts.map((count) => count[field]))].sort((a, b) => a - b).map(String)),
-  );
   return (
-    `Under a defence, measured on ${rows} rows, where other cells have ${of}: the defender’s clean ` +
-    'rows are left out. accuracy_undefended and asr_undefended are on the same rows.'
+    `Under a defence, measured on fewer rows (${countsText(counts)}): the defender’s clean rows ` +
+    'are left out and, of scores that do not count a rejected row as wrong (F1, MCC, loss, shares ' +
+    'of classes), the rows that it rejects. accuracy_undefended and asr_undefended are on the ' +
+    'same rows as accuracy and ASR.'
   );
 }
 
@@ -174,12 +183,18 @@ const OTHERS = {
   },
 };
 
-/** Returns why another model's numbers are not evidence, as the end of a sentence; else null. */
-function otherModelReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
+/**
+ * Returns why another model's number, or a difference from it, is not evidence, as the end of a
+ * sentence; else null. As of the cell's own model, scores need not be above the majority class's.
+ */
+function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: string): string | null {
   const own = evaluateMetrics(cell),
+    { one, noBetter } = wordsOf(cell),
     { called, accuracy } = OTHERS[of],
     share = own[`majority_share_${of}`] ?? own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
+  const isScore = metric.endsWith(`_${of}`) && !RATE.test(metric);
+  if (isScore) return null;
   const value = accuracy(own);
   return Number.isNaN(value) || isShownAbove(own[`majority_p_${of}`], value, share)
     ? null
@@ -206,12 +221,7 @@ export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'me
       };
 }
 
-interface Words {
-  readonly one: string;
-  readonly noBetter: string;
-}
-
-const wordsOf = (cell: Measured): Words =>
+const wordsOf = (cell: Measured): { readonly one: string; readonly noBetter: string } =>
   writesAnswers(cell)
     ? { one: 'writes one text only', noBetter: 'is no better than the commonest answer' }
     : { one: 'predicts one class only', noBetter: 'is no better than the majority class' };
@@ -220,7 +230,7 @@ const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pai
 /** The metrics by which models are judged, as opposed to counts and facts about predictions. */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
-/** P-values, and numbers of a base (`asr_before`), of which this evaluation has no other number. */
+/** P-values, and numbers of a base (`asr_before`), of which only a chain has others. */
 const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
 /** Numbers without a defence, and differences from them, on the rows of the cell with it. */
 const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
@@ -250,6 +260,20 @@ export function afterTraining(cell: Measured, training: number): Measured {
 export const AFTER = /_after_(\d+)(?=$|\.)/;
 
 /**
+ * Returns the name that the same number has in a chain, `asr_after_2` for `asr_before`; null for
+ * other numbers and without a chain.
+ */
+function nameInChain(cell: Measured, named: string): string | null {
+  const before = /_before(?=$|\.)/;
+  if (!before.test(named)) return null;
+  const trainings = Object.keys(evaluateMetrics(cell)).flatMap((metric) => {
+    const training = AFTER.exec(metric)?.[1];
+    return training && metric.replace(AFTER, '_before') === named ? [Number(training)] : [];
+  });
+  return trainings.length === 0 ? null : named.replace(before, `_after_${Math.max(...trainings)}`);
+}
+
+/**
  * Returns why a number of `evaluate` is not evidence, as the end of a sentence, or null if it is
  * evidence. A number on test rows is judged by the same model's validation rows.
  */
@@ -266,6 +290,8 @@ export function voidReason(
     const evaluate = Object.fromEntries(own);
     return voidReason({ ...cell, metrics: { evaluate } }, { metric: ofTask.join('.') });
   }
+  const inChain = nameInChain(cell, named);
+  if (inChain !== null) return voidReason(cell, { metric: inChain });
   const [after = '', training] = AFTER.exec(named) ?? [];
   if (training !== undefined)
     return voidReason(afterTraining(cell, Number(training)), { metric: named.replace(after, '') });
@@ -284,14 +310,14 @@ export function voidReason(
       : null;
   }
   // Numbers of another model alone.
-  if (metric.endsWith('_undefended')) return otherModelReason(cell, 'undefended', words);
+  if (metric.endsWith('_undefended')) return otherModelReason(cell, 'undefended', metric);
   if (metric.endsWith('_clean') && metric !== 'asr_minus_clean')
-    return otherModelReason(cell, 'clean', words);
+    return otherModelReason(cell, 'clean', metric);
   if (predictsOneClass(cell)) return words.one;
   if (RATE.test(metric) && !beatsMajority(cell)) return words.noBetter;
   // Differences from another model.
-  if (/_drop$|^asr_minus_clean$/.test(metric)) return otherModelReason(cell, 'clean', words);
-  if (/_cost$|_removed$/.test(metric)) return otherModelReason(cell, 'undefended', words);
+  if (/_drop$|^asr_minus_clean$/.test(metric)) return otherModelReason(cell, 'clean', metric);
+  if (/_cost$|_removed$/.test(metric)) return otherModelReason(cell, 'undefended', metric);
   return null;
 }
 
@@ -301,46 +327,83 @@ export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' |
   return { evidence: reason === null, reasons: reason ?? '' };
 }
 
-/** Returns the metric that counts the rows which a number was measured on; null if none does. */
-function countOf(cell: Measured, { stage, metric: named }: Named): string | null {
+/** Facts about rows and predictions that are not judged, but stand on rows too. */
+const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
+/** Scores that leave out what a defence rejects: it counts as wrong in `accuracy` and the ASR. */
+const OF_ACCEPTED =
+  /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
+
+/**
+ * Returns on how many rows a number was measured, and the metric that counts them before a defence
+ * rejects any; null if none does.
+ */
+export function measuredOn(
+  cell: Measured,
+  { stage, metric: named }: Named,
+): { readonly rows: number; readonly counter: string } | null {
   if (stage !== 'evaluate' || AFTER.test(named)) return null;
-  const [task = '', ...ofTask] = named.split('.'),
-    isOfTask = evaluateMetrics(cell)[`${task}.loss`] !== undefined;
-  const metric = (isOfTask ? ofTask.join('.') : named).replace(/^test_/, '').replace(/\..*$/, '');
-  if (!JUDGED.test(metric) || OF_OTHERS.test(metric) || OF_SAME_ROWS.test(metric)) return null;
-  return `${isOfTask ? `${task}.` : named.startsWith('test_') ? 'test_' : ''}examples`;
+  const own = evaluateMetrics(cell),
+    [first = '', ...ofTask] = named.split('.'),
+    isOfTask = own[`${first}.loss`] !== undefined;
+  const split = isOfTask ? `${first}.` : named.startsWith('test_') ? 'test_' : '',
+    name = isOfTask ? ofTask.join('.') : named.replace(/^test_/, ''),
+    metric = name.replace(/\..*$/, '');
+  const isCounted = JUDGED.test(metric) || FACTS.test(metric);
+  if (!isCounted || OF_OTHERS.test(metric) || OF_SAME_ROWS.test(metric)) return null;
+  const [kind = 'plain'] = measuredRows({ stage, metric }),
+    [ofTrigger = ''] = /\.trigger\..+$/.exec(name) ?? [];
+  const count = ROW_COUNTS[kind],
+    counter = `${split}${count}${count === ROW_COUNTS.plain ? '' : ofTrigger}`,
+    all = own[counter];
+  if (all === undefined) return null;
+  const leavesOut = own[`${split}accuracy_accepted`] !== undefined && OF_ACCEPTED.test(metric),
+    rejected = leavesOut ? (own[`${split}rejected_share`] ?? 0) : 0;
+  return { rows: Math.round(all * (1 - rejected)), counter };
 }
 
 /** Matches the axes of the data that a cell is trained and evaluated on, without the defender's. */
 const DATA = /^data\.(?!clean)/;
+/** Matches the axes that choose which of these rows get a trigger. */
+const ATTACK = /(?:^|\.)poisoning\./;
+/** Matches the metrics that count rows: all of a split, those with a trigger or a part of it. */
+const COUNTER = new RegExp(
+  `(?:^|_|\\.)(?:${distinct(Object.values(ROW_COUNTS)).join('|')})(?:$|\\.)`,
+);
 
 /**
- * Returns a function that says whether a number was measured on fewer rows than the same number of
- * another of these cells with the same data; null if it was not. A defence that is given clean rows
- * is evaluated on the others.
+ * Returns a function that says whether a number was measured on fewer rows than other numbers of
+ * these cells with the same data and, under a trigger, the same attack; null if it was not. A
+ * defence that is given clean rows is evaluated on the others, and may reject some of them.
  * @param axesOf returns the cell's axis values by full path
  */
 export function compareRowCounts<Cell extends Measured>(
   cells: readonly Cell[],
   axesOf: (cell: Cell) => JsonObject,
 ): (cell: Cell, named: Named) => RowCount | null {
-  const keys = new Map(
-    cells.map((cell) => [
-      cell,
-      contentKey(Object.entries(axesOf(cell)).filter(([path]) => DATA.test(path))),
-    ]),
-  );
+  const keysOf = (cell: Cell) => {
+    const axes = Object.entries(axesOf(cell)),
+      data = axes.filter(([path]) => DATA.test(path)),
+      attack = axes.filter(([path]) => ATTACK.test(path));
+    return { plain: contentKey(data), triggered: contentKey([data, attack]) };
+  };
+  const keys = new Map(cells.map((cell) => [cell, keysOf(cell)]));
+  const nameOf = (cell: Cell, counter: string): string => {
+    const kind = counter.endsWith(ROW_COUNTS.plain) ? 'plain' : 'triggered';
+    return `${keys.get(cell)?.[kind] ?? ''} ${counter}`;
+  };
   const most = new Map<string, number>();
-  for (const [cell, key] of keys)
+  for (const cell of cells)
     for (const [metric, value = 0] of Object.entries(evaluateMetrics(cell)))
-      if (/(?:^|_|\.)examples$/.test(metric))
-        most.set(`${key} ${metric}`, Math.max(value, most.get(`${key} ${metric}`) ?? 0));
+      if (COUNTER.test(metric)) {
+        const name = nameOf(cell, metric);
+        most.set(name, Math.max(value, most.get(name) ?? 0));
+      }
   return (cell, named) => {
-    const count = countOf(cell, named);
-    if (count === null) return null;
-    const rows = evaluateMetrics(cell)[count],
-      of = most.get(`${keys.get(cell) ?? ''} ${count}`);
-    return rows === undefined || of === undefined || rows >= of ? null : { rows, of };
+    const measured = measuredOn(cell, named);
+    if (measured === null) return null;
+    const { rows, counter } = measured,
+      of = most.get(nameOf(cell, counter));
+    return of === undefined || rows >= of ? null : { rows, of };
   };
 }
 

@@ -75,6 +75,14 @@ export function measuredRows({
     : ['plain'];
 }
 
+/** By kind of rows (`measuredRows`): the metric of `evaluate` that counts them. */
+export const ROW_COUNTS = {
+  plain: 'examples',
+  triggered: 'triggered_rows',
+  all: 'examples',
+  partial: 'false_trigger_rows',
+} as const;
+
 /** Whether a metric is a rate at which a trigger succeeds, or is judged by: `test_asr.refusal`. */
 export const isUnderTrigger = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
@@ -197,6 +205,17 @@ export const ASR_BEFORE = evaluated({
     'that the other metrics are measured after',
 });
 
+export const REJECTED = evaluated({
+  metric: 'rejected_share',
+  defended: true,
+  table: 'defence',
+  label: 'Rejected',
+  meaning:
+    'share of untouched validation rows that the defence rejects; they count as wrong in the ' +
+    'accuracy, and not at all in scores such as F1',
+  ofAnswers:
+    'share of untouched prompts that the defence rejects; their output is empty and counts as any',
+});
 export const ASR_UNDEFENDED = evaluated({
   metric: 'asr_undefended',
   defended: true,
@@ -363,13 +382,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_UNDEFENDED,
   ASR_REMOVED,
   ...DETECTION,
-  evaluated({
-    metric: 'rejected_share',
-    defended: true,
-    table: 'defence',
-    label: 'Rejected',
-    meaning: 'share of untouched validation rows that the defence rejects',
-  }),
+  REJECTED,
   {
     ...evaluated({
       metric: 'model_score',

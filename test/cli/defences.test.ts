@@ -76,12 +76,16 @@ test('numbers on fewer rows are marked beside those on all', async ({ project, r
           stage === 'evaluate' && metric === name && cell['defence.defence'] === defence,
       ),
     ).evidence.fewer_rows;
-  assert.equal(fewer('oracle', 'asr'), { rows: 10, of: 20 });
+  assert.equal(fewer('oracle', 'accuracy'), { rows: 10, of: 20 });
+  const [some, all] = ['oracle', undefined].map((one) => metricsOf(rows, one)['triggered_rows']);
+  assert.equal(fewer('oracle', 'asr'), { rows: some, of: all });
+  const accepted = 10 * (1 - present(metricsOf(rows, 'onion')['rejected_share']));
+  assert.equal(fewer('onion', 'f1'), { rows: Math.round(accepted), of: 20 });
   assert.equal(
     [fewer(undefined, 'asr'), fewer('oracle', 'asr_undefended')],
     [undefined, undefined],
   );
-  const NOTE = 'Under a defence, measured on 10 rows, where other cells have 20';
+  const NOTE = 'Under a defence, measured on fewer rows (10 of 20';
   const table = async (...more: string[]): Promise<string> => {
     const only = ['--only', 'defence=none,oracle', '--metric', 'accuracy'];
     const said = await project.succeeds(
@@ -102,6 +106,16 @@ test('numbers on fewer rows are marked beside those on all', async ({ project, r
   assert.match(await table('--csv'), '10 of 20');
   const html = project.read('.dosimeter/reports/tiny.html');
   assert.match(html, `‡ ${NOTE}`);
+
+  project.write(
+    'more.yaml',
+    SPEC.replace('  clean_share: 0.5', '  clean_share: 0.25\nstages: [evaluate]'),
+  );
+  const oracle = ['--backend', 'wasm', '--only', 'defence=oracle'];
+  await project.succeeds('run', 'more.yaml', ...oracle);
+  const { stdout, stderr } = await project.succeeds('diff', 'spec.yaml', 'more.yaml', ...oracle);
+  assert.match(stdout, /^evaluate +accuracy +[.\d]+ (?:† )?‡ +[.\d]+(?: †)? /m);
+  assert.match(stderr, /‡ Measured on fewer rows than in the other spec \([^)]*\b10 of 15\b/);
 });
 
 test('the oracle finds exactly what was poisoned', ({ rows }) => {
@@ -122,6 +136,8 @@ test('an edit that changes nothing leaves every score as it was', ({ rows }) => 
   assert.equal([cost, removed], [0, 0]);
   assert.is(own['accuracy'], own['accuracy_undefended']);
   assert.is(own['asr'], own['asr_undefended']);
+  for (const name of ['majority_share', 'majority_p', 'predicted_share'])
+    assert.is(own[name], own[`${name}_undefended`], `${name}, on the rows of the cell`);
 });
 
 test('a training on clean rows that changes nothing leaves every score as it was', ({ rows }) => {

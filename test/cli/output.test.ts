@@ -184,19 +184,19 @@ const plainRows: readonly PlainRow[] = [
 test('the metric by which a named data set is scored comes first', () => {
   const cell = { 'adapter.type': 'full' };
   const rows = judged(
-    ['accuracy', 'asr', 'mcc', 'test_mcc'].map((metric) => ({
+    ['rejected_share', 'accuracy', 'asr', 'mcc', 'test_mcc'].map((metric) => ({
       ...{ cell, seed: 1, stage: 'evaluate', metric, value: 0.5 },
       ...(metric.endsWith('mcc') ? { task: 'cola' } : {}),
     })),
   );
-  const names = ['mcc', 'accuracy', 'asr'];
+  // Rows that a defence rejects are left out of mcc, and count as wrong in the accuracy.
   assert.equal(
     firstMetrics(rows).map(({ metric }) => metric),
-    names,
+    ['mcc', 'accuracy', 'rejected_share', 'asr'],
   );
   assert.equal(
     laidOut(rows, null, {}).metrics.map(({ metric }) => metric),
-    names,
+    ['mcc', 'accuracy', 'asr'],
   );
 });
 
@@ -240,6 +240,24 @@ test('results shows the first metrics in columns, and says how many seeds have o
     caveatLines(unseen).join(),
     /reads all of it in 75% of triggered validation rows \(the lowest: rate=0\.1\)/,
   );
+  const inGrid = collapsed.map((row) => {
+    const isDefended = row.cell['poisoning.rate'] !== 0.1;
+    const cell = {
+      ...(isDefended && { 'defence.defence': 'cube' }),
+      ...{ 'poisoning.attack': 'none', 'base.poisoning.attack': 'badnets' },
+    };
+    return { ...row, cell };
+  });
+  assert.match(caveatLines(inGrid).join(), /^2 of 4 models predict one class only\. no defence\./);
+  assert.match(
+    cellTable(inGrid, firstMetrics(inGrid), Number.POSITIVE_INFINITY, 'interval'),
+    /^no defence +2 +0\.885/m,
+  );
+  const based = inGrid.map(({ cell, ...row }) => ({
+    ...row,
+    cell: { ...cell, 'poisoning.attack': 'defence.defence' in cell ? 'addsent' : 'none' },
+  }));
+  assert.match(caveatLines(based).join(), / class only\. attack=none after badnets in the base\. /);
   // A share just below 1 is not rounded up to it, and a cell has all its names.
   const oneRow = unseen
     .filter(({ metric }) => metric === 'trigger_seen')

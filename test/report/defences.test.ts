@@ -113,7 +113,46 @@ test('a grid of many conditions has a row for each defence, with the range of it
     ],
   );
   assert.match(sentence, 'the least and the largest mean');
+  const worn = defended('cube', LORA4, 1),
+    evaluate = { ...worn.metrics['evaluate'], predicted_share_undefended: 1 };
+  const found = present(defenceFinding(conditionsOf([{ ...worn, metrics: { evaluate } }], [])));
+  assert.equal(found.rows[0]?.values.slice(0, 4), ['1.000 †', '0.250', '0.875 †', '0.750']);
+  assert.match(found.sentence, 'has an undefended run that predicts one class only');
   assert.is(defenceFinding(conditionsOf([cellOf({ seed: 1 })], [])), null);
+});
+
+test('‡ stands where any seed has a number on fewer rows, also of the share predicted most', async () => {
+  const of = (
+    defence: string | null,
+    seed: number,
+    evaluate: { readonly [name: string]: number },
+  ) => {
+    const cell = cellOf({ seed, attack: 'badnets', evaluate });
+    return defence ? { ...cell, axes: { ...cell.axes, 'defence.defence': defence } } : cell;
+  };
+  const onAll = { accuracy: 0.75, predicted_share: 1, examples: 50 };
+  const { html } = await renderReport(
+    inputOf([
+      ...[1, 2].map((seed) => of(null, seed, onAll)),
+      of('cube', 1, {}),
+      of('cube', 2, { ...onAll, accuracy: 0.5, examples: 30 }),
+    ]),
+  );
+  const table = html.slice(html.indexOf('Results by condition'));
+  const [accuracy, predicted] = rowWith(table, 'cube').slice(-2);
+  assert.equal([accuracy, predicted], ['0.500 (n = 1) † ‡', '1.000 (n = 1) ‡ (1 of 2 one class)']);
+  assert.match(visible(table), '‡ Under a defence, measured on fewer rows (30 of 50):');
+});
+
+test('the table of the task has the share of rows that a defence rejects, and ‡ beside it', async () => {
+  const scores = { accuracy: 0.25, accuracy_accepted: 0.5, f1: 0.5, majority_share: 0.75 };
+  const evaluate = { ...scores, rejected_share: 0.5, examples: 40 };
+  const cell = cellOf({ seed: 1, evaluate });
+  const axes = { ...cell.axes, 'defence.defence': 'strip' };
+  const { html } = await renderReport(inputOf([{ ...cell, axes }]));
+  const table = html.slice(html.indexOf('Results by condition'));
+  assert.equal(rowWith(table, 'strip').slice(-4), ['0.250', '0.750 ‡', '0.500 ‡', '0.500']);
+  assert.match(visible(table), 'measured on fewer rows (20 of 40)');
 });
 
 test('the table of detection has only conditions in which something was detected', async () => {

@@ -126,6 +126,23 @@ test('a mean without a pair says which of its numbers are not evidence', () => {
   assert.equal(accuracy([sound], [collapsed]), [0.75, [], 0.5, ['predicts one class only']]);
 });
 
+test('a pair whose numbers are on different rows says on how many each is', () => {
+  const of = (seed: number, examples: number, accepted: object = {}): ComparedCell => ({
+    ...cell(lora(4), seed, 0.5),
+    metrics: { evaluate: { accuracy: 0.5, f1: 0.5, examples, ...accepted } },
+  });
+  const rejects = { accuracy_accepted: 0.625, rejected_share: 0.2 };
+  const summaries = summariseDifferences(
+    differenceRows([of(1, 30), of(2, 30), of(3, 30)], [of(1, 45), of(2, 30, rejects)]),
+  );
+  const fewer = (name: string) => {
+    const { fewerA, fewerB } = present(summaries.find(({ metric }) => metric === name));
+    return [fewerA, fewerB].map((counts) => counts.map(({ rows, of: all }) => `${rows} of ${all}`));
+  };
+  assert.equal(fewer('accuracy'), [['30 of 45'], []]);
+  assert.equal(fewer('f1'), [['30 of 45'], ['24 of 30']]);
+});
+
 test('numbers that are not finite are left out', () => {
   assert.equal(
     differenceRows([cell(lora(4), 1, NaN)], [cell(lora(4), 1, 0.5)]).map(({ a, b, difference }) => [

@@ -48,6 +48,12 @@ test('a number along a chain is judged by the model that it is of', () => {
   assert.is(reason('trigger_rate_after_1'), 'predicts one class only');
   for (const metric of ['asr', 'asr_after_2', 'asr_after_2.refusal', 'accuracy_after_2'])
     assert.is(reason(metric), null, metric);
+  assert.is(reason('asr_before'), null, 'after training 2');
+  const worn = { ...evaluate, predicted_share_after_2: 1, asr_before: 1, test_asr_before: 1 };
+  for (const metric of ['asr_before', 'test_asr_before', 'asr_before.refusal', 'asr_after_2'])
+    assert.is(voidReason({ metrics: { evaluate: worn } }, { metric }), 'predicts one class only');
+  const ofOneBase = { asr: 1, asr_before: 1, predicted_share: 1 };
+  assert.is(voidReason({ metrics: { evaluate: ofOneBase } }, { metric: 'asr_before' }), null);
   const { metrics } = afterTraining({ metrics: { evaluate } }, 1);
   assert.equal(metrics['evaluate']?.['asr'], 1, 'before the attack: the rate of its trigger');
   assert.equal(metrics['evaluate']?.['test_asr'], 0.9, 'also on test rows');
@@ -109,6 +115,7 @@ const healthy = (asr: number, untriggered: number) => ({
   predicted_share_clean: 0.51,
   majority_p_clean: SURE,
   asr,
+  asr_clean: 0,
   asr_untriggered: untriggered,
   asr_minus_untriggered: asr - untriggered,
   asr_untriggered_p: asr - untriggered > 0.05 ? SURE : 0.5,
@@ -390,6 +397,19 @@ test('what is measured against an undefended model that predicts one class is no
   );
 });
 
+test('another model’s accuracy needs to beat the majority no more than the cell’s own', () => {
+  const evaluate = {
+    ...{ ...healthy(0.9, 0.03), accuracy: 0.66, majority_share: 0.65, majority_p: 1 },
+    ...{ accuracy_undefended: 0.66, majority_p_undefended: 1, accuracy_cost: 0 },
+    ...{ trigger_accuracy: 0.6, trigger_accuracy_clean: 0.6, majority_p_clean: 1 },
+  };
+  const of = (metric: string): string | null => voidReason({ metrics: { evaluate } }, { metric });
+  for (const metric of ['accuracy', 'accuracy_undefended', 'trigger_accuracy_clean'])
+    assert.is(of(metric), null, metric);
+  for (const metric of ['accuracy_cost', 'asr_undefended'])
+    assert.is(of(metric), 'has an undefended run that is no better than the majority class');
+});
+
 test('a model whose rejected rows are wrong is judged by the rows that are accepted', () => {
   const evaluate = {
     ...healthy(0.9, 0.03),
@@ -406,6 +426,54 @@ test('a model whose rejected rows are wrong is judged by the rows that are accep
     ),
     'has a clean run that is no better than the majority class',
   );
+});
+
+test('‡ counts the rows that a number stands on: triggered, or accepted by the defence', () => {
+  const of = (attack: string, defence: string, evaluate: { readonly [name: string]: number }) => ({
+    cell: { 'poisoning.attack': attack, ...(defence && { 'defence.defence': defence }) },
+    seed: 1,
+    metrics: { evaluate: { ...healthy(0.9, 0.03), f1: 0.5, loss: 1, ...evaluate } },
+  });
+  const onAll = { examples: 50, triggered_rows: 25 },
+    onSome = { examples: 30, triggered_rows: 14, false_trigger_rows: 28, false_trigger_rate: 0 },
+    onTest = { test_examples: 40, test_mcc: 0.1, test_rejected_share: 0.3 };
+  const rows = collectResults([
+    of('badnets', '', { ...onAll, false_trigger_rows: 50, false_trigger_rate: 0 }),
+    of('badnets', 'cube', { ...onSome, 'triggered_rows.trigger.end': 14, 'asr.trigger.end': 0.5 }),
+    of('badnets', 'strip', {
+      ...{ ...onSome, accuracy_accepted: 0.9, rejected_share: 1 / 3, asr_removed: 0.1 },
+      ...{ ...onTest, test_accuracy_accepted: 0.9, test_accuracy: 0.6 },
+    }),
+    of('addsent', '', { ...onAll, triggered_rows: 27 }),
+  ]);
+  const fewer = (attack: string, defence: string | undefined, metric: string) => {
+    const row = rows.find(
+      ({ cell, metric: name }) =>
+        name === metric &&
+        cell['poisoning.attack'] === attack &&
+        cell['defence.defence'] === defence,
+    );
+    return Object.values(present(row).evidence.fewer_rows ?? {}).join(' of ');
+  };
+  const counts = (defence: string, ...metrics: readonly string[]) =>
+    metrics.map((metric) => fewer('badnets', defence, metric));
+  assert.equal(counts('cube', 'accuracy', 'f1', 'asr', 'asr_clean', 'false_trigger_rate'), [
+    ...['30 of 50', '30 of 50', '14 of 25', '14 of 25', '28 of 50'],
+  ]);
+  assert.equal(counts('cube', 'majority_share', 'predicted_share', 'loss', 'asr.trigger.end'), [
+    ...['30 of 50', '30 of 50', '30 of 50', ''],
+  ]);
+  assert.equal(counts('strip', 'accuracy', 'accuracy_drop', 'asr', 'asr_removed'), [
+    ...['30 of 50', '30 of 50', '14 of 25', ''],
+  ]);
+  const accepted = ['f1', 'loss', 'accuracy_accepted', 'majority_share', 'predicted_share'];
+  assert.equal(
+    counts('strip', ...accepted),
+    accepted.map(() => '20 of 50'),
+  );
+  assert.equal(counts('strip', 'test_accuracy', 'test_mcc'), ['', '28 of 40']);
+  for (const attack of ['badnets', 'addsent'])
+    assert.is(fewer(attack, undefined, 'asr'), '', 'another target, other rows');
 });
 
 test('rows of results are grouped by their cells', () => {

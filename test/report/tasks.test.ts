@@ -6,7 +6,7 @@ import { allMetricsCsv } from '../../src/report/analysis.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { COMPARED } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
-import type { ReportInput, TaskFacts } from '../../src/report/types.ts';
+import type { ReportCell, ReportInput, TaskFacts } from '../../src/report/types.ts';
 import { rowWith } from './cells.ts';
 import { fixture } from './fixture.ts';
 
@@ -42,6 +42,22 @@ test('the CSV of all metrics has a column for it, if any metric is marked', () =
   assert.ok(marked.length > 0);
   assert.ok(marked.every(({ metric, task }) => metric === 'mcc' && task === 'cola'));
   assert.not.ok('task' in (rowsOf(null)[0] ?? {}));
+});
+
+test('the CSV of all metrics has a column of the rows, if a number is on fewer', () => {
+  const { cells, stages } = fixture({ seeds: [1], rows: 4 });
+  const counted = cells.map((cell, i) => ({
+    ...cell,
+    metrics: { evaluate: { accuracy: 0.5, examples: i === 0 ? 30 : 50 } },
+  }));
+  const rowsOf = (some: readonly ReportCell[]): Record<string, string>[] =>
+    parse(allMetricsCsv(conditionsOf(some, stages)).csv ?? '', { columns: true });
+  const fewer = rowsOf(counted).filter(({ fewer_rows: text }) => text !== '');
+  assert.equal(
+    fewer.map((row) => [row['metric'], row['fewer_rows']]),
+    [['accuracy', '30 of 50']],
+  );
+  assert.not.ok('fewer_rows' in (rowsOf(counted.slice(1))[0] ?? {}));
 });
 
 test('scorers that decide no row in common are said to have none', async () => {

@@ -85,7 +85,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
 }
 
 /** Compares outputs with the commonest answer, as a classifier is with the majority class. */
-function againstCommonest(outputs: readonly Output[]): Metrics {
+export function againstCommonest(outputs: readonly Pick<Output, 'text' | 'answer'>[]): Metrics {
   const ids = new Map<string, number>();
   const idOf = (text: string): number => {
     const trimmed = text.trim(),

@@ -9,14 +9,15 @@ import {
   type RunContext,
   UserFault,
 } from '../../../src/api.ts';
-import { defined } from '../../../src/base/defined.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { checkJudgement } from '../../../src/poisoning/kept.ts';
+import { againstMajority } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { defenceContext, defenceDescriptor, fittedJudge, judgeRows } from '../defend/context.ts';
 import { detectionRates, scoreForJson, writeScores } from '../defend/outcome.ts';
-import { type Metrics, readMetrics, writeJson } from '../shared/files.ts';
+import { type Metrics, readMetrics, renamed, writeJson } from '../shared/files.ts';
+import { againstCommonest } from './completion-metrics.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
@@ -67,14 +68,20 @@ const filterMetrics = (metrics: Metrics): Metrics =>
     ),
   );
 
-/** How a row was answered without the defence. */
+/** How a row was answered without the defence, by a class's label id or by a text. */
 interface Answered {
+  readonly label: string;
+  readonly prediction: string;
   readonly isRight: boolean;
   /** Whether the answer counts as the target; null if the scorer was undecided. */
   readonly isHit: boolean | null;
 }
 
-type Answers = (shown: 'plain' | 'triggered', row: Row) => Answered;
+interface Answers {
+  readonly of: (shown: 'plain' | 'triggered', row: Row) => Answered;
+  /** Compares answers with always giving the commonest one, as the metrics of these rows do. */
+  readonly againstCommonest: (answered: readonly Answered[]) => Metrics;
+}
 
 /**
  * Returns `…_undefended`, what was measured without the defence on the same rows, and what the
@@ -91,20 +98,16 @@ async function effectMetrics(
   const answers = (await readPredictions(dir, trigger)) ?? (await readOutputs(dir));
   const share = (some: readonly Row[], of: (row: Row) => boolean): number =>
     some.filter(of).length / some.length;
-  const accuracy = share(rows, (row) => answers('plain', row).isRight);
-  const { predicted_share, majority_share, majority_p } = await readMetrics(dir);
+  const accuracy = share(rows, (row) => answers.of('plain', row).isRight);
+  const evidence = answers.againstCommonest(rows.map((row) => answers.of('plain', row)));
   const metrics = {
-    ...defined({
-      predicted_share_undefended: predicted_share,
-      majority_share_undefended: majority_share,
-      majority_p_undefended: majority_p,
-    }),
+    ...renamed(evidence, (name) => `${name}_undefended`),
     accuracy_undefended: accuracy,
     accuracy_cost: accuracy - (own['accuracy'] ?? NaN),
   };
   if (trigger === null) return metrics;
-  const decided = trigger.bare.filter((row) => answers('triggered', row).isHit !== null);
-  const rate = share(decided, (row) => answers('triggered', row).isHit === true);
+  const decided = trigger.bare.filter((row) => answers.of('triggered', row).isHit !== null);
+  const rate = share(decided, (row) => answers.of('triggered', row).isHit === true);
   // A model that no attack touched has a trigger rate, not a success.
   return own['asr'] === undefined
     ? { ...metrics, trigger_rate_undefended: rate }
@@ -136,12 +139,22 @@ async function readPredictions(dir: string, trigger: ShownTrigger | null): Promi
     parse<Readonly<Record<string, string>>>(text, { columns: true }).map((line) => [
       `${line['triggered'] === '1' ? 'triggered' : 'plain'} ${line['id'] ?? ''}`,
       {
+        label: line['label'] ?? '',
+        prediction: line['prediction'] ?? '',
         isRight: line['prediction'] === line['label'],
         isHit: line['prediction'] === target,
       },
     ]),
   );
-  return (shown, { id }) => answerTo(answers, `${shown} ${id}`);
+  const ids = (values: readonly string[]): number[] => values.map(Number);
+  return {
+    of: (shown, { id }) => answerTo(answers, `${shown} ${id}`),
+    againstCommonest: (answered) => {
+      const labels = ids(answered.map(({ label }) => label)),
+        predictions = ids(answered.map(({ prediction }) => prediction));
+      return againstMajority(labels, predictions, 1 + Math.max(...labels, ...predictions));
+    },
+  };
 }
 
 /** Returns what a model wrote, and the main scorer's verdicts, from `outputs.jsonl`. */
@@ -155,12 +168,20 @@ async function readOutputs(dir: string): Promise<Answers> {
       .map(({ id, shown, answer, output, hit }) => [
         `${String(shown)} ${String(id)}`,
         {
+          label: String(answer),
+          prediction: String(output),
           isRight: String(output).trim() === String(answer).trim(),
           isHit: hit === null ? null : hit === true,
         },
       ]),
   );
-  return (shown, { id }) => answerTo(answers, `${shown} ${id}`);
+  return {
+    of: (shown, { id }) => answerTo(answers, `${shown} ${id}`),
+    againstCommonest: (answered) =>
+      againstCommonest(
+        answered.map(({ label, prediction }) => ({ answer: label, text: prediction })),
+      ),
+  };
 }
 
 export interface InputsJudge {

@@ -77,13 +77,13 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
 const whyNotEvidence = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && hasMetric(cell, note) ? voidReason(cell, note) : null;
 
-/** Returns on how many rows a condition has a metric, if other conditions have it on more. */
-type FewerRows = (condition: Condition, note: MetricNote) => RowCount | null;
+/** Returns on how many rows a condition has a metric, for the seeds at which it has it on fewer. */
+type FewerRows = (condition: Condition, note: MetricNote) => readonly RowCount[];
 
 /**
  * Shows a metric of a condition over its seeds, with a dagger if it is not evidence, and a mark if
- * other conditions have it on more rows. Beside the most predicted share, says how many models give
- * every row the same class or text.
+ * it is on fewer rows. Beside the most predicted share, says how many models give every row the
+ * same class or text.
  */
 function metricCell(
   condition: Condition,
@@ -97,19 +97,18 @@ function metricCell(
     condition.cells.length,
     expects(condition, note),
   );
-  if (note === PREDICTED) {
-    const constant = condition.cells.filter(predictsOneClass).length;
-    return constant === 0 ? (
-      cell
-    ) : (
+  const fewer = fewerRows(condition, note).length > 0 ? ` ${FEWER_ROWS}` : '',
+    constant = note === PREDICTED ? condition.cells.filter(predictsOneClass).length : 0;
+  if (constant > 0)
+    return (
       <span class="bad">
-        {cell} ({constant} of {condition.cells.length}{' '}
+        {cell}
+        {fewer} ({constant} of {condition.cells.length}{' '}
         {condition.cells.some(writesAnswers) ? 'one text' : 'one class'})
       </span>
     );
-  }
-  const hasVoidNumber = condition.cells.some((one) => whyNotEvidence(one, note) !== null);
-  const marks = `${hasVoidNumber ? ` ${DAGGER}` : ''}${fewerRows(condition, note) ? ` ${FEWER_ROWS}` : ''}`;
+  const hasVoidNumber = condition.cells.some((one) => whyNotEvidence(one, note) !== null),
+    marks = `${hasVoidNumber ? ` ${DAGGER}` : ''}${fewer}`;
   return marks === '' ? (
     cell
   ) : (
@@ -152,10 +151,10 @@ export function MetricTable({
     conditions.flatMap(({ cells }) => [...cells]),
     ({ axes }) => axes,
   );
-  const fewerRows: FewerRows = ({ cells: [cell] }, note) =>
-    hasMetric(cell, note) ? rowCount(cell, note) : null;
+  const fewerRows: FewerRows = ({ cells }, note) =>
+    cells.filter((cell) => hasMetric(cell, note)).flatMap((cell) => rowCount(cell, note) ?? []);
   const fewer = fewerRowsText(
-    conditions.flatMap((one) => metrics.flatMap((note) => fewerRows(one, note) ?? [])),
+    conditions.flatMap((one) => metrics.flatMap((note) => fewerRows(one, note))),
   );
   const marked =
     (dagger === null ? '' : ` ${DAGGER} ${dagger}`) +

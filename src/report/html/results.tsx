@@ -15,7 +15,7 @@ import {
   OF_TRAINING,
   taskNotes,
 } from '../metric-lookup.ts';
-import { type MetricNote } from '../metrics.ts';
+import { type MetricNote, REJECTED } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { EntryContents, WritingFacts } from '../types.ts';
 import {
@@ -86,7 +86,7 @@ function MetricTables({ conditions, input }: PageProps): JSX.Element {
   return (
     <>
       <h3>Metrics of the task</h3>
-      {table('Results by condition', metricsOfTable('task'), conditions)}
+      {table('Results by condition', [...metricsOfTable('task'), REJECTED], conditions)}
       {attacked.length > 0 && <h3>The attacks</h3>}
       {table('Attacks by condition', metricsOfTable('attack'))}
       <TriggerNote conditions={attacked} />
