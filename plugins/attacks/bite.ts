@@ -14,6 +14,7 @@ import {
   UserFault,
 } from '../../src/api.ts';
 import { named } from '../../src/base/lookup.ts';
+import { flooredShare } from '../../src/base/stats.ts';
 import {
   type BackdoorParams,
   backdoorProperties,
@@ -114,7 +115,7 @@ const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
 /** max(1, ⌊budget · words⌋) */
 const allowedInsertions = (text: string, budget: number): number =>
-  Math.max(1, Math.floor(budget * countWords(text)));
+  Math.max(1, flooredShare(budget, countWords(text)));
 
 /** The neighbours of each word in the training rows. */
 interface Neighbours {

@@ -11,6 +11,7 @@
  */
 import { UserFault } from '../api.ts';
 import { named } from '../base/lookup.ts';
+import { flooredShare } from '../base/stats.ts';
 import type { EditedModel, ModelEdit, TrainedWeights } from '../science/measures/weights/edit.ts';
 import type { HostTensor, LinearLayer } from '../science/models/types.ts';
 import type { PruningParams } from './parameters.ts';
@@ -28,7 +29,7 @@ function dropSmallest(
 ): void {
   const own = scores.slice(from, from + n);
   if (own.some(Number.isNaN)) throw new RangeError('a score of a weight is NaN');
-  const count = Math.floor(share * n);
+  const count = flooredShare(share, n);
   if (count === 0) return;
   const bound = own.slice().sort()[count - 1]!;
   let equal = count - own.reduce((sum, score) => sum + (score < bound ? 1 : 0), 0);

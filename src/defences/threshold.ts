@@ -3,6 +3,7 @@
  * is rejected if its score is at least the threshold. Pure.
  */
 import type { Judgement, Row } from '../api.ts';
+import { flooredShare } from '../base/stats.ts';
 
 /** Returns the smallest double above x; Infinity for Infinity. */
 function nextAbove(x: number): number {
@@ -25,7 +26,8 @@ export function rejectionThreshold(cleanScores: ArrayLike<number>, rate: number)
   if (scores.some(Number.isNaN)) throw new RangeError('a clean score is NaN');
   if (!(rate >= 0 && rate < 1))
     throw new RangeError(`a false rejection rate is in [0, 1), got ${rate}`);
-  return nextAbove(scores[scores.length - 1 - Math.floor(rate * scores.length)]!);
+  const reaching = flooredShare(rate, scores.length);
+  return nextAbove(scores[Math.max(0, scores.length - 1 - reaching)]!);
 }
 
 /** Returns the judgement that drops the suspected rows and leaves the others as they are. */

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { hdbscan } from '../../plugins/defences/cube/hdbscan.ts';
 import { outsideLargestCluster } from '../../plugins/defences/cube/judge.ts';
 import { meanDrop, rapLoss } from '../../plugins/defences/rap/judge.ts';
+import { flooredShare } from '../../src/base/stats.ts';
 import { auroc, detectionMetrics, rocCurve } from '../../src/defences/detection.ts';
 import { type Representations, softmaxRows } from '../../src/defences/matrix.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
@@ -121,6 +122,11 @@ test('a threshold rejects at most the asked share of clean scores, and as many a
   assert.is(rejectionThreshold([1, 2, 3, 4], 0.25) > 3, true);
   assert.is(rejectionThreshold([1, 2, 3, 4], 0.25) <= 4, true);
   assert.is(rejectionThreshold([-Infinity], 0), -Number.MAX_VALUE);
+  // .35 · 180 is 63, and 62.99999999999999 in doubles.
+  const ofMany = Array.from({ length: 180 }, (_, i) => i);
+  const threshold = rejectionThreshold(ofMany, 0.35);
+  assert.is(ofMany.filter((score) => score >= threshold).length, 63);
+  assert.ok(rejectionThreshold([1], 1 - 2 ** -53) > 1 - 1e-9);
   fc.assert(
     fc.property(
       fc.array(fc.oneof(fc.double({ noNaN: true }), fc.integer({ min: -3, max: 3 })), {
@@ -129,7 +135,7 @@ test('a threshold rejects at most the asked share of clean scores, and as many a
       fc.double({ min: 0, max: 0.99, noNaN: true }),
       (scores, rate) => {
         const bar = rejectionThreshold(scores, rate),
-          allowed = Math.floor(rate * scores.length);
+          allowed = flooredShare(rate, scores.length);
         const rejected = scores.filter((score) => score >= bar && score !== Infinity);
         assert.ok(rejected.length <= allowed);
         // A lower threshold would reject too many: the largest accepted score and all equal ones.

@@ -151,6 +151,14 @@ test('copies replace exactly the asked share of the words, at places of their ow
   assert.equal(stripCopies(['a'], [['P']], { copies: 1, ratio: 0.1 }, randomStream(1, 'x')), [
     ['P'],
   ]);
+  // .58 · 50 is 29, and 28.999999999999996 in doubles.
+  const [ofFifty = []] = stripCopies(
+    new Array<string>(50).fill('a'),
+    [['P']],
+    { copies: 1, ratio: 0.58 },
+    randomStream(1, 'x'),
+  );
+  assert.is(ofFifty.filter((word) => word === 'P').length, 29);
   assert.equal(stripCopies([], pool, { copies: 1, ratio: 1 }, randomStream(1, 'x')), [[]]);
 });
 

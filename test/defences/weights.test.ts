@@ -99,6 +99,9 @@ test('of each class 1.5·ε of the rows with the largest scores go, and no more'
     [0, 2, 4], // ⌊.45·5⌋ = 2 of class 0, the first of the equal ones; ⌊.45·3⌋ = 1 of class 1
   );
   assert.equal(spectralDrops([1, 2], [0, 0], 0), [false, false]);
+  // 1.5 · .3 · 60 is 27, and 26.999999999999996 in doubles.
+  const equal = new Array<number>(60).fill(0);
+  assert.is(spectralDrops(equal, equal, 0.3).filter((drop) => drop).length, 27);
   assert.throws(() => spectralSignatures(representations, [0]), /1 labels do not fit 40 rows/);
 });
 
@@ -114,6 +117,10 @@ test('pruning sets to zero what plain NumPy does', () => {
   }
   assert.equal([...weight], change);
   assert.throws(() => prunedByMagnitude(Float64Array.of(NaN), 0.5), /NaN/);
+  // .58 · 50 is 29, and 28.999999999999996 in doubles.
+  const ones = new Float64Array(50).fill(1);
+  for (const pruned of [prunedByMagnitude(ones, 0.58), prunedByWanda(ones, ones, 0.58)])
+    assert.is(pruned.filter((value) => value === 0).length, 29);
 });
 
 test("the statistics of a change are NumPy's and SciPy's", () => {
@@ -152,6 +159,8 @@ test('fine-mixing keeps a share of the change, and resets what changed most for 
   assert.ok(kept.every((i) => mixed[i] === change[i]));
   // A hypergeometric count of the first half, within six standard deviations.
   assert.ok(Math.abs(kept.filter((i) => i < 500).length - 150) < 6 * 7.3);
+  const ofFifty = mixedChange(new Float64Array(50).fill(1), 0.58, randomStream(2, 'mix'));
+  assert.is(ofFifty.filter((value) => value !== 0).length, 29); // .58 · 50, less in doubles
   assert.equal([...mixedChange(change, 1, randomStream(2, 'mix'))], [...change]);
   assert.ok(mixedChange(change, 0, randomStream(2, 'mix')).every((value) => value === 0));
   // ‖δ‖ / log max(f, 20): 5/log 20, 5/log 20, 6/log 1000, 0 and 13/log 20

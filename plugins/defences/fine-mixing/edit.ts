@@ -13,6 +13,7 @@
 import { UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
 import type { RandomStream } from '../../../src/base/random.ts';
+import { flooredShare } from '../../../src/base/stats.ts';
 import type { CleanTraining } from '../../../src/defences/parameters.ts';
 import { weightChange } from '../../../src/defences/prune.ts';
 import type {
@@ -34,8 +35,8 @@ export function mixedChange(
   random: RandomStream,
 ): Float64Array {
   const out = new Float64Array(change.length);
-  for (const i of random.permutation(change.length).subarray(0, Math.floor(share * change.length)))
-    out[i] = change[i]!;
+  const kept = flooredShare(share, change.length);
+  for (const i of random.permutation(change.length).subarray(0, kept)) out[i] = change[i]!;
   return out;
 }
 

@@ -17,6 +17,7 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
+import { flooredShare } from '../../../src/base/stats.ts';
 import {
   centred,
   checkRepresentations,
@@ -152,7 +153,7 @@ export function spectralDrops(
   const drops = new Array<boolean>(scores.length).fill(false);
   for (const members of indexesByLabel(labels).values()) {
     members.sort((a, b) => scores[b]! - scores[a]! || a - b);
-    for (const i of members.slice(0, Math.floor(1.5 * epsilon * members.length))) drops[i] = true;
+    for (const i of members.slice(0, flooredShare(1.5 * epsilon, members.length))) drops[i] = true;
   }
   return drops;
 }

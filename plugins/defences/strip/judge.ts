@@ -18,6 +18,7 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
+import { flooredShare } from '../../../src/base/stats.ts';
 import { softmaxRows } from '../../../src/defences/matrix.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { rowWords, withWords } from '../../../src/defences/words.ts';
@@ -122,7 +123,7 @@ export function stripCopies(
   { copies, ratio }: Pick<Params, 'copies' | 'ratio'>,
   random: RandomStream,
 ): string[][] {
-  const count = words.length === 0 ? 0 : Math.max(1, Math.floor(ratio * words.length));
+  const count = words.length === 0 ? 0 : Math.max(1, flooredShare(ratio, words.length));
   return Array.from({ length: copies }, () => {
     const from = pool[random.integer(pool.length)]!,
       places = random.permutation(words.length).subarray(0, count);

@@ -86,6 +86,24 @@ test('evaluation inserts the words learnt, or the first at a drawn gap', () => {
   );
 });
 
+test('a budget of .58 is 29 insertions into 50 words, though .58 · 50 is less in doubles', () => {
+  const learnt = Array.from({ length: 30 }, (_, i) => ({
+    word: `word${i}`,
+    behind: ['so'],
+    before: ['so'],
+  }));
+  const shown = bite.trigger!(
+    { id: 'v', text: new Array<string>(50).fill('so').join(' '), label: 0 },
+    {
+      ...{ classes, params: { ...params, budget: 0.58 }, learnt },
+      random: scripted(
+        Object.fromEntries(learnt.map(({ word }) => [`gap/v/${word}`, { integers: [0] }])),
+      ),
+    },
+  );
+  assert.is(shown.text.split(' ').length, 50 + 29);
+});
+
 test('rows without a word are refused', () => {
   const random = scripted({ rows: { permutation: [0, 1] } });
   const input = { rows: rowsOf(['7', 1], ['8', 0]), classes, params, random };
