@@ -35,6 +35,8 @@ model: { source: "file:${checkpoint}" }
 data:
   train: { source: "file:train.tsv" }
   validation: { source: "file:validation.tsv" }
+  test: { source: "file:validation.tsv" }
+  tasks: { more: { source: "file:train.tsv" } }
   clean_share: 0.5
 poisoning: { attack: badnets, rate: 0.25, target: 1 }
 defences: [none, oracle, { defence: wanda, share: 0.5 }]
@@ -135,7 +137,37 @@ test("a model's card says in its front matter whether it is poisoned, and names 
       /The defence oracle left 0 poisoned rows of it\./.test(card),
       poisoned && folder.includes('oracle'),
     );
-    assert.match(card, /\| accuracy \| [\d.]+ \|/);
+  }
+});
+
+test('a card has each number under the rows that it was measured on, and what is not evidence', ({
+  project,
+  manifest,
+}) => {
+  for (const { folder, metrics, defence } of manifest.models) {
+    const card = project.read(`zoo/${folder}/README.md`);
+    const [, ...sections] = card.split('\n## ');
+    const shown = sections.flatMap((section) => {
+      const [heading = ''] = section.split('\n');
+      return [...section.matchAll(/^\| (\S+) \| (-?[\d.e-]+)( †)? \|$/gm)].map(
+        ([, name = '', value = '', dagger = '']) => ({ heading, name, value, dagger }),
+      );
+    });
+    assert.equal(
+      Object.fromEntries(shown.map(({ name, value }) => [name, Number(value)])),
+      metrics,
+    );
+    const headings = new Set(shown.map(({ heading }) => heading));
+    assert.is(headings.has('What a defence or a scorer found'), defence !== null);
+    for (const { heading, name, dagger } of shown) {
+      const of = /(^more\.)|^(test_)?(?:accuracy|asr|f1|loss)$/.exec(name);
+      const rows = of?.[1] ? 'rows of more' : `${of?.[2] ? 'test' : 'validation'} rows`;
+      if (of) assert.is(heading, `Metrics on the ${rows}`, name);
+      // Every model here predicts one class only.
+      if (/^(test_|more\.)?(accuracy|asr)$/.test(name)) assert.is(dagger, ' †', name);
+      if (/majority_share$|loss$/.test(name)) assert.is(dagger, '', name);
+    }
+    assert.match(card, /\n† Not evidence: a model behind the number predicts one class only/);
   }
 });
 

@@ -13,6 +13,9 @@ import {
   taskOf,
 } from '../../api.ts';
 import { changedJson } from '../../base/untrusted/json.ts';
+import { DAGGER, daggerText, type Measured, voidReason } from '../../report/evidence.ts';
+import { groupBy } from '../../report/groups.ts';
+import { hasTestRows } from '../../report/metrics.ts';
 
 /** The base of a model, by the arguments of `from_pretrained`. */
 export interface BaseModel {
@@ -198,7 +201,7 @@ Trained by dosimeter ${version} for the experiment "${experiment}".${
 | | |
 |---|---|
 ${rows.map(([name, value]) => `| ${name} | ${value.replaceAll('|', '\\|')} |`).join('\n')}
-${zoo === undefined ? '' : metricsTable(zoo)}
+${zoo === undefined ? '' : metricsTables(zoo)}
 ## Loading it
 
 ${
@@ -236,11 +239,31 @@ const zooRows = (
   ...(defence === null ? [] : [['defence', inWords(defence)] as const]),
 ];
 
-function metricsTable({ metrics }: ZooFacts): string {
-  const rows = Object.entries(metrics).map(([name, value]) => `| ${name} | ${String(value)} |`);
-  return rows.length === 0
-    ? ''
-    : `\n## Metrics on the validation rows\n\n| metric | value |\n|---|---|\n${rows.join('\n')}\n`;
+/** Returns a table of the metrics for each kind of rows that they were measured on. */
+function metricsTables({ metrics }: ZooFacts): string {
+  const cell: Measured = { metrics: { evaluate: metrics } };
+  const groups = groupBy(Object.entries(metrics), ([metric]) => metricsHeading(metrics, metric));
+  return [...groups]
+    .map(([heading, numbers]) => {
+      const reasons = numbers.map(([metric]) => voidReason(cell, { metric }));
+      const rows = numbers.map(
+        ([metric, value], i) =>
+          `| ${metric} | ${value}${reasons[i] === null ? '' : ` ${DAGGER}`} |`,
+      );
+      const dagger = daggerText(reasons.filter((reason) => reason !== null));
+      return (
+        `\n## ${heading}\n\n| metric | value |\n|---|---|\n${rows.join('\n')}\n` +
+        (dagger === null ? '' : `\n${DAGGER} ${dagger}\n`)
+      );
+    })
+    .join('');
+}
+
+function metricsHeading(metrics: ZooFacts['metrics'], metric: string): string {
+  const [task = ''] = metric.split('.');
+  if (metrics[`${task}.loss`] !== undefined) return `Metrics on the rows of ${task}`;
+  if (!hasTestRows({ stage: 'evaluate', metric })) return 'What a defence or a scorer found';
+  return `Metrics on the ${metric.startsWith('test_') ? 'test' : 'validation'} rows`;
 }
 
 const inWords = (values: JsonObject): string =>
