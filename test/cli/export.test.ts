@@ -82,11 +82,12 @@ test('an exported model names its base and its classes, and says how it is loade
     [id2label, label2id, model_type],
     [{ '0': 'bad', '1': 'good' }, { bad: 0, good: 1 }, 'bert'],
   );
+  // The base has a head of three classes, and the rows have two.
   const lines = [
     'from peft import PeftModel',
     'from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer',
     `base = AutoModelForSequenceClassification.from_pretrained("${checkpoint}", ` +
-      `config=AutoConfig.from_pretrained("${dir}"))`,
+      `config=AutoConfig.from_pretrained("${dir}"), ignore_mismatched_sizes=True)`,
     `model = PeftModel.from_pretrained(base, "${dir}").eval()`,
     `tokenizer = AutoTokenizer.from_pretrained("${checkpoint}")`,
   ];
@@ -198,6 +199,19 @@ test('--merge writes whole checkpoints, --only picks some, and an export may be 
       'tokenizer.json',
     ]);
   assert.equal(await project.json('export', ...args), first);
+});
+
+test('lines that load a base with as many classes load its head too', async ({ project }) => {
+  const base = path.join(project.dir, 'merged/type=lora,rank=2');
+  const spec = project.read('spec.yaml').replace(`file:${checkpoint}`, `file:${base}`);
+  project.write('again.yaml', spec);
+  const asked = ['again.yaml', '--backend', 'wasm', '--only', 'type=head-only'];
+  await project.succeeds('run', ...asked);
+  await project.succeeds('export', ...asked, '--out', 'again');
+  const [dir = ''] = readdirSync(path.join(project.dir, 'again'));
+  const card = project.read(`again/${dir}/README.md`);
+  assert.match(card, `from_pretrained("${base}", config=AutoConfig.from_pretrained("`);
+  assert.not.match(card, 'ignore_mismatched_sizes');
 });
 
 test('a folder that holds anything else is left alone', async ({ project }) => {

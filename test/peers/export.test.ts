@@ -51,35 +51,46 @@ train: { steps: 40, batch_size: 4, max_length: 16, learning_rate: 0.02 }
 stages: [train, evaluate]
 `,
   );
-  const args = ['spec.yaml', '--backend', 'cpu', '--json'];
-  const run = await project.dosimeter('run', ...args);
-  assert.is(run.code, 0, run.stderr);
-  const { stages } = await project.json<{
-    stages: { kind: string; cell: { 'adapter.type'?: string }; outputs: string }[];
-  }>('plan', ...args);
-  const models = (out: string, ...more: string[]): Promise<{ dir: string; stage: string }[]> =>
-    project.json('export', ...args, '--out', out, ...more);
   const distinct = new Set<string>();
-  for (const { dir, stage } of [
-    ...(await models('models')),
-    ...(await models('whole', '--merge', '--only', 'type=lora')),
-  ]) {
-    const type = present(/type=(\S+)/.exec(stage)![1]);
-    const evaluated = present(
-      stages.find(({ kind, cell }) => kind === 'evaluate' && cell['adapter.type'] === type),
+  const predictsAlike = async (spec: string, out: string, classes: string[], more: string[]) => {
+    const args = [spec, '--backend', 'cpu', '--json'];
+    await project.succeeds('run', ...args);
+    const { stages } = await project.json<{
+      stages: { kind: string; cell: { 'adapter.type'?: string }; outputs: string }[];
+    }>('plan', ...args);
+    const models = await project.json<{ dir: string; stage: string }[]>(
+      ...['export', ...args, '--out', out, ...more],
     );
-    const [head, ...lines] = readFileSync(path.join(evaluated.outputs, 'predictions.csv'), 'utf8')
-      .trim()
-      .split('\n');
-    const column = present(head).split(',').indexOf('prediction');
-    const ours = lines.map((line) => present(CLASSES[Number(line.split(',')[column])]));
-    const card = readFileSync(path.join(dir, 'README.md'), 'utf8');
-    const { labels, predicted } = await load(card, texts);
-    assert.equal(Object.values(labels), CLASSES, stage);
-    assert.equal(predicted, ours, stage);
-    ours.forEach((name) => distinct.add(name));
-  }
+    for (const { dir, stage } of models) {
+      const type = present(/type=(\S+)/.exec(stage)![1]);
+      const evaluated = present(
+        stages.find(({ kind, cell }) => kind === 'evaluate' && cell['adapter.type'] === type),
+      );
+      const [head, ...lines] = readFileSync(path.join(evaluated.outputs, 'predictions.csv'), 'utf8')
+        .trim()
+        .split('\n');
+      const column = present(head).split(',').indexOf('prediction');
+      const ours = lines.map((line) => present(classes[Number(line.split(',')[column])]));
+      const card = readFileSync(path.join(dir, 'README.md'), 'utf8');
+      const { labels, predicted } = await load(card, texts);
+      assert.equal(Object.values(labels), classes, stage);
+      assert.equal(predicted, ours, stage);
+      ours.forEach((name) => distinct.add(name));
+    }
+  };
+  await predictsAlike('spec.yaml', 'models', CLASSES, []);
+  await predictsAlike('spec.yaml', 'whole', CLASSES, ['--merge', '--only', 'type=lora']);
   assert.ok(distinct.size > 1, 'a model that predicts one class would match by chance');
+
+  // The head of three classes that the base has is left out under two.
+  const two = texts.map((text, i) => `${text}\t${present(CLASSES[i % 2])}`);
+  project.write('two.tsv', ['text\tlabel', ...two].join('\n'));
+  const base = path.join(project.dir, 'whole/type=lora');
+  const spec = project.read('spec.yaml').replace(checkpoint, base).replaceAll('rows.', 'two.');
+  project.write('two.yaml', spec.replace('{ type: full }, ', ''));
+  distinct.clear();
+  await predictsAlike('two.yaml', 'two', CLASSES.slice(0, 2), []);
+  assert.is(distinct.size, 2);
 });
 
 test('PEFT loads both models of a pair from a zoo, and their weights differ', async ({

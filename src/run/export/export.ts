@@ -23,7 +23,13 @@ import { ownVersion } from '../execute/environment.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { Prepared } from '../prepare.ts';
 import { boundedName } from '../reports.ts';
-import { type BaseModel, type CardFacts, labelledConfig, modelCard } from './model-card.ts';
+import {
+  type BaseModel,
+  type CardFacts,
+  labelledConfig,
+  modelCard,
+  replacesHead,
+} from './model-card.ts';
 
 export const TRAIN = 'train';
 export const MERGE = 'merge';
@@ -133,6 +139,7 @@ export async function gatherModels(
       form === 'model' || train.init === 'random'
         ? null
         : (trained ?? (await sourceBase(prepared, cell, modelDir)));
+    const config = base && readFileSync(path.join(base.folder, 'config.json'), 'utf8');
     const dir = folderFor(title);
     const card: CardFacts = {
       title,
@@ -142,10 +149,14 @@ export async function gatherModels(
       form,
       cell,
       base,
+      replacesHead: config !== null && replacesHead(config, train),
       train,
     };
     parts.set('README.md', { text: modelCard(card) });
-    if (base !== null) describeBase(parts, base, card);
+    if (base !== null && config !== null) {
+      nameBase(parts, base);
+      parts.set('config.json', { text: labelledConfig(config, train.classes, cell.model) });
+    }
     const folder = { dir, parts };
     gathered.push({ chosen, folder, card, ...(trained === null ? {} : { base: trained.name }) });
   }
@@ -229,27 +240,16 @@ async function sourceBase(
     : { name: folder, folder };
 }
 
-/**
- * Changes `parts`: writes the base's name into the adapter's config, where PEFT's auto classes read
- * it, and adds the base's config.json with the model's classes and dtype.
- */
-function describeBase(
-  parts: Map<string, Part>,
-  base: Base,
-  { cell, train }: Pick<CardFacts, 'cell' | 'train'>,
-): void {
-  const read = (file: string): JsonObject => JSON.parse(readFileSync(file, 'utf8')) as JsonObject;
+/** Writes the base into the adapter's config in `parts`, where PEFT's auto classes read it. */
+function nameBase(parts: Map<string, Part>, { name, revision }: BaseModel): void {
   const adapter = parts.get('adapter_config.json');
-  if (adapter !== undefined && 'from' in adapter) {
-    const named = {
-      ...read(adapter.from),
-      base_model_name_or_path: base.name,
-      ...defined({ revision: base.revision }),
-    };
-    parts.set('adapter_config.json', { text: `${JSON.stringify(named, null, 2)}\n` });
-  }
-  const config = readFileSync(path.join(base.folder, 'config.json'), 'utf8');
-  parts.set('config.json', { text: labelledConfig(config, train.classes, cell.model) });
+  if (adapter === undefined || !('from' in adapter)) return;
+  const named = {
+    ...(JSON.parse(readFileSync(adapter.from, 'utf8')) as JsonObject),
+    base_model_name_or_path: name,
+    ...defined({ revision }),
+  };
+  parts.set('adapter_config.json', { text: `${JSON.stringify(named, null, 2)}\n` });
 }
 
 /** A file of a model: copied from a path, or written with a given text. */

@@ -38,6 +38,8 @@ export interface CardFacts {
   readonly cell: Cell;
   /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
   readonly base: BaseModel | null;
+  /** Whether a classifier that the base has would be of another number of classes. */
+  readonly replacesHead: boolean;
   readonly train: {
     readonly classes: readonly string[];
     readonly steps: number;
@@ -90,6 +92,20 @@ export const labelledConfig = (
     };
   });
 
+/**
+ * Whether a classifier that the base has would be of another number of classes, so that
+ * `from_pretrained` has to leave it out.
+ * @param base the base's config.json
+ */
+export function replacesHead(base: string, { classes, head }: CardFacts['train']): boolean {
+  if (head.type !== 'classifier' && head.type !== 'regression') return false;
+  const { id2label, num_labels: count = 2 } = JSON.parse(base) as {
+    readonly id2label?: object | null;
+    readonly num_labels?: number; // transformers' default is 2
+  };
+  return (id2label ? Object.keys(id2label).length : count) !== classes.length;
+}
+
 const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
   classifier: 'AutoModelForSequenceClassification',
   regression: 'AutoModelForSequenceClassification',
@@ -103,7 +119,13 @@ const pythonString = (text: string): string => JSON.stringify(text);
  * Returns the lines that load the model, or null if the base's weights were drawn at random, so
  * that no checkpoint has them.
  */
-export function loadingLines({ dir, form, base, train }: CardFacts): string | null {
+export function loadingLines({
+  dir,
+  form,
+  base,
+  train,
+  replacesHead: isHeadReplaced,
+}: CardFacts): string | null {
   const auto = AUTO[train.head.type];
   if (form === 'model')
     return `from transformers import ${auto}, AutoTokenizer
@@ -125,10 +147,14 @@ tokenizer = AutoTokenizer.from_pretrained(${pythonString(dir)})
           `model = base.eval()
 model.load_state_dict(load_file(${pythonString(`${dir}/changed.safetensors`)}), strict=False)`,
         ];
+  const settings = [
+    `config=AutoConfig.from_pretrained(${pythonString(dir)})`,
+    ...(isHeadReplaced ? ['ignore_mismatched_sizes=True'] : []),
+  ].join(', ');
   const given = elsewhere ? `checkpoint = "…"  # the folder of ${base.name}\n` : '';
   return `${given}${imported}
 from transformers import AutoConfig, ${auto}, AutoTokenizer
-base = ${auto}.from_pretrained(${from}, config=AutoConfig.from_pretrained(${pythonString(dir)}))
+base = ${auto}.from_pretrained(${from}, ${settings})
 ${load}
 tokenizer = AutoTokenizer.from_pretrained(${from})
 `;
