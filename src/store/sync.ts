@@ -130,8 +130,10 @@ export function createGroupCommit(root: string): GroupCommit {
       return;
     }
     if (await syncWhole(root)) return;
-    // Flushed one by one, to report the error of a disk that fails.
     for (const file of treesOf(dirs)) await fsyncAndClose(openSync(file, READ_AT_ONCE));
+    // Folders above the store may be another user's, or on a file system that flushes no folder.
+    for (const folder of above) await flushOne(folder);
+    above = [root];
   };
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);

@@ -79,6 +79,23 @@ test('many files are not flushed one by one', async ({ root }) => {
   assert.equal(flushed, []);
 });
 
+test('many files are flushed one by one where `sync` is missing, with the folders above', async ({
+  root,
+}) => {
+  const commit = createGroupCommit(root);
+  const entry = makeEntry(root, 'aa1', 100);
+  commit.add(path.join(root, 'aa', 'aa1'));
+  const { PATH } = process.env;
+  process.env['PATH'] = '';
+  try {
+    await commit.flush();
+  } finally {
+    process.env['PATH'] = PATH;
+  }
+  const above = [path.join(root, 'aa'), root, path.dirname(root), '/'];
+  for (const file of [...entry, ...above]) assert.ok(flushed.includes(file), file);
+});
+
 test('a disk that fails fails the flush', async ({ root }) => {
   const commit = createGroupCommit(root);
   makeEntry(root, 'aa1', 1);
