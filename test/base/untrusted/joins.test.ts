@@ -39,7 +39,7 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
     'entry.name': LISTED,
     'program + ending': 'a program on PATH, looked for and not written',
   },
-  'plugins/datasets/shared/asset-files.ts': { name: LISTED, 'entry.name': LISTED },
+  'plugins/datasets/shared/asset-files.ts': { name: LISTED },
   'plugins/sources/shared/client.ts': { name: LISTED, template: 'of a process id, in /proc' },
   'plugins/sources/shared/digest.ts': {
     digest: OWN,
@@ -60,6 +60,11 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'src/store/remote/folder.ts': { 'randomUUID()': OWN, 'file.name': LISTED, name: LISTED },
   'src/store/remote/send.ts': { template: 'a digest' },
   'src/science/models/io/checkpoint.ts': { file: OWN },
+  'src/science/models/io/saved-state.ts': {
+    template: 'of a process id',
+    name: 'of a step and a digest: made here, or listed and matched',
+    other: LISTED,
+  },
   'src/science/text/tokenizer.ts': { file: OWN },
   'src/setup/wheels.mjs': { kept: LISTED, name: LISTED, template: OWN },
 };
