@@ -1,6 +1,7 @@
 /** `dosimeter diff A B`: the differences between two specs' results, with both numbers. */
+import { shortNames } from '../api/cell.ts';
 import { bothValues } from '../base/both-values.ts';
-import { shortNames, tellingAxes } from '../plan/label.ts';
+import { tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
 import {
   differenceRows,

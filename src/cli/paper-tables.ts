@@ -4,8 +4,9 @@
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
+import { shortNames } from '../api/cell.ts';
 import { defined } from '../base/defined.ts';
-import { shortNames, tellingAxes } from '../plan/label.ts';
+import { tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
 import { list } from '../report/format.ts';
 import { layOut, markdownTable, type Metric } from '../report/grid.ts';

@@ -1,9 +1,10 @@
 /** Formats results as tables for people: a column or a line for each metric. Pure. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { shortNames } from '../api/cell.ts';
 import { summarise } from '../base/stats.ts';
 import { canonical } from '../plan/keys.ts';
-import { shortNames, tellingAxes } from '../plan/label.ts';
+import { tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER, FEWER_ROWS } from '../report/evidence.ts';

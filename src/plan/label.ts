@@ -10,8 +10,6 @@ import { nodeLabel } from './graph.ts';
 import { canonical } from './keys.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
-export { shortNames };
-
 /** The axes to name first, because they tell variants apart and other axes follow from them. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
