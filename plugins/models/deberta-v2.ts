@@ -173,7 +173,7 @@ function describe(fields: ConfigFields): Transformer {
   const sizes = { hidden, wide, heads, headWidth, activation, epsilon };
   const layer = (name: string): Layer => {
     const plain = encoderLayer(name, sizes, LAYER);
-    const relative = (part: string) =>
+    const projection = (part: string) =>
       linear(`${name}.attention.self.${part}_proj`, hidden, hidden);
     return {
       ...plain,
@@ -182,8 +182,8 @@ function describe(fields: ConfigFields): Transformer {
         scale: 1 / Math.sqrt(headWidth * (1 + new Set(terms).size)),
         relative: {
           table,
-          key: terms.includes('c2p') ? relative(shared ? 'key' : 'pos_key') : null,
-          query: terms.includes('p2c') ? relative(shared ? 'query' : 'pos_query') : null,
+          key: terms.includes('c2p') ? projection(shared ? 'key' : 'pos_key') : null,
+          query: terms.includes('p2c') ? projection(shared ? 'query' : 'pos_query') : null,
         },
       },
     };

@@ -295,14 +295,14 @@ export function voidReason(
   const [after = '', training] = AFTER.exec(named) ?? [];
   if (training !== undefined)
     return voidReason(afterTraining(cell, Number(training)), { metric: named.replace(after, '') });
-  // What further scorers count ends in their names: `asr_clean.NAME`.
+  // `asr_clean.NAME` is `asr_clean` by the further scorer NAME.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;
   const words = wordsOf(cell),
     by = scorerSuffix(named);
   if (RATE.test(metric) && countsRewards(cell, by)) {
     const isOfCleanRun = metric.endsWith('_clean') && metric !== 'asr_minus_clean';
-    // The evaluation does not record which answers an undefended run prefers.
+    // Which answers an undefended run prefers is not recorded, so its numbers are not judged.
     if (metric.endsWith('_undefended')) return null;
     if (!isOfCleanRun && !hasLearntPreference(cell, by, '')) return NO_PREFERENCE;
     return metric.endsWith('_clean') && !hasLearntPreference(cell, by, '_clean')

@@ -208,9 +208,10 @@ const againstZero = (rhos: readonly number[]): PairedSample => ({
 });
 
 /**
- * Correlates information bits with ASR under backdoors, and entropies with the accuracy drop under
- * untargeted poisoning. Cells that are not evidence (evidence.ts) are left out. A verdict on ASR
- * requires the same relation with what the trigger adds to the models' own rates of the target.
+ * Returns how each quantity correlates with a score, in each block and at each checkpoint:
+ * information bits with ASR under backdoors, entropies with the accuracy drop under untargeted
+ * poisoning. Cells that are not evidence (evidence.ts) are left out. A verdict on ASR requires the
+ * same relation with ASR minus the model's rate of the target without the trigger.
  */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);

@@ -31,13 +31,14 @@ import { firstWorking, run, SetupFault, tail } from './run.mjs';
 import { installWheels, TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 /**
- * What is installed: `lib/dosimeter.json` in tfjs-node-gpu, which `src/tensor` reads. `tensorflow`
- * is null if it is not available, for the `reason`; `remedy` is the command that would install it.
+ * What set-up has installed, as recorded in `lib/dosimeter.json` of tfjs-node-gpu, which
+ * `src/tensor` reads. `tensorflow` is null if TensorFlow could not be installed: `reason` says why,
+ * and `remedy` is the command that helps.
  * @typedef {{ format: 1, recipe: string, tensorflow: string | null,
  *   variant: 'cpu' | 'cuda' | 'own', libraries: string | null, wheels: readonly string[],
  *   fused: string | null, tfjs: string, napi: number, node: string, platform: string, arch: string,
- *   reason?: string, remedy?: string }} Stamp `fused`: the version of the fused operations that
- *   are used, which compute on processors only: null where TensorFlow may use a GPU
+ *   reason?: string, remedy?: string }} Stamp `fused`: the version of the fused operations, null
+ *   where TensorFlow may use a GPU, since they compute on CPUs only
  */
 
 const STAMP = join(TFJS_DIR, 'lib', 'dosimeter.json');

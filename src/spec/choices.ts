@@ -286,7 +286,7 @@ type Value = Json | undefined;
 
 /**
  * Returns the values of a section, one for each combination of its axes, of which the last varies
- * fastest. Equal parts of values are one object.
+ * fastest. Values with an equal part hold one object there, so that `===` compares parts.
  */
 function expand(
   node: Node | undefined,

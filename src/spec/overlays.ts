@@ -89,12 +89,13 @@ async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
 }
 
 /**
- * Returns the numbers of an overlay, checked; undefined after reporting what is wrong.
- * @param isNumber whether the column `x` must hold numbers
+ * Returns an overlay with its columns and the rows that it chooses. Reports what is wrong;
+ * undefined if the file has no table, or if `x` or `y` is no column of it.
+ * @param isNumericX whether the column `x` must hold numbers
  */
 export async function readOverlay(
   overlay: Node,
-  isNumber: boolean,
+  isNumericX: boolean,
   facets: Facets,
   report: Report,
 ): Promise<Overlay | undefined> {
@@ -116,7 +117,7 @@ export async function readOverlay(
     return [name, column(node)?.value] as const;
   });
   const rows = chosenRows(child(overlay, 'where'), csv, report);
-  for (const cell of [...(isNumber && x ? [x] : []), ...(y ? [y] : []), ...spread])
+  for (const cell of [...(isNumericX && x ? [x] : []), ...(y ? [y] : []), ...spread])
     checkNumbers(cell, rows, csv, report);
   checkLines(overlay, color, rows, report);
   if (x === undefined || y === undefined) return undefined;

@@ -71,7 +71,7 @@ export interface WireModel {
   /** The name of the model's class in transformers. */
   readonly class: string;
   readonly classes: number | null;
-  /** Whether only config.json is read, and every value comes from `values`. */
+  /** Whether the weights are random: only config.json is read, and `values` holds them all. */
   readonly random: boolean;
   /** A file of safetensors with parameters by their names in transformers. */
   readonly values: string | null;

@@ -36,7 +36,11 @@ const problemAt = (field: string | null, message: string, hint?: string | null):
   ...(typeof hint === 'string' ? { hint } : {}),
 });
 
-/** Asks PEFT what its config adapts. With `out`, PEFT writes the initial values to that file. */
+/**
+ * Returns the parameters that PEFT adds for the spec's config, and the config with all its fields,
+ * or what is wrong with it. With `out`, PEFT writes the values that it draws from `seed` to that
+ * file.
+ */
 async function askPeft(
   { config }: JsonObject,
   { architecture, modelDir }: AdapterContext,

@@ -40,7 +40,8 @@ interface PackageRegistry {
 export function packageSource(
   registry: PackageRegistry,
 ): Pick<SourceDescriptor, 'locate' | 'fetch'> {
-  const lookUp = async (uri: string, { cacheDir }: SourceContext) => {
+  /** Reads a URI. `version` is null if the registry has to be asked for it. */
+  const readUri = async (uri: string, { cacheDir }: SourceContext) => {
     const store = await import('./package-store.ts');
     const { name, asked } = registry.parse(uri),
       key = { cacheDir, registry: registry.registry, name };
@@ -57,13 +58,13 @@ export function packageSource(
   };
   return {
     async locate(uri, context) {
-      const { store, key, version } = await lookUp(uri, context);
+      const { store, key, version } = await readUri(uri, context);
       const entry =
         version === null ? null : await store.findPackage({ ...key, version }, context.log);
       return entry === null ? null : assetOf(uri, entry, context);
     },
     async fetch(uri, context) {
-      const { store, name, asked, key, version: known } = await lookUp(uri, context);
+      const { store, name, asked, key, version: known } = await readUri(uri, context);
       // A damaged entry is fetched again in the version that the request first resolved to.
       const version = known ?? asked;
       const named = version === '' ? name : `${name}${registry.separator}${version}`;

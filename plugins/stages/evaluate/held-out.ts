@@ -100,10 +100,12 @@ async function compareTriggers(
     backdoorOf(openSteps(attack, (name) => context.plugin('attack', name))),
   );
   // A program or a model that makes triggers is not run for a check.
-  if (!trainedStep || !heldOutStep || trainedStep.attack.triggerAll) return [];
+  if (!trainedStep || !heldOutStep) return [];
+  if (trainedStep.attack.triggerAll || heldOutStep.attack.triggerAll) return [];
   let rows = MADE_UP,
     seen: ReadonlySet<string>;
-  const show = ({ attack, params }: Step, seed: number): Promise<readonly Row[]> =>
+  /** Returns the rows to compare under the trigger of a step, as it is drawn from a seed. */
+  const underTrigger = ({ attack, params }: Step, seed: number): Promise<readonly Row[]> =>
     triggeredRows(attack, rows, {
       ...{ classes: classes ?? [], params, files },
       random: attackStreams(seed, attack.name),
@@ -121,8 +123,8 @@ async function compareTriggers(
           .sort((a, b) => a.text.length - b.text.length)
           .slice(0, COMPARED);
     }
-    const heldOut = await show(heldOutStep, 0);
-    seen = await sameTexts(rows, heldOut, (seed) => show(trainedStep, seed));
+    const heldOut = await underTrigger(heldOutStep, 0);
+    seen = await sameTexts(rows, heldOut, (seed) => underTrigger(trainedStep, seed));
   } catch (error) {
     // The attack may rightly refuse such rows; the poison stage reports a target that is none.
     if (rows === MADE_UP) return [];

@@ -227,8 +227,9 @@ function otherRowsInputs(
 }
 
 /**
- * Requests what a cell with a defence is compared with: the same cell without it, on the same rows,
- * and what the defence's own stages found.
+ * Requests what the evaluation of a cell with a defence reads: the defender's clean rows, the
+ * evaluation of the cell without the defence on the same rows and, except on a task's rows, what
+ * the defence's own stages found. Empty without a defence.
  */
 function defendedInputs(
   cell: Cell,
@@ -236,14 +237,14 @@ function defendedInputs(
   plugin: DefineRequest['plugin'],
 ): StageDefinition['inputs'] {
   if (cell.defence === undefined) return {};
-  const compared = {
+  const always = {
     clean: cleanRows(cell),
     undefended: { kind: 'evaluate', cell: undefended(cell), ...narrowedTo(narrowed) },
   };
-  if (isTask(split)) return compared;
+  if (isTask(split)) return always;
   const filter = trainingSet(cell, plugin);
   return {
-    ...compared,
+    ...always,
     ...(filter.kind === 'defend' && { filter }),
     ...(actsOn(cell, 'detection', plugin) && { detector: { kind: 'detect', cell } }),
   };

@@ -419,9 +419,10 @@ const logLine = (metrics: Metrics): string =>
     .join(', ');
 
 /**
- * Returns `pearson` and `spearman`, the correlations of labels and predictions, `loss`, their mean
- * squared error, and `examples`. If all labels or all predictions are equal, a correlation counts
- * as 0, as Matthews' correlation does.
+ * Returns the correlations of labels and predictions (`pearson`, `spearman`), their mean squared
+ * error (`loss`), the number of rows (`examples`) and, beside a clean twin, `pearson_drop`. A
+ * correlation that is undefined (equal labels, equal predictions, too few rows) counts as 0, as
+ * Matthews' does.
  * @param twin metrics of the paired clean run. Null if this run is clean itself.
  */
 function regressionMetrics(

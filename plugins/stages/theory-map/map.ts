@@ -151,7 +151,7 @@ export interface TheoryMap {
   readonly rows: number;
   /** The outputs of which these are the model's kernels. */
   readonly outputs: OutputsOf;
-  /** Whether the Fisher information is the true or, of log p(answer), the empirical one. */
+  /** `true`: the Fisher information of class logits; `empirical`: that of log p(answer). */
   readonly information: 'true' | 'empirical';
   /** The number of outputs of a row. */
   readonly classes: number;

@@ -78,7 +78,7 @@ type Settle = (
 
 /**
  * Returns a function that settles stages.
- * @param lacking the stages without an entry when the execution began, in the plan's order
+ * @param lacking the stages that were not cached when the execution began, in the plan's order
  */
 function createSettler(
   execution: Execution,

@@ -95,7 +95,10 @@ export class KeyValueCache {
     }
   }
 
-  /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T), as `maskOf` has it. */
+  /**
+   * Returns what is added to the scores, (B, 1, G·Tq, T): 0 where a query sees a key, −1e9
+   * elsewhere. The queries of each of G groups of heads stand after one another, as in `maskOf`.
+   */
   mask(queries: Placed, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
     const batch = this.#columns.length,
       T = at(this.#columns, 0).length,

@@ -170,7 +170,10 @@ function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   ];
 }
 
-/** Returns a fault where an adapter needs the float32 form of weights that are held in another. */
+/**
+ * Returns a fault where an adapter needs the model's own weights in float32, or is of a method that
+ * was not tested over weights in another form.
+ */
 function checkHeld(
   { quantize }: HeldWeights,
   adapter: Adapter,
