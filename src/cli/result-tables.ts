@@ -8,7 +8,7 @@ import { tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER, FEWER_ROWS } from '../report/evidence.ts';
-import { DEFENCE, withBasesNamed } from '../report/labels.ts';
+import { DEFENCE, NO_DEFENCE, withBasesNamed } from '../report/labels.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import {
   ACCURACY,
@@ -110,9 +110,6 @@ function tableAxes(rows: readonly Named[]): readonly Axis[] {
   const short = shortNames(paths);
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
-
-/** What a cell without a defence is called where others have one. */
-const NO_DEFENCE = 'no defence';
 
 /**
  * Returns the text of each axis of a row, empty where the row lacks the axis. An attack also names

@@ -3,15 +3,9 @@ import { defined } from '../base/defined.ts';
 import { withoutNumbers } from '../base/fault.ts';
 import { type Caveat, caveatsOf } from './caveats.ts';
 import { compareAll, type Comparisons } from './comparisons.ts';
-import { type Condition, conditionsOf, isFull } from './conditions.ts';
+import { type Condition, conditionsOf, isFull, rowCountsIn } from './conditions.ts';
 import { toCsv } from './csv.ts';
-import {
-  compareRowCounts,
-  evidenceColumns,
-  predictsOneClass,
-  rowsText,
-  writesAnswers,
-} from './evidence.ts';
+import { evidenceColumns, predictsOneClass, rowsText, writesAnswers } from './evidence.ts';
 import { chooseKernels, type KernelChoice } from './figures/kernels.ts';
 import { type Finding, findingsOf } from './findings.ts';
 import { plural } from './format.ts';
@@ -106,10 +100,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
   );
   const count = metrics.reduce((sum, values) => sum + Object.keys(values).length, 0);
   if (count > MOST_ROWS || count === 0) return { csv: null, rows: count };
-  const rowCount = compareRowCounts(
-    conditions.flatMap(({ cells }) => [...cells]),
-    ({ axes }) => axes,
-  );
+  const rowCount = rowCountsIn(conditions);
   const rows = conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) =>
     cells.flatMap((cell) =>
       Object.entries(cell.metrics).flatMap(([stage, values]) =>

@@ -5,7 +5,7 @@
 import type { Json, JsonObject, StageFacts } from '../api.ts';
 import type { CellPattern } from '../api/report.ts';
 import { summarise, type Summary } from '../base/stats.ts';
-import { voidReason } from './evidence.ts';
+import { compareRowCounts, voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import {
   blockLabel,
@@ -238,6 +238,13 @@ export const chooseByName = (
 };
 
 const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
+
+/** Returns `compareRowCounts` among the cells of these conditions. */
+export const rowCountsIn = (conditions: readonly Condition[]) =>
+  compareRowCounts(
+    conditions.flatMap(({ cells }) => [...cells]),
+    ({ axes }) => axes,
+  );
 
 /** Returns why a metric's number is not evidence (evidence.ts), for the seeds where it is not. */
 export const voidReasons = (

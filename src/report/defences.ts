@@ -13,7 +13,7 @@ import { DAGGER, daggerText, voidReason } from './evidence.ts';
 import type { Finding, FindingRow } from './findings.ts';
 import { formatDifference, formatNumber } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
-import { DEFENCE } from './labels.ts';
+import { DEFENCE, NO_DEFENCE } from './labels.ts';
 import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type MetricNote } from './metrics.ts';
 import type { ReportCell } from './types.ts';
 
@@ -34,7 +34,7 @@ export function repeatedTrainings(
 
 /** Returns the defence with its parameters that vary: `onion, at = rows`; or `no defence`. */
 export const defenceLabelOf = ({ defence }: Pick<Condition, 'defence'>): string =>
-  defence === '' ? 'no defence' : defence;
+  defence === '' ? NO_DEFENCE : defence;
 
 /** The defence that drops exactly the poisoned rows. */
 const ORACLE = 'oracle';

@@ -18,7 +18,7 @@ import {
 import { voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
-import { axisName, blockLabel, defenceOf } from './labels.ts';
+import { axisName, blockLabel, defenceOf, NO_DEFENCE } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
 import {
   hasTestRows,
@@ -69,7 +69,7 @@ function pointText(envelope: Envelope, condition: Condition): string {
       : one === 'attack'
         ? [condition.attackLabel]
         : one === 'defence'
-          ? [condition.defence || 'no defence']
+          ? [condition.defence || NO_DEFENCE]
           : Object.entries(condition.axes)
               .filter(([path]) => isChosenOver({ ...envelope, over: [one] }, condition, path))
               .map(([path, value]) => `${axisName(path)} ${formatValue(value)}`),

@@ -23,7 +23,7 @@ import {
 } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
-import { adapterTitle, DEFENCE, triggerNote, withBasesNamed } from './labels.ts';
+import { adapterTitle, DEFENCE, NO_DEFENCE, triggerNote, withBasesNamed } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
 import { isUnderTrigger, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
@@ -371,7 +371,7 @@ export const valuesText = (
   values: readonly Json[] = [],
   write: (value: Json) => string = plainText,
 ): string =>
-  (path === DEFENCE && values.length === 0 ? ['no defence'] : values)
+  (path === DEFENCE && values.length === 0 ? [NO_DEFENCE] : values)
     .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
     .join(' = ');
 

@@ -135,6 +135,8 @@ export const adapterTitle = (adapter: string): string =>
 
 /** The axis that names a cell's defence. A cell without a defence lacks this axis. */
 export const DEFENCE = 'defence.defence';
+/** What a cell without a defence is called where others have one. */
+export const NO_DEFENCE = 'no defence';
 
 /** The defence of a cell; null if it has none. */
 export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => {
@@ -266,7 +268,7 @@ export function createLabeller(
   const defenceLabel = (cell: ReportCell, drawn: readonly string[]): readonly string[] => {
     const name = defenceOf(cell);
     if (!defended || drawn.includes(DEFENCE)) return [];
-    if (name === null) return ['no defence'];
+    if (name === null) return [NO_DEFENCE];
     const parts = pathsOf(cell)
       .filter((path) => path.startsWith('defence.') && path !== DEFENCE && !drawn.includes(path))
       .filter((path) => variesInDefence(cell, path))

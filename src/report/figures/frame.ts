@@ -12,18 +12,21 @@ import {
   isFull,
   metricOf,
   type Quantity,
+  rowCountsIn,
 } from '../conditions.ts';
-import {
-  cleanRunReader,
-  compareRowCounts,
-  joinWithOr,
-  type RowCount,
-  voidReason,
-} from '../evidence.ts';
+import { cleanRunReader, joinWithOr, type RowCount, voidReason } from '../evidence.ts';
 import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
 import { formatValue, list, plainText, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
-import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels, placedAttack } from '../labels.ts';
+import {
+  adapterTitle,
+  axisName,
+  DEFENCE,
+  doseUnit,
+  type Labels,
+  NO_DEFENCE,
+  placedAttack,
+} from '../labels.ts';
 import { noteOf } from '../metric-lookup.ts';
 import {
   ACCURACY,
@@ -219,7 +222,7 @@ const isWord = (field: string): boolean =>
 const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
 const labelIn = (labels: Labels, name: Name): string =>
-  name === 'defence' && labels.defence === '' ? 'no defence' : labels[NAMES[name]];
+  name === 'defence' && labels.defence === '' ? NO_DEFENCE : labels[NAMES[name]];
 
 /** Whether the grid has an axis of this path. */
 const isAxis = (conditions: readonly Condition[], path: string): boolean =>
@@ -235,7 +238,7 @@ function valueName(condition: Condition, path: string, isTitled = false): string
     if (family === 'none') return 'no attack';
     return placedAttack(attack, ofBase);
   }
-  if (value === undefined) return path === DEFENCE ? 'no defence' : '–';
+  if (value === undefined) return path === DEFENCE ? NO_DEFENCE : '–';
   const text = formatValue(value);
   return isTitled || typeof value === 'string' ? text : `${axisName(path)} ${text}`;
 }
@@ -605,10 +608,7 @@ export function frameOf(
     reasonsLeftOut.push(...values.flatMap(({ reason }) => reason ?? []));
     return values.filter(({ reason }) => reason === null);
   };
-  const rowCount = compareRowCounts(
-    unique.flatMap(({ cells }) => [...cells]),
-    ({ axes }) => axes,
-  );
+  const rowCount = rowCountsIn(unique);
   /** Earlier points of a chain or of a training are of models without the defence, on all rows. */
   const fewerRows = ({ condition }: Subject, measure: Measure, { seed, x: at }: Value) => {
     const cell = condition.cells.find((one) => one.seed === seed);

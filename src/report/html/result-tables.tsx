@@ -5,10 +5,9 @@
 import type { JSX } from 'preact';
 import type { PairedDifference } from '../../base/stats.ts';
 import type { AdapterComparison } from '../comparisons.ts';
-import { type Condition, scoreOf, type Series, seriesOf } from '../conditions.ts';
+import { type Condition, rowCountsIn, scoreOf, type Series, seriesOf } from '../conditions.ts';
 import { defenceCaveats, DEFENCES, isDefended } from '../defences.ts';
 import {
-  compareRowCounts,
   DAGGER,
   daggerText,
   FEWER_ROWS,
@@ -147,10 +146,7 @@ export function MetricTable({
       cells.flatMap((cell) => metrics.flatMap((note) => whyNotEvidence(cell, note) ?? [])),
     ),
   );
-  const rowCount = compareRowCounts(
-    conditions.flatMap(({ cells }) => [...cells]),
-    ({ axes }) => axes,
-  );
+  const rowCount = rowCountsIn(conditions);
   const fewerRows: FewerRows = ({ cells }, note) =>
     cells.filter((cell) => hasMetric(cell, note)).flatMap((cell) => rowCount(cell, note) ?? []);
   const fewer = fewerRowsText(
