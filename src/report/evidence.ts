@@ -273,6 +273,17 @@ function nameInChain(cell: Measured, named: string): string | null {
   return trainings.length === 0 ? null : named.replace(before, `_after_${Math.max(...trainings)}`);
 }
 
+/** Splits `NAME.accuracy`, a metric on the rows of the task NAME; null for any other metric. */
+export function splitTask(
+  cell: Measured,
+  named: string,
+): { readonly task: string; readonly metric: string } | null {
+  const [task = '', ...metric] = named.split('.');
+  return evaluateMetrics(cell)[`${task}.loss`] === undefined
+    ? null
+    : { task, metric: metric.join('.') };
+}
+
 /**
  * Returns why a number of `evaluate` is not evidence, as the end of a sentence, or null if it is
  * evidence. A number on test rows is judged by the same model's validation rows.
@@ -281,14 +292,15 @@ export function voidReason(
   cell: Measured,
   { metric: named }: Pick<MetricNote, 'metric'>,
 ): string | null {
-  // The rows of a task are judged by themselves: `NAME.accuracy`.
-  const [task = '', ...ofTask] = named.split('.');
-  if (evaluateMetrics(cell)[`${task}.loss`] !== undefined) {
+  // The rows of a task are judged by themselves.
+  const ofTask = splitTask(cell, named);
+  if (ofTask !== null) {
+    const { task, metric } = ofTask;
     const own = Object.entries(cell.metrics['evaluate'] ?? {}).flatMap(([name, value]) =>
       name.startsWith(`${task}.`) ? [[name.slice(task.length + 1), value] as const] : [],
     );
     const evaluate = Object.fromEntries(own);
-    return voidReason({ ...cell, metrics: { evaluate } }, { metric: ofTask.join('.') });
+    return voidReason({ ...cell, metrics: { evaluate } }, { metric });
   }
   const inChain = nameInChain(cell, named);
   if (inChain !== null) return voidReason(cell, { metric: inChain });
@@ -343,10 +355,9 @@ export function measuredOn(
 ): { readonly rows: number; readonly counter: string } | null {
   if (stage !== 'evaluate' || AFTER.test(named)) return null;
   const own = evaluateMetrics(cell),
-    [first = '', ...ofTask] = named.split('.'),
-    isOfTask = own[`${first}.loss`] !== undefined;
-  const split = isOfTask ? `${first}.` : named.startsWith('test_') ? 'test_' : '',
-    name = isOfTask ? ofTask.join('.') : named.replace(/^test_/, ''),
+    ofTask = splitTask(cell, named);
+  const split = ofTask ? `${ofTask.task}.` : named.startsWith('test_') ? 'test_' : '',
+    name = ofTask?.metric ?? named.replace(/^test_/, ''),
     metric = name.replace(/\..*$/, '');
   const isCounted = JUDGED.test(metric) || FACTS.test(metric);
   if (!isCounted || OF_OTHERS.test(metric) || OF_SAME_ROWS.test(metric)) return null;

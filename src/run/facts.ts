@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { AttackTarget, Json, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { mapValues } from '../base/record.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import { canonical } from '../plan/keys.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
@@ -182,9 +183,7 @@ function warningsByKind(
     ]),
   );
   const warnedUpstream = gatherUpstream(plan, ({ id }) => warned.get(id) ?? []);
-  return plan.cellStages.map(({ stages }) =>
-    Object.fromEntries(Object.entries(stages).map(([kind, id]) => [kind, [...warnedUpstream(id)]])),
-  );
+  return plan.cellStages.map(({ stages }) => mapValues(stages, (id) => [...warnedUpstream(id)]));
 }
 
 /** Returns a function that returns the union of `valuesOf` of a stage and all stages upstream. */

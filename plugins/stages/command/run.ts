@@ -9,6 +9,7 @@ import {
 } from '../../../src/api.ts';
 import { openWorkFolder } from '../../../src/base/command/folder.ts';
 import { runCommand } from '../../../src/base/command/run.ts';
+import { mapValues } from '../../../src/base/record.ts';
 import { secretLines } from '../../../src/base/secret.ts';
 import { assetOf } from '../shared/files.ts';
 import type { Limits, Params } from './index.ts';
@@ -21,7 +22,7 @@ export async function run(context: Context): Promise<void> {
   const outputBytes = output_mb * 1e6;
   const work = await openWorkFolder(join(outDir, '.work'), {
     files: Object.fromEntries(params.files.map((file) => [file, assetOf(context, file).path])),
-    inputs: Object.fromEntries(Object.entries(inputs).map(([place, { dir }]) => [place, dir])),
+    inputs: mapValues(inputs, ({ dir }) => dir),
     task: programTask(params),
   });
   const secrets = readSecrets(params);

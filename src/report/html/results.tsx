@@ -1,5 +1,6 @@
 /** Tables over seeds, paired differences, the grid's figures, and what the spec itself asks for. */
 import type { JSX } from 'preact';
+import { mapValues } from '../../base/record.ts';
 import { allMetricsCsv } from '../analysis.ts';
 import { type Condition, metricOf, seriesOf } from '../conditions.ts';
 import type { DrawnTable } from '../entries.ts';
@@ -61,9 +62,8 @@ const HeldOut = ({ input: { triggers = [] } }: Pick<PageProps, 'input'>): JSX.El
         <div>
           <dt>Trigger {formatValue(name)}</dt>
           <dd>
-            that of {attack}, with{' '}
-            {paramsText(Object.fromEntries(Object.entries(params).map(([k, v]) => [k, [v]])))}; its
-            other parameters are those of the attack that a row names
+            that of {attack}, with {paramsText(mapValues(params, (value) => [value]))}; its other
+            parameters are those of the attack that a row names
           </dd>
         </div>
       ))}

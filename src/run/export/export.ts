@@ -26,9 +26,9 @@ import { boundedName } from '../reports.ts';
 import {
   type BaseModel,
   type CardFacts,
+  hasOtherHead,
   labelledConfig,
   modelCard,
-  replacesHead,
 } from './model-card.ts';
 
 export const TRAIN = 'train';
@@ -149,7 +149,7 @@ export async function gatherModels(
       form,
       cell,
       base,
-      replacesHead: config !== null && replacesHead(config, train),
+      replacesHead: config !== null && hasOtherHead(config, train),
       train,
     };
     parts.set('README.md', { text: modelCard(card) });

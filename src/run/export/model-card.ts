@@ -13,7 +13,7 @@ import {
   taskOf,
 } from '../../api.ts';
 import { changedJson } from '../../base/untrusted/json.ts';
-import { DAGGER, daggerText, type Measured, voidReason } from '../../report/evidence.ts';
+import { DAGGER, daggerText, type Measured, splitTask, voidReason } from '../../report/evidence.ts';
 import { groupBy } from '../../report/groups.ts';
 import { hasTestRows } from '../../report/metrics.ts';
 
@@ -97,7 +97,7 @@ export const labelledConfig = (
  * `from_pretrained` has to leave it out.
  * @param base the base's config.json
  */
-export function replacesHead(base: string, { classes, head }: CardFacts['train']): boolean {
+export function hasOtherHead(base: string, { classes, head }: CardFacts['train']): boolean {
   if (head.type !== 'classifier' && head.type !== 'regression') return false;
   const { id2label, num_labels: count = 2 } = JSON.parse(base) as {
     readonly id2label?: object | null;
@@ -119,13 +119,7 @@ const pythonString = (text: string): string => JSON.stringify(text);
  * Returns the lines that load the model, or null if the base's weights were drawn at random, so
  * that no checkpoint has them.
  */
-export function loadingLines({
-  dir,
-  form,
-  base,
-  train,
-  replacesHead: isHeadReplaced,
-}: CardFacts): string | null {
+export function loadingLines({ dir, form, base, train, replacesHead }: CardFacts): string | null {
   const auto = AUTO[train.head.type];
   if (form === 'model')
     return `from transformers import ${auto}, AutoTokenizer
@@ -149,7 +143,7 @@ model.load_state_dict(load_file(${pythonString(`${dir}/changed.safetensors`)}), 
         ];
   const settings = [
     `config=AutoConfig.from_pretrained(${pythonString(dir)})`,
-    ...(isHeadReplaced ? ['ignore_mismatched_sizes=True'] : []),
+    ...(replacesHead ? ['ignore_mismatched_sizes=True'] : []),
   ].join(', ');
   const given = elsewhere ? `checkpoint = "…"  # the folder of ${base.name}\n` : '';
   return `${given}${imported}
@@ -268,7 +262,7 @@ const zooRows = (
 /** Returns a table of the metrics for each kind of rows that they were measured on. */
 function metricsTables({ metrics }: ZooFacts): string {
   const cell: Measured = { metrics: { evaluate: metrics } };
-  const groups = groupBy(Object.entries(metrics), ([metric]) => metricsHeading(metrics, metric));
+  const groups = groupBy(Object.entries(metrics), ([metric]) => metricsHeading(cell, metric));
   return [...groups]
     .map(([heading, numbers]) => {
       const reasons = numbers.map(([metric]) => voidReason(cell, { metric }));
@@ -285,9 +279,9 @@ function metricsTables({ metrics }: ZooFacts): string {
     .join('');
 }
 
-function metricsHeading(metrics: ZooFacts['metrics'], metric: string): string {
-  const [task = ''] = metric.split('.');
-  if (metrics[`${task}.loss`] !== undefined) return `Metrics on the rows of ${task}`;
+function metricsHeading(cell: Measured, metric: string): string {
+  const ofTask = splitTask(cell, metric);
+  if (ofTask !== null) return `Metrics on the rows of ${ofTask.task}`;
   if (!hasTestRows({ stage: 'evaluate', metric })) return 'What a defence or a scorer found';
   return `Metrics on the ${metric.startsWith('test_') ? 'test' : 'validation'} rows`;
 }
