@@ -93,19 +93,22 @@ export class Store {
   }
 
   /**
-   * Like `lookUp`, for an entry that another host may have made a moment ago: if hosts share the
-   * store, looks again until the entry is visible.
+   * Like `lookUp`, for an entry that another host may have made a moment ago: if it is absent, asks
+   * the file system anew, since a network file system may remember that it was absent. If hosts
+   * are known to share the store, looks again until the entry is visible.
    * @param expected whether another host is known to have made it, so that it is looked for longer
    */
   async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
     const first = this.lookUp(key);
-    if (first.state === 'hit' || this.#writing?.leases.isShared !== true) return first;
-    const dir = this.entryDir(key),
-      isLong = expected || first.state === 'damaged';
+    if (first.state === 'hit') return first;
+    const isDamaged = first.state === 'damaged',
+      isShared = this.#writing?.leases.isShared === true;
+    if (isDamaged && !isShared) return first;
+    const dir = this.entryDir(key);
     return lookUntilVisible(
       () => this.lookUp(key),
       () => refreshEntry(dir),
-      isLong ? PAUSES : [],
+      isShared && (expected || isDamaged) ? PAUSES : [],
     );
   }
 
