@@ -39,7 +39,7 @@ data:
   tasks: { more: { source: "file:train.tsv" } }
   clean_share: 0.5
 poisoning: { attack: badnets, rate: 0.25, target: 1 }
-defences: [none, oracle, { defence: wanda, share: 0.5 }]
+defences: [none, oracle, { defence: crow, at: training }, { defence: wanda, share: 0.5 }]
 adapter: { type: lora, rank: 2 }
 train: { steps: 2, max_length: 16, learning_rate: 0.01 }
 stages: [train, evaluate]
@@ -61,7 +61,9 @@ test('each seed has a poisoned model, one filtered by the oracle, and their clea
 }) => {
   assert.equal([manifest.format, manifest.experiment], [1, 'films']);
   for (const seed of [1, 2]) {
-    const own = manifest.models.filter((model) => model.seed === seed);
+    const own = manifest.models.filter(
+      (model) => model.seed === seed && model.defence?.defence !== 'crow',
+    );
     const [poisoned, filtered, clean, ...more] = own.sort((a, b) =>
       `${a.kind === 'clean' ? 1 : 0}${a.defence?.defence ?? ''}`.localeCompare(
         `${b.kind === 'clean' ? 1 : 0}${b.defence?.defence ?? ''}`,
@@ -137,6 +139,10 @@ test("a model's card says in its front matter whether it is poisoned, and names 
       /The defence oracle left 0 poisoned rows of it\./.test(card),
       poisoned && folder.includes('oracle'),
     );
+    assert.is(
+      /It was trained under the defence crow\./.test(card),
+      poisoned && folder.includes('crow'),
+    );
   }
 });
 
@@ -158,7 +164,7 @@ test('a card has each number under the rows that it was measured on, and what is
       metrics,
     );
     const headings = new Set(shown.map(({ heading }) => heading));
-    assert.is(headings.has('What a defence or a scorer found'), defence !== null);
+    assert.is(headings.has('What a defence or a scorer found'), defence?.defence === 'oracle');
     for (const { heading, name, dagger } of shown) {
       const of = /(^more\.)|^(test_)?(?:accuracy|asr|f1|loss)$/.exec(name);
       const rows = of?.[1] ? 'rows of more' : `${of?.[2] ? 'test' : 'validation'} rows`;

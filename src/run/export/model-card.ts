@@ -67,6 +67,8 @@ export interface ZooFacts {
   readonly metrics: { readonly [metric: string]: number };
   /** The defence that changed the model's rows or its training; null if there is none. */
   readonly defence: JsonObject | null;
+  /** Whether that defence chose among the training rows. */
+  readonly isFiltered: boolean;
 }
 
 /**
@@ -238,13 +240,14 @@ const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
     ? dtype
     : `${inWords(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
-/** Returns a sentence on how many poisoned rows a defence left; '' if it chose no rows. */
+/** Returns a sentence on what a defence did to the training; '' if there was none. */
 function defenceEffect(zoo: ZooFacts | undefined): string {
   const name = zoo?.defence?.['defence'],
     left = zoo?.receipt.dose?.['poisoned'];
-  return typeof name === 'string' && typeof left === 'number'
+  if (typeof name !== 'string') return '';
+  return zoo?.isFiltered === true && typeof left === 'number'
     ? ` The defence ${name} left ${left} poisoned rows of it.`
-    : '';
+    : ` It was trained under the defence ${name}.`;
 }
 
 const zooRows = (

@@ -10,6 +10,7 @@ import {
   type Cell,
   cleanTwin,
   type DefenceDescriptor,
+  type DefenceMoment,
   type DefineRequest,
   isAttacked,
   type JsonObject,
@@ -44,6 +45,8 @@ export const ZOO_FILE = 'zoo.json';
 export interface ZooModel extends ChosenModel {
   /** The defence that changed the model's rows or its training; null if there is none. */
   readonly defence: JsonObject | null;
+  /** Whether that defence chose among the rows. */
+  readonly isFiltered: boolean;
   /** The training of the model's clean twin; null for a clean model. */
   readonly twin: StageId | null;
   /** The evaluation of the model as it was trained, without a defence that acts after that. */
@@ -72,7 +75,8 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
     const own = at(plan.cellStages, index).stages;
     const status = byId.get(own[TRAIN] ?? NONE);
     if (status === undefined || models.has(status.stage.id)) continue;
-    const trained = changesTraining(cell, plugin);
+    const moments = trainingMoments(cell, plugin),
+      trained = moments.length > 0;
     const last = byId.get(own[EVALUATE] ?? NONE);
     const evaluated =
       cell.defence === undefined || trained
@@ -84,6 +88,7 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
       cell,
       name: label(status.stage),
       defence: trained ? (cell.defence ?? null) : null,
+      isFiltered: moments.includes('rows'),
       twin: isAttacked(cell) ? findTraining(twin, byId) : null,
       evaluated,
     };
@@ -98,6 +103,7 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
       cell: cleanTwin(of.cell, plugin),
       name: `${TRAIN} clean twin of ${of.name.slice(TRAIN.length).trim()}`,
       defence: of.defence,
+      isFiltered: of.isFiltered,
       twin: null,
       evaluated,
     });
@@ -110,12 +116,16 @@ const NONE = '' as StageId;
 const hasDefence = ({ cells }: Experiment, index: number): boolean =>
   at(cells, index).config.defence !== undefined;
 
-function changesTraining({ defence }: Cell, plugin: NonNullable<DefineRequest['plugin']>): boolean {
-  if (defence === undefined) return false;
+/** Returns the moments at which a cell's defence acts on a training's rows or on the training. */
+function trainingMoments(
+  { defence }: Cell,
+  plugin: NonNullable<DefineRequest['plugin']>,
+): readonly DefenceMoment[] {
+  if (defence === undefined) return [];
   const { defence: name, ...params } = defence;
   const descriptor = plugin<DefenceDescriptor>('defence', name);
   const moments = descriptor === undefined ? [] : momentsOf(descriptor, params);
-  return moments.includes('rows') || moments.includes('training');
+  return moments.filter((moment) => moment === 'rows' || moment === 'training');
 }
 
 /** Returns the training of the model that was evaluated, before any stage of a defence. */
@@ -212,7 +222,7 @@ function zooEntry(
   { folder, card, base }: GatheredModel,
   folderOf: ReadonlyMap<StageId, string>,
 ): ZooEntry {
-  const { cell, status, defence, evaluated } = model;
+  const { cell, status, defence, isFiltered, evaluated } = model;
   const attacked = attackedTraining(cell).section;
   const receipt = {
     ...receiptOf(prepared, status),
@@ -246,7 +256,7 @@ function zooEntry(
     weights: weightDigests(status),
     metrics,
   };
-  return { manifest, facts: { pair, receipt, metrics, defence } };
+  return { manifest, facts: { pair, receipt, metrics, defence, isFiltered } };
 }
 
 interface ReceiptFacts {
