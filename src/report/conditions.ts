@@ -299,7 +299,7 @@ export function headlineBlocks(
  * Returns, for each of a family's headline blocks, the labels of the blocks that it leaves out:
  * other doses and settings of its attack and, for the last headline, attacks without a headline.
  */
-export function blocksBeside(
+export function labelsLeftOut(
   conditions: readonly Condition[],
   family: Condition['family'],
 ): readonly (readonly string[])[] {

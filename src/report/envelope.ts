@@ -173,7 +173,10 @@ interface GroupChoice {
   readonly text: string;
 }
 
-/** Chooses within a group; null if the deciding metric is measured in none of its cells. */
+/**
+ * Chooses within a group; null if no seed failed and the deciding metric is measured in none of its
+ * cells.
+ */
 function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupChoice | null {
   // A cell may be in a group under several names.
   const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];

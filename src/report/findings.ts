@@ -5,9 +5,9 @@
 import { summarise } from '../base/stats.ts';
 import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
 import {
-  blocksBeside,
   type Condition,
   headlineBlocks,
+  labelsLeftOut,
   scoreOf,
   seriesOf,
   summaryOf,
@@ -180,7 +180,7 @@ const forEachBlock =
     ) => ScoreQuestion,
   ): FindingsOf =>
   (conditions, { adapters }) => {
-    const beside = blocksBeside(conditions, family);
+    const beside = labelsLeftOut(conditions, family);
     return headlineBlocks(conditions, family).map((block, i) => {
       const asked = question(block, adapters),
         sentence = `${asked.sentence} ${notShownText(beside[i])}`.trim();

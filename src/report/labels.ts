@@ -276,20 +276,21 @@ export function createLabeller(
     return [name, ...parts];
   };
 
-  const otherAxes = (cell: ReportCell, drawn: readonly string[]): readonly string[] =>
+  const otherAxisTexts = (cell: ReportCell, drawn: readonly string[]): readonly string[] =>
     pathsOf(cell)
       .filter((path) => !/^(poisoning|defence|adapter|train)\./.test(path))
       .filter((path) => !drawn.includes(path) && vary.has(path))
-      // The poisoning of a base is named by the attack, unless the cell has an attack of its own.
+      // The label of the attack names the poisoning of the base that is attacked (`ofBase`), or is
+      // “no attack”. The poisoning of another base is named here, beside an attack.
       .filter((path) => {
         const prefix = basePrefix(path);
-        const isPoisoning = prefix !== '' && path.startsWith('poisoning.', prefix.length);
-        return !isPoisoning || (prefix !== `${cell.ofBase ?? ''}.` && cell.family !== 'none');
+        if (prefix === '' || !path.startsWith('poisoning.', prefix.length)) return true;
+        return cell.family !== 'none' && prefix !== `${cell.ofBase ?? ''}.`;
       })
       .map((path) => axisText(path, cell));
 
   const setting = (cell: ReportCell, drawn: readonly string[]): string =>
-    [...defenceLabel(cell, drawn), ...otherAxes(cell, drawn)].join(', ');
+    [...defenceLabel(cell, drawn), ...otherAxisTexts(cell, drawn)].join(', ');
 
   return (cell, drawn = []) => ({
     attackLabel: attackLabel(cell, drawn),

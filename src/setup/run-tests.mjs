@@ -230,7 +230,10 @@ class TestProcess {
     };
   }
 
-  /** Ends the process and removes what its tests left. Returns a fault if it goes on, else null. */
+  /**
+   * Lets the process end and removes what its tests left. Returns a fault if it had to be killed,
+   * else null.
+   */
   async end() {
     const why = this.child === null ? null : await this.#waitForEnd(this.child);
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });

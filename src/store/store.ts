@@ -223,8 +223,8 @@ export class Store {
 
   /**
    * Puts back the files of an entry that were let go, from a scratch folder in which the stage was
-   * computed again. Returns the path of the first file that differs from the one that was stored,
-   * and then changes nothing.
+   * computed again. Returns the path of the first file that is not volatile and differs from the
+   * one that was stored, and then changes nothing.
    * @param files the files in the scratch folder
    */
   async restore(

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { analyse } from '../../src/report/analysis.ts';
-import { blocksBeside, conditionsOf } from '../../src/report/conditions.ts';
+import { conditionsOf,labelsLeftOut } from '../../src/report/conditions.ts';
 import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
@@ -198,8 +198,8 @@ test('the answer shows each attack at its highest dose, beside what it is compar
     present(asr).caption,
     '○ the clean model under the trigger · ❘ the same model without',
   );
-  assert.equal(blocksBeside(all, 'backdoor'), [['badnets, rate 0.1']]);
-  assert.equal(blocksBeside(all, 'none'), [[]]);
+  assert.equal(labelsLeftOut(all, 'backdoor'), [['badnets, rate 0.1']]);
+  assert.equal(labelsLeftOut(all, 'none'), [[]]);
 });
 
 test('the line of two seeds ends at both values, as in tables, and is that of t for three', async () => {

@@ -219,7 +219,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
     backends: [...new Set(backends.filter((backend) => backend !== null))],
     ...(await readSources(inputs, sources, cells.length)),
     attacks: attacks.map(({ name, summary, citation }) => ({
-      ...{ name, summary, citation, params: used.get(name) ?? {} },
+      name,
+      summary,
+      citation,
+      params: used.get(name) ?? {},
     })),
     environment: experiment.environment,
     ...(data === null ? {} : { outputs: true as const }),

@@ -35,7 +35,10 @@ export function triggerText({ cells: [cell] }: Condition, field: string): string
   return planter === null ? '' : trainingName(cell, planter);
 }
 
-/** Returns the cell after each training of its chain, which ends with its own. */
+/**
+ * Returns, for each training of a cell's chain and then for its own, the cell with the numbers
+ * after that training, and the training's number, from 1. Empty if the cell has no chain.
+ */
 export const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
   cell.chain === undefined
     ? []

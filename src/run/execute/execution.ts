@@ -305,7 +305,11 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
   }));
 }
 
-/** Returns the facts of every settled stage but other joining stages, which are not settled. */
+/**
+ * Returns what a stage that joins the grid, such as the report, is told: the spec, the cells, the
+ * stages settled so far (no stage that joins the grid is among them), the sources that finished
+ * stages read, and the environment.
+ */
 export function experimentFacts(
   plan: Plan,
   outcomes: ReadonlyMap<StageId, Outcome>,
