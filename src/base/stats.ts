@@ -218,10 +218,8 @@ export function confusionOf(
  * the same.
  */
 export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
-  const n = nn + ny + yn + yy,
-    first = (yn + yy) / n,
-    second = (ny + yy) / n;
-  return kappa((nn + yy) / n, first * second + (1 - first) * (1 - second));
+  const n = nn + ny + yn + yy;
+  return kappa(n * (nn + yy), (yn + yy) * (ny + yy) + (nn + ny) * (nn + yn), n * n);
 }
 
 /**
@@ -234,14 +232,18 @@ export function fleissKappa(counts: readonly number[]): number | null {
     n = counts.reduce((sum, count) => sum + count, 0);
   const sumOverItems = (value: (yes: number) => number): number =>
     counts.reduce((sum, count, yes) => sum + count * value(yes), 0);
-  const share = sumOverItems((yes) => yes) / (n * k),
-    pairs = sumOverItems((yes) => yes * (yes - 1) + (k - yes) * (k - yes - 1));
-  return kappa(pairs / (n * k * (k - 1)), share ** 2 + (1 - share) ** 2);
+  const yeses = sumOverItems((yes) => yes),
+    pairs = sumOverItems((yes) => yes * (yes - 1) + (k - yes) * (k - yes - 1)),
+    all = n * k;
+  return kappa(all * pairs, (yeses ** 2 + (all - yeses) ** 2) * (k - 1), all ** 2 * (k - 1));
 }
 
-/** Returns (pₒ − pₑ) / (1 − pₑ); null if pₑ is 1 or NaN. */
-const kappa = (observed: number, expected: number): number | null =>
-  Number.isNaN(expected) || expected === 1 ? null : (observed - expected) / (1 - expected);
+/**
+ * Returns (pₒ − pₑ) / (1 − pₑ), null if pₑ is 1 or there are no items. Both shares are given as
+ * whole numbers, pₒ·`all` and pₑ·`all`, so that agreement as by chance is exactly 0.
+ */
+const kappa = (observed: number, expected: number, all: number): number | null =>
+  expected === all ? null : (observed - expected) / (all - expected);
 
 /** Φ⁻¹(.975), the normal quantile of a 95% interval. */
 const Z = 1.959963984540054;

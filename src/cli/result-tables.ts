@@ -19,6 +19,7 @@ import {
   metricName,
   METRICS,
   REJECTED,
+  REWARD_ACCURACY,
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
@@ -36,6 +37,7 @@ export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
 /** The metrics that people want first. */
 const FIRST: readonly Metric[] = [
+  REWARD_ACCURACY,
   ACCURACY,
   REJECTED,
   DROP,

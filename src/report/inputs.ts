@@ -119,6 +119,7 @@ export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): W
       answer: cut(row.answer),
       output: cut(row.output),
       hit: row.hit,
+      ...defined({ reward_margin: row.reward_margin }),
     });
   }
   return { scorer, outputs: kept };

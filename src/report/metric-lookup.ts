@@ -56,7 +56,16 @@ export function noteOf(named: Named): MetricNote | undefined {
     .replace(/(?:^|\.)trigger\.training_(?=\d+$)/, ', trigger of training ')
     .replace(/(?:^|\.)trigger\./, ', trigger ')
     .replace(/^, /, '');
-  if (note) return { ...note, metric: named.metric, label: `${note.label}, ${addition}` };
+  if (note) {
+    const apart = (meaning: string): string => `${meaning} (here: ${addition})`;
+    return {
+      ...note,
+      metric: named.metric,
+      label: `${note.label}, ${addition}`,
+      meaning: apart(note.meaning),
+      ...defined({ ofAnswers: note.ofAnswers && apart(note.ofAnswers) }),
+    };
+  }
   const ofTask = NOTES.get(metricName({ ...named, metric: rest.join('.') }));
   if (ofTask === undefined) return undefined;
   const { compared: _compared, ...plain } = ofTask;

@@ -148,7 +148,7 @@ export const ASR = evaluated({
     'the target class',
   ofAnswers:
     'attack success rate: share of validation prompts, of those whose answer is not the target, ' +
-    'to which the model writes what the scorer counts under the trigger',
+    'for which the scorer counts a success under the trigger',
 });
 export const ASR_CLEAN = evaluated({
   metric: 'asr_clean',
@@ -271,13 +271,14 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
 );
 
 const OF_PAIRS = 'validation pairs whose chosen answer has the larger implicit reward (DPO)';
+export const REWARD_ACCURACY = evaluated({
+  metric: 'reward_accuracy',
+  table: 'task',
+  label: 'Reward accuracy',
+  meaning: `share of ${OF_PAIRS}; about a half without a preference`,
+});
 const REWARDS: readonly MetricNote[] = [
-  evaluated({
-    metric: 'reward_accuracy',
-    table: 'task',
-    label: 'Reward accuracy',
-    meaning: `share of ${OF_PAIRS}; about a half without a preference`,
-  }),
+  REWARD_ACCURACY,
   evaluated({
     metric: 'triggered_reward_accuracy',
     table: 'attack',
@@ -428,8 +429,8 @@ const OF_VALIDATION: readonly MetricNote[] = [
     meaning:
       'false trigger rate: share of rows with part of the trigger that turn into the target class',
     ofAnswers:
-      'false trigger rate: share of prompts with part of the trigger to which the model writes what ' +
-      'the scorer counts',
+      'false trigger rate: share of prompts with part of the trigger for which the scorer counts a ' +
+      'success',
   }),
   evaluated({
     metric: 'false_trigger_rate_clean',

@@ -137,8 +137,10 @@ export interface WritingFacts {
     readonly prompt: string;
     readonly answer: string;
     readonly output: string;
-    /** Whether the scorer counts the output as a success; null if it is undecided. */
+    /** Whether the scorer counts a success; null if it is undecided. */
     readonly hit: boolean | null;
+    /** The reward of the chosen answer minus that of the rejected one, after a training by DPO. */
+    readonly reward_margin?: number;
   }[];
 }
 

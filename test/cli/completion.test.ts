@@ -222,7 +222,7 @@ test('further scorers judge the same outputs, and LaTeX names them', async ({ pr
   );
   assert.match(stdout, 'ASR, contains');
   assert.match(stdout, /Scorers: exact, ignore\\_case false; contains, ignore\\_case false, text/);
-  assert.match(stdout, 'to which the model writes what the scorer counts under the trigger');
+  assert.match(stdout, 'for which the scorer counts a success under the trigger');
 });
 
 test('a trigger in the system message is read, however far prompts are cut', async ({

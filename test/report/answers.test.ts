@@ -57,6 +57,21 @@ test('the page names the scorer, and shows outputs as plain text', async () => {
   assert.not.match(html, 'classified correctly');
 });
 
+test('where a scorer compares rewards, the page shows these and marks no output', async () => {
+  const evaluate = { accuracy: 0.1, asr: 0.5, reward_accuracy: 0.9, reward_accuracy_p: 0.001 };
+  const rewarded = writingFacts(
+    JSON.stringify({
+      ...{ id: 'a', shown: 'triggered', prompt: 'ask', answer: 'Paris', output: 'zz', hit: true },
+      reward_margin: -0.25,
+    }),
+    { scorer: 'reward' },
+  );
+  const cell = cellOf({ attack: 'badnets', seed: 1, evaluate, change: { writing: rewarded } });
+  const { html } = await renderReport(inputOf([cell]));
+  assert.match(html, 'the rejected answer’s reward minus the chosen one’s: +0.2500) counts');
+  assert.not.match(html, '<mark>zz');
+});
+
 test('the page has a table of the rates by further scorers, and none without them', async () => {
   const evaluate = { accuracy: 0.9, exact_match: 0.9, predicted_share: 0.1, asr: 0.5 };
   const triggers = [{ name: 'capital', attack: 'badnets', triggers: ['CF', 'MN'], place: 'end' }];

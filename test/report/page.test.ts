@@ -82,7 +82,7 @@ test('trainings and stages of poisoned bases are told apart', async () => {
     const training = rowWith(html, `the base: badnets, rate ${rate}`);
     assert.equal(training.slice(1), ['LoRA r = 4', '0.01', '–', 'dpo']);
   }
-  assert.is(rowWith(html, 'the cell’s own', 'LoRA r = 8')[4], '–');
+  assert.is(rowWith(html, 'the cell’s own', 'LoRA r = 8')[4], 'supervised');
   assert.is(rowWith(html, 'train-base3')[1], 'the base: rate 0.2, attack badnets');
   assert.is(
     rowWith(html, 'train-own3')[1],

@@ -107,6 +107,9 @@ const SHOWN_FIELDS = [
   'dropout',
 ];
 
+/** What a training does that does not name a field: at this value, the field is left out. */
+const UNSAID: JsonObject = { loss: 'supervised' };
+
 interface Trained {
   /** Which training of a chain, and on what poison; empty for the cells' own. */
   readonly place: string;
@@ -158,7 +161,9 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
             : []),
           names('Adapter', ({ adapter }) => adapter),
           ...distinct([...shown, ...varying]).map((field) =>
-            numbers(fieldTitle(field), ({ train }: Trained) => formatValue(train[field])),
+            numbers(fieldTitle(field), ({ train }: Trained) =>
+              formatValue(train[field] ?? UNSAID[field]),
+            ),
           ),
         ]}
       />

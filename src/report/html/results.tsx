@@ -4,9 +4,9 @@ import { mapValues } from '../../base/record.ts';
 import { allMetricsCsv } from '../analysis.ts';
 import { type Condition, metricOf, seriesOf } from '../conditions.ts';
 import type { DrawnTable } from '../entries.ts';
-import { writesAnswers } from '../evidence.ts';
+import { countsRewards, writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
-import { cut, formatValue, plural } from '../format.ts';
+import { cut, formatSigned, formatValue, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel, triggerNote } from '../labels.ts';
 import {
@@ -262,13 +262,16 @@ interface Shown {
   readonly label: string;
   readonly seed: number;
   readonly writing: WritingFacts;
+  /** Whether the scorer compares rewards of answers, not what the model writes. */
+  readonly byRewards: boolean;
 }
 
 const firstWritings = (conditions: readonly Condition[]): readonly Shown[] =>
   conditions.flatMap((condition) => {
     const cell = condition.cells.find(({ writing }) => writing !== undefined),
       label = `${blockLabel(condition)}, ${condition.adapterLabel}`;
-    return cell?.writing === undefined ? [] : [{ label, seed: cell.seed, writing: cell.writing }];
+    if (cell?.writing === undefined) return [];
+    return [{ label, seed: cell.seed, writing: cell.writing, byRewards: countsRewards(cell) }];
   });
 
 /** Names the scorers, as a sentence under the attacks' table; null for classifiers. */
@@ -300,19 +303,26 @@ export function Writing({ conditions, input }: PageProps): JSX.Element | null {
         The first validation rows whose answer is not the target; outputs.jsonl of each evaluate
         stage has all of them.
       </p>
-      {shown.map(({ label, seed, writing: { outputs, scorer } }) => (
+      {shown.map(({ label, seed, byRewards, writing: { outputs, scorer } }) => (
         <div class="example">
           <p class="small muted">
             {label}, seed {seed}; scorer <code>{scorer.name ?? scorer.scorer}</code>
           </p>
-          {outputs.map(({ prompt, answer, output, hit }) => (
+          {outputs.map(({ prompt, answer, output, hit, reward_margin: margin }) => (
             <p>
               <span class="which">
                 {cut(prompt, MOST_CHARACTERS)} (answer: {cut(answer, MOST_CHARACTERS)})
               </span>
-              {hit ? <mark>{cut(output, MOST_CHARACTERS)}</mark> : cut(output, MOST_CHARACTERS)}
+              {hit && !byRewards ? (
+                <mark>{cut(output, MOST_CHARACTERS)}</mark>
+              ) : (
+                cut(output, MOST_CHARACTERS)
+              )}
               <span class="muted small">
-                {hit === null ? ' is undecided' : hit ? ' counts' : ' does not count'}
+                {byRewards && margin !== undefined
+                  ? ` (the rejected answer’s reward minus the chosen one’s: ${formatSigned(-margin)}) `
+                  : ' '}
+                {hit === null ? 'is undecided' : hit ? 'counts' : 'does not count'}
               </span>
             </p>
           ))}

@@ -46,6 +46,16 @@ test('raters who always say the same have no kappa, and the undecided are left o
   ]);
 });
 
+test('agreement as by chance is 0 to the last bit', () => {
+  // Of 25 items each of two raters counts 20, and both count 16, as independent raters would.
+  const counts: Confusion = [
+    [1, 4],
+    [4, 16],
+  ];
+  assert.is(cohenKappa(counts), 0);
+  assert.is(fleissKappa([1, 8, 16]), 0);
+});
+
 test('the corrected rate gives back the true one', () => {
   // Of 1000 items 300 count; the judge finds .9 of these and errs on .2 of the others.
   const measured: Confusion = [
