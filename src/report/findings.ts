@@ -193,7 +193,7 @@ function notShownText(labels: readonly string[] = []): string {
   const named = labels.slice(0, MOST_BESIDE),
     more = labels.length - named.length;
   const all = more === 0 ? named : [...named, `${more} more`];
-  return `Not shown here, but in Results: ${list(all)}.`;
+  return `Not shown here, but in Results: ${all.join('; ')}.`; // labels contain commas
 }
 
 const cleanAccuracy = forEachBlock('none', (block, comparisons) => {
