@@ -174,7 +174,8 @@ export interface MergedWeights {
   dispose(): void;
 }
 
-const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
+/** Whether all entries are zero. */
+export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
 
 /** A new constant, which the caller disposes of. */
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
