@@ -11,7 +11,7 @@ export interface AddedToken {
   readonly special: boolean;
   /** Whether the token is looked for in the normalised text. */
   readonly normalized: boolean;
-  /** Whether the token takes the white space on its left, or its right. */
+  /** Whether the token takes in the white space before it (`lstrip`) or after it (`rstrip`). */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
   /** Whether the token is only found where no word continues it. */
@@ -23,6 +23,7 @@ export interface AddedToken {
  */
 export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
 
+/** Whether a value is a text that is not empty. */
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
 /** Reads a token of a file: an object with its settings, or a text for a special token. */
@@ -59,8 +60,10 @@ export function addedTokens(
 ): AddedToken[] {
   const tokens = new Map<string, AddedToken>();
   let next = size;
+  /** Returns the id that a token has already, that of the vocabulary, or the next free one. */
   const idOf = (content: string): number =>
     tokens.get(content)?.id ?? vocabulary.get(content) ?? next;
+  /** Adds a token, in the place of one with its content. Returns null for what is no token. */
   const add = (value: unknown, special: boolean): AddedToken | null => {
     const read = tokenSettings(value, special);
     if (read === null) return null;

@@ -23,7 +23,7 @@ const valueOf = (unit: number): number => unit & 0x7fffffff;
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
-/** Returns the text of the shortest prefix of a chunk in the trie, as the crate does, or null. */
+/** Returns what looks up a chunk's shortest prefix in the trie; null there for one without. */
 function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => string | null {
   return (chunk) => {
     let unit = units[0] ?? 0,
@@ -45,7 +45,7 @@ function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => strin
   };
 }
 
-/** Returns the function of a charsmap. Throws the fault of `refuse` where it can't be read. */
+/** Returns the normalizer of a charsmap. Throws the fault of `refuse` where it can't be read. */
 function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   const what = 'a precompiled_charsmap that ';
   if (base64 === null) return (text) => text;

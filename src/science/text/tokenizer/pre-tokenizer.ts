@@ -40,7 +40,7 @@ function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
   return spans;
 }
 
-/** Joins each match to the span before it in the list, unless that was a match too. */
+/** Joins each match, by `extend`, to the span before it in the list, unless that is a match too. */
 function mergeMatches(
   spans: readonly Span[],
   extend: (neighbour: Span, match: Span) => void,
@@ -56,6 +56,7 @@ function mergeMatches(
   return out;
 }
 
+/** Returns the spans that a Split keeps, joined as its behavior says. */
 function applyBehavior(spans: readonly Span[], behavior: Behavior): readonly Span[] {
   switch (behavior) {
     case 'Removed':
