@@ -105,7 +105,9 @@ export interface NetworkOptions {
   readonly weights?: HeldWeights;
 }
 
-/** Returns streams whose masks are drawn anew where a layer is applied more than once. */
+/**
+ * Returns `random` with another stream for each further use of a name, as by a layer used twice.
+ */
 function perUse(random: (name: string) => RandomStream): (name: string) => RandomStream {
   const uses = new Map<string, number>();
   return (name) => {

@@ -90,7 +90,7 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
 const markedPositions = (marks: Int32Array): number[] =>
   [...marks.keys()].filter((t) => marks[t] === 1);
 
-/** Returns the token that follows each token of `beforeAnswers`. */
+/** Returns the tokens to predict, which follow those of `beforeAnswers`: none without an answer. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length, marks }) =>
     marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
@@ -123,7 +123,7 @@ export const outputsOf = ({
     : { of: 'class logits', count: classes };
 
 /** Returns the function that counts a row's logits: C, or V for each token that is read. */
-export function logitsOf({
+export function logitCounter({
   architecture,
   classes,
   config,

@@ -19,7 +19,7 @@ import { hasKernel, type KernelKind } from '../measures/ntk/terms.ts';
 import { readNpy } from '../models/io/npy.ts';
 import { writeSafetensors } from '../models/io/safetensors.ts';
 import { moduleName } from '../models/modules.ts';
-import { logitsOf, outputsOf } from '../models/outputs.ts';
+import { logitCounter, outputsOf } from '../models/outputs.ts';
 import type { HostTensor, TokenRow } from '../models/types.ts';
 import { type KernelLayer, kernelLayers, weightNames } from '../training/adapted-model.ts';
 import {
@@ -166,7 +166,7 @@ function planOf(
 ) {
   const { count } = outputsOf(options);
   const lengths = rows.map(({ ids }) => ids.length),
-    logits = rows.map(logitsOf({ ...options, config }));
+    logits = rows.map(logitCounter({ ...options, config }));
   const rowBatches = batches(lengths, { tokens: batchTokens, logits });
   // Padding counts as tokens.
   const shapes = rowBatches.map((batch) => ({

@@ -29,7 +29,7 @@ import { forTransformers, turned } from '../models/io/stored.ts';
 import { similarLengths } from '../models/layout.ts';
 import { moduleName, within } from '../models/modules.ts';
 import type { NetworkOptions } from '../models/network.ts';
-import { logitsOf } from '../models/outputs.ts';
+import { logitCounter } from '../models/outputs.ts';
 import { readStart, type Start } from '../models/start.ts';
 import type { HostTensor, ParameterSpec, TokenRow } from '../models/types.ts';
 import type { SavedAs } from '../training/session.ts';
@@ -166,7 +166,7 @@ export async function openTorchModel(
           }));
         },
         rows,
-        similarLengths(rows, batchSize, logitsOf({ ...start.options, config: start.config })),
+        similarLengths(rows, batchSize, logitCounter({ ...start.options, config: start.config })),
         onBatch,
       ),
     representations: (rows, batchSize, onBatch) =>

@@ -12,7 +12,7 @@ import { readConfig, readHead } from '../models/head.ts';
 import { openCheckpoint, readJson } from '../models/io/checkpoint.ts';
 import { within } from '../models/modules.ts';
 import { type Network, type NetworkOptions, openNetwork } from '../models/network.ts';
-import { logitsOf, outputsOf, rowOutputs } from '../models/outputs.ts';
+import { logitCounter, outputsOf, rowOutputs } from '../models/outputs.ts';
 import type {
   AdaptedLayer,
   AdaptedModel,
@@ -183,7 +183,7 @@ export function adaptedModel(network: Network): AdaptedModel {
     outputs: count,
     layers,
     weightName: weightNames(layers, (name) => network.fileName(name)),
-    logits: logitsOf(network),
+    logits: logitCounter(network),
     forward: (batch, tap, vectorTap) =>
       rowOutputs(network, batch, initial, {
         ...(tap === undefined ? {} : { tap, merged }),

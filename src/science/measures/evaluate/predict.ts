@@ -12,7 +12,7 @@ import { logSumExp } from '../../../tensor/rows.ts';
 import { generate, type Generated, type GenerateOptions } from '../../models/generate.ts';
 import { similarLengths } from '../../models/layout.ts';
 import type { Network, NetworkOptions, Tensors } from '../../models/network.ts';
-import { answerTokens, beforeAnswers, logitsOf } from '../../models/outputs.ts';
+import { answerTokens, beforeAnswers, logitCounter } from '../../models/outputs.ts';
 import type { Architecture, Head, TokenRow } from '../../models/types.ts';
 
 /** Called after each batch with the number of rows done, and awaited. */
@@ -294,7 +294,7 @@ export const scoreAnswers = (
   scoreWith(
     (batch) => scoreBatch(network, batch),
     rows,
-    similarLengths(rows, batchSize, logitsOf(network)),
+    similarLengths(rows, batchSize, logitCounter(network)),
     onBatch,
   );
 
