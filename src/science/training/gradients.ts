@@ -142,7 +142,9 @@ export function stepGradients(
   };
 }
 
-/** Combines the tensors of each name into a new one, and disposes of both. */
+/**
+ * Returns `of` the two tensors of each name, in new tensors, and disposes of both maps' tensors.
+ */
 function combined(
   a: ReadonlyMap<string, Tensor>,
   b: ReadonlyMap<string, Tensor>,
