@@ -151,6 +151,7 @@ export function vectorAdapter(
         .filter((name) => !within(name, architecture.headModules) && isTrained(name)),
     );
   };
+  /** Returns a problem where the model has no such vectors: a warning if its head is trained. */
   const check = (context: AdapterContext): Problem[] => {
     if (vectorsOf(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;

@@ -159,6 +159,7 @@ function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   let size = heap.length;
   const isBefore = (a: number, b: number): boolean =>
     logits[a]! > logits[b]! || (logits[a] === logits[b] && a < b);
+  /** Moves an entry of the heap down until none of its children is before it. */
   const sink = (from: number): void => {
     const own = heap[from]!;
     let place = from;

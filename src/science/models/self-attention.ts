@@ -163,7 +163,8 @@ function applyRotary(
   return [rotate(q, heads, own[queries]), rotate(k, kvHeads, own.all), v];
 }
 
-const dropoutMaskOf = (
+/** Draws the mask of the attention weights, as the field `keep`; none without dropout. */
+const drawDropoutMask = (
   { batch, heads, queries, keys }: AttentionShape,
   dropped: ForwardContext['dropout'],
 ): { keep?: Tensor } =>
@@ -236,7 +237,7 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     context.cache === undefined
       ? attention(q, k, v, shape, {
           ...(bias && { bias }),
-          ...dropoutMaskOf(shape, dropping('attention')),
+          ...drawDropoutMask(shape, dropping('attention')),
         })
       : attendCached(context.cache, i, [q, k, v], shape); // (Q, H·d)
   return output(mixed);

@@ -155,6 +155,7 @@ export function chatRenderer(
       `${name}: its chat template has ${template.length} characters; at most ` +
         `${LONGEST_TEMPLATE} are read`,
     );
+  /** Runs `work` within SECONDS, and turns its errors into UserFaults. */
   const bounded = <T>(what: string, work: () => T): T => {
     try {
       return withinSeconds(
@@ -200,8 +201,8 @@ export function chatRenderer(
 
 /**
  * Returns the template in `chat_template` of tokenizer_config.json: a text, or the `default` of
- * named texts, in a list or an object; null where there is none. Throws UserFault for anything
- * else.
+ * named texts, in a list or an object; null where the field is absent. Throws UserFault for
+ * anything else.
  */
 export function templateOf(value: unknown, name: string): string | null {
   if (value === undefined || value === null) return null;

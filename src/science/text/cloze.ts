@@ -275,25 +275,25 @@ export function verbalizerTokens(
     const path = ['head', 'verbalizer', name];
     const pieces = wordTokens(word, template, tokenizer);
     const [only] = pieces;
-    const fault = (
+    const addProblem = (
       message: string,
       hint = "Name a word that is one token of this model's vocabulary.",
     ): void => {
       problems.push({ path, message, hint });
     };
     if (only === undefined || pieces.length > 1)
-      fault(
+      addProblem(
         `the verbalizer's word "${word}" is ${pieces.length} tokens` +
           `${pieces.length > 1 ? ` (${pieces.join(' ')})` : ''}; it must be one token`,
       );
     else if (only === tokenizer.unknown)
-      fault(`the verbalizer's word "${word}" is not in the vocabulary`);
+      addProblem(`the verbalizer's word "${word}" is not in the vocabulary`);
     else {
       const id = tokenizer.id(only),
         other = [...tokens].find(([, known]) => known === id);
       if (other === undefined) tokens.set(name, id);
       else
-        fault(
+        addProblem(
           `the words of classes "${other[0]}" and "${name}" are the same token, "${only}"`,
           'Each class needs a different word.',
         );

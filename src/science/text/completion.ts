@@ -185,7 +185,7 @@ function chatForm(tokenizer: TextTokenizer): Form {
   ];
   const prompt = (row: PromptRow): Prompt =>
     placeOf(tokenizer.chat(messagesOf(row), { generationPrompt: true }), row.text);
-  const whole = (row: AnsweredRow): string =>
+  const conversationOf = (row: AnsweredRow): string =>
     tokenizer.chat([...messagesOf(row), { role: 'assistant', content: row.answer }], {
       generationPrompt: false,
     });
@@ -193,12 +193,12 @@ function chatForm(tokenizer: TextTokenizer): Form {
   const frame = frameOf(tokenizer, {
     ...sample,
     prompt: prompt(sample).text,
-    whole: whole(sample),
+    whole: conversationOf(sample),
   });
   const { before, after, end } = frame;
   /** What stands in a conversation from the end of its prompt to the end of the answer. */
   const answered = (row: AnsweredRow, shownPrompt: Prompt): string => {
-    const text = whole(row);
+    const text = conversationOf(row);
     const stop = end === null ? text.length : text.lastIndexOf(end.token);
     if (stop < 0) return refuseRewritten(row.answer);
     const turn = text.slice(0, stop);

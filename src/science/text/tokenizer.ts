@@ -307,7 +307,7 @@ const load = (path: string): Promise<unknown> =>
     'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
   );
 
-/** Opens the tokenizer of a checkpoint's folder. Throws UserFault as `makeTokenizer` does. */
+/** Opens a folder's tokenizer. Throws UserFault where it is missing or cannot be read. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
   /** Reads a file that the folder may lack; undefined then. */

@@ -78,6 +78,7 @@ function planOf(
     adapterOnly === null
       ? null
       : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes });
+  /** Returns the bytes that the batches of all sets keep of a layer. */
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
       .flat()

@@ -22,7 +22,7 @@ export interface PeftConfig {
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly rslora: boolean;
   readonly dora: boolean;
-  /** The part of the base's weights that the factors started as, which the layer subtracts. */
+  /** The start that takes the factors out of the base (`pissa`, `olora`); null: base unchanged. */
   readonly residual: string | null;
   readonly dropout: number;
   readonly bias: LoraBias;

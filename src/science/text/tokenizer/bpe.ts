@@ -23,6 +23,7 @@ interface Merges {
   readonly made: Int32Array;
 }
 
+/** Returns the merges of a list. Throws the fault of `refuse` for tokens without an id. */
 function mergesOf(
   list: unknown,
   vocabulary: ReadonlyMap<string, number>,

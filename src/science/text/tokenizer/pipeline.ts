@@ -46,6 +46,7 @@ const B = (type: number): Part => ({ ids: 'second', type });
 
 /** BERT writes cls A sep and cls A sep B sep; RoBERTa has a second sep before B, and type 0. */
 function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refuse): Assemble {
+  /** Returns the special token that a field names: a pair of its text and its id. */
   const part = (field: string, type: number): Part => {
     const value = config[field];
     const id: unknown = Array.isArray(value) ? value[1] : undefined;
