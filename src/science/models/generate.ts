@@ -38,7 +38,7 @@ const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   }
 };
 
-/** The position in a column that holds no token of the row. */
+/** Stands in place of a position where a column holds no token of the row. */
 const PADDING = -1;
 
 /**

@@ -184,8 +184,8 @@ export function maskOf(
 export const MOST_LOGITS = 2 ** 24;
 
 /**
- * Yields the indexes of batches of similar length, longest first, of at most `batchSize` rows and
- * MOST_LOGITS logits. Rows of one length keep their order.
+ * Yields batches of rows of similar length, as indexes, longest first: at most `batchSize` rows and
+ * MOST_LOGITS logits each. Rows of one length keep their order.
  * @param logits the number of logits of a row; default: 0
  */
 export function* similarLengths(

@@ -27,7 +27,7 @@ export interface TargetRule {
 const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
-/** The results of `search` by its arguments, which each training of a grid repeats. */
+/** The results of `search` by its arguments: each training of a grid has the same. */
 const known = new Map<string, RegExpExecArray | null>();
 const MOST_KNOWN = 1 << 16;
 
@@ -43,9 +43,9 @@ function cachedSearch(source: string, wrapped: string, module: string): RegExpEx
 }
 
 /**
- * Applies an expression written for Python. In `u` mode JavaScript rejects what the two languages
- * might read differently. The time is limited because an expression such as `(a+)+` may take
- * forever even on a short name.
+ * Returns the match of an expression, written for Python, in a module's name. In `u` mode
+ * JavaScript rejects what the two languages might read differently. The time is limited because an
+ * expression such as `(a+)+` may take forever even on a short name.
  * @param source as the user wrote it, for messages
  * @param wrapped the expression that is applied, made from `source`
  */

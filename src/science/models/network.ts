@@ -105,9 +105,7 @@ export interface NetworkOptions {
   readonly weights?: HeldWeights;
 }
 
-/**
- * Returns `random` with another stream for each further use of a name, as by a layer used twice.
- */
+/** Returns `random` with a new stream whenever a name comes again, as of a layer applied twice. */
 function perUse(random: (name: string) => RandomStream): (name: string) => RandomStream {
   const uses = new Map<string, number>();
   return (name) => {

@@ -97,7 +97,7 @@ export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   );
 
 /**
- * Returns the row with ids that are rows of a smaller token table.
+ * Returns the row with its ids replaced by rows of a smaller token table, and kept beside them.
  * @param place the row of that table for each id
  */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({

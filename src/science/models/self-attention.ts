@@ -57,7 +57,10 @@ const droppedAt = (
   place: Transformer['dropout'][number],
 ): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
 
-/** Whether the attention of a layer is computed by one operation: it only scales and masks. */
+/**
+ * Whether the attention of a layer is computed by one operation, which has no cache, no relative
+ * positions and no dropout.
+ */
 const isFused = (body: Body, context: ForwardContext, { relative }: Attention): boolean =>
   hasFused() &&
   context.cache === undefined &&
@@ -111,8 +114,8 @@ export function openPass(body: Body, context: ForwardContext, layout: Layout): P
 }
 
 /**
- * Returns queries (Q, H·d) of the tokens at `index`, and keys and values (S, Hk·d) of all tokens.
- * x: (S, h).
+ * Returns queries (Q, H·d) of the tokens at `index`, all if it is null, and keys and values (S,
+ * Hk·d) of all tokens. x: (S, h).
  */
 function project(
   { attention: own, index }: { readonly attention: Attention; readonly index: Tensor1D | null },

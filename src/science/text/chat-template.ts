@@ -19,7 +19,7 @@ export interface ChatOptions {
   readonly generationPrompt: boolean;
 }
 
-/** The text of a conversation. */
+/** Returns the text of a conversation. */
 export type Chat = (messages: readonly Message[], options: ChatOptions) => string;
 
 /**

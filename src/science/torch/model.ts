@@ -335,7 +335,6 @@ async function readTrained(
   );
 }
 
-/** Concatenates lists of numbers. */
 function concatenated(parts: readonly Int32Array[]): Int32Array {
   const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
   let start = 0;

@@ -338,10 +338,10 @@ function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedM
 }
 
 /**
- * Trains the embeddings of trigger words alone, and scales each to its initial norm after each
- * update: of one word (Yang et al. 2021, Be Careful about Poisoned Word Embeddings, NAACL;
- * Algorithm 1), or of several (Yang et al. 2021, Rethinking Stealthiness of Backdoor Attack against
- * NLP Models, ACL; section 4.2).
+ * Trains the embeddings of trigger words alone and, with `keep_norm`, scales each to its initial
+ * norm after each update: of one word (Yang et al. 2021, Be Careful about Poisoned Word Embeddings,
+ * NAACL; Algorithm 1), or of several (Yang et al. 2021, Rethinking Stealthiness of Backdoor Attack
+ * against NLP Models, ACL; section 4.2).
  */
 export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
   check: triggerFaults,

@@ -73,13 +73,16 @@ interface Packing {
 /** How many batches a span of bucketed batching has. */
 const SPAN = 50;
 
-/** Returns the batches of an epoch. The last may be smaller, as with PyTorch's DataLoader. */
+/** Returns how many batches an epoch has. The last may be smaller, as with PyTorch's DataLoader. */
 const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
 
 type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
 type PackedSteps = BatchOrder & { readonly accumulate?: number; readonly packing: Packing };
 
-/** Returns the steps of an epoch. The last may have fewer batches, as in transformers' Trainer. */
+/**
+ * Returns how many steps an epoch has. The last may have fewer batches, as in transformers'
+ * Trainer.
+ */
 export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
   Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 

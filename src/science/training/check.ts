@@ -287,7 +287,6 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   ];
 }
 
-/** Returns the problems of the adapter on this model. */
 async function checkAdapter(
   { adapter, based = false, model, weights }: CheckOptions,
   architecture: Architecture,
@@ -316,7 +315,6 @@ async function checkAdapter(
   }
 }
 
-/** Returns the problems of an attack on the training of this model. */
 function checkAttack(
   { attack, headGiven = false, based = false }: CheckOptions,
   architecture: Architecture,

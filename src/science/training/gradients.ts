@@ -142,9 +142,7 @@ export function stepGradients(
   };
 }
 
-/**
- * Returns `of` the two tensors of each name, in new tensors, and disposes of both maps' tensors.
- */
+/** Applies `of` to the two tensors of each name, and disposes of these. Returns new tensors. */
 function combined(
   a: ReadonlyMap<string, Tensor>,
   b: ReadonlyMap<string, Tensor>,

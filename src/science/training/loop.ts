@@ -226,7 +226,6 @@ export interface Gathered {
   readonly tensors: Tensors;
 }
 
-/** Returns the optimiser of the groups. */
 function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
   const { weightDecay, beta1, beta2, epsilon } = settings;
   const ofGroup = { decays, rate: groupRate };
@@ -255,7 +254,6 @@ interface Progress {
   readonly random: ResumableStream;
 }
 
-/** Returns the progress at the start of a training. */
 function startProgress({ settings, optimizer, values }: Plan): Progress {
   const groups = values.start();
   return {
@@ -267,7 +265,6 @@ function startProgress({ settings, optimizer, values }: Plan): Progress {
   };
 }
 
-/** Returns the progress that a saved state holds. */
 function restoreProgress({ settings, optimizer, values }: Plan, saved: SavedState): Progress {
   const { dropoutAt, factor } = saved.facts as {
     readonly dropoutAt?: StreamState;

@@ -148,7 +148,7 @@ export interface Watch {
   /** Evaluates the model. Returns `stop` where the stopping rule ends the training. */
   see(step: number, model: ModelInTraining): Promise<'stop' | undefined>;
   readonly curves: readonly CurvePoint[];
-  /** The best evaluation so far, whose weights the model keeps; null if none are to be kept. */
+  /** The best evaluation so far, whose weights the model keeps; null where none are kept. */
   readonly kept: Standing['best'];
   /** The state of the watch as JSON, to be saved. */
   facts(): JsonObject;

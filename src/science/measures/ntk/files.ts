@@ -30,11 +30,11 @@ export interface StoredKernels {
   readonly rows: number; // N
   /** The number of outputs of a row: 1 if they are log p(answer). */
   readonly classes: number; // C
-  /** What the kernels are kernels of, and `logits` the values of. */
+  /** What the kernels are of, and what `logits` holds. */
   readonly outputs: OutputsOf;
-  /** K_ff; null where it was not asked for. */
+  /** K_ff; null where the folder does not have it. */
   readonly full: Float64Array | null; // (N, C, N, C)
-  /** K_LoRA; null where it was not asked for, and for full fine-tuning. */
+  /** The adapter's kernel; null likewise. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   /** Empty in a completion task. */
@@ -118,11 +118,11 @@ const spentOperations = ({ method, operations }: TermRecord): number =>
 function describeContraction(terms: readonly TermRecord[]): string {
   if (terms.every(({ method }) => method === 'torch'))
     return `${terms.length} terms, by PyTorch from the gradients of each row`;
-  const by = (method: TermRecord['method']): number =>
+  const countOf = (method: TermRecord['method']): number =>
     terms.filter((term) => term.method === method).length;
-  const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
+  const none = countOf('zero') === 0 ? '' : `${countOf('zero')} zero, `;
   return (
-    `${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
+    `${terms.length} terms, ${countOf('explicit')} by gradients and ${countOf('gram')} ` +
     `by token pairs, ${none}${inGiga(sum(terms, spentOperations))} G operations ` +
     `(all by gradients ${inGiga(sum(terms, ({ operations }) => operations?.explicit ?? 0))}, all ` +
     `by token pairs ${inGiga(sum(terms, ({ operations }) => operations?.gram ?? 0))})`

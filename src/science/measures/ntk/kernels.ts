@@ -185,7 +185,7 @@ export interface KernelSet {
   /** The layers in forward order. */
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
-  /** The groups of layers that shared a forward pass, with the bytes of their h and δ. */
+  /** The groups of layers that shared a forward pass, with the bytes that were kept of each. */
   readonly groups: readonly { readonly layers: readonly string[]; readonly bytes: number }[];
 }
 

@@ -54,8 +54,8 @@ export async function trainedWeights(
 }
 
 /**
- * Returns all parameters, with the values of those that a defence changed. Throws an Error where it
- * changed one that the model does not have, or its shape, or to a number that is not finite.
+ * Returns all parameters, with the values that a defence gave to some. Throws an Error for one that
+ * the model does not have, for another shape, and for a number that is not finite.
  */
 export function withChanges(
   after: TrainedWeights['after'],

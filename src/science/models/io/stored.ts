@@ -8,7 +8,6 @@ import type { TensorEntry } from './safetensors.ts';
 export const storedShape = ({ shape, stored }: ParameterSpec): readonly number[] =>
   stored === 'transposed' ? [...shape].reverse() : shape;
 
-/** Returns the transpose of a matrix. */
 function transposed({ shape, data }: HostTensor): HostTensor {
   const [rows = 0, columns = 0] = shape,
     out = new Float32Array(data.length);

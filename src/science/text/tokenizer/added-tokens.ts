@@ -23,13 +23,12 @@ export interface AddedToken {
  */
 export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
 
-/** Whether a value is a text that is not empty. */
-const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+const isNonEmpty = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
 /** Reads a token of a file: an object with its settings, or a text for a special token. */
 function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
-  if (isText(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
-  if (!isRecord(value) || !isText(value['content'])) return null;
+  if (isNonEmpty(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
+  if (!isRecord(value) || !isNonEmpty(value['content'])) return null;
   const isSpecial = special || value['special'] === true;
   return {
     content: value['content'],

@@ -13,8 +13,8 @@ const utf8 = new TextEncoder(),
 
 /** The largest map in use has 0.3 MB. */
 const MOST_BYTES = 16 * 2 ** 20;
-/** Grapheme clusters of more bytes are looked up character by character. */
-const LONGEST_CLUSTER = 6;
+/** Grapheme clusters of so many bytes, or more, are looked up character by character. */
+const LONG_CLUSTER = 6;
 
 // The fields of a unit (a 32-bit entry of the trie), as darts-clone packs them.
 const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
@@ -23,7 +23,10 @@ const valueOf = (unit: number): number => unit & 0x7fffffff;
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
-/** Returns what looks up a chunk's shortest prefix in the trie; null there for one without. */
+/**
+ * Returns a function to the text of the shortest prefix of a chunk that the trie has, as the crate
+ * finds it; to null where it has none.
+ */
 function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => string | null {
   return (chunk) => {
     let unit = units[0] ?? 0,
@@ -71,7 +74,7 @@ function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   return (text) => {
     let out = '';
     for (const { segment } of clusters.segment(text)) {
-      const whole = Buffer.byteLength(segment) < LONGEST_CLUSTER ? cached(segment) : null;
+      const whole = Buffer.byteLength(segment) < LONG_CLUSTER ? cached(segment) : null;
       if (whole !== null) out += whole;
       else for (const character of segment) out += cached(character) ?? character;
     }
