@@ -59,7 +59,7 @@ export interface SpectrumSummary {
   readonly tolerance: number;
   /** ½ Σ log λ over the eigenvalues that do not count as zero; null where there are none. */
   readonly information_bits: number | null;
-  /** ½ Σ log(λ/Σλ), likewise. */
+  /** ½ Σ log(λ/Σλ) over the same eigenvalues; null where there are none. */
   readonly information_bits_normalised: number | null;
   readonly renyi: {
     /** Keyed by α as text; α = 1 has no raw value. */
@@ -145,15 +145,15 @@ export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
   );
 }
 
-/** Returns the kernel of the first `some` rows. kernel: (N, C, N, C) → (some, C, some, C). */
+/** Returns the kernel of the first `count` rows. (N, C, N, C) → (count, C, count, C). */
 function firstRows(
   kernel: ArrayLike<number>,
   rows: number,
   classes: number,
-  some: number,
+  count: number,
 ): Float64Array {
   const size = rows * classes,
-    n = some * classes;
+    n = count * classes;
   return Float64Array.from(
     { length: n * n },
     (_, at) => kernel[Math.floor(at / n) * size + (at % n)]!,

@@ -156,9 +156,7 @@ function headNames(
   );
 }
 
-/**
- * Returns the readers of a config.json. Throws UserFault unless it is this family's, unquantised.
- */
+/** Returns readers of a config.json. Throws UserFault if it is another family's, or quantised. */
 function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   const type = isRecord(json) ? json['model_type'] : undefined;
   const fields = configFields(json);

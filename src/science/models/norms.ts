@@ -162,9 +162,9 @@ export function headNormalised(
 ): Tensor2D {
   const [S, n] = x.shape;
   const rows = tf.reshape<Rank.R2>(x, [S * heads, n / heads]);
-  const ofHeads = (): Int32Array =>
+  const exampleByHead = (): Int32Array =>
     Int32Array.from({ length: S * heads }, (_, i) => at(example, Math.floor(i / heads)));
   // Only a tap asks which row of the batch a row belongs to.
-  const map = { batch, example: context.vectorTap === undefined ? example : ofHeads() };
+  const map = { batch, example: context.vectorTap === undefined ? example : exampleByHead() };
   return tf.reshape(normalised(norm, rows, map, context), [S, n]);
 }

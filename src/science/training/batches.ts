@@ -43,7 +43,7 @@ export interface BatchOrder {
   readonly lengths?: readonly number[];
   /** Clean rows that stand first in each epoch, in the epoch's order among themselves. */
   readonly first?: readonly number[];
-  /** Clean rows that stand last in each epoch, likewise. */
+  /** Clean rows that stand last in each epoch, in the epoch's order among themselves. */
   readonly last?: readonly number[];
   /**
    * The rows of each attack are dealt out, one to each batch in turn, over the full-sized batches

@@ -257,13 +257,13 @@ async function trainNetwork(
     save: (dir) => save(weights, dir),
     keep: () => keep(weights),
   });
-  const trained = (weights: Map<string, Tensor>): TrainedModel => ({
+  const trainedWith = (weights: Map<string, Tensor>): TrainedModel => ({
     ...modelWith(weights),
     useKept: () => {
       disposeAll(weights);
       const best = kept;
       kept = new Map();
-      return trained(best);
+      return trainedWith(best);
     },
     dispose: () => disposeAll(weights, kept),
   });
@@ -291,7 +291,7 @@ async function trainNetwork(
             },
           }),
     });
-    return trained(weights);
+    return trainedWith(weights);
   } catch (error) {
     disposeAll(kept);
     throw error;

@@ -150,7 +150,7 @@ export function loopSettings(
 }
 
 /**
- * Returns the weights for `train.class_weights`; undefined where all classes weigh the same.
+ * Returns the weights for `train.class_weights`; undefined for `none` and where it is left out.
  * `balanced` is N/(C·n) for a class with n of the N labels, as in scikit-learn, and 0 for a class
  * without labels. Throws UserFault where the list does not have one weight for each class.
  */

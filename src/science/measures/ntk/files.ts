@@ -34,7 +34,7 @@ export interface StoredKernels {
   readonly outputs: OutputsOf;
   /** K_ff; null where the folder does not have it. */
   readonly full: Float64Array | null; // (N, C, N, C)
-  /** The adapter's kernel; null likewise. */
+  /** The adapter's kernel; null where the folder does not have it. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   /** Empty in a completion task. */

@@ -29,7 +29,7 @@ export interface LayerKernel {
    * sets, or the layer's weight is not among its parameters.
    */
   readonly full: number | null;
-  /** Trace of the layer's block in the adapter's kernel; null likewise, or if it has no block. */
+  /** Trace of the layer's block in the adapter's kernel; null likewise, or without such a block. */
   readonly lora: number | null;
 }
 

@@ -140,7 +140,8 @@ function yarnFactor(scaling: ConfigFields, factor: number): number {
     const value = scaling.raw(field) ?? null;
     return value === null || value === 0 ? null : scaling.positive(field);
   };
-  const growth = (by: number): number => (factor <= 1 ? 1 : 0.1 * by * Math.log(factor) + 1);
+  const growth = (mscale: number): number =>
+    factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
   const [own, some, all] = [given('attention_factor'), given('mscale'), given('mscale_all_dim')];
   if (own !== null) return own;
   return some !== null && all !== null ? growth(some) / growth(all) : growth(1);

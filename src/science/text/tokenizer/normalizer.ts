@@ -21,6 +21,7 @@ const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
 const valueOf = (unit: number): number => unit & 0x7fffffff;
 /** The byte that leads to a unit, or a number above 255 for a unit that holds a value. */
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
+/** What a unit's place is XORed with, to get to the places of its children. */
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
 /**
