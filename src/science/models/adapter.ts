@@ -40,7 +40,7 @@ export interface SaveContext {
   /** The folder of the base checkpoint. */
   readonly modelDir: string;
   readonly classes: readonly string[];
-  /** The base model by its content, where it is not the checkpoint that the spec names. */
+  /** Digest of the base model's content, where that is not the checkpoint that the spec names. */
   readonly base?: string;
   /** Reads any parameter of the model or of the adapter. */
   readonly read: (name: string) => Promise<HostTensor>;

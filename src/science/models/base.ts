@@ -18,7 +18,7 @@ import { checkFloat, isFloat, sameShape, storedShape, turned, UNQUANTISED } from
 import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** How many models are kept while nobody uses them. */
+/** How many models are kept, those in use among them. More are kept only while in use. */
 const KEPT = 2;
 
 export interface BaseModel {

@@ -30,7 +30,7 @@ export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
   /** Present while training: the stream of a name for the adapter's dropout in this step. */
   readonly adapterRandom?: (name: string) => RandomStream;
-  /** Is shown the input of each linear layer, the head's too. (S, n) */
+  /** Called with the input of each linear layer, the head's too, (S, n). */
   readonly onLinear?: (x: Tensor2D) => void;
   readonly tap?: Tap;
   /** Needs `tap`. */

@@ -140,7 +140,7 @@ function wireTraining(
   };
 }
 
-/** The time that a request for several steps takes at most, unless one step takes longer. */
+/** The time that a request for several steps should take at most. */
 const REQUEST_SECONDS = 0.5;
 /** The most steps of one request, whose rows are sent together. */
 const MOST_STEPS = 100;

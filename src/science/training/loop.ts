@@ -198,7 +198,7 @@ const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
 
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
-/** When `signal` is aborted, the training saves its state after the current step and throws. */
+/** When `signal` is aborted, the training saves its state, if it can resume, and throws. */
 export interface TrainHooks extends Pick<LoopHooks, 'onStep' | 'signal'> {
   readonly onWeights?: {
     /** Whether `see` is to be called after this step; 0 means before the first one. */

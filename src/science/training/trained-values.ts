@@ -21,7 +21,7 @@ import { inTable } from '../models/outputs.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { TrainSettings } from './settings.ts';
 
-/** A tensor of so many entries is not grouped: copying it would cost more than that saves. */
+/** Tensors of so many entries, or more, are not grouped: copying them costs more than it saves. */
 const LARGE = 1 << 16;
 
 interface Group {
