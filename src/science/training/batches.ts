@@ -123,9 +123,7 @@ export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'app
   );
 }
 
-/**
- * Returns the batches with the appended rows dealt out to the full ones (`BatchOrder.appended`).
- */
+/** Returns the batches with appended rows dealt out to the full ones (`BatchOrder.appended`). */
 function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
   const fullBatches = countFullBatches(order),
     extended = clean.map((batch) => [...batch]);
@@ -141,7 +139,7 @@ function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): In
   return extended.map((batch) => Int32Array.from(batch));
 }
 
-/** Returns the rows of each batch of an epoch, counted from 0. */
+/** Returns the rows of each batch of an epoch. Epochs are counted from 0. */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const own = cleanBatches(order, epoch),
     all = (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
