@@ -94,7 +94,7 @@ function runPasses(
     });
     return tf.scalar(0);
   };
-  // This asks for no gradients: it opens the tape for `recordPasses`, and frees what the tape holds.
+  // This asks for no gradients: it opens the tape for `recordPasses` and frees what the tape holds.
   tf.tidy(() => {
     differentiate(recordPasses, []);
   });
